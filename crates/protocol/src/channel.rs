@@ -1,0 +1,289 @@
+//! The name events are routed by, and the patterns that match names.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest channel name, in bytes.
+pub const MAX_CHANNEL_BYTES: usize = 255;
+
+/// What a channel name may consist of besides ASCII letters and digits.
+///
+/// Left out on purpose: `{` and `}` (Redis Cluster hash tags), `*` (patterns), `,` (lists), quotes,
+/// white space, control characters and everything outside ASCII.
+pub const CHANNEL_PUNCTUATION: &str = "-_.:@|/+=~%$!#&;";
+
+/// The prefix of the channels that are private to one user.
+const USER_PREFIX: &str = "user:";
+
+/// A named, ordered series of events: the only routing concept.
+///
+/// Cheap to clone. `user:<id>` is private to that user and joined by it automatically; `broadcast` is joined
+/// by all; any other name is joined by asking and needs a grant.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Channel(Arc<str>);
+
+/// Why a text is not a channel name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChannelError {
+    /// Nothing there.
+    #[error("a channel name is empty; it has 1 to {MAX_CHANNEL_BYTES} bytes")]
+    Empty,
+    /// More than [`MAX_CHANNEL_BYTES`].
+    #[error("a channel name has {0} bytes; at most {MAX_CHANNEL_BYTES} are allowed")]
+    TooLong(usize),
+    /// A character outside the alphabet.
+    #[error(
+        "channel name has {found:?} at byte {at}; allowed are ASCII letters, digits and {CHANNEL_PUNCTUATION}"
+    )]
+    Character {
+        /// The character.
+        found: char,
+        /// Its offset in bytes.
+        at: usize,
+    },
+}
+
+impl Channel {
+    /// Checks a name.
+    ///
+    /// # Errors
+    ///
+    /// When it is empty, too long or has a character outside the alphabet.
+    pub fn new(name: &str) -> Result<Self, ChannelError> {
+        check(name, false)?;
+        Ok(Self(name.into()))
+    }
+
+    /// The channel that everybody joins.
+    pub fn broadcast() -> Self {
+        Self("broadcast".into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The id in `user:<id>`; none for any other channel.
+    pub fn user(&self) -> Option<&str> {
+        self.0.strip_prefix(USER_PREFIX)
+    }
+
+    /// A short, stable stand-in for the name inside a cursor: 48 bits of its FNV-1a hash.
+    ///
+    /// Part of the cursor's format: nodes of different versions must agree on it.
+    pub fn tag(&self) -> u64 {
+        use std::hash::Hasher;
+        let mut hasher = fnv::FnvHasher::default();
+        hasher.write(self.0.as_bytes());
+        let hash = hasher.finish();
+        (hash ^ (hash >> 48)) & 0xffff_ffff_ffff
+    }
+}
+
+impl TryFrom<String> for Channel {
+    type Error = ChannelError;
+    fn try_from(name: String) -> Result<Self, ChannelError> {
+        Self::new(&name)
+    }
+}
+
+impl From<Channel> for String {
+    fn from(channel: Channel) -> Self {
+        channel.0.as_ref().to_owned()
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl std::borrow::Borrow<str> for Channel {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A user's id: what a token's `sub` says. `user:<id>` is always a valid channel.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct User(Channel);
+
+impl User {
+    /// Checks an id.
+    ///
+    /// # Errors
+    ///
+    /// When it is empty or `user:<id>` is not a channel name.
+    pub fn new(id: &str) -> Result<Self, ChannelError> {
+        if id.is_empty() {
+            return Err(ChannelError::Empty);
+        }
+        Channel::new(&format!("{USER_PREFIX}{id}")).map(Self)
+    }
+
+    /// The id alone.
+    pub fn id(&self) -> &str {
+        &self.0.as_str()[USER_PREFIX.len()..]
+    }
+
+    /// The user's private channel.
+    pub fn channel(&self) -> &Channel {
+        &self.0
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id())
+    }
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.id(), f)
+    }
+}
+
+/// A channel name in which each `*` stands for any run of characters, also an empty one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// Checks a pattern: the alphabet of channels and `*`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Channel::new`].
+    pub fn new(pattern: &str) -> Result<Self, ChannelError> {
+        check(pattern, true)?;
+        Ok(Self(pattern.to_owned()))
+    }
+
+    /// Whether the channel is one of those meant. Takes time proportional to the name's length times the
+    /// pattern's at worst.
+    pub fn matches(&self, channel: &Channel) -> bool {
+        glob(self.0.as_bytes(), channel.as_str().as_bytes())
+    }
+
+    /// The pattern's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Pattern {
+    type Error = ChannelError;
+    fn try_from(pattern: String) -> Result<Self, ChannelError> {
+        Self::new(&pattern)
+    }
+}
+
+impl From<Pattern> for String {
+    fn from(pattern: Pattern) -> Self {
+        pattern.0
+    }
+}
+
+/// `*` matches as little as possible first and is widened when what follows does not fit.
+fn glob(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut p, mut n) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        if pattern.get(p) == Some(&b'*') {
+            star = Some((p, n));
+            p += 1;
+        } else if pattern.get(p) == Some(&name[n]) {
+            p += 1;
+            n += 1;
+        } else if let Some((at, from)) = star {
+            star = Some((at, from + 1));
+            p = at + 1;
+            n = from + 1;
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|&b| b == b'*')
+}
+
+fn check(name: &str, stars: bool) -> Result<(), ChannelError> {
+    if name.is_empty() {
+        return Err(ChannelError::Empty);
+    }
+    if name.len() > MAX_CHANNEL_BYTES {
+        return Err(ChannelError::TooLong(name.len()));
+    }
+    let allowed =
+        |c: char| c.is_ascii_alphanumeric() || CHANNEL_PUNCTUATION.contains(c) || (stars && c == '*');
+    match name.char_indices().find(|&(_, c)| !allowed(c)) {
+        Some((at, found)) => Err(ChannelError::Character { found, at }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn naive(pattern: &[u8], name: &[u8]) -> bool {
+        match (pattern.split_first(), name.split_first()) {
+            (None, None) => true,
+            (Some((b'*', rest)), _) => naive(rest, name) || (!name.is_empty() && naive(pattern, &name[1..])),
+            (Some((p, ps)), Some((n, ns))) => p == n && naive(ps, ns),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_valid_name_reads_back(name in "[A-Za-z0-9:@|/+=~._-]{1,255}") {
+            let channel = Channel::new(&name).unwrap();
+            prop_assert_eq!(channel.as_str(), name);
+        }
+
+        #[test]
+        fn no_text_breaks_the_check(name in any::<String>()) {
+            if let Ok(channel) = Channel::new(&name) {
+                let dangerous = channel.as_str().contains(['{', '}', '*', '\n', '\r', ' ']);
+                prop_assert!(!dangerous);
+            }
+        }
+
+        #[test]
+        fn patterns_match_what_the_definition_says(pattern in "[ab*]{1,8}", name in "[ab]{1,10}") {
+            let wanted = naive(pattern.as_bytes(), name.as_bytes());
+            prop_assert_eq!(Pattern::new(&pattern).unwrap().matches(&Channel::new(&name).unwrap()), wanted);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        assert_eq!(Channel::new(""), Err(ChannelError::Empty));
+        assert_eq!(Channel::new(&"x".repeat(256)), Err(ChannelError::TooLong(256)));
+        assert_eq!(Channel::new("room{7}"), Err(ChannelError::Character { found: '{', at: 4 }));
+        assert!(Channel::new("römer").is_err());
+        assert!(User::new("").is_err());
+        assert!(User::new(&"u".repeat(251)).is_err());
+    }
+
+    #[test]
+    fn a_user_and_its_channel_name_each_other() {
+        let user = User::new("auth0|42").unwrap();
+        assert_eq!(user.channel().as_str(), "user:auth0|42");
+        assert_eq!(user.channel().user(), Some("auth0|42"));
+        assert_eq!(Channel::broadcast().user(), None);
+    }
+}

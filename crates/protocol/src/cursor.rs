@@ -1,0 +1,265 @@
+//! The positions a client sends back to go on where it was.
+//!
+//! A stream that follows one channel has that channel's position as its cursor, in plain text. A stream that
+//! follows several has a compact text:
+//!
+//! ```text
+//! "a" base64url( check , varint(latest ms) , entries… )    entries in ascending order of their tags
+//! entry = tag (6 bytes, big endian) , varint(latest ms - ms) , varint(seq)
+//! ```
+//!
+//! The letter is the format's version. `check` is the lowest byte of the FNV-1a hash of what follows it, so that
+//! a cursor that was cut short is seen as one. A varint is LEB128: seven bits a byte, lowest first. Clients treat a
+//! cursor as opaque.
+
+use std::hash::Hasher;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::position::PositionError;
+use crate::{Channel, Position};
+
+/// The most channels one cursor may name.
+pub const MAX_CURSOR_CHANNELS: usize = 256;
+/// The longest cursor that is read, in bytes.
+pub const MAX_CURSOR_BYTES: usize = 8192;
+
+const VERSION: char = 'a';
+const TAG_BYTES: usize = 6;
+
+/// What a client holds: its position in the one channel it follows, or in each of several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cursor {
+    /// The position in the only channel followed.
+    One(Position),
+    /// A position for each channel, by its tag ([`Channel::tag`]), in ascending order.
+    Many(Vec<(u64, Position)>),
+}
+
+/// Why a text is not a cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CursorError {
+    /// Neither form.
+    #[error("a cursor is a position like 1718031234567-3, or the text of an earlier id: field")]
+    Form,
+    /// Longer than [`MAX_CURSOR_BYTES`].
+    #[error("a cursor has at most {MAX_CURSOR_BYTES} bytes")]
+    TooLong,
+    /// A version that this build does not know.
+    #[error("the cursor's version is not known here; it may come from a newer node")]
+    Version,
+    /// The compact form, but damaged.
+    #[error("the cursor is damaged: {0}")]
+    Damaged(&'static str),
+}
+
+impl From<PositionError> for CursorError {
+    fn from(_: PositionError) -> Self {
+        Self::Form
+    }
+}
+
+impl Cursor {
+    /// Reads a cursor.
+    ///
+    /// # Errors
+    ///
+    /// When the text is neither form exactly. Nothing is guessed.
+    pub fn parse(text: &str) -> Result<Self, CursorError> {
+        if text.len() > MAX_CURSOR_BYTES {
+            return Err(CursorError::TooLong);
+        }
+        match text.chars().next() {
+            Some('0'..='9') => Ok(Self::One(text.parse()?)),
+            Some(VERSION) => parse_many(&text[1..]),
+            Some('b'..='z') => Err(CursorError::Version),
+            _ => Err(CursorError::Form),
+        }
+    }
+
+    /// The position for a channel, if the cursor is of the form for several and has one.
+    pub fn position_in(&self, channel: &Channel) -> Option<Position> {
+        match self {
+            Self::One(_) => None,
+            Self::Many(entries) => {
+                let found = entries.binary_search_by_key(&channel.tag(), |&(tag, _)| tag).ok()?;
+                Some(entries[found].1)
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = Vec::new();
+        match self {
+            Self::One(position) => write_one(&mut text, *position),
+            Self::Many(entries) => write_many(&mut text, entries.iter().copied()),
+        }
+        f.write_str(&String::from_utf8_lossy(&text))
+    }
+}
+
+/// Appends the cursor of a stream that follows one channel.
+pub fn write_one(out: &mut Vec<u8>, position: Position) {
+    use std::io::Write;
+    // Writing into memory does not fail.
+    let _ = write!(out, "{position}");
+}
+
+/// Appends the cursor of a stream that follows several channels, given in ascending order of their tags.
+pub fn write_many<I>(out: &mut Vec<u8>, entries: I)
+where
+    I: Iterator<Item = (u64, Position)> + Clone,
+{
+    let latest = entries.clone().map(|(_, position)| position.ms).max().unwrap_or_default();
+    let mut raw = Vec::with_capacity(64);
+    raw.push(0);
+    write_varint(&mut raw, latest);
+    for (tag, position) in entries {
+        raw.extend_from_slice(&tag.to_be_bytes()[8 - TAG_BYTES..]);
+        write_varint(&mut raw, latest - position.ms);
+        write_varint(&mut raw, position.seq);
+    }
+    raw[0] = check(&raw[1..]);
+    out.push(VERSION as u8);
+    let start = out.len();
+    out.resize(start + raw.len().div_ceil(3) * 4, 0);
+    // The room is that of the padded form, so it is always enough.
+    let written = URL_SAFE_NO_PAD.encode_slice(&raw, &mut out[start..]).unwrap_or_default();
+    out.truncate(start + written);
+}
+
+fn parse_many(text: &str) -> Result<Cursor, CursorError> {
+    let raw = URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| CursorError::Damaged("it is not base64url without padding"))?;
+    let Some((&first, mut rest)) = raw.split_first() else {
+        return Err(CursorError::Damaged("it ends too early"));
+    };
+    if first != check(rest) {
+        return Err(CursorError::Damaged("its check does not fit"));
+    }
+    let latest = read_varint(&mut rest)?;
+    let mut entries: Vec<(u64, Position)> = Vec::new();
+    while !rest.is_empty() {
+        let (tag, after) =
+            rest.split_at_checked(TAG_BYTES).ok_or(CursorError::Damaged("it ends too early"))?;
+        rest = after;
+        let tag = tag.iter().fold(0, |sum, &byte| (sum << 8) | u64::from(byte));
+        let ms = latest
+            .checked_sub(read_varint(&mut rest)?)
+            .ok_or(CursorError::Damaged("a time lies before 1970"))?;
+        let seq = read_varint(&mut rest)?;
+        if entries.last().is_some_and(|&(last, _)| last >= tag) {
+            return Err(CursorError::Damaged("its channels are out of order"));
+        }
+        if entries.len() == MAX_CURSOR_CHANNELS {
+            return Err(CursorError::Damaged("it names too many channels"));
+        }
+        entries.push((tag, Position { ms, seq }));
+    }
+    if entries.is_empty() {
+        return Err(CursorError::Damaged("it names no channel"));
+    }
+    Ok(Cursor::Many(entries))
+}
+
+fn check(raw: &[u8]) -> u8 {
+    let mut hasher = fnv::FnvHasher::default();
+    hasher.write(raw);
+    (hasher.finish() & 0xff) as u8
+}
+
+fn write_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn read_varint(rest: &mut &[u8]) -> Result<u64, CursorError> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (&byte, after) = rest.split_first().ok_or(CursorError::Damaged("it ends too early"))?;
+        *rest = after;
+        if shift == 63 && byte > 1 {
+            break;
+        }
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Ok(value);
+        }
+    }
+    Err(CursorError::Damaged("a number is too large"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn positions() -> impl Strategy<Value = Position> {
+        (any::<u64>(), any::<u64>()).prop_map(|(ms, seq)| Position { ms, seq })
+    }
+
+    proptest! {
+        #[test]
+        fn a_cursor_of_one_channel_reads_back(position in positions()) {
+            let cursor = Cursor::One(position);
+            prop_assert_eq!(Cursor::parse(&cursor.to_string()), Ok(cursor));
+        }
+
+        #[test]
+        fn a_cursor_of_several_channels_reads_back(
+            entries in prop::collection::btree_map(0..1u64 << 48, positions(), 1..100)
+        ) {
+            let entries: BTreeMap<u64, Position> = entries;
+            let cursor = Cursor::Many(entries.into_iter().collect());
+            let text = cursor.to_string();
+            prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
+            prop_assert_eq!(Cursor::parse(&text), Ok(cursor));
+        }
+
+        #[test]
+        fn no_text_breaks_the_reader(text in "\\PC{0,80}", tail in "a[A-Za-z0-9_-]{0,80}") {
+            let _ = Cursor::parse(&text);
+            let _ = Cursor::parse(&tail);
+        }
+
+        #[test]
+        fn a_user_and_broadcast_take_48_bytes_at_most(
+            ms in 1_600_000_000_000u64..2_100_000_000_000, age in 0u64..2_100_000_000_000, seq in 0u64..16_000
+        ) {
+            let entries = vec![
+                (1, Position { ms, seq }),
+                (2, Position { ms: ms.saturating_sub(age), seq }),
+            ];
+            prop_assert!(Cursor::Many(entries).to_string().len() <= 48);
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_is_refused() {
+        let good = Cursor::Many(vec![(1, Position::new(5, 0)), (2, Position::new(4, 1))]).to_string();
+        for end in 1..good.len() {
+            assert!(Cursor::parse(&good[..end]).is_err() || end == 16, "{}", &good[..end]);
+        }
+        assert_eq!(Cursor::parse(""), Err(CursorError::Form));
+        assert_eq!(Cursor::parse("z123"), Err(CursorError::Version));
+        assert_eq!(Cursor::parse("12x"), Err(CursorError::Form));
+        assert_eq!(Cursor::parse(&"1".repeat(9000)), Err(CursorError::TooLong));
+        assert!(Cursor::parse("a").is_err());
+    }
+
+    #[test]
+    fn a_channel_that_the_cursor_does_not_name_has_no_position() {
+        let (one, other) = (Channel::new("room:1").unwrap(), Channel::new("room:2").unwrap());
+        let cursor = Cursor::Many(vec![(one.tag(), Position::new(7, 0))]);
+        assert_eq!(cursor.position_in(&one), Some(Position::new(7, 0)));
+        assert_eq!(cursor.position_in(&other), None);
+    }
+}

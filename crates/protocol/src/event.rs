@@ -1,0 +1,189 @@
+//! Type and data of an event, and what may be in them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// The longest event type, in bytes.
+pub const MAX_TYPE_BYTES: usize = 128;
+/// The most data one event may carry unless a setting says otherwise, in bytes.
+pub const DEFAULT_MAX_DATA_BYTES: usize = 64 * 1024;
+/// The most that the setting may say, in bytes.
+pub const MAX_DATA_BYTES: usize = 1024 * 1024;
+/// Types that only Fanfare itself sends.
+pub const RESERVED_TYPES: [&str; 7] =
+    ["connected", "shutdown", "superseded", "gap", "overloaded", "expired", "end"];
+
+/// What the `event:` field says: one line, not empty, not reserved.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct EventType(Arc<str>);
+
+/// Why a type or data cannot be an event's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// An empty type.
+    #[error("an event type is empty; leave it out for a plain message")]
+    EmptyType,
+    /// More than [`MAX_TYPE_BYTES`].
+    #[error("an event type has {0} bytes; at most {MAX_TYPE_BYTES} are allowed")]
+    TypeTooLong(usize),
+    /// A type that would end its line, or that a client would not take.
+    #[error("an event type has {found} at byte {at}; it must be one line without NUL")]
+    TypeCharacter {
+        /// Which of the three.
+        found: &'static str,
+        /// Its offset in bytes.
+        at: usize,
+    },
+    /// One of [`RESERVED_TYPES`].
+    #[error("the event type {0:?} is reserved for Fanfare itself; choose another")]
+    Reserved(String),
+    /// Bytes that are not UTF-8.
+    #[error("{what} is not UTF-8 at byte {at}; only UTF-8 can be sent as server-sent events")]
+    NotUtf8 {
+        /// Type or data.
+        what: &'static str,
+        /// Where the first wrong byte is.
+        at: usize,
+    },
+    /// More than the limit in force.
+    #[error("the data has {got} bytes; at most {limit} are allowed")]
+    DataTooLong {
+        /// What it has.
+        got: usize,
+        /// What is allowed.
+        limit: usize,
+    },
+}
+
+impl EventType {
+    /// Checks a type.
+    ///
+    /// # Errors
+    ///
+    /// When it is empty, too long, reserved, or has CR, LF or NUL.
+    pub fn new(text: &str) -> Result<Self, EventError> {
+        if text.is_empty() {
+            return Err(EventError::EmptyType);
+        }
+        if text.len() > MAX_TYPE_BYTES {
+            return Err(EventError::TypeTooLong(text.len()));
+        }
+        if let Some(at) = text.find(['\r', '\n', '\0']) {
+            let found = match text.as_bytes()[at] {
+                b'\r' => "CR",
+                b'\n' => "LF",
+                _ => "NUL",
+            };
+            return Err(EventError::TypeCharacter { found, at });
+        }
+        if RESERVED_TYPES.contains(&text) {
+            return Err(EventError::Reserved(text.to_owned()));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The type's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// What a publisher sends: a type, if it has one, and data. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Event {
+    /// None is a plain message: clients see the type `message`.
+    pub kind: Option<EventType>,
+    data: Bytes,
+}
+
+impl Event {
+    /// Puts an event together.
+    ///
+    /// # Errors
+    ///
+    /// When the data has more than `limit` bytes.
+    pub fn new(kind: Option<EventType>, data: String, limit: usize) -> Result<Self, EventError> {
+        if data.len() > limit {
+            return Err(EventError::DataTooLong { got: data.len(), limit });
+        }
+        Ok(Self { kind, data: data.into() })
+    }
+
+    /// Reads an event from the raw bytes of its parts. An empty type is a plain message.
+    ///
+    /// # Errors
+    ///
+    /// When either is not UTF-8, the type is not one, or the data has more than `limit` bytes.
+    pub fn from_bytes(kind: &[u8], data: Bytes, limit: usize) -> Result<Self, EventError> {
+        let utf8 = |what, bytes| {
+            std::str::from_utf8(bytes).map_err(|e| EventError::NotUtf8 { what, at: e.valid_up_to() })
+        };
+        let kind = match utf8("the event type", kind)? {
+            "" => None,
+            text => Some(EventType::new(text)?),
+        };
+        if data.len() > limit {
+            return Err(EventError::DataTooLong { got: data.len(), limit });
+        }
+        utf8("the data", &data)?;
+        Ok(Self { kind, data })
+    }
+
+    /// The type as it is stored: empty for a plain message.
+    pub fn kind_str(&self) -> &str {
+        self.kind.as_ref().map_or("", EventType::as_str)
+    }
+
+    /// The data: UTF-8, with whatever line endings the publisher sent.
+    pub fn data(&self) -> &str {
+        // Both constructors checked it; a lossy answer keeps this total without `unsafe`.
+        std::str::from_utf8(&self.data).unwrap_or_default()
+    }
+
+    /// The data's bytes.
+    pub fn data_bytes(&self) -> &Bytes {
+        &self.data
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No payloads in logs.
+        write!(f, "Event({:?}, {} bytes)", self.kind_str(), self.data.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_type_is_said() {
+        assert_eq!(EventType::new(""), Err(EventError::EmptyType));
+        assert_eq!(EventType::new(&"x".repeat(129)), Err(EventError::TypeTooLong(129)));
+        assert_eq!(EventType::new("a\nid: 7"), Err(EventError::TypeCharacter { found: "LF", at: 1 }));
+        assert!(EventType::new("a\rb").is_err() && EventType::new("a\0b").is_err());
+        for reserved in RESERVED_TYPES {
+            assert_eq!(EventType::new(reserved), Err(EventError::Reserved(reserved.into())));
+        }
+        assert_eq!(EventType::new("order.paid").unwrap().as_str(), "order.paid");
+    }
+
+    #[test]
+    fn bytes_must_be_utf8_and_within_the_limit() {
+        let event =
+            |kind: &'static [u8], data: &'static [u8]| Event::from_bytes(kind, Bytes::from_static(data), 8);
+        assert!(event(b"", b"12345678").unwrap().kind.is_none());
+        assert_eq!(event(b"", b"123456789"), Err(EventError::DataTooLong { got: 9, limit: 8 }));
+        assert_eq!(event(b"", b"ab\xff"), Err(EventError::NotUtf8 { what: "the data", at: 2 }));
+        assert_eq!(event(b"\xff", b""), Err(EventError::NotUtf8 { what: "the event type", at: 0 }));
+    }
+}

@@ -1,0 +1,100 @@
+//! Where a kept event stands in its channel's log.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A Redis stream entry id, `<milliseconds>-<sequence>`: ordered, never reused within a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Position {
+    /// Unix time in milliseconds by the clock of Redis.
+    pub ms: u64,
+    /// Counts the entries of one millisecond.
+    pub seq: u64,
+}
+
+/// A text that is not `<milliseconds>-<sequence>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a position is <milliseconds>-<sequence>, like 1718031234567-3")]
+pub struct PositionError;
+
+impl Position {
+    /// Before every entry: where a channel without any event stands.
+    pub const ZERO: Self = Self { ms: 0, seq: 0 };
+
+    /// A position from its two parts.
+    pub const fn new(ms: u64, seq: u64) -> Self {
+        Self { ms, seq }
+    }
+
+    /// Reads one from bytes as Redis sends them.
+    ///
+    /// # Errors
+    ///
+    /// When it is not two decimal numbers below 2^64 with a hyphen between them.
+    pub fn parse(text: &[u8]) -> Result<Self, PositionError> {
+        let hyphen = text.iter().position(|&b| b == b'-').ok_or(PositionError)?;
+        Ok(Self { ms: number(&text[..hyphen])?, seq: number(&text[hyphen + 1..])? })
+    }
+}
+
+/// Decimal digits alone: no sign, no space, no leading zero but in `0` itself, so that each position has one text.
+pub(crate) fn number(digits: &[u8]) -> Result<u64, PositionError> {
+    let canonical = match digits {
+        [] => false,
+        [b'0'] => true,
+        [first, rest @ ..] => matches!(first, b'1'..=b'9') && rest.iter().all(u8::is_ascii_digit),
+    };
+    if !canonical {
+        return Err(PositionError);
+    }
+    digits.iter().try_fold(0u64, |sum, digit| {
+        sum.checked_mul(10).and_then(|sum| sum.checked_add(u64::from(digit - b'0'))).ok_or(PositionError)
+    })
+}
+
+impl FromStr for Position {
+    type Err = PositionError;
+    fn from_str(text: &str) -> Result<Self, PositionError> {
+        Self::parse(text.as_bytes())
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
+
+impl fmt::Debug for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_position_reads_back(ms: u64, seq: u64) {
+            let position = Position::new(ms, seq);
+            prop_assert_eq!(position.to_string().parse(), Ok(position));
+        }
+
+        #[test]
+        fn each_position_has_one_text(text in "[0-9+ -]{0,24}") {
+            if let Ok(position) = text.parse::<Position>() {
+                prop_assert_eq!(position.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_position_is_refused() {
+        for text in ["", "-", "1", "1-", "-1", "01-1", "1-01", "+1-1", "1-1-1", "18446744073709551616-0"] {
+            assert_eq!(text.parse::<Position>(), Err(PositionError), "{text:?}");
+        }
+    }
+}

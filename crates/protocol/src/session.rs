@@ -1,0 +1,112 @@
+//! Who is connected, and the words nodes send each other about it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// One client's logical stream: survives reconnects and moves between nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(Uuid);
+
+/// A text that is not a UUID.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a session id is a UUID, like 0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11")]
+pub struct SessionIdError;
+
+impl SessionId {
+    /// A new one that nobody else has.
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl From<Uuid> for SessionId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = SessionIdError;
+    fn from_str(text: &str) -> Result<Self, SessionIdError> {
+        // Only the usual form with hyphens: one text for each session.
+        match Uuid::try_parse(text) {
+            Ok(uuid) if text.len() == 36 => Ok(Self(uuid)),
+            _ => Err(SessionIdError),
+        }
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A command to one node, sent as JSON over its control topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Control {
+    /// Another node claimed the session with this epoch: drop the connection if ours is older.
+    Supersede {
+        /// Which session.
+        session: SessionId,
+        /// The epoch of the new claim.
+        epoch: u64,
+    },
+    /// End a session's connection for good.
+    Disconnect {
+        /// Which session.
+        session: SessionId,
+    },
+}
+
+impl Control {
+    /// Reads a command.
+    ///
+    /// # Errors
+    ///
+    /// When it is not one of the commands exactly.
+    pub fn parse(message: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(message)
+    }
+
+    /// The JSON text.
+    pub fn encode(&self) -> String {
+        // A tagged enum of plain fields always has a JSON text.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_reads_back() {
+        let session = SessionId::random();
+        for command in [Control::Supersede { session, epoch: 7 }, Control::Disconnect { session }] {
+            assert_eq!(Control::parse(command.encode().as_bytes()).unwrap(), command);
+        }
+        for bad in ["", "{}", "7", r#"{"op":"format-disk"}"#, r#"{"op":"disconnect","session":"x"}"#] {
+            assert!(Control::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_session_id_has_one_text() {
+        let id = SessionId::random();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert!(id.to_string().replace('-', "").parse::<SessionId>().is_err());
+        assert!(format!("{{{id}}}").parse::<SessionId>().is_err());
+    }
+}

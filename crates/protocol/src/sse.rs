@@ -1,0 +1,203 @@
+//! The text a client receives, by the WHATWG HTML standard, section 9.2 (server-sent events).
+//!
+//! An event's *frame* (its `event:` and `data:` lines and the blank line) is the same for every client and
+//! encoded once. Only the `id:` line before it may differ, since it carries a client's cursor.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::{Channel, Event, Position};
+
+/// A heartbeat: a comment, which clients ignore.
+pub const HEARTBEAT: &[u8] = b": hb\n\n";
+
+/// How events are shown to a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// `event:` is the type, `data:` the data verbatim.
+    #[default]
+    Raw,
+    /// A plain message whose data is an envelope: `{"channel","type","id","time","data"}`.
+    Json,
+}
+
+/// The envelope of [`Format::Json`].
+#[derive(Serialize)]
+struct Envelope<'a> {
+    channel: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    time: u64,
+    data: &'a str,
+}
+
+/// An event's frame in a format. `time` is Unix milliseconds; an ephemeral event has no position.
+pub fn frame(
+    format: Format,
+    channel: &Channel,
+    event: &Event,
+    position: Option<Position>,
+    time: u64,
+) -> Bytes {
+    match format {
+        Format::Raw => Block::new().event(event.kind_str()).data(event.data()).finish(),
+        Format::Json => {
+            let envelope = Envelope {
+                channel: channel.as_str(),
+                kind: event.kind.as_ref().map_or("message", |kind| kind.as_str()),
+                id: position.map(|position| position.to_string()),
+                time,
+                data: event.data(),
+            };
+            // Strings and numbers always have a JSON text.
+            Block::new().data(&serde_json::to_string(&envelope).unwrap_or_default()).finish()
+        }
+    }
+}
+
+/// Builds one block of fields, ended by a blank line.
+#[derive(Debug, Default)]
+pub struct Block(Vec<u8>);
+
+impl Block {
+    /// An empty block.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// `id:`; the text is a cursor, which never has CR, LF or NUL.
+    #[must_use]
+    pub fn id(mut self, cursor: &str) -> Self {
+        self.field("id", cursor);
+        self
+    }
+
+    /// `retry:` in milliseconds.
+    #[must_use]
+    pub fn retry(mut self, ms: u64) -> Self {
+        self.field("retry", &ms.to_string());
+        self
+    }
+
+    /// `event:`; nothing for an empty type.
+    #[must_use]
+    pub fn event(mut self, kind: &str) -> Self {
+        if !kind.is_empty() {
+            self.field("event", kind);
+        }
+        self
+    }
+
+    /// `data:`; each line ending in it, CR LF, LF or CR, starts another `data:` line.
+    #[must_use]
+    pub fn data(mut self, data: &str) -> Self {
+        for line in lines(data) {
+            self.field("data", line);
+        }
+        self
+    }
+
+    /// The block's text, with the blank line that dispatches it.
+    pub fn finish(mut self) -> Bytes {
+        self.0.push(b'\n');
+        self.0.into()
+    }
+
+    fn field(&mut self, name: &str, line: &str) {
+        self.0.reserve(name.len() + line.len() + 3);
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b": ");
+        self.0.extend_from_slice(line.as_bytes());
+        self.0.push(b'\n');
+    }
+}
+
+/// The lines of a text by the standard's three line endings; one more than there are endings.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some(end) = memchr::memchr2(b'\r', b'\n', text.as_bytes()) else {
+            rest = None;
+            return Some(text);
+        };
+        let ending = if text[end..].starts_with("\r\n") { 2 } else { 1 };
+        rest = Some(&text[end + ending..]);
+        Some(&text[..end])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EventType;
+    use eventsource_stream::Eventsource;
+    use futures_util::StreamExt;
+    use proptest::prelude::*;
+
+    /// What an independent parser makes of a text.
+    fn read(text: &[u8]) -> Vec<eventsource_stream::Event> {
+        let chunks = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(text.to_vec())]);
+        futures_util::future::FutureExt::now_or_never(
+            chunks.eventsource().map(|event| event.unwrap()).collect::<Vec<_>>(),
+        )
+        .expect("a stream of ready chunks is ready")
+    }
+
+    fn normal(data: &str) -> String {
+        data.replace("\r\n", "\n").replace('\r', "\n")
+    }
+
+    proptest! {
+        #[test]
+        fn a_frame_reads_back_as_the_one_event_it_was(
+            kind in proptest::option::of("[^\r\n\0]{1,20}"),
+            data in "(\\PC|\r|\n|\r\n|: |data: |id: 7\n|event: x\n){0,40}",
+        ) {
+            let Ok(kind) = kind.map(|kind| EventType::new(&kind)).transpose() else { return Ok(()) };
+            let event = Event::new(kind, data, 4096).unwrap();
+            let mut text = b"id: 5-1\n".to_vec();
+            text.extend_from_slice(&frame(Format::Raw, &Channel::broadcast(), &event, None, 0));
+            let got = read(&text);
+            prop_assert_eq!(got.len(), 1);
+            prop_assert_eq!(&got[0].data, &normal(event.data()));
+            prop_assert_eq!(&got[0].id, "5-1");
+            let kind = event.kind.as_ref().map_or("message", |kind| kind.as_str());
+            prop_assert_eq!(&got[0].event, kind);
+        }
+
+        #[test]
+        fn an_envelope_reads_back(data: String, kind in "[^\r\n\0]{1,20}") {
+            let Ok(kind) = EventType::new(&kind) else { return Ok(()) };
+            let event = Event::new(Some(kind.clone()), data.clone(), usize::MAX).unwrap();
+            let channel = Channel::new("room:1").unwrap();
+            let text = frame(Format::Json, &channel, &event, Some(Position::new(5, 1)), 5);
+            let got = read(&text);
+            prop_assert_eq!(got.len(), 1);
+            let envelope: serde_json::Value = serde_json::from_str(&got[0].data).unwrap();
+            prop_assert_eq!(envelope["data"].as_str(), Some(data.as_str()));
+            prop_assert_eq!(envelope["type"].as_str(), Some(kind.as_str()));
+            prop_assert_eq!(envelope["id"].as_str(), Some("5-1"));
+            prop_assert_eq!(envelope["channel"].as_str(), Some("room:1"));
+        }
+    }
+
+    #[test]
+    fn each_line_ending_starts_another_data_line() {
+        let text = Block::new().event("a").data("1\n2\r3\r\n4\n").finish();
+        assert_eq!(&text[..], b"event: a\ndata: 1\ndata: 2\ndata: 3\ndata: 4\ndata: \n\n");
+    }
+
+    #[test]
+    fn empty_data_still_makes_an_event() {
+        assert_eq!(&Block::new().data("").finish()[..], b"data: \n\n");
+    }
+
+    #[test]
+    fn the_first_block_sets_id_and_retry() {
+        let text = Block::new().id("5-1").retry(3000).finish();
+        assert_eq!(&text[..], b"id: 5-1\nretry: 3000\n\n");
+    }
+}

@@ -1,0 +1,101 @@
+//! Every way of saying where a stream begins.
+
+use crate::cursor::CursorError;
+use crate::{Channel, Cursor, Position};
+
+/// Where a client wants its stream to begin: `Last-Event-ID`, or `after=`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Start {
+    /// Only what comes from now on.
+    #[default]
+    Latest,
+    /// From the oldest event kept.
+    Earliest,
+    /// After this moment, in Unix milliseconds.
+    Time(u64),
+    /// Where an earlier stream stood.
+    Cursor(Cursor),
+}
+
+/// Where the reading of one channel begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// After this position, which the client has really held: anything missing after it is a gap.
+    Position(Position),
+    /// After this point in time. Whether something is missing is for the log to say.
+    Time(Position),
+    /// After the newest event.
+    Latest,
+    /// Before the oldest event kept.
+    Earliest,
+    /// Before the newest so many events.
+    Newest(usize),
+}
+
+impl Start {
+    /// Reads `latest`, `earliest`, a time in Unix milliseconds, or a cursor.
+    ///
+    /// # Errors
+    ///
+    /// When it is none of them.
+    pub fn parse(text: &str) -> Result<Self, CursorError> {
+        match text {
+            "latest" => Ok(Self::Latest),
+            "earliest" => Ok(Self::Earliest),
+            _ => match crate::position::number(text.as_bytes()) {
+                Ok(ms) => Ok(Self::Time(ms)),
+                Err(_) => Cursor::parse(text).map(Self::Cursor),
+            },
+        }
+    }
+
+    /// Where to begin in one of `followed` channels. `newest` is what `last=` asked for: it serves the
+    /// channels for which there is no position.
+    ///
+    /// A plain position is exact when the stream follows one channel. For several it is a point in time,
+    /// since nothing says whose it was.
+    pub fn in_channel(&self, channel: &Channel, followed: usize, newest: Option<usize>) -> From {
+        let fresh = newest.map_or(From::Latest, From::Newest);
+        match self {
+            Self::Latest => fresh,
+            Self::Earliest => From::Earliest,
+            Self::Time(ms) => From::Time(Position::new(*ms, u64::MAX)),
+            Self::Cursor(Cursor::One(position)) if followed == 1 => From::Position(*position),
+            Self::Cursor(Cursor::One(position)) => From::Time(*position),
+            Self::Cursor(cursor) => cursor.position_in(channel).map_or(fresh, From::Position),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_is_told_apart() {
+        assert_eq!(Start::parse("latest"), Ok(Start::Latest));
+        assert_eq!(Start::parse("earliest"), Ok(Start::Earliest));
+        assert_eq!(Start::parse("1718031234567"), Ok(Start::Time(1_718_031_234_567)));
+        assert_eq!(Start::parse("17-3"), Ok(Start::Cursor(Cursor::One(Position::new(17, 3)))));
+        for bad in ["", "newest", "12x", "-1", "1.5", "99999999999999999999999"] {
+            assert!(Start::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_channel_new_to_the_cursor_starts_fresh() {
+        let (old, new) = (Channel::new("a").unwrap(), Channel::new("b").unwrap());
+        let start = Start::Cursor(Cursor::Many(vec![(old.tag(), Position::new(5, 1))]));
+        assert_eq!(start.in_channel(&old, 2, Some(3)), From::Position(Position::new(5, 1)));
+        assert_eq!(start.in_channel(&new, 2, Some(3)), From::Newest(3));
+        assert_eq!(start.in_channel(&new, 2, None), From::Latest);
+    }
+
+    #[test]
+    fn a_plain_position_is_exact_for_one_channel_only() {
+        let start = Start::parse("17-3").unwrap();
+        let channel = Channel::broadcast();
+        assert_eq!(start.in_channel(&channel, 1, None), From::Position(Position::new(17, 3)));
+        assert_eq!(start.in_channel(&channel, 2, None), From::Time(Position::new(17, 3)));
+    }
+}

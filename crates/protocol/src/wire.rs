@@ -1,0 +1,180 @@
+//! The text a live wire carries: a kept event as it is appended, or an ephemeral one.
+//!
+//! The publish script writes kept events as one header line and the data:
+//!
+//! ```text
+//! 1 <position> <previous position> <type>\n<data>
+//! ```
+//!
+//! Anybody may publish an ephemeral event on the same topic as a JSON object,
+//! `{"type": "cursor", "data": …}`. The first byte tells the two apart.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::event::{Event, EventError, EventType};
+use crate::position::PositionError;
+use crate::publish::{DataError, data_text};
+use crate::{Entry, Position};
+
+/// One message of a live wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// An entry of the log.
+    Kept(Entry),
+    /// An event without a position.
+    Ephemeral(Event),
+}
+
+/// Why a message is not a frame.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// Neither form.
+    #[error("a wire message is an object {{\"type\",\"data\"}} or what the publish script writes")]
+    Form,
+    /// A header whose positions are not any.
+    #[error(transparent)]
+    Position(#[from] PositionError),
+    /// An entry that does not come after the one before it.
+    #[error("the position is not after the previous position")]
+    Order,
+    /// JSON that is not the object meant.
+    #[error("not an ephemeral event: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Data that cannot be sent.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A type or data that cannot be an event's.
+    #[error(transparent)]
+    Event(#[from] EventError),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ephemeral<'a> {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+impl Frame {
+    /// Reads a message. `limit` is the most data an event may have, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// When it is neither form, or the event in it is not allowed.
+    pub fn parse(message: &Bytes, limit: usize) -> Result<Self, FrameError> {
+        match message.first() {
+            Some(b'1') => parse_kept(message, limit).map(Self::Kept),
+            Some(b'{' | b' ' | b'\n' | b'\r' | b'\t') => parse_ephemeral(message, limit).map(Self::Ephemeral),
+            _ => Err(FrameError::Form),
+        }
+    }
+
+    /// The message's bytes, as the publish script or an ephemeral publisher writes them.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Kept(Entry { position, previous, event }) => {
+                let mut out = format!("1 {position} {previous} {}\n", event.kind_str()).into_bytes();
+                out.extend_from_slice(event.data_bytes());
+                out
+            }
+            Self::Ephemeral(event) => {
+                let mut object = serde_json::Map::new();
+                if let Some(kind) = &event.kind {
+                    object.insert("type".into(), kind.as_str().into());
+                }
+                object.insert("data".into(), event.data().into());
+                serde_json::Value::Object(object).to_string().into_bytes()
+            }
+        }
+    }
+}
+
+fn parse_kept(message: &Bytes, limit: usize) -> Result<Entry, FrameError> {
+    let end = memchr::memchr(b'\n', message).ok_or(FrameError::Form)?;
+    let mut words = message[..end].splitn(4, |&b| b == b' ');
+    let mut word = || words.next().ok_or(FrameError::Form);
+    if word()? != b"1" {
+        return Err(FrameError::Form);
+    }
+    let position = Position::parse(word()?)?;
+    let previous = Position::parse(word()?)?;
+    let event = Event::from_bytes(word()?, message.slice(end + 1..), limit)?;
+    if previous >= position {
+        return Err(FrameError::Order);
+    }
+    Ok(Entry { position, previous, event })
+}
+
+fn parse_ephemeral(message: &[u8], limit: usize) -> Result<Event, FrameError> {
+    let Ephemeral { kind, data } = serde_json::from_slice(message)?;
+    let kind = kind.as_deref().map(EventType::new).transpose()?;
+    Ok(Event::new(kind, data_text(data)?, limit)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMIT: usize = 1024;
+
+    fn events() -> impl Strategy<Value = Event> {
+        (proptest::option::of("[^\r\n\0]{1,20}"), any::<String>()).prop_filter_map(
+            "reserved or too long",
+            |(kind, data)| {
+                let kind = kind.map(|kind| EventType::new(&kind)).transpose().ok()?;
+                Event::new(kind, data, LIMIT).ok()
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_kept_event_reads_back(event in events(), ms in 1u64.., seq: u64, before: u64) {
+            let frame = Frame::Kept(Entry {
+                position: Position::new(ms, seq), previous: Position::new(ms - 1, before), event,
+            });
+            prop_assert_eq!(Frame::parse(&frame.encode().into(), LIMIT).unwrap(), frame);
+        }
+
+        #[test]
+        fn an_ephemeral_event_reads_back(event in events()) {
+            let frame = Frame::Ephemeral(event);
+            prop_assert_eq!(Frame::parse(&frame.encode().into(), LIMIT).unwrap(), frame);
+        }
+
+        #[test]
+        fn no_message_breaks_the_reader(bytes: Vec<u8>, tail in "1 [0-9- ]{0,30}\n?.{0,20}") {
+            let _ = Frame::parse(&bytes.into(), LIMIT);
+            let _ = Frame::parse(&tail.into_bytes().into(), LIMIT);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_frame_is_refused() {
+        for bad in [
+            "",
+            "hello",
+            "1",
+            "1 5-0\nx",
+            "1 5-0 4-0\nx",
+            "1 5-0 x t\nd",
+            "1 5-0 5-0 t\nd",
+            "12 5-0 4-0 t\nd",
+            "1 5-0 4-0 gap\nd",
+            "{}",
+            "{\"data\":1,\"x\":2}",
+            "{\"type\":\"a\\nb\",\"data\":1}",
+            "[1]",
+        ] {
+            assert!(Frame::parse(&Bytes::from_static(bad.as_bytes()), LIMIT).is_err(), "{bad:?}");
+        }
+        let json = Bytes::from_static(br#"{"type":"cursor","data":{"x": 1}}"#);
+        let Ok(Frame::Ephemeral(event)) = Frame::parse(&json, LIMIT) else { panic!() };
+        assert_eq!((event.kind_str(), event.data()), ("cursor", r#"{"x":1}"#));
+    }
+}
