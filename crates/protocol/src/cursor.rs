@@ -169,7 +169,7 @@ fn parse_many(text: &str) -> Result<Cursor, CursorError> {
 fn check(raw: &[u8]) -> u8 {
     let mut hasher = fnv::FnvHasher::default();
     hasher.write(raw);
-    (hasher.finish() & 0xff) as u8
+    hasher.finish().to_le_bytes()[0]
 }
 
 fn write_varint(out: &mut Vec<u8>, mut value: u64) {
@@ -177,7 +177,7 @@ fn write_varint(out: &mut Vec<u8>, mut value: u64) {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.push((value & 0x7f) as u8);
 }
 
 fn read_varint(rest: &mut &[u8]) -> Result<u64, CursorError> {

@@ -9,6 +9,9 @@ use crate::event::{Event, EventError, EventType};
 /// The longest idempotency key, in bytes.
 pub const MAX_KEY_BYTES: usize = 128;
 
+/// Starts the keys that nodes make for entries of the ingest stream, `ingest:<id>`. Publishers may not use it.
+pub const RESERVED_KEY_PREFIX: &str = "ingest:";
+
 /// One event on its way to a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
@@ -38,7 +41,10 @@ pub enum PublicationError {
     #[error("data: {0}")]
     Data(#[from] DataError),
     /// The key is empty, too long, or has a control character.
-    #[error("key: a key has 1 to {MAX_KEY_BYTES} bytes without control characters")]
+    #[error(
+        "key: a key has 1 to {MAX_KEY_BYTES} bytes without control characters and does not start with \
+         {RESERVED_KEY_PREFIX:?}"
+    )]
     Key,
     /// A key promises to store an event once; an ephemeral event is not stored.
     #[error("key: an ephemeral event is not kept, so it can have no key")]
@@ -103,7 +109,7 @@ impl Publication {
         Ok(publication)
     }
 
-    /// Checks the idempotency key, wherever the publication came from.
+    /// Checks the idempotency key that a publisher gave, by whichever way.
     ///
     /// # Errors
     ///
@@ -209,6 +215,7 @@ mod tests {
             (r#"{"channel":"a","data":1,"type":"x\ny"}"#, "LF"),
             (r#"{"channel":"a","data":1,"type":"gap"}"#, "reserved"),
             (r#"{"channel":"a","data":1,"key":""}"#, "key"),
+            (r#"{"channel":"a","data":1,"key":"ingest:1-0"}"#, "ingest:"),
             (r#"{"channel":"a","data":1,"key":"k","ephemeral":true}"#, "ephemeral"),
             (r#"{"channel":"a","data":"\ud800"}"#, "data"),
             (r#""text""#, "struct"),

@@ -1,0 +1,120 @@
+//! The seam between a node and what outlives it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fanfare_protocol::publish::Publication;
+use fanfare_protocol::session::Control;
+use fanfare_protocol::start::From;
+use fanfare_protocol::{Channel, Position, SessionId, User};
+
+use crate::BrokerError;
+use crate::intake::{IntakeEntry, Settlement};
+use crate::lease::{Lease, NodeId, NodeInfo};
+use crate::log::Page;
+use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use crate::wire::{Wire, WireSink};
+
+/// What became of a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Where the event stands; none for an ephemeral one.
+    pub position: Option<Position>,
+    /// Whether the idempotency key was seen before: then nothing was stored now, and `position` is the first one's.
+    pub repeat: bool,
+}
+
+/// Everything that must outlive a node.
+///
+/// An `Err` of any call means that it was not carried out, or that this is not known: each call may be made again.
+#[async_trait]
+pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
+    // ---- events
+
+    /// Stores each event in its channel's log and sends it over the live wire, in one step each; an ephemeral
+    /// event is only sent. Events of one batch for one channel keep their order. Answers in the batch's order.
+    async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<Published, BrokerError>>;
+
+    /// The first `limit` entries (at least 1) after a position.
+    async fn page(&self, channel: &Channel, after: Position, limit: usize) -> Result<Page, BrokerError>;
+
+    /// The position to read on from. For a time: that of the last entry at or before it; if only younger ones are
+    /// known and nothing is missing before the oldest of them, the position before that one; else the time itself,
+    /// so that reading on tells the gap. For `Newest(n)` and `Earliest`: the position before the oldest entry meant.
+    /// In a channel that has nothing: its last position, or zero.
+    async fn locate(&self, channel: &Channel, from: From) -> Result<Position, BrokerError>;
+
+    /// Opens a live wire that also hears the node's control topic. Never fails: it tries until it is closed.
+    fn wire(&self, node: &NodeId, sink: WireSink) -> Wire;
+
+    // ---- sessions
+
+    /// Makes the claim's node the session's owner, with a greater epoch, and reports `session.connected` or
+    /// `session.moved`, and `user.online` for the user's first. The old owner, if it is another node, is told to
+    /// drop its connection.
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError>;
+
+    /// Gives a session up, and reports `session.disconnected` and for the user's last `user.offline`. Changes
+    /// nothing and answers false if `node` with `epoch` is not the owner.
+    async fn release(
+        &self,
+        node: &NodeId,
+        user: &User,
+        session: SessionId,
+        epoch: u64,
+        reason: Reason,
+    ) -> Result<bool, BrokerError>;
+
+    /// Claims once more what a node believes to hold, in the order given: nothing changes for a session that is
+    /// still ours, one that nobody holds becomes ours again, one that somebody else holds is lost.
+    async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError>;
+
+    /// A user's sessions, oldest first.
+    async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError>;
+
+    /// Sends a command to a node. It is lost if the node is not listening.
+    async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError>;
+
+    // ---- nodes
+
+    /// Renews a node's lease for `ttl`.
+    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<Lease, BrokerError>;
+
+    /// Gives a node's lease up, if it is this incarnation's.
+    async fn leave(&self, info: &NodeInfo) -> Result<(), BrokerError>;
+
+    /// The nodes with a lease, by id.
+    async fn nodes(&self) -> Result<Vec<NodeInfo>, BrokerError>;
+
+    /// Removes the sessions of nodes whose lease has lapsed, reports them with the reason `node-lost`, and answers
+    /// how many were removed. One node at a time does this: a lock held for `ttl` elects it, and the others get 0.
+    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<usize, BrokerError>;
+
+    // ---- intake
+
+    /// Asks to be the one node that takes entries, for `ttl`. Only one at a time may, so that the entries of a
+    /// channel keep their order.
+    async fn lead_intake(&self, node: &NodeId, ttl: Duration) -> Result<bool, BrokerError>;
+
+    /// Lets another node lead at once.
+    async fn resign_intake(&self, node: &NodeId) -> Result<(), BrokerError>;
+
+    /// Up to `limit` entries in order. `again`: those that were taken before, by anybody, and are not settled.
+    /// Otherwise new ones, waiting up to `wait` for the first.
+    async fn take_intake(
+        &self,
+        node: &NodeId,
+        again: bool,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Vec<IntakeEntry>, BrokerError>;
+
+    /// Settles entries that were taken.
+    async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError>;
+
+    // ---- health
+
+    /// Makes sure that what publishers rely on is there (function library, consumer group), and that the broker
+    /// answers.
+    async fn prepare(&self) -> Result<(), BrokerError>;
+}

@@ -1,0 +1,22 @@
+//! What publishers left in the ingest stream.
+
+use bytes::Bytes;
+use fanfare_protocol::Position;
+
+/// One entry of the ingest stream, as it was written: not checked yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IntakeEntry {
+    /// Its id in the ingest stream; also its idempotency key.
+    pub id: Position,
+    /// Its fields in order.
+    pub fields: Vec<(Bytes, Bytes)>,
+}
+
+/// What is to become of an entry that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// It is in its channel's log: remove it.
+    Done(Position),
+    /// It can never be: move it to the dead entries with the reason.
+    Dead(IntakeEntry, String),
+}

@@ -1,0 +1,280 @@
+//! The broker in one process: the same contract without Redis, for a first look, tests and simulations.
+//!
+//! Nothing outlives the process. All state is behind one lock, which is never held across an await.
+//!
+//! # Layout
+//!
+//! - `channel`: one channel's log, last position and idempotency keys
+//! - `cluster`: sessions, leases and locks
+//! - `intake`: the ingest stream
+//! - `wire`: the live wires of this process's nodes
+//! - `faults`: what can be done to it in a simulation
+
+mod channel;
+mod cluster;
+mod faults;
+mod intake;
+mod wire;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use fanfare_protocol::publish::{Publication, RESERVED_KEY_PREFIX};
+use fanfare_protocol::session::Control;
+use fanfare_protocol::start::From;
+use fanfare_protocol::wire::Frame;
+use fanfare_protocol::{Channel, Entry, Position, SessionId, User};
+use indexmap::IndexMap;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use self::channel::ChannelState;
+use self::cluster::Cluster;
+use self::intake::Ingest;
+use self::wire::Wires;
+use crate::broker::Published;
+use crate::intake::{IntakeEntry, Settlement};
+use crate::lease::{Lease, NodeId, NodeInfo};
+use crate::log::Page;
+use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use crate::settings::BrokerSettings;
+use crate::wire::{Wire, WireSink};
+use crate::{Broker, BrokerError};
+
+/// An entry of the lifecycle or the dead stream: its id and its fields.
+pub type StreamEntry = (Position, Vec<(String, String)>);
+
+/// The memory broker. Clones share one state.
+#[derive(Clone, Debug)]
+pub struct MemoryBroker {
+    settings: Arc<BrokerSettings>,
+    /// Unix milliseconds at `started`.
+    epoch_ms: u64,
+    started: Instant,
+    state: Arc<Mutex<State>>,
+    /// Woken when something is added to the ingest stream.
+    ingested: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    channels: IndexMap<Channel, ChannelState>,
+    wires: Wires,
+    cluster: Cluster,
+    ingest: Ingest,
+}
+
+impl MemoryBroker {
+    /// An empty broker whose clock is the system's.
+    pub fn new(settings: BrokerSettings) -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self::starting_at(settings, u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// An empty broker whose clock shows `epoch_ms` (Unix milliseconds) now and goes on with tokio's time.
+    pub fn starting_at(settings: BrokerSettings, epoch_ms: u64) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            epoch_ms,
+            started: Instant::now(),
+            state: Arc::default(),
+            ingested: Arc::default(),
+        }
+    }
+
+    /// Adds an entry to the ingest stream, as a publisher does with `XADD fanfare:ingest`.
+    pub fn ingest(&self, fields: Vec<(bytes::Bytes, bytes::Bytes)>) -> Position {
+        let now = self.now();
+        let id = self.state().ingest.add(now, fields);
+        self.ingested.notify_waiters();
+        id
+    }
+
+    /// The lifecycle stream.
+    pub fn lifecycle(&self) -> Vec<StreamEntry> {
+        self.state().cluster.lifecycle.iter().cloned().collect()
+    }
+
+    /// The dead intake entries.
+    pub fn dead(&self) -> Vec<StreamEntry> {
+        self.state().ingest.dead.iter().cloned().collect()
+    }
+
+    /// The broker's clock, in Unix milliseconds.
+    pub fn now(&self) -> u64 {
+        self.epoch_ms + u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock leaves plain data, each piece whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish_one(&self, publication: Publication) -> Published {
+        let now = self.now();
+        let Publication { channel, event, key, ephemeral } = publication;
+        let mut state = self.state();
+        if ephemeral {
+            state.wires.message(&channel, &Frame::Ephemeral(event));
+            return Published { position: None, repeat: false };
+        }
+        let retention = self.settings.retention.of(&channel);
+        // Intake entries are deduplicated for longer; their keys are made by the node and not by publishers.
+        let once = match &key {
+            Some(key) if key.starts_with(RESERVED_KEY_PREFIX) => self.settings.intake_once,
+            _ => self.settings.once,
+        };
+        let log = state.channels.entry(channel.clone()).or_default();
+        log.age(now, &retention);
+        if let Some(position) = key.as_ref().and_then(|key| log.seen(key, now)) {
+            return Published { position: Some(position), repeat: true };
+        }
+        let entry = log.append(now, event, &retention);
+        if let Some(key) = key {
+            log.remember(key, entry.position, now, once);
+        }
+        let position = entry.position;
+        state.wires.message(&channel, &Frame::Kept(Entry::clone(&entry)));
+        Published { position: Some(position), repeat: false }
+    }
+
+    /// Reads one channel's log, aged to now; an unknown channel is an empty one.
+    fn read<T>(&self, channel: &Channel, read: impl FnOnce(&ChannelState) -> T) -> T {
+        let now = self.now();
+        let retention = self.settings.retention.of(channel);
+        let mut state = self.state();
+        match state.channels.get_mut(channel) {
+            Some(log) => {
+                log.age(now, &retention);
+                read(log)
+            }
+            None => read(&ChannelState::default()),
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for MemoryBroker {
+    async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<Published, BrokerError>> {
+        batch.into_iter().map(|publication| Ok(self.publish_one(publication))).collect()
+    }
+
+    async fn page(&self, channel: &Channel, after: Position, limit: usize) -> Result<Page, BrokerError> {
+        Ok(self.read(channel, |log| log.page(after, limit)))
+    }
+
+    async fn locate(&self, channel: &Channel, from: From) -> Result<Position, BrokerError> {
+        Ok(self.read(channel, |log| log.locate(from)))
+    }
+
+    fn wire(&self, node: &NodeId, sink: WireSink) -> Wire {
+        wire::open(Arc::clone(&self.state), node.clone(), sink)
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
+        let now = self.now();
+        let mut state = self.state();
+        let claimed = state.cluster.claim(claim, now);
+        if let Claimed::Held { epoch, from: Some(from) } = &claimed
+            && *from != claim.node
+        {
+            let command = Control::Supersede { session: claim.session, epoch: *epoch };
+            state.wires.control(from, &command);
+        }
+        state.cluster.trim(self.settings.lifecycle_events);
+        Ok(claimed)
+    }
+
+    async fn release(
+        &self,
+        node: &NodeId,
+        user: &User,
+        session: SessionId,
+        epoch: u64,
+        reason: Reason,
+    ) -> Result<bool, BrokerError> {
+        let now = self.now();
+        let mut state = self.state();
+        let released = state.cluster.release(node, user, session, epoch, reason, now);
+        state.cluster.trim(self.settings.lifecycle_events);
+        Ok(released)
+    }
+
+    async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError> {
+        let now = self.now();
+        let mut state = self.state();
+        Ok(held.iter().map(|holding| state.cluster.renew(node, holding, now)).collect())
+    }
+
+    async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
+        Ok(self.state().cluster.sessions(user))
+    }
+
+    async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError> {
+        self.state().wires.control(node, command);
+        Ok(())
+    }
+
+    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<Lease, BrokerError> {
+        Ok(self.state().cluster.lease(info, ttl))
+    }
+
+    async fn leave(&self, info: &NodeInfo) -> Result<(), BrokerError> {
+        self.state().cluster.leave(info);
+        Ok(())
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeInfo>, BrokerError> {
+        Ok(self.state().cluster.nodes())
+    }
+
+    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<usize, BrokerError> {
+        let now = self.now();
+        let mut state = self.state();
+        let swept = state.cluster.sweep(node, ttl, now);
+        state.cluster.trim(self.settings.lifecycle_events);
+        Ok(swept)
+    }
+
+    async fn lead_intake(&self, node: &NodeId, ttl: Duration) -> Result<bool, BrokerError> {
+        Ok(self.state().ingest.lead(node, ttl))
+    }
+
+    async fn resign_intake(&self, node: &NodeId) -> Result<(), BrokerError> {
+        self.state().ingest.resign(node);
+        Ok(())
+    }
+
+    async fn take_intake(
+        &self,
+        _node: &NodeId,
+        again: bool,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Vec<IntakeEntry>, BrokerError> {
+        if again {
+            return Ok(self.state().ingest.take_again(limit));
+        }
+        let deadline = Instant::now() + wait;
+        loop {
+            // Made before the look, so that an entry added between the two still wakes us.
+            let mut added = std::pin::pin!(self.ingested.notified());
+            added.as_mut().enable();
+            let taken = self.state().ingest.take(limit);
+            if !taken.is_empty() || tokio::time::timeout_at(deadline, added).await.is_err() {
+                return Ok(taken);
+            }
+        }
+    }
+
+    async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError> {
+        let now = self.now();
+        self.state().ingest.settle(settled, now, self.settings.dead_events);
+        Ok(())
+    }
+
+    async fn prepare(&self) -> Result<(), BrokerError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! One channel's log, last position and idempotency keys.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_protocol::start::From;
+use fanfare_protocol::{Entry, Event, Position};
+use indexmap::IndexMap;
+
+use crate::Retention;
+use crate::log::Page;
+
+/// What is kept of one channel.
+#[derive(Debug, Default)]
+pub(super) struct ChannelState {
+    pub(super) log: VecDeque<Arc<Entry>>,
+    /// The last position given; outlives the entries.
+    pub(super) last: Position,
+    /// Idempotency keys: the position given, and when it is forgotten in Unix milliseconds. In order of their making.
+    once: IndexMap<String, (Position, u64)>,
+}
+
+impl ChannelState {
+    /// Drops what has become too old.
+    pub(super) fn age(&mut self, now: u64, retention: &Retention) {
+        let oldest = now.saturating_sub(millis(retention.age));
+        while self.log.front().is_some_and(|entry| entry.position.ms < oldest) {
+            self.log.pop_front();
+        }
+        if self.last.ms < now.saturating_sub(millis(retention.positions)) {
+            self.last = Position::ZERO;
+        }
+        if self.once.len() > 64 {
+            self.once.retain(|_, &mut (_, until)| until > now);
+        }
+    }
+
+    pub(super) fn append(&mut self, now: u64, event: Event, retention: &Retention) -> Arc<Entry> {
+        let previous = self.last;
+        let next = Position::new(previous.ms, previous.seq + 1);
+        let position = next.max(Position::new(now, 0));
+        let entry = Arc::new(Entry { position, previous, event });
+        self.last = position;
+        self.log.push_back(Arc::clone(&entry));
+        while self.log.len() > retention.events.max(1) {
+            self.log.pop_front();
+        }
+        entry
+    }
+
+    pub(super) fn seen(&self, key: &str, now: u64) -> Option<Position> {
+        self.once.get(key).filter(|&&(_, until)| until > now).map(|&(position, _)| position)
+    }
+
+    pub(super) fn remember(&mut self, key: String, position: Position, now: u64, ttl: Duration) {
+        self.once.insert(key, (position, now + millis(ttl)));
+    }
+
+    pub(super) fn page(&self, after: Position, limit: usize) -> Page {
+        let start = self.log.partition_point(|entry| entry.position <= after);
+        let entries: Vec<_> = self.log.iter().skip(start).take(limit).cloned().collect();
+        let end = start + entries.len() == self.log.len();
+        let next = entries.last().map_or(after, |entry| entry.position);
+        Page { entries, next, end, malformed: 0 }
+    }
+
+    pub(super) fn locate(&self, from: From) -> Position {
+        match from {
+            From::Position(position) => position,
+            From::Latest => self.last,
+            From::Earliest => self.log.front().map_or(self.last, |first| first.previous),
+            From::Newest(n) => {
+                let first = self.log.len().saturating_sub(n);
+                self.log.get(first).map_or(self.last, |entry| entry.previous)
+            }
+            From::Time(time) => self.locate_time(time),
+        }
+    }
+
+    fn locate_time(&self, time: Position) -> Position {
+        let younger = self.log.partition_point(|entry| entry.position <= time);
+        match (younger.checked_sub(1).map(|i| &self.log[i]), self.log.front()) {
+            (Some(at), _) => at.position,
+            (None, Some(first)) if first.previous <= time => first.previous,
+            (None, None) if self.last <= time => self.last,
+            _ => time,
+        }
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,206 @@
+//! Sessions, leases and locks.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use fanfare_protocol::{Position, SessionId, User};
+use indexmap::IndexMap;
+use tokio::time::Instant;
+
+use super::StreamEntry;
+use crate::lease::{Lease, NodeId, NodeInfo};
+use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+
+/// What the nodes know of each other and of their clients.
+#[derive(Debug, Default)]
+pub(super) struct Cluster {
+    sessions: IndexMap<User, IndexMap<SessionId, SessionInfo>>,
+    leases: IndexMap<NodeId, (NodeInfo, Instant)>,
+    /// Who sweeps, and until when.
+    sweeper: Option<(NodeId, Instant)>,
+    pub(super) lifecycle: VecDeque<StreamEntry>,
+}
+
+impl Cluster {
+    pub(super) fn claim(&mut self, claim: &Claim, now: u64) -> Claimed {
+        let sessions = self.sessions.entry(claim.user.clone()).or_default();
+        let old = sessions.get(&claim.session).cloned();
+        if old.is_none() && sessions.len() >= claim.limit {
+            if sessions.is_empty() {
+                self.sessions.swap_remove(&claim.user);
+            }
+            return Claimed::Full;
+        }
+        let first = sessions.is_empty();
+        // Not below the clock, so that it also grows when the session was forgotten in between.
+        let epoch = old.as_ref().map_or(0, |old| old.epoch + 1).max(now);
+        sessions.insert(
+            claim.session,
+            SessionInfo {
+                session: claim.session,
+                node: claim.node.clone(),
+                epoch,
+                since: old.as_ref().map_or(now, |old| old.since),
+                client: claim.client.clone(),
+            },
+        );
+        let from = old.map(|old| old.node);
+        let session = claim.session.to_string();
+        match &from {
+            Some(from) => self.report(
+                now,
+                "session.moved",
+                &claim.user,
+                &[("session", &session), ("from", from.as_str()), ("node", claim.node.as_str())],
+            ),
+            None => self.report(
+                now,
+                "session.connected",
+                &claim.user,
+                &[("session", &session), ("node", claim.node.as_str())],
+            ),
+        }
+        if first {
+            self.report(now, "user.online", &claim.user, &[]);
+        }
+        Claimed::Held { epoch, from }
+    }
+
+    pub(super) fn release(
+        &mut self,
+        node: &NodeId,
+        user: &User,
+        session: SessionId,
+        epoch: u64,
+        reason: Reason,
+        now: u64,
+    ) -> bool {
+        let Some(sessions) = self.sessions.get_mut(user) else { return false };
+        if !sessions.get(&session).is_some_and(|held| held.node == *node && held.epoch == epoch) {
+            return false;
+        }
+        sessions.shift_remove(&session);
+        let last = sessions.is_empty();
+        if last {
+            self.sessions.swap_remove(user);
+        }
+        let id = session.to_string();
+        self.report(
+            now,
+            "session.disconnected",
+            user,
+            &[("session", &id), ("node", node.as_str()), ("reason", reason.as_str())],
+        );
+        if last {
+            self.report(now, "user.offline", user, &[]);
+        }
+        true
+    }
+
+    pub(super) fn renew(&mut self, node: &NodeId, holding: &Holding, now: u64) -> Renewed {
+        let known = self.sessions.get(&holding.user).and_then(|all| all.get(&holding.session));
+        match known {
+            Some(owner) if owner.node == *node && owner.epoch == holding.epoch => {
+                Renewed::Held(holding.epoch)
+            }
+            Some(_) => Renewed::Lost,
+            None => {
+                let claim = Claim {
+                    user: holding.user.clone(),
+                    session: holding.session,
+                    node: node.clone(),
+                    client: holding.client.clone(),
+                    limit: usize::MAX,
+                };
+                let claimed = self.claim(&claim, now.max(holding.epoch + 1));
+                let held = self.sessions.get_mut(&holding.user).and_then(|all| all.get_mut(&holding.session));
+                if let Some(held) = held {
+                    held.since = holding.since;
+                }
+                match claimed {
+                    Claimed::Held { epoch, .. } => Renewed::Held(epoch),
+                    Claimed::Full => Renewed::Lost,
+                }
+            }
+        }
+    }
+
+    pub(super) fn sessions(&self, user: &User) -> Vec<SessionInfo> {
+        let mut list: Vec<_> =
+            self.sessions.get(user).into_iter().flat_map(IndexMap::values).cloned().collect();
+        list.sort_by_key(|info| (info.since, info.session));
+        list
+    }
+
+    pub(super) fn lease(&mut self, info: &NodeInfo, ttl: Duration) -> Lease {
+        let now = Instant::now();
+        let held = self.leases.get(&info.id).filter(|(_, until)| *until > now);
+        let lease = match held {
+            Some((holder, _)) if holder.incarnation == info.incarnation => Lease::Renewed,
+            Some(_) => return Lease::Foreign,
+            None => Lease::Taken,
+        };
+        self.leases.insert(info.id.clone(), (info.clone(), now + ttl));
+        lease
+    }
+
+    pub(super) fn leave(&mut self, info: &NodeInfo) {
+        if let Some((holder, until)) = self.leases.get_mut(&info.id)
+            && holder.incarnation == info.incarnation
+        {
+            // Kept as a lapsed lease, so that what the node may have left behind is swept.
+            *until = Instant::now();
+        }
+    }
+
+    pub(super) fn nodes(&self) -> Vec<NodeInfo> {
+        let now = Instant::now();
+        let alive = self.leases.values().filter(|(_, until)| *until > now);
+        let mut nodes: Vec<_> = alive.map(|(info, _)| info.clone()).collect();
+        nodes.sort_by(|a, b| a.id.cmp(&b.id));
+        nodes
+    }
+
+    pub(super) fn sweep(&mut self, node: &NodeId, ttl: Duration, now: u64) -> usize {
+        let instant = Instant::now();
+        if self.sweeper.as_ref().is_some_and(|(holder, until)| holder != node && *until > instant) {
+            return 0;
+        }
+        self.sweeper = Some((node.clone(), instant + ttl));
+        let lapsed: Vec<NodeId> = self
+            .leases
+            .iter()
+            .filter(|(_, (_, until))| *until <= instant)
+            .map(|(id, _)| id.clone())
+            .collect();
+        let mut swept = 0;
+        for dead in lapsed {
+            let orphans: Vec<_> = self
+                .sessions
+                .iter()
+                .flat_map(|(user, all)| all.values().map(move |info| (user, info)))
+                .filter(|(_, info)| info.node == dead)
+                .map(|(user, info)| (user.clone(), info.session, info.epoch))
+                .collect();
+            for (user, session, epoch) in orphans {
+                swept += usize::from(self.release(&dead, &user, session, epoch, Reason::NodeLost, now));
+            }
+            self.leases.shift_remove(&dead);
+        }
+        swept
+    }
+
+    pub(super) fn trim(&mut self, keep: usize) {
+        while self.lifecycle.len() > keep {
+            self.lifecycle.pop_front();
+        }
+    }
+
+    fn report(&mut self, now: u64, event: &str, user: &User, more: &[(&str, &str)]) {
+        let last = self.lifecycle.back().map_or(Position::ZERO, |(id, _)| *id);
+        let id = Position::new(last.ms, last.seq + 1).max(Position::new(now, 0));
+        let mut fields = vec![("event".to_owned(), event.to_owned()), ("user".into(), user.id().into())];
+        fields.extend(more.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
+        self.lifecycle.push_back((id, fields));
+    }
+}

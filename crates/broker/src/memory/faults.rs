@@ -1,0 +1,45 @@
+//! What can be done to the memory broker in a simulation: everything that happens to a Redis in its life.
+
+use fanfare_protocol::{Channel, Position};
+
+use super::MemoryBroker;
+
+impl MemoryBroker {
+    /// Trims a log to its newest `keep` entries.
+    pub fn trim(&self, channel: &Channel, keep: usize) {
+        if let Some(log) = self.state().channels.get_mut(channel) {
+            let drop = log.log.len().saturating_sub(keep);
+            log.log.drain(..drop);
+        }
+    }
+
+    /// The events expire; the last position outlives them.
+    pub fn expire(&self, channel: &Channel) {
+        self.trim(channel, 0);
+    }
+
+    /// A failover to a replica that had not received the newest `n` entries. Answers the positions that are lost.
+    pub fn roll_back(&self, channel: &Channel, n: usize) -> Vec<Position> {
+        let mut state = self.state();
+        let Some(log) = state.channels.get_mut(channel) else { return Vec::new() };
+        let keep = log.log.len().saturating_sub(n);
+        let lost = log.log.split_off(keep);
+        if let Some(first) = lost.front() {
+            log.last = first.previous;
+        }
+        lost.iter().map(|entry| entry.position).collect()
+    }
+
+    /// Restarted empty: logs, positions, keys, sessions and leases are gone. Wires stay as they are.
+    pub fn wipe(&self) {
+        let mut state = self.state();
+        state.channels.clear();
+        state.cluster = super::Cluster::default();
+        state.ingest = super::Ingest::default();
+    }
+
+    /// How many entries a log holds.
+    pub fn log_len(&self, channel: &Channel) -> usize {
+        self.state().channels.get(channel).map_or(0, |log| log.log.len())
+    }
+}

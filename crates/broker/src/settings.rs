@@ -1,0 +1,37 @@
+//! What both brokers are told.
+
+use std::time::Duration;
+
+use fanfare_protocol::event::DEFAULT_MAX_DATA_BYTES;
+
+use crate::RetentionRules;
+
+/// Settings of the broker that do not depend on which one it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerSettings {
+    /// How much of each channel is kept.
+    pub retention: RetentionRules,
+    /// How long an idempotency key is remembered.
+    pub once: Duration,
+    /// The same for entries of the ingest stream, which are forgotten earlier when they are settled.
+    pub intake_once: Duration,
+    /// The most data an event may have, in bytes.
+    pub max_data: usize,
+    /// About how many entries the lifecycle stream keeps.
+    pub lifecycle_events: usize,
+    /// About how many dead intake entries are kept.
+    pub dead_events: usize,
+}
+
+impl Default for BrokerSettings {
+    fn default() -> Self {
+        Self {
+            retention: RetentionRules::default(),
+            once: Duration::from_mins(10),
+            intake_once: Duration::from_hours(24),
+            max_data: DEFAULT_MAX_DATA_BYTES,
+            lifecycle_events: 100_000,
+            dead_events: 10_000,
+        }
+    }
+}
