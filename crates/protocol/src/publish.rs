@@ -215,10 +215,10 @@ mod tests {
             (r#"{"channel":"a","data":1,"type":"x\ny"}"#, "LF"),
             (r#"{"channel":"a","data":1,"type":"gap"}"#, "reserved"),
             (r#"{"channel":"a","data":1,"key":""}"#, "key"),
-            (r#"{"channel":"a","data":1,"key":"ingest:1-0"}"#, "ingest:"),
+            (r#"{"channel":"a","data":1,"key":"ingest:1-0"}"#, "start with"),
             (r#"{"channel":"a","data":1,"key":"k","ephemeral":true}"#, "ephemeral"),
             (r#"{"channel":"a","data":"\ud800"}"#, "data"),
-            (r#""text""#, "struct"),
+            (r#""text""#, "not a publication"),
             ("{", "EOF"),
         ] {
             let error = one(json).expect_err(json);

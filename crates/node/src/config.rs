@@ -1,0 +1,3 @@
+//! Settings, one struct per topic.
+
+pub mod stream;
