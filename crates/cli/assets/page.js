@@ -187,12 +187,19 @@ $("job").addEventListener("click", (event) => busy(event.target, job));
 
 const node = location.origin;
 const flag = node === "http://127.0.0.1:8080" ? "" : ` --server ${node}`;
-$("shell").textContent = [
+const commands = [
   `curl -N '${node}/v1/events?user=me&channel=demo'`,
   `curl ${node}/v1/publish --json '{"channel":"demo","data":"hi"}'`,
   `fanfare listen demo --user me${flag}`,
   `fanfare publish demo 'hi' --type note${flag}`,
-].join("\n");
+];
+for (const command of commands) {
+  const code = document.createElement("code");
+  code.textContent = command;
+  const item = document.createElement("li");
+  item.append(code);
+  $("shell").append(item);
+}
 
 connect();
 // The first visit shows something by itself; `?demo=off` does not.
