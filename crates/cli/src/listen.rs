@@ -83,12 +83,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let url = stream_url(&args, server.url(&["v1", "events"]));
     let mut source = EventSource::new(server, url);
     let mut left = args.count;
+    // One for the whole time: a Ctrl-C that comes while an event is printed is heard too.
+    let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
     while left != Some(0) {
         // Both branches may be dropped at any point: Ctrl-C ends the command.
         let step = tokio::select! {
             step = source.next() => step?,
-            stop = tokio::signal::ctrl_c() => {
-                stop?;
+            stopped = &mut stop => {
+                stopped?;
                 farewell(&args, source.cursor());
                 return Ok(ExitCode::SUCCESS);
             }

@@ -6,15 +6,19 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
+
+/// At the end of an answer: the answer stays open.
+const OPEN: &str = "(stays open)";
 
 /// What a test allows for a command to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,9 +38,12 @@ impl Seen {
     }
 }
 
+/// Status, content type and text.
+type Answer = (u16, &'static str, String);
+
 #[derive(Clone, Default)]
 struct Script {
-    answers: Arc<Mutex<VecDeque<(u16, &'static str, String)>>>,
+    answers: Arc<Mutex<VecDeque<Answer>>>,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
@@ -54,7 +61,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    async fn with(answers: impl IntoIterator<Item = (u16, &'static str, String)>) -> Self {
+    async fn with(answers: impl IntoIterator<Item = Answer>) -> Self {
         let script =
             Script { answers: Arc::new(Mutex::new(answers.into_iter().collect())), ..Script::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -78,11 +85,32 @@ async fn answer(State(script): State<Script>, uri: Uri, headers: HeaderMap, body
     script.seen.lock().unwrap().push(Seen { at: Instant::now(), uri: uri.to_string(), headers, body });
     let next = script.answers.lock().unwrap().pop_front();
     let (status, kind, text) = next.unwrap_or((500, "text/plain", "the script is over".into()));
-    (StatusCode::from_u16(status).unwrap(), [("content-type", kind)], text).into_response()
+    let body = match text.strip_suffix(OPEN) {
+        Some(text) => {
+            let first = futures_util::stream::iter([Ok::<_, std::io::Error>(text.to_owned())]);
+            Body::from_stream(first.chain(futures_util::stream::pending()))
+        }
+        None => Body::from(text),
+    };
+    (StatusCode::from_u16(status).unwrap(), [("content-type", kind)], body).into_response()
 }
 
 async fn fanfare(server: &str, args: &[&str], stdin: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
+    let mut child = command(server, args).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    // A command that does not read its stdin may have closed it.
+    let _ = input.write_all(stdin.as_bytes()).await;
+    drop(input);
+    ended(child).await
+}
+
+async fn ended(child: Child) -> Output {
+    tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("the command hangs").unwrap()
+}
+
+fn command(server: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
+    command
         .args(args)
         .env("FANFARE_SERVER", server)
         .env_remove("FANFARE_TOKEN")
@@ -90,17 +118,11 @@ async fn fanfare(server: &str, args: &[&str], stdin: &str) -> Output {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    // A command that does not read its stdin may have closed it.
-    let _ = input.write_all(stdin.as_bytes()).await;
-    drop(input);
-    tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("the command hangs").unwrap()
+        .kill_on_drop(true);
+    command
 }
 
-fn stream(text: &str) -> (u16, &'static str, String) {
+fn stream(text: &str) -> Answer {
     (200, "text/event-stream", text.to_owned())
 }
 
@@ -302,4 +324,28 @@ async fn nobody_listening_is_said_with_the_address() {
     assert_eq!(code, Some(1));
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
     assert!(stderr.contains(&free.to_string()), "{stderr}");
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_listening_cleanly_and_says_where_it_was() {
+    let server = Server::with([stream(&format!("{HELLO}id: a1\ndata: x\n\n{OPEN}"))]).await;
+    let mut child = command(&server.address, &["listen", "--format", "raw"]).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut first).await.unwrap();
+    assert_eq!(first, "a1  message  x\n");
+    let id = nix::unistd::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).unwrap();
+    let (code, _, stderr) = said(&ended(child).await);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.ends_with("to go on from here: --after a1\n"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_early_is_no_failure() {
+    let events = "id: a1\ndata: x\n\n".repeat(2000);
+    let server = Server::with([stream(&format!("{HELLO}{events}{OPEN}"))]).await;
+    let mut child = command(&server.address, &["listen", "-q", "--format", "raw"]).spawn().unwrap();
+    drop(child.stdout.take());
+    let (code, _, stderr) = said(&ended(child).await);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
 }
