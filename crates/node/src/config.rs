@@ -144,7 +144,7 @@ impl Config {
             intake_once: self.intake.once,
             max_data: bytes(self.limits.event_data),
             lifecycle_events: self.retention.lifecycle_events,
-            dead_events: self.intake.dead_events,
+            dead_events: self.retention.dead_events,
         }
     }
 }
@@ -208,11 +208,8 @@ fn effective(config: &Config, winners: &HashMap<&'static str, Given>) -> Vec<Eff
             let value = value::show(setting.kind, &given.value);
             return Effective { setting: setting.name, value: Some(value), origin: given.origin.clone() };
         }
-        let value = match setting.name {
-            "node.id" => config.node.id.to_string(),
-            "lease.heartbeat" => humantime::format_duration(config.lease.heartbeat()).to_string(),
-            _ => setting.default.to_owned(),
-        };
+        let value =
+            if setting.name == "node.id" { config.node.id.to_string() } else { setting.default.to_owned() };
         let value = Some(value).filter(|value| !value.is_empty());
         Effective { setting: setting.name, value, origin: Origin::Default }
     };

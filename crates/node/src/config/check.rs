@@ -10,6 +10,7 @@ use fanfare_protocol::event::MAX_DATA_BYTES;
 use super::Config;
 use super::auth::{AuthMode, MIN_SECRET_BYTES};
 use super::fault::Fault;
+use super::lease::LeaseConfig;
 use super::secret::Secret;
 use super::setting::Setting;
 use super::source::Given;
@@ -198,6 +199,7 @@ fn retention(config: &Config, checks: &mut Checks<'_>) {
     let retention = &config.retention;
     within(checks, "retention.events", retention.events, 1, 100_000_000);
     within(checks, "retention.lifecycle_events", retention.lifecycle_events, 1, 100_000_000);
+    within(checks, "retention.dead_events", retention.dead_events, 1, 100_000_000);
     positive(checks, "retention.age", retention.age);
     checks.hold(
         retention.positions >= retention.age,
@@ -223,28 +225,26 @@ fn retention(config: &Config, checks: &mut Checks<'_>) {
 
 fn workers(config: &Config, checks: &mut Checks<'_>) {
     let Config { lease, intake, publish, drain, .. } = config;
-    for (name, duration) in [
-        ("publish.once", publish.once),
-        ("intake.lease", intake.lease),
-        ("intake.once", intake.once),
-        ("drain.deadline", drain.deadline),
-    ] {
-        positive(checks, name, duration);
-    }
+    positive(checks, "publish.once", publish.once);
+    positive(checks, "drain.deadline", drain.deadline);
     within(checks, "intake.batch", intake.batch, 1, 10_000);
-    within(checks, "intake.dead_events", intake.dead_events, 1, 100_000_000);
     checks.hold(
-        lease.ttl >= Duration::from_secs(1),
+        intake.lease >= Duration::from_millis(500),
+        &["intake.lease"],
+        "a lease that short lapses by itself",
+        "at least 500ms",
+    );
+    checks.hold(
+        intake.once > intake.lease,
+        &["intake.once", "intake.lease"],
+        "an entry could be published twice when a node dies",
+        "intake.once longer than intake.lease",
+    );
+    checks.hold(
+        lease.ttl >= LeaseConfig::SHORTEST_TTL,
         &["lease.ttl"],
         "a lease that short lapses by itself",
         "at least 1s",
-    );
-    let heartbeat = lease.heartbeat();
-    checks.hold(
-        !heartbeat.is_zero() && heartbeat * 2 <= lease.ttl,
-        &["lease.heartbeat", "lease.ttl"],
-        "one late heartbeat would cost the node its sessions",
-        "longer than 0s and at most half of lease.ttl",
     );
 }
 

@@ -24,6 +24,8 @@ pub struct RetentionConfig {
     pub rules: Vec<RetentionRule>,
     /// About how many entries the lifecycle stream keeps. `FANFARE_RETENTION__LIFECYCLE_EVENTS`.
     pub lifecycle_events: usize,
+    /// About how many intake entries that could not be published are kept. `FANFARE_RETENTION__DEAD_EVENTS`.
+    pub dead_events: usize,
 }
 
 /// One rule. What it leaves out is as for every channel.
@@ -62,6 +64,6 @@ impl RetentionConfig {
 impl Default for RetentionConfig {
     fn default() -> Self {
         let Retention { events, age, positions } = Retention::default();
-        Self { events, age, positions, rules: Vec::new(), lifecycle_events: 100_000 }
+        Self { events, age, positions, rules: Vec::new(), lifecycle_events: 100_000, dead_events: 10_000 }
     }
 }

@@ -1,0 +1,1 @@
+//! Every call but the stream, on the memory broker.
