@@ -206,8 +206,8 @@ fn explain(kind: &ErrorKind) -> String {
         ErrorKind::InvalidIssuer => "its iss is not the one expected".to_owned(),
         ErrorKind::InvalidAudience => "its aud is not the one expected".to_owned(),
         ErrorKind::MissingRequiredClaim(claim) => format!("it has no {claim}"),
-        // Only a token whose signature fits is read so far, so this helps its maker.
-        ErrorKind::Json(error) => format!("a claim cannot be read: {error}"),
+        // Of the header, or, once the signature fits, of the claims: nothing that the bearer has not sent.
+        ErrorKind::Json(error) => format!("its JSON cannot be read: {error}"),
         _ => "it is not a JWT".to_owned(),
     }
 }
@@ -275,7 +275,7 @@ mod tests {
         assert!(check(&auth, &json!({"sub": "7", "exp": u64::MAX})).is_ok());
         bad(check(&auth, &json!({"sub": "7"})), "exp");
         bad(check(&auth, &json!({"sub": "7", "exp": -1})), "exp");
-        bad(check(&auth, &json!({"sub": "7", "exp": "soon"})), "claim");
+        bad(check(&auth, &json!({"sub": "7", "exp": "soon"})), "JSON");
         bad(check(&auth, &json!({"sub": "7", "exp": NOW + 9, "nbf": NOW + 6})), "nbf");
         assert!(check(&auth, &json!({"sub": "7", "exp": NOW + 9, "nbf": NOW + 5})).is_ok());
     }
@@ -286,9 +286,9 @@ mod tests {
         bad(check(&auth, &json!({"exp": NOW + 9})), "sub");
         bad(check(&auth, &json!({"sub": "", "exp": NOW + 9})), "sub");
         bad(check(&auth, &json!({"sub": "a b", "exp": NOW + 9})), "sub");
-        bad(check(&auth, &json!({"sub": 7, "exp": NOW + 9})), "claim");
+        bad(check(&auth, &json!({"sub": 7, "exp": NOW + 9})), "JSON");
         bad(check(&auth, &json!({"sub": "7", "exp": NOW + 9, "fanfare": {"root": true}})), "root");
-        bad(check(&auth, &json!([1])), "claim");
+        bad(check(&auth, &json!([1])), "JSON");
         let token =
             |token: &str| auth.bearer(&HeaderMap::new(), Asked { token: Some(token), user: None }, at(NOW));
         bad(token("x"), "not a JWT");
@@ -305,7 +305,7 @@ mod tests {
         bad(token(&other.unwrap()), "HS256");
         // {"alg":"none"}
         let (_, rest) = good.split_once('.').unwrap();
-        bad(token(&format!("eyJhbGciOiJub25lIn0.{rest}")), "not a JWT");
+        bad(token(&format!("eyJhbGciOiJub25lIn0.{rest}")), "none");
     }
 
     #[test]

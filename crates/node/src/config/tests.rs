@@ -223,8 +223,5 @@ fn the_documentation_names_exactly_the_settings_there_are() {
             format!("| `{}` | `{}` | {default} | {} |", setting.name, setting.variable(), setting.meaning)
         })
         .collect();
-    for (row, wanted) in rows.iter().zip(&wanted) {
-        assert_eq!(row, wanted);
-    }
-    assert_eq!(rows.len(), wanted.len(), "the page should have:\n{}", wanted.join("\n"));
+    assert!(rows == wanted, "the page should have exactly these rows:\n{}", wanted.join("\n"));
 }
