@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::client::Received;
+use tokio::time::{Duration, Instant};
+
+use crate::client::{Client, Received, Step};
 
 /// What publishers know: the events of each channel, numbered in the order they were published.
 ///
@@ -30,6 +32,8 @@ pub struct Account {
     got: BTreeMap<String, (u64, Vec<u64>)>,
     /// What came and is no event of these channels.
     foreign: Vec<String>,
+    /// The `gap` events that came.
+    gaps: Vec<String>,
     /// How many different events came.
     count: usize,
 }
@@ -45,6 +49,8 @@ pub struct Verdict {
     pub out_of_order: Vec<String>,
     /// Arrived though nobody was told that it was accepted, or it is from before, or of a channel not followed.
     pub foreign: Vec<String>,
+    /// The `gap` events, which tell of a loss: also wrong when nothing was lost.
+    pub gaps: Vec<String>,
 }
 
 impl Ledger {
@@ -84,7 +90,21 @@ impl Ledger {
             (channel.to_owned(), (drawn, Vec::new()))
         };
         let got = channels.iter().map(|channel| entry(channel.as_ref())).collect();
-        Account { got, foreign: Vec::new(), count: 0 }
+        Account { got, foreign: Vec::new(), gaps: Vec::new(), count: 0 }
+    }
+
+    /// Opens an account for a client that has received all of `before` and nothing else of these channels.
+    pub fn account_after(&self, channels: &[impl AsRef<str>], before: &[Received]) -> Account {
+        let got = channels.iter().map(|channel| (channel.as_ref().to_owned(), (0, Vec::new()))).collect();
+        let mut account = Account { got, foreign: Vec::new(), gaps: Vec::new(), count: 0 };
+        for event in before {
+            if let Some((channel, number)) = split(text_of(event))
+                && let Some((after, _)) = account.got.get_mut(channel)
+            {
+                *after = number.max(*after);
+            }
+        }
+        account
     }
 
     /// How many events were accepted that belong into an account.
@@ -100,7 +120,9 @@ impl Ledger {
     pub fn judge(&self, account: &Account) -> Verdict {
         let known = self.lock();
         let empty = Series::default();
-        let mut verdict = Verdict { foreign: account.foreign.clone(), ..Verdict::default() };
+        let mut verdict = Verdict::default();
+        verdict.foreign.clone_from(&account.foreign);
+        verdict.gaps.clone_from(&account.gaps);
         for (channel, (after, got)) in &account.got {
             let series = known.get(channel).unwrap_or(&empty);
             let name = |number: &u64| format!("{channel}#{number}");
@@ -128,16 +150,51 @@ impl Ledger {
     }
 }
 
+/// An event's text: what its data begins with, up to the first space.
+fn text_of(event: &Received) -> &str {
+    event.data.split(' ').next().unwrap_or_default()
+}
+
 fn split(text: &str) -> Option<(&str, u64)> {
     let (channel, number) = text.rsplit_once('#')?;
     Some((channel, number.parse().ok()?))
 }
 
 impl Account {
-    /// Takes what the client received next. Control events are nobody's.
+    /// This and what another account says of other channels.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.got.extend(other.got);
+        self
+    }
+
+    /// Takes what the client received next. Control events but `gap` do not count.
     pub fn note(&mut self, event: &Received) {
-        if !event.is_control() {
-            self.note_text(event.data.split(' ').next().unwrap_or_default());
+        if event.kind == "gap" {
+            self.gaps.push(event.data.to_string());
+        } else if !event.is_control() {
+            self.note_text(text_of(event));
+        }
+    }
+
+    /// Reads a client until as many events have come as were accepted.
+    ///
+    /// # Panics
+    ///
+    /// When that is not so within `limit`, or the stream ends before.
+    pub async fn follow(&mut self, client: &mut Client, ledger: &Ledger, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let due = ledger.expected(self);
+        while self.count < due {
+            match client.step(deadline.saturating_duration_since(Instant::now())).await {
+                Step::Event(event) => self.note(&event),
+                other => panic!(
+                    "{} of {due}, then {other:?}: {}\n{}",
+                    self.count,
+                    ledger.judge(self),
+                    client.story()
+                ),
+            }
         }
     }
 
@@ -175,6 +232,7 @@ impl fmt::Display for Verdict {
             ("duplicated", &self.duplicated),
             ("out of order", &self.out_of_order),
             ("foreign", &self.foreign),
+            ("gaps", &self.gaps),
         ];
         for (name, events) in parts {
             let first = &events[..events.len().min(8)];

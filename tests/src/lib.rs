@@ -11,21 +11,25 @@
 //! - [`loopback`]: addresses that nobody else uses
 //! - [`redis`]: a redis-server of one's own
 //! - [`breaker`]: a wire between a node and Redis that breaks on demand
-//! - [`binary`], [`node`], [`metrics`]: a `fanfare serve` process, and what it says of itself
+//! - [`binary`], [`node`], [`metrics`], [`cluster`]: `fanfare serve` processes, and what they say of themselves
 //! - [`api`]: the node's HTTP calls that are not streams
 //! - [`token`]: what `--auth jwt` asks for
 //! - [`publisher`]: the ways in through Redis
 //! - [`request`], [`head`], [`body`], [`parser`], [`client`]: a stream, read by rules of our own
-//! - [`ledger`]: what was accepted against what arrived
+//! - [`ledger`], [`watcher`]: what was accepted against what arrived
+//! - [`lifecycle`], [`footprint`]: what is told of sessions, and what they leave behind
 
 pub mod api;
 pub mod binary;
 pub mod body;
 pub mod breaker;
 pub mod client;
+pub mod cluster;
 pub mod deadline;
+pub mod footprint;
 pub mod head;
 pub mod ledger;
+pub mod lifecycle;
 pub mod loopback;
 pub mod metrics;
 pub mod node;
@@ -34,3 +38,4 @@ pub mod publisher;
 pub mod redis;
 pub mod request;
 pub mod token;
+pub mod watcher;

@@ -73,6 +73,24 @@ impl NodeBuilder {
         self
     }
 
+    /// How many events each channel keeps.
+    #[must_use]
+    pub fn keep(self, events: usize) -> Self {
+        self.set("RETENTION__EVENTS", &events.to_string())
+    }
+
+    /// How long each channel keeps its events, like `1s`. Its last position outlives them.
+    #[must_use]
+    pub fn keep_for(self, age: &str) -> Self {
+        self.set("RETENTION__AGE", age)
+    }
+
+    /// A node that dies is noticed within two seconds.
+    #[must_use]
+    pub fn short_lease(self) -> Self {
+        self.set("LEASE__TTL", "2s").set("INTAKE__LEASE", "2s")
+    }
+
     /// Starts it and waits until `/readyz` says so.
     ///
     /// # Panics

@@ -4,6 +4,7 @@ use fanfare_protocol::Position;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value, cmd, pipe};
 
+use crate::ledger::Ledger;
 use crate::redis::Redis;
 
 /// A publisher with a connection of its own.
@@ -57,6 +58,18 @@ impl Publisher {
     /// When it does not.
     pub async fn publish(&mut self, channel: &str, kind: &str, data: &str) -> Position {
         self.call(channel, kind, data, None).await.unwrap_or_else(|e| panic!("FCALL: {e}")).0
+    }
+
+    /// Publishes a channel's next event and enters it into the ledger.
+    ///
+    /// # Panics
+    ///
+    /// When Redis does not take it.
+    pub async fn issue(&mut self, ledger: &Ledger, channel: &str) -> Position {
+        let text = ledger.draw(channel);
+        let position = self.publish(channel, "numbered", &text).await;
+        ledger.accept(&text);
+        position
     }
 
     /// Many `FCALL`s in one go, which must all succeed.
