@@ -15,6 +15,9 @@ use tempfile::TempDir;
 use crate::deadline::{SOON, until};
 use crate::loopback;
 
+/// An entry of a stream: its id and its fields.
+pub type StreamEntry = (String, Vec<(String, String)>);
+
 /// A real redis-server on a loopback address of its own. Killed when dropped.
 #[derive(Debug)]
 pub struct Redis {
@@ -207,11 +210,12 @@ impl Redis {
         keys
     }
 
-    /// The entries of a stream: id and fields.
-    pub async fn stream(&self, key: &str) -> Vec<(String, Vec<(String, String)>)> {
-        let raw: Vec<(String, Vec<String>)> = self.get(&["XRANGE", key, "-", "+"]).await;
-        let pairs = |fields: Vec<String>| {
-            fields.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
+    /// The entries of a stream. What is no UTF-8 in them is shown as such.
+    pub async fn stream(&self, key: &str) -> Vec<StreamEntry> {
+        let raw: Vec<(String, Vec<Vec<u8>>)> = self.get(&["XRANGE", key, "-", "+"]).await;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let pairs = |fields: Vec<Vec<u8>>| {
+            fields.chunks_exact(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect()
         };
         raw.into_iter().map(|(id, fields)| (id, pairs(fields))).collect()
     }

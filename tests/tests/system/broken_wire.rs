@@ -141,7 +141,9 @@ async fn streams_survive(outage: Outage, length: Duration) {
         Outage::Restarted => scene.cluster.redis.stop().await,
     }
     let away = tokio::time::Instant::now();
-    what_is_seen_while_redis_is_away(&scene).await;
+    if length > Duration::from_secs(10) {
+        what_is_seen_while_redis_is_away(&scene).await;
+    }
     tokio::time::sleep_until(away + length).await;
     match outage {
         Outage::Frozen => scene.cluster.redis.resume(),

@@ -83,7 +83,7 @@ impl Scene {
     }
 
     /// The heir has taken over: all entries are in the log once and in order, and so are new ones.
-    async fn is_whole(mut self) {
+    async fn ends_whole(mut self) {
         is_settled(&self.redis).await;
         leads(&self.redis, "heir").await;
         for _ in 0..3 {
@@ -110,7 +110,7 @@ async fn entries_taken_by_a_node_that_dies_before_it_publishes_land_once_by_anot
     assert!(scene.pending().await > 0, "the leader holds entries");
     assert_eq!(scene.in_log().await, 1, "and has published none of them");
     scene.leader.kill().await;
-    scene.is_whole().await;
+    scene.ends_whole().await;
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn entries_published_by_a_node_that_dies_before_it_settles_them_land_once(
     .await;
     assert!(scene.pending().await > 0, "none of them is settled");
     scene.leader.kill().await;
-    scene.is_whole().await;
+    scene.ends_whole().await;
 }
 
 #[tokio::test]
@@ -146,7 +146,7 @@ async fn a_node_that_was_paused_with_entries_in_hand_does_not_publish_them_twice
     scene.breaker.resume();
     scene.leader.resume();
     scene.leader.ready().await;
-    scene.is_whole().await;
+    scene.ends_whole().await;
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn a_node_cut_off_from_redis_leaves_its_entries_to_another() {
     scene.breaker.reset();
     scene.breaker.resume();
     scene.leader.ready().await;
-    scene.is_whole().await;
+    scene.ends_whole().await;
 }
 
 #[tokio::test]
@@ -206,5 +206,5 @@ async fn a_leader_that_leaves_in_an_orderly_way_hands_over_at_once() {
         leader.is_some_and(|leader| leader.contains("heir"))
     })
     .await;
-    scene.is_whole().await;
+    scene.ends_whole().await;
 }

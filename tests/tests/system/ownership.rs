@@ -8,6 +8,7 @@ use fanfare_tests::cluster::Cluster;
 use fanfare_tests::deadline::{SOON, becomes, until};
 use fanfare_tests::footprint::Footprint;
 use fanfare_tests::lifecycle;
+use fanfare_tests::node::NodeBuilder;
 use fanfare_tests::publisher::Publisher;
 use fanfare_tests::redis::Redis;
 use serde_json::{Value, json};
@@ -128,7 +129,7 @@ async fn a_control_command_with_an_old_epoch_changes_nothing() {
 
 #[tokio::test]
 async fn a_node_killed_hard_has_its_sessions_swept_and_reported() {
-    let mut cluster = Cluster::on(Redis::start().await, 2, |node| node.short_lease()).await;
+    let mut cluster = Cluster::on(Redis::start().await, 2, NodeBuilder::short_lease).await;
     let mut lost = Vec::new();
     for user in ["1", "2", "3"] {
         lost.push(cluster.a().stream().user(user).open().await);
@@ -158,7 +159,7 @@ async fn a_node_killed_hard_has_its_sessions_swept_and_reported() {
 
 #[tokio::test]
 async fn a_node_that_was_paused_for_longer_than_its_lease_cannot_steal_a_session_back() {
-    let cluster = Cluster::on(Redis::start().await, 2, |node| node.short_lease()).await;
+    let cluster = Cluster::on(Redis::start().await, 2, NodeBuilder::short_lease).await;
     let (moved, left) = (Uuid::new_v4().to_string(), Uuid::new_v4().to_string());
     let mut old = cluster.a().stream().user("42").session(&moved).open().await;
     let mut swept = cluster.a().stream().user("43").session(&left).open().await;

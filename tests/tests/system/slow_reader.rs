@@ -44,7 +44,9 @@ async fn flood(keep: usize) -> (Cluster, Ledger, Client) {
         let texts: Vec<String> = (0..BATCH).map(|_| ledger.draw("flood")).collect();
         let data: Vec<String> = texts.iter().map(|text| format!("{text} {padding}")).collect();
         publisher.publish_all("flood", "numbered", &data).await;
-        texts.iter().for_each(|text| ledger.accept(text));
+        for text in &texts {
+            ledger.accept(text);
+        }
         let published = Instant::now();
         publisher.publish("user:quiet", "tick", &batch.to_string()).await;
         waits.push(quiet.expect_data(&batch.to_string()).await.at.duration_since(published));
