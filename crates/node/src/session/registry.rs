@@ -57,7 +57,7 @@ pub(super) struct Release {
 
 /// What a look at a claim in doubt came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mended {
+pub(super) enum Look {
     /// Nothing was left behind.
     Clear,
     /// It had been carried out: it is queued to be given up, or is now the open stream's.
@@ -230,14 +230,14 @@ impl Registry {
 
     /// Sets right what a claim in doubt left behind: `found` is the epoch with which the broker has the session as
     /// ours, if it does.
-    pub(super) fn mend(&mut self, doubt: &Doubt, found: Option<u64>) -> Mended {
-        let Some(epoch) = found else { return Mended::Clear };
+    pub(super) fn mend(&mut self, doubt: &Doubt, found: Option<u64>) -> Look {
+        let Some(epoch) = found else { return Look::Clear };
         let session = doubt.session;
         if self.claiming.contains_key(&session) {
-            return Mended::Busy;
+            return Look::Busy;
         }
         match self.entries.get_mut(&session) {
-            Some(entry) if entry.epoch >= epoch => return Mended::Clear,
+            Some(entry) if entry.epoch >= epoch => return Look::Clear,
             // Nobody but an older stream of ours can be meant: it goes on with the newer epoch.
             Some(entry) => entry.epoch = epoch,
             None => {
@@ -258,7 +258,7 @@ impl Registry {
         if self.entries.get(&session).is_some_and(|entry| entry.ending.is_some()) {
             self.enqueue(session);
         }
-        Mended::Mended
+        Look::Mended
     }
 
     // ---- renewal

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::registry::{Doubt, Mended, Release};
+use super::registry::{Doubt, Look, Release};
 use crate::backoff::Backoff;
 use crate::ending::Ending;
 use crate::hub::WireState;
@@ -49,7 +49,7 @@ pub(super) struct Releaser {
 
 enum Job {
     Release(Release),
-    Look(Doubt),
+    LookAfter(Doubt),
 }
 
 enum Outcome {
@@ -131,7 +131,7 @@ impl Releaser {
         let hurry = self.stop.is_cancelled();
         self.shared.with(|registry| {
             let release = registry.next_release().map(Job::Release);
-            release.or_else(|| registry.next_doubt(now, hurry).map(Job::Look))
+            release.or_else(|| registry.next_doubt(now, hurry).map(Job::LookAfter))
         })
     }
 
@@ -219,13 +219,13 @@ impl Releaser {
             Outcome::Looked(doubt, Ok(found)) => {
                 self.succeed();
                 match self.shared.with(|registry| registry.mend(&doubt, found)) {
-                    Mended::Clear => {
+                    Look::Clear => {
                         metrics.doubts_clear.inc();
                     }
-                    Mended::Mended => {
+                    Look::Mended => {
                         metrics.doubts_mended.inc();
                     }
-                    Mended::Busy => self.shared.doubt(doubt.user, doubt.session),
+                    Look::Busy => self.shared.doubt(doubt.user, doubt.session),
                 }
             }
             Outcome::Looked(doubt, Err(error)) if error.is_passing() => {
@@ -266,7 +266,7 @@ async fn perform(broker: &dyn Broker, node: &NodeId, job: Job) -> Outcome {
             let result = broker.release(node, user, *session, *epoch, *reason).await;
             Outcome::Released(release, result)
         }
-        Job::Look(doubt) => {
+        Job::LookAfter(doubt) => {
             let result = broker.sessions(&doubt.user).await;
             let ours = result.map(|all| {
                 let ours = all.iter().find(|info| info.session == doubt.session && info.node == *node);
