@@ -2,6 +2,7 @@
 
 mod backoff;
 pub mod config;
+mod connection;
 pub mod control;
 pub mod ending;
 #[cfg(test)]
