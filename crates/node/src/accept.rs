@@ -85,19 +85,15 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Accept {
-    /// Starts to accept.
-    ///
-    /// # Errors
-    ///
-    /// When the listener has no address.
+    /// Starts to accept on a listener that is bound to `addr`.
     pub fn start(
         listener: TcpListener,
+        addr: SocketAddr,
         router: Router,
         open: Open,
         config: &Config,
         metrics: HttpMetrics,
-    ) -> io::Result<Self> {
-        let addr = listener.local_addr()?;
+    ) -> Self {
         let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
@@ -116,7 +112,7 @@ impl Accept {
         let sockets = Arc::new(Semaphore::new(config.limits.sockets));
         let listen = Listen { listener, server, sockets, connections: connections.clone(), failing: false };
         let task = tokio::spawn(listen.run());
-        Ok(Self { addr, stop, cut, task, connections, metrics })
+        Self { addr, stop, cut, task, connections, metrics }
     }
 
     /// Where it listens.

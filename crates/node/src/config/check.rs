@@ -149,6 +149,7 @@ fn redis(config: &Config, checks: &mut Checks<'_>) {
         ("redis.connect_timeout", redis.connect_timeout),
         ("redis.timeout", redis.timeout),
         ("redis.probe", redis.probe),
+        ("redis.probe_timeout", redis.probe_timeout),
     ] {
         positive(checks, name, duration);
     }

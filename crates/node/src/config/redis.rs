@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fanfare_broker::redis::RedisSettings;
 use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
@@ -20,22 +21,45 @@ pub struct RedisConfig {
     /// How long an answer may take. `FANFARE_REDIS__TIMEOUT`.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
-    /// How many connections serve blocking reads and administration. `FANFARE_REDIS__POOL`.
+    /// How many connections serve blocking reads and rare commands at most. `FANFARE_REDIS__POOL`.
     pub pool: usize,
-    /// How often Redis and the live wire are asked whether they still answer. `FANFARE_REDIS__PROBE`.
+    /// How often the live wire is asked whether it is still there. `FANFARE_REDIS__PROBE`.
     #[serde(with = "humantime_serde")]
     pub probe: Duration,
+    /// A live wire is given up when it did not answer for so long. `FANFARE_REDIS__PROBE_TIMEOUT`.
+    #[serde(with = "humantime_serde")]
+    pub probe_timeout: Duration,
 }
 
 impl Default for RedisConfig {
     fn default() -> Self {
+        let RedisSettings { prefix, timeout, connect_timeout, pool_size, probe_every, probe_timeout, .. } =
+            RedisSettings::default();
         Self {
             url: None,
-            prefix: "fanfare".to_owned(),
-            connect_timeout: Duration::from_secs(2),
-            timeout: Duration::from_secs(2),
-            pool: 8,
-            probe: Duration::from_secs(2),
+            prefix,
+            connect_timeout,
+            timeout,
+            pool: pool_size,
+            probe: probe_every,
+            probe_timeout,
         }
+    }
+}
+
+impl RedisConfig {
+    /// What the broker is told; none if there is no URL.
+    pub fn settings(&self) -> Option<RedisSettings> {
+        let url = self.url.as_ref()?.expose().to_owned();
+        Some(RedisSettings {
+            url,
+            prefix: self.prefix.clone(),
+            timeout: self.timeout,
+            connect_timeout: self.connect_timeout,
+            pool_size: self.pool,
+            probe_every: self.probe,
+            probe_timeout: self.probe_timeout,
+            ..RedisSettings::default()
+        })
     }
 }

@@ -51,8 +51,8 @@ struct Plan {
 
 impl Door {
     /// A door to a hub.
-    pub fn new(app: Arc<App>, hub: Hub, sessions: Sessions) -> Self {
-        Self { app, hub, sessions, openings: Openings::default() }
+    pub fn new(app: Arc<App>, hub: Hub, sessions: Sessions, openings: Openings) -> Self {
+        Self { app, hub, sessions, openings }
     }
 
     /// Lets a stream in: what must be true of the node, then the claim.
