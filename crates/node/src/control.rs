@@ -14,8 +14,8 @@ use crate::metrics::cluster::ClusterMetrics;
 use crate::session::End;
 use crate::throttle::Throttle;
 
-/// Answers the epoch with which an open stream of this node holds a session.
-pub type Epochs = Arc<dyn Fn(SessionId) -> Option<u64> + Send + Sync>;
+/// Notes that another node claimed a session with an epoch, and answers whether a stream of it here must end.
+pub type Supersede = Arc<dyn Fn(SessionId, u64) -> bool + Send + Sync>;
 
 /// The task that takes control messages. Ends when it is shut down or dropped, or the messages end.
 #[derive(Debug)]
@@ -25,16 +25,15 @@ pub struct ControlTask {
 }
 
 impl ControlTask {
-    /// Starts acting on `messages`. `epochs` tells what is held, which is [`crate::session::Sessions::epoch`]; `end`
-    /// ends streams.
+    /// Starts acting on `messages`. `supersede` is [`crate::session::Sessions::supersede`]; `end` ends streams.
     pub fn start(
         messages: mpsc::Receiver<Bytes>,
-        epochs: Epochs,
+        supersede: Supersede,
         end: End,
         metrics: Arc<ClusterMetrics>,
     ) -> Self {
         let stop = CancellationToken::new();
-        let actor = Actor { epochs, end, metrics, malformed: Throttle::default() };
+        let actor = Actor { supersede, end, metrics, malformed: Throttle::default() };
         let token = stop.clone();
         let task = tokio::spawn(async move {
             token.run_until_cancelled(actor.run(messages)).await;
@@ -51,7 +50,7 @@ impl ControlTask {
 }
 
 struct Actor {
-    epochs: Epochs,
+    supersede: Supersede,
     end: End,
     metrics: Arc<ClusterMetrics>,
     malformed: Throttle,
@@ -67,12 +66,12 @@ impl Actor {
     fn act(&mut self, message: &[u8]) {
         match Control::parse(message) {
             Ok(Control::Supersede { session, epoch }) => {
-                // What came late speaks of a claim before ours, or of ours itself after a renewal.
-                if (self.epochs)(session).is_some_and(|ours| ours >= epoch) {
-                    self.metrics.controls_stale.inc();
-                } else {
+                // What came late speaks of a claim before ours.
+                if (self.supersede)(session, epoch) {
                     self.metrics.controls_supersede.inc();
                     (self.end)(session, epoch, Ending::Superseded);
+                } else {
+                    self.metrics.controls_stale.inc();
                 }
             }
             Ok(Control::Disconnect { session }) => {

@@ -7,26 +7,27 @@
 //!
 //! - `leadership`: being the one node that takes entries
 //! - `reading`: from the fields of an entry to a publication
+//! - `round`: one call to publish, and what became of each of its entries
 
 mod leadership;
 mod reading;
+mod round;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fanfare_broker::broker::Published;
 use fanfare_broker::intake::{IntakeEntry, Settlement};
 use fanfare_broker::{Broker, BrokerError, NodeId};
-use fanfare_protocol::Channel;
+use futures_util::future::try_join;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::leadership::{Lapsed, Leadership};
-use self::reading::Item;
+use self::round::{Round, split_first_of_each_channel};
 use crate::backoff::{Backoff, jittered};
 use crate::config::intake::IntakeConfig;
 use crate::metrics::cluster::ClusterMetrics;
@@ -37,6 +38,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How often the leader looks for entries that were taken and not settled. It finds some when it gains the lead;
 /// afterwards only what reached the broker late, from a leader before it that was cut off.
 const AGAIN_EVERY: Duration = Duration::from_secs(15);
+/// About how many bytes of data are taken at once at most.
+const TAKE_BYTES: usize = 32 * 1024 * 1024;
 
 /// What the intake is told besides its settings.
 #[derive(Clone, Debug)]
@@ -71,8 +74,9 @@ impl Intake {
         Self { stop: stop.drop_guard(), task: tokio::spawn(worker.run()) }
     }
 
-    /// Finishes the entries in hand, lets another node lead, and ends. Takes up to a second where the leader is
-    /// waiting for entries, and one failed call where the broker is away: then the entries stay for the next leader.
+    /// Finishes the entries in hand, at most two batches, lets another node lead, and ends. Takes up to a second where
+    /// the leader waits for entries, and one failed call where the broker is away: then the entries stay for the next
+    /// leader.
     pub async fn shutdown(self) {
         let Self { stop, task } = self;
         drop(stop);
@@ -127,11 +131,15 @@ impl Worker {
         }
     }
 
-    /// Takes entries until the lead is lost or the node leaves.
-    async fn lead(&mut self, mut lead: Leadership) {
+    async fn lead(&mut self, lead: Leadership) {
         tracing::info!("leading the intake");
         self.metrics.intake_leader.set(1);
-        match self.take_all(&mut lead).await {
+        let work = lead.during(self.work(&lead)).await;
+        let stop = match work {
+            Ok(Err(stop)) => stop,
+            Err(lapsed) => lapsed.into(),
+        };
+        match stop {
             Stop::Leaving => lead.resign().await,
             Stop::Lapsed => {
                 self.metrics.intake_lead_lost.inc();
@@ -142,45 +150,78 @@ impl Worker {
         self.metrics.intake_lag.set(0.0);
     }
 
-    async fn take_all(&mut self, lead: &mut Leadership) -> Stop {
-        let IntakeConfig { batch, lease, .. } = self.settings.config;
-        let wait = LONGEST_WAIT.min(lease / 3);
-        // First what an earlier leader left half done: it comes before everything new.
-        let (mut again, mut look_again) = (true, Instant::now());
+    /// Takes entries until the lead is lost or the node leaves.
+    async fn work(&mut self, lead: &Leadership) -> Result<Infallible, Stop> {
         loop {
-            if self.stop.is_cancelled() {
-                return Stop::Leaving;
-            }
-            if Instant::now() >= look_again {
-                again = true;
-                look_again = Instant::now() + AGAIN_EVERY;
-            }
-            let broker = Arc::clone(&self.broker);
-            // Not cut short when the node leaves: entries on their way to us would be lost until somebody looks again.
-            let taken = lead.during(broker.take_intake(&self.settings.node, again, batch, wait)).await;
-            let ended = match taken {
-                Ok(Ok(entries)) => {
-                    self.backoff.succeed();
-                    again = again && !entries.is_empty();
-                    self.show_lag(&entries);
-                    self.finish(lead, entries).await
-                }
-                Ok(Err(error)) => {
-                    // It may have been carried out: then there are entries that were taken and not given to us.
-                    again = true;
-                    self.metrics.intake_take_failed.inc();
-                    self.wait_after(lead, "could not take intake entries", &error).await
-                }
-                Err(lapsed) => Err(lapsed.into()),
-            };
-            if let Err(stop) = ended {
-                return stop;
+            // What an earlier leader left half done comes before everything new.
+            self.take_again(lead).await?;
+            self.take_new(lead).await?;
+        }
+    }
+
+    /// Finishes what was taken before and not settled. Nothing is in hand before and after.
+    async fn take_again(&mut self, lead: &Leadership) -> Result<(), Stop> {
+        loop {
+            self.check_leaving()?;
+            match self.take(lead, true).await? {
+                Ok(entries) if entries.is_empty() => return Ok(()),
+                Ok(entries) => self.finish(lead, entries).await?,
+                Err(error) => self.take_failed(&error).await?,
             }
         }
     }
 
-    /// Publishes entries and settles them; nothing is taken before all of them are settled.
-    async fn finish(&mut self, lead: &mut Leadership, entries: Vec<IntakeEntry>) -> Result<(), Stop> {
+    /// Finishes new entries as they come, and takes the next while it does. Returns when it is time to look again for
+    /// what is not settled, with nothing in hand.
+    async fn take_new(&mut self, lead: &Leadership) -> Result<(), Stop> {
+        let look_again = Instant::now() + AGAIN_EVERY;
+        let mut in_hand = Vec::new();
+        while !self.stop.is_cancelled() && Instant::now() < look_again {
+            let take = self.take(lead, false);
+            // A failure on the one side drops the other: it is about to be over for both.
+            let ((), taken) = try_join(self.finish(lead, in_hand), take).await?;
+            match taken {
+                Ok(entries) => in_hand = entries,
+                // It may have been carried out: then there are entries that were taken and not given to us.
+                Err(error) => return self.take_failed(&error).await,
+            }
+        }
+        self.finish(lead, in_hand).await?;
+        self.check_leaving()
+    }
+
+    /// A call that takes entries. Not to be cut short when the node leaves: entries on their way to us would have to
+    /// wait until somebody looks again.
+    fn take(
+        &self,
+        lead: &Leadership,
+        again: bool,
+    ) -> impl Future<Output = Result<Result<Vec<IntakeEntry>, BrokerError>, Stop>> + use<> {
+        let IntakeSettings { node, config, max_data } = self.settings.clone();
+        let limit = config.batch.min(TAKE_BYTES / max_data.max(1)).max(1);
+        let wait = LONGEST_WAIT.min(config.lease / 3);
+        let (broker, metrics, checked) = (Arc::clone(&self.broker), Arc::clone(&self.metrics), lead.check());
+        async move {
+            checked?;
+            let taken = broker.take_intake(&node, again, limit, wait).await;
+            if let Ok(entries) = &taken {
+                metrics.intake_lag.set(lag(entries).as_secs_f64());
+            }
+            Ok(taken)
+        }
+    }
+
+    async fn take_failed(&mut self, error: &BrokerError) -> Result<(), Stop> {
+        self.metrics.intake_take_failed.inc();
+        self.wait_after("could not take intake entries", error).await
+    }
+
+    fn check_leaving(&self) -> Result<(), Stop> {
+        if self.stop.is_cancelled() { Err(Stop::Leaving) } else { Ok(()) }
+    }
+
+    /// Publishes entries and settles them.
+    async fn finish(&mut self, lead: &Leadership, entries: Vec<IntakeEntry>) -> Result<(), Stop> {
         let (mut items, dead) = reading::read(entries, self.settings.max_data);
         self.metrics.intake_dead.inc_by(dead.len() as u64);
         self.settle(lead, dead).await?;
@@ -189,93 +230,41 @@ impl Worker {
         while !items.is_empty() {
             let rest = if singly { split_first_of_each_channel(&mut items) } else { Vec::new() };
             let batch = items.iter().map(|item| item.publication.clone()).collect();
-            let broker = Arc::clone(&self.broker);
-            let results = lead.during(broker.publish(batch)).await?;
-            let Round { settled, mut failed, error } = self.sort(items, results);
+            lead.check()?;
+            let results = self.broker.publish(batch).await;
+            let Round { settled, mut failed, error } = Round::sort(items, results, &self.metrics);
             self.settle(lead, settled).await?;
             singly = error.is_some();
-            if let Some(error) = error {
-                self.wait_after(lead, "could not publish intake entries", &error).await?;
-            } else {
-                self.backoff.succeed();
+            match error {
+                Some(error) => self.wait_after("could not publish intake entries", &error).await?,
+                None => self.backoff.succeed(),
             }
-            if !rest.is_empty() {
-                failed.extend(rest);
-                failed.sort_by_key(|item| item.entry.id);
-            }
+            failed.extend(rest);
+            failed.sort_by_key(|item| item.entry.id);
             items = failed;
         }
         Ok(())
     }
 
-    /// What became of each item of a batch.
-    fn sort(&self, items: Vec<Item>, results: Vec<Result<Published, BrokerError>>) -> Round {
-        let mut round = Round::default();
-        let mut held_up: HashSet<Channel> = HashSet::new();
-        let missing = std::iter::repeat_with(|| Err(BrokerError::Unavailable("no result".into())));
-        for (item, result) in items.into_iter().zip(results.into_iter().chain(missing)) {
-            match result {
-                Ok(published) => {
-                    if published.repeat {
-                        self.metrics.intake_repeat.inc();
-                    } else if held_up.contains(&item.publication.channel) {
-                        self.metrics.intake_reordered.inc();
-                    }
-                    self.metrics.intake_done.inc();
-                    round.settled.push(Settlement::Done(item.entry.id));
-                }
-                Err(error) if error.is_passing() => {
-                    self.metrics.intake_retried.inc();
-                    held_up.insert(item.publication.channel.clone());
-                    round.failed.push(item);
-                    round.error.get_or_insert(error);
-                }
-                Err(error) => {
-                    self.metrics.intake_dead.inc();
-                    round.settled.push(Settlement::Dead(item.entry, error.to_string()));
-                }
-            }
-        }
-        round
-    }
-
-    async fn settle(&mut self, lead: &mut Leadership, settled: Vec<Settlement>) -> Result<(), Stop> {
-        if settled.is_empty() {
-            return Ok(());
-        }
-        loop {
-            let broker = Arc::clone(&self.broker);
-            match lead.during(broker.settle_intake(settled.clone())).await? {
-                Ok(()) => return Ok(()),
+    async fn settle(&mut self, lead: &Leadership, settled: Vec<Settlement>) -> Result<(), Stop> {
+        while !settled.is_empty() {
+            lead.check()?;
+            match self.broker.settle_intake(settled.clone()).await {
+                Ok(()) => break,
                 Err(error) => {
                     self.metrics.intake_settle_failed.inc();
-                    self.wait_after(lead, "could not settle intake entries", &error).await?;
+                    self.wait_after("could not settle intake entries", &error).await?;
                 }
             }
         }
+        Ok(())
     }
 
-    /// Waits before trying again, and keeps the lead meanwhile. A node that is leaving does not wait.
-    async fn wait_after(
-        &mut self,
-        lead: &mut Leadership,
-        what: &'static str,
-        error: &BrokerError,
-    ) -> Result<(), Stop> {
+    /// Waits before trying again. A node that is leaving does not wait.
+    async fn wait_after(&mut self, what: &'static str, error: &BrokerError) -> Result<(), Stop> {
         self.warn(what, error);
         let wait = tokio::time::sleep(self.backoff.fail());
-        match lead.during(self.stop.run_until_cancelled(wait)).await? {
-            Some(()) => Ok(()),
-            None => Err(Stop::Leaving),
-        }
-    }
-
-    fn show_lag(&self, entries: &[IntakeEntry]) {
-        let lag = entries.first().map_or(Duration::ZERO, |oldest| {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            now.saturating_sub(Duration::from_millis(oldest.id.ms))
-        });
-        self.metrics.intake_lag.set(lag.as_secs_f64());
+        self.stop.run_until_cancelled(wait).await.ok_or(Stop::Leaving)
     }
 
     fn warn(&mut self, what: &'static str, error: &BrokerError) {
@@ -285,22 +274,10 @@ impl Worker {
     }
 }
 
-/// What became of one call to publish.
-#[derive(Default)]
-struct Round {
-    /// Published, or never to be.
-    settled: Vec<Settlement>,
-    /// To be tried again, in order.
-    failed: Vec<Item>,
-    /// The first failure.
-    error: Option<BrokerError>,
-}
-
-/// Leaves the first item of each channel, and answers the others; both keep their order.
-fn split_first_of_each_channel(items: &mut Vec<Item>) -> Vec<Item> {
-    let mut seen: HashSet<Channel> = HashSet::new();
-    let (first, rest) =
-        std::mem::take(items).into_iter().partition(|item| seen.insert(item.publication.channel.clone()));
-    *items = first;
-    rest
+/// How old the oldest of these is. Its id is its time by the broker's clock.
+fn lag(entries: &[IntakeEntry]) -> Duration {
+    entries.first().map_or(Duration::ZERO, |oldest| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        now.saturating_sub(Duration::from_millis(oldest.id.ms))
+    })
 }

@@ -233,8 +233,9 @@ impl Heart {
         }
     }
 
-    /// Takes the first lease. A predecessor of our name that was killed has left a lease, which must lapse first,
-    /// and sessions, which must be swept while nobody has the lease: once it is ours, they would look like ours.
+    /// Takes the first lease. A predecessor of our name that was killed has left a lease, which must lapse first.
+    /// Its sessions are best swept before we claim any. Where another node is elected to sweep, that node does it
+    /// soon: the broker tells our claims from those of an earlier incarnation.
     async fn enter(&mut self) -> Result<(), Foreign> {
         let mut give_up: Option<Instant> = None;
         loop {
@@ -262,7 +263,6 @@ impl Heart {
         if let Some(occupant) = self.occupant().await? {
             return Ok(Entry::Occupied(occupant));
         }
-        // The broker lets a node without a lease sweep up after itself, whoever is elected to sweep.
         loop {
             match within(self.beat, self.broker.sweep(&self.info.id, self.ttl)).await {
                 Ok(0) => break,

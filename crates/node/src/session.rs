@@ -56,6 +56,12 @@ impl Held {
         self.epoch
     }
 
+    /// Whether a newer claim of the session is known, here or elsewhere. To be asked once the stream can be found by
+    /// [`End`]: a newer claim that was told of before that found no stream to end.
+    pub fn is_lost(&self) -> bool {
+        self.shared.with(|registry| registry.is_lost(self.session, self.claim))
+    }
+
     /// Gives the session up, in the background.
     pub fn end(mut self, ending: Ending) {
         self.reason = ending.reason();
@@ -229,6 +235,12 @@ impl Sessions {
             self.shared.broker.release(node, user, *session, *epoch, Reason::Disconnected).await?;
         }
         Ok(found.len())
+    }
+
+    /// Notes that another node claimed a session with this epoch. Answers whether a stream of it here must end; false
+    /// if our claim is newer: the message came late.
+    pub fn supersede(&self, session: SessionId, epoch: u64) -> bool {
+        self.shared.with(|registry| registry.supersede(session, epoch))
     }
 
     /// The epoch with which an open stream of this node holds a session.

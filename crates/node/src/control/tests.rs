@@ -16,7 +16,7 @@ fn start(held: Option<(SessionId, u64)>) -> (mpsc::Sender<Bytes>, ControlTask, E
     let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
     let task = ControlTask::start(
         receiver,
-        Arc::new(move |session| held.filter(|(id, _)| *id == session).map(|(_, epoch)| epoch)),
+        Arc::new(move |session, epoch| held.is_none_or(|(id, ours)| id != session || ours < epoch)),
         Arc::new(move |session, below, why| told.lock().unwrap().push((session, below, why))),
         Arc::clone(&metrics),
     );

@@ -1,6 +1,7 @@
 //! Being the one node that takes entries, and knowing when that may be over.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fanfare_broker::{Broker, BrokerError, NodeId};
@@ -19,9 +20,10 @@ pub(super) struct Leadership {
     node: NodeId,
     ttl: Duration,
     metrics: Arc<ClusterMetrics>,
-    /// Counted from before the call that gave it. A tenth is left for requests that are on their way.
-    until: Instant,
-    renew_at: Instant,
+    gained: Instant,
+    /// Until when, in milliseconds after `gained`. Counted from before the call that gave it, and a tenth is left for
+    /// requests that are on their way.
+    until: AtomicU64,
 }
 
 impl Leadership {
@@ -32,32 +34,40 @@ impl Leadership {
         ttl: Duration,
         metrics: &Arc<ClusterMetrics>,
     ) -> Result<Option<Self>, BrokerError> {
-        let sent = Instant::now();
+        let gained = Instant::now();
         let granted = tokio::time::timeout(ttl / 3, broker.lead_intake(node, ttl)).await;
         let granted =
             granted.unwrap_or_else(|_| Err(BrokerError::Unavailable("no answer in time".into())))?;
-        let mut lead = Self {
+        let lead = Self {
             broker: Arc::clone(broker),
             node: node.clone(),
             ttl,
             metrics: Arc::clone(metrics),
-            until: sent,
-            renew_at: sent,
+            gained,
+            until: AtomicU64::new(0),
         };
-        lead.extend(sent);
+        lead.extend(gained);
         Ok(granted.then_some(lead))
     }
 
-    fn extend(&mut self, sent: Instant) {
-        self.until = sent + self.ttl - self.ttl / 10;
-        self.renew_at = sent + self.ttl / 3;
+    fn extend(&self, sent: Instant) {
+        let until = sent + self.ttl * 9 / 10 - self.gained;
+        self.until.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Carries work out while the lead is renewed beside it. Work is not begun, or is dropped half done, when the
-    /// lead may have lapsed.
-    pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Lapsed> {
-        // The lead is looked at first: after a pause of the whole process both may be due. Dropping a renewal half
-        // done is safe: the next one comes at once.
+    fn until(&self) -> Instant {
+        self.gained + Duration::from_millis(self.until.load(Ordering::Relaxed))
+    }
+
+    /// Fails if the lead may have lapsed. To be asked before each step, since the process may have been paused after
+    /// the one before.
+    pub(super) fn check(&self) -> Result<(), Lapsed> {
+        if Instant::now() < self.until() { Ok(()) } else { Err(Lapsed) }
+    }
+
+    /// Carries work out while the lead is renewed beside it. The work is dropped when the lead may have lapsed.
+    pub(super) async fn during<T>(&self, work: impl Future<Output = T>) -> Result<T, Lapsed> {
+        // A renewal may be dropped half done: the lead is then longer than we believe.
         tokio::select! {
             biased;
             lapsed = self.keep() => Err(lapsed),
@@ -66,19 +76,24 @@ impl Leadership {
     }
 
     /// Renews the lead until it is lost.
-    async fn keep(&mut self) -> Lapsed {
+    async fn keep(&self) -> Lapsed {
+        let mut renew_at = self.gained + self.ttl / 3;
         loop {
-            tokio::time::sleep_until(self.renew_at.min(self.until)).await;
+            tokio::time::sleep_until(renew_at.min(self.until())).await;
             let sent = Instant::now();
-            if sent >= self.until {
+            if self.check().is_err() {
                 return Lapsed;
             }
-            match tokio::time::timeout_at(self.until, self.broker.lead_intake(&self.node, self.ttl)).await {
-                Ok(Ok(true)) => self.extend(sent),
+            let renewal = self.broker.lead_intake(&self.node, self.ttl);
+            match tokio::time::timeout_at(self.until(), renewal).await {
+                Ok(Ok(true)) => {
+                    self.extend(sent);
+                    renew_at = sent + self.ttl / 3;
+                }
                 Ok(Ok(false)) | Err(_) => return Lapsed,
                 Ok(Err(_)) => {
                     self.metrics.intake_lead_failed.inc();
-                    self.renew_at = Instant::now() + self.ttl / 20;
+                    renew_at = Instant::now() + self.ttl / 20;
                 }
             }
         }

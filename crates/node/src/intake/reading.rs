@@ -1,8 +1,8 @@
 //! From the fields of an entry to a publication.
 
 use bytes::Bytes;
-use fanfare_broker::intake::{IntakeEntry, Settlement};
-use fanfare_protocol::publish::{Publication, RESERVED_KEY_PREFIX};
+use fanfare_broker::intake::{IntakeEntry, Settlement, once_key};
+use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, Event};
 
 /// An entry that can be published.
@@ -20,7 +20,7 @@ pub(super) fn read(entries: Vec<IntakeEntry>, max_data: usize) -> (Vec<Item>, Ve
         match publication(&entry.fields, max_data) {
             Ok(mut publication) => {
                 // Whoever publishes the entry again, after a crash, does it under the same key.
-                publication.key.get_or_insert_with(|| format!("{RESERVED_KEY_PREFIX}{}", entry.id));
+                publication.key.get_or_insert_with(|| once_key(entry.id));
                 items.push(Item { entry, publication });
             }
             Err(reason) => dead.push(Settlement::Dead(entry, reason)),

@@ -34,6 +34,16 @@ struct Entry {
     ending: Option<Reason>,
     /// Whether `queue` has it.
     queued: bool,
+    /// Whether another node has claimed it since. Its stream ends, also if it has yet to begin.
+    lost: bool,
+}
+
+/// Calls to claim one session that are under way.
+#[derive(Debug, Default)]
+struct Claiming {
+    calls: usize,
+    /// A claim below this epoch was superseded before its answer came.
+    below: u64,
 }
 
 /// A claim that may have been carried out although the broker did not say so.
@@ -74,8 +84,8 @@ pub(super) struct Registry {
     /// Those to give up that are not being given up just now; each once.
     queue: VecDeque<SessionId>,
     doubts: VecDeque<Doubt>,
-    /// Claims under way, as many as there are calls.
-    claiming: HashMap<SessionId, usize, RandomState>,
+    /// Sessions whose claims are under way.
+    claiming: HashMap<SessionId, Claiming, RandomState>,
     last_claim: ClaimNumber,
 }
 
@@ -103,13 +113,13 @@ impl Registry {
     // ---- claims
 
     pub(super) fn begin(&mut self, session: SessionId) {
-        *self.claiming.entry(session).or_default() += 1;
+        self.claiming.entry(session).or_default().calls += 1;
     }
 
     pub(super) fn finish(&mut self, session: SessionId) {
-        if let Some(calls) = self.claiming.get_mut(&session) {
-            *calls -= 1;
-            if *calls == 0 {
+        if let Some(claiming) = self.claiming.get_mut(&session) {
+            claiming.calls -= 1;
+            if claiming.calls == 0 {
                 self.claiming.remove(&session);
             }
         }
@@ -137,9 +147,30 @@ impl Registry {
         // The place in the queue stays, and is passed over when its turn comes.
         let queued = old.is_some_and(|old| old.queued);
         self.ending -= usize::from(old.is_some_and(|old| old.ending.is_some()));
+        let lost = self.claiming.get(&session).is_some_and(|claiming| epoch < claiming.below);
         let (user, client) = (user.clone(), Arc::clone(client));
-        self.entries.insert(session, Entry { user, client, epoch, since, claim, ending: None, queued });
+        let entry = Entry { user, client, epoch, since, claim, ending: None, queued, lost };
+        self.entries.insert(session, entry);
         claim
+    }
+
+    /// Notes that another node claimed the session with this epoch. Answers false if our claim is newer.
+    pub(super) fn supersede(&mut self, session: SessionId, epoch: u64) -> bool {
+        if let Some(claiming) = self.claiming.get_mut(&session) {
+            claiming.below = claiming.below.max(epoch);
+        }
+        match self.entries.get_mut(&session).filter(|entry| entry.ending.is_none()) {
+            Some(entry) => {
+                entry.lost |= entry.epoch < epoch;
+                entry.epoch < epoch
+            }
+            None => true,
+        }
+    }
+
+    /// Whether a claim is not the owner's any more, as far as we know.
+    pub(super) fn is_lost(&self, session: SessionId, claim: ClaimNumber) -> bool {
+        self.entries.get(&session).is_none_or(|entry| entry.claim != claim || entry.lost)
     }
 
     /// Marks a session to be given up, unless a newer claim has taken its place. Answers whether it did.
@@ -250,6 +281,7 @@ impl Registry {
                     claim: self.last_claim,
                     ending: Some(Reason::Closed),
                     queued: false,
+                    lost: false,
                 };
                 self.entries.insert(session, entry);
                 self.ending += 1;

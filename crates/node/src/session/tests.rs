@@ -471,6 +471,43 @@ async fn a_renewal_that_is_refused_leaves_the_streams_open() {
     assert_eq!((node.ended(), node.sessions.epoch(session)), (vec![], Some(held.epoch())));
 }
 
+// ---- sessions that move
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_moves_before_its_stream_is_open_is_known_to_be_lost() {
+    let broker = FaultyBroker::new();
+    let node = Node::start("a", &broker, 10);
+    let session = SessionId::random();
+    let held = node.claim(&user(), session).await;
+    assert!(!held.is_lost());
+    assert!(!node.sessions.supersede(session, held.epoch()));
+    assert!(!held.is_lost());
+    assert!(node.sessions.supersede(session, held.epoch() + 1));
+    assert!(held.is_lost());
+    // A newer claim of ours is not.
+    tokio::time::advance(Duration::from_millis(5)).await;
+    let new = node.claim(&user(), session).await;
+    assert!(!new.is_lost() && held.is_lost());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_moves_before_our_own_claim_is_answered_is_known_to_be_lost() {
+    let broker = FaultyBroker::new();
+    let (a, b) = (Node::start("a", &broker, 10), Node::start("b", &broker, 10));
+    let session = SessionId::random();
+    broker.next(Call::Claim, [Fault::LateAnswer(Duration::from_secs(1))]);
+    let sessions = a.sessions.clone();
+    let slow = tokio::spawn(async move { sessions.claim(&user(), session, "".into()).await.unwrap() });
+    settle_tasks().await;
+    let moved = b.claim(&user(), session).await;
+    assert!(a.sessions.supersede(session, moved.epoch()));
+    let late = slow.await.unwrap();
+    assert!(late.is_lost());
+    drop(late);
+    a.released().await;
+    assert_eq!(owners(&broker).await, [(b.id.clone(), moved.epoch())]);
+}
+
 // ---- disconnecting
 
 #[tokio::test(start_paused = true)]
