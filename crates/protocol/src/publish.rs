@@ -117,7 +117,12 @@ impl Publication {
     pub fn check_key(&self) -> Result<(), PublicationError> {
         match &self.key {
             Some(_) if self.ephemeral => Err(PublicationError::EphemeralKey),
-            Some(key) if key.is_empty() || key.len() > MAX_KEY_BYTES || key.chars().any(char::is_control) => {
+            Some(key)
+                if key.is_empty()
+                    || key.len() > MAX_KEY_BYTES
+                    || key.starts_with(RESERVED_KEY_PREFIX)
+                    || key.chars().any(char::is_control) =>
+            {
                 Err(PublicationError::Key)
             }
             _ => Ok(()),
