@@ -69,11 +69,11 @@ fn config(listen: SocketAddr) -> anyhow::Result<Config> {
 }
 
 fn told(error: StartError) -> anyhow::Error {
-    match error {
+    match &error {
         StartError::Listen { addr, error } if error.kind() == io::ErrorKind::AddrInUse => anyhow::anyhow!(
             "{addr} is taken; choose another with --listen 127.0.0.1:8081, or any free one with --listen 127.0.0.1:0"
         ),
-        other => other.into(),
+        StartError::Listen { .. } => error.into(),
     }
 }
 

@@ -33,6 +33,7 @@ struct Cli {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    Dev(dev::Args),
     Publish(publish::Args),
     Listen(listen::Args),
     History(history::Args),
@@ -43,6 +44,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Dev(args) => dev::run(args).await,
         Command::Publish(args) => publish::run(args).await,
         Command::Listen(args) => listen::run(args).await,
         Command::History(args) => history::run(args).await,
