@@ -26,9 +26,8 @@ impl Writer {
             topic.version += 1;
             let settings = &self.around.settings;
             let bytes = usize::try_from(settings.window.as_u64()).unwrap_or(usize::MAX);
-            if !topic.window.add(kept, delivery, settings.window_events, bytes) {
-                return;
-            }
+            // A window that was settled by a read may be ahead of the wire; connections that are not still need this.
+            topic.window.add(kept, delivery, settings.window_events, bytes);
             if !topic.members.is_empty() {
                 self.fresh.push(kept.position.ms);
             }
