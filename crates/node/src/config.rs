@@ -1,3 +1,5 @@
 //! Settings, one struct per topic.
 
+pub mod intake;
+pub mod lease;
 pub mod stream;

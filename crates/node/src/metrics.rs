@@ -1,5 +1,7 @@
 //! What the node counts. Names and meanings are public: `docs/operations.md` lists them.
 
+pub mod cluster;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
