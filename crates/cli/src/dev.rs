@@ -1,0 +1,3 @@
+//! `fanfare dev`: a node and a page to play with.
+
+pub(crate) mod page;
