@@ -34,5 +34,6 @@ pub use broker::{Broker, Published};
 pub use error::BrokerError;
 pub use lease::{NodeId, NodeInfo};
 pub use memory::MemoryBroker;
+pub use redis::{RedisBroker, RedisSettings};
 pub use retention::{Retention, RetentionRules};
 pub use settings::BrokerSettings;

@@ -1,1 +1,182 @@
 //! The broker on Redis or Valkey.
+//!
+//! Publishing and sessions share one pipelined connection, reading logs another, each wire has its own, and a small
+//! pool serves blocking reads and rare commands. None of them is needed to start: each connects when it is used, and
+//! comes back by itself.
+//!
+//! # Layout
+//!
+//! - `settings`: where Redis is, and how patient we are with it
+//! - `keys`: the names of everything
+//! - `link`: the shared, pipelined connections
+//! - `pool`: connections for blocking reads and rare commands
+//! - `script`: the Lua scripts, which lie beside as `.lua` files
+//! - `publish`: a batch is one pipeline
+//! - `log`: pages, and where to begin
+//! - `wire`: the live wires
+//! - `sessions`: claims
+//! - `leases`: leases, locks and the sweep
+//! - `intake`: the ingest stream
+//! - `library`: the function library for publishers
+//! - `reply`, `error`, `backoff`: taking replies apart, sorting errors, pauses
+
+mod backoff;
+mod error;
+mod intake;
+mod keys;
+mod leases;
+mod library;
+mod link;
+mod log;
+mod pool;
+mod publish;
+mod reply;
+mod script;
+mod sessions;
+mod settings;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fanfare_protocol::publish::Publication;
+use fanfare_protocol::session::Control;
+use fanfare_protocol::start::From;
+use fanfare_protocol::{Channel, Position, SessionId, User};
+
+use self::keys::Keys;
+use self::library::Library;
+use self::link::Link;
+use self::pool::Connections;
+pub use self::settings::RedisSettings;
+use crate::broker::Published;
+use crate::intake::{IntakeEntry, Settlement};
+use crate::lease::{Lease, NodeId, NodeInfo};
+use crate::log::Page;
+use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use crate::wire::{Wire, WireSink};
+use crate::{Broker, BrokerError, BrokerSettings};
+
+/// The broker on Redis. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct RedisBroker {
+    settings: Arc<BrokerSettings>,
+    redis: Arc<RedisSettings>,
+    keys: Keys,
+    /// For everything that changes something, and for probes.
+    link: Link,
+    /// For logs: a storm of readers does not hold publishers up.
+    reads: Link,
+    pool: Connections,
+    library: Arc<Library>,
+}
+
+impl RedisBroker {
+    /// A broker that connects when it is used.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::Refused`] when the URL or the prefix is not one. An absent Redis is no error: calls answer
+    /// [`BrokerError::Unavailable`] until it is there.
+    pub fn connect(redis: RedisSettings, settings: BrokerSettings) -> Result<Self, BrokerError> {
+        redis.check()?;
+        Ok(Self {
+            keys: Keys::new(&redis.prefix),
+            link: Link::new(&redis)?,
+            reads: Link::new(&redis)?,
+            pool: Connections::new(&redis)?,
+            library: Arc::new(Library::new(&redis.prefix, &settings)),
+            settings: Arc::new(settings),
+            redis: Arc::new(redis),
+        })
+    }
+}
+
+#[async_trait]
+impl Broker for RedisBroker {
+    async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<Published, BrokerError>> {
+        publish::publish(self, batch).await
+    }
+
+    async fn page(&self, channel: &Channel, after: Position, limit: usize) -> Result<Page, BrokerError> {
+        log::page(self, channel, after, limit).await
+    }
+
+    async fn locate(&self, channel: &Channel, from: From) -> Result<Position, BrokerError> {
+        log::locate(self, channel, from).await
+    }
+
+    fn wire(&self, node: &NodeId, sink: WireSink) -> Wire {
+        wire::open(self, node, sink)
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
+        sessions::claim(self, claim).await
+    }
+
+    async fn release(
+        &self,
+        node: &NodeId,
+        user: &User,
+        session: SessionId,
+        epoch: u64,
+        reason: Reason,
+    ) -> Result<bool, BrokerError> {
+        sessions::release(self, node, user, session, epoch, reason).await
+    }
+
+    async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError> {
+        sessions::renew(self, node, held).await
+    }
+
+    async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
+        sessions::sessions(self, user).await
+    }
+
+    async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError> {
+        sessions::send(self, node, command).await
+    }
+
+    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<Lease, BrokerError> {
+        leases::lease(self, info, ttl).await
+    }
+
+    async fn leave(&self, info: &NodeInfo) -> Result<(), BrokerError> {
+        leases::leave(self, info).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeInfo>, BrokerError> {
+        leases::nodes(self).await
+    }
+
+    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<usize, BrokerError> {
+        leases::sweep(self, node, ttl).await
+    }
+
+    async fn lead_intake(&self, node: &NodeId, ttl: Duration) -> Result<bool, BrokerError> {
+        leases::lock(self, &self.keys.ingest_leader(), node, ttl).await
+    }
+
+    async fn resign_intake(&self, node: &NodeId) -> Result<(), BrokerError> {
+        leases::unlock(self, &self.keys.ingest_leader(), node).await
+    }
+
+    async fn take_intake(
+        &self,
+        node: &NodeId,
+        again: bool,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Vec<IntakeEntry>, BrokerError> {
+        intake::take(self, node, again, limit, wait).await
+    }
+
+    async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError> {
+        intake::settle(self, settled).await
+    }
+
+    async fn prepare(&self) -> Result<(), BrokerError> {
+        library::prepare(self).await
+    }
+}

@@ -6,6 +6,10 @@ use fanfare_protocol::event::DEFAULT_MAX_DATA_BYTES;
 
 use crate::RetentionRules;
 
+/// How long the idempotency key of an intake entry is remembered once the entry is settled: for so long a node may be
+/// paused with an entry in hand that another has settled meanwhile, and still not publish it a second time.
+pub const INTAKE_SETTLED_ONCE: Duration = Duration::from_mins(1);
+
 /// Settings of the broker that do not depend on which one it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerSettings {
@@ -13,7 +17,8 @@ pub struct BrokerSettings {
     pub retention: RetentionRules,
     /// How long an idempotency key is remembered.
     pub once: Duration,
-    /// The same for entries of the ingest stream, which are forgotten earlier when they are settled.
+    /// The same for entries of the ingest stream, which are forgotten
+    /// [`INTAKE_SETTLED_ONCE`] after they are settled.
     pub intake_once: Duration,
     /// The most data an event may have, in bytes.
     pub max_data: usize,

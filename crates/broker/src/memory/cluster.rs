@@ -16,6 +16,8 @@ use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 pub(super) struct Cluster {
     sessions: IndexMap<User, IndexMap<SessionId, SessionInfo>>,
     leases: IndexMap<NodeId, (NodeInfo, Instant)>,
+    /// What earlier processes of nodes that are alive have left behind, with the epochs of their claims.
+    former: Vec<(NodeId, User, SessionId, u64)>,
     /// Who sweeps, and until when.
     sweeper: Option<(NodeId, Instant)>,
     pub(super) lifecycle: VecDeque<StreamEntry>,
@@ -53,15 +55,7 @@ impl Cluster {
                 &claim.user,
                 &[("session", &session), ("from", from.as_str()), ("node", claim.node.as_str())],
             ),
-            None => self.report(
-                now,
-                "session.connected",
-                &claim.user,
-                &[("session", &session), ("node", claim.node.as_str())],
-            ),
-        }
-        if first {
-            self.report(now, "user.online", &claim.user, &[]);
+            None => self.connected(now, &claim.user, claim.session, &claim.node, first),
         }
         Claimed::Held { epoch, from }
     }
@@ -104,25 +98,26 @@ impl Cluster {
                 Renewed::Held(holding.epoch)
             }
             Some(_) => Renewed::Lost,
-            None => {
-                let claim = Claim {
-                    user: holding.user.clone(),
-                    session: holding.session,
-                    node: node.clone(),
-                    client: holding.client.clone(),
-                    limit: usize::MAX,
-                };
-                let claimed = self.claim(&claim, now.max(holding.epoch + 1));
-                let held = self.sessions.get_mut(&holding.user).and_then(|all| all.get_mut(&holding.session));
-                if let Some(held) = held {
-                    held.since = holding.since;
-                }
-                match claimed {
-                    Claimed::Held { epoch, .. } => Renewed::Held(epoch),
-                    Claimed::Full => Renewed::Lost,
-                }
-            }
+            None => Renewed::Held(self.restore(node, holding, now)),
         }
+    }
+
+    /// Nobody holds it: for everybody who watches it begins anew, as everything after a wipe does, and as it ended for
+    /// them with the sweep.
+    fn restore(&mut self, node: &NodeId, holding: &Holding, now: u64) -> u64 {
+        let sessions = self.sessions.entry(holding.user.clone()).or_default();
+        let first = sessions.is_empty();
+        let epoch = now.max(holding.epoch + 1);
+        let info = SessionInfo {
+            session: holding.session,
+            node: node.clone(),
+            epoch,
+            since: holding.since,
+            client: holding.client.clone(),
+        };
+        sessions.insert(holding.session, info);
+        self.connected(now, &holding.user, holding.session, node, first);
+        epoch
     }
 
     pub(super) fn sessions(&self, user: &User) -> Vec<SessionInfo> {
@@ -134,12 +129,20 @@ impl Cluster {
 
     pub(super) fn lease(&mut self, info: &NodeInfo, ttl: Duration) -> Lease {
         let now = Instant::now();
-        let held = self.leases.get(&info.id).filter(|(_, until)| *until > now);
-        let lease = match held {
-            Some((holder, _)) if holder.incarnation == info.incarnation => Lease::Renewed,
-            Some(_) => return Lease::Foreign,
-            None => Lease::Taken,
-        };
+        let mut lease = Lease::Taken;
+        if let Some((holder, until)) = self.leases.get(&info.id) {
+            match (*until > now, holder.incarnation == info.incarnation) {
+                (true, true) => lease = Lease::Renewed,
+                (true, false) => return Lease::Foreign,
+                (false, true) => {}
+                // Another process of the name: it holds nothing of what this one held.
+                (false, false) => {
+                    let left = self.held_by(&info.id);
+                    let left = left.into_iter().map(|(user, id, epoch)| (info.id.clone(), user, id, epoch));
+                    self.former.extend(left);
+                }
+            }
+        }
         self.leases.insert(info.id.clone(), (info.clone(), now + ttl));
         lease
     }
@@ -167,22 +170,13 @@ impl Cluster {
             return 0;
         }
         self.sweeper = Some((node.clone(), instant + ttl));
-        let lapsed: Vec<NodeId> = self
-            .leases
-            .iter()
-            .filter(|(_, (_, until))| *until <= instant)
-            .map(|(id, _)| id.clone())
-            .collect();
         let mut swept = 0;
-        for dead in lapsed {
-            let orphans: Vec<_> = self
-                .sessions
-                .iter()
-                .flat_map(|(user, all)| all.values().map(move |info| (user, info)))
-                .filter(|(_, info)| info.node == dead)
-                .map(|(user, info)| (user.clone(), info.session, info.epoch))
-                .collect();
-            for (user, session, epoch) in orphans {
+        for (node, user, session, epoch) in std::mem::take(&mut self.former) {
+            swept += usize::from(self.release(&node, &user, session, epoch, Reason::NodeLost, now));
+        }
+        let lapsed = self.leases.iter().filter(|(_, (_, until))| *until <= instant);
+        for dead in lapsed.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            for (user, session, epoch) in self.held_by(&dead) {
                 swept += usize::from(self.release(&dead, &user, session, epoch, Reason::NodeLost, now));
             }
             self.leases.shift_remove(&dead);
@@ -190,9 +184,23 @@ impl Cluster {
         swept
     }
 
+    fn held_by(&self, node: &NodeId) -> Vec<(User, SessionId, u64)> {
+        let all = self.sessions.iter().flat_map(|(user, all)| all.values().map(move |info| (user, info)));
+        let held = all.filter(|(_, info)| info.node == *node);
+        held.map(|(user, info)| (user.clone(), info.session, info.epoch)).collect()
+    }
+
     pub(super) fn trim(&mut self, keep: usize) {
         while self.lifecycle.len() > keep {
             self.lifecycle.pop_front();
+        }
+    }
+
+    fn connected(&mut self, now: u64, user: &User, session: SessionId, node: &NodeId, first: bool) {
+        let session = session.to_string();
+        self.report(now, "session.connected", user, &[("session", &session), ("node", node.as_str())]);
+        if first {
+            self.report(now, "user.online", user, &[]);
         }
     }
 

@@ -43,7 +43,7 @@ impl Ingest {
     pub(super) fn settle(&mut self, settled: Vec<Settlement>, now: u64, keep_dead: usize) {
         for settlement in settled {
             let id = match settlement {
-                Settlement::Done(id) => id,
+                Settlement::Done { id, .. } => id,
                 Settlement::Dead(entry, reason) => {
                     let last = self.dead.back().map_or(Position::ZERO, |(id, _)| *id);
                     let id = Position::new(last.ms, last.seq + 1).max(Position::new(now, 0));

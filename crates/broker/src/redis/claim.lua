@@ -1,0 +1,39 @@
+-- Makes a node the owner of a session.
+--
+-- KEYS: the user's sessions, the node's index, the lifecycle stream.
+-- ARGV: node, session, user, the client's address as JSON, the user's limit, entries that lifecycle keeps, the
+--       prefix of all names.
+-- Answers 0 when the user has as many sessions as allowed, else the epoch and the owner before or ''.
+
+local sessions, index, lifecycle = KEYS[1], KEYS[2], KEYS[3]
+local node, session, user, client, limit, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+
+check(index, lifecycle)
+local old = owner(sessions, session)
+local count = redis.call('HLEN', sessions)
+if count >= tonumber(limit) and redis.call('HEXISTS', sessions, session) == 0 then return 0 end
+
+local time = now()
+local epoch, since = time, time
+if old then
+  -- Not below the clock, so that it also grows when the session was forgotten in between.
+  epoch = math.max(time, old.epoch + 1)
+  since = tonumber(old.since) or time
+end
+-- The old owner is known here only, so its two names are made here.
+local theirs = old and old.node ~= node and ARGV[7] .. ':node:' .. old.node
+if theirs then redis.call('SREM', theirs .. ':sessions', session .. ' ' .. user) end
+
+redis.call('SADD', index, session .. ' ' .. user)
+own(sessions, session, node, epoch, since, client)
+if old then
+  report(lifecycle, keep, 'session.moved', user, 'session', session, 'from', old.node, 'node', node)
+else
+  report(lifecycle, keep, 'session.connected', user, 'session', session, 'node', node)
+end
+if count == 0 then report(lifecycle, keep, 'user.online', user) end
+if theirs then
+  redis.call('PUBLISH', theirs .. ':control',
+    '{"op":"supersede","session":"' .. session .. '","epoch":' .. int(epoch) .. '}')
+end
+return {int(epoch), old and old.node or ''}

@@ -1,0 +1,108 @@
+-- The function that publishers call by themselves. It checks everything that a node checks before it publishes, and
+-- derives the names and the retention from the log's name.
+--
+-- Put before this: the settings of the nodes (see library.rs) and publish.lua.
+
+local reserved_types = {
+  connected = true, shutdown = true, superseded = true, gap = true, overloaded = true, expired = true,
+  ['end'] = true,
+}
+
+local function is_utf8(text)
+  if not string.find(text, '[\128-\255]') then return true end
+  -- Each form of a character of several bytes is taken out (Unicode 15, table 3-7); what remains is not UTF-8. The mark
+  -- left in its place keeps what stood around it apart.
+  local forms = {
+    '[\194-\223][\128-\191]',
+    '\224[\160-\191][\128-\191]', '[\225-\236\238\239][\128-\191][\128-\191]', '\237[\128-\159][\128-\191]',
+    '\240[\144-\191][\128-\191][\128-\191]', '[\241-\243][\128-\191][\128-\191][\128-\191]',
+    '\244[\128-\143][\128-\191][\128-\191]',
+  }
+  for _, form in ipairs(forms) do text = string.gsub(text, form, '.') end
+  return not string.find(text, '[\128-\255]')
+end
+
+-- `*` matches as little as possible first and is widened when what follows does not fit.
+local function matches(pattern, name)
+  local p, n, star, from = 1, 1, nil, nil
+  while n <= #name do
+    local wanted = string.byte(pattern, p)
+    if wanted == 42 then
+      star, from = p, n
+      p = p + 1
+    elseif wanted and wanted == string.byte(name, n) then
+      p, n = p + 1, n + 1
+    elseif star then
+      from = from + 1
+      p, n = star + 1, from
+    else
+      return false
+    end
+  end
+  return not string.find(string.sub(pattern, p), '[^*]')
+end
+
+local function retention(channel)
+  for _, rule in ipairs(rules) do
+    if matches(rule.pattern, channel) then return rule end
+  end
+  return default
+end
+
+local function wrong_channel(log)
+  local head, tail = prefix .. ':{', '}:log'
+  if string.sub(log, 1, #head) ~= head or string.sub(log, -#tail) ~= tail or #log < #head + #tail then
+    return nil, 'the key is ' .. head .. '<channel>' .. tail
+  end
+  local channel = string.sub(log, #head + 1, -#tail - 1)
+  if channel == '' then return nil, 'a channel name is empty; it has 1 to 255 bytes' end
+  if #channel > 255 then
+    return nil, 'a channel name has ' .. #channel .. ' bytes; at most 255 are allowed'
+  end
+  local at = string.find(channel, '[^%w%-_.:@|/+=~%%$!#&;]')
+  if at then
+    return nil, 'the channel name has a character at byte ' .. (at - 1)
+      .. ' that is not allowed: allowed are ASCII letters, digits and -_.:@|/+=~%$!#&;'
+  end
+  return channel
+end
+
+local function wrong_type(kind)
+  if #kind > 128 then return 'an event type has ' .. #kind .. ' bytes; at most 128 are allowed' end
+  if string.find(kind, '[\r\n%z]') then return 'an event type must be one line without CR, LF and NUL' end
+  if not is_utf8(kind) then return 'the event type is not UTF-8' end
+  if reserved_types[kind] then
+    return 'the event type "' .. kind .. '" is reserved for Fanfare itself; choose another'
+  end
+end
+
+local function wrong_data(data)
+  if #data > max_data then return 'the data has ' .. #data .. ' bytes; at most ' .. max_data .. ' are allowed' end
+  if not is_utf8(data) then return 'the data is not UTF-8; only UTF-8 can be sent as server-sent events' end
+end
+
+local function wrong_key(key)
+  if key == '' or #key > 128 or string.find(key, '[%z\1-\31\127]') or string.find(key, '\194[\128-\159]')
+      or not is_utf8(key) or string.sub(key, 1, 7) == 'ingest:' then
+    return 'a key has 1 to 128 bytes of UTF-8 without control characters and does not start with "ingest:"'
+  end
+end
+
+local function refuse(why)
+  return redis.error_reply('FANFARE ' .. why)
+end
+
+local function call(keys, args)
+  if #keys ~= 1 then return refuse('one key is needed: ' .. prefix .. ':{<channel>}:log') end
+  if #args < 2 or #args > 3 then return refuse('two or three arguments are needed: type, data and key') end
+  local channel, wrong = wrong_channel(keys[1])
+  wrong = wrong or wrong_type(args[1]) or wrong_data(args[2]) or (args[3] and wrong_key(args[3]))
+  if wrong then return refuse(wrong) end
+
+  local base = prefix .. ':{' .. channel .. '}:'
+  local kept = retention(channel)
+  local names = {keys[1], base .. 'last', base .. 'live', args[3] and base .. 'once:' .. args[3]}
+  return publish(names, {args[1], args[2], kept.events, kept.age, kept.positions, once})
+end
+
+redis.register_function(name, call)

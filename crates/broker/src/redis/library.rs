@@ -1,0 +1,125 @@
+//! The function library that lets anybody publish with `FCALL`.
+//!
+//! It is one Lua text: the settings of the nodes, the publish script, and what checks the caller's arguments. A node
+//! brings its own text when it starts and after that only mends a library that is gone, so that nodes whose settings
+//! differ, as in a rolling change, do not replace each other's for ever.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ::redis::Value;
+
+use super::RedisBroker;
+use super::error::unexpected;
+use super::intake::create_group;
+use super::reply::{array, millis, pairs, text};
+use crate::{BrokerError, BrokerSettings, Retention};
+
+/// The library as this node wants it.
+#[derive(Debug)]
+pub(super) struct Library {
+    name: String,
+    text: String,
+    /// Whether this process has looked at the text in Redis.
+    brought: AtomicBool,
+}
+
+impl Library {
+    pub(super) fn new(prefix: &str, settings: &BrokerSettings) -> Self {
+        // Names of functions are shared by all who use a Redis: with the prefix in it, so is this one with nobody.
+        let name: String = prefix.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let text = render(&name, prefix, settings);
+        Self { name, text, brought: AtomicBool::new(false) }
+    }
+}
+
+/// Brings or mends the library and the consumer group.
+pub(super) async fn prepare(broker: &RedisBroker) -> Result<(), BrokerError> {
+    let library = &broker.library;
+    let first = !library.brought.load(Ordering::Relaxed);
+    let mut list = ::redis::cmd("FUNCTION");
+    list.arg("LIST").arg("LIBRARYNAME").arg(&library.name);
+    if first {
+        list.arg("WITHCODE");
+    }
+    let found = array(broker.pool.command(&list, Duration::ZERO).await?);
+    let found = found.ok_or_else(|| unexpected("a list of libraries"))?.into_iter().next();
+    let fits = match found {
+        Some(found) if first => code(found).as_deref() == Some(&library.text),
+        Some(_) => true,
+        None => false,
+    };
+    if !fits {
+        let mut load = ::redis::cmd("FUNCTION");
+        load.arg("LOAD").arg("REPLACE").arg(&library.text);
+        broker.pool.command(&load, Duration::ZERO).await?;
+        tracing::info!(library = library.name, "the function library was loaded");
+    }
+    library.brought.store(true, Ordering::Relaxed);
+    create_group(broker).await
+}
+
+fn code(library: Value) -> Option<String> {
+    let fields = pairs(array(library)?).filter_map(|(name, value)| Some((text(name)?, value)));
+    fields.into_iter().find(|(name, _)| name == "library_code").and_then(|(_, value)| text(value))
+}
+
+fn render(name: &str, prefix: &str, settings: &BrokerSettings) -> String {
+    let mut out = format!("#!lua name={name}\n");
+    // Writing into memory does not fail.
+    let _ = writeln!(out, "local name, prefix = {}, {}", quote(&format!("{name}_publish")), quote(prefix));
+    let _ = writeln!(out, "local max_data, once = {}, '{}'", settings.max_data, millis(settings.once));
+    out.push_str("local rules = {\n");
+    for (pattern, kept) in &settings.retention.rules {
+        let _ = writeln!(out, "  {{pattern = {}, {}}},", quote(pattern.as_str()), retention(kept));
+    }
+    let _ = writeln!(out, "}}\nlocal default = {{{}}}", retention(&settings.retention.default));
+    out.push_str(include_str!("publish.lua"));
+    out.push_str(include_str!("library.lua"));
+    out
+}
+
+fn retention(kept: &Retention) -> String {
+    let positions = kept.positions.max(kept.age);
+    format!(
+        "events = '{}', age = '{}', positions = '{}'",
+        kept.events.max(1),
+        millis(kept.age),
+        millis(positions)
+    )
+}
+
+/// A Lua string of these bytes, whatever they are.
+fn quote(text: &str) -> String {
+    let mut out = String::from("'");
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() && byte != b'\'' && byte != b'\\' {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "\\{byte:03}");
+        }
+    }
+    out.push('\'');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_ends_its_lua_string() {
+        assert_eq!(quote("user:*"), "'user:*'");
+        assert_eq!(quote("a'b\\c\nd é"), "'a\\039b\\092c\\010d\\032\\195\\169'");
+    }
+
+    #[test]
+    fn the_function_is_named_after_the_prefix() {
+        let library = |prefix| Library::new(prefix, &BrokerSettings::default());
+        assert!(
+            library("fanfare").text.starts_with("#!lua name=fanfare\nlocal name, prefix = 'fanfare_publish'")
+        );
+        assert!(library("app:x").text.contains("'app_x_publish', 'app:x'"));
+    }
+}

@@ -1,0 +1,200 @@
+//! One shared connection for the hot paths: every call goes down the same socket, pipelined.
+//!
+//! It connects when it is needed. A connection that broke, did not answer in time or leads to a replica is
+//! replaced; while that fails, calls fail at once and do not queue up behind an absent Redis.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, ProtocolVersion, RedisError, Value};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use tokio::time::Instant;
+
+use super::backoff::Backoff;
+use super::error;
+use super::script::Script;
+use super::settings::RedisSettings;
+use crate::BrokerError;
+
+/// The first and the longest time for which calls fail at once after a failed attempt to connect.
+const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// A shared connection. Clones share it.
+#[derive(Clone)]
+pub(super) struct Link {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: Client,
+    config: AsyncConnectionConfig,
+    state: Mutex<State>,
+}
+
+/// What is known of the connection. Never locked across an await.
+struct State {
+    /// Counts the attempts, so that news of an old one does not touch a newer.
+    serial: u64,
+    backoff: Backoff,
+    phase: Phase,
+}
+
+type Connecting = Shared<BoxFuture<'static, Result<MultiplexedConnection, BrokerError>>>;
+
+enum Phase {
+    Idle,
+    /// Polled by everybody who waits for it.
+    Connecting(Connecting),
+    Up(MultiplexedConnection),
+    /// Calls fail with this until then.
+    Resting(Instant, BrokerError),
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = match self.state().phase {
+            Phase::Idle => "idle",
+            Phase::Connecting(_) => "connecting",
+            Phase::Up(_) => "up",
+            Phase::Resting(..) => "resting",
+        };
+        f.debug_tuple("Link").field(&phase).finish()
+    }
+}
+
+impl Link {
+    pub(super) fn new(settings: &RedisSettings) -> Result<Self, BrokerError> {
+        let state = State { serial: 0, backoff: Backoff::new(REST.0, REST.1), phase: Phase::Idle };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                client: settings.client(ProtocolVersion::RESP2)?,
+                config: settings.connection(),
+                state: Mutex::new(state),
+            }),
+        })
+    }
+
+    /// Sends one command. An error that Redis answers is an error.
+    pub(super) async fn command(&self, command: &Cmd) -> Result<Value, BrokerError> {
+        let (serial, mut connection) = self.connection().await?;
+        let reply = connection.send_packed_command(command).await.and_then(error::check);
+        reply.map_err(|error| self.failed(serial, &error))
+    }
+
+    /// Sends many commands at once and answers their replies in order, errors of Redis among them
+    /// ([`Link::reply`] takes one apart).
+    ///
+    /// # Errors
+    ///
+    /// When it is not known what became of them.
+    pub(super) async fn pipeline(&self, pipeline: &Pipeline) -> Result<Vec<Value>, BrokerError> {
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (serial, mut connection) = self.connection().await?;
+        let replies = connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
+        let replies = replies.map_err(|error| self.failed(serial, &error))?;
+        for reply in &replies {
+            if let Value::ServerError(error) = reply {
+                self.failed(serial, &error.clone().into());
+            }
+        }
+        Ok(replies)
+    }
+
+    /// Sends a transaction and answers what its commands answered, errors among them.
+    ///
+    /// # Errors
+    ///
+    /// When nothing of it was done, or it is not known.
+    pub(super) async fn transaction(&self, transaction: &Pipeline) -> Result<Vec<Value>, BrokerError> {
+        let (serial, mut connection) = self.connection().await?;
+        let sent = connection.send_packed_commands(transaction, transaction.len() + 1, 1).await;
+        let reply = sent.map_err(|error| self.failed(serial, &error))?.pop().unwrap_or(Value::Nil);
+        match error::check(reply).map_err(|error| self.failed(serial, &error))? {
+            Value::Array(replies) => Ok(replies),
+            _ => Err(error::unexpected("the replies of a transaction")),
+        }
+    }
+
+    /// One reply of a pipeline.
+    pub(super) fn reply(reply: Value) -> Result<Value, BrokerError> {
+        error::check(reply).map_err(|error| error::sort(&error))
+    }
+
+    async fn connection(&self) -> Result<(u64, MultiplexedConnection), BrokerError> {
+        let (serial, connecting) = {
+            let mut state = self.state();
+            match &state.phase {
+                Phase::Up(connection) => return Ok((state.serial, connection.clone())),
+                Phase::Resting(until, error) if *until > Instant::now() => return Err(error.clone()),
+                Phase::Connecting(connecting) => (state.serial, connecting.clone()),
+                Phase::Idle | Phase::Resting(..) => {
+                    let connecting =
+                        connect(self.inner.client.clone(), self.inner.config.clone()).boxed().shared();
+                    state.serial += 1;
+                    state.phase = Phase::Connecting(connecting.clone());
+                    (state.serial, connecting)
+                }
+            }
+        };
+        let outcome = connecting.await;
+        self.settle(serial, &outcome);
+        Ok((serial, outcome?))
+    }
+
+    /// Notes how an attempt ended; the first of those who waited for it does.
+    fn settle(&self, serial: u64, outcome: &Result<MultiplexedConnection, BrokerError>) {
+        let mut state = self.state();
+        if state.serial != serial || !matches!(state.phase, Phase::Connecting(_)) {
+            return;
+        }
+        state.phase = match outcome {
+            Ok(connection) => {
+                state.backoff.reset();
+                Phase::Up(connection.clone())
+            }
+            Err(error) => Phase::Resting(Instant::now() + state.backoff.next(), error.clone()),
+        };
+    }
+
+    /// Sorts an error, and lets go of the connection if it is of no more use.
+    fn failed(&self, serial: u64, error: &RedisError) -> BrokerError {
+        if error::is_stale(error) {
+            let mut state = self.state();
+            if state.serial == serial && matches!(state.phase, Phase::Up(_)) {
+                state.phase = Phase::Idle;
+            }
+        }
+        error::sort(error)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change under the lock is one assignment, so a panic leaves nothing half done.
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Connects and makes the scripts known, so that calls need not send their text.
+async fn connect(
+    client: Client,
+    config: AsyncConnectionConfig,
+) -> Result<MultiplexedConnection, BrokerError> {
+    // Whatever keeps us from connecting may be mended at the other end: it is passing.
+    let away = |error: RedisError| match error::sort(&error) {
+        BrokerError::Refused(text) | BrokerError::Unavailable(text) => {
+            BrokerError::Unavailable(format!("cannot connect: {text}"))
+        }
+    };
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(away)?;
+    let mut load = Pipeline::new();
+    for script in Script::all() {
+        load.add_command(script.load());
+    }
+    // What Redis answers does not matter (it may be loading): a script that is missing is sent when it is called.
+    connection.send_packed_commands(&load, 0, load.len()).await.map_err(away)?;
+    Ok(connection)
+}

@@ -1,0 +1,128 @@
+//! Reading a channel's log.
+//!
+//! What is older than the channel's age is left out here, by the clock of Redis: publishing trims it only now and
+//! then, and in a quiet channel nobody publishes.
+
+use std::sync::Arc;
+
+use ::redis::{Cmd, Pipeline, Value};
+use bytes::Bytes;
+use fanfare_protocol::event::MAX_DATA_BYTES;
+use fanfare_protocol::start::From;
+use fanfare_protocol::{Channel, Entry, Event, Position};
+
+use super::error::unexpected;
+use super::link::Link;
+use super::reply::{StreamEntry, entries, millis, position};
+use super::{RedisBroker, script};
+use crate::BrokerError;
+use crate::log::Page;
+
+pub(super) async fn page(
+    broker: &RedisBroker,
+    channel: &Channel,
+    after: Position,
+    limit: usize,
+) -> Result<Page, BrokerError> {
+    let limit = limit.max(1);
+    let log = broker.keys.log(channel);
+    let mut pipeline = Pipeline::with_capacity(2);
+    pipeline.cmd("TIME");
+    // One more than asked for tells whether this is the end.
+    pipeline.add_command(range(&log, &format!("({after}"), limit + 1));
+    let mut replies = broker.reads.pipeline(&pipeline).await?.into_iter();
+    let mut reply = || replies.next().ok_or_else(|| unexpected("two replies"));
+    let now = clock(Link::reply(reply()?)?)?;
+    let mut found = Found::read(Link::reply(reply()?)?)?;
+
+    let oldest = now.saturating_sub(millis(broker.settings.retention.of(channel).age));
+    if found.first().is_some_and(|first| first.ms < oldest) {
+        let start = Position::new(oldest, 0);
+        let reply = broker.reads.command(&range(&log, &start.to_string(), limit + 1)).await?;
+        found = Found::read(reply)?;
+    }
+    Ok(found.page(after, limit))
+}
+
+pub(super) async fn locate(
+    broker: &RedisBroker,
+    channel: &Channel,
+    from: From,
+) -> Result<Position, BrokerError> {
+    let (mode, wanted) = match from {
+        From::Position(position) => return Ok(position),
+        From::Latest => {
+            // The usual case needs no script.
+            let last = broker.reads.command(::redis::cmd("GET").arg(broker.keys.last(channel))).await?;
+            if let Some(last) = position(last) {
+                return Ok(last);
+            }
+            ("latest", String::new())
+        }
+        From::Earliest => ("earliest", String::new()),
+        // More than a log can hold asks for all of it.
+        From::Newest(n) => ("newest", n.min(1 << 30).to_string()),
+        From::Time(time) => ("time", time.to_string()),
+    };
+    let age = millis(broker.settings.retention.of(channel).age);
+    let mut call = script::LOCATE.call(&[&broker.keys.log(channel), &broker.keys.last(channel)]);
+    call.arg(mode).arg(wanted).arg(age);
+    let reply = script::LOCATE.run(&broker.reads, call).await?;
+    position(reply).ok_or_else(|| unexpected("a position"))
+}
+
+fn range(log: &str, start: &str, count: usize) -> Cmd {
+    let mut command = ::redis::cmd("XRANGE");
+    command.arg(log).arg(start).arg("+").arg("COUNT").arg(count);
+    command
+}
+
+/// The time of Redis in Unix milliseconds.
+fn clock(reply: Value) -> Result<u64, BrokerError> {
+    let parts: Option<(u64, u64)> = ::redis::from_redis_value(reply).ok();
+    let (seconds, micros) = parts.ok_or_else(|| unexpected("a time"))?;
+    Ok(seconds.saturating_mul(1000).saturating_add(micros / 1000))
+}
+
+/// What a range of the log brought.
+struct Found(Vec<StreamEntry>);
+
+impl Found {
+    fn read(reply: Value) -> Result<Self, BrokerError> {
+        let found = entries(reply).and_then(|all| all.into_iter().collect::<Option<Vec<_>>>());
+        found.map(Self).ok_or_else(|| unexpected("entries of a stream"))
+    }
+
+    fn first(&self) -> Option<Position> {
+        self.0.first().map(|(id, _)| *id)
+    }
+
+    fn page(mut self, after: Position, limit: usize) -> Page {
+        let end = self.0.len() <= limit;
+        self.0.truncate(limit);
+        let next = self.0.last().map_or(after, |(id, _)| *id);
+        let found = self.0.len();
+        let entries: Vec<_> =
+            self.0.into_iter().filter_map(|(id, fields)| entry(id, fields)).map(Arc::new).collect();
+        let malformed = found - entries.len();
+        Page { entries, next, end, malformed }
+    }
+}
+
+/// An event of the log; none for what the publish script did not write.
+fn entry(position: Position, fields: Vec<(Bytes, Bytes)>) -> Option<Entry> {
+    let (mut kind, mut data, mut previous) = (None, None, None);
+    for (name, value) in fields {
+        let field = match &name[..] {
+            b"t" => &mut kind,
+            b"d" => &mut data,
+            b"p" => &mut previous,
+            _ => continue,
+        };
+        *field = Some(value);
+    }
+    let previous = Position::parse(&previous?).ok().filter(|previous| *previous < position)?;
+    // The limit in force may have been greater when it was written.
+    let event = Event::from_bytes(&kind?, data?, MAX_DATA_BYTES).ok()?;
+    Some(Entry { position, previous, event })
+}

@@ -1,0 +1,127 @@
+//! A few connections of their own for blocking reads and rare commands.
+//!
+//! A blocking read holds its connection, so it must not be the one that everybody shares.
+
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{Cmd, Pipeline, ProtocolVersion, RedisError, Value};
+use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
+
+use super::error;
+use super::settings::RedisSettings;
+use crate::BrokerError;
+
+/// The connections. Clones share them.
+#[derive(Clone, Debug)]
+pub(super) struct Connections {
+    pool: Pool,
+    /// How long an answer may take, beyond the time that a command is meant to block.
+    timeout: Duration,
+}
+
+impl Connections {
+    pub(super) fn new(settings: &RedisSettings) -> Result<Self, BrokerError> {
+        let refused = |what: String| BrokerError::Refused(what);
+        let client = settings.client(ProtocolVersion::RESP2)?;
+        // Answers are waited for here, for as long as each command needs.
+        let config = settings.connection().set_response_timeout(None);
+        let manager = Manager::new_with_config(client.get_connection_info().clone(), config)
+            .map_err(|error| error::sort(&error))?;
+        let pool = Pool::builder(manager)
+            .max_size(settings.pool_size.max(1))
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(settings.timeout))
+            .create_timeout(Some(settings.connect_timeout))
+            .recycle_timeout(Some(settings.timeout))
+            .build()
+            .map_err(|error| refused(error.to_string()))?;
+        Ok(Self { pool, timeout: settings.timeout })
+    }
+
+    /// Sends a command that may block for `blocking`. A command that is given up takes its connection with it.
+    pub(super) async fn command(&self, command: &Cmd, blocking: Duration) -> Result<Value, RedisOr> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.add_command(command.clone());
+        let reply = self.pipeline(&pipeline, blocking).await?.pop().unwrap_or(Value::Nil);
+        error::check(reply).map_err(RedisOr::Redis)
+    }
+
+    /// Sends many commands, or one transaction, and answers all replies, errors of Redis among them. Of a transaction
+    /// the one reply is that of `EXEC`.
+    pub(super) async fn pipeline(
+        &self,
+        pipeline: &Pipeline,
+        blocking: Duration,
+    ) -> Result<Vec<Value>, RedisOr> {
+        let connection = self.pool.get().await.map_err(|error| RedisOr::Away(away(&error)))?;
+        let mut held = Held(Some(connection));
+        let Some(connection) = &mut held.0 else { return Err(RedisOr::Away(away(&PoolError::Closed))) };
+        let (skip, count) =
+            if pipeline.is_transaction() { (pipeline.len() + 1, 1) } else { (0, pipeline.len()) };
+        let sent = connection.send_packed_commands(pipeline, skip, count);
+        let replies = match tokio::time::timeout(blocking + self.timeout, sent).await {
+            Ok(replies) => replies.map_err(RedisOr::Redis)?,
+            Err(_) => return Err(RedisOr::Away("no answer in time".into())),
+        };
+        let stale = replies.iter().any(
+            |reply| matches!(reply, Value::ServerError(error) if error::is_stale(&error.clone().into())),
+        );
+        if !stale {
+            held.give_back();
+        }
+        Ok(replies)
+    }
+}
+
+/// Why a command on a pooled connection failed: an answer of Redis, or none.
+#[derive(Debug)]
+pub(super) enum RedisOr {
+    Redis(RedisError),
+    Away(String),
+}
+
+impl RedisOr {
+    /// Whether Redis answered with this error code.
+    pub(super) fn has_code(&self, code: &str) -> bool {
+        matches!(self, Self::Redis(error) if error.code() == Some(code))
+    }
+}
+
+impl std::convert::From<RedisOr> for BrokerError {
+    fn from(error: RedisOr) -> Self {
+        match error {
+            RedisOr::Redis(error) => error::sort(&error),
+            RedisOr::Away(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+/// A connection on loan. Dropped while a command is under way it is closed, and not left to the next borrower with an
+/// answer outstanding.
+struct Held(Option<Connection>);
+
+impl Held {
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            let closed: MultiplexedConnection = Connection::take(connection);
+            drop(closed);
+        }
+    }
+}
+
+fn away(error: &PoolError) -> String {
+    match error {
+        PoolError::Backend(error) => match error::sort(error) {
+            BrokerError::Refused(text) | BrokerError::Unavailable(text) => format!("cannot connect: {text}"),
+        },
+        PoolError::Timeout(_) => "no connection in time".into(),
+        other => other.to_string(),
+    }
+}

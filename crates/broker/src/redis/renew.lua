@@ -1,0 +1,31 @@
+-- Claims a session once more that a node believes to hold.
+--
+-- KEYS: the user's sessions, the node's index, the lifecycle stream.
+-- ARGV: node, session, user, epoch, since, the client's address as JSON, entries that lifecycle keeps.
+-- Answers the epoch, or 0 when somebody else holds it.
+
+local sessions, index, lifecycle = KEYS[1], KEYS[2], KEYS[3]
+local node, session, user, epoch, since = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local client, keep = ARGV[6], ARGV[7]
+local member = session .. ' ' .. user
+
+check(index, lifecycle)
+local held = owner(sessions, session)
+if held and held.node == node then
+  -- The index is written again, in case only it was lost.
+  redis.call('SADD', index, member)
+  if int(held.epoch) == epoch then return epoch end
+  return 0
+end
+if held then
+  redis.call('SREM', index, member)
+  return 0
+end
+
+local first = redis.call('EXISTS', sessions) == 0
+local fresh = math.max(now(), tonumber(epoch) + 1)
+redis.call('SADD', index, member)
+own(sessions, session, node, fresh, tonumber(since), client)
+report(lifecycle, keep, 'session.connected', user, 'session', session, 'node', node)
+if first then report(lifecycle, keep, 'user.online', user) end
+return int(fresh)

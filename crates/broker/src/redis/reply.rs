@@ -1,0 +1,70 @@
+//! Taking replies of Redis apart.
+
+use ::redis::Value;
+use bytes::Bytes;
+use fanfare_protocol::Position;
+
+use super::error::unexpected;
+use crate::BrokerError;
+
+pub(super) fn bytes(value: Value) -> Option<Bytes> {
+    match value {
+        // The vector becomes the buffer: nothing is copied.
+        Value::BulkString(bytes) => Some(bytes.into()),
+        Value::SimpleString(text) => Some(text.into()),
+        _ => None,
+    }
+}
+
+pub(super) fn array(value: Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Array(values) | Value::Set(values) => Some(values),
+        Value::Nil => Some(Vec::new()),
+        _ => None,
+    }
+}
+
+pub(super) fn text(value: Value) -> Option<String> {
+    String::from_utf8(bytes(value)?.into()).ok()
+}
+
+pub(super) fn position(value: Value) -> Option<Position> {
+    Position::parse(&bytes(value)?).ok()
+}
+
+pub(super) fn is_one(value: &Value) -> Result<bool, BrokerError> {
+    match value {
+        Value::Int(number) => Ok(*number == 1),
+        _ => Err(unexpected("0 or 1")),
+    }
+}
+
+/// The next two values, as in a flat list of names and values.
+pub(super) fn pairs(values: Vec<Value>) -> impl Iterator<Item = (Value, Value)> {
+    let mut values = values.into_iter();
+    std::iter::from_fn(move || Some((values.next()?, values.next()?)))
+}
+
+/// The entries of a stream: ids and fields in order. `None` where something is not an entry, like one that was deleted
+/// while it was pending.
+pub(super) fn entries(value: Value) -> Option<Vec<Option<StreamEntry>>> {
+    Some(array(value)?.into_iter().map(entry).collect())
+}
+
+/// An id and fields in order.
+pub(super) type StreamEntry = (Position, Vec<(Bytes, Bytes)>);
+
+fn entry(value: Value) -> Option<StreamEntry> {
+    let mut parts = array(value)?.into_iter();
+    let id = position(parts.next()?)?;
+    let fields = pairs(array(parts.next()?)?)
+        .map(|(name, value)| Some((bytes(name)?, bytes(value)?)))
+        .collect::<Option<Vec<_>>>()?;
+    Some((id, fields))
+}
+
+/// A duration as Redis takes it: at least 1, and far below what overflows its clock.
+pub(super) fn millis(duration: std::time::Duration) -> u64 {
+    const LONGEST: u64 = 100 * 365 * 24 * 3_600_000;
+    u64::try_from(duration.as_millis()).unwrap_or(LONGEST).clamp(1, LONGEST)
+}

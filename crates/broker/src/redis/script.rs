@@ -1,0 +1,101 @@
+//! The Lua scripts, and calling them by their hash.
+
+use std::sync::LazyLock;
+
+use ::redis::{Cmd, Pipeline, Value};
+
+use super::error;
+use super::link::Link;
+use crate::BrokerError;
+
+/// One script: its text, and the hash by which Redis knows it.
+#[derive(Debug)]
+pub(super) struct Script {
+    text: &'static str,
+    script: LazyLock<String>,
+}
+
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident = $($part:expr),+;)+) => {
+        $(
+            $(#[$doc])*
+            pub(super) static $name: Script = Script {
+                text: concat!($($part),+),
+                script: LazyLock::new(|| ::redis::Script::new(concat!($($part),+)).get_hash().to_owned()),
+            };
+        )+
+        static ALL: &[&Script] = &[$(&$name),+];
+    };
+}
+
+scripts! {
+    PUBLISH = include_str!("publish.lua"), "return publish(KEYS, ARGV)\n";
+    LOCATE = include_str!("locate.lua");
+    CLAIM = include_str!("session.lua"), include_str!("claim.lua");
+    RELEASE = include_str!("session.lua"), include_str!("release.lua");
+    RENEW = include_str!("session.lua"), include_str!("renew.lua");
+    SWEEP = include_str!("session.lua"), include_str!("sweep.lua");
+    LEASE = include_str!("lease.lua");
+    LEAVE = include_str!("leave.lua");
+    BURY = include_str!("bury.lua");
+    LOCK = include_str!("lock.lua");
+    UNLOCK = include_str!("unlock.lua");
+}
+
+impl Script {
+    /// Every script there is.
+    pub(super) fn all() -> &'static [&'static Self] {
+        ALL
+    }
+
+    /// The command that makes the script known to Redis.
+    pub(super) fn load(&self) -> Cmd {
+        let mut command = ::redis::cmd("SCRIPT");
+        command.arg("LOAD").arg(self.text);
+        command
+    }
+
+    /// Begins a call; `arg` the arguments after the keys.
+    pub(super) fn call(&self, keys: &[&str]) -> Cmd {
+        let mut command = ::redis::cmd("EVALSHA");
+        command.arg(self.script.as_str()).arg(keys.len());
+        for key in keys {
+            command.arg(key);
+        }
+        command
+    }
+
+    /// Calls it once.
+    pub(super) async fn run(&self, link: &Link, call: Cmd) -> Result<Value, BrokerError> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.add_command(call);
+        let reply = self.run_all(link, pipeline).await?.pop();
+        Link::reply(reply.ok_or_else(|| error::unexpected("one reply"))?)
+    }
+
+    /// Makes all calls of a pipeline, which are calls of this script or other commands, and answers their replies.
+    ///
+    /// Calls for which Redis did not know the script are made again, in their order, after it was loaded. Links
+    /// load all scripts when they connect, so this happens after a `SCRIPT FLUSH` only. One that happens amid a
+    /// pipeline makes all calls behind it fail, so calls keep their order, unless somebody else loads the script in
+    /// that very moment.
+    pub(super) async fn run_all(&self, link: &Link, pipeline: Pipeline) -> Result<Vec<Value>, BrokerError> {
+        let mut replies = link.pipeline(&pipeline).await?;
+        let missed: Vec<usize> = (0..replies.len()).filter(|&at| error::is_no_script(&replies[at])).collect();
+        if missed.is_empty() {
+            return Ok(replies);
+        }
+        let calls: Vec<&Cmd> = pipeline.cmd_iter().collect();
+        let mut again = Pipeline::with_capacity(missed.len() + 1);
+        again.add_command(self.load());
+        for &at in &missed {
+            again.add_command(calls[at].clone());
+        }
+        let answers = link.pipeline(&again).await?;
+        // The first answers the load.
+        for (at, answer) in missed.into_iter().zip(answers.into_iter().skip(1)) {
+            replies[at] = answer;
+        }
+        Ok(replies)
+    }
+}

@@ -1,0 +1,47 @@
+-- What the scripts about sessions share: it is put before each of them.
+--
+-- A user's sessions are one hash; the node's index, the lifecycle stream and the control topics are names of their
+-- own. In one Redis they change in one step. They lie in several slots, so a Redis Cluster will have to split these
+-- scripts: the hash decides, the index is written before it, and the rest follows.
+
+local function int(number)
+  return string.format('%.0f', number)
+end
+
+local function now()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- The owner of a session; nil for one that nobody holds, and for a value that is not an owner.
+local function owner(sessions, session)
+  local text = redis.call('HGET', sessions, session)
+  if not text then return nil end
+  local read, held = pcall(cjson.decode, text)
+  if read and type(held) == 'table' and type(held.node) == 'string' and type(held.epoch) == 'number' then
+    return held
+  end
+  return nil
+end
+
+local function own(sessions, session, node, epoch, since, client)
+  redis.call('HSET', sessions, session,
+    '{"node":"' .. node .. '","epoch":' .. int(epoch) .. ',"since":' .. int(since) .. ',"client":' .. client .. '}')
+end
+
+local function report(lifecycle, keep, event, user, ...)
+  redis.call('XADD', lifecycle, 'MAXLEN', '~', keep, '*', 'event', event, 'user', user, ...)
+end
+
+-- Fails, before anything was changed, when a key that is about to be written is of another type.
+local function check(index, lifecycle)
+  redis.call('SCARD', index)
+  redis.call('XLEN', lifecycle)
+end
+
+local function disconnect(sessions, lifecycle, keep, node, session, user, reason)
+  redis.call('HDEL', sessions, session)
+  report(lifecycle, keep, 'session.disconnected', user, 'session', session, 'node', node, 'reason', reason)
+  if redis.call('EXISTS', sessions) == 0 then report(lifecycle, keep, 'user.offline', user) end
+end
+

@@ -1,0 +1,145 @@
+//! Where Redis is, and how patient we are with it.
+
+use std::fmt;
+use std::time::Duration;
+
+use ::redis::io::tcp::{TcpSettings, socket2};
+use ::redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
+
+use crate::BrokerError;
+
+/// The longest key prefix, in bytes.
+const MAX_PREFIX_BYTES: usize = 64;
+
+/// How the broker reaches Redis.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisSettings {
+    /// `redis://[user:password@]host[:port][/database]` or `unix:///path`. Its secrets are never shown.
+    pub url: String,
+    /// Begins every key: 1 to 64 ASCII letters, digits, `-`, `_`, `.` and `:`.
+    pub prefix: String,
+    /// How long an answer may take. A call that waited so long is not known to be carried out or not.
+    pub timeout: Duration,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How many connections there are at most for blocking reads and rare commands.
+    pub pool_size: usize,
+    /// How often a wire is probed.
+    pub probe_every: Duration,
+    /// A wire is given up when a probe did not come back for so long.
+    pub probe_timeout: Duration,
+    /// The longest pause between two attempts to connect a wire.
+    pub retry_max: Duration,
+}
+
+impl Default for RedisSettings {
+    fn default() -> Self {
+        Self {
+            url: "redis://127.0.0.1:6379".into(),
+            prefix: "fanfare".into(),
+            timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_secs(1),
+            pool_size: 4,
+            probe_every: Duration::from_secs(1),
+            probe_timeout: Duration::from_secs(3),
+            retry_max: Duration::from_secs(2),
+        }
+    }
+}
+
+impl fmt::Debug for RedisSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisSettings")
+            .field("address", &self.address())
+            .field("prefix", &self.prefix)
+            .field("timeout", &self.timeout)
+            .field("pool_size", &self.pool_size)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RedisSettings {
+    /// Host and port, or the socket's path: what may be shown of the URL.
+    pub fn address(&self) -> String {
+        match self.url.as_str().into_connection_info() {
+            Ok(info) => info.addr().to_string(),
+            Err(_) => "not a Redis URL".into(),
+        }
+    }
+
+    /// Checks what can be checked without Redis.
+    ///
+    /// # Errors
+    ///
+    /// When the URL or the prefix is not one.
+    pub(super) fn check(&self) -> Result<(), BrokerError> {
+        self.client(ProtocolVersion::RESP2)?;
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
+        if !(1..=MAX_PREFIX_BYTES).contains(&self.prefix.len()) || !self.prefix.bytes().all(allowed) {
+            return Err(BrokerError::Refused(format!(
+                "the prefix {:?} does not fit: it has 1 to {MAX_PREFIX_BYTES} ASCII letters, digits, '-', '_', '.' \
+                 and ':'",
+                self.prefix.chars().take(80).collect::<String>()
+            )));
+        }
+        Ok(())
+    }
+
+    /// A client that speaks the given protocol version.
+    pub(super) fn client(&self, protocol: ProtocolVersion) -> Result<Client, BrokerError> {
+        // The crate's own error may repeat parts of the URL, so it is left out.
+        let refused = || {
+            BrokerError::Refused(
+                "the Redis URL is not one: redis://[user:password@]host[:port][/database]".into(),
+            )
+        };
+        Client::open(self.info(protocol).ok_or_else(refused)?).map_err(|_| refused())
+    }
+
+    /// The URL taken apart, with what every connection of ours has in common.
+    pub(super) fn info(&self, protocol: ProtocolVersion) -> Option<ConnectionInfo> {
+        let info = self.url.as_str().into_connection_info().ok()?;
+        let redis = info.redis_settings().clone().set_protocol(protocol);
+        let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(15));
+        let tcp = TcpSettings::default()
+            .set_nodelay(true)
+            .set_keepalive(keepalive)
+            .set_user_timeout(self.timeout.saturating_mul(5));
+        Some(info.set_redis_settings(redis).set_tcp_settings(tcp))
+    }
+
+    /// Time-outs of a connection whose answers come at once.
+    pub(super) fn connection(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            .set_response_timeout(Some(self.timeout))
+            .set_pipeline_buffer_size(1024)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_of_the_url_are_never_shown() {
+        let url = "redis://ann:hunter2@redis.example:6380/3".to_owned();
+        let shown = format!("{:?}", RedisSettings { url, ..RedisSettings::default() });
+        assert!(shown.contains("redis.example:6380"), "{shown}");
+        assert!(!shown.contains("hunter2") && !shown.contains("ann"), "{shown}");
+    }
+
+    #[test]
+    fn what_is_no_url_or_prefix_is_refused_without_repeating_secrets() {
+        for url in ["", "http://ann:hunter2@x", "redis://ann:hunter2@:x:y", "redis//ann:hunter2@x"] {
+            let settings = RedisSettings { url: url.into(), ..RedisSettings::default() };
+            let error = settings.check().expect_err(url).to_string();
+            assert!(!error.contains("hunter2") && !format!("{settings:?}").contains("hunter2"), "{error}");
+        }
+        for prefix in ["", "a b", "a{b}", "é", &"x".repeat(65)] {
+            let settings = RedisSettings { prefix: prefix.into(), ..RedisSettings::default() };
+            assert!(settings.check().is_err(), "{prefix:?}");
+        }
+        RedisSettings::default().check().unwrap();
+    }
+}

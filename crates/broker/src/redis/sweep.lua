@@ -1,0 +1,27 @@
+-- Removes one session that a node has left behind.
+--
+-- KEYS: the user's sessions, the set that names the session, the node's index, its lease, the lifecycle stream. The set
+--       is the index of a node whose lease has lapsed, or what an earlier process of the node's name left.
+-- ARGV: node, session, user, entries that lifecycle keeps.
+-- Answers 1 when it was removed.
+
+local sessions, set, index, lease, lifecycle = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local node, session, user, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local member = session .. ' ' .. user
+
+check(set, lifecycle)
+local kept
+if set == index then
+  -- Alive again since we looked: it will claim what it holds once more, and this may be among it.
+  if redis.call('EXISTS', lease) == 1 then return 0 end
+else
+  -- Claimed again by the process that has the name now.
+  kept = redis.call('SISMEMBER', index, member) == 1
+end
+
+redis.call('SREM', set, member)
+if kept then return 0 end
+local held = owner(sessions, session)
+if not held or held.node ~= node then return 0 end
+disconnect(sessions, lifecycle, keep, node, session, user, 'node-lost')
+return 1

@@ -1,0 +1,294 @@
+//! The live wire: one connection that hears the channels a node follows, and comes back by itself for ever.
+//!
+//! It speaks RESP3, in which messages, confirmations and replies share one connection in order. The connection serves
+//! nothing but subscriptions. One task owns it: that connects, sends what is to be subscribed to in rounds, and probes.
+//!
+//! A probe goes the way of every event: a number is published over the connection that publishes events, to a topic
+//! that only this wire hears. So a partition, a paused Redis and a wire left behind at a former primary are noticed
+//! though no event flows.
+//!
+//! # Layout
+//!
+//! - `topics`: what is to be heard and what is
+//! - `ear`: what happens to everything that comes in
+
+mod ear;
+mod topics;
+
+use std::future::pending;
+use std::time::Duration;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, RedisError, RedisResult, Value};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use uuid::Uuid;
+
+use self::ear::{Ear, News};
+use self::topics::Round;
+use super::RedisBroker;
+use super::backoff::Backoff;
+use super::error;
+use super::link::Link;
+use crate::BrokerError;
+use crate::lease::NodeId;
+use crate::wire::{Wire, WireCommand, WireSink};
+
+/// How many channels one command names. Redis serves nobody else meanwhile.
+const ROUND: usize = 1000;
+/// The first pause between two attempts to connect.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+
+/// Opens a wire.
+pub(super) fn open(broker: &RedisBroker, node: &NodeId, sink: WireSink) -> Wire {
+    let (commands, asked) = mpsc::unbounded_channel();
+    let probe = broker.keys.probe(Uuid::new_v4());
+    let ear = Ear::new(broker.keys.clone(), broker.keys.control(node), probe, sink);
+    let settings = &broker.redis;
+    let line = Line {
+        client: settings.client(ProtocolVersion::RESP3),
+        config: settings.connection(),
+        link: broker.link.clone(),
+        ear,
+        asked,
+        backoff: Backoff::new(RETRY_MIN, settings.retry_max),
+        probe_every: settings.probe_every,
+        probe_timeout: settings.probe_timeout,
+    };
+    Wire::new(commands, tokio::spawn(line.run()))
+}
+
+/// The wire's task. Owns everything until the node lets go of the wire.
+struct Line {
+    client: Result<Client, BrokerError>,
+    config: AsyncConnectionConfig,
+    /// Where probes are published: the connection that publishes events.
+    link: Link,
+    ear: Ear,
+    /// What the node wants. Always taken at once, also without a connection.
+    asked: mpsc::UnboundedReceiver<WireCommand>,
+    backoff: Backoff,
+    probe_every: Duration,
+    probe_timeout: Duration,
+}
+
+/// Why a connection, or the wait for the next, is over.
+enum Over {
+    /// The node let go of the wire.
+    Closed,
+    Lost(String),
+}
+
+impl Line {
+    async fn run(mut self) {
+        loop {
+            let over = match self.connect().await {
+                Ok(connection) => self.serve(connection).await,
+                Err(over) => over,
+            };
+            let Over::Lost(why) = over else {
+                self.ear.close();
+                return;
+            };
+            self.ear.lost();
+            let pause = self.backoff.next();
+            tracing::warn!(why, retry_ms = pause.as_millis(), "the live wire is down");
+            if let Err(Over::Closed) = self.listening(tokio::time::sleep(pause)).await {
+                return;
+            }
+        }
+    }
+
+    /// Waits for something while it takes what the node wants.
+    async fn listening<T>(&mut self, wait: impl Future<Output = T>) -> Result<T, Over> {
+        let mut wait = std::pin::pin!(wait);
+        loop {
+            // Both are cancel-safe: the wait is kept over the turns, and receiving loses nothing.
+            tokio::select! {
+                done = &mut wait => return Ok(done),
+                command = self.asked.recv() => match command {
+                    Some(command) => self.ear.command(command),
+                    None => return Err(Over::Closed),
+                },
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<MultiplexedConnection, Over> {
+        let client = match &self.client {
+            Ok(client) => client.clone(),
+            Err(error) => return Err(Over::Lost(error.to_string())),
+        };
+        let number = self.ear.next_connection();
+        let ear = self.ear.clone();
+        let config = self.config.clone().set_push_sender(move |push: PushInfo| {
+            ear.push(number, push);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        let connected = async move { client.get_multiplexed_async_connection_with_config(&config).await };
+        self.listening(connected).await?.map_err(|error| lost("cannot connect", &error))
+    }
+
+    async fn serve(&mut self, connection: MultiplexedConnection) -> Over {
+        let opening = self.ear.own_topics().to_vec();
+        let mut round: Option<BoxFuture<'static, RedisResult<()>>> =
+            Some(subscribe(connection.clone(), opening, Vec::new()).boxed());
+        let mut probe = Probe::new(self.probe_every, self.probe_timeout);
+        // Whether our own topics are confirmed: the first round is theirs, and probes need them.
+        let mut open = false;
+        loop {
+            if round.is_none() {
+                // Everything that waits goes into one round.
+                while let Ok(command) = self.asked.try_recv() {
+                    self.ear.command(command);
+                }
+                round = self.next_round(&connection);
+            }
+            let deadline = probe.deadline();
+            // Each is cancel-safe: what is under way is kept over the turns, and the rest are waits.
+            tokio::select! {
+                biased;
+                news = self.ear.news() => {
+                    if let Some(over) = self.heard(news, &mut probe) {
+                        return over;
+                    }
+                }
+                done = under_way(&mut round) => {
+                    round = None;
+                    open = true;
+                    if let Err(error) = done {
+                        return lost("cannot subscribe", &error);
+                    }
+                }
+                answer = under_way(&mut probe.publishing) => {
+                    probe.publishing = None;
+                    if let Err(why) = published(answer) {
+                        return Over::Lost(why);
+                    }
+                }
+                () = reached(deadline) => return Over::Lost("a probe did not come back".into()),
+                _ = probe.every.tick(), if open => probe.send(&self.link, self.ear.probe_topic()),
+                command = self.asked.recv() => match command {
+                    Some(command) => self.ear.command(command),
+                    None => return Over::Closed,
+                },
+            }
+        }
+    }
+
+    fn heard(&mut self, news: News, probe: &mut Probe) -> Option<Over> {
+        if let Some(why) = news.lost {
+            return Some(Over::Lost(why.to_owned()));
+        }
+        if probe.came_back(news.probe) {
+            // Proven from end to end: the next loss is a new one.
+            self.backoff.reset();
+        }
+        None
+    }
+
+    fn next_round(&self, connection: &MultiplexedConnection) -> Option<BoxFuture<'static, RedisResult<()>>> {
+        let Round { join, leave } = self.ear.round(ROUND);
+        if join.is_empty() && leave.is_empty() {
+            return None;
+        }
+        let names = |channels: Vec<fanfare_protocol::Channel>| -> Vec<String> {
+            channels.iter().map(|channel| self.ear.live(channel)).collect()
+        };
+        Some(subscribe(connection.clone(), names(join), names(leave)).boxed())
+    }
+}
+
+/// Subscribes and unsubscribes; done when all of it is confirmed.
+async fn subscribe(
+    mut connection: MultiplexedConnection,
+    join: Vec<String>,
+    leave: Vec<String>,
+) -> RedisResult<()> {
+    if !leave.is_empty() {
+        connection.unsubscribe(leave).await?;
+    }
+    if !join.is_empty() {
+        connection.subscribe(join).await?;
+    }
+    Ok(())
+}
+
+/// The end of what is under way; never, if nothing is.
+async fn under_way<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => pending().await,
+    }
+}
+
+async fn reached(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => pending().await,
+    }
+}
+
+fn published(answer: Result<Value, BrokerError>) -> Result<(), String> {
+    match answer {
+        Ok(Value::Int(0)) => Err("events are published to another Redis than the wire listens to".into()),
+        Ok(_) => Ok(()),
+        // Proves nothing yet: the probe is overdue soon enough.
+        Err(error) => {
+            tracing::debug!(%error, "a probe of the live wire could not be published");
+            Ok(())
+        }
+    }
+}
+
+fn lost(what: &str, error: &RedisError) -> Over {
+    match error::sort(error) {
+        BrokerError::Refused(text) | BrokerError::Unavailable(text) => Over::Lost(format!("{what}: {text}")),
+    }
+}
+
+/// The probe of one connection.
+struct Probe {
+    every: Interval,
+    timeout: Duration,
+    number: u64,
+    /// When the oldest probe was sent that did not come back.
+    waiting: Option<Instant>,
+    /// At most one is being published.
+    publishing: Option<BoxFuture<'static, Result<Value, BrokerError>>>,
+}
+
+impl Probe {
+    fn new(every: Duration, timeout: Duration) -> Self {
+        let mut every = tokio::time::interval(every.max(Duration::from_millis(1)));
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { every, timeout, number: 0, waiting: None, publishing: None }
+    }
+
+    fn send(&mut self, link: &Link, topic: &str) {
+        if self.publishing.is_some() {
+            return;
+        }
+        self.number += 1;
+        self.waiting.get_or_insert_with(Instant::now);
+        let mut command = ::redis::cmd("PUBLISH");
+        command.arg(topic).arg(self.number);
+        let link = link.clone();
+        self.publishing = Some(async move { link.command(&command).await }.boxed());
+    }
+
+    fn came_back(&mut self, number: u64) -> bool {
+        let newest = self.number > 0 && number == self.number;
+        if newest {
+            self.waiting = None;
+        }
+        newest
+    }
+
+    /// When the wire is to be given up, unless a probe comes back.
+    fn deadline(&self) -> Option<Instant> {
+        self.waiting.map(|since| since + self.timeout)
+    }
+}
