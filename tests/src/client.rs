@@ -178,7 +178,7 @@ impl Client {
         &self.head
     }
 
-    /// What it would send as `Last-Event-ID`.
+    /// What it would send as `Last-Event-ID`: where it is with all that it has read, looked at or not.
     pub fn last_id(&self) -> &str {
         self.parser.last_id()
     }
@@ -381,5 +381,66 @@ impl Client {
             let _ = write!(story, "\n  {} {data:?} id {} {}", event.kind, event.has_id, event.last_id);
         }
         story
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const HEAD: &str =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    const FIRST: &str = "id: 5-1\nretry: 30\n\nevent: connected\ndata: {\"session\":\"s\",\"node\":\"a\",\"cursor\":\"5-1\"}\n\n";
+
+    /// Answers one request with these texts as chunks, and gives back the request. The connection closes then.
+    async fn serve(listener: &TcpListener, head: &str, chunks: &[&str], last: &str) -> String {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            socket.read_buf(&mut request).await.unwrap();
+        }
+        socket.write_all(head.as_bytes()).await.unwrap();
+        for chunk in chunks {
+            socket.write_all(format!("{:x}\r\n{chunk}\r\n", chunk.len()).as_bytes()).await.unwrap();
+        }
+        socket.write_all(last.as_bytes()).await.unwrap();
+        String::from_utf8(request).unwrap()
+    }
+
+    #[tokio::test]
+    async fn it_reads_a_stream_and_comes_back_with_its_cursor() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let request = StreamRequest::to(listener.local_addr().unwrap()).user("42");
+        let chunks = [FIRST, "id: 5-2\nevent: t\nda", "ta: x\n\n: hb\n\ndata: half"];
+        let (request, mut client) =
+            tokio::join!(serve(&listener, HEAD, &chunks, "0\r\n\r\n"), request.open());
+        assert!(
+            request.starts_with("GET /v1/events?user=42 HTTP/1.1\r\n") && !request.contains("Last-Event-ID")
+        );
+        assert_eq!((client.session(), client.node(), &*client.received()[0].last_id), ("s", "a", "5-1"));
+        let event = client.expect("t").await;
+        assert_eq!((&*event.data, event.has_id, client.last_id()), ("x", true, "5-2"));
+        // What the end cut short is not an event.
+        assert_eq!(client.end().await, End::Clean);
+        assert_eq!((client.comments(), client.retry()), (1, Some(Duration::from_millis(30))));
+
+        let (request, ()) = tokio::join!(serve(&listener, HEAD, &[FIRST], ""), client.connect());
+        assert!(request.contains("\r\nLast-Event-ID: 5-2\r\n"), "{request}");
+        client.connected().await;
+        assert_eq!(client.end().await, End::Cut);
+        assert_eq!(client.received().len(), 3, "the record goes on");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_no_stream_is_read_whole() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let head = "HTTP/1.1 401 Unauthorized\r\nContent-Type: application/problem+json\r\nContent-Length: 12\r\n\r\n{\"a\"";
+        let request = StreamRequest::to(listener.local_addr().unwrap());
+        let (_, client) = tokio::join!(serve(&listener, head, &[], ":\n\"tex\"}"), request.send());
+        assert_eq!(client.status(), 401);
+        assert_eq!(client.answer().await.text.len(), 12);
     }
 }

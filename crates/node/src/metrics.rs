@@ -21,6 +21,12 @@ pub struct EndingLabel {
     reason: &'static str,
 }
 
+impl From<Ending> for EndingLabel {
+    fn from(ending: Ending) -> Self {
+        Self { reason: ending.reason().as_str() }
+    }
+}
+
 /// What hub and connections count. Lives as long as the node.
 #[derive(Debug)]
 pub struct Metrics {
@@ -95,7 +101,7 @@ impl Metrics {
 
     /// Counts the end of a stream.
     pub fn count_end(&self, ending: Ending) {
-        self.ended.get_or_create(&EndingLabel { reason: ending.reason().as_str() }).inc();
+        self.ended.get_or_create(&ending.into()).inc();
     }
 
     fn register_streams(&self, registry: &mut Registry) {

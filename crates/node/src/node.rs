@@ -108,6 +108,7 @@ impl Node {
         let app = Arc::new(App {
             node: id.clone(),
             broker,
+            sessions: sessions.clone(),
             auth: Auth::new(&config.auth),
             limits: config.limits.clone(),
             stream: config.stream.clone(),
@@ -117,7 +118,7 @@ impl Node {
             registry,
         });
         let openings = Openings::default();
-        let door = Door::new(Arc::clone(&app), hub.clone(), sessions.clone(), openings.clone());
+        let door = Door::new(Arc::clone(&app), hub.clone(), openings.clone());
         let router = http::router(&app, door, pages);
         let to_hub = hub.clone();
         let open = Arc::new(move |stream, socket| to_hub.open(stream, socket));
@@ -209,8 +210,8 @@ impl Cluster {
             Arc::clone(metrics),
         );
         let held = sessions.clone();
-        let epochs = Arc::new(move |session: SessionId| held.epoch(session));
-        let control = ControlTask::start(commands, epochs, end, Arc::clone(metrics));
+        let supersede = Arc::new(move |session: SessionId, epoch| held.supersede(session, epoch));
+        let control = ControlTask::start(commands, supersede, end, Arc::clone(metrics));
         let sweeper = Sweeper::start(
             Arc::clone(broker),
             node.clone(),

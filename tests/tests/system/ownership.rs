@@ -3,6 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use fanfare_broker::redis::{RedisBroker, RedisSettings};
+use fanfare_broker::session::{Holding, Reason, Renewed};
+use fanfare_broker::{Broker, BrokerSettings, NodeId};
+use fanfare_protocol::User;
 use fanfare_tests::client::{Client, End};
 use fanfare_tests::cluster::Cluster;
 use fanfare_tests::deadline::{SOON, becomes, until};
@@ -225,4 +229,36 @@ async fn a_rush_of_one_user_on_all_nodes_does_not_pass_the_limit() {
         connected += usize::from(client.next().await.kind == "connected");
     }
     assert_eq!((connected, held(&cluster.redis, "42").await.len()), (3, 3));
+}
+
+#[tokio::test]
+async fn a_release_or_a_renewal_with_an_old_epoch_changes_nothing() {
+    let cluster = Cluster::pair().await;
+    let session = Uuid::new_v4().to_string();
+    let mut client = cluster.a().stream().user("42").session(&session).open().await;
+    let owner = held(&cluster.redis, "42").await;
+    let told = lifecycle::of_user(&cluster.redis, "42").await;
+
+    // What a node does that was paused and does not know that time has passed.
+    let settings = RedisSettings { url: cluster.redis.url(), ..RedisSettings::default() };
+    let broker = RedisBroker::connect(settings, BrokerSettings::default()).unwrap();
+    let (user, id) = (User::new("42").unwrap(), session.parse().unwrap());
+    for (node, epoch) in [("a", owner[0].2 - 1), ("a", owner[0].2 + 1), ("b", owner[0].2), ("b", 0)] {
+        let node = NodeId::new(node).unwrap();
+        let released = broker.release(&node, &user, id, epoch, Reason::Closed).await.unwrap();
+        assert!(!released, "{node} {epoch}");
+        let holding = Holding { user: user.clone(), session: id, epoch, since: 1, client: "x".into() };
+        assert_eq!(broker.renew(&node, &[holding]).await.unwrap(), [Renewed::Lost], "{node} {epoch}");
+    }
+    assert_eq!(held(&cluster.redis, "42").await, owner);
+    assert_eq!(lifecycle::of_user(&cluster.redis, "42").await, told);
+    is_live(&mut client, &cluster.redis, "42").await;
+
+    // The owner itself may.
+    let node = NodeId::new("a").unwrap();
+    let holding =
+        Holding { user: user.clone(), session: id, epoch: owner[0].2, since: 1, client: "x".into() };
+    assert_eq!(broker.renew(&node, &[holding]).await.unwrap(), [Renewed::Held(owner[0].2)]);
+    assert!(broker.release(&node, &user, id, owner[0].2, Reason::Closed).await.unwrap());
+    assert_eq!(held(&cluster.redis, "42").await, []);
 }

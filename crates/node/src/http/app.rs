@@ -1,5 +1,6 @@
 //! What the calls have in common.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -16,14 +17,16 @@ use crate::auth::{Asked, Auth, Bearer};
 use crate::config::http::HttpConfig;
 use crate::config::limits::LimitsConfig;
 use crate::config::stream::StreamConfig;
+use crate::session::Sessions;
 
 /// Shared by all calls, and as old as the node.
-#[derive(Debug)]
 pub struct App {
     /// This node's name.
     pub node: NodeId,
     /// Everything that outlives the node.
     pub broker: Arc<dyn Broker>,
+    /// Who holds which session.
+    pub sessions: Sessions,
     /// Tells who asks.
     pub auth: Auth,
     /// What bounds a request.
@@ -53,6 +56,12 @@ impl App {
         }
         let asked = Asked { token: params.get("token"), user };
         Ok(self.auth.bearer(headers, asked, SystemTime::now())?)
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("node", &self.node).finish_non_exhaustive()
     }
 }
 

@@ -21,7 +21,7 @@ use super::stream_headers;
 use crate::accept::Peer;
 use crate::auth::Bearer;
 use crate::hub::{Framing, Hub, Stream};
-use crate::session::{ClaimError, Sessions};
+use crate::session::ClaimError;
 
 /// How many events `last=` may ask for.
 pub const MAX_LAST: usize = 1000;
@@ -34,7 +34,6 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub struct Door {
     app: Arc<App>,
     hub: Hub,
-    sessions: Sessions,
     openings: Openings,
 }
 
@@ -51,8 +50,8 @@ struct Plan {
 
 impl Door {
     /// A door to a hub.
-    pub fn new(app: Arc<App>, hub: Hub, sessions: Sessions, openings: Openings) -> Self {
-        Self { app, hub, sessions, openings }
+    pub fn new(app: Arc<App>, hub: Hub, openings: Openings) -> Self {
+        Self { app, hub, openings }
     }
 
     /// Lets a stream in: what must be true of the node, then the claim.
@@ -68,7 +67,7 @@ impl Door {
         let Plan { bearer: Bearer { user, expires, .. }, session, channels, format, resumed } = plan;
         let held = match &user {
             Some(user) => {
-                Some(self.sessions.claim(user, session, client).await.map_err(|error| match error {
+                Some(self.app.sessions.claim(user, session, client).await.map_err(|error| match error {
                     ClaimError::Full(_) => Reason::UserSessions,
                     ClaimError::Unavailable(why) => {
                         tracing::debug!(%why, "a session could not be claimed");
@@ -208,8 +207,8 @@ mod tests {
         plan.channels.iter().map(|(channel, _)| channel.as_str()).collect()
     }
 
-    #[test]
-    fn a_stream_joins_its_users_channel_and_broadcast_and_each_asked_for_once() {
+    #[tokio::test]
+    async fn a_stream_joins_its_users_channel_and_broadcast_and_each_asked_for_once() {
         let plan = read("user=7&channel=a&channel=b&channel=a&channel=broadcast", &[]).unwrap();
         assert_eq!(names(&plan), ["user:7", "broadcast", "a", "b"]);
         assert!(plan.channels.iter().all(|(_, from)| *from == From::Latest));
@@ -218,8 +217,8 @@ mod tests {
         assert_eq!(plan.bearer.grants, Grants::all());
     }
 
-    #[test]
-    fn every_way_to_say_where_to_begin() {
+    #[tokio::test]
+    async fn every_way_to_say_where_to_begin() {
         let of = |query: &str, headers: &[(&str, &str)]| read(query, headers).unwrap().channels[0].1;
         assert_eq!(of("after=earliest", &[]), From::Earliest);
         assert_eq!(of("after=1000", &[]), From::Time(Position::new(1000, u64::MAX)));
@@ -232,8 +231,8 @@ mod tests {
         assert!(!read("after=earliest", &[]).unwrap().resumed);
     }
 
-    #[test]
-    fn what_is_wrong_is_said_and_nothing_guessed() {
+    #[tokio::test]
+    async fn what_is_wrong_is_said_and_nothing_guessed() {
         for (query, headers, code, word) in [
             ("chanel=a", &[][..], Code::BadRequest, "chanel"),
             ("format=xml", &[], Code::BadRequest, "format="),
@@ -260,8 +259,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_channel_needs_a_grant() {
+    #[tokio::test]
+    async fn a_channel_needs_a_grant() {
         let app = app_with(|config| {
             config.auth.mode = Some(crate::config::auth::AuthMode::Jwt);
             config.auth.jwt.secret = Some(crate::config::secret::Secret::new(SECRET.to_owned()));
@@ -280,8 +279,8 @@ mod tests {
         assert_eq!(plan(&app, "", &[]).unwrap_err().0, Code::NoToken);
     }
 
-    #[test]
-    fn a_stream_follows_only_so_many_channels() {
+    #[tokio::test]
+    async fn a_stream_follows_only_so_many_channels() {
         let app = app_with(|config| config.limits.channels_per_stream = 3);
         assert!(plan(&app, "user=7&channel=a&channel=a", &[]).is_ok());
         let (code, detail) = plan(&app, "user=7&channel=a&channel=b", &[]).unwrap_err();

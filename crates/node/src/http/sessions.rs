@@ -6,8 +6,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use fanfare_broker::session::SessionInfo;
-use fanfare_protocol::session::Control;
-use fanfare_protocol::{SessionId, User};
+use fanfare_protocol::User;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
@@ -28,7 +27,7 @@ pub async fn list(
 ) -> Result<Json<Value>, Problem> {
     let Path(user) = user?;
     let user = whose(&app, &user, query.as_deref(), &headers)?;
-    let sessions: Vec<_> = app.broker.sessions(&user).await?.iter().map(session).collect();
+    let sessions: Vec<_> = app.sessions.sessions(&user).await?.iter().map(session).collect();
     Ok(Json(json!({ "user": user.id(), "sessions": sessions })))
 }
 
@@ -45,7 +44,7 @@ pub async fn end_all(
 ) -> Result<Json<Value>, Problem> {
     let Path(user) = user?;
     let user = whose(&app, &user, query.as_deref(), &headers)?;
-    Ok(Json(json!({ "disconnected": disconnect(&app, &user, None).await? })))
+    Ok(Json(json!({ "disconnected": app.sessions.disconnect(&user, None).await? })))
 }
 
 /// `DELETE` of one session.
@@ -62,7 +61,7 @@ pub async fn end_one(
     let Path((user, session)) = path?;
     let user = whose(&app, &user, query.as_deref(), &headers)?;
     let session = session.parse().map_err(|error| Problem::bad_request(format!("session: {error}")))?;
-    match disconnect(&app, &user, Some(session)).await? {
+    match app.sessions.disconnect(&user, Some(session)).await? {
         0 => Err(Problem::new(Code::NotFound, format!("the user has no session {session}"))),
         disconnected => Ok(Json(json!({ "disconnected": disconnected }))),
     }
@@ -78,16 +77,6 @@ fn whose(app: &App, user: &str, query: Option<&str>, headers: &HeaderMap) -> Res
     } else {
         Err(Problem::no_grant("other users' sessions are for admins to see"))
     }
-}
-
-async fn disconnect(app: &App, user: &User, only: Option<SessionId>) -> Result<usize, Problem> {
-    let sessions = app.broker.sessions(user).await?;
-    let mut count = 0;
-    for info in sessions.iter().filter(|info| only.is_none_or(|only| only == info.session)) {
-        app.broker.send(&info.node, &Control::Disconnect { session: info.session }).await?;
-        count += 1;
-    }
-    Ok(count)
 }
 
 fn session(info: &SessionInfo) -> Value {

@@ -52,9 +52,14 @@ impl Reads {
         self.in_line.push_back((topic, ask));
     }
 
+    /// Whether a question may be sent now.
+    pub(crate) fn can_send(&self) -> bool {
+        self.under_way.len() < self.limit && !self.in_line.is_empty()
+    }
+
     /// The next question that may be sent now.
     pub(crate) fn next(&mut self) -> Option<(TopicKey, Ask)> {
-        if self.under_way.len() < self.limit { self.in_line.pop_front() } else { None }
+        if self.can_send() { self.in_line.pop_front() } else { None }
     }
 
     /// Sends a question.

@@ -42,6 +42,8 @@ pub(crate) struct Topic {
     pub(crate) channel: Channel,
     pub(crate) members: Vec<Member>,
     pub(crate) window: Window,
+    /// The newest position that was really seen, on the wire or in the log. A client's word is not enough.
+    pub(crate) newest: Position,
     /// Whether the wire hears the channel.
     pub(crate) heard: bool,
     /// Grows with everything that arrives, and with every change of the wire.
@@ -59,6 +61,7 @@ impl Topic {
             channel,
             members: Vec::new(),
             window: Window::default(),
+            newest: Position::ZERO,
             heard: false,
             version: 0,
             reads: Vec::new(),

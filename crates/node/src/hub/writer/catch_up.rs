@@ -24,11 +24,11 @@ impl Writer {
         let topic = &mut self.topics[at];
         if let Some(kept) = delivery.kept {
             topic.version += 1;
+            topic.newest = topic.newest.max(kept.position);
             let settings = &self.around.settings;
             let bytes = usize::try_from(settings.window.as_u64()).unwrap_or(usize::MAX);
-            if !topic.window.add(kept, delivery, settings.window_events, bytes) {
-                return;
-            }
+            // A window that was settled by a read may be ahead of the wire; connections that are not still need this.
+            topic.window.add(kept, delivery, settings.window_events, bytes);
             if !topic.members.is_empty() {
                 self.fresh.push(kept.position.ms);
             }
@@ -80,11 +80,19 @@ impl Writer {
         }
     }
 
-    /// The next step of a connection that is behind in a channel: live by way of the window, or a read of the log.
+    /// The next step of a connection that is behind in a channel, if its client has taken all there was.
     pub(super) fn advance(&mut self, key: usize, index: usize) {
+        let connection = &self.seats[key].connection;
+        if connection.locating == 0 && connection.wants_more() {
+            self.step(key, index);
+        }
+    }
+
+    /// Live by way of the window, or a read of the log.
+    pub(super) fn step(&mut self, key: usize, index: usize) {
         let connection = &mut self.seats[key].connection;
         let following = &connection.follows[index];
-        if following.state != State::Behind || connection.locating > 0 || !connection.wants_more() {
+        if following.state != State::Behind {
             return;
         }
         let (at, position) = (following.topic, following.position);
@@ -131,8 +139,11 @@ impl Writer {
         }
         // Nothing came since the question was sent, and the wire is up: the page's end is the channel's end.
         let current = page.end && topic.heard && topic.version == read.version;
-        if let (true, Some(last)) = (current, page.entries.last()) {
-            topic.window.settle(last.position);
+        if let Some(last) = page.entries.last() {
+            topic.newest = topic.newest.max(last.position);
+        }
+        if current && page.next == topic.newest {
+            topic.window.settle(page.next);
         }
         let channel = &topic.channel;
         let entries: Vec<(Kept, Arc<Delivery>)> = page
@@ -188,6 +199,7 @@ impl Writer {
             && topic.heard
             && topic.version == read.version
         {
+            topic.newest = topic.newest.max(position);
             topic.window.settle(position);
         }
         for (member, serial) in read.waiting {

@@ -28,15 +28,15 @@ impl Writer {
             let mut busy = self.take_messages();
             busy |= self.take_woken();
             busy |= self.take_timers(cx);
-            busy |= self.take_answers(cx);
             self.send_reads();
+            busy |= self.take_answers(cx);
             if self.write(WRITES_A_TURN) {
                 break;
             }
             if self.closing.is_some() && self.seats.is_empty() {
                 return Poll::Ready(());
             }
-            if !busy && self.dirty.is_empty() {
+            if !busy && !self.reads.can_send() {
                 return Poll::Pending;
             }
         }

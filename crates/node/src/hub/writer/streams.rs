@@ -125,8 +125,9 @@ impl Writer {
         }
         connection.greet(&self.around);
         self.mark(key);
+        // At once, although the greeting is not written yet: those who come together ask together.
         for index in 0..self.seats[key].connection.follows.len() {
-            self.advance(key, index);
+            self.step(key, index);
         }
     }
 
