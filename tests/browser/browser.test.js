@@ -102,6 +102,24 @@ test("a page that was disconnected says so and comes back when asked", async () 
   await page.waitForFunction(() => document.querySelector("#events .type")?.textContent === "meanwhile");
 });
 
+test("the page can be unplugged and told to follow other channels, and misses nothing", async () => {
+  const { page, failures } = await browser.page();
+  await page.goto(`${dev.url}/?demo=off`);
+  await page.waitForSelector('#state[data-state="live"]');
+  await page.click("#unplug");
+  await page.waitForFunction(() => document.querySelector("#state").textContent === "unplugged");
+  await publish(dev.url, [1, 2, 3].map((n) => ({ channel: "demo", data: `${n}` })));
+  await page.waitForFunction(() => document.querySelectorAll("#events li").length === 3);
+  await page.fill('#follow [name="channels"]', "demo, room:9");
+  await page.click("#follow button");
+  await page.waitForSelector('#state[data-state="live"]');
+  await publish(dev.url, { channel: "room:9", data: "4" });
+  await page.waitForFunction(() => document.querySelectorAll("#events li").length === 4);
+  const data = await page.$$eval("#events .data", (cells) => cells.map((cell) => cell.textContent));
+  assert.deepEqual(data, ["4", "3", "2", "1"]);
+  assert.deepEqual(failures, []);
+});
+
 test("types and lines arrive as they were published", async () => {
   const page = await listening("user=ann&channel=room:1", ["order.paid"]);
   await publish(dev.url, { channel: "room:1", type: "order.paid", data: { id: 7 } });

@@ -79,6 +79,8 @@ fn told(error: StartError) -> anyhow::Error {
 
 fn welcome(addr: SocketAddr) -> io::Result<()> {
     let url = format!("http://{addr}");
+    // As it was typed: somebody in a clone has no `fanfare` in the path.
+    let program = std::env::args().next().unwrap_or_else(|| "fanfare".to_owned());
     let server = if addr.port() == 8080 { String::new() } else { format!(" --server {url}") };
     writeln!(
         io::stdout(),
@@ -87,7 +89,7 @@ Fanfare is at {url}/
 
   follow    curl -N '{url}/v1/events?user=me&channel=demo'
   publish   curl {url}/v1/publish --json '{{\"channel\":\"demo\",\"type\":\"note\",\"data\":\"hello\"}}'
-  or        fanfare listen demo --user me{server}
+  or        {program} listen demo --user me{server}
 
 Everything is kept in memory and lost with Ctrl-C."
     )
