@@ -172,10 +172,6 @@ impl Connection {
                 self.set_state(index, State::Behind);
                 Taken::Behind
             }
-            State::Waiting => {
-                self.set_state(index, State::Behind);
-                Taken::Behind
-            }
             State::Behind => Taken::Behind,
             State::Locating | State::Reading => Taken::Passed,
         }
