@@ -1,5 +1,6 @@
 //! The JSON a publisher sends: one event, or an array of them.
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -11,6 +12,9 @@ pub const MAX_KEY_BYTES: usize = 128;
 
 /// Starts the keys that nodes make for entries of the ingest stream, `ingest:<id>`. Publishers may not use it.
 pub const RESERVED_KEY_PREFIX: &str = "ingest:";
+
+/// How much of a field's unknown name an error repeats, in characters.
+const MAX_SHOWN: usize = 64;
 
 /// One event on its way to a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +50,18 @@ pub enum PublicationError {
          {RESERVED_KEY_PREFIX:?}"
     )]
     Key,
+    /// A field that must be there is not.
+    #[error("the field {0:?} is missing")]
+    Missing(&'static str),
+    /// A field that has no meaning.
+    #[error("the field {0:?} is not known; fields are channel, type, data and key")]
+    Unknown(String),
+    /// A field that is there more than once.
+    #[error("the field {0:?} is there twice")]
+    Doubled(&'static str),
+    /// A field whose bytes are not UTF-8.
+    #[error("the field {0:?} is not UTF-8")]
+    NotUtf8(&'static str),
     /// A key promises to store an event once; an ephemeral event is not stored.
     #[error("key: an ephemeral event is not kept, so it can have no key")]
     EphemeralKey,
@@ -105,6 +121,35 @@ impl Publication {
         let kind = kind.as_deref().map(EventType::new).transpose()?;
         let event = Event::new(kind, data_text(data)?, limit)?;
         let publication = Self { channel: Channel::new(&channel)?, event, key, ephemeral };
+        publication.check_key()?;
+        Ok(publication)
+    }
+
+    /// Reads the fields of an entry of the ingest stream: `channel` and `data`, and if they are there `type` and
+    /// `key`. An empty type is a plain message. `limit` is the most data an event may have, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// When a field is missing, not known or there twice, or what it says is not allowed.
+    pub fn from_fields(fields: &[(Bytes, Bytes)], limit: usize) -> Result<Self, PublicationError> {
+        const NAMES: [&str; 4] = ["channel", "type", "data", "key"];
+        let mut found: [Option<&Bytes>; 4] = [None; 4];
+        for (name, value) in fields {
+            let Some(at) = NAMES.iter().position(|known| known.as_bytes() == &name[..]) else {
+                let name = String::from_utf8_lossy(name);
+                return Err(PublicationError::Unknown(name.chars().take(MAX_SHOWN).collect()));
+            };
+            if found[at].replace(value).is_some() {
+                return Err(PublicationError::Doubled(NAMES[at]));
+            }
+        }
+        let [channel, kind, data, key] = found;
+        let utf8 = |name, bytes| std::str::from_utf8(bytes).map_err(|_| PublicationError::NotUtf8(name));
+        let channel = utf8("channel", channel.ok_or(PublicationError::Missing("channel"))?)?;
+        let data = data.ok_or(PublicationError::Missing("data"))?;
+        let event = Event::from_bytes(kind.map_or(&[], |kind| &kind[..]), data.clone(), limit)?;
+        let key = key.map(|key| utf8("key", key).map(str::to_owned)).transpose()?;
+        let publication = Self { channel: Channel::new(channel)?, event, key, ephemeral: false };
         publication.check_key()?;
         Ok(publication)
     }
@@ -173,6 +218,10 @@ mod tests {
         }
     }
 
+    fn field(name: &str, value: &str) -> (Bytes, Bytes) {
+        (Bytes::copy_from_slice(name.as_bytes()), Bytes::copy_from_slice(value.as_bytes()))
+    }
+
     proptest! {
         #[test]
         fn a_publication_reads_back(
@@ -192,9 +241,80 @@ mod tests {
         }
 
         #[test]
+        fn the_fields_of_an_entry_read_back(
+            channel in "[a-z:]{1,20}", kind in proptest::option::of("[^\r\n\0]{0,20}"),
+            data: String, key in proptest::option::of("[a-z0-9-]{1,20}"), turn in 0usize..4
+        ) {
+            let reserved = kind.as_deref().is_some_and(|kind| !kind.is_empty() && EventType::new(kind).is_err());
+            let mut fields = vec![field("channel", &channel), field("data", &data)];
+            fields.extend(kind.iter().map(|kind| field("type", kind)));
+            fields.extend(key.iter().map(|key| field("key", key)));
+            let turn = turn % fields.len();
+            fields.rotate_left(turn);
+            let read = Publication::from_fields(&fields, LIMIT * 4);
+            prop_assert_eq!(read.is_err(), reserved);
+            if let Ok(read) = read {
+                prop_assert_eq!(read.channel.as_str(), channel);
+                prop_assert_eq!(read.event.kind_str(), kind.unwrap_or_default());
+                prop_assert_eq!(read.event.data(), data);
+                prop_assert_eq!((read.key, read.ephemeral), (key, false));
+            }
+        }
+
+        #[test]
+        fn no_fields_break_the_reader(fields: Vec<(Vec<u8>, Vec<u8>)>) {
+            let fields: Vec<(Bytes, Bytes)> = fields.into_iter().map(|(n, v)| (n.into(), v.into())).collect();
+            prop_assert_eq!(Publication::from_fields(&fields, LIMIT).is_ok(), false);
+        }
+
+        #[test]
         fn no_body_breaks_the_reader(body: Vec<u8>) {
             let _ = Body::parse(&body, LIMIT);
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_fields_is_said() {
+        let good = [("channel", "a"), ("data", "x")];
+        let with = |name, value| {
+            let mut fields = good.map(|(name, value)| field(name, value)).to_vec();
+            fields.push((Bytes::copy_from_slice(name), Bytes::copy_from_slice(value)));
+            fields
+        };
+        for (fields, word) in [
+            (vec![], "\"channel\" is missing"),
+            (vec![field("data", "x")], "\"channel\" is missing"),
+            (vec![field("channel", "a")], "\"data\" is missing"),
+            (with(b"colour", b"red"), "\"colour\" is not known"),
+            (with(b"Type", b"t"), "\"Type\" is not known"),
+            (with(b"\xff", b""), "is not known"),
+            (with(b"ephemeral", b"1"), "is not known"),
+            (with(b"data", b"y"), "\"data\" is there twice"),
+            (with(b"channel", b"a"), "\"channel\" is there twice"),
+            (with(b"type", b"a\nb"), "LF"),
+            (with(b"type", b"\xff"), "the event type is not UTF-8"),
+            (with(b"type", b"shutdown"), "reserved"),
+            (with(b"key", b""), "key"),
+            (with(b"key", b"ingest:1-0"), "start with"),
+            (with(b"key", b"\xff"), "\"key\" is not UTF-8"),
+            (vec![field("channel", "a b"), field("data", "x")], "' '"),
+            (vec![field("channel", ""), field("data", "x")], "empty"),
+            (
+                vec![(Bytes::from_static(b"channel"), Bytes::from_static(b"\xff")), field("data", "")],
+                "not UTF-8",
+            ),
+            (
+                vec![field("channel", "a"), (Bytes::from_static(b"data"), Bytes::from_static(b"ab\xff"))],
+                "byte 2",
+            ),
+            (vec![field("channel", "a"), field("data", &"x".repeat(LIMIT + 1))], "4097 bytes"),
+        ] {
+            let error = Publication::from_fields(&fields, LIMIT).expect_err(word).to_string();
+            assert!(error.contains(word), "{error} has no {word}");
+        }
+        let long = Bytes::from("x".repeat(100_000));
+        let error = Publication::from_fields(&[(long.clone(), long)], LIMIT).unwrap_err();
+        assert!(error.to_string().len() < 200);
     }
 
     #[test]

@@ -1,0 +1,346 @@
+//! Contracts of logs.
+
+use std::time::Duration;
+
+use fanfare_broker::log::is_gap;
+use fanfare_broker::{Broker, BrokerSettings, Published, Retention, RetentionRules};
+use fanfare_protocol::publish::Publication;
+use fanfare_protocol::start::From;
+use fanfare_protocol::{Event, Pattern, Position};
+
+use crate::eventually;
+use crate::fixture::{Fixture, channel, event, new, publication, publish, read};
+
+pub(crate) async fn an_event_is_read_as_it_was_published<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let plain = Event::new(None, String::new(), 100).unwrap();
+    let events = [
+        event("one\r\ntwo\nthree\r"),
+        event("größer als 1 KB: \u{1F980}\0"),
+        plain,
+        event(&"x".repeat(65_536)),
+    ];
+    for event in events.clone() {
+        let mut publication = publication("room:7", "");
+        publication.event = event;
+        broker.publish(vec![publication]).await.pop().unwrap().unwrap();
+    }
+    let page = broker.page(&channel("room:7"), Position::ZERO, 10).await.unwrap();
+    let found: Vec<Event> = page.entries.iter().map(|entry| entry.event.clone()).collect();
+    assert_eq!(found, events);
+    assert_eq!(page.malformed, 0);
+}
+
+pub(crate) async fn positions_grow_and_each_entry_knows_the_one_before<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    for n in 0..50 {
+        publish(broker, "a", &n.to_string()).await;
+    }
+    let page = broker.page(&channel("a"), Position::ZERO, 100).await.unwrap();
+    let mut previous = Position::ZERO;
+    for entry in &page.entries {
+        assert!(entry.position > previous);
+        assert_eq!(entry.previous, previous);
+        previous = entry.position;
+    }
+    assert_eq!(page.entries.len(), 50);
+}
+
+pub(crate) async fn a_batch_keeps_its_order_and_is_answered_in_it<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let mut batch = Vec::new();
+    for n in 0..300 {
+        batch.push(Publication {
+            ephemeral: n % 3 == 2,
+            ..publication(["a", "b", "a"][n % 3], &n.to_string())
+        });
+    }
+    let answers = broker.publish(batch).await;
+    assert_eq!(answers.len(), 300);
+    for (n, answer) in answers.iter().enumerate() {
+        let Published { position, repeat } = answer.clone().unwrap();
+        assert!(!repeat);
+        assert_eq!(position.is_none(), n % 3 == 2);
+    }
+    for (name, first) in [("a", 0), ("b", 1)] {
+        let wanted: Vec<String> = (0..100).map(|n| (n * 3 + first).to_string()).collect();
+        assert_eq!(read(broker, name, Position::ZERO).await, wanted);
+        let page = broker.page(&channel(name), Position::ZERO, 1000).await.unwrap();
+        let positions: Vec<_> = page.entries.iter().map(|entry| Some(entry.position)).collect();
+        let answered: Vec<_> =
+            answers.iter().skip(first).step_by(3).map(|answer| answer.clone().unwrap().position).collect();
+        assert_eq!(positions, answered);
+    }
+    assert!(broker.publish(Vec::new()).await.is_empty());
+}
+
+pub(crate) async fn a_key_stores_an_event_once_in_its_channel<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let keyed =
+        |name: &str, data: &str| Publication { key: Some("k 1:ü".into()), ..publication(name, data) };
+    let answers =
+        broker.publish(vec![keyed("a", "1"), keyed("a", "2"), publication("a", "3"), keyed("b", "4")]).await;
+    let answers: Vec<Published> = answers.into_iter().map(Result::unwrap).collect();
+    assert_eq!(answers.iter().map(|answer| answer.repeat).collect::<Vec<_>>(), [false, true, false, false]);
+    assert_eq!(answers[0].position, answers[1].position);
+    let later = broker.publish(vec![keyed("a", "5")]).await.pop().unwrap().unwrap();
+    assert_eq!(later, Published { position: answers[0].position, repeat: true });
+    assert_eq!(read(broker, "a", Position::ZERO).await, ["1", "3"]);
+    assert_eq!(read(broker, "b", Position::ZERO).await, ["4"]);
+}
+
+pub(crate) async fn a_key_is_forgotten_after_its_time<F: Fixture>() {
+    let settings = BrokerSettings { once: Duration::from_millis(100), ..BrokerSettings::default() };
+    let fixture = F::with(settings).await;
+    let broker = fixture.broker();
+    let keyed = || Publication { key: Some("k".into()), ..publication("a", "1") };
+    assert!(!broker.publish(vec![keyed()]).await.pop().unwrap().unwrap().repeat);
+    eventually("the key is forgotten", || async {
+        !broker.publish(vec![keyed()]).await.pop().unwrap().unwrap().repeat
+    })
+    .await;
+}
+
+pub(crate) async fn an_ephemeral_event_is_not_kept<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let ephemeral = Publication { ephemeral: true, ..publication("a", "1") };
+    let answer = broker.publish(vec![ephemeral]).await.pop().unwrap().unwrap();
+    assert_eq!(answer, Published { position: None, repeat: false });
+    assert_eq!(broker.locate(&channel("a"), From::Latest).await.unwrap(), Position::ZERO);
+    assert!(read(broker, "a", Position::ZERO).await.is_empty());
+}
+
+pub(crate) async fn pages_lead_through_a_log<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let a = channel("a");
+    let empty = broker.page(&a, Position::new(5, 1), 3).await.unwrap();
+    assert_eq!((empty.entries.len(), empty.next, empty.end), (0, Position::new(5, 1), true));
+    for n in 0..10 {
+        publish(broker, "a", &n.to_string()).await;
+    }
+    let mut after = Position::ZERO;
+    let mut sizes = Vec::new();
+    let mut all = Vec::new();
+    loop {
+        let page = broker.page(&a, after, 5).await.unwrap();
+        sizes.push((page.entries.len(), page.end));
+        assert_eq!(page.entries.last().map_or(after, |last| last.position), page.next);
+        assert!(!page.gap_after(after));
+        all.extend(page.entries.iter().map(|entry| entry.event.data().to_owned()));
+        after = page.next;
+        if page.end {
+            break;
+        }
+    }
+    assert_eq!(sizes, [(5, false), (5, true)]);
+    assert_eq!(all, (0..10).map(|n| n.to_string()).collect::<Vec<_>>());
+    let beyond = broker.page(&a, after, 5).await.unwrap();
+    assert_eq!((beyond.entries.len(), beyond.next, beyond.end), (0, after, true));
+}
+
+pub(crate) async fn a_trimmed_log_tells_whether_something_was_missed<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let mut positions = Vec::new();
+    for n in 0..10 {
+        positions.push(publish(broker, "a", &n.to_string()).await);
+    }
+    fixture.trim(&channel("a"), 4).await;
+    let missed = broker.page(&channel("a"), positions[4], 100).await.unwrap();
+    assert!(missed.gap_after(positions[4]));
+    let whole = broker.page(&channel("a"), positions[5], 100).await.unwrap();
+    assert!(!whole.gap_after(positions[5]), "trimmed up to the position exactly is no gap");
+    assert_eq!(whole.entries.len(), 4);
+}
+
+pub(crate) async fn the_chain_outlives_the_events<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    publish(broker, "a", "1").await;
+    let last = publish(broker, "a", "2").await;
+    fixture.expire(&channel("a")).await;
+    let page = broker.page(&channel("a"), last, 10).await.unwrap();
+    assert!(page.entries.is_empty() && page.end);
+    let next = publish(broker, "a", "3").await;
+    assert!(next > last);
+    let page = broker.page(&channel("a"), last, 10).await.unwrap();
+    assert_eq!((page.entries[0].position, page.entries[0].previous), (next, last));
+    assert!(!page.gap_after(last));
+}
+
+pub(crate) async fn a_wiped_channel_is_born_anew<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let last = publish(broker, "a", "1").await;
+    fixture.wipe().await;
+    assert_eq!(broker.locate(&channel("a"), From::Latest).await.unwrap(), Position::ZERO);
+    publish(broker, "a", "2").await;
+    let page = broker.page(&channel("a"), Position::ZERO, 10).await.unwrap();
+    assert_eq!(page.entries[0].previous, Position::ZERO);
+    assert!(is_gap(last, page.entries[0].previous));
+}
+
+fn keeping(retention: Retention) -> BrokerSettings {
+    let retention = RetentionRules { default: retention, ..RetentionRules::default() };
+    BrokerSettings { retention, ..BrokerSettings::default() }
+}
+
+pub(crate) async fn a_log_keeps_at_least_as_many_events_as_it_should<F: Fixture>() {
+    let fixture = F::with(keeping(Retention { events: 100, ..Retention::default() })).await;
+    let broker = fixture.broker();
+    let batch = (0..1000).map(|n| publication("a", &n.to_string())).collect();
+    assert!(broker.publish(batch).await.iter().all(Result::is_ok));
+    let kept = read(broker, "a", Position::ZERO).await;
+    assert!((100..=300).contains(&kept.len()), "{}", kept.len());
+    assert_eq!(kept.last().unwrap(), "999");
+    let page = broker.page(&channel("a"), Position::new(1, 0), 1).await.unwrap();
+    assert!(page.gap_after(Position::new(1, 0)));
+}
+
+pub(crate) async fn what_is_too_old_is_not_shown<F: Fixture>() {
+    let age = Duration::from_millis(300);
+    let fixture = F::with(keeping(Retention { age, ..Retention::default() })).await;
+    let broker = fixture.broker();
+    let a = channel("a");
+    let old = publish(broker, "a", "old").await;
+    // Published so late that the log as a whole lives on when the first event is too old.
+    eventually("time goes by", || async { publish(broker, "clock", "").await.ms > old.ms + 200 }).await;
+    let young = publish(broker, "a", "young").await;
+    eventually("the old event is not shown", || async {
+        read(broker, "a", Position::ZERO).await == ["young"]
+    })
+    .await;
+    assert!(broker.page(&a, Position::new(1, 0), 1).await.unwrap().gap_after(Position::new(1, 0)));
+    assert_eq!(broker.locate(&a, From::Earliest).await.unwrap(), old);
+    assert_eq!(broker.locate(&a, From::Newest(5)).await.unwrap(), old);
+    eventually("nothing is shown", || async { read(broker, "a", Position::ZERO).await.is_empty() }).await;
+    assert_eq!(broker.locate(&a, From::Earliest).await.unwrap(), young);
+    let page = broker.page(&a, old, 10).await.unwrap();
+    assert_eq!((page.next, page.end), (old, true), "the next event is to tell what was missed");
+}
+
+pub(crate) async fn a_last_position_is_forgotten_after_its_time<F: Fixture>() {
+    let (age, positions) = (Duration::from_millis(20), Duration::from_millis(100));
+    let fixture = F::with(keeping(Retention { age, positions, events: 10 })).await;
+    let broker = fixture.broker();
+    publish(broker, "a", "1").await;
+    eventually("the position is forgotten", || async {
+        broker.locate(&channel("a"), From::Latest).await.unwrap() == Position::ZERO
+    })
+    .await;
+}
+
+pub(crate) async fn a_rule_decides_what_is_kept_of_a_channel<F: Fixture>() {
+    let short = Retention { age: Duration::from_millis(100), ..Retention::default() };
+    let rules = vec![
+        (Pattern::new("log:*").unwrap(), Retention::default()),
+        (Pattern::new("*:short").unwrap(), short),
+    ];
+    let retention = RetentionRules { rules, default: Retention::default() };
+    let fixture = F::with(BrokerSettings { retention, ..BrokerSettings::default() }).await;
+    let broker = fixture.broker();
+    for name in ["log:short", "room:short", "room:long"] {
+        publish(broker, name, "1").await;
+    }
+    eventually("the short one is gone", || async {
+        read(broker, "room:short", Position::ZERO).await.is_empty()
+    })
+    .await;
+    assert_eq!(read(broker, "log:short", Position::ZERO).await, ["1"], "the first rule that matches decides");
+    assert_eq!(read(broker, "room:long", Position::ZERO).await, ["1"]);
+}
+
+pub(crate) async fn an_empty_channel_is_located_at_zero<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let time = Position::new(1_700_000_000_000, u64::MAX);
+    for from in [From::Latest, From::Earliest, From::Newest(3), From::Time(time)] {
+        let located = fixture.broker().locate(&channel("a"), from).await.unwrap();
+        assert_eq!(located, Position::ZERO, "{from:?}");
+    }
+    let position = Position::new(7, 3);
+    let located = fixture.broker().locate(&channel("a"), From::Position(position)).await.unwrap();
+    assert_eq!(located, position, "a position is what the client has really held");
+}
+
+/// Publishes events each in a millisecond of its own.
+async fn spread(broker: &dyn Broker, name: &str, count: usize) -> Vec<Position> {
+    let mut positions: Vec<Position> = Vec::new();
+    for n in 0..count {
+        if let Some(last) = positions.last().copied() {
+            eventually("a millisecond goes by", || async {
+                publish(broker, "clock", "").await.ms > last.ms + 1
+            })
+            .await;
+        }
+        positions.push(publish(broker, name, &n.to_string()).await);
+    }
+    positions
+}
+
+pub(crate) async fn the_newest_and_the_earliest_are_located_before_the_oldest_meant<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let at = spread(broker, "a", 6).await;
+    let a = channel("a");
+    let locate = async |from| broker.locate(&a, from).await.unwrap();
+    assert_eq!(locate(From::Latest).await, at[5]);
+    assert_eq!(locate(From::Earliest).await, Position::ZERO);
+    assert_eq!(locate(From::Newest(0)).await, at[5]);
+    assert_eq!(locate(From::Newest(1)).await, at[4]);
+    assert_eq!(locate(From::Newest(3)).await, at[2]);
+    assert_eq!(locate(From::Newest(6)).await, Position::ZERO);
+    assert_eq!(locate(From::Newest(usize::MAX)).await, Position::ZERO);
+    fixture.trim(&a, 4).await;
+    assert_eq!(locate(From::Earliest).await, at[1]);
+    assert_eq!(locate(From::Newest(9)).await, at[1]);
+    assert_eq!(read(broker, "a", at[1]).await.len(), 4);
+}
+
+pub(crate) async fn a_time_is_located_at_the_last_entry_before_it<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let at = spread(broker, "a", 3).await;
+    let a = channel("a");
+    let locate = async |from| broker.locate(&a, From::Time(from)).await.unwrap();
+    for position in &at {
+        assert_eq!(locate(*position).await, *position);
+        assert_eq!(locate(Position::new(position.ms, u64::MAX)).await, *position);
+    }
+    assert_eq!(locate(Position::new(at[1].ms - 1, u64::MAX)).await, at[0]);
+    assert_eq!(locate(Position::new(at[2].ms + 9_999, 0)).await, at[2]);
+    assert_eq!(locate(Position::new(1, 0)).await, Position::ZERO, "nothing is missing before the first");
+}
+
+pub(crate) async fn a_time_before_what_is_kept_is_located_so_that_the_gap_is_told<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let at = spread(broker, "a", 5).await;
+    let a = channel("a");
+    fixture.trim(&a, 2).await;
+    let locate = async |from| broker.locate(&a, From::Time(from)).await.unwrap();
+    let long_ago = Position::new(at[1].ms, 5);
+    assert_eq!(locate(long_ago).await, long_ago);
+    assert!(broker.page(&a, long_ago, 10).await.unwrap().gap_after(long_ago));
+    let between = Position::new(at[2].ms, u64::MAX);
+    assert_eq!(locate(between).await, at[2], "only younger ones are kept, but none is missing");
+    assert!(!broker.page(&a, at[2], 10).await.unwrap().gap_after(at[2]));
+}
+
+pub(crate) async fn a_channel_without_events_is_located_at_its_last_position<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let at = spread(broker, "a", 2).await;
+    let a = channel("a");
+    fixture.expire(&a).await;
+    for from in [From::Latest, From::Earliest, From::Newest(3), From::Time(Position::new(at[1].ms + 5, 0))] {
+        assert_eq!(broker.locate(&a, from).await.unwrap(), at[1], "{from:?}");
+    }
+    let missed = Position::new(at[0].ms, u64::MAX);
+    assert_eq!(broker.locate(&a, From::Time(missed)).await.unwrap(), missed);
+}

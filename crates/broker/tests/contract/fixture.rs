@@ -1,0 +1,290 @@
+//! What a contract needs besides the broker: the hands that publishers, operators and time have.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fanfare_broker::wire::{Ticket, Wire, WireEvent};
+use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId, NodeInfo, RedisBroker, RedisSettings};
+use fanfare_protocol::publish::Publication;
+use fanfare_protocol::{Channel, Event, EventType, Position};
+
+use crate::eventually;
+use crate::server::RedisServer;
+
+/// Fields of an entry of a stream.
+pub(crate) type Fields = Vec<(String, String)>;
+
+/// One broker and what stands around it.
+#[async_trait]
+pub(crate) trait Fixture: Send + Sync {
+    async fn with(settings: BrokerSettings) -> Self;
+    fn broker(&self) -> &dyn Broker;
+    /// What is left of a log is its last position.
+    async fn expire(&self, channel: &Channel);
+    /// Keeps the newest events of a log only.
+    async fn trim(&self, channel: &Channel, keep: usize);
+    /// Everything is gone.
+    async fn wipe(&self);
+    /// A node's heartbeats have stopped for longer than its lease.
+    async fn lapse(&self, node: &NodeId);
+    /// A publisher leaves an entry.
+    async fn ingest(&self, fields: &[(&str, &str)]) -> Position;
+    async fn lifecycle(&self) -> Vec<Fields>;
+    async fn dead(&self) -> Vec<Fields>;
+}
+
+pub(crate) async fn new<F: Fixture>() -> F {
+    F::with(BrokerSettings::default()).await
+}
+
+pub(crate) struct Memory {
+    broker: MemoryBroker,
+}
+
+/// Leases in these tests are shorter.
+pub(crate) const LONG: Duration = Duration::from_mins(1);
+
+#[async_trait]
+impl Fixture for Memory {
+    async fn with(settings: BrokerSettings) -> Self {
+        Self { broker: MemoryBroker::new(settings) }
+    }
+
+    fn broker(&self) -> &dyn Broker {
+        &self.broker
+    }
+
+    async fn expire(&self, channel: &Channel) {
+        self.broker.expire(channel);
+    }
+
+    async fn trim(&self, channel: &Channel, keep: usize) {
+        self.broker.trim(channel, keep);
+    }
+
+    async fn wipe(&self) {
+        self.broker.wipe();
+    }
+
+    async fn lapse(&self, node: &NodeId) {
+        // Every other node goes on with its heartbeats meanwhile.
+        let others = self.broker.nodes().await.unwrap();
+        tokio::time::advance(LONG).await;
+        for info in others.iter().filter(|info| info.id != *node) {
+            self.broker.lease(info, LONG).await.unwrap();
+        }
+    }
+
+    async fn ingest(&self, fields: &[(&str, &str)]) -> Position {
+        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        self.broker.ingest(fields.iter().map(|(name, value)| (bytes(name), bytes(value))).collect())
+    }
+
+    async fn lifecycle(&self) -> Vec<Fields> {
+        self.broker.lifecycle().into_iter().map(|(_, fields)| fields).collect()
+    }
+
+    async fn dead(&self) -> Vec<Fields> {
+        self.broker.dead().into_iter().map(|(_, fields)| fields).collect()
+    }
+}
+
+pub(crate) struct Redis {
+    pub(crate) server: RedisServer,
+    pub(crate) broker: RedisBroker,
+}
+
+impl Redis {
+    /// Another process's broker on the same server.
+    pub(crate) fn another(&self, settings: BrokerSettings) -> RedisBroker {
+        connect(&self.server, settings)
+    }
+
+    async fn stream(&self, name: &str) -> Vec<Fields> {
+        let entries: Vec<(String, Fields)> = self.server.run(&["XRANGE", name, "-", "+"]).await;
+        entries.into_iter().map(|(_, fields)| fields).collect()
+    }
+}
+
+pub(crate) fn connect(server: &RedisServer, settings: BrokerSettings) -> RedisBroker {
+    RedisBroker::connect(RedisSettings { url: server.url(), ..RedisSettings::default() }, settings).unwrap()
+}
+
+#[async_trait]
+impl Fixture for Redis {
+    async fn with(settings: BrokerSettings) -> Self {
+        let server = RedisServer::start().await;
+        let broker = connect(&server, settings);
+        broker.prepare().await.unwrap();
+        Self { server, broker }
+    }
+
+    fn broker(&self) -> &dyn Broker {
+        &self.broker
+    }
+
+    async fn expire(&self, channel: &Channel) {
+        self.server.run::<()>(&["DEL", &format!("fanfare:{{{channel}}}:log")]).await;
+    }
+
+    async fn trim(&self, channel: &Channel, keep: usize) {
+        let log = format!("fanfare:{{{channel}}}:log");
+        self.server.run::<()>(&["XTRIM", &log, "MAXLEN", "=", &keep.to_string()]).await;
+    }
+
+    async fn wipe(&self) {
+        self.server.run::<()>(&["FLUSHALL"]).await;
+    }
+
+    async fn lapse(&self, node: &NodeId) {
+        self.server.run::<()>(&["DEL", &format!("fanfare:node:{node}")]).await;
+    }
+
+    async fn ingest(&self, fields: &[(&str, &str)]) -> Position {
+        let mut command = vec!["XADD", "fanfare:ingest", "*"];
+        command.extend(fields.iter().flat_map(|&(name, value)| [name, value]));
+        self.server.run::<String>(&command).await.parse().unwrap()
+    }
+
+    async fn lifecycle(&self) -> Vec<Fields> {
+        self.stream("fanfare:lifecycle").await
+    }
+
+    async fn dead(&self) -> Vec<Fields> {
+        self.stream("fanfare:ingest:dead").await
+    }
+}
+
+pub(crate) fn channel(name: &str) -> Channel {
+    Channel::new(name).unwrap()
+}
+
+pub(crate) fn node(id: &str) -> NodeId {
+    NodeId::new(id).unwrap()
+}
+
+pub(crate) fn info(id: &str, incarnation: &str) -> NodeInfo {
+    NodeInfo {
+        id: node(id),
+        incarnation: incarnation.into(),
+        address: "127.0.0.1:1".into(),
+        since: 1,
+        connections: 2,
+        draining: false,
+    }
+}
+
+pub(crate) fn event(data: &str) -> Event {
+    let kind = Some(EventType::new("test").unwrap());
+    Event::new(kind, data.into(), usize::MAX).unwrap()
+}
+
+pub(crate) fn publication(name: &str, data: &str) -> Publication {
+    Publication { channel: channel(name), event: event(data), key: None, ephemeral: false }
+}
+
+/// Publishes one event and answers its position.
+pub(crate) async fn publish(broker: &dyn Broker, name: &str, data: &str) -> Position {
+    let published = broker.publish(vec![publication(name, data)]).await.pop().unwrap();
+    published.unwrap().position.unwrap()
+}
+
+/// The data of what a log holds after a position.
+pub(crate) async fn read(broker: &dyn Broker, name: &str, after: Position) -> Vec<String> {
+    let page = broker.page(&channel(name), after, 1000).await.unwrap();
+    page.entries.iter().map(|entry| entry.event.data().to_owned()).collect()
+}
+
+/// A wire that notes everything it hears.
+pub(crate) struct Heard {
+    wire: Wire,
+    events: Arc<Mutex<Vec<WireEvent>>>,
+}
+
+impl Heard {
+    /// Opens a wire and waits until it is up.
+    pub(crate) async fn open(broker: &dyn Broker, id: &str) -> Self {
+        let heard = Self::open_at_once(broker, id);
+        heard.wait("the wire is up", |events| events.contains(&WireEvent::Up)).await;
+        heard
+    }
+
+    pub(crate) fn open_at_once(broker: &dyn Broker, id: &str) -> Self {
+        let events = Arc::<Mutex<Vec<WireEvent>>>::default();
+        let sink = Arc::clone(&events);
+        let wire = broker.wire(&node(id), Box::new(move |event| sink.lock().unwrap().push(event)));
+        Self { wire, events }
+    }
+
+    /// Follows channels and waits until all are confirmed with this ticket.
+    pub(crate) async fn follow(&self, names: &[&str], ticket: Ticket) {
+        self.ask(names, ticket);
+        self.confirmed(names, ticket).await;
+    }
+
+    pub(crate) fn ask(&self, names: &[&str], ticket: Ticket) {
+        self.wire.follow(names.iter().map(|name| (channel(name), ticket)).collect());
+    }
+
+    pub(crate) async fn confirmed(&self, names: &[&str], ticket: Ticket) {
+        let wanted: Vec<_> = names.iter().map(|name| (channel(name), ticket)).collect();
+        self.wait("the channels are followed", |events| {
+            let followed = |one: &(Channel, Ticket)| {
+                events.iter().any(|event| matches!(event, WireEvent::Followed(some) if some.contains(one)))
+            };
+            wanted.iter().all(followed)
+        })
+        .await;
+    }
+
+    pub(crate) fn unfollow(&self, names: &[&str]) {
+        self.wire.unfollow(names.iter().map(|name| channel(name)).collect());
+    }
+
+    pub(crate) async fn wait(&self, what: &str, holds: impl Fn(&[WireEvent]) -> bool) {
+        eventually(what, || async { holds(&self.events.lock().unwrap()) }).await;
+    }
+
+    pub(crate) fn events(&self) -> Vec<WireEvent> {
+        self.events.lock().unwrap().clone()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.events.lock().unwrap().clear();
+    }
+
+    /// The messages heard of a channel.
+    pub(crate) fn messages(&self, name: &str) -> Vec<Bytes> {
+        let of = channel(name);
+        let message = |event| match event {
+            WireEvent::Message(channel, message) if channel == of => Some(message),
+            _ => None,
+        };
+        self.events().into_iter().filter_map(message).collect()
+    }
+
+    /// Waits for so many messages of a channel.
+    pub(crate) async fn wait_messages(&self, name: &str, count: usize) -> Vec<Bytes> {
+        eventually("the messages arrive", || async { self.messages(name).len() >= count }).await;
+        self.messages(name)
+    }
+
+    pub(crate) fn controls(&self) -> Vec<Bytes> {
+        let control = |event| match event {
+            WireEvent::Control(message) => Some(message),
+            _ => None,
+        };
+        self.events().into_iter().filter_map(control).collect()
+    }
+
+    pub(crate) fn count(&self, wanted: &WireEvent) -> usize {
+        self.events.lock().unwrap().iter().filter(|event| *event == wanted).count()
+    }
+
+    pub(crate) async fn close(self) -> Vec<WireEvent> {
+        self.wire.close().await;
+        std::mem::take(&mut self.events.lock().unwrap())
+    }
+}

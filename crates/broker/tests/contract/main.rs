@@ -1,0 +1,120 @@
+//! What every broker promises: one suite, run against each; and what only Redis can do wrong.
+//!
+//! # Layout
+//!
+//! - `fixture`: the brokers under test, and the hands that publishers, operators and time have
+//! - `server`: a redis-server of a test's own
+//! - `events`, `wires`, `sessions`, `nodes`, `intake`: the contracts
+//! - `fcall`: the function library, called by strangers
+//! - `faults`: Redis goes away, comes back, forgets, stops
+//! - `types`: keys that hold something else than they should
+
+mod events;
+mod faults;
+mod fcall;
+mod fixture;
+mod intake;
+mod nodes;
+mod server;
+mod sessions;
+mod types;
+mod wires;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// How long a condition may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until a condition holds.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Runs each contract against both brokers.
+macro_rules! contracts {
+    ($($topic:ident: $($contract:ident),+ $(,)?;)+) => {
+        mod memory {
+            $(mod $topic {
+                $(#[tokio::test(start_paused = true)]
+                async fn $contract() {
+                    crate::$topic::$contract::<crate::fixture::Memory>().await;
+                })+
+            })+
+        }
+        mod redis {
+            $(mod $topic {
+                $(#[tokio::test]
+                async fn $contract() {
+                    crate::$topic::$contract::<crate::fixture::Redis>().await;
+                })+
+            })+
+        }
+    };
+}
+
+contracts! {
+    events:
+        an_event_is_read_as_it_was_published,
+        positions_grow_and_each_entry_knows_the_one_before,
+        a_batch_keeps_its_order_and_is_answered_in_it,
+        a_key_stores_an_event_once_in_its_channel,
+        a_key_is_forgotten_after_its_time,
+        an_ephemeral_event_is_not_kept,
+        pages_lead_through_a_log,
+        a_trimmed_log_tells_whether_something_was_missed,
+        the_chain_outlives_the_events,
+        a_wiped_channel_is_born_anew,
+        a_log_keeps_at_least_as_many_events_as_it_should,
+        what_is_too_old_is_not_shown,
+        a_last_position_is_forgotten_after_its_time,
+        a_rule_decides_what_is_kept_of_a_channel,
+        an_empty_channel_is_located_at_zero,
+        the_newest_and_the_earliest_are_located_before_the_oldest_meant,
+        a_time_is_located_at_the_last_entry_before_it,
+        a_time_before_what_is_kept_is_located_so_that_the_gap_is_told,
+        a_channel_without_events_is_located_at_its_last_position;
+    wires:
+        what_is_published_after_the_confirmation_is_heard,
+        an_ephemeral_event_is_heard,
+        a_channel_that_is_not_followed_is_not_heard,
+        following_again_replaces_the_ticket,
+        a_command_is_heard_by_its_node_only,
+        every_wire_hears_every_event,
+        a_closed_wire_tells_nothing_more;
+    sessions:
+        the_first_claim_brings_a_user_online,
+        a_claim_moves_a_session_and_tells_its_old_owner,
+        a_node_that_claims_its_own_session_again_is_not_told,
+        the_limit_holds_over_all_nodes_and_counts_no_session_twice,
+        only_the_owner_with_its_epoch_gives_a_session_up,
+        an_epoch_grows_also_over_a_release,
+        sessions_are_listed_oldest_first,
+        renewing_changes_nothing_for_a_session_that_is_held,
+        renewing_tells_what_is_lost,
+        renewing_restores_what_is_gone;
+    nodes:
+        a_lease_belongs_to_one_process,
+        a_node_that_left_is_not_listed_and_its_name_is_free,
+        nodes_are_listed_by_name_as_they_last_said,
+        the_sessions_of_a_dead_node_are_swept_and_reported,
+        what_moved_away_in_time_is_not_swept,
+        one_node_sweeps_at_a_time,
+        a_node_that_left_is_swept_clean,
+        a_node_that_came_back_in_time_keeps_its_sessions,
+        what_an_earlier_process_of_the_name_left_is_swept;
+    intake:
+        entries_are_taken_once_and_in_order,
+        entries_left_before_anybody_asked_are_taken,
+        what_is_not_settled_is_taken_again_by_whoever_asks,
+        what_cannot_be_published_goes_to_the_dead_with_the_reason,
+        an_entry_published_twice_lands_once,
+        taking_waits_for_the_first_entry,
+        taking_does_not_wait_for_ever,
+        one_node_leads_at_a_time;
+}

@@ -1,0 +1,157 @@
+//! Contracts of leases and the sweep.
+
+use std::time::Duration;
+
+use fanfare_broker::lease::Lease;
+use fanfare_broker::session::Reason;
+use fanfare_broker::{Broker, NodeInfo};
+use fanfare_protocol::SessionId;
+
+use crate::eventually;
+use crate::fixture::{Fixture, info, new, node};
+use crate::sessions::{hold, life, user};
+
+const TTL: Duration = Duration::from_secs(30);
+/// For locks that are to lapse within a test.
+const SHORT: Duration = Duration::from_millis(50);
+
+async fn lease(broker: &dyn Broker, info: &NodeInfo) -> Lease {
+    broker.lease(info, TTL).await.unwrap()
+}
+
+pub(crate) async fn a_lease_belongs_to_one_process<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    assert_eq!(lease(broker, &info("n1", "i1")).await, Lease::Taken);
+    assert_eq!(lease(broker, &info("n1", "i1")).await, Lease::Renewed);
+    assert_eq!(lease(broker, &info("n1", "i2")).await, Lease::Foreign);
+    assert_eq!(broker.nodes().await.unwrap(), [info("n1", "i1")], "nothing was changed");
+    fixture.lapse(&node("n1")).await;
+    assert_eq!(lease(broker, &info("n1", "i2")).await, Lease::Taken);
+    assert_eq!(lease(broker, &info("n1", "i1")).await, Lease::Foreign);
+    assert_eq!(broker.lease(&info("n2", "i1"), SHORT).await.unwrap(), Lease::Taken);
+    eventually("the lease lapses", || async { broker.nodes().await.unwrap().len() == 1 }).await;
+    assert_eq!(lease(broker, &info("n2", "i1")).await, Lease::Taken);
+}
+
+pub(crate) async fn a_node_that_left_is_not_listed_and_its_name_is_free<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    lease(broker, &info("n1", "i1")).await;
+    broker.leave(&info("n1", "another")).await.unwrap();
+    assert_eq!(broker.nodes().await.unwrap().len(), 1, "not ours to give up");
+    broker.leave(&info("n1", "i1")).await.unwrap();
+    assert!(broker.nodes().await.unwrap().is_empty());
+    assert_eq!(lease(broker, &info("n1", "i2")).await, Lease::Taken);
+    broker.leave(&info("unknown", "i")).await.unwrap();
+}
+
+pub(crate) async fn nodes_are_listed_by_name_as_they_last_said<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    assert!(broker.nodes().await.unwrap().is_empty());
+    for id in ["b", "c", "a"] {
+        lease(broker, &info(id, "i")).await;
+    }
+    let news = NodeInfo { connections: 77, draining: true, ..info("b", "i") };
+    lease(broker, &news).await;
+    assert_eq!(broker.nodes().await.unwrap(), [info("a", "i"), news, info("c", "i")]);
+}
+
+pub(crate) async fn the_sessions_of_a_dead_node_are_swept_and_reported<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let (dead, alive) = (SessionId::random(), SessionId::random());
+    for id in ["n1", "n2"] {
+        lease(broker, &info(id, "i")).await;
+    }
+    hold(broker, "u", dead, "n1").await;
+    hold(broker, "v", alive, "n2").await;
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 0);
+    fixture.lapse(&node("n1")).await;
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 1);
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 0);
+    assert!(broker.sessions(&user("u")).await.unwrap().is_empty());
+    assert_eq!(broker.sessions(&user("v")).await.unwrap().len(), 1);
+    let lines = life(&fixture, &[(dead, "dead")]).await;
+    assert_eq!(lines[4..], ["session.disconnected u dead n1 node-lost", "user.offline u"]);
+}
+
+pub(crate) async fn what_moved_away_in_time_is_not_swept<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    for id in ["n1", "n2"] {
+        lease(broker, &info(id, "i")).await;
+    }
+    let (moved, released) = (SessionId::random(), SessionId::random());
+    hold(broker, "u", moved, "n1").await;
+    hold(broker, "u", moved, "n2").await;
+    let epoch = hold(broker, "u", released, "n1").await;
+    broker.release(&node("n1"), &user("u"), released, epoch, Reason::Closed).await.unwrap();
+    fixture.lapse(&node("n1")).await;
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 0);
+    assert_eq!(broker.sessions(&user("u")).await.unwrap()[0].node, node("n2"));
+}
+
+pub(crate) async fn one_node_sweeps_at_a_time<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    for id in ["n1", "n2", "n3"] {
+        lease(broker, &info(id, "i")).await;
+    }
+    hold(broker, "u", SessionId::random(), "n1").await;
+    assert_eq!(broker.sweep(&node("n2"), SHORT).await.unwrap(), 0);
+    fixture.lapse(&node("n1")).await;
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 1);
+    hold(broker, "u", SessionId::random(), "n2").await;
+    fixture.lapse(&node("n2")).await;
+    lease(broker, &info("n3", "i")).await;
+    if fixture.broker().sweep(&node("n3"), SHORT).await.unwrap() == 0 {
+        assert_eq!(broker.sessions(&user("u")).await.unwrap().len(), 1, "n2 still has the lock");
+    }
+}
+
+pub(crate) async fn a_node_that_left_is_swept_clean<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    for id in ["n1", "n2"] {
+        lease(broker, &info(id, "i")).await;
+    }
+    hold(broker, "u", SessionId::random(), "n1").await;
+    broker.leave(&info("n1", "i")).await.unwrap();
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 1);
+    assert!(broker.sessions(&user("u")).await.unwrap().is_empty());
+}
+
+pub(crate) async fn a_node_that_came_back_in_time_keeps_its_sessions<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    for id in ["n1", "n2"] {
+        lease(broker, &info(id, "i")).await;
+    }
+    hold(broker, "u", SessionId::random(), "n1").await;
+    fixture.lapse(&node("n1")).await;
+    assert_eq!(lease(broker, &info("n1", "i")).await, Lease::Taken);
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 0);
+    assert_eq!(broker.sessions(&user("u")).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn what_an_earlier_process_of_the_name_left_is_swept<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    for id in ["n1", "n2"] {
+        lease(broker, &info(id, "i1")).await;
+    }
+    let (left, back) = (SessionId::random(), SessionId::random());
+    hold(broker, "u", left, "n1").await;
+    hold(broker, "u", back, "n1").await;
+    fixture.lapse(&node("n1")).await;
+    assert_eq!(lease(broker, &info("n1", "i2")).await, Lease::Taken);
+    hold(broker, "u", back, "n1").await;
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 1);
+    let sessions = broker.sessions(&user("u")).await.unwrap();
+    assert_eq!(sessions.iter().map(|info| info.session).collect::<Vec<_>>(), [back]);
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 0);
+    fixture.lapse(&node("n1")).await;
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 1);
+}
