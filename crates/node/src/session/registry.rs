@@ -324,7 +324,11 @@ impl Registry {
         };
         match renewed {
             Renewed::Held(epoch) => {
-                entry.epoch = entry.epoch.max(epoch);
+                // It may be that of a claim under way, which an older stream must not give up. If that claim fails, it
+                // is looked after.
+                if !self.claiming.contains_key(&holding.session) {
+                    entry.epoch = entry.epoch.max(epoch);
+                }
                 false
             }
             Renewed::Lost if entry.epoch == holding.epoch => {
