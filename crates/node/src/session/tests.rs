@@ -172,8 +172,9 @@ async fn ten_thousand_streams_that_end_while_the_broker_is_away_are_all_given_up
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, usize::MAX);
     let mut held = Vec::new();
-    for _ in 0..10_000 {
-        held.push(node.claim(&user(), SessionId::random()).await);
+    for n in 0..10_000 {
+        let user = User::new(&(n % 1000).to_string()).unwrap();
+        held.push(node.claim(&user, SessionId::random()).await);
     }
     broker.down(true);
     drop(held);
