@@ -66,7 +66,8 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     ) -> Result<bool, BrokerError>;
 
     /// Claims once more what a node believes to hold, in the order given: nothing changes for a session that is
-    /// still ours, one that nobody holds becomes ours again, one that somebody else holds is lost.
+    /// still ours, with this epoch or a greater one of which the node never heard; one that nobody holds becomes ours
+    /// again, one that somebody else holds is lost.
     async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError>;
 
     /// A user's sessions, oldest first.
