@@ -90,6 +90,7 @@ pub(super) async fn settle(broker: &RedisBroker, settled: Vec<Settlement>) -> Re
     let ingest = broker.keys.ingest();
     let mut all = Pipeline::new();
     all.atomic();
+    let buries = settled.iter().any(|settlement| matches!(settlement, Settlement::Dead(..)));
     let mut ids = Vec::with_capacity(settled.len());
     for settlement in settled {
         ids.push(match settlement {
@@ -105,6 +106,10 @@ pub(super) async fn settle(broker: &RedisBroker, settled: Vec<Settlement>) -> Re
                 id
             }
         });
+    }
+    if buries {
+        // A transaction is not rolled back: a wrong type must be found before entries are removed.
+        broker.link.command(::redis::cmd("XLEN").arg(broker.keys.ingest_dead())).await?;
     }
     all.cmd("XACK").arg(&ingest).arg(GROUP).arg(&ids);
     all.cmd("XDEL").arg(&ingest).arg(&ids);
