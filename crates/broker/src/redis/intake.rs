@@ -97,7 +97,7 @@ pub(super) async fn settle(broker: &RedisBroker, settled: Vec<Settlement>) -> Re
             Settlement::Done { id, channel } => {
                 // Not removed at once: a node that was paused with the entry in hand may yet publish it.
                 let key = broker.keys.once(&channel, &crate::intake::once_key(id));
-                all.cmd("PEXPIRE").arg(key).arg(millis(INTAKE_SETTLED_ONCE));
+                all.cmd("PEXPIRE").arg(key).arg(millis(INTAKE_SETTLED_ONCE)).arg("LT");
                 id.to_string()
             }
             Settlement::Dead(entry, reason) => {
