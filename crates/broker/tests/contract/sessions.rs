@@ -95,8 +95,8 @@ pub(crate) async fn the_limit_holds_over_all_nodes_and_counts_no_session_twice<F
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     let sessions: Vec<_> = (0..4).map(|_| SessionId::random()).collect();
-    for n in 0..3 {
-        hold(broker, "u", sessions[n], &format!("n{n}")).await;
+    for (n, session) in sessions[..3].iter().enumerate() {
+        hold(broker, "u", *session, &format!("n{n}")).await;
     }
     let before = fixture.lifecycle().await.len();
     assert_eq!(broker.claim(&claim("u", sessions[3], "n1")).await.unwrap(), Claimed::Full);
