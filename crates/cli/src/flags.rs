@@ -25,7 +25,7 @@ pub(crate) struct Flags {
     /// How much to log: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
-    /// A TOML file with settings [default: the file named by FANFARE_CONFIG, if it is set]
+    /// A TOML file with settings [default: what `FANFARE_CONFIG` names]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
