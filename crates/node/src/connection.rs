@@ -279,6 +279,11 @@ impl Connection {
         self.clock.linger(around.settings.linger);
     }
 
+    /// Whether the claim is somebody else's by now.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.held.as_ref().is_some_and(Held::is_lost)
+    }
+
     /// Gives the claim up.
     pub(crate) fn release(&mut self, ending: Ending) {
         if let Some(held) = self.held.take() {
