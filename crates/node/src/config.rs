@@ -1,3 +1,220 @@
-//! Settings, one struct per topic.
+//! Settings: defaults, then a file, then the environment, then flags.
+//!
+//! Every value is read and checked before anything is bound, and all that is wrong is told at once.
+//!
+//! # Layout
+//!
+//! - [`source`]: where settings are written
+//! - [`setting`]: every setting by name, kind, default and meaning
+//! - [`value`]: from what somebody wrote to a value
+//! - `check`: what must hold between values
+//! - [`fault`]: what is wrong, all of it
+//! - [`secret`]: a value that is never shown
+//! - one struct per topic: [`node`], [`redis`], [`auth`], [`stream`], [`limits`], [`retention`], [`publish`],
+//!   [`intake`], [`lease`], [`http`], [`drain`], [`log`]
 
+pub mod auth;
+mod check;
+pub mod drain;
+pub mod fault;
+pub mod http;
+pub mod intake;
+pub mod lease;
+pub mod limits;
+pub mod log;
+pub mod node;
+pub mod publish;
+pub mod redis;
+pub mod retention;
+pub mod secret;
+pub mod setting;
+pub mod source;
 pub mod stream;
+pub mod value;
+
+use std::collections::HashMap;
+
+use ::config::{ConfigError, Map, Source, Value};
+use bytesize::ByteSize;
+use fanfare_broker::BrokerSettings;
+use serde::{Deserialize, Serialize};
+
+use self::fault::{Fault, Faults};
+use self::setting::{SETTINGS, Setting};
+use self::source::{Given, Sources};
+use self::value::Origin;
+
+/// The whole configuration of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The node itself.
+    pub node: node::NodeConfig,
+    /// The way to Redis.
+    pub redis: redis::RedisConfig,
+    /// Who may do what.
+    pub auth: auth::AuthConfig,
+    /// The streams that clients hold open.
+    pub stream: stream::StreamConfig,
+    /// What bounds the work of one node.
+    pub limits: limits::LimitsConfig,
+    /// How much of each channel is kept.
+    pub retention: retention::RetentionConfig,
+    /// Publishing.
+    pub publish: publish::PublishConfig,
+    /// The durable intake.
+    pub intake: intake::IntakeConfig,
+    /// The lease on what the node owns.
+    pub lease: lease::LeaseConfig,
+    /// HTTP.
+    pub http: http::HttpConfig,
+    /// Leaving.
+    pub drain: drain::DrainConfig,
+    /// The node's own log.
+    pub log: log::LogConfig,
+}
+
+/// One setting as it is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// Which.
+    pub setting: &'static str,
+    /// Its value as people would write it, secrets masked; none if it is not set.
+    pub value: Option<String>,
+    /// Who said so.
+    pub origin: Origin,
+}
+
+/// What the sources say, right or wrong.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The configuration; a setting that is wrong has its default.
+    pub config: Config,
+    /// Every setting, by topic.
+    pub effective: Vec<Effective>,
+    /// What is wrong.
+    pub faults: Vec<Fault>,
+}
+
+impl Config {
+    /// Reads all sources.
+    ///
+    /// # Errors
+    ///
+    /// When anything is wrong: all of it.
+    pub fn load(sources: &Sources) -> Result<Self, Faults> {
+        let Reading { config, faults, .. } = Self::read(sources);
+        if faults.is_empty() { Ok(config) } else { Err(Faults(faults)) }
+    }
+
+    /// Reads all sources and tells what they say, also when something is wrong.
+    pub fn read(sources: &Sources) -> Reading {
+        let (given, mut faults) = source::collect(sources);
+        let mut winners: HashMap<&'static str, Given> = HashMap::new();
+        for Given { setting, value, origin } in given {
+            match read_one(setting, value.clone()) {
+                Ok(value) => {
+                    winners.insert(setting.name, Given { setting, value, origin });
+                }
+                Err(wrong) => faults.push(Fault {
+                    setting: setting.name.to_owned(),
+                    value: Some(value::show(setting.kind, &value)),
+                    origin,
+                    wrong,
+                    right: setting.kind.right(),
+                }),
+            }
+        }
+        let mut config = assemble(&winners).unwrap_or_else(|error| {
+            // Each value was read on its own before, so this is a setting that the structs and the table disagree on.
+            faults.push(inconsistent(&error));
+            Self::default()
+        });
+        check::check(&mut config, &winners, &mut faults);
+        faults.sort_by(|a, b| a.setting.cmp(&b.setting));
+        let effective = effective(&config, &winners);
+        Reading { config, effective, faults }
+    }
+
+    /// What both brokers are told.
+    pub fn broker_settings(&self) -> BrokerSettings {
+        BrokerSettings {
+            retention: self.retention.rules(),
+            once: self.publish.once,
+            intake_once: self.intake.once,
+            max_data: bytes(self.limits.event_data),
+            lifecycle_events: self.retention.lifecycle_events,
+            dead_events: self.retention.dead_events,
+        }
+    }
+}
+
+/// A size as a number of bytes in memory.
+pub fn bytes(size: ByteSize) -> usize {
+    usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
+}
+
+/// Settings as the crate `config` takes them.
+#[derive(Clone, Debug)]
+struct Layer(Map<String, Value>);
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// Reads one value alone, to the type that its field has.
+fn read_one(setting: &'static Setting, value: Value) -> Result<Value, String> {
+    let value = value::read(setting.kind, value)?;
+    deserialize(Map::from([(setting.name.to_owned(), value.clone())])).map_err(|error| explain(&error))?;
+    Ok(value)
+}
+
+fn assemble(winners: &HashMap<&'static str, Given>) -> Result<Config, ConfigError> {
+    deserialize(winners.iter().map(|(name, given)| ((*name).to_owned(), given.value.clone())).collect())
+}
+
+fn deserialize(values: Map<String, Value>) -> Result<Config, ConfigError> {
+    ::config::Config::builder().add_source(Layer(values)).build()?.try_deserialize()
+}
+
+/// The heart of an error, without the names and origins that we tell ourselves.
+fn explain(error: &ConfigError) -> String {
+    match error {
+        ConfigError::At { error, .. } => explain(error),
+        ConfigError::Type { unexpected, expected, .. } => format!("{unexpected} is not {expected}"),
+        other => other.to_string(),
+    }
+}
+
+fn inconsistent(error: &ConfigError) -> Fault {
+    Fault {
+        setting: "the configuration".to_owned(),
+        value: None,
+        origin: Origin::Default,
+        wrong: explain(error),
+        right: "please report this".to_owned(),
+    }
+}
+
+fn effective(config: &Config, winners: &HashMap<&'static str, Given>) -> Vec<Effective> {
+    let show = |setting: &'static Setting| {
+        if let Some(given) = winners.get(setting.name) {
+            let value = value::show(setting.kind, &given.value);
+            return Effective { setting: setting.name, value: Some(value), origin: given.origin.clone() };
+        }
+        let value =
+            if setting.name == "node.id" { config.node.id.to_string() } else { setting.default.to_owned() };
+        let value = Some(value).filter(|value| !value.is_empty());
+        Effective { setting: setting.name, value, origin: Origin::Default }
+    };
+    SETTINGS.iter().map(show).collect()
+}
+
+#[cfg(test)]
+mod tests;

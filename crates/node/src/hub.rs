@@ -1,22 +1,57 @@
 //! From the live wire to the connections.
 //!
-//! SKELETON: the signatures that HTTP and sessions build on.
+//! The hub opens the wire and spreads what it says over the writer loops, of which there is one for each core. A
+//! connection belongs to one loop for all its life.
+//!
+//! # Layout
+//!
+//! In the order an event passes them:
+//!
+//! - `follows`: what the wire says, and which loops it concerns
+//! - `delivery`: an event, encoded once
+//! - `inbox`: what waits for a loop
+//! - `writer`: a loop and its connections
+//! - `topic`: one channel in one loop
+//! - `window`: its newest events, by which connections step from the log to the wire
+//! - `reads`: questions to the logs, shared by those who ask the same
+//! - `wakers`: which sockets have something to do
 
-use std::sync::Arc;
+pub(crate) mod delivery;
+mod follows;
+mod inbox;
+mod reads;
+mod topic;
+mod wakers;
+mod window;
+mod writer;
+
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use fanfare_broker::{Broker, NodeId};
+use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, SessionId, User};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
+use self::follows::Follows;
+use self::inbox::{Inbox, Message};
+use self::reads::Reads;
+use self::writer::Writer;
 use crate::config::stream::StreamConfig;
+use crate::connection::Surroundings;
 use crate::ending::Ending;
 use crate::metrics::Metrics;
 use crate::session::Held;
+
+/// The most writer loops: a channel's loops are bits of one number.
+const MAX_WRITERS: usize = 64;
 
 /// A client's connection, once it is ours.
 pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -63,50 +98,115 @@ pub struct WireState {
     pub connects: u64,
 }
 
-/// The node's hub. Clones are handles of one hub.
-#[derive(Clone, Debug)]
-pub struct Hub;
+/// The node's hub. Clones are handles of one hub, which runs until [`Hub::shutdown`].
+#[derive(Clone)]
+pub struct Hub {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    follows: Arc<Follows>,
+    metrics: Arc<Metrics>,
+    /// Chooses a session's loop. Seeded at random, so that clients cannot choose theirs.
+    spread: foldhash::fast::FixedState,
+    /// Joined by `shutdown`.
+    writers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("writers", &self.inner.follows.inboxes.len()).finish_non_exhaustive()
+    }
+}
 
 impl Hub {
     /// Starts the hub: opens the wire and spawns the writer loops. Commands from the node's control topic go to
     /// `control`; one that finds it full is dropped and counted.
     pub fn start(
-        broker: Arc<dyn Broker>,
-        node: NodeId,
-        settings: StreamConfig,
-        metrics: Arc<Metrics>,
+        broker: &Arc<dyn Broker>,
+        node: &NodeId,
+        settings: &StreamConfig,
+        metrics: &Arc<Metrics>,
         control: mpsc::Sender<Bytes>,
     ) -> Self {
-        let _ = (broker, node, settings, metrics, control);
-        todo!()
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = if settings.writers == 0 { cores } else { settings.writers }.min(MAX_WRITERS);
+        let inboxes = (0..count).map(|_| Arc::default()).collect::<Vec<Arc<Inbox>>>();
+        let inbox_bytes = usize::try_from(settings.inbox.as_u64()).unwrap_or(usize::MAX);
+        let follows =
+            Arc::new(Follows::new(inboxes, inbox_bytes, MAX_DATA_BYTES, control, Arc::clone(metrics)));
+        // Weak, since the table holds the wire and the wire's task holds this.
+        let sink = Arc::downgrade(&follows);
+        let wire = broker.wire(
+            node,
+            Box::new(move |event| {
+                if let Some(follows) = sink.upgrade() {
+                    follows.take(event);
+                }
+            }),
+        );
+        follows.attach(wire);
+        let writers = (0..count)
+            .map(|index| {
+                let around = Surroundings {
+                    settings: settings.clone(),
+                    metrics: Arc::clone(metrics),
+                    node: node.clone(),
+                };
+                let reads =
+                    Reads::new(Arc::clone(broker), settings.reads.div_ceil(count), settings.page_events);
+                tokio::spawn(Writer::new(index, around, Arc::clone(&follows), reads).run())
+            })
+            .collect();
+        let inner = Inner {
+            follows,
+            metrics: Arc::clone(metrics),
+            spread: foldhash::fast::FixedState::with_seed(fastrand::u64(..)),
+            writers: Mutex::new(writers),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Serves a stream on a socket until one of them ends. An older stream of the same session on this node is
     /// superseded.
     pub fn open(&self, stream: Stream, socket: Box<dyn Socket>) {
-        let _ = (stream, socket);
-        todo!()
+        self.inbox_of(stream.session).push(Message::Open(Box::new(stream), socket));
     }
 
     /// Ends a session's stream on this node, if there is one and its claim's epoch is below `below`.
     pub fn end(&self, session: SessionId, below: u64, ending: Ending) {
-        let _ = (session, below, ending);
-        todo!()
+        self.inbox_of(session).push(Message::End { session, below, ending });
     }
 
     /// The state of the wire, and news of it.
     pub fn wire(&self) -> watch::Receiver<WireState> {
-        todo!()
+        self.inner.follows.state.subscribe()
     }
 
     /// How many streams are open.
     pub fn connections(&self) -> usize {
-        todo!()
+        usize::try_from(self.inner.metrics.active.get()).unwrap_or_default()
     }
 
-    /// Ends every stream, and then the writer loops and the wire. Waits until all have ended.
+    /// Ends every stream, and then the writer loops and the wire. Waits until all have ended: at most as long as
+    /// clients may linger.
     pub async fn shutdown(&self, ending: Ending) {
-        let _ = ending;
-        todo!()
+        for inbox in &self.inner.follows.inboxes {
+            inbox.push(Message::Close(ending));
+        }
+        let writers = std::mem::take(&mut *self.inner.writers.lock().unwrap_or_else(PoisonError::into_inner));
+        for writer in writers {
+            if let Err(error) = writer.await {
+                tracing::error!(%error, "a writer loop broke");
+            }
+        }
+        self.inner.follows.close().await;
+    }
+
+    fn inbox_of(&self, session: SessionId) -> &Inbox {
+        let inboxes = &self.inner.follows.inboxes;
+        // Fewer than 64 of them: the remainder fits.
+        let index = self.inner.spread.hash_one(session) % inboxes.len() as u64;
+        &inboxes[usize::try_from(index).unwrap_or_default()]
     }
 }

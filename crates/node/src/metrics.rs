@@ -1,5 +1,171 @@
-//! What the node counts.
+//! What the node counts. Names and meanings are public: `docs/operations.md` lists them.
 
-/// All metrics of one node.
-#[derive(Debug, Default)]
-pub struct Metrics {}
+pub mod cluster;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::ending::Ending;
+
+/// Upper bounds of the latency histogram, in seconds.
+const LATENCY_BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Why a stream ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EndingLabel {
+    reason: &'static str,
+}
+
+impl From<Ending> for EndingLabel {
+    fn from(ending: Ending) -> Self {
+        Self { reason: ending.reason().as_str() }
+    }
+}
+
+/// What hub and connections count. Lives as long as the node.
+#[derive(Debug)]
+pub struct Metrics {
+    /// `sse_active_connections`: streams open now.
+    pub active: Gauge,
+    /// `sse_max_connections`: the limit in force.
+    pub max: Gauge,
+    /// `sse_connections_total`: streams opened.
+    pub opened: Counter,
+    /// `sse_reconnections_total`: streams opened by a client that came back with a cursor.
+    pub reconnections: Counter,
+    /// `sse_connections_ended_total` by reason.
+    pub ended: Family<EndingLabel, Counter>,
+    /// `sse_events_sent_total`: events put into a connection's queue.
+    pub sent: Counter,
+    /// `sse_event_latency_seconds`: from the event's position (the clock of Redis) to its last local write.
+    pub latency: Histogram,
+    /// `sse_gaps_total`: `gap` events told.
+    pub gaps: Counter,
+    /// `sse_ephemeral_dropped_total`: ephemeral events not queued because the client was slow.
+    pub ephemeral_dropped: Counter,
+    /// `sse_catch_ups_total`: times a live connection fell behind and went to its log.
+    pub catch_ups: Counter,
+    /// `fanfare_channels`: channels followed by this node.
+    pub channels: Gauge,
+    /// `fanfare_wire_lost_total`: times the live wire was lost.
+    pub wire_lost: Counter,
+    /// `fanfare_wire_malformed_total`: messages on live wires that are no events.
+    pub wire_malformed: Counter,
+    /// `fanfare_inbox_dropped_total`: events dropped on their way to a writer loop, then read from the log.
+    pub inbox_dropped: Counter,
+    /// `fanfare_control_dropped_total`: commands dropped because too many waited.
+    pub control_dropped: Counter,
+    /// `fanfare_log_reads_total`: reads of logs.
+    pub reads: Counter,
+    /// `fanfare_log_reads_shared_total`: connections served by a read that another had caused.
+    pub reads_shared: Counter,
+    /// `fanfare_log_reads_failed_total`: reads that failed and are tried again.
+    pub reads_failed: Counter,
+    /// `fanfare_log_malformed_total`: log entries that are no events.
+    pub log_malformed: Counter,
+}
+
+impl Metrics {
+    /// Makes the metrics and registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            active: Gauge::default(),
+            max: Gauge::default(),
+            opened: Counter::default(),
+            reconnections: Counter::default(),
+            ended: Family::default(),
+            sent: Counter::default(),
+            latency: Histogram::new(LATENCY_BUCKETS),
+            gaps: Counter::default(),
+            ephemeral_dropped: Counter::default(),
+            catch_ups: Counter::default(),
+            channels: Gauge::default(),
+            wire_lost: Counter::default(),
+            wire_malformed: Counter::default(),
+            inbox_dropped: Counter::default(),
+            control_dropped: Counter::default(),
+            reads: Counter::default(),
+            reads_shared: Counter::default(),
+            reads_failed: Counter::default(),
+            log_malformed: Counter::default(),
+        };
+        metrics.register_streams(registry);
+        metrics.register_hub(registry);
+        metrics
+    }
+
+    /// Counts the end of a stream.
+    pub fn count_end(&self, ending: Ending) {
+        self.ended.get_or_create(&ending.into()).inc();
+    }
+
+    fn register_streams(&self, registry: &mut Registry) {
+        registry.register("sse_active_connections", "Streams open now", self.active.clone());
+        registry.register("sse_max_connections", "The most streams this node takes", self.max.clone());
+        registry.register("sse_connections", "Streams opened", self.opened.clone());
+        registry.register(
+            "sse_reconnections",
+            "Streams opened by a client that came back with a cursor",
+            self.reconnections.clone(),
+        );
+        registry.register("sse_connections_ended", "Streams ended, by reason", self.ended.clone());
+        registry.register("sse_events_sent", "Events queued for a client", self.sent.clone());
+        registry.register(
+            "sse_event_latency_seconds",
+            "From an event's position, by the clock of Redis, to its last write on this node",
+            self.latency.clone(),
+        );
+        registry.register("sse_gaps", "Gap events told to clients", self.gaps.clone());
+        registry.register(
+            "sse_ephemeral_dropped",
+            "Ephemeral events dropped because the client was slow",
+            self.ephemeral_dropped.clone(),
+        );
+        registry.register(
+            "sse_catch_ups",
+            "Times a live stream fell behind and went to its log",
+            self.catch_ups.clone(),
+        );
+    }
+
+    fn register_hub(&self, registry: &mut Registry) {
+        registry.register("fanfare_channels", "Channels followed by this node", self.channels.clone());
+        registry.register("fanfare_wire_lost", "Times the live wire was lost", self.wire_lost.clone());
+        registry.register(
+            "fanfare_wire_malformed",
+            "Messages on live wires that are no events",
+            self.wire_malformed.clone(),
+        );
+        registry.register(
+            "fanfare_inbox_dropped",
+            "Events dropped before a writer loop, and read from the log instead",
+            self.inbox_dropped.clone(),
+        );
+        registry.register(
+            "fanfare_control_dropped",
+            "Control commands dropped because too many waited",
+            self.control_dropped.clone(),
+        );
+        registry.register("fanfare_log_reads", "Reads of logs", self.reads.clone());
+        registry.register(
+            "fanfare_log_reads_shared",
+            "Streams served by a read that another had caused",
+            self.reads_shared.clone(),
+        );
+        registry.register(
+            "fanfare_log_reads_failed",
+            "Reads of logs that failed and are tried again",
+            self.reads_failed.clone(),
+        );
+        registry.register(
+            "fanfare_log_malformed",
+            "Log entries that are no events",
+            self.log_malformed.clone(),
+        );
+    }
+}

@@ -1,18 +1,47 @@
 //! The node's side of sessions: claims, and what is held.
 //!
-//! SKELETON: the signatures that hub and HTTP build on.
+//! # Layout
+//!
+//! - `registry`: what this node holds, and what it has yet to give up
+//! - `releaser`: the task that gives up, and renews
 
-use std::sync::Arc;
+mod registry;
+mod releaser;
+#[cfg(test)]
+mod tests;
 
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use fanfare_broker::session::{Claim, Claimed, Reason, SessionInfo};
+use fanfare_broker::{Broker, BrokerError, NodeId};
+use fanfare_protocol::session::Control;
 use fanfare_protocol::{SessionId, User};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use self::registry::{ClaimNumber, Registry};
+use self::releaser::{DOUBT_AFTER, Releaser};
 use crate::ending::Ending;
+use crate::hub::WireState;
+use crate::lease::LeaseState;
+use crate::metrics::cluster::ClusterMetrics;
+
+/// Ends a session's stream on this node, if there is one and its claim's epoch is below the number given.
+/// [`crate::hub::Hub::end`], as sessions and control see it.
+pub type End = Arc<dyn Fn(SessionId, u64, Ending) + Send + Sync>;
 
 /// A session that this node owns. Dropping it gives the session up with the reason `closed`.
-#[derive(Debug)]
 pub struct Held {
+    shared: Arc<Shared>,
     session: SessionId,
     epoch: u64,
+    claim: ClaimNumber,
+    reason: Reason,
 }
 
 impl Held {
@@ -21,14 +50,38 @@ impl Held {
         self.session
     }
 
-    /// The epoch of the claim.
+    /// The epoch of the claim. Of two claims of a session, the one with the greater epoch is the newer, in whatever
+    /// order they were answered.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
+    /// Whether a newer claim of the session is known, here or elsewhere. To be asked once the stream can be found by
+    /// [`End`]: a newer claim that was told of before that found no stream to end.
+    pub fn is_lost(&self) -> bool {
+        self.shared.with(|registry| registry.is_lost(self.session, self.claim))
+    }
+
     /// Gives the session up, in the background.
-    pub fn end(self, ending: Ending) {
-        let _ = ending;
+    pub fn end(mut self, ending: Ending) {
+        self.reason = ending.reason();
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.shared.with(|registry| registry.end(self.session, self.claim, self.reason)) {
+            self.shared.wake.notify_one();
+        }
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("session", &self.session)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
     }
 }
 
@@ -43,18 +96,256 @@ pub enum ClaimError {
     Unavailable(String),
 }
 
-/// Claims sessions for this node and gives them up.
+/// What [`Sessions`] is told.
 #[derive(Clone, Debug)]
-pub struct Sessions;
+pub struct SessionSettings {
+    /// This node.
+    pub node: NodeId,
+    /// How many sessions a user may have in the whole cluster.
+    pub limit: usize,
+}
+
+/// Claims sessions for this node and gives them up. Clones are handles of one registry.
+#[derive(Clone)]
+pub struct Sessions {
+    shared: Arc<Shared>,
+    lease: watch::Receiver<LeaseState>,
+    /// Calls to claim; they outlive a caller that went away.
+    claims: TaskTracker,
+    stop: CancellationToken,
+    /// Taken by the one who shuts down.
+    releaser: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+/// What claims, held sessions and the releaser have in common.
+struct Shared {
+    broker: Arc<dyn Broker>,
+    node: NodeId,
+    limit: usize,
+    end: End,
+    metrics: Arc<ClusterMetrics>,
+    registry: Mutex<Registry>,
+    /// Wakes the releaser.
+    wake: Notify,
+}
+
+impl Shared {
+    /// Looks at the registry or changes it, and shows its size.
+    fn with<T>(&self, act: impl FnOnce(&mut Registry) -> T) -> T {
+        // A panic under the lock leaves plain data, each piece whole.
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = act(&mut registry);
+        self.metrics.sessions_held.set(gauge(registry.held()));
+        self.metrics.sessions_releasing.set(gauge(registry.ending()));
+        result
+    }
+
+    /// Has a claim looked after of which it is not known whether it was carried out.
+    fn doubt(&self, user: User, session: SessionId) {
+        if !self.with(|registry| registry.doubt(user, session, Instant::now() + DOUBT_AFTER)) {
+            self.metrics.doubts_dropped.inc();
+        }
+        self.wake.notify_one();
+    }
+}
 
 impl Sessions {
+    /// Starts with nothing held. A session is claimed only while `lease` is held; what is held is renewed when the
+    /// lease was taken anew or `wire` came back. `end` ends streams.
+    pub fn start(
+        broker: Arc<dyn Broker>,
+        settings: SessionSettings,
+        lease: watch::Receiver<LeaseState>,
+        wire: watch::Receiver<WireState>,
+        end: End,
+        metrics: Arc<ClusterMetrics>,
+    ) -> Self {
+        let SessionSettings { node, limit } = settings;
+        let shared = Arc::new(Shared {
+            broker,
+            node,
+            limit,
+            end,
+            metrics,
+            registry: Mutex::default(),
+            wake: Notify::new(),
+        });
+        let stop = CancellationToken::new();
+        let releaser = Releaser::new(Arc::clone(&shared), lease.clone(), wire, stop.clone());
+        let releaser = Arc::new(Mutex::new(Some(tokio::spawn(releaser.run()))));
+        Self { shared, lease, claims: TaskTracker::new(), stop, releaser }
+    }
+
     /// Claims a session.
     ///
     /// # Errors
     ///
-    /// When the user has too many, or the broker is away.
+    /// When the user has too many, the broker is away, or the node has no lease.
     pub async fn claim(&self, user: &User, session: SessionId, client: Arc<str>) -> Result<Held, ClaimError> {
-        let _ = (user, session, client);
-        todo!()
+        let shut = if self.claims.is_closed() {
+            Some("the node is leaving")
+        } else if !self.lease.borrow().held() {
+            // Nobody would sweep up after a node without a lease.
+            Some("the node has no lease")
+        } else {
+            None
+        };
+        if let Some(why) = shut {
+            self.shared.metrics.claims_shut.inc();
+            return Err(ClaimError::Unavailable(why.into()));
+        }
+        let call = ClaimCall::begin(Arc::clone(&self.shared), user.clone(), session, client);
+        // On a task of its own: a client that goes away in the middle takes its request with it, and nobody would know
+        // whether the claim was granted.
+        let claimed = self.claims.spawn(call.run()).await;
+        claimed.unwrap_or_else(|error| Err(ClaimError::Unavailable(error.to_string())))
     }
+
+    /// A user's sessions on all nodes, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the broker is away.
+    pub async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
+        self.shared.broker.sessions(user).await
+    }
+
+    /// Disconnects one of a user's sessions, or all of them, on whichever nodes they are. Answers how many there were.
+    ///
+    /// # Errors
+    ///
+    /// When the broker is away; then some may be disconnected. May be called again.
+    pub async fn disconnect(&self, user: &User, session: Option<SessionId>) -> Result<usize, BrokerError> {
+        let mut found = self.shared.broker.sessions(user).await?;
+        found.retain(|info| session.is_none_or(|session| session == info.session));
+        let elsewhere = found.iter().any(|info| info.node != self.shared.node);
+        let alive = if elsewhere { self.shared.broker.nodes().await? } else { Vec::new() };
+        for info in &found {
+            if info.node == self.shared.node {
+                (self.shared.end)(info.session, u64::MAX, Ending::Disconnected);
+                if self.shared.with(|registry| registry.knows(info.session)) {
+                    continue;
+                }
+            } else if alive.iter().any(|node| node.id == info.node) {
+                self.shared.broker.send(&info.node, &Control::Disconnect { session: info.session }).await?;
+                continue;
+            }
+            // Recorded for a node that is dead, or for us by mistake: nobody else would remove it now.
+            let SessionInfo { node, session, epoch, .. } = info;
+            self.shared.broker.release(node, user, *session, *epoch, Reason::Disconnected).await?;
+        }
+        Ok(found.len())
+    }
+
+    /// Notes that another node claimed a session with this epoch. Answers whether a stream of it here must end; false
+    /// if our claim is newer: the message came late.
+    pub fn supersede(&self, session: SessionId, epoch: u64) -> bool {
+        self.shared.with(|registry| registry.supersede(session, epoch))
+    }
+
+    /// The epoch with which an open stream of this node holds a session.
+    pub fn epoch(&self, session: SessionId) -> Option<u64> {
+        self.shared.with(|registry| registry.epoch(session))
+    }
+
+    /// How many sessions are held, and how many are yet to be given up.
+    pub fn counts(&self) -> (usize, usize) {
+        self.shared.with(|registry| (registry.held(), registry.ending()))
+    }
+
+    /// Claims no more, and waits until everything that was dropped is given up, or for `patience`. Answers how many
+    /// sessions are still recorded as ours. Streams must have ended before.
+    pub async fn shutdown(&self, patience: Duration) -> usize {
+        self.claims.close();
+        let releaser = self.releaser.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let deadline = Instant::now() + patience;
+        // A claim that is granted now is dropped by its caller, so the releaser goes on until the last is answered.
+        let _ = tokio::time::timeout_at(deadline, self.claims.wait()).await;
+        self.stop.cancel();
+        if let Some(mut task) = releaser
+            && tokio::time::timeout_at(deadline, &mut task).await.is_err()
+        {
+            task.abort();
+            let _ = task.await;
+        }
+        let (held, ending) = self.counts();
+        if held + ending > 0 {
+            tracing::warn!(held, ending, "sessions were not given up; they will be swept");
+        }
+        held + ending
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (held, ending) = self.counts();
+        f.debug_struct("Sessions").field("held", &held).field("ending", &ending).finish_non_exhaustive()
+    }
+}
+
+/// One call to claim, from before it is sent until its answer is noted.
+struct ClaimCall {
+    shared: Arc<Shared>,
+    user: User,
+    session: SessionId,
+    client: Arc<str>,
+    /// Whether the broker has answered; if not, it is in doubt what it did.
+    answered: bool,
+}
+
+impl ClaimCall {
+    fn begin(shared: Arc<Shared>, user: User, session: SessionId, client: Arc<str>) -> Self {
+        shared.with(|registry| registry.begin(session));
+        Self { shared, user, session, client, answered: false }
+    }
+
+    async fn run(mut self) -> Result<Held, ClaimError> {
+        let shared = Arc::clone(&self.shared);
+        let claim = Claim {
+            user: self.user.clone(),
+            session: self.session,
+            node: shared.node.clone(),
+            client: Arc::clone(&self.client),
+            limit: shared.limit,
+        };
+        match shared.broker.claim(&claim).await {
+            Ok(Claimed::Held { epoch, .. }) => {
+                self.answered = true;
+                shared.metrics.claims_held.inc();
+                let (session, since) = (self.session, unix_ms());
+                let claim =
+                    shared.with(|registry| registry.hold(&self.user, session, &self.client, epoch, since));
+                Ok(Held { shared, session, epoch, claim, reason: Reason::Closed })
+            }
+            Ok(Claimed::Full) => {
+                self.answered = true;
+                shared.metrics.claims_full.inc();
+                Err(ClaimError::Full(shared.limit))
+            }
+            Err(error) => {
+                shared.metrics.claims_failed.inc();
+                // A refusal is an answer; anything else may have been carried out.
+                self.answered = !error.is_passing();
+                Err(ClaimError::Unavailable(error.to_string()))
+            }
+        }
+    }
+}
+
+impl Drop for ClaimCall {
+    fn drop(&mut self) {
+        self.shared.with(|registry| registry.finish(self.session));
+        if !self.answered {
+            self.shared.doubt(self.user.clone(), self.session);
+        }
+    }
+}
+
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

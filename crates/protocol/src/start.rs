@@ -52,7 +52,8 @@ impl Start {
     /// Where to begin in one of `followed` channels. `newest` is what `last=` asked for: it serves the
     /// channels for which there is no position.
     ///
-    /// A plain position is exact when the stream follows one channel. For several it is a point in time,
+    /// A plain position is exact in the only channel of a stream, and in `broadcast`: since that is joined by all, a
+    /// stream of one channel that grew to several was one of `broadcast`. In other channels it is a point in time,
     /// since nothing says whose it was.
     pub fn in_channel(&self, channel: &Channel, followed: usize, newest: Option<usize>) -> From {
         let fresh = newest.map_or(From::Latest, From::Newest);
@@ -60,7 +61,9 @@ impl Start {
             Self::Latest => fresh,
             Self::Earliest => From::Earliest,
             Self::Time(ms) => From::Time(Position::new(*ms, u64::MAX)),
-            Self::Cursor(Cursor::One(position)) if followed == 1 => From::Position(*position),
+            Self::Cursor(Cursor::One(position)) if followed == 1 || *channel == Channel::broadcast() => {
+                From::Position(*position)
+            }
             Self::Cursor(Cursor::One(position)) => From::Time(*position),
             Self::Cursor(cursor) => cursor.position_in(channel).map_or(fresh, From::Position),
         }
@@ -92,10 +95,11 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_position_is_exact_for_one_channel_only() {
+    fn a_plain_position_is_exact_where_it_can_only_have_been_the_clients() {
         let start = Start::parse("17-3").unwrap();
-        let channel = Channel::broadcast();
-        assert_eq!(start.in_channel(&channel, 1, None), From::Position(Position::new(17, 3)));
-        assert_eq!(start.in_channel(&channel, 2, None), From::Time(Position::new(17, 3)));
+        let (room, position) = (Channel::new("room:1").unwrap(), Position::new(17, 3));
+        assert_eq!(start.in_channel(&room, 1, None), From::Position(position));
+        assert_eq!(start.in_channel(&room, 2, None), From::Time(position));
+        assert_eq!(start.in_channel(&Channel::broadcast(), 2, None), From::Position(position));
     }
 }

@@ -181,10 +181,11 @@ pub(crate) async fn renewing_tells_what_is_lost<F: Fixture>() {
         held.push(holding("u", *session, hold(broker, "u", *session, "n1").await));
     }
     hold(broker, "u", sessions[0], "n2").await;
-    hold(broker, "u", sessions[1], "n1").await;
+    // Ours with an epoch of which we did not hear.
+    let unheard = hold(broker, "u", sessions[1], "n1").await;
     let before = broker.sessions(&user("u")).await.unwrap();
     let renewed = broker.renew(&node("n1"), &held).await.unwrap();
-    assert_eq!(renewed, [Renewed::Lost, Renewed::Lost, Renewed::Held(held[2].epoch)]);
+    assert_eq!(renewed, [Renewed::Lost, Renewed::Held(unheard), Renewed::Held(held[2].epoch)]);
     assert_eq!(broker.sessions(&user("u")).await.unwrap(), before);
 }
 

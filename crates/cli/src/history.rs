@@ -1,0 +1,93 @@
+//! `fanfare history`: what a channel's log still holds.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use fanfare_protocol::Channel;
+use serde::{Deserialize, Serialize};
+
+use crate::line::{moment, visible};
+use crate::server::{Server, ServerArgs};
+
+/// How many events one call may bring.
+const PAGE: usize = 1000;
+
+/// Show the events that a channel has kept, oldest first.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which channel.
+    #[arg(value_parser = Channel::new)]
+    channel: Channel,
+    /// Begin after this: a position, a Unix time in milliseconds, `earliest` or `latest`.
+    #[arg(long, value_name = "WHERE", default_value = "earliest")]
+    after: String,
+    /// Show so many events at most.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = limit)]
+    limit: usize,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    events: Vec<Event>,
+    next: String,
+    more: bool,
+    gap: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Event {
+    id: String,
+    time: u64,
+    #[serde(rename = "type", default)]
+    kind: Option<String>,
+    data: String,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// When the server cannot be reached or refuses.
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let server = Server::new(args.server, None)?;
+    let mut out = std::io::stdout();
+    let mut after = args.after;
+    let mut left = args.limit;
+    loop {
+        let mut url = server.url(&["v1", "channels", args.channel.as_str(), "events"]);
+        url.query_pairs_mut().append_pair("after", &after).append_pair("limit", &left.min(PAGE).to_string());
+        let page: Page = server.get(url).await?;
+        if page.gap {
+            eprintln!("fanfare: some events after {} are no longer kept", visible(&after));
+        }
+        left = left.saturating_sub(page.events.len());
+        for event in &page.events {
+            if args.json {
+                writeln!(out, "{}", serde_json::to_string(event)?)?;
+            } else {
+                let kind = event.kind.as_deref().unwrap_or("message");
+                let (kind, data) = (visible(kind), visible(&event.data));
+                writeln!(out, "{}  {}  {kind}  {data}", moment(event.time), event.id)?;
+            }
+        }
+        if left == 0 || !page.more || page.next == after {
+            if page.more && !args.json {
+                eprintln!("fanfare: there is more; go on with --after {}", visible(&page.next));
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        after = page.next;
+    }
+}
+
+fn limit(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("a number from 1".into()),
+        Ok(limit) => Ok(limit),
+    }
+}

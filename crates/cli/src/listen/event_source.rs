@@ -1,0 +1,209 @@
+//! A connection to a stream that comes back by itself, as the standard's `EventSource` does, and better: it backs
+//! off while the server is away, and a gateway's error does not end it.
+//!
+//! <https://html.spec.whatwg.org/multipage/server-sent-events.html>
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use reqwest::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode, Url};
+use sse_stream::{Sse, SseByteStream};
+
+use crate::problem::Problem;
+use crate::server::Server;
+
+/// The wait before a reconnect until the server says another.
+const RETRY: Duration = Duration::from_secs(2);
+/// The longest wait that a server may ask for.
+const LONGEST_RETRY: Duration = Duration::from_mins(5);
+/// The longest wait while the server is away, unless it asked for more.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+
+type Blocks = Pin<Box<dyn Stream<Item = Result<Sse, sse_stream::Error>> + Send>>;
+
+/// One message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Block {
+    /// The `event:` field; none for a plain message.
+    pub(crate) kind: Option<String>,
+    /// The `data:` lines.
+    pub(crate) data: String,
+    /// The `id:` field of the message itself.
+    pub(crate) id: Option<String>,
+}
+
+/// What happened.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A message came.
+    Message(Block),
+    /// The connection ended, or there was none. The next call waits and then reconnects.
+    Lost {
+        /// Why.
+        why: String,
+        /// How long the wait is.
+        wait: Duration,
+    },
+    /// The server says that there is nothing to come back for (status 204).
+    Done,
+}
+
+enum State {
+    Waiting(Duration),
+    Open(Blocks),
+}
+
+/// Why there is no stream.
+enum Refusal {
+    /// It may work later; the server may have said when.
+    Passing(String, Option<Duration>),
+    /// It will not.
+    Final(anyhow::Error),
+    /// Nothing to come back for.
+    Done,
+}
+
+/// The connection, and what survives it.
+pub(crate) struct EventSource {
+    server: Server,
+    url: Url,
+    /// The last `id:`, sent as `Last-Event-ID`; empty before the first.
+    cursor: String,
+    /// The last `retry:`.
+    retry: Duration,
+    /// How many connections in a row brought no message.
+    failures: u32,
+    state: State,
+}
+
+impl EventSource {
+    /// Connects at the first [`EventSource::next`].
+    pub(crate) fn new(server: Server, url: Url) -> Self {
+        let state = State::Waiting(Duration::ZERO);
+        Self { server, url, cursor: String::new(), retry: RETRY, failures: 0, state }
+    }
+
+    /// Where the stream stands.
+    pub(crate) fn cursor(&self) -> &str {
+        &self.cursor
+    }
+
+    /// What happens next.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses for good: coming back would not help.
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Step> {
+        loop {
+            match &mut self.state {
+                State::Waiting(wait) => {
+                    tokio::time::sleep(*wait).await;
+                    match self.connect().await {
+                        Ok(blocks) => self.state = State::Open(blocks),
+                        Err(Refusal::Passing(why, after)) => return Ok(self.lost(why, after)),
+                        Err(Refusal::Final(error)) => return Err(error),
+                        Err(Refusal::Done) => return Ok(Step::Done),
+                    }
+                }
+                State::Open(blocks) => match blocks.next().await {
+                    Some(Ok(block)) => {
+                        if let Some(block) = self.take(block) {
+                            return Ok(Step::Message(block));
+                        }
+                    }
+                    Some(Err(error)) => return Ok(self.lost(broken(&error), None)),
+                    None => return Ok(self.lost("the stream ended".into(), None)),
+                },
+            }
+        }
+    }
+
+    /// Notes what a block says for the stream; the message in it, if it has one.
+    fn take(&mut self, block: Sse) -> Option<Block> {
+        if let Some(ms) = block.retry {
+            self.retry = Duration::from_millis(ms).min(LONGEST_RETRY);
+        }
+        if let Some(id) = &block.id {
+            self.cursor.clone_from(id);
+        }
+        let data = block.data?;
+        let kind = block.event.filter(|kind| !kind.is_empty());
+        // A node that takes no streams answers too; that is not success.
+        if kind.as_deref() != Some("overloaded") {
+            self.failures = 0;
+        }
+        Some(Block { kind, data, id: block.id })
+    }
+
+    /// A stream that has brought something is worth its `retry:`, which the server has spread among its clients
+    /// already. Otherwise the wait doubles each time, and we do the spreading.
+    fn lost(&mut self, why: String, after: Option<Duration>) -> Step {
+        let mut wait = self.retry;
+        if self.failures > 0 {
+            let longest = LONGEST_BACKOFF.max(self.retry);
+            let doubled = self.retry.saturating_mul(1 << self.failures.min(16)).min(longest);
+            wait = doubled.mul_f64(0.5 + fastrand::f64() / 2.0).max(self.retry);
+        }
+        if let Some(after) = after {
+            wait = wait.max(after.min(LONGEST_RETRY));
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.state = State::Waiting(wait);
+        Step::Lost { why, wait }
+    }
+
+    async fn connect(&self) -> Result<Blocks, Refusal> {
+        let mut request = self
+            .server
+            .request(Method::GET, self.url.clone())
+            .map_err(Refusal::Final)?
+            .header(ACCEPT, "text/event-stream")
+            .header(CACHE_CONTROL, "no-store");
+        if !self.cursor.is_empty() {
+            let cursor = HeaderValue::from_str(&self.cursor)
+                .map_err(|_| Refusal::Final(anyhow::anyhow!("the server's cursor fits no header")))?;
+            request = request.header("last-event-id", cursor);
+        }
+        let response = request
+            .send()
+            .await
+            .map_err(|error| Refusal::Passing(self.server.unreachable(&error).to_string(), None))?;
+        checked(response).await
+    }
+}
+
+/// The stream in an answer.
+async fn checked(response: Response) -> Result<Blocks, Refusal> {
+    let status = response.status();
+    if status == StatusCode::OK {
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case("text/event-stream") {
+            let error = anyhow::anyhow!("the server answered {essence:?} and no event stream");
+            return Err(Refusal::Final(error));
+        }
+        return Ok(Box::pin(SseByteStream::new(response.bytes_stream())));
+    }
+    if status == StatusCode::NO_CONTENT {
+        return Err(Refusal::Done);
+    }
+    let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let body = response.bytes().await.unwrap_or_default();
+    let problem = Problem::read(status, &body);
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        Err(Refusal::Passing(problem.to_string(), after.map(Duration::from_secs)))
+    } else {
+        Err(Refusal::Final(problem.into()))
+    }
+}
+
+/// The innermost reason why a stream broke.
+fn broken(error: &sse_stream::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    format!("the stream broke: {cause}")
+}

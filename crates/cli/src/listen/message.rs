@@ -1,0 +1,144 @@
+//! What one message of a stream means.
+
+use anyhow::Context;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::event_source::Block;
+use crate::line::{moment, visible};
+
+/// The types of control events. In the format `json` they are the only messages with a type.
+const CONTROL: [&str; 7] =
+    ["connected", "gap", "superseded", "expired", "shutdown", "disconnected", "overloaded"];
+
+/// A published event, or one that the server sends about the stream itself.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Somebody published it.
+    Event(Event),
+    /// About the stream.
+    Control {
+        /// Which one.
+        kind: String,
+        /// What it says.
+        data: Value,
+    },
+}
+
+/// A published event.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Event {
+    /// Missing in the format `raw`.
+    channel: Option<String>,
+    #[serde(rename = "type")]
+    kind: String,
+    /// The position in its channel; missing in the format `raw`, and for an ephemeral event.
+    id: Option<String>,
+    /// Unix milliseconds; missing in the format `raw`.
+    time: Option<u64>,
+    data: String,
+    /// Where the stream stands after it; none for an ephemeral event.
+    #[serde(skip)]
+    cursor: Option<String>,
+}
+
+impl Message {
+    /// Reads a message. `enveloped` says that events come in envelopes.
+    ///
+    /// # Errors
+    ///
+    /// When what should be an envelope is none.
+    pub(crate) fn read(block: Block, enveloped: bool) -> anyhow::Result<Self> {
+        let Block { kind, data, id } = block;
+        if enveloped && kind.is_none() {
+            let event: Event =
+                serde_json::from_str(&data).context("the server sent an event that is no envelope")?;
+            return Ok(Self::Event(Event { cursor: id, ..event }));
+        }
+        let kind = kind.unwrap_or_else(|| "message".to_owned());
+        // Control events have no `id:` of their own; an event with one is somebody's.
+        if enveloped || (id.is_none() && CONTROL.contains(&kind.as_str())) {
+            let data = serde_json::from_str(&data).unwrap_or(Value::String(data));
+            return Ok(Self::Control { kind, data });
+        }
+        Ok(Self::Event(Event { channel: None, kind, id: None, time: None, data, cursor: id }))
+    }
+
+    /// One line of JSON.
+    pub(crate) fn json(&self) -> Value {
+        let mut object = Map::new();
+        match self {
+            Self::Event(event) => {
+                let mut put = |name: &str, value: &Option<String>| {
+                    if let Some(value) = value {
+                        object.insert(name.into(), value.as_str().into());
+                    }
+                };
+                put("channel", &event.channel);
+                put("type", &Some(event.kind.clone()));
+                put("id", &event.id);
+                put("data", &Some(event.data.clone()));
+                put("cursor", &event.cursor);
+                if let Some(time) = event.time {
+                    object.insert("time".into(), time.into());
+                }
+            }
+            Self::Control { kind, data } => {
+                object.insert("control".into(), kind.as_str().into());
+                if let Value::Object(data) = data {
+                    object.extend(data.clone());
+                }
+            }
+        }
+        object.into()
+    }
+}
+
+impl Event {
+    /// One line for people: time, channel, position, type, data.
+    pub(crate) fn line(&self) -> String {
+        let mut words = Vec::new();
+        words.extend(self.time.map(moment));
+        words.extend(self.channel.as_deref().map(|channel| visible(channel).into_owned()));
+        let position = self.id.as_deref().or(self.cursor.as_deref()).unwrap_or("-");
+        words.push(visible(position).into_owned());
+        words.push(visible(&self.kind).into_owned());
+        words.push(visible(&self.data).into_owned());
+        words.join("  ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(kind: Option<&str>, data: &str, id: Option<&str>) -> Block {
+        Block { kind: kind.map(Into::into), data: data.into(), id: id.map(Into::into) }
+    }
+
+    #[test]
+    fn an_envelope_says_where_an_event_comes_from() {
+        let data = r#"{"channel":"room:7","type":"note","id":"5-1","time":5,"data":"a\nb"}"#;
+        let message = Message::read(block(None, data, Some("aX")), true).unwrap();
+        assert_eq!(
+            message.json().to_string(),
+            r#"{"channel":"room:7","type":"note","id":"5-1","data":"a\nb","cursor":"aX","time":5}"#
+        );
+        let Message::Event(event) = message else { panic!() };
+        assert_eq!(event.line(), "1970-01-01T00:00:00.005Z  room:7  5-1  note  a\n    b");
+    }
+
+    #[test]
+    fn what_the_server_says_of_the_stream_is_told_apart_from_events() {
+        let gap = block(Some("gap"), r#"{"channel":"a","after":"5-1"}"#, None);
+        assert_eq!(
+            Message::read(gap, false).unwrap().json().to_string(),
+            r#"{"control":"gap","channel":"a","after":"5-1"}"#
+        );
+        let published = block(Some("disconnected"), "x", Some("5-1"));
+        assert!(matches!(Message::read(published, false).unwrap(), Message::Event(_)));
+        let plain = block(None, "x", None);
+        assert!(matches!(Message::read(plain, false).unwrap(), Message::Event(_)));
+        assert!(Message::read(block(None, "x", None), true).is_err());
+    }
+}

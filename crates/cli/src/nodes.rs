@@ -1,0 +1,54 @@
+//! `fanfare nodes`: the cluster.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+use crate::line::ago;
+use crate::server::{Server, ServerArgs};
+use crate::table;
+
+/// Show the cluster's nodes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Nodes {
+    nodes: Vec<Node>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Node {
+    id: String,
+    address: String,
+    since: u64,
+    connections: u64,
+    draining: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// When the server cannot be reached or refuses.
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let server = Server::new(args.server, None)?;
+    let answer: Nodes = server.get(server.url(&["v1", "nodes"])).await?;
+    if args.json {
+        writeln!(std::io::stdout(), "{}", serde_json::to_string(&answer)?)?;
+    } else {
+        let rows = answer.nodes.into_iter().map(|node| {
+            let state = if node.draining { "draining" } else { "serving" };
+            [node.id, node.address, ago(node.since), node.connections.to_string(), state.to_owned()]
+        });
+        table::print(["NODE", "ADDRESS", "UP FOR", "CONNECTIONS", "STATE"], rows)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,65 @@
+//! What the server answers when it refuses: `application/problem+json`, RFC 9457.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+/// A refusal, as one line for people: `title: detail`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Problem {
+    /// What kind of problem it is.
+    #[serde(default)]
+    title: String,
+    /// What is wrong this time.
+    #[serde(default)]
+    detail: String,
+}
+
+impl std::error::Error for Problem {}
+
+impl Problem {
+    /// Reads an answer's body. Something between us and the node may have answered in its own words, so
+    /// whatever has no title is told by its status.
+    pub(crate) fn read(status: reqwest::StatusCode, body: &[u8]) -> Self {
+        match serde_json::from_slice::<Self>(body) {
+            Ok(problem) if !problem.title.is_empty() => problem,
+            _ => {
+                let text = String::from_utf8_lossy(body);
+                let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+                let markup = first.starts_with('<');
+                let detail = if markup { String::new() } else { first.chars().take(200).collect() };
+                Self { title: format!("the server answered {status}"), detail }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.title)?;
+        if !self.detail.is_empty() && self.detail != self.title {
+            write!(f, ": {}", self.detail)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::StatusCode;
+
+    #[test]
+    fn a_problem_is_told_by_title_and_detail() {
+        let body = br#"{"type":"about:blank#bad-cursor","title":"Bad cursor","status":400,"detail":"it is damaged"}"#;
+        assert_eq!(Problem::read(StatusCode::BAD_REQUEST, body).to_string(), "Bad cursor: it is damaged");
+    }
+
+    #[test]
+    fn what_is_no_problem_is_told_by_its_status() {
+        let told = |body: &[u8]| Problem::read(StatusCode::BAD_GATEWAY, body).to_string();
+        assert_eq!(told(b"<html><h1>502</h1>"), "the server answered 502 Bad Gateway");
+        assert_eq!(told(b"\n upstream gone\nmore"), "the server answered 502 Bad Gateway: upstream gone");
+        assert_eq!(told(b"{}"), "the server answered 502 Bad Gateway: {}");
+    }
+}

@@ -1,0 +1,99 @@
+//! `fanfare sessions`: who is connected, and ending it.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use fanfare_protocol::SessionId;
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+
+use crate::line::{ago, visible};
+use crate::server::{Server, ServerArgs};
+use crate::table;
+
+/// Show a user's sessions, or end them.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Whose sessions.
+    user: String,
+    /// End this session, or without one all of the user's sessions.
+    #[arg(long, value_name = "SESSION", num_args = 0..=1)]
+    #[expect(clippy::option_option, reason = "the flag may be there with and without a session")]
+    disconnect: Option<Option<SessionId>>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Sessions {
+    user: String,
+    sessions: Vec<Session>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Session {
+    #[serde(rename = "session")]
+    id: String,
+    node: String,
+    since: u64,
+    client: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Disconnected {
+    disconnected: u64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// When the server cannot be reached or refuses.
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let server = Server::new(args.server, None)?;
+    match args.disconnect {
+        None => show(&server, &args.user, args.json).await?,
+        Some(session) => disconnect(&server, &args.user, session, args.json).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(server: &Server, user: &str, json: bool) -> anyhow::Result<()> {
+    let answer: Sessions = server.get(server.url(&["v1", "users", user, "sessions"])).await?;
+    if json {
+        writeln!(std::io::stdout(), "{}", serde_json::to_string(&answer)?)?;
+    } else if answer.sessions.is_empty() {
+        writeln!(std::io::stdout(), "{} has no session", visible(user))?;
+    } else {
+        let rows = answer
+            .sessions
+            .into_iter()
+            .map(|session| [session.id, session.node, ago(session.since), session.client]);
+        table::print(["SESSION", "NODE", "SINCE", "CLIENT"], rows)?;
+    }
+    Ok(())
+}
+
+async fn disconnect(
+    server: &Server,
+    user: &str,
+    session: Option<SessionId>,
+    json: bool,
+) -> anyhow::Result<()> {
+    let session = session.map(|session| session.to_string());
+    let mut path = vec!["v1", "users", user, "sessions"];
+    path.extend(session.as_deref());
+    let request = server.request(Method::DELETE, server.url(&path))?;
+    let answer: Disconnected = server.call(request).await?;
+    let mut out = std::io::stdout();
+    if json {
+        writeln!(out, "{}", serde_json::to_string(&answer)?)?;
+    } else {
+        let plural = if answer.disconnected == 1 { "" } else { "s" };
+        writeln!(out, "{} session{plural} disconnected", answer.disconnected)?;
+    }
+    Ok(())
+}

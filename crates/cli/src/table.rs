@@ -1,0 +1,23 @@
+//! Aligned columns for people.
+
+use std::io::{self, Write};
+
+use crate::line::visible;
+
+/// Writes rows under a heading, with their columns aligned.
+///
+/// # Errors
+///
+/// When stdout cannot be written.
+pub(crate) fn print<const N: usize>(
+    heading: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> io::Result<()> {
+    let mut out = tabwriter::TabWriter::new(io::stdout().lock()).padding(3);
+    writeln!(out, "{}", heading.join("\t"))?;
+    for row in rows {
+        let cells = row.each_ref().map(|cell| visible(cell).replace(['\t', '\n'], " "));
+        writeln!(out, "{}", cells.join("\t"))?;
+    }
+    out.flush()
+}

@@ -1,0 +1,351 @@
+//! The client commands as people run them: the real binary against a server that follows a script.
+
+use std::collections::VecDeque;
+use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+
+/// At the end of an answer: the answer stays open.
+const OPEN: &str = "(stays open)";
+
+/// What a test allows for a command to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A request as the script saw it.
+#[derive(Debug, Clone)]
+struct Seen {
+    at: Instant,
+    uri: String,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Seen {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+/// Status, content type and text.
+type Answer = (u16, &'static str, String);
+
+#[derive(Clone, Default)]
+struct Script {
+    answers: Arc<Mutex<VecDeque<Answer>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+/// A server that gives the answers of its script one after another. Ends when it is dropped.
+struct Server {
+    address: String,
+    script: Script,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Server {
+    async fn with(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let script =
+            Script { answers: Arc::new(Mutex::new(answers.into_iter().collect())), ..Script::default() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let app = Router::new().fallback(answer).with_state(script.clone());
+        let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { address, script, task }
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.script.seen.lock().unwrap().clone()
+    }
+
+    async fn run(&self, args: &[&str], stdin: &str) -> Output {
+        fanfare(&self.address, args, stdin).await
+    }
+}
+
+async fn answer(State(script): State<Script>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    script.seen.lock().unwrap().push(Seen { at: Instant::now(), uri: uri.to_string(), headers, body });
+    let next = script.answers.lock().unwrap().pop_front();
+    let (status, kind, text) = next.unwrap_or((500, "text/plain", "the script is over".into()));
+    let body = match text.strip_suffix(OPEN) {
+        Some(text) => {
+            let first = futures_util::stream::iter([Ok::<_, std::io::Error>(text.to_owned())]);
+            Body::from_stream(first.chain(futures_util::stream::pending()))
+        }
+        None => Body::from(text),
+    };
+    (StatusCode::from_u16(status).unwrap(), [("content-type", kind)], body).into_response()
+}
+
+async fn fanfare(server: &str, args: &[&str], stdin: &str) -> Output {
+    let mut child = command(server, args).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    // A command that does not read its stdin may have closed it.
+    let _ = input.write_all(stdin.as_bytes()).await;
+    drop(input);
+    ended(child).await
+}
+
+async fn ended(child: Child) -> Output {
+    tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("the command hangs").unwrap()
+}
+
+fn command(server: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
+    command
+        .args(args)
+        .env("FANFARE_SERVER", server)
+        .env_remove("FANFARE_TOKEN")
+        .env("NO_PROXY", "127.0.0.1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+fn stream(text: &str) -> Answer {
+    (200, "text/event-stream", text.to_owned())
+}
+
+fn said(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+const HELLO: &str =
+    "id: a0\nretry: 20\n\nevent: connected\ndata: {\"session\":\"s\",\"node\":\"n\",\"cursor\":\"a0\"}\n\n";
+
+#[tokio::test]
+async fn listen_goes_on_where_it_was() {
+    let envelope = |n: u32| {
+        format!(
+            "id: a{n}\ndata: {{\"channel\":\"c\",\"type\":\"t\",\"id\":\"5-{n}\",\"time\":5,\"data\":\"{n}\"}}\n\n"
+        )
+    };
+    let server = Server::with([
+        stream(&format!("{HELLO}{}", envelope(1))),
+        (503, "text/html", "<html>busy</html>".into()),
+        stream(&HELLO.replace("a0", "a1")),
+        // Cut off in the middle of an event, with another line ending.
+        stream(&(HELLO.replace("a0", "a1") + &envelope(2) + "id: a9\ndata: {\"cha").replace('\n', "\r\n")),
+        stream(&(HELLO.replace("a0", "a2") + &envelope(3))),
+    ])
+    .await;
+    let output = server.run(&["listen", "c", "d", "--json", "--count", "3", "--after", "earliest"], "").await;
+    let (code, _, stderr) = said(&output);
+    assert_eq!(code, Some(0), "{stderr}");
+    let got = lines(&output);
+    let data: Vec<&str> = got.iter().filter_map(|line| line["data"].as_str()).collect();
+    assert_eq!(data, ["1", "2", "3"]);
+    assert_eq!(got.iter().filter(|line| line["control"] == "connected").count(), 4);
+
+    let seen = server.seen();
+    let cursors: Vec<Option<&str>> = seen.iter().map(|seen| seen.header("last-event-id")).collect();
+    assert_eq!(cursors, [None, Some("a1"), Some("a1"), Some("a1"), Some("a2")]);
+    assert!(seen.iter().all(|request| request.uri == seen[0].uri), "one address, and so one session");
+    assert!(seen[0].uri.contains("channel=c&channel=d&session="), "{}", seen[0].uri);
+    assert!(seen[0].uri.contains("after=earliest"), "{}", seen[0].uri);
+}
+
+#[tokio::test]
+async fn listen_waits_as_long_as_the_server_asks() {
+    let server = Server::with([
+        stream(HELLO),
+        stream("retry: 300\n\nevent: overloaded\ndata: {\"reason\":\"draining\"}\n\n"),
+        stream(&format!("{HELLO}id: a1\ndata: x\n\n")),
+    ])
+    .await;
+    let output = server.run(&["listen", "--format", "raw", "--count", "1"], "").await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let times: Vec<Instant> = server.seen().iter().map(|seen| seen.at).collect();
+    assert!(times[1] - times[0] >= Duration::from_millis(20));
+    assert!(times[2] - times[1] >= Duration::from_millis(300));
+    assert_eq!(said(&output).1, "a1  message  x\n");
+}
+
+#[tokio::test]
+async fn listen_ends_when_coming_back_is_useless() {
+    let control = |kind: &str| stream(&format!("{HELLO}event: {kind}\ndata: {{\"session\":\"s\"}}\n\n"));
+    let problem =
+        json!({"type": "about:blank#bad-token", "title": "Bad token", "detail": "it is not signed by us"});
+    for (script, code, word) in [
+        (control("superseded"), 3, "another connection took the session"),
+        (control("disconnected"), 4, "disconnected"),
+        (
+            (401, "application/problem+json", problem.to_string()),
+            1,
+            "fanfare: Bad token: it is not signed by us\n",
+        ),
+        ((200, "text/html", "<html>".into()), 1, "no event stream"),
+        ((204, "text/plain", String::new()), 0, ""),
+    ] {
+        let server = Server::with([script]).await;
+        let output = server.run(&["listen"], "").await;
+        let (got, _, stderr) = said(&output);
+        assert_eq!(got, Some(code), "{stderr}");
+        assert!(stderr.contains(word), "{word:?} is not in {stderr:?}");
+        assert_eq!(server.seen().len(), 1, "it came back after {word:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_gap_is_told_even_when_quiet() {
+    let gap = "event: gap\ndata: {\"channel\":\"c\",\"after\":\"5-1\"}\n\n";
+    let event = "data: {\"channel\":\"c\",\"type\":\"t\",\"time\":5,\"data\":\"x\"}\n\n";
+    let server = Server::with([stream(&format!("{HELLO}{gap}{event}"))]).await;
+    let (code, stdout, stderr) = said(&server.run(&["listen", "c", "-q", "--count", "1"], "").await);
+    assert_eq!(code, Some(0));
+    assert_eq!(stdout, "1970-01-01T00:00:00.005Z  c  -  t  x\n");
+    assert_eq!(stderr, "fanfare: c: events after 5-1 are no longer kept and were missed\n");
+}
+
+#[tokio::test]
+async fn publish_sends_one_event_and_prints_its_position() {
+    let answer = json!({"id": "5-1", "repeat": false}).to_string();
+    let server = Server::with([(200, "application/json", answer)]).await;
+    let args = ["publish", "room:7", "-", "--type", "note", "--key", "k", "--token", "secret"];
+    let (code, stdout, stderr) = said(&server.run(&args, "two\nlines\n").await);
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "5-1\n", ""));
+    let seen = &server.seen()[0];
+    assert_eq!(seen.uri, "/v1/publish");
+    assert_eq!(seen.header("authorization"), Some("Bearer secret"));
+    let body: Value = serde_json::from_str(&seen.body).unwrap();
+    assert_eq!(body, json!({"channel": "room:7", "type": "note", "data": "two\nlines", "key": "k"}));
+}
+
+#[tokio::test]
+async fn publish_names_the_line_that_was_refused() {
+    let item = |n: u32| json!({"id": format!("5-{n}"), "repeat": false});
+    let refused = json!({"error": {"title": "Bad event", "detail": "the type is reserved", "status": 400}});
+    let server =
+        Server::with([(200, "application/json", json!([item(1), refused, item(2)]).to_string())]).await;
+    let stdin = "{\"channel\":\"a\",\"data\":1}\n{\"channel\":\"a\",\"type\":\"gap\",\"data\":2}\n{\"channel\":\"a\",\"data\":3}\n";
+    let (code, stdout, stderr) = said(&server.run(&["publish", "--json-lines"], stdin).await);
+    assert_eq!((code, stdout.as_str()), (Some(1), "5-1\n5-2\n"));
+    assert_eq!(stderr, "fanfare: line 2: Bad event: the type is reserved\n");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_arguments_is_said_before_anything_is_sent() {
+    let server = Server::with([]).await;
+    for args in [
+        &["publish"][..],
+        &["publish", "room:7"],
+        &["publish", "a b", "x"],
+        &["publish", "a", "x", "--type", "gap"],
+        &["publish", "a", "x", "--key", "k", "--ephemeral"],
+        &["publish", "a", "--lines", "--json-lines"],
+        &["listen", "--session", "7"],
+        &["listen", "--server", "https://example.com"],
+        &["history", "a", "--limit", "0"],
+        &["sessions", "u", "--disconnect", "x"],
+        &["no-such-command"],
+    ] {
+        let (code, stdout, stderr) = said(&server.run(args, "").await);
+        assert_eq!((code, stdout.as_str()), (Some(2), ""), "{args:?}: {stderr}");
+    }
+    assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn history_reads_on_until_it_has_enough() {
+    let page = |from: u32, to: u32, more: bool| {
+        let events: Vec<Value> = (from..=to)
+            .map(|n| json!({"id": format!("5-{n}"), "time": 5, "type": "message", "data": n.to_string()}))
+            .collect();
+        let answer = json!({"channel": "c", "events": events, "next": format!("5-{to}"), "more": more, "gap": from == 1});
+        (200, "application/json", answer.to_string())
+    };
+    let server = Server::with([page(1, 1000, true), page(1001, 1500, true)]).await;
+    let output = server.run(&["history", "c", "--limit", "1500", "--json"], "").await;
+    assert_eq!(lines(&output).len(), 1500);
+    assert!(said(&output).2.contains("no longer kept"));
+    let uris: Vec<String> = server.seen().into_iter().map(|seen| seen.uri).collect();
+    assert_eq!(
+        uris,
+        ["/v1/channels/c/events?after=earliest&limit=1000", "/v1/channels/c/events?after=5-1000&limit=500"]
+    );
+}
+
+#[tokio::test]
+async fn tables_are_aligned_and_cannot_play_tricks() {
+    let nodes = json!({"nodes": [
+        {"id": "a", "address": "127.0.0.1:1", "since": 0, "connections": 12, "draining": false},
+        {"id": "b-long", "address": "127.0.0.1:2", "since": 0, "connections": 0, "draining": true},
+    ]});
+    let sessions = json!({"user": "u", "sessions": [
+        {"session": "s", "node": "a", "since": 0, "client": "\u{1b}[2J10.0.0.1"},
+    ]});
+    let script = [nodes.to_string(), sessions.to_string(), json!({"disconnected": 1}).to_string()];
+    let server = Server::with(script.map(|text| (200, "application/json", text))).await;
+    let (_, stdout, _) = said(&server.run(&["nodes"], "").await);
+    let starts: Vec<Option<usize>> =
+        stdout.lines().map(|line| line.find("127.0.0.1").or(line.find("ADDRESS"))).collect();
+    assert_eq!(starts, [Some(9); 3], "{stdout}");
+    assert!(stdout.contains("draining"), "{stdout}");
+    let (_, stdout, _) = said(&server.run(&["sessions", "u/1"], "").await);
+    assert!(!stdout.contains('\u{1b}') && stdout.contains("10.0.0.1"), "{stdout}");
+    let session = "0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11";
+    let (_, stdout, _) = said(&server.run(&["sessions", "u/1", "--disconnect", session], "").await);
+    assert_eq!(stdout, "1 session disconnected\n");
+    let seen = server.seen();
+    assert_eq!(seen[1].uri, "/v1/users/u%2F1/sessions");
+    assert_eq!(seen[2].uri, format!("/v1/users/u%2F1/sessions/{session}"));
+}
+
+#[tokio::test]
+async fn nobody_listening_is_said_with_the_address() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (code, _, stderr) = said(&fanfare(&format!("http://{free}"), &["nodes"], "").await);
+    assert_eq!(code, Some(1));
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.contains(&free.to_string()), "{stderr}");
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_listening_cleanly_and_says_where_it_was() {
+    let server = Server::with([stream(&format!("{HELLO}id: a1\ndata: x\n\n{OPEN}"))]).await;
+    let mut child = command(&server.address, &["listen", "--format", "raw"]).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut first).await.unwrap();
+    assert_eq!(first, "a1  message  x\n");
+    let id = nix::unistd::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).unwrap();
+    let (code, _, stderr) = said(&ended(child).await);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.ends_with("to go on from here: --after a1\n"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_early_is_no_failure() {
+    let events = "id: a1\ndata: x\n\n".repeat(2000);
+    let server = Server::with([stream(&format!("{HELLO}{events}{OPEN}"))]).await;
+    let mut child = command(&server.address, &["listen", "-q", "--format", "raw"]).spawn().unwrap();
+    drop(child.stdout.take());
+    let (code, _, stderr) = said(&ended(child).await);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+}

@@ -1,0 +1,354 @@
+//! Who asks, and what they may do.
+
+use std::time::{Duration, SystemTime};
+
+use fanfare_protocol::channel::ChannelError;
+use fanfare_protocol::{Grants, User};
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, COOKIE};
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::Deserialize;
+
+use crate::config::auth::{AuthConfig, AuthMode, JwtConfig};
+
+/// The last second of the year 9999: what a token may say beyond it means the same as never.
+const LATEST_EXPIRY: f64 = 253_402_300_799.0;
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bearer {
+    /// The user; none for somebody without a name, with `--auth none` only.
+    pub user: Option<User>,
+    /// What they may do.
+    pub grants: Grants,
+    /// When the token's time runs out, the leeway included.
+    pub expires: Option<SystemTime>,
+}
+
+/// Why a request is not anybody's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// No token anywhere.
+    #[error("there is no token; send it as Authorization: Bearer, as token=, or as a cookie")]
+    NoToken,
+    /// A token that is none of ours. What is said of it helps nobody to make one.
+    #[error("the token is not accepted: {0}")]
+    BadToken(String),
+    /// A token whose time has run out.
+    #[error("the token has expired; get a new one")]
+    Expired,
+    /// `user=` does not name a user.
+    #[error("user: {0}")]
+    BadUser(#[from] ChannelError),
+}
+
+/// Where a request may carry its token, beside the headers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// `token=`.
+    pub token: Option<&'a str>,
+    /// `user=`.
+    pub user: Option<&'a str>,
+}
+
+/// Tells who asks. Made once from the settings.
+#[derive(Debug)]
+pub struct Auth {
+    cookie: String,
+    tokens: Option<Tokens>,
+}
+
+/// What tokens are checked with.
+struct Tokens {
+    key: DecodingKey,
+    validation: Validation,
+    leeway: Duration,
+}
+
+/// What we read of a token. Times are seconds since 1970, and may have a fraction (RFC 7519, section 2).
+#[derive(Deserialize)]
+struct Claims {
+    sub: Option<String>,
+    exp: Option<f64>,
+    nbf: Option<f64>,
+    #[serde(default)]
+    fanfare: Grants,
+}
+
+impl Auth {
+    /// From settings that were checked: a mode is set, and a secret if it is `jwt`.
+    pub fn new(config: &AuthConfig) -> Self {
+        let tokens = (config.mode != Some(AuthMode::None)).then(|| Tokens::new(&config.jwt));
+        Self { cookie: config.cookie.clone(), tokens }
+    }
+
+    /// Whether everybody may do everything.
+    pub fn is_open(&self) -> bool {
+        self.tokens.is_none()
+    }
+
+    /// Tells who asks.
+    ///
+    /// # Errors
+    ///
+    /// When there is no token, or it is not accepted.
+    pub fn bearer(
+        &self,
+        headers: &HeaderMap,
+        asked: Asked<'_>,
+        now: SystemTime,
+    ) -> Result<Bearer, AuthError> {
+        let Some(tokens) = &self.tokens else {
+            let user = asked.user.map(User::new).transpose()?;
+            return Ok(Bearer { user, grants: Grants::all(), expires: None });
+        };
+        if let Some(token) = from_header(headers)? {
+            return tokens.check(token, now);
+        }
+        match asked.token.or_else(|| from_cookie(headers, &self.cookie)) {
+            Some(token) => tokens.check(token, now),
+            None => Err(AuthError::NoToken),
+        }
+    }
+}
+
+impl Tokens {
+    fn new(config: &JwtConfig) -> Self {
+        let mut validation = Validation::new(Algorithm::HS256);
+        // Times are checked below: the crate takes whole seconds only, and cannot tell a wrong one from none.
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        validation.validate_aud = config.audience.is_some();
+        if let Some(issuer) = &config.issuer {
+            validation.set_issuer(&[issuer]);
+            validation.required_spec_claims.insert("iss".to_owned());
+        }
+        if let Some(audience) = &config.audience {
+            validation.set_audience(&[audience]);
+            validation.required_spec_claims.insert("aud".to_owned());
+        }
+        // Without a secret nobody gets in: the settings are refused before it comes to that.
+        let secret =
+            config.secret.as_ref().map_or_else(random_secret, |secret| secret.expose().as_bytes().to_vec());
+        Self { key: DecodingKey::from_secret(&secret), validation, leeway: config.leeway }
+    }
+
+    fn check(&self, token: &str, now: SystemTime) -> Result<Bearer, AuthError> {
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation)
+            .map_err(|error| AuthError::BadToken(explain(error.kind())))?
+            .claims;
+        let bad = |why: &str| AuthError::BadToken(why.to_owned());
+        let sub = claims.sub.ok_or_else(|| bad("it has no sub, which names the user"))?;
+        let user =
+            User::new(&sub).map_err(|error| AuthError::BadToken(format!("its sub is no user: {error}")))?;
+        let exp = claims.exp.ok_or_else(|| bad("it has no exp; tokens must expire"))?;
+        let expires = moment(exp).ok_or_else(|| bad("its exp is not a time"))? + self.leeway;
+        if now >= expires {
+            return Err(AuthError::Expired);
+        }
+        if let Some(nbf) = claims.nbf {
+            let begins = moment(nbf).ok_or_else(|| bad("its nbf is not a time"))?;
+            if begins > now + self.leeway {
+                return Err(bad("its time has not begun (nbf)"));
+            }
+        }
+        Ok(Bearer { user: Some(user), grants: claims.fanfare, expires: Some(expires) })
+    }
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokens").field("leeway", &self.leeway).finish_non_exhaustive()
+    }
+}
+
+/// A secret that nobody knows.
+fn random_secret() -> Vec<u8> {
+    [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].iter().flat_map(|uuid| *uuid.as_bytes()).collect()
+}
+
+fn moment(seconds: f64) -> Option<SystemTime> {
+    let duration = Duration::try_from_secs_f64(seconds.min(LATEST_EXPIRY)).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(duration)
+}
+
+/// `Authorization: Bearer <token>`. Another scheme is for somebody before us, like a proxy's password.
+fn from_header(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
+    let bad = |why: &str| AuthError::BadToken(why.to_owned());
+    let mut found = None;
+    for value in headers.get_all(AUTHORIZATION) {
+        let text = value.to_str().map_err(|_| bad("the Authorization header is not ASCII"))?;
+        let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            continue;
+        }
+        if found.replace(token.trim()).is_some() {
+            return Err(bad("there are two of them"));
+        }
+    }
+    match found {
+        Some("") => Err(bad("it is empty")),
+        found => Ok(found),
+    }
+}
+
+fn from_cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let cookies = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(key, value)| *key == name && !value.is_empty()).map(|(_, value)| value.trim_matches('"'))
+}
+
+fn explain(kind: &ErrorKind) -> String {
+    match kind {
+        ErrorKind::InvalidSignature => "its signature does not fit".to_owned(),
+        ErrorKind::InvalidAlgorithm => "its algorithm is not HS256".to_owned(),
+        ErrorKind::InvalidIssuer => "its iss is not the one expected".to_owned(),
+        ErrorKind::InvalidAudience => "its aud is not the one expected".to_owned(),
+        ErrorKind::MissingRequiredClaim(claim) => format!("it has no {claim}"),
+        // Of the header, or, once the signature fits, of the claims: nothing that the bearer has not sent.
+        ErrorKind::Json(error) => format!("its JSON cannot be read: {error}"),
+        _ => "it is not a JWT".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_protocol::Channel;
+    use jsonwebtoken::{EncodingKey, Header};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::secret::Secret;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    const NOW: u64 = 1_700_000_000;
+
+    fn auth(change: impl FnOnce(&mut JwtConfig)) -> Auth {
+        let mut config = AuthConfig { mode: Some(AuthMode::Jwt), ..AuthConfig::default() };
+        config.jwt.secret = Some(Secret::new(SECRET.to_owned()));
+        change(&mut config.jwt);
+        Auth::new(&config)
+    }
+
+    fn sign(claims: &Value) -> String {
+        jsonwebtoken::encode(&Header::default(), claims, &EncodingKey::from_secret(SECRET.as_bytes()))
+            .unwrap()
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn check(auth: &Auth, claims: &Value) -> Result<Bearer, AuthError> {
+        let token = sign(claims);
+        auth.bearer(&HeaderMap::new(), Asked { token: Some(&token), user: None }, at(NOW))
+    }
+
+    fn bad(result: Result<Bearer, AuthError>, word: &str) {
+        match result {
+            Err(AuthError::BadToken(why)) => assert!(why.contains(word), "{why} has no {word}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_token_names_its_user_and_grants() {
+        let bearer = check(
+            &auth(|_| ()),
+            &json!({"sub": "7", "exp": NOW + 60, "fanfare": {"subscribe": ["room:*"]}, "other": [1]}),
+        )
+        .unwrap();
+        assert_eq!(bearer.user, Some(User::new("7").unwrap()));
+        assert_eq!(bearer.expires, Some(at(NOW + 65)));
+        assert!(bearer.grants.may_subscribe(None, &Channel::new("room:1").unwrap()));
+        assert!(!bearer.grants.admin);
+        let plain = check(&auth(|_| ()), &json!({"sub": "7", "exp": NOW as f64 + 0.5})).unwrap();
+        assert_eq!(plain.grants, Grants::default());
+    }
+
+    #[test]
+    fn time_is_checked_with_leeway() {
+        let auth = auth(|_| ());
+        assert!(check(&auth, &json!({"sub": "7", "exp": NOW - 4})).is_ok());
+        assert_eq!(check(&auth, &json!({"sub": "7", "exp": NOW - 5})), Err(AuthError::Expired));
+        assert!(check(&auth, &json!({"sub": "7", "exp": u64::MAX})).is_ok());
+        bad(check(&auth, &json!({"sub": "7"})), "exp");
+        bad(check(&auth, &json!({"sub": "7", "exp": -1})), "exp");
+        bad(check(&auth, &json!({"sub": "7", "exp": "soon"})), "JSON");
+        bad(check(&auth, &json!({"sub": "7", "exp": NOW + 9, "nbf": NOW + 6})), "nbf");
+        assert!(check(&auth, &json!({"sub": "7", "exp": NOW + 9, "nbf": NOW + 5})).is_ok());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_token_is_said() {
+        let auth = auth(|_| ());
+        bad(check(&auth, &json!({"exp": NOW + 9})), "sub");
+        bad(check(&auth, &json!({"sub": "", "exp": NOW + 9})), "sub");
+        bad(check(&auth, &json!({"sub": "a b", "exp": NOW + 9})), "sub");
+        bad(check(&auth, &json!({"sub": 7, "exp": NOW + 9})), "JSON");
+        bad(check(&auth, &json!({"sub": "7", "exp": NOW + 9, "fanfare": {"root": true}})), "root");
+        bad(check(&auth, &json!([1])), "JSON");
+        let token =
+            |token: &str| auth.bearer(&HeaderMap::new(), Asked { token: Some(token), user: None }, at(NOW));
+        bad(token("x"), "not a JWT");
+        bad(token(""), "not a JWT");
+        let good = sign(&json!({"sub": "7", "exp": NOW + 9}));
+        let foreign = EncodingKey::from_secret(b"another secret");
+        let forged = jsonwebtoken::encode(&Header::default(), &json!({"sub": "7", "exp": NOW + 9}), &foreign);
+        bad(token(&forged.unwrap()), "signature");
+        let other = jsonwebtoken::encode(
+            &Header::new(Algorithm::HS512),
+            &json!({"sub": "7", "exp": NOW + 9}),
+            &EncodingKey::from_secret(SECRET.as_bytes()),
+        );
+        bad(token(&other.unwrap()), "HS256");
+        // {"alg":"none"}
+        let (_, rest) = good.split_once('.').unwrap();
+        bad(token(&format!("eyJhbGciOiJub25lIn0.{rest}")), "none");
+    }
+
+    #[test]
+    fn issuer_and_audience_must_be_there_if_they_are_set() {
+        let auth = auth(|jwt| {
+            jwt.issuer = Some("us".into());
+            jwt.audience = Some("fanfare".into());
+        });
+        let claims = |iss: Value, aud: Value| json!({"sub": "7", "exp": NOW + 9, "iss": iss, "aud": aud});
+        assert!(check(&auth, &claims(json!("us"), json!(["x", "fanfare"]))).is_ok());
+        bad(check(&auth, &claims(json!("them"), json!("fanfare"))), "iss");
+        bad(check(&auth, &claims(json!("us"), json!("x"))), "aud");
+        bad(check(&auth, &json!({"sub": "7", "exp": NOW + 9, "iss": "us"})), "aud");
+    }
+
+    #[test]
+    fn the_header_wins_over_the_parameter_and_that_over_the_cookie() {
+        let auth = auth(|_| ());
+        let token = |user: &str| sign(&json!({"sub": user, "exp": NOW + 9}));
+        let mut headers = HeaderMap::new();
+        let user = |headers: &HeaderMap, token: Option<&str>| {
+            auth.bearer(headers, Asked { token, user: None }, at(NOW))
+                .map(|bearer| bearer.user.unwrap().to_string())
+        };
+        assert_eq!(user(&headers, None), Err(AuthError::NoToken));
+        headers.insert(COOKIE, format!("a=b; fanfare_token={}; c", token("cookie")).parse().unwrap());
+        headers.insert(AUTHORIZATION, "Basic eDp5".parse().unwrap());
+        assert_eq!(user(&headers, None).unwrap(), "cookie");
+        assert_eq!(user(&headers, Some(&token("query"))).unwrap(), "query");
+        headers.append(AUTHORIZATION, format!("bearer  {}", token("header")).parse().unwrap());
+        assert_eq!(user(&headers, Some(&token("query"))).unwrap(), "header");
+        headers.append(AUTHORIZATION, "Bearer x".parse().unwrap());
+        bad(auth.bearer(&headers, Asked::default(), at(NOW)), "two");
+        headers.insert(AUTHORIZATION, "Bearer".parse().unwrap());
+        bad(auth.bearer(&headers, Asked::default(), at(NOW)), "empty");
+    }
+
+    #[test]
+    fn without_auth_everybody_may_do_everything_and_says_who_they_are() {
+        let auth = Auth::new(&AuthConfig { mode: Some(AuthMode::None), ..AuthConfig::default() });
+        let asked = |user| auth.bearer(&HeaderMap::new(), Asked { token: None, user }, at(NOW));
+        assert_eq!(asked(Some("7")).unwrap().user, Some(User::new("7").unwrap()));
+        assert_eq!(asked(None).unwrap(), Bearer { user: None, grants: Grants::all(), expires: None });
+        assert!(matches!(asked(Some("")), Err(AuthError::BadUser(_))));
+    }
+}

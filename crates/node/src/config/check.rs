@@ -1,0 +1,304 @@
+//! What must hold for values, and between them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use fanfare_protocol::cursor::MAX_CURSOR_CHANNELS;
+use fanfare_protocol::event::MAX_DATA_BYTES;
+
+use super::Config;
+use super::auth::{AuthMode, MIN_SECRET_BYTES};
+use super::fault::Fault;
+use super::lease::LeaseConfig;
+use super::secret::Secret;
+use super::setting::Setting;
+use super::source::Given;
+use super::value::{Origin, show};
+
+/// Collects what does not hold.
+struct Checks<'a> {
+    given: &'a HashMap<&'static str, Given>,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl Checks<'_> {
+    /// Notes a fault of the first setting unless `holds`. Says nothing when one of the settings could not be read:
+    /// then its default is in its place, and what does not fit it is nobody's mistake.
+    fn hold(&mut self, holds: bool, settings: &[&'static str], wrong: &str, right: &str) {
+        let unread = |name: &&str| self.faults.iter().any(|fault| fault.setting == **name);
+        if holds || settings.iter().any(unread) {
+            return;
+        }
+        // The one that somebody set is the one to mend.
+        let name = settings.iter().find(|name| self.given.contains_key(*name)).unwrap_or(&settings[0]);
+        let given = self.given.get(name);
+        let default = Setting::named(name).map(|setting| setting.default).filter(|text| !text.is_empty());
+        self.faults.push(Fault {
+            setting: (*name).to_owned(),
+            value: given
+                .map(|given| show(given.setting.kind, &given.value))
+                .or_else(|| default.map(str::to_owned)),
+            origin: given.map_or(Origin::Default, |given| given.origin.clone()),
+            wrong: wrong.to_owned(),
+            right: right.to_owned(),
+        });
+    }
+}
+
+/// Checks everything, and reads the secret's file.
+pub(super) fn check(config: &mut Config, given: &HashMap<&'static str, Given>, faults: &mut Vec<Fault>) {
+    let mut checks = Checks { given, faults };
+    auth(config, &mut checks);
+    redis(config, &mut checks);
+    stream(config, &mut checks);
+    limits(config, &mut checks);
+    retention(config, &mut checks);
+    workers(config, &mut checks);
+    http(config, &mut checks);
+    log(config, &mut checks);
+}
+
+fn auth(config: &mut Config, checks: &mut Checks<'_>) {
+    let auth = &mut config.auth;
+    checks.hold(
+        auth.mode.is_some(),
+        &["auth.mode"],
+        "nobody has said whether tokens are asked for",
+        "--auth jwt with auth.jwt.secret, so that every request carries a token; or --auth none, so that everybody \
+         may do everything",
+    );
+    checks.hold(
+        is_token(&auth.cookie),
+        &["auth.cookie"],
+        "a cookie cannot have this name",
+        "letters, digits, _ and -",
+    );
+    checks.hold(
+        auth.jwt.leeway <= Duration::from_hours(1),
+        &["auth.jwt.leeway"],
+        "that is more than clocks are off",
+        "at most 1h",
+    );
+    if auth.mode != Some(AuthMode::Jwt) {
+        return;
+    }
+    let (secret, file) = (&auth.jwt.secret, &auth.jwt.secret_file);
+    checks.hold(
+        secret.is_none() || file.is_none(),
+        &["auth.jwt.secret_file", "auth.jwt.secret"],
+        "the secret is given twice, as a value and as a file",
+        "one of auth.jwt.secret and auth.jwt.secret_file",
+    );
+    checks.hold(
+        secret.is_some() || file.is_some(),
+        &["auth.jwt.secret", "auth.jwt.secret_file"],
+        "tokens are asked for, but there is no secret to check them with",
+        "auth.jwt.secret or auth.jwt.secret_file, with at least 32 random bytes (openssl rand -hex 32)",
+    );
+    if let (None, Some(file)) = (secret, file) {
+        match std::fs::read_to_string(file) {
+            Ok(text) => {
+                let line = text.strip_suffix('\n').unwrap_or(&text);
+                auth.jwt.secret = Some(Secret::new(line.strip_suffix('\r').unwrap_or(line).to_owned()));
+            }
+            Err(error) => checks.hold(
+                false,
+                &["auth.jwt.secret_file"],
+                &format!("cannot be read: {error}"),
+                "a text file that this process may read",
+            ),
+        }
+    }
+    if let Some(secret) = &auth.jwt.secret {
+        let bytes = secret.expose().len();
+        checks.hold(
+            bytes >= MIN_SECRET_BYTES,
+            &["auth.jwt.secret", "auth.jwt.secret_file"],
+            &format!("the secret has {bytes} bytes, which can be guessed"),
+            "at least 32 random bytes (openssl rand -hex 32)",
+        );
+    }
+}
+
+fn redis(config: &Config, checks: &mut Checks<'_>) {
+    let redis = &config.redis;
+    if let Some(url) = &redis.url {
+        let rest = ["redis://", "unix://", "redis+unix://"].iter().find_map(|s| url.expose().strip_prefix(s));
+        checks.hold(
+            rest.is_some_and(|rest| !rest.is_empty()),
+            &["redis.url"],
+            "that is not the URL of a Redis",
+            "redis://[[user]:password@]host[:port][/db] or unix:///path",
+        );
+    }
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
+    checks.hold(
+        (1..=64).contains(&redis.prefix.len()) && redis.prefix.bytes().all(allowed),
+        &["redis.prefix"],
+        "keys cannot begin like this",
+        "1 to 64 ASCII letters, digits, '-', '_', '.' and ':'",
+    );
+    checks.hold(
+        (1..=1024).contains(&redis.pool),
+        &["redis.pool"],
+        "that is not enough, or too many",
+        "1 to 1024",
+    );
+    for (name, duration) in [
+        ("redis.connect_timeout", redis.connect_timeout),
+        ("redis.timeout", redis.timeout),
+        ("redis.probe", redis.probe),
+        ("redis.probe_timeout", redis.probe_timeout),
+    ] {
+        positive(checks, name, duration);
+    }
+}
+
+fn stream(config: &Config, checks: &mut Checks<'_>) {
+    let stream = &config.stream;
+    for (name, duration) in [
+        ("stream.heartbeat", stream.heartbeat),
+        ("stream.retry", stream.retry),
+        ("stream.write_timeout", stream.write_timeout),
+    ] {
+        positive(checks, name, duration);
+    }
+    for (name, count, most) in [
+        ("stream.page_events", stream.page_events, 10_000),
+        ("stream.reads", stream.reads, 100_000),
+        ("stream.window_events", stream.window_events, 100_000),
+    ] {
+        within(checks, name, count, 1, most);
+    }
+    within(checks, "stream.writers", stream.writers, 0, 1024);
+    sized(checks, "stream.queue", stream.queue, ByteSize::kib(1), ByteSize::gib(1));
+    sized(checks, "stream.inbox", stream.inbox, ByteSize::mib(1), ByteSize::gib(64));
+}
+
+fn limits(config: &Config, checks: &mut Checks<'_>) {
+    let limits = &config.limits;
+    within(checks, "limits.connections", limits.connections, 1, 10_000_000);
+    within(checks, "limits.sockets", limits.sockets, 1, 1_000_000);
+    within(checks, "limits.sessions_per_user", limits.sessions_per_user, 1, 1_000_000);
+    within(checks, "limits.batch_events", limits.batch_events, 1, 100_000);
+    // Two are joined by every user's stream without asking.
+    within(checks, "limits.channels_per_stream", limits.channels_per_stream, 2, MAX_CURSOR_CHANNELS);
+    let data = ByteSize::b(MAX_DATA_BYTES as u64);
+    sized(checks, "limits.event_data", limits.event_data, ByteSize::b(1), data);
+    sized(checks, "limits.head_bytes", limits.head_bytes, ByteSize::kib(16), ByteSize::mib(1));
+    sized(checks, "limits.batch_bytes", limits.batch_bytes, ByteSize::kib(1), ByteSize::mib(256));
+    checks.hold(
+        limits.batch_bytes >= limits.event_data,
+        &["limits.batch_bytes", "limits.event_data"],
+        "an event of the size allowed by limits.event_data does not fit into limits.batch_bytes",
+        "limits.batch_bytes larger than limits.event_data",
+    );
+}
+
+fn retention(config: &Config, checks: &mut Checks<'_>) {
+    let retention = &config.retention;
+    within(checks, "retention.events", retention.events, 1, 100_000_000);
+    within(checks, "retention.lifecycle_events", retention.lifecycle_events, 1, 100_000_000);
+    within(checks, "retention.dead_events", retention.dead_events, 1, 100_000_000);
+    positive(checks, "retention.age", retention.age);
+    checks.hold(
+        retention.positions >= retention.age,
+        &["retention.positions", "retention.age"],
+        "a channel's last position would be forgotten before its events",
+        "retention.positions at least as long as retention.age",
+    );
+    for (pattern, rule) in &retention.rules().rules {
+        checks.hold(
+            rule.positions >= rule.age && rule.events >= 1 && !rule.age.is_zero(),
+            &["retention.rules"],
+            &format!(
+                "the rule for {} keeps {} events for {} and positions for {}",
+                pattern.as_str(),
+                rule.events,
+                humantime::format_duration(rule.age),
+                humantime::format_duration(rule.positions)
+            ),
+            "events at least 1, age longer than 0s, positions at least as long as age",
+        );
+    }
+}
+
+fn workers(config: &Config, checks: &mut Checks<'_>) {
+    let Config { lease, intake, publish, drain, .. } = config;
+    positive(checks, "publish.once", publish.once);
+    positive(checks, "drain.deadline", drain.deadline);
+    within(checks, "intake.batch", intake.batch, 1, 10_000);
+    checks.hold(
+        intake.lease >= Duration::from_millis(500),
+        &["intake.lease"],
+        "a lease that short lapses by itself",
+        "at least 500ms",
+    );
+    checks.hold(
+        intake.once > intake.lease,
+        &["intake.once", "intake.lease"],
+        "an entry could be published twice when a node dies",
+        "intake.once longer than intake.lease",
+    );
+    checks.hold(
+        lease.ttl >= LeaseConfig::SHORTEST_TTL,
+        &["lease.ttl"],
+        "a lease that short lapses by itself",
+        "at least 1s",
+    );
+}
+
+fn http(config: &Config, checks: &mut Checks<'_>) {
+    positive(checks, "http.header_read_timeout", config.http.header_read_timeout);
+    positive(checks, "http.body_read_timeout", config.http.body_read_timeout);
+    let origins = &config.http.allowed_origins;
+    for origin in origins {
+        checks.hold(
+            is_origin(origin) || (origin == "*" && origins.len() == 1),
+            &["http.allowed_origins"],
+            &format!("{origin:?} is not an origin"),
+            "scheme and host as a browser sends them, like https://app.example:8443, without a path; or * alone",
+        );
+    }
+}
+
+fn log(config: &Config, checks: &mut Checks<'_>) {
+    let level = |part: &str| {
+        let (target, level) = part.rsplit_once('=').unwrap_or(("", part));
+        let known = level.parse::<tracing::level_filters::LevelFilter>().is_ok();
+        known && target.bytes().all(|b| b.is_ascii_alphanumeric() || b"_:".contains(&b))
+    };
+    checks.hold(
+        config.log.level.split(',').all(level),
+        &["log.level"],
+        "that is not a level",
+        "error, warn, info, debug, trace or off; for parts of the program like info,fanfare_node::http=debug",
+    );
+}
+
+fn positive(checks: &mut Checks<'_>, name: &'static str, duration: Duration) {
+    checks.hold(!duration.is_zero(), &[name], "that is no time at all", "longer than 0s");
+}
+
+fn within(checks: &mut Checks<'_>, name: &'static str, count: usize, least: usize, most: usize) {
+    let right = format!("{least} to {most}");
+    checks.hold((least..=most).contains(&count), &[name], "that is out of range", &right);
+}
+
+fn sized(checks: &mut Checks<'_>, name: &'static str, size: ByteSize, least: ByteSize, most: ByteSize) {
+    let right = format!("{least} to {most}");
+    checks.hold((least..=most).contains(&size), &[name], "that is out of range", &right);
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+/// Whether a browser could send this as `Origin`.
+fn is_origin(text: &str) -> bool {
+    let Ok(uri) = text.parse::<::http::Uri>() else { return false };
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    uri.authority().is_some_and(|authority| authority.as_str() == host)
+        && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}

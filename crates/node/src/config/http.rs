@@ -1,0 +1,31 @@
+//! Settings of HTTP: `[http]`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// `[http]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// The origins whose pages may call (CORS), like `https://app.example`; `*` is every one, without cookies.
+    /// `FANFARE_HTTP__ALLOWED_ORIGINS`.
+    pub allowed_origins: Vec<String>,
+    /// How long a client may take to send the head of its next request, and so also how long a connection may be
+    /// idle between requests. `FANFARE_HTTP__HEADER_READ_TIMEOUT`.
+    #[serde(with = "humantime_serde")]
+    pub header_read_timeout: Duration,
+    /// How long it may take to send the body. `FANFARE_HTTP__BODY_READ_TIMEOUT`.
+    #[serde(with = "humantime_serde")]
+    pub body_read_timeout: Duration,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            allowed_origins: Vec::new(),
+            header_read_timeout: Duration::from_secs(30),
+            body_read_timeout: Duration::from_secs(30),
+        }
+    }
+}

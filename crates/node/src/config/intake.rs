@@ -1,0 +1,47 @@
+//! Settings of the durable intake: `[intake]`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// `[intake]`: how entries of the ingest stream are brought to their channels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IntakeConfig {
+    /// Whether this node takes part. At least one node of the cluster must. Default `true`.
+    /// `FANFARE_INTAKE__ENABLED`.
+    pub enabled: bool,
+    /// How many entries are taken and published at once: 1 to 10,000; default 500. `FANFARE_INTAKE__BATCH`.
+    pub batch: usize,
+    /// The node that leads the intake is replaced when it was not heard of for so long. At least `500ms`; default
+    /// `3s`. `FANFARE_INTAKE__LEASE`.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+    /// How long it is remembered that an entry without a key of its own was published, so that it is published once
+    /// although nodes die. Longer than `lease`; default `24h`. `FANFARE_INTAKE__ONCE`.
+    #[serde(with = "humantime_serde")]
+    pub once: Duration,
+}
+
+impl Default for IntakeConfig {
+    fn default() -> Self {
+        Self { enabled: true, batch: 500, lease: Duration::from_secs(3), once: Duration::from_hours(24) }
+    }
+}
+
+impl IntakeConfig {
+    /// What is wrong with the values, each with the setting's name.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !(1..=10_000).contains(&self.batch) {
+            problems.push(format!("intake.batch is {}; it must be 1 to 10000", self.batch));
+        }
+        if self.lease < Duration::from_millis(500) {
+            problems.push(format!("intake.lease is {:?}; it must be at least 500ms", self.lease));
+        }
+        if self.once <= self.lease {
+            problems.push(format!("intake.once is {:?}; it must be longer than intake.lease", self.once));
+        }
+        problems
+    }
+}

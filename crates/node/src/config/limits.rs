@@ -1,0 +1,46 @@
+//! What bounds the work of one node: `[limits]`.
+
+use bytesize::ByteSize;
+use fanfare_protocol::cursor::MAX_CURSOR_CHANNELS;
+use fanfare_protocol::event::DEFAULT_MAX_DATA_BYTES;
+use serde::{Deserialize, Serialize};
+
+/// `[limits]`: beyond them a request is refused, or the client is sent elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// How many streams this node holds; more are answered as overloaded. `FANFARE_LIMITS__CONNECTIONS`.
+    pub connections: usize,
+    /// How many sockets may be open beside those of the streams; more wait to be accepted.
+    /// `FANFARE_LIMITS__SOCKETS`.
+    pub sockets: usize,
+    /// How many sessions a user may have in the whole cluster. `FANFARE_LIMITS__SESSIONS_PER_USER`.
+    pub sessions_per_user: usize,
+    /// How many channels a stream may follow, its user's own and `broadcast` included; at most 256.
+    /// `FANFARE_LIMITS__CHANNELS_PER_STREAM`.
+    pub channels_per_stream: usize,
+    /// The most data an event may have; at most 1 MiB. `FANFARE_LIMITS__EVENT_DATA`.
+    pub event_data: ByteSize,
+    /// How many events one request may publish. `FANFARE_LIMITS__BATCH_EVENTS`.
+    pub batch_events: usize,
+    /// How many bytes the body of such a request may have. `FANFARE_LIMITS__BATCH_BYTES`.
+    pub batch_bytes: ByteSize,
+    /// How many bytes the head of a request may have; 16 KiB to 1 MiB, since a cursor alone may have 8 KiB.
+    /// `FANFARE_LIMITS__HEAD_BYTES`.
+    pub head_bytes: ByteSize,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            connections: 50_000,
+            sockets: 4096,
+            sessions_per_user: 16,
+            channels_per_stream: MAX_CURSOR_CHANNELS,
+            event_data: ByteSize::b(DEFAULT_MAX_DATA_BYTES as u64),
+            batch_events: 1000,
+            batch_bytes: ByteSize::mib(8),
+            head_bytes: ByteSize::kib(32),
+        }
+    }
+}

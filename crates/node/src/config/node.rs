@@ -1,0 +1,66 @@
+//! Settings of the node itself: `[node]`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use fanfare_broker::NodeId;
+use serde::{Deserialize, Serialize};
+
+/// `[node]`: its name and where it is found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeConfig {
+    /// The node's name, unique in the cluster. By default the host's name and six random characters, so that a
+    /// process is never taken for its predecessor. `FANFARE_NODE__ID`.
+    pub id: NodeId,
+    /// Where it listens, `0.0.0.0:8080` by default; port 0 is any free one. `FANFARE_NODE__LISTEN`.
+    pub listen: SocketAddr,
+    /// The `host:port` that `/v1/nodes` shows. By default what it listens on, with the host's name if that is every
+    /// address. `FANFARE_NODE__ADDRESS`.
+    pub address: Option<String>,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self { id: random_id(), listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)), address: None }
+    }
+}
+
+impl NodeConfig {
+    /// What `/v1/nodes` shows for a node that is bound to `bound`.
+    pub fn advertised(&self, bound: SocketAddr) -> String {
+        match &self.address {
+            Some(address) => address.clone(),
+            None if bound.ip().is_unspecified() => format!("{}:{}", host_name(), bound.port()),
+            None => bound.to_string(),
+        }
+    }
+}
+
+fn random_id() -> NodeId {
+    let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(6).collect();
+    let id = format!("{}-{}", host_name(), random.to_ascii_lowercase());
+    // The host's name was reduced to the alphabet of node ids and 64 characters.
+    NodeId::new(&id).expect("a host name of the right alphabet and length makes a node id")
+}
+
+/// The host's name, reduced to what a node id may hold.
+fn host_name() -> String {
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    let allowed = |c: &char| c.is_ascii_alphanumeric() || ['-', '.', '_'].contains(c);
+    let name: String = name.to_string_lossy().chars().filter(allowed).take(64).collect();
+    if name.is_empty() { "node".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_listens_everywhere_is_found_by_its_hosts_name() {
+        let config = NodeConfig::default();
+        assert_eq!(config.advertised("10.0.0.7:80".parse().unwrap()), "10.0.0.7:80");
+        assert_eq!(config.advertised("0.0.0.0:80".parse().unwrap()), format!("{}:80", host_name()));
+        let told = NodeConfig { address: Some("a.example:1".into()), ..config };
+        assert_eq!(told.advertised("0.0.0.0:80".parse().unwrap()), "a.example:1");
+    }
+}

@@ -1,0 +1,320 @@
+//! Every setting by name: what kind of value it has, its default and its meaning.
+//!
+//! This table is what errors, `fanfare config` and `docs/configuration.md` are made from. That it names exactly the
+//! fields of the structs, with their defaults, is tested.
+
+use std::time::Duration;
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// `group.name`, as in the file.
+    pub name: &'static str,
+    /// What its value is.
+    pub kind: Kind,
+    /// The default as it would be written in the environment; empty is none.
+    pub default: &'static str,
+    /// What the value changes, in one sentence.
+    pub meaning: &'static str,
+}
+
+/// What a value is, and so how its text is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `15s`, `2m`, `1h30m`; at most a year, so that no clock is passed by adding one.
+    Duration,
+    /// `64KiB`, `1MB`, or bytes.
+    Size,
+    /// A whole number.
+    Count,
+    /// `true` or `false`.
+    Switch,
+    /// Any text.
+    Text,
+    /// Any text, never shown.
+    Secret,
+    /// A URL whose password is never shown.
+    Url,
+    /// `ip:port`.
+    Address,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Texts; in the environment with commas between them.
+    List,
+    /// Retention rules; in the environment `pattern events=… age=… positions=…` with commas between them.
+    Rules,
+}
+
+/// The longest duration that any setting may have.
+pub const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
+
+impl Kind {
+    /// What would be right, for error messages.
+    pub fn right(self) -> String {
+        match self {
+            Self::Duration => "a duration with its unit, at most a year, like 15s, 2m or 1h30m".to_owned(),
+            Self::Size => "a size with its unit, like 64KiB or 1MB".to_owned(),
+            Self::Count => "a whole number, like 100".to_owned(),
+            Self::Switch => "true or false".to_owned(),
+            Self::Text | Self::Secret => "a text".to_owned(),
+            Self::Url => "a URL like redis://127.0.0.1:6379".to_owned(),
+            Self::Address => "an address and a port, like 0.0.0.0:8080 or [::]:8080".to_owned(),
+            Self::Choice(words) => format!("one of: {}", words.join(", ")),
+            Self::List => "a list of texts; in the environment with commas between them".to_owned(),
+            Self::Rules => "a list of tables with channel, events, age and positions; in the environment \
+                            like: room:* events=100 age=10m, log:* events=5"
+                .to_owned(),
+        }
+    }
+}
+
+impl Setting {
+    /// The setting of that name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// The name of its environment variable.
+    pub fn variable(&self) -> String {
+        format!("{VARIABLE_PREFIX}{}", self.name.replace('.', "__").to_uppercase())
+    }
+}
+
+/// What the names of environment variables begin with.
+pub const VARIABLE_PREFIX: &str = "FANFARE_";
+
+const fn setting(name: &'static str, kind: Kind, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { name, kind, default, meaning }
+}
+
+/// All of them, by topic.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "node.id",
+        Kind::Text,
+        "",
+        "The node's name, unique in the cluster. Without it: the host's name and six random characters.",
+    ),
+    setting("node.listen", Kind::Address, "0.0.0.0:8080", "Where it listens. Port 0 is any free one."),
+    setting(
+        "node.address",
+        Kind::Text,
+        "",
+        "The `host:port` that `/v1/nodes` shows. Without it: what it listens on.",
+    ),
+    setting(
+        "redis.url",
+        Kind::Url,
+        "",
+        "Where Redis is. Without it the node keeps everything in its own memory.",
+    ),
+    setting("redis.prefix", Kind::Text, "fanfare", "What every key begins with."),
+    setting("redis.connect_timeout", Kind::Duration, "1s", "How long a connection may take to be made."),
+    setting("redis.timeout", Kind::Duration, "2s", "How long an answer may take."),
+    setting(
+        "redis.pool",
+        Kind::Count,
+        "4",
+        "How many connections serve blocking reads and rare commands at most.",
+    ),
+    setting(
+        "redis.probe",
+        Kind::Duration,
+        "1s",
+        "How often the live wire is asked whether it is still there.",
+    ),
+    setting(
+        "redis.probe_timeout",
+        Kind::Duration,
+        "3s",
+        "A live wire is given up when it did not answer for so long.",
+    ),
+    setting(
+        "auth.mode",
+        Kind::Choice(&["jwt", "none"]),
+        "",
+        "`jwt`: every request carries a token. `none`: everybody may do everything. Must be said.",
+    ),
+    setting("auth.cookie", Kind::Text, "fanfare_token", "The cookie in which a token is looked for last."),
+    setting("auth.jwt.secret", Kind::Secret, "", "The HS256 secret, at least 32 bytes."),
+    setting(
+        "auth.jwt.secret_file",
+        Kind::Text,
+        "",
+        "A file that holds the secret instead. One line ending at its end is left out.",
+    ),
+    setting("auth.jwt.issuer", Kind::Text, "", "What a token's `iss` must be."),
+    setting("auth.jwt.audience", Kind::Text, "", "What a token's `aud` must be or contain."),
+    setting("auth.jwt.leeway", Kind::Duration, "5s", "How far the clock of who makes the tokens may be off."),
+    setting(
+        "stream.heartbeat",
+        Kind::Duration,
+        "15s",
+        "A comment is sent after so long without anything else.",
+    ),
+    setting("stream.retry", Kind::Duration, "2s", "The shortest `retry:` that a client is told."),
+    setting(
+        "stream.retry_spread",
+        Kind::Duration,
+        "2s",
+        "Each client's `retry:` is longer than that by a random part of this.",
+    ),
+    setting(
+        "stream.write_timeout",
+        Kind::Duration,
+        "30s",
+        "A client that takes nothing for so long although something waits is cut off.",
+    ),
+    setting("stream.max_age", Kind::Duration, "0s", "A stream ends at this age; `0s` is never."),
+    setting(
+        "stream.idle",
+        Kind::Duration,
+        "0s",
+        "A stream ends after so long without an event; `0s` is never.",
+    ),
+    setting(
+        "stream.linger",
+        Kind::Duration,
+        "2s",
+        "How long a client may take to close a connection that the node has ended.",
+    ),
+    setting(
+        "stream.queue",
+        Kind::Size,
+        "64KiB",
+        "How much may wait for one client; beyond it the client catches up from the log.",
+    ),
+    setting("stream.page_events", Kind::Count, "100", "How many events one read of a log brings."),
+    setting("stream.reads", Kind::Count, "64", "How many reads of logs may be under way at once."),
+    setting(
+        "stream.window_events",
+        Kind::Count,
+        "64",
+        "How many recent events of a channel are kept at hand.",
+    ),
+    setting("stream.window", Kind::Size, "64KiB", "How many bytes of them."),
+    setting(
+        "stream.inbox",
+        Kind::Size,
+        "64MiB",
+        "How much may wait for one writer loop; beyond it events are dropped and its streams catch up from the logs.",
+    ),
+    setting(
+        "stream.unfollow_after",
+        Kind::Duration,
+        "5s",
+        "How long a channel that nobody follows any more is still heard.",
+    ),
+    setting("stream.writers", Kind::Count, "0", "How many writer loops there are; 0 is one for each core."),
+    setting(
+        "limits.connections",
+        Kind::Count,
+        "50000",
+        "How many streams this node holds; more are answered as overloaded.",
+    ),
+    setting(
+        "limits.sockets",
+        Kind::Count,
+        "4096",
+        "How many sockets may be open beside those of the streams; more wait to be accepted.",
+    ),
+    setting(
+        "limits.sessions_per_user",
+        Kind::Count,
+        "16",
+        "How many sessions a user may have in the whole cluster.",
+    ),
+    setting(
+        "limits.channels_per_stream",
+        Kind::Count,
+        "256",
+        "How many channels a stream may follow, its user's own and `broadcast` included; at most 256.",
+    ),
+    setting("limits.event_data", Kind::Size, "64KiB", "The most data an event may have; at most 1 MiB."),
+    setting("limits.batch_events", Kind::Count, "1000", "How many events one request may publish."),
+    setting(
+        "limits.batch_bytes",
+        Kind::Size,
+        "8MiB",
+        "How many bytes the body of such a request may have; at most 256 MiB.",
+    ),
+    setting(
+        "limits.head_bytes",
+        Kind::Size,
+        "32KiB",
+        "How many bytes the head of a request may have; 16 KiB to 1 MiB.",
+    ),
+    setting(
+        "retention.events",
+        Kind::Count,
+        "1000",
+        "How many events a channel keeps at least, if they are young enough.",
+    ),
+    setting("retention.age", Kind::Duration, "1h", "How old a kept event may become."),
+    setting(
+        "retention.positions",
+        Kind::Duration,
+        "7d",
+        "How long a channel's last position outlives its newest event; at least `retention.age`.",
+    ),
+    setting(
+        "retention.rules",
+        Kind::Rules,
+        "",
+        "Other figures for channels that match a pattern; the first rule that matches counts.",
+    ),
+    setting(
+        "retention.lifecycle_events",
+        Kind::Count,
+        "100000",
+        "About how many entries the lifecycle stream keeps.",
+    ),
+    setting("retention.dead_events", Kind::Count, "10000", "About how many dead intake entries are kept."),
+    setting("publish.once", Kind::Duration, "10m", "How long an idempotency key is remembered."),
+    setting("intake.enabled", Kind::Switch, "true", "Whether this node takes entries of the ingest stream."),
+    setting("intake.batch", Kind::Count, "500", "How many entries are taken and published at once."),
+    setting(
+        "intake.lease",
+        Kind::Duration,
+        "3s",
+        "The node that leads the intake is replaced when it was not heard of for so long.",
+    ),
+    setting(
+        "intake.once",
+        Kind::Duration,
+        "1d",
+        "How long it is remembered that an entry without a key of its own was published; longer than `intake.lease`.",
+    ),
+    setting(
+        "lease.ttl",
+        Kind::Duration,
+        "10s",
+        "A node that was not heard of for so long is dead. It is heard of three times as often.",
+    ),
+    setting(
+        "http.allowed_origins",
+        Kind::List,
+        "",
+        "The origins whose pages may call (CORS), like `https://app.example`; `*` is every one, without cookies.",
+    ),
+    setting(
+        "http.header_read_timeout",
+        Kind::Duration,
+        "30s",
+        "How long a client may take to send the head of its next request, and so how long a connection may be idle.",
+    ),
+    setting("http.body_read_timeout", Kind::Duration, "30s", "How long it may take to send the body."),
+    setting(
+        "drain.deadline",
+        Kind::Duration,
+        "25s",
+        "How long a node that was told to stop may take; what is left then is cut off.",
+    ),
+    setting(
+        "log.level",
+        Kind::Text,
+        "info",
+        "`error`, `warn`, `info`, `debug`, `trace` or `off`; also for parts: `info,fanfare_node::http=debug`.",
+    ),
+    setting("log.format", Kind::Choice(&["text", "json"]), "text", "Lines for people or for machines."),
+];

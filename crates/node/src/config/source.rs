@@ -1,0 +1,226 @@
+//! Where settings are written: a file, the environment, flags.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use config::{File, FileFormat, Map, Source as _, Value, ValueKind};
+
+use super::fault::Fault;
+use super::setting::{SETTINGS, Setting, VARIABLE_PREFIX};
+use super::value::Origin;
+
+/// Names the configuration file, if no flag does.
+pub const FILE_VARIABLE: &str = "FANFARE_CONFIG";
+
+/// Variables with our prefix that are no settings: the file, and what the client commands take.
+const OTHER_VARIABLES: [&str; 3] = [FILE_VARIABLE, "FANFARE_SERVER", "FANFARE_TOKEN"];
+
+/// A flag that sets a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flag {
+    /// The flag, like `--listen`.
+    pub flag: &'static str,
+    /// The setting, like `node.listen`.
+    pub setting: &'static str,
+    /// What was given.
+    pub value: String,
+}
+
+/// Everything settings are read from, weakest first.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// A TOML file.
+    pub file: Option<PathBuf>,
+    /// Environment variables; those without our prefix do not matter.
+    pub variables: Vec<(OsString, OsString)>,
+    /// Flags.
+    pub flags: Vec<Flag>,
+}
+
+impl Sources {
+    /// The process's environment, and a file and flags from its command line. The only place where the environment
+    /// is read.
+    pub fn of_process(file: Option<PathBuf>, flags: Vec<Flag>) -> Self {
+        let file = file
+            .or_else(|| std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from));
+        Self { file, variables: std::env::vars_os().collect(), flags }
+    }
+}
+
+/// A setting that somebody gave a value.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) setting: &'static Setting,
+    pub(super) value: Value,
+    pub(super) origin: Origin,
+}
+
+/// What all sources say, weakest first, and what in them is no setting.
+pub(super) fn collect(sources: &Sources) -> (Vec<Given>, Vec<Fault>) {
+    let mut given = Vec::new();
+    let mut faults = Vec::new();
+    if let Some(path) = &sources.file {
+        from_file(path, &mut given, &mut faults);
+    }
+    for (name, value) in &sources.variables {
+        from_variable(name, value, &mut given, &mut faults);
+    }
+    for Flag { flag, setting, value } in &sources.flags {
+        // Flags are ours; one that names no setting is caught by the test of the command line.
+        if let Some(setting) = Setting::named(setting) {
+            given.push(Given { setting, value: Value::from(value.as_str()), origin: Origin::Flag(flag) });
+        }
+    }
+    (given, faults)
+}
+
+fn from_file(path: &Path, given: &mut Vec<Given>, faults: &mut Vec<Fault>) {
+    let origin = Origin::File(path.display().to_string());
+    let fault = |wrong: String, right: &str| Fault {
+        setting: "the configuration file".to_owned(),
+        value: None,
+        origin: origin.clone(),
+        wrong,
+        right: right.to_owned(),
+    };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            faults.push(fault(format!("cannot be read: {error}"), "a file that this process may read"));
+            return;
+        }
+    };
+    match File::from_str(&text, FileFormat::Toml).collect() {
+        Ok(table) => from_table("", table, &origin, given, faults),
+        Err(error) => {
+            // The error quotes the line, in which there may be a secret.
+            let told: Vec<_> =
+                error.to_string().lines().filter(|line| !line.contains('|')).map(str::to_owned).collect();
+            faults.push(fault(
+                told.join(": "),
+                "TOML: [node] on a line, listen = \"0.0.0.0:8080\" on the next",
+            ));
+        }
+    }
+}
+
+/// Goes down the tables of a file to the settings.
+fn from_table(
+    group: &str,
+    table: Map<String, Value>,
+    origin: &Origin,
+    given: &mut Vec<Given>,
+    faults: &mut Vec<Fault>,
+) {
+    for (key, value) in table {
+        let name = format!("{group}{key}");
+        if let Some(setting) = Setting::named(&name) {
+            given.push(Given { setting, value, origin: origin.clone() });
+            continue;
+        }
+        let inside = format!("{name}.");
+        let is_group = SETTINGS.iter().any(|setting| setting.name.starts_with(&inside));
+        match value.kind {
+            ValueKind::Table(table) if is_group => from_table(&inside, table, origin, given, faults),
+            _ if is_group => faults.push(Fault {
+                right: format!("a table: [{name}]"),
+                wrong: "this is a group of settings, not a setting".to_owned(),
+                setting: name,
+                value: None,
+                origin: origin.clone(),
+            }),
+            _ => faults.push(unknown(name, origin.clone())),
+        }
+    }
+}
+
+fn from_variable(
+    name: &std::ffi::OsStr,
+    value: &std::ffi::OsStr,
+    given: &mut Vec<Given>,
+    faults: &mut Vec<Fault>,
+) {
+    let Some(name) = name.to_str().filter(|name| name.starts_with(VARIABLE_PREFIX)) else { return };
+    if OTHER_VARIABLES.contains(&name) || is_service_link(name) {
+        return;
+    }
+    let origin = Origin::Variable(name.to_owned());
+    let Some(setting) = SETTINGS.iter().find(|setting| setting.variable() == name) else {
+        faults.push(unknown(name.to_owned(), origin));
+        return;
+    };
+    match value.to_str() {
+        // Compose files and charts set variables that they have no value for.
+        Some("") => {}
+        Some(text) => given.push(Given { setting, value: Value::from(text), origin }),
+        None => faults.push(Fault {
+            setting: setting.name.to_owned(),
+            value: None,
+            origin,
+            wrong: "the value is not UTF-8".to_owned(),
+            right: setting.kind.right(),
+        }),
+    }
+}
+
+/// Kubernetes gives every container variables about the services of its namespace, made from their names. Those of a
+/// service called `fanfare` or `fanfare-redis` begin like our settings.
+fn is_service_link(name: &str) -> bool {
+    let words: Vec<&str> = name.split('_').collect();
+    let port = |rest: &[&str]| match rest {
+        ["PORT"] => true,
+        ["PORT", number, "TCP" | "UDP" | "SCTP", rest @ ..] => {
+            number.bytes().all(|b| b.is_ascii_digit()) && matches!(rest, [] | ["PROTO" | "PORT" | "ADDR"])
+        }
+        _ => false,
+    };
+    !words.contains(&"")
+        && (1..words.len()).any(|at| {
+            matches!(&words[at..], ["SERVICE", "HOST"] | ["SERVICE", "PORT", ..]) || port(&words[at..])
+        })
+}
+
+/// A name that is no setting's, with the one that was probably meant.
+fn unknown(name: String, origin: Origin) -> Fault {
+    let variable = matches!(origin, Origin::Variable(_));
+    let written = |setting: &Setting| if variable { setting.variable() } else { setting.name.to_owned() };
+    // A name may be a group's, or a setting's that was written outside its group.
+    let alike = |setting: &Setting| {
+        let whole = written(setting);
+        let last = setting.name.rsplit('.').next().unwrap_or_default();
+        let group = setting.name.split('.').next().unwrap_or_default();
+        let like = |other: &str| strsim::normalized_damerau_levenshtein(other, &name);
+        let best = like(&whole).max(like(last));
+        if like(group) > best { (like(group), group.to_owned()) } else { (best, whole) }
+    };
+    let meant = SETTINGS.iter().map(alike).max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let right = match meant.filter(|(likeness, _)| *likeness > 0.6) {
+        Some((_, meant)) => format!("did you mean {meant}? `fanfare config` lists all of them"),
+        None => "`fanfare config` lists all settings".to_owned(),
+    };
+    Fault { setting: name, value: None, origin, wrong: "there is no such setting".to_owned(), right }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kubernetes_says_about_services_is_no_setting() {
+        for name in [
+            "FANFARE_SERVICE_HOST",
+            "FANFARE_SERVICE_PORT",
+            "FANFARE_SERVICE_PORT_HTTP",
+            "FANFARE_PORT",
+            "FANFARE_PORT_8080_TCP",
+            "FANFARE_PORT_8080_TCP_ADDR",
+            "FANFARE_REDIS_SERVICE_HOST",
+            "FANFARE_REDIS_PORT_6379_TCP_PROTO",
+        ] {
+            assert!(is_service_link(name), "{name}");
+        }
+        for name in ["FANFARE_REDIS_URL", "FANFARE_NODE__LISTEN", "FANFARE_IMPORT", "FANFARE_PORTS"] {
+            assert!(!is_service_link(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! What people may write, and what they are told.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::time::Duration;
+
+use fanfare_protocol::Channel;
+
+use super::*;
+use crate::config::auth::AuthMode;
+use crate::config::source::Flag;
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+}
+
+fn environment(pairs: &[(&str, &str)]) -> Reading {
+    Config::read(&Sources { variables: variables(pairs), ..Sources::default() })
+}
+
+fn file(text: &str) -> (tempfile::NamedTempFile, Sources) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let sources = Sources { file: Some(file.path().to_owned()), ..Sources::default() };
+    (file, sources)
+}
+
+/// The faults but for the one that everybody has who says nothing of auth.
+fn faults(reading: &Reading) -> Vec<&Fault> {
+    reading.faults.iter().filter(|fault| fault.setting != "auth.mode").collect()
+}
+
+#[test]
+fn the_table_names_exactly_the_fields_there_are() {
+    fn leaves(group: &str, value: &serde_json::Value, names: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                for (name, value) in fields {
+                    leaves(&format!("{group}.{name}"), value, names);
+                }
+            }
+            _ => names.push(group[1..].to_owned()),
+        }
+    }
+    let mut fields = Vec::new();
+    leaves("", &serde_json::to_value(Config::default()).unwrap(), &mut fields);
+    let mut table: Vec<String> = SETTINGS.iter().map(|setting| setting.name.to_owned()).collect();
+    fields.sort();
+    table.sort();
+    assert_eq!(table, fields);
+}
+
+#[test]
+fn the_tables_defaults_are_those_in_force() {
+    let defaults: Vec<_> = SETTINGS
+        .iter()
+        .filter(|setting| !setting.default.is_empty())
+        .map(|setting| (setting.variable(), setting.default))
+        .collect();
+    let pairs: Vec<_> = defaults.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let said = environment(&pairs);
+    assert_eq!(faults(&said), Vec::<&Fault>::new());
+    let config = Config {
+        node: node::NodeConfig { id: said.config.node.id.clone(), ..Default::default() },
+        ..Default::default()
+    };
+    assert_eq!(said.config, config);
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let (_file, mut sources) = file(
+        r#"
+        [auth]
+        mode = "none"
+        [redis]
+        prefix = "file"
+        pool = 3
+        [stream]
+        heartbeat = "1s"
+        [limits]
+        event_data = 1000
+        [[retention.rules]]
+        channel = "room:*"
+        events = 5
+        [http]
+        allowed_origins = ["https://a.example", "http://localhost:3000"]
+        "#,
+    );
+    sources.variables =
+        variables(&[("FANFARE_REDIS__PREFIX", "env"), ("FANFARE_STREAM__HEARTBEAT", "2s"), ("PATH", "/")]);
+    sources.flags = vec![Flag { flag: "--redis-prefix", setting: "redis.prefix", value: "flag".into() }];
+    let Reading { config, effective, faults } = Config::read(&sources);
+    assert_eq!(faults, []);
+    assert_eq!(config.redis.prefix, "flag");
+    assert_eq!(config.redis.pool, 3);
+    assert_eq!(config.stream.heartbeat, Duration::from_secs(2));
+    assert_eq!(config.limits.event_data.as_u64(), 1000);
+    assert_eq!(config.retention.rules().of(&Channel::new("room:1").unwrap()).events, 5);
+    assert_eq!(config.http.allowed_origins.len(), 2);
+    let of = |name: &str| effective.iter().find(|effective| effective.setting == name).unwrap();
+    assert_eq!(of("redis.prefix").origin.to_string(), "flag --redis-prefix");
+    assert_eq!(of("stream.heartbeat").origin.to_string(), "environment FANFARE_STREAM__HEARTBEAT");
+    assert!(of("redis.pool").origin.to_string().starts_with("file /"));
+    assert_eq!(of("stream.retry").origin, Origin::Default);
+    assert_eq!(of("retention.rules").value.as_deref(), Some("room:* events=5"));
+    assert_eq!(of("node.id").value.as_deref(), Some(config.node.id.as_str()));
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once() {
+    let (_file, mut sources) =
+        file("listen = 1\n[stream]\nheartbet = \"1s\"\nreads = \"many\"\nredis = 7\n[nod]\nid = \"x\"");
+    sources.variables = variables(&[
+        ("FANFARE_STREAM__HEARTBEAT", "15"),
+        ("FANFARE_NODE__LISTEN", "localhost"),
+        ("FANFARE_REDIS_URL", "redis://h"),
+        ("FANFARE_INTAKE__ONCE", "1s"),
+        ("FANFARE_RETENTION__POSITIONS", "1m"),
+        ("FANFARE_AUTH__MODE", "maybe"),
+        ("FANFARE_NODE__ID", "two words"),
+        ("FANFARE_HTTP__ALLOWED_ORIGINS", "https://a.example/path"),
+        ("FANFARE_RETENTION__RULES", "room{} events=1"),
+        ("FANFARE_LOG__LEVEL", "loud"),
+    ]);
+    let told = Config::load(&sources).unwrap_err().to_string();
+    for word in [
+        "stream.heartbet",
+        "did you mean stream.heartbeat?",
+        "stream.reads = many",
+        "listen (from",
+        "did you mean node.listen?",
+        "did you mean node?",
+        "stream.redis",
+        "stream.heartbeat = 15 (from environment FANFARE_STREAM__HEARTBEAT)",
+        "like 15s, 2m",
+        "node.listen = localhost",
+        "did you mean FANFARE_REDIS__URL?",
+        "intake.once = 1s",
+        "longer than intake.lease",
+        "retention.positions = 1m",
+        "one of: jwt, none",
+        "node.id = two words",
+        "without a path",
+        "'{' at byte 4",
+        "log.level = loud",
+    ] {
+        assert!(told.contains(word), "{word} is not in:\n{told}");
+    }
+    assert!(told.starts_with("15 settings are wrong"), "{told}");
+}
+
+#[test]
+fn serving_without_a_word_about_auth_tells_both_ways() {
+    let told = Config::load(&Sources::default()).unwrap_err().to_string();
+    assert!(told.contains("--auth jwt") && told.contains("--auth none"), "{told}");
+}
+
+#[test]
+fn a_secret_is_long_comes_from_one_place_and_is_shown_nowhere() {
+    let long = "0123456789abcdef0123456789abcdef";
+    let jwt = ("FANFARE_AUTH__MODE", "jwt");
+    let told = |pairs: &[(&str, &str)]| {
+        let reading = environment(pairs);
+        let shown = format!("{reading:?}{}", Faults(reading.faults.clone()));
+        assert!(!shown.contains("0123456789") && !shown.contains("hush"), "{shown}");
+        (reading.config, Faults(reading.faults).to_string())
+    };
+    assert!(told(&[jwt]).1.contains("no secret"));
+    assert!(told(&[jwt, ("FANFARE_AUTH__JWT__SECRET", "hush")]).1.contains("4 bytes"));
+    let (config, _) = told(&[jwt, ("FANFARE_AUTH__JWT__SECRET", long)]);
+    assert_eq!(config.auth.mode, Some(AuthMode::Jwt));
+    assert_eq!(config.auth.jwt.secret.unwrap().expose(), long);
+
+    let (file, _) = file(&format!("{long}\n"));
+    let path = file.path().to_str().unwrap();
+    let (config, _) = told(&[jwt, ("FANFARE_AUTH__JWT__SECRET_FILE", path)]);
+    assert_eq!(config.auth.jwt.secret.unwrap().expose(), long);
+    let both = [jwt, ("FANFARE_AUTH__JWT__SECRET", long), ("FANFARE_AUTH__JWT__SECRET_FILE", path)];
+    assert!(told(&both).1.contains("twice"));
+    assert!(told(&[jwt, ("FANFARE_AUTH__JWT__SECRET_FILE", "/nowhere/at/all")]).1.contains("cannot be read"));
+    let (_, redis) = told(&[("FANFARE_REDIS__URL", "redis:/me:hush@h")]);
+    assert!(redis.contains("redis.url"), "{redis}");
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let reading = environment(&[("FANFARE_REDIS__URL", ""), ("FANFARE_RETENTION__AGE", "")]);
+    assert_eq!(faults(&reading), Vec::<&Fault>::new());
+    assert_eq!(reading.config.redis.url, None);
+}
+
+#[test]
+fn what_does_not_fit_a_setting_that_could_not_be_read_is_nobodys_mistake() {
+    let reading =
+        environment(&[("FANFARE_INTAKE__LEASE", "1 year and a day"), ("FANFARE_INTAKE__ONCE", "2s")]);
+    let names: Vec<_> = faults(&reading).iter().map(|fault| fault.setting.clone()).collect();
+    assert_eq!(names, ["intake.lease"]);
+}
+
+#[test]
+fn a_file_that_is_not_toml_or_not_there_is_told() {
+    let (_file, sources) = file("[auth.jwt]\nsecret = \"hush\nmode=");
+    let told = Config::load(&sources).unwrap_err().to_string();
+    assert!(told.contains("the configuration file") && told.contains("line 2"), "{told}");
+    assert!(!told.contains("hush"), "{told}");
+    let sources = Sources { file: Some("/nowhere/at/all.toml".into()), ..Sources::default() };
+    assert!(Config::load(&sources).unwrap_err().to_string().contains("/nowhere/at/all.toml"));
+}
+
+#[test]
+fn the_documentation_names_exactly_the_settings_there_are() {
+    let page = include_str!("../../../../docs/configuration.md");
+    let rows: Vec<&str> =
+        page.lines().filter(|line| line.starts_with("| `") && line.contains("`FANFARE_")).collect();
+    let wanted: Vec<String> = SETTINGS
+        .iter()
+        .map(|setting| {
+            let default = match setting.default {
+                "" => String::new(),
+                text => format!("`{text}`"),
+            };
+            format!("| `{}` | `{}` | {default} | {} |", setting.name, setting.variable(), setting.meaning)
+        })
+        .collect();
+    assert!(rows == wanted, "the page should have exactly these rows:\n{}", wanted.join("\n"));
+}

@@ -1,0 +1,396 @@
+//! One stream of one client: a small state machine for each channel, a queue, and the socket.
+//!
+//! A connection is owned by one writer loop and knows nothing of it: it is told of events and pages, and says what it
+//! needs next. Replay, recovery of slow clients and repair after a lost wire are all the same: a channel that is not
+//! live is read from its log.
+//!
+//! # Layout
+//!
+//! - `following`: where it stands in one channel
+//! - `queue`: what waits to be written
+//! - `outlet`: the way to the socket
+//! - `clock`: when it must be looked at though nothing happens
+
+mod clock;
+mod following;
+mod outlet;
+mod queue;
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use fanfare_broker::NodeId;
+use fanfare_broker::log::is_gap;
+use fanfare_protocol::cursor;
+use fanfare_protocol::sse::{Block, Format, HEARTBEAT};
+use fanfare_protocol::{Position, SessionId};
+
+pub(crate) use self::clock::{Clock, Due};
+pub(crate) use self::following::{Following, State};
+use self::outlet::{CHUNK_HEAD, Outlet, Written};
+use self::queue::{Item, Queue};
+use crate::config::stream::StreamConfig;
+use crate::ending::Ending;
+use crate::hub::delivery::{Delivery, Kept};
+use crate::hub::{Framing, Socket};
+use crate::metrics::Metrics;
+use crate::session::Held;
+
+/// About how many bytes leave in one write. A single event may be larger.
+const BATCH_BYTES: usize = 16 * 1024;
+
+/// What a connection takes from its loop's surroundings.
+pub(crate) struct Surroundings {
+    pub(crate) settings: StreamConfig,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) node: NodeId,
+}
+
+/// What became of a live event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It is in the queue: something is to be written.
+    Queued,
+    /// The connection has it already, or will find it in the log.
+    Passed,
+    /// The channel must be read from its log.
+    Behind,
+}
+
+/// What a connection needs after it was written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// Everything that was queued is with the kernel.
+    Done,
+    /// The client takes no more for now.
+    Full,
+    /// It is over: the connection broke, or it ended and the client has heard.
+    Over(Ending),
+}
+
+/// One open stream. Lives in its writer loop from `Message::Open` until it is over.
+pub(crate) struct Connection {
+    /// Tells it from others that had the same place in the loop's slab.
+    pub(crate) serial: u64,
+    pub(crate) session: SessionId,
+    /// The epoch of the claim; 0 without one.
+    pub(crate) epoch: u64,
+    held: Option<Held>,
+    format: Format,
+    /// In ascending order of tags.
+    pub(crate) follows: Box<[Following]>,
+    /// How many of them are [`State::Behind`].
+    pub(crate) behind: u32,
+    /// How many of them are [`State::Locating`].
+    pub(crate) locating: u32,
+    queue: Queue,
+    outlet: Outlet,
+    pub(crate) clock: Clock,
+    /// Set when the end has begun: nothing is queued any more.
+    pub(crate) ending: Option<Ending>,
+    /// Whether our side of the socket is closed.
+    shut: bool,
+    /// Whether it is in its loop's list of connections to write to.
+    pub(crate) dirty: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        serial: u64,
+        (session, held, format): (SessionId, Option<Held>, Format),
+        (socket, framing, head): (Box<dyn Socket>, Framing, &[u8]),
+        clock: Clock,
+    ) -> Self {
+        Self {
+            serial,
+            session,
+            epoch: held.as_ref().map_or(0, Held::epoch),
+            held,
+            format,
+            follows: Box::default(),
+            behind: 0,
+            locating: 0,
+            queue: Queue::default(),
+            outlet: Outlet::new(socket, framing, head),
+            clock,
+            ending: None,
+            shut: false,
+            dirty: false,
+        }
+    }
+
+    /// Whether the queue takes a frame of so many bytes. An empty one takes any.
+    fn has_room(&self, bytes: usize, bound: usize) -> bool {
+        let waiting = self.queue.bytes() + self.outlet.waiting();
+        waiting == 0 || waiting + bytes <= bound
+    }
+
+    /// Whether to read on from a log: only when the kernel has taken all there was, so that a log is read as fast as
+    /// the client takes it, and each page moves the connection on by one entry at least.
+    pub(crate) fn wants_more(&self) -> bool {
+        self.ending.is_none() && self.is_drained()
+    }
+
+    fn is_drained(&self) -> bool {
+        self.queue.is_empty() && self.outlet.waiting() == 0
+    }
+
+    /// Changes a channel's state and keeps the counts.
+    pub(crate) fn set_state(&mut self, index: usize, state: State) {
+        let old = std::mem::replace(&mut self.follows[index].state, state);
+        self.behind += u32::from(state == State::Behind);
+        self.behind -= u32::from(old == State::Behind);
+        self.locating += u32::from(state == State::Locating);
+        self.locating -= u32::from(old == State::Locating);
+    }
+
+    /// A live event of the channel at `index`.
+    pub(crate) fn take_live(
+        &mut self,
+        index: usize,
+        delivery: &Arc<Delivery>,
+        around: &Surroundings,
+    ) -> Taken {
+        if self.ending.is_some() {
+            return Taken::Passed;
+        }
+        let bound = usize::try_from(around.settings.queue.as_u64()).unwrap_or(usize::MAX);
+        let room = self.has_room(delivery.frame(self.format).len(), bound);
+        let Some(kept) = delivery.kept else {
+            return self.take_ephemeral(index, delivery, room, &around.metrics);
+        };
+        let following = &self.follows[index];
+        match following.state {
+            State::Live if kept.position <= following.position => Taken::Passed,
+            State::Live if kept.previous == following.position && room => {
+                self.push(index, kept, delivery, &around.metrics);
+                Taken::Queued
+            }
+            State::Live => {
+                around.metrics.catch_ups.inc();
+                self.set_state(index, State::Behind);
+                Taken::Behind
+            }
+            State::Behind => Taken::Behind,
+            State::Locating | State::Reading => Taken::Passed,
+        }
+    }
+
+    fn take_ephemeral(
+        &mut self,
+        index: usize,
+        delivery: &Arc<Delivery>,
+        room: bool,
+        metrics: &Metrics,
+    ) -> Taken {
+        // Before the first block nothing may be sent: the client would have no cursor yet.
+        if self.locating > 0 {
+            return Taken::Passed;
+        }
+        if !room {
+            metrics.ephemeral_dropped.inc();
+            return Taken::Passed;
+        }
+        self.queue_event(index, delivery, metrics);
+        Taken::Queued
+    }
+
+    /// Entries that come next in the channel at `index`, from its log or its window. Those that the client has are
+    /// passed over; a gap is told. Answers whether all were taken; the others are to be asked for again.
+    pub(crate) fn take_entries<'a>(
+        &mut self,
+        index: usize,
+        entries: impl Iterator<Item = (Kept, &'a Arc<Delivery>)>,
+        around: &Surroundings,
+    ) -> bool {
+        let bound = usize::try_from(around.settings.queue.as_u64()).unwrap_or(usize::MAX);
+        for (kept, delivery) in entries {
+            let position = self.follows[index].position;
+            if kept.position <= position {
+                continue;
+            }
+            if !self.has_room(delivery.frame(self.format).len(), bound) {
+                return false;
+            }
+            if is_gap(position, kept.previous) {
+                around.metrics.gaps.inc();
+                let data = serde_json::json!({"channel": delivery.channel, "after": position.to_string()});
+                self.push_block(Block::new().event("gap").data(&data.to_string()).finish());
+            }
+            self.push(index, kept, delivery, &around.metrics);
+        }
+        true
+    }
+
+    fn push(&mut self, index: usize, kept: Kept, delivery: &Arc<Delivery>, metrics: &Metrics) {
+        self.follows[index].position = kept.position;
+        self.queue_event(index, delivery, metrics);
+    }
+
+    fn queue_event(&mut self, index: usize, delivery: &Arc<Delivery>, metrics: &Metrics) {
+        metrics.sent.inc();
+        self.clock.event();
+        // The limits allow at most 256 channels.
+        let index = u16::try_from(index).unwrap_or(u16::MAX);
+        self.queue.push(Item::Event(Arc::clone(delivery), index), self.format);
+    }
+
+    fn push_block(&mut self, block: Bytes) {
+        self.queue.push(Item::Block(block), self.format);
+    }
+
+    /// A channel's beginning was found.
+    pub(crate) fn located(&mut self, index: usize, position: Position) {
+        let following = &mut self.follows[index];
+        following.position = position;
+        following.sent = position;
+        self.set_state(index, State::Behind);
+    }
+
+    /// The first block, once every channel's beginning is known: from here on the client has a cursor.
+    pub(crate) fn greet(&mut self, around: &Surroundings) {
+        let mut cursor = Vec::new();
+        self.write_cursor(&mut cursor);
+        let cursor = String::from_utf8_lossy(&cursor);
+        self.push_block(Block::new().id(&cursor).retry(around.retry_ms()).finish());
+        let data = serde_json::json!({"session": self.session, "node": around.node, "cursor": cursor});
+        self.push_block(Block::new().event("connected").data(&data.to_string()).finish());
+    }
+
+    /// Adds a heartbeat if nothing else waits.
+    pub(crate) fn beat(&mut self) {
+        if self.ending.is_none() && self.is_drained() {
+            self.push_block(Bytes::from_static(HEARTBEAT));
+        }
+    }
+
+    /// Begins the end: the claim is given up at once, what is queued and a last event are still written.
+    pub(crate) fn begin_end(&mut self, ending: Ending, around: &Surroundings) {
+        if self.ending.is_some() {
+            return;
+        }
+        if let Some(block) = last_block(ending, self.session, around) {
+            self.push_block(block);
+        }
+        self.ending = Some(ending);
+        self.release(ending);
+        around.metrics.count_end(ending);
+        self.clock.linger(around.settings.linger);
+    }
+
+    /// Gives the claim up.
+    pub(crate) fn release(&mut self, ending: Ending) {
+        if let Some(held) = self.held.take() {
+            held.end(ending);
+        }
+    }
+
+    /// Writes what is queued, as far as the client takes it. `scratch` is the loop's; its content means nothing.
+    pub(crate) fn flush(&mut self, scratch: &mut Vec<u8>, cx: &mut Context<'_>) -> Flushed {
+        let mut written = self.outlet.write_rest(cx);
+        while written == Written::All && !self.queue.is_empty() {
+            scratch.clear();
+            scratch.resize(CHUNK_HEAD, 0);
+            self.encode_batch(scratch);
+            written = self.outlet.write_batch(scratch, cx);
+            self.clock.progress();
+        }
+        match written {
+            Written::Broken => Flushed::Over(self.ending.unwrap_or(Ending::Closed)),
+            Written::Full { some } => {
+                self.clock.blocked(some);
+                Flushed::Full
+            }
+            Written::All => {
+                self.clock.unblocked();
+                if self.ending.is_some() { self.flush_end(cx) } else { Flushed::Done }
+            }
+        }
+    }
+
+    /// After the last event: the clean end of the body, then our side of the socket, then the client's.
+    fn flush_end(&mut self, cx: &mut Context<'_>) -> Flushed {
+        if !self.shut {
+            self.shut = true;
+            self.outlet.finish();
+            match self.outlet.write_rest(cx) {
+                Written::All => {}
+                Written::Full { .. } => {
+                    return Flushed::Full;
+                }
+                Written::Broken => return self.over(),
+            }
+        }
+        if self.outlet.poll_shutdown(cx).is_pending() {
+            return Flushed::Full;
+        }
+        match self.outlet.poll_closed(cx) {
+            Poll::Ready(()) => self.over(),
+            Poll::Pending => Flushed::Full,
+        }
+    }
+
+    fn over(&self) -> Flushed {
+        Flushed::Over(self.ending.unwrap_or(Ending::Closed))
+    }
+
+    /// Whether the client is gone.
+    pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.outlet.poll_closed(cx)
+    }
+
+    fn encode_batch(&mut self, out: &mut Vec<u8>) {
+        while out.len() < BATCH_BYTES {
+            match self.queue.pop(self.format) {
+                None => return,
+                Some(Item::Block(block)) => out.extend_from_slice(&block),
+                Some(Item::Event(delivery, index)) => {
+                    if let Some(kept) = delivery.kept {
+                        self.follows[usize::from(index)].sent = kept.position;
+                        out.extend_from_slice(b"id: ");
+                        self.write_cursor(out);
+                        out.push(b'\n');
+                    }
+                    out.extend_from_slice(delivery.frame(self.format));
+                }
+            }
+        }
+    }
+
+    fn write_cursor(&self, out: &mut Vec<u8>) {
+        match &*self.follows {
+            [only] => cursor::write_one(out, only.sent),
+            several => cursor::write_many(out, several.iter().map(|f| (f.tag, f.sent))),
+        }
+    }
+}
+
+impl Surroundings {
+    /// A `retry:` for one client, in milliseconds: jittered, so that clients who left together do not come back
+    /// together.
+    pub(crate) fn retry_ms(&self) -> u64 {
+        let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        ms(self.settings.retry).saturating_add(fastrand::u64(0..=ms(self.settings.retry_spread)))
+    }
+}
+
+/// What the client is told at the end, if it can hear it.
+fn last_block(ending: Ending, session: SessionId, around: &Surroundings) -> Option<Bytes> {
+    let block = Block::new();
+    let expired = |reason| {
+        (Block::new().retry(around.retry_ms()).event("expired"), serde_json::json!({"reason": reason}))
+    };
+    let (block, data) = match ending {
+        Ending::Closed | Ending::WriteTimeout => return None,
+        Ending::Idle => expired("idle"),
+        Ending::Age => expired("age"),
+        Ending::Token => expired("token"),
+        Ending::Disconnected => (block.event("disconnected"), serde_json::json!({"session": session})),
+        Ending::Superseded => (block.event("superseded"), serde_json::json!({"session": session})),
+        Ending::Shutdown => {
+            (block.retry(around.retry_ms()).event("shutdown"), serde_json::json!({"node": around.node}))
+        }
+    };
+    Some(block.data(&data.to_string()).finish())
+}

@@ -1,0 +1,179 @@
+//! When a connection must be looked at though nothing happens.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::config::stream::StreamConfig;
+use crate::ending::Ending;
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing yet.
+    Nothing,
+    /// A heartbeat.
+    Beat,
+    /// The end, for this reason.
+    End(Ending),
+    /// The end began, and the client did not close in time: drop it.
+    Drop,
+}
+
+/// A connection's times. Kept coarse and looked at seldom: the loop has one timer for each connection and sets it
+/// anew when it fires, not with each write.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    opened: Instant,
+    written: Instant,
+    /// The last event queued, or the opening.
+    event: Instant,
+    /// Since when the client has taken nothing although something waits.
+    blocked: Option<Instant>,
+    /// When the token runs out, or the linger time once the end has begun.
+    until: Option<Instant>,
+    /// This connection's own age limit.
+    max_age: Option<Duration>,
+    ending: bool,
+}
+
+impl Clock {
+    pub(crate) fn new(expires: Option<SystemTime>, settings: &StreamConfig) -> Self {
+        let now = Instant::now();
+        let left = expires.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
+        // A little more for some than for others: streams that began together must not end together.
+        let max_age = some(settings.max_age).map(|age| age.mul_f64(1.0 + fastrand::f64() * 0.1));
+        Self {
+            opened: now,
+            written: now,
+            event: now,
+            blocked: None,
+            until: left.map(|left| now + left.min(FAR)),
+            max_age,
+            ending: false,
+        }
+    }
+
+    pub(crate) fn event(&mut self) {
+        self.event = Instant::now();
+    }
+
+    pub(crate) fn progress(&mut self) {
+        self.written = Instant::now();
+    }
+
+    /// The socket is full; `some` if it took something before.
+    pub(crate) fn blocked(&mut self, some: bool) {
+        if some || self.blocked.is_none() {
+            self.blocked = Some(Instant::now());
+        }
+    }
+
+    pub(crate) fn unblocked(&mut self) {
+        self.blocked = None;
+    }
+
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.is_some()
+    }
+
+    pub(crate) fn linger(&mut self, linger: Duration) {
+        self.ending = true;
+        self.until = Some(Instant::now() + linger);
+    }
+
+    /// What is due now, and when to look again.
+    pub(crate) fn look(&self, settings: &StreamConfig) -> (Due, Instant) {
+        let now = Instant::now();
+        let mut next = now + FAR;
+        let mut due = Due::Nothing;
+        let mut check = |at: Option<Instant>, what: Due| {
+            let Some(at) = at else { return };
+            if at > now {
+                next = next.min(at);
+            } else if due == Due::Nothing {
+                due = what;
+            }
+        };
+        if self.ending {
+            check(self.until, Due::Drop);
+            return (due, next);
+        }
+        check(self.until, Due::End(Ending::Token));
+        check(self.max_age.map(|age| self.opened + age), Due::End(Ending::Age));
+        check(some(settings.idle).map(|idle| self.event + idle), Due::End(Ending::Idle));
+        match self.blocked {
+            Some(since) => {
+                check(
+                    some(settings.write_timeout).map(|limit| since + limit),
+                    Due::End(Ending::WriteTimeout),
+                );
+            }
+            None => check(Some(self.written + settings.heartbeat.min(FAR)), Due::Beat),
+        }
+        if due == Due::Beat {
+            next = next.min(now + settings.heartbeat.min(FAR));
+        }
+        (due, next)
+    }
+}
+
+/// Further than anybody looks: a timer wheel holds no more than about two years.
+const FAR: Duration = Duration::from_hours(24);
+
+fn some(duration: Duration) -> Option<Duration> {
+    (!duration.is_zero()).then(|| duration.min(FAR * 300))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> StreamConfig {
+        StreamConfig {
+            heartbeat: Duration::from_secs(15),
+            write_timeout: Duration::from_secs(5),
+            idle: Duration::from_secs(60),
+            ..StreamConfig::default()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_heartbeat_is_due_after_silence_only() {
+        let mut clock = Clock::new(None, &settings());
+        assert_eq!(clock.look(&settings()).0, Due::Nothing);
+        tokio::time::advance(Duration::from_secs(14)).await;
+        clock.progress();
+        tokio::time::advance(Duration::from_secs(14)).await;
+        assert_eq!(clock.look(&settings()).0, Due::Nothing);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(clock.look(&settings()).0, Due::Beat);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_client_that_takes_nothing_times_out() {
+        let mut clock = Clock::new(None, &settings());
+        clock.blocked(false);
+        tokio::time::advance(Duration::from_secs(4)).await;
+        clock.blocked(true);
+        tokio::time::advance(Duration::from_secs(4)).await;
+        assert_eq!(clock.look(&settings()).0, Due::Nothing);
+        clock.blocked(false);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(clock.look(&settings()).0, Due::End(Ending::WriteTimeout));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_stream_and_an_old_token_end() {
+        let mut clock = Clock::new(None, &settings());
+        tokio::time::advance(Duration::from_secs(59)).await;
+        clock.progress();
+        assert_eq!(clock.look(&settings()).1, Instant::now() + Duration::from_secs(1));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(clock.look(&settings()).0, Due::End(Ending::Idle));
+        let expires = SystemTime::now() + Duration::from_secs(3);
+        let clock = Clock::new(Some(expires), &settings());
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(clock.look(&settings()).0, Due::End(Ending::Token));
+    }
+}

@@ -1,0 +1,124 @@
+//! The way of a connection's bytes to its socket.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::hub::{Framing, Socket};
+
+/// Room in front of a chunk for its size line: at most 8 hexadecimal digits, CR and LF.
+pub(crate) const CHUNK_HEAD: usize = 10;
+/// The last chunk of a clean end (RFC 9112, section 7.1).
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// The socket, and the bytes that it did not take yet.
+pub(crate) struct Outlet {
+    socket: Box<dyn Socket>,
+    framing: Framing,
+    /// Encoded and not taken; begins at `taken`. Given back when it is empty.
+    rest: Vec<u8>,
+    taken: usize,
+}
+
+/// What became of an attempt to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// Everything was taken.
+    All,
+    /// The socket is full; the rest waits here, and the waker is called when there is room.
+    Full {
+        /// Whether it took anything.
+        some: bool,
+    },
+    /// The connection is broken.
+    Broken,
+}
+
+impl Outlet {
+    /// An outlet that writes `head` before anything else.
+    pub(crate) fn new(socket: Box<dyn Socket>, framing: Framing, head: &[u8]) -> Self {
+        Self { socket, framing, rest: head.to_vec(), taken: 0 }
+    }
+
+    /// How many bytes wait here.
+    pub(crate) fn waiting(&self) -> usize {
+        self.rest.len() - self.taken
+    }
+
+    /// Writes what waits.
+    pub(crate) fn write_rest(&mut self, cx: &mut Context<'_>) -> Written {
+        let rest = std::mem::take(&mut self.rest);
+        let written = self.write(&rest, self.taken, cx);
+        if matches!(written, Written::Full { .. }) && self.rest.is_empty() {
+            self.rest = rest;
+        }
+        written
+    }
+
+    /// Writes one batch of the body. `batch` begins with [`CHUNK_HEAD`] bytes of room. Nothing may wait.
+    pub(crate) fn write_batch(&mut self, batch: &mut Vec<u8>, cx: &mut Context<'_>) -> Written {
+        let start = match self.framing {
+            Framing::Plain => CHUNK_HEAD,
+            Framing::Chunked => {
+                let size = format!("{:x}\r\n", batch.len() - CHUNK_HEAD);
+                let start = CHUNK_HEAD - size.len();
+                batch[start..CHUNK_HEAD].copy_from_slice(size.as_bytes());
+                batch.extend_from_slice(b"\r\n");
+                start
+            }
+        };
+        self.taken = start;
+        let written = self.write(batch, start, cx);
+        if matches!(written, Written::Full { .. }) {
+            self.rest = batch[self.taken..].to_vec();
+            self.taken = 0;
+        }
+        written
+    }
+
+    /// Ends the body, after everything written so far.
+    pub(crate) fn finish(&mut self) {
+        if self.framing == Framing::Chunked {
+            self.rest.extend_from_slice(LAST_CHUNK);
+        }
+    }
+
+    /// Closes our side.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.socket).poll_shutdown(cx).map(|_| ())
+    }
+
+    /// Whether the client has closed its side, or the connection is broken. What a client sends on a stream means
+    /// nothing and is thrown away.
+    pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [0; 512];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+            }
+        }
+    }
+
+    /// Writes `bytes` from `start`; `taken` says how far it came.
+    fn write(&mut self, bytes: &[u8], start: usize, cx: &mut Context<'_>) -> Written {
+        let mut at = start;
+        while at < bytes.len() {
+            match Pin::new(&mut self.socket).poll_write(cx, &bytes[at..]) {
+                Poll::Ready(Ok(n)) if n > 0 => at += n,
+                Poll::Ready(_) => return Written::Broken,
+                Poll::Pending => {
+                    self.taken = at;
+                    return Written::Full { some: at > start };
+                }
+            }
+        }
+        self.taken = 0;
+        // Sockets that buffer, as with TLS, go on by themselves when the waker is called.
+        let _ = Pin::new(&mut self.socket).poll_flush(cx);
+        Written::All
+    }
+}

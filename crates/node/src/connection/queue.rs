@@ -1,0 +1,58 @@
+//! What waits to be written to one client.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfare_protocol::sse::Format;
+
+use crate::hub::delivery::Delivery;
+
+/// One thing to write.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// An event of the connection's channel with this index. Its `id:` is made when it is written.
+    Event(Arc<Delivery>, u16),
+    /// A block that is ready to be sent.
+    Block(Bytes),
+}
+
+/// The outgoing queue: bounded in bytes, although the frames in it are shared with other queues.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    items: VecDeque<Item>,
+    bytes: usize,
+}
+
+impl Queue {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// How many bytes wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn push(&mut self, item: Item, format: Format) {
+        self.bytes += weight(&item, format);
+        self.items.push_back(item);
+    }
+
+    pub(crate) fn pop(&mut self, format: Format) -> Option<Item> {
+        let item = self.items.pop_front()?;
+        self.bytes -= weight(&item, format);
+        if self.items.is_empty() && self.items.capacity() > 16 {
+            // What a burst needed is not kept for the rest of an idle stream's life.
+            self.items = VecDeque::new();
+        }
+        Some(item)
+    }
+}
+
+fn weight(item: &Item, format: Format) -> usize {
+    match item {
+        Item::Event(delivery, _) => delivery.frame(format).len(),
+        Item::Block(block) => block.len(),
+    }
+}

@@ -1,0 +1,327 @@
+//! For tests: a broker that fails, hangs and loses answers by script, in front of the memory broker.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fanfare_broker::broker::Published;
+use fanfare_broker::intake::{IntakeEntry, Settlement};
+use fanfare_broker::lease::Lease;
+use fanfare_broker::log::Page;
+use fanfare_broker::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use fanfare_broker::wire::{Wire, WireSink};
+use fanfare_broker::{Broker, BrokerError, BrokerSettings, MemoryBroker, NodeId, NodeInfo};
+use fanfare_protocol::publish::Publication;
+use fanfare_protocol::session::Control;
+use fanfare_protocol::start::From;
+use fanfare_protocol::{Channel, Position, SessionId, User};
+use tokio::time::Instant;
+
+/// A call of the trait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Call {
+    Publish,
+    Claim,
+    Release,
+    Renew,
+    Sessions,
+    Send,
+    Lease,
+    Leave,
+    Nodes,
+    Sweep,
+    Lead,
+    Resign,
+    Take,
+    Settle,
+    Prepare,
+}
+
+/// What happens to one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Not carried out.
+    Away,
+    /// Carried out, and the answer is lost.
+    Unheard,
+    /// Not carried out, and useless to try again.
+    Refused,
+    /// Carried out after so long.
+    Late(Duration),
+    /// Carried out, and answered after so long.
+    LateAnswer(Duration),
+    /// Never answered.
+    Hung,
+    /// As it should be; to let a call pass before the next fault.
+    Fine,
+}
+
+/// Decides for one event of a batch.
+type ItemFault = Box<dyn FnMut(&Publication) -> Option<BrokerError> + Send>;
+
+#[derive(Default)]
+struct Script {
+    next: HashMap<Call, VecDeque<Fault>>,
+    always: HashMap<Call, Fault>,
+    down: bool,
+    calls: HashMap<Call, usize>,
+    under_way: HashMap<Call, usize>,
+    most_at_once: HashMap<Call, usize>,
+    publish: Option<ItemFault>,
+    batches: Vec<usize>,
+}
+
+/// The memory broker behind a script.
+#[derive(Clone)]
+pub(crate) struct FaultyBroker {
+    pub(crate) inner: MemoryBroker,
+    script: Arc<Mutex<Script>>,
+}
+
+impl std::fmt::Debug for FaultyBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FaultyBroker")
+    }
+}
+
+impl FaultyBroker {
+    /// Without faults.
+    pub(crate) fn new() -> Self {
+        let inner = MemoryBroker::starting_at(BrokerSettings::default(), 1_700_000_000_000);
+        Self { inner, script: Arc::default() }
+    }
+
+    pub(crate) fn shared(&self) -> Arc<dyn Broker> {
+        Arc::new(self.clone())
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap()
+    }
+
+    /// The next calls of this kind meet these faults, one each.
+    pub(crate) fn next(&self, call: Call, faults: impl IntoIterator<Item = Fault>) {
+        self.script().next.entry(call).or_default().extend(faults);
+    }
+
+    /// Every call of this kind meets this fault, until [`Self::heal`].
+    pub(crate) fn always(&self, call: Call, fault: Fault) {
+        self.script().always.insert(call, fault);
+    }
+
+    /// Every call fails, until it is not down any more.
+    pub(crate) fn down(&self, down: bool) {
+        self.script().down = down;
+    }
+
+    /// No more faults.
+    pub(crate) fn heal(&self) {
+        let mut script = self.script();
+        script.next.clear();
+        script.always.clear();
+        script.publish = None;
+        script.down = false;
+    }
+
+    /// Asked about each event of each batch; one for which it answers an error is not stored.
+    pub(crate) fn fail_items(
+        &self,
+        decide: impl FnMut(&Publication) -> Option<BrokerError> + Send + 'static,
+    ) {
+        self.script().publish = Some(Box::new(decide));
+    }
+
+    /// How many calls of this kind were made.
+    pub(crate) fn calls(&self, call: Call) -> usize {
+        self.script().calls.get(&call).copied().unwrap_or_default()
+    }
+
+    /// How many calls of this kind were under way at once at most.
+    pub(crate) fn most_at_once(&self, call: Call) -> usize {
+        self.script().most_at_once.get(&call).copied().unwrap_or_default()
+    }
+
+    /// The size of each batch published.
+    pub(crate) fn batches(&self) -> Vec<usize> {
+        self.script().batches.clone()
+    }
+
+    /// The lifecycle stream as `event user` words, without positions.
+    pub(crate) fn lifecycle(&self) -> Vec<String> {
+        let value = |fields: &[(String, String)], name: &str| {
+            fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone())
+        };
+        let entries = self.inner.lifecycle();
+        let line = |(_, fields): &(Position, Vec<(String, String)>)| {
+            let reason = value(fields, "reason").map(|reason| format!(" {reason}")).unwrap_or_default();
+            format!("{}{reason}", value(fields, "event").unwrap())
+        };
+        entries.iter().map(line).collect()
+    }
+
+    async fn meet<T: Send>(
+        &self,
+        call: Call,
+        act: impl Future<Output = Result<T, BrokerError>> + Send,
+    ) -> Result<T, BrokerError> {
+        let fault = {
+            let mut script = self.script();
+            *script.calls.entry(call).or_default() += 1;
+            let now = script.under_way.entry(call).or_default();
+            *now += 1;
+            let now = *now;
+            let most = script.most_at_once.entry(call).or_default();
+            *most = now.max(*most);
+            let next = script.next.get_mut(&call).and_then(VecDeque::pop_front);
+            let always = script.always.get(&call).copied();
+            if script.down { Fault::Away } else { next.or(always).unwrap_or(Fault::Fine) }
+        };
+        let _under_way = UnderWay(self, call);
+        let away = || BrokerError::Unavailable("by script".into());
+        match fault {
+            Fault::Fine => act.await,
+            Fault::Away => Err(away()),
+            Fault::Refused => Err(BrokerError::Refused("by script".into())),
+            Fault::Unheard => {
+                act.await?;
+                Err(away())
+            }
+            Fault::Late(time) => {
+                tokio::time::sleep(time).await;
+                act.await
+            }
+            Fault::LateAnswer(time) => {
+                let result = act.await;
+                tokio::time::sleep(time).await;
+                result
+            }
+            Fault::Hung => std::future::pending().await,
+        }
+    }
+}
+
+struct UnderWay<'a>(&'a FaultyBroker, Call);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        *self.0.script().under_way.entry(self.1).or_default() -= 1;
+    }
+}
+
+#[async_trait]
+impl Broker for FaultyBroker {
+    async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<Published, BrokerError>> {
+        let size = batch.len();
+        self.script().batches.push(size);
+        let all = self.meet(Call::Publish, async {
+            let mut results = Vec::new();
+            for publication in batch {
+                let failed = self.script().publish.as_mut().and_then(|decide| decide(&publication));
+                results.push(match failed {
+                    Some(error) => Err(error),
+                    None => self.inner.publish(vec![publication]).await.remove(0),
+                });
+            }
+            Ok(results)
+        });
+        all.await.unwrap_or_else(|error| vec![Err(error); size])
+    }
+
+    async fn page(&self, channel: &Channel, after: Position, limit: usize) -> Result<Page, BrokerError> {
+        self.inner.page(channel, after, limit).await
+    }
+
+    async fn locate(&self, channel: &Channel, from: From) -> Result<Position, BrokerError> {
+        self.inner.locate(channel, from).await
+    }
+
+    fn wire(&self, node: &NodeId, sink: WireSink) -> Wire {
+        self.inner.wire(node, sink)
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
+        self.meet(Call::Claim, self.inner.claim(claim)).await
+    }
+
+    async fn release(
+        &self,
+        node: &NodeId,
+        user: &User,
+        session: SessionId,
+        epoch: u64,
+        reason: Reason,
+    ) -> Result<bool, BrokerError> {
+        self.meet(Call::Release, self.inner.release(node, user, session, epoch, reason)).await
+    }
+
+    async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError> {
+        self.meet(Call::Renew, self.inner.renew(node, held)).await
+    }
+
+    async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
+        self.meet(Call::Sessions, self.inner.sessions(user)).await
+    }
+
+    async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError> {
+        self.meet(Call::Send, self.inner.send(node, command)).await
+    }
+
+    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<Lease, BrokerError> {
+        self.meet(Call::Lease, self.inner.lease(info, ttl)).await
+    }
+
+    async fn leave(&self, info: &NodeInfo) -> Result<(), BrokerError> {
+        self.meet(Call::Leave, self.inner.leave(info)).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeInfo>, BrokerError> {
+        self.meet(Call::Nodes, self.inner.nodes()).await
+    }
+
+    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<usize, BrokerError> {
+        self.meet(Call::Sweep, self.inner.sweep(node, ttl)).await
+    }
+
+    async fn lead_intake(&self, node: &NodeId, ttl: Duration) -> Result<bool, BrokerError> {
+        self.meet(Call::Lead, self.inner.lead_intake(node, ttl)).await
+    }
+
+    async fn resign_intake(&self, node: &NodeId) -> Result<(), BrokerError> {
+        self.meet(Call::Resign, self.inner.resign_intake(node)).await
+    }
+
+    async fn take_intake(
+        &self,
+        node: &NodeId,
+        again: bool,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Vec<IntakeEntry>, BrokerError> {
+        self.meet(Call::Take, self.inner.take_intake(node, again, limit, wait)).await
+    }
+
+    async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError> {
+        self.meet(Call::Settle, self.inner.settle_intake(settled)).await
+    }
+
+    async fn prepare(&self) -> Result<(), BrokerError> {
+        self.meet(Call::Prepare, self.inner.prepare()).await
+    }
+}
+
+/// Waits in virtual time until something is so.
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_mins(10);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Every task that is due gets its turn, and no time goes by.
+pub(crate) async fn settle_tasks() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,75 @@
+//! The calls, as `docs/protocol.md` has them.
+//!
+//! # Layout
+//!
+//! - [`app`]: what the calls have in common
+//! - [`params`]: the query of a request
+//! - [`events`], [`handover`], [`overload`]: the stream, how its connection leaves HTTP, and the answer when it cannot
+//!   be served
+//! - [`publish`], [`history`], [`sessions`], [`nodes`]: the other calls
+//! - [`health`]: whether the node lives, and whether it is ready
+//! - [`problem`]: the one place where errors become answers
+//! - [`layers`]: what is done around every call
+//! - [`metrics`]: what HTTP counts
+
+pub mod app;
+pub mod events;
+pub mod handover;
+pub mod health;
+pub mod history;
+pub mod layers;
+pub mod metrics;
+pub mod nodes;
+pub mod overload;
+pub mod params;
+pub mod problem;
+pub mod publish;
+pub mod sessions;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::IntoResponse;
+use axum::routing::{delete, get, post};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+
+use self::app::App;
+use self::events::Door;
+use self::problem::{Code, Problem};
+
+/// Every call. `pages` are routes of somebody else, like the page of `fanfare dev`.
+pub fn router(app: &Arc<App>, door: Door, pages: Router) -> Router {
+    let events = Router::new().route("/v1/events", get(events::events)).with_state(Arc::new(door));
+    layers::around(calls(app).merge(events).merge(pages), app)
+}
+
+/// Every call but the stream.
+fn calls(app: &Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/publish", post(publish::publish))
+        .route("/v1/channels/{channel}/events", get(history::history))
+        .route("/v1/users/{user}/sessions", get(sessions::list).delete(sessions::end_all))
+        .route("/v1/users/{user}/sessions/{session}", delete(sessions::end_one))
+        .route("/v1/nodes", get(nodes::nodes))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .fallback(async || Problem::new(Code::NotFound, "no call has this path"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(Code::MethodNotAllowed, "the Allow header names the methods of this path")
+                .into_response()
+        })
+        .with_state(Arc::clone(app))
+}
+
+/// The headers of every event stream: nothing on the way may keep it back or change it.
+fn stream_headers() -> [(HeaderName, &'static str); 3] {
+    [
+        (CONTENT_TYPE, "text/event-stream"),
+        (CACHE_CONTROL, "no-cache, no-transform"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ]
+}
+
+#[cfg(test)]
+mod tests;

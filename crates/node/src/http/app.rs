@@ -1,0 +1,72 @@
+//! What the calls have in common.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::extract::rejection::PathRejection;
+use fanfare_broker::{Broker, NodeId};
+use http::HeaderMap;
+use prometheus_client::registry::Registry;
+
+use super::health::Health;
+use super::metrics::HttpMetrics;
+use super::params::Params;
+use super::problem::Problem;
+use crate::auth::{Asked, Auth, Bearer};
+use crate::config::http::HttpConfig;
+use crate::config::limits::LimitsConfig;
+use crate::config::stream::StreamConfig;
+use crate::session::Sessions;
+
+/// Shared by all calls, and as old as the node.
+pub struct App {
+    /// This node's name.
+    pub node: NodeId,
+    /// Everything that outlives the node.
+    pub broker: Arc<dyn Broker>,
+    /// Who holds which session.
+    pub sessions: Sessions,
+    /// Tells who asks.
+    pub auth: Auth,
+    /// What bounds a request.
+    pub limits: LimitsConfig,
+    /// How streams behave.
+    pub stream: StreamConfig,
+    /// Who may call, and how patient we are.
+    pub http: HttpConfig,
+    /// Whether the node is ready.
+    pub health: Health,
+    /// What HTTP counts.
+    pub metrics: HttpMetrics,
+    /// Everything that the node counts.
+    pub registry: Registry,
+}
+
+impl App {
+    /// Tells who asks.
+    ///
+    /// # Errors
+    ///
+    /// When there is no token or it is not accepted; or for `user=` where a token names the user.
+    pub fn bearer(&self, headers: &HeaderMap, params: &Params) -> Result<Bearer, Problem> {
+        let user = params.get("user");
+        if user.is_some() && !self.auth.is_open() {
+            return Err(Problem::bad_request("user= is for --auth none only; here the token names the user"));
+        }
+        let asked = Asked { token: params.get("token"), user };
+        Ok(self.auth.bearer(headers, asked, SystemTime::now())?)
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Self {
+        Self::bad_request(format!("the path cannot be read: {}", rejection.body_text()))
+    }
+}

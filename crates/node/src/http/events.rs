@@ -1,0 +1,290 @@
+//! `GET /v1/events`: the stream.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use fanfare_protocol::sse::Format;
+use fanfare_protocol::start::{From, Start};
+use fanfare_protocol::{Channel, Cursor, SessionId};
+use http::header::HeaderName;
+use http::{HeaderMap, Method};
+
+use super::app::App;
+use super::handover::{Handover, Openings, Parcel};
+use super::overload::{self, Reason};
+use super::params::Params;
+use super::problem::{Code, Problem};
+use super::stream_headers;
+use crate::accept::Peer;
+use crate::auth::Bearer;
+use crate::hub::{Framing, Hub, Stream};
+use crate::session::ClaimError;
+
+/// How many events `last=` may ask for.
+pub const MAX_LAST: usize = 1000;
+
+/// `Last-Event-ID`, by the WHATWG HTML standard, section 9.2.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Where streams come in.
+#[derive(Debug)]
+pub struct Door {
+    app: Arc<App>,
+    hub: Hub,
+    openings: Openings,
+}
+
+/// What a request asks for, and may have.
+#[derive(Debug, PartialEq)]
+struct Plan {
+    bearer: Bearer,
+    session: SessionId,
+    channels: Vec<(Channel, From)>,
+    format: Format,
+    /// Whether the client came back with a cursor.
+    resumed: bool,
+}
+
+impl Door {
+    /// A door to a hub.
+    pub fn new(app: Arc<App>, hub: Hub, openings: Openings) -> Self {
+        Self { app, hub, openings }
+    }
+
+    /// Lets a stream in: what must be true of the node, then the claim.
+    async fn open(&self, plan: Plan, client: Arc<str>) -> Result<Parcel, Reason> {
+        if self.app.health.is_draining() {
+            return Err(Reason::Draining);
+        }
+        let room = self.app.limits.connections.saturating_sub(self.hub.connections());
+        let opening = self.openings.enter(room).ok_or(Reason::Connections)?;
+        if !self.app.health.has_broker() {
+            return Err(Reason::Unavailable);
+        }
+        let Plan { bearer: Bearer { user, expires, .. }, session, channels, format, resumed } = plan;
+        let held = match &user {
+            Some(user) => {
+                Some(self.app.sessions.claim(user, session, client).await.map_err(|error| match error {
+                    ClaimError::Full(_) => Reason::UserSessions,
+                    ClaimError::Unavailable(why) => {
+                        tracing::debug!(%why, "a session could not be claimed");
+                        Reason::Unavailable
+                    }
+                })?)
+            }
+            None => None,
+        };
+        // Head and framing are the connection's to know.
+        let (head, framing) = (Bytes::new(), Framing::Chunked);
+        let stream = Stream { user, session, held, channels, format, expires, resumed, head, framing };
+        Ok(Parcel { stream, opening })
+    }
+}
+
+/// The call. Also serves `HEAD`, which opens nothing.
+pub async fn events(State(door): State<Arc<Door>>, request: Request) -> Response {
+    let plan = match Plan::read(&door.app, request.headers(), request.uri().query()) {
+        Ok(plan) => plan,
+        Err(problem) => return problem.into_response(),
+    };
+    if request.method() == Method::HEAD {
+        return stream_headers().into_response();
+    }
+    let status = overload::prefers_status(request.headers());
+    let client = request.extensions().get::<Peer>().map_or_else(String::new, |Peer(peer)| peer.to_string());
+    // The request's head pins a read buffer of hyper's; a claim may take a while.
+    drop(request);
+    match door.open(plan, client.into()).await {
+        Ok(parcel) => {
+            let mut response = stream_headers().into_response();
+            response.extensions_mut().insert(Handover::new(parcel));
+            response
+        }
+        Err(reason) => {
+            door.app.metrics.count_overloaded(reason);
+            overload::answer(reason, status, &door.app.stream)
+        }
+    }
+}
+
+impl Plan {
+    fn read(app: &App, headers: &HeaderMap, query: Option<&str>) -> Result<Self, Problem> {
+        let params = Params::parse(query, &["session", "after", "last", "format"], &["channel"])?;
+        let bearer = app.bearer(headers, &params)?;
+        let channels = channels(&bearer, &params, app.limits.channels_per_stream)?;
+        let (start, resumed) = start(headers, &params)?;
+        let newest = params.count("last", MAX_LAST)?;
+        let followed = channels.len();
+        let from = |channel: Channel| {
+            let from = start.in_channel(&channel, followed, newest);
+            (channel, from)
+        };
+        let channels = channels.into_iter().map(from).collect();
+        let session = match params.get("session") {
+            Some(text) => text.parse().map_err(|error| Problem::bad_request(format!("session=: {error}")))?,
+            None => SessionId::random(),
+        };
+        let format = match params.get("format") {
+            None | Some("raw") => Format::Raw,
+            Some("json") => Format::Json,
+            Some(_) => return Err(Problem::bad_request("format= is raw or json")),
+        };
+        Ok(Self { bearer, session, channels, format, resumed })
+    }
+}
+
+/// Each channel once: the user's own, `broadcast`, and those that were asked for.
+fn channels(bearer: &Bearer, params: &Params, limit: usize) -> Result<Vec<Channel>, Problem> {
+    let mut channels = Vec::new();
+    let mut tags: HashMap<u64, Channel> = HashMap::new();
+    let joined = bearer.user.iter().map(|user| user.channel().clone()).chain([Channel::broadcast()]);
+    let asked = params.all("channel").map(Channel::new);
+    for channel in joined.map(Ok).chain(asked) {
+        let channel = channel?;
+        match tags.get(&channel.tag()) {
+            Some(same) if *same == channel => continue,
+            // One in 2^48: a cursor could not tell them apart.
+            Some(other) => {
+                let detail =
+                    format!("the channels {channel} and {other} cannot be followed by one stream: open two");
+                return Err(Problem::new(Code::BadChannel, detail));
+            }
+            None => {}
+        }
+        if !bearer.grants.may_subscribe(bearer.user.as_ref(), &channel) {
+            return Err(Problem::no_grant(format!("the token grants no subscribe for {channel}")));
+        }
+        if channels.len() == limit {
+            return Err(Problem::bad_request(format!("a stream may follow {limit} channels at most")));
+        }
+        tags.insert(channel.tag(), channel.clone());
+        channels.push(channel);
+    }
+    Ok(channels)
+}
+
+/// Where to begin, and whether that is where an earlier stream stood.
+fn start(headers: &HeaderMap, params: &Params) -> Result<(Start, bool), Problem> {
+    let mut ids = headers.get_all(LAST_EVENT_ID).into_iter();
+    let start = match (ids.next(), ids.next()) {
+        (Some(_), Some(_)) => return Err(Problem::bad_request("the header Last-Event-ID is there twice")),
+        // A client that has no id yet may send an empty one.
+        (Some(id), None) if !id.is_empty() => {
+            let text = id.to_str().map_err(|_| fanfare_protocol::cursor::CursorError::Form)?;
+            Start::Cursor(Cursor::parse(text)?)
+        }
+        _ => params.get("after").map(Start::parse).transpose()?.unwrap_or_default(),
+    };
+    let resumed = matches!(start, Start::Cursor(_));
+    Ok((start, resumed))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use fanfare_protocol::{Grants, Position, User};
+
+    use super::*;
+    use crate::http::tests::{SECRET, app, app_with, token};
+
+    fn read(query: &str, headers: &[(&str, &str)]) -> Result<Plan, (Code, String)> {
+        plan(&app(), query, headers)
+    }
+
+    fn plan(app: &App, query: &str, headers: &[(&str, &str)]) -> Result<Plan, (Code, String)> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        }
+        Plan::read(app, &map, Some(query)).map_err(|problem| (problem.code, problem.detail))
+    }
+
+    fn names(plan: &Plan) -> Vec<&str> {
+        plan.channels.iter().map(|(channel, _)| channel.as_str()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_stream_joins_its_users_channel_and_broadcast_and_each_asked_for_once() {
+        let plan = read("user=7&channel=a&channel=b&channel=a&channel=broadcast", &[]).unwrap();
+        assert_eq!(names(&plan), ["user:7", "broadcast", "a", "b"]);
+        assert!(plan.channels.iter().all(|(_, from)| *from == From::Latest));
+        assert_eq!((plan.format, plan.resumed), (Format::Raw, false));
+        assert_eq!(names(&read("", &[]).unwrap()), ["broadcast"]);
+        assert_eq!(plan.bearer.grants, Grants::all());
+    }
+
+    #[tokio::test]
+    async fn every_way_to_say_where_to_begin() {
+        let of = |query: &str, headers: &[(&str, &str)]| read(query, headers).unwrap().channels[0].1;
+        assert_eq!(of("after=earliest", &[]), From::Earliest);
+        assert_eq!(of("after=1000", &[]), From::Time(Position::new(1000, u64::MAX)));
+        assert_eq!(of("after=17-3", &[]), From::Position(Position::new(17, 3)));
+        assert_eq!(of("after=17-3&user=7", &[]), From::Time(Position::new(17, 3)));
+        assert_eq!(of("last=5", &[]), From::Newest(5));
+        assert_eq!(of("after=earliest", &[("last-event-id", "17-3")]), From::Position(Position::new(17, 3)));
+        assert_eq!(of("after=earliest", &[("last-event-id", "")]), From::Earliest);
+        assert!(read("", &[("last-event-id", "17-3")]).unwrap().resumed);
+        assert!(!read("after=earliest", &[]).unwrap().resumed);
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_said_and_nothing_guessed() {
+        for (query, headers, code, word) in [
+            ("chanel=a", &[][..], Code::BadRequest, "chanel"),
+            ("format=xml", &[], Code::BadRequest, "format="),
+            ("format=raw&format=raw", &[], Code::BadRequest, "format="),
+            ("session=7", &[], Code::BadRequest, "UUID"),
+            ("session=", &[], Code::BadRequest, "UUID"),
+            ("last=0", &[], Code::BadRequest, "last="),
+            ("last=1001", &[], Code::BadRequest, "1000"),
+            ("after=yesterday", &[], Code::BadCursor, "cursor"),
+            ("after=", &[], Code::BadCursor, "cursor"),
+            ("after=aAAAA", &[], Code::BadCursor, "damaged"),
+            ("", &[("last-event-id", "12")], Code::BadCursor, "cursor"),
+            ("", &[("last-event-id", "latest")], Code::BadCursor, "cursor"),
+            ("", &[("last-event-id", "1-1"), ("last-event-id", "1-1")], Code::BadRequest, "twice"),
+            ("channel=", &[], Code::BadChannel, "empty"),
+            ("channel=a+b", &[], Code::BadChannel, "' '"),
+            ("channel=%FF", &[], Code::BadChannel, "byte 0"),
+            ("channel=a%0Ab", &[], Code::BadChannel, "byte 1"),
+            ("user=", &[], Code::BadRequest, "user"),
+        ] {
+            let (got, detail) = read(query, headers).expect_err(query);
+            assert_eq!(got, code, "{query}: {detail}");
+            assert!(detail.contains(word), "{query}: {detail}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_channel_needs_a_grant() {
+        let app = app_with(|config| {
+            config.auth.mode = Some(crate::config::auth::AuthMode::Jwt);
+            config.auth.jwt.secret = Some(crate::config::secret::Secret::new(SECRET.to_owned()));
+        });
+        let ask = |query: &str| {
+            let token = token("7", &serde_json::json!({"subscribe": ["room:*"]}));
+            plan(&app, query, &[("authorization", &format!("Bearer {token}"))])
+        };
+        let granted = ask("channel=room:1").unwrap();
+        assert_eq!(names(&granted), ["user:7", "broadcast", "room:1"]);
+        assert!(granted.bearer.expires.unwrap() > SystemTime::now());
+        assert_eq!(granted.bearer.user, Some(User::new("7").unwrap()));
+        assert_eq!(ask("channel=user:8").unwrap_err().0, Code::NoGrant);
+        assert!(ask("channel=room:1&channel=log").unwrap_err().1.contains("log"));
+        assert_eq!(ask("user=8").unwrap_err().0, Code::BadRequest);
+        assert_eq!(plan(&app, "", &[]).unwrap_err().0, Code::NoToken);
+    }
+
+    #[tokio::test]
+    async fn a_stream_follows_only_so_many_channels() {
+        let app = app_with(|config| config.limits.channels_per_stream = 3);
+        assert!(plan(&app, "user=7&channel=a&channel=a", &[]).is_ok());
+        let (code, detail) = plan(&app, "user=7&channel=a&channel=b", &[]).unwrap_err();
+        assert_eq!(code, Code::BadRequest);
+        assert!(detail.contains('3'), "{detail}");
+    }
+}

@@ -1,0 +1,86 @@
+//! What is done around every call: counting, CORS, and catching panics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use http::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderValue, Method};
+use tokio::time::Instant;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use super::app::App;
+use super::metrics::RequestLabels;
+use super::problem::{self, Code};
+
+/// How long a browser may remember what it asked about CORS.
+const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
+
+/// Puts the layers around a router: the last is the outermost, and sees the others' answers.
+pub(super) fn around(router: Router, app: &Arc<App>) -> Router {
+    let router = router.layer(CatchPanicLayer::custom(problem::of_panic));
+    let router = match cors(&app.http.allowed_origins) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router.layer(from_fn_with_state(Arc::clone(app), count))
+}
+
+/// Counts a request and its answer. The path is told without its query: there may be a token in it.
+async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let method = known(request.method());
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    if let Some(code) = response.extensions().get::<Code>() {
+        app.metrics.count_problem(code.as_str());
+    }
+    tracing::debug!(method, route, status, took = ?begun.elapsed(), "answered");
+    app.metrics.requests.get_or_create(&RequestLabels { route, method, status }).inc();
+    response
+}
+
+/// The method as a label: anybody may invent one, and each label costs memory for ever.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        _ => "other",
+    }
+}
+
+/// CORS for the origins allowed; none if there are none. Cookies are for origins that are named.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
+        .allow_headers([
+            AUTHORIZATION,
+            CONTENT_TYPE,
+            CACHE_CONTROL,
+            HeaderName::from_static("last-event-id"),
+            HeaderName::from_static("prefer"),
+        ])
+        .expose_headers([RETRY_AFTER, WWW_AUTHENTICATE, ALLOW])
+        .max_age(PREFLIGHT_AGE);
+    match origins {
+        [] => None,
+        [every] if every == "*" => Some(layer.allow_origin(AllowOrigin::any())),
+        origins => {
+            // The settings are checked: each is the text of an origin.
+            let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+            Some(layer.allow_origin(AllowOrigin::list(origins)).allow_credentials(true))
+        }
+    }
+}

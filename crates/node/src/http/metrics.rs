@@ -1,0 +1,114 @@
+//! What HTTP counts. Every series exists from the start, so that a rate can be taken of each.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+use super::overload::Reason;
+
+/// A request that was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// The route's pattern; `none` for a path that no route has.
+    pub route: String,
+    /// The method; `other` for those that no route has.
+    pub method: &'static str,
+    /// The status.
+    pub status: u16,
+}
+
+/// One of a few words.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CodeLabel {
+    code: &'static str,
+}
+
+/// What became of an event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ResultLabel {
+    result: &'static str,
+}
+
+/// Why a stream was turned away.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    reason: &'static str,
+}
+
+/// What HTTP counts. Lives as long as the node.
+#[derive(Clone, Debug, Default)]
+pub struct HttpMetrics {
+    /// `fanfare_http_requests_total` by route, method and status.
+    pub requests: Family<RequestLabels, Counter>,
+    /// `fanfare_http_problems_total` by code: requests that were refused.
+    problems: Family<CodeLabel, Counter>,
+    /// `fanfare_publishes_total` by result: `stored`, `repeat`, `sent` (ephemeral), or a problem's code.
+    publishes: Family<ResultLabel, Counter>,
+    /// `fanfare_overloaded_total` by reason: streams turned away.
+    overloaded: Family<ReasonLabel, Counter>,
+    /// `fanfare_accept_errors_total`: sockets that could not be accepted.
+    pub accept_errors: Counter,
+    /// `fanfare_accept_waits_total`: times accepting waited because too many sockets were open.
+    pub accept_waits: Counter,
+    /// `fanfare_http_connections_total`: sockets accepted.
+    pub accepted: Counter,
+    /// `fanfare_http_connection_errors_total`: connections that ended by an error: bad heads, time-outs, resets.
+    pub connection_errors: Counter,
+    /// `fanfare_http_connections_cut_total`: connections cut off because the node could not wait any longer.
+    pub cut: Counter,
+}
+
+impl HttpMetrics {
+    /// Makes the metrics and registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        for reason in Reason::ALL {
+            let _ = metrics.overloaded.get_or_create(&ReasonLabel { reason: reason.as_str() });
+        }
+        for result in ["stored", "repeat", "sent"] {
+            let _ = metrics.publishes.get_or_create(&ResultLabel { result });
+        }
+        registry.register("fanfare_http_requests", "Requests answered", metrics.requests.clone());
+        registry.register("fanfare_http_problems", "Requests refused, by code", metrics.problems.clone());
+        registry.register("fanfare_publishes", "Events over HTTP, by result", metrics.publishes.clone());
+        registry.register("fanfare_overloaded", "Streams turned away, by reason", metrics.overloaded.clone());
+        registry.register(
+            "fanfare_accept_errors",
+            "Sockets that could not be accepted",
+            metrics.accept_errors.clone(),
+        );
+        registry.register(
+            "fanfare_accept_waits",
+            "Times accepting waited because too many sockets were open",
+            metrics.accept_waits.clone(),
+        );
+        registry.register("fanfare_http_connections", "Sockets accepted", metrics.accepted.clone());
+        registry.register(
+            "fanfare_http_connection_errors",
+            "Connections ended by an error",
+            metrics.connection_errors.clone(),
+        );
+        registry.register(
+            "fanfare_http_connections_cut",
+            "Connections cut off at the end of the node",
+            metrics.cut.clone(),
+        );
+        metrics
+    }
+
+    /// Counts a request that was refused.
+    pub fn count_problem(&self, code: &'static str) {
+        self.problems.get_or_create(&CodeLabel { code }).inc();
+    }
+
+    /// Counts what became of an event.
+    pub fn count_publish(&self, result: &'static str) {
+        self.publishes.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Counts a stream that was turned away.
+    pub fn count_overloaded(&self, reason: Reason) {
+        self.overloaded.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
+    }
+}

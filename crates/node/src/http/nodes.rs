@@ -1,0 +1,36 @@
+//! `GET /v1/nodes`: the cluster.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use fanfare_broker::NodeInfo;
+use http::HeaderMap;
+use serde_json::{Value, json};
+
+use super::app::App;
+use super::params::Params;
+use super::problem::Problem;
+
+/// The call.
+///
+/// # Errors
+///
+/// When the bearer is not an admin, or the broker is away.
+pub async fn nodes(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
+    let params = Params::parse(query.as_deref(), &[], &[])?;
+    if !app.bearer(&headers, &params)?.grants.admin {
+        return Err(Problem::no_grant("the nodes are for admins to see"));
+    }
+    let nodes: Vec<_> = app.broker.nodes().await?.iter().map(node).collect();
+    Ok(Json(json!({ "nodes": nodes })))
+}
+
+fn node(info: &NodeInfo) -> Value {
+    let NodeInfo { id, address, since, connections, draining, incarnation: _ } = info;
+    json!({ "id": id, "address": address, "since": since, "connections": connections, "draining": draining })
+}

@@ -1,0 +1,124 @@
+//! The answer to a stream that cannot be served now.
+//!
+//! A native `EventSource` gives up for good on any status but 200, so it gets 200, a jittered `retry:`, one event and
+//! the end. Who asks for it with `Prefer: status` (RFC 7240) gets the status.
+
+use axum::response::{IntoResponse, Response};
+use fanfare_protocol::sse::Block;
+use http::HeaderMap;
+use http::header::HeaderName;
+use serde_json::json;
+
+use super::problem::{Code, Problem};
+use super::stream_headers;
+use crate::config::stream::StreamConfig;
+
+/// `Prefer`, which the crate `http` does not name.
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// Why a stream cannot be served now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The node has as many streams as it takes.
+    Connections,
+    /// The user has as many sessions as allowed.
+    UserSessions,
+    /// The broker is away.
+    Unavailable,
+    /// The node is leaving.
+    Draining,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Connections, Self::UserSessions, Self::Unavailable, Self::Draining];
+
+    /// The word in the event and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::UserSessions => "user-sessions",
+            Self::Unavailable => "unavailable",
+            Self::Draining => "draining",
+        }
+    }
+
+    fn problem(self) -> Problem {
+        let (code, detail) = match self {
+            Self::Connections => (Code::Overloaded, "this node has as many streams as it takes"),
+            Self::UserSessions => (Code::UserSessions, "the user has as many sessions as allowed"),
+            Self::Unavailable => (Code::Unavailable, "Redis does not answer now"),
+            Self::Draining => (Code::Draining, "this node is leaving; another one will answer"),
+        };
+        Problem::new(code, detail)
+    }
+}
+
+/// How long this client shall wait before it comes back, in milliseconds: each another time.
+pub fn retry_ms(config: &StreamConfig) -> u64 {
+    let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    ms(config.retry).saturating_add(fastrand::u64(0..=ms(config.retry_spread)))
+}
+
+/// The answer; `status` is what [`prefers_status`] said.
+pub fn answer(reason: Reason, status: bool, config: &StreamConfig) -> Response {
+    let retry = retry_ms(config);
+    if status {
+        return reason.problem().retry_after(retry.div_ceil(1000)).into_response();
+    }
+    let data = json!({ "reason": reason.as_str() }).to_string();
+    let block = Block::new().retry(retry).event("overloaded").data(&data).finish();
+    (stream_headers(), block).into_response()
+}
+
+/// Whether there is `Prefer: status`, maybe among others.
+pub fn prefers_status(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(PREFER).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|line| line.split(',')).any(|preference| {
+        let name = preference.split([';', '=']).next().unwrap_or_default();
+        name.trim().eq_ignore_ascii_case("status")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_event_source_is_told_to_come_back() {
+        let config = StreamConfig {
+            retry: Duration::from_secs(3),
+            retry_spread: Duration::from_secs(1),
+            ..StreamConfig::default()
+        };
+        let response = answer(Reason::Draining, false, &config);
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let body = to_bytes(response.into_body(), 1000).await.unwrap();
+        let body = std::str::from_utf8(&body).unwrap();
+        let (retry, rest) = body.split_once('\n').unwrap();
+        assert!((3000..=4000).contains(&retry.strip_prefix("retry: ").unwrap().parse::<u32>().unwrap()));
+        assert_eq!(rest, "event: overloaded\ndata: {\"reason\":\"draining\"}\n\n");
+    }
+
+    #[test]
+    fn who_prefers_a_status_gets_one() {
+        let config = StreamConfig::default();
+        for (prefer, reason, status) in [
+            ("status", Reason::Connections, 503),
+            ("respond-async, Status; x=1", Reason::UserSessions, 429),
+            ("status", Reason::Unavailable, 503),
+            ("return=status", Reason::Unavailable, 200),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(PREFER, prefer.parse().unwrap());
+            let response = answer(reason, prefers_status(&headers), &config);
+            assert_eq!(response.status(), status, "{prefer}");
+            assert_eq!(response.headers().contains_key("retry-after"), status != 200);
+        }
+    }
+}

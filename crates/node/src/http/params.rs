@@ -1,0 +1,100 @@
+//! The query of a request: known parameters, each once unless it may be repeated.
+
+use super::problem::Problem;
+
+/// Parameters that every call takes.
+const EVERYWHERE: [&str; 2] = ["token", "user"];
+
+/// The parameters of one request.
+#[derive(Debug, Default)]
+pub struct Params {
+    given: Vec<(&'static str, String)>,
+}
+
+impl Params {
+    /// Reads a query. `single` may stand once, `repeatable` any number of times; `token` and `user` once everywhere.
+    ///
+    /// # Errors
+    ///
+    /// When there is another parameter, or one that may not be repeated is.
+    pub fn parse(
+        query: Option<&str>,
+        single: &[&'static str],
+        repeatable: &[&'static str],
+    ) -> Result<Self, Problem> {
+        let mut params = Self::default();
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            let mut known = single.iter().chain(repeatable).chain(&EVERYWHERE);
+            let Some(known) = known.find(|known| **known == name) else {
+                return Err(unknown(&name, single, repeatable));
+            };
+            if !repeatable.contains(known) && params.get(known).is_some() {
+                return Err(Problem::bad_request(format!("the parameter {known}= is there twice")));
+            }
+            params.given.push((known, value.into_owned()));
+        }
+        Ok(params)
+    }
+
+    /// The value of a parameter, if it is there.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    /// All values of a parameter, in order.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.given.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A whole number from 1 to `most`.
+    ///
+    /// # Errors
+    ///
+    /// When it is something else.
+    pub fn count(&self, name: &str, most: usize) -> Result<Option<usize>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let number = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        match number.filter(|number| (1..=most).contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => Err(Problem::bad_request(format!("{name}= is a whole number from 1 to {most}"))),
+        }
+    }
+}
+
+fn unknown(name: &str, single: &[&str], repeatable: &[&str]) -> Problem {
+    // What was sent may be a token under a wrong name, and may be long.
+    let name: String = name.chars().take(64).collect();
+    let known: Vec<_> = repeatable.iter().chain(single).map(|known| format!("{known}=")).collect();
+    let known = if known.is_empty() { "none but token=".to_owned() } else { known.join(", ") };
+    Problem::bad_request(format!("there is no parameter {name:?} here; there are: {known}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(query: &str) -> Result<Params, String> {
+        Params::parse(Some(query), &["after", "last"], &["channel"]).map_err(|problem| problem.detail)
+    }
+
+    #[test]
+    fn channels_may_be_repeated_and_nothing_else() {
+        let params = parse("channel=a&after=1&channel=b%2Fc&token=t").unwrap();
+        assert_eq!(params.all("channel").collect::<Vec<_>>(), ["a", "b/c"]);
+        assert_eq!(params.get("after"), Some("1"));
+        assert_eq!(params.get("last"), None);
+        assert!(parse("after=1&after=1").unwrap_err().contains("after="));
+        assert!(parse("token=1&token=1").unwrap_err().contains("token="));
+        assert!(parse("chanel=a").unwrap_err().contains("chanel"));
+        assert!(Params::parse(None, &[], &[]).is_ok());
+    }
+
+    #[test]
+    fn a_count_is_a_plain_number_in_its_range() {
+        let count = |text: &str| parse(&format!("last={text}")).unwrap().count("last", 10).ok().flatten();
+        assert_eq!((count("1"), count("10")), (Some(1), Some(10)));
+        for bad in ["", "0", "11", "-1", "+1", "1.0", "99999999999999999999999"] {
+            assert_eq!(count(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! `POST /v1/publish`: one event, or an array.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body as HttpBody;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use fanfare_broker::Published;
+use fanfare_protocol::publish::{Body, Publication, PublicationError};
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+
+use super::app::App;
+use super::params::Params;
+use super::problem::{Code, Problem};
+use crate::auth::Bearer;
+use crate::config::bytes;
+
+/// A body larger than this is read away from the loops that serve connections.
+const READ_APART: usize = 256 * 1024;
+/// How long and how much more is read of a body that is too large, so that the client hears why.
+const HEAR_OUT: (Duration, usize) = (Duration::from_secs(2), 64 * 1024 * 1024);
+
+/// The call.
+pub async fn publish(State(app): State<Arc<App>>, request: Request) -> Response {
+    match answer(&app, request).await {
+        Ok(body) => axum::Json(body).into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn answer(app: &App, request: Request) -> Result<Value, Problem> {
+    let params = Params::parse(request.uri().query(), &[], &[])?;
+    let bearer = app.bearer(request.headers(), &params)?;
+    if !is_json(request.headers()) {
+        return Err(Problem::new(Code::MediaType, "send the body with Content-Type: application/json"));
+    }
+    let patience = app.http.body_read_timeout;
+    let body = tokio::time::timeout(patience, read(request, bytes(app.limits.batch_bytes)))
+        .await
+        .map_err(|_| Problem::bad_request("the body took too long to arrive"))??;
+    match parse(body, bytes(app.limits.event_data)).await? {
+        Body::One(item) => {
+            let mut results = all(app, &bearer, vec![item]).await;
+            // One item has one result.
+            results.pop().unwrap_or_else(|| Err(Problem::new(Code::Internal, "the event has no result")))
+        }
+        Body::Many(items) if items.len() > app.limits.batch_events => {
+            let (got, most) = (items.len(), app.limits.batch_events);
+            Err(Problem::new(
+                Code::TooLarge,
+                format!("the batch has {got} events; at most {most} are allowed"),
+            ))
+        }
+        Body::Many(items) => {
+            let results = all(app, &bearer, items).await;
+            let each = |result: Result<Value, Problem>| {
+                result.unwrap_or_else(|problem| json!({ "error": problem.to_json() }))
+            };
+            Ok(results.into_iter().map(each).collect())
+        }
+    }
+}
+
+/// Publishes what may be published, as one batch, and answers for each item in order.
+async fn all(
+    app: &App,
+    bearer: &Bearer,
+    items: Vec<Result<Publication, PublicationError>>,
+) -> Vec<Result<Value, Problem>> {
+    let mut batch = Vec::with_capacity(items.len());
+    let mut refused = Vec::with_capacity(items.len());
+    for item in items {
+        match item.map_err(Problem::from).and_then(|publication| granted(bearer, publication)) {
+            Ok(publication) => {
+                batch.push(publication);
+                refused.push(None);
+            }
+            Err(problem) => refused.push(Some(problem)),
+        }
+    }
+    let published = if batch.is_empty() { Vec::new() } else { app.broker.publish(batch).await };
+    let mut published = published.into_iter();
+    let result = |refused: Option<Problem>| {
+        let result = match refused {
+            Some(problem) => Err(problem),
+            None => match published.next() {
+                Some(published) => published.map_err(Problem::from),
+                None => Err(Problem::new(Code::Internal, "the event has no result")),
+            },
+        };
+        count(app, &result);
+        result.map(shown)
+    };
+    refused.into_iter().map(result).collect()
+}
+
+fn granted(bearer: &Bearer, publication: Publication) -> Result<Publication, Problem> {
+    if bearer.grants.may_publish(&publication.channel) {
+        Ok(publication)
+    } else {
+        Err(Problem::no_grant(format!("the token grants no publish for {}", publication.channel)))
+    }
+}
+
+fn count(app: &App, result: &Result<Published, Problem>) {
+    app.metrics.count_publish(match result {
+        Ok(Published { repeat: true, .. }) => "repeat",
+        Ok(Published { position: Some(_), .. }) => "stored",
+        Ok(Published { position: None, .. }) => "sent",
+        Err(problem) => problem.code.as_str(),
+    });
+}
+
+fn shown(published: Published) -> Value {
+    json!({ "id": published.position.map(|position| position.to_string()), "repeat": published.repeat })
+}
+
+/// `application/json`, or a type that ends in `+json`.
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(text) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(Code::TooLarge, format!("the body may have {limit} bytes at most"));
+    let headers = request.headers();
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    // A client that waits to be asked for the body is not asked for it.
+    let waits = headers.contains_key(EXPECT);
+    let mut body = request.into_body();
+    if length.is_some_and(|length| length > limit) {
+        if !waits {
+            hear_out(body).await;
+        }
+        return Err(too_large());
+    }
+    let mut read = BytesMut::with_capacity(length.unwrap_or_default());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::bad_request("the body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if read.len() + data.len() > limit {
+            hear_out(body).await;
+            return Err(too_large());
+        }
+        read.extend_from_slice(&data);
+    }
+    Ok(read.freeze())
+}
+
+/// Reads on for a while and throws it away: a connection that is closed with bytes unread is reset, and the client
+/// may never see the answer.
+async fn hear_out(mut body: HttpBody) {
+    let (patience, most) = HEAR_OUT;
+    let read = async {
+        let mut heard = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            heard += frame.data_ref().map_or(0, Bytes::len);
+            if heard > most {
+                break;
+            }
+        }
+    };
+    // Whoever has more to say is cut off.
+    let _ = tokio::time::timeout(patience, read).await;
+}
+
+async fn parse(body: Bytes, limit: usize) -> Result<Body, Problem> {
+    let bad = |error: serde_json::Error| Problem::new(Code::BadJson, error.to_string());
+    if body.len() <= READ_APART {
+        return Body::parse(&body, limit).map_err(bad);
+    }
+    let parsed = tokio::task::spawn_blocking(move || Body::parse(&body, limit)).await;
+    parsed.map_err(|_| Problem::new(Code::Internal, "the body could not be read"))?.map_err(bad)
+}

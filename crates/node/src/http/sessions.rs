@@ -1,0 +1,85 @@
+//! `/v1/users/{user}/sessions`: who is connected, and no longer.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use fanfare_broker::session::SessionInfo;
+use fanfare_protocol::User;
+use http::HeaderMap;
+use serde_json::{Value, json};
+
+use super::app::App;
+use super::params::Params;
+use super::problem::{Code, Problem};
+
+/// `GET`: a user's sessions.
+///
+/// # Errors
+///
+/// When they are somebody else's, or the broker is away.
+pub async fn list(
+    State(app): State<Arc<App>>,
+    user: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
+    let Path(user) = user?;
+    let user = whose(&app, &user, query.as_deref(), &headers)?;
+    let sessions: Vec<_> = app.sessions.sessions(&user).await?.iter().map(session).collect();
+    Ok(Json(json!({ "user": user.id(), "sessions": sessions })))
+}
+
+/// `DELETE`: disconnects all of a user's sessions.
+///
+/// # Errors
+///
+/// When they are somebody else's, or the broker is away.
+pub async fn end_all(
+    State(app): State<Arc<App>>,
+    user: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
+    let Path(user) = user?;
+    let user = whose(&app, &user, query.as_deref(), &headers)?;
+    Ok(Json(json!({ "disconnected": app.sessions.disconnect(&user, None).await? })))
+}
+
+/// `DELETE` of one session.
+///
+/// # Errors
+///
+/// When it is somebody else's or not there, or the broker is away.
+pub async fn end_one(
+    State(app): State<Arc<App>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
+    let Path((user, session)) = path?;
+    let user = whose(&app, &user, query.as_deref(), &headers)?;
+    let session = session.parse().map_err(|error| Problem::bad_request(format!("session: {error}")))?;
+    match app.sessions.disconnect(&user, Some(session)).await? {
+        0 => Err(Problem::new(Code::NotFound, format!("the user has no session {session}"))),
+        disconnected => Ok(Json(json!({ "disconnected": disconnected }))),
+    }
+}
+
+/// The user in the path, if the bearer may see and end their sessions.
+fn whose(app: &App, user: &str, query: Option<&str>, headers: &HeaderMap) -> Result<User, Problem> {
+    let params = Params::parse(query, &[], &[])?;
+    let bearer = app.bearer(headers, &params)?;
+    let user = User::new(user).map_err(|error| Problem::bad_request(format!("user: {error}")))?;
+    if bearer.grants.admin || bearer.user.as_ref() == Some(&user) {
+        Ok(user)
+    } else {
+        Err(Problem::no_grant("other users' sessions are for admins to see"))
+    }
+}
+
+fn session(info: &SessionInfo) -> Value {
+    let SessionInfo { session, node, since, client, epoch: _ } = info;
+    json!({ "session": session, "node": node, "since": since, "client": client })
+}

@@ -1,0 +1,202 @@
+//! Which writer loops follow which channel, and the wire that hears them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use fanfare_broker::wire::{Ticket, Wire, WireEvent};
+use fanfare_protocol::Channel;
+use fanfare_protocol::wire::Frame;
+use tokio::sync::{mpsc, watch};
+
+use super::WireState;
+use super::delivery::Delivery;
+use super::inbox::{Inbox, Message};
+use crate::metrics::Metrics;
+
+/// One channel that somebody on this node follows.
+#[derive(Debug)]
+struct Follow {
+    /// Names the newest request to the wire, so that an earlier confirmation is not taken for it.
+    ticket: Ticket,
+    /// Whether the wire has confirmed it since it was last lost.
+    heard: bool,
+    /// A bit for each writer loop that has a connection there.
+    writers: u64,
+}
+
+/// Sends what the wire says to the writer loops it concerns.
+pub(crate) struct Follows {
+    table: Mutex<Table>,
+    /// None before the start and after the end.
+    wire: Mutex<Option<Wire>>,
+    pub(crate) inboxes: Vec<Arc<Inbox>>,
+    /// How many bytes of events may wait for one loop.
+    inbox_bytes: usize,
+    max_data: usize,
+    pub(crate) state: watch::Sender<WireState>,
+    control: mpsc::Sender<Bytes>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    follows: HashMap<Channel, Follow>,
+    last_ticket: Ticket,
+}
+
+impl Follows {
+    pub(crate) fn new(
+        inboxes: Vec<Arc<Inbox>>,
+        inbox_bytes: usize,
+        max_data: usize,
+        control: mpsc::Sender<Bytes>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            table: Mutex::default(),
+            wire: Mutex::default(),
+            inboxes,
+            inbox_bytes,
+            max_data,
+            state: watch::Sender::default(),
+            control,
+            metrics,
+        }
+    }
+
+    pub(crate) fn attach(&self, wire: Wire) {
+        *lock(&self.wire) = Some(wire);
+    }
+
+    /// Ends the wire and waits for it.
+    pub(crate) async fn close(&self) {
+        let wire = lock(&self.wire).take();
+        if let Some(wire) = wire {
+            wire.close().await;
+        }
+    }
+
+    /// A writer loop follows channels that it did not follow before. Each is answered by [`Message::Followed`] when it
+    /// is heard; also one that is heard already, so that the answer keeps its place behind an earlier
+    /// [`Message::Down`] in the inbox.
+    pub(crate) fn join(&self, writer: usize, channels: &[Channel]) {
+        let mut asked = Vec::new();
+        let mut table = lock(&self.table);
+        for channel in channels {
+            if let Some(follow) = table.follows.get_mut(channel) {
+                follow.writers |= 1 << writer;
+                if follow.heard {
+                    self.inboxes[writer].push(Message::Followed(channel.clone()));
+                }
+                continue;
+            }
+            table.last_ticket += 1;
+            let ticket = table.last_ticket;
+            table.follows.insert(channel.clone(), Follow { ticket, heard: false, writers: 1 << writer });
+            asked.push((channel.clone(), ticket));
+        }
+        self.metrics.channels.set(i64::try_from(table.follows.len()).unwrap_or(i64::MAX));
+        // Under the table's lock, so that the wire gets follows and unfollows in the order of the table's changes.
+        if !asked.is_empty()
+            && let Some(wire) = &*lock(&self.wire)
+        {
+            wire.follow(asked);
+        }
+    }
+
+    /// A writer loop follows a channel no longer.
+    pub(crate) fn leave(&self, writer: usize, channel: &Channel) {
+        let mut table = lock(&self.table);
+        let Some(follow) = table.follows.get_mut(channel) else { return };
+        follow.writers &= !(1 << writer);
+        if follow.writers != 0 {
+            return;
+        }
+        table.follows.remove(channel);
+        self.metrics.channels.set(i64::try_from(table.follows.len()).unwrap_or(i64::MAX));
+        if let Some(wire) = &*lock(&self.wire) {
+            wire.unfollow(vec![channel.clone()]);
+        }
+    }
+
+    /// Takes what the wire says. Never waits: the wire's reader must not.
+    pub(crate) fn take(&self, event: WireEvent) {
+        match event {
+            WireEvent::Message(channel, message) => self.message(&channel, &message),
+            WireEvent::Followed(channels) => self.followed(&channels),
+            WireEvent::Control(message) => {
+                if self.control.try_send(message).is_err() {
+                    self.metrics.control_dropped.inc();
+                }
+            }
+            WireEvent::Up => self.state.send_modify(|state| {
+                state.up = true;
+                state.connects += 1;
+            }),
+            WireEvent::Down => self.down(),
+        }
+    }
+
+    fn message(&self, channel: &Channel, message: &Bytes) {
+        let delivery = match Frame::parse(message, self.max_data) {
+            Ok(Frame::Kept(entry)) => Delivery::kept(channel, &entry),
+            Ok(Frame::Ephemeral(event)) => Delivery::ephemeral(channel, event, unix_ms()),
+            Err(error) => {
+                // A stranger can send these as fast as Redis takes them: counted always, told seldom.
+                if (self.metrics.wire_malformed.inc() + 1).is_power_of_two() {
+                    tracing::warn!(%channel, %error, "a message on a live wire is no event; it is dropped");
+                }
+                return;
+            }
+        };
+        let Some(writers) = lock(&self.table).follows.get(channel).map(|follow| follow.writers) else {
+            return;
+        };
+        for (writer, inbox) in self.inboxes.iter().enumerate() {
+            let taken =
+                writers & (1 << writer) == 0 || inbox.push_event(Arc::clone(&delivery), self.inbox_bytes);
+            if !taken {
+                self.metrics.inbox_dropped.inc();
+            }
+        }
+    }
+
+    fn followed(&self, channels: &[(Channel, Ticket)]) {
+        let mut table = lock(&self.table);
+        for (channel, ticket) in channels {
+            let Some(follow) = table.follows.get_mut(channel).filter(|f| f.ticket == *ticket) else {
+                continue;
+            };
+            follow.heard = true;
+            for (writer, inbox) in self.inboxes.iter().enumerate() {
+                if follow.writers & (1 << writer) != 0 {
+                    inbox.push(Message::Followed(channel.clone()));
+                }
+            }
+        }
+    }
+
+    fn down(&self) {
+        self.metrics.wire_lost.inc();
+        for follow in lock(&self.table).follows.values_mut() {
+            follow.heard = false;
+        }
+        for inbox in &self.inboxes {
+            inbox.push(Message::Down);
+        }
+        self.state.send_modify(|state| state.up = false);
+    }
+}
+
+/// The time by this machine's clock, in Unix milliseconds.
+pub(crate) fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing under these locks panics half way through a change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

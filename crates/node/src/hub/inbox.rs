@@ -1,0 +1,89 @@
+//! What waits for one writer loop.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fanfare_protocol::{Channel, SessionId};
+use futures_util::task::AtomicWaker;
+
+use super::delivery::Delivery;
+use super::{Socket, Stream};
+use crate::ending::Ending;
+
+/// One thing for a writer loop to do.
+pub(crate) enum Message {
+    /// An event of a channel that the loop follows.
+    Event(Arc<Delivery>),
+    /// The channel is heard from here on.
+    Followed(Channel),
+    /// The wire is lost: nothing is heard of any channel until it is `Followed` again.
+    Down,
+    /// A new stream.
+    Open(Box<Stream>, Box<dyn Socket>),
+    /// The end of a session's stream, if its epoch is below.
+    End { session: SessionId, below: u64, ending: Ending },
+    /// The end of every stream, and of the loop.
+    Close(Ending),
+}
+
+/// A writer loop's queue. Events in it are bounded in bytes; the other messages are bounded by what causes them
+/// (connects, channels followed).
+#[derive(Default)]
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+    /// Wakes the loop; its connections' wakers share it.
+    pub(crate) waker: AtomicWaker,
+}
+
+#[derive(Default)]
+struct State {
+    messages: VecDeque<Message>,
+    bytes: usize,
+    overflowed: bool,
+}
+
+/// Everything that waited.
+pub(crate) struct Batch {
+    pub(crate) messages: VecDeque<Message>,
+    /// Whether events were dropped since the last batch: every channel must be repaired from its log.
+    pub(crate) overflowed: bool,
+}
+
+impl Inbox {
+    /// Adds a message.
+    pub(crate) fn push(&self, message: Message) {
+        self.state().messages.push_back(message);
+        self.waker.wake();
+    }
+
+    /// Adds an event. Answers false, and drops it, if more than `bound` bytes would wait.
+    pub(crate) fn push_event(&self, delivery: Arc<Delivery>, bound: usize) -> bool {
+        let weight = delivery.weight();
+        let mut state = self.state();
+        let fits = state.bytes == 0 || state.bytes + weight <= bound;
+        if fits {
+            state.bytes += weight;
+            state.messages.push_back(Message::Event(delivery));
+        } else {
+            state.overflowed = true;
+        }
+        drop(state);
+        self.waker.wake();
+        fits
+    }
+
+    /// Takes everything; `empty` becomes the new queue, so that its memory is used again.
+    pub(crate) fn take(&self, empty: VecDeque<Message>) -> Batch {
+        let mut state = self.state();
+        state.bytes = 0;
+        Batch {
+            messages: std::mem::replace(&mut state.messages, empty),
+            overflowed: std::mem::take(&mut state.overflowed),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The queue is whole after each of the calls above.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

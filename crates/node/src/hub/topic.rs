@@ -1,0 +1,84 @@
+//! One channel in one writer loop: who follows it, and what of it is known.
+
+use fanfare_protocol::start::From;
+use fanfare_protocol::{Channel, Position};
+
+use super::window::Window;
+
+/// A connection's place in a topic: its key in the loop's slab, and the channel's index among its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) connection: usize,
+    pub(crate) index: usize,
+}
+
+/// What is asked of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// The entries after a position.
+    Page(Position),
+    /// Where a reading begins.
+    Locate(From),
+}
+
+/// One question under way, and everybody who waits for its answer.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) ask: Ask,
+    /// The topic's version when the question was sent: if it is still the same when the answer comes, nothing
+    /// arrived since.
+    pub(crate) version: u64,
+    /// The connections, with their serials, since one may be gone when the answer comes.
+    pub(crate) waiting: Vec<(Member, u64)>,
+    /// How often it has failed.
+    pub(crate) failures: u32,
+}
+
+/// One channel that connections of this loop follow, or followed a moment ago.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    /// Tells it from others that had the same place in the loop's slab.
+    pub(crate) serial: u64,
+    pub(crate) channel: Channel,
+    pub(crate) members: Vec<Member>,
+    pub(crate) window: Window,
+    /// The newest position that was really seen, on the wire or in the log. A client's word is not enough.
+    pub(crate) newest: Position,
+    /// Whether the wire hears the channel.
+    pub(crate) heard: bool,
+    /// Grows with everything that arrives, and with every change of the wire.
+    pub(crate) version: u64,
+    /// A handful at most: connections at the same place share one.
+    pub(crate) reads: Vec<Read>,
+    /// Whether a timer will look whether still nobody follows it.
+    pub(crate) unfollowing: bool,
+}
+
+impl Topic {
+    pub(crate) fn new(serial: u64, channel: Channel) -> Self {
+        Self {
+            serial,
+            channel,
+            members: Vec::new(),
+            window: Window::default(),
+            newest: Position::ZERO,
+            heard: false,
+            version: 0,
+            reads: Vec::new(),
+            unfollowing: false,
+        }
+    }
+
+    /// The wire changed: what is known of the channel is no longer known to be whole.
+    pub(crate) fn unsettle(&mut self, heard: bool) {
+        self.heard = heard;
+        self.version += 1;
+        self.window.forget();
+    }
+
+    /// Takes a question out, if it is still under way.
+    pub(crate) fn take_read(&mut self, ask: Ask) -> Option<Read> {
+        let at = self.reads.iter().position(|read| read.ask == ask)?;
+        Some(self.reads.swap_remove(at))
+    }
+}

@@ -1,0 +1,135 @@
+//! The newest events of a channel without a hole, by which a connection steps from the log to the wire.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use fanfare_protocol::Position;
+
+use super::delivery::{Delivery, Kept};
+
+/// A chain of events: each one's previous position is the position of the one before it.
+///
+/// Whoever stands at a link of the chain is at most the rest of the chain away from being live. Bounded by count and
+/// bytes; the oldest go first.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    /// The position before the oldest event held. None when nothing is known.
+    base: Option<Position>,
+    chain: VecDeque<(Kept, Arc<Delivery>)>,
+    bytes: usize,
+}
+
+impl Window {
+    /// Forgets everything: what came since is not known.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Learns that nothing came after `position` so far.
+    pub(crate) fn settle(&mut self, position: Position) {
+        if self.base.is_none() {
+            self.base = Some(position);
+        }
+    }
+
+    /// The newest position known.
+    pub(crate) fn tip(&self) -> Option<Position> {
+        self.chain.back().map(|(kept, _)| kept.position).or(self.base)
+    }
+
+    /// Adds an event. One that is not after the tip changes nothing; one that does not follow the tip starts the
+    /// chain anew.
+    pub(crate) fn add(&mut self, kept: Kept, delivery: &Arc<Delivery>, events: usize, bytes: usize) {
+        match self.tip() {
+            Some(tip) if kept.position <= tip => return,
+            Some(tip) if kept.previous == tip => {}
+            _ => {
+                self.forget();
+                self.base = Some(kept.previous);
+            }
+        }
+        self.bytes += delivery.weight();
+        self.chain.push_back((kept, Arc::clone(delivery)));
+        while self.chain.len() > events || self.bytes > bytes {
+            let Some((oldest, gone)) = self.chain.pop_front() else { break };
+            self.bytes -= gone.weight();
+            self.base = Some(oldest.position);
+        }
+    }
+
+    /// What follows a position, if it is a link of the chain.
+    pub(crate) fn after(&self, position: Position) -> Option<impl Iterator<Item = (Kept, &Arc<Delivery>)>> {
+        let start = if self.base == Some(position) {
+            0
+        } else {
+            self.chain.binary_search_by_key(&position, |(kept, _)| kept.position).ok()? + 1
+        };
+        Some(self.chain.range(start..).map(|(kept, delivery)| (*kept, delivery)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fanfare_protocol::{Channel, Entry, Event};
+
+    fn add(window: &mut Window, position: u64, previous: u64) {
+        let entry = Entry {
+            position: Position::new(position, 0),
+            previous: Position::new(previous, 0),
+            event: Event::new(None, "x".into(), 10).unwrap(),
+        };
+        let delivery = Delivery::kept(&Channel::broadcast(), &entry);
+        window.add(delivery.kept.unwrap(), &delivery, 3, 10_000);
+    }
+
+    fn after(window: &Window, position: u64) -> Option<Vec<u64>> {
+        let rest = window.after(Position::new(position, 0))?;
+        Some(rest.map(|(kept, _)| kept.position.ms).collect())
+    }
+
+    #[test]
+    fn a_link_of_the_chain_is_followed_by_the_rest() {
+        let mut window = Window::default();
+        assert_eq!(after(&window, 0), None);
+        for (position, previous) in [(5, 3), (6, 5), (8, 6)] {
+            add(&mut window, position, previous);
+        }
+        assert_eq!(after(&window, 3), Some(vec![5, 6, 8]));
+        assert_eq!(after(&window, 6), Some(vec![8]));
+        assert_eq!(after(&window, 8), Some(vec![]));
+        assert_eq!(after(&window, 7), None);
+        assert_eq!(after(&window, 2), None);
+    }
+
+    #[test]
+    fn the_oldest_leave_and_the_chain_stays_whole() {
+        let mut window = Window::default();
+        for position in 1..10 {
+            add(&mut window, position, position - 1);
+        }
+        assert_eq!(after(&window, 6), Some(vec![7, 8, 9]));
+        assert_eq!(after(&window, 5), None);
+    }
+
+    #[test]
+    fn a_hole_starts_the_chain_anew_and_a_duplicate_does_nothing() {
+        let mut window = Window::default();
+        add(&mut window, 5, 4);
+        add(&mut window, 5, 4);
+        assert_eq!(window.tip(), Some(Position::new(5, 0)));
+        add(&mut window, 9, 7);
+        assert_eq!(after(&window, 5), None);
+        assert_eq!(after(&window, 7), Some(vec![9]));
+    }
+
+    #[test]
+    fn a_settled_window_knows_its_tip_without_an_event() {
+        let mut window = Window::default();
+        window.settle(Position::new(4, 0));
+        assert_eq!(window.tip(), Some(Position::new(4, 0)));
+        assert_eq!(after(&window, 4), Some(vec![]));
+        add(&mut window, 5, 4);
+        assert_eq!(after(&window, 4), Some(vec![5]));
+    }
+}

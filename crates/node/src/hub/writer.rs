@@ -1,0 +1,127 @@
+//! One writer loop: owns its connections whole, so that nothing about them is locked or shared.
+//!
+//! It is one task. A round takes what came in, lets each connection take its part, and then writes once to each
+//! connection for which something waits: several events leave in one write.
+//!
+//! # Layout
+//!
+//! - `rounds`: what happens in a round, in order
+//! - `streams`: how a connection comes and goes
+//! - `catch_up`: how events reach connections, from the wire, the window and the log
+
+mod catch_up;
+mod rounds;
+mod streams;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+
+use fanfare_protocol::{Channel, SessionId};
+use slab::Slab;
+use tokio_util::time::DelayQueue;
+use tokio_util::time::delay_queue;
+
+use super::follows::Follows;
+use super::inbox::{Inbox, Message};
+use super::reads::{Reads, TopicKey};
+use super::topic::{Ask, Member, Topic};
+use super::wakers::{ConnectionWaker, Woken};
+use crate::connection::{Connection, Surroundings};
+use crate::ending::Ending;
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug)]
+enum Timer {
+    /// Look at a connection's clock.
+    Connection(usize),
+    /// Ask a log again.
+    Retry(TopicKey, Ask),
+    /// Drop a topic if still nobody follows it.
+    Unfollow(TopicKey),
+}
+
+/// A connection, and what the loop keeps beside it.
+struct Seat {
+    connection: Connection,
+    waker: Waker,
+    timer: delay_queue::Key,
+}
+
+/// The loop's state. Lives as long as its task.
+pub(crate) struct Writer {
+    /// Which of the loops this is.
+    index: usize,
+    around: Surroundings,
+    follows: Arc<Follows>,
+    inbox: Arc<Inbox>,
+    woken: Arc<Woken>,
+    seats: Slab<Seat>,
+    by_session: HashMap<SessionId, usize>,
+    topics: Slab<Topic>,
+    by_channel: HashMap<Channel, usize>,
+    reads: Reads,
+    timers: DelayQueue<Timer>,
+    /// Connections for which something waits to be written.
+    dirty: VecDeque<usize>,
+    /// Positions (Unix milliseconds) of events that were queued and are not all written yet.
+    fresh: Vec<u64>,
+    /// Grows with each connection and topic.
+    serial: u64,
+    /// Set once the loop is to end when its last connection has.
+    closing: Option<Ending>,
+    /// Memory used again in each round.
+    spare_messages: VecDeque<Message>,
+    spare_keys: Vec<Arc<ConnectionWaker>>,
+    scratch: Vec<u8>,
+}
+
+impl Writer {
+    pub(crate) fn new(index: usize, around: Surroundings, follows: Arc<Follows>, reads: Reads) -> Self {
+        let inbox = Arc::clone(&follows.inboxes[index]);
+        Self {
+            index,
+            around,
+            follows,
+            woken: Woken::new(Arc::clone(&inbox)),
+            inbox,
+            seats: Slab::new(),
+            by_session: HashMap::new(),
+            topics: Slab::new(),
+            by_channel: HashMap::new(),
+            reads,
+            timers: DelayQueue::new(),
+            dirty: VecDeque::new(),
+            fresh: Vec::new(),
+            serial: 0,
+            closing: None,
+            spare_messages: VecDeque::new(),
+            spare_keys: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// The connection with this key, if it is still the one meant.
+    fn connection(&mut self, member: Member, serial: u64) -> Option<&mut Connection> {
+        self.seats.get_mut(member.connection).map(|seat| &mut seat.connection).filter(|c| c.serial == serial)
+    }
+
+    /// The topic with this key, if it is still the one meant.
+    fn topic(&mut self, key: TopicKey) -> Option<&mut Topic> {
+        self.topics.get_mut(key.0).filter(|topic| topic.serial == key.1)
+    }
+
+    /// Notes that something waits for a connection.
+    fn mark(&mut self, key: usize) {
+        let connection = &mut self.seats[key].connection;
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push_back(key);
+        }
+    }
+}

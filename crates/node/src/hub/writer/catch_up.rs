@@ -1,0 +1,229 @@
+//! How events reach connections: from the wire, from the window, from the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_broker::BrokerError;
+use fanfare_broker::log::Page;
+use fanfare_protocol::{Channel, Position};
+
+use super::{Timer, Writer};
+use crate::connection::{State, Taken};
+use crate::hub::delivery::{Delivery, Kept};
+use crate::hub::reads::{Answer, TopicKey};
+use crate::hub::topic::{Ask, Member, Read};
+
+/// The first and the longest pause before a failed read is tried again; each is drawn from the upper half.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+impl Writer {
+    /// An event came over the wire.
+    pub(super) fn deliver(&mut self, delivery: &Arc<Delivery>) {
+        let Some(&at) = self.by_channel.get(&delivery.channel) else { return };
+        let topic = &mut self.topics[at];
+        if let Some(kept) = delivery.kept {
+            topic.version += 1;
+            topic.newest = topic.newest.max(kept.position);
+            let settings = &self.around.settings;
+            let bytes = usize::try_from(settings.window.as_u64()).unwrap_or(usize::MAX);
+            // A window that was settled by a read may be ahead of the wire; connections that are not still need this.
+            topic.window.add(kept, delivery, settings.window_events, bytes);
+            if !topic.members.is_empty() {
+                self.fresh.push(kept.position.ms);
+            }
+        }
+        for place in 0..self.topics[at].members.len() {
+            let Member { connection: key, index } = self.topics[at].members[place];
+            match self.seats[key].connection.take_live(index, delivery, &self.around) {
+                Taken::Queued => self.mark(key),
+                Taken::Behind => self.advance(key, index),
+                Taken::Passed => {}
+            }
+        }
+    }
+
+    /// A channel is heard from here on. What was published before, and not heard, is in its log.
+    pub(super) fn followed(&mut self, channel: &Channel) {
+        if let Some(&at) = self.by_channel.get(channel) {
+            self.topics[at].unsettle(true);
+            self.repair(at);
+        }
+    }
+
+    /// The wire is lost. Connections stay as they are until their channels are heard again.
+    pub(super) fn lost(&mut self) {
+        for (_, topic) in &mut self.topics {
+            topic.unsettle(false);
+        }
+    }
+
+    /// Events were dropped before this loop: nothing is known to be whole.
+    pub(super) fn repair_all(&mut self) {
+        let keys: Vec<usize> = self.topics.iter().map(|(key, _)| key).collect();
+        for at in keys {
+            let heard = self.topics[at].heard;
+            self.topics[at].unsettle(heard);
+            self.repair(at);
+        }
+    }
+
+    /// Every connection of a topic goes on from its log. Those at the same place share the read.
+    fn repair(&mut self, at: usize) {
+        for place in 0..self.topics[at].members.len() {
+            let Member { connection: key, index } = self.topics[at].members[place];
+            let connection = &mut self.seats[key].connection;
+            if connection.follows[index].state == State::Live {
+                connection.set_state(index, State::Behind);
+                self.advance(key, index);
+            }
+        }
+    }
+
+    /// The next step of a connection that is behind in a channel, if its client has taken all there was.
+    pub(super) fn advance(&mut self, key: usize, index: usize) {
+        let connection = &self.seats[key].connection;
+        if connection.locating == 0 && connection.wants_more() {
+            self.step(key, index);
+        }
+    }
+
+    /// Live by way of the window, or a read of the log.
+    pub(super) fn step(&mut self, key: usize, index: usize) {
+        let connection = &mut self.seats[key].connection;
+        let following = &connection.follows[index];
+        if following.state != State::Behind {
+            return;
+        }
+        let (at, position) = (following.topic, following.position);
+        let rest = self.topics[at].window.after(position);
+        if let Some(all) = rest.map(|rest| connection.take_entries(index, rest, &self.around)) {
+            if all {
+                connection.set_state(index, State::Live);
+            }
+            self.mark(key);
+            return;
+        }
+        connection.set_state(index, State::Reading);
+        self.ask(at, Ask::Page(position), Member { connection: key, index });
+    }
+
+    /// Asks a log, or joins those who asked the same.
+    pub(super) fn ask(&mut self, at: usize, ask: Ask, member: Member) {
+        let waiting = (member, self.seats[member.connection].connection.serial);
+        let topic = &mut self.topics[at];
+        if let Some(read) = topic.reads.iter_mut().find(|read| read.ask == ask) {
+            self.around.metrics.reads_shared.inc();
+            read.waiting.push(waiting);
+            return;
+        }
+        topic.reads.push(Read { ask, version: topic.version, waiting: vec![waiting], failures: 0 });
+        self.reads.ask((at, topic.serial), ask);
+    }
+
+    /// A log answered.
+    pub(super) fn answered(&mut self, key: TopicKey, ask: Ask, answer: Result<Answer, BrokerError>) {
+        let Some(read) = self.topic(key).and_then(|topic| topic.take_read(ask)) else { return };
+        match answer {
+            Ok(Answer::Page(page)) => self.page(key.0, read, &page),
+            Ok(Answer::Located(position)) => self.located(key.0, read, position),
+            Err(error) => self.failed(key, read, &error),
+        }
+    }
+
+    fn page(&mut self, at: usize, read: Read, page: &Page) {
+        let topic = &mut self.topics[at];
+        if page.malformed > 0 {
+            self.around.metrics.log_malformed.inc_by(page.malformed as u64);
+            tracing::warn!(channel = %topic.channel, entries = page.malformed, "log entries that are no events");
+        }
+        // Nothing came since the question was sent: the page's end is the channel's end. If the wire is not heard
+        // yet, this is made good when it is: then every connection of the topic looks into the log once more.
+        let current = page.end && topic.version == read.version;
+        if let Some(last) = page.entries.last() {
+            topic.newest = topic.newest.max(last.position);
+        }
+        if current && page.next == topic.newest {
+            topic.window.settle(page.next);
+        }
+        let channel = &topic.channel;
+        let entries: Vec<(Kept, Arc<Delivery>)> = page
+            .entries
+            .iter()
+            .map(|entry| {
+                let kept = Kept { position: entry.position, previous: entry.previous };
+                (kept, Delivery::kept(channel, entry))
+            })
+            .collect();
+        for (member, serial) in read.waiting {
+            self.turn_page(member, serial, &entries, page, current);
+        }
+    }
+
+    /// One connection takes a page.
+    fn turn_page(
+        &mut self,
+        member: Member,
+        serial: u64,
+        entries: &[(Kept, Arc<Delivery>)],
+        page: &Page,
+        current: bool,
+    ) {
+        let Member { connection: key, index } = member;
+        let Some(seat) = self.seats.get_mut(key).filter(|seat| seat.connection.serial == serial) else {
+            return;
+        };
+        let connection = &mut seat.connection;
+        if connection.ending.is_some() || connection.follows[index].state != State::Reading {
+            return;
+        }
+        let all = connection.take_entries(index, entries.iter().map(|(kept, d)| (*kept, d)), &self.around);
+        let following = &mut connection.follows[index];
+        if all {
+            // Beyond entries that are no events, which nobody could take.
+            following.position = following.position.max(page.next);
+        }
+        let state = if all && current { State::Live } else { State::Behind };
+        connection.set_state(index, state);
+        self.mark(key);
+        self.advance(key, index);
+    }
+
+    fn located(&mut self, at: usize, read: Read, position: Position) {
+        let topic = &mut self.topics[at];
+        if read.ask == Ask::Locate(fanfare_protocol::start::From::Latest)
+            && topic.heard
+            && topic.version == read.version
+        {
+            topic.newest = topic.newest.max(position);
+            topic.window.settle(position);
+        }
+        for (member, serial) in read.waiting {
+            let Some(connection) = self.connection(member, serial) else { continue };
+            if connection.ending.is_none() && connection.follows[member.index].state == State::Locating {
+                connection.located(member.index, position);
+                self.greet(member.connection);
+            }
+        }
+    }
+
+    fn failed(&mut self, key: TopicKey, mut read: Read, error: &BrokerError) {
+        self.around.metrics.reads_failed.inc();
+        let seats = &self.seats;
+        read.waiting.retain(|(member, serial)| {
+            seats.get(member.connection).is_some_and(|seat| seat.connection.serial == *serial)
+        });
+        let Some(topic) = self.topic(key) else { return };
+        if read.failures == 0 {
+            tracing::warn!(channel = %topic.channel, %error, "a log cannot be read; it is tried again");
+        }
+        if read.waiting.is_empty() {
+            return;
+        }
+        let pause = RETRY_FIRST.saturating_mul(1 << read.failures.min(10)).min(RETRY_LONGEST);
+        read.failures += 1;
+        let ask = read.ask;
+        topic.reads.push(read);
+        self.timers.insert(Timer::Retry(key, ask), pause.mul_f64(0.5 + fastrand::f64() * 0.5));
+    }
+}

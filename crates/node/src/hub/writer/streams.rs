@@ -1,0 +1,222 @@
+//! How a connection comes and goes.
+
+use std::task::Context;
+
+use fanfare_protocol::start::From;
+use fanfare_protocol::{Channel, SessionId};
+
+use super::{Seat, Timer, Writer};
+use crate::connection::{Clock, Connection, Following, State};
+use crate::ending::Ending;
+use crate::hub::reads::TopicKey;
+use crate::hub::topic::{Ask, Member, Topic};
+use crate::hub::{Socket, Stream};
+
+impl Writer {
+    /// Takes a new stream in. The wire is asked first and the logs after it, never the other way round.
+    pub(super) fn open(&mut self, stream: Stream, socket: Box<dyn Socket>) {
+        let Stream { session, held, channels, format, expires, resumed, head, framing, user: _ } = stream;
+        let serial = self.next_serial();
+        let clock = Clock::new(expires, &self.around.settings);
+        let connection = Connection::new(serial, (session, held, format), (socket, framing, &head), clock);
+        let next = connection.clock.look(&self.around.settings).1;
+        let entry = self.seats.vacant_entry();
+        let key = entry.key();
+        let timer = self.timers.insert_at(Timer::Connection(key), next);
+        entry.insert(Seat { connection, waker: self.woken.waker(key), timer });
+        self.around.metrics.active.inc();
+        self.around.metrics.opened.inc();
+        if resumed {
+            self.around.metrics.reconnections.inc();
+        }
+        if !self.enter_session(key) {
+            return;
+        }
+        let channels = self.join(key, channels);
+        self.begin_reading(key, channels);
+        self.look_for_close(key);
+    }
+
+    /// Makes a connection its session's. An older one of the session is superseded; if this one is the older, it
+    /// ends. Answers whether it goes on.
+    fn enter_session(&mut self, key: usize) -> bool {
+        if let Some(ending) = self.closing {
+            self.begin_end(key, ending);
+            return false;
+        }
+        let (session, epoch) = {
+            let connection = &self.seats[key].connection;
+            (connection.session, connection.epoch)
+        };
+        if let Some(&older) = self.by_session.get(&session) {
+            if self.seats[older].connection.epoch > epoch {
+                self.begin_end(key, Ending::Superseded);
+                return false;
+            }
+            self.begin_end(older, Ending::Superseded);
+        }
+        self.by_session.insert(session, key);
+        true
+    }
+
+    /// Makes a connection a member of its channels' topics. Answers where each channel begins, in the order of the
+    /// connection's channels.
+    fn join(&mut self, key: usize, mut channels: Vec<(Channel, From)>) -> Vec<From> {
+        channels.sort_by_key(|(channel, _)| channel.tag());
+        let mut follows = Vec::with_capacity(channels.len());
+        let mut fresh = Vec::new();
+        for (index, (channel, _)) in channels.iter().enumerate() {
+            let at = if let Some(&at) = self.by_channel.get(channel) {
+                at
+            } else {
+                fresh.push(channel.clone());
+                self.new_topic(channel.clone())
+            };
+            let members = &mut self.topics[at].members;
+            follows.push(Following {
+                tag: channel.tag(),
+                topic: at,
+                place: members.len(),
+                position: fanfare_protocol::Position::ZERO,
+                sent: fanfare_protocol::Position::ZERO,
+                state: State::Locating,
+            });
+            members.push(Member { connection: key, index });
+        }
+        let connection = &mut self.seats[key].connection;
+        connection.locating = u32::try_from(follows.len()).unwrap_or(u32::MAX);
+        connection.follows = follows.into();
+        if !fresh.is_empty() {
+            self.follows.join(self.index, &fresh);
+        }
+        channels.into_iter().map(|(_, from)| from).collect()
+    }
+
+    fn new_topic(&mut self, channel: Channel) -> usize {
+        let serial = self.next_serial();
+        let at = self.topics.insert(Topic::new(serial, channel.clone()));
+        self.by_channel.insert(channel, at);
+        at
+    }
+
+    fn begin_reading(&mut self, key: usize, begins: Vec<From>) {
+        for (index, from) in begins.into_iter().enumerate() {
+            let at = self.seats[key].connection.follows[index].topic;
+            let known = match from {
+                From::Position(position) => Some(position),
+                From::Latest if self.topics[at].heard => self.topics[at].window.tip(),
+                _ => None,
+            };
+            match known {
+                Some(position) => self.seats[key].connection.located(index, position),
+                None => self.ask(at, Ask::Locate(from), Member { connection: key, index }),
+            }
+        }
+        self.greet(key);
+        // The head goes out now, even if the first block has to wait for a log.
+        self.mark(key);
+    }
+
+    /// Sends the first block and starts to read, once every channel's beginning is known.
+    pub(super) fn greet(&mut self, key: usize) {
+        let connection = &mut self.seats[key].connection;
+        if connection.locating > 0 {
+            return;
+        }
+        connection.greet(&self.around);
+        self.mark(key);
+        // At once, although the greeting is not written yet: those who come together ask together.
+        for index in 0..self.seats[key].connection.follows.len() {
+            self.step(key, index);
+        }
+    }
+
+    /// The first look, which arms the waker for the client's leaving.
+    fn look_for_close(&mut self, key: usize) {
+        let seat = &mut self.seats[key];
+        if seat.connection.poll_closed(&mut Context::from_waker(&seat.waker)).is_ready() {
+            self.drop_connection(key, Ending::Closed);
+        }
+    }
+
+    /// Ends a session's stream if its epoch is below.
+    pub(super) fn end_session(&mut self, session: SessionId, below: u64, ending: Ending) {
+        if let Some(&key) = self.by_session.get(&session)
+            && self.seats[key].connection.epoch < below
+        {
+            self.begin_end(key, ending);
+        }
+    }
+
+    /// Ends every stream; the loop ends with the last.
+    pub(super) fn close(&mut self, ending: Ending) {
+        self.closing = Some(ending);
+        let keys: Vec<usize> = self.seats.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.begin_end(key, ending);
+        }
+    }
+
+    /// Begins a connection's end: its claim and its places among topics are free at once; what is queued is still
+    /// written.
+    pub(super) fn begin_end(&mut self, key: usize, ending: Ending) {
+        if self.seats[key].connection.ending.is_some() {
+            return;
+        }
+        self.leave(key);
+        let seat = &mut self.seats[key];
+        seat.connection.begin_end(ending, &self.around);
+        let (_, next) = seat.connection.clock.look(&self.around.settings);
+        self.timers.reset_at(&seat.timer, next);
+        self.mark(key);
+    }
+
+    /// Drops a connection with whatever it still holds.
+    pub(super) fn drop_connection(&mut self, key: usize, ending: Ending) {
+        if self.seats[key].connection.ending.is_none() {
+            self.leave(key);
+            self.around.metrics.count_end(ending);
+            self.seats[key].connection.release(ending);
+        }
+        let seat = self.seats.remove(key);
+        self.timers.try_remove(&seat.timer);
+        self.around.metrics.active.dec();
+    }
+
+    /// Frees the connection's session and its places among topics.
+    fn leave(&mut self, key: usize) {
+        let connection = &mut self.seats[key].connection;
+        let session = connection.session;
+        let follows = std::mem::take(&mut connection.follows);
+        if self.by_session.get(&session) == Some(&key) {
+            self.by_session.remove(&session);
+        }
+        for following in &follows {
+            let topic = &mut self.topics[following.topic];
+            topic.members.swap_remove(following.place);
+            if let Some(&moved) = topic.members.get(following.place) {
+                self.seats[moved.connection].connection.follows[moved.index].place = following.place;
+            }
+            if topic.members.is_empty() && !topic.unfollowing {
+                topic.unfollowing = true;
+                let topic = (following.topic, topic.serial);
+                self.timers.insert(Timer::Unfollow(topic), self.around.settings.unfollow_after);
+            }
+        }
+        // The events still queued name channels by their index, for the cursor in their `id:`.
+        self.seats[key].connection.follows = follows;
+    }
+
+    /// Drops a topic that nobody came back to.
+    pub(super) fn drop_topic(&mut self, key: TopicKey) {
+        let Some(topic) = self.topic(key) else { return };
+        topic.unfollowing = false;
+        if !topic.members.is_empty() {
+            return;
+        }
+        let channel = topic.channel.clone();
+        self.topics.remove(key.0);
+        self.by_channel.remove(&channel);
+        self.follows.leave(self.index, &channel);
+    }
+}

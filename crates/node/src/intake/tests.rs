@@ -1,0 +1,418 @@
+//! The intake over a broker that fails by script, in virtual time.
+
+use bytes::Bytes;
+use fanfare_protocol::publish::Publication;
+use fanfare_protocol::{Channel, Position, User};
+use prometheus_client::registry::Registry;
+
+use super::*;
+use crate::faulty::{Call, Fault, FaultyBroker, settle_tasks, until};
+
+const LEASE: Duration = Duration::from_secs(3);
+
+fn start(broker: &FaultyBroker, node: &str) -> (Intake, Arc<ClusterMetrics>) {
+    let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
+    let config = IntakeConfig { batch: 10, lease: LEASE, ..IntakeConfig::default() };
+    let settings = IntakeSettings { node: NodeId::new(node).unwrap(), config, max_data: 100 };
+    (Intake::start(broker.shared(), settings, Arc::clone(&metrics)), metrics)
+}
+
+fn channel(name: &str) -> Channel {
+    Channel::new(name).unwrap()
+}
+
+fn fields(pairs: &[(&str, &str)]) -> Vec<(Bytes, Bytes)> {
+    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    pairs.iter().map(|(name, value)| (bytes(name), bytes(value))).collect()
+}
+
+fn ingest(broker: &FaultyBroker, channel: &str, data: &str) -> Position {
+    broker.inner.ingest(fields(&[("channel", channel), ("type", "t"), ("data", data)]))
+}
+
+/// The data of a channel's log, in order.
+async fn log(broker: &FaultyBroker, name: &str) -> Vec<String> {
+    let page = broker.inner.page(&channel(name), Position::ZERO, 10_000).await.unwrap();
+    page.entries.iter().map(|entry| entry.event.data().to_owned()).collect()
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|n| n.to_string()).collect()
+}
+
+/// What was taken and is not settled.
+async fn unsettled(broker: &FaultyBroker) -> usize {
+    let node = NodeId::new("looker").unwrap();
+    broker.inner.take_intake(&node, true, 10_000, Duration::ZERO).await.unwrap().len()
+}
+
+fn away() -> BrokerError {
+    BrokerError::Unavailable("by script".into())
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_land_in_their_channels_in_order_and_are_settled() {
+    let broker = FaultyBroker::new();
+    for n in 0..95 {
+        ingest(&broker, ["a", "b"][n % 2], &n.to_string());
+    }
+    let (intake, metrics) = start(&broker, "n1");
+    until("all are done", || metrics.intake_done.get() == 95).await;
+    // Afterwards as they come.
+    ingest(&broker, "a", "last");
+    until("the last is done", || metrics.intake_done.get() == 96).await;
+    intake.shutdown().await;
+    let even: Vec<_> = (0..95).step_by(2).map(|n| n.to_string()).chain(["last".to_owned()]).collect();
+    let odd: Vec<_> = (1..95).step_by(2).map(|n| n.to_string()).collect();
+    assert_eq!((log(&broker, "a").await, log(&broker, "b").await), (even, odd));
+    assert_eq!(unsettled(&broker).await, 0);
+    assert_eq!((metrics.intake_repeat.get(), metrics.intake_leader.get()), (0, 0));
+    assert_eq!(broker.calls(Call::Publish), 11);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_with_a_key_of_its_own_is_kept_once() {
+    let broker = FaultyBroker::new();
+    for data in ["1", "2"] {
+        broker.inner.ingest(fields(&[("channel", "a"), ("data", data), ("key", "k")]));
+    }
+    let (intake, metrics) = start(&broker, "n1");
+    until("both are done", || metrics.intake_done.get() == 2).await;
+    intake.shutdown().await;
+    assert_eq!((log(&broker, "a").await, metrics.intake_repeat.get()), (vec!["1".to_owned()], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn malformed_entries_are_dead_with_the_reason_and_the_rest_continue() {
+    let broker = FaultyBroker::new();
+    let long = "x".repeat(101);
+    let bad: [(&[(&str, &str)], &str); 12] = [
+        (&[("data", "1")], "channel"),
+        (&[("channel", "a")], "data"),
+        (&[("channel", "a b"), ("data", "1")], "' '"),
+        (&[("channel", ""), ("data", "1")], "empty"),
+        (&[("channel", "a"), ("data", &long)], "101 bytes"),
+        (&[("channel", "a"), ("data", "1"), ("type", "x\ny")], "LF"),
+        (&[("channel", "a"), ("data", "1"), ("type", "gap")], "reserved"),
+        (&[("channel", "a"), ("data", "1"), ("colour", "2")], "colour"),
+        (&[("channel", "a"), ("data", "1"), ("data", "2")], "data"),
+        (&[("channel", "a"), ("data", "1"), ("key", "")], "key"),
+        (&[("channel", "a"), ("data", "1"), ("key", "ingest:1-0")], "ingest:"),
+        (&[], "channel"),
+    ];
+    for (n, (pairs, _)) in bad.iter().enumerate() {
+        ingest(&broker, "a", &n.to_string());
+        broker.inner.ingest(fields(pairs));
+    }
+    broker.inner.ingest(vec![
+        ("channel".into(), Bytes::from_static(b"a")),
+        ("data".into(), Bytes::from_static(b"\xff")),
+    ]);
+    let (intake, metrics) = start(&broker, "n1");
+    until("all are handled", || metrics.intake_done.get() + metrics.intake_dead.get() == 25).await;
+    intake.shutdown().await;
+    assert_eq!(log(&broker, "a").await, numbers(0..12));
+    let dead = broker.inner.dead();
+    assert_eq!(dead.len(), 13);
+    let words = bad.iter().map(|(_, word)| *word).chain(["UTF-8"]);
+    for ((_, fields), word) in dead.iter().zip(words) {
+        assert_eq!(fields[0].0, "reason");
+        assert!(fields[0].1.contains(word), "{word}: {fields:?}");
+    }
+    assert_eq!(unsettled(&broker).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_the_broker_refuses_is_dead_and_the_rest_continue() {
+    let broker = FaultyBroker::new();
+    broker.fail_items(|publication| {
+        (publication.channel.as_str() == "wrong").then(|| BrokerError::Refused("another type".into()))
+    });
+    for (channel, data) in [("a", "1"), ("wrong", "2"), ("a", "3")] {
+        ingest(&broker, channel, data);
+    }
+    let (intake, metrics) = start(&broker, "n1");
+    until("all are handled", || metrics.intake_done.get() + metrics.intake_dead.get() == 3).await;
+    intake.shutdown().await;
+    assert_eq!(log(&broker, "a").await, ["1", "3"]);
+    assert_eq!(broker.inner.dead()[0].1[0].1, "the broker refused: another type");
+}
+
+// ---- leaders that go
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_killed_between_publishing_and_settling_leaves_entries_that_land_once() {
+    let broker = FaultyBroker::new();
+    for n in 0..10 {
+        ingest(&broker, "a", &n.to_string());
+    }
+    broker.next(Call::Settle, [Fault::Hung]);
+    let (first, first_metrics) = start(&broker, "n1");
+    until("it is about to settle", || broker.calls(Call::Settle) == 1).await;
+    assert_eq!((log(&broker, "a").await, first_metrics.intake_done.get()), (numbers(0..10), 10));
+    // As with kill -9: nothing is said to anybody.
+    first.task.abort();
+    ingest(&broker, "a", "10");
+    let (second, metrics) = start(&broker, "n2");
+    until("the next leader is done", || metrics.intake_done.get() == 11).await;
+    second.shutdown().await;
+    assert_eq!(log(&broker, "a").await, numbers(0..11));
+    assert_eq!((metrics.intake_repeat.get(), unsettled(&broker).await), (10, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_killed_at_any_call_leaves_nothing_lost_doubled_or_out_of_order() {
+    for (call, fault) in [
+        (Call::Take, Fault::Hung),
+        (Call::Take, Fault::LateAnswer(LEASE * 10)),
+        (Call::Publish, Fault::Hung),
+        (Call::Publish, Fault::LateAnswer(LEASE * 10)),
+        (Call::Settle, Fault::Hung),
+        (Call::Settle, Fault::LateAnswer(LEASE * 10)),
+    ] {
+        for nth in 1..6 {
+            let broker = FaultyBroker::new();
+            for n in 0..35 {
+                ingest(&broker, "a", &n.to_string());
+            }
+            broker.next(call, vec![Fault::Fine; nth - 1].into_iter().chain([fault]));
+            let (first, _) = start(&broker, "n1");
+            let begun = Instant::now();
+            until("it hangs", || broker.calls(call) == nth || begun.elapsed() > LEASE * 2).await;
+            first.task.abort();
+            broker.heal();
+            let (second, _) = start(&broker, "n2");
+            ingest(&broker, "a", "35");
+            tokio::time::sleep(LEASE * 4).await;
+            assert_eq!(log(&broker, "a").await, numbers(0..36), "{call:?} {fault:?} {nth}");
+            second.shutdown().await;
+            assert_eq!(unsettled(&broker).await, 0, "{call:?} {fault:?} {nth}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_node_leads_and_another_follows_it_at_once_when_it_leaves() {
+    let broker = FaultyBroker::new();
+    let (first, first_metrics) = start(&broker, "n1");
+    until("the first leads", || first_metrics.intake_leader.get() == 1).await;
+    let (second, second_metrics) = start(&broker, "n2");
+    for n in 0..200 {
+        ingest(&broker, "a", &n.to_string());
+        tokio::time::sleep(LEASE / 10).await;
+    }
+    assert_eq!((first_metrics.intake_done.get(), second_metrics.intake_done.get()), (200, 0));
+    let begun = Instant::now();
+    first.shutdown().await;
+    assert!(begun.elapsed() <= Duration::from_secs(1), "{:?}", begun.elapsed());
+    ingest(&broker, "a", "200");
+    let begun = Instant::now();
+    until("the second takes over", || second_metrics.intake_done.get() == 1).await;
+    assert!(begun.elapsed() <= LEASE / 2, "{:?}", begun.elapsed());
+    second.shutdown().await;
+    assert_eq!(log(&broker, "a").await, numbers(0..201));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_loses_its_lead_in_the_middle_of_a_batch_stops() {
+    let broker = FaultyBroker::new();
+    for n in 0..10 {
+        ingest(&broker, "a", &n.to_string());
+    }
+    broker.next(Call::Publish, [Fault::LateAnswer(LEASE * 2)]);
+    let (first, metrics) = start(&broker, "n1");
+    until("it publishes", || broker.calls(Call::Publish) == 1).await;
+    // It can renew no longer, and by its own clock the lead lapses before the answer comes.
+    broker.always(Call::Lead, Fault::Away);
+    until("it has let go", || metrics.intake_lead_lost.get() == 1).await;
+    assert_eq!((broker.calls(Call::Settle), metrics.intake_done.get()), (0, 0));
+    broker.heal();
+    until("it is done later", || metrics.intake_done.get() == 10).await;
+    first.shutdown().await;
+    assert_eq!((log(&broker, "a").await, metrics.intake_repeat.get()), (numbers(0..10), 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lead_is_renewed_while_a_slow_broker_publishes() {
+    let broker = FaultyBroker::new();
+    ingest(&broker, "a", "0");
+    broker.next(Call::Publish, [Fault::Late(LEASE * 5)]);
+    let (first, metrics) = start(&broker, "n1");
+    let (second, second_metrics) = start(&broker, "n2");
+    until("it is done", || metrics.intake_done.get() + second_metrics.intake_done.get() == 1).await;
+    first.shutdown().await;
+    second.shutdown().await;
+    assert_eq!(metrics.intake_lead_lost.get() + second_metrics.intake_lead_lost.get(), 0);
+    assert_eq!(log(&broker, "a").await, ["0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_was_paused_does_nothing_with_a_lead_that_may_have_lapsed() {
+    let broker = FaultyBroker::new();
+    let node = NodeId::new("n1").unwrap();
+    let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
+    let lead = Leadership::gain(&broker.shared(), &node, LEASE, &metrics).await.unwrap();
+    let lead = lead.unwrap();
+    assert_eq!(lead.during(async { 7 }).await, Ok(7));
+    tokio::time::advance(LEASE).await;
+    let mut done = false;
+    let late = lead.during(async { done = true }).await;
+    assert_eq!((late, done, broker.calls(Call::Lead)), (Err(Lapsed), false, 1));
+    assert_eq!(lead.check(), Err(Lapsed));
+}
+
+// ---- a broker that fails
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_fail_or_whose_answers_are_lost_are_made_again() {
+    let broker = FaultyBroker::new();
+    for n in 0..50 {
+        ingest(&broker, "a", &n.to_string());
+    }
+    let (away, fine, unheard) = (Fault::Away, Fault::Fine, Fault::Unheard);
+    broker.next(Call::Lead, [away, fine]);
+    broker.next(Call::Take, [away, unheard, fine, unheard, fine, fine, unheard]);
+    broker.next(Call::Publish, [away, unheard, fine, unheard]);
+    broker.next(Call::Settle, [away, unheard, fine, unheard]);
+    let (intake, metrics) = start(&broker, "n1");
+    until("all are done", || metrics.intake_done.get() >= 50).await;
+    settle_tasks().await;
+    intake.shutdown().await;
+    assert_eq!(log(&broker, "a").await, numbers(0..50));
+    assert_eq!((unsettled(&broker).await, metrics.intake_reordered.get()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_the_broker_delays_and_loses_nothing() {
+    let broker = FaultyBroker::new();
+    let (intake, metrics) = start(&broker, "n1");
+    for round in 0..5 {
+        for n in 0..20 {
+            ingest(&broker, "a", &(round * 20 + n).to_string());
+        }
+        settle_tasks().await;
+        broker.down(true);
+        tokio::time::sleep(LEASE * 3).await;
+        broker.down(false);
+    }
+    until("all are done", || metrics.intake_done.get() >= 100).await;
+    intake.shutdown().await;
+    assert_eq!(log(&broker, "a").await, numbers(0..100));
+    assert_eq!(unsettled(&broker).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_entries_fail_one_by_one_their_channel_keeps_its_order() {
+    let broker = FaultyBroker::new();
+    for n in 0..30 {
+        ingest(&broker, ["a", "b", "c"][n % 3], &n.to_string());
+    }
+    // The first call fails as a whole; from then on half of all fail, at random.
+    broker.next(Call::Publish, [Fault::Away]);
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut calls = 0;
+    broker.fail_items(move |_| {
+        calls += 1;
+        (calls < 500 && random.bool()).then(away)
+    });
+    let (intake, metrics) = start(&broker, "n1");
+    until("all are done", || metrics.intake_done.get() == 30).await;
+    intake.shutdown().await;
+    assert!(metrics.intake_retried.get() > 10);
+    assert_eq!(broker.batches()[..2], [10, 3]);
+    let stored: Vec<_> = futures_util::future::join_all(["a", "b", "c"].map(|name| log(&broker, name))).await;
+    for (remainder, stored) in stored.iter().enumerate() {
+        let expected: Vec<_> = (remainder..30).step_by(3).map(|n| n.to_string()).collect();
+        // A call that begins well and then fails in the middle is the one that can reorder, and it is counted.
+        if metrics.intake_reordered.get() == 0 {
+            assert_eq!(*stored, expected);
+        }
+        let mut sorted = stored.clone();
+        sorted.sort_by_key(|data| data.parse::<usize>().unwrap());
+        assert_eq!(sorted, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_stored_after_a_later_one_of_its_channel_is_counted() {
+    let broker = FaultyBroker::new();
+    let mut failed = false;
+    broker.fail_items(move |publication: &Publication| {
+        (publication.event.data() == "1" && !std::mem::replace(&mut failed, true)).then(away)
+    });
+    for (channel, data) in [("a", "0"), ("a", "1"), ("b", "9"), ("a", "2")] {
+        ingest(&broker, channel, data);
+    }
+    let (intake, metrics) = start(&broker, "n1");
+    until("all are done", || metrics.intake_done.get() == 4).await;
+    intake.shutdown().await;
+    assert_eq!(log(&broker, "a").await, ["0", "2", "1"]);
+    assert_eq!((metrics.intake_reordered.get(), metrics.intake_retried.get()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_reached_the_broker_late_is_found_though_the_leader_stays() {
+    let broker = FaultyBroker::new();
+    let (intake, metrics) = start(&broker, "n1");
+    settle_tasks().await;
+    // Taken by a leader that was cut off before it heard the answer.
+    ingest(&broker, "a", "0");
+    let other = NodeId::new("n2").unwrap();
+    broker.inner.take_intake(&other, false, 1, Duration::ZERO).await.unwrap();
+    until("it is done", || metrics.intake_done.get() == 1).await;
+    intake.shutdown().await;
+    assert_eq!((log(&broker, "a").await, unsettled(&broker).await), (vec!["0".to_owned()], 0));
+}
+
+// ---- leaving
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_leaves_finishes_what_it_has_in_hand() {
+    let broker = FaultyBroker::new();
+    for n in 0..30 {
+        ingest(&broker, "a", &n.to_string());
+    }
+    broker.next(Call::Publish, [Fault::LateAnswer(Duration::from_secs(5))]);
+    let (intake, metrics) = start(&broker, "n1");
+    until("it publishes", || broker.calls(Call::Publish) == 1).await;
+    intake.shutdown().await;
+    // The second batch was on its way already.
+    assert_eq!((metrics.intake_done.get(), broker.calls(Call::Resign)), (20, 1));
+    assert_eq!((log(&broker, "a").await, unsettled(&broker).await), (numbers(0..20), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_leaves_while_the_broker_is_away_does_not_wait_for_it() {
+    let broker = FaultyBroker::new();
+    ingest(&broker, "a", "0");
+    broker.always(Call::Publish, Fault::Away);
+    let (intake, _) = start(&broker, "n1");
+    until("it publishes", || broker.calls(Call::Publish) == 5).await;
+    let begun = Instant::now();
+    intake.shutdown().await;
+    assert!(begun.elapsed() < Duration::from_millis(10), "{:?}", begun.elapsed());
+    assert_eq!(unsettled(&broker).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_with_the_intake_switched_off_takes_no_part() {
+    let broker = FaultyBroker::new();
+    let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
+    let config = IntakeConfig { enabled: false, ..IntakeConfig::default() };
+    let settings = IntakeSettings { node: NodeId::new("n1").unwrap(), config, max_data: 100 };
+    let intake = Intake::start(broker.shared(), settings, metrics);
+    tokio::time::sleep(LEASE * 3).await;
+    intake.shutdown().await;
+    assert_eq!(broker.calls(Call::Lead), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn users_channels_are_channels_like_any_other() {
+    let broker = FaultyBroker::new();
+    let user = User::new("42").unwrap();
+    ingest(&broker, "user:42", "0");
+    let (intake, metrics) = start(&broker, "n1");
+    until("it is done", || metrics.intake_done.get() == 1).await;
+    intake.shutdown().await;
+    assert_eq!(log(&broker, user.channel().as_str()).await, ["0"]);
+}

@@ -1,0 +1,403 @@
+//! The node's lease: how the others know that it lives, and how it knows that it may act.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fanfare_broker::lease::Lease;
+use fanfare_broker::{Broker, BrokerError, NodeId, NodeInfo};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::backoff::{Backoff, jittered};
+use crate::config::lease::LeaseConfig;
+use crate::metrics::cluster::ClusterMetrics;
+use crate::throttle::Throttle;
+
+/// Where the node stands with its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The broker has not answered yet.
+    Starting,
+    /// Another process of the same name may be dead: its lease has yet to lapse.
+    Waiting,
+    /// The last heartbeat succeeded.
+    Held,
+    /// The last heartbeat failed.
+    Away,
+    /// Another live process has the name: this one must stop.
+    Foreign,
+}
+
+/// The lease, as others look at it.
+#[derive(Clone, Debug)]
+pub struct LeaseState {
+    /// Where the node stands.
+    pub standing: Standing,
+    /// Until when the lease is ours for certain, by our own clock.
+    pub until: Option<Instant>,
+    /// Since when the standing is what it is.
+    pub since: SystemTime,
+    /// Why the last heartbeat failed, or where the other process of our name listens; empty when it is held.
+    pub why: Arc<str>,
+    /// How often it was taken anew. When this grows beyond 1, the lease had lapsed, and others may have removed our
+    /// sessions.
+    pub taken: u64,
+}
+
+impl LeaseState {
+    /// A lease held until a moment: for tests, and for a node that is alone.
+    pub fn held_until(until: Instant) -> Self {
+        Self { standing: Standing::Held, until: Some(until), taken: 1, ..Self::starting() }
+    }
+
+    fn starting() -> Self {
+        let why = "the broker was not asked yet".into();
+        Self { standing: Standing::Starting, until: None, since: SystemTime::now(), why, taken: 0 }
+    }
+
+    /// Whether the lease is ours now. False as soon as it may have lapsed, also when this process was paused.
+    pub fn held(&self) -> bool {
+        self.held_for(Duration::ZERO)
+    }
+
+    /// Whether it is ours now and, without another heartbeat, for so long.
+    pub fn held_for(&self, time: Duration) -> bool {
+        self.until.is_some_and(|until| Instant::now() + time < until)
+    }
+}
+
+/// Two live processes have one name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("node id {id} is in use by another process at {address}")]
+pub struct NameInUse {
+    /// The name.
+    pub id: NodeId,
+    /// Where the other one listens.
+    pub address: String,
+}
+
+/// Answers how many streams the node holds.
+pub type Connections = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Keeps the node's lease by a heartbeat. Ends when it is shut down or dropped.
+pub struct NodeLease {
+    broker: Arc<dyn Broker>,
+    info: NodeInfo,
+    call: Duration,
+    state: watch::Receiver<LeaseState>,
+    draining: watch::Sender<bool>,
+    stop: DropGuard,
+    task: JoinHandle<()>,
+}
+
+impl NodeLease {
+    /// Starts the heartbeat. `info` says who we are; `connections` and `draining` in it are filled in at each beat.
+    pub fn start(
+        broker: Arc<dyn Broker>,
+        info: NodeInfo,
+        config: &LeaseConfig,
+        connections: Connections,
+        metrics: Arc<ClusterMetrics>,
+    ) -> Self {
+        let (state, seen) = watch::channel(LeaseState::starting());
+        let (draining, drains) = watch::channel(info.draining);
+        let stop = CancellationToken::new();
+        let heart = Heart {
+            broker: Arc::clone(&broker),
+            info: info.clone(),
+            ttl: config.ttl,
+            beat: config.heartbeat(),
+            connections,
+            draining: drains,
+            state,
+            metrics,
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(1)),
+            away: Throttle::default(),
+            unprepared: Throttle::default(),
+        };
+        let token = stop.clone();
+        let task = tokio::spawn(async move {
+            // Each call may be made again, so none needs to be finished.
+            token.run_until_cancelled(heart.run()).await;
+        });
+        Self { broker, info, call: config.heartbeat(), state: seen, draining, stop: stop.drop_guard(), task }
+    }
+
+    /// The state, and news of it with each heartbeat.
+    pub fn state(&self) -> watch::Receiver<LeaseState> {
+        self.state.clone()
+    }
+
+    /// Waits until the lease is held, or the broker turns out to be away: then it is tried for ever in the
+    /// background, and the node starts without being ready.
+    ///
+    /// # Errors
+    ///
+    /// When another process has the name and keeps it for longer than a dead one could.
+    pub async fn first(&self) -> Result<(), NameInUse> {
+        let mut state = self.state.clone();
+        let known = |state: &LeaseState| !matches!(state.standing, Standing::Starting | Standing::Waiting);
+        // An error means that the task has ended, which it does only when the name is in use.
+        let _ = state.wait_for(known).await;
+        if self.state.borrow().standing == Standing::Foreign { Err(self.name_in_use()) } else { Ok(()) }
+    }
+
+    /// Waits, for ever if need be, until another live process is found to have the name. The node must stop then.
+    pub async fn lost_name(&self) -> NameInUse {
+        let mut state = self.state.clone();
+        if state.wait_for(|state| state.standing == Standing::Foreign).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        self.name_in_use()
+    }
+
+    fn name_in_use(&self) -> NameInUse {
+        NameInUse { id: self.info.id.clone(), address: self.state.borrow().why.to_string() }
+    }
+
+    /// Lets everybody know that the node is on its way out, or is not.
+    pub fn set_draining(&self, draining: bool) {
+        self.draining.send_replace(draining);
+    }
+
+    /// Ends the heartbeat and gives the lease up, so that others need not wait for it to lapse. What the node still
+    /// holds is then swept.
+    pub async fn shutdown(self) {
+        let Self { broker, info, call, stop, task, .. } = self;
+        drop(stop);
+        let _ = task.await;
+        match tokio::time::timeout(call, broker.leave(&info)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the lease was not given up; it will lapse"),
+            Err(_) => tracing::warn!("the broker did not answer; the lease was not given up and will lapse"),
+        }
+    }
+}
+
+impl fmt::Debug for NodeLease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeLease").field("id", &self.info.id).finish_non_exhaustive()
+    }
+}
+
+/// The heartbeat's task.
+struct Heart {
+    broker: Arc<dyn Broker>,
+    info: NodeInfo,
+    ttl: Duration,
+    /// From one heartbeat to the next; also how long a call may take.
+    beat: Duration,
+    connections: Connections,
+    draining: watch::Receiver<bool>,
+    state: watch::Sender<LeaseState>,
+    metrics: Arc<ClusterMetrics>,
+    backoff: Backoff,
+    away: Throttle,
+    unprepared: Throttle,
+}
+
+impl Heart {
+    async fn run(mut self) {
+        if self.enter().await.is_err() {
+            return;
+        }
+        let mut next = Instant::now() + self.beat;
+        self.prepare().await;
+        loop {
+            // Both are cancel-safe.
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => {}
+                Ok(()) = self.draining.changed() => {}
+            }
+            let sent = Instant::now();
+            next = sent + self.beat;
+            match self.lease().await {
+                // It may have been taken anew by a call whose answer never came: then this one only renews it.
+                Ok(Lease::Renewed) if self.state.borrow().held() => self.held(sent, false),
+                Ok(Lease::Renewed | Lease::Taken) => {
+                    tracing::warn!(id = %self.info.id, "the lease had lapsed and is taken anew");
+                    self.held(sent, true);
+                }
+                Ok(Lease::Foreign) => {
+                    let occupant = self.occupant().await.ok().flatten();
+                    return self.foreign(occupant.unwrap_or_else(Occupied::unknown));
+                }
+                Err(error) => {
+                    next = next.min(Instant::now() + self.failed(&error));
+                    continue;
+                }
+            }
+            self.prepare().await;
+        }
+    }
+
+    /// Takes the first lease. A predecessor of our name that was killed has left a lease, which must lapse first.
+    /// Its sessions are best swept before we claim any. Where another node is elected to sweep, that node does it
+    /// soon: the broker tells our claims from those of an earlier incarnation.
+    async fn enter(&mut self) -> Result<(), Foreign> {
+        let mut give_up: Option<Instant> = None;
+        loop {
+            let wait = match self.try_enter().await {
+                Ok(Entry::Entered) => return Ok(()),
+                Ok(Entry::Occupied(by)) => {
+                    let now = Instant::now();
+                    if now >= *give_up.get_or_insert(now + self.ttl + self.ttl / 2) {
+                        self.foreign(by);
+                        return Err(Foreign);
+                    }
+                    self.waiting(by);
+                    jittered(self.ttl / 20, 0.2)
+                }
+                Err(error) => {
+                    give_up = None;
+                    self.failed(&error)
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn try_enter(&mut self) -> Result<Entry, BrokerError> {
+        if let Some(occupant) = self.occupant().await? {
+            return Ok(Entry::Occupied(occupant));
+        }
+        loop {
+            match within(self.beat, self.broker.sweep(&self.info.id, self.ttl)).await {
+                Ok(0) => break,
+                Ok(swept) => {
+                    self.metrics.swept.inc_by(swept as u64);
+                }
+                Err(error) if error.is_passing() => return Err(error),
+                Err(error) => {
+                    self.metrics.sweeps_failed.inc();
+                    tracing::warn!(%error, "what an earlier process left behind could not be swept");
+                    break;
+                }
+            }
+        }
+        let sent = Instant::now();
+        match self.lease().await? {
+            Lease::Taken | Lease::Renewed => {
+                self.held(sent, true);
+                Ok(Entry::Entered)
+            }
+            // Somebody was faster; the next look shows who.
+            Lease::Foreign => Ok(Entry::Occupied(Occupied::unknown())),
+        }
+    }
+
+    /// Another process of our name that has a lease, if there is one.
+    async fn occupant(&self) -> Result<Option<Occupied>, BrokerError> {
+        let nodes = within(self.beat, self.broker.nodes()).await?;
+        let mut others = nodes.into_iter().filter(|node| node.incarnation != self.info.incarnation);
+        Ok(others.find(|node| node.id == self.info.id).map(|node| Occupied(node.address)))
+    }
+
+    async fn lease(&mut self) -> Result<Lease, BrokerError> {
+        self.info.connections = (self.connections)();
+        self.info.draining = *self.draining.borrow_and_update();
+        let lease = within(self.beat, self.broker.lease(&self.info, self.ttl)).await;
+        let count = match lease {
+            Ok(Lease::Renewed) => &self.metrics.beats_renewed,
+            Ok(Lease::Taken) => &self.metrics.beats_taken,
+            Ok(Lease::Foreign) => &self.metrics.beats_foreign,
+            Err(_) => &self.metrics.beats_failed,
+        };
+        count.inc();
+        lease
+    }
+
+    /// Has the broker make sure of what publishers rely on. A failure costs nobody the lease.
+    async fn prepare(&mut self) {
+        if let Err(error) = within(self.beat, self.broker.prepare()).await {
+            self.metrics.prepares_failed.inc();
+            if let Some(held_back) = self.unprepared.admit() {
+                tracing::warn!(%error, held_back, "what publishers rely on could not be prepared");
+            }
+        }
+    }
+
+    /// `sent`: from before the call. By the broker's clock the lease lasts at least until then and `ttl`.
+    fn held(&mut self, sent: Instant, taken: bool) {
+        self.backoff.succeed();
+        self.metrics.lease_held.set(1);
+        self.tell(Standing::Held, "", |state| {
+            state.until = Some(sent + self.ttl);
+            state.taken += u64::from(taken);
+        });
+    }
+
+    fn waiting(&self, by: Occupied) {
+        let Occupied(address) = by;
+        if self.state.borrow().standing != Standing::Waiting {
+            tracing::info!(id = %self.info.id, address, "waiting for the lease of an earlier process to lapse");
+        }
+        self.tell(Standing::Waiting, &address, |_| {});
+    }
+
+    /// Answers how long to wait.
+    fn failed(&mut self, error: &BrokerError) -> Duration {
+        let held = self.state.borrow().held();
+        self.metrics.lease_held.set(i64::from(held));
+        if let Some(held_back) = self.away.admit() {
+            tracing::warn!(%error, held, held_back, "the lease could not be renewed");
+        }
+        self.tell(Standing::Away, &error.to_string(), |_| {});
+        self.backoff.fail()
+    }
+
+    fn foreign(&self, by: Occupied) {
+        let Occupied(address) = by;
+        self.metrics.lease_held.set(0);
+        tracing::error!(id = %self.info.id, address, "another process has this node's id");
+        self.tell(Standing::Foreign, &address, |state| state.until = None);
+    }
+
+    fn tell(&self, standing: Standing, why: &str, change: impl FnOnce(&mut LeaseState)) {
+        self.state.send_modify(|state| {
+            if state.standing != standing {
+                state.since = SystemTime::now();
+            }
+            state.standing = standing;
+            state.why = why.into();
+            change(state);
+        });
+    }
+}
+
+/// What became of an attempt to take the first lease.
+enum Entry {
+    /// It is ours.
+    Entered,
+    /// Another process has it.
+    Occupied(Occupied),
+}
+
+/// Where another process of our name listens.
+struct Occupied(String);
+
+impl Occupied {
+    fn unknown() -> Self {
+        Self("an unknown address".to_owned())
+    }
+}
+
+/// The name is in use by another process.
+struct Foreign;
+
+/// Makes a call that must be answered in time.
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, BrokerError>>,
+) -> Result<T, BrokerError> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(result) => result,
+        Err(_) => Err(BrokerError::Unavailable(format!("no answer within {limit:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! What the node counts about sessions, its lease, and the intake.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The cluster side's metrics. Every series exists from the start, so that a rate can be taken of each.
+#[derive(Debug)]
+pub struct ClusterMetrics {
+    /// Sessions that this node owns and whose streams are open.
+    pub sessions_held: Gauge,
+    /// Sessions that this node is about to give up.
+    pub sessions_releasing: Gauge,
+    /// Claims that were granted.
+    pub claims_held: Counter,
+    /// Claims refused because the user has too many sessions.
+    pub claims_full: Counter,
+    /// Claims refused because the node has no lease, or is leaving.
+    pub claims_shut: Counter,
+    /// Claims of which the broker did not say what became of them.
+    pub claims_failed: Counter,
+    /// Sessions given up.
+    pub releases_done: Counter,
+    /// Sessions that were somebody else's by the time they were to be given up.
+    pub releases_stale: Counter,
+    /// Sessions that the broker refused to give up: they stay recorded until somebody mends it.
+    pub releases_refused: Counter,
+    /// Tries to give up a session that are made again.
+    pub releases_retried: Counter,
+    /// Sessions confirmed or taken back after the lease had lapsed or the wire was lost.
+    pub renewals_held: Counter,
+    /// Sessions that somebody else had claimed meanwhile.
+    pub renewals_lost: Counter,
+    /// Sessions whose renewal the broker refused.
+    pub renewals_refused: Counter,
+    /// Batches of renewals that are made again.
+    pub renewals_retried: Counter,
+    /// Failed claims that had left nothing behind.
+    pub doubts_clear: Counter,
+    /// Failed claims that had been carried out: now given up, or taken for the open stream's.
+    pub doubts_mended: Counter,
+    /// Failed claims nobody will look after, because there were too many.
+    pub doubts_dropped: Counter,
+    /// 1 while the node's lease is held.
+    pub lease_held: Gauge,
+    /// Heartbeats that renewed the lease.
+    pub beats_renewed: Counter,
+    /// Heartbeats that found no lease: the first, and those after it had lapsed.
+    pub beats_taken: Counter,
+    /// Heartbeats that found another process of the same name.
+    pub beats_foreign: Counter,
+    /// Heartbeats that failed.
+    pub beats_failed: Counter,
+    /// Failures to prepare what publishers rely on.
+    pub prepares_failed: Counter,
+    /// Sessions of dead nodes that this node removed.
+    pub swept: Counter,
+    /// Sweeps that failed.
+    pub sweeps_failed: Counter,
+    /// Commands to drop a session that moved.
+    pub controls_supersede: Counter,
+    /// Such commands that were older than our claim.
+    pub controls_stale: Counter,
+    /// Commands to disconnect a session.
+    pub controls_disconnect: Counter,
+    /// Messages on the control topic that are no commands.
+    pub controls_malformed: Counter,
+    /// 1 while this node leads the intake.
+    pub intake_leader: Gauge,
+    /// Age of the oldest entry when it was last taken, in seconds; 0 when there was none.
+    pub intake_lag: Gauge<f64, AtomicU64>,
+    /// Entries stored in their channel's log.
+    pub intake_done: Counter,
+    /// Entries that were in the log already.
+    pub intake_repeat: Counter,
+    /// Entries that can never be published.
+    pub intake_dead: Counter,
+    /// Tries to publish an entry that are made again.
+    pub intake_retried: Counter,
+    /// Entries stored after a later one of their channel; see ADR 3.
+    pub intake_reordered: Counter,
+    /// Failed calls to gain or keep the lead.
+    pub intake_lead_failed: Counter,
+    /// Failed calls to take entries.
+    pub intake_take_failed: Counter,
+    /// Failed calls to settle entries.
+    pub intake_settle_failed: Counter,
+    /// Times that the lead was lost while there was work in hand.
+    pub intake_lead_lost: Counter,
+}
+
+/// A family whose series are told apart by one label.
+type Labelled = Family<[(&'static str, &'static str); 1], Counter>;
+
+impl ClusterMetrics {
+    /// Puts all of them into the registry.
+    pub fn register(registry: &mut Registry) -> Self {
+        let claims = family(registry, "fanfare_session_claims", "Claims of sessions, by outcome");
+        let releases = family(registry, "fanfare_session_releases", "Sessions given up, by outcome");
+        let renewals = family(registry, "fanfare_session_renewals", "Sessions claimed once more, by outcome");
+        let doubts = family(registry, "fanfare_session_doubts", "Failed claims looked after, by outcome");
+        let beats = family(registry, "fanfare_lease_beats", "Heartbeats of the lease, by outcome");
+        let controls = family(registry, "fanfare_control_messages", "Control messages heard, by kind");
+        let entries = family(registry, "fanfare_intake_entries", "Intake entries handled, by outcome");
+        let failures = family(registry, "fanfare_intake_failures", "Failed calls of the intake, by call");
+        let outcome = |family: &Labelled, name| family.get_or_create_owned(&[("outcome", name)]);
+        let kind = |name| controls.get_or_create_owned(&[("kind", name)]);
+        let call = |name| failures.get_or_create_owned(&[("call", name)]);
+        let metrics = Self {
+            sessions_held: Gauge::default(),
+            sessions_releasing: Gauge::default(),
+            claims_held: outcome(&claims, "held"),
+            claims_full: outcome(&claims, "full"),
+            claims_shut: outcome(&claims, "shut"),
+            claims_failed: outcome(&claims, "failed"),
+            releases_done: outcome(&releases, "done"),
+            releases_stale: outcome(&releases, "stale"),
+            releases_refused: outcome(&releases, "refused"),
+            releases_retried: outcome(&releases, "retried"),
+            renewals_held: outcome(&renewals, "held"),
+            renewals_lost: outcome(&renewals, "lost"),
+            renewals_refused: outcome(&renewals, "refused"),
+            renewals_retried: outcome(&renewals, "retried"),
+            doubts_clear: outcome(&doubts, "clear"),
+            doubts_mended: outcome(&doubts, "mended"),
+            doubts_dropped: outcome(&doubts, "dropped"),
+            lease_held: Gauge::default(),
+            beats_renewed: outcome(&beats, "renewed"),
+            beats_taken: outcome(&beats, "taken"),
+            beats_foreign: outcome(&beats, "foreign"),
+            beats_failed: outcome(&beats, "failed"),
+            prepares_failed: Counter::default(),
+            swept: Counter::default(),
+            sweeps_failed: Counter::default(),
+            controls_supersede: kind("supersede"),
+            controls_stale: kind("stale"),
+            controls_disconnect: kind("disconnect"),
+            controls_malformed: kind("malformed"),
+            intake_leader: Gauge::default(),
+            intake_lag: Gauge::default(),
+            intake_done: outcome(&entries, "done"),
+            intake_repeat: outcome(&entries, "repeat"),
+            intake_dead: outcome(&entries, "dead"),
+            intake_retried: outcome(&entries, "retried"),
+            intake_reordered: outcome(&entries, "reordered"),
+            intake_lead_failed: call("lead"),
+            intake_take_failed: call("take"),
+            intake_settle_failed: call("settle"),
+            intake_lead_lost: Counter::default(),
+        };
+        metrics.register_plain(registry);
+        metrics
+    }
+
+    fn register_plain(&self, registry: &mut Registry) {
+        let gauges = [
+            (&self.sessions_held, "fanfare_sessions_held", "Sessions owned whose streams are open"),
+            (&self.sessions_releasing, "fanfare_sessions_releasing", "Sessions about to be given up"),
+            (&self.lease_held, "fanfare_lease_held", "Whether the node's lease is held"),
+            (&self.intake_leader, "fanfare_intake_leader", "Whether this node leads the intake"),
+        ];
+        for (gauge, name, help) in gauges {
+            registry.register(name, help, gauge.clone());
+        }
+        let lag = "Age of the oldest intake entry when it was last taken";
+        registry.register("fanfare_intake_lag_seconds", lag, self.intake_lag.clone());
+        let counters = [
+            (
+                &self.prepares_failed,
+                "fanfare_prepare_failures",
+                "Failures to prepare what publishers rely on",
+            ),
+            (&self.swept, "fanfare_sessions_swept", "Sessions of dead nodes removed by this node"),
+            (&self.sweeps_failed, "fanfare_sweep_failures", "Sweeps that failed"),
+            (&self.intake_lead_lost, "fanfare_intake_lead_lost", "Leads lost while entries were in hand"),
+        ];
+        for (counter, name, help) in counters {
+            registry.register(name, help, counter.clone());
+        }
+    }
+}
+
+fn family(registry: &mut Registry, name: &str, help: &str) -> Labelled {
+    let family = Labelled::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_series_is_there_from_the_start() {
+        let mut registry = Registry::default();
+        let metrics = ClusterMetrics::register(&mut registry);
+        metrics.claims_held.inc();
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            r#"fanfare_session_claims_total{outcome="held"} 1"#,
+            r#"fanfare_session_releases_total{outcome="stale"} 0"#,
+            r#"fanfare_intake_entries_total{outcome="dead"} 0"#,
+            r#"fanfare_control_messages_total{kind="malformed"} 0"#,
+            "fanfare_sessions_swept_total 0",
+            "fanfare_lease_held 0",
+            "fanfare_intake_lag_seconds 0.0",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+}

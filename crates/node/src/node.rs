@@ -1,0 +1,273 @@
+//! Puts a node together, and takes it apart again.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use bytes::Bytes;
+use fanfare_broker::{Broker, NodeId, NodeInfo};
+use fanfare_protocol::SessionId;
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::accept::{self, Accept};
+use crate::auth::Auth;
+use crate::config::{Config, bytes};
+use crate::control::ControlTask;
+use crate::ending::Ending;
+use crate::http;
+use crate::http::app::App;
+use crate::http::events::Door;
+use crate::http::handover::Openings;
+use crate::http::health::{Health, Part};
+use crate::http::metrics::HttpMetrics;
+use crate::hub::{Hub, WireState};
+use crate::intake::{Intake, IntakeSettings};
+use crate::lease::{LeaseState, NameInUse, NodeLease, Standing};
+use crate::metrics::Metrics;
+use crate::metrics::cluster::ClusterMetrics;
+use crate::session::{End, SessionSettings, Sessions};
+use crate::sweeper::Sweeper;
+
+/// How many commands of other nodes may wait; more are dropped and counted.
+const CONTROL_QUEUE: usize = 1024;
+
+/// Why a node could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is in use, or not ours.
+    #[error("cannot listen on {addr}: {error}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+}
+
+/// The node was not done when its time was over (`drain.deadline`). What was left ends with the process.
+#[derive(Debug, thiserror::Error)]
+#[error("the node was not done after {0:?} (drain.deadline)")]
+pub struct TooLate(Duration);
+
+/// A running node. Must be shut down; dropping it leaves tasks behind until the process ends.
+#[derive(Debug)]
+pub struct Node {
+    id: NodeId,
+    deadline: Duration,
+    draining: Arc<AtomicBool>,
+    openings: Openings,
+    accept: Accept,
+    hub: Hub,
+    control: ControlTask,
+    intake: Intake,
+    sweeper: Sweeper,
+    sessions: Sessions,
+    lease: NodeLease,
+}
+
+impl Node {
+    /// Starts a node from settings that were checked.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot listen.
+    pub fn start(config: &Config, broker: Arc<dyn Broker>) -> Result<Self, StartError> {
+        Self::start_with(config, broker, Router::new())
+    }
+
+    /// Starts a node that also serves somebody else's `pages`. Must be called within a runtime.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot listen.
+    pub fn start_with(config: &Config, broker: Arc<dyn Broker>, pages: Router) -> Result<Self, StartError> {
+        let addr = config.node.listen;
+        let failed = |error| StartError::Listen { addr, error };
+        let listener = accept::bind(addr).map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+
+        let mut registry = Registry::default();
+        let metrics = Arc::new(Metrics::register(&mut registry));
+        metrics.max.set(i64::try_from(config.limits.connections).unwrap_or(i64::MAX));
+        let cluster = Arc::new(ClusterMetrics::register(&mut registry));
+        let http_metrics = HttpMetrics::register(&mut registry);
+
+        let (commands, received) = mpsc::channel(CONTROL_QUEUE);
+        let id = &config.node.id;
+        let hub = Hub::start(&broker, id, &config.stream, &metrics, commands);
+        let Cluster { control, intake, sweeper, sessions, lease } =
+            Cluster::start(config, &broker, &hub, received, bound, &cluster);
+
+        let draining = Arc::new(AtomicBool::new(false));
+        let app = Arc::new(App {
+            node: id.clone(),
+            broker,
+            sessions: sessions.clone(),
+            auth: Auth::new(&config.auth),
+            limits: config.limits.clone(),
+            stream: config.stream.clone(),
+            http: config.http.clone(),
+            health: health(lease.state(), hub.wire(), &draining),
+            metrics: http_metrics.clone(),
+            registry,
+        });
+        let openings = Openings::default();
+        let door = Door::new(Arc::clone(&app), hub.clone(), openings.clone());
+        let router = http::router(&app, door, pages);
+        let to_hub = hub.clone();
+        let open = Arc::new(move |stream, socket| to_hub.open(stream, socket));
+        let accept = Accept::start(listener, bound, router, open, config, http_metrics);
+        let deadline = config.drain.deadline;
+        let id = id.clone();
+        Ok(Self { id, deadline, draining, openings, accept, hub, control, intake, sweeper, sessions, lease })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.accept.addr()
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &NodeId {
+        &self.id
+    }
+
+    /// Waits, for ever if need be, until another live process is found to have our name. The node must be shut down
+    /// then.
+    pub async fn lost_name(&self) -> NameInUse {
+        self.lease.lost_name().await
+    }
+
+    /// Leaves: not ready, no new streams, each stream ended with `shutdown`, requests in hand finished, sessions and
+    /// lease given up.
+    ///
+    /// # Errors
+    ///
+    /// When that took longer than `drain.deadline`.
+    pub async fn shutdown(self) -> Result<(), TooLate> {
+        let limit = self.deadline;
+        let begun = Instant::now();
+        tokio::time::timeout_at(begun + limit, self.leave(begun)).await.map_err(|_| TooLate(limit))
+    }
+
+    async fn leave(self, begun: Instant) {
+        let Self { id, deadline, draining, openings, accept, hub, control, intake, sweeper, sessions, lease } =
+            self;
+        draining.store(true, Ordering::Relaxed);
+        lease.set_draining(true);
+        tracing::info!(node = %id, streams = hub.connections(), "leaving");
+        // The hub must not be given a stream after it was shut down.
+        openings.wait().await;
+        hub.shutdown(Ending::Shutdown).await;
+        // What clients make us wait for leaves time for what the cluster must know.
+        accept.shutdown(begun + deadline / 2).await;
+        tokio::join!(control.shutdown(), intake.shutdown(), sweeper.shutdown());
+        let left =
+            sessions.shutdown((begun + deadline * 3 / 4).saturating_duration_since(Instant::now())).await;
+        lease.shutdown().await;
+        tracing::info!(node = %id, sessions_left = left, took = ?begun.elapsed(), "left");
+    }
+}
+
+/// What makes a node one of several.
+struct Cluster {
+    control: ControlTask,
+    intake: Intake,
+    sweeper: Sweeper,
+    sessions: Sessions,
+    lease: NodeLease,
+}
+
+impl Cluster {
+    fn start(
+        config: &Config,
+        broker: &Arc<dyn Broker>,
+        hub: &Hub,
+        commands: mpsc::Receiver<Bytes>,
+        bound: SocketAddr,
+        metrics: &Arc<ClusterMetrics>,
+    ) -> Self {
+        let node = &config.node.id;
+        let (counted, ended) = (hub.clone(), hub.clone());
+        let connections = Arc::new(move || counted.connections() as u64);
+        let end: End = Arc::new(move |session, below, ending| ended.end(session, below, ending));
+        let info = info(config, bound);
+        let lease =
+            NodeLease::start(Arc::clone(broker), info, &config.lease, connections, Arc::clone(metrics));
+        let settings = SessionSettings { node: node.clone(), limit: config.limits.sessions_per_user };
+        let sessions = Sessions::start(
+            Arc::clone(broker),
+            settings,
+            lease.state(),
+            hub.wire(),
+            Arc::clone(&end),
+            Arc::clone(metrics),
+        );
+        let held = sessions.clone();
+        let supersede = Arc::new(move |session: SessionId, epoch| held.supersede(session, epoch));
+        let control = ControlTask::start(commands, supersede, end, Arc::clone(metrics));
+        let sweeper = Sweeper::start(
+            Arc::clone(broker),
+            node.clone(),
+            &config.lease,
+            lease.state(),
+            Arc::clone(metrics),
+        );
+        let max_data = bytes(config.limits.event_data);
+        let settings = IntakeSettings { node: node.clone(), config: config.intake.clone(), max_data };
+        let intake = Intake::start(Arc::clone(broker), settings, Arc::clone(metrics));
+        Self { control, intake, sweeper, sessions, lease }
+    }
+}
+
+fn info(config: &Config, bound: SocketAddr) -> NodeInfo {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    NodeInfo {
+        id: config.node.id.clone(),
+        incarnation: uuid::Uuid::new_v4().to_string(),
+        address: config.node.advertised(bound),
+        since: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        connections: 0,
+        draining: false,
+    }
+}
+
+/// What `/readyz` looks at.
+fn health(
+    lease: watch::Receiver<LeaseState>,
+    wire: watch::Receiver<WireState>,
+    draining: &Arc<AtomicBool>,
+) -> Health {
+    let (heard, draining) = (lease.clone(), Arc::clone(draining));
+    Health {
+        redis: Box::new(move || broker(&heard.borrow())),
+        wire: Box::new(move || Part::when(wire.borrow().up, "the live wire is not connected")),
+        lease: Box::new(move || held(&lease.borrow())),
+        draining: Box::new(move || Part::when(!draining.load(Ordering::Relaxed), "the node is leaving")),
+    }
+}
+
+/// Whether the broker answered the last heartbeat.
+fn broker(lease: &LeaseState) -> Part {
+    match lease.standing {
+        Standing::Starting | Standing::Away => Part::wrong(lease.why.to_string()),
+        Standing::Waiting | Standing::Held | Standing::Foreign => Part::OK,
+    }
+}
+
+fn held(lease: &LeaseState) -> Part {
+    match lease.standing {
+        Standing::Waiting => Part::wrong("the lease of a predecessor of the same name has yet to lapse"),
+        Standing::Foreign => Part::wrong("another live process has this node's name"),
+        _ => Part::when(lease.held(), "the lease is not held"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! The hub on the memory broker: what streams share, what bounds them, and how they end. On virtual time.
+
+#![allow(missing_docs, reason = "a test program has no users")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytesize::ByteSize;
+use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
+use fanfare_node::config::stream::StreamConfig;
+use fanfare_node::ending::Ending;
+use fanfare_node::hub::{Framing, Hub, Stream};
+use fanfare_node::metrics::Metrics;
+use fanfare_protocol::publish::Publication;
+use fanfare_protocol::sse::Format;
+use fanfare_protocol::start::From;
+use fanfare_protocol::{Channel, Event, Position, SessionId};
+use prometheus_client::registry::Registry;
+use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+struct Node {
+    hub: Hub,
+    broker: MemoryBroker,
+    metrics: Arc<Metrics>,
+    _control: mpsc::Receiver<Bytes>,
+}
+
+fn start(settings: &StreamConfig) -> Node {
+    let broker = MemoryBroker::starting_at(BrokerSettings::default(), 1_700_000_000_000);
+    let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+    let (control, receiver) = mpsc::channel(16);
+    let shared: Arc<dyn Broker> = Arc::new(broker.clone());
+    let hub = Hub::start(&shared, &NodeId::new("a").unwrap(), settings, &metrics, control);
+    Node { hub, broker, metrics, _control: receiver }
+}
+
+fn one_writer() -> StreamConfig {
+    StreamConfig { writers: 1, ..StreamConfig::default() }
+}
+
+impl Node {
+    async fn publish(&self, data: &str) -> Position {
+        let event = Event::new(None, data.to_owned(), 1 << 20).unwrap();
+        let publication = Publication { channel: Channel::broadcast(), event, key: None, ephemeral: false };
+        self.broker.publish(vec![publication]).await.remove(0).unwrap().position.unwrap()
+    }
+
+    fn connect(&self, session: SessionId, from: From, pipe: usize) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(pipe);
+        let stream = Stream {
+            user: None,
+            session,
+            held: None,
+            channels: vec![(Channel::broadcast(), from)],
+            format: Format::Raw,
+            expires: None,
+            resumed: false,
+            head: Bytes::new(),
+            framing: Framing::Plain,
+        };
+        self.hub.open(stream, Box::new(theirs));
+        ours
+    }
+
+    async fn gone(&self) {
+        let gone = async {
+            while self.metrics.active.get() > 0 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(3600), gone).await.expect("every stream ends");
+    }
+}
+
+/// Reads until the text has come.
+async fn read_until(socket: &mut DuplexStream, text: &str) -> String {
+    let mut got = String::new();
+    let reading = async {
+        let mut buffer = [0; 4096];
+        while !got.contains(text) {
+            let n = socket.read(&mut buffer).await.expect("a pipe");
+            assert!(n > 0, "it ended before {text:?}: {got}");
+            got.push_str(std::str::from_utf8(&buffer[..n]).expect("UTF-8"));
+        }
+    };
+    timeout(Duration::from_secs(60), reading).await.unwrap_or_else(|_| panic!("{text:?} never came"));
+    got
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_resuming_at_the_same_place_cause_one_log_read() {
+    let node = start(&StreamConfig { window_events: 2, ..one_writer() });
+    let first = node.publish("0").await;
+    for number in 1..50 {
+        node.publish(&number.to_string()).await;
+    }
+    let mut sockets: Vec<_> =
+        (0..1000).map(|_| node.connect(SessionId::random(), From::Position(first), 1 << 16)).collect();
+    for socket in &mut sockets {
+        let got = read_until(socket, "data: 49\n").await;
+        assert_eq!(got.matches("\ndata: ").count(), 50, "49 events and the greeting: {got}");
+    }
+    // One page holds them all; one more tells, once the wire is heard, that this was the end.
+    let reads = node.metrics.reads.get();
+    assert!(reads <= 2, "{reads} reads for 1000 connections");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_near_the_end_are_served_from_the_window_alone() {
+    let node = start(&one_writer());
+    let mut first = node.connect(SessionId::random(), From::Latest, 1 << 16);
+    read_until(&mut first, "connected").await;
+    let position = node.publish("0").await;
+    node.publish("1").await;
+    read_until(&mut first, "data: 1\n").await;
+    let reads = node.metrics.reads.get();
+    for _ in 0..100 {
+        let mut socket = node.connect(SessionId::random(), From::Position(position), 1 << 16);
+        read_until(&mut socket, "data: 1\n").await;
+    }
+    assert_eq!(node.metrics.reads.get(), reads);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_stops_reading_holds_up_nobody_and_gets_all_when_it_reads_again() {
+    let node = start(&StreamConfig {
+        queue: ByteSize::kib(4),
+        write_timeout: Duration::from_secs(3600),
+        ..one_writer()
+    });
+    let mut slow = node.connect(SessionId::random(), From::Latest, 512);
+    let mut quick = node.connect(SessionId::random(), From::Latest, 1 << 16);
+    read_until(&mut slow, "connected").await;
+    read_until(&mut quick, "connected").await;
+    for number in 0..900 {
+        node.publish(&format!("event {number}.")).await;
+        read_until(&mut quick, &format!("event {number}.")).await;
+    }
+    assert!(node.metrics.catch_ups.get() > 0, "the slow client fell behind");
+    let got = read_until(&mut slow, "event 899.").await;
+    for number in 0..900 {
+        assert_eq!(got.matches(&format!("event {number}.")).count(), 1, "event {number}");
+    }
+    assert!(!got.contains("gap"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_is_cut_off_in_time() {
+    let node = start(&StreamConfig { write_timeout: Duration::from_secs(5), ..one_writer() });
+    let mut stuck = node.connect(SessionId::random(), From::Latest, 16);
+    stuck.read_u8().await.expect("the first byte comes");
+    let before = tokio::time::Instant::now();
+    node.gone().await;
+    assert!(before.elapsed() <= Duration::from_secs(6), "{:?}", before.elapsed());
+    assert_eq!(node.metrics.ended.get_or_create(&Ending::WriteTimeout.into()).get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_stream_of_a_session_supersedes_the_older() {
+    let node = start(&one_writer());
+    let session = SessionId::random();
+    let mut older = node.connect(session, From::Latest, 1 << 16);
+    read_until(&mut older, "connected").await;
+    let mut newer = node.connect(session, From::Latest, 1 << 16);
+    read_until(&mut older, "event: superseded").await;
+    drop(older);
+    node.publish("hello").await;
+    read_until(&mut newer, "data: hello").await;
+    assert_eq!(node.metrics.active.get(), 1);
+    drop(newer);
+    node.gone().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_stream_gets_heartbeats() {
+    let node = start(&StreamConfig { heartbeat: Duration::from_secs(7), ..one_writer() });
+    let mut socket = node.connect(SessionId::random(), From::Latest, 1 << 16);
+    read_until(&mut socket, "connected").await;
+    let before = tokio::time::Instant::now();
+    read_until(&mut socket, ": hb\n\n").await;
+    assert!(before.elapsed() <= Duration::from_secs(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_at_its_age_with_a_retry_and_a_last_word() {
+    let node = start(&StreamConfig { max_age: Duration::from_secs(60), ..one_writer() });
+    let mut socket = node.connect(SessionId::random(), From::Latest, 1 << 16);
+    sleep(Duration::from_secs(120)).await;
+    let got = read_until(&mut socket, r#"data: {"reason":"age"}"#).await;
+    let last = got.trim_end().rsplit_once("\n\n").map_or(got.as_str(), |(_, last)| last);
+    assert!(last.contains("retry: ") && last.contains("event: expired"), "{got}");
+    drop(socket);
+    node.gone().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_flushes_ends_every_stream_and_joins_everything() {
+    let node = start(&StreamConfig::default());
+    let mut sockets: Vec<_> =
+        (0..50).map(|_| node.connect(SessionId::random(), From::Latest, 1 << 16)).collect();
+    for socket in &mut sockets {
+        read_until(socket, "connected").await;
+    }
+    node.publish("last").await;
+    let closing = tokio::spawn({
+        let hub = node.hub.clone();
+        async move { hub.shutdown(Ending::Shutdown).await }
+    });
+    for socket in &mut sockets {
+        let got = read_until(socket, "event: shutdown").await;
+        assert!(got.contains("retry: "), "{got}");
+    }
+    drop(sockets);
+    closing.await.unwrap();
+    assert_eq!(node.metrics.active.get(), 0);
+}

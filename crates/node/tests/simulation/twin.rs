@@ -1,0 +1,219 @@
+//! The broker's twin: the memory broker, with everything on the way to it that can go wrong.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fanfare_broker::intake::{IntakeEntry, Settlement};
+use fanfare_broker::lease::Lease;
+use fanfare_broker::log::Page;
+use fanfare_broker::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use fanfare_broker::wire::{Ticket, Wire, WireEvent, WireSink};
+use fanfare_broker::{Broker, BrokerError, MemoryBroker, NodeId, NodeInfo, Published};
+use fanfare_protocol::publish::Publication;
+use fanfare_protocol::session::Control;
+use fanfare_protocol::start::From;
+use fanfare_protocol::{Channel, Position, SessionId, User};
+use tokio::sync::mpsc;
+
+/// One node's way to the broker. Each node has its own, with its own faults.
+#[derive(Clone, Debug)]
+pub(crate) struct Twin {
+    pub(crate) inner: MemoryBroker,
+    rng: Arc<Mutex<fastrand::Rng>>,
+    link: Arc<Mutex<Link>>,
+}
+
+#[derive(Debug, Default)]
+struct Link {
+    /// Whether the wire is cut.
+    cut: bool,
+    /// Whether reads fail.
+    deaf: bool,
+    /// Every channel that the wire was asked for.
+    followed: HashMap<Channel, Ticket>,
+    /// To the task that delays what the wire says.
+    delayed: Option<mpsc::UnboundedSender<WireEvent>>,
+}
+
+impl Twin {
+    pub(crate) fn new(inner: MemoryBroker, seed: u64) -> Self {
+        Self { inner, rng: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))), link: Arc::default() }
+    }
+
+    /// The wire is lost: what it says from now on is not heard.
+    pub(crate) fn cut(&self) {
+        let mut link = self.link.lock().unwrap();
+        if !link.cut {
+            link.cut = true;
+            link.tell(WireEvent::Down);
+        }
+    }
+
+    /// The wire is back: connected, and subscribed again in small batches.
+    pub(crate) fn mend(&self) {
+        let mut link = self.link.lock().unwrap();
+        if link.cut {
+            link.cut = false;
+            link.tell(WireEvent::Up);
+            let mut channels: Vec<_> = link.followed.iter().map(|(c, t)| (c.clone(), *t)).collect();
+            channels.sort();
+            for batch in channels.chunks(2) {
+                link.tell(WireEvent::Followed(batch.to_vec()));
+            }
+        }
+    }
+
+    /// Whether reads of logs fail.
+    pub(crate) fn set_deaf(&self, deaf: bool) {
+        self.link.lock().unwrap().deaf = deaf;
+    }
+
+    fn draw(&self, below: u64) -> u64 {
+        self.rng.lock().unwrap().u64(0..below)
+    }
+
+    async fn travel(&self) {
+        let ms = if self.draw(4) == 0 { self.draw(60) } else { self.draw(3) };
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+
+    fn hears(&self) -> Result<(), BrokerError> {
+        let deaf = self.link.lock().unwrap().deaf || self.draw(50) == 0;
+        if deaf { Err(BrokerError::Unavailable("the link is down".into())) } else { Ok(()) }
+    }
+}
+
+impl Link {
+    fn tell(&self, event: WireEvent) {
+        if let Some(delayed) = &self.delayed {
+            let _ = delayed.send(event);
+        }
+    }
+
+    fn hear(&mut self, event: WireEvent) {
+        if let WireEvent::Followed(channels) = &event {
+            self.followed.extend(channels.iter().cloned());
+        }
+        // While it is cut, everything that the true wire says is lost.
+        if !self.cut {
+            self.tell(event);
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for Twin {
+    async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<Published, BrokerError>> {
+        self.inner.publish(batch).await
+    }
+
+    async fn page(&self, channel: &Channel, after: Position, limit: usize) -> Result<Page, BrokerError> {
+        self.travel().await;
+        self.hears()?;
+        let page = self.inner.page(channel, after, limit).await;
+        self.travel().await;
+        page
+    }
+
+    async fn locate(&self, channel: &Channel, from: From) -> Result<Position, BrokerError> {
+        self.travel().await;
+        self.hears()?;
+        let position = self.inner.locate(channel, from).await;
+        self.travel().await;
+        position
+    }
+
+    fn wire(&self, node: &NodeId, mut sink: WireSink) -> Wire {
+        let (delayed, mut events) = mpsc::unbounded_channel();
+        self.link.lock().unwrap().delayed = Some(delayed);
+        let this = self.clone();
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                if this.draw(3) == 0 {
+                    this.travel().await;
+                }
+                sink(event);
+            }
+        });
+        let link = Arc::downgrade(&self.link);
+        self.inner.wire(
+            node,
+            Box::new(move |event| {
+                if let Some(link) = link.upgrade() {
+                    link.lock().unwrap().hear(event);
+                }
+            }),
+        )
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
+        self.inner.claim(claim).await
+    }
+
+    async fn release(
+        &self,
+        node: &NodeId,
+        user: &User,
+        session: SessionId,
+        epoch: u64,
+        reason: Reason,
+    ) -> Result<bool, BrokerError> {
+        self.inner.release(node, user, session, epoch, reason).await
+    }
+
+    async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError> {
+        self.inner.renew(node, held).await
+    }
+
+    async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
+        self.inner.sessions(user).await
+    }
+
+    async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError> {
+        self.inner.send(node, command).await
+    }
+
+    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<Lease, BrokerError> {
+        self.inner.lease(info, ttl).await
+    }
+
+    async fn leave(&self, info: &NodeInfo) -> Result<(), BrokerError> {
+        self.inner.leave(info).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeInfo>, BrokerError> {
+        self.inner.nodes().await
+    }
+
+    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<usize, BrokerError> {
+        self.inner.sweep(node, ttl).await
+    }
+
+    async fn lead_intake(&self, node: &NodeId, ttl: Duration) -> Result<bool, BrokerError> {
+        self.inner.lead_intake(node, ttl).await
+    }
+
+    async fn resign_intake(&self, node: &NodeId) -> Result<(), BrokerError> {
+        self.inner.resign_intake(node).await
+    }
+
+    async fn take_intake(
+        &self,
+        node: &NodeId,
+        again: bool,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Vec<IntakeEntry>, BrokerError> {
+        self.inner.take_intake(node, again, limit, wait).await
+    }
+
+    async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError> {
+        self.inner.settle_intake(settled).await
+    }
+
+    async fn prepare(&self) -> Result<(), BrokerError> {
+        self.inner.prepare().await
+    }
+}

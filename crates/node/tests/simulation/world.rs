@@ -1,0 +1,342 @@
+//! One run: two nodes, three clients, publishers and faults, for a while; then peace, until all have caught up.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytesize::ByteSize;
+use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
+use fanfare_node::config::stream::StreamConfig;
+use fanfare_node::ending::Ending;
+use fanfare_node::hub::{Framing, Hub, Stream};
+use fanfare_node::metrics::Metrics;
+use fanfare_protocol::publish::Publication;
+use fanfare_protocol::sse::Format;
+use fanfare_protocol::{Channel, Event};
+use prometheus_client::registry::Registry;
+use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::client::Client;
+use crate::ledger::Ledger;
+use crate::twin::Twin;
+
+const CLIENTS: usize = 3;
+const CHANNELS: [&str; 5] = ["user:a", "broadcast", "room:1", "room:2", "room:3"];
+/// How long the faults go on, in virtual milliseconds.
+const TROUBLE_MS: u64 = 3_000;
+
+/// Which faults are drawn. Each kind has those of the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Faults {
+    Moves,
+    Wires,
+    Logs,
+    Failovers,
+    Everything,
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Moves => "moving_clients",
+            Self::Wires => "lost_wires",
+            Self::Logs => "trimmed_and_expired_logs",
+            Self::Failovers => "failovers",
+            Self::Everything => "everything",
+        })
+    }
+}
+
+struct Node {
+    hub: Hub,
+    twin: Twin,
+    metrics: Arc<Metrics>,
+    _control: mpsc::Receiver<Bytes>,
+}
+
+struct World {
+    rng: fastrand::Rng,
+    faults: Faults,
+    broker: MemoryBroker,
+    channels: Vec<Channel>,
+    nodes: Vec<Node>,
+    clients: Vec<Arc<Mutex<Client>>>,
+    readers: Vec<Option<JoinHandle<()>>>,
+    ledger: Ledger,
+    log: Vec<String>,
+}
+
+/// Runs one seed and says which rule was broken.
+pub(crate) async fn run(seed: u64, faults: Faults, verbose: bool) -> Result<(), String> {
+    let mut world = World::new(seed, faults);
+    world.trouble().await;
+    let verdict = world.peace().await;
+    if verbose || verdict.is_err() {
+        let shown = if verbose { usize::MAX } else { 40 };
+        for line in world.log.iter().rev().take(shown).rev() {
+            println!("{line}");
+        }
+        for (number, client) in world.clients.iter().enumerate().filter(|_| verbose) {
+            for line in &client.lock().unwrap().trace {
+                println!("client {number}: {line}");
+            }
+        }
+    }
+    verdict.map_err(|why| format!("seed {seed}: {why}"))
+}
+
+/// Everything that happened in a run, as text.
+pub(crate) async fn trace(seed: u64, faults: Faults) -> Vec<String> {
+    let mut world = World::new(seed, faults);
+    world.trouble().await;
+    let verdict = world.peace().await;
+    let mut lines = std::mem::take(&mut world.log);
+    for client in &world.clients {
+        lines.append(&mut client.lock().unwrap().trace);
+    }
+    lines.push(format!("{verdict:?}"));
+    lines
+}
+
+impl World {
+    fn new(seed: u64, faults: Faults) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let broker = MemoryBroker::starting_at(BrokerSettings::default(), 1_700_000_000_000);
+        let settings = StreamConfig {
+            queue: ByteSize::b(rng.u64(150..1500)),
+            page_events: rng.usize(1..5),
+            window_events: rng.usize(1..6),
+            reads: rng.usize(1..4),
+            inbox: ByteSize::b(if rng.u8(0..4) == 0 { 600 } else { 1_000_000 }),
+            unfollow_after: Duration::from_millis(rng.u64(1..300)),
+            heartbeat: Duration::from_millis(200),
+            write_timeout: Duration::from_secs(3600),
+            writers: rng.usize(1..3),
+            ..StreamConfig::default()
+        };
+        let nodes = ["a", "b"].map(|name| Node::start(name, &broker, &settings, rng.u64(..))).into();
+        Self {
+            faults,
+            broker,
+            channels: CHANNELS.iter().map(|name| Channel::new(name).unwrap()).collect(),
+            nodes,
+            clients: (0..CLIENTS).map(|_| Arc::default()).collect(),
+            readers: (0..CLIENTS).map(|_| None).collect(),
+            ledger: Ledger::default(),
+            log: Vec::new(),
+            rng,
+        }
+    }
+
+    /// Publishing, moving and breaking things, for a while.
+    async fn trouble(&mut self) {
+        for client in 0..CLIENTS {
+            self.connect(client);
+        }
+        let end = Instant::now() + Duration::from_millis(TROUBLE_MS);
+        while Instant::now() < end {
+            let pause = if self.rng.u8(0..3) == 0 { self.rng.u64(0..80) } else { self.rng.u64(0..4) };
+            sleep(Duration::from_millis(pause)).await;
+            match self.rng.u8(0..100) {
+                0..70 => self.publish().await,
+                70..80 => {
+                    let client = self.rng.usize(0..CLIENTS);
+                    self.connect(client);
+                }
+                _ => self.fault().await,
+            }
+        }
+    }
+
+    async fn fault(&mut self) {
+        let kinds = match self.faults {
+            Faults::Moves => return,
+            Faults::Wires => 4,
+            Faults::Logs => 6,
+            Faults::Failovers => 7,
+            Faults::Everything => 8,
+        };
+        let node = self.rng.usize(0..self.nodes.len());
+        let channel = self.channels[self.rng.usize(0..self.channels.len())].clone();
+        let kind = self.rng.u8(0..kinds);
+        self.log.push(format!("{:?} fault {kind} on node {node} or {channel}", self.broker.now()));
+        let twin = &self.nodes[node].twin;
+        match kind {
+            0 => twin.cut(),
+            1 => twin.mend(),
+            2 => twin.set_deaf(true),
+            3 => twin.set_deaf(false),
+            4 => self.broker.trim(&channel, self.rng.usize(0..5)),
+            5 => self.broker.expire(&channel),
+            6 => {
+                let lost = self.broker.roll_back(&channel, self.rng.usize(0..4));
+                self.log.push(format!("lost {lost:?}"));
+                self.ledger.lose(&channel, &lost);
+            }
+            // Rare, since little is left to check after it.
+            _ if self.rng.u8(0..4) == 0 => {
+                self.broker.wipe();
+                self.ledger.wipe();
+            }
+            _ => {}
+        }
+        if kind >= 6 {
+            // Neither a failover nor a restart is over within the millisecond: positions grow with the clock.
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    async fn publish(&mut self) {
+        let channel = self.channels[self.rng.usize(0..self.channels.len())].clone();
+        for _ in 0..self.rng.usize(1..4) {
+            self.publish_in(&channel).await;
+        }
+    }
+
+    async fn publish_in(&mut self, channel: &Channel) {
+        let event = Event::new(None, format!("{channel} payload"), 1000).unwrap();
+        let publication = Publication { channel: channel.clone(), event, key: None, ephemeral: false };
+        let published = self.broker.publish(vec![publication]).await.remove(0).unwrap();
+        let position = published.position.expect("a kept event has a position");
+        self.log.push(format!("{:?} published {channel} {position}", self.broker.now()));
+        self.ledger.accept(channel, position);
+    }
+
+    /// A client drops its connection, if it has one, and opens another on any node, often with other channels.
+    fn connect(&mut self, number: usize) {
+        if let Some(reader) = self.readers[number].take() {
+            reader.abort();
+        }
+        // Everybody follows `broadcast`, so a stream of one channel is always one of that.
+        let broadcast = Channel::broadcast();
+        let mut follows: Vec<_> = self.channels.iter().filter(|c| **c != broadcast).cloned().collect();
+        self.rng.shuffle(&mut follows);
+        if self.rng.bool() {
+            follows.truncate(self.rng.usize(0..=follows.len()));
+        }
+        follows.push(broadcast);
+        let client = Arc::clone(&self.clients[number]);
+        let start = client.lock().unwrap().reconnect(follows.clone());
+        let newest = (self.rng.u8(0..4) == 0).then(|| self.rng.usize(0..4));
+        let begins =
+            follows.iter().map(|c| (c.clone(), start.in_channel(c, follows.len(), newest))).collect();
+        let (ours, theirs) = tokio::io::duplex(self.rng.usize(16..700));
+        let node = self.rng.usize(0..self.nodes.len());
+        self.log.push(format!("{:?} client {number} connects to node {node}: {begins:?}", self.broker.now()));
+        self.nodes[node].hub.open(
+            Stream {
+                user: None,
+                session: uuid::Uuid::from_u128(self.rng.u128(..)).into(),
+                held: None,
+                channels: begins,
+                format: Format::Json,
+                expires: None,
+                resumed: false,
+                head: Bytes::new(),
+                framing: Framing::Plain,
+            },
+            Box::new(theirs),
+        );
+        let rng = self.rng.fork();
+        self.readers[number] = Some(tokio::spawn(read(client, ours, rng)));
+    }
+
+    /// Everything is mended; everybody must get each channel's newest event. Sometimes it comes before the mending,
+    /// and nothing comes after it that could wake a connection up.
+    async fn peace(&mut self) -> Result<(), String> {
+        let before = self.rng.bool();
+        for last in [before, !before] {
+            if !last {
+                for node in &self.nodes {
+                    node.twin.mend();
+                    node.twin.set_deaf(false);
+                }
+                continue;
+            }
+            for channel in self.channels.clone() {
+                self.publish_in(&channel).await;
+            }
+        }
+        let caught_up = timeout(Duration::from_secs(600), async {
+            while let Err(why) = self.check(true) {
+                if !why.contains("never caught up") && !why.contains("not connected") {
+                    return Err(why);
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+            Ok(())
+        })
+        .await;
+        match caught_up {
+            Ok(verdict) => verdict?,
+            Err(_) => self.check(true)?,
+        }
+        self.leave().await
+    }
+
+    fn check(&self, finished: bool) -> Result<(), String> {
+        for (number, client) in self.clients.iter().enumerate() {
+            let client = client.lock().unwrap();
+            let fail = |why| format!("client {number}: {why}");
+            if !client.is_connected() {
+                return Err(fail("not connected".into()));
+            }
+            for (channel, received) in &client.channels {
+                self.ledger.check(channel, received, finished).map_err(fail)?;
+            }
+            for (channel, received) in &client.left {
+                self.ledger.check(channel, received, false).map_err(fail)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everybody leaves, and nothing of them stays.
+    async fn leave(&mut self) -> Result<(), String> {
+        for reader in self.readers.iter_mut().filter_map(Option::take) {
+            reader.abort();
+        }
+        let gone = timeout(Duration::from_secs(60), async {
+            while self.nodes.iter().any(|node| node.metrics.active.get() + node.metrics.channels.get() > 0) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        });
+        if gone.await.is_err() {
+            return Err("connections or channels are left after everybody has gone".into());
+        }
+        for node in &self.nodes {
+            node.hub.shutdown(Ending::Shutdown).await;
+        }
+        Ok(())
+    }
+}
+
+impl Node {
+    fn start(name: &str, broker: &MemoryBroker, settings: &StreamConfig, seed: u64) -> Self {
+        let twin = Twin::new(broker.clone(), seed);
+        let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+        let (control, receiver) = mpsc::channel(16);
+        let shared: Arc<dyn Broker> = Arc::new(twin.clone());
+        let hub = Hub::start(&shared, &NodeId::new(name).unwrap(), settings, &metrics, control);
+        Self { hub, twin, metrics, _control: receiver }
+    }
+}
+
+/// Reads at a pace of its own, a few bytes at a time, until it is aborted.
+async fn read(client: Arc<Mutex<Client>>, mut socket: DuplexStream, mut rng: fastrand::Rng) {
+    let slow = rng.u8(0..3) == 0;
+    let mut buffer = [0; 256];
+    loop {
+        let pause = if slow { rng.u64(0..60) } else { rng.u64(0..3) };
+        sleep(Duration::from_millis(pause)).await;
+        let want = rng.usize(1..buffer.len());
+        match socket.read(&mut buffer[..want]).await {
+            Ok(n) if n > 0 => client.lock().unwrap().take(&buffer[..n]),
+            _ => return,
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! A client that trusts nobody: its own socket, its own parser, and a record of all that it got.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::api::Answer;
+use crate::body::Body;
+use crate::deadline::SOON;
+use crate::head::Head;
+use crate::node::Node;
+use crate::parser::{Dispatched, Parser};
+use crate::request::StreamRequest;
+
+/// What only Fanfare itself sends.
+const CONTROL: [&str; 8] =
+    ["connected", "shutdown", "superseded", "gap", "overloaded", "expired", "end", "disconnected"];
+
+/// How much is read at once, in bytes.
+const READ: usize = 64 * 1024;
+
+/// An event as it arrived.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Its type; `message` for one without.
+    pub kind: String,
+    /// Its data.
+    pub data: Arc<str>,
+    /// What the client would have sent as `Last-Event-ID` from then on.
+    pub last_id: String,
+    /// Whether it had an `id:` of its own.
+    pub has_id: bool,
+    /// When it was read from the socket.
+    pub at: Instant,
+}
+
+impl Received {
+    /// Whether Fanfare itself sent it.
+    pub fn is_control(&self) -> bool {
+        CONTROL.contains(&self.kind.as_str())
+    }
+
+    /// Its data as JSON.
+    ///
+    /// # Panics
+    ///
+    /// When it is not JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.data).unwrap_or_else(|e| panic!("{self:?}: {e}"))
+    }
+}
+
+/// How a response ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With the last chunk, or the last of the bytes announced.
+    Clean,
+    /// The connection closed in the middle.
+    Cut,
+    /// With an error of the connection.
+    Broken(String),
+}
+
+/// What a client saw next.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// An event.
+    Event(Received),
+    /// The end.
+    Ended(End),
+    /// Nothing in the time given.
+    Nothing,
+}
+
+/// One client. It reads only while a test waits for something, so it can be as slow as a test likes.
+#[derive(Debug)]
+pub struct Client {
+    request: StreamRequest,
+    /// None after it was closed, or has ended.
+    socket: Option<TcpStream>,
+    head: Head,
+    body: Body,
+    parser: Parser,
+    /// What came of a body that is no event stream.
+    plain: Vec<u8>,
+    end: Option<End>,
+    /// Everything so far, also from earlier connections, in order.
+    received: Vec<Received>,
+    /// How many of those a test has looked at.
+    seen: usize,
+    /// From `connected`.
+    session: String,
+    node: String,
+}
+
+impl Client {
+    pub(crate) async fn of(request: StreamRequest) -> Self {
+        let mut client = Self {
+            request,
+            socket: None,
+            head: Head::default(),
+            body: Body::UntilClose,
+            parser: Parser::default(),
+            plain: Vec::new(),
+            end: None,
+            received: Vec::new(),
+            seen: 0,
+            session: String::new(),
+            node: String::new(),
+        };
+        client.connect().await;
+        client
+    }
+
+    async fn connect(&mut self) {
+        let last_id = self.last_id().to_owned();
+        let mut socket = self.request.write(&last_id).await.unwrap_or_else(|e| panic!("connect: {e}"));
+        self.parser = Parser::resuming(&last_id);
+        self.end = None;
+        let mut bytes = Vec::new();
+        let (head, length) = loop {
+            if let Some(found) = Head::parse(&bytes).unwrap_or_else(|e| panic!("{e}")) {
+                break found;
+            }
+            let read = timeout(SOON, socket.read_buf(&mut bytes)).await;
+            match read {
+                Ok(Ok(1..)) => {}
+                other => panic!("no head, but {other:?} after {:?}", String::from_utf8_lossy(&bytes)),
+            }
+        };
+        self.body = Body::of(&head).unwrap_or_else(|e| panic!("{e}: {head:?}"));
+        self.head = head;
+        self.socket = Some(socket);
+        self.take(&bytes[length..]);
+    }
+
+    /// Closes, and comes back with what it last got as `Last-Event-ID`. Reads the head.
+    pub async fn reconnect(&mut self, node: &Node) {
+        self.close();
+        self.request.move_to(node.address());
+        self.connect().await;
+    }
+
+    /// [`Self::reconnect`], and reads up to `connected`.
+    pub async fn resume(&mut self, node: &Node) {
+        self.reconnect(node).await;
+        self.connected().await;
+    }
+
+    /// Changes what it asks for from the next connection on.
+    pub fn change(&mut self, change: impl FnOnce(StreamRequest) -> StreamRequest) {
+        self.request = change(self.request.clone());
+    }
+
+    /// Closes the connection, as a client that leaves. What had not been looked at is still there.
+    pub fn close(&mut self) {
+        self.socket = None;
+    }
+
+    /// Resets the connection, as a network that breaks.
+    pub fn reset(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            socket.set_zero_linger().expect("an open socket can be set up");
+        }
+    }
+
+    /// The answer's status.
+    pub fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    /// The answer's head.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// What it would send as `Last-Event-ID`: where it is with all that it has read, looked at or not.
+    pub fn last_id(&self) -> &str {
+        self.parser.last_id()
+    }
+
+    /// The last `retry:`.
+    pub fn retry(&self) -> Option<Duration> {
+        self.parser.retry().map(Duration::from_millis)
+    }
+
+    /// How many comments came on this connection.
+    pub fn comments(&self) -> u64 {
+        self.parser.comments()
+    }
+
+    /// The session that `connected` told.
+    pub fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// The node that `connected` told.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Everything so far, also from earlier connections.
+    pub fn received(&self) -> &[Received] {
+        &self.received
+    }
+
+    /// Reads the stream's beginning: an `id:` and a `retry:` come before the first event, which is `connected`.
+    ///
+    /// # Panics
+    ///
+    /// When it is anything else.
+    pub async fn connected(&mut self) {
+        assert_eq!(self.status(), 200, "{:?}", self.head);
+        assert_eq!(self.head.field("content-type"), "text/event-stream");
+        let first = self.next().await;
+        assert_eq!(first.kind, "connected", "{first:?}");
+        assert!(!first.has_id && !first.last_id.is_empty(), "the first block sets the id: {first:?}");
+        assert!(self.retry().is_some(), "the first block sets retry");
+        let told = first.json();
+        assert_eq!(told["cursor"], first.last_id.as_str(), "{first:?}");
+        let text = |name: &str| told[name].as_str().unwrap_or_else(|| panic!("{name}: {first:?}")).to_owned();
+        (self.session, self.node) = (text("session"), text("node"));
+    }
+
+    /// The next event, or the end, or nothing within `limit`.
+    pub async fn step(&mut self, limit: Duration) -> Step {
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            if let Some(event) = self.received.get(self.seen) {
+                self.seen += 1;
+                return Step::Event(event.clone());
+            }
+            if let Some(end) = &self.end {
+                return Step::Ended(end.clone());
+            }
+            if tokio::time::timeout_at(deadline, self.read()).await.is_err() {
+                return Step::Nothing;
+            }
+        }
+    }
+
+    /// The next event.
+    ///
+    /// # Panics
+    ///
+    /// When the stream ends, or nothing comes soon.
+    pub async fn next(&mut self) -> Received {
+        match self.step(SOON).await {
+            Step::Event(event) => event,
+            other => panic!("no event, but {other:?}\n{}", self.story()),
+        }
+    }
+
+    /// The next event, which must be of this type.
+    ///
+    /// # Panics
+    ///
+    /// When it is of another, or there is none.
+    pub async fn expect(&mut self, kind: &str) -> Received {
+        let event = self.next().await;
+        assert_eq!(event.kind, kind, "{}", self.story());
+        event
+    }
+
+    /// The next event, which must have this data.
+    ///
+    /// # Panics
+    ///
+    /// When it has other data, or there is none.
+    pub async fn expect_data(&mut self, data: &str) -> Received {
+        let event = self.next().await;
+        assert_eq!(&*event.data, data, "{}", self.story());
+        event
+    }
+
+    /// Goes on to the first event that is meant, passing over the others.
+    ///
+    /// # Panics
+    ///
+    /// When the stream ends before, or nothing comes soon.
+    pub async fn find(&mut self, meant: impl Fn(&Received) -> bool) -> Received {
+        loop {
+            let event = self.next().await;
+            if meant(&event) {
+                return event;
+            }
+        }
+    }
+
+    /// Reads to the end, passing over events.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come soon.
+    pub async fn end(&mut self) -> End {
+        loop {
+            match self.step(SOON).await {
+                Step::Event(_) => {}
+                Step::Ended(end) => return end,
+                Step::Nothing => panic!("no end\n{}", self.story()),
+            }
+        }
+    }
+
+    /// Reads an answer that is no stream.
+    ///
+    /// # Panics
+    ///
+    /// When its body does not end soon.
+    pub async fn answer(mut self) -> Answer {
+        let mut bytes = std::mem::take(&mut self.plain);
+        let mut socket = self.socket.take().expect("it is open");
+        let mut raw = vec![0; READ];
+        while self.body.finished() != Some(true) {
+            match timeout(SOON, socket.read(&mut raw)).await.expect("the answer ends soon") {
+                Ok(0) => break,
+                Ok(read) => self.body.feed(&raw[..read], &mut bytes).unwrap_or_else(|e| panic!("{e}")),
+                Err(e) => panic!("{e}"),
+            }
+        }
+        let headers = self.head.fields.iter().filter_map(|(name, value)| {
+            Some((name.parse::<reqwest::header::HeaderName>().ok()?, value.parse().ok()?))
+        });
+        let text = String::from_utf8(bytes).expect("an answer is UTF-8");
+        Answer { status: self.head.status, headers: headers.collect(), text }
+    }
+
+    /// One read from the socket.
+    async fn read(&mut self) {
+        let Some(socket) = &mut self.socket else {
+            self.end = Some(End::Broken("closed by the test".into()));
+            return;
+        };
+        let mut bytes = Vec::with_capacity(READ);
+        match socket.read_buf(&mut bytes).await {
+            Ok(0) => {
+                let clean = self.body.finished() == Some(true);
+                self.finish(if clean { End::Clean } else { End::Cut });
+            }
+            Ok(_) => self.take(&bytes),
+            Err(e) => self.finish(End::Broken(e.to_string())),
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        let mut text = Vec::with_capacity(bytes.len());
+        self.body.feed(bytes, &mut text).unwrap_or_else(|e| panic!("{e}\n{}", self.story()));
+        if self.head.field("content-type") != "text/event-stream" {
+            self.plain.append(&mut text);
+        }
+        let at = Instant::now();
+        for Dispatched { kind, data, last_id, has_id } in self.parser.feed(&text) {
+            self.received.push(Received { kind, data: data.into(), last_id, has_id, at });
+        }
+        if self.body.finished() == Some(true) {
+            self.finish(End::Clean);
+        }
+    }
+
+    fn finish(&mut self, end: End) {
+        self.end = Some(end);
+    }
+
+    /// The last of what it got, for people.
+    pub fn story(&self) -> String {
+        let from = self.received.len().saturating_sub(12);
+        let mut story = format!(
+            "on {} session {} ({} events, {:?})",
+            self.node,
+            self.session,
+            self.received.len(),
+            self.end
+        );
+        for event in &self.received[from..] {
+            let data: String = event.data.chars().take(60).collect();
+            // Writing into memory does not fail.
+            let _ = write!(story, "\n  {} {data:?} id {} {}", event.kind, event.has_id, event.last_id);
+        }
+        story
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const HEAD: &str =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    const FIRST: &str = "id: 5-1\nretry: 30\n\nevent: connected\ndata: {\"session\":\"s\",\"node\":\"a\",\"cursor\":\"5-1\"}\n\n";
+
+    /// Answers one request with these texts as chunks, and gives back the request. The connection closes then.
+    async fn serve(listener: &TcpListener, head: &str, chunks: &[&str], last: &str) -> String {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            socket.read_buf(&mut request).await.unwrap();
+        }
+        socket.write_all(head.as_bytes()).await.unwrap();
+        for chunk in chunks {
+            socket.write_all(format!("{:x}\r\n{chunk}\r\n", chunk.len()).as_bytes()).await.unwrap();
+        }
+        socket.write_all(last.as_bytes()).await.unwrap();
+        String::from_utf8(request).unwrap()
+    }
+
+    #[tokio::test]
+    async fn it_reads_a_stream_and_comes_back_with_its_cursor() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let request = StreamRequest::to(listener.local_addr().unwrap()).user("42");
+        let chunks = [FIRST, "id: 5-2\nevent: t\nda", "ta: x\n\n: hb\n\ndata: half"];
+        let (request, mut client) =
+            tokio::join!(serve(&listener, HEAD, &chunks, "0\r\n\r\n"), request.open());
+        assert!(
+            request.starts_with("GET /v1/events?user=42 HTTP/1.1\r\n") && !request.contains("Last-Event-ID")
+        );
+        assert_eq!((client.session(), client.node(), &*client.received()[0].last_id), ("s", "a", "5-1"));
+        let event = client.expect("t").await;
+        assert_eq!((&*event.data, event.has_id, client.last_id()), ("x", true, "5-2"));
+        // What the end cut short is not an event.
+        assert_eq!(client.end().await, End::Clean);
+        assert_eq!((client.comments(), client.retry()), (1, Some(Duration::from_millis(30))));
+
+        let (request, ()) = tokio::join!(serve(&listener, HEAD, &[FIRST], ""), client.connect());
+        assert!(request.contains("\r\nLast-Event-ID: 5-2\r\n"), "{request}");
+        client.connected().await;
+        assert_eq!(client.end().await, End::Cut);
+        assert_eq!(client.received().len(), 3, "the record goes on");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_no_stream_is_read_whole() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let head = "HTTP/1.1 401 Unauthorized\r\nContent-Type: application/problem+json\r\nContent-Length: 12\r\n\r\n{\"a\"";
+        let request = StreamRequest::to(listener.local_addr().unwrap());
+        let (_, client) = tokio::join!(serve(&listener, head, &[], ":\n\"tex\"}"), request.send());
+        assert_eq!(client.status(), 401);
+        assert_eq!(client.answer().await.text.len(), 12);
+    }
+}

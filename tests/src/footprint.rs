@@ -1,0 +1,49 @@
+//! What connections take up, to be compared before and after.
+
+use std::collections::BTreeMap;
+
+use crate::node::Node;
+use crate::redis::Redis;
+
+/// What is there because of connections and sessions, on some nodes and in Redis.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Footprint {
+    /// The nodes' gauges, but those that go up and down by themselves.
+    gauges: BTreeMap<String, f64>,
+    /// Redis keys that hold sessions and owners.
+    keys: Vec<String>,
+    /// The live wires that somebody hears.
+    wires: Vec<String>,
+}
+
+impl Footprint {
+    /// Looks at all of it.
+    pub async fn of(nodes: &[Node], redis: &Redis) -> Self {
+        let mut gauges = BTreeMap::new();
+        for node in nodes {
+            let metrics = node.metrics().await.gauges();
+            gauges.extend(metrics.into_iter().map(|(name, value)| (format!("{}: {name}", node.id()), value)));
+        }
+        let keys = redis.keys("fanfare:*sessions").await;
+        let mut wires: Vec<String> = redis.get(&["PUBSUB", "CHANNELS", "fanfare:*:live"]).await;
+        wires.sort();
+        Self { gauges, keys, wires }
+    }
+
+    /// What differs from another one; empty if nothing.
+    pub fn difference(&self, other: &Self) -> String {
+        let mut lines = Vec::new();
+        for (name, value) in &other.gauges {
+            let was = self.gauges.get(name).copied().unwrap_or_default();
+            if (was - value).abs() > f64::EPSILON {
+                lines.push(format!("{name} {was} → {value}"));
+            }
+        }
+        for (what, was, is) in [("keys", &self.keys, &other.keys), ("wires", &self.wires, &other.wires)] {
+            if was != is {
+                lines.push(format!("{what} {} → {} {:?}", was.len(), is.len(), &is[..is.len().min(5)]));
+            }
+        }
+        lines.join("; ")
+    }
+}

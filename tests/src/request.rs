@@ -1,0 +1,164 @@
+//! A request for a stream.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use reqwest::Url;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::client::Client;
+
+/// `GET /v1/events`, to be sent. What it asks for stays the same over reconnects, as a native `EventSource`'s URL does.
+#[derive(Clone, Debug)]
+pub struct StreamRequest {
+    to: SocketAddr,
+    /// Where to connect from; any address if none.
+    from: Option<Ipv4Addr>,
+    pairs: Vec<(String, String)>,
+    headers: Vec<(String, String)>,
+    /// The size of the socket's receive buffer; the system's choice if none.
+    receive_buffer: Option<u32>,
+}
+
+impl StreamRequest {
+    /// A stream from whoever listens there.
+    pub fn to(to: SocketAddr) -> Self {
+        Self { to, from: None, pairs: Vec::new(), headers: Vec::new(), receive_buffer: None }
+    }
+
+    /// The same from another node.
+    pub fn move_to(&mut self, to: SocketAddr) {
+        self.to = to;
+    }
+
+    /// Any parameter.
+    #[must_use]
+    pub fn parameter(mut self, name: &str, value: &str) -> Self {
+        self.pairs.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Who asks, with `--auth none`.
+    #[must_use]
+    pub fn user(self, user: &str) -> Self {
+        self.parameter("user", user)
+    }
+
+    /// A channel to follow.
+    #[must_use]
+    pub fn channel(self, channel: &str) -> Self {
+        self.parameter("channel", channel)
+    }
+
+    /// Some channels to follow.
+    #[must_use]
+    pub fn channels(self, channels: &[impl AsRef<str>]) -> Self {
+        channels.iter().fold(self, |request, channel| request.channel(channel.as_ref()))
+    }
+
+    /// The client's session.
+    #[must_use]
+    pub fn session(self, session: &str) -> Self {
+        self.parameter("session", session)
+    }
+
+    /// Where to begin.
+    #[must_use]
+    pub fn after(self, after: &str) -> Self {
+        self.parameter("after", after)
+    }
+
+    /// Any header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A bearer token.
+    #[must_use]
+    pub fn token(self, token: &str) -> Self {
+        self.header("Authorization", &format!("Bearer {token}"))
+    }
+
+    /// Connects from this loopback address: each has its own source ports.
+    #[must_use]
+    pub fn from(mut self, from: Ipv4Addr) -> Self {
+        self.from = Some(from);
+        self
+    }
+
+    /// Lets the system keep little for this client while it does not read.
+    #[must_use]
+    pub fn receive_buffer(mut self, bytes: u32) -> Self {
+        self.receive_buffer = Some(bytes);
+        self
+    }
+
+    /// Sends it and reads the answer's head.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub async fn send(self) -> Client {
+        Client::of(self).await
+    }
+
+    /// Sends it, and reads the stream's beginning up to `connected`.
+    ///
+    /// # Panics
+    ///
+    /// When the answer is something else.
+    pub async fn open(self) -> Client {
+        let mut client = self.send().await;
+        client.connected().await;
+        client
+    }
+
+    /// A connected socket on which the request was written.
+    pub(crate) async fn write(&self, last_id: &str) -> std::io::Result<TcpStream> {
+        let socket = TcpSocket::new_v4()?;
+        if let Some(bytes) = self.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        if let Some(from) = self.from {
+            socket.bind((from, 0).into())?;
+        }
+        let mut socket = socket.connect(self.to).await?;
+        socket.set_nodelay(true)?;
+        socket.write_all(self.text(last_id).as_bytes()).await?;
+        Ok(socket)
+    }
+
+    fn text(&self, last_id: &str) -> String {
+        let base = format!("http://{}/v1/events", self.to);
+        let url = Url::parse_with_params(&base, &self.pairs).expect("an address makes a URL");
+        let query = url.query().filter(|query| !query.is_empty()).map(|query| format!("?{query}"));
+        let mut text = format!(
+            "GET {}{} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n",
+            url.path(),
+            query.unwrap_or_default(),
+            self.to
+        );
+        if !last_id.is_empty() {
+            text.extend(["Last-Event-ID: ", last_id, "\r\n"]);
+        }
+        for (name, value) in &self.headers {
+            text.extend([name, ": ", value, "\r\n"]);
+        }
+        text + "\r\n"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_encoded_and_the_last_id_is_a_header() {
+        let request = StreamRequest::to(([127, 0, 0, 1], 80).into()).channel("a&b=c").header("X", "y");
+        let text = request.text("5-1");
+        assert!(text.starts_with("GET /v1/events?channel=a%26b%3Dc HTTP/1.1\r\nHost: 127.0.0.1:80\r\n"));
+        assert!(text.ends_with("Last-Event-ID: 5-1\r\nX: y\r\n\r\n"));
+    }
+}

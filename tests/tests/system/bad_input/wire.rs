@@ -1,0 +1,73 @@
+//! Messages on a live wire that the publish script did not write.
+
+use fanfare_tests::deadline::SOON;
+
+use super::{GOOD, scene};
+
+#[tokio::test]
+async fn a_wire_message_that_is_no_event_is_dropped() {
+    let mut scene = scene().await;
+    let long = format!("{{\"data\":\"{}\"}}", "x".repeat(65_537));
+    let messages: &[&[u8]] = &[
+        b"",
+        b"hello",
+        b"\xff\xfe",
+        b"1",
+        b"1 ",
+        b"1 5-0\nx",
+        b"1 5-0 4-0\nx",
+        b"1 x 4-0 t\nd",
+        b"1 5-0 x t\nd",
+        b"1 5-0 5-0 t\nd",
+        b"1 4-0 5-0 t\nd",
+        b"1 05-0 4-0 t\nd",
+        b"1 5-0 4-0 gap\nd",
+        b"1 5-0 4-0 t\n\xff",
+        b"12 5-0 4-0 t\nd",
+        b"2 5-0 4-0 t\nd",
+        // Whole, and long past: a duplicate.
+        b"1 5-0 4-0 t\nd",
+        b"1 99999999999999999999-0 4-0 t\nd",
+        b"{",
+        b"{}",
+        b"[]",
+        b"{\"data\":1,\"x\":2}",
+        b"{\"type\":\"t\"}",
+        b"{\"type\":7,\"data\":1}",
+        b"{\"type\":\"gap\",\"data\":1}",
+        b"{\"type\":\"connected\",\"data\":{}}",
+        b"{\"type\":\"a\\nid: 7\",\"data\":1}",
+        b"{\"type\":\"\",\"data\":1}",
+        b"{\"data\":\"\\ud800\"}",
+        b"{\"data\":\"\xff\"}",
+        b"{\"data\":1} x",
+        long.as_bytes(),
+    ];
+    for message in messages {
+        let heard = scene.publisher.ephemeral(GOOD, message).await.unwrap();
+        assert_eq!(heard, 1, "the node hears the wire");
+        // The client's account would show whatever got through as foreign.
+        let case: String = String::from_utf8_lossy(message).chars().take(60).collect();
+        scene.after(&case, Ok(())).await;
+    }
+    // One that is good gets through still.
+    scene.publisher.ephemeral(GOOD, br#"{"type":"typing","data":{"x": 1}}"#).await.unwrap();
+    let event = scene.client.expect("typing").await;
+    assert_eq!((&*event.data, event.has_id), (r#"{"x":1}"#, false));
+    scene.finish(32).await;
+}
+
+#[tokio::test]
+async fn an_event_that_only_claims_to_be_kept_is_not_shown_twice_nor_does_it_hide_others() {
+    let mut scene = scene().await;
+    scene.after("warm", Ok(())).await;
+    // It lies in the future and says that something came before it: the node reads the log, and finds neither.
+    let later = "9999999999999-0";
+    let forged = format!("1 {later} 9999999999998-0 t\nforged");
+    scene.publisher.ephemeral(GOOD, forged.as_bytes()).await.unwrap();
+    for _ in 0..5 {
+        scene.publisher.issue(&scene.ledger, GOOD).await;
+    }
+    scene.account.follow(&mut scene.client, &scene.ledger, SOON).await;
+    scene.finish(1).await;
+}

@@ -1,0 +1,25 @@
+//! The whole system: real Redis, real nodes, real clients.
+//!
+//! # Layout
+//!
+//! - [`ways_in`]: every way of publishing reaches a client on any node
+//! - [`before_the_first_event`]: a client that has got nothing yet loses nothing
+//! - [`five_channels`]: reconnecting at every possible point
+//! - [`expired_log`]: when a loss is told, and when there is none to tell
+//! - [`slow_reader`]: a client that stops reading
+//! - [`broken_wire`]: Redis goes away and comes back
+//! - [`ownership`]: who holds a session
+//! - [`intake`]: entries of the ingest stream land once
+//! - [`every_end`]: whatever ends a connection frees everything
+//! - [`bad_input`]: clear errors, nothing lost, node alive
+
+mod bad_input;
+mod before_the_first_event;
+mod broken_wire;
+mod every_end;
+mod expired_log;
+mod five_channels;
+mod intake;
+mod ownership;
+mod slow_reader;
+mod ways_in;
