@@ -22,10 +22,10 @@ use crate::sessions::{claim, hold, user};
 fn impatient(url: String) -> RedisBroker {
     let settings = RedisSettings {
         url,
-        timeout: Duration::from_millis(500),
-        connect_timeout: Duration::from_millis(500),
+        timeout: Duration::from_secs(1),
+        connect_timeout: Duration::from_secs(1),
         probe_every: Duration::from_millis(50),
-        probe_timeout: Duration::from_millis(500),
+        probe_timeout: Duration::from_secs(1),
         ..RedisSettings::default()
     };
     RedisBroker::connect(settings, BrokerSettings::default()).unwrap()
@@ -198,7 +198,7 @@ async fn a_redis_that_stands_still_is_noticed_though_nothing_flows() {
     server.pause();
     let started = Instant::now();
     is_down(&heard, 1).await;
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(10));
     assert!(try_publish(&broker, "a").await.unwrap_err().is_passing());
     server.resume();
     is_followed_again(&heard, &["a"], 1).await;
