@@ -117,7 +117,9 @@ impl Client {
     }
 
     async fn connect(&mut self) {
-        let last_id = self.last_id().to_owned();
+        // What a test has not looked at has not happened: the client left before.
+        self.received.truncate(self.seen);
+        let last_id = self.received.last().map_or(String::new(), |event| event.last_id.clone());
         let mut socket = self.request.write(&last_id).await.unwrap_or_else(|e| panic!("connect: {e}"));
         self.parser = Parser::resuming(&last_id);
         self.end = None;
@@ -138,7 +140,8 @@ impl Client {
         self.take(&bytes[length..]);
     }
 
-    /// Closes, and comes back with what it last got as `Last-Event-ID`. Reads the head.
+    /// Closes, and comes back with the `Last-Event-ID` of the last event that the test has looked at, as if none had
+    /// come after it. Reads the head.
     pub async fn reconnect(&mut self, node: &Node) {
         self.close();
         self.request.move_to(node.address());
@@ -156,7 +159,7 @@ impl Client {
         self.request = change(self.request.clone());
     }
 
-    /// Closes the connection, as a client that leaves. What had not been looked at is still there.
+    /// Closes the connection, as a client that leaves.
     pub fn close(&mut self) {
         self.socket = None;
     }

@@ -11,9 +11,9 @@ use fanfare_tests::redis::Redis;
 use fanfare_tests::watcher::Watcher;
 
 const EVENTS: usize = 100_000;
-const BATCH: usize = 1000;
-/// How far the publisher runs ahead of the client that reads.
-const AHEAD: usize = 5 * BATCH;
+const BATCH: usize = 250;
+/// How far the publisher runs ahead of the client that reads: not so far that a short log is trimmed before it.
+const AHEAD: usize = BATCH;
 /// How much memory the node may take for all that: its queue of 64 KiB, its inboxes of 4 MiB, pages and windows.
 const ROOM: u64 = 24 << 20;
 /// How long all of it may take to arrive in a debug build.
