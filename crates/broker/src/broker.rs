@@ -66,7 +66,10 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     ) -> Result<bool, BrokerError>;
 
     /// Claims once more what a node believes to hold, in the order given: nothing changes for a session that is
-    /// still ours, one that nobody holds becomes ours again, one that somebody else holds is lost.
+    /// still ours, with this epoch or a greater one of which the node never heard; one that somebody else holds is
+    /// lost; and one that nobody holds becomes ours again: it keeps its beginning, gets a greater epoch, and is
+    /// reported as `session.connected` (and `user.online` for the user's first), since the sweep has reported its end
+    /// or the lifecycle stream is as new as everything else.
     async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError>;
 
     /// A user's sessions, oldest first.
@@ -77,7 +80,8 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
 
     // ---- nodes
 
-    /// Renews a node's lease for `ttl`.
+    /// Renews a node's lease for `ttl`. When a process takes the name of another whose lease has lapsed, the other's
+    /// sessions are left to the sweep, except those that are claimed again before it.
     async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<Lease, BrokerError>;
 
     /// Gives a node's lease up, if it is this incarnation's.
@@ -86,7 +90,7 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// The nodes with a lease, by id.
     async fn nodes(&self) -> Result<Vec<NodeInfo>, BrokerError>;
 
-    /// Removes the sessions of nodes whose lease has lapsed, reports them with the reason `node-lost`, and answers
+    /// Removes sessions of nodes whose lease has lapsed, a bounded number at a time, reports them with the reason `node-lost`, and answers
     /// how many were removed. One node at a time does this: a lock held for `ttl` elects it, and the others get 0.
     async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<usize, BrokerError>;
 

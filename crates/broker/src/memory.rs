@@ -34,11 +34,11 @@ use self::cluster::Cluster;
 use self::intake::Ingest;
 use self::wire::Wires;
 use crate::broker::Published;
-use crate::intake::{IntakeEntry, Settlement};
+use crate::intake::{IntakeEntry, Settlement, once_key};
 use crate::lease::{Lease, NodeId, NodeInfo};
 use crate::log::Page;
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
-use crate::settings::BrokerSettings;
+use crate::settings::{BrokerSettings, INTAKE_SETTLED_ONCE};
 use crate::wire::{Wire, WireSink};
 use crate::{Broker, BrokerError};
 
@@ -270,7 +270,15 @@ impl Broker for MemoryBroker {
 
     async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError> {
         let now = self.now();
-        self.state().ingest.settle(settled, now, self.settings.dead_events);
+        let mut state = self.state();
+        for settlement in &settled {
+            if let Settlement::Done { id, channel } = settlement
+                && let Some(log) = state.channels.get_mut(channel)
+            {
+                log.forget_in(&once_key(*id), now, INTAKE_SETTLED_ONCE);
+            }
+        }
+        state.ingest.settle(settled, now, self.settings.dead_events);
         Ok(())
     }
 

@@ -2,19 +2,26 @@
 //!
 //! # Layout
 //!
+//! - [`serve`], [`config`]: one node, and its settings
 //! - [`dev`]: a node and a page to play with
+//! - `flags`, `log`, `files`: what a node is told, says, and may open
 //! - [`publish`], [`listen`], [`history`], [`sessions`], [`nodes`]: clients of a running cluster
 //! - `server`, `problem`: the HTTP calls behind them, and what the server answers when it refuses
 //! - `line`, `table`, `failure`: what people read
 
+mod config;
 mod dev;
 mod failure;
+mod files;
+mod flags;
 mod history;
 mod line;
 mod listen;
+mod log;
 mod nodes;
 mod problem;
 mod publish;
+mod serve;
 mod server;
 mod sessions;
 mod table;
@@ -33,7 +40,9 @@ struct Cli {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    Serve(serve::Args),
     Dev(dev::Args),
+    Config(config::Args),
     Publish(publish::Args),
     Listen(listen::Args),
     History(history::Args),
@@ -44,7 +53,9 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Serve(args) => serve::run(args).await,
         Command::Dev(args) => dev::run(args).await,
+        Command::Config(args) => config::run(args),
         Command::Publish(args) => publish::run(args).await,
         Command::Listen(args) => listen::run(args).await,
         Command::History(args) => history::run(args).await,

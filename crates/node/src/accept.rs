@@ -37,7 +37,7 @@ const BACKLOG: u32 = 4096;
 /// How long to wait when no socket can be had: others must be closed first.
 const BACK_OFF: Duration = Duration::from_millis(200);
 /// A silent peer is asked whether it is there after so long, then so often, and so many times.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(15), 4);
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_mins(1), Duration::from_secs(15), 4);
 
 /// The client's address, as an extension of each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -172,10 +172,6 @@ impl Connection {
                 self.set_state(index, State::Behind);
                 Taken::Behind
             }
-            State::Waiting => {
-                self.set_state(index, State::Behind);
-                Taken::Behind
-            }
             State::Behind => Taken::Behind,
             State::Locating | State::Reading => Taken::Passed,
         }
@@ -281,6 +277,11 @@ impl Connection {
         self.release(ending);
         around.metrics.count_end(ending);
         self.clock.linger(around.settings.linger);
+    }
+
+    /// Whether the claim is somebody else's by now.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.held.as_ref().is_some_and(Held::is_lost)
     }
 
     /// Gives the claim up.

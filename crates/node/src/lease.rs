@@ -215,8 +215,9 @@ impl Heart {
             let sent = Instant::now();
             next = sent + self.beat;
             match self.lease().await {
-                Ok(Lease::Renewed) => self.held(sent, false),
-                Ok(Lease::Taken) => {
+                // It may have been taken anew by a call whose answer never came: then this one only renews it.
+                Ok(Lease::Renewed) if self.state.borrow().held() => self.held(sent, false),
+                Ok(Lease::Renewed | Lease::Taken) => {
                     tracing::warn!(id = %self.info.id, "the lease had lapsed and is taken anew");
                     self.held(sent, true);
                 }

@@ -19,7 +19,12 @@ pub(super) struct ChannelState {
     pub(super) last: Position,
     /// Idempotency keys: the position given, and when it is forgotten in Unix milliseconds. In order of their making.
     once: IndexMap<String, (Position, u64)>,
+    /// How many keys there are when those that are over are looked for again.
+    once_full: usize,
 }
+
+/// Fewer keys than this are not worth looking through.
+const ONCE_FEW: usize = 64;
 
 impl ChannelState {
     /// Drops what has become too old.
@@ -31,8 +36,9 @@ impl ChannelState {
         if self.last.ms < now.saturating_sub(millis(retention.positions)) {
             self.last = Position::ZERO;
         }
-        if self.once.len() > 64 {
+        if self.once.len() > self.once_full.max(ONCE_FEW) {
             self.once.retain(|_, &mut (_, until)| until > now);
+            self.once_full = self.once.len() * 2;
         }
     }
 
@@ -55,6 +61,13 @@ impl ChannelState {
 
     pub(super) fn remember(&mut self, key: String, position: Position, now: u64, ttl: Duration) {
         self.once.insert(key, (position, now + millis(ttl)));
+    }
+
+    /// Forgets a key in `ttl` at the latest.
+    pub(super) fn forget_in(&mut self, key: &str, now: u64, ttl: Duration) {
+        if let Some((_, until)) = self.once.get_mut(key) {
+            *until = (*until).min(now + millis(ttl));
+        }
     }
 
     pub(super) fn page(&self, after: Position, limit: usize) -> Page {

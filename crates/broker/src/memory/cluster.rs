@@ -94,9 +94,8 @@ impl Cluster {
     pub(super) fn renew(&mut self, node: &NodeId, holding: &Holding, now: u64) -> Renewed {
         let known = self.sessions.get(&holding.user).and_then(|all| all.get(&holding.session));
         match known {
-            Some(owner) if owner.node == *node && owner.epoch == holding.epoch => {
-                Renewed::Held(holding.epoch)
-            }
+            // A greater one is ours too: the answer that gave it was lost.
+            Some(owner) if owner.node == *node && owner.epoch >= holding.epoch => Renewed::Held(owner.epoch),
             Some(_) => Renewed::Lost,
             None => Renewed::Held(self.restore(node, holding, now)),
         }

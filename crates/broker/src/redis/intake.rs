@@ -90,13 +90,14 @@ pub(super) async fn settle(broker: &RedisBroker, settled: Vec<Settlement>) -> Re
     let ingest = broker.keys.ingest();
     let mut all = Pipeline::new();
     all.atomic();
+    let buries = settled.iter().any(|settlement| matches!(settlement, Settlement::Dead(..)));
     let mut ids = Vec::with_capacity(settled.len());
     for settlement in settled {
         ids.push(match settlement {
             Settlement::Done { id, channel } => {
                 // Not removed at once: a node that was paused with the entry in hand may yet publish it.
                 let key = broker.keys.once(&channel, &crate::intake::once_key(id));
-                all.cmd("PEXPIRE").arg(key).arg(millis(INTAKE_SETTLED_ONCE));
+                all.cmd("PEXPIRE").arg(key).arg(millis(INTAKE_SETTLED_ONCE)).arg("LT");
                 id.to_string()
             }
             Settlement::Dead(entry, reason) => {
@@ -105,6 +106,10 @@ pub(super) async fn settle(broker: &RedisBroker, settled: Vec<Settlement>) -> Re
                 id
             }
         });
+    }
+    if buries {
+        // A transaction is not rolled back: a wrong type must be found before entries are removed.
+        broker.link.command(::redis::cmd("XLEN").arg(broker.keys.ingest_dead())).await?;
     }
     all.cmd("XACK").arg(&ingest).arg(GROUP).arg(&ids);
     all.cmd("XDEL").arg(&ingest).arg(&ids);

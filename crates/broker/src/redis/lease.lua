@@ -20,9 +20,12 @@ end
 
 -- A process that follows another of the same name holds none of its sessions: they are put aside for the sweep.
 -- One whose own lease had lapsed still holds them.
+-- A key of another type fails here, before the first change.
 local before = redis.call('GET', incarnation)
+local held = redis.call('SCARD', index)
+redis.call('SCARD', former)
 redis.call('SADD', nodes, node)
-if before and before ~= mine and redis.call('SCARD', index) > 0 then
+if before and before ~= mine and held > 0 then
   redis.call('SUNIONSTORE', former, former, index)
   redis.call('DEL', index)
 end

@@ -24,33 +24,35 @@ local function is_position(text)
 end
 
 local function publish(keys, args)
-  local log, kind, data, age = keys[1], args[1], args[2], tonumber(args[4])
-  if keys[4] then
-    local seen = redis.call('GET', keys[4])
+  local call = redis.call
+  local log, last_key, once_key, kind, data = keys[1], keys[2], keys[4], args[1], args[2]
+  if once_key then
+    local seen = call('GET', once_key)
     if is_position(seen) then return {seen, 1} end
   end
 
-  local last = redis.call('GET', keys[2])
+  local last = call('GET', last_key)
   if not is_position(last) then
-    local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+    local newest = call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
     last = newest and newest[1] or '0-0'
   end
 
   -- A log that is there never gives an id below its newest. A new one could, when the clock has gone back since
   -- the old one expired: then the id is ours to choose.
-  local id = redis.call('XADD', log, 'NOMKSTREAM', 'MAXLEN', '~', args[3], '*', 't', kind, 'd', data, 'p', last)
+  local id = call('XADD', log, 'NOMKSTREAM', 'MAXLEN', '~', args[3], '*', 't', kind, 'd', data, 'p', last)
   if not id then
-    id = redis.call('XADD', log, after(last), 't', kind, 'd', data, 'p', last)
+    id = call('XADD', log, after(last), 't', kind, 'd', data, 'p', last)
   end
 
-  -- The age is trimmed once a second at most: readers leave out what is too old by themselves.
-  local ms, last_ms = tonumber(string.match(id, '^%d+')), tonumber(string.match(last, '^%d+'))
-  if math.floor(ms / 1000) ~= math.floor(last_ms / 1000) then
-    redis.call('XTRIM', log, 'MINID', string.format('%.0f', math.max(0, ms - age)))
+  -- The age is trimmed once a second at most, which the first ten digits count: readers leave out what is too old by
+  -- themselves.
+  if string.sub(id, 1, 10) ~= string.sub(last, 1, 10) then
+    local oldest = tonumber(string.match(id, '^%d+')) - tonumber(args[4])
+    call('XTRIM', log, 'MINID', string.format('%.0f', math.max(0, oldest)))
   end
-  redis.call('PEXPIRE', log, args[4])
-  redis.call('SET', keys[2], id, 'PX', args[5])
-  if keys[4] then redis.call('SET', keys[4], id, 'PX', args[6]) end
-  redis.call('PUBLISH', keys[3], '1 ' .. id .. ' ' .. last .. ' ' .. kind .. '\n' .. data)
+  call('PEXPIRE', log, args[4])
+  call('SET', last_key, id, 'PX', args[5])
+  if once_key then call('SET', once_key, id, 'PX', args[6]) end
+  call('PUBLISH', keys[3], '1 ' .. id .. ' ' .. last .. ' ' .. kind .. '\n' .. data)
   return {id, 0}
 end

@@ -14,7 +14,8 @@ local held = owner(sessions, session)
 if held and held.node == node then
   -- The index is written again, in case only it was lost.
   redis.call('SADD', index, member)
-  if int(held.epoch) == epoch then return epoch end
+  -- A greater one is ours too: the answer that gave it was lost.
+  if held.epoch >= tonumber(epoch) then return int(held.epoch) end
   return 0
 end
 if held then

@@ -251,10 +251,6 @@ impl Heard {
         self.events.lock().unwrap().clone()
     }
 
-    pub(crate) fn clear(&self) {
-        self.events.lock().unwrap().clear();
-    }
-
     /// The messages heard of a channel.
     pub(crate) fn messages(&self, name: &str) -> Vec<Bytes> {
         let of = channel(name);

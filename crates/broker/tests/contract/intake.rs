@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_broker::Broker;
 use fanfare_broker::intake::{IntakeEntry, Settlement, once_key};
+use fanfare_broker::settings::INTAKE_SETTLED_ONCE;
 use fanfare_protocol::Position;
 use fanfare_protocol::publish::Publication;
 
 use crate::eventually;
-use crate::fixture::{Fixture, channel, new, node, publication, read};
+use crate::fixture::{Fixture, Memory, Redis, channel, new, node, publication, read};
 
 const NOT: Duration = Duration::ZERO;
 
@@ -139,4 +140,35 @@ pub(crate) async fn one_node_leads_at_a_time<F: Fixture>() {
     assert!(!lead("n1", long).await, "not n1's to give up");
     broker.resign_intake(&node("n2")).await.unwrap();
     assert!(lead("n1", long).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_twin_forgets_a_settled_entry_soon() {
+    let memory = new::<Memory>().await;
+    let id = leave(&memory, 1).await[0];
+    let publication = || Publication { key: Some(once_key(id)), ..publication("a", "0") };
+    let repeats = async || memory.broker().publish(vec![publication()]).await.pop().unwrap().unwrap().repeat;
+    assert!(!repeats().await);
+    tokio::time::advance(INTAKE_SETTLED_ONCE * 2).await;
+    assert!(repeats().await);
+    memory.broker().settle_intake(vec![done(id)]).await.unwrap();
+    tokio::time::advance(INTAKE_SETTLED_ONCE / 2).await;
+    assert!(repeats().await);
+    tokio::time::advance(INTAKE_SETTLED_ONCE).await;
+    assert!(!repeats().await);
+}
+
+#[tokio::test]
+async fn redis_forgets_a_settled_entry_soon() {
+    let redis = new::<Redis>().await;
+    let id = leave(&redis, 1).await[0];
+    let publication = Publication { key: Some(once_key(id)), ..publication("a", "0") };
+    redis.broker().publish(vec![publication]).await.pop().unwrap().unwrap();
+    let key = format!("fanfare:{{a}}:once:ingest:{id}");
+    let ttl = async || Duration::from_millis(redis.server.run::<u64>(&["PTTL", &key]).await);
+    assert!(ttl().await > INTAKE_SETTLED_ONCE * 2);
+    redis.broker().settle_intake(vec![done(id)]).await.unwrap();
+    let left = ttl().await;
+    assert!(left <= INTAKE_SETTLED_ONCE && left > INTAKE_SETTLED_ONCE / 2, "{left:?}");
+    assert_eq!(redis.server.run::<u64>(&["XLEN", "fanfare:ingest"]).await, 0);
 }

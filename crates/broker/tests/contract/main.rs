@@ -5,6 +5,7 @@
 //! - `fixture`: the brokers under test, and the hands that publishers, operators and time have
 //! - `server`: a redis-server of a test's own
 //! - `events`, `wires`, `sessions`, `nodes`, `intake`: the contracts
+//! - `proxy`: a network that can be broken
 //! - `fcall`: the function library, called by strangers
 //! - `faults`: Redis goes away, comes back, forgets, stops
 //! - `types`: keys that hold something else than they should
@@ -15,6 +16,7 @@ mod fcall;
 mod fixture;
 mod intake;
 mod nodes;
+mod proxy;
 mod server;
 mod sessions;
 mod types;

@@ -21,17 +21,20 @@ pub(crate) struct RedisServer {
 
 impl RedisServer {
     pub(crate) async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let mut server = Self { child: None, port: 0, dir: tempfile::tempdir().unwrap() };
         // A port that is free now may be taken by another test before the server has it: then the next one.
         for _ in 0..20 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let mut server = Self { child: None, port, dir: tempfile::tempdir_in(dir.path()).unwrap() };
+            server.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             if server.launch().await {
-                server.dir = dir;
                 return server;
             }
+            server.kill();
         }
         panic!("no port for a redis-server");
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {

@@ -1,1 +1,327 @@
+//! Real sockets against the accept loop; the hub's place is taken by the test.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use bytes::Bytes;
+use fanfare_protocol::SessionId;
+use fanfare_protocol::sse::Format;
+use prometheus_client::registry::Registry;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout};
+
+use super::*;
+use crate::http::handover::{Handover, Openings, Parcel};
+use crate::hub::Framing;
+
+/// Nothing here takes that long unless it is stuck.
+const SOON: Duration = Duration::from_secs(10);
+
+struct Fixture {
+    accept: Accept,
+    taken: mpsc::UnboundedReceiver<(Stream, Box<dyn Socket>)>,
+    metrics: HttpMetrics,
+    /// `/slow` is asked.
+    asked: Arc<Notify>,
+    /// Lets `/slow` answer.
+    go: Arc<Notify>,
+    openings: Openings,
+}
+
+fn stream() -> Stream {
+    Stream {
+        user: None,
+        session: SessionId::random(),
+        held: None,
+        channels: Vec::new(),
+        format: Format::Raw,
+        expires: None,
+        resumed: false,
+        head: Bytes::new(),
+        framing: Framing::Plain,
+    }
+}
+
+fn start(change: impl FnOnce(&mut Config)) -> Fixture {
+    let mut config = Config::default();
+    change(&mut config);
+    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (open, taken) = mpsc::unbounded_channel();
+    let metrics = HttpMetrics::register(&mut Registry::default());
+    let (asked, go, openings) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Openings::default());
+    let (bell, gate, counted) = (Arc::clone(&asked), Arc::clone(&go), openings.clone());
+    let router = Router::new()
+        .route("/hello", get(async || "hello"))
+        .route("/large", get(async || vec![b'x'; 32 << 20]))
+        .route(
+            "/slow",
+            get(async move || {
+                bell.notify_one();
+                gate.notified().await;
+                "at last"
+            }),
+        )
+        .route(
+            "/stream",
+            get(async move || {
+                let opening = counted.enter(1000).unwrap();
+                let mut response = [("content-type", "text/event-stream")].into_response();
+                response.extensions_mut().insert(Handover::new(Parcel { stream: stream(), opening }));
+                response
+            }),
+        );
+    // The receiver ends with the test.
+    let open = Arc::new(move |stream, socket| drop(open.send((stream, socket))));
+    let accept = Accept::start(listener, addr, router, open, &config, metrics.clone());
+    Fixture { accept, taken, metrics, asked, go, openings }
+}
+
+impl Fixture {
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.accept.addr()).await.unwrap()
+    }
+
+    /// Waits for a stream as the hub gets it, and writes its head and one chunk as the hub does.
+    async fn take(&mut self) -> (Stream, Box<dyn Socket>) {
+        let (stream, mut socket) = timeout(SOON, self.taken.recv()).await.unwrap().unwrap();
+        socket.write_all(&stream.head).await.unwrap();
+        socket.write_all(b"5\r\n: hb\n\r\n").await.unwrap();
+        (stream, socket)
+    }
+
+    async fn shutdown(self) {
+        timeout(SOON, self.accept.shutdown(Instant::now() + SOON)).await.unwrap();
+    }
+}
+
+async fn send(socket: &mut TcpStream, text: &str) {
+    socket.write_all(text.as_bytes()).await.unwrap();
+}
+
+/// Reads until `end` has come.
+async fn until(socket: &mut TcpStream, end: &str) -> String {
+    let mut read = Vec::new();
+    let wait = async {
+        while !String::from_utf8_lossy(&read).ends_with(end) {
+            assert_ne!(socket.read_buf(&mut read).await.unwrap(), 0, "{}", String::from_utf8_lossy(&read));
+        }
+    };
+    assert!(timeout(SOON, wait).await.is_ok(), "{end:?} did not come");
+    String::from_utf8(read).unwrap()
+}
+
+/// Reads until the other side closes.
+async fn rest(socket: &mut TcpStream) -> String {
+    let mut read = Vec::new();
+    // A reset is an end, too.
+    let _ = timeout(SOON, socket.read_to_end(&mut read)).await.expect("the connection is closed");
+    String::from_utf8_lossy(&read).into_owned()
+}
+
+const HELLO: &str = "GET /hello HTTP/1.1\r\nhost: x\r\n\r\n";
+const STREAM: &str = "GET /stream HTTP/1.1\r\nhost: x\r\n\r\n";
+
+#[tokio::test]
+async fn a_stream_takes_the_socket_over_after_other_requests_on_it() {
+    let mut fixture = start(|_| ());
+    let mut client = fixture.connect().await;
+    send(&mut client, HELLO).await;
+    assert!(until(&mut client, "hello").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    send(&mut client, STREAM).await;
+    let (stream, socket) = fixture.take().await;
+    assert_eq!(stream.framing, Framing::Chunked);
+    let answer = until(&mut client, ": hb\n\r\n").await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert_eq!(body, "5\r\n: hb\n\r\n");
+    let mut headers = [httparse::EMPTY_HEADER; 16];
+    let mut response = httparse::Response::new(&mut headers);
+    let whole = format!("{head}\r\n\r\n");
+    assert!(response.parse(whole.as_bytes()).unwrap().is_complete());
+    assert_eq!((response.version, response.code, response.reason), (Some(1), Some(200), Some("OK")));
+    let value = |name: &str| {
+        let found: Vec<_> = response.headers.iter().filter(|header| header.name == name).collect();
+        assert!(found.len() <= 1, "{name} in {head}");
+        found.first().map(|header| std::str::from_utf8(header.value).unwrap())
+    };
+    assert_eq!(value("content-type"), Some("text/event-stream"));
+    assert_eq!((value("connection"), value("transfer-encoding")), (Some("close"), Some("chunked")));
+    assert_eq!(value("content-length"), None);
+    assert!(httpdate::parse_http_date(value("date").unwrap()).is_ok());
+    timeout(SOON, fixture.openings.wait()).await.unwrap();
+    drop(socket);
+    assert_eq!(rest(&mut client).await, "");
+    fixture.shutdown().await;
+}
+
+#[tokio::test]
+async fn requests_sent_ahead_of_the_stream_are_answered_in_order_and_bytes_after_it_are_dropped() {
+    let mut fixture = start(|_| ());
+    let mut client = fixture.connect().await;
+    send(&mut client, &format!("{HELLO}{HELLO}{STREAM}{HELLO}and more")).await;
+    let (_, socket) = fixture.take().await;
+    let answer = until(&mut client, ": hb\n\r\n").await;
+    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 3, "{answer}");
+    let places = ["hello", "text/event-stream", ": hb"].map(|part| answer.rfind(part).unwrap());
+    assert!(places.is_sorted(), "{answer}");
+    drop(socket);
+    fixture.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_the_client_has_not_taken_yet_is_not_lost_by_a_stream_behind_it() {
+    let mut fixture = start(|_| ());
+    let mut client = fixture.connect().await;
+    send(&mut client, &format!("GET /large HTTP/1.1\r\nhost: x\r\n\r\n{STREAM}")).await;
+    let mut read = vec![0; 1 << 20];
+    let mut large = 0;
+    let reading = async {
+        while large < 32 << 20 {
+            let n = client.read(&mut read).await.unwrap();
+            assert_ne!(n, 0);
+            large += read[..n].iter().map(|&b| usize::from(b == b'x')).sum::<usize>();
+        }
+    };
+    timeout(SOON, reading).await.unwrap();
+    // The second head has two letters x at most, and the first was counted in the first read.
+    let (_, socket) = fixture.take().await;
+    let answer = until(&mut client, ": hb\n\r\n").await;
+    assert!(answer.contains("text/event-stream"), "{answer}");
+    drop(socket);
+    fixture.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_old_client_gets_a_plain_stream() {
+    let mut fixture = start(|_| ());
+    let mut client = fixture.connect().await;
+    send(&mut client, "GET /stream HTTP/1.0\r\n\r\n").await;
+    let (stream, socket) = fixture.take().await;
+    assert_eq!(stream.framing, Framing::Plain);
+    assert!(until(&mut client, ": hb\n\r\n").await.starts_with("HTTP/1.0 200 OK\r\n"));
+    drop(socket);
+    fixture.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_not_http_gets_400() {
+    let fixture = start(|_| ());
+    for bad in
+        ["hello\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\0\0\0\0\r\n\r\n"]
+    {
+        let mut client = fixture.connect().await;
+        send(&mut client, bad).await;
+        let answer = rest(&mut client).await;
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{bad:?}: {answer}");
+    }
+    let mut client = fixture.connect().await;
+    let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(200_000));
+    // The server may close while we are still writing.
+    let _ = client.write_all(long.as_bytes()).await;
+    let answer = rest(&mut client).await;
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    assert!(fixture.metrics.connection_errors.get() >= 5);
+    fixture.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_slow_head_is_cut_off() {
+    let fixture = start(|config| config.http.header_read_timeout = Duration::from_millis(100));
+    let mut client = fixture.connect().await;
+    send(&mut client, "GET /hello HTTP/1.1\r\nhost").await;
+    let answer = rest(&mut client).await;
+    assert!(!answer.contains("hello"), "{answer}");
+    let mut idle = fixture.connect().await;
+    send(&mut idle, HELLO).await;
+    until(&mut idle, "hello").await;
+    assert_eq!(rest(&mut idle).await, "");
+    fixture.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_cut_off() {
+    let fixture = start(|config| config.stream.write_timeout = Duration::from_millis(100));
+    let mut client = fixture.connect().await;
+    send(&mut client, "GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let cut = async {
+        while fixture.metrics.connection_errors.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, cut).await.unwrap();
+    assert!(rest(&mut client).await.len() < 32 << 20);
+    fixture.shutdown().await;
+}
+
+#[tokio::test]
+async fn more_sockets_than_allowed_wait_and_streams_make_room() {
+    let mut fixture = start(|config| config.limits.sockets = 1);
+    let mut first = fixture.connect().await;
+    send(&mut first, HELLO).await;
+    until(&mut first, "hello").await;
+    let mut second = fixture.connect().await;
+    send(&mut second, HELLO).await;
+    send(&mut first, STREAM).await;
+    let (_, socket) = fixture.take().await;
+    until(&mut second, "hello").await;
+    assert!(fixture.metrics.accept_waits.get() >= 1);
+    drop(socket);
+    fixture.shutdown().await;
+}
+
+#[tokio::test]
+async fn on_leaving_idle_connections_close_and_requests_in_hand_are_answered() {
+    let fixture = start(|_| ());
+    let (mut idle, mut fresh, mut busy) =
+        (fixture.connect().await, fixture.connect().await, fixture.connect().await);
+    send(&mut idle, HELLO).await;
+    until(&mut idle, "hello").await;
+    send(&mut busy, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    timeout(SOON, fixture.asked.notified()).await.unwrap();
+    let Fixture { accept, go, .. } = fixture;
+    let addr = accept.addr();
+    let leaving = tokio::spawn(accept.shutdown(Instant::now() + SOON));
+    assert_eq!(rest(&mut idle).await, "");
+    assert_eq!(rest(&mut fresh).await, "");
+    assert!(TcpStream::connect(addr).await.is_err());
+    go.notify_one();
+    let answer = rest(&mut busy).await;
+    assert!(answer.contains("connection: close") && answer.ends_with("at last"), "{answer}");
+    timeout(SOON, leaving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_not_done_at_the_deadline_is_cut_off() {
+    let fixture = start(|_| ());
+    let mut busy = fixture.connect().await;
+    send(&mut busy, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    timeout(SOON, fixture.asked.notified()).await.unwrap();
+    let metrics = fixture.metrics.clone();
+    let now = Instant::now();
+    timeout(SOON, fixture.accept.shutdown(now + Duration::from_millis(50))).await.unwrap();
+    assert_eq!(rest(&mut busy).await, "");
+    assert_eq!(metrics.cut.get(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_while_its_stream_opens_leaves_nothing_behind() {
+    let mut fixture = start(|_| ());
+    // Behind an answer that it does not take, the stream stays with hyper.
+    let mut client = fixture.connect().await;
+    send(&mut client, &format!("GET /large HTTP/1.1\r\nhost: x\r\n\r\n{STREAM}")).await;
+    let mut some = [0; 1000];
+    client.read_exact(&mut some).await.unwrap();
+    drop(client);
+    let mut second = fixture.connect().await;
+    send(&mut second, STREAM).await;
+    let (_, socket) = fixture.take().await;
+    timeout(SOON, fixture.openings.wait()).await.unwrap();
+    assert!(fixture.taken.try_recv().is_err());
+    drop(socket);
+    fixture.shutdown().await;
+}

@@ -27,8 +27,7 @@ pub(crate) enum State {
     Behind,
     /// From the log, and a read of it is under way.
     Reading,
-    /// The log has no more, but the wire is not heard yet: live as soon as it is and the log has been read once more.
-    Waiting,
-    /// From the wire.
+    /// From the wire. While the wire is not heard nothing comes; when it is again, the connection is `Behind` until it
+    /// has looked into the log.
     Live,
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::app::App;
 use super::problem::{Code, Problem};
 
-/// The text format of OpenMetrics, as `prometheus-client` writes it.
+/// The text format that `prometheus-client` writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// One part of being ready.

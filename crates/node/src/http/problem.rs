@@ -237,6 +237,7 @@ impl From<BrokerError> for Problem {
 }
 
 /// The answer to a request whose handler panicked. The panic itself was told on stderr by the panic hook.
+#[allow(clippy::needless_pass_by_value)] // That is how the layer hands it over.
 pub fn of_panic(panic: Box<dyn Any + Send>) -> Response {
     let message = panic
         .downcast_ref::<&str>()

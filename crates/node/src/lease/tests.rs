@@ -94,6 +94,20 @@ async fn a_lease_counts_as_lost_when_it_may_have_lapsed_and_is_taken_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lapse_is_noticed_though_the_answer_that_told_of_it_is_lost() {
+    let broker = FaultyBroker::new();
+    let (lease, metrics) = start(&broker, "1");
+    lease.first().await.unwrap();
+    broker.down(true);
+    tokio::time::sleep(TTL * 2).await;
+    broker.next(Call::Lease, [Fault::Unheard]);
+    broker.down(false);
+    until("it is held again", || lease.state().borrow().held()).await;
+    assert_eq!((metrics.beats_taken.get(), lease.state().borrow().taken), (1, 2));
+    lease.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_lost_heartbeats_cost_nobody_the_lease() {
     let broker = FaultyBroker::new();
     let (lease, metrics) = start(&broker, "1");

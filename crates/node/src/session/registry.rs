@@ -300,10 +300,11 @@ impl Registry {
         self.entries.iter().filter(|(_, entry)| entry.ending.is_none()).map(|(id, _)| *id).collect()
     }
 
-    /// What we believe to hold of these.
+    /// What we believe to hold of these, also of those whose streams ended since the renewal began: if a first try was
+    /// carried out and not answered, only a second one tells with which epoch they are to be given up.
     pub(super) fn holdings(&self, sessions: &[SessionId]) -> Vec<(ClaimNumber, Holding)> {
-        let open = sessions.iter().filter_map(|session| {
-            let entry = self.entries.get(session).filter(|entry| entry.ending.is_none())?;
+        let known = sessions.iter().filter_map(|session| {
+            let entry = self.entries.get(session)?;
             let holding = Holding {
                 user: entry.user.clone(),
                 session: *session,
@@ -313,7 +314,7 @@ impl Registry {
             };
             Some((entry.claim, holding))
         });
-        open.collect()
+        known.collect()
     }
 
     /// Notes what became of a holding. Answers true if the session is lost and its stream must end.
@@ -324,7 +325,11 @@ impl Registry {
         };
         match renewed {
             Renewed::Held(epoch) => {
-                entry.epoch = entry.epoch.max(epoch);
+                // It may be that of a claim under way, which an older stream must not give up. If that claim fails, it
+                // is looked after.
+                if !self.claiming.contains_key(&holding.session) {
+                    entry.epoch = entry.epoch.max(epoch);
+                }
                 false
             }
             Renewed::Lost if entry.epoch == holding.epoch => {

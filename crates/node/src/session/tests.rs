@@ -172,8 +172,9 @@ async fn ten_thousand_streams_that_end_while_the_broker_is_away_are_all_given_up
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, usize::MAX);
     let mut held = Vec::new();
-    for _ in 0..10_000 {
-        held.push(node.claim(&user(), SessionId::random()).await);
+    for n in 0..10_000 {
+        let user = User::new(&(n % 1000).to_string()).unwrap();
+        held.push(node.claim(&user, SessionId::random()).await);
     }
     broker.down(true);
     drop(held);
@@ -370,12 +371,12 @@ async fn after_a_broker_that_came_back_empty_everything_held_is_claimed_once_mor
         held.push(node.claim(&user(), SessionId::random()).await);
     }
     broker.inner.wipe();
-    broker.next(Call::Renew, [Fault::Fine, Fault::Away]);
+    broker.next(Call::Renew, [Fault::Fine, Fault::Away, Fault::Unheard]);
     node.wire_back();
     until("all are back", || node.metrics.renewals_held.get() >= 1200).await;
     assert_eq!(owners(&broker).await.len(), 1200);
-    // Three batches, and one that was made again.
-    assert_eq!((broker.calls(Call::Renew), broker.most_at_once(Call::Renew)), (4, 1));
+    // Three batches, and two that were made again.
+    assert_eq!((broker.calls(Call::Renew), broker.most_at_once(Call::Renew)), (5, 1));
     assert_eq!(node.ended(), []);
     drop(held);
     node.released().await;
@@ -425,7 +426,7 @@ async fn a_node_that_was_paused_beyond_its_lease_takes_new_epochs_or_lets_go() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_ends_while_it_is_renewed_is_given_up_with_its_new_epoch() {
     let second = Duration::from_secs(1);
-    for fault in [Fault::Late(second), Fault::LateAnswer(second), Fault::Away] {
+    for fault in [Fault::Late(second), Fault::LateAnswer(second), Fault::Unheard, Fault::Away] {
         let broker = FaultyBroker::new();
         let node = Node::start("a", &broker, 10);
         let held = node.claim(&user(), SessionId::random()).await;
@@ -469,6 +470,26 @@ async fn a_renewal_that_is_refused_leaves_the_streams_open() {
     node.wire_back();
     until("it is refused", || node.metrics.renewals_refused.get() == 1).await;
     assert_eq!((node.ended(), node.sessions.epoch(session)), (vec![], Some(held.epoch())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_renewed_while_its_session_is_claimed_anew_does_not_give_the_newer_claim_up() {
+    let broker = FaultyBroker::new();
+    let node = Node::start("a", &broker, 10);
+    let session = SessionId::random();
+    let old = node.claim(&user(), session).await;
+    broker.next(Call::Claim, [Fault::LateAnswer(Duration::from_secs(1))]);
+    let sessions = node.sessions.clone();
+    let slow = tokio::spawn(async move { sessions.claim(&user(), session, "".into()).await.unwrap() });
+    settle_tasks().await;
+    node.wire_back();
+    until("it is renewed", || node.metrics.renewals_held.get() == 1).await;
+    drop(old);
+    let new = slow.await.unwrap();
+    assert_eq!(owners(&broker).await, [(node.id.clone(), new.epoch())]);
+    drop(new);
+    node.released().await;
+    assert_eq!(owners(&broker).await, []);
 }
 
 // ---- sessions that move

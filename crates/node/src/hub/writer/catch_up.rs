@@ -73,7 +73,7 @@ impl Writer {
         for place in 0..self.topics[at].members.len() {
             let Member { connection: key, index } = self.topics[at].members[place];
             let connection = &mut self.seats[key].connection;
-            if matches!(connection.follows[index].state, State::Live | State::Waiting) {
+            if connection.follows[index].state == State::Live {
                 connection.set_state(index, State::Behind);
                 self.advance(key, index);
             }
@@ -137,8 +137,9 @@ impl Writer {
             self.around.metrics.log_malformed.inc_by(page.malformed as u64);
             tracing::warn!(channel = %topic.channel, entries = page.malformed, "log entries that are no events");
         }
-        // Nothing came since the question was sent, and the wire is up: the page's end is the channel's end.
-        let current = page.end && topic.heard && topic.version == read.version;
+        // Nothing came since the question was sent: the page's end is the channel's end. If the wire is not heard
+        // yet, this is made good when it is: then every connection of the topic looks into the log once more.
+        let current = page.end && topic.version == read.version;
         if let Some(last) = page.entries.last() {
             topic.newest = topic.newest.max(last.position);
         }
@@ -182,12 +183,7 @@ impl Writer {
             // Beyond entries that are no events, which nobody could take.
             following.position = following.position.max(page.next);
         }
-        let heard = self.topics[following.topic].heard;
-        let state = match (all && page.end, current, heard) {
-            (true, true, _) => State::Live,
-            (true, false, false) => State::Waiting,
-            _ => State::Behind,
-        };
+        let state = if all && current { State::Live } else { State::Behind };
         connection.set_state(index, state);
         self.mark(key);
         self.advance(key, index);

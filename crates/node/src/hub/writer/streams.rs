@@ -56,6 +56,11 @@ impl Writer {
             self.begin_end(older, Ending::Superseded);
         }
         self.by_session.insert(session, key);
+        // A claim may be lost before its stream comes in: whoever took it found nothing to end here.
+        if self.seats[key].connection.is_lost() {
+            self.begin_end(key, Ending::Superseded);
+            return false;
+        }
         true
     }
 

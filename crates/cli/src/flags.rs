@@ -1,0 +1,74 @@
+//! The flags that set settings, for those that people reach for. Everything else is in the file and the environment.
+
+use std::path::PathBuf;
+
+use fanfare_node::config::source::{Flag, Sources};
+
+/// Flags of the commands that read a node's settings. A flag wins over the environment, and that over the file.
+#[derive(clap::Args)]
+pub(crate) struct Flags {
+    /// Where to listen; port 0 is any free one [default: 0.0.0.0:8080]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<String>,
+    /// Where Redis is; without it everything is kept in this process's memory
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+    /// The node's name, unique in the cluster [default: the host's name and six random characters]
+    #[arg(long, value_name = "NAME")]
+    node_id: Option<String>,
+    /// `jwt`: every request carries a token. `none`: everybody may do everything. One must be said, here or elsewhere
+    #[arg(long, value_name = "jwt|none")]
+    auth: Option<String>,
+    /// A file with the secret that tokens are signed with (HS256), at least 32 bytes
+    #[arg(long, value_name = "FILE")]
+    jwt_secret_file: Option<String>,
+    /// How much to log: error, warn, info, debug or trace [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// A TOML file with settings [default: what `FANFARE_CONFIG` names]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Flags {
+    /// All that settings are read from: these flags, the environment, the file.
+    pub(crate) fn sources(self) -> Sources {
+        let Self { listen, redis, node_id, auth, jwt_secret_file, log_level, config } = self;
+        let flags = [
+            ("--listen", "node.listen", listen),
+            ("--redis", "redis.url", redis),
+            ("--node-id", "node.id", node_id),
+            ("--auth", "auth.mode", auth),
+            ("--jwt-secret-file", "auth.jwt.secret_file", jwt_secret_file),
+            ("--log-level", "log.level", log_level),
+        ];
+        let given = flags
+            .into_iter()
+            .filter_map(|(flag, setting, value)| value.map(|value| Flag { flag, setting, value }));
+        Sources::of_process(config, given.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use fanfare_node::config::setting::Setting;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    #[test]
+    fn every_flag_names_a_setting() {
+        let line = "x --listen a --redis b --node-id c --auth d --jwt-secret-file e --log-level f --config g";
+        let sources = Line::parse_from(line.split(' ')).flags.sources();
+        assert_eq!(sources.flags.len(), 6);
+        for flag in sources.flags {
+            assert!(Setting::named(flag.setting).is_some(), "{}", flag.setting);
+        }
+    }
+}
