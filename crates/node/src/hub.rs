@@ -32,7 +32,6 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use fanfare_broker::{Broker, NodeId};
-use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, SessionId, User};
@@ -120,12 +119,14 @@ impl fmt::Debug for Hub {
 }
 
 impl Hub {
-    /// Starts the hub: opens the wire and spawns the writer loops. Commands from the node's control topic go to
+    /// Starts the hub: opens the wire and spawns the writer loops. Ephemeral events with more than `max_ephemeral`
+    /// bytes of data are dropped and counted as malformed. Commands from the node's control topic go to
     /// `control`; one that finds it full is dropped and counted.
     pub fn start(
         broker: &Arc<dyn Broker>,
         node: &NodeId,
         settings: &StreamConfig,
+        max_ephemeral: usize,
         metrics: &Arc<Metrics>,
         control: mpsc::Sender<Bytes>,
     ) -> Self {
@@ -134,7 +135,7 @@ impl Hub {
         let inboxes = (0..count).map(|_| Arc::default()).collect::<Vec<Arc<Inbox>>>();
         let inbox_bytes = usize::try_from(settings.inbox.as_u64()).unwrap_or(usize::MAX);
         let follows =
-            Arc::new(Follows::new(inboxes, inbox_bytes, MAX_DATA_BYTES, control, Arc::clone(metrics)));
+            Arc::new(Follows::new(inboxes, inbox_bytes, max_ephemeral, control, Arc::clone(metrics)));
         // Weak, since the table holds the wire and the wire's task holds this.
         let sink = Arc::downgrade(&follows);
         let wire = broker.wire(

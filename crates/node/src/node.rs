@@ -100,7 +100,8 @@ impl Node {
 
         let (commands, received) = mpsc::channel(CONTROL_QUEUE);
         let id = &config.node.id;
-        let hub = Hub::start(&broker, id, &config.stream, &metrics, commands);
+        let max_ephemeral = bytes(config.limits.event_data);
+        let hub = Hub::start(&broker, id, &config.stream, max_ephemeral, &metrics, commands);
         let Cluster { control, intake, sweeper, sessions, lease } =
             Cluster::start(config, &broker, &hub, received, bound, &cluster);
 

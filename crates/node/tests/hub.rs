@@ -12,6 +12,7 @@ use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::ending::Ending;
 use fanfare_node::hub::{Framing, Hub, Stream};
 use fanfare_node::metrics::Metrics;
+use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::From;
@@ -33,7 +34,7 @@ fn start(settings: &StreamConfig) -> Node {
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
     let (control, receiver) = mpsc::channel(16);
     let shared: Arc<dyn Broker> = Arc::new(broker.clone());
-    let hub = Hub::start(&shared, &NodeId::new("a").unwrap(), settings, &metrics, control);
+    let hub = Hub::start(&shared, &NodeId::new("a").unwrap(), settings, MAX_DATA_BYTES, &metrics, control);
     Node { hub, broker, metrics, _control: receiver }
 }
 

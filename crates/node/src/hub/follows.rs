@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use fanfare_broker::wire::{Ticket, Wire, WireEvent};
 use fanfare_protocol::Channel;
+use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::wire::Frame;
 use tokio::sync::{mpsc, watch};
 
@@ -34,7 +35,9 @@ pub(crate) struct Follows {
     pub(crate) inboxes: Vec<Arc<Inbox>>,
     /// How many bytes of events may wait for one loop.
     inbox_bytes: usize,
-    max_data: usize,
+    /// The most data an ephemeral event may have. Those that are kept were checked when they were published, maybe
+    /// by a node with another setting.
+    max_ephemeral: usize,
     pub(crate) state: watch::Sender<WireState>,
     control: mpsc::Sender<Bytes>,
     metrics: Arc<Metrics>,
@@ -50,7 +53,7 @@ impl Follows {
     pub(crate) fn new(
         inboxes: Vec<Arc<Inbox>>,
         inbox_bytes: usize,
-        max_data: usize,
+        max_ephemeral: usize,
         control: mpsc::Sender<Bytes>,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -59,7 +62,7 @@ impl Follows {
             wire: Mutex::default(),
             inboxes,
             inbox_bytes,
-            max_data,
+            max_ephemeral,
             state: watch::Sender::default(),
             control,
             metrics,
@@ -140,7 +143,8 @@ impl Follows {
     }
 
     fn message(&self, channel: &Channel, message: &Bytes) {
-        let delivery = match Frame::parse(message, self.max_data) {
+        let limit = if message.starts_with(b"1") { MAX_DATA_BYTES } else { self.max_ephemeral };
+        let delivery = match Frame::parse(message, limit) {
             Ok(Frame::Kept(entry)) => Delivery::kept(channel, &entry),
             Ok(Frame::Ephemeral(event)) => Delivery::ephemeral(channel, event, unix_ms()),
             Err(error) => {
