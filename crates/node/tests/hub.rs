@@ -10,7 +10,7 @@ use bytesize::ByteSize;
 use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::ending::Ending;
-use fanfare_node::hub::{Framing, Hub, Stream};
+use fanfare_node::hub::{Framing, Hub, HubSettings, Stream};
 use fanfare_node::metrics::Metrics;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
@@ -34,7 +34,12 @@ fn start(settings: &StreamConfig) -> Node {
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
     let (control, receiver) = mpsc::channel(16);
     let shared: Arc<dyn Broker> = Arc::new(broker.clone());
-    let hub = Hub::start(&shared, &NodeId::new("a").unwrap(), settings, MAX_DATA_BYTES, &metrics, control);
+    let settings = HubSettings {
+        stream: settings.clone(),
+        max_ephemeral: MAX_DATA_BYTES,
+        leave_spread: Duration::from_millis(600),
+    };
+    let hub = Hub::start(&shared, &NodeId::new("a").unwrap(), &settings, &metrics, control);
     Node { hub, broker, metrics, _control: receiver }
 }
 
@@ -195,6 +200,40 @@ async fn a_stream_ends_at_its_age_with_a_retry_and_a_last_word() {
     assert!(last.contains("retry: ") && last.contains("event: expired"), "{got}");
     drop(socket);
     node.gone().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_sends_streams_away_in_even_waves_each_with_its_own_retry() {
+    const STREAMS: usize = 400;
+    let node = start(&StreamConfig::default());
+    let mut sockets: Vec<_> =
+        (0..STREAMS).map(|_| node.connect(SessionId::random(), From::Latest, 1 << 16)).collect();
+    for socket in &mut sockets {
+        read_until(socket, "connected").await;
+    }
+    node.publish("last").await;
+    let begun = tokio::time::Instant::now();
+    let ends = sockets.into_iter().map(|mut socket| {
+        tokio::spawn(async move {
+            let got = read_until(&mut socket, "event: shutdown").await;
+            assert!(got.contains("data: last"), "flushed to its last event: {got}");
+            let retry = got.rsplit_once("retry: ").and_then(|(_, rest)| rest.lines().next());
+            (begun.elapsed(), retry.unwrap().parse::<u64>().unwrap())
+        })
+    });
+    let ends: Vec<_> = ends.collect();
+    node.hub.drain(Duration::from_secs(10)).await;
+    let mut seconds = [0; 10];
+    let mut retries = std::collections::BTreeSet::new();
+    for end in ends {
+        let (at, retry) = end.await.unwrap();
+        seconds[usize::try_from(at.as_secs()).unwrap().min(9)] += 1;
+        assert!((100..=700).contains(&retry), "{retry}");
+        retries.insert(retry);
+    }
+    assert!(seconds.iter().all(|&n| (35..=45).contains(&n)), "{seconds:?}");
+    assert!(retries.len() > STREAMS / 4, "jittered: {} values", retries.len());
+    node.hub.shutdown(Ending::Shutdown).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fanfare_protocol::{Channel, SessionId};
 use futures_util::task::AtomicWaker;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::delivery::Delivery;
 use super::{Socket, Stream};
@@ -22,6 +24,8 @@ pub(crate) enum Message {
     Open(Box<Stream>, Box<dyn Socket>),
     /// The end of a session's stream, if its epoch is below.
     End { session: SessionId, below: u64, ending: Ending },
+    /// The end of every stream, in even waves until the moment. `done` is dropped when the last has begun to end.
+    Drain { until: Instant, done: mpsc::Sender<()> },
     /// The end of every stream, and of the loop.
     Close(Ending),
 }

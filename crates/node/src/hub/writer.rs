@@ -7,9 +7,11 @@
 //!
 //! - `rounds`: what happens in a round, in order
 //! - `streams`: how a connection comes and goes
+//! - `drain`: how all of them go, in waves
 //! - `catch_up`: how events reach connections, from the wire, the window and the log
 
 mod catch_up;
+mod drain;
 mod rounds;
 mod streams;
 
@@ -21,6 +23,8 @@ use fanfare_protocol::{Channel, SessionId};
 use slab::Slab;
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue;
+
+use self::drain::Drain;
 
 use super::follows::Follows;
 use super::inbox::{Inbox, Message};
@@ -39,6 +43,8 @@ enum Timer {
     Retry(TopicKey, Ask),
     /// Drop a topic if still nobody follows it.
     Unfollow(TopicKey),
+    /// The next wave of a drain.
+    Wave,
 }
 
 /// A connection, and what the loop keeps beside it.
@@ -68,6 +74,8 @@ pub(crate) struct Writer {
     fresh: Vec<u64>,
     /// Grows with each connection and topic.
     serial: u64,
+    /// Set while streams are ended in waves.
+    draining: Option<Drain>,
     /// Set once the loop is to end when its last connection has.
     closing: Option<Ending>,
     /// Memory used again in each round.
@@ -94,6 +102,7 @@ impl Writer {
             dirty: VecDeque::new(),
             fresh: Vec::new(),
             serial: 0,
+            draining: None,
             closing: None,
             spare_messages: VecDeque::new(),
             spare_keys: Vec::new(),

@@ -56,6 +56,7 @@ impl Writer {
                 Message::Down => self.lost(),
                 Message::Open(stream, socket) => self.open(*stream, socket),
                 Message::End { session, below, ending } => self.end_session(session, below, ending),
+                Message::Drain { until, done } => self.begin_drain(until, done),
                 Message::Close(ending) => self.close(ending),
             }
         }
@@ -100,6 +101,7 @@ impl Writer {
                 Timer::Connection(key) => self.look_at_clock(key),
                 Timer::Retry(topic, ask) => self.reads.ask(topic, ask),
                 Timer::Unfollow(topic) => self.drop_topic(topic),
+                Timer::Wave => self.wave(),
             }
         }
         busy
