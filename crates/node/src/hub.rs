@@ -180,9 +180,14 @@ impl Hub {
     }
 
     /// Serves a stream on a socket until one of them ends. An older stream of the same session on this node is
-    /// superseded.
+    /// superseded. Once the hub has ended, both are dropped.
     pub fn open(&self, stream: Stream, socket: Box<dyn Socket>) {
-        self.inbox_of(stream.session).push(Message::Open(Box::new(stream), socket));
+        // Counted here and not when its loop takes it in, so that a storm of them does not pass the limit unseen.
+        self.inner.metrics.active.inc();
+        if !self.inbox_of(stream.session).push(Message::Open(Box::new(stream), socket)) {
+            self.inner.metrics.active.dec();
+            self.inner.metrics.count_end(Ending::Shutdown);
+        }
     }
 
     /// Ends a session's stream on this node, if there is one and its claim's epoch is below `below`.
