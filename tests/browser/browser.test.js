@@ -1,7 +1,7 @@
 // A stock EventSource in headless Chromium against `fanfare dev`.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { after, afterEach, before, test } from "node:test";
 import { publish, startBrowser, startDev } from "./dev.js";
 
 let dev;
@@ -16,6 +16,9 @@ after(async () => {
   await browser?.stop();
   assert.equal(await dev?.stop(), 0, "fanfare dev ends cleanly");
 });
+
+// A browser opens six connections to a server at most, and each page holds one.
+afterEach(() => browser.closePages());
 
 /** A page with nothing but a stock EventSource, which writes down all it gets. */
 async function listening(query, types = []) {

@@ -64,6 +64,9 @@ export async function startBrowser() {
       });
       return { page, failures };
     },
+    async closePages() {
+      await Promise.all(context.pages().map((page) => page.close()));
+    },
     async stop() {
       await context.close();
       await rm(profile, { recursive: true, force: true });

@@ -8,7 +8,7 @@ use crate::RetentionRules;
 
 /// How long the idempotency key of an intake entry is remembered once the entry is settled: for so long a node may be
 /// paused with an entry in hand that another has settled meanwhile, and still not publish it a second time.
-pub const INTAKE_SETTLED_ONCE: Duration = Duration::from_mins(1);
+pub const INTAKE_SETTLED_ONCE: Duration = Duration::from_mins(5);
 
 /// Settings of the broker that do not depend on which one it is.
 #[derive(Clone, Debug, PartialEq, Eq)]

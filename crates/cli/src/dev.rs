@@ -36,6 +36,7 @@ pub(crate) struct Args {
 /// When the address cannot be listened on, or the node was not done in time after Ctrl-C.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = config(args.listen)?;
+    crate::log::start(&config.log)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be heard")?;
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
     let broker = Arc::new(MemoryBroker::new(config.broker_settings()));
@@ -64,6 +65,8 @@ fn config(listen: SocketAddr) -> anyhow::Result<Config> {
         flag("--listen", "node.listen", &listen.to_string()),
         flag("--node-id", "node.id", "dev"),
         flag("--auth", "auth.mode", "none"),
+        // People read this terminal; what they should know is a warning.
+        flag("--log-level", "log.level", "warn"),
     ];
     Ok(Config::load(&Sources { flags, ..Sources::default() })?)
 }

@@ -24,6 +24,18 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Closed,
+        Self::WriteTimeout,
+        Self::Idle,
+        Self::Age,
+        Self::Token,
+        Self::Disconnected,
+        Self::Superseded,
+        Self::Shutdown,
+    ];
+
     /// The reason that the lifecycle stream and the metrics give.
     pub fn reason(self) -> Reason {
         match self {

@@ -94,6 +94,10 @@ impl Metrics {
             reads_failed: Counter::default(),
             log_malformed: Counter::default(),
         };
+        for ending in Ending::ALL {
+            // Every series exists from the start, so that a rate can be taken of each.
+            let _ = metrics.ended.get_or_create(&ending.into());
+        }
         metrics.register_streams(registry);
         metrics.register_hub(registry);
         metrics
@@ -167,5 +171,42 @@ impl Metrics {
             "Log entries that are no events",
             self.log_malformed.clone(),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::cluster::ClusterMetrics;
+    use super::*;
+    use crate::http::metrics::HttpMetrics;
+
+    #[test]
+    fn the_list_for_operators_names_exactly_the_metrics_that_exist() {
+        let mut registry = Registry::default();
+        let _ = Metrics::register(&mut registry);
+        let _ = ClusterMetrics::register(&mut registry);
+        let _ = HttpMetrics::register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let exported: BTreeSet<String> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .map(|line| match line.split_once(' ') {
+                Some((name, "counter")) => format!("{name}_total"),
+                Some((name, _)) => name.to_owned(),
+                None => panic!("{line}"),
+            })
+            // Families that are empty at first are not exported at first.
+            .chain(["fanfare_http_requests_total".into(), "fanfare_http_problems_total".into()])
+            .collect();
+        let listed: BTreeSet<String> = include_str!("../../../docs/operations.md")
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+            .map(|(name, _)| name.to_owned())
+            .filter(|name| !name.starts_with("GET"))
+            .collect();
+        assert_eq!(exported, listed);
     }
 }

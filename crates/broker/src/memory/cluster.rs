@@ -14,6 +14,7 @@ use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 /// What the nodes know of each other and of their clients.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
+    epochs: Epochs,
     sessions: IndexMap<User, IndexMap<SessionId, SessionInfo>>,
     leases: IndexMap<NodeId, (NodeInfo, Instant)>,
     /// What earlier processes of nodes that are alive have left behind, with the epochs of their claims.
@@ -21,6 +22,21 @@ pub(super) struct Cluster {
     /// Who sweeps, and until when.
     sweeper: Option<(NodeId, Instant)>,
     pub(super) lifecycle: VecDeque<StreamEntry>,
+}
+
+/// Gives epochs out.
+#[derive(Debug, Default)]
+struct Epochs {
+    last: u64,
+}
+
+impl Epochs {
+    /// Greater than `old` and than any before; not below the clock in microseconds, so that it also grows when
+    /// everything was forgotten in between.
+    fn next(&mut self, now: u64, old: u64) -> u64 {
+        self.last = (now * 1000).max(self.last + 1).max(old + 1);
+        self.last
+    }
 }
 
 impl Cluster {
@@ -34,8 +50,7 @@ impl Cluster {
             return Claimed::Full;
         }
         let first = sessions.is_empty();
-        // Not below the clock, so that it also grows when the session was forgotten in between.
-        let epoch = old.as_ref().map_or(0, |old| old.epoch + 1).max(now);
+        let epoch = self.epochs.next(now, old.as_ref().map_or(0, |old| old.epoch));
         sessions.insert(
             claim.session,
             SessionInfo {
@@ -106,7 +121,7 @@ impl Cluster {
     fn restore(&mut self, node: &NodeId, holding: &Holding, now: u64) -> u64 {
         let sessions = self.sessions.entry(holding.user.clone()).or_default();
         let first = sessions.is_empty();
-        let epoch = now.max(holding.epoch + 1);
+        let epoch = self.epochs.next(now, holding.epoch);
         let info = SessionInfo {
             session: holding.session,
             node: node.clone(),

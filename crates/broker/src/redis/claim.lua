@@ -13,11 +13,11 @@ local old = owner(sessions, session)
 local count = redis.call('HLEN', sessions)
 if count >= tonumber(limit) and redis.call('HEXISTS', sessions, session) == 0 then return 0 end
 
-local time = now()
-local epoch, since = time, time
+-- Not below the clock, so that the epoch also grows when the session was forgotten in between.
+local time, epoch = now()
+local since = time
 if old then
-  -- Not below the clock, so that it also grows when the session was forgotten in between.
-  epoch = math.max(time, old.epoch + 1)
+  epoch = math.max(epoch, old.epoch + 1)
   since = tonumber(old.since) or time
 end
 -- The old owner is known here only, so its two names are made here.

@@ -24,7 +24,8 @@ if held then
 end
 
 local first = redis.call('EXISTS', sessions) == 0
-local fresh = math.max(now(), tonumber(epoch) + 1)
+local _, clock = now()
+local fresh = math.max(clock, tonumber(epoch) + 1)
 redis.call('SADD', index, member)
 own(sessions, session, node, fresh, tonumber(since), client)
 report(lifecycle, keep, 'session.connected', user, 'session', session, 'node', node)

@@ -8,9 +8,11 @@ local function int(number)
   return string.format('%.0f', number)
 end
 
+-- Unix milliseconds, and microseconds: a double holds these exactly for another two centuries.
 local function now()
   local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  local micros = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  return math.floor(micros / 1000), micros
 end
 
 -- The owner of a session; nil for one that nobody holds, and for a value that is not an owner.

@@ -22,10 +22,10 @@ use crate::sessions::{claim, hold, user};
 fn impatient(url: String) -> RedisBroker {
     let settings = RedisSettings {
         url,
-        timeout: Duration::from_millis(500),
-        connect_timeout: Duration::from_millis(500),
+        timeout: Duration::from_secs(1),
+        connect_timeout: Duration::from_secs(1),
         probe_every: Duration::from_millis(50),
-        probe_timeout: Duration::from_millis(500),
+        probe_timeout: Duration::from_secs(1),
         ..RedisSettings::default()
     };
     RedisBroker::connect(settings, BrokerSettings::default()).unwrap()
@@ -198,7 +198,7 @@ async fn a_redis_that_stands_still_is_noticed_though_nothing_flows() {
     server.pause();
     let started = Instant::now();
     is_down(&heard, 1).await;
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(10));
     assert!(try_publish(&broker, "a").await.unwrap_err().is_passing());
     server.resume();
     is_followed_again(&heard, &["a"], 1).await;
@@ -289,8 +289,10 @@ async fn thousands_of_channels_are_followed_and_followed_again_in_few_commands()
     eventually("all are followed again", || async { followed() == 2 * COUNT }).await;
     let again = commands().await - first;
     assert!(again <= 8, "{again} commands");
-    let batch = names.iter().map(|name| publication(name, "x")).collect();
-    assert!(redis.broker.publish(batch).await.iter().all(Result::is_ok));
+    for some in names.chunks(500) {
+        let batch = some.iter().map(|name| publication(name, "x")).collect();
+        assert!(redis.broker.publish(batch).await.iter().all(Result::is_ok));
+    }
     eventually("every channel is heard", || async {
         heard.events().iter().filter(|event| matches!(event, WireEvent::Message(..))).count() == COUNT
     })

@@ -43,7 +43,7 @@ pub(crate) struct Memory {
     broker: MemoryBroker,
 }
 
-/// Leases in these tests are shorter.
+/// Leases in these tests are shorter, unless they are to outlive a lapse of another.
 pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 #[async_trait]

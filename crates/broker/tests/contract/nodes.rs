@@ -8,7 +8,7 @@ use fanfare_broker::{Broker, NodeInfo};
 use fanfare_protocol::SessionId;
 
 use crate::eventually;
-use crate::fixture::{Fixture, info, new, node};
+use crate::fixture::{Fixture, LONG, info, new, node};
 use crate::sessions::{hold, life, user};
 
 const TTL: Duration = Duration::from_secs(30);
@@ -96,19 +96,19 @@ pub(crate) async fn what_moved_away_in_time_is_not_swept<F: Fixture>() {
 pub(crate) async fn one_node_sweeps_at_a_time<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
-    for id in ["n1", "n2", "n3"] {
-        lease(broker, &info(id, "i")).await;
-    }
-    hold(broker, "u", SessionId::random(), "n1").await;
-    assert_eq!(broker.sweep(&node("n2"), SHORT).await.unwrap(), 0);
-    fixture.lapse(&node("n1")).await;
-    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 1);
-    hold(broker, "u", SessionId::random(), "n2").await;
-    fixture.lapse(&node("n2")).await;
-    lease(broker, &info("n3", "i")).await;
-    if fixture.broker().sweep(&node("n3"), SHORT).await.unwrap() == 0 {
-        assert_eq!(broker.sessions(&user("u")).await.unwrap().len(), 1, "n2 still has the lock");
-    }
+    let sweep = async |by: &str, ttl| broker.sweep(&node(by), ttl).await.unwrap();
+    let orphan = async || {
+        lease(broker, &info("n1", "i")).await;
+        hold(broker, "u", SessionId::random(), "n1").await;
+        fixture.lapse(&node("n1")).await;
+    };
+    assert_eq!(sweep("n2", LONG * 3).await, 0);
+    orphan().await;
+    assert_eq!(sweep("n3", TTL).await, 0, "n2 is elected");
+    assert_eq!(broker.sessions(&user("u")).await.unwrap().len(), 1);
+    assert_eq!(sweep("n2", SHORT).await, 1);
+    orphan().await;
+    eventually("another is elected", || async { sweep("n3", TTL).await == 1 }).await;
 }
 
 pub(crate) async fn a_node_that_left_is_swept_clean<F: Fixture>() {
