@@ -104,11 +104,9 @@ mod tests {
 
     #[test]
     fn a_node_that_listens_everywhere_is_asked_on_the_loopback() {
-        for (listen, asked) in [
-            ("0.0.0.0:8080", "127.0.0.1:8080"),
-            ("[::]:81", "[::1]:81"),
-            ("10.0.0.7:80", "10.0.0.7:80"),
-        ] {
+        for (listen, asked) in
+            [("0.0.0.0:8080", "127.0.0.1:8080"), ("[::]:81", "[::1]:81"), ("10.0.0.7:80", "10.0.0.7:80")]
+        {
             assert_eq!(nearby(listen.parse().unwrap()).unwrap().to_string(), asked);
         }
         assert!(nearby("0.0.0.0:0".parse().unwrap()).is_err());

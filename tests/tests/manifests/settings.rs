@@ -30,7 +30,11 @@ pub(crate) fn read<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) 
 pub(crate) fn fits(config: &Config, grace: Duration) {
     let drain = &config.drain;
     let needed = drain.notice + drain.window + MARGIN;
-    assert!(needed <= drain.deadline, "notice and window need {needed:?}, the deadline is {:?}", drain.deadline);
+    assert!(
+        needed <= drain.deadline,
+        "notice and window need {needed:?}, the deadline is {:?}",
+        drain.deadline
+    );
     let needed = drain.deadline + MARGIN;
     assert!(needed <= grace, "the deadline needs {needed:?}, the node is killed after {grace:?}");
 }
