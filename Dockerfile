@@ -29,6 +29,15 @@ COPY . .
 RUN mkdir -p tests/src && touch tests/src/lib.rs \
  && cargo build --release --locked --package fanfare
 
+# The soak program, for scripts/test-compose and scripts/test-k8s: `docker build --target load -t fanfare-load .`
+FROM build AS build-load
+RUN cargo build --release --locked --package fanfare-load
+
+FROM ${RUNTIME} AS load
+COPY --from=build-load /target/release/fanfare-load /usr/local/bin/fanfare-load
+USER 10001:10001
+ENTRYPOINT ["fanfare-load"]
+
 FROM ${RUNTIME} AS node
 COPY --from=build /target/release/fanfare /usr/local/bin/fanfare
 # A number, so that Kubernetes can see that it is not root.

@@ -16,10 +16,36 @@ use crate::kinds::Object;
 use crate::kustomization::{Kustomization, read_all};
 use crate::settings;
 
-const FOLDERS: [&str; 3] = ["k8s/base", "k8s/overlays/dev", "k8s/overlays/prod"];
+/// Everything there is.
+const FOLDERS: [&str; 4] = ["k8s/base", "k8s/overlays/dev", "k8s/overlays/prod", "k8s/soak"];
+/// What is applied together.
+const CLUSTERS: [&[&str]; 2] = [&["k8s/overlays/dev", "k8s/soak"], &["k8s/overlays/prod"]];
 
 fn kustomization(folder: &str) -> Kustomization {
     Kustomization::read(&files::path(folder))
+}
+
+fn cluster(folders: &[&str]) -> Vec<Object> {
+    folders.iter().flat_map(|folder| kustomization(folder).objects()).collect()
+}
+
+/// A pod: its name, labels and content.
+type Known<'a> = (&'a str, &'a BTreeMap<String, String>, &'a PodSpec);
+
+/// All pods, whoever makes them.
+fn pods(objects: &[Object]) -> Vec<Known<'_>> {
+    objects.iter().filter_map(known).collect()
+}
+
+fn known(object: &Object) -> Option<Known<'_>> {
+    match object {
+        Object::Deployment(deployment) => Some((name(deployment), labels(deployment), pod(deployment))),
+        Object::Pod(pod) => {
+            let meta = &pod.metadata;
+            Some((meta.name.as_deref()?, meta.labels.as_ref()?, pod.spec.as_ref()?))
+        }
+        _ => None,
+    }
 }
 
 fn deployments(objects: &[Object]) -> Vec<&Deployment> {
@@ -154,8 +180,7 @@ fn probes_ask_for_what_they_are_for() {
 
 #[test]
 fn every_pod_keeps_to_the_restricted_standard() {
-    for deployment in deployments(&kustomization("k8s/overlays/dev").objects()) {
-        let (name, pod) = (name(deployment), pod(deployment));
+    for (name, _, pod) in pods(&cluster(CLUSTERS[0])) {
         let context = pod.security_context.as_ref().unwrap_or_else(|| panic!("{name}"));
         assert_eq!(context.run_as_non_root, Some(true), "{name}");
         assert!(
@@ -188,15 +213,16 @@ fn every_pod_keeps_to_the_restricted_standard() {
 
 #[test]
 fn whoever_selects_pods_finds_some() {
-    for folder in FOLDERS {
-        let objects = kustomization(folder).objects();
-        let pods: Vec<_> = deployments(&objects).into_iter().map(labels).collect();
+    for folders in CLUSTERS {
+        let objects = cluster(folders);
+        let pods = pods(&objects);
         let found = |selector: &BTreeMap<String, String>| {
-            pods.iter().any(|labels| selector.iter().all(|(name, value)| labels.get(name) == Some(value)))
+            pods.iter()
+                .any(|(_, labels, _)| selector.iter().all(|(name, value)| labels.get(name) == Some(value)))
         };
         let check = |what: &str, selector: Option<&LabelSelector>| {
             let wanted = selector.and_then(|selector| selector.match_labels.as_ref());
-            assert!(wanted.is_some_and(found), "{folder}: {what} finds no pod");
+            assert!(wanted.is_some_and(found), "{folders:?}: {what} finds no pod");
         };
         for object in &objects {
             match object {
@@ -210,7 +236,7 @@ fn whoever_selects_pods_finds_some() {
                 }
                 Object::Service(service) => {
                     let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-                    assert!(selector.is_some_and(found), "{folder}: a service finds no pod");
+                    assert!(selector.is_some_and(found), "{folders:?}: a service finds no pod");
                 }
                 Object::PodDisruptionBudget(budget) => {
                     check(
