@@ -115,7 +115,7 @@ impl World {
             inbox: ByteSize::b(if rng.u8(0..4) == 0 { 600 } else { 1_000_000 }),
             unfollow_after: Duration::from_millis(rng.u64(1..300)),
             heartbeat: Duration::from_millis(200),
-            write_timeout: Duration::from_secs(3600),
+            write_timeout: Duration::from_hours(1),
             writers: rng.usize(1..3),
             ..StreamConfig::default()
         };
@@ -262,7 +262,7 @@ impl World {
                 self.publish_in(&channel).await;
             }
         }
-        let caught_up = timeout(Duration::from_secs(600), async {
+        let caught_up = timeout(Duration::from_mins(10), async {
             while let Err(why) = self.check(true) {
                 if !why.contains("never caught up") && !why.contains("not connected") {
                     return Err(why);
@@ -301,7 +301,7 @@ impl World {
         for reader in self.readers.iter_mut().filter_map(Option::take) {
             reader.abort();
         }
-        let gone = timeout(Duration::from_secs(60), async {
+        let gone = timeout(Duration::from_mins(1), async {
             while self.nodes.iter().any(|node| node.metrics.active.get() + node.metrics.channels.get() > 0) {
                 sleep(Duration::from_millis(50)).await;
             }
