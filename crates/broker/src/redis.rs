@@ -44,6 +44,7 @@ use fanfare_protocol::publish::Publication;
 use fanfare_protocol::session::Control;
 use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position, SessionId, User};
+use uuid::Uuid;
 
 use self::keys::Keys;
 use self::library::Library;
@@ -70,6 +71,8 @@ pub struct RedisBroker {
     reads: Link,
     pool: Connections,
     library: Arc<Library>,
+    /// Tells us from another process that was given the same node id.
+    process: Uuid,
 }
 
 impl RedisBroker {
@@ -87,6 +90,7 @@ impl RedisBroker {
             reads: Link::new(&redis)?,
             pool: Connections::new(&redis)?,
             library: Arc::new(Library::new(&redis.prefix, &settings)),
+            process: Uuid::new_v4(),
             settings: Arc::new(settings),
             redis: Arc::new(redis),
         })

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use fanfare_protocol::{Position, SessionId, User};
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use tokio::time::Instant;
 
 use super::StreamEntry;
@@ -189,7 +189,10 @@ impl Cluster {
             swept += usize::from(self.release(&node, &user, session, epoch, Reason::NodeLost, now));
         }
         let lapsed = self.leases.iter().filter(|(_, (_, until))| *until <= instant);
-        for dead in lapsed.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+        let mut dead: IndexSet<_> = lapsed.map(|(id, _)| id.clone()).collect();
+        let owners = self.sessions.values().flat_map(IndexMap::values).map(|info| &info.node);
+        dead.extend(owners.filter(|node| !self.leases.contains_key(*node)).cloned());
+        for dead in dead {
             for (user, session, epoch) in self.held_by(&dead) {
                 swept += usize::from(self.release(&dead, &user, session, epoch, Reason::NodeLost, now));
             }

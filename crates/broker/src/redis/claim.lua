@@ -1,14 +1,14 @@
 -- Makes a node the owner of a session.
 --
--- KEYS: the user's sessions, the node's index, the lifecycle stream.
+-- KEYS: the user's sessions, the node's index, the lifecycle stream, all nodes.
 -- ARGV: node, session, user, the client's address as JSON, the user's limit, entries that lifecycle keeps, the
 --       prefix of all names.
 -- Answers 0 when the user has as many sessions as allowed, else the epoch and the owner before or ''.
 
-local sessions, index, lifecycle = KEYS[1], KEYS[2], KEYS[3]
+local sessions, index, lifecycle, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local node, session, user, client, limit, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
-check(index, lifecycle)
+check(index, lifecycle, nodes)
 local old = owner(sessions, session)
 local count = redis.call('HLEN', sessions)
 if count >= tonumber(limit) and redis.call('HEXISTS', sessions, session) == 0 then return 0 end
@@ -24,7 +24,7 @@ end
 local theirs = old and old.node ~= node and ARGV[7] .. ':node:' .. old.node
 if theirs then redis.call('SREM', theirs .. ':sessions', session .. ' ' .. user) end
 
-redis.call('SADD', index, session .. ' ' .. user)
+hold(nodes, index, node, session .. ' ' .. user)
 own(sessions, session, node, epoch, since, client)
 if old then
   report(lifecycle, keep, 'session.moved', user, 'session', session, 'from', old.node, 'node', node)

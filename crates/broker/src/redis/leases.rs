@@ -42,7 +42,7 @@ pub(super) async fn leave(broker: &RedisBroker, info: &NodeInfo) -> Result<(), B
     let mut call = script::LEAVE.call(&[&broker.keys.lease(&info.id)]);
     call.arg(&info.incarnation);
     script::LEAVE.run(&broker.link, call).await?;
-    Ok(())
+    bury(broker, &info.id).await
 }
 
 pub(super) async fn nodes(broker: &RedisBroker) -> Result<Vec<NodeInfo>, BrokerError> {
@@ -72,15 +72,21 @@ pub(super) async fn lock(
     ttl: Duration,
 ) -> Result<bool, BrokerError> {
     let mut call = script::LOCK.call(&[lock]);
-    call.arg(node.as_str()).arg(millis(ttl));
+    call.arg(holder(broker, node)).arg(millis(ttl));
     is_one(&script::LOCK.run(&broker.link, call).await?)
 }
 
 pub(super) async fn unlock(broker: &RedisBroker, lock: &str, node: &NodeId) -> Result<(), BrokerError> {
     let mut call = script::UNLOCK.call(&[lock]);
-    call.arg(node.as_str());
+    call.arg(holder(broker, node));
     script::UNLOCK.run(&broker.link, call).await?;
     Ok(())
+}
+
+/// Who holds a lock: a process, and not a name. Two processes that were given one name by mistake would both lead until
+/// one of them finds out.
+fn holder(broker: &RedisBroker, node: &NodeId) -> String {
+    format!("{node} {}", broker.process)
 }
 
 pub(super) async fn sweep(broker: &RedisBroker, node: &NodeId, ttl: Duration) -> Result<usize, BrokerError> {

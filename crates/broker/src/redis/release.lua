@@ -1,6 +1,6 @@
 -- Gives a session up, if the node owns it with this epoch.
 --
--- KEYS: the user's sessions, the node's index, the lifecycle stream.
+-- KEYS: the user's sessions, the node's index, the lifecycle stream, and one that only claims need.
 -- ARGV: node, session, user, epoch, reason, entries that lifecycle keeps.
 -- Answers 1 when it was given up.
 

@@ -36,9 +36,17 @@ local function report(lifecycle, keep, event, user, ...)
 end
 
 -- Fails, before anything was changed, when a key that is about to be written is of another type.
-local function check(index, lifecycle)
+local function check(index, lifecycle, nodes)
   redis.call('SCARD', index)
   redis.call('XLEN', lifecycle)
+  if nodes then redis.call('SCARD', nodes) end
+end
+
+-- Writes a session into its node's index. The sweep must know of the node: a claim may arrive when the node is buried,
+-- or before its first heartbeat to a Redis that came back empty, and the node may die then.
+local function hold(nodes, index, node, member)
+  redis.call('SADD', nodes, node)
+  redis.call('SADD', index, member)
 end
 
 local function disconnect(sessions, lifecycle, keep, node, session, user, reason)

@@ -117,7 +117,7 @@ fn call(
     session: SessionId,
 ) -> Cmd {
     let keys = &broker.keys;
-    let mut call = script.call(&[&keys.sessions(user), &keys.index(node), &keys.lifecycle()]);
+    let mut call = script.call(&[&keys.sessions(user), &keys.index(node), &keys.lifecycle(), &keys.nodes()]);
     call.arg(node.as_str()).arg(session.to_string()).arg(user.id());
     call
 }

@@ -109,7 +109,8 @@ contracts! {
         one_node_sweeps_at_a_time,
         a_node_that_left_is_swept_clean,
         a_node_that_came_back_in_time_keeps_its_sessions,
-        what_an_earlier_process_of_the_name_left_is_swept;
+        what_an_earlier_process_of_the_name_left_is_swept,
+        a_session_of_a_node_that_nobody_knows_is_swept;
     intake:
         entries_are_taken_once_and_in_order,
         entries_left_before_anybody_asked_are_taken,

@@ -9,7 +9,7 @@ use bytesize::ByteSize;
 use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::ending::Ending;
-use fanfare_node::hub::{Framing, Hub, Stream};
+use fanfare_node::hub::{Framing, Hub, HubSettings, Stream};
 use fanfare_node::metrics::Metrics;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
@@ -322,8 +322,12 @@ impl Node {
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));
         let (control, receiver) = mpsc::channel(16);
         let shared: Arc<dyn Broker> = Arc::new(twin.clone());
-        let hub =
-            Hub::start(&shared, &NodeId::new(name).unwrap(), settings, MAX_DATA_BYTES, &metrics, control);
+        let settings = HubSettings {
+            stream: settings.clone(),
+            max_ephemeral: MAX_DATA_BYTES,
+            leave_spread: Duration::from_millis(600),
+        };
+        let hub = Hub::start(&shared, &NodeId::new(name).unwrap(), &settings, &metrics, control);
         Self { hub, twin, metrics, _control: receiver }
     }
 }
