@@ -109,7 +109,7 @@ impl Releaser {
             if stopping && jobs.is_empty() && shared.with(|registry| registry.is_idle()) {
                 return;
             }
-            let wake_at = self.wake_at();
+            let wake_at = self.wake_at(jobs.len() < self.width());
             // All are cancel-safe: a permit or a change that is not taken now stays.
             tokio::select! {
                 Some(outcome) = jobs.next() => self.settle(outcome),
@@ -131,10 +131,11 @@ impl Releaser {
         if self.backoff.is_failing() { 1 } else { IN_FLIGHT }
     }
 
-    fn wake_at(&self) -> Option<Instant> {
-        // While calls are held back, that a doubt is due is no reason to wake.
+    /// `free`: whether another call may be under way.
+    fn wake_at(&self, free: bool) -> Option<Instant> {
+        // That a doubt is due is no reason to wake where it has to wait nevertheless.
         self.pause.or_else(|| {
-            let looks = self.renewal.is_empty() && self.has_lease();
+            let looks = free && self.renewal.is_empty() && self.has_lease();
             if looks { self.shared.with(|registry| registry.next_due()) } else { None }
         })
     }

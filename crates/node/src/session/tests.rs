@@ -423,6 +423,30 @@ async fn a_node_that_was_paused_beyond_its_lease_takes_new_epochs_or_lets_go() {
     assert_eq!(owners(&broker).await, [(b.id.clone(), stolen.epoch())]);
 }
 
+#[test]
+fn a_doubt_that_waits_its_turn_keeps_nobody_busy() {
+    let scene = async || {
+        let broker = FaultyBroker::new();
+        let node = Node::start("a", &broker, 10);
+        broker.next(Call::Claim, [Fault::Away, Fault::Away]);
+        for _ in 0..2 {
+            assert!(node.sessions.claim(&user(), SessionId::random(), "".into()).await.is_err());
+        }
+        // Both are due; after the failures one at a time is looked after, and that takes long.
+        let slow = Fault::LateAnswer(Duration::from_secs(1));
+        broker.next(Call::Sessions, [Fault::Away, Fault::Away, slow, slow]);
+        until("both are looked after", || node.metrics.doubts_clear.get() == 2).await;
+    };
+    // Virtual time stands still while a task spins, so the deadline is a real one.
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().start_paused(true).build().unwrap().block_on(scene());
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(Duration::from_secs(20)).expect("the releaser waits and does not spin");
+}
+
 /// Its lease has lapsed, another process with its node id runs, and it comes back.
 #[tokio::test(start_paused = true)]
 async fn a_process_without_a_lease_takes_nothing_from_another_of_its_name() {
