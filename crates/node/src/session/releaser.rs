@@ -103,7 +103,7 @@ impl Releaser {
             }
             let stopping = self.stop.is_cancelled();
             if stopping && !self.has_lease() {
-                let dropped = shared.with(|registry| registry.forget_doubts());
+                let dropped = shared.with(super::registry::Registry::forget_doubts);
                 shared.metrics.doubts_dropped.inc_by(dropped as u64);
             }
             if stopping && jobs.is_empty() && shared.with(|registry| registry.is_idle()) {

@@ -384,7 +384,7 @@ impl World {
             node.hub.shutdown(Ending::Shutdown).await;
         }
         for leaving in self.leaving.drain(..) {
-            let left = timeout(Duration::from_secs(60), leaving).await;
+            let left = timeout(Duration::from_mins(1), leaving).await;
             if !matches!(left, Ok(Ok(0))) {
                 return Err(format!("a node that was restarted never left: {left:?}"));
             }
