@@ -319,6 +319,8 @@ impl World {
     async fn peace(&mut self) -> Result<(), String> {
         let before = self.rng.bool();
         for last in [before, !before] {
+            // A wire that is still cut loses what was published only once the wire's task has had its turn.
+            sleep(Duration::from_millis(5)).await;
             if !last {
                 for node in &self.nodes {
                     node.twin.mend();
