@@ -118,6 +118,10 @@ impl NodeBuilder {
             .args(["serve", "--listen", "127.0.0.1:0", "--redis", &self.redis])
             .args(["--node-id", &self.id, "--auth", &self.auth])
             .env("FANFARE_AUTH__JWT__SECRET", SECRET)
+            // No balancer has to notice, and nobody waits for even waves, unless a test says so.
+            .env("FANFARE_DRAIN__NOTICE", "0s")
+            .env("FANFARE_DRAIN__WINDOW", "0s")
+            .env("FANFARE_SESSION__GRACE", "0s")
             .envs(self.settings.iter().map(|(name, value)| (format!("FANFARE_{name}"), value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -44,6 +44,7 @@ use fanfare_protocol::publish::Publication;
 use fanfare_protocol::session::Control;
 use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position, SessionId, User};
+use uuid::Uuid;
 
 use self::keys::Keys;
 use self::library::Library;
@@ -70,9 +71,16 @@ pub struct RedisBroker {
     reads: Link,
     pool: Connections,
     library: Arc<Library>,
+    /// Tells us from another process that was given the same node id.
+    process: Uuid,
 }
 
 impl RedisBroker {
+    /// The grace in milliseconds; 0 is none.
+    fn grace_ms(&self) -> u64 {
+        u64::try_from(self.settings.grace.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// A broker that connects when it is used.
     ///
     /// # Errors
@@ -87,6 +95,7 @@ impl RedisBroker {
             reads: Link::new(&redis)?,
             pool: Connections::new(&redis)?,
             library: Arc::new(Library::new(&redis.prefix, &settings)),
+            process: Uuid::new_v4(),
             settings: Arc::new(settings),
             redis: Arc::new(redis),
         })

@@ -65,6 +65,9 @@ fn config(listen: SocketAddr) -> anyhow::Result<Config> {
         flag("--listen", "node.listen", &listen.to_string()),
         flag("--node-id", "node.id", "dev"),
         flag("--auth", "auth.mode", "none"),
+        // Nobody waits for a balancer here, and Ctrl-C means now.
+        flag("--drain-notice", "drain.notice", "0s"),
+        flag("--drain-window", "drain.window", "0s"),
         // People read this terminal; what they should know is a warning.
         flag("--log-level", "log.level", "warn"),
     ];

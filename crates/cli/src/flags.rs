@@ -22,6 +22,18 @@ pub(crate) struct Flags {
     /// A file with the secret that tokens are signed with (HS256), at least 32 bytes
     #[arg(long, value_name = "FILE")]
     jwt_secret_file: Option<String>,
+    /// How long a node that was told to stop still takes streams, not ready, so that the balancer notices [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    drain_notice: Option<String>,
+    /// The time over which its streams are then ended, in even waves [default: 20s]
+    #[arg(long, value_name = "DURATION")]
+    drain_window: Option<String>,
+    /// A client that is sent away comes back after 100 ms and a random part of this [default: 600ms]
+    #[arg(long, value_name = "DURATION")]
+    drain_retry_spread: Option<String>,
+    /// When it stops whatever is left [default: 45s]
+    #[arg(long, value_name = "DURATION")]
+    drain_deadline: Option<String>,
     /// How much to log: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -33,19 +45,22 @@ pub(crate) struct Flags {
 impl Flags {
     /// All that settings are read from: these flags, the environment, the file.
     pub(crate) fn sources(self) -> Sources {
-        let Self { listen, redis, node_id, auth, jwt_secret_file, log_level, config } = self;
         let flags = [
-            ("--listen", "node.listen", listen),
-            ("--redis", "redis.url", redis),
-            ("--node-id", "node.id", node_id),
-            ("--auth", "auth.mode", auth),
-            ("--jwt-secret-file", "auth.jwt.secret_file", jwt_secret_file),
-            ("--log-level", "log.level", log_level),
+            ("--listen", "node.listen", self.listen),
+            ("--redis", "redis.url", self.redis),
+            ("--node-id", "node.id", self.node_id),
+            ("--auth", "auth.mode", self.auth),
+            ("--jwt-secret-file", "auth.jwt.secret_file", self.jwt_secret_file),
+            ("--drain-notice", "drain.notice", self.drain_notice),
+            ("--drain-window", "drain.window", self.drain_window),
+            ("--drain-retry-spread", "drain.retry_spread", self.drain_retry_spread),
+            ("--drain-deadline", "drain.deadline", self.drain_deadline),
+            ("--log-level", "log.level", self.log_level),
         ];
         let given = flags
             .into_iter()
             .filter_map(|(flag, setting, value)| value.map(|value| Flag { flag, setting, value }));
-        Sources::of_process(config, given.collect())
+        Sources::of_process(self.config, given.collect())
     }
 }
 
@@ -64,9 +79,10 @@ mod tests {
 
     #[test]
     fn every_flag_names_a_setting() {
-        let line = "x --listen a --redis b --node-id c --auth d --jwt-secret-file e --log-level f --config g";
+        let line = "x --listen a --redis b --node-id c --auth d --jwt-secret-file e --log-level f --config g \
+                    --drain-notice h --drain-window i --drain-retry-spread j --drain-deadline k";
         let sources = Line::parse_from(line.split(' ')).flags.sources();
-        assert_eq!(sources.flags.len(), 6);
+        assert_eq!(sources.flags.len(), 10);
         for flag in sources.flags {
             assert!(Setting::named(flag.setting).is_some(), "{}", flag.setting);
         }

@@ -18,6 +18,7 @@ mod queue;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_broker::NodeId;
@@ -39,10 +40,13 @@ use crate::session::Held;
 
 /// About how many bytes leave in one write. A single event may be larger.
 const BATCH_BYTES: usize = 16 * 1024;
+/// The least `retry:` of a client that is sent to another node.
+const LEAVE_RETRY: Duration = Duration::from_millis(100);
 
 /// What a connection takes from its loop's surroundings.
 pub(crate) struct Surroundings {
     pub(crate) settings: StreamConfig,
+    pub(crate) leave_spread: Duration,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) node: NodeId,
 }
@@ -120,10 +124,11 @@ impl Connection {
         }
     }
 
-    /// Whether the queue takes a frame of so many bytes. An empty one takes any.
+    /// Whether the queue takes a frame of so many bytes. One that is larger than the bound is taken by a queue that is
+    /// not full: it cannot wait for an empty one, which a busy channel beside it may never leave.
     fn has_room(&self, bytes: usize, bound: usize) -> bool {
         let waiting = self.queue.bytes() + self.outlet.waiting();
-        waiting == 0 || waiting + bytes <= bound
+        if bytes > bound { waiting < bound } else { waiting + bytes <= bound }
     }
 
     /// Whether to read on from a log: only when the kernel has taken all there was, so that a log is read as fast as
@@ -375,9 +380,18 @@ impl Surroundings {
     /// A `retry:` for one client, in milliseconds: jittered, so that clients who left together do not come back
     /// together.
     pub(crate) fn retry_ms(&self) -> u64 {
-        let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        ms(self.settings.retry).saturating_add(fastrand::u64(0..=ms(self.settings.retry_spread)))
+        jittered_ms(self.settings.retry, self.settings.retry_spread)
     }
+
+    /// The same for a client that is sent to another node: soon, since nothing is wrong there.
+    fn leave_retry_ms(&self) -> u64 {
+        jittered_ms(LEAVE_RETRY, self.leave_spread)
+    }
+}
+
+fn jittered_ms(least: Duration, spread: Duration) -> u64 {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    ms(least).saturating_add(fastrand::u64(0..=ms(spread)))
 }
 
 /// What the client is told at the end, if it can hear it.
@@ -394,7 +408,7 @@ fn last_block(ending: Ending, session: SessionId, around: &Surroundings) -> Opti
         Ending::Disconnected => (block.event("disconnected"), serde_json::json!({"session": session})),
         Ending::Superseded => (block.event("superseded"), serde_json::json!({"session": session})),
         Ending::Shutdown => {
-            (block.retry(around.retry_ms()).event("shutdown"), serde_json::json!({"node": around.node}))
+            (block.retry(around.leave_retry_ms()).event("shutdown"), serde_json::json!({"node": around.node}))
         }
     };
     Some(block.data(&data.to_string()).finish())

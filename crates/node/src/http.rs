@@ -38,10 +38,7 @@ use self::problem::{Code, Problem};
 
 /// Every call. `pages` are routes of somebody else, like the page of `fanfare dev`.
 pub fn router(app: &Arc<App>, door: Door, pages: Router) -> Router {
-    let events = Router::new()
-        .route("/v1/events", get(events::events))
-        .method_not_allowed_fallback(method_not_allowed)
-        .with_state(Arc::new(door));
+    let events = Router::new().route("/v1/events", get(events::events)).with_state(Arc::new(door));
     layers::around(calls(app).merge(events).merge(pages), app)
 }
 
@@ -57,12 +54,7 @@ fn calls(app: &Arc<App>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
         .fallback(async || Problem::new(Code::NotFound, "no call has this path"))
-        .method_not_allowed_fallback(method_not_allowed)
         .with_state(Arc::clone(app))
-}
-
-async fn method_not_allowed() -> Problem {
-    Problem::new(Code::MethodNotAllowed, "the Allow header names the methods of this path")
 }
 
 /// The headers of every event stream: nothing on the way may keep it back or change it.

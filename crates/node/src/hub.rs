@@ -28,7 +28,7 @@ mod writer;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fanfare_broker::{Broker, NodeId};
@@ -38,6 +38,7 @@ use fanfare_protocol::{Channel, SessionId, User};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use self::follows::Follows;
 use self::inbox::{Inbox, Message};
@@ -97,6 +98,17 @@ pub struct WireState {
     pub connects: u64,
 }
 
+/// What the hub is told.
+#[derive(Clone, Debug)]
+pub struct HubSettings {
+    /// How streams behave.
+    pub stream: StreamConfig,
+    /// The most data an ephemeral event may have, in bytes; one that has more is dropped and counted as malformed.
+    pub max_ephemeral: usize,
+    /// The random part of the `retry:` of a client that is sent away because the node leaves.
+    pub leave_spread: Duration,
+}
+
 /// The node's hub. Clones are handles of one hub, which runs until [`Hub::shutdown`].
 #[derive(Clone)]
 pub struct Hub {
@@ -119,23 +131,22 @@ impl fmt::Debug for Hub {
 }
 
 impl Hub {
-    /// Starts the hub: opens the wire and spawns the writer loops. Ephemeral events with more than `max_ephemeral`
-    /// bytes of data are dropped and counted as malformed. Commands from the node's control topic go to
+    /// Starts the hub: opens the wire and spawns the writer loops. Commands from the node's control topic go to
     /// `control`; one that finds it full is dropped and counted.
     pub fn start(
         broker: &Arc<dyn Broker>,
         node: &NodeId,
-        settings: &StreamConfig,
-        max_ephemeral: usize,
+        settings: &HubSettings,
         metrics: &Arc<Metrics>,
         control: mpsc::Sender<Bytes>,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let count = if settings.writers == 0 { cores } else { settings.writers }.min(MAX_WRITERS);
+        let HubSettings { stream, max_ephemeral, .. } = settings;
+        let count = if stream.writers == 0 { cores } else { stream.writers }.min(MAX_WRITERS);
         let inboxes = (0..count).map(|_| Arc::default()).collect::<Vec<Arc<Inbox>>>();
-        let inbox_bytes = usize::try_from(settings.inbox.as_u64()).unwrap_or(usize::MAX);
+        let inbox_bytes = usize::try_from(stream.inbox.as_u64()).unwrap_or(usize::MAX);
         let follows =
-            Arc::new(Follows::new(inboxes, inbox_bytes, max_ephemeral, control, Arc::clone(metrics)));
+            Arc::new(Follows::new(inboxes, inbox_bytes, *max_ephemeral, control, Arc::clone(metrics)));
         // Weak, since the table holds the wire and the wire's task holds this.
         let sink = Arc::downgrade(&follows);
         let wire = broker.wire(
@@ -150,12 +161,12 @@ impl Hub {
         let writers = (0..count)
             .map(|index| {
                 let around = Surroundings {
-                    settings: settings.clone(),
+                    settings: stream.clone(),
+                    leave_spread: settings.leave_spread,
                     metrics: Arc::clone(metrics),
                     node: node.clone(),
                 };
-                let reads =
-                    Reads::new(Arc::clone(broker), settings.reads.div_ceil(count), settings.page_events);
+                let reads = Reads::new(Arc::clone(broker), stream.reads.div_ceil(count), stream.page_events);
                 tokio::spawn(Writer::new(index, around, Arc::clone(&follows), reads).run())
             })
             .collect();
@@ -169,9 +180,14 @@ impl Hub {
     }
 
     /// Serves a stream on a socket until one of them ends. An older stream of the same session on this node is
-    /// superseded.
+    /// superseded. Once the hub has ended, both are dropped.
     pub fn open(&self, stream: Stream, socket: Box<dyn Socket>) {
-        self.inbox_of(stream.session).push(Message::Open(Box::new(stream), socket));
+        // Counted here and not when its loop takes it in, so that a storm of them does not pass the limit unseen.
+        self.inner.metrics.active.inc();
+        if !self.inbox_of(stream.session).push(Message::Open(Box::new(stream), socket)) {
+            self.inner.metrics.active.dec();
+            self.inner.metrics.count_end(Ending::Shutdown);
+        }
     }
 
     /// Ends a session's stream on this node, if there is one and its claim's epoch is below `below`.
@@ -187,6 +203,19 @@ impl Hub {
     /// How many streams are open.
     pub fn connections(&self) -> usize {
         usize::try_from(self.inner.metrics.active.get()).unwrap_or_default()
+    }
+
+    /// Sends every stream away, in even waves over `window`: each is written out, told `shutdown` with a `retry:` of
+    /// its own, and ended. Waits until the last has been told.
+    pub async fn drain(&self, window: Duration) {
+        let until = Instant::now() + window;
+        let (done, mut all_done) = mpsc::channel(1);
+        for inbox in &self.inner.follows.inboxes {
+            inbox.push(Message::Drain { until, done: done.clone() });
+        }
+        drop(done);
+        // Nothing is ever sent: it ends when every loop has dropped its end.
+        let _ = all_done.recv().await;
     }
 
     /// Ends every stream, and then the writer loops and the wire. Waits until all have ended: at most as long as

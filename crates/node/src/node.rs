@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::accept::{self, Accept};
 use crate::auth::Auth;
+use crate::config::drain::DrainConfig;
 use crate::config::{Config, bytes};
 use crate::control::ControlTask;
 use crate::ending::Ending;
@@ -25,7 +26,7 @@ use crate::http::events::Door;
 use crate::http::handover::Openings;
 use crate::http::health::{Health, Part};
 use crate::http::metrics::HttpMetrics;
-use crate::hub::{Hub, WireState};
+use crate::hub::{Hub, HubSettings, WireState};
 use crate::intake::{Intake, IntakeSettings};
 use crate::lease::{LeaseState, NameInUse, NodeLease, Standing};
 use crate::metrics::Metrics;
@@ -59,7 +60,7 @@ pub struct TooLate(Duration);
 #[derive(Debug)]
 pub struct Node {
     id: NodeId,
-    deadline: Duration,
+    drain: DrainConfig,
     draining: Arc<AtomicBool>,
     openings: Openings,
     accept: Accept,
@@ -100,8 +101,12 @@ impl Node {
 
         let (commands, received) = mpsc::channel(CONTROL_QUEUE);
         let id = &config.node.id;
-        let max_ephemeral = bytes(config.limits.event_data);
-        let hub = Hub::start(&broker, id, &config.stream, max_ephemeral, &metrics, commands);
+        let settings = HubSettings {
+            stream: config.stream.clone(),
+            max_ephemeral: bytes(config.limits.event_data),
+            leave_spread: config.drain.retry_spread,
+        };
+        let hub = Hub::start(&broker, id, &settings, &metrics, commands);
         let Cluster { control, intake, sweeper, sessions, lease } =
             Cluster::start(config, &broker, &hub, received, bound, &cluster);
 
@@ -124,9 +129,9 @@ impl Node {
         let to_hub = hub.clone();
         let open = Arc::new(move |stream, socket| to_hub.open(stream, socket));
         let accept = Accept::start(listener, bound, router, open, config, http_metrics);
-        let deadline = config.drain.deadline;
+        let drain = config.drain.clone();
         let id = id.clone();
-        Ok(Self { id, deadline, draining, openings, accept, hub, control, intake, sweeper, sessions, lease })
+        Ok(Self { id, drain, draining, openings, accept, hub, control, intake, sweeper, sessions, lease })
     }
 
     /// Where it listens.
@@ -145,34 +150,50 @@ impl Node {
         self.lease.lost_name().await
     }
 
-    /// Leaves: not ready, no new streams, each stream ended with `shutdown`, requests in hand finished, sessions and
-    /// lease given up.
+    /// Leaves: not ready, a while for the load balancer to notice, each stream sent away in its wave, requests in hand
+    /// finished, sessions and lease given up.
     ///
     /// # Errors
     ///
     /// When that took longer than `drain.deadline`.
     pub async fn shutdown(self) -> Result<(), TooLate> {
-        let limit = self.deadline;
+        let limit = self.drain.deadline;
         let begun = Instant::now();
         tokio::time::timeout_at(begun + limit, self.leave(begun)).await.map_err(|_| TooLate(limit))
     }
 
     async fn leave(self, begun: Instant) {
-        let Self { id, deadline, draining, openings, accept, hub, control, intake, sweeper, sessions, lease } =
+        let Self { id, drain, draining, openings, accept, hub, control, intake, sweeper, sessions, lease } =
             self;
         draining.store(true, Ordering::Relaxed);
         lease.set_draining(true);
-        tracing::info!(node = %id, streams = hub.connections(), "leaving");
+        tracing::info!(node = %id, streams = hub.connections(), notice = ?drain.notice, "leaving: not ready");
+        tokio::time::sleep(drain.notice).await;
         // The hub must not be given a stream after it was shut down.
         openings.wait().await;
+        send_away(&hub, drain.window).await;
         hub.shutdown(Ending::Shutdown).await;
         // What clients make us wait for leaves time for what the cluster must know.
-        accept.shutdown(begun + deadline / 2).await;
+        accept.shutdown(begun + drain.deadline * 3 / 4).await;
         tokio::join!(control.shutdown(), intake.shutdown(), sweeper.shutdown());
-        let left =
-            sessions.shutdown((begun + deadline * 3 / 4).saturating_duration_since(Instant::now())).await;
+        let left = sessions
+            .shutdown((begun + drain.deadline * 7 / 8).saturating_duration_since(Instant::now()))
+            .await;
         lease.shutdown().await;
         tracing::info!(node = %id, sessions_left = left, took = ?begun.elapsed(), "left");
+    }
+}
+
+/// Ends all streams in even waves, and tells how far it is.
+async fn send_away(hub: &Hub, window: Duration) {
+    let mut drained = std::pin::pin!(hub.drain(window));
+    let mut progress = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        // A drain under way is held by reference, and a tick that is lost is only a line of the log.
+        tokio::select! {
+            () = &mut drained => return,
+            _ = progress.tick() => tracing::info!(streams = hub.connections(), ?window, "sending streams away"),
+        }
     }
 }
 

@@ -2,15 +2,19 @@
 
 #![allow(missing_docs, reason = "a test program has no users")]
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use bytesize::ByteSize;
 use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::ending::Ending;
-use fanfare_node::hub::{Framing, Hub, Stream};
+use fanfare_node::hub::{Framing, Hub, HubSettings, Stream};
 use fanfare_node::metrics::Metrics;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
@@ -18,7 +22,7 @@ use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Event, Position, SessionId};
 use prometheus_client::registry::Registry;
-use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, BufWriter, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
@@ -34,7 +38,12 @@ fn start(settings: &StreamConfig) -> Node {
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
     let (control, receiver) = mpsc::channel(16);
     let shared: Arc<dyn Broker> = Arc::new(broker.clone());
-    let hub = Hub::start(&shared, &NodeId::new("a").unwrap(), settings, MAX_DATA_BYTES, &metrics, control);
+    let settings = HubSettings {
+        stream: settings.clone(),
+        max_ephemeral: MAX_DATA_BYTES,
+        leave_spread: Duration::from_millis(600),
+    };
+    let hub = Hub::start(&shared, &NodeId::new("a").unwrap(), &settings, &metrics, control);
     Node { hub, broker, metrics, _control: receiver }
 }
 
@@ -51,18 +60,7 @@ impl Node {
 
     fn connect(&self, session: SessionId, from: From, pipe: usize) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(pipe);
-        let stream = Stream {
-            user: None,
-            session,
-            held: None,
-            channels: vec![(Channel::broadcast(), from)],
-            format: Format::Raw,
-            expires: None,
-            resumed: false,
-            head: Bytes::new(),
-            framing: Framing::Plain,
-        };
-        self.hub.open(stream, Box::new(theirs));
+        self.hub.open(stream(session, from), Box::new(theirs));
         ours
     }
 
@@ -72,7 +70,61 @@ impl Node {
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(Duration::from_secs(3600), gone).await.expect("every stream ends");
+        timeout(Duration::from_hours(1), gone).await.expect("every stream ends");
+    }
+}
+
+fn stream(session: SessionId, from: From) -> Stream {
+    Stream {
+        user: None,
+        session,
+        held: None,
+        channels: vec![(Channel::broadcast(), from)],
+        format: Format::Raw,
+        expires: None,
+        resumed: false,
+        head: Bytes::new(),
+        framing: Framing::Plain,
+    }
+}
+
+/// A client that has a lot to say. Panics if it is listened to for long without a turn for others.
+struct Flood {
+    left: usize,
+    turns: Arc<AtomicUsize>,
+    read_in_turn: (usize, usize),
+}
+
+impl AsyncRead for Flood {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.left == 0 {
+            return Poll::Pending;
+        }
+        self.left -= 1;
+        let turn = self.turns.load(Ordering::Relaxed);
+        let (last, reads) = self.read_in_turn;
+        self.read_in_turn = (turn, if turn == last { reads + 1 } else { 0 });
+        assert!(reads < 5_000, "one client's bytes hold up everybody else");
+        buf.put_slice(&vec![b'x'; buf.remaining()]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Flood {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -87,7 +139,7 @@ async fn read_until(socket: &mut DuplexStream, text: &str) -> String {
             got.push_str(std::str::from_utf8(&buffer[..n]).expect("UTF-8"));
         }
     };
-    timeout(Duration::from_secs(60), reading).await.unwrap_or_else(|_| panic!("{text:?} never came"));
+    timeout(Duration::from_mins(1), reading).await.unwrap_or_else(|_| panic!("{text:?} never came"));
     got
 }
 
@@ -129,7 +181,7 @@ async fn connections_near_the_end_are_served_from_the_window_alone() {
 async fn a_client_that_stops_reading_holds_up_nobody_and_gets_all_when_it_reads_again() {
     let node = start(&StreamConfig {
         queue: ByteSize::kib(4),
-        write_timeout: Duration::from_secs(3600),
+        write_timeout: Duration::from_hours(1),
         ..one_writer()
     });
     let mut slow = node.connect(SessionId::random(), From::Latest, 512);
@@ -187,14 +239,48 @@ async fn a_silent_stream_gets_heartbeats() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_ends_at_its_age_with_a_retry_and_a_last_word() {
-    let node = start(&StreamConfig { max_age: Duration::from_secs(60), ..one_writer() });
+    let node = start(&StreamConfig { max_age: Duration::from_mins(1), ..one_writer() });
     let mut socket = node.connect(SessionId::random(), From::Latest, 1 << 16);
-    sleep(Duration::from_secs(120)).await;
+    sleep(Duration::from_mins(2)).await;
     let got = read_until(&mut socket, r#"data: {"reason":"age"}"#).await;
     let last = got.trim_end().rsplit_once("\n\n").map_or(got.as_str(), |(_, last)| last);
     assert!(last.contains("retry: ") && last.contains("event: expired"), "{got}");
     drop(socket);
     node.gone().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_sends_streams_away_in_even_waves_each_with_its_own_retry() {
+    const STREAMS: usize = 400;
+    let node = start(&StreamConfig::default());
+    let mut sockets: Vec<_> =
+        (0..STREAMS).map(|_| node.connect(SessionId::random(), From::Latest, 1 << 16)).collect();
+    for socket in &mut sockets {
+        read_until(socket, "connected").await;
+    }
+    node.publish("last").await;
+    let begun = tokio::time::Instant::now();
+    let ends = sockets.into_iter().map(|mut socket| {
+        tokio::spawn(async move {
+            let got = read_until(&mut socket, "event: shutdown").await;
+            assert!(got.contains("data: last"), "flushed to its last event: {got}");
+            let retry = got.rsplit_once("retry: ").and_then(|(_, rest)| rest.lines().next());
+            (begun.elapsed(), retry.unwrap().parse::<u64>().unwrap())
+        })
+    });
+    let ends: Vec<_> = ends.collect();
+    node.hub.drain(Duration::from_secs(10)).await;
+    let mut seconds = [0; 10];
+    let mut retries = std::collections::BTreeSet::new();
+    for end in ends {
+        let (at, retry) = end.await.unwrap();
+        seconds[usize::try_from(at.as_secs()).unwrap().min(9)] += 1;
+        assert!((100..=700).contains(&retry), "{retry}");
+        retries.insert(retry);
+    }
+    assert!(seconds.iter().all(|&n| (35..=45).contains(&n)), "{seconds:?}");
+    assert!(retries.len() > STREAMS / 4, "jittered: {} values", retries.len());
+    node.hub.shutdown(Ending::Shutdown).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -217,4 +303,84 @@ async fn a_shutdown_flushes_ends_every_stream_and_joins_everything() {
     drop(sockets);
     closing.await.unwrap();
     assert_eq!(node.metrics.active.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_without_a_pause_holds_up_nobody() {
+    let node = start(&one_writer());
+    let turns = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&turns);
+    let others = tokio::spawn(async move {
+        loop {
+            counted.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+    let flood = Flood { left: 20_000, turns, read_in_turn: (0, 0) };
+    node.hub.open(stream(SessionId::random(), From::Latest), Box::new(flood));
+    let mut other = node.connect(SessionId::random(), From::Latest, 1 << 16);
+    read_until(&mut other, "connected").await;
+    node.publish("hello").await;
+    read_until(&mut other, "data: hello").await;
+    others.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_that_buffers_is_flushed_when_there_is_room_again() {
+    let node = start(&one_writer());
+    let (mut ours, theirs) = tokio::io::duplex(16);
+    let buffered = BufWriter::with_capacity(1 << 16, theirs);
+    node.hub.open(stream(SessionId::random(), From::Latest), Box::new(buffered));
+    read_until(&mut ours, "event: connected").await;
+    node.publish("hello").await;
+    read_until(&mut ours, "data: hello\n\n").await;
+    drop(ours);
+    node.gone().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_good_for_days_is_good_for_days() {
+    let node = start(&StreamConfig { heartbeat: Duration::from_hours(1), ..one_writer() });
+    let (mut ours, theirs) = tokio::io::duplex(1 << 16);
+    let day = Duration::from_hours(24);
+    let expires = Some(SystemTime::now() + 3 * day);
+    node.hub.open(Stream { expires, ..stream(SessionId::random(), From::Latest) }, Box::new(theirs));
+    sleep((day * 3).checked_sub(Duration::from_mins(1)).unwrap()).await;
+    assert_eq!(node.metrics.active.get(), 1);
+    sleep(Duration::from_mins(2)).await;
+    read_until(&mut ours, r#"data: {"reason":"token"}"#).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_go_on_when_a_client_that_was_stuck_reads_again() {
+    let node = start(&StreamConfig {
+        heartbeat: Duration::from_secs(7),
+        write_timeout: Duration::from_hours(1),
+        ..one_writer()
+    });
+    let mut socket = node.connect(SessionId::random(), From::Latest, 16);
+    sleep(Duration::from_mins(1)).await;
+    read_until(&mut socket, "connected").await;
+    let before = tokio::time::Instant::now();
+    read_until(&mut socket, ": hb\n\n").await;
+    assert!(before.elapsed() <= Duration::from_secs(8), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_counts_from_the_moment_it_is_handed_over() {
+    let node = start(&one_writer());
+    let sockets: Vec<_> = (0..10).map(|_| node.connect(SessionId::random(), From::Latest, 1 << 16)).collect();
+    assert_eq!(node.hub.connections(), 10);
+    drop(sockets);
+    node.gone().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_comes_after_the_end_is_dropped_at_once() {
+    let node = start(&one_writer());
+    node.hub.shutdown(Ending::Shutdown).await;
+    let mut late = node.connect(SessionId::random(), From::Latest, 1 << 16);
+    let read = timeout(Duration::from_secs(1), late.read(&mut [0; 16])).await;
+    assert_eq!(read.expect("the socket is closed").unwrap(), 0);
+    assert_eq!(node.hub.connections(), 0);
 }

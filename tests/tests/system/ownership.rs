@@ -243,12 +243,20 @@ async fn a_release_or_a_renewal_with_an_old_epoch_changes_nothing() {
     let settings = RedisSettings { url: cluster.redis.url(), ..RedisSettings::default() };
     let broker = RedisBroker::connect(settings, BrokerSettings::default()).unwrap();
     let (user, id) = (User::new("42").unwrap(), session.parse().unwrap());
-    for (node, epoch) in [("a", owner[0].2 - 1), ("a", owner[0].2 + 1), ("b", owner[0].2), ("b", 0)] {
+    let epoch = owner[0].2;
+    // The node that owns it learns the epoch that it missed; nobody else learns anything.
+    let cases = [
+        ("a", epoch - 1, Renewed::Held(epoch)),
+        ("a", epoch + 1, Renewed::Lost),
+        ("b", epoch, Renewed::Lost),
+        ("b", 0, Renewed::Lost),
+    ];
+    for (node, epoch, renewed) in cases {
         let node = NodeId::new(node).unwrap();
         let released = broker.release(&node, &user, id, epoch, Reason::Closed).await.unwrap();
         assert!(!released, "{node} {epoch}");
         let holding = Holding { user: user.clone(), session: id, epoch, since: 1, client: "x".into() };
-        assert_eq!(broker.renew(&node, &[holding]).await.unwrap(), [Renewed::Lost], "{node} {epoch}");
+        assert_eq!(broker.renew(&node, &[holding]).await.unwrap(), [renewed], "{node} {epoch}");
     }
     assert_eq!(held(&cluster.redis, "42").await, owner);
     assert_eq!(lifecycle::of_user(&cluster.redis, "42").await, told);
@@ -256,9 +264,8 @@ async fn a_release_or_a_renewal_with_an_old_epoch_changes_nothing() {
 
     // The owner itself may.
     let node = NodeId::new("a").unwrap();
-    let holding =
-        Holding { user: user.clone(), session: id, epoch: owner[0].2, since: 1, client: "x".into() };
-    assert_eq!(broker.renew(&node, &[holding]).await.unwrap(), [Renewed::Held(owner[0].2)]);
-    assert!(broker.release(&node, &user, id, owner[0].2, Reason::Closed).await.unwrap());
+    let holding = Holding { user: user.clone(), session: id, epoch, since: 1, client: "x".into() };
+    assert_eq!(broker.renew(&node, &[holding]).await.unwrap(), [Renewed::Held(epoch)]);
+    assert!(broker.release(&node, &user, id, epoch, Reason::Closed).await.unwrap());
     assert_eq!(held(&cluster.redis, "42").await, []);
 }

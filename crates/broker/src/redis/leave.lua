@@ -1,5 +1,4 @@
--- Gives a node's lease up, if it is this incarnation's. The node's name stays, so that what it may have left behind is
--- swept.
+-- Gives a node's lease up, if it is this incarnation's. The node's name stays for the sweep, if it leaves anything behind.
 --
 -- KEYS: the lease.
 -- ARGV: incarnation.

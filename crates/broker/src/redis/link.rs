@@ -1,14 +1,18 @@
 //! One shared connection for the hot paths: every call goes down the same socket, pipelined.
 //!
 //! It connects when it is needed. A connection that broke, did not answer in time or leads to a replica is
-//! replaced; while that fails, calls fail at once and do not queue up behind an absent Redis.
+//! replaced; while that fails, calls fail at once and do not queue up behind an absent Redis. One that was closed at
+//! the other end while nothing was asked is let go of at once, so that no call has to fail to find out.
 
+use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, ProtocolVersion, RedisError, Value};
+use ::redis::{
+    AsyncConnectionConfig, Client, Cmd, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError, Value,
+};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::time::Instant;
@@ -70,7 +74,8 @@ impl Link {
         let state = State { serial: 0, backoff: Backoff::new(REST.0, REST.1), phase: Phase::Idle };
         Ok(Self {
             inner: Arc::new(Inner {
-                client: settings.client(ProtocolVersion::RESP2)?,
+                // Version 3, for the news that a connection is at its end.
+                client: settings.client(ProtocolVersion::RESP3)?,
                 config: settings.connection(),
                 state: Mutex::new(state),
             }),
@@ -133,9 +138,9 @@ impl Link {
                 Phase::Resting(until, error) if *until > Instant::now() => return Err(error.clone()),
                 Phase::Connecting(connecting) => (state.serial, connecting.clone()),
                 Phase::Idle | Phase::Resting(..) => {
-                    let connecting =
-                        connect(self.inner.client.clone(), self.inner.config.clone()).boxed().shared();
                     state.serial += 1;
+                    let config = self.inner.config.clone().set_push_sender(self.listener(state.serial));
+                    let connecting = connect(self.inner.client.clone(), config).boxed().shared();
                     state.phase = Phase::Connecting(connecting.clone());
                     (state.serial, connecting)
                 }
@@ -164,17 +169,41 @@ impl Link {
     /// Sorts an error, and lets go of the connection if it is of no more use.
     fn failed(&self, serial: u64, error: &RedisError) -> BrokerError {
         if error::is_stale(error) {
-            let mut state = self.state();
-            if state.serial == serial && matches!(state.phase, Phase::Up(_)) {
-                state.phase = Phase::Idle;
-            }
+            self.inner.let_go(serial);
         }
         error::sort(error)
     }
 
+    /// Hears the end of a connection. Does not keep the link alive: the link owns the connection.
+    fn listener(&self, serial: u64) -> impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static {
+        let link: Weak<Inner> = Arc::downgrade(&self.inner);
+        move |push| {
+            if push.kind == PushKind::Disconnection
+                && let Some(link) = link.upgrade()
+            {
+                link.let_go(serial);
+            }
+            Ok(())
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state()
+    }
+}
+
+impl Inner {
+    /// Lets go of a connection, unless it was replaced already.
+    fn let_go(&self, serial: u64) {
+        let mut state = self.state();
+        if state.serial == serial && matches!(state.phase, Phase::Up(_)) {
+            state.phase = Phase::Idle;
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Each change under the lock is one assignment, so a panic leaves nothing half done.
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -104,7 +104,9 @@ impl RedisSettings {
         let tcp = TcpSettings::default()
             .set_nodelay(true)
             .set_keepalive(keepalive)
-            .set_user_timeout(self.timeout.saturating_mul(5));
+            // A call that was given up must not reach Redis much later: a claim among them would own a session that
+            // nobody serves, after the node has looked for it.
+            .set_user_timeout(self.timeout.saturating_mul(2));
         Some(info.set_redis_settings(redis).set_tcp_settings(tcp))
     }
 

@@ -567,3 +567,21 @@ async fn many_calls_at_once_share_one_connection() {
     let connected = clients.lines().find_map(|line| line.strip_prefix("connected_clients:")).unwrap();
     assert!(connected.parse::<u32>().unwrap() <= 4, "{connected}");
 }
+
+#[tokio::test]
+async fn connections_that_were_closed_while_idle_fail_nobody() {
+    let redis = new::<Redis>().await;
+    let position = publish(&redis.broker, "a", "1").await;
+    for _ in 0..5 {
+        assert_eq!(read(&redis.broker, "a", Position::ZERO).await, ["1"]);
+        // As `timeout` of Redis, or a load balancer before it, closes what was silent for long.
+        assert!(redis.server.run::<u64>(&["CLIENT", "KILL", "TYPE", "normal"]).await > 0);
+        eventually("the ends are noticed", || async {
+            !format!("{:?}", redis.broker).contains("Link(\"up\")")
+        })
+        .await;
+        assert_eq!(redis.broker.locate(&channel("a"), From::Latest).await, Ok(position));
+        assert_eq!(redis.broker.sessions(&user("u")).await, Ok(Vec::new()));
+        redis.broker.publish(vec![publication("b", "2")]).await.pop().unwrap().unwrap();
+    }
+}

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_broker::Broker;
 use fanfare_broker::intake::{IntakeEntry, Settlement, once_key};
 use fanfare_broker::settings::INTAKE_SETTLED_ONCE;
+use fanfare_broker::{Broker, BrokerSettings, RedisBroker, RedisSettings};
 use fanfare_protocol::Position;
 use fanfare_protocol::publish::Publication;
 
@@ -171,4 +171,19 @@ async fn redis_forgets_a_settled_entry_soon() {
     let left = ttl().await;
     assert!(left <= INTAKE_SETTLED_ONCE && left > INTAKE_SETTLED_ONCE / 2, "{left:?}");
     assert_eq!(redis.server.run::<u64>(&["XLEN", "fanfare:ingest"]).await, 0);
+}
+
+#[tokio::test]
+async fn of_two_processes_with_one_name_one_leads() {
+    let redis = new::<Redis>().await;
+    let settings = RedisSettings { url: redis.server.url(), ..RedisSettings::default() };
+    let other = RedisBroker::connect(settings, BrokerSettings::default()).unwrap();
+    let ttl = Duration::from_secs(30);
+    assert!(redis.broker.lead_intake(&node("n"), ttl).await.unwrap());
+    assert!(!other.lead_intake(&node("n"), ttl).await.unwrap(), "the lead is a process's, not a name's");
+    other.resign_intake(&node("n")).await.unwrap();
+    assert!(!other.lead_intake(&node("n"), ttl).await.unwrap());
+    assert!(redis.broker.lead_intake(&node("n"), ttl).await.unwrap());
+    redis.broker.resign_intake(&node("n")).await.unwrap();
+    assert!(other.lead_intake(&node("n"), ttl).await.unwrap());
 }

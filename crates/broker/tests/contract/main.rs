@@ -14,6 +14,7 @@ mod events;
 mod faults;
 mod fcall;
 mod fixture;
+mod grace;
 mod intake;
 mod nodes;
 mod proxy;
@@ -100,6 +101,12 @@ contracts! {
         renewing_changes_nothing_for_a_session_that_is_held,
         renewing_tells_what_is_lost,
         renewing_restores_what_is_gone;
+    grace:
+        a_user_who_comes_back_within_the_grace_was_never_offline,
+        a_user_who_stays_away_is_offline_after_the_grace,
+        a_session_of_a_leaving_node_waits_for_another,
+        a_session_that_nobody_takes_over_ends_with_the_grace,
+        sessions_that_wait_do_not_count_against_the_limit;
     nodes:
         a_lease_belongs_to_one_process,
         a_node_that_left_is_not_listed_and_its_name_is_free,
@@ -109,7 +116,8 @@ contracts! {
         one_node_sweeps_at_a_time,
         a_node_that_left_is_swept_clean,
         a_node_that_came_back_in_time_keeps_its_sessions,
-        what_an_earlier_process_of_the_name_left_is_swept;
+        what_an_earlier_process_of_the_name_left_is_swept,
+        a_session_of_a_node_that_nobody_knows_is_swept;
     intake:
         entries_are_taken_once_and_in_order,
         entries_left_before_anybody_asked_are_taken,

@@ -8,8 +8,8 @@ use fanfare_broker::{Broker, NodeInfo};
 use fanfare_protocol::SessionId;
 
 use crate::eventually;
-use crate::fixture::{Fixture, LONG, info, new, node};
-use crate::sessions::{hold, life, user};
+use crate::fixture::{Fixture, LONG, Redis, info, new, node};
+use crate::sessions::{hold, holding, life, user};
 
 const TTL: Duration = Duration::from_secs(30);
 /// For locks that are to lapse within a test.
@@ -93,6 +93,21 @@ pub(crate) async fn what_moved_away_in_time_is_not_swept<F: Fixture>() {
     assert_eq!(broker.sessions(&user("u")).await.unwrap()[0].node, node("n2"));
 }
 
+pub(crate) async fn a_session_of_a_node_that_nobody_knows_is_swept<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    // Its node died before its first heartbeat to a broker that came back empty, or its claim arrived after all of it
+    // was swept.
+    hold(broker, "u", SessionId::random(), "n1").await;
+    let holding = holding("v", SessionId::random(), 7);
+    broker.renew(&node("n3"), &[holding]).await.unwrap();
+    lease(broker, &info("n2", "i")).await;
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 2);
+    for id in ["u", "v"] {
+        assert!(broker.sessions(&user(id)).await.unwrap().is_empty());
+    }
+}
+
 pub(crate) async fn one_node_sweeps_at_a_time<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
@@ -121,6 +136,21 @@ pub(crate) async fn a_node_that_left_is_swept_clean<F: Fixture>() {
     broker.leave(&info("n1", "i")).await.unwrap();
     assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 1);
     assert!(broker.sessions(&user("u")).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_node_that_leaves_nothing_behind_leaves_no_key() {
+    let redis = new::<Redis>().await;
+    let left = async || redis.server.run::<Vec<String>>(&["KEYS", "fanfare:node*"]).await;
+    let epoch = |session| hold(&redis.broker, "u", session, "n1");
+    lease(&redis.broker, &info("n1", "i")).await;
+    let session = SessionId::random();
+    let epoch = epoch(session).await;
+    redis.broker.leave(&info("n1", "another")).await.unwrap();
+    assert_eq!(left().await.len(), 4, "not ours to give up");
+    redis.broker.release(&node("n1"), &user("u"), session, epoch, Reason::Shutdown).await.unwrap();
+    redis.broker.leave(&info("n1", "i")).await.unwrap();
+    assert_eq!(left().await, Vec::<String>::new());
 }
 
 pub(crate) async fn a_node_that_came_back_in_time_keeps_its_sessions<F: Fixture>() {

@@ -158,7 +158,7 @@ pub(crate) async fn sessions_are_listed_oldest_first<F: Fixture>() {
     assert_eq!(listed, wanted);
 }
 
-fn holding(of: &str, session: SessionId, epoch: u64) -> Holding {
+pub(crate) fn holding(of: &str, session: SessionId, epoch: u64) -> Holding {
     Holding { user: user(of), session, epoch, since: 1_700_000_000_000, client: "c".into() }
 }
 

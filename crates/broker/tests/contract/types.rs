@@ -193,5 +193,6 @@ async fn nothing_is_left_of_sessions_that_ended() {
         assert!(!release("n1", stale).await);
         assert!(release("n2", epoch).await);
     }
-    assert_eq!(keys(&redis).await, ["fanfare:ingest", "fanfare:lifecycle"]);
+    assert_eq!(redis.broker.sweep(&node("n3"), TTL).await.unwrap(), 0);
+    assert_eq!(keys(&redis).await, ["fanfare:ingest", "fanfare:lifecycle", "fanfare:sweeper"]);
 }

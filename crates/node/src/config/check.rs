@@ -227,7 +227,12 @@ fn retention(config: &Config, checks: &mut Checks<'_>) {
 fn workers(config: &Config, checks: &mut Checks<'_>) {
     let Config { lease, intake, publish, drain, .. } = config;
     positive(checks, "publish.once", publish.once);
-    positive(checks, "drain.deadline", drain.deadline);
+    checks.hold(
+        drain.deadline > drain.notice.saturating_add(drain.window),
+        &["drain.deadline", "drain.notice", "drain.window"],
+        "the deadline comes before the last stream was sent away",
+        "a deadline longer than notice and window together",
+    );
     within(checks, "intake.batch", intake.batch, 1, 10_000);
     checks.hold(
         intake.lease >= Duration::from_millis(500),

@@ -286,6 +286,13 @@ pub const SETTINGS: &[Setting] = &[
         "How long it is remembered that an entry without a key of its own was published; longer than `intake.lease`.",
     ),
     setting(
+        "session.grace",
+        Kind::Duration,
+        "15s",
+        "How long a user without a stream is not reported offline yet, and a session that a leaving node let go of waits \
+         for another. `0s` reports at once.",
+    ),
+    setting(
         "lease.ttl",
         Kind::Duration,
         "10s",
@@ -305,10 +312,24 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("http.body_read_timeout", Kind::Duration, "30s", "How long it may take to send the body."),
     setting(
+        "drain.notice",
+        Kind::Duration,
+        "5s",
+        "How long a node that was told to stop goes on as before, but for `/readyz`, so that the balancer notices.",
+    ),
+    setting("drain.window", Kind::Duration, "20s", "The time over which streams are ended, in even waves."),
+    setting(
+        "drain.retry_spread",
+        Kind::Duration,
+        "600ms",
+        "A client that is sent away comes back after 100 ms and a random part of this.",
+    ),
+    setting(
         "drain.deadline",
         Kind::Duration,
-        "25s",
-        "How long a node that was told to stop may take; what is left then is cut off.",
+        "45s",
+        "How long a node that was told to stop may take in all; what is left then is cut off. Longer than notice and \
+         window together.",
     ),
     setting(
         "log.level",

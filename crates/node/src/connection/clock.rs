@@ -48,7 +48,7 @@ impl Clock {
             written: now,
             event: now,
             blocked: None,
-            until: left.map(|left| now + left.min(FAR)),
+            until: left.map(|left| now + left.min(FARTHEST)),
             max_age,
             ending: false,
         }
@@ -82,7 +82,15 @@ impl Clock {
         self.until = Some(Instant::now() + linger);
     }
 
-    /// What is due now, and when to look again.
+    /// When to look: at once, if something is due that nobody has looked at yet.
+    pub(crate) fn next_look(&self, settings: &StreamConfig) -> Instant {
+        match self.look(settings) {
+            (Due::Nothing, next) => next,
+            _ => Instant::now(),
+        }
+    }
+
+    /// What is due now, and when to look again once that is done.
     pub(crate) fn look(&self, settings: &StreamConfig) -> (Due, Instant) {
         let now = Instant::now();
         let mut next = now + FAR;
@@ -118,11 +126,13 @@ impl Clock {
     }
 }
 
-/// Further than anybody looks: a timer wheel holds no more than about two years.
+/// Nobody looks further ahead than that: a timer wheel holds no more than about two years.
 const FAR: Duration = Duration::from_hours(24);
+/// What lies further than that is never, so that sums do not overflow.
+const FARTHEST: Duration = Duration::from_hours(24 * 365 * 100);
 
 fn some(duration: Duration) -> Option<Duration> {
-    (!duration.is_zero()).then(|| duration.min(FAR * 300))
+    (!duration.is_zero()).then(|| duration.min(FARTHEST))
 }
 
 #[cfg(test)]
@@ -133,7 +143,7 @@ mod tests {
         StreamConfig {
             heartbeat: Duration::from_secs(15),
             write_timeout: Duration::from_secs(5),
-            idle: Duration::from_secs(60),
+            idle: Duration::from_mins(1),
             ..StreamConfig::default()
         }
     }
@@ -161,6 +171,19 @@ mod tests {
         clock.blocked(false);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(clock.look(&settings()).0, Due::End(Ending::WriteTimeout));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_due_already_is_looked_at_at_once() {
+        let settings = StreamConfig { linger: Duration::ZERO, ..settings() };
+        let mut clock = Clock::new(None, &settings);
+        tokio::time::advance(Duration::from_mins(1)).await;
+        // Due: the end of an idle stream. The client is found stuck before anybody looks.
+        clock.blocked(false);
+        assert_eq!(clock.next_look(&settings), Instant::now());
+        clock.linger(settings.linger);
+        assert_eq!(clock.look(&settings).0, Due::Drop);
+        assert_eq!(clock.next_look(&settings), Instant::now());
     }
 
     #[tokio::test(start_paused = true)]

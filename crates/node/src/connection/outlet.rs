@@ -9,6 +9,9 @@ use crate::hub::{Framing, Socket};
 
 /// Room in front of a chunk for its size line: at most 8 hexadecimal digits, CR and LF.
 pub(crate) const CHUNK_HEAD: usize = 10;
+/// How much of what a client sends is thrown away before others get their turn: so many reads of so many bytes.
+const READS_A_TURN: usize = 4;
+const READ_BYTES: usize = 2048;
 /// The last chunk of a clean end (RFC 9112, section 7.1).
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
@@ -26,7 +29,8 @@ pub(crate) struct Outlet {
 pub(crate) enum Written {
     /// Everything was taken.
     All,
-    /// The socket is full; the rest waits here, and the waker is called when there is room.
+    /// The socket is full; the rest waits here or in a buffer of the socket's own, and the waker is called when there
+    /// is room.
     Full {
         /// Whether it took anything.
         some: bool,
@@ -90,10 +94,10 @@ impl Outlet {
     }
 
     /// Whether the client has closed its side, or the connection is broken. What a client sends on a stream means
-    /// nothing and is thrown away.
+    /// nothing and is thrown away, a little at a time: one that never stops must not hold up the others.
     pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut scratch = [0; 512];
-        loop {
+        let mut scratch = [0; READ_BYTES];
+        for _ in 0..READS_A_TURN {
             let mut buffer = ReadBuf::new(&mut scratch);
             match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
@@ -101,6 +105,8 @@ impl Outlet {
                 Poll::Ready(_) => return Poll::Ready(()),
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Writes `bytes` from `start`; `taken` says how far it came.
@@ -116,9 +122,17 @@ impl Outlet {
                 }
             }
         }
-        self.taken = 0;
-        // Sockets that buffer, as with TLS, go on by themselves when the waker is called.
-        let _ = Pin::new(&mut self.socket).poll_flush(cx);
-        Written::All
+        // A socket that buffers, as with TLS, may hold back what it took; nobody but us makes it go on.
+        match Pin::new(&mut self.socket).poll_flush(cx) {
+            Poll::Ready(Ok(())) => {
+                self.taken = 0;
+                Written::All
+            }
+            Poll::Ready(Err(_)) => Written::Broken,
+            Poll::Pending => {
+                self.taken = at;
+                Written::Full { some: at > start }
+            }
+        }
     }
 }

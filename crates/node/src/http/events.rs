@@ -105,7 +105,7 @@ pub async fn events(State(door): State<Arc<Door>>, request: Request) -> Response
         }
         Err(reason) => {
             door.app.metrics.count_overloaded(reason);
-            overload::answer(reason, status, &door.app.stream)
+            overload::answer(reason, status, &door.app.limits, &door.app.stream)
         }
     }
 }
@@ -157,11 +157,15 @@ fn channels(bearer: &Bearer, params: &Params, limit: usize) -> Result<Vec<Channe
         if !bearer.grants.may_subscribe(bearer.user.as_ref(), &channel) {
             return Err(Problem::no_grant(format!("the token grants no subscribe for {channel}")));
         }
-        if channels.len() == limit {
-            return Err(Problem::bad_request(format!("a stream may follow {limit} channels at most")));
-        }
         tags.insert(channel.tag(), channel.clone());
         channels.push(channel);
+    }
+    // The request's head is bounded, and so is what was collected.
+    if channels.len() > limit {
+        let asked = channels.len();
+        let detail =
+            format!("these are {asked} channels with those joined unasked; a stream may follow {limit}");
+        return Err(Problem::bad_request(detail));
     }
     Ok(channels)
 }

@@ -32,7 +32,9 @@ pub async fn history(
 ) -> Result<Json<Value>, Problem> {
     let params = Params::parse(query.as_deref(), &["after", "limit"], &[])?;
     let bearer = app.bearer(&headers, &params)?;
-    let Path(name) = channel?;
+    let Path(name) = channel.map_err(|_| {
+        Problem::new(Code::BadChannel, "the channel in the path is not UTF-8 once it is decoded")
+    })?;
     let channel = Channel::new(&name)?;
     if !bearer.grants.may_subscribe(bearer.user.as_ref(), &channel) {
         return Err(Problem::no_grant(format!("the token grants no subscribe for {channel}")));

@@ -17,14 +17,19 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::app::App;
 use super::metrics::RequestLabels;
-use super::problem::{self, Code};
+use super::problem::{self, Code, Problem};
 
 /// How long a browser may remember what it asked about CORS.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
 
 /// Puts the layers around a router: the last is the outermost, and sees the others' answers.
 pub(super) fn around(router: Router, app: &Arc<App>) -> Router {
-    let router = router.layer(CatchPanicLayer::custom(problem::of_panic));
+    let router = router
+        // After all routes are there: it is given to each of them.
+        .method_not_allowed_fallback(async || {
+            Problem::new(Code::MethodNotAllowed, "the Allow header names the methods of this path")
+        })
+        .layer(CatchPanicLayer::custom(problem::of_panic));
     let router = match cors(&app.http.allowed_origins) {
         Some(cors) => router.layer(cors),
         None => router,

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::problem::{Code, Problem};
 use super::stream_headers;
+use crate::config::limits::LimitsConfig;
 use crate::config::stream::StreamConfig;
 
 /// `Prefer`, which the crate `http` does not name.
@@ -43,14 +44,21 @@ impl Reason {
         }
     }
 
-    fn problem(self) -> Problem {
-        let (code, detail) = match self {
-            Self::Connections => (Code::Overloaded, "this node has as many streams as it takes"),
-            Self::UserSessions => (Code::UserSessions, "the user has as many sessions as allowed"),
-            Self::Unavailable => (Code::Unavailable, "Redis does not answer now"),
-            Self::Draining => (Code::Draining, "this node is leaving; another one will answer"),
-        };
-        Problem::new(code, detail)
+    fn problem(self, limits: &LimitsConfig) -> Problem {
+        let LimitsConfig { connections, sessions_per_user, .. } = limits;
+        match self {
+            Self::Connections => {
+                let detail = format!("this node has {connections} streams, which is as many as it takes");
+                Problem::new(Code::Overloaded, detail)
+            }
+            Self::UserSessions => {
+                let detail =
+                    format!("the user has {sessions_per_user} sessions, which is as many as allowed");
+                Problem::new(Code::UserSessions, detail)
+            }
+            Self::Unavailable => Problem::new(Code::Unavailable, "Redis does not answer now"),
+            Self::Draining => Problem::new(Code::Draining, "this node is leaving; another one will answer"),
+        }
     }
 }
 
@@ -61,10 +69,10 @@ pub fn retry_ms(config: &StreamConfig) -> u64 {
 }
 
 /// The answer; `status` is what [`prefers_status`] said.
-pub fn answer(reason: Reason, status: bool, config: &StreamConfig) -> Response {
+pub fn answer(reason: Reason, status: bool, limits: &LimitsConfig, config: &StreamConfig) -> Response {
     let retry = retry_ms(config);
     if status {
-        return reason.problem().retry_after(retry.div_ceil(1000)).into_response();
+        return reason.problem(limits).retry_after(retry.div_ceil(1000)).into_response();
     }
     let data = json!({ "reason": reason.as_str() }).to_string();
     let block = Block::new().retry(retry).event("overloaded").data(&data).finish();
@@ -95,7 +103,7 @@ mod tests {
             retry_spread: Duration::from_secs(1),
             ..StreamConfig::default()
         };
-        let response = answer(Reason::Draining, false, &config);
+        let response = answer(Reason::Draining, false, &LimitsConfig::default(), &config);
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let body = to_bytes(response.into_body(), 1000).await.unwrap();
@@ -116,7 +124,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(PREFER, prefer.parse().unwrap());
-            let response = answer(reason, prefers_status(&headers), &config);
+            let response = answer(reason, prefers_status(&headers), &LimitsConfig::default(), &config);
             assert_eq!(response.status(), status, "{prefer}");
             assert_eq!(response.headers().contains_key("retry-after"), status != 200);
         }

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fanfare_protocol::{Channel, SessionId};
 use futures_util::task::AtomicWaker;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::delivery::Delivery;
 use super::{Socket, Stream};
@@ -22,6 +24,8 @@ pub(crate) enum Message {
     Open(Box<Stream>, Box<dyn Socket>),
     /// The end of a session's stream, if its epoch is below.
     End { session: SessionId, below: u64, ending: Ending },
+    /// The end of every stream, in even waves until the moment. `done` is dropped when the last has begun to end.
+    Drain { until: Instant, done: mpsc::Sender<()> },
     /// The end of every stream, and of the loop.
     Close(Ending),
 }
@@ -40,20 +44,21 @@ struct State {
     messages: VecDeque<Message>,
     bytes: usize,
     overflowed: bool,
-}
-
-/// Everything that waited.
-pub(crate) struct Batch {
-    pub(crate) messages: VecDeque<Message>,
-    /// Whether events were dropped since the last batch: every channel must be repaired from its log.
-    pub(crate) overflowed: bool,
+    /// Whether the loop has ended.
+    closed: bool,
 }
 
 impl Inbox {
-    /// Adds a message.
-    pub(crate) fn push(&self, message: Message) {
-        self.state().messages.push_back(message);
+    /// Adds a message. Answers false, and drops it, if the loop has ended.
+    pub(crate) fn push(&self, message: Message) -> bool {
+        let mut state = self.state();
+        if state.closed {
+            return false;
+        }
+        state.messages.push_back(message);
+        drop(state);
         self.waker.wake();
+        true
     }
 
     /// Adds an event. Answers false, and drops it, if more than `bound` bytes would wait.
@@ -61,6 +66,9 @@ impl Inbox {
         let weight = delivery.weight();
         let mut state = self.state();
         let fits = state.bytes == 0 || state.bytes + weight <= bound;
+        if state.closed {
+            return true;
+        }
         if fits {
             state.bytes += weight;
             state.messages.push_back(Message::Event(delivery));
@@ -72,14 +80,20 @@ impl Inbox {
         fits
     }
 
-    /// Takes everything; `empty` becomes the new queue, so that its memory is used again.
-    pub(crate) fn take(&self, empty: VecDeque<Message>) -> Batch {
+    /// Takes everything into `messages`, which must be empty and becomes the new queue, so that its memory is used
+    /// again. Answers whether events were dropped since the last time: every channel must be repaired from its log.
+    pub(crate) fn take(&self, messages: &mut VecDeque<Message>) -> bool {
         let mut state = self.state();
         state.bytes = 0;
-        Batch {
-            messages: std::mem::replace(&mut state.messages, empty),
-            overflowed: std::mem::take(&mut state.overflowed),
-        }
+        std::mem::swap(&mut state.messages, messages);
+        std::mem::take(&mut state.overflowed)
+    }
+
+    /// Takes nothing any more. Answers what waited.
+    pub(crate) fn close(&self) -> VecDeque<Message> {
+        let mut state = self.state();
+        state.closed = true;
+        std::mem::take(&mut state.messages)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -7,11 +7,15 @@
 //!
 //! - `rounds`: what happens in a round, in order
 //! - `streams`: how a connection comes and goes
+//! - `drain`: how all of them go, in waves
 //! - `catch_up`: how events reach connections, from the wire, the window and the log
 
 mod catch_up;
+mod drain;
 mod rounds;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -21,6 +25,8 @@ use fanfare_protocol::{Channel, SessionId};
 use slab::Slab;
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue;
+
+use self::drain::Drain;
 
 use super::follows::Follows;
 use super::inbox::{Inbox, Message};
@@ -39,6 +45,8 @@ enum Timer {
     Retry(TopicKey, Ask),
     /// Drop a topic if still nobody follows it.
     Unfollow(TopicKey),
+    /// The next wave of a drain.
+    Wave,
 }
 
 /// A connection, and what the loop keeps beside it.
@@ -64,14 +72,21 @@ pub(crate) struct Writer {
     timers: DelayQueue<Timer>,
     /// Connections for which something waits to be written.
     dirty: VecDeque<usize>,
-    /// Positions (Unix milliseconds) of events that were queued and are not all written yet.
-    fresh: Vec<u64>,
+    /// How many connections were taken off `dirty` since the start.
+    written: u64,
+    /// Events that are not written to everybody yet: what `written` is when they are, and their Unix milliseconds.
+    fresh: VecDeque<(u64, u64)>,
     /// Grows with each connection and topic.
     serial: u64,
+    /// Set while streams are ended in waves.
+    draining: Option<Drain>,
     /// Set once the loop is to end when its last connection has.
     closing: Option<Ending>,
+    /// What was taken out of the inbox and is not done yet.
+    messages: VecDeque<Message>,
+    /// Whether events were dropped that belong among `messages`.
+    overflowed: bool,
     /// Memory used again in each round.
-    spare_messages: VecDeque<Message>,
     spare_keys: Vec<Arc<ConnectionWaker>>,
     scratch: Vec<u8>,
 }
@@ -92,10 +107,13 @@ impl Writer {
             reads,
             timers: DelayQueue::new(),
             dirty: VecDeque::new(),
-            fresh: Vec::new(),
+            written: 0,
+            fresh: VecDeque::new(),
             serial: 0,
+            draining: None,
             closing: None,
-            spare_messages: VecDeque::new(),
+            messages: VecDeque::new(),
+            overflowed: false,
             spare_keys: Vec::new(),
             scratch: Vec::new(),
         }
@@ -116,12 +134,38 @@ impl Writer {
         self.topics.get_mut(key.0).filter(|topic| topic.serial == key.1)
     }
 
+    /// How many writes there will have been when everything that waits now is written.
+    fn written_then(&self) -> u64 {
+        self.written + self.dirty.len() as u64
+    }
+
     /// Notes that something waits for a connection.
     fn mark(&mut self, key: usize) {
         let connection = &mut self.seats[key].connection;
         if !connection.dirty {
             connection.dirty = true;
             self.dirty.push_back(key);
+        }
+    }
+}
+
+/// At the end of the loop, also if it broke: what it did not serve is served by nobody.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let mut unserved = self.seats.len();
+        for message in self.messages.drain(..).chain(self.inbox.close()) {
+            if let Message::Open(..) = message {
+                self.around.metrics.count_end(Ending::Shutdown);
+                unserved += 1;
+            }
+        }
+        self.around.metrics.active.dec_by(i64::try_from(unserved).unwrap_or(i64::MAX));
+        if std::thread::panicking() {
+            tracing::error!(
+                writer = self.index,
+                streams = unserved,
+                "a writer loop broke; its streams are cut off"
+            );
         }
     }
 }

@@ -18,9 +18,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
 impl Writer {
-    /// An event came over the wire.
-    pub(super) fn deliver(&mut self, delivery: &Arc<Delivery>) {
-        let Some(&at) = self.by_channel.get(&delivery.channel) else { return };
+    /// An event came over the wire. Answers to how many connections it was offered.
+    pub(super) fn deliver(&mut self, delivery: &Arc<Delivery>) -> usize {
+        let Some(&at) = self.by_channel.get(&delivery.channel) else { return 0 };
         let topic = &mut self.topics[at];
         if let Some(kept) = delivery.kept {
             topic.version += 1;
@@ -29,11 +29,9 @@ impl Writer {
             let bytes = usize::try_from(settings.window.as_u64()).unwrap_or(usize::MAX);
             // A window that was settled by a read may be ahead of the wire; connections that are not still need this.
             topic.window.add(kept, delivery, settings.window_events, bytes);
-            if !topic.members.is_empty() {
-                self.fresh.push(kept.position.ms);
-            }
         }
-        for place in 0..self.topics[at].members.len() {
+        let offers = self.topics[at].members.len();
+        for place in 0..offers {
             let Member { connection: key, index } = self.topics[at].members[place];
             match self.seats[key].connection.take_live(index, delivery, &self.around) {
                 Taken::Queued => self.mark(key),
@@ -41,6 +39,12 @@ impl Writer {
                 Taken::Passed => {}
             }
         }
+        if let Some(kept) = delivery.kept
+            && offers > 0
+        {
+            self.fresh.push_back((self.written_then(), kept.position.ms));
+        }
+        offers
     }
 
     /// A channel is heard from here on. What was published before, and not heard, is in its log.

@@ -11,6 +11,9 @@ use crate::hub::inbox::Message;
 
 /// How many connections are written to before other tasks get their turn.
 const WRITES_A_TURN: usize = 256;
+/// About how often an event is offered to a connection before what is queued is written: a burst on one channel must
+/// not keep the others waiting.
+const OFFERS_A_ROUND: usize = 32 * 1024;
 /// How many rounds there are, while something comes in all the time, before other tasks get their turn.
 const ROUNDS_A_TURN: usize = 8;
 
@@ -22,7 +25,7 @@ impl Writer {
         tokio::task::coop::unconstrained(poll_fn(|cx| self.poll_turn(cx))).await;
     }
 
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..ROUNDS_A_TURN {
             self.inbox.waker.register(cx.waker());
             let mut busy = self.take_messages();
@@ -46,21 +49,27 @@ impl Writer {
     }
 
     fn take_messages(&mut self) -> bool {
-        let batch = self.inbox.take(std::mem::take(&mut self.spare_messages));
-        let busy = !batch.messages.is_empty() || batch.overflowed;
-        let mut messages = batch.messages;
-        for message in messages.drain(..) {
+        if self.messages.is_empty() {
+            self.overflowed |= self.inbox.take(&mut self.messages);
+        }
+        let busy = !self.messages.is_empty() || self.overflowed;
+        let mut offers = 0;
+        while offers < OFFERS_A_ROUND
+            && let Some(message) = self.messages.pop_front()
+        {
+            offers += 1;
             match message {
-                Message::Event(delivery) => self.deliver(&delivery),
+                Message::Event(delivery) => offers += self.deliver(&delivery),
                 Message::Followed(channel) => self.followed(&channel),
                 Message::Down => self.lost(),
                 Message::Open(stream, socket) => self.open(*stream, socket),
                 Message::End { session, below, ending } => self.end_session(session, below, ending),
+                Message::Drain { until, done } => self.begin_drain(until, done),
                 Message::Close(ending) => self.close(ending),
             }
         }
-        self.spare_messages = messages;
-        if batch.overflowed {
+        // Behind the last that was taken with them: what was dropped came before it was taken, and is in the log.
+        if self.messages.is_empty() && std::mem::take(&mut self.overflowed) {
             self.repair_all();
         }
         busy
@@ -100,6 +109,7 @@ impl Writer {
                 Timer::Connection(key) => self.look_at_clock(key),
                 Timer::Retry(topic, ask) => self.reads.ask(topic, ask),
                 Timer::Unfollow(topic) => self.drop_topic(topic),
+                Timer::Wave => self.wave(),
             }
         }
         busy
@@ -153,16 +163,27 @@ impl Writer {
     fn write(&mut self, limit: usize) -> bool {
         for _ in 0..limit {
             let Some(key) = self.dirty.pop_front() else { break };
+            self.written += 1;
             self.write_to(key);
         }
-        if self.dirty.is_empty() && !self.fresh.is_empty() {
-            let now = unix_ms();
-            for at in self.fresh.drain(..) {
-                #[expect(clippy::cast_precision_loss, reason = "a latency in milliseconds is small")]
-                self.around.metrics.latency.observe(now.saturating_sub(at) as f64 / 1000.0);
-            }
-        }
+        self.observe_latency();
         !self.dirty.is_empty()
+    }
+
+    /// Observes the events that are written to everybody now: connections are written to in the order in which
+    /// something came for them.
+    fn observe_latency(&mut self) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let now = unix_ms();
+        while let Some(&(then, at)) = self.fresh.front()
+            && then <= self.written
+        {
+            self.fresh.pop_front();
+            #[expect(clippy::cast_precision_loss, reason = "a latency in milliseconds is small")]
+            self.around.metrics.latency.observe(now.saturating_sub(at) as f64 / 1000.0);
+        }
     }
 
     fn write_to(&mut self, key: usize) {
@@ -173,10 +194,9 @@ impl Writer {
         let flushed = connection.flush(&mut self.scratch, &mut Context::from_waker(&seat.waker));
         match flushed {
             Flushed::Over(ending) => return self.drop_connection(key, ending),
-            Flushed::Full if !was_blocked => {
-                // The write time-out may come before what the timer was set for.
-                let (_, next) = connection.clock.look(&self.around.settings);
-                self.timers.reset_at(&seat.timer, next);
+            // The write time-out, or the next heartbeat, may come before what the timer was set for.
+            _ if connection.clock.is_blocked() != was_blocked => {
+                self.timers.reset_at(&seat.timer, connection.clock.next_look(&self.around.settings));
             }
             Flushed::Full | Flushed::Done => {}
         }

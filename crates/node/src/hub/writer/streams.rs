@@ -19,12 +19,11 @@ impl Writer {
         let serial = self.next_serial();
         let clock = Clock::new(expires, &self.around.settings);
         let connection = Connection::new(serial, (session, held, format), (socket, framing, &head), clock);
-        let next = connection.clock.look(&self.around.settings).1;
+        let next = connection.clock.next_look(&self.around.settings);
         let entry = self.seats.vacant_entry();
         let key = entry.key();
         let timer = self.timers.insert_at(Timer::Connection(key), next);
         entry.insert(Seat { connection, waker: self.woken.waker(key), timer });
-        self.around.metrics.active.inc();
         self.around.metrics.opened.inc();
         if resumed {
             self.around.metrics.reconnections.inc();
@@ -171,8 +170,7 @@ impl Writer {
         self.leave(key);
         let seat = &mut self.seats[key];
         seat.connection.begin_end(ending, &self.around);
-        let (_, next) = seat.connection.clock.look(&self.around.settings);
-        self.timers.reset_at(&seat.timer, next);
+        self.timers.reset_at(&seat.timer, seat.connection.clock.next_look(&self.around.settings));
         self.mark(key);
     }
 

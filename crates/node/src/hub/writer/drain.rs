@@ -1,0 +1,68 @@
+//! How all streams of a loop go, in even waves.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::{Timer, Writer};
+use crate::ending::Ending;
+
+/// The time between two waves.
+const WAVE: Duration = Duration::from_millis(20);
+
+/// A drain under way.
+pub(super) struct Drain {
+    begun: Instant,
+    until: Instant,
+    /// How many streams there were when it began, and how many of them were sent away since.
+    streams: usize,
+    sent: usize,
+    /// Dropped with the drain: whoever waits for it goes on.
+    _done: mpsc::Sender<()>,
+}
+
+impl Drain {
+    /// How many streams are to be sent away by now.
+    fn due(&self) -> usize {
+        let window = self.until.duration_since(self.begun).as_secs_f64();
+        let elapsed = self.begun.elapsed().as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "far fewer streams than a double counts exactly")]
+        let due = self.streams as f64 * (elapsed / window);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and `streams`"
+        )]
+        let due = due.ceil() as usize;
+        due.saturating_sub(self.sent)
+    }
+}
+
+impl Writer {
+    /// Begins to send streams away, evenly until the moment.
+    pub(super) fn begin_drain(&mut self, until: Instant, done: mpsc::Sender<()>) {
+        let streams = self.seats.iter().filter(|(_, seat)| seat.connection.ending.is_none()).count();
+        self.draining = Some(Drain { begun: Instant::now(), until, streams, sent: 0, _done: done });
+        self.wave();
+    }
+
+    /// Sends away as many as are due.
+    pub(super) fn wave(&mut self) {
+        let Some(drain) = &mut self.draining else { return };
+        let over = Instant::now() >= drain.until;
+        let due = if over { usize::MAX } else { drain.due() };
+        let open = self.seats.iter().filter(|(_, seat)| seat.connection.ending.is_none());
+        let keys: Vec<usize> = open.take(due).map(|(key, _)| key).collect();
+        drain.sent += keys.len();
+        for key in keys {
+            self.begin_end(key, Ending::Shutdown);
+        }
+        let left = self.seats.iter().any(|(_, seat)| seat.connection.ending.is_none());
+        if over || !left {
+            self.draining = None;
+        } else {
+            self.timers.insert(Timer::Wave, WAVE);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! One loop by itself, turn by turn.
+
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
+use fanfare_protocol::sse::Format;
+use fanfare_protocol::start::From;
+use fanfare_protocol::{Entry, Event, Position};
+use prometheus_client::registry::Registry;
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::config::stream::StreamConfig;
+use crate::hub::delivery::Delivery;
+use crate::hub::{Framing, Stream};
+use crate::metrics::Metrics;
+
+fn writer() -> Writer {
+    let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+    let (control, _) = mpsc::channel(1);
+    let follows =
+        Arc::new(Follows::new(vec![Arc::default()], 1 << 30, 1 << 20, control, Arc::clone(&metrics)));
+    let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(BrokerSettings::default()));
+    let settings = StreamConfig::default();
+    let around =
+        Surroundings { settings, metrics, node: NodeId::new("a").unwrap(), leave_spread: Duration::ZERO };
+    Writer::new(0, around, follows, Reads::new(broker, 4, 100))
+}
+
+fn open(writer: &Writer, channel: &Channel, from: From) -> DuplexStream {
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    let stream = Stream {
+        user: None,
+        session: SessionId::random(),
+        held: None,
+        channels: vec![(channel.clone(), from)],
+        format: Format::Raw,
+        expires: None,
+        resumed: false,
+        head: Bytes::new(),
+        framing: Framing::Plain,
+    };
+    writer.around.metrics.active.inc();
+    assert!(writer.inbox.push(Message::Open(Box::new(stream), Box::new(theirs))));
+    ours
+}
+
+fn event(channel: &Channel, number: u64, data: String) -> Arc<Delivery> {
+    let event = Event::new(None, data, 1 << 20).unwrap();
+    let (position, previous) = (Position::new(number, 0), Position::new(number - 1, 0));
+    Delivery::kept(channel, &Entry { position, previous, event })
+}
+
+fn publish(writer: &Writer, channel: &Channel, number: u64) {
+    assert!(writer.inbox.push_event(event(channel, number, format!("event {number}.")), 1 << 30));
+}
+
+/// Turns until nothing is left to do.
+async fn settle(writer: &mut Writer) -> usize {
+    let mut turns = 0;
+    loop {
+        turns += 1;
+        assert!(turns < 10_000, "it never comes to rest");
+        let (waker, woken) = flag();
+        let _ = writer.poll_turn(&mut Context::from_waker(&waker));
+        tokio::task::yield_now().await;
+        if !woken.load(std::sync::atomic::Ordering::Acquire) {
+            return turns;
+        }
+    }
+}
+
+struct Flag(Arc<std::sync::atomic::AtomicBool>);
+
+impl std::task::Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, std::sync::atomic::Ordering::Release);
+    }
+}
+
+fn flag() -> (Waker, Arc<std::sync::atomic::AtomicBool>) {
+    let woken = Arc::default();
+    (Arc::new(Flag(Arc::clone(&woken))).into(), woken)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_on_one_channel_does_not_keep_another_waiting() {
+    let mut writer = writer();
+    let (busy, quiet) = (Channel::new("busy").unwrap(), Channel::new("quiet").unwrap());
+    let crowd: Vec<_> = (0..1000).map(|_| open(&writer, &busy, From::Position(Position::ZERO))).collect();
+    let alone = open(&writer, &quiet, From::Position(Position::ZERO));
+    settle(&mut writer).await;
+    let sent = writer.around.metrics.sent.get();
+    assert_eq!(sent, 0);
+
+    for number in 1..=500 {
+        publish(&writer, &busy, number);
+    }
+    let _ = writer.poll_turn(&mut Context::from_waker(Waker::noop()));
+    let sent = writer.around.metrics.sent.get();
+    assert!((1_000..100_000).contains(&sent), "{sent} of 500,000 in one turn");
+    // What comes meanwhile waits for the burst and not for its writing; all of it arrives.
+    publish(&writer, &quiet, 1);
+    settle(&mut writer).await;
+    assert_eq!(writer.around.metrics.sent.get(), 500_001);
+    assert!(writer.fresh.is_empty() && writer.messages.is_empty());
+    drop((crowd, alone));
+    settle(&mut writer).await;
+    assert_eq!(writer.around.metrics.active.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_larger_than_the_queue_is_not_kept_out_by_a_busy_channel_beside_it() {
+    let mut writer = writer();
+    let channel = Channel::broadcast();
+    let _socket = open(&writer, &channel, From::Position(Position::ZERO));
+    settle(&mut writer).await;
+    let connection = &mut writer.seats[0].connection;
+    let mut take = |number, bytes| {
+        let event = event(&channel, number, "x".repeat(bytes));
+        connection.take_entries(0, std::iter::once((event.kept.unwrap(), &event)), &writer.around)
+    };
+    assert!(take(1, 10), "something waits");
+    assert!(take(2, 70_000), "more than `stream.queue`");
+    assert!(!take(3, 10) && !take(3, 70_000), "one such event is all there is room for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_loop_sleeps() {
+    let mut writer = writer();
+    let channel = Channel::broadcast();
+    let sockets: Vec<_> = (0..100).map(|_| open(&writer, &channel, From::Latest)).collect();
+    settle(&mut writer).await;
+    assert_eq!(settle(&mut writer).await, 1);
+    tokio::time::advance(Duration::from_secs(16)).await;
+    assert!(settle(&mut writer).await <= 3, "one look for the heartbeats");
+    drop(sockets);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_that_breaks_leaves_no_stream_counted() {
+    let mut writer = writer();
+    let metrics = Arc::clone(&writer.around.metrics);
+    let inbox = Arc::clone(&writer.inbox);
+    let channel = Channel::broadcast();
+    let _served = open(&writer, &channel, From::Latest);
+    settle(&mut writer).await;
+    let _waiting = open(&writer, &channel, From::Latest);
+    assert_eq!(metrics.active.get(), 2);
+    drop(writer);
+    assert_eq!(metrics.active.get(), 0);
+    assert!(!inbox.push(Message::Down));
+}
