@@ -121,6 +121,7 @@ impl NodeBuilder {
             // No balancer has to notice, and nobody waits for even waves, unless a test says so.
             .env("FANFARE_DRAIN__NOTICE", "0s")
             .env("FANFARE_DRAIN__WINDOW", "0s")
+            .env("FANFARE_SESSION__GRACE", "0s")
             .envs(self.settings.iter().map(|(name, value)| (format!("FANFARE_{name}"), value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

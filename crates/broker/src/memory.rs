@@ -5,7 +5,8 @@
 //! # Layout
 //!
 //! - `channel`: one channel's log, last position and idempotency keys
-//! - `cluster`: sessions, leases and locks
+//! - `sessions`: who holds which, and the lifecycle stream
+//! - `cluster`: leases and locks
 //! - `intake`: the ingest stream
 //! - `wire`: the live wires of this process's nodes
 //! - `faults`: what can be done to it in a simulation
@@ -14,6 +15,7 @@ mod channel;
 mod cluster;
 mod faults;
 mod intake;
+mod sessions;
 mod wire;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,6 +34,7 @@ use tokio::time::Instant;
 use self::channel::ChannelState;
 use self::cluster::Cluster;
 use self::intake::Ingest;
+use self::sessions::Sessions;
 use self::wire::Wires;
 use crate::broker::Published;
 use crate::intake::{IntakeEntry, Settlement, once_key};
@@ -62,6 +65,7 @@ struct State {
     channels: IndexMap<Channel, ChannelState>,
     wires: Wires,
     cluster: Cluster,
+    sessions: Sessions,
     ingest: Ingest,
 }
 
@@ -93,7 +97,7 @@ impl MemoryBroker {
 
     /// The lifecycle stream.
     pub fn lifecycle(&self) -> Vec<StreamEntry> {
-        self.state().cluster.lifecycle.iter().cloned().collect()
+        self.state().sessions.lifecycle.iter().cloned().collect()
     }
 
     /// The dead intake entries.
@@ -175,14 +179,14 @@ impl Broker for MemoryBroker {
     async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
         let now = self.now();
         let mut state = self.state();
-        let claimed = state.cluster.claim(claim, now);
+        let claimed = state.sessions.claim(claim, now);
         if let Claimed::Held { epoch, from: Some(from) } = &claimed
             && *from != claim.node
         {
             let command = Control::Supersede { session: claim.session, epoch: *epoch };
             state.wires.control(from, &command);
         }
-        state.cluster.trim(self.settings.lifecycle_events);
+        state.sessions.trim(self.settings.lifecycle_events);
         Ok(claimed)
     }
 
@@ -196,19 +200,19 @@ impl Broker for MemoryBroker {
     ) -> Result<bool, BrokerError> {
         let now = self.now();
         let mut state = self.state();
-        let released = state.cluster.release(node, user, session, epoch, reason, now);
-        state.cluster.trim(self.settings.lifecycle_events);
+        let released = state.sessions.release((node, user, session, epoch), reason, self.settings.grace, now);
+        state.sessions.trim(self.settings.lifecycle_events);
         Ok(released)
     }
 
     async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError> {
         let now = self.now();
         let mut state = self.state();
-        Ok(held.iter().map(|holding| state.cluster.renew(node, holding, now)).collect())
+        Ok(held.iter().map(|holding| state.sessions.renew(node, holding, now)).collect())
     }
 
     async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
-        Ok(self.state().cluster.sessions(user))
+        Ok(self.state().sessions.of(user))
     }
 
     async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError> {
@@ -217,7 +221,9 @@ impl Broker for MemoryBroker {
     }
 
     async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<Lease, BrokerError> {
-        Ok(self.state().cluster.lease(info, ttl))
+        let mut state = self.state();
+        let State { cluster, sessions, .. } = &mut *state;
+        Ok(cluster.lease(sessions, info, ttl))
     }
 
     async fn leave(&self, info: &NodeInfo) -> Result<(), BrokerError> {
@@ -232,8 +238,9 @@ impl Broker for MemoryBroker {
     async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<usize, BrokerError> {
         let now = self.now();
         let mut state = self.state();
-        let swept = state.cluster.sweep(node, ttl, now);
-        state.cluster.trim(self.settings.lifecycle_events);
+        let State { cluster, sessions, .. } = &mut *state;
+        let swept = cluster.sweep(sessions, node, ttl, (self.settings.grace, now));
+        state.sessions.trim(self.settings.lifecycle_events);
         Ok(swept)
     }
 

@@ -76,6 +76,11 @@ pub struct RedisBroker {
 }
 
 impl RedisBroker {
+    /// The grace in milliseconds; 0 is none.
+    fn grace_ms(&self) -> u64 {
+        u64::try_from(self.settings.grace.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// A broker that connects when it is used.
     ///
     /// # Errors

@@ -20,6 +20,9 @@ pub struct BrokerSettings {
     /// The same for entries of the ingest stream, which are forgotten
     /// [`INTAKE_SETTLED_ONCE`] after they are settled.
     pub intake_once: Duration,
+    /// How long a user without a session is not reported offline yet, and a session that a leaving node let go of waits
+    /// for another.
+    pub grace: Duration,
     /// The most data an event may have, in bytes.
     pub max_data: usize,
     /// About how many entries the lifecycle stream keeps.
@@ -34,6 +37,7 @@ impl Default for BrokerSettings {
             retention: RetentionRules::default(),
             once: Duration::from_mins(10),
             intake_once: Duration::from_hours(24),
+            grace: Duration::ZERO,
             max_data: DEFAULT_MAX_DATA_BYTES,
             lifecycle_events: 100_000,
             dead_events: 10_000,

@@ -11,7 +11,7 @@
 //! - [`fault`]: what is wrong, all of it
 //! - [`secret`]: a value that is never shown
 //! - one struct per topic: [`node`], [`redis`], [`auth`], [`stream`], [`limits`], [`retention`], [`publish`],
-//!   [`intake`], [`lease`], [`http`], [`drain`], [`log`]
+//!   [`intake`], [`lease`], [`session`], [`http`], [`drain`], [`log`]
 
 pub mod auth;
 mod check;
@@ -27,6 +27,7 @@ pub mod publish;
 pub mod redis;
 pub mod retention;
 pub mod secret;
+pub mod session;
 pub mod setting;
 pub mod source;
 pub mod stream;
@@ -66,6 +67,8 @@ pub struct Config {
     pub intake: intake::IntakeConfig,
     /// The lease on what the node owns.
     pub lease: lease::LeaseConfig,
+    /// Sessions and their users.
+    pub session: session::SessionConfig,
     /// HTTP.
     pub http: http::HttpConfig,
     /// Leaving.
@@ -142,6 +145,7 @@ impl Config {
             retention: self.retention.rules(),
             once: self.publish.once,
             intake_once: self.intake.once,
+            grace: self.session.grace,
             max_data: bytes(self.limits.event_data),
             lifecycle_events: self.retention.lifecycle_events,
             dead_events: self.retention.dead_events,

@@ -124,10 +124,11 @@ impl Connection {
         }
     }
 
-    /// Whether the queue takes a frame of so many bytes. An empty one takes any.
+    /// Whether the queue takes a frame of so many bytes. One that is larger than the bound is taken by a queue that is
+    /// not full: it cannot wait for an empty one, which a busy channel beside it may never leave.
     fn has_room(&self, bytes: usize, bound: usize) -> bool {
         let waiting = self.queue.bytes() + self.outlet.waiting();
-        waiting == 0 || waiting + bytes <= bound
+        if bytes > bound { waiting < bound } else { waiting + bytes <= bound }
     }
 
     /// Whether to read on from a log: only when the kernel has taken all there was, so that a log is read as fast as

@@ -12,8 +12,8 @@ pub const DEFAULT_MAX_DATA_BYTES: usize = 64 * 1024;
 /// The most that the setting may say, in bytes.
 pub const MAX_DATA_BYTES: usize = 1024 * 1024;
 /// Types that only Fanfare itself sends.
-pub const RESERVED_TYPES: [&str; 7] =
-    ["connected", "shutdown", "superseded", "gap", "overloaded", "expired", "end"];
+pub const RESERVED_TYPES: [&str; 8] =
+    ["connected", "disconnected", "shutdown", "superseded", "gap", "overloaded", "expired", "end"];
 
 /// What the `event:` field says: one line, not empty, not reserved.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -15,7 +15,7 @@ const BATCH: usize = 250;
 /// How far the publisher runs ahead of the client that reads: not so far that a short log is trimmed before it.
 const AHEAD: usize = BATCH;
 /// How much memory the node may take for all that: its queue of 64 KiB, its inboxes of 4 MiB, pages and windows.
-const ROOM: u64 = 24 << 20;
+const ROOM: u64 = 8 << 20;
 /// How long all of it may take to arrive in a debug build.
 const PATIENCE: Duration = Duration::from_mins(2);
 

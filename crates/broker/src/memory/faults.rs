@@ -35,6 +35,7 @@ impl MemoryBroker {
         let mut state = self.state();
         state.channels.clear();
         state.cluster = super::Cluster::default();
+        state.sessions = super::Sessions::default();
         state.ingest = super::Ingest::default();
     }
 

@@ -1,17 +1,25 @@
 -- Makes a node the owner of a session.
 --
--- KEYS: the user's sessions, the node's index, the lifecycle stream, all nodes.
+-- KEYS: the user's sessions, the node's index, the lifecycle stream, users who are leaving, all nodes.
 -- ARGV: node, session, user, the client's address as JSON, the user's limit, entries that lifecycle keeps, the
 --       prefix of all names.
 -- Answers 0 when the user has as many sessions as allowed, else the epoch and the owner before or ''.
 
-local sessions, index, lifecycle, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local sessions, index, lifecycle, leaving, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local node, session, user, client, limit, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
-check(index, lifecycle, nodes)
+check(index, lifecycle, leaving, nodes)
 local old = owner(sessions, session)
 local count = redis.call('HLEN', sessions)
-if count >= tonumber(limit) and redis.call('HEXISTS', sessions, session) == 0 then return 0 end
+if count >= tonumber(limit) and redis.call('HEXISTS', sessions, session) == 0 then
+  -- Those that a leaving node has let go of are not counted: their clients may be about to come back as others.
+  local held = 0
+  for _, text in ipairs(redis.call('HVALS', sessions)) do
+    local other = decode(text)
+    if not (other and other.leaving) then held = held + 1 end
+  end
+  if held >= tonumber(limit) then return 0 end
+end
 
 -- Not below the clock, so that the epoch also grows when the session was forgotten in between.
 local time, epoch = now()
@@ -31,7 +39,7 @@ if old then
 else
   report(lifecycle, keep, 'session.connected', user, 'session', session, 'node', node)
 end
-if count == 0 then report(lifecycle, keep, 'user.online', user) end
+if count == 0 then arrive(lifecycle, leaving, keep, user) end
 if theirs then
   redis.call('PUBLISH', theirs .. ':control',
     '{"op":"supersede","session":"' .. session .. '","epoch":' .. int(epoch) .. '}')

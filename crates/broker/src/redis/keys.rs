@@ -55,6 +55,11 @@ impl Keys {
         format!("{}:node:{node}", self.prefix)
     }
 
+    /// Users to look at again, with the time: no node may hold a session of theirs then.
+    pub(super) fn leaving(&self) -> String {
+        self.of("leaving")
+    }
+
     /// `<session> <user>` of each session that the node owns.
     pub(super) fn index(&self, node: &NodeId) -> String {
         format!("{}:node:{node}:sessions", self.prefix)

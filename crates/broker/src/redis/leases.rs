@@ -105,7 +105,36 @@ pub(super) async fn sweep(broker: &RedisBroker, node: &NodeId, ttl: Duration) ->
             break;
         }
     }
-    Ok(removed)
+    Ok(removed + see_off(broker, budget).await?)
+}
+
+/// Looks again at users who were leaving, and answers how many sessions of theirs ended.
+async fn see_off(broker: &RedisBroker, budget: usize) -> Result<usize, BrokerError> {
+    if budget == 0 {
+        return Ok(0);
+    }
+    let keys = &broker.keys;
+    // Those whose time comes first. The script knows whether it has come.
+    let mut first = ::redis::cmd("ZRANGE");
+    first.arg(keys.leaving()).arg(0).arg(budget - 1);
+    let users = array(broker.link.command(&first).await?).ok_or_else(|| unexpected("a sorted set"))?;
+    let mut departures = Pipeline::with_capacity(users.len());
+    for user in users.into_iter().filter_map(text) {
+        // What is no user was written by no node, and has no sessions that could be looked at.
+        let Ok(user) = User::new(&user) else { continue };
+        let mut call = script::DEPART.call(&[&keys.sessions(&user), &keys.leaving(), &keys.lifecycle()]);
+        call.arg(user.id()).arg(broker.settings.lifecycle_events);
+        departures.add_command(call);
+    }
+    if departures.is_empty() {
+        return Ok(0);
+    }
+    let mut ended = 0;
+    for reply in script::DEPART.run_all(&broker.link, departures).await? {
+        let Value::Int(count) = Link::reply(reply)? else { return Err(unexpected("a number")) };
+        ended += usize::try_from(count).unwrap_or_default();
+    }
+    Ok(ended)
 }
 
 /// The nodes that may have left something behind, and whether they are without a lease.
@@ -152,9 +181,10 @@ async fn sweep_set(
             &keys.index(node),
             &keys.lease(node),
             &keys.lifecycle(),
+            &keys.leaving(),
         ]);
         call.arg(node.as_str()).arg(session.to_string()).arg(user.id());
-        call.arg(broker.settings.lifecycle_events);
+        call.arg(broker.settings.lifecycle_events).arg(broker.grace_ms());
         pipeline.add_command(call);
     }
     let is_sweep: Vec<bool> = pipeline.cmd_iter().map(is_script).collect();

@@ -4,7 +4,7 @@
 -- Put before this: the settings of the nodes (see library.rs) and publish.lua.
 
 local reserved_types = {
-  connected = true, shutdown = true, superseded = true, gap = true, overloaded = true, expired = true,
+  connected = true, disconnected = true, shutdown = true, superseded = true, gap = true, overloaded = true, expired = true,
   ['end'] = true,
 }
 

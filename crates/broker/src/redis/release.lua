@@ -1,18 +1,27 @@
--- Gives a session up, if the node owns it with this epoch.
+-- Gives a session up, if the node owns it with this epoch. A node that leaves only lets go of it: it stays recorded for
+-- the grace, so that another node can take it over.
 --
--- KEYS: the user's sessions, the node's index, the lifecycle stream, and one that only claims need.
--- ARGV: node, session, user, epoch, reason, entries that lifecycle keeps.
+-- KEYS: the user's sessions, the node's index, the lifecycle stream, users who are leaving, and one that
+--       only claims need.
+-- ARGV: node, session, user, epoch, reason, entries that lifecycle keeps, the grace in milliseconds.
 -- Answers 1 when it was given up.
 
-local sessions, index, lifecycle = KEYS[1], KEYS[2], KEYS[3]
-local node, session, user, epoch, reason, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local sessions, index, lifecycle, leaving = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local node, session, user, epoch, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local keep, grace = ARGV[6], ARGV[7]
 
-check(index, lifecycle)
+check(index, lifecycle, leaving)
 local held = owner(sessions, session)
 if held and held.node == node then
   if int(held.epoch) ~= epoch then return 0 end
   redis.call('SREM', index, session .. ' ' .. user)
-  disconnect(sessions, lifecycle, keep, node, session, user, reason)
+  if reason == 'shutdown' and tonumber(grace) > 0 then
+    local till = now() + grace
+    own(sessions, session, node, held.epoch, tonumber(held.since) or now(), cjson.encode(held.client or ''), till)
+    redis.call('ZADD', leaving, 'GT', int(till), user)
+  else
+    disconnect(sessions, lifecycle, leaving, keep, grace, node, session, user, reason)
+  end
   return 1
 end
 redis.call('SREM', index, session .. ' ' .. user)

@@ -1,15 +1,15 @@
 -- Claims a session once more that a node believes to hold.
 --
--- KEYS: the user's sessions, the node's index, the lifecycle stream, all nodes.
+-- KEYS: the user's sessions, the node's index, the lifecycle stream, users who are leaving, all nodes.
 -- ARGV: node, session, user, epoch, since, the client's address as JSON, entries that lifecycle keeps.
 -- Answers the epoch, or 0 when somebody else holds it.
 
-local sessions, index, lifecycle, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local sessions, index, lifecycle, leaving, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local node, session, user, epoch, since = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local client, keep = ARGV[6], ARGV[7]
 local member = session .. ' ' .. user
 
-check(index, lifecycle, nodes)
+check(index, lifecycle, leaving, nodes)
 local held = owner(sessions, session)
 if held and held.node == node then
   -- The index is written again, in case only it was lost.
@@ -29,5 +29,5 @@ local fresh = math.max(clock, tonumber(epoch) + 1)
 hold(nodes, index, node, member)
 own(sessions, session, node, fresh, tonumber(since), client)
 report(lifecycle, keep, 'session.connected', user, 'session', session, 'node', node)
-if first then report(lifecycle, keep, 'user.online', user) end
+if first then arrive(lifecycle, leaving, keep, user) end
 return int(fresh)

@@ -35,6 +35,7 @@ scripts! {
     RELEASE = include_str!("session.lua"), include_str!("release.lua");
     RENEW = include_str!("session.lua"), include_str!("renew.lua");
     SWEEP = include_str!("session.lua"), include_str!("sweep.lua");
+    DEPART = include_str!("session.lua"), include_str!("depart.lua");
     LEASE = include_str!("lease.lua");
     LEAVE = include_str!("leave.lua");
     BURY = include_str!("bury.lua");

@@ -15,10 +15,7 @@ local function now()
   return math.floor(micros / 1000), micros
 end
 
--- The owner of a session; nil for one that nobody holds, and for a value that is not an owner.
-local function owner(sessions, session)
-  local text = redis.call('HGET', sessions, session)
-  if not text then return nil end
+local function decode(text)
   local read, held = pcall(cjson.decode, text)
   if read and type(held) == 'table' and type(held.node) == 'string' and type(held.epoch) == 'number' then
     return held
@@ -26,9 +23,17 @@ local function owner(sessions, session)
   return nil
 end
 
-local function own(sessions, session, node, epoch, since, client)
+-- The owner of a session; nil for one that nobody holds, and for a value that is not an owner.
+local function owner(sessions, session)
+  local text = redis.call('HGET', sessions, session)
+  return text and decode(text)
+end
+
+-- `leaving`, if there is one, is the time until which the session waits for another node, in Unix milliseconds.
+local function own(sessions, session, node, epoch, since, client, leaving)
   redis.call('HSET', sessions, session,
-    '{"node":"' .. node .. '","epoch":' .. int(epoch) .. ',"since":' .. int(since) .. ',"client":' .. client .. '}')
+    '{"node":"' .. node .. '","epoch":' .. int(epoch) .. ',"since":' .. int(since) .. ',"client":' .. client ..
+    (leaving and ',"leaving":' .. int(leaving) or '') .. '}')
 end
 
 local function report(lifecycle, keep, event, user, ...)
@@ -36,9 +41,10 @@ local function report(lifecycle, keep, event, user, ...)
 end
 
 -- Fails, before anything was changed, when a key that is about to be written is of another type.
-local function check(index, lifecycle, nodes)
+local function check(index, lifecycle, leaving, nodes)
   redis.call('SCARD', index)
   redis.call('XLEN', lifecycle)
+  redis.call('ZCARD', leaving)
   if nodes then redis.call('SCARD', nodes) end
 end
 
@@ -49,9 +55,21 @@ local function hold(nodes, index, node, member)
   redis.call('SADD', index, member)
 end
 
-local function disconnect(sessions, lifecycle, keep, node, session, user, reason)
+-- A user without a session is offline when the grace is over and there is still none: until then the user is among
+-- those who are leaving, with the time to look again.
+local function disconnect(sessions, lifecycle, leaving, keep, grace, node, session, user, reason)
   redis.call('HDEL', sessions, session)
   report(lifecycle, keep, 'session.disconnected', user, 'session', session, 'node', node, 'reason', reason)
-  if redis.call('EXISTS', sessions) == 0 then report(lifecycle, keep, 'user.offline', user) end
+  local gone = redis.call('EXISTS', sessions) == 0
+  if tonumber(grace) == 0 then
+    if gone then report(lifecycle, keep, 'user.offline', user) end
+  elseif gone or redis.call('ZSCORE', leaving, user) then
+    redis.call('ZADD', leaving, 'GT', int(now() + grace), user)
+  end
+end
+
+-- Reports that a user came, unless nobody was told that the user had gone.
+local function arrive(lifecycle, leaving, keep, user)
+  if redis.call('ZREM', leaving, user) == 0 then report(lifecycle, keep, 'user.online', user) end
 end
 

@@ -45,6 +45,7 @@ pub(super) async fn release(
 ) -> Result<bool, BrokerError> {
     let mut call = call(broker, &script::RELEASE, node, user, session);
     call.arg(epoch).arg(reason.as_str()).arg(broker.settings.lifecycle_events);
+    call.arg(broker.grace_ms());
     is_one(&script::RELEASE.run(&broker.link, call).await?)
 }
 
@@ -93,12 +94,14 @@ struct Owner {
     since: u64,
     #[serde(default)]
     client: String,
+    /// Set when its node has let go of it: nobody holds it until it is claimed again.
+    leaving: Option<u64>,
 }
 
 fn session_info(id: Value, value: Value) -> Option<SessionInfo> {
     let session = text(id)?.parse().ok()?;
-    let Owner { node, epoch, since, client } = serde_json::from_slice(&bytes(value)?).ok()?;
-    Some(SessionInfo { session, node, epoch, since, client: client.into() })
+    let Owner { node, epoch, since, client, leaving } = serde_json::from_slice(&bytes(value)?).ok()?;
+    leaving.is_none().then(|| SessionInfo { session, node, epoch, since, client: client.into() })
 }
 
 pub(super) async fn send(broker: &RedisBroker, node: &NodeId, command: &Control) -> Result<(), BrokerError> {
@@ -117,7 +120,13 @@ fn call(
     session: SessionId,
 ) -> Cmd {
     let keys = &broker.keys;
-    let mut call = script.call(&[&keys.sessions(user), &keys.index(node), &keys.lifecycle(), &keys.nodes()]);
+    let mut call = script.call(&[
+        &keys.sessions(user),
+        &keys.index(node),
+        &keys.lifecycle(),
+        &keys.leaving(),
+        &keys.nodes(),
+    ]);
     call.arg(node.as_str()).arg(session.to_string()).arg(user.id());
     call
 }

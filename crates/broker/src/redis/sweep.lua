@@ -1,15 +1,16 @@
 -- Removes one session that a node has left behind.
 --
--- KEYS: the user's sessions, the set that names the session, the node's index, its lease, the lifecycle stream. The set
+-- KEYS: the user's sessions, the set that names the session, the node's index, its lease, the lifecycle stream, users
+--       who are leaving. The set
 --       is the index of a node whose lease has lapsed, or what an earlier process of the node's name left.
--- ARGV: node, session, user, entries that lifecycle keeps.
+-- ARGV: node, session, user, entries that lifecycle keeps, the grace in milliseconds.
 -- Answers 1 when it was removed.
 
-local sessions, set, index, lease, lifecycle = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local node, session, user, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local sessions, set, index, lease, lifecycle, leaving = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local node, session, user, keep, grace = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local member = session .. ' ' .. user
 
-check(set, lifecycle)
+check(set, lifecycle, leaving)
 local kept
 if set == index then
   -- Alive again since we looked: it will claim what it holds once more, and this may be among it.
@@ -22,6 +23,6 @@ end
 redis.call('SREM', set, member)
 if kept then return 0 end
 local held = owner(sessions, session)
-if not held or held.node ~= node then return 0 end
-disconnect(sessions, lifecycle, keep, node, session, user, 'node-lost')
+if not held or held.node ~= node or held.leaving then return 0 end
+disconnect(sessions, lifecycle, leaving, keep, grace, node, session, user, 'node-lost')
 return 1

@@ -14,6 +14,7 @@ mod events;
 mod faults;
 mod fcall;
 mod fixture;
+mod grace;
 mod intake;
 mod nodes;
 mod proxy;
@@ -100,6 +101,12 @@ contracts! {
         renewing_changes_nothing_for_a_session_that_is_held,
         renewing_tells_what_is_lost,
         renewing_restores_what_is_gone;
+    grace:
+        a_user_who_comes_back_within_the_grace_was_never_offline,
+        a_user_who_stays_away_is_offline_after_the_grace,
+        a_session_of_a_leaving_node_waits_for_another,
+        a_session_that_nobody_takes_over_ends_with_the_grace,
+        sessions_that_wait_do_not_count_against_the_limit;
     nodes:
         a_lease_belongs_to_one_process,
         a_node_that_left_is_not_listed_and_its_name_is_free,

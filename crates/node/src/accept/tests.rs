@@ -209,6 +209,25 @@ async fn an_old_client_gets_a_plain_stream() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_request_has_a_body_or_offers_another_protocol_is_a_stream_all_the_same() {
+    for request in [
+        "GET /stream HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\nhello",
+        "GET /stream HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "GET /stream HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n",
+    ] {
+        let mut fixture = start(|_| ());
+        let mut client = fixture.connect().await;
+        send(&mut client, request).await;
+        let (_, socket) = fixture.take().await;
+        let answer = until(&mut client, ": hb\n\r\n").await;
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        drop(socket);
+        fixture.shutdown().await;
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_http_gets_400() {
     let fixture = start(|_| ());
     for bad in

@@ -286,6 +286,13 @@ pub const SETTINGS: &[Setting] = &[
         "How long it is remembered that an entry without a key of its own was published; longer than `intake.lease`.",
     ),
     setting(
+        "session.grace",
+        Kind::Duration,
+        "15s",
+        "How long a user without a stream is not reported offline yet, and a session that a leaving node let go of waits \
+         for another. `0s` reports at once.",
+    ),
+    setting(
         "lease.ttl",
         Kind::Duration,
         "10s",

@@ -143,7 +143,7 @@ mod tests {
         StreamConfig {
             heartbeat: Duration::from_secs(15),
             write_timeout: Duration::from_secs(5),
-            idle: Duration::from_secs(60),
+            idle: Duration::from_mins(1),
             ..StreamConfig::default()
         }
     }
@@ -177,7 +177,7 @@ mod tests {
     async fn what_is_due_already_is_looked_at_at_once() {
         let settings = StreamConfig { linger: Duration::ZERO, ..settings() };
         let mut clock = Clock::new(None, &settings);
-        tokio::time::advance(Duration::from_secs(60)).await;
+        tokio::time::advance(Duration::from_mins(1)).await;
         // Due: the end of an idle stream. The client is found stuck before anybody looks.
         clock.blocked(false);
         assert_eq!(clock.next_look(&settings), Instant::now());

@@ -1,1 +1,133 @@
+//! A whole node on the memory broker, by real sockets.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_broker::{BrokerSettings, MemoryBroker};
+use fanfare_protocol::User;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::*;
+use crate::config::auth::AuthMode;
+
+/// Nothing here takes that long unless it is stuck.
+const SOON: Duration = Duration::from_secs(10);
+
+fn start(change: impl FnOnce(&mut Config)) -> (Node, Arc<MemoryBroker>) {
+    let mut config = Config::default();
+    config.node.listen = "127.0.0.1:0".parse().unwrap();
+    config.auth.mode = Some(AuthMode::None);
+    config.stream.linger = Duration::from_millis(100);
+    change(&mut config);
+    let broker = Arc::new(MemoryBroker::new(BrokerSettings::default()));
+    (Node::start(&config, Arc::clone(&broker) as Arc<dyn Broker>).unwrap(), broker)
+}
+
+/// Sends a request and reads until `end` has come.
+async fn ask(node: &Node, request: &str, end: &str) -> (TcpStream, String) {
+    let mut socket = TcpStream::connect(node.addr()).await.unwrap();
+    socket.write_all(format!("{request}\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    let wait = async {
+        while !String::from_utf8_lossy(&read).contains(end) {
+            assert_ne!(socket.read_buf(&mut read).await.unwrap(), 0, "{}", String::from_utf8_lossy(&read));
+        }
+    };
+    assert!(timeout(SOON, wait).await.is_ok(), "{end:?} did not come");
+    (socket, String::from_utf8(read).unwrap())
+}
+
+/// Asks again until a request is answered by this.
+async fn until(node: &Node, request: &str, end: &str) {
+    let again = async {
+        loop {
+            let (_, answer) = ask(node, &format!("{request}\r\nconnection: close"), "\r\n\r\n").await;
+            if answer.contains(end) {
+                return;
+            }
+        }
+    };
+    assert!(timeout(SOON, again).await.is_ok(), "{request} was not answered by {end:?}");
+}
+
+async fn rest(mut socket: TcpStream) -> String {
+    let mut read = String::new();
+    timeout(SOON, socket.read_to_string(&mut read)).await.expect("the connection is closed").unwrap();
+    read
+}
+
+const STREAM: &str = "GET /v1/events?user=7 HTTP/1.1";
+
+#[tokio::test]
+async fn a_node_that_leaves_tells_its_streams_and_leaves_nothing_behind() {
+    let (node, broker) = start(|_| ());
+    until(&node, "GET /readyz HTTP/1.1", "200 OK").await;
+    let (stream, _) = ask(&node, STREAM, "event: connected").await;
+    let user = User::new("7").unwrap();
+    assert_eq!(broker.sessions(&user).await.unwrap().len(), 1);
+    assert_eq!(broker.nodes().await.unwrap()[0].address, node.addr().to_string());
+    let addr = node.addr();
+    timeout(SOON, node.shutdown()).await.unwrap().unwrap();
+    let end = rest(stream).await;
+    assert!(end.contains("event: shutdown") && end.ends_with("0\r\n\r\n"), "{end}");
+    assert_eq!(broker.sessions(&user).await.unwrap(), []);
+    assert_eq!(broker.nodes().await.unwrap(), []);
+    assert!(TcpStream::connect(addr).await.is_err());
+}
+
+#[tokio::test]
+async fn a_node_has_only_so_many_streams_and_room_again_when_one_ends() {
+    let (node, _) = start(|config| config.limits.connections = 1);
+    until(&node, "GET /readyz HTTP/1.1", "200 OK").await;
+    let (stream, _) = ask(&node, STREAM, "event: connected").await;
+    let (_, turned) = ask(&node, STREAM, "event: overloaded").await;
+    assert!(turned.contains(r#"{"reason":"connections"}"#) && turned.contains("retry: "), "{turned}");
+    let (_, status) = ask(&node, &format!("{STREAM}\r\nprefer: status"), "}").await;
+    assert!(status.starts_with("HTTP/1.1 503 ") && status.contains("retry-after: "), "{status}");
+    drop(stream);
+    let freed = async {
+        loop {
+            let (_, answer) = ask(&node, STREAM, "\r\n\r\n").await;
+            if answer.contains("transfer-encoding: chunked") {
+                return;
+            }
+        }
+    };
+    timeout(SOON, freed).await.unwrap();
+    timeout(SOON, node.shutdown()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_beyond_the_users_limit_is_turned_away() {
+    let (node, _) = start(|config| config.limits.sessions_per_user = 1);
+    until(&node, "GET /readyz HTTP/1.1", "200 OK").await;
+    let (_stream, _) = ask(&node, STREAM, "event: connected").await;
+    let (_, turned) = ask(&node, STREAM, "event: overloaded").await;
+    assert!(turned.contains(r#"{"reason":"user-sessions"}"#), "{turned}");
+    let (_, status) = ask(&node, &format!("{STREAM}\r\nprefer: status"), "}").await;
+    assert!(status.starts_with("HTTP/1.1 429 "), "{status}");
+    timeout(SOON, node.shutdown()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_head_request_opens_no_stream() {
+    let (node, broker) = start(|_| ());
+    until(&node, "GET /readyz HTTP/1.1", "200 OK").await;
+    let head = "HEAD /v1/events?user=7 HTTP/1.1";
+    let (_, answer) = ask(&node, head, "\r\n\r\n").await;
+    assert!(answer.contains("content-type: text/event-stream"), "{answer}");
+    assert_eq!(broker.sessions(&User::new("7").unwrap()).await.unwrap(), []);
+    timeout(SOON, node.shutdown()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_told() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = Config::default();
+    config.node.listen = taken.local_addr().unwrap();
+    let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(BrokerSettings::default()));
+    let error = Node::start(&config, broker).unwrap_err().to_string();
+    assert!(error.contains(&config.node.listen.to_string()), "{error}");
+}

@@ -254,6 +254,11 @@ impl Registry {
         self.doubts.pop_front_if(|doubt| hurry || doubt.due <= now)
     }
 
+    /// Drops the claims in doubt, and answers how many there were.
+    pub(super) fn forget_doubts(&mut self) -> usize {
+        std::mem::take(&mut self.doubts).len()
+    }
+
     /// When the next claim in doubt is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.doubts.front().map(|doubt| doubt.due)

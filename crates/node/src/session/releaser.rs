@@ -3,6 +3,9 @@
 //! It gives sessions up, looks after claims in doubt, and renews what is held after the lease had lapsed or the wire
 //! was lost. One task does all three, because a renewal must not be under way while one of its sessions is given up:
 //! it could take back what was just let go.
+//!
+//! Both renewals and claims in doubt go by the node's name, so they wait until the lease is held: without it another
+//! process may have the name, and what is recorded as ours be its own. A release is fenced by its epoch.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,10 +102,14 @@ impl Releaser {
                 }
             }
             let stopping = self.stop.is_cancelled();
+            if stopping && !self.has_lease() {
+                let dropped = shared.with(super::registry::Registry::forget_doubts);
+                shared.metrics.doubts_dropped.inc_by(dropped as u64);
+            }
             if stopping && jobs.is_empty() && shared.with(|registry| registry.is_idle()) {
                 return;
             }
-            let wake_at = self.wake_at();
+            let wake_at = self.wake_at(jobs.len() < self.width());
             // All are cancel-safe: a permit or a change that is not taken now stays.
             tokio::select! {
                 Some(outcome) = jobs.next() => self.settle(outcome),
@@ -115,29 +122,35 @@ impl Releaser {
         }
     }
 
+    fn has_lease(&self) -> bool {
+        self.lease.borrow().held()
+    }
+
     /// How many calls may be under way: one probes while the broker is away.
     fn width(&self) -> usize {
         if self.backoff.is_failing() { 1 } else { IN_FLIGHT }
     }
 
-    fn wake_at(&self) -> Option<Instant> {
-        // While calls are held back, that a doubt is due is no reason to wake.
+    /// `free`: whether another call may be under way.
+    fn wake_at(&self, free: bool) -> Option<Instant> {
+        // That a doubt is due is no reason to wake where it has to wait nevertheless.
         self.pause.or_else(|| {
-            if self.renewal.is_empty() { self.shared.with(|registry| registry.next_due()) } else { None }
+            let looks = free && self.renewal.is_empty() && self.has_lease();
+            if looks { self.shared.with(|registry| registry.next_due()) } else { None }
         })
     }
 
     fn next_job(&self, now: Instant) -> Option<Job> {
-        let hurry = self.stop.is_cancelled();
+        let (hurry, looks) = (self.stop.is_cancelled(), self.has_lease());
         self.shared.with(|registry| {
             let release = registry.next_release().map(Job::Release);
-            release.or_else(|| registry.next_doubt(now, hurry).map(Job::LookAfter))
+            release.or_else(|| if looks { registry.next_doubt(now, hurry).map(Job::LookAfter) } else { None })
         })
     }
 
     fn look_for_reasons_to_renew(&mut self) {
         let now = (self.lease.borrow_and_update().taken, self.wire.borrow_and_update().connects);
-        if now == self.seen || self.stop.is_cancelled() {
+        if now == self.seen || self.stop.is_cancelled() || !self.has_lease() {
             return;
         }
         self.seen = now;
@@ -148,8 +161,8 @@ impl Releaser {
     }
 
     async fn renew_some(&mut self) {
-        if self.stop.is_cancelled() {
-            // What is held is about to be given up.
+        if self.stop.is_cancelled() || !self.has_lease() {
+            // What is held is about to be given up; or all of it is renewed when the lease is taken anew.
             self.renewal.clear();
             return;
         }

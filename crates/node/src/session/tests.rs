@@ -423,6 +423,72 @@ async fn a_node_that_was_paused_beyond_its_lease_takes_new_epochs_or_lets_go() {
     assert_eq!(owners(&broker).await, [(b.id.clone(), stolen.epoch())]);
 }
 
+#[test]
+fn a_doubt_that_waits_its_turn_keeps_nobody_busy() {
+    let scene = async || {
+        let broker = FaultyBroker::new();
+        let node = Node::start("a", &broker, 10);
+        broker.next(Call::Claim, [Fault::Away, Fault::Away]);
+        for _ in 0..2 {
+            assert!(node.sessions.claim(&user(), SessionId::random(), "".into()).await.is_err());
+        }
+        // Both are due; after the failures one at a time is looked after, and that takes long.
+        let slow = Fault::LateAnswer(Duration::from_secs(1));
+        broker.next(Call::Sessions, [Fault::Away, Fault::Away, slow, slow]);
+        until("both are looked after", || node.metrics.doubts_clear.get() == 2).await;
+    };
+    // Virtual time stands still while a task spins, so the deadline is a real one.
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().start_paused(true).build().unwrap().block_on(scene());
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(Duration::from_secs(20)).expect("the releaser waits and does not spin");
+}
+
+/// Its lease has lapsed, another process with its node id runs, and it comes back.
+#[tokio::test(start_paused = true)]
+async fn a_process_without_a_lease_takes_nothing_from_another_of_its_name() {
+    let broker = FaultyBroker::new();
+    let (old, new) = (Node::start("a", &broker, 10), Node::start("a", &broker, 10));
+    let (kept, doubtful) = (SessionId::random(), SessionId::random());
+    let stale = old.claim(&user(), kept).await;
+    broker.next(Call::Claim, [Fault::Away]);
+    assert!(old.sessions.claim(&user(), doubtful, "".into()).await.is_err());
+    let theirs = [new.claim(&user(), kept).await, new.claim(&user(), doubtful).await];
+    let owned = owners(&broker).await;
+
+    old.lease.send_modify(|lease| lease.until = None);
+    old.wire_back();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    drop(stale);
+    assert_eq!(old.sessions.shutdown(Duration::from_mins(1)).await, 0);
+    assert_eq!((broker.calls(Call::Renew), broker.calls(Call::Sessions)), (0, 0));
+    assert_eq!(owners(&broker).await, owned);
+    drop(theirs);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wire_that_comes_back_before_the_lease_leaves_the_renewal_to_the_lease() {
+    let broker = FaultyBroker::new();
+    let node = Node::start("a", &broker, 10);
+    let held = node.claim(&user(), SessionId::random()).await;
+    node.lease.send_modify(|lease| lease.until = None);
+    broker.inner.wipe();
+    node.wire_back();
+    settle_tasks().await;
+    assert_eq!(owners(&broker).await, []);
+    node.lease.send_modify(|lease| {
+        lease.until = Some(Instant::now() + Duration::from_secs(10));
+        lease.taken += 1;
+    });
+    until("it is renewed", || node.metrics.renewals_held.get() == 1).await;
+    drop(held);
+    node.released().await;
+    assert_eq!(owners(&broker).await, []);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_ends_while_it_is_renewed_is_given_up_with_its_new_epoch() {
     let second = Duration::from_secs(1);

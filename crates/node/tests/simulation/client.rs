@@ -19,14 +19,20 @@ pub(crate) struct Client {
     pub(crate) left: Vec<(Channel, Received)>,
     /// What it asked for when it connected last.
     follows: Vec<Channel>,
+    /// The newest ephemeral event of each channel on this connection.
+    ephemeral: BTreeMap<Channel, u64>,
+    /// Which of its connections this is: bytes of an older one are not taken.
+    pub(crate) connection: u64,
     pub(crate) trace: Vec<String>,
 }
 
 impl Client {
     /// Opens a new connection: forgets half a block, and the channels that it no longer follows. Answers where the
-    /// stream is to begin.
-    pub(crate) fn reconnect(&mut self, follows: Vec<Channel>) -> Start {
+    /// stream is to begin: at its cursor, or at `first` if it has none yet.
+    pub(crate) fn reconnect(&mut self, follows: Vec<Channel>, first: Start) -> Start {
         self.partial.clear();
+        self.ephemeral.clear();
+        self.connection += 1;
         let gone: Vec<Channel> = self.channels.keys().filter(|c| !follows.contains(c)).cloned().collect();
         for channel in gone {
             if let Some(received) = self.channels.remove(&channel) {
@@ -37,21 +43,27 @@ impl Client {
         self.trace.push(format!("reconnect {:?} with {:?}", self.follows, self.cursor));
         match &self.cursor {
             Some(cursor) => Start::parse(cursor).expect("a cursor that a node sent is one"),
-            None => Start::Latest,
+            None => first,
         }
     }
 
-    /// Takes bytes off the wire.
-    pub(crate) fn take(&mut self, bytes: &[u8]) {
+    /// Takes bytes of a connection. Answers false if it has a newer one.
+    pub(crate) fn take(&mut self, connection: u64, bytes: &[u8]) -> bool {
+        if connection != self.connection {
+            return false;
+        }
         self.partial.extend_from_slice(bytes);
         while let Some(end) = self.partial.windows(2).position(|pair| pair == b"\n\n") {
             let block: Vec<u8> = self.partial.drain(..end + 2).collect();
             self.take_block(std::str::from_utf8(&block).expect("UTF-8"));
         }
+        true
     }
 
     fn take_block(&mut self, block: &str) {
-        self.trace.push(block.trim_end().replace('\n', " | "));
+        // An ephemeral event bears the time of this machine, which no seed repeats.
+        let shown = if block.contains("ephemeral") { "ephemeral" } else { block.trim_end() };
+        self.trace.push(shown.replace('\n', " | "));
         let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
         if let Some(id) = field("id: ") {
             self.cursor = Some(id.to_owned());
@@ -86,6 +98,14 @@ impl Client {
     fn event(&mut self, data: &str) {
         let data: serde_json::Value = serde_json::from_str(data).expect("an envelope");
         let channel = Channel::new(data["channel"].as_str().expect("a name")).expect("a channel");
+        if let Some(number) = data["data"].as_str().and_then(|text| text.strip_prefix("ephemeral ")) {
+            assert!(data.get("id").is_none(), "an ephemeral event has no position");
+            assert!(self.is_connected(), "an ephemeral event before the first block");
+            let number = number.parse().expect("a number");
+            let last = self.ephemeral.insert(channel, number);
+            assert!(last.is_none_or(|last| last < number), "ephemeral: {number} after {last:?}");
+            return;
+        }
         let position: Position = data["id"].as_str().expect("a kept event").parse().expect("a position");
         assert_eq!(data["data"], format!("{channel} payload"), "the event's own data");
         self.channels.get_mut(&channel).expect("a channel that is followed").positions.push(position);

@@ -14,7 +14,7 @@ use fanfare_node::metrics::Metrics;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::sse::Format;
-use fanfare_protocol::{Channel, Event};
+use fanfare_protocol::{Channel, Event, SessionId, Start};
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::sync::mpsc;
@@ -67,6 +67,13 @@ struct World {
     nodes: Vec<Node>,
     clients: Vec<Arc<Mutex<Client>>>,
     readers: Vec<Option<JoinHandle<()>>>,
+    /// Older connections that their clients neither read nor close any more.
+    zombies: Vec<JoinHandle<()>>,
+    /// Nodes that were restarted, until they have left: how many streams they counted then.
+    leaving: Vec<JoinHandle<i64>>,
+    settings: StreamConfig,
+    /// Counts ephemeral events.
+    ephemeral: u64,
     ledger: Ledger,
     log: Vec<String>,
 }
@@ -115,8 +122,9 @@ impl World {
             inbox: ByteSize::b(if rng.u8(0..4) == 0 { 600 } else { 1_000_000 }),
             unfollow_after: Duration::from_millis(rng.u64(1..300)),
             heartbeat: Duration::from_millis(200),
-            write_timeout: Duration::from_secs(3600),
+            write_timeout: Duration::from_hours(1),
             writers: rng.usize(1..3),
+            max_age: Duration::from_millis(if rng.u8(0..3) == 0 { rng.u64(500..3000) } else { 0 }),
             ..StreamConfig::default()
         };
         let nodes = ["a", "b"].map(|name| Node::start(name, &broker, &settings, rng.u64(..))).into();
@@ -127,6 +135,10 @@ impl World {
             nodes,
             clients: (0..CLIENTS).map(|_| Arc::default()).collect(),
             readers: (0..CLIENTS).map(|_| None).collect(),
+            zombies: Vec::new(),
+            leaving: Vec::new(),
+            settings,
+            ephemeral: 0,
             ledger: Ledger::default(),
             log: Vec::new(),
             rng,
@@ -143,13 +155,17 @@ impl World {
             let pause = if self.rng.u8(0..3) == 0 { self.rng.u64(0..80) } else { self.rng.u64(0..4) };
             sleep(Duration::from_millis(pause)).await;
             match self.rng.u8(0..100) {
-                0..70 => self.publish().await,
+                0..65 => self.publish().await,
+                65..70 => self.publish_ephemeral().await,
                 70..80 => {
                     let client = self.rng.usize(0..CLIENTS);
                     self.connect(client);
                 }
+                80 => self.disconnect(),
+                81 if self.faults >= Faults::Wires => self.restart(),
                 _ => self.fault().await,
             }
+            self.come_back();
         }
     }
 
@@ -207,10 +223,52 @@ impl World {
         self.ledger.accept(channel, position);
     }
 
-    /// A client drops its connection, if it has one, and opens another on any node, often with other channels.
+    async fn publish_ephemeral(&mut self) {
+        let channel = self.channels[self.rng.usize(0..self.channels.len())].clone();
+        self.ephemeral += 1;
+        let event = Event::new(None, format!("ephemeral {}", self.ephemeral), 1000).unwrap();
+        let publication = Publication { channel, event, key: None, ephemeral: true };
+        assert!(self.broker.publish(vec![publication]).await.remove(0).unwrap().position.is_none());
+    }
+
+    /// Somebody has a client disconnected, wherever it is.
+    fn disconnect(&mut self) {
+        let number = self.rng.usize(0..CLIENTS);
+        self.log.push(format!("{:?} client {number} is disconnected", self.broker.now()));
+        for node in &self.nodes {
+            node.hub.end(session(number), u64::MAX, Ending::Disconnected);
+        }
+    }
+
+    /// A node leaves, with its streams open and perhaps opening; another takes its place at once.
+    fn restart(&mut self) {
+        let number = self.rng.usize(0..self.nodes.len());
+        self.log.push(format!("{:?} node {number} is restarted", self.broker.now()));
+        let new = Node::start(["a", "b"][number], &self.broker, &self.settings, self.rng.u64(..));
+        let old = std::mem::replace(&mut self.nodes[number], new);
+        self.leaving.push(tokio::spawn(async move {
+            old.hub.shutdown(Ending::Shutdown).await;
+            old.metrics.active.get()
+        }));
+    }
+
+    /// Clients whose streams have ended open others, as an `EventSource` does.
+    fn come_back(&mut self) {
+        for number in 0..CLIENTS {
+            if self.readers[number].as_ref().is_some_and(JoinHandle::is_finished) {
+                self.connect(number);
+            }
+        }
+    }
+
+    /// A client leaves its connection, if it has one, and opens another on any node, often with other channels.
     fn connect(&mut self, number: usize) {
         if let Some(reader) = self.readers[number].take() {
-            reader.abort();
+            if self.rng.u8(0..4) == 0 {
+                self.zombies.push(reader);
+            } else {
+                reader.abort();
+            }
         }
         // Everybody follows `broadcast`, so a stream of one channel is always one of that.
         let broadcast = Channel::broadcast();
@@ -221,17 +279,26 @@ impl World {
         }
         follows.push(broadcast);
         let client = Arc::clone(&self.clients[number]);
-        let start = client.lock().unwrap().reconnect(follows.clone());
+        let first = match self.rng.u8(0..4) {
+            0 => Start::Earliest,
+            1 => Start::Time(self.broker.now() - self.rng.u64(0..500)),
+            _ => Start::Latest,
+        };
+        let start = client.lock().unwrap().reconnect(follows.clone(), first);
         let newest = (self.rng.u8(0..4) == 0).then(|| self.rng.usize(0..4));
         let begins =
             follows.iter().map(|c| (c.clone(), start.in_channel(c, follows.len(), newest))).collect();
         let (ours, theirs) = tokio::io::duplex(self.rng.usize(16..700));
         let node = self.rng.usize(0..self.nodes.len());
         self.log.push(format!("{:?} client {number} connects to node {node}: {begins:?}", self.broker.now()));
+        // The claim takes the session from whoever has it; on one node the hub itself does that.
+        for (_, other) in self.nodes.iter().enumerate().filter(|(other, _)| *other != node) {
+            other.hub.end(session(number), u64::MAX, Ending::Superseded);
+        }
         self.nodes[node].hub.open(
             Stream {
                 user: None,
-                session: uuid::Uuid::from_u128(self.rng.u128(..)).into(),
+                session: session(number),
                 held: None,
                 channels: begins,
                 format: Format::Json,
@@ -243,7 +310,8 @@ impl World {
             Box::new(theirs),
         );
         let rng = self.rng.fork();
-        self.readers[number] = Some(tokio::spawn(read(client, ours, rng)));
+        let connection = client.lock().unwrap().connection;
+        self.readers[number] = Some(tokio::spawn(read(client, connection, ours, rng)));
     }
 
     /// Everything is mended; everybody must get each channel's newest event. Sometimes it comes before the mending,
@@ -251,6 +319,8 @@ impl World {
     async fn peace(&mut self) -> Result<(), String> {
         let before = self.rng.bool();
         for last in [before, !before] {
+            // A wire that is still cut loses what was published only once the wire's task has had its turn.
+            sleep(Duration::from_millis(5)).await;
             if !last {
                 for node in &self.nodes {
                     node.twin.mend();
@@ -262,12 +332,13 @@ impl World {
                 self.publish_in(&channel).await;
             }
         }
-        let caught_up = timeout(Duration::from_secs(600), async {
+        let caught_up = timeout(Duration::from_mins(10), async {
             while let Err(why) = self.check(true) {
                 if !why.contains("never caught up") && !why.contains("not connected") {
                     return Err(why);
                 }
                 sleep(Duration::from_millis(20)).await;
+                self.come_back();
             }
             Ok(())
         })
@@ -301,7 +372,7 @@ impl World {
         for reader in self.readers.iter_mut().filter_map(Option::take) {
             reader.abort();
         }
-        let gone = timeout(Duration::from_secs(60), async {
+        let gone = timeout(Duration::from_mins(1), async {
             while self.nodes.iter().any(|node| node.metrics.active.get() + node.metrics.channels.get() > 0) {
                 sleep(Duration::from_millis(50)).await;
             }
@@ -309,8 +380,16 @@ impl World {
         if gone.await.is_err() {
             return Err("connections or channels are left after everybody has gone".into());
         }
+        // Nothing of the zombies either, though they did not close.
+        self.zombies.iter().for_each(JoinHandle::abort);
         for node in &self.nodes {
             node.hub.shutdown(Ending::Shutdown).await;
+        }
+        for leaving in self.leaving.drain(..) {
+            let left = timeout(Duration::from_mins(1), leaving).await;
+            if !matches!(left, Ok(Ok(0))) {
+                return Err(format!("a node that was restarted never left: {left:?}"));
+            }
         }
         Ok(())
     }
@@ -332,17 +411,27 @@ impl Node {
     }
 }
 
+/// A client keeps its session for ever.
+fn session(client: usize) -> SessionId {
+    uuid::Uuid::from_u128(client as u128 + 1).into()
+}
+
 /// Reads at a pace of its own, a few bytes at a time, until it is aborted.
-async fn read(client: Arc<Mutex<Client>>, mut socket: DuplexStream, mut rng: fastrand::Rng) {
+async fn read(client: Arc<Mutex<Client>>, connection: u64, mut socket: DuplexStream, mut rng: fastrand::Rng) {
     let slow = rng.u8(0..3) == 0;
     let mut buffer = [0; 256];
     loop {
         let pause = if slow { rng.u64(0..60) } else { rng.u64(0..3) };
         sleep(Duration::from_millis(pause)).await;
         let want = rng.usize(1..buffer.len());
-        match socket.read(&mut buffer[..want]).await {
-            Ok(n) if n > 0 => client.lock().unwrap().take(&buffer[..n]),
-            _ => return,
+        let read = socket.read(&mut buffer[..want]).await;
+        let bytes = &buffer[..read.unwrap_or(0)];
+        if !client.lock().unwrap().take(connection, bytes) {
+            // A zombie: it neither reads nor closes.
+            return std::future::pending().await;
+        }
+        if bytes.is_empty() {
+            return;
         }
     }
 }

@@ -18,7 +18,7 @@ async fn a_call_that_cannot_be_meant_is_refused() {
         ("GET", "/v1/channels/a%20b/events".into(), 400, "bad-channel", &["' '"]),
         ("GET", "/v1/channels/a%7Bb/events".into(), 400, "bad-channel", &["'{'"]),
         ("GET", format!("/v1/channels/{}/events", "c".repeat(256)), 400, "bad-channel", &["256"]),
-        ("GET", "/v1/channels/%FF/events".into(), 400, "bad-request", &["UTF-8"]),
+        ("GET", "/v1/channels/%FF/events".into(), 400, "bad-channel", &["UTF-8"]),
         ("GET", "/v1/channels/a/events?limit=0".into(), 400, "bad-request", &["limit", "1000"]),
         ("GET", "/v1/channels/a/events?limit=1001".into(), 400, "bad-request", &["limit", "1000"]),
         ("GET", "/v1/channels/a/events?limit=x".into(), 400, "bad-request", &["limit"]),

@@ -173,6 +173,9 @@ impl Writer {
     /// Observes the events that are written to everybody now: connections are written to in the order in which
     /// something came for them.
     fn observe_latency(&mut self) {
+        if self.fresh.is_empty() {
+            return;
+        }
         let now = unix_ms();
         while let Some(&(then, at)) = self.fresh.front()
             && then <= self.written

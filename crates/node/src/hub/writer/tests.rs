@@ -25,7 +25,8 @@ fn writer() -> Writer {
         Arc::new(Follows::new(vec![Arc::default()], 1 << 30, 1 << 20, control, Arc::clone(&metrics)));
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(BrokerSettings::default()));
     let settings = StreamConfig::default();
-    let around = Surroundings { settings, metrics, node: NodeId::new("a").unwrap() };
+    let around =
+        Surroundings { settings, metrics, node: NodeId::new("a").unwrap(), leave_spread: Duration::ZERO };
     Writer::new(0, around, follows, Reads::new(broker, 4, 100))
 }
 
@@ -47,10 +48,14 @@ fn open(writer: &Writer, channel: &Channel, from: From) -> DuplexStream {
     ours
 }
 
+fn event(channel: &Channel, number: u64, data: String) -> Arc<Delivery> {
+    let event = Event::new(None, data, 1 << 20).unwrap();
+    let (position, previous) = (Position::new(number, 0), Position::new(number - 1, 0));
+    Delivery::kept(channel, &Entry { position, previous, event })
+}
+
 fn publish(writer: &Writer, channel: &Channel, number: u64) {
-    let event = Event::new(None, format!("event {number}."), 100).unwrap();
-    let entry = Entry { position: Position::new(number, 0), previous: Position::new(number - 1, 0), event };
-    assert!(writer.inbox.push_event(Delivery::kept(channel, &entry), 1 << 30));
+    assert!(writer.inbox.push_event(event(channel, number, format!("event {number}.")), 1 << 30));
 }
 
 /// Turns until nothing is left to do.
@@ -105,6 +110,22 @@ async fn a_burst_on_one_channel_does_not_keep_another_waiting() {
     drop((crowd, alone));
     settle(&mut writer).await;
     assert_eq!(writer.around.metrics.active.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_larger_than_the_queue_is_not_kept_out_by_a_busy_channel_beside_it() {
+    let mut writer = writer();
+    let channel = Channel::broadcast();
+    let _socket = open(&writer, &channel, From::Position(Position::ZERO));
+    settle(&mut writer).await;
+    let connection = &mut writer.seats[0].connection;
+    let mut take = |number, bytes| {
+        let event = event(&channel, number, "x".repeat(bytes));
+        connection.take_entries(0, std::iter::once((event.kept.unwrap(), &event)), &writer.around)
+    };
+    assert!(take(1, 10), "something waits");
+    assert!(take(2, 70_000), "more than `stream.queue`");
+    assert!(!take(3, 10) && !take(3, 70_000), "one such event is all there is room for");
 }
 
 #[tokio::test(start_paused = true)]
