@@ -13,6 +13,7 @@ use crate::settings;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Compose {
+    name: String,
     services: BTreeMap<String, Service>,
     volumes: BTreeMap<String, Option<Value>>,
 }
@@ -103,7 +104,7 @@ fn by_default(text: &str) -> String {
 fn there_are_three_nodes_that_wait_for_redis_and_a_balancer_that_waits_for_them() {
     let compose = compose();
     let nodes = compose.nodes();
-    assert_eq!(nodes.len(), 3);
+    assert_eq!((&*compose.name, nodes.len()), ("fanfare", 3));
     assert_eq!(nodes.iter().filter(|(_, node)| node.build.is_some()).count(), 1, "one image, built once");
     let balancer = &compose.services["balancer"];
     for (name, node) in nodes {
