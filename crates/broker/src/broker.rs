@@ -67,7 +67,8 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
 
     /// Claims once more what a node believes to hold, in the order given: nothing changes for a session that is
     /// still ours, with this epoch or a greater one of which the node never heard; one that somebody else holds is
-    /// lost; and one that nobody holds becomes ours again: it keeps its beginning, gets a greater epoch, and is
+    /// lost, unless its epoch is below ours: then a fail-over has lost our claim, which is made anew as
+    /// `session.moved`; and one that nobody holds becomes ours again: it keeps its beginning, gets a greater epoch, and is
     /// reported as `session.connected` (and `user.online` for the user's first), since the sweep has reported its end
     /// or the lifecycle stream is as new as everything else.
     async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError>;

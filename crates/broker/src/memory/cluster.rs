@@ -62,14 +62,8 @@ impl Cluster {
             },
         );
         let from = old.map(|old| old.node);
-        let session = claim.session.to_string();
         match &from {
-            Some(from) => self.report(
-                now,
-                "session.moved",
-                &claim.user,
-                &[("session", &session), ("from", from.as_str()), ("node", claim.node.as_str())],
-            ),
+            Some(from) => self.moved(now, &claim.user, claim.session, from, &claim.node),
             None => self.connected(now, &claim.user, claim.session, &claim.node, first),
         }
         Claimed::Held { epoch, from }
@@ -110,14 +104,15 @@ impl Cluster {
         let known = self.sessions.get(&holding.user).and_then(|all| all.get(&holding.session));
         match known {
             // A greater one is ours too: the answer that gave it was lost.
-            Some(owner) if owner.node == *node && owner.epoch >= holding.epoch => Renewed::Held(owner.epoch),
+            Some(owner) if owner.epoch < holding.epoch => Renewed::Held(self.restore(node, holding, now)),
+            Some(owner) if owner.node == *node => Renewed::Held(owner.epoch),
             Some(_) => Renewed::Lost,
             None => Renewed::Held(self.restore(node, holding, now)),
         }
     }
 
     /// Nobody holds it: for everybody who watches it begins anew, as everything after a wipe does, and as it ended for
-    /// them with the sweep.
+    /// them with the sweep. Or an older claim was left of ours, as by a fail-over: then it moves.
     fn restore(&mut self, node: &NodeId, holding: &Holding, now: u64) -> u64 {
         let sessions = self.sessions.entry(holding.user.clone()).or_default();
         let first = sessions.is_empty();
@@ -129,8 +124,13 @@ impl Cluster {
             since: holding.since,
             client: holding.client.clone(),
         };
-        sessions.insert(holding.session, info);
-        self.connected(now, &holding.user, holding.session, node, first);
+        match sessions.insert(holding.session, info) {
+            None => self.connected(now, &holding.user, holding.session, node, first),
+            Some(old) if old.node != *node => {
+                self.moved(now, &holding.user, holding.session, &old.node, node)
+            }
+            Some(_) => {}
+        }
         epoch
     }
 
@@ -211,6 +211,12 @@ impl Cluster {
         while self.lifecycle.len() > keep {
             self.lifecycle.pop_front();
         }
+    }
+
+    fn moved(&mut self, now: u64, user: &User, session: SessionId, from: &NodeId, node: &NodeId) {
+        let session = session.to_string();
+        let fields = [("session", &*session), ("from", from.as_str()), ("node", node.as_str())];
+        self.report(now, "session.moved", user, &fields);
     }
 
     fn connected(&mut self, now: u64, user: &User, session: SessionId, node: &NodeId, first: bool) {

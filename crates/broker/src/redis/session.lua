@@ -49,6 +49,15 @@ local function hold(nodes, index, node, member)
   redis.call('SADD', index, member)
 end
 
+-- Takes a session from another node and tells that node. Its two names are made here, since only the script knows it.
+local function take(prefix, old, node, session, user, epoch)
+  if old.node == node then return end
+  local theirs = prefix .. ':node:' .. old.node
+  redis.call('SREM', theirs .. ':sessions', session .. ' ' .. user)
+  redis.call('PUBLISH', theirs .. ':control',
+    '{"op":"supersede","session":"' .. session .. '","epoch":' .. int(epoch) .. '}')
+end
+
 local function disconnect(sessions, lifecycle, keep, node, session, user, reason)
   redis.call('HDEL', sessions, session)
   report(lifecycle, keep, 'session.disconnected', user, 'session', session, 'node', node, 'reason', reason)

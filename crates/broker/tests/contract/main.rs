@@ -99,7 +99,9 @@ contracts! {
         sessions_are_listed_oldest_first,
         renewing_changes_nothing_for_a_session_that_is_held,
         renewing_tells_what_is_lost,
-        renewing_restores_what_is_gone;
+        renewing_restores_what_is_gone,
+        renewing_restores_a_claim_that_was_forgotten,
+        a_claim_keeps_the_beginning_and_grows_beyond_a_clock_that_went_back;
     nodes:
         a_lease_belongs_to_one_process,
         a_node_that_left_is_not_listed_and_its_name_is_free,
