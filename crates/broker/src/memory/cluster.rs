@@ -79,7 +79,7 @@ impl Cluster {
         now: u64,
     ) -> bool {
         let Some(sessions) = self.sessions.get_mut(user) else { return false };
-        if !sessions.get(&session).is_some_and(|held| held.node == *node && held.epoch == epoch) {
+        if !sessions.get(&session).is_some_and(|held| held.node == *node && held.epoch <= epoch) {
             return false;
         }
         sessions.shift_remove(&session);

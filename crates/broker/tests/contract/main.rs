@@ -95,6 +95,7 @@ contracts! {
         a_node_that_claims_its_own_session_again_is_not_told,
         the_limit_holds_over_all_nodes_and_counts_no_session_twice,
         only_the_owner_with_its_epoch_gives_a_session_up,
+        a_claim_that_was_forgotten_is_given_up_with_the_older_one,
         an_epoch_grows_also_over_a_release,
         sessions_are_listed_oldest_first,
         renewing_changes_nothing_for_a_session_that_is_held,
