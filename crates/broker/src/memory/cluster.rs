@@ -127,7 +127,7 @@ impl Cluster {
         match sessions.insert(holding.session, info) {
             None => self.connected(now, &holding.user, holding.session, node, first),
             Some(old) if old.node != *node => {
-                self.moved(now, &holding.user, holding.session, &old.node, node)
+                self.moved(now, &holding.user, holding.session, &old.node, node);
             }
             Some(_) => {}
         }
