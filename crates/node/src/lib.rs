@@ -15,7 +15,6 @@
 
 pub mod accept;
 pub mod auth;
-mod backoff;
 pub mod config;
 mod connection;
 pub mod control;

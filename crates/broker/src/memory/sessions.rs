@@ -121,7 +121,7 @@ impl Sessions {
         match self.record(&holding.user, info) {
             None => self.connected(now, &holding.user, holding.session, node, first),
             Some(old) if old.node != *node => {
-                self.moved(now, &holding.user, holding.session, &old.node, node)
+                self.moved(now, &holding.user, holding.session, &old.node, node);
             }
             Some(_) => {}
         }

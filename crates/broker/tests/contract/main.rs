@@ -120,6 +120,8 @@ contracts! {
         a_node_that_left_is_swept_clean,
         a_node_that_came_back_in_time_keeps_its_sessions,
         what_an_earlier_process_of_the_name_left_is_swept,
+        what_an_earlier_process_left_is_swept_also_when_its_successor_leaves,
+        a_successor_that_came_back_in_time_keeps_its_sessions,
         a_session_of_a_node_that_nobody_knows_is_swept;
     intake:
         entries_are_taken_once_and_in_order,
