@@ -27,6 +27,7 @@ pub mod intake;
 pub mod lease;
 pub mod metrics;
 pub mod node;
+mod retry;
 pub mod session;
 pub mod sweeper;
 mod throttle;
