@@ -172,6 +172,19 @@ async fn connections_near_the_end_are_served_from_the_window_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cursor_from_the_future_says_nothing_about_where_others_begin() {
+    let node = start(&one_writer());
+    let future = Position::new(u64::MAX / 2, 0);
+    let mut liar = node.connect(SessionId::random(), From::Position(future), 1 << 16);
+    read_until(&mut liar, "connected").await;
+    sleep(Duration::from_secs(1)).await;
+    let mut honest = node.connect(SessionId::random(), From::Latest, 1 << 16);
+    read_until(&mut honest, "connected").await;
+    node.publish("hello").await;
+    read_until(&mut honest, "data: hello").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_stops_reading_holds_up_nobody_and_gets_all_when_it_reads_again() {
     let node = start(&StreamConfig {
         queue: ByteSize::kib(4),
