@@ -64,7 +64,7 @@ impl Node {
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(Duration::from_secs(3600), gone).await.expect("every stream ends");
+        timeout(Duration::from_hours(1), gone).await.expect("every stream ends");
     }
 }
 
@@ -133,7 +133,7 @@ async fn read_until(socket: &mut DuplexStream, text: &str) -> String {
             got.push_str(std::str::from_utf8(&buffer[..n]).expect("UTF-8"));
         }
     };
-    timeout(Duration::from_secs(60), reading).await.unwrap_or_else(|_| panic!("{text:?} never came"));
+    timeout(Duration::from_mins(1), reading).await.unwrap_or_else(|_| panic!("{text:?} never came"));
     got
 }
 
@@ -188,7 +188,7 @@ async fn a_cursor_from_the_future_says_nothing_about_where_others_begin() {
 async fn a_client_that_stops_reading_holds_up_nobody_and_gets_all_when_it_reads_again() {
     let node = start(&StreamConfig {
         queue: ByteSize::kib(4),
-        write_timeout: Duration::from_secs(3600),
+        write_timeout: Duration::from_hours(1),
         ..one_writer()
     });
     let mut slow = node.connect(SessionId::random(), From::Latest, 512);
@@ -246,9 +246,9 @@ async fn a_silent_stream_gets_heartbeats() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_ends_at_its_age_with_a_retry_and_a_last_word() {
-    let node = start(&StreamConfig { max_age: Duration::from_secs(60), ..one_writer() });
+    let node = start(&StreamConfig { max_age: Duration::from_mins(1), ..one_writer() });
     let mut socket = node.connect(SessionId::random(), From::Latest, 1 << 16);
-    sleep(Duration::from_secs(120)).await;
+    sleep(Duration::from_mins(2)).await;
     let got = read_until(&mut socket, r#"data: {"reason":"age"}"#).await;
     let last = got.trim_end().rsplit_once("\n\n").map_or(got.as_str(), |(_, last)| last);
     assert!(last.contains("retry: ") && last.contains("event: expired"), "{got}");
@@ -313,14 +313,14 @@ async fn a_socket_that_buffers_is_flushed_when_there_is_room_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_is_good_for_days_is_good_for_days() {
-    let node = start(&StreamConfig { heartbeat: Duration::from_secs(3600), ..one_writer() });
+    let node = start(&StreamConfig { heartbeat: Duration::from_hours(1), ..one_writer() });
     let (mut ours, theirs) = tokio::io::duplex(1 << 16);
-    let day = Duration::from_secs(24 * 3600);
+    let day = Duration::from_hours(24);
     let expires = Some(SystemTime::now() + 3 * day);
     node.hub.open(Stream { expires, ..stream(SessionId::random(), From::Latest) }, Box::new(theirs));
-    sleep(day * 3 - Duration::from_secs(60)).await;
+    sleep(day * 3 - Duration::from_mins(1)).await;
     assert_eq!(node.metrics.active.get(), 1);
-    sleep(Duration::from_secs(120)).await;
+    sleep(Duration::from_mins(2)).await;
     read_until(&mut ours, r#"data: {"reason":"token"}"#).await;
 }
 
@@ -328,11 +328,11 @@ async fn a_token_that_is_good_for_days_is_good_for_days() {
 async fn heartbeats_go_on_when_a_client_that_was_stuck_reads_again() {
     let node = start(&StreamConfig {
         heartbeat: Duration::from_secs(7),
-        write_timeout: Duration::from_secs(3600),
+        write_timeout: Duration::from_hours(1),
         ..one_writer()
     });
     let mut socket = node.connect(SessionId::random(), From::Latest, 16);
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     read_until(&mut socket, "connected").await;
     let before = tokio::time::Instant::now();
     read_until(&mut socket, ": hb\n\n").await;

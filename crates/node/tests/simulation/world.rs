@@ -121,7 +121,7 @@ impl World {
             inbox: ByteSize::b(if rng.u8(0..4) == 0 { 600 } else { 1_000_000 }),
             unfollow_after: Duration::from_millis(rng.u64(1..300)),
             heartbeat: Duration::from_millis(200),
-            write_timeout: Duration::from_secs(3600),
+            write_timeout: Duration::from_hours(1),
             writers: rng.usize(1..3),
             max_age: Duration::from_millis(if rng.u8(0..3) == 0 { rng.u64(500..3000) } else { 0 }),
             ..StreamConfig::default()
@@ -331,7 +331,7 @@ impl World {
                 self.publish_in(&channel).await;
             }
         }
-        let caught_up = timeout(Duration::from_secs(600), async {
+        let caught_up = timeout(Duration::from_mins(10), async {
             while let Err(why) = self.check(true) {
                 if !why.contains("never caught up") && !why.contains("not connected") {
                     return Err(why);
@@ -371,7 +371,7 @@ impl World {
         for reader in self.readers.iter_mut().filter_map(Option::take) {
             reader.abort();
         }
-        let gone = timeout(Duration::from_secs(60), async {
+        let gone = timeout(Duration::from_mins(1), async {
             while self.nodes.iter().any(|node| node.metrics.active.get() + node.metrics.channels.get() > 0) {
                 sleep(Duration::from_millis(50)).await;
             }
@@ -385,7 +385,7 @@ impl World {
             node.hub.shutdown(Ending::Shutdown).await;
         }
         for leaving in self.leaving.drain(..) {
-            let left = timeout(Duration::from_secs(60), leaving).await;
+            let left = timeout(Duration::from_mins(1), leaving).await;
             if !matches!(left, Ok(Ok(0))) {
                 return Err(format!("a node that was restarted never left: {left:?}"));
             }
