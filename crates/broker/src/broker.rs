@@ -55,7 +55,8 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError>;
 
     /// Gives a session up, and reports `session.disconnected` and for the user's last `user.offline`. Changes
-    /// nothing and answers false if `node` with `epoch` is not the owner.
+    /// nothing and answers false if `node` is not the owner, or is with a greater epoch. (A smaller one is what a
+    /// fail-over left that lost the newest claim.)
     async fn release(
         &self,
         node: &NodeId,
@@ -67,9 +68,10 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
 
     /// Claims once more what a node believes to hold, in the order given: nothing changes for a session that is
     /// still ours, with this epoch or a greater one of which the node never heard; one that somebody else holds is
-    /// lost; and one that nobody holds becomes ours again: it keeps its beginning, gets a greater epoch, and is
-    /// reported as `session.connected` (and `user.online` for the user's first), since the sweep has reported its end
-    /// or the lifecycle stream is as new as everything else.
+    /// lost, unless its epoch is below ours: then a fail-over has lost our claim, which is made anew as
+    /// `session.moved`; and one that nobody holds becomes ours again: it keeps its beginning, gets a greater epoch,
+    /// and is reported as `session.connected` (and `user.online` for the user's first), since the sweep has reported
+    /// its end or the lifecycle stream is as new as everything else.
     async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError>;
 
     /// A user's sessions, oldest first.
@@ -90,8 +92,9 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// The nodes with a lease, by id.
     async fn nodes(&self) -> Result<Vec<NodeInfo>, BrokerError>;
 
-    /// Removes sessions of nodes whose lease has lapsed, a bounded number at a time, reports them with the reason `node-lost`, and answers
-    /// how many were removed. One node at a time does this: a lock held for `ttl` elects it, and the others get 0.
+    /// Removes sessions of nodes whose lease has lapsed, a bounded number at a time, reports them with the reason
+    /// `node-lost`, and answers how many were removed. One node at a time does this: a lock held for `ttl` elects it,
+    /// and the others get 0.
     async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<usize, BrokerError>;
 
     // ---- intake

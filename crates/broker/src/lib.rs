@@ -16,8 +16,10 @@
 //! - [`session`]: claims and owners
 //! - [`lease`]: which nodes are alive
 //! - [`error`]: what can go wrong, and whether trying again helps
+//! - [`backoff`]: how long to wait before trying again
 //! - [`memory`], [`redis`]: the two brokers
 
+pub mod backoff;
 pub mod broker;
 pub mod error;
 pub mod intake;

@@ -18,9 +18,8 @@
 //! - `leases`: leases, locks and the sweep
 //! - `intake`: the ingest stream
 //! - `library`: the function library for publishers
-//! - `reply`, `error`, `backoff`: taking replies apart, sorting errors, pauses
+//! - `reply`, `error`: taking replies apart, sorting errors
 
-mod backoff;
 mod error;
 mod intake;
 mod keys;

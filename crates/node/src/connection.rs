@@ -36,6 +36,7 @@ use crate::ending::Ending;
 use crate::hub::delivery::{Delivery, Kept};
 use crate::hub::{Framing, Socket};
 use crate::metrics::Metrics;
+use crate::retry::jittered_ms;
 use crate::session::Held;
 
 /// About how many bytes leave in one write. A single event may be larger.
@@ -387,11 +388,6 @@ impl Surroundings {
     fn leave_retry_ms(&self) -> u64 {
         jittered_ms(LEAVE_RETRY, self.leave_spread)
     }
-}
-
-fn jittered_ms(least: Duration, spread: Duration) -> u64 {
-    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    ms(least).saturating_add(fastrand::u64(0..=ms(spread)))
 }
 
 /// What the client is told at the end, if it can hear it.

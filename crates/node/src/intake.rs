@@ -28,10 +28,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::leadership::{Lapsed, Leadership};
 use self::round::{Round, split_first_of_each_channel};
-use crate::backoff::{Backoff, jittered};
 use crate::config::intake::IntakeConfig;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::throttle::Throttle;
+use fanfare_broker::backoff::{Backoff, jittered};
 
 /// The longest wait for a new entry in one call.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);

@@ -11,10 +11,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::backoff::{Backoff, jittered};
 use crate::config::lease::LeaseConfig;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::throttle::Throttle;
+use fanfare_broker::backoff::{Backoff, jittered};
 
 /// Where the node stands with its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

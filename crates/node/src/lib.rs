@@ -15,7 +15,6 @@
 
 pub mod accept;
 pub mod auth;
-mod backoff;
 pub mod config;
 mod connection;
 pub mod control;
@@ -28,6 +27,7 @@ pub mod intake;
 pub mod lease;
 pub mod metrics;
 pub mod node;
+mod retry;
 pub mod session;
 pub mod sweeper;
 mod throttle;

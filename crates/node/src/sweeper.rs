@@ -8,11 +8,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::backoff::jittered;
 use crate::config::lease::LeaseConfig;
 use crate::lease::LeaseState;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::throttle::Throttle;
+use fanfare_broker::backoff::jittered;
 
 /// The task that asks for a sweep now and then. Each node has one, and the broker lets one at a time sweep. Ends when
 /// it is shut down or dropped.

@@ -65,12 +65,8 @@ impl Sessions {
         let epoch = info.epoch;
         self.record(&claim.user, info);
         let from = old.map(|old| old.node);
-        let session = claim.session.to_string();
         match &from {
-            Some(from) => {
-                let more = [("session", &*session), ("from", from.as_str()), ("node", claim.node.as_str())];
-                self.report(now, "session.moved", &claim.user, &more);
-            }
+            Some(from) => self.moved(now, &claim.user, claim.session, from, &claim.node),
             None => self.connected(now, &claim.user, claim.session, &claim.node, first),
         }
         Claimed::Held { epoch, from }
@@ -85,7 +81,7 @@ impl Sessions {
         now: u64,
     ) -> bool {
         let recorded = self.recorded.get_mut(user).and_then(|all| all.get_mut(&session));
-        let Some(recorded) = recorded.filter(|held| held.info.node == *node && held.info.epoch == epoch)
+        let Some(recorded) = recorded.filter(|held| held.info.node == *node && held.info.epoch <= epoch)
         else {
             return false;
         };
@@ -103,14 +99,15 @@ impl Sessions {
         let known = self.recorded.get(&holding.user).and_then(|all| all.get(&holding.session));
         match known.map(|recorded| &recorded.info) {
             // A greater one is ours too: the answer that gave it was lost.
-            Some(owner) if owner.node == *node && owner.epoch >= holding.epoch => Renewed::Held(owner.epoch),
+            Some(owner) if owner.epoch < holding.epoch => Renewed::Held(self.restore(node, holding, now)),
+            Some(owner) if owner.node == *node => Renewed::Held(owner.epoch),
             Some(_) => Renewed::Lost,
             None => Renewed::Held(self.restore(node, holding, now)),
         }
     }
 
     /// Nobody holds it: for everybody who watches it begins anew, as everything after a wipe does, and as it ended for
-    /// them with the sweep.
+    /// them with the sweep. Or an older claim was left of ours, as by a fail-over: then it moves.
     fn restore(&mut self, node: &NodeId, holding: &Holding, now: u64) -> u64 {
         let first = !self.recorded.contains_key(&holding.user);
         let info = SessionInfo {
@@ -121,8 +118,13 @@ impl Sessions {
             client: holding.client.clone(),
         };
         let epoch = info.epoch;
-        self.record(&holding.user, info);
-        self.connected(now, &holding.user, holding.session, node, first);
+        match self.record(&holding.user, info) {
+            None => self.connected(now, &holding.user, holding.session, node, first),
+            Some(old) if old.node != *node => {
+                self.moved(now, &holding.user, holding.session, &old.node, node);
+            }
+            Some(_) => {}
+        }
         epoch
     }
 
@@ -175,9 +177,10 @@ impl Sessions {
         }
     }
 
-    fn record(&mut self, user: &User, info: SessionInfo) {
+    /// Answers what was recorded before.
+    fn record(&mut self, user: &User, info: SessionInfo) -> Option<SessionInfo> {
         let all = self.recorded.entry(user.clone()).or_default();
-        all.insert(info.session, Recorded { info, leaving: None });
+        all.insert(info.session, Recorded { info, leaving: None }).map(|old| old.info)
     }
 
     fn forget(&mut self, user: &User, session: SessionId) -> Option<Recorded> {
@@ -215,6 +218,12 @@ impl Sessions {
         if first && self.leaving.swap_remove(user).is_none() {
             self.report(now, "user.online", user, &[]);
         }
+    }
+
+    fn moved(&mut self, now: u64, user: &User, session: SessionId, from: &NodeId, node: &NodeId) {
+        let session = session.to_string();
+        let more = [("session", &*session), ("from", from.as_str()), ("node", node.as_str())];
+        self.report(now, "session.moved", user, &more);
     }
 
     fn disconnected(&mut self, now: u64, user: &User, session: SessionId, node: &NodeId, reason: Reason) {

@@ -28,10 +28,7 @@ if old then
   epoch = math.max(epoch, old.epoch + 1)
   since = tonumber(old.since) or time
 end
--- The old owner is known here only, so its two names are made here.
-local theirs = old and old.node ~= node and ARGV[7] .. ':node:' .. old.node
-if theirs then redis.call('SREM', theirs .. ':sessions', session .. ' ' .. user) end
-
+if old then take(ARGV[7], old, node, session, user, epoch) end
 hold(nodes, index, node, session .. ' ' .. user)
 own(sessions, session, node, epoch, since, client)
 if old then
@@ -40,8 +37,4 @@ else
   report(lifecycle, keep, 'session.connected', user, 'session', session, 'node', node)
 end
 if count == 0 then arrive(lifecycle, leaving, keep, user) end
-if theirs then
-  redis.call('PUBLISH', theirs .. ':control',
-    '{"op":"supersede","session":"' .. session .. '","epoch":' .. int(epoch) .. '}')
-end
 return {int(epoch), old and old.node or ''}

@@ -17,11 +17,11 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 
-use super::backoff::Backoff;
 use super::error;
 use super::script::Script;
 use super::settings::RedisSettings;
 use crate::BrokerError;
+use crate::backoff::Backoff;
 
 /// The first and the longest time for which calls fail at once after a failed attempt to connect.
 const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -159,10 +159,10 @@ impl Link {
         }
         state.phase = match outcome {
             Ok(connection) => {
-                state.backoff.reset();
+                state.backoff.succeed();
                 Phase::Up(connection.clone())
             }
-            Err(error) => Phase::Resting(Instant::now() + state.backoff.next(), error.clone()),
+            Err(error) => Phase::Resting(Instant::now() + state.backoff.fail(), error.clone()),
         };
     }
 

@@ -13,7 +13,8 @@ local keep, grace = ARGV[6], ARGV[7]
 check(index, lifecycle, leaving)
 local held = owner(sessions, session)
 if held and held.node == node then
-  if int(held.epoch) ~= epoch then return 0 end
+  -- A fail-over may have left an older claim of the node: that is over too.
+  if held.epoch > tonumber(epoch) then return 0 end
   redis.call('SREM', index, session .. ' ' .. user)
   if reason == 'shutdown' and tonumber(grace) > 0 then
     local till = now() + grace

@@ -1,8 +1,9 @@
 -- Claims a session once more that a node believes to hold.
 --
 -- KEYS: the user's sessions, the node's index, the lifecycle stream, users who are leaving, all nodes.
--- ARGV: node, session, user, epoch, since, the client's address as JSON, entries that lifecycle keeps.
--- Answers the epoch, or 0 when somebody else holds it.
+-- ARGV: node, session, user, epoch, since, the client's address as JSON, entries that lifecycle keeps, the prefix of all
+--       names.
+-- Answers the epoch, or 0 when somebody else holds it with a greater one.
 
 local sessions, index, lifecycle, leaving, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local node, session, user, epoch, since = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -11,23 +12,27 @@ local member = session .. ' ' .. user
 
 check(index, lifecycle, leaving, nodes)
 local held = owner(sessions, session)
-if held and held.node == node then
-  -- The index is written again, in case only it was lost.
+if held and held.epoch >= tonumber(epoch) then
+  if held.node ~= node then
+    redis.call('SREM', index, member)
+    return 0
+  end
+  -- A greater one is ours too: the answer that gave it was lost. The index is written again, in case only it was lost.
   hold(nodes, index, node, member)
-  -- A greater one is ours too: the answer that gave it was lost.
-  if held.epoch >= tonumber(epoch) then return int(held.epoch) end
-  return 0
-end
-if held then
-  redis.call('SREM', index, member)
-  return 0
+  return int(held.epoch)
 end
 
+-- Nobody holds it, or a fail-over has lost our claim and left an older one.
 local first = redis.call('EXISTS', sessions) == 0
 local _, clock = now()
 local fresh = math.max(clock, tonumber(epoch) + 1)
+if held then take(ARGV[8], held, node, session, user, fresh) end
 hold(nodes, index, node, member)
 own(sessions, session, node, fresh, tonumber(since), client)
-report(lifecycle, keep, 'session.connected', user, 'session', session, 'node', node)
+if not held then
+  report(lifecycle, keep, 'session.connected', user, 'session', session, 'node', node)
+elseif held.node ~= node then
+  report(lifecycle, keep, 'session.moved', user, 'session', session, 'from', held.node, 'node', node)
+end
 if first then arrive(lifecycle, leaving, keep, user) end
 return int(fresh)

@@ -55,6 +55,15 @@ local function hold(nodes, index, node, member)
   redis.call('SADD', index, member)
 end
 
+-- Takes a session from another node and tells that node. Its two names are made here, since only the script knows it.
+local function take(prefix, old, node, session, user, epoch)
+  if old.node == node then return end
+  local theirs = prefix .. ':node:' .. old.node
+  redis.call('SREM', theirs .. ':sessions', session .. ' ' .. user)
+  redis.call('PUBLISH', theirs .. ':control',
+    '{"op":"supersede","session":"' .. session .. '","epoch":' .. int(epoch) .. '}')
+end
+
 -- A user without a session is offline when the grace is over and there is still none: until then the user is among
 -- those who are leaving, with the time to look again.
 local function disconnect(sessions, lifecycle, leaving, keep, grace, node, session, user, reason)

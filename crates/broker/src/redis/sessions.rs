@@ -60,7 +60,7 @@ pub(super) async fn renew(
         for holding in batch {
             let mut call = call(broker, &script::RENEW, node, &holding.user, holding.session);
             call.arg(holding.epoch).arg(holding.since).arg(json(&holding.client));
-            call.arg(broker.settings.lifecycle_events);
+            call.arg(broker.settings.lifecycle_events).arg(broker.keys.prefix());
             pipeline.add_command(call);
         }
         for reply in script::RENEW.run_all(&broker.link, pipeline).await? {

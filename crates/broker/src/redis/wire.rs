@@ -29,10 +29,10 @@ use uuid::Uuid;
 use self::ear::{Ear, News};
 use self::topics::Round;
 use super::RedisBroker;
-use super::backoff::Backoff;
 use super::error;
 use super::link::Link;
 use crate::BrokerError;
+use crate::backoff::Backoff;
 use crate::lease::NodeId;
 use crate::wire::{Wire, WireCommand, WireSink};
 
@@ -93,7 +93,7 @@ impl Line {
                 return;
             };
             self.ear.lost();
-            let pause = self.backoff.next();
+            let pause = self.backoff.fail();
             tracing::warn!(why, retry_ms = pause.as_millis(), "the live wire is down");
             if let Err(Over::Closed) = self.listening(tokio::time::sleep(pause)).await {
                 return;
@@ -184,7 +184,7 @@ impl Line {
         }
         if probe.came_back(news.probe) {
             // Proven from end to end: the next loss is a new one.
-            self.backoff.reset();
+            self.backoff.succeed();
         }
         None
     }

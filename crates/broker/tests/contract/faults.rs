@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use fanfare_broker::session::Reason;
+use fanfare_broker::session::{Holding, Reason, Renewed};
 use fanfare_broker::wire::WireEvent;
 use fanfare_broker::{Broker, BrokerError, BrokerSettings, RedisBroker, RedisSettings};
 use fanfare_protocol::publish::Publication;
+use fanfare_protocol::session::Control;
 use fanfare_protocol::start::From;
 use fanfare_protocol::wire::Frame;
 use fanfare_protocol::{Position, SessionId};
@@ -584,4 +585,20 @@ async fn connections_that_were_closed_while_idle_fail_nobody() {
         assert_eq!(redis.broker.sessions(&user("u")).await, Ok(Vec::new()));
         redis.broker.publish(vec![publication("b", "2")]).await.pop().unwrap().unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_session_taken_back_after_a_fail_over_is_taken_from_its_older_owner() {
+    let redis = new::<Redis>().await;
+    let old = Heard::open(&redis.broker, "n1").await;
+    let session = SessionId::random();
+    // The claim of n2 was lost by the fail-over.
+    let epoch = hold(&redis.broker, "u", session, "n1").await + 1_000_000;
+    let held = Holding { user: user("u"), session, epoch, since: 1, client: "c".into() };
+    let renewed = redis.broker.renew(&node("n2"), &[held]).await.unwrap();
+    let [Renewed::Held(epoch)] = renewed[..] else { panic!("{renewed:?}") };
+    eventually("the older owner is told", || async { !old.controls().is_empty() }).await;
+    assert_eq!(Control::parse(&old.controls()[0]).unwrap(), Control::Supersede { session, epoch });
+    let index: Vec<String> = redis.server.run(&["SMEMBERS", "fanfare:node:n1:sessions"]).await;
+    assert!(index.is_empty(), "{index:?}");
 }

@@ -96,11 +96,14 @@ contracts! {
         a_node_that_claims_its_own_session_again_is_not_told,
         the_limit_holds_over_all_nodes_and_counts_no_session_twice,
         only_the_owner_with_its_epoch_gives_a_session_up,
+        a_claim_that_was_forgotten_is_given_up_with_the_older_one,
         an_epoch_grows_also_over_a_release,
         sessions_are_listed_oldest_first,
         renewing_changes_nothing_for_a_session_that_is_held,
         renewing_tells_what_is_lost,
-        renewing_restores_what_is_gone;
+        renewing_restores_what_is_gone,
+        renewing_restores_a_claim_that_was_forgotten,
+        a_claim_keeps_the_beginning_and_grows_beyond_a_clock_that_went_back;
     grace:
         a_user_who_comes_back_within_the_grace_was_never_offline,
         a_user_who_stays_away_is_offline_after_the_grace,
@@ -117,6 +120,8 @@ contracts! {
         a_node_that_left_is_swept_clean,
         a_node_that_came_back_in_time_keeps_its_sessions,
         what_an_earlier_process_of_the_name_left_is_swept,
+        what_an_earlier_process_left_is_swept_also_when_its_successor_leaves,
+        a_successor_that_came_back_in_time_keeps_its_sessions,
         a_session_of_a_node_that_nobody_knows_is_swept;
     intake:
         entries_are_taken_once_and_in_order,

@@ -93,6 +93,31 @@ pub(crate) async fn what_moved_away_in_time_is_not_swept<F: Fixture>() {
     assert_eq!(broker.sessions(&user("u")).await.unwrap()[0].node, node("n2"));
 }
 
+pub(crate) async fn what_an_earlier_process_left_is_swept_also_when_its_successor_leaves<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    lease(broker, &info("n1", "i1")).await;
+    hold(broker, "u", SessionId::random(), "n1").await;
+    fixture.lapse(&node("n1")).await;
+    lease(broker, &info("n1", "i2")).await;
+    broker.leave(&info("n1", "i2")).await.unwrap();
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 1);
+    assert!(broker.sessions(&user("u")).await.unwrap().is_empty());
+}
+
+pub(crate) async fn a_successor_that_came_back_in_time_keeps_its_sessions<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    lease(broker, &info("n1", "i1")).await;
+    fixture.lapse(&node("n1")).await;
+    lease(broker, &info("n1", "i2")).await;
+    hold(broker, "u", SessionId::random(), "n1").await;
+    fixture.lapse(&node("n1")).await;
+    assert_eq!(lease(broker, &info("n1", "i2")).await, Lease::Taken);
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 0);
+    assert_eq!(broker.sessions(&user("u")).await.unwrap().len(), 1);
+}
+
 pub(crate) async fn a_session_of_a_node_that_nobody_knows_is_swept<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();

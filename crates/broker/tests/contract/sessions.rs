@@ -6,7 +6,7 @@ use fanfare_protocol::session::Control;
 use fanfare_protocol::{SessionId, User};
 
 use crate::eventually;
-use crate::fixture::{Fields, Fixture, Heard, new, node, publish};
+use crate::fixture::{Fields, Fixture, Heard, LONG, info, new, node, publish};
 
 pub(crate) fn user(id: &str) -> User {
     User::new(id).unwrap()
@@ -121,13 +121,25 @@ pub(crate) async fn only_the_owner_with_its_epoch_gives_a_session_up<F: Fixture>
     assert!(!release("n1", stale, Reason::Closed).await);
     assert!(!release("n1", epoch, Reason::Closed).await);
     assert!(!release("n2", stale, Reason::Closed).await);
-    assert!(!release("n2", epoch + 1, Reason::Closed).await);
     assert_eq!(broker.sessions(&of).await.unwrap().len(), 1);
     assert!(release("n2", epoch, Reason::WriteTimeout).await);
     assert!(!release("n2", epoch, Reason::WriteTimeout).await);
     assert!(broker.sessions(&of).await.unwrap().is_empty());
     let lines = life(&fixture, &[(session, "s")]).await;
     assert_eq!(lines[3..], ["session.disconnected u s n2 write-timeout", "user.offline u"]);
+}
+
+pub(crate) async fn a_claim_that_was_forgotten_is_given_up_with_the_older_one<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let session = SessionId::random();
+    // A fail-over has lost the second claim.
+    let newer = hold(broker, "u", session, "n1").await + 1_000_000;
+    assert!(!broker.release(&node("n2"), &user("u"), session, newer, Reason::Closed).await.unwrap());
+    assert!(broker.release(&node("n1"), &user("u"), session, newer, Reason::Closed).await.unwrap());
+    assert!(broker.sessions(&user("u")).await.unwrap().is_empty());
+    let lines = life(&fixture, &[]).await;
+    assert_eq!(lines.last().unwrap(), "user.offline u");
 }
 
 pub(crate) async fn an_epoch_grows_also_over_a_release<F: Fixture>() {
@@ -215,4 +227,48 @@ pub(crate) async fn renewing_restores_what_is_gone<F: Fixture>() {
     assert_eq!(lines, ["session.connected u s1 n1", "user.online u", "session.connected u s2 n1"]);
     let Renewed::Held(epoch) = renewed[0] else { panic!("lost") };
     assert!(broker.release(&node("n1"), &user("u"), s1, epoch, Reason::Closed).await.unwrap());
+}
+
+pub(crate) async fn renewing_restores_a_claim_that_was_forgotten<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    for id in ["n1", "n2"] {
+        broker.lease(&info(id, "i"), LONG).await.unwrap();
+    }
+    // A fail-over has lost the newest claim of each: what is recorded is an older one.
+    let (moved, stayed) = (SessionId::random(), SessionId::random());
+    let older = hold(broker, "u", moved, "n1").await;
+    let newer = holding("u", moved, older + 1_000_000);
+    let again = holding("u", stayed, hold(broker, "u", stayed, "n1").await + 1_000_000);
+    let renew = async |by: &str, held: &Holding| {
+        broker.renew(&node(by), std::slice::from_ref(held)).await.unwrap()[0]
+    };
+    for (by, held) in [("n2", &newer), ("n1", &again)] {
+        let renewed = renew(by, held).await;
+        assert!(matches!(renewed, Renewed::Held(epoch) if epoch > held.epoch), "{renewed:?}");
+    }
+    assert_eq!(renew("n1", &holding("u", moved, older)).await, Renewed::Lost);
+    let owner = async |session| {
+        let all = broker.sessions(&user("u")).await.unwrap();
+        all.into_iter().find(|info| info.session == session).unwrap().node
+    };
+    assert_eq!((owner(moved).await, owner(stayed).await), (node("n2"), node("n1")));
+    let lines = life(&fixture, &[(moved, "moved"), (stayed, "stayed")]).await;
+    assert_eq!(lines[3..], ["session.moved u moved n1 n2"]);
+    fixture.lapse(&node("n1")).await;
+    assert_eq!(broker.sweep(&node("n2"), LONG).await.unwrap(), 1, "n1 owns only what stayed");
+}
+
+pub(crate) async fn a_claim_keeps_the_beginning_and_grows_beyond_a_clock_that_went_back<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let session = SessionId::random();
+    let epoch = hold(broker, "u", session, "n1").await + 3_600_000_000;
+    fixture.wipe().await;
+    let held = holding("u", session, epoch);
+    assert!(
+        matches!(broker.renew(&node("n1"), &[held]).await.unwrap()[0], Renewed::Held(next) if next > epoch)
+    );
+    assert!(hold(broker, "u", session, "n2").await > epoch + 1);
+    assert_eq!(broker.sessions(&user("u")).await.unwrap()[0].since, 1_700_000_000_000);
 }

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct LimitsConfig {
     /// How many streams this node holds; more are answered as overloaded. `FANFARE_LIMITS__CONNECTIONS`.
     pub connections: usize,
+    /// How many streams a second this node takes; more are answered as overloaded. 0 is no limit.
+    /// `FANFARE_LIMITS__CONNECTS_PER_SECOND`.
+    pub connects_per_second: u32,
     /// How many sockets may be open beside those of the streams; more wait to be accepted.
     /// `FANFARE_LIMITS__SOCKETS`.
     pub sockets: usize,
@@ -34,6 +37,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             connections: 50_000,
+            connects_per_second: 5000,
             sockets: 4096,
             sessions_per_user: 16,
             channels_per_stream: MAX_CURSOR_CHANNELS,

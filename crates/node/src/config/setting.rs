@@ -213,6 +213,12 @@ pub const SETTINGS: &[Setting] = &[
         "How many streams this node holds; more are answered as overloaded.",
     ),
     setting(
+        "limits.connects_per_second",
+        Kind::Count,
+        "5000",
+        "How many streams a second this node takes; more are answered as overloaded. `0` is no limit.",
+    ),
+    setting(
         "limits.sockets",
         Kind::Count,
         "4096",

@@ -1,6 +1,7 @@
 //! `GET /v1/events`: the stream.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::{From, Start};
 use fanfare_protocol::{Channel, Cursor, SessionId};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::header::HeaderName;
 use http::{HeaderMap, Method};
 
@@ -35,6 +37,8 @@ pub struct Door {
     app: Arc<App>,
     hub: Hub,
     openings: Openings,
+    /// How many a second; none for as many as come.
+    rate: Option<DefaultDirectRateLimiter>,
 }
 
 /// What a request asks for, and may have.
@@ -51,7 +55,9 @@ struct Plan {
 impl Door {
     /// A door to a hub.
     pub fn new(app: Arc<App>, hub: Hub, openings: Openings) -> Self {
-        Self { app, hub, openings }
+        let rate = NonZeroU32::new(app.limits.connects_per_second);
+        let rate = rate.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
+        Self { app, hub, openings, rate }
     }
 
     /// Lets a stream in: what must be true of the node, then the claim.
@@ -60,6 +66,9 @@ impl Door {
             return Err(Reason::Draining);
         }
         let room = self.app.limits.connections.saturating_sub(self.hub.connections());
+        if self.rate.as_ref().is_some_and(|rate| rate.check().is_err()) {
+            return Err(Reason::Rate);
+        }
         let opening = self.openings.enter(room).ok_or(Reason::Connections)?;
         if !self.app.health.has_broker() {
             return Err(Reason::Unavailable);

@@ -13,6 +13,7 @@ use super::problem::{Code, Problem};
 use super::stream_headers;
 use crate::config::limits::LimitsConfig;
 use crate::config::stream::StreamConfig;
+use crate::retry::jittered_ms;
 
 /// `Prefer`, which the crate `http` does not name.
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -22,6 +23,8 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 pub enum Reason {
     /// The node has as many streams as it takes.
     Connections,
+    /// More streams a second come than the node takes.
+    Rate,
     /// The user has as many sessions as allowed.
     UserSessions,
     /// The broker is away.
@@ -32,12 +35,14 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Connections, Self::UserSessions, Self::Unavailable, Self::Draining];
+    pub const ALL: [Self; 5] =
+        [Self::Connections, Self::Rate, Self::UserSessions, Self::Unavailable, Self::Draining];
 
     /// The word in the event and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connections => "connections",
+            Self::Rate => "rate",
             Self::UserSessions => "user-sessions",
             Self::Unavailable => "unavailable",
             Self::Draining => "draining",
@@ -45,10 +50,14 @@ impl Reason {
     }
 
     fn problem(self, limits: &LimitsConfig) -> Problem {
-        let LimitsConfig { connections, sessions_per_user, .. } = limits;
+        let LimitsConfig { connections, connects_per_second, sessions_per_user, .. } = limits;
         match self {
             Self::Connections => {
                 let detail = format!("this node has {connections} streams, which is as many as it takes");
+                Problem::new(Code::Overloaded, detail)
+            }
+            Self::Rate => {
+                let detail = format!("this node takes {connects_per_second} streams a second, and more came");
                 Problem::new(Code::Overloaded, detail)
             }
             Self::UserSessions => {
@@ -62,15 +71,9 @@ impl Reason {
     }
 }
 
-/// How long this client shall wait before it comes back, in milliseconds: each another time.
-pub fn retry_ms(config: &StreamConfig) -> u64 {
-    let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    ms(config.retry).saturating_add(fastrand::u64(0..=ms(config.retry_spread)))
-}
-
 /// The answer; `status` is what [`prefers_status`] said.
 pub fn answer(reason: Reason, status: bool, limits: &LimitsConfig, config: &StreamConfig) -> Response {
-    let retry = retry_ms(config);
+    let retry = jittered_ms(config.retry, config.retry_spread);
     if status {
         return reason.problem(limits).retry_after(retry.div_ceil(1000)).into_response();
     }

@@ -20,12 +20,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::registry::{Doubt, Look, Release};
-use crate::backoff::Backoff;
+use super::registry::{Doubt, Look, Registry, Release};
 use crate::ending::Ending;
 use crate::hub::WireState;
 use crate::lease::LeaseState;
 use crate::throttle::Throttle;
+use fanfare_broker::backoff::Backoff;
 
 /// How many calls are under way at once.
 const IN_FLIGHT: usize = 64;
@@ -103,7 +103,7 @@ impl Releaser {
             }
             let stopping = self.stop.is_cancelled();
             if stopping && !self.has_lease() {
-                let dropped = shared.with(super::registry::Registry::forget_doubts);
+                let dropped = shared.with(Registry::forget_doubts);
                 shared.metrics.doubts_dropped.inc_by(dropped as u64);
             }
             if stopping && jobs.is_empty() && shared.with(|registry| registry.is_idle()) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Doubles from failure to failure up to a limit. Jittered, so that nodes that failed together do not come back
 /// together.
 #[derive(Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     first: Duration,
     most: Duration,
     failures: u32,
@@ -13,30 +13,30 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     /// The first wait, and the longest.
-    pub(crate) fn new(first: Duration, most: Duration) -> Self {
+    pub fn new(first: Duration, most: Duration) -> Self {
         Self { first, most, failures: 0 }
     }
 
     /// Notes a failure, and answers how long to wait after it: between half the time and all of it.
-    pub(crate) fn fail(&mut self) -> Duration {
+    pub fn fail(&mut self) -> Duration {
         let whole = self.first.saturating_mul(1 << self.failures.min(20)).min(self.most);
         self.failures = self.failures.saturating_add(1);
         jittered(whole.mul_f64(0.75), 1.0 / 3.0)
     }
 
     /// Notes a success.
-    pub(crate) fn succeed(&mut self) {
+    pub fn succeed(&mut self) {
         self.failures = 0;
     }
 
     /// Whether the last try failed.
-    pub(crate) fn is_failing(&self) -> bool {
+    pub fn is_failing(&self) -> bool {
         self.failures > 0
     }
 }
 
 /// `middle`, more or less by up to the part `spread` of it.
-pub(crate) fn jittered(middle: Duration, spread: f64) -> Duration {
+pub fn jittered(middle: Duration, spread: f64) -> Duration {
     middle.mul_f64(1.0 + spread * (2.0 * fastrand::f64() - 1.0))
 }
 
