@@ -120,7 +120,8 @@ fn slices(times: &[Duration]) -> Vec<usize> {
     let Some(first) = times.iter().min() else { return Vec::new() };
     let mut slices = Vec::new();
     for time in times {
-        let at = usize::try_from(time.saturating_sub(*first).as_millis() / SLICE.as_millis()).unwrap_or(usize::MAX);
+        let at = usize::try_from(time.saturating_sub(*first).as_millis() / SLICE.as_millis())
+            .unwrap_or(usize::MAX);
         if slices.len() <= at {
             slices.resize(at + 1, 0);
         }

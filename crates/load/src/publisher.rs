@@ -78,7 +78,7 @@ impl Desk {
         let first = Instant::now() + every.mul_f64(number as f64 / publishers as f64);
         let mut pace = tokio::time::interval_at(first, every);
         // After an outage it goes on at its pace. What was not published then is not made up for.
-        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let stop = self.office.stop.clone();
         for turn in 0_usize.. {
             if stop.run_until_cancelled(pace.tick()).await.is_none() {
@@ -92,8 +92,11 @@ impl Desk {
 
     /// Shared and private channels by turns, while there are both.
     fn channel(&self, turn: usize) -> Option<usize> {
-        let (one, other) =
-            if turn.is_multiple_of(2) { (&self.shared, &self.private) } else { (&self.private, &self.shared) };
+        let (one, other) = if turn.is_multiple_of(2) {
+            (&self.shared, &self.private)
+        } else {
+            (&self.private, &self.shared)
+        };
         let from = if one.is_empty() { other } else { one };
         from.get(turn / 2 % from.len().max(1)).copied()
     }
