@@ -17,16 +17,12 @@ use crate::kustomization::{Kustomization, read_all};
 use crate::settings;
 
 /// Everything there is.
-const FOLDERS: [&str; 4] = ["k8s/base", "k8s/overlays/dev", "k8s/overlays/prod", "k8s/soak"];
-/// What is applied together.
-const CLUSTERS: [&[&str]; 2] = [&["k8s/overlays/dev", "k8s/soak"], &["k8s/overlays/prod"]];
+const FOLDERS: [&str; 4] = ["k8s/base", "k8s/overlays/dev", "k8s/overlays/prod", "k8s/overlays/soak"];
+/// What is applied, with all that it builds on.
+const CLUSTERS: [&str; 2] = ["k8s/overlays/soak", "k8s/overlays/prod"];
 
 fn kustomization(folder: &str) -> Kustomization {
     Kustomization::read(&files::path(folder))
-}
-
-fn cluster(folders: &[&str]) -> Vec<Object> {
-    folders.iter().flat_map(|folder| kustomization(folder).objects()).collect()
 }
 
 /// A pod: its name, labels and content.
@@ -180,7 +176,7 @@ fn probes_ask_for_what_they_are_for() {
 
 #[test]
 fn every_pod_keeps_to_the_restricted_standard() {
-    for (name, _, pod) in pods(&cluster(CLUSTERS[0])) {
+    for (name, _, pod) in pods(&kustomization("k8s/overlays/soak").objects()) {
         let context = pod.security_context.as_ref().unwrap_or_else(|| panic!("{name}"));
         assert_eq!(context.run_as_non_root, Some(true), "{name}");
         assert!(
@@ -213,8 +209,8 @@ fn every_pod_keeps_to_the_restricted_standard() {
 
 #[test]
 fn whoever_selects_pods_finds_some() {
-    for folders in CLUSTERS {
-        let objects = cluster(folders);
+    for folder in CLUSTERS {
+        let objects = kustomization(folder).objects();
         let pods = pods(&objects);
         let found = |selector: &BTreeMap<String, String>| {
             pods.iter()
@@ -222,7 +218,7 @@ fn whoever_selects_pods_finds_some() {
         };
         let check = |what: &str, selector: Option<&LabelSelector>| {
             let wanted = selector.and_then(|selector| selector.match_labels.as_ref());
-            assert!(wanted.is_some_and(found), "{folders:?}: {what} finds no pod");
+            assert!(wanted.is_some_and(found), "{folder}: {what} finds no pod");
         };
         for object in &objects {
             match object {
@@ -236,7 +232,7 @@ fn whoever_selects_pods_finds_some() {
                 }
                 Object::Service(service) => {
                     let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-                    assert!(selector.is_some_and(found), "{folders:?}: a service finds no pod");
+                    assert!(selector.is_some_and(found), "{folder}: a service finds no pod");
                 }
                 Object::PodDisruptionBudget(budget) => {
                     check(
