@@ -50,9 +50,13 @@ impl Queue {
     }
 }
 
+/// What an item takes beside its bytes, which matters for small ones.
+const ITEM_BYTES: usize = std::mem::size_of::<Item>();
+
 fn weight(item: &Item, format: Format) -> usize {
-    match item {
+    let bytes = match item {
         Item::Event(delivery, _) => delivery.frame(format).len(),
         Item::Block(block) => block.len(),
-    }
+    };
+    bytes + ITEM_BYTES
 }
