@@ -32,12 +32,12 @@ pub(crate) use self::following::{Following, State};
 use self::outlet::{CHUNK_HEAD, Outlet, Written};
 use self::queue::{Item, Queue};
 use crate::config::stream::StreamConfig;
+use crate::delivery::{Delivery, Kept};
 use crate::ending::Ending;
-use crate::hub::delivery::{Delivery, Kept};
-use crate::hub::{Framing, Socket};
 use crate::metrics::Metrics;
 use crate::retry::jittered_ms;
 use crate::session::Held;
+use crate::stream::{Framing, Socket};
 
 /// About how many bytes leave in one write. A single event may be larger.
 const BATCH_BYTES: usize = 16 * 1024;

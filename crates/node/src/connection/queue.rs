@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfare_protocol::sse::Format;
 
-use crate::hub::delivery::Delivery;
+use crate::delivery::Delivery;
 
 /// One thing to write.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fanfare_protocol::Position;
 
-use super::delivery::{Delivery, Kept};
+use crate::delivery::{Delivery, Kept};
 
 /// A chain of events: each one's previous position is the position of the one before it.
 ///

@@ -11,7 +11,7 @@ use fanfare_protocol::{Channel, Position};
 
 use super::{Timer, Writer};
 use crate::connection::{State, Taken};
-use crate::hub::delivery::{Delivery, Kept};
+use crate::delivery::{Delivery, Kept};
 use crate::hub::follows::unix_ms;
 use crate::hub::reads::{Answer, TopicKey};
 use crate::hub::topic::{Ask, Member, Read};
