@@ -16,6 +16,10 @@ use crate::retry::jittered_ms;
 /// The least `retry:` of a client that is sent to another node.
 const LEAVE_RETRY: Duration = Duration::from_millis(100);
 
+/// The least `retry:` of a client whose session another connection has. A native `EventSource` cannot be told to stay
+/// away, and two that share a session would take it from each other with each reconnect.
+const SUPERSEDED_RETRY: Duration = Duration::from_mins(10);
+
 /// What a connection is given of its loop's, each time it needs it.
 pub(crate) struct Surroundings {
     pub(crate) settings: StreamConfig,
@@ -49,7 +53,10 @@ impl Surroundings {
             Ending::Age => expired("age"),
             Ending::Token => expired("token"),
             Ending::Disconnected => (block.event("disconnected"), serde_json::json!({"session": session})),
-            Ending::Superseded => (block.event("superseded"), serde_json::json!({"session": session})),
+            Ending::Superseded => {
+                let retry = jittered_ms(SUPERSEDED_RETRY, SUPERSEDED_RETRY);
+                (block.retry(retry).event("superseded"), serde_json::json!({"session": session}))
+            }
             Ending::Shutdown => {
                 (block.retry(self.leave_retry_ms()).event("shutdown"), serde_json::json!({"node": self.node}))
             }
