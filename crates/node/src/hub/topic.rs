@@ -1,6 +1,6 @@
 //! One channel in one writer loop: who follows it, and what of it is known.
 
-use std::collections::HashMap;
+use indexmap::IndexMap;
 
 use fanfare_broker::backoff::Backoff;
 use fanfare_protocol::start::From;
@@ -51,8 +51,8 @@ pub(crate) struct Topic {
     pub(crate) heard: bool,
     /// Grows with everything that arrives, and with every change of the wire.
     pub(crate) version: u64,
-    /// One for each question: connections at the same place share it.
-    pub(crate) reads: HashMap<Ask, Read>,
+    /// One for each question: connections at the same place share it. In order, so that a simulation repeats itself.
+    pub(crate) reads: IndexMap<Ask, Read>,
     /// Whether a timer will look whether still nobody follows it.
     pub(crate) unfollowing: bool,
 }
@@ -67,7 +67,7 @@ impl Topic {
             newest: Position::ZERO,
             heard: false,
             version: 0,
-            reads: HashMap::new(),
+            reads: IndexMap::new(),
             unfollowing: false,
         }
     }
