@@ -68,7 +68,7 @@ pub enum Step {
     Wait(Duration),
     /// Until every client has its stream again.
     Back,
-    /// So many more clients open a stream and never read from it.
+    /// So many more clients have a stream and never read from it: they come, or go.
     Stall(usize),
 }
 
@@ -174,16 +174,16 @@ impl Scenario {
             Self::RedisDisconnect => (0..5).for_each(|_| add(Fault::Disconnect.steps(fault, quiet))),
             Self::Partition => add(Fault::Partition(0).steps(fault, quiet)),
             Self::Pause => add(Fault::Pause(0).steps(fault, quiet)),
-            Self::Stall => add(vec![
-                Step::Phase("alone".into()),
-                Step::Wait(duration),
-                Step::Stall(stalled),
+            Self::Stall => {
+                let measured = |label: &str| vec![Step::Phase(label.to_owned()), Step::Wait(duration)];
+                add(measured("alone"));
                 // The others are measured when the buffers on the way are full.
-                Step::Phase("filling".into()),
-                Step::Wait(duration),
-                Step::Phase(format!("{stalled} do not read")),
-                Step::Wait(duration),
-            ]),
+                add(vec![Step::Phase("filling".into()), Step::Stall(stalled), Step::Wait(duration)]);
+                add(measured("beside"));
+                add(vec![Step::Phase("leaving".into()), Step::Stall(0), Step::Wait(quiet)]);
+                // Once more, to tell their doing from that of the machine.
+                add(measured("alone again"));
+            }
             Self::Random => random(score).into_iter().for_each(add),
         }
         steps

@@ -207,8 +207,8 @@ impl Soak {
     }
 
     async fn stall(&mut self, clients: usize) -> anyhow::Result<()> {
-        for _ in 0..clients {
-            let number = self.stalled.len();
+        self.stalled.truncate(clients);
+        for number in self.stalled.len()..clients {
             let mut socket = self.target.connect_small(number).await?;
             let request = format!(
                 "GET {} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n\r\n",

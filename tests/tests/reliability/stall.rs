@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanfare_load::scenario::Scenario;
 use fanfare_tests::balancer::Kind;
 
-use crate::form::Form;
+use crate::form::{Form, is_long};
 use crate::stage::{Stage, assert_passed, behind_each};
 
 behind_each! {
@@ -14,6 +14,10 @@ behind_each! {
 
 /// How much memory a node may take for each of them: its queue of 64 KiB, and what a stream takes itself.
 const ROOM: u64 = 96 << 10;
+
+/// What a machine that has other work too adds to a p99 by itself, in milliseconds. Long forms take long enough to do
+/// without.
+const NOISE: f64 = 25.0;
 
 async fn a_thousand_do_not_read(kind: Kind) {
     let mut stage = Stage::behind(kind, |node| node).await;
@@ -27,9 +31,9 @@ async fn a_thousand_do_not_read(kind: Kind) {
     let clients = (form.score.stalled + form.clients) as u64;
     assert!(after - before < clients * ROOM + (64 << 20), "{before} → {after} bytes for {clients} clients");
     let p99 = |label: &str| report.phase(label).expect("a phase of the scenario").delay.p99;
-    let (alone, beside) = (p99("alone"), p99("1000 do not read"));
+    let (alone, beside) = (p99("alone").max(p99("alone again")), p99("beside"));
     assert!(
-        beside <= 1.2 * alone,
+        beside <= 1.2 * alone + if is_long() { 0.0 } else { NOISE },
         "p99 {alone} ms without them, {beside} ms beside them\n{}",
         report.table()
     );
