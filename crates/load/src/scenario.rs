@@ -175,7 +175,7 @@ impl Scenario {
                 let measured = |label: &str| vec![Step::Phase(label.to_owned()), Step::Wait(duration)];
                 add(measured("alone"));
                 // The others are measured when the buffers on the way are full.
-                add(vec![Step::Phase("filling".into()), Step::Stall(stalled), Step::Wait(duration)]);
+                add(vec![Step::Phase("filling".into()), Step::Stall(stalled), Step::Wait(3 * duration)]);
                 add(measured("beside"));
                 add(vec![Step::Phase("leaving".into()), Step::Stall(0), Step::Wait(quiet)]);
                 // Once more, to tell their doing from that of the machine.
