@@ -26,13 +26,14 @@ use crate::http::events::Door;
 use crate::http::handover::Openings;
 use crate::http::health::{Health, Part};
 use crate::http::metrics::HttpMetrics;
-use crate::hub::{Hub, HubSettings, WireState};
+use crate::hub::{Hub, HubSettings};
 use crate::intake::{Intake, IntakeSettings};
 use crate::lease::{LeaseState, NameInUse, NodeLease, Standing};
 use crate::metrics::Metrics;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::session::{End, SessionSettings, Sessions};
 use crate::sweeper::Sweeper;
+use fanfare_broker::wire::WireState;
 
 /// How many commands of other nodes may wait; more are dropped and counted.
 const CONTROL_QUEUE: usize = 1024;

@@ -22,8 +22,9 @@ use super::problem::{Code, Problem};
 use super::stream_headers;
 use crate::accept::Peer;
 use crate::auth::Bearer;
-use crate::hub::{Framing, Hub, Stream};
+use crate::hub::Hub;
 use crate::session::ClaimError;
+use crate::stream::{Framing, Stream};
 
 /// How many events `last=` may ask for.
 pub const MAX_LAST: usize = 1000;

@@ -11,10 +11,10 @@ use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::wire::Frame;
 use tokio::sync::{mpsc, watch};
 
-use super::WireState;
-use super::delivery::Delivery;
 use super::inbox::{Inbox, Message};
+use crate::delivery::Delivery;
 use crate::metrics::Metrics;
+use fanfare_broker::wire::WireState;
 
 /// One channel that somebody on this node follows.
 #[derive(Debug)]
