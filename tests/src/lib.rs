@@ -12,6 +12,7 @@
 //! - [`redis`]: a redis-server of one's own
 //! - [`breaker`]: a wire between a node and Redis that breaks on demand
 //! - [`binary`], [`node`], [`metrics`], [`cluster`]: `fanfare serve` processes, and what they say of themselves
+//! - [`balancer`]: nginx or `HAProxy` in front of nodes, configured as `deploy/` says
 //! - [`api`]: the node's HTTP calls that are not streams
 //! - [`token`]: what `--auth jwt` asks for
 //! - [`publisher`]: the ways in through Redis
@@ -20,6 +21,7 @@
 //! - [`lifecycle`], [`footprint`]: what is told of sessions, and what they leave behind
 
 pub mod api;
+pub mod balancer;
 pub mod binary;
 pub mod body;
 pub mod breaker;

@@ -28,6 +28,7 @@ const MAX_LOG: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct NodeBuilder {
     redis: String,
+    listen: SocketAddr,
     id: String,
     auth: String,
     settings: Vec<(String, String)>,
@@ -49,6 +50,13 @@ impl NodeBuilder {
     #[must_use]
     pub fn id(mut self, id: &str) -> Self {
         id.clone_into(&mut self.id);
+        self
+    }
+
+    /// Where it listens, rather than on any free port: for a node that comes back where it was.
+    #[must_use]
+    pub fn at(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
         self
     }
 
@@ -115,7 +123,7 @@ impl NodeBuilder {
             }
         }
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--redis", &self.redis])
+            .args(["serve", "--listen", &self.listen.to_string(), "--redis", &self.redis])
             .args(["--node-id", &self.id, "--auth", &self.auth])
             .env("FANFARE_AUTH__JWT__SECRET", SECRET)
             // No balancer has to notice, and nobody waits for even waves, unless a test says so.
@@ -168,7 +176,13 @@ fn read_lines(
 impl Node {
     /// A node on this Redis, called `a`, that believes everybody.
     pub fn of(redis: &Redis) -> NodeBuilder {
-        NodeBuilder { redis: redis.url(), id: "a".into(), auth: "none".into(), settings: Vec::new() }
+        NodeBuilder {
+            redis: redis.url(),
+            listen: ([127, 0, 0, 1], 0).into(),
+            id: "a".into(),
+            auth: "none".into(),
+            settings: Vec::new(),
+        }
     }
 
     /// Its name.

@@ -1,0 +1,115 @@
+//! What one client got, held against the ledger.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::ledger::Ledger;
+
+/// One channel that a client follows.
+#[derive(Debug)]
+struct Following {
+    channel: usize,
+    /// The number that comes next.
+    next: u64,
+    /// Numbers before that which did not come. Bounded by what was published.
+    missing: BTreeSet<u64>,
+}
+
+/// What is wrong with what a client got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Faults {
+    /// Events that were accepted and never came.
+    pub lost: u64,
+    /// Events that came more than once.
+    pub duplicated: u64,
+    /// Events that came after a later one of their channel.
+    pub out_of_order: u64,
+}
+
+impl Faults {
+    /// Whether nothing is wrong.
+    pub fn is_clean(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// The account of one client.
+#[derive(Debug)]
+pub struct Account {
+    following: Vec<Following>,
+    faults: Faults,
+}
+
+impl Account {
+    /// Of a client that follows these channels and has got nothing.
+    pub fn new(channels: impl IntoIterator<Item = usize>) -> Self {
+        let begin = |channel| Following { channel, next: 1, missing: BTreeSet::new() };
+        Self { following: channels.into_iter().map(begin).collect(), faults: Faults::default() }
+    }
+
+    /// Takes one event. True if it came for the first time; false also if it is on a channel that this client does not
+    /// follow.
+    pub fn take(&mut self, channel: usize, number: u64) -> bool {
+        let Some(following) = self.following.iter_mut().find(|following| following.channel == channel) else {
+            return false;
+        };
+        if number >= following.next {
+            following.missing.extend(following.next..number);
+            following.next = number + 1;
+            true
+        } else if following.missing.remove(&number) {
+            self.faults.out_of_order += 1;
+            true
+        } else {
+            self.faults.duplicated += 1;
+            false
+        }
+    }
+
+    /// What is wrong, when everything has come that will come.
+    pub fn judge(&self, ledger: &Ledger) -> Faults {
+        let lost = |following: &Following| {
+            let accepted = ledger.accepted(following.channel);
+            let missing = following.missing.range(..=accepted).count() as u64;
+            missing + (accepted + 1).saturating_sub(following.next)
+        };
+        Faults { lost: self.following.iter().map(lost).sum(), ..self.faults }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(accepted: u64, numbers: &[u64]) -> Faults {
+        let ledger = Ledger::new(vec![0, 1]);
+        for _ in 0..accepted {
+            ledger.draw(1);
+            ledger.accept(1);
+        }
+        let mut account = Account::new([1]);
+        for number in numbers {
+            account.take(1, *number);
+        }
+        account.judge(&ledger)
+    }
+
+    #[test]
+    fn every_fault_is_seen_and_only_faults() {
+        let clean = Faults::default();
+        assert_eq!(judged(3, &[1, 2, 3]), clean);
+        assert_eq!(judged(3, &[1, 2, 3, 4]), clean, "stored, but the answer to the publisher was lost");
+        assert_eq!(judged(3, &[1]), Faults { lost: 2, ..clean });
+        assert_eq!(judged(3, &[2, 3]), Faults { lost: 1, ..clean });
+        assert_eq!(judged(3, &[1, 2, 2, 3]), Faults { duplicated: 1, ..clean });
+        assert_eq!(judged(3, &[1, 3, 2]), Faults { out_of_order: 1, ..clean });
+        assert_eq!(judged(3, &[3, 2, 2]), Faults { lost: 1, duplicated: 1, out_of_order: 1 });
+    }
+
+    #[test]
+    fn another_channel_is_none_of_its_business() {
+        let mut account = Account::new([1]);
+        assert!(!account.take(2, 1) && account.take(1, 1) && !account.take(1, 1));
+    }
+}

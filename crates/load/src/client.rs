@@ -1,0 +1,129 @@
+//! One client of a run: an `EventSource`, and the account of what it got.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::account::Account;
+use crate::board::Board;
+use crate::event::{KIND, Numbered};
+use crate::event_source::{EventSource, GaveUp, Happening};
+use crate::sse::Block;
+
+/// What a client was told besides events, and how its streams ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told {
+    /// `gap`: something is no longer kept.
+    pub gaps: u64,
+    /// `overloaded`: come back later.
+    pub overloaded: u64,
+    /// `shutdown`: the node leaves.
+    pub shutdowns: u64,
+    /// `superseded`: another connection has the session.
+    pub superseded: u64,
+    /// Streams that ended as they should, with their last chunk.
+    pub ended: u64,
+    /// Streams that broke.
+    pub broken: u64,
+    /// Attempts to connect that brought neither a stream nor an answer.
+    pub failed: u64,
+}
+
+/// How a client's life went.
+#[derive(Debug)]
+pub struct Life {
+    /// What it got.
+    pub account: Account,
+    /// What it was told.
+    pub told: Told,
+    /// Why it gave up; none if it did not.
+    pub gave_up: Option<GaveUp>,
+}
+
+/// What a client writes down while it lives.
+struct Diary {
+    board: Arc<Board>,
+    account: Account,
+    told: Told,
+    open: bool,
+    /// When the last open stream ended.
+    ended: Option<Instant>,
+}
+
+/// Lives until it gives up or is told to leave.
+pub(crate) async fn live(
+    mut source: EventSource,
+    account: Account,
+    board: Arc<Board>,
+    after: Duration,
+    leave: CancellationToken,
+) -> Life {
+    let mut diary = Diary { board, account, told: Told::default(), open: false, ended: None };
+    let life = async {
+        tokio::time::sleep(after).await;
+        source.run(|happening| diary.note(&happening)).await
+    };
+    let gave_up = leave.run_until_cancelled(life).await;
+    if gave_up.is_some() {
+        diary.board.gave_up();
+    }
+    if diary.open {
+        diary.board.closed();
+    }
+    Life { account: diary.account, told: diary.told, gave_up }
+}
+
+impl Diary {
+    fn note(&mut self, happening: &Happening<'_>) {
+        match happening {
+            Happening::Connects { again: false } => {}
+            Happening::Connects { again: true } => self.board.reconnects(),
+            Happening::Block(block) => self.take(block),
+            Happening::Ended { clean } => self.end(*clean),
+        }
+    }
+
+    fn end(&mut self, clean: bool) {
+        let was_open = std::mem::take(&mut self.open);
+        if was_open {
+            self.board.closed();
+            self.ended = Some(Instant::now());
+        }
+        match (was_open, clean) {
+            (true, true) => self.told.ended += 1,
+            (true, false) => self.told.broken += 1,
+            (false, false) => self.told.failed += 1,
+            // Told to come back later.
+            (false, true) => {}
+        }
+    }
+
+    fn take(&mut self, block: &Block) {
+        let told = match block.kind.as_str() {
+            // Not a stream yet: the answer of a node that does not want one.
+            "overloaded" => {
+                self.told.overloaded += 1;
+                return;
+            }
+            "gap" => Some(&mut self.told.gaps),
+            "shutdown" => Some(&mut self.told.shutdowns),
+            "superseded" => Some(&mut self.told.superseded),
+            _ => None,
+        };
+        if let Some(told) = told {
+            *told += 1;
+        }
+        if !self.open && block.kind == "connected" {
+            self.open = true;
+            self.board.opened(self.ended.take().map(|ended| ended.elapsed()));
+        }
+        if block.kind == KIND
+            && let Some(event) = block.data.as_deref().and_then(Numbered::parse)
+        {
+            let first_time = self.account.take(event.channel, event.number);
+            self.board.took(event.sent, first_time);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! A stretch of a run, and what happened to clients and events in it.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::histogram::Histogram;
+
+/// The width of what a storm is measured in.
+pub const SLICE: Duration = Duration::from_millis(100);
+
+/// What is counted while a phase lasts.
+#[derive(Debug)]
+pub struct Phase {
+    label: String,
+    from: Instant,
+    /// From publish to receipt, of every event that came.
+    delays: Histogram,
+    /// From the end of one stream to the first block of the next, of every client that came back.
+    outages: Histogram,
+    /// When clients connected again, since the phase began. One for each attempt.
+    reconnects: Vec<Duration>,
+}
+
+/// What is said of a phase. Times are milliseconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// What happened in it.
+    pub label: String,
+    /// How long it lasted.
+    pub lasted: f64,
+    /// How many events clients received.
+    pub received: u64,
+    /// From publish to receipt.
+    pub delay: Spread,
+    /// How many clients came back.
+    pub outages: u64,
+    /// From the end of one stream to the first block of the next.
+    pub outage: Spread,
+    /// How often clients connected again, attempts that failed included.
+    pub reconnects: usize,
+    /// Those in each 100 ms, from the first to the last.
+    pub reconnects_per_100_ms: Vec<usize>,
+    /// The fullest 100 ms against the even share; zero without reconnects.
+    pub peak: f64,
+}
+
+/// How long some things took, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Spread {
+    /// Half took no longer.
+    pub p50: f64,
+    /// Nine of ten took no longer.
+    pub p90: f64,
+    /// All but one of a hundred took no longer.
+    pub p99: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+impl Spread {
+    fn of(histogram: &Histogram) -> Self {
+        let part = |part| milliseconds(histogram.percentile(part));
+        Self { p50: part(0.5), p90: part(0.9), p99: part(0.99), max: milliseconds(histogram.longest()) }
+    }
+}
+
+impl Phase {
+    /// One that begins now.
+    pub fn begin(label: &str) -> Self {
+        Self {
+            label: label.to_owned(),
+            from: Instant::now(),
+            delays: Histogram::default(),
+            outages: Histogram::default(),
+            reconnects: Vec::new(),
+        }
+    }
+
+    /// An event came.
+    pub fn received(&mut self, delay: Duration) {
+        self.delays.add(delay);
+    }
+
+    /// A client is back.
+    pub fn back(&mut self, outage: Duration) {
+        self.outages.add(outage);
+    }
+
+    /// A client connects again.
+    pub fn reconnects(&mut self) {
+        self.reconnects.push(self.from.elapsed());
+    }
+
+    /// What is to be said when it ends at `end`.
+    pub fn summary(&self, end: Instant) -> Summary {
+        let slices = slices(&self.reconnects);
+        Summary {
+            label: self.label.clone(),
+            lasted: milliseconds(end - self.from),
+            received: self.delays.total(),
+            delay: Spread::of(&self.delays),
+            outages: self.outages.total(),
+            outage: Spread::of(&self.outages),
+            reconnects: self.reconnects.len(),
+            peak: peak(&slices),
+            reconnects_per_100_ms: slices,
+        }
+    }
+
+    /// When it began.
+    pub fn from(&self) -> Instant {
+        self.from
+    }
+}
+
+/// How many fall into each slice, from the first to the last.
+fn slices(times: &[Duration]) -> Vec<usize> {
+    let Some(first) = times.iter().min() else { return Vec::new() };
+    let mut slices = Vec::new();
+    for time in times {
+        let at = usize::try_from(time.saturating_sub(*first).as_millis() / SLICE.as_millis())
+            .unwrap_or(usize::MAX);
+        if slices.len() <= at {
+            slices.resize(at + 1, 0);
+        }
+        slices[at] += 1;
+    }
+    slices
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn peak(slices: &[usize]) -> f64 {
+    let all: usize = slices.iter().sum();
+    let fullest = slices.iter().max().copied().unwrap_or_default();
+    if all == 0 { 0.0 } else { fullest as f64 * slices.len() as f64 / all as f64 }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 100_000.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_is_measured_between_its_first_and_last_reconnect() {
+        let times = [5050, 5000, 5149, 5150, 5399].map(Duration::from_millis);
+        assert_eq!(slices(&times), [2, 2, 0, 1]);
+        assert!((peak(&[2, 2, 0, 1]) - 1.6).abs() < 1e-9);
+        assert!(slices(&[]).is_empty() && peak(&[]).abs() < 1e-9);
+    }
+}

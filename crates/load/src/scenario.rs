@@ -1,0 +1,343 @@
+//! What is done to a cluster while clients are on it.
+
+use std::fmt;
+use std::future::Future;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// What can be done to a node or to Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Asks it to leave (SIGTERM), and waits until it has.
+    Stop,
+    /// Ends it at once (SIGKILL).
+    Kill,
+    /// Starts it again where it was, with its data, and waits until it is ready.
+    Start,
+    /// Freezes it (SIGSTOP).
+    Pause,
+    /// The end of that (SIGCONT).
+    Resume,
+    /// Takes its way to Redis away, without that anybody is told.
+    Cut,
+    /// The end of that.
+    Mend,
+    /// Closes all connections that it has: only for Redis.
+    Disconnect,
+}
+
+/// To whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A node, by its place.
+    Node(usize),
+    /// Redis.
+    Redis,
+}
+
+/// One thing that is done to the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action {
+    /// What.
+    pub verb: Verb,
+    /// To whom.
+    pub who: Who,
+}
+
+/// Does things to a cluster. Where it runs, and how, is the implementation's business.
+pub trait Faults {
+    /// Does it. Ready when it is done: see [`Verb`].
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be done: the run ends.
+    fn act(&mut self, action: Action) -> impl Future<Output = anyhow::Result<()>>;
+}
+
+/// One step of a scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// From here on things are counted under this name.
+    Phase(String),
+    /// Something is done to the cluster.
+    Do(Action),
+    /// So long nothing is done.
+    Wait(Duration),
+    /// Until every client has its stream again.
+    Back,
+    /// So many more clients have a stream and never read from it: they come, or go.
+    Stall(usize),
+}
+
+/// A scenario by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// Nothing is done.
+    Steady,
+    /// Every node is asked to leave and comes back, one after another.
+    Roll,
+    /// Every node is killed and comes back, one after another.
+    Kill,
+    /// Redis stops and comes back with its data.
+    RedisRestart,
+    /// The connections to Redis are closed, five times.
+    RedisDisconnect,
+    /// One node loses its way to Redis for ten seconds.
+    Partition,
+    /// One node is frozen for longer than its lease.
+    Pause,
+    /// A thousand more clients stop reading.
+    Stall,
+    /// Faults of all kinds, drawn at random.
+    Random,
+}
+
+/// A name that no scenario has.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no scenario {0:?}; there are: {names}", names = Scenario::ALL.map(Scenario::name).join(", "))]
+pub struct ScenarioError(String);
+
+/// What a scenario can be told.
+#[derive(Clone, Debug)]
+pub struct Score {
+    /// How many nodes there are.
+    pub nodes: usize,
+    /// The quiet time between one fault and the next, and before the first.
+    pub quiet: Duration,
+    /// How long a fault lasts that has a length.
+    pub fault: Duration,
+    /// How long `steady` and `random` last.
+    pub duration: Duration,
+    /// What `random` draws from: the same faults for the same number.
+    pub seed: u64,
+    /// How many clients stop reading in `stall`.
+    pub stalled: usize,
+}
+
+impl Scenario {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Steady,
+        Self::Roll,
+        Self::Kill,
+        Self::RedisRestart,
+        Self::RedisDisconnect,
+        Self::Partition,
+        Self::Pause,
+        Self::Stall,
+        Self::Random,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Steady => "steady",
+            Self::Roll => "roll",
+            Self::Kill => "kill",
+            Self::RedisRestart => "redis-restart",
+            Self::RedisDisconnect => "redis-disconnect",
+            Self::Partition => "partition",
+            Self::Pause => "pause",
+            Self::Stall => "stall",
+            Self::Random => "random",
+        }
+    }
+
+    /// Whether a user may be told to be offline meanwhile: where nobody is away for longer than the hand-over grace,
+    /// nobody may.
+    pub fn keeps_users_online(self) -> bool {
+        matches!(self, Self::Steady | Self::Roll | Self::Stall)
+    }
+
+    /// How long a fault lasts unless it is told.
+    pub fn usual_fault(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Partition => 10,
+            Self::Pause => 15,
+            _ => 2,
+        })
+    }
+
+    /// What is done, in order.
+    pub fn steps(self, score: &Score) -> Vec<Step> {
+        let Score { nodes, quiet, fault, duration, stalled, .. } = score.clone();
+        let mut steps = vec![Step::Phase("before".into()), Step::Wait(quiet)];
+        let mut add = |more: Vec<Step>| steps.extend(more);
+        match self {
+            Self::Steady => add(vec![Step::Phase("steady".into()), Step::Wait(duration)]),
+            Self::Roll => (0..nodes).for_each(|node| add(Fault::Roll(node).steps(fault, quiet))),
+            Self::Kill => (0..nodes).for_each(|node| add(Fault::Kill(node).steps(fault, quiet))),
+            Self::RedisRestart => add(Fault::Restart.steps(fault, quiet)),
+            Self::RedisDisconnect => (0..5).for_each(|_| add(Fault::Disconnect.steps(fault, quiet))),
+            Self::Partition => add(Fault::Partition(0).steps(fault, quiet)),
+            Self::Pause => add(Fault::Pause(0).steps(fault, quiet)),
+            Self::Stall => {
+                let measured = |label: &str| vec![Step::Phase(label.to_owned()), Step::Wait(duration)];
+                add(measured("alone"));
+                // The others are measured when the buffers on the way are full.
+                add(vec![Step::Phase("filling".into()), Step::Stall(stalled), Step::Wait(3 * duration)]);
+                add(measured("beside"));
+                add(vec![Step::Phase("leaving".into()), Step::Stall(0), Step::Wait(quiet)]);
+                // Once more, to tell their doing from that of the machine.
+                add(measured("alone again"));
+            }
+            Self::Random => random(score).into_iter().for_each(add),
+        }
+        steps
+    }
+}
+
+impl FromStr for Scenario {
+    type Err = ScenarioError;
+
+    fn from_str(name: &str) -> Result<Self, ScenarioError> {
+        let found = Self::ALL.into_iter().find(|scenario| scenario.name() == name);
+        found.ok_or_else(|| ScenarioError(name.to_owned()))
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A fault with its repair.
+#[derive(Clone, Copy)]
+enum Fault {
+    Roll(usize),
+    Kill(usize),
+    Pause(usize),
+    Partition(usize),
+    Restart,
+    Disconnect,
+}
+
+impl Fault {
+    fn steps(self, lasts: Duration, quiet: Duration) -> Vec<Step> {
+        let node = |verb, node| Step::Do(Action { verb, who: Who::Node(node) });
+        let redis = |verb| Step::Do(Action { verb, who: Who::Redis });
+        let (label, done) = match self {
+            Self::Roll(n) => (format!("node {n} rolls"), vec![node(Verb::Stop, n), node(Verb::Start, n)]),
+            Self::Kill(n) => (
+                format!("node {n} killed"),
+                vec![node(Verb::Kill, n), Step::Wait(lasts), node(Verb::Start, n)],
+            ),
+            Self::Pause(n) => (
+                format!("node {n} frozen"),
+                vec![node(Verb::Pause, n), Step::Wait(lasts), node(Verb::Resume, n)],
+            ),
+            Self::Partition(n) => (
+                format!("node {n} cut off"),
+                vec![node(Verb::Cut, n), Step::Wait(lasts), node(Verb::Mend, n)],
+            ),
+            Self::Restart => {
+                ("redis restarts".to_owned(), vec![redis(Verb::Stop), Step::Wait(lasts), redis(Verb::Start)])
+            }
+            Self::Disconnect => ("redis disconnects".to_owned(), vec![redis(Verb::Disconnect)]),
+        };
+        let mut steps = vec![Step::Phase(label)];
+        steps.extend(done);
+        steps.extend([Step::Back, Step::Wait(quiet)]);
+        steps
+    }
+
+    /// How long it takes, about.
+    fn length(self, lasts: Duration, quiet: Duration) -> Duration {
+        let waits = self.steps(lasts, quiet).into_iter().map(|step| match step {
+            Step::Wait(length) => length,
+            // A start, a stop, or clients that come back.
+            _ => Duration::from_secs(1),
+        });
+        waits.sum()
+    }
+}
+
+/// Faults until the time is up; the same for the same seed, whatever happens.
+fn random(score: &Score) -> Vec<Vec<Step>> {
+    let mut dice = fastrand::Rng::with_seed(score.seed);
+    let (mut all, mut length) = (Vec::new(), Duration::ZERO);
+    let mut node = 0;
+    while length < score.duration {
+        // Never the same node twice in turn: one that came back has no clients yet.
+        if score.nodes > 1 {
+            node = (node + dice.usize(1..score.nodes)) % score.nodes;
+        }
+        let fault = match dice.u8(0..12) {
+            0..3 => Fault::Roll(node),
+            3..6 => Fault::Kill(node),
+            6..8 => Fault::Partition(node),
+            8 => Fault::Pause(node),
+            9 => Fault::Restart,
+            _ => Fault::Disconnect,
+        };
+        let lasts = score.fault.mul_f64(0.2 + 1.8 * dice.f64());
+        let quiet = score.quiet.mul_f64(dice.f64());
+        length += fault.length(lasts, quiet);
+        all.push(fault.steps(lasts, quiet));
+    }
+    all
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stop => "stop",
+            Self::Kill => "kill",
+            Self::Start => "start",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Cut => "cut",
+            Self::Mend => "mend",
+            Self::Disconnect => "disconnect",
+        })
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => write!(f, "node {node}"),
+            Self::Redis => f.write_str("redis"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn score(seed: u64) -> Score {
+        let second = Duration::from_secs(1);
+        Score { nodes: 3, quiet: second, fault: second, duration: 60 * second, seed, stalled: 9 }
+    }
+
+    #[test]
+    fn every_fault_of_every_scenario_is_repaired() {
+        for scenario in Scenario::ALL {
+            assert_eq!(scenario.name().parse::<Scenario>().unwrap(), scenario);
+            let count = |steps: &[Step], verbs: &[Verb]| {
+                steps
+                    .iter()
+                    .filter(|step| matches!(step, Step::Do(does) if verbs.contains(&does.verb)))
+                    .count()
+            };
+            let steps = scenario.steps(&score(7));
+            for (broken, mended) in [
+                (&[Verb::Stop, Verb::Kill][..], Verb::Start),
+                (&[Verb::Pause], Verb::Resume),
+                (&[Verb::Cut], Verb::Mend),
+            ] {
+                assert_eq!(count(&steps, broken), count(&steps, &[mended]), "{scenario}");
+            }
+        }
+        assert!("nothing".parse::<Scenario>().unwrap_err().to_string().contains("redis-restart"));
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_faults() {
+        let draw = |seed| Scenario::Random.steps(&score(seed));
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+    }
+}

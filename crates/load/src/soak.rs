@@ -1,0 +1,311 @@
+//! One run: clients on the cluster, numbered events, a scenario, a verdict.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::account::Account;
+use crate::board::Board;
+use crate::client::{self, Life};
+use crate::door::Doors;
+use crate::event_source::EventSource;
+use crate::ledger::Ledger;
+use crate::lifecycle::{self, Listener};
+use crate::plan::{Mix, Plan};
+use crate::publisher::Office;
+use crate::report::Report;
+use crate::scenario::{Faults, Step};
+use crate::target::Target;
+
+/// How often a condition is looked at.
+const STEP: Duration = Duration::from_millis(20);
+/// How long all clients together may take to be there, or there again.
+const BACK: Duration = Duration::from_mins(1);
+
+/// What a run is.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The name that the report carries.
+    pub name: String,
+    /// Where the cluster, or its balancer, is.
+    pub url: String,
+    /// Where Redis is, for publishing past the nodes and for the lifecycle stream.
+    pub redis: Option<String>,
+    /// What the cluster's keys begin with.
+    pub prefix: String,
+    /// How many clients.
+    pub clients: usize,
+    /// How many of them connect in a second at the start.
+    pub ramp: f64,
+    /// How many channels every other client shares with some.
+    pub shared: usize,
+    /// Events a second, over all channels.
+    pub rate: f64,
+    /// Bytes of data in each event.
+    pub size: usize,
+    /// By which ways the events come in.
+    pub mix: Mix,
+    /// How long after the scenario everything that was accepted may still come.
+    pub settle: Duration,
+    /// How often progress is told on stderr; never if none.
+    pub progress: Option<Duration>,
+    /// Whether a `user.offline` meanwhile is a fault.
+    pub online: bool,
+}
+
+/// A run under way. Dropped, everything of it ends.
+#[derive(Debug)]
+pub struct Soak {
+    settings: Settings,
+    target: Target,
+    plan: Arc<Plan>,
+    board: Arc<Board>,
+    ledger: Arc<Ledger>,
+    office: Arc<Office>,
+    /// Each ends with its client's life, in any order.
+    clients: JoinSet<(usize, Life)>,
+    publishers: JoinSet<()>,
+    /// None without Redis.
+    listener: Option<JoinHandle<lifecycle::Told>>,
+    /// The listener reads to the end and stops.
+    hush: CancellationToken,
+    /// The clients close their connections.
+    leave: CancellationToken,
+    /// Connections that nobody reads from.
+    stalled: Vec<TcpStream>,
+    notes: Vec<String>,
+    /// Tells how it goes; aborted when the run is dropped.
+    teller: Option<tokio_util::task::AbortOnDropHandle<()>>,
+}
+
+impl Soak {
+    /// Opens all streams, and begins to publish when they are open: so each client is due everything.
+    ///
+    /// # Errors
+    ///
+    /// When an address is wrong, Redis is away, or not all streams are open within a minute after the last should.
+    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let target = Target::resolve(&settings.url).await?;
+        let redis =
+            settings.redis.as_deref().map(redis::Client::open).transpose().context("the URL of Redis")?;
+        anyhow::ensure!(
+            redis.is_some() || !settings.mix.needs_redis(),
+            "publishing by {} needs Redis",
+            settings.mix
+        );
+        anyhow::ensure!(settings.rate > 0.0 && settings.ramp > 0.0, "a rate must be above zero");
+        let plan = Arc::new(Plan::new(settings.clients, settings.shared, &settings.mix));
+        let board = Arc::new(Board::new("opening"));
+        let ledger = Arc::new(Ledger::new(plan.followers()));
+        let office = Arc::new(Office {
+            plan: Arc::clone(&plan),
+            ledger: Arc::clone(&ledger),
+            board: Arc::clone(&board),
+            rate: settings.rate,
+            size: settings.size,
+            stop: CancellationToken::new(),
+            abandon: CancellationToken::new(),
+            last_error: Mutex::new(None),
+        });
+        let (hush, leave) = (CancellationToken::new(), CancellationToken::new());
+        let listener = match &redis {
+            Some(client) => {
+                let listener =
+                    Listener::begin(client.clone(), &settings.prefix, &plan.run).await.context("Redis")?;
+                Some(tokio::spawn(listener.listen(hush.clone())))
+            }
+            None => None,
+        };
+        let teller = settings.progress.map(|every| {
+            let (board, ledger) = (Arc::clone(&board), Arc::clone(&ledger));
+            tokio_util::task::AbortOnDropHandle::new(tokio::spawn(tell(board, ledger, every)))
+        });
+        let mut soak = Self {
+            target,
+            plan,
+            board,
+            ledger,
+            office,
+            clients: JoinSet::new(),
+            publishers: JoinSet::new(),
+            listener,
+            hush,
+            leave,
+            stalled: Vec::new(),
+            notes: Vec::new(),
+            teller,
+            settings,
+        };
+        soak.open().await?;
+        let Settings { prefix, .. } = &soak.settings;
+        let doors = |number| Doors::new(number, soak.target.clone(), redis.clone(), prefix);
+        soak.publishers = soak.office.open(doors);
+        Ok(soak)
+    }
+
+    async fn open(&mut self) -> anyhow::Result<()> {
+        for (number, seat) in self.plan.seats.iter().enumerate() {
+            let source = EventSource::new(self.target.clone(), number, seat.path.clone());
+            let account = Account::new(seat.channels.iter().copied());
+            #[allow(clippy::cast_precision_loss)]
+            let after = Duration::from_secs_f64(number as f64 / self.settings.ramp);
+            let life = client::live(source, account, Arc::clone(&self.board), after, self.leave.clone());
+            self.clients.spawn(async move { (number, life.await) });
+        }
+        #[allow(clippy::cast_precision_loss)]
+        let ramp = Duration::from_secs_f64(self.settings.clients as f64 / self.settings.ramp);
+        let open = self.back(ramp + BACK).await;
+        anyhow::ensure!(open, "only {} of {} streams are open", self.board.open(), self.settings.clients);
+        Ok(())
+    }
+
+    /// Waits until every client that has not given up has its stream. False if not in time.
+    async fn back(&self, limit: Duration) -> bool {
+        let all = || self.board.open() + self.board.given_up() >= self.settings.clients;
+        reached(limit, all).await
+    }
+
+    /// Takes one step.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be done to the cluster.
+    pub async fn step(&mut self, step: &Step, faults: &mut impl Faults) -> anyhow::Result<()> {
+        match step {
+            Step::Phase(label) => {
+                if self.settings.progress.is_some() {
+                    eprintln!("-- {label}");
+                }
+                self.board.begin(label);
+            }
+            Step::Do(action) => {
+                let what = format!("{} {}", action.verb, action.who);
+                faults.act(*action).await.with_context(|| what)?;
+            }
+            Step::Wait(length) => tokio::time::sleep(*length).await,
+            Step::Back => {
+                if !self.back(BACK).await {
+                    let there = self.board.open() + self.board.given_up();
+                    self.notes
+                        .push(format!("{} clients were not back in a minute", self.settings.clients - there));
+                }
+            }
+            Step::Stall(clients) => self.stall(*clients).await.context("clients that do not read")?,
+        }
+        Ok(())
+    }
+
+    async fn stall(&mut self, clients: usize) -> anyhow::Result<()> {
+        self.stalled.truncate(clients);
+        for number in self.stalled.len()..clients {
+            let mut socket = self.target.connect_small(number).await?;
+            let request = format!(
+                "GET {} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n\r\n",
+                self.plan.extra(number),
+                self.target.authority()
+            );
+            socket.write_all(request.as_bytes()).await?;
+            self.stalled.push(socket);
+        }
+        Ok(())
+    }
+
+    /// Stops publishing, waits for what was accepted, and judges.
+    ///
+    /// # Errors
+    ///
+    /// When a part of the run has panicked.
+    pub async fn finish(mut self) -> anyhow::Result<Report> {
+        self.board.begin("settling");
+        self.office.stop.cancel();
+        let end = Instant::now() + self.settings.settle;
+        let joined = tokio::time::timeout_at(end, join_all(&mut self.publishers)).await;
+        self.office.abandon.cancel();
+        if joined.is_err() {
+            join_all(&mut self.publishers).await?;
+        }
+        let all = || self.board.received() >= self.ledger.due();
+        reached(end.saturating_duration_since(Instant::now()), all).await;
+        self.hush.cancel();
+        let told = match self.listener.take() {
+            Some(listener) => listener.await?,
+            None => lifecycle::Told::new(),
+        };
+        self.leave.cancel();
+        let mut lives: Vec<_> = Vec::with_capacity(self.settings.clients);
+        while let Some(life) = self.clients.join_next().await {
+            lives.push(life?);
+        }
+        lives.sort_by_key(|(number, _)| *number);
+        let lives: Vec<Life> = lives.into_iter().map(|(_, life)| life).collect();
+        drop(self.teller.take());
+        Ok(self.report(&lives, told))
+    }
+
+    fn report(&self, lives: &[Life], told: lifecycle::Told) -> Report {
+        let Settings { name, online, .. } = &self.settings;
+        let mut report = Report::judge(name.clone(), self.plan.run.clone(), lives, &self.ledger);
+        report.received = self.board.received();
+        report.publish_errors = self.board.publish_errors();
+        report.phases = self.board.summaries();
+        report.notes.clone_from(&self.notes);
+        if let Some(offline) = told.get("user.offline")
+            && *online
+        {
+            report
+                .notes
+                .push(format!("user.offline was told {offline} times of users who were only reconnecting"));
+        }
+        let last_error = self.office.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = &*last_error
+            && report.unknown > 0
+        {
+            report.notes.push(format!("the last error of a publisher: {error}"));
+        }
+        report.lifecycle = told;
+        report.decide();
+        report
+    }
+}
+
+async fn join_all(tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
+    while let Some(ended) = tasks.join_next().await {
+        ended?;
+    }
+    Ok(())
+}
+
+/// Looks again and again. False if the condition does not hold in time.
+async fn reached(limit: Duration, condition: impl Fn() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    while !condition() {
+        if Instant::now() >= end {
+            return false;
+        }
+        tokio::time::sleep(STEP).await;
+    }
+    true
+}
+
+async fn tell(board: Arc<Board>, ledger: Arc<Ledger>, every: Duration) {
+    let mut pace = tokio::time::interval(every);
+    loop {
+        pace.tick().await;
+        eprintln!(
+            "{:6.1} s  open {}  given up {}  events {}  deliveries {} of {}  publish errors {}",
+            board.elapsed().as_secs_f64(),
+            board.open(),
+            board.given_up(),
+            ledger.total(),
+            board.received(),
+            ledger.due(),
+            board.publish_errors()
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! Where the cluster is reached over HTTP, and sockets to it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use http::Uri;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+
+/// How many loopback addresses clients connect from. Each has tens of thousands of ports of its own.
+const SOURCES: usize = 200;
+
+/// The smallest receive buffer, in bytes.
+const SMALL: u32 = 4096;
+
+/// What is wrong with an address.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// No URL, or not one that this program speaks.
+    #[error("{0:?} is not a URL like http://host:port")]
+    Url(String),
+    /// Its host has no address.
+    #[error("no address for {host}: {error}")]
+    Host {
+        /// The host and port.
+        host: String,
+        /// What the resolver said.
+        error: io::Error,
+    },
+}
+
+/// A place that is reached over plain HTTP.
+#[derive(Clone, Debug)]
+pub struct Target {
+    authority: String,
+    address: SocketAddr,
+}
+
+impl Target {
+    /// Looks the URL's host up, once.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is not `http://host[:port]`, or the host has no address.
+    pub async fn resolve(url: &str) -> Result<Self, TargetError> {
+        let wrong = || TargetError::Url(url.to_owned());
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        let authority = uri.authority().ok_or_else(wrong)?;
+        if uri.scheme_str() != Some("http") || !matches!(uri.path(), "" | "/") {
+            return Err(wrong());
+        }
+        let host = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
+        let failed = |error| TargetError::Host { host: host.clone(), error };
+        let address = lookup_host(&host).await.map_err(failed)?.next();
+        let address = address.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+        Ok(Self { authority: authority.to_string(), address })
+    }
+
+    /// What the `Host` header says.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Opens a connection. `number` is whose it is: on the loopback interface it chooses the address to come from, so
+    /// that many clients do not use up the ports of one.
+    ///
+    /// # Errors
+    ///
+    /// When there is no connection.
+    pub async fn connect(&self, number: usize) -> io::Result<TcpStream> {
+        self.connect_with(number, None).await
+    }
+
+    /// The same with a receive buffer as small as may be, so that it is soon full when nobody reads.
+    ///
+    /// # Errors
+    ///
+    /// When there is no connection.
+    pub async fn connect_small(&self, number: usize) -> io::Result<TcpStream> {
+        self.connect_with(number, Some(SMALL)).await
+    }
+
+    async fn connect_with(&self, number: usize, receive_buffer: Option<u32>) -> io::Result<TcpStream> {
+        let socket = if self.address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(size) = receive_buffer {
+            socket.set_recv_buffer_size(size)?;
+        }
+        if let IpAddr::V4(to) = self.address.ip()
+            && to.is_loopback()
+        {
+            // Always below 200.
+            let last = u8::try_from(number % SOURCES).unwrap_or_default();
+            socket.bind((Ipv4Addr::new(127, 0, 1, last + 1), 0).into())?;
+        }
+        let stream = socket.connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_url_names_host_and_port() {
+        let target = Target::resolve("http://127.0.0.1:8080/").await.unwrap();
+        assert_eq!(
+            (target.authority(), target.address),
+            ("127.0.0.1:8080", "127.0.0.1:8080".parse().unwrap())
+        );
+        for wrong in ["https://127.0.0.1", "127.0.0.1:80", "http://127.0.0.1/path", ""] {
+            let error = Target::resolve(wrong).await.unwrap_err();
+            assert!(matches!(error, TargetError::Url(_)), "{wrong}: {error}");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Nodes are killed, or frozen.
+
+use std::time::Duration;
+
+use fanfare_load::scenario::Scenario;
+use fanfare_tests::balancer::Kind;
+use fanfare_tests::node::NodeBuilder;
+
+use crate::form::Form;
+use crate::stage::{Stage, assert_passed, behind_each};
+
+behind_each! {
+    nothing_is_lost_when_each_node_is_killed => nodes_are_killed;
+    a_node_frozen_for_longer_than_its_lease_delivers_nothing_twice => a_node_is_frozen;
+}
+
+async fn nodes_are_killed(kind: Kind) {
+    let mut stage = Stage::behind(kind, |node| node).await;
+    let report = stage.play(Scenario::Kill, &Form::of(Scenario::Kill)).await;
+    assert_passed(&report);
+    for node in 0..3 {
+        let phase = report.phase(&format!("node {node} killed")).expect("it was");
+        assert!(phase.outages > 0, "somebody was on node {node}");
+    }
+}
+
+async fn a_node_is_frozen(kind: Kind) {
+    let mut stage = Stage::behind(kind, NodeBuilder::short_lease).await;
+    let mut form = Form::of(Scenario::Pause);
+    form.score.fault = Duration::from_secs(8);
+    let report = stage.play(Scenario::Pause, &form).await;
+    assert_passed(&report);
+    // It notices by itself that its sessions are gone, and claims them anew or lets them go.
+    stage.node(0).ready().await;
+}

@@ -1,0 +1,40 @@
+//! How long and how large a scenario is.
+
+use std::time::Duration;
+
+use fanfare_load::scenario::{Scenario, Score};
+
+/// What a test is told by its environment.
+#[derive(Clone, Debug)]
+pub(crate) struct Form {
+    /// How many clients.
+    pub(crate) clients: usize,
+    /// Events a second.
+    pub(crate) rate: f64,
+    /// Bytes of data in each event.
+    pub(crate) size: usize,
+    /// Of the scenario.
+    pub(crate) score: Score,
+}
+
+/// Whether the long form was asked for.
+pub(crate) fn is_long() -> bool {
+    std::env::var("FANFARE_SOAK").is_ok_and(|form| form == "long")
+}
+
+impl Form {
+    /// The short or the long form.
+    pub(crate) fn of(scenario: Scenario) -> Self {
+        let long = is_long();
+        let seconds = |short, when_long| Duration::from_secs(if long { when_long } else { short });
+        let score = Score {
+            nodes: 3,
+            quiet: seconds(2, 10),
+            fault: scenario.usual_fault(),
+            duration: seconds(5, 60),
+            seed: 1,
+            stalled: 1000,
+        };
+        Self { clients: if long { 3000 } else { 500 }, rate: 210.0, size: 100, score }
+    }
+}

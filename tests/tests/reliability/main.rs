@@ -1,0 +1,25 @@
+//! Faults under load: three nodes behind a real load balancer, hundreds of clients as browsers are, and a verdict on
+//! what each of them got.
+//!
+//! The tests run one after another, since they measure times. Each has a short form. `FANFARE_SOAK=long` makes all of
+//! them long: more clients, longer faults and longer quiet times between them.
+//!
+//! # Layout
+//!
+//! - [`form`]: how long and how large
+//! - [`stage`]: Redis, nodes and a balancer, and what is done to them
+//! - [`come_back`]: no answer of a balancer ends a client
+//! - [`roll`]: nodes are asked to leave, one after another
+//! - [`crash`]: nodes are killed, or frozen
+//! - [`redis`]: Redis restarts, loses its connections, or cannot be reached
+//! - [`stall`]: a thousand clients that do not read
+//! - [`random`]: faults of all kinds
+
+mod come_back;
+mod crash;
+mod form;
+mod random;
+mod redis;
+mod roll;
+mod stage;
+mod stall;

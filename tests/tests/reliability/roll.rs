@@ -1,0 +1,41 @@
+//! Nodes are asked to leave, one after another, with users on them.
+
+use fanfare_load::scenario::Scenario;
+use fanfare_tests::balancer::Kind;
+use fanfare_tests::node::NodeBuilder;
+
+use crate::form::Form;
+use crate::stage::{Stage, assert_passed, behind_each};
+
+behind_each! {
+    nothing_is_lost_and_nobody_is_out_for_long_when_all_nodes_roll => all_nodes_roll;
+}
+
+/// A drain as an operator would set it, but short.
+pub(crate) fn leaves_soon(node: NodeBuilder) -> NodeBuilder {
+    node.set("DRAIN__NOTICE", "1500ms").set("DRAIN__WINDOW", "3s").set("DRAIN__RETRY_SPREAD", "400ms")
+}
+
+async fn all_nodes_roll(kind: Kind) {
+    let mut stage = Stage::behind(kind, leaves_soon).await;
+    let mut form = Form::of(Scenario::Roll);
+    // So many that chance alone does not fill 100 ms to twice their even share.
+    form.clients = form.clients.max(1500);
+    let report = stage.play(Scenario::Roll, &form).await;
+    // This includes: no user was told to be offline.
+    assert_passed(&report);
+    let moved = report.lifecycle.get("session.moved").copied().unwrap_or_default();
+    assert!(moved >= form.clients as u64, "every session has moved, some of them twice: {moved}");
+    assert_eq!((report.broken, report.failed), (0, 0), "every stream ends as it should\n{}", report.table());
+    for node in 0..3 {
+        let phase = report.phase(&format!("node {node} rolls")).expect("it did");
+        assert!(phase.outages > 0, "somebody was on node {node}");
+        assert!(
+            phase.outage.p50 <= 600.0 && phase.outage.p99 <= 2000.0,
+            "{:?}\n{}",
+            phase.outage,
+            report.table()
+        );
+        assert!(phase.peak <= 2.0, "{:?}", phase.reconnects_per_100_ms);
+    }
+}

@@ -1,0 +1,173 @@
+//! Redis, three nodes and a balancer, and what is done to them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use fanfare_load::report::Report;
+use fanfare_load::scenario::{Action, Faults, Scenario, Verb, Who};
+use fanfare_load::soak::{Settings, Soak};
+use fanfare_tests::balancer::{Balancer, Kind};
+use fanfare_tests::breaker::Breaker;
+use fanfare_tests::loopback;
+use fanfare_tests::node::{Node, NodeBuilder};
+use fanfare_tests::redis::Redis;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::form::Form;
+
+/// One scenario at a time.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// How long a node may take to leave: longer than its own deadline.
+const LEAVES: Duration = Duration::from_mins(1);
+
+/// A cluster as an operator has one. Its parts end in the order in which they stand here.
+pub(crate) struct Stage {
+    balancer: Balancer,
+    /// None while a node is down.
+    nodes: Vec<Option<Node>>,
+    builders: Vec<NodeBuilder>,
+    /// Between each node and Redis.
+    wires: Vec<Breaker>,
+    redis: Redis,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Stage {
+    /// A cluster with its data on disk, each node with the settings that `configure` makes.
+    pub(crate) async fn behind(kind: Kind, configure: impl Fn(NodeBuilder) -> NodeBuilder) -> Self {
+        let turn = TURN.lock().await;
+        let redis = Redis::durable().await;
+        let (mut nodes, mut builders, mut wires) = (Vec::new(), Vec::new(), Vec::new());
+        let addresses = [(); 3].map(|()| SocketAddr::from((loopback::address(), 8080)));
+        for (address, name) in addresses.into_iter().zip(["a", "b", "c"]) {
+            let wire = Breaker::before(redis.address()).await;
+            let builder = configure(Node::of(&redis).id(name).at(address).through(&wire.url()).keep(10_000));
+            nodes.push(Some(builder.clone().start().await));
+            builders.push(builder);
+            wires.push(wire);
+        }
+        let balancer = Balancer::before(kind, addresses).await;
+        Self { balancer, nodes, builders, wires, redis, _turn: turn }
+    }
+
+    /// Where clients go.
+    pub(crate) fn balancer(&self) -> &Balancer {
+        &self.balancer
+    }
+
+    /// A node that is up.
+    pub(crate) fn node(&self, place: usize) -> &Node {
+        self.nodes[place].as_ref().expect("the node is up")
+    }
+
+    /// Opens the clients of a scenario.
+    pub(crate) async fn open(&self, scenario: Scenario, form: &Form) -> Soak {
+        let settings = Settings {
+            name: scenario.to_string(),
+            url: self.balancer.url(),
+            redis: Some(self.redis.url()),
+            prefix: "fanfare".into(),
+            clients: form.clients,
+            ramp: 250.0,
+            shared: 10,
+            rate: form.rate,
+            size: form.size,
+            mix: "fcall:2,xadd:1,http:1".parse().expect("a mix"),
+            settle: Duration::from_secs(30),
+            progress: None,
+            online: scenario.keeps_users_online(),
+        };
+        Soak::start(settings).await.unwrap_or_else(|e| panic!("{e:#}"))
+    }
+
+    /// Plays a whole scenario and prints its table.
+    pub(crate) async fn play(&mut self, scenario: Scenario, form: &Form) -> Report {
+        let mut soak = self.open(scenario, form).await;
+        for step in scenario.steps(&form.score) {
+            soak.step(&step, self).await.unwrap_or_else(|e| panic!("{e:#}"));
+        }
+        let report = soak.finish().await.unwrap_or_else(|e| panic!("{e:#}"));
+        println!("{}", report.table());
+        report
+    }
+
+    fn up(&mut self, place: usize) -> anyhow::Result<&mut Node> {
+        self.nodes[place].as_mut().with_context(|| format!("node {place} is down"))
+    }
+
+    async fn act_on_node(&mut self, verb: Verb, place: usize) -> anyhow::Result<()> {
+        match verb {
+            Verb::Stop => {
+                let node = self.up(place)?;
+                node.terminate();
+                let status = node.ended(LEAVES).await;
+                ensure!(status.success(), "node {place} left with {status}\n{}", node.log());
+                self.nodes[place] = None;
+            }
+            Verb::Kill => {
+                self.up(place)?.kill().await;
+                self.nodes[place] = None;
+            }
+            Verb::Start => {
+                ensure!(self.nodes[place].is_none(), "node {place} is up");
+                self.nodes[place] = Some(self.builders[place].clone().start().await);
+            }
+            Verb::Pause => self.up(place)?.pause(),
+            Verb::Resume => self.up(place)?.resume(),
+            Verb::Cut => self.wires[place].pause(),
+            Verb::Mend => self.wires[place].resume(),
+            Verb::Disconnect => anyhow::bail!("only Redis can disconnect"),
+        }
+        Ok(())
+    }
+
+    async fn act_on_redis(&mut self, verb: Verb) -> anyhow::Result<()> {
+        match verb {
+            Verb::Stop => self.redis.stop().await,
+            Verb::Start => self.redis.start_again().await,
+            Verb::Pause => self.redis.pause(),
+            Verb::Resume => self.redis.resume(),
+            Verb::Disconnect => {
+                for kind in ["pubsub", "normal"] {
+                    self.redis.kill_clients(kind).await;
+                }
+            }
+            Verb::Kill | Verb::Cut | Verb::Mend => anyhow::bail!("{verb} is not done to Redis here"),
+        }
+        Ok(())
+    }
+}
+
+impl Faults for Stage {
+    async fn act(&mut self, action: Action) -> anyhow::Result<()> {
+        match action.who {
+            Who::Node(place) => self.act_on_node(action.verb, place).await,
+            Who::Redis => self.act_on_redis(action.verb).await,
+        }
+    }
+}
+
+/// Nothing was lost, nobody gave up, and events went out all the while.
+///
+/// # Panics
+///
+/// When not.
+pub(crate) fn assert_passed(report: &Report) {
+    assert!(report.passed, "\n{}", report.table());
+    assert!(report.published > 0 && report.received >= report.due, "\n{}", report.table());
+}
+
+/// The same test behind each balancer.
+macro_rules! behind_each {
+    ($($name:ident => $test:ident;)*) => {
+        mod behind_nginx {
+            $(#[tokio::test] async fn $name() { super::$test(fanfare_tests::balancer::Kind::Nginx).await; })*
+        }
+        mod behind_haproxy {
+            $(#[tokio::test] async fn $name() { super::$test(fanfare_tests::balancer::Kind::Haproxy).await; })*
+        }
+    };
+}
+pub(crate) use behind_each;
