@@ -13,7 +13,10 @@ behind_each! {
 
 /// A drain as an operator would set it, but short.
 pub(crate) fn leaves_soon(node: NodeBuilder) -> NodeBuilder {
-    node.set("DRAIN__NOTICE", "1500ms").set("DRAIN__WINDOW", "3s").set("DRAIN__RETRY_SPREAD", "400ms")
+    node.set("DRAIN__NOTICE", "1500ms")
+        .set("DRAIN__WINDOW", "3s")
+        .set("DRAIN__RETRY_SPREAD", "400ms")
+        .set("SESSION__GRACE", "10s")
 }
 
 async fn all_nodes_roll(kind: Kind) {
