@@ -151,6 +151,11 @@ impl Hub {
         self.inner.follows.state.subscribe()
     }
 
+    /// Waits, for ever if need be, until a writer loop broke: its share of sessions can be served by nobody here.
+    pub async fn broken(&self) {
+        self.inner.follows.broken.cancelled().await;
+    }
+
     /// How many streams are open.
     pub fn connections(&self) -> usize {
         usize::try_from(self.inner.metrics.active.get()).unwrap_or_default()

@@ -57,6 +57,17 @@ pub enum StartError {
 #[error("the node was not done after {0:?} (drain.deadline)")]
 pub struct TooLate(Duration);
 
+/// Why a node cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum MustStop {
+    /// Another live process has its name.
+    #[error(transparent)]
+    Name(NameInUse),
+    /// A part of it broke, by a fault of ours: whoever started it should start it again.
+    #[error("a writer loop broke; the log says where")]
+    Broken,
+}
+
 /// A running node. Must be shut down; dropping it leaves tasks behind until the process ends.
 #[derive(Debug)]
 pub struct Node {
@@ -145,10 +156,13 @@ impl Node {
         &self.id
     }
 
-    /// Waits, for ever if need be, until another live process is found to have our name. The node must be shut down
-    /// then.
-    pub async fn lost_name(&self) -> NameInUse {
-        self.lease.lost_name().await
+    /// Waits, for ever if need be, until the node cannot go on. It must be shut down then.
+    pub async fn must_stop(&self) -> MustStop {
+        // Both only look.
+        tokio::select! {
+            name = self.lease.lost_name() => MustStop::Name(name),
+            () = self.hub.broken() => MustStop::Broken,
+        }
     }
 
     /// Leaves: not ready, a while for the load balancer to notice, each stream sent away in its wave, requests in hand

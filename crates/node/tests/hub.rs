@@ -405,3 +405,52 @@ async fn a_stream_that_comes_after_the_end_is_dropped_at_once() {
     assert_eq!(read.expect("the socket is closed").unwrap(), 0);
     assert_eq!(node.hub.connections(), 0);
 }
+
+/// A socket whose every use is a fault of ours.
+struct Faulty;
+
+impl tokio::io::AsyncRead for Faulty {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        _: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        panic!("a fault in a writer loop, as this test wants it")
+    }
+}
+
+impl tokio::io::AsyncWrite for Faulty {
+    fn poll_write(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        _: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        panic!("a fault in a writer loop, as this test wants it")
+    }
+
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_loop_that_breaks_is_told_and_its_streams_are_cut_off() {
+    let node = start(&one_writer());
+    let mut healthy = node.connect(SessionId::random(), From::Latest, 1 << 16);
+    read_until(&mut healthy, "connected").await;
+    node.hub.open(stream(SessionId::random(), From::Latest), Box::new(Faulty));
+    timeout(Duration::from_mins(1), node.hub.broken()).await.expect("it is told");
+    node.gone().await;
+    let mut rest = Vec::new();
+    healthy.read_to_end(&mut rest).await.expect("the stream ends");
+}
