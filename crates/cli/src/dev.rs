@@ -47,6 +47,9 @@ fn config(listen: SocketAddr) -> anyhow::Result<Config> {
         // Nobody waits for a balancer here, and Ctrl-C means now.
         flag("--drain-notice", "drain.notice", "0s"),
         flag("--drain-window", "drain.window", "0s"),
+        // As many as a shell's usual limit of open files allows without a warning.
+        flag("--connections", "limits.connections", "200"),
+        flag("--sockets", "limits.sockets", "200"),
         // People read this terminal; what they should know is a warning.
         flag("--log-level", "log.level", "warn"),
     ];
