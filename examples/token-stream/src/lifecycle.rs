@@ -13,8 +13,8 @@ use crate::connection;
 /// that tells of a dead connection.
 const BLOCK: Duration = Duration::from_secs(5);
 
-/// What a publisher acts on. The `session.*` events are left out: a session that moves to another node, as in a rolling
-/// restart, is one of those and nothing else, and of a user's sessions the last one matters only.
+/// What a publisher acts on. The `session.*` events are left out: a session that moves to another node in a rolling
+/// restart is one of those and nothing else, and a user who ends one of several sessions has not left.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A user is there. The entry's id names this coming.

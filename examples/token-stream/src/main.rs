@@ -32,7 +32,7 @@ const READ_AHEAD: usize = 64;
 #[derive(Debug, Parser)]
 struct Args {
     /// The Redis of the nodes.
-    #[arg(long, default_value = "redis://127.0.0.1:6379")]
+    #[arg(long, env = "REDIS_URL", hide_env_values = true, default_value = "redis://127.0.0.1:6379")]
     redis: String,
     /// The nodes' setting `redis.prefix`.
     #[arg(long, default_value = "fanfare")]
