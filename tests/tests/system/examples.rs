@@ -228,6 +228,8 @@ async fn over_an_outage_of_redis_each_token_is_stored_once_and_who_left_meanwhil
     // A token is stored and the publisher does not hear of it.
     breaker.trip_on(b"\"n\":20,", Trip::After);
     breaker.tripped().await;
+    // Nobody closes its connections, and it notices all the same.
+    example.says("fanfare:lifecycle: ").await;
     breaker.cut();
     drop(leaves);
     let told = ["session.connected b", "user.online", "session.disconnected closed", "user.offline"];
