@@ -93,10 +93,9 @@ async fn keep_lines(from: impl AsyncRead + Unpin, to: Arc<Mutex<Vec<String>>>) {
     }
 }
 
-/// A new client of a user. The answer begins when the user is reported online, which is before `latest` is looked up: a
-/// client that wants its first token begins earlier.
+/// A new client of a user. The answer begins when the user is reported online, and the client gets its first token.
 fn stream(node: &Node, user: &str) -> StreamRequest {
-    node.stream().user(user).after("earliest")
+    node.stream().user(user)
 }
 
 /// A client that reads an answer, each token once and in order.
