@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! - [`serve`], [`config`]: one node, and its settings
+//! - [`health`]: whether the node on this machine lives, or is ready
 //! - [`dev`]: a node and a page to play with
 //! - `flags`, `log`, `files`: what a node is told, says, and may open
 //! - [`publish`], [`listen`], [`history`], [`sessions`], [`nodes`]: clients of a running cluster
@@ -14,6 +15,7 @@ mod dev;
 mod failure;
 mod files;
 mod flags;
+mod health;
 mod history;
 mod line;
 mod listen;
@@ -43,6 +45,7 @@ enum Command {
     Serve(serve::Args),
     Dev(dev::Args),
     Config(config::Args),
+    Health(health::Args),
     Publish(publish::Args),
     Listen(listen::Args),
     History(history::Args),
@@ -56,6 +59,7 @@ async fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args).await,
         Command::Dev(args) => dev::run(args).await,
         Command::Config(args) => config::run(args),
+        Command::Health(args) => health::run(args).await,
         Command::Publish(args) => publish::run(args).await,
         Command::Listen(args) => listen::run(args).await,
         Command::History(args) => history::run(args).await,

@@ -363,3 +363,51 @@ async fn a_reader_that_stops_early_is_no_failure() {
     let (code, _, stderr) = said(&ended(child).await);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
 }
+
+#[tokio::test]
+async fn health_says_yes_or_why_not() {
+    let not_ready = r#"{"ready":false,"parts":{"redis":{"ok":false,"why":"away"},"wire":{"ok":true}}}"#;
+    let server = Server::with([
+        (200, "application/json", r#"{"status":"ok"}"#.into()),
+        (200, "application/json", r#"{"ready":true,"parts":{}}"#.into()),
+        (503, "application/json", not_ready.into()),
+    ])
+    .await;
+    let listen = server.address.strip_prefix("http://").unwrap();
+    // Where clients are sent is not where the node of this machine is.
+    let ask = async |more: &[&str]| {
+        said(&fanfare("http://192.0.2.1:1", &[&["health", "--listen", listen], more].concat(), "").await)
+    };
+    assert_eq!(ask(&[]).await, (Some(0), "alive\n".into(), String::new()));
+    assert_eq!(ask(&["--ready"]).await, (Some(0), "ready\n".into(), String::new()));
+    let (code, stdout, stderr) = ask(&["--ready"]).await;
+    assert_eq!((code, &*stdout, &*stderr), (Some(1), "", "fanfare: not ready: redis: away\n"));
+    let asked: Vec<_> = server.seen().into_iter().map(|seen| seen.uri).collect();
+    assert_eq!(asked, ["/healthz", "/readyz", "/readyz"]);
+}
+
+#[tokio::test]
+async fn health_asks_where_the_settings_let_the_node_listen() {
+    let server = Server::with([(200, "application/json", r#"{"status":"ok"}"#.into())]).await;
+    let listen = server.address.strip_prefix("http://").unwrap();
+    let port = listen.rsplit(':').next().unwrap();
+    let mut node = command(&server.address, &["health"]);
+    // A node would refuse the second; that is not what is asked here.
+    node.env("FANFARE_NODE__LISTEN", format!("0.0.0.0:{port}")).env("FANFARE_AUTH__MODE", "jwt");
+    let (code, stdout, stderr) = said(&ended(node.spawn().unwrap()).await);
+    assert_eq!((code, &*stdout, &*stderr), (Some(0), "alive\n", ""));
+}
+
+#[tokio::test]
+async fn health_of_a_node_that_hangs_or_is_not_there_is_no() {
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listen = mute.local_addr().unwrap().to_string();
+    let (code, _, stderr) =
+        said(&fanfare("", &["health", "--listen", &listen, "--timeout", "200ms"], "").await);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("did not answer within 200ms"), "{stderr}");
+    drop(mute);
+    let (code, _, stderr) = said(&fanfare("", &["health", "--listen", &listen], "").await);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains(&format!("nobody answers at http://{listen}")), "{stderr}");
+}

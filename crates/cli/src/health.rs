@@ -1,0 +1,121 @@
+//! `fanfare health`: asks the node on this machine how it is.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use fanfare_node::Config;
+use fanfare_node::config::source::{Flag, Sources};
+use serde::Deserialize;
+
+/// Ask the node on this machine whether it lives, or whether it is ready.
+///
+/// For images without an HTTP client: health checks of containers, `exec` probes. Exits with 0 for yes and 1 for no,
+/// and says on stderr why not. The node is looked for where the same settings would let `fanfare serve` listen.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Ask whether it takes new streams (`/readyz`), not only whether it lives (`/healthz`).
+    #[arg(long)]
+    ready: bool,
+    /// How long the answer may take.
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Where the node was told to listen [default: the setting `node.listen`].
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<String>,
+    /// The settings file of the node [default: what `FANFARE_CONFIG` names].
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Readiness {
+    parts: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// When the answer is no, or there is none.
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let node = nearby(listen(args.listen, args.config)?)?;
+    let path = if args.ready { "readyz" } else { "healthz" };
+    // The node is on this machine; a proxy that the environment names for others is not on the way to it.
+    let http = reqwest::Client::builder().no_proxy().timeout(args.timeout).build()?;
+    let url = format!("http://{node}/{path}");
+    let response = http.get(&url).send().await.map_err(|error| {
+        if error.is_timeout() {
+            anyhow::anyhow!("{url} did not answer within {:?}", args.timeout)
+        } else {
+            anyhow::anyhow!("nobody answers at {url}")
+        }
+    })?;
+    let status = response.status();
+    let body = response.bytes().await.with_context(|| format!("the answer of {url} broke off"))?;
+    if !status.is_success() {
+        bail!("{}", refusal(status.as_u16(), &body));
+    }
+    writeln!(std::io::stdout(), "{}", if args.ready { "ready" } else { "alive" })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where the node was told to listen. Settings that are wrong are no matter here: the node refuses them itself.
+fn listen(listen: Option<String>, file: Option<PathBuf>) -> anyhow::Result<SocketAddr> {
+    let flag = listen.map(|value| Flag { flag: "--listen", setting: "node.listen", value });
+    let reading = Config::read(&Sources::of_process(file, flag.into_iter().collect()));
+    match reading.faults.into_iter().find(|fault| fault.setting == "node.listen") {
+        Some(fault) => bail!("{} (from {}): {}", fault.setting, fault.origin, fault.wrong),
+        None => Ok(reading.config.node.listen),
+    }
+}
+
+/// The address at which a node that listens there is reached from its own machine.
+fn nearby(listen: SocketAddr) -> anyhow::Result<SocketAddr> {
+    if listen.port() == 0 {
+        bail!("the node takes any free port: say which with --listen");
+    }
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    Ok(SocketAddr::new(ip, listen.port()))
+}
+
+/// What a node that said no told about why.
+fn refusal(status: u16, body: &[u8]) -> String {
+    let Ok(Readiness { parts }) = serde_json::from_slice(body) else {
+        return format!("the answer was {status}");
+    };
+    let why = parts.iter().filter(|(_, part)| part["ok"] == false).map(|(name, part)| {
+        let why = part["why"].as_str().unwrap_or("no reason told");
+        format!("{name}: {}", crate::line::visible(why))
+    });
+    format!("not ready: {}", why.collect::<Vec<_>>().join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_listens_everywhere_is_asked_on_the_loopback() {
+        for (listen, asked) in
+            [("0.0.0.0:8080", "127.0.0.1:8080"), ("[::]:81", "[::1]:81"), ("10.0.0.7:80", "10.0.0.7:80")]
+        {
+            assert_eq!(nearby(listen.parse().unwrap()).unwrap().to_string(), asked);
+        }
+        assert!(nearby("0.0.0.0:0".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn each_part_that_is_wrong_is_named() {
+        let body = br#"{"ready":false,"parts":{"redis":{"ok":false,"why":"away"},"wire":{"ok":true},"draining":{"ok":false,"why":"leaving"}}}"#;
+        assert_eq!(refusal(503, body), "not ready: redis: away; draining: leaving");
+        assert_eq!(refusal(502, b"<html>"), "the answer was 502");
+    }
+}

@@ -1,0 +1,51 @@
+//! `Dockerfile`: what a node is shipped in.
+
+use crate::files;
+
+/// The instructions, each on one line.
+fn instructions() -> Vec<String> {
+    let text = files::text(&files::path("Dockerfile"));
+    let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let joined = lines.join("\n").replace("\\\n", " ");
+    joined
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|l| !l.is_empty())
+        .collect()
+}
+
+/// The instructions of the stage that is shipped: the last one.
+fn shipped() -> Vec<String> {
+    let all = instructions();
+    let from = all.iter().rposition(|line| line.starts_with("FROM ")).unwrap();
+    all[from..].to_vec()
+}
+
+#[test]
+fn the_image_runs_as_a_number_that_is_not_root() {
+    let users: Vec<_> =
+        shipped().into_iter().filter_map(|line| line.strip_prefix("USER ").map(str::to_owned)).collect();
+    let [user] = &users[..] else { panic!("{users:?}") };
+    let (user, group) = user.split_once(':').unwrap();
+    assert!(user.parse::<u32>().unwrap() > 0 && group.parse::<u32>().unwrap() > 0);
+}
+
+#[test]
+fn the_image_asks_for_its_own_health_and_hears_signals_itself() {
+    let shipped = shipped();
+    let health = shipped.iter().find(|line| line.starts_with("HEALTHCHECK ")).unwrap();
+    assert!(health.ends_with(r#"CMD ["fanfare", "health"]"#), "{health}");
+    for line in ["STOPSIGNAL SIGTERM", r#"ENTRYPOINT ["fanfare"]"#, r#"CMD ["serve"]"#] {
+        assert!(shipped.iter().any(|have| have == line), "{line}");
+    }
+}
+
+#[test]
+fn the_image_is_built_with_the_rust_that_the_workspace_asks_for() {
+    let manifest = files::text(&files::path("Cargo.toml"));
+    let asked =
+        manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap().trim_matches('"');
+    let image =
+        instructions().into_iter().find_map(|line| line.strip_prefix("ARG RUST=rust:").map(str::to_owned));
+    assert!(image.unwrap().starts_with(&format!("{asked}-")));
+}

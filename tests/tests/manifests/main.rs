@@ -1,0 +1,20 @@
+//! What the cluster is run from, held against the code: the image, the compose file, the Kubernetes manifests.
+//!
+//! Everything is read strictly: a field that nobody knows is a mistake, not a note to self. No engine and no cluster is
+//! needed; `scripts/test-compose` and `scripts/test-k8s` try the real thing.
+//!
+//! # Layout
+//!
+//! - [`files`]: finding and reading files of the repository
+//! - [`settings`]: what a node makes of the environment that it is given
+//! - [`kinds`]: the kinds of objects, each as the API server knows it
+//! - [`kustomization`]: which files belong together
+//! - [`kubernetes`], [`compose`], [`image`]: the tests
+
+mod compose;
+mod files;
+mod image;
+mod kinds;
+mod kubernetes;
+mod kustomization;
+mod settings;

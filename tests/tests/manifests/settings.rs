@@ -1,0 +1,40 @@
+//! What a node makes of the environment that it is given.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::time::Duration;
+
+use fanfare_node::config::Config;
+use fanfare_node::config::source::Sources;
+
+/// What a node needs from the end of its drain to the end of its process, and an engine until it looks again.
+pub(crate) const MARGIN: Duration = Duration::from_secs(5);
+
+/// The settings that a node reads from these variables. A secret's file is there and holds one.
+pub(crate) fn read<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Config {
+    let mut secret = tempfile::NamedTempFile::new().unwrap();
+    writeln!(secret, "{}", "s".repeat(64)).unwrap();
+    let own = |name: &str, value: &str| match name {
+        "FANFARE_AUTH__JWT__SECRET_FILE" => secret.path().as_os_str().to_owned(),
+        _ => OsString::from(value),
+    };
+    let variables = variables.into_iter().map(|(name, value)| (name.into(), own(name, value))).collect();
+    match Config::load(&Sources { variables, ..Sources::default() }) {
+        Ok(config) => config,
+        Err(faults) => panic!("{faults}"),
+    }
+}
+
+/// Holds that a node with these settings ends by itself before it is killed, and that every stream was sent away
+/// before the node gives up.
+pub(crate) fn fits(config: &Config, grace: Duration) {
+    let drain = &config.drain;
+    let needed = drain.notice + drain.window + MARGIN;
+    assert!(
+        needed <= drain.deadline,
+        "notice and window need {needed:?}, the deadline is {:?}",
+        drain.deadline
+    );
+    let needed = drain.deadline + MARGIN;
+    assert!(needed <= grace, "the deadline needs {needed:?}, the node is killed after {grace:?}");
+}
