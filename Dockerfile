@@ -11,7 +11,7 @@ FROM ${RUST} AS manifests
 WORKDIR /src
 COPY . .
 RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete \
- && for manifest in crates/*/Cargo.toml tests/Cargo.toml; do \
+ && for manifest in crates/*/Cargo.toml examples/*/Cargo.toml tests/Cargo.toml; do \
         mkdir -p "${manifest%Cargo.toml}src" \
      && touch "${manifest%Cargo.toml}src/lib.rs" \
      && echo 'fn main() {}' > "${manifest%Cargo.toml}src/main.rs"; \
@@ -24,7 +24,7 @@ ENV CARGO_PROFILE_RELEASE_DEBUG=none CARGO_PROFILE_RELEASE_STRIP=debuginfo CARGO
 COPY --from=manifests /src .
 # What was built of the stand-ins is forgotten: sources may be older than they, and cargo goes by the time.
 RUN cargo build --release --locked --package fanfare \
- && rm -rf crates tests /target/release/.fingerprint/fanfare*
+ && rm -rf crates examples tests /target/release/.fingerprint/fanfare*
 COPY . .
 RUN mkdir -p tests/src && touch tests/src/lib.rs \
  && cargo build --release --locked --package fanfare

@@ -62,14 +62,16 @@ impl Balancer {
             .stderr(log)
             .spawn()
             .unwrap_or_else(|e| panic!("{kind:?} is installed: {e}"));
-        let balancer = Self { kind, address, child, dir };
+        let mut balancer = Self { kind, address, child, dir };
         balancer.ready().await;
         balancer
     }
 
-    async fn ready(&self) {
+    async fn ready(&mut self) {
         let api = Api::at(self.address);
         until(&format!("{:?} passes requests on", self.kind), SOON, async || {
+            let ended = self.child.try_wait().ok().flatten();
+            assert!(ended.is_none(), "{:?} ended with {ended:?}\n{}", self.kind, self.log());
             let answer = api.call("GET", "/readyz", &[], "").await;
             let answer = answer.map_err(|e| format!("{e:?}\n{}", self.log()))?;
             if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}\n{}", self.log())) }

@@ -110,7 +110,6 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// Otherwise new ones, waiting up to `wait` for the first.
     async fn take_intake(
         &self,
-        node: &NodeId,
         again: bool,
         limit: usize,
         wait: Duration,

@@ -255,7 +255,6 @@ impl Broker for MemoryBroker {
 
     async fn take_intake(
         &self,
-        _node: &NodeId,
         again: bool,
         limit: usize,
         wait: Duration,

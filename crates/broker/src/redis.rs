@@ -172,12 +172,11 @@ impl Broker for RedisBroker {
 
     async fn take_intake(
         &self,
-        node: &NodeId,
         again: bool,
         limit: usize,
         wait: Duration,
     ) -> Result<Vec<IntakeEntry>, BrokerError> {
-        intake::take(self, node, again, limit, wait).await
+        intake::take(self, again, limit, wait).await
     }
 
     async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError> {

@@ -23,6 +23,15 @@ pub enum WireEvent {
     Control(Bytes),
 }
 
+/// The state of the live wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WireState {
+    /// Whether it is connected.
+    pub up: bool,
+    /// How often it has been connected.
+    pub connects: u64,
+}
+
 /// What takes the events. Called from the wire's own task: it must not block.
 pub type WireSink = Box<dyn FnMut(WireEvent) + Send>;
 

@@ -9,14 +9,12 @@ mod page;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use anyhow::{Context, bail};
-use fanfare_broker::MemoryBroker;
 use fanfare_node::config::Config;
 use fanfare_node::config::source::{Flag, Sources};
 use fanfare_node::node::{Node, StartError};
-use tokio::signal::unix::{SignalKind, signal};
+
+use crate::serve;
 
 /// Start a node on this machine with a page to play with.
 ///
@@ -36,26 +34,7 @@ pub(crate) struct Args {
 /// When the address cannot be listened on, or the node was not done in time after Ctrl-C.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = config(args.listen)?;
-    crate::log::start(&config.log)?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be heard")?;
-    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
-    let broker = Arc::new(MemoryBroker::new(config.broker_settings()));
-    let node = match Node::start_with(&config, broker, page::page()) {
-        Ok(node) => node,
-        Err(error) => return Err(told(error)),
-    };
-    welcome(node.addr())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    // Whoever asks again does not want to wait.
-    tokio::select! {
-        done = node.shutdown() => done?,
-        _ = interrupt.recv() => bail!("ended before the streams were"),
-        _ = terminate.recv() => bail!("ended before the streams were"),
-    }
-    Ok(ExitCode::SUCCESS)
+    serve::serve(&config, page::page(), welcome).await.map_err(told)
 }
 
 /// The settings of a node that is always the same, whatever the environment says.
@@ -68,27 +47,34 @@ fn config(listen: SocketAddr) -> anyhow::Result<Config> {
         // Nobody waits for a balancer here, and Ctrl-C means now.
         flag("--drain-notice", "drain.notice", "0s"),
         flag("--drain-window", "drain.window", "0s"),
+        // As many as a shell's usual limit of open files allows without a warning.
+        flag("--connections", "limits.connections", "200"),
+        flag("--sockets", "limits.sockets", "200"),
         // People read this terminal; what they should know is a warning.
         flag("--log-level", "log.level", "warn"),
     ];
     Ok(Config::load(&Sources { flags, ..Sources::default() })?)
 }
 
-fn told(error: StartError) -> anyhow::Error {
-    match &error {
-        StartError::Listen { addr, error } if error.kind() == io::ErrorKind::AddrInUse => anyhow::anyhow!(
-            "{addr} is taken; choose another with --listen 127.0.0.1:8081, or any free one with --listen 127.0.0.1:0"
-        ),
-        StartError::Listen { .. } => error.into(),
+fn told(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(StartError::Listen { addr, error }) if error.kind() == io::ErrorKind::AddrInUse => {
+            anyhow::anyhow!(
+                "{addr} is taken; choose another with --listen 127.0.0.1:8081, or any free one with --listen 127.0.0.1:0"
+            )
+        }
+        _ => error,
     }
 }
 
-fn welcome(addr: SocketAddr) -> io::Result<()> {
+fn welcome(node: &Node) {
+    let addr = node.addr();
     let url = format!("http://{addr}");
     // As it was typed: somebody in a clone has no `fanfare` in the path.
     let program = std::env::args().next().unwrap_or_else(|| "fanfare".to_owned());
     let server = if addr.port() == 8080 { String::new() } else { format!(" --server {url}") };
-    writeln!(
+    // Nobody may be reading; that is no reason to stop.
+    let _ = writeln!(
         io::stdout(),
         "\
 Fanfare is at {url}/
@@ -98,7 +84,7 @@ Fanfare is at {url}/
   or        {program} listen demo --user me{server}
 
 Everything is kept in memory and lost with Ctrl-C."
-    )
+    );
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {

@@ -33,27 +33,32 @@ pub(crate) struct Args {
 /// When the node cannot start.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match Config::load(&args.flags.sources()) {
-        Ok(config) => serve(&config, Router::new()).await,
+        Ok(config) => serve(&config, Router::new(), |node| announce(&config, node)).await,
         Err(faults) => Ok(config::wrong(&faults)),
     }
 }
 
-/// Runs a node from settings that were checked, and `pages` beside its calls, until it is told to stop.
+/// Runs a node from settings that were checked, and `pages` beside its calls, until it is told to stop. `announce` tells
+/// whoever started it that it listens.
 ///
 /// # Errors
 ///
 /// When it cannot start.
-pub(crate) async fn serve(config: &Config, pages: Router) -> anyhow::Result<ExitCode> {
+pub(crate) async fn serve(
+    config: &Config,
+    pages: Router,
+    announce: impl FnOnce(&Node),
+) -> anyhow::Result<ExitCode> {
     log::start(&config.log)?;
     // Before anything else, so that a signal during the start is not lost.
     let mut signals = Signals::new().context("cannot listen for signals")?;
     files::raise_limit(config);
     let broker = broker(config)?;
     let node = Node::start_with(config, broker, pages)?;
-    announce(config, &node);
+    announce(&node);
     let in_order = tokio::select! {
-        occupied = node.lost_name() => {
-            tracing::error!(error = %occupied, "this node must stop");
+        why = node.must_stop() => {
+            tracing::error!(error = %why, "this node must stop");
             false
         }
         name = signals.next() => {

@@ -12,7 +12,7 @@ use crate::event::{KIND, Numbered};
 use crate::event_source::{EventSource, GaveUp, Happening};
 use crate::sse::Block;
 
-/// What a client was told besides events.
+/// What a client was told besides events, and how its streams ended.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Told {
     /// `gap`: something is no longer kept.
@@ -23,6 +23,12 @@ pub struct Told {
     pub shutdowns: u64,
     /// `superseded`: another connection has the session.
     pub superseded: u64,
+    /// Streams that ended as they should, with their last chunk.
+    pub ended: u64,
+    /// Streams that broke.
+    pub broken: u64,
+    /// Attempts to connect that brought neither a stream nor an answer.
+    pub failed: u64,
 }
 
 /// How a client's life went.
@@ -75,12 +81,22 @@ impl Diary {
             Happening::Connects { again: false } => {}
             Happening::Connects { again: true } => self.board.reconnects(),
             Happening::Block(block) => self.take(block),
-            Happening::Ended { .. } => {
-                if std::mem::take(&mut self.open) {
-                    self.board.closed();
-                    self.ended = Some(Instant::now());
-                }
-            }
+            Happening::Ended { clean } => self.end(*clean),
+        }
+    }
+
+    fn end(&mut self, clean: bool) {
+        let was_open = std::mem::take(&mut self.open);
+        if was_open {
+            self.board.closed();
+            self.ended = Some(Instant::now());
+        }
+        match (was_open, clean) {
+            (true, true) => self.told.ended += 1,
+            (true, false) => self.told.broken += 1,
+            (false, false) => self.told.failed += 1,
+            // Told to come back later.
+            (false, true) => {}
         }
     }
 

@@ -29,10 +29,6 @@ impl Control {
 }
 
 impl Faults for Control {
-    fn nodes(&self) -> usize {
-        self.nodes.len()
-    }
-
     async fn act(&mut self, action: Action) -> anyhow::Result<()> {
         let text = self.text(action)?;
         let mut command = Command::new("sh");

@@ -129,11 +129,12 @@ impl Plan {
         Self { seats: seats.collect(), channels, shared, run }
     }
 
-    /// A client beside those that are counted, which follows a shared channel.
+    /// A client beside those that are counted, which follows a shared channel. Its user's name does not begin as
+    /// theirs do, so that what is told of it does not count either.
     pub fn extra(&self, number: usize) -> String {
         format!(
             "{}&channel={}:{}",
-            path(&format!("{}-x{number}", self.run)),
+            path(&format!("beside-{}-{number}", self.run)),
             self.run,
             number % self.shared.max(1)
         )

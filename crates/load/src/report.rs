@@ -48,6 +48,12 @@ pub struct Report {
     pub shutdowns: u64,
     /// How often a client was told that another connection has its session.
     pub superseded: u64,
+    /// Streams that ended as they should, with their last chunk, before the run was over.
+    pub ended: u64,
+    /// Streams that broke.
+    pub broken: u64,
+    /// Attempts to connect that brought neither a stream nor an answer.
+    pub failed: u64,
     /// What the lifecycle stream told of the run's users; empty without Redis.
     pub lifecycle: BTreeMap<String, u64>,
     /// What else is wrong.
@@ -90,6 +96,9 @@ impl Report {
             overloaded: 0,
             shutdowns: 0,
             superseded: 0,
+            ended: 0,
+            broken: 0,
+            failed: 0,
             lifecycle: BTreeMap::new(),
             notes: Vec::new(),
             phases: Vec::new(),
@@ -109,6 +118,9 @@ impl Report {
         self.overloaded += life.told.overloaded;
         self.shutdowns += life.told.shutdowns;
         self.superseded += life.told.superseded;
+        self.ended += life.told.ended;
+        self.broken += life.told.broken;
+        self.failed += life.told.failed;
         let gave_up = life.gave_up.as_ref().map(ToString::to_string);
         if let Some(why) = &gave_up {
             self.given_up += 1;
@@ -155,9 +167,13 @@ impl Report {
         )?;
         writeln!(
             out,
-            "lost {lost}  duplicated {duplicated}  out of order {out_of_order}  given up {}  gaps told {}  \
-             overloaded {}  shutdown {}  superseded {}",
-            self.given_up, self.gaps, self.overloaded, self.shutdowns, self.superseded
+            "lost {lost}  duplicated {duplicated}  out of order {out_of_order}  given up {}  gaps told {}",
+            self.given_up, self.gaps
+        )?;
+        writeln!(
+            out,
+            "streams ended {}  broken {}  connects failed {}  told shutdown {}  overloaded {}  superseded {}",
+            self.ended, self.broken, self.failed, self.shutdowns, self.overloaded, self.superseded
         )?;
         if !self.lifecycle.is_empty() {
             let told = self.lifecycle.iter().map(|(event, count)| format!("{event} {count}"));

@@ -46,9 +46,6 @@ pub struct Action {
 
 /// Does things to a cluster. Where it runs, and how, is the implementation's business.
 pub trait Faults {
-    /// How many nodes there are.
-    fn nodes(&self) -> usize;
-
     /// Does it. Ready when it is done: see [`Verb`].
     ///
     /// # Errors
@@ -178,7 +175,7 @@ impl Scenario {
                 let measured = |label: &str| vec![Step::Phase(label.to_owned()), Step::Wait(duration)];
                 add(measured("alone"));
                 // The others are measured when the buffers on the way are full.
-                add(vec![Step::Phase("filling".into()), Step::Stall(stalled), Step::Wait(duration)]);
+                add(vec![Step::Phase("filling".into()), Step::Stall(stalled), Step::Wait(3 * duration)]);
                 add(measured("beside"));
                 add(vec![Step::Phase("leaving".into()), Step::Stall(0), Step::Wait(quiet)]);
                 // Once more, to tell their doing from that of the machine.
@@ -260,8 +257,12 @@ impl Fault {
 fn random(score: &Score) -> Vec<Vec<Step>> {
     let mut dice = fastrand::Rng::with_seed(score.seed);
     let (mut all, mut length) = (Vec::new(), Duration::ZERO);
+    let mut node = 0;
     while length < score.duration {
-        let node = dice.usize(0..score.nodes.max(1));
+        // Never the same node twice in turn: one that came back has no clients yet.
+        if score.nodes > 1 {
+            node = (node + dice.usize(1..score.nodes)) % score.nodes;
+        }
         let fault = match dice.u8(0..12) {
             0..3 => Fault::Roll(node),
             3..6 => Fault::Kill(node),

@@ -171,11 +171,6 @@ impl Soak {
         reached(limit, all).await
     }
 
-    /// What is counted so far.
-    pub fn board(&self) -> &Board {
-        &self.board
-    }
-
     /// Takes one step.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ use tokio_util::task::TaskTracker;
 use self::connection::Connection;
 use crate::config::{Config, bytes};
 use crate::http::metrics::HttpMetrics;
-use crate::hub::{Socket, Stream};
+use crate::stream::{Socket, Stream};
 
 /// How many connections the kernel keeps for us until we accept them. It may be told to keep fewer
 /// (`net.core.somaxconn`).

@@ -9,19 +9,19 @@
 //! - `following`: where it stands in one channel
 //! - `queue`: what waits to be written
 //! - `outlet`: the way to the socket
+//! - `surroundings`: what all connections of a loop share, and the last word to each
 //! - `clock`: when it must be looked at though nothing happens
 
 mod clock;
 mod following;
 mod outlet;
 mod queue;
+mod surroundings;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_broker::NodeId;
 use fanfare_broker::log::is_gap;
 use fanfare_protocol::cursor;
 use fanfare_protocol::sse::{Block, Format, HEARTBEAT};
@@ -31,26 +31,15 @@ pub(crate) use self::clock::{Clock, Due};
 pub(crate) use self::following::{Following, State};
 use self::outlet::{CHUNK_HEAD, Outlet, Written};
 use self::queue::{Item, Queue};
-use crate::config::stream::StreamConfig;
+pub(crate) use self::surroundings::Surroundings;
+use crate::delivery::{Delivery, Kept};
 use crate::ending::Ending;
-use crate::hub::delivery::{Delivery, Kept};
-use crate::hub::{Framing, Socket};
 use crate::metrics::Metrics;
-use crate::retry::jittered_ms;
 use crate::session::Held;
+use crate::stream::{Framing, Socket};
 
 /// About how many bytes leave in one write. A single event may be larger.
 const BATCH_BYTES: usize = 16 * 1024;
-/// The least `retry:` of a client that is sent to another node.
-const LEAVE_RETRY: Duration = Duration::from_millis(100);
-
-/// What a connection takes from its loop's surroundings.
-pub(crate) struct Surroundings {
-    pub(crate) settings: StreamConfig,
-    pub(crate) leave_spread: Duration,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) node: NodeId,
-}
 
 /// What became of a live event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,7 +265,7 @@ impl Connection {
         if self.ending.is_some() {
             return;
         }
-        if let Some(block) = last_block(ending, self.session, around) {
+        if let Some(block) = around.last_block(ending, self.session) {
             self.push_block(block);
         }
         self.ending = Some(ending);
@@ -375,37 +364,4 @@ impl Connection {
             several => cursor::write_many(out, several.iter().map(|f| (f.tag, f.sent))),
         }
     }
-}
-
-impl Surroundings {
-    /// A `retry:` for one client, in milliseconds: jittered, so that clients who left together do not come back
-    /// together.
-    pub(crate) fn retry_ms(&self) -> u64 {
-        jittered_ms(self.settings.retry, self.settings.retry_spread)
-    }
-
-    /// The same for a client that is sent to another node: soon, since nothing is wrong there.
-    fn leave_retry_ms(&self) -> u64 {
-        jittered_ms(LEAVE_RETRY, self.leave_spread)
-    }
-}
-
-/// What the client is told at the end, if it can hear it.
-fn last_block(ending: Ending, session: SessionId, around: &Surroundings) -> Option<Bytes> {
-    let block = Block::new();
-    let expired = |reason| {
-        (Block::new().retry(around.retry_ms()).event("expired"), serde_json::json!({"reason": reason}))
-    };
-    let (block, data) = match ending {
-        Ending::Closed | Ending::WriteTimeout => return None,
-        Ending::Idle => expired("idle"),
-        Ending::Age => expired("age"),
-        Ending::Token => expired("token"),
-        Ending::Disconnected => (block.event("disconnected"), serde_json::json!({"session": session})),
-        Ending::Superseded => (block.event("superseded"), serde_json::json!({"session": session})),
-        Ending::Shutdown => {
-            (block.retry(around.leave_retry_ms()).event("shutdown"), serde_json::json!({"node": around.node}))
-        }
-    };
-    Some(block.data(&data.to_string()).finish())
 }

@@ -293,12 +293,11 @@ impl Broker for FaultyBroker {
 
     async fn take_intake(
         &self,
-        node: &NodeId,
         again: bool,
         limit: usize,
         wait: Duration,
     ) -> Result<Vec<IntakeEntry>, BrokerError> {
-        self.meet(Call::Take, self.inner.take_intake(node, again, limit, wait)).await
+        self.meet(Call::Take, self.inner.take_intake(again, limit, wait)).await
     }
 
     async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError> {

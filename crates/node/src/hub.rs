@@ -8,7 +8,6 @@
 //! In the order an event passes them:
 //!
 //! - `follows`: what the wire says, and which loops it concerns
-//! - `delivery`: an event, encoded once
 //! - `inbox`: what waits for a loop
 //! - `writer`: a loop and its connections
 //! - `topic`: one channel in one loop
@@ -16,7 +15,6 @@
 //! - `reads`: questions to the logs, shared by those who ask the same
 //! - `wakers`: which sockets have something to do
 
-pub(crate) mod delivery;
 mod follows;
 mod inbox;
 mod reads;
@@ -28,14 +26,12 @@ mod writer;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
+use fanfare_broker::wire::WireState;
 use fanfare_broker::{Broker, NodeId};
-use fanfare_protocol::sse::Format;
-use fanfare_protocol::start::From;
-use fanfare_protocol::{Channel, SessionId, User};
-use tokio::io::{AsyncRead, AsyncWrite};
+use fanfare_protocol::SessionId;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -48,55 +44,10 @@ use crate::config::stream::StreamConfig;
 use crate::connection::Surroundings;
 use crate::ending::Ending;
 use crate::metrics::Metrics;
-use crate::session::Held;
+use crate::stream::{Socket, Stream};
 
 /// The most writer loops: a channel's loops are bits of one number.
 const MAX_WRITERS: usize = 64;
-
-/// A client's connection, once it is ours.
-pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
-
-/// How the stream's bytes are framed on the socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// HTTP/1.1 chunks (RFC 9112, section 7.1): a clean end can be told from a broken connection.
-    Chunked,
-    /// As they are, until the connection closes: HTTP/1.0, and pipes in tests.
-    Plain,
-}
-
-/// A stream that was accepted: everything the hub must know to serve it.
-#[derive(Debug)]
-pub struct Stream {
-    /// Whose it is; none without a user.
-    pub user: Option<User>,
-    /// Which session.
-    pub session: SessionId,
-    /// The claim, for streams of a user. Given up when the stream ends.
-    pub held: Option<Held>,
-    /// Each channel once, and where it begins.
-    pub channels: Vec<(Channel, From)>,
-    /// How events are shown.
-    pub format: Format,
-    /// When the token's time runs out.
-    pub expires: Option<SystemTime>,
-    /// Whether the client came back with a cursor.
-    pub resumed: bool,
-    /// Written to the socket before anything else: the head of the HTTP response.
-    pub head: Bytes,
-    /// How the body is framed.
-    pub framing: Framing,
-}
-
-/// The state of the live wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WireState {
-    /// Whether it is connected.
-    pub up: bool,
-    /// How often it has been connected.
-    pub connects: u64,
-}
 
 /// What the hub is told.
 #[derive(Clone, Debug)]
@@ -198,6 +149,11 @@ impl Hub {
     /// The state of the wire, and news of it.
     pub fn wire(&self) -> watch::Receiver<WireState> {
         self.inner.follows.state.subscribe()
+    }
+
+    /// Waits, for ever if need be, until a writer loop broke: its share of sessions can be served by nobody here.
+    pub async fn broken(&self) {
+        self.inner.follows.broken.cancelled().await;
     }
 
     /// How many streams are open.

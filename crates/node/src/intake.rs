@@ -197,13 +197,13 @@ impl Worker {
         lead: &Leadership,
         again: bool,
     ) -> impl Future<Output = Result<Result<Vec<IntakeEntry>, BrokerError>, Stop>> + use<> {
-        let IntakeSettings { node, config, max_data } = self.settings.clone();
+        let IntakeSettings { config, max_data, .. } = self.settings.clone();
         let limit = config.batch.min(TAKE_BYTES / max_data.max(1)).max(1);
         let wait = LONGEST_WAIT.min(config.lease / 3);
         let (broker, metrics, checked) = (Arc::clone(&self.broker), Arc::clone(&self.metrics), lead.check());
         async move {
             checked?;
-            let taken = broker.take_intake(&node, again, limit, wait).await;
+            let taken = broker.take_intake(again, limit, wait).await;
             if let Ok(entries) = &taken {
                 metrics.intake_lag.set(lag(entries).as_secs_f64());
             }

@@ -8,8 +8,11 @@
 //! - [`node`]: puts everything below together, and takes it apart again
 //! - [`accept`]: sockets, until a stream takes one over
 //! - [`http`], [`auth`]: the calls, and who may make them
+//! - [`stream`]: one that was let in, on its way to the hub
 //! - [`session`], [`lease`], [`sweeper`], [`control`]: who holds which session, and what other nodes ask of us
-//! - [`hub`], [`ending`]: from the live wire to the connections, and every way in which one ends
+//! - [`hub`]: from the live wire to the connections
+//! - `delivery`: an event on that way, encoded once
+//! - `connection`, [`ending`]: one stream of one client, and every way in which it ends
 //! - [`intake`]: what publishers left in the ingest stream
 //! - [`metrics`]: what the node counts
 
@@ -18,6 +21,7 @@ pub mod auth;
 pub mod config;
 mod connection;
 pub mod control;
+mod delivery;
 pub mod ending;
 #[cfg(test)]
 mod faulty;
@@ -29,6 +33,7 @@ pub mod metrics;
 pub mod node;
 mod retry;
 pub mod session;
+pub mod stream;
 pub mod sweeper;
 mod throttle;
 

@@ -26,13 +26,14 @@ use crate::http::events::Door;
 use crate::http::handover::Openings;
 use crate::http::health::{Health, Part};
 use crate::http::metrics::HttpMetrics;
-use crate::hub::{Hub, HubSettings, WireState};
+use crate::hub::{Hub, HubSettings};
 use crate::intake::{Intake, IntakeSettings};
 use crate::lease::{LeaseState, NameInUse, NodeLease, Standing};
 use crate::metrics::Metrics;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::session::{End, SessionSettings, Sessions};
 use crate::sweeper::Sweeper;
+use fanfare_broker::wire::WireState;
 
 /// How many commands of other nodes may wait; more are dropped and counted.
 const CONTROL_QUEUE: usize = 1024;
@@ -55,6 +56,17 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 #[error("the node was not done after {0:?} (drain.deadline)")]
 pub struct TooLate(Duration);
+
+/// Why a node cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum MustStop {
+    /// Another live process has its name.
+    #[error(transparent)]
+    Name(NameInUse),
+    /// A part of it broke, by a fault of ours: whoever started it should start it again.
+    #[error("a writer loop broke; the log says where")]
+    Broken,
+}
 
 /// A running node. Must be shut down; dropping it leaves tasks behind until the process ends.
 #[derive(Debug)]
@@ -144,10 +156,13 @@ impl Node {
         &self.id
     }
 
-    /// Waits, for ever if need be, until another live process is found to have our name. The node must be shut down
-    /// then.
-    pub async fn lost_name(&self) -> NameInUse {
-        self.lease.lost_name().await
+    /// Waits, for ever if need be, until the node cannot go on. It must be shut down then.
+    pub async fn must_stop(&self) -> MustStop {
+        // Both only look.
+        tokio::select! {
+            name = self.lease.lost_name() => MustStop::Name(name),
+            () = self.hub.broken() => MustStop::Broken,
+        }
     }
 
     /// Leaves: not ready, a while for the load balancer to notice, each stream sent away in its wave, requests in hand

@@ -27,9 +27,9 @@ use tokio_util::task::TaskTracker;
 use self::registry::{ClaimNumber, Registry};
 use self::releaser::{DOUBT_AFTER, Releaser};
 use crate::ending::Ending;
-use crate::hub::WireState;
 use crate::lease::LeaseState;
 use crate::metrics::cluster::ClusterMetrics;
+use fanfare_broker::wire::WireState;
 
 /// Ends a session's stream on this node, if there is one and its claim's epoch is below the number given.
 /// [`crate::hub::Hub::end`], as sessions and control see it.

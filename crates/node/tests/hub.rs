@@ -14,8 +14,9 @@ use bytesize::ByteSize;
 use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::ending::Ending;
-use fanfare_node::hub::{Framing, Hub, HubSettings, Stream};
+use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::metrics::Metrics;
+use fanfare_node::stream::{Framing, Stream};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::sse::Format;
@@ -164,11 +165,18 @@ async fn connections_resuming_at_the_same_place_cause_one_log_read() {
 #[tokio::test(start_paused = true)]
 async fn connections_near_the_end_are_served_from_the_window_alone() {
     let node = start(&one_writer());
-    let mut first = node.connect(SessionId::random(), From::Latest, 1 << 16);
-    read_until(&mut first, "connected").await;
+    let mut streams = Vec::new();
+    // Two, since of a channel with a single live stream nothing is kept at hand.
+    for _ in 0..2 {
+        let mut stream = node.connect(SessionId::random(), From::Latest, 1 << 16);
+        read_until(&mut stream, "connected").await;
+        streams.push(stream);
+    }
     let position = node.publish("0").await;
     node.publish("1").await;
-    read_until(&mut first, "data: 1\n").await;
+    for stream in &mut streams {
+        read_until(stream, "data: 1\n").await;
+    }
     let reads = node.metrics.reads.get();
     for _ in 0..100 {
         let mut socket = node.connect(SessionId::random(), From::Position(position), 1 << 16);
@@ -396,4 +404,53 @@ async fn a_stream_that_comes_after_the_end_is_dropped_at_once() {
     let read = timeout(Duration::from_secs(1), late.read(&mut [0; 16])).await;
     assert_eq!(read.expect("the socket is closed").unwrap(), 0);
     assert_eq!(node.hub.connections(), 0);
+}
+
+/// A socket whose every use is a fault of ours.
+struct Faulty;
+
+impl tokio::io::AsyncRead for Faulty {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        _: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        panic!("a fault in a writer loop, as this test wants it")
+    }
+}
+
+impl tokio::io::AsyncWrite for Faulty {
+    fn poll_write(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        _: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        panic!("a fault in a writer loop, as this test wants it")
+    }
+
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_loop_that_breaks_is_told_and_its_streams_are_cut_off() {
+    let node = start(&one_writer());
+    let mut healthy = node.connect(SessionId::random(), From::Latest, 1 << 16);
+    read_until(&mut healthy, "connected").await;
+    node.hub.open(stream(SessionId::random(), From::Latest), Box::new(Faulty));
+    timeout(Duration::from_mins(1), node.hub.broken()).await.expect("it is told");
+    node.gone().await;
+    let mut rest = Vec::new();
+    healthy.read_to_end(&mut rest).await.expect("the stream ends");
 }

@@ -18,7 +18,7 @@ pub enum Start {
 }
 
 /// Where the reading of one channel begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum From {
     /// After this position, which the client has really held: anything missing after it is a gap.
     Position(Position),

@@ -9,6 +9,7 @@ use fanfare_load::scenario::Scenario;
 use fanfare_tests::balancer::Kind;
 
 use crate::form::{Form, is_long};
+use crate::roll::leaves_soon;
 use crate::stage::{Stage, assert_passed};
 
 fn number(name: &str) -> Option<u64> {
@@ -20,7 +21,7 @@ async fn nothing_is_lost_in_a_storm_of_random_faults() {
     let mut form = Form::of(Scenario::Random);
     form.score.seed = number("FANFARE_SOAK_SEED").unwrap_or(form.score.seed);
     let kind = if form.score.seed.is_multiple_of(2) { Kind::Nginx } else { Kind::Haproxy };
-    let mut stage = Stage::behind(kind, |node| node).await;
+    let mut stage = Stage::behind(kind, leaves_soon).await;
     let seconds = number("FANFARE_SOAK_SECONDS").unwrap_or(if is_long() { 3600 } else { 300 });
     form.score.duration = Duration::from_secs(seconds);
     form.score.fault = Duration::from_secs(6);

@@ -12,8 +12,11 @@ behind_each! {
 }
 
 /// A drain as an operator would set it, but short.
-fn leaves_soon(node: NodeBuilder) -> NodeBuilder {
-    node.set("DRAIN__NOTICE", "1500ms").set("DRAIN__WINDOW", "3s").set("DRAIN__RETRY_SPREAD", "400ms")
+pub(crate) fn leaves_soon(node: NodeBuilder) -> NodeBuilder {
+    node.set("DRAIN__NOTICE", "1500ms")
+        .set("DRAIN__WINDOW", "3s")
+        .set("DRAIN__RETRY_SPREAD", "400ms")
+        .set("SESSION__GRACE", "10s")
 }
 
 async fn all_nodes_roll(kind: Kind) {
@@ -26,6 +29,7 @@ async fn all_nodes_roll(kind: Kind) {
     assert_passed(&report);
     let moved = report.lifecycle.get("session.moved").copied().unwrap_or_default();
     assert!(moved >= form.clients as u64, "every session has moved, some of them twice: {moved}");
+    assert_eq!((report.broken, report.failed), (0, 0), "every stream ends as it should\n{}", report.table());
     for node in 0..3 {
         let phase = report.phase(&format!("node {node} rolls")).expect("it did");
         assert!(phase.outages > 0, "somebody was on node {node}");

@@ -141,10 +141,6 @@ impl Stage {
 }
 
 impl Faults for Stage {
-    fn nodes(&self) -> usize {
-        self.nodes.len()
-    }
-
     async fn act(&mut self, action: Action) -> anyhow::Result<()> {
         match action.who {
             Who::Node(place) => self.act_on_node(action.verb, place).await,

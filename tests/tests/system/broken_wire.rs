@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fanfare_tests::api::Api;
+use fanfare_tests::breaker::Breaker;
 use fanfare_tests::client::End;
 use fanfare_tests::cluster::Cluster;
 use fanfare_tests::deadline::{SOON, until};
 use fanfare_tests::ledger::Ledger;
+use fanfare_tests::node::NodeBuilder;
 use fanfare_tests::publisher::Publisher;
 use fanfare_tests::redis::Redis;
 use fanfare_tests::watcher::Watcher;
@@ -88,9 +90,14 @@ struct Scene {
 const CHANNELS: [&str; 3] = ["at:a", "at:b", "direct"];
 
 async fn scene() -> Scene {
-    let cluster =
-        Cluster::on(Redis::durable().await, 2, |node| node.keep(100_000).set("STREAM__HEARTBEAT", "500ms"))
-            .await;
+    scene_on(Redis::durable().await, |node| node).await
+}
+
+async fn scene_on(redis: Redis, configure: impl Fn(NodeBuilder) -> NodeBuilder) -> Scene {
+    let cluster = Cluster::on(redis, 2, |node| {
+        configure(node.keep(100_000).short_lease().set("STREAM__HEARTBEAT", "500ms"))
+    })
+    .await;
     let ledger = Arc::new(Ledger::default());
     let mut watchers = Vec::new();
     for (n, node) in cluster.nodes.iter().cycle().take(6).enumerate() {
@@ -109,6 +116,17 @@ impl Scene {
     async fn goes_on(&self) {
         for traffic in &self.traffic {
             traffic.goes_on().await;
+        }
+    }
+
+    /// Publishers are told that nothing can be stored now.
+    async fn is_refused(&self) {
+        for traffic in &self.traffic {
+            until("a publication is refused", SOON, async || {
+                let refused = traffic.refused.load(Ordering::Relaxed);
+                if refused > 0 { Ok(()) } else { Err("none is") }
+            })
+            .await;
         }
     }
 
@@ -243,4 +261,56 @@ async fn events_published_while_a_wire_was_down_come_from_the_log_without_any_tr
         account.follow(&mut client, &ledger, REPAIRED).await;
     }
     ledger.judge(&account).is_clean();
+}
+
+/// Redis answers, but takes no writes.
+async fn streams_survive_without_writes(break_it: &[&str], mend_it: &[&str]) {
+    let scene = scene().await;
+    scene.cluster.redis.get::<String>(break_it).await;
+    scene.is_refused().await;
+    for node in &scene.cluster.nodes {
+        let told = node.readyz(503).await;
+        assert_eq!(told["parts"]["redis"]["ok"], false, "{told}");
+        assert_eq!(told["parts"]["wire"]["ok"], true, "what needs no write goes on: {told}");
+    }
+    scene.cluster.redis.get::<String>(mend_it).await;
+    for node in &scene.cluster.nodes {
+        node.ready().await;
+    }
+    scene.goes_on().await;
+    assert!(scene.finish().await > 0, "publishers were told");
+}
+
+#[tokio::test]
+async fn streams_survive_a_redis_out_of_memory() {
+    streams_survive_without_writes(
+        &["CONFIG", "SET", "maxmemory", "1"],
+        &["CONFIG", "SET", "maxmemory", "0"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn streams_survive_a_redis_that_became_a_read_only_replica() {
+    // Of nobody: nothing listens there, so it keeps what it has.
+    streams_survive_without_writes(&["REPLICAOF", "127.0.0.1", "1"], &["REPLICAOF", "NO", "ONE"]).await;
+}
+
+#[tokio::test]
+async fn streams_live_with_a_redis_that_takes_100_ms_for_every_answer() {
+    let redis = Redis::durable().await;
+    let breaker = Breaker::before(redis.address()).await;
+    let scene = scene_on(redis, |node| node.through(&breaker.url())).await;
+    breaker.delay(Duration::from_millis(100));
+    scene.goes_on().await;
+    for node in &scene.cluster.nodes {
+        node.ready().await;
+        let lost = node.metrics().await.sum("fanfare_wire_lost_total", &[]);
+        assert!(lost < 1.0, "slow is not gone");
+    }
+    let mut late = scene.cluster.a().stream().user("late").open().await;
+    scene.cluster.b().api().publish("user:late", "note", "hello").await;
+    late.expect_data("hello").await;
+    breaker.resume();
+    assert_eq!(scene.finish().await, 0, "nothing was refused");
 }

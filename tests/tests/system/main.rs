@@ -11,12 +11,14 @@
 //! - [`ownership`]: who holds a session
 //! - [`intake`]: entries of the ingest stream land once
 //! - [`every_end`]: whatever ends a connection frees everything
+//! - [`examples`]: the example publisher over leaving, rolls and outages
 //! - [`bad_input`]: clear errors, nothing lost, node alive
 
 mod bad_input;
 mod before_the_first_event;
 mod broken_wire;
 mod every_end;
+mod examples;
 mod expired_log;
 mod five_channels;
 mod intake;

@@ -247,7 +247,7 @@ async fn a_release_or_a_renewal_with_an_old_epoch_changes_nothing() {
     // The node that owns it learns the epoch that it missed; nobody else learns anything.
     let cases = [
         ("a", epoch - 1, Renewed::Held(epoch)),
-        ("a", epoch + 1, Renewed::Lost),
+        ("b", epoch - 1, Renewed::Lost),
         ("b", epoch, Renewed::Lost),
         ("b", 0, Renewed::Lost),
     ];

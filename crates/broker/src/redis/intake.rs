@@ -14,22 +14,21 @@ use super::pool::RedisOr;
 use super::reply::{StreamEntry, array, entries, millis, text};
 use crate::BrokerError;
 use crate::intake::{IntakeEntry, Settlement};
-use crate::lease::NodeId;
 use crate::settings::INTAKE_SETTLED_ONCE;
 
+/// The one consumer in the group, since one node at a time takes entries: a name for each node would stay for ever.
+const CONSUMER: &str = "leader";
 /// The consumer group of the ingest stream.
 pub(super) const GROUP: &str = "fanfare";
 
 pub(super) async fn take(
     broker: &RedisBroker,
-    node: &NodeId,
     again: bool,
     limit: usize,
     wait: Duration,
 ) -> Result<Vec<IntakeEntry>, BrokerError> {
     let limit = limit.max(1);
-    let taken =
-        if again { take_again(broker, node, limit).await } else { take_new(broker, node, limit, wait).await };
+    let taken = if again { take_again(broker, limit).await } else { take_new(broker, limit, wait).await };
     match taken {
         // The stream was deleted, with its group: nothing is pending, and new entries are for the next call.
         Err(error) if error.has_code("NOGROUP") || error.has_code("UNBLOCKED") => {
@@ -40,14 +39,9 @@ pub(super) async fn take(
     }
 }
 
-async fn take_new(
-    broker: &RedisBroker,
-    node: &NodeId,
-    limit: usize,
-    wait: Duration,
-) -> Result<Vec<IntakeEntry>, RedisOr> {
+async fn take_new(broker: &RedisBroker, limit: usize, wait: Duration) -> Result<Vec<IntakeEntry>, RedisOr> {
     let mut read = ::redis::cmd("XREADGROUP");
-    read.arg("GROUP").arg(GROUP).arg(node.as_str()).arg("COUNT").arg(limit);
+    read.arg("GROUP").arg(GROUP).arg(CONSUMER).arg("COUNT").arg(limit);
     // For Redis, to block for 0 ms is to block for ever.
     if !wait.is_zero() {
         read.arg("BLOCK").arg(millis(wait));
@@ -61,11 +55,11 @@ async fn take_new(
 }
 
 /// Entries that are pending, whoever took them.
-async fn take_again(broker: &RedisBroker, node: &NodeId, limit: usize) -> Result<Vec<IntakeEntry>, RedisOr> {
+async fn take_again(broker: &RedisBroker, limit: usize) -> Result<Vec<IntakeEntry>, RedisOr> {
     let mut cursor = "0-0".to_owned();
     loop {
         let mut claim = ::redis::cmd("XAUTOCLAIM");
-        claim.arg(broker.keys.ingest()).arg(GROUP).arg(node.as_str());
+        claim.arg(broker.keys.ingest()).arg(GROUP).arg(CONSUMER);
         claim.arg(0).arg(&cursor).arg("COUNT").arg(limit);
         let mut parts =
             array(broker.pool.command(&claim, Duration::ZERO).await?).unwrap_or_default().into_iter();

@@ -445,9 +445,8 @@ async fn events_that_grow_too_old_are_trimmed_from_a_busy_log() {
 #[tokio::test]
 async fn a_wiped_intake_heals_also_under_a_waiting_node() {
     let redis = new::<Redis>().await;
-    let take = async |again, wait| {
-        redis.broker.take_intake(&node("n"), again, 10, Duration::from_millis(wait)).await.unwrap()
-    };
+    let take =
+        async |again, wait| redis.broker.take_intake(again, 10, Duration::from_millis(wait)).await.unwrap();
     redis.server.run::<()>(&["FLUSHALL"]).await;
     assert!(take(true, 0).await.is_empty());
     let wiped = async {
@@ -473,9 +472,7 @@ async fn pending_entries_that_were_deleted_are_passed_over() {
     for n in 0..60 {
         ids.push(redis.ingest(&[("channel", "a"), ("data", &n.to_string())]).await);
     }
-    let take = async |again, limit| {
-        redis.broker.take_intake(&node("n"), again, limit, Duration::ZERO).await.unwrap()
-    };
+    let take = async |again, limit| redis.broker.take_intake(again, limit, Duration::ZERO).await.unwrap();
     assert_eq!(take(false, 100).await.len(), 60);
     let mut delete = vec!["XDEL".to_owned(), "fanfare:ingest".to_owned()];
     delete.extend(ids[..59].iter().map(ToString::to_string));
@@ -489,8 +486,7 @@ async fn pending_entries_that_were_deleted_are_passed_over() {
 async fn a_take_that_is_given_up_does_not_spoil_the_pool() {
     let redis = new::<Redis>().await;
     for _ in 0..10 {
-        let by = node("n");
-        let take = redis.broker.take_intake(&by, false, 1, Duration::from_mins(1));
+        let take = redis.broker.take_intake(false, 1, Duration::from_mins(1));
         assert!(tokio::time::timeout(Duration::from_millis(20), take).await.is_err());
     }
     let started = Instant::now();

@@ -22,8 +22,8 @@ async fn leave<F: Fixture>(fixture: &F, count: usize) -> Vec<Position> {
     ids
 }
 
-async fn take(broker: &dyn Broker, by: &str, again: bool, limit: usize) -> Vec<IntakeEntry> {
-    broker.take_intake(&node(by), again, limit, NOT).await.unwrap()
+async fn take(broker: &dyn Broker, again: bool, limit: usize) -> Vec<IntakeEntry> {
+    broker.take_intake(again, limit, NOT).await.unwrap()
 }
 
 fn ids(entries: &[IntakeEntry]) -> Vec<Position> {
@@ -37,18 +37,18 @@ fn done(id: Position) -> Settlement {
 pub(crate) async fn entries_are_taken_once_and_in_order<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
-    assert!(take(broker, "n1", false, 10).await.is_empty());
+    assert!(take(broker, false, 10).await.is_empty());
     let left = leave(&fixture, 5).await;
-    let first = take(broker, "n1", false, 3).await;
+    let first = take(broker, false, 3).await;
     assert_eq!(ids(&first), left[..3]);
     let field = |name: &'static str, value: &'static str| {
         (Bytes::from_static(name.as_bytes()), Bytes::from_static(value.as_bytes()))
     };
     assert_eq!(first[1].fields, [field("channel", "a"), field("data", "1")]);
-    assert_eq!(ids(&take(broker, "n2", false, 10).await), left[3..]);
-    assert!(take(broker, "n1", false, 10).await.is_empty());
+    assert_eq!(ids(&take(broker, false, 10).await), left[3..]);
+    assert!(take(broker, false, 10).await.is_empty());
     broker.settle_intake(left.iter().map(|id| done(*id)).collect()).await.unwrap();
-    assert!(take(broker, "n1", true, 10).await.is_empty());
+    assert!(take(broker, true, 10).await.is_empty());
     broker.settle_intake(Vec::new()).await.unwrap();
 }
 
@@ -58,31 +58,31 @@ pub(crate) async fn entries_left_before_anybody_asked_are_taken<F: Fixture>() {
     let left = leave(&fixture, 2).await;
     let broker = fixture.broker();
     broker.prepare().await.unwrap();
-    assert_eq!(ids(&take(broker, "n1", false, 10).await), left);
+    assert_eq!(ids(&take(broker, false, 10).await), left);
 }
 
 pub(crate) async fn what_is_not_settled_is_taken_again_by_whoever_asks<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     let left = leave(&fixture, 6).await;
-    assert_eq!(take(broker, "n1", false, 5).await.len(), 5);
+    assert_eq!(take(broker, false, 5).await.len(), 5);
     broker.settle_intake(vec![done(left[1])]).await.unwrap();
     let unsettled = [left[0], left[2], left[3], left[4]];
-    assert_eq!(ids(&take(broker, "n2", true, 2).await), unsettled[..2], "the earliest first");
-    assert_eq!(ids(&take(broker, "n2", true, 10).await), unsettled);
+    assert_eq!(ids(&take(broker, true, 2).await), unsettled[..2], "the earliest first");
+    assert_eq!(ids(&take(broker, true, 10).await), unsettled);
     broker.settle_intake(unsettled.iter().map(|id| done(*id)).collect()).await.unwrap();
-    assert!(take(broker, "n2", true, 10).await.is_empty());
-    assert_eq!(ids(&take(broker, "n2", false, 10).await), left[5..]);
+    assert!(take(broker, true, 10).await.is_empty());
+    assert_eq!(ids(&take(broker, false, 10).await), left[5..]);
 }
 
 pub(crate) async fn what_cannot_be_published_goes_to_the_dead_with_the_reason<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     fixture.ingest(&[("colour", "red"), ("colour", "blue")]).await;
-    let entry = take(broker, "n1", false, 1).await.pop().unwrap();
+    let entry = take(broker, false, 1).await.pop().unwrap();
     let id = entry.id.to_string();
     broker.settle_intake(vec![Settlement::Dead(entry, "no channel".into())]).await.unwrap();
-    assert!(take(broker, "n1", true, 1).await.is_empty());
+    assert!(take(broker, true, 1).await.is_empty());
     let dead = fixture.dead().await;
     let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let wanted =
@@ -94,11 +94,11 @@ pub(crate) async fn an_entry_published_twice_lands_once<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     let id = leave(&fixture, 1).await[0];
-    take(broker, "n1", false, 1).await;
+    take(broker, false, 1).await;
     let publication = || Publication { key: Some(once_key(id)), ..publication("a", "0") };
     assert!(!broker.publish(vec![publication()]).await.pop().unwrap().unwrap().repeat);
     // The node dies here, and another takes the entry.
-    assert_eq!(take(broker, "n2", true, 1).await.len(), 1);
+    assert_eq!(take(broker, true, 1).await.len(), 1);
     assert!(broker.publish(vec![publication()]).await.pop().unwrap().unwrap().repeat);
     broker.settle_intake(vec![done(id)]).await.unwrap();
     // The first was only paused.
@@ -115,15 +115,14 @@ pub(crate) async fn taking_waits_for_the_first_entry<F: Fixture>() {
         fixture.ingest(&[("channel", "a"), ("data", "1")]).await
     };
     let wait = Duration::from_secs(15);
-    let by = node("n1");
-    let (taken, id) = tokio::join!(broker.take_intake(&by, false, 10, wait), late);
+    let (taken, id) = tokio::join!(broker.take_intake(false, 10, wait), late);
     assert_eq!(ids(&taken.unwrap()), [id]);
 }
 
 pub(crate) async fn taking_does_not_wait_for_ever<F: Fixture>() {
     let fixture = new::<F>().await;
     let wait = Duration::from_millis(50);
-    let taken = fixture.broker().take_intake(&node("n1"), false, 10, wait).await.unwrap();
+    let taken = fixture.broker().take_intake(false, 10, wait).await.unwrap();
     assert!(taken.is_empty());
 }
 

@@ -102,7 +102,7 @@ async fn an_intake_of_another_type_is_refused_and_loses_nothing() {
     let redis = new::<Redis>().await;
     redis.ingest(&[("colour", "red")]).await;
     redis.server.run::<()>(&["SET", "fanfare:ingest:dead", "x"]).await;
-    let take = async |again| redis.broker.take_intake(&node("n1"), again, 10, Duration::ZERO).await;
+    let take = async |again| redis.broker.take_intake(again, 10, Duration::ZERO).await;
     let entry = take(false).await.unwrap().pop().unwrap();
     assert_refused(redis.broker.settle_intake(vec![Settlement::Dead(entry, "why".into())]).await);
     assert_eq!(take(true).await.unwrap().len(), 1, "it is still there");

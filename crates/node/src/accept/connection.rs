@@ -20,7 +20,7 @@ use tower::ServiceExt;
 use super::tap::{Flushed, Tap};
 use super::{Peer, Server, head};
 use crate::http::handover::{Handover, Parcel};
-use crate::hub::Framing;
+use crate::stream::Framing;
 
 /// One accepted socket.
 pub(super) struct Connection {

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::http::handover::{Handover, Openings, Parcel};
-use crate::hub::Framing;
+use crate::stream::Framing;
 
 /// Nothing here takes that long unless it is stuck.
 const SOON: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::hub::{Framing, Socket};
+use crate::stream::{Framing, Socket};
 
 /// Room in front of a chunk for its size line: at most 8 hexadecimal digits, CR and LF.
 pub(crate) const CHUNK_HEAD: usize = 10;

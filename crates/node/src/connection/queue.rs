@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfare_protocol::sse::Format;
 
-use crate::hub::delivery::Delivery;
+use crate::delivery::Delivery;
 
 /// One thing to write.
 #[derive(Debug)]
@@ -50,9 +50,13 @@ impl Queue {
     }
 }
 
+/// What an item takes beside its bytes, which matters for small ones.
+const ITEM_BYTES: usize = std::mem::size_of::<Item>();
+
 fn weight(item: &Item, format: Format) -> usize {
-    match item {
+    let bytes = match item {
         Item::Event(delivery, _) => delivery.frame(format).len(),
         Item::Block(block) => block.len(),
-    }
+    };
+    bytes + ITEM_BYTES
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use fanfare_broker::BrokerError;
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::{From, Start};
-use fanfare_protocol::{Channel, Cursor, SessionId};
+use fanfare_protocol::{Channel, Cursor, SessionId, User};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::header::HeaderName;
 use http::{HeaderMap, Method};
@@ -22,8 +23,9 @@ use super::problem::{Code, Problem};
 use super::stream_headers;
 use crate::accept::Peer;
 use crate::auth::Bearer;
-use crate::hub::{Framing, Hub, Stream};
+use crate::hub::Hub;
 use crate::session::ClaimError;
+use crate::stream::{Framing, Stream};
 
 /// How many events `last=` may ask for.
 pub const MAX_LAST: usize = 1000;
@@ -73,7 +75,10 @@ impl Door {
         if !self.app.health.has_broker() {
             return Err(Reason::Unavailable);
         }
-        let Plan { bearer: Bearer { user, expires, .. }, session, channels, format, resumed } = plan;
+        let Plan { bearer: Bearer { user, expires, .. }, session, mut channels, format, resumed } = plan;
+        if let Some(user) = &user {
+            self.look_first(user, &mut channels).await?;
+        }
         let held = match &user {
             Some(user) => {
                 Some(self.app.sessions.claim(user, session, client).await.map_err(|error| match error {
@@ -90,6 +95,26 @@ impl Door {
         let (head, framing) = (Bytes::new(), Framing::Chunked);
         let stream = Stream { user, session, held, channels, format, expires, resumed, head, framing };
         Ok(Parcel { stream, opening })
+    }
+}
+
+impl Door {
+    /// Looks where the newest event of the user's own channel is, before the claim tells publishers that the user is
+    /// there: what they publish on hearing it comes after that.
+    async fn look_first(&self, user: &User, channels: &mut [(Channel, From)]) -> Result<(), Reason> {
+        let own =
+            channels.iter_mut().find(|(channel, from)| channel == user.channel() && *from == From::Latest);
+        let Some((channel, from)) = own else { return Ok(()) };
+        match self.app.broker.locate(channel, From::Latest).await {
+            Ok(position) => *from = From::Position(position),
+            Err(BrokerError::Unavailable(why)) => {
+                tracing::debug!(%why, "a stream's beginning could not be looked up");
+                return Err(Reason::Unavailable);
+            }
+            // The hub goes on without it.
+            Err(BrokerError::Refused(_)) => {}
+        }
+        Ok(())
     }
 }
 
@@ -199,7 +224,7 @@ fn start(headers: &HeaderMap, params: &Params) -> Result<(Start, bool), Problem>
 mod tests {
     use std::time::SystemTime;
 
-    use fanfare_protocol::{Grants, Position, User};
+    use fanfare_protocol::{Grants, Position};
 
     use super::*;
     use crate::http::tests::{SECRET, app, app_with, token};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::hub::Stream;
+use crate::stream::Stream;
 
 /// A stream on its way to the hub. Can be taken once; one that is never taken gives its claim up when it is dropped.
 #[derive(Clone, Debug)]

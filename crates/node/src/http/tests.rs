@@ -25,10 +25,10 @@ use crate::auth::Auth;
 use crate::config::Config;
 use crate::config::auth::AuthMode;
 use crate::config::secret::Secret;
-use crate::hub::WireState;
 use crate::lease::LeaseState;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::session::{SessionSettings, Sessions};
+use fanfare_broker::wire::WireState;
 
 pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 

@@ -10,11 +10,12 @@ use fanfare_protocol::Channel;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::wire::Frame;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
-use super::WireState;
-use super::delivery::Delivery;
 use super::inbox::{Inbox, Message};
+use crate::delivery::Delivery;
 use crate::metrics::Metrics;
+use fanfare_broker::wire::WireState;
 
 /// One channel that somebody on this node follows.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(crate) struct Follows {
     pub(crate) state: watch::Sender<WireState>,
     control: mpsc::Sender<Bytes>,
     metrics: Arc<Metrics>,
+    /// Cancelled when a writer loop broke.
+    pub(crate) broken: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +69,7 @@ impl Follows {
             state: watch::Sender::default(),
             control,
             metrics,
+            broken: CancellationToken::new(),
         }
     }
 

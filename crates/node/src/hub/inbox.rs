@@ -8,9 +8,9 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::delivery::Delivery;
-use super::{Socket, Stream};
+use crate::delivery::Delivery;
 use crate::ending::Ending;
+use crate::stream::{Socket, Stream};
 
 /// One thing for a writer loop to do.
 pub(crate) enum Message {

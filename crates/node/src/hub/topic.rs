@@ -1,5 +1,8 @@
 //! One channel in one writer loop: who follows it, and what of it is known.
 
+use indexmap::IndexMap;
+
+use fanfare_broker::backoff::Backoff;
 use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position};
 
@@ -13,7 +16,7 @@ pub(crate) struct Member {
 }
 
 /// What is asked of a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Ask {
     /// The entries after a position.
     Page(Position),
@@ -24,14 +27,14 @@ pub(crate) enum Ask {
 /// One question under way, and everybody who waits for its answer.
 #[derive(Debug)]
 pub(crate) struct Read {
-    pub(crate) ask: Ask,
     /// The topic's version when the question was sent: if it is still the same when the answer comes, nothing
     /// arrived since.
     pub(crate) version: u64,
     /// The connections, with their serials, since one may be gone when the answer comes.
     pub(crate) waiting: Vec<(Member, u64)>,
-    /// How often it has failed.
-    pub(crate) failures: u32,
+    /// Whether it is in line or sent; not while it waits to be asked again after a failure.
+    pub(crate) asked: bool,
+    pub(crate) backoff: Backoff,
 }
 
 /// One channel that connections of this loop follow, or followed a moment ago.
@@ -48,8 +51,8 @@ pub(crate) struct Topic {
     pub(crate) heard: bool,
     /// Grows with everything that arrives, and with every change of the wire.
     pub(crate) version: u64,
-    /// A handful at most: connections at the same place share one.
-    pub(crate) reads: Vec<Read>,
+    /// One for each question: connections at the same place share it. In order, so that a simulation repeats itself.
+    pub(crate) reads: IndexMap<Ask, Read>,
     /// Whether a timer will look whether still nobody follows it.
     pub(crate) unfollowing: bool,
 }
@@ -64,7 +67,7 @@ impl Topic {
             newest: Position::ZERO,
             heard: false,
             version: 0,
-            reads: Vec::new(),
+            reads: IndexMap::new(),
             unfollowing: false,
         }
     }
@@ -74,11 +77,5 @@ impl Topic {
         self.heard = heard;
         self.version += 1;
         self.window.forget();
-    }
-
-    /// Takes a question out, if it is still under way.
-    pub(crate) fn take_read(&mut self, ask: Ask) -> Option<Read> {
-        let at = self.reads.iter().position(|read| read.ask == ask)?;
-        Some(self.reads.swap_remove(at))
     }
 }

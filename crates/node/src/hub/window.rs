@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fanfare_protocol::Position;
 
-use super::delivery::{Delivery, Kept};
+use crate::delivery::{Delivery, Kept};
 
 /// A chain of events: each one's previous position is the position of the one before it.
 ///
@@ -23,6 +23,11 @@ impl Window {
     /// Forgets everything: what came since is not known.
     pub(crate) fn forget(&mut self) {
         *self = Self::default();
+    }
+
+    /// Forgets all but the tip.
+    pub(crate) fn shrink(&mut self) {
+        *self = Self { base: self.tip(), ..Self::default() };
     }
 
     /// Learns that nothing came after `position` so far.
@@ -121,6 +126,19 @@ mod tests {
         add(&mut window, 9, 7);
         assert_eq!(after(&window, 5), None);
         assert_eq!(after(&window, 7), Some(vec![9]));
+    }
+
+    #[test]
+    fn a_window_that_shrinks_knows_its_tip() {
+        let mut window = Window::default();
+        for position in 1..4 {
+            add(&mut window, position, position - 1);
+        }
+        window.shrink();
+        assert_eq!(after(&window, 2), None);
+        assert_eq!(after(&window, 3), Some(vec![]));
+        add(&mut window, 4, 3);
+        assert_eq!(after(&window, 3), Some(vec![4]));
     }
 
     #[test]

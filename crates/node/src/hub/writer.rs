@@ -161,6 +161,7 @@ impl Drop for Writer {
         }
         self.around.metrics.active.dec_by(i64::try_from(unserved).unwrap_or(i64::MAX));
         if std::thread::panicking() {
+            self.follows.broken.cancel();
             tracing::error!(
                 writer = self.index,
                 streams = unserved,

@@ -42,8 +42,7 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
 
 /// What was taken and is not settled.
 async fn unsettled(broker: &FaultyBroker) -> usize {
-    let node = NodeId::new("looker").unwrap();
-    broker.inner.take_intake(&node, true, 10_000, Duration::ZERO).await.unwrap().len()
+    broker.inner.take_intake(true, 10_000, Duration::ZERO).await.unwrap().len()
 }
 
 fn away() -> BrokerError {
@@ -357,8 +356,7 @@ async fn what_reached_the_broker_late_is_found_though_the_leader_stays() {
     settle_tasks().await;
     // Taken by a leader that was cut off before it heard the answer.
     ingest(&broker, "a", "0");
-    let other = NodeId::new("n2").unwrap();
-    broker.inner.take_intake(&other, false, 1, Duration::ZERO).await.unwrap();
+    broker.inner.take_intake(false, 1, Duration::ZERO).await.unwrap();
     until("it is done", || metrics.intake_done.get() == 1).await;
     intake.shutdown().await;
     assert_eq!((log(&broker, "a").await, unsettled(&broker).await), (vec!["0".to_owned()], 0));

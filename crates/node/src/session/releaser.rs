@@ -22,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::registry::{Doubt, Look, Registry, Release};
 use crate::ending::Ending;
-use crate::hub::WireState;
 use crate::lease::LeaseState;
 use crate::throttle::Throttle;
 use fanfare_broker::backoff::Backoff;
+use fanfare_broker::wire::WireState;
 
 /// How many calls are under way at once.
 const IN_FLIGHT: usize = 64;

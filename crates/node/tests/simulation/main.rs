@@ -22,15 +22,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use world::Faults;
 
-/// Runs one seed; panics with it if a rule was broken.
-fn run(seed: u64, faults: Faults, verbose: bool) {
+/// Runs something from a seed on virtual time.
+fn seeded<T>(seed: u64, run: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without I/O can always be built");
     fastrand::seed(seed);
-    if let Err(why) = runtime.block_on(world::run(seed, faults, verbose)) {
+    runtime.block_on(run)
+}
+
+/// Runs one seed; panics with it if a rule was broken.
+fn run(seed: u64, faults: Faults, verbose: bool) {
+    if let Err(why) = seeded(seed, world::run(seed, faults, verbose)) {
         panic!(
             "{why}\nreplay alone: FANFARE_SIM_SEED={seed} cargo test -p fanfare-node --test simulation {faults}"
         );
@@ -88,15 +93,7 @@ fn everything() {
 
 #[test]
 fn the_same_seed_runs_the_same() {
-    let trace = |seed| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime without I/O can always be built");
-        fastrand::seed(seed);
-        runtime.block_on(world::trace(seed, Faults::Everything))
-    };
+    let trace = |seed| seeded(seed, world::trace(seed, Faults::Everything));
     for seed in 0..5 {
         assert_eq!(trace(seed), trace(seed), "seed {seed}");
     }

@@ -201,12 +201,11 @@ impl Broker for Twin {
 
     async fn take_intake(
         &self,
-        node: &NodeId,
         again: bool,
         limit: usize,
         wait: Duration,
     ) -> Result<Vec<IntakeEntry>, BrokerError> {
-        self.inner.take_intake(node, again, limit, wait).await
+        self.inner.take_intake(again, limit, wait).await
     }
 
     async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError> {

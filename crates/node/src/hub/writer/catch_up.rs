@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_broker::BrokerError;
+use fanfare_broker::backoff::Backoff;
 use fanfare_broker::log::Page;
+use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position};
 
 use super::{Timer, Writer};
 use crate::connection::{State, Taken};
-use crate::hub::delivery::{Delivery, Kept};
+use crate::delivery::{Delivery, Kept};
+use crate::hub::follows::unix_ms;
 use crate::hub::reads::{Answer, TopicKey};
 use crate::hub::topic::{Ask, Member, Read};
 
-/// The first and the longest pause before a failed read is tried again; each is drawn from the upper half.
+/// The first and the longest pause before a failed read is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
@@ -39,6 +42,7 @@ impl Writer {
                 Taken::Passed => {}
             }
         }
+        self.forget_window(at);
         if let Some(kept) = delivery.kept
             && offers > 0
         {
@@ -47,11 +51,27 @@ impl Writer {
         offers
     }
 
+    /// A window serves connections that are behind, and those to come. Of a channel whose only connection is live it keeps
+    /// nothing but the tip: most channels are like that, and their windows would be most of the memory.
+    fn forget_window(&mut self, at: usize) {
+        let topic = &mut self.topics[at];
+        if let [only] = topic.members[..]
+            && self.seats[only.connection].connection.follows[only.index].state == State::Live
+        {
+            topic.window.shrink();
+        }
+    }
+
     /// A channel is heard from here on. What was published before, and not heard, is in its log.
     pub(super) fn followed(&mut self, channel: &Channel) {
-        if let Some(&at) = self.by_channel.get(channel) {
-            self.topics[at].unsettle(true);
-            self.repair(at);
+        let Some(&at) = self.by_channel.get(channel) else { return };
+        self.topics[at].unsettle(true);
+        self.repair(at);
+        // The broker is there again: what failed need not wait any longer.
+        let key = (at, self.topics[at].serial);
+        let failed = self.topics[at].reads.iter().filter(|(_, read)| !read.asked).map(|(ask, _)| *ask);
+        for ask in failed.collect::<Vec<_>>() {
+            self.ask_again(key, ask);
         }
     }
 
@@ -116,22 +136,30 @@ impl Writer {
     pub(super) fn ask(&mut self, at: usize, ask: Ask, member: Member) {
         let waiting = (member, self.seats[member.connection].connection.serial);
         let topic = &mut self.topics[at];
-        if let Some(read) = topic.reads.iter_mut().find(|read| read.ask == ask) {
+        if let Some(read) = topic.reads.get_mut(&ask) {
             self.around.metrics.reads_shared.inc();
             read.waiting.push(waiting);
             return;
         }
-        topic.reads.push(Read { ask, version: topic.version, waiting: vec![waiting], failures: 0 });
+        let backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
+        topic
+            .reads
+            .insert(ask, Read { version: topic.version, waiting: vec![waiting], asked: true, backoff });
         self.reads.ask((at, topic.serial), ask);
     }
 
     /// A log answered.
     pub(super) fn answered(&mut self, key: TopicKey, ask: Ask, answer: Result<Answer, BrokerError>) {
-        let Some(read) = self.topic(key).and_then(|topic| topic.take_read(ask)) else { return };
-        match answer {
-            Ok(Answer::Page(page)) => self.page(key.0, read, &page),
-            Ok(Answer::Located(position)) => self.located(key.0, read, position),
-            Err(error) => self.failed(key, read, &error),
+        let Some(read) = self.topic(key).and_then(|topic| topic.reads.swap_remove(&ask)) else { return };
+        match (answer, ask) {
+            (Ok(Answer::Page(page)), _) => self.page(key.0, read, &page),
+            (Ok(Answer::Located(position)), _) => self.located(key.0, ask, read, position),
+            // Nothing can be located until somebody mends the log: this channel begins now, and holds up no other.
+            (Err(error @ BrokerError::Refused(_)), Ask::Locate(_)) => {
+                self.tell_failure(key, &error);
+                self.located(key.0, ask, read, Position::new(unix_ms(), 0));
+            }
+            (Err(error), _) => self.failed(key, ask, read, &error),
         }
     }
 
@@ -193,12 +221,9 @@ impl Writer {
         self.advance(key, index);
     }
 
-    fn located(&mut self, at: usize, read: Read, position: Position) {
+    fn located(&mut self, at: usize, ask: Ask, read: Read, position: Position) {
         let topic = &mut self.topics[at];
-        if read.ask == Ask::Locate(fanfare_protocol::start::From::Latest)
-            && topic.heard
-            && topic.version == read.version
-        {
+        if ask == Ask::Locate(From::Latest) && topic.heard && topic.version == read.version {
             topic.newest = topic.newest.max(position);
             topic.window.settle(position);
         }
@@ -211,23 +236,34 @@ impl Writer {
         }
     }
 
-    fn failed(&mut self, key: TopicKey, mut read: Read, error: &BrokerError) {
+    fn failed(&mut self, key: TopicKey, ask: Ask, mut read: Read, error: &BrokerError) {
+        if !read.backoff.is_failing() {
+            self.tell_failure(key, error);
+        }
         self.around.metrics.reads_failed.inc();
         let seats = &self.seats;
         read.waiting.retain(|(member, serial)| {
             seats.get(member.connection).is_some_and(|seat| seat.connection.serial == *serial)
         });
-        let Some(topic) = self.topic(key) else { return };
-        if read.failures == 0 {
-            tracing::warn!(channel = %topic.channel, %error, "a log cannot be read; it is tried again");
+        let Some(topic) = self.topic(key).filter(|_| !read.waiting.is_empty()) else { return };
+        let pause = read.backoff.fail();
+        read.asked = false;
+        topic.reads.insert(ask, read);
+        self.timers.insert(Timer::Retry(key, ask), pause);
+    }
+
+    fn tell_failure(&mut self, key: TopicKey, error: &BrokerError) {
+        if let Some(topic) = self.topic(key) {
+            tracing::warn!(channel = %topic.channel, %error, "a log cannot be read");
         }
-        if read.waiting.is_empty() {
-            return;
+    }
+
+    /// Asks once more what failed, unless that was done meanwhile.
+    pub(super) fn ask_again(&mut self, key: TopicKey, ask: Ask) {
+        let read = self.topic(key).and_then(|topic| topic.reads.get_mut(&ask));
+        if let Some(read) = read.filter(|read| !read.asked) {
+            read.asked = true;
+            self.reads.ask(key, ask);
         }
-        let pause = RETRY_FIRST.saturating_mul(1 << read.failures.min(10)).min(RETRY_LONGEST);
-        read.failures += 1;
-        let ask = read.ask;
-        topic.reads.push(read);
-        self.timers.insert(Timer::Retry(key, ask), pause.mul_f64(0.5 + fastrand::f64() * 0.5));
     }
 }

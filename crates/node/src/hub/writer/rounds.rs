@@ -107,7 +107,7 @@ impl Writer {
             busy = true;
             match expired.into_inner() {
                 Timer::Connection(key) => self.look_at_clock(key),
-                Timer::Retry(topic, ask) => self.reads.ask(topic, ask),
+                Timer::Retry(topic, ask) => self.ask_again(topic, ask),
                 Timer::Unfollow(topic) => self.drop_topic(topic),
                 Timer::Wave => self.wave(),
             }
@@ -151,7 +151,7 @@ impl Writer {
                 continue;
             };
             let version = topic.version;
-            let Some(read) = topic.reads.iter_mut().find(|read| read.ask == ask) else { continue };
+            let Some(read) = topic.reads.get_mut(&ask) else { continue };
             read.version = version;
             let channel = topic.channel.clone();
             self.around.metrics.reads.inc();

@@ -10,7 +10,7 @@ use crate::connection::{Clock, Connection, Following, State};
 use crate::ending::Ending;
 use crate::hub::reads::TopicKey;
 use crate::hub::topic::{Ask, Member, Topic};
-use crate::hub::{Socket, Stream};
+use crate::stream::{Socket, Stream};
 
 impl Writer {
     /// Takes a new stream in. The wire is asked first and the logs after it, never the other way round.

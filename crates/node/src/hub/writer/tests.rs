@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::config::stream::StreamConfig;
-use crate::hub::delivery::Delivery;
-use crate::hub::{Framing, Stream};
+use crate::delivery::Delivery;
 use crate::metrics::Metrics;
+use crate::stream::{Framing, Stream};
 
 fn writer() -> Writer {
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));

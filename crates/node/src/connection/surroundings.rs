@@ -1,0 +1,66 @@
+//! What all connections of a writer loop share, and the last word to each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfare_broker::NodeId;
+use fanfare_protocol::SessionId;
+use fanfare_protocol::sse::Block;
+
+use crate::config::stream::StreamConfig;
+use crate::ending::Ending;
+use crate::metrics::Metrics;
+use crate::retry::jittered_ms;
+
+/// The least `retry:` of a client that is sent to another node.
+const LEAVE_RETRY: Duration = Duration::from_millis(100);
+
+/// The least `retry:` of a client whose session another connection has. A native `EventSource` cannot be told to stay
+/// away, and two that share a session would take it from each other with each reconnect.
+const SUPERSEDED_RETRY: Duration = Duration::from_mins(10);
+
+/// What a connection is given of its loop's, each time it needs it.
+pub(crate) struct Surroundings {
+    pub(crate) settings: StreamConfig,
+    /// The random part of the `retry:` of a client that is sent away because the node leaves.
+    pub(crate) leave_spread: Duration,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) node: NodeId,
+}
+
+impl Surroundings {
+    /// A `retry:` for one client, in milliseconds: jittered, so that clients who left together do not come back
+    /// together.
+    pub(crate) fn retry_ms(&self) -> u64 {
+        jittered_ms(self.settings.retry, self.settings.retry_spread)
+    }
+
+    /// The same for a client that is sent to another node: soon, since nothing is wrong there.
+    fn leave_retry_ms(&self) -> u64 {
+        jittered_ms(LEAVE_RETRY, self.leave_spread)
+    }
+
+    /// What a client is told at the end, if it can hear it.
+    pub(super) fn last_block(&self, ending: Ending, session: SessionId) -> Option<Bytes> {
+        let block = Block::new();
+        let expired = |reason| {
+            (Block::new().retry(self.retry_ms()).event("expired"), serde_json::json!({"reason": reason}))
+        };
+        let (block, data) = match ending {
+            Ending::Closed | Ending::WriteTimeout => return None,
+            Ending::Idle => expired("idle"),
+            Ending::Age => expired("age"),
+            Ending::Token => expired("token"),
+            Ending::Disconnected => (block.event("disconnected"), serde_json::json!({"session": session})),
+            Ending::Superseded => {
+                let retry = jittered_ms(SUPERSEDED_RETRY, SUPERSEDED_RETRY);
+                (block.retry(retry).event("superseded"), serde_json::json!({"session": session}))
+            }
+            Ending::Shutdown => {
+                (block.retry(self.leave_retry_ms()).event("shutdown"), serde_json::json!({"node": self.node}))
+            }
+        };
+        Some(block.data(&data.to_string()).finish())
+    }
+}

@@ -1,0 +1,47 @@
+//! A stream that was let in, on its way from HTTP to the hub.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use fanfare_protocol::sse::Format;
+use fanfare_protocol::start::From;
+use fanfare_protocol::{Channel, SessionId, User};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::session::Held;
+
+/// A client's connection, once it is ours.
+pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+
+/// How the stream's bytes are framed on the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// HTTP/1.1 chunks (RFC 9112, section 7.1): a clean end can be told from a broken connection.
+    Chunked,
+    /// As they are, until the connection closes: HTTP/1.0, and pipes in tests.
+    Plain,
+}
+
+/// A stream that was accepted: everything the hub must know to serve it.
+#[derive(Debug)]
+pub struct Stream {
+    /// Whose it is; none without a user.
+    pub user: Option<User>,
+    /// Which session.
+    pub session: SessionId,
+    /// The claim, for streams of a user. Given up when the stream ends.
+    pub held: Option<Held>,
+    /// Each channel once, and where it begins.
+    pub channels: Vec<(Channel, From)>,
+    /// How events are shown.
+    pub format: Format,
+    /// When the token's time runs out.
+    pub expires: Option<SystemTime>,
+    /// Whether the client came back with a cursor.
+    pub resumed: bool,
+    /// Written to the socket before anything else: the head of the HTTP response.
+    pub head: Bytes,
+    /// How the body is framed.
+    pub framing: Framing,
+}
