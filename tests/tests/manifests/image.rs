@@ -49,3 +49,17 @@ fn the_image_is_built_with_the_rust_that_the_workspace_asks_for() {
         instructions().into_iter().find_map(|line| line.strip_prefix("ARG RUST=rust:").map(str::to_owned));
     assert!(image.unwrap().starts_with(&format!("{asked}-")));
 }
+
+#[test]
+fn the_image_is_built_from_every_member_of_the_workspace() {
+    let manifest = files::text(&files::path("Cargo.toml"));
+    let members = manifest.lines().find_map(|line| line.strip_prefix("members = ")).unwrap();
+    let members: Vec<String> = serde_json::from_str(members).unwrap();
+    let (ignored, instructions) = (files::text(&files::path(".dockerignore")), instructions().join("\n"));
+    for member in members {
+        let folder = member.trim_end_matches("/*");
+        let sent = [format!("!{folder}"), format!("!{folder}/Cargo.toml")];
+        assert!(ignored.lines().any(|line| sent.iter().any(|sent| sent == line)), "{folder} is not sent");
+        assert!(instructions.contains(&format!("{member}/Cargo.toml")), "{member} has no stand-in");
+    }
+}
