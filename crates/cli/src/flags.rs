@@ -22,13 +22,13 @@ pub(crate) struct Flags {
     /// A file with the secret that tokens are signed with (HS256), at least 32 bytes
     #[arg(long, value_name = "FILE")]
     jwt_secret_file: Option<String>,
-    /// How long a node that was told to stop still takes streams, not ready, so that the balancer notices [default: 5s]
+    /// How long a node that was told to stop keeps its streams, so that the balancer notices [default: 5s]
     #[arg(long, value_name = "DURATION")]
     drain_notice: Option<String>,
     /// The time over which its streams are then ended, in even waves [default: 20s]
     #[arg(long, value_name = "DURATION")]
     drain_window: Option<String>,
-    /// A client that is sent away comes back after 100 ms and a random part of this [default: 600ms]
+    /// A client that is sent away comes back after 100 ms and a random part of this [default: 400ms]
     #[arg(long, value_name = "DURATION")]
     drain_retry_spread: Option<String>,
     /// When it stops whatever is left [default: 45s]

@@ -26,6 +26,7 @@ use crate::http::events::Door;
 use crate::http::handover::Openings;
 use crate::http::health::{Health, Part};
 use crate::http::metrics::HttpMetrics;
+use crate::http::overload::Retries;
 use crate::hub::{Hub, HubSettings};
 use crate::intake::{Intake, IntakeSettings};
 use crate::lease::{LeaseState, NameInUse, NodeLease, Standing};
@@ -129,7 +130,7 @@ impl Node {
             sessions: sessions.clone(),
             auth: Auth::new(&config.auth),
             limits: config.limits.clone(),
-            stream: config.stream.clone(),
+            retries: Retries { stream: config.stream.clone(), leave_spread: config.drain.retry_spread },
             http: config.http.clone(),
             health: health(lease.state(), hub.wire(), &draining),
             metrics: http_metrics.clone(),

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DrainConfig {
-    /// How long the node goes on as before, but for `/readyz`, so that the load balancer sends new streams elsewhere.
+    /// How long the node keeps the streams that it has before it sends them away, so that the load balancer notices and
+    /// sends new ones elsewhere.
     /// `FANFARE_DRAIN__NOTICE`.
     #[serde(with = "humantime_serde")]
     pub notice: Duration,
@@ -29,7 +30,7 @@ impl Default for DrainConfig {
         Self {
             notice: Duration::from_secs(5),
             window: Duration::from_secs(20),
-            retry_spread: Duration::from_millis(600),
+            retry_spread: Duration::from_millis(400),
             deadline: Duration::from_secs(45),
         }
     }

@@ -321,13 +321,13 @@ pub const SETTINGS: &[Setting] = &[
         "drain.notice",
         Kind::Duration,
         "5s",
-        "How long a node that was told to stop goes on as before, but for `/readyz`, so that the balancer notices.",
+        "How long a node that was told to stop keeps its streams before it sends them away, so that the balancer notices.",
     ),
     setting("drain.window", Kind::Duration, "20s", "The time over which streams are ended, in even waves."),
     setting(
         "drain.retry_spread",
         Kind::Duration,
-        "600ms",
+        "400ms",
         "A client that is sent away comes back after 100 ms and a random part of this.",
     ),
     setting(

@@ -11,10 +11,7 @@ use fanfare_protocol::sse::Block;
 use crate::config::stream::StreamConfig;
 use crate::ending::Ending;
 use crate::metrics::Metrics;
-use crate::retry::jittered_ms;
-
-/// The least `retry:` of a client that is sent to another node.
-const LEAVE_RETRY: Duration = Duration::from_millis(100);
+use crate::retry::{LEAVE_RETRY, jittered_ms};
 
 /// The least `retry:` of a client whose session another connection has. A native `EventSource` cannot be told to stay
 /// away, and two that share a session would take it from each other with each reconnect.

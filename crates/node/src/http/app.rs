@@ -11,12 +11,12 @@ use prometheus_client::registry::Registry;
 
 use super::health::Health;
 use super::metrics::HttpMetrics;
+use super::overload::Retries;
 use super::params::Params;
 use super::problem::Problem;
 use crate::auth::{Asked, Auth, Bearer};
 use crate::config::http::HttpConfig;
 use crate::config::limits::LimitsConfig;
-use crate::config::stream::StreamConfig;
 use crate::session::Sessions;
 
 /// Shared by all calls, and as old as the node.
@@ -31,8 +31,8 @@ pub struct App {
     pub auth: Auth,
     /// What bounds a request.
     pub limits: LimitsConfig,
-    /// How streams behave.
-    pub stream: StreamConfig,
+    /// How long clients that are turned away are told to wait.
+    pub retries: Retries,
     /// Who may call, and how patient we are.
     pub http: HttpConfig,
     /// Whether the node is ready.

@@ -139,7 +139,7 @@ pub async fn events(State(door): State<Arc<Door>>, request: Request) -> Response
         }
         Err(reason) => {
             door.app.metrics.count_overloaded(reason);
-            overload::answer(reason, status, &door.app.limits, &door.app.stream)
+            overload::answer(reason, status, &door.app.limits, &door.app.retries)
         }
     }
 }

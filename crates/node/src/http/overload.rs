@@ -3,6 +3,8 @@
 //! A native `EventSource` gives up for good on any status but 200, so it gets 200, a jittered `retry:`, one event and
 //! the end. Who asks for it with `Prefer: status` (RFC 7240) gets the status.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use fanfare_protocol::sse::Block;
 use http::HeaderMap;
@@ -13,7 +15,7 @@ use super::problem::{Code, Problem};
 use super::stream_headers;
 use crate::config::limits::LimitsConfig;
 use crate::config::stream::StreamConfig;
-use crate::retry::jittered_ms;
+use crate::retry::{LEAVE_RETRY, jittered_ms};
 
 /// `Prefer`, which the crate `http` does not name.
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -71,9 +73,28 @@ impl Reason {
     }
 }
 
+/// How long clients are told to wait.
+#[derive(Clone, Debug)]
+pub struct Retries {
+    /// `retry` and `retry_spread` of streams.
+    pub stream: StreamConfig,
+    /// The random part for a client that is to go to another node.
+    pub leave_spread: Duration,
+}
+
+impl Retries {
+    /// For one client, in milliseconds. Nothing is wrong with the other nodes when this one leaves.
+    fn of(&self, reason: Reason) -> u64 {
+        match reason {
+            Reason::Draining => jittered_ms(LEAVE_RETRY, self.leave_spread),
+            _ => jittered_ms(self.stream.retry, self.stream.retry_spread),
+        }
+    }
+}
+
 /// The answer; `status` is what [`prefers_status`] said.
-pub fn answer(reason: Reason, status: bool, limits: &LimitsConfig, config: &StreamConfig) -> Response {
-    let retry = jittered_ms(config.retry, config.retry_spread);
+pub fn answer(reason: Reason, status: bool, limits: &LimitsConfig, retries: &Retries) -> Response {
+    let retry = retries.of(reason);
     if status {
         return reason.problem(limits).retry_after(retry.div_ceil(1000)).into_response();
     }
@@ -99,26 +120,35 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn an_event_source_is_told_to_come_back() {
-        let config = StreamConfig {
+    fn retries() -> Retries {
+        let stream = StreamConfig {
             retry: Duration::from_secs(3),
             retry_spread: Duration::from_secs(1),
             ..StreamConfig::default()
         };
-        let response = answer(Reason::Draining, false, &LimitsConfig::default(), &config);
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        let body = to_bytes(response.into_body(), 1000).await.unwrap();
-        let body = std::str::from_utf8(&body).unwrap();
-        let (retry, rest) = body.split_once('\n').unwrap();
-        assert!((3000..=4000).contains(&retry.strip_prefix("retry: ").unwrap().parse::<u32>().unwrap()));
-        assert_eq!(rest, "event: overloaded\ndata: {\"reason\":\"draining\"}\n\n");
+        Retries { stream, leave_spread: Duration::from_millis(400) }
+    }
+
+    #[tokio::test]
+    async fn an_event_source_is_told_to_come_back_and_soon_if_another_node_can_take_it() {
+        for (reason, waits) in [(Reason::Unavailable, 3000..=4000), (Reason::Draining, 100..=500)] {
+            let response = answer(reason, false, &LimitsConfig::default(), &retries());
+            assert_eq!(response.status(), 200);
+            assert_eq!(response.headers()["content-type"], "text/event-stream");
+            let body = to_bytes(response.into_body(), 1000).await.unwrap();
+            let body = std::str::from_utf8(&body).unwrap();
+            let (retry, rest) = body.split_once('\n').unwrap();
+            assert!(
+                waits.contains(&retry.strip_prefix("retry: ").unwrap().parse::<u32>().unwrap()),
+                "{retry}"
+            );
+            let reason = reason.as_str();
+            assert_eq!(rest, format!("event: overloaded\ndata: {{\"reason\":\"{reason}\"}}\n\n"));
+        }
     }
 
     #[test]
     fn who_prefers_a_status_gets_one() {
-        let config = StreamConfig::default();
         for (prefer, reason, status) in [
             ("status", Reason::Connections, 503),
             ("respond-async, Status; x=1", Reason::UserSessions, 429),
@@ -127,7 +157,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(PREFER, prefer.parse().unwrap());
-            let response = answer(reason, prefers_status(&headers), &LimitsConfig::default(), &config);
+            let response = answer(reason, prefers_status(&headers), &LimitsConfig::default(), &retries());
             assert_eq!(response.status(), status, "{prefer}");
             assert_eq!(response.headers().contains_key("retry-after"), status != 200);
         }
