@@ -28,20 +28,3 @@ impl Default for IntakeConfig {
         Self { enabled: true, batch: 500, lease: Duration::from_secs(3), once: Duration::from_hours(24) }
     }
 }
-
-impl IntakeConfig {
-    /// What is wrong with the values, each with the setting's name.
-    pub fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if !(1..=10_000).contains(&self.batch) {
-            problems.push(format!("intake.batch is {}; it must be 1 to 10000", self.batch));
-        }
-        if self.lease < Duration::from_millis(500) {
-            problems.push(format!("intake.lease is {:?}; it must be at least 500ms", self.lease));
-        }
-        if self.once <= self.lease {
-            problems.push(format!("intake.once is {:?}; it must be longer than intake.lease", self.once));
-        }
-        problems
-    }
-}

@@ -33,10 +33,4 @@ impl LeaseConfig {
     pub fn sweep_every(&self) -> Duration {
         self.ttl / 2
     }
-
-    /// What is wrong with the values, each with the setting's name.
-    pub fn problems(&self) -> Vec<String> {
-        let short = self.ttl < Self::SHORTEST_TTL;
-        short.then(|| format!("lease.ttl is {:?}; it must be at least 1s", self.ttl)).into_iter().collect()
-    }
 }
