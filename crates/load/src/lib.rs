@@ -28,6 +28,7 @@
 //! - [`report`]: the verdict
 
 pub mod account;
+pub mod bench;
 pub mod board;
 pub mod body;
 pub mod client;
@@ -35,6 +36,7 @@ pub mod control;
 pub mod door;
 pub mod event;
 pub mod event_source;
+pub mod floor;
 pub mod head;
 pub mod histogram;
 pub mod ledger;

@@ -105,7 +105,7 @@ impl Report {
             clients_with_faults: Vec::new(),
         };
         for (client, life) in lives.iter().enumerate() {
-            report.add(client, life, life.account.judge(ledger));
+            report.add(client, life, life.account.judge(|channel| ledger.accepted(channel)));
         }
         report
     }

@@ -1,0 +1,150 @@
+//! Requests over HTTP connections that stay, one at a time on each.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use super::Answers;
+use crate::body::Body;
+use crate::head::Head;
+
+/// One connection.
+#[derive(Debug)]
+struct Connection {
+    socket: TcpStream,
+    /// What is left of the request.
+    out: Vec<u8>,
+    /// The answer so far; its head goes when it is complete.
+    answer: Vec<u8>,
+    /// The status, whether the connection stays, and the body, once the head is complete.
+    head: Option<(u16, bool, Body)>,
+}
+
+/// All connections.
+#[derive(Debug)]
+pub(in crate::bench) struct Requests {
+    address: SocketAddr,
+    /// The token of the first.
+    first: usize,
+    registry: Registry,
+    connections: Vec<Connection>,
+    /// Those that have nothing to do.
+    free: Vec<usize>,
+}
+
+impl Requests {
+    pub(super) fn open(
+        address: SocketAddr,
+        connections: usize,
+        first: usize,
+        registry: &Registry,
+    ) -> io::Result<Self> {
+        let registry = registry.try_clone()?;
+        let open = |at| Connection::open(address, Token(first + at), &registry);
+        let connections = (0..connections).map(open).collect::<io::Result<Vec<_>>>()?;
+        let free = (0..connections.len()).collect();
+        Ok(Self { address, first, registry, connections, free })
+    }
+
+    pub(super) fn is_free(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(at) = self.free.pop() else { return Err(io::Error::other("no connection is free")) };
+        let connection = &mut self.connections[at];
+        connection.out.extend_from_slice(bytes);
+        connection.flush()
+    }
+
+    pub(super) fn on(&mut self, event: &Event, buffer: &mut [u8], answers: &mut Answers) -> io::Result<()> {
+        let at = event.token().0 - self.first;
+        let Some(connection) = self.connections.get_mut(at) else { return Ok(()) };
+        connection.flush()?;
+        if !event.is_readable() {
+            return Ok(());
+        }
+        let Some((status, stays)) = connection.read(buffer)? else { return Ok(()) };
+        if (200..300).contains(&status) {
+            answers.accepted += 1;
+        } else {
+            answers.refuse(format!("status {status}: {}", String::from_utf8_lossy(&connection.answer)));
+        }
+        connection.answer.clear();
+        if !stays {
+            *connection = Connection::open(self.address, event.token(), &self.registry)?;
+        }
+        self.free.push(at);
+        Ok(())
+    }
+}
+
+impl Connection {
+    fn open(address: SocketAddr, token: Token, registry: &Registry) -> io::Result<Self> {
+        let socket = std::net::TcpStream::connect(address)?;
+        socket.set_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        let mut socket = TcpStream::from_std(socket);
+        registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self { socket, out: Vec::new(), answer: Vec::new(), head: None })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.out.is_empty() {
+            match self.socket.write(&self.out) {
+                Ok(length) => {
+                    self.out.drain(..length);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads all there is; the status and whether the connection stays, if the answer is complete.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<(u16, bool)>> {
+        let mut done = None;
+        loop {
+            match self.socket.read(buffer) {
+                Ok(0) => {
+                    let ended = match &self.head {
+                        Some((status, _, body)) if body.may_end() => Some((*status, false)),
+                        _ => done.map(|(status, _)| (status, false)),
+                    };
+                    let gone = || io::Error::other("the server closed a publisher's connection");
+                    return ended.ok_or_else(gone).map(Some);
+                }
+                Ok(length) => done = self.take(&buffer[..length])?.or(done),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(done),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> io::Result<Option<(u16, bool)>> {
+        self.answer.extend_from_slice(bytes);
+        if self.head.is_none() {
+            let parsed = Head::parse(&self.answer).map_err(io::Error::other)?;
+            let Some((head, length)) = parsed else { return Ok(None) };
+            self.answer.drain(..length);
+            self.head = Some((head.status, head.keep_alive, Body::new(head.framing)));
+            return self.finish(0);
+        }
+        self.finish(self.answer.len() - bytes.len())
+    }
+
+    /// Shows the body what came after `from`.
+    fn finish(&mut self, from: usize) -> io::Result<Option<(u16, bool)>> {
+        let Some((status, stays, body)) = &mut self.head else { return Ok(None) };
+        body.feed(&self.answer[from..], |_| {}).map_err(io::Error::other)?;
+        let done = body.is_finished().then_some((*status, *stays));
+        if done.is_some() {
+            self.head = None;
+        }
+        Ok(done)
+    }
+}

@@ -1,0 +1,270 @@
+//! One stream: its request, and what comes.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use flate2::write::GzDecoder;
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Socket, Type};
+
+use super::sample::{self, MARK};
+use super::tally::Tally;
+use crate::account::Account;
+use crate::body::Body;
+use crate::head::Head;
+use crate::sse::Reader;
+
+/// How many loopback addresses streams come from. Each has tens of thousands of ports of its own.
+const SOURCES: usize = 200;
+
+/// Where a stream is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// No socket.
+    Closed,
+    /// The request is not written yet.
+    Sending,
+    /// Its answer has not said yet that the stream is open.
+    Opening,
+    /// Events come.
+    Open,
+}
+
+/// Reads every event: number, order, time.
+#[derive(Debug)]
+struct Full {
+    body: Option<Body>,
+    /// None if the answer is not compressed.
+    inflate: Option<GzDecoder<Vec<u8>>>,
+    reader: Reader,
+    account: Account,
+}
+
+/// One stream. What it has got stays when it is opened again.
+#[derive(Debug)]
+pub(super) struct Stream {
+    socket: Option<TcpStream>,
+    state: State,
+    /// The request while it is sent, then the answer until the stream is open.
+    text: Vec<u8>,
+    /// None: events are counted and not looked at.
+    full: Option<Box<Full>>,
+    /// Events received.
+    events: u64,
+}
+
+impl Stream {
+    /// A stream that is closed and counts. With an account it reads every event.
+    pub(super) fn new(account: Option<Account>) -> Self {
+        let full = account.map(|account| {
+            Box::new(Full { body: None, inflate: None, reader: Reader::default(), account })
+        });
+        Self { socket: None, state: State::Closed, text: Vec::new(), full, events: 0 }
+    }
+
+    /// Whether it has no socket.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// Events received, in all its connections.
+    pub(super) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// The account, if every event is read.
+    pub(super) fn account(&self) -> Option<&Account> {
+        self.full.as_ref().map(|full| &full.account)
+    }
+
+    /// Begins to connect. `request` lacks its last line; a `Last-Event-ID` is added if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When there is no socket to be had.
+    pub(super) fn start(
+        &mut self,
+        number: usize,
+        address: SocketAddr,
+        request: &str,
+        registry: &Registry,
+        tally: &mut Tally,
+    ) -> io::Result<()> {
+        let mut socket = connect(number, address)?;
+        registry.register(&mut socket, Token(number), Interest::READABLE | Interest::WRITABLE)?;
+        self.socket = Some(socket);
+        self.state = State::Sending;
+        self.text = request.as_bytes().to_vec();
+        if let Some(full) = &mut self.full {
+            full.reader.restart();
+            (full.body, full.inflate) = (None, None);
+            if !full.reader.last_id().is_empty() {
+                self.text
+                    .extend_from_slice(format!("Last-Event-ID: {}\r\n", full.reader.last_id()).as_bytes());
+            }
+        }
+        self.text.extend_from_slice(b"\r\n");
+        tally.opening += 1;
+        Ok(())
+    }
+
+    /// Closes it from our side.
+    pub(super) fn close(&mut self, tally: &mut Tally) {
+        match self.state {
+            State::Closed => return,
+            State::Open => tally.open -= 1,
+            State::Sending | State::Opening => tally.opening -= 1,
+        }
+        self.socket = None;
+        self.state = State::Closed;
+        self.text = Vec::new();
+    }
+
+    /// Something can be done. `ready` is what the answer has to have in it.
+    pub(super) fn on(&mut self, event: &Event, ready: &[u8], buffer: &mut [u8], tally: &mut Tally) {
+        if let Err(error) = self.progress(event, ready, buffer, tally) {
+            tally.dropped += 1;
+            tally.why = Some(error.to_string());
+            self.close(tally);
+        }
+    }
+
+    fn progress(
+        &mut self,
+        event: &Event,
+        ready: &[u8],
+        buffer: &mut [u8],
+        tally: &mut Tally,
+    ) -> io::Result<()> {
+        if self.state == State::Sending && event.is_writable() {
+            self.send()?;
+        }
+        if !event.is_readable() {
+            return Ok(());
+        }
+        loop {
+            let Some(socket) = &mut self.socket else { return Ok(()) };
+            match socket.read(buffer) {
+                Ok(0) => return Err(io::Error::other("the server ended a stream")),
+                Ok(length) => {
+                    tally.bytes += length as u64;
+                    self.take(&buffer[..length], ready, tally)?;
+                    // All there was. If there is more now, there is another event.
+                    if length < buffer.len() && !event.is_read_closed() {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        let Some(socket) = &mut self.socket else { return Ok(()) };
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        match socket.write(&self.text) {
+            Ok(length) => {
+                self.text.drain(..length);
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {}
+            Err(error) => return Err(error),
+        }
+        if self.text.is_empty() {
+            self.state = State::Opening;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: &[u8], ready: &[u8], tally: &mut Tally) -> io::Result<()> {
+        if self.state == State::Open {
+            return self.count(bytes, tally);
+        }
+        self.text.extend_from_slice(bytes);
+        let Some((head, length)) = Head::parse(&self.text).map_err(io::Error::other)? else { return Ok(()) };
+        if head.status != 200 || head.media_type != "text/event-stream" {
+            let text = String::from_utf8_lossy(&self.text);
+            return Err(io::Error::other(format!("a stream was refused: {text}")));
+        }
+        if memchr::memmem::find(&self.text[length..], ready).is_none() {
+            return Ok(());
+        }
+        let text = std::mem::take(&mut self.text);
+        if let Some(full) = &mut self.full {
+            full.body = Some(Body::new(head.framing));
+            let compressed = memchr::memmem::find(&text[..length], b"gzip").is_some();
+            full.inflate = compressed.then(|| GzDecoder::new(Vec::new()));
+        }
+        self.state = State::Open;
+        tally.opening -= 1;
+        tally.open += 1;
+        self.count(&text[length..], tally)
+    }
+
+    fn count(&mut self, bytes: &[u8], tally: &mut Tally) -> io::Result<()> {
+        let count = match &mut self.full {
+            None => memchr::memchr_iter(MARK, bytes).count() as u64,
+            Some(full) => full.take(bytes, tally)?,
+        };
+        tally.got(self.events, count);
+        self.events += count;
+        Ok(())
+    }
+}
+
+impl Full {
+    /// How many events these bytes complete.
+    fn take(&mut self, bytes: &[u8], tally: &mut Tally) -> io::Result<u64> {
+        let now = tally.now();
+        let mut count = 0;
+        let Self { body: Some(body), inflate, reader, account } = self else { return Ok(0) };
+        let mut read = |bytes: &[u8]| {
+            reader.feed(bytes, |block| {
+                if let Some(event) = block.data.as_deref().and_then(sample::parse) {
+                    count += 1;
+                    account.take(event.channel, event.number);
+                    tally.took(event.sent, now);
+                }
+            });
+        };
+        let Some(inflate) = inflate else {
+            body.feed(bytes, read).map_err(io::Error::other)?;
+            return Ok(count);
+        };
+        let mut outcome = Ok(());
+        body.feed(bytes, |bytes| {
+            // An event ends with a flush, so all of it comes out.
+            if let Err(error) = inflate.write_all(bytes).and_then(|()| inflate.flush()) {
+                outcome = Err(error);
+            }
+            read(inflate.get_ref());
+            inflate.get_mut().clear();
+        })
+        .map_err(io::Error::other)?;
+        outcome.map(|()| count)
+    }
+}
+
+/// Begins to connect, from one of many addresses if this is the loopback interface.
+fn connect(number: usize, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    if let SocketAddr::V4(to) = address
+        && to.ip().is_loopback()
+    {
+        // Always below 200.
+        let last = u8::try_from(number % SOURCES).unwrap_or_default();
+        socket.bind(&SocketAddrV4::new(Ipv4Addr::new(127, 0, 1, last + 1), 0).into())?;
+    }
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(nix::errno::Errno::EINPROGRESS as i32) => return Err(error),
+        _ => {}
+    }
+    Ok(TcpStream::from_std(socket.into()))
+}

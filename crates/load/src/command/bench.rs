@@ -1,0 +1,171 @@
+//! `fanfare-load bench`.
+
+use std::net::ToSocketAddrs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use fanfare_load::bench::crowd::{Crowd, Members};
+use fanfare_load::bench::measure::{Load, Pace};
+use fanfare_load::bench::process::Watched;
+use fanfare_load::bench::sample::Content;
+use fanfare_load::bench::site::{Audience, Site, Way, place};
+
+/// What it is told.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Fanfare, broadcast by FCALL:
+  fanfare-load bench --url http://127.0.0.1:8080/v1/events --redis 127.0.0.1:6379 \\
+    --redis-command \"FCALL fanfare_publish 1 fanfare:{broadcast}:log '' {data}\" --watch node=4711
+Fanfare, one user at a time over HTTP:
+  fanfare-load bench --each --url 'http://127.0.0.1:8080/v1/events?user={user}' \\
+    --publish-url http://127.0.0.1:8080/v1/publish --publish-header 'Content-Type: application/json' \\
+    --publish-body '{\"channel\":\"user:{target}\",\"data\":\"{escaped}\"}'
+The floor:
+  fanfare-load floor --listen 127.0.0.1:8088
+  fanfare-load bench --url http://127.0.0.1:8088/ --publish-url http://127.0.0.1:8088/ --publish-body '{data}'")]
+pub(crate) struct Args {
+    /// Where a stream is opened; `{user}` is the stream's number, `{channels}` a `&channel=c<target>` for each target
+    #[arg(long)]
+    url: String,
+    /// A header line of a stream's request; `{token}` is a JWT for the user
+    #[arg(long)]
+    header: Vec<String>,
+    /// The HS256 secret of those tokens
+    #[arg(long)]
+    jwt_secret_file: Option<PathBuf>,
+    /// What a stream says when it is open, like `event: connected` [default: nothing but the head]
+    #[arg(long, default_value = "")]
+    ready: String,
+    /// How many streams
+    #[arg(long, default_value_t = 1000)]
+    streams: usize,
+    /// How many of them connect at a time
+    #[arg(long, default_value_t = 64)]
+    connecting: usize,
+    /// Each event goes to one stream and not to all
+    #[arg(long)]
+    each: bool,
+    /// Targets of each stream, with --each
+    #[arg(long, default_value_t = 1)]
+    targets: usize,
+    /// How many streams read every event, the others count them [default: 100; all with --each]
+    #[arg(long)]
+    sampled: Option<usize>,
+    /// Publish over HTTP: where; `{target}` is the target
+    #[arg(long)]
+    publish_url: Option<String>,
+    /// A header line of a publishing request
+    #[arg(long)]
+    publish_header: Vec<String>,
+    /// Its body; `{data}` is the event's data, `{escaped}` the same as a part of a JSON string, `{target}` the target
+    #[arg(long, default_value = "{data}")]
+    publish_body: String,
+    /// Publish through Redis: `host:port`
+    #[arg(long, conflicts_with = "publish_url", requires = "redis_command")]
+    redis: Option<String>,
+    /// The command, its words between spaces, `''` an empty one; places as in --publish-body
+    #[arg(long)]
+    redis_command: Option<String>,
+    /// Bytes of data in each event
+    #[arg(long, default_value_t = 100)]
+    size: usize,
+    /// What is in them
+    #[arg(long, value_enum, default_value_t)]
+    content: Content,
+    /// How many events are out at any time
+    #[arg(long, default_value_t = 1, conflicts_with = "rate")]
+    in_flight: u64,
+    /// How many events a second, whatever comes
+    #[arg(long)]
+    rate: Option<f64>,
+    /// A process to watch with its children: `name=pid`
+    #[arg(long, value_parser = watched)]
+    watch: Vec<Watched>,
+    /// How long to run before anything is measured
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    warm_up: Duration,
+    /// How long to measure
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    window: Duration,
+    /// Write what was found as JSON to standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures once.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let site = site(args)?;
+    let audience = if args.each { Audience::Each(args.targets) } else { Audience::All };
+    let usual = if args.each { args.streams } else { 100 };
+    let members = Members {
+        streams: args.streams,
+        audience,
+        sampled: args.sampled.unwrap_or(usual),
+        // One more than are out, so that an answer that comes late holds up nothing.
+        publishers: if args.rate.is_some() { 64 } else { usize::try_from(args.in_flight)? + 1 },
+    };
+    let before: Vec<u64> = args.watch.iter().map(|watched| watched.memory().anonymous).collect();
+    let mut crowd = Crowd::new(site, members)?;
+    let took = crowd.open(args.connecting)?;
+    eprintln!("{} streams open in {:.2} s", args.streams, took.as_secs_f64());
+    crowd.rest(Duration::from_secs(1))?;
+    for (watched, before) in args.watch.iter().zip(before) {
+        let bytes = watched.memory().anonymous.saturating_sub(before) / args.streams.max(1) as u64;
+        eprintln!("{}: {bytes} bytes of user-space memory for each stream", watched.label);
+    }
+    let load = Load {
+        pace: args.rate.map_or(Pace::InFlight(args.in_flight), Pace::Rate),
+        size: args.size,
+        content: args.content,
+        warm_up: args.warm_up,
+        window: args.window,
+        progress: true,
+    };
+    let found = crowd.measure(&load, &args.watch)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&found)?);
+    } else {
+        print!("{found}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn site(args: &Args) -> anyhow::Result<Site> {
+    let (address, stream) = place(&args.url)?;
+    let way = match (&args.publish_url, &args.redis, &args.redis_command) {
+        (Some(url), _, _) => {
+            let (address, path) = place(url)?;
+            let (headers, body) = (args.publish_header.clone(), args.publish_body.clone());
+            Way::Http { address, path, headers, body }
+        }
+        (None, Some(redis), Some(command)) => {
+            let address = redis.to_socket_addrs().ok().and_then(|mut found| found.next());
+            let address = address.with_context(|| format!("{redis:?} is not host:port"))?;
+            Way::Redis { address, command: words(command) }
+        }
+        _ => anyhow::bail!("say how events are published: --publish-url, or --redis with --redis-command"),
+    };
+    let secret = args.jwt_secret_file.as_ref().map(|path| {
+        std::fs::read(path).with_context(|| path.display().to_string()).map(|secret| secret.trim_ascii_end().to_vec())
+    });
+    Ok(Site {
+        address,
+        stream,
+        headers: args.header.clone(),
+        secret: secret.transpose()?,
+        ready: args.ready.clone(),
+        way: Some(way),
+    })
+}
+
+fn words(command: &str) -> Vec<String> {
+    let word = |word: &str| if word == "''" { String::new() } else { word.to_owned() };
+    command.split_whitespace().map(word).collect()
+}
+
+fn watched(text: &str) -> Result<Watched, String> {
+    let (label, pid) = text.split_once('=').ok_or("not name=pid")?;
+    Ok(Watched::new(label, pid.parse().map_err(|error| format!("{pid:?}: {error}"))?))
+}

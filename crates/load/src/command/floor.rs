@@ -1,0 +1,23 @@
+//! `fanfare-load floor`.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use fanfare_load::floor::Floor;
+
+/// What it is told.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Where to listen; port 0 is any free one
+    #[arg(long, default_value = "127.0.0.1:8088")]
+    listen: SocketAddr,
+}
+
+/// Serves until it is killed.
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let floor = Floor::bind(args.listen).with_context(|| format!("cannot listen on {}", args.listen))?;
+    println!("listening on http://{}", floor.address()?);
+    floor.run()?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,140 @@
+//! The benchmark against the floor: every event is counted, once, whichever way it is read.
+
+use std::thread;
+use std::time::Duration;
+
+use fanfare_load::account::Faults;
+use fanfare_load::bench::crowd::{BenchError, Crowd, Members};
+use fanfare_load::bench::measure::{Load, Pace};
+use fanfare_load::bench::measurement::Measurement;
+use fanfare_load::bench::process::Watched;
+use fanfare_load::bench::sample::Content;
+use fanfare_load::bench::site::{Audience, Site, Way};
+use fanfare_load::floor::Floor;
+
+const STREAMS: usize = 40;
+
+/// A floor in a thread of its own, which ends with the test's process.
+fn floor() -> Site {
+    let floor = Floor::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = floor.address().unwrap();
+    thread::spawn(move || floor.run());
+    let way = Way::Http { address, path: "/".into(), headers: Vec::new(), body: "{data}".into() };
+    Site {
+        address,
+        stream: "/".into(),
+        headers: Vec::new(),
+        secret: None,
+        ready: String::new(),
+        way: Some(way),
+    }
+}
+
+fn per_user() -> Site {
+    let mut site = floor();
+    site.stream = "/?user={user}".into();
+    if let Some(Way::Http { path, .. }) = &mut site.way {
+        *path = "/?user={target}".into();
+    }
+    site
+}
+
+fn load(pace: Pace) -> Load {
+    let ms = Duration::from_millis;
+    Load {
+        pace,
+        size: 100,
+        content: Content::Filler,
+        warm_up: ms(50),
+        window: ms(300),
+        progress: false,
+    }
+}
+
+fn members(audience: Audience, sampled: usize) -> Members {
+    Members { streams: STREAMS, audience, sampled, publishers: 4 }
+}
+
+fn is_clean(found: &Measurement) {
+    assert!(found.published > 0 && found.delivered > 0, "{found}");
+    assert_eq!((found.lost, found.surplus, found.duplicated), (0, 0, 0), "{found}");
+    assert_eq!(found.streams, STREAMS);
+}
+
+#[test]
+fn a_broadcast_is_counted_on_every_stream_and_read_on_some() {
+    let mut crowd = Crowd::new(floor(), members(Audience::All, 10)).unwrap();
+    crowd.open(8).unwrap();
+    let watched = [Watched::new("server", std::process::id())];
+    let found = crowd.measure(&load(Pace::InFlight(1)), &watched).unwrap();
+    is_clean(&found);
+    assert_eq!(found.out_of_order, 0, "one at a time cannot change places");
+    assert_eq!(crowd.received(), crowd.published() * STREAMS as u64);
+    // A quarter of the streams reads every event.
+    assert!(found.delays.count >= found.published * 9 && found.delays.count <= (found.published + 2) * 10);
+    assert!(found.delays.p50 > 0.0 && found.delays.p50 <= found.delays.max);
+    assert!(found.cost("server") > 0.0 && found.cost("load") > 0.0 && found.anonymous["server"] > 0);
+    // `b8`, CRLF, id, data with its field name, a blank line, CRLF.
+    assert!((100.0..160.0).contains(&found.bytes_per_delivery), "{}", found.bytes_per_delivery);
+}
+
+#[test]
+fn several_in_flight_all_come() {
+    let mut crowd = Crowd::new(floor(), members(Audience::All, 1)).unwrap();
+    crowd.open(8).unwrap();
+    is_clean(&crowd.measure(&load(Pace::InFlight(4)), &[]).unwrap());
+}
+
+#[test]
+fn what_is_for_one_user_comes_to_that_user_only() {
+    for pace in [Pace::InFlight(3), Pace::Rate(500.0)] {
+        let mut crowd = Crowd::new(per_user(), members(Audience::Each(1), STREAMS)).unwrap();
+        crowd.open(8).unwrap();
+        let found = crowd.measure(&load(pace), &[]).unwrap();
+        is_clean(&found);
+        assert_eq!(crowd.received(), crowd.published(), "{pace}");
+        assert_eq!(crowd.faults(), Faults { out_of_order: found.out_of_order, ..Faults::default() });
+    }
+}
+
+#[test]
+fn what_does_not_come_is_missed() {
+    // Every stream is user 0: only the last to come is written to.
+    let mut site = per_user();
+    site.stream = "/?user=0".into();
+    let mut crowd = Crowd::new(site, members(Audience::All, 0)).unwrap();
+    let refused = crowd.open(1);
+    assert!(matches!(refused, Err(BenchError::Dropped { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_round_is_taken_and_then_comes() {
+    let mut crowd = Crowd::new(per_user(), members(Audience::Each(1), STREAMS)).unwrap();
+    crowd.open(8).unwrap();
+    crowd.publish_round(100, Content::Json).unwrap();
+    crowd.wait_for_all().unwrap();
+    assert_eq!((crowd.received(), crowd.missing(), crowd.surplus()), (STREAMS as u64, 0, 0));
+    crowd.close();
+    assert_eq!(crowd.open_streams(), 0);
+}
+
+#[test]
+fn a_report_has_the_shape_that_programs_read() {
+    let mut crowd = Crowd::new(floor(), members(Audience::All, 10)).unwrap();
+    crowd.open(8).unwrap();
+    let found =
+        crowd.measure(&load(Pace::InFlight(1)), &[Watched::new("server", std::process::id())]).unwrap();
+    let json = serde_json::to_value(&found).unwrap();
+    for path in [
+        "/streams",
+        "/pace",
+        "/deliveries_per_second",
+        "/cpu/server/per_delivery",
+        "/cpu/load/cores",
+        "/delays/p99",
+        "/lost",
+    ] {
+        assert!(json.pointer(path).is_some(), "{path} in {json}");
+    }
+    assert_eq!(serde_json::from_value::<Measurement>(json).unwrap(), found);
+}
