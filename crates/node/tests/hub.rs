@@ -16,7 +16,7 @@ use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::ending::Ending;
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::metrics::Metrics;
-use fanfare_node::stream::{Framing, Stream};
+use fanfare_node::stream::{Coding, Framing, Stream};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::sse::Format;
@@ -82,6 +82,7 @@ fn stream(session: SessionId, from: From) -> Stream {
         held: None,
         channels: vec![(Channel::broadcast(), from)],
         format: Format::Raw,
+        coding: Coding::Identity,
         expires: None,
         resumed: false,
         head: Bytes::new(),

@@ -11,7 +11,7 @@ use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::ending::Ending;
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::metrics::Metrics;
-use fanfare_node::stream::{Framing, Stream};
+use fanfare_node::stream::{Coding, Framing, Stream};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::sse::Format;
@@ -303,6 +303,7 @@ impl World {
                 held: None,
                 channels: begins,
                 format: Format::Json,
+                coding: Coding::Identity,
                 expires: None,
                 resumed: false,
                 head: Bytes::new(),
