@@ -45,6 +45,12 @@ impl Client {
                 self.left.push((channel, received));
             }
         }
+        for received in self.channels.values_mut() {
+            // Told before an event that never came. It asks again from the same place, maybe a node that still has in its
+            // window what the log has not; if not, it must be told again.
+            let held = received.positions.len();
+            received.gaps.retain(|gap| *gap < held);
+        }
         self.follows = follows;
         self.trace.push(format!("reconnect {:?} with {:?}", self.follows, self.cursor));
         match &self.cursor {
