@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::api::Answer;
 use crate::body::Body;
+use crate::coding::Coding;
 use crate::deadline::SOON;
 use crate::head::Head;
 use crate::node::Node;
@@ -84,6 +85,7 @@ pub struct Client {
     socket: Option<TcpStream>,
     head: Head,
     body: Body,
+    coding: Coding,
     parser: Parser,
     /// What came of a body that is no event stream.
     plain: Vec<u8>,
@@ -104,6 +106,7 @@ impl Client {
             socket: None,
             head: Head::default(),
             body: Body::UntilClose,
+            coding: Coding::Identity,
             parser: Parser::default(),
             plain: Vec::new(),
             end: None,
@@ -135,6 +138,7 @@ impl Client {
             }
         };
         self.body = Body::of(&head).unwrap_or_else(|e| panic!("{e}: {head:?}"));
+        self.coding = Coding::of(&head).unwrap_or_else(|e| panic!("{e}: {head:?}"));
         self.head = head;
         self.socket = Some(socket);
         self.take(&bytes[length..]);
@@ -352,6 +356,7 @@ impl Client {
     fn take(&mut self, bytes: &[u8]) {
         let mut text = Vec::with_capacity(bytes.len());
         self.body.feed(bytes, &mut text).unwrap_or_else(|e| panic!("{e}\n{}", self.story()));
+        let mut text = self.coding.feed(text).unwrap_or_else(|e| panic!("{e}\n{}", self.story()));
         if self.head.field("content-type") != "text/event-stream" {
             self.plain.append(&mut text);
         }
@@ -365,6 +370,9 @@ impl Client {
     }
 
     fn finish(&mut self, end: End) {
+        if end == End::Clean {
+            self.coding.end().unwrap_or_else(|e| panic!("{e}\n{}", self.story()));
+        }
         self.end = Some(end);
     }
 

@@ -16,7 +16,7 @@
 //! - [`api`]: the node's HTTP calls that are not streams
 //! - [`token`]: what `--auth jwt` asks for
 //! - [`publisher`]: the ways in through Redis
-//! - [`request`], [`head`], [`body`], [`parser`], [`client`]: a stream, read by rules of our own
+//! - [`request`], [`head`], [`body`], [`coding`], [`parser`], [`client`]: a stream, read by rules of our own
 //! - [`ledger`], [`watcher`]: what was accepted against what arrived
 //! - [`lifecycle`], [`footprint`]: what is told of sessions, and what they leave behind
 
@@ -27,6 +27,7 @@ pub mod body;
 pub mod breaker;
 pub mod client;
 pub mod cluster;
+pub mod coding;
 pub mod deadline;
 pub mod footprint;
 pub mod head;

@@ -75,6 +75,12 @@ impl StreamRequest {
         self
     }
 
+    /// Accepts a stream that is compressed.
+    #[must_use]
+    pub fn gzip(self) -> Self {
+        self.header("Accept-Encoding", "gzip")
+    }
+
     /// A bearer token.
     #[must_use]
     pub fn token(self, token: &str) -> Self {

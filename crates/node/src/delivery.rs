@@ -6,6 +6,9 @@ use bytes::Bytes;
 use fanfare_protocol::sse::{self, Format};
 use fanfare_protocol::{Channel, Entry, Event, Position};
 
+use crate::gzip::{MIN_PACKED, Packed};
+use crate::stream::Coding;
+
 /// An event that came off a wire or out of a log. Lives as long as a window or a queue holds it.
 #[derive(Debug)]
 pub(crate) struct Delivery {
@@ -15,8 +18,49 @@ pub(crate) struct Delivery {
     event: Event,
     /// Unix milliseconds.
     time: u64,
-    raw: OnceLock<Bytes>,
-    json: OnceLock<Bytes>,
+    raw: Cells,
+    json: Cells,
+}
+
+/// A frame in one format, made when it is asked for first.
+#[derive(Debug, Default)]
+struct Cells {
+    text: OnceLock<Bytes>,
+    packed: OnceLock<Box<Packed>>,
+}
+
+/// How a client is shown events.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View {
+    pub(crate) format: Format,
+    pub(crate) coding: Coding,
+}
+
+/// An event as all clients with the same view get it, but for the `id:` line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Frame<'a> {
+    /// To be sent as it is, or stored.
+    Text(&'a Bytes),
+    /// To be sent as a part of a gzip member, and how long it was.
+    Packed(&'a Packed, usize),
+}
+
+impl Frame<'_> {
+    /// How many bytes it takes in a queue and on the socket.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Packed(packed, _) => packed.len(),
+        }
+    }
+
+    /// How many bytes compression saved.
+    pub(crate) fn saved(&self) -> usize {
+        match self {
+            Self::Text(_) => 0,
+            Self::Packed(packed, length) => length.saturating_sub(packed.len()),
+        }
+    }
 }
 
 /// Where a kept event stands, and what stood before it.
@@ -39,19 +83,23 @@ impl Delivery {
 
     fn new(channel: &Channel, kept: Option<Kept>, event: Event, time: u64) -> Arc<Self> {
         let channel = channel.clone();
-        Arc::new(Self { channel, kept, event, time, raw: OnceLock::new(), json: OnceLock::new() })
+        Arc::new(Self { channel, kept, event, time, raw: Cells::default(), json: Cells::default() })
     }
 
-    /// The frame in a format; encoded when it is asked for first.
-    pub(crate) fn frame(&self, format: Format) -> &Bytes {
-        let cell = match format {
+    /// Its frame. Encoded and compressed when it is asked for first, whoever asks; others who ask meanwhile wait.
+    pub(crate) fn frame(&self, view: View) -> Frame<'_> {
+        let cells = match view.format {
             Format::Raw => &self.raw,
             Format::Json => &self.json,
         };
-        cell.get_or_init(|| {
+        let text = cells.text.get_or_init(|| {
             let position = self.kept.map(|kept| kept.position);
-            sse::frame(format, &self.channel, &self.event, position, self.time)
-        })
+            sse::frame(view.format, &self.channel, &self.event, position, self.time)
+        });
+        if view.coding == Coding::Identity || text.len() < MIN_PACKED {
+            return Frame::Text(text);
+        }
+        Frame::Packed(cells.packed.get_or_init(|| Box::new(Packed::new(text))), text.len())
     }
 
     /// About how many bytes it keeps in memory.

@@ -12,6 +12,7 @@
 //! - [`session`], [`lease`], [`sweeper`], [`control`]: who holds which session, and what other nodes ask of us
 //! - [`hub`]: from the live wire to the connections
 //! - `delivery`: an event on that way, encoded once
+//! - `gzip`: and compressed once, for clients that accept it
 //! - `connection`, [`ending`]: one stream of one client, and every way in which it ends
 //! - [`intake`]: what publishers left in the ingest stream
 //! - [`metrics`]: what the node counts
@@ -25,6 +26,7 @@ mod delivery;
 pub mod ending;
 #[cfg(test)]
 mod faulty;
+mod gzip;
 pub mod http;
 pub mod hub;
 pub mod intake;

@@ -130,6 +130,7 @@ impl Node {
             sessions: sessions.clone(),
             auth: Auth::new(&config.auth),
             limits: config.limits.clone(),
+            gzip: config.stream.gzip,
             retries: Retries { stream: config.stream.clone(), leave_spread: config.drain.retry_spread },
             http: config.http.clone(),
             health: health(lease.state(), hub.wire(), &draining),

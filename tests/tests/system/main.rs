@@ -12,6 +12,7 @@
 //! - [`intake`]: entries of the ingest stream land once
 //! - [`every_end`]: whatever ends a connection frees everything
 //! - [`examples`]: the example publisher over leaving, rolls and outages
+//! - [`gzip`]: streams that are compressed
 //! - [`bad_input`]: clear errors, nothing lost, node alive
 
 mod bad_input;
@@ -21,6 +22,7 @@ mod every_end;
 mod examples;
 mod expired_log;
 mod five_channels;
+mod gzip;
 mod intake;
 mod ownership;
 mod slow_reader;

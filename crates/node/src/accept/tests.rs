@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::http::handover::{Handover, Openings, Parcel};
-use crate::stream::Framing;
+use crate::stream::{Coding, Framing};
 
 /// Nothing here takes that long unless it is stuck.
 const SOON: Duration = Duration::from_secs(10);
@@ -40,6 +40,7 @@ fn stream() -> Stream {
         held: None,
         channels: Vec::new(),
         format: Format::Raw,
+        coding: Coding::Identity,
         expires: None,
         resumed: false,
         head: Bytes::new(),

@@ -205,6 +205,12 @@ pub const SETTINGS: &[Setting] = &[
         "5s",
         "How long a channel that nobody follows any more is still heard.",
     ),
+    setting(
+        "stream.gzip",
+        Kind::Switch,
+        "true",
+        "Whether streams are compressed for clients that accept gzip.",
+    ),
     setting("stream.writers", Kind::Count, "0", "How many writer loops there are; 0 is one for each core."),
     setting(
         "limits.connections",

@@ -62,16 +62,7 @@ impl Outlet {
 
     /// Writes one batch of the body. `batch` begins with [`CHUNK_HEAD`] bytes of room. Nothing may wait.
     pub(crate) fn write_batch(&mut self, batch: &mut Vec<u8>, cx: &mut Context<'_>) -> Written {
-        let start = match self.framing {
-            Framing::Plain => CHUNK_HEAD,
-            Framing::Chunked => {
-                let size = format!("{:x}\r\n", batch.len() - CHUNK_HEAD);
-                let start = CHUNK_HEAD - size.len();
-                batch[start..CHUNK_HEAD].copy_from_slice(size.as_bytes());
-                batch.extend_from_slice(b"\r\n");
-                start
-            }
-        };
+        let start = self.frame(batch);
         self.taken = start;
         let written = self.write(batch, start, cx);
         if matches!(written, Written::Full { .. }) {
@@ -81,8 +72,27 @@ impl Outlet {
         written
     }
 
-    /// Ends the body, after everything written so far.
-    pub(crate) fn finish(&mut self) {
+    /// Frames a batch that begins with [`CHUNK_HEAD`] bytes of room. Answers where it begins then.
+    fn frame(&self, batch: &mut Vec<u8>) -> usize {
+        match self.framing {
+            Framing::Plain => CHUNK_HEAD,
+            Framing::Chunked => {
+                let size = format!("{:x}\r\n", batch.len() - CHUNK_HEAD);
+                let start = CHUNK_HEAD - size.len();
+                batch[start..CHUNK_HEAD].copy_from_slice(size.as_bytes());
+                batch.extend_from_slice(b"\r\n");
+                start
+            }
+        }
+    }
+
+    /// Ends the body, after everything written so far and a last batch, which begins with [`CHUNK_HEAD`] bytes of room.
+    pub(crate) fn finish(&mut self, batch: &mut Vec<u8>) {
+        // A chunk without bytes would be the last.
+        if batch.len() > CHUNK_HEAD {
+            let start = self.frame(batch);
+            self.rest.extend_from_slice(&batch[start..]);
+        }
         if self.framing == Framing::Chunked {
             self.rest.extend_from_slice(LAST_CHUNK);
         }

@@ -16,7 +16,7 @@ use super::*;
 use crate::config::stream::StreamConfig;
 use crate::delivery::Delivery;
 use crate::metrics::Metrics;
-use crate::stream::{Framing, Stream};
+use crate::stream::{Coding, Framing, Stream};
 
 fn writer() -> Writer {
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
@@ -38,6 +38,7 @@ fn open(writer: &Writer, channel: &Channel, from: From) -> DuplexStream {
         held: None,
         channels: vec![(channel.clone(), from)],
         format: Format::Raw,
+        coding: Coding::Identity,
         expires: None,
         resumed: false,
         head: Bytes::new(),
