@@ -102,6 +102,15 @@ impl Delivery {
         Frame::Packed(cells.packed.get_or_init(|| Box::new(Packed::new(text))), text.len())
     }
 
+    /// How many bytes of it were compressed so far.
+    pub(crate) fn packed_bytes(&self) -> usize {
+        let of = |cells: &Cells| match (cells.packed.get(), cells.text.get()) {
+            (Some(_), Some(text)) => text.len(),
+            _ => 0,
+        };
+        of(&self.raw) + of(&self.json)
+    }
+
     /// About how many bytes it keeps in memory.
     pub(crate) fn weight(&self) -> usize {
         self.event.data_bytes().len() + 256

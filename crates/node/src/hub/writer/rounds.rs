@@ -14,6 +14,10 @@ const WRITES_A_TURN: usize = 256;
 /// About how often an event is offered to a connection before what is queued is written: a burst on one channel must
 /// not keep the others waiting.
 const OFFERS_A_ROUND: usize = 32 * 1024;
+/// How many bytes are compressed in the time of one such offer.
+const PACKED_AN_OFFER: usize = 10;
+/// How many reads of logs are looked at before what is queued is written: each may bring events to compress.
+const ANSWERS_A_ROUND: usize = 8;
 /// How many rounds there are, while something comes in all the time, before other tasks get their turn.
 const ROUNDS_A_TURN: usize = 8;
 
@@ -59,7 +63,9 @@ impl Writer {
         {
             offers += 1;
             match message {
-                Message::Event(delivery) => offers += self.deliver(&delivery),
+                Message::Event(delivery) => {
+                    offers += self.deliver(&delivery) + delivery.packed_bytes() / PACKED_AN_OFFER;
+                }
                 Message::Followed(channel) => self.followed(&channel),
                 Message::Down => self.lost(),
                 Message::Open(stream, socket) => self.open(*stream, socket),
@@ -136,7 +142,8 @@ impl Writer {
 
     fn take_answers(&mut self, cx: &mut Context<'_>) -> bool {
         let mut busy = false;
-        while let Poll::Ready((topic, ask, answer)) = self.reads.poll_answer(cx) {
+        for _ in 0..ANSWERS_A_ROUND {
+            let Poll::Ready((topic, ask, answer)) = self.reads.poll_answer(cx) else { break };
             busy = true;
             self.answered(topic, ask, answer);
             self.send_reads();

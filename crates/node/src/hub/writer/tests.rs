@@ -31,6 +31,10 @@ fn writer() -> Writer {
 }
 
 fn open(writer: &Writer, channel: &Channel, from: From) -> DuplexStream {
+    open_coded(writer, channel, from, Coding::Identity)
+}
+
+fn open_coded(writer: &Writer, channel: &Channel, from: From, coding: Coding) -> DuplexStream {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let stream = Stream {
         user: None,
@@ -38,7 +42,7 @@ fn open(writer: &Writer, channel: &Channel, from: From) -> DuplexStream {
         held: None,
         channels: vec![(channel.clone(), from)],
         format: Format::Raw,
-        coding: Coding::Identity,
+        coding,
         expires: None,
         resumed: false,
         head: Bytes::new(),
@@ -111,6 +115,24 @@ async fn a_burst_on_one_channel_does_not_keep_another_waiting() {
     drop((crowd, alone));
     settle(&mut writer).await;
     assert_eq!(writer.around.metrics.active.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_that_must_be_compressed_does_not_keep_another_channel_waiting() {
+    let mut writer = writer();
+    let (busy, quiet) = (Channel::new("busy").unwrap(), Channel::new("quiet").unwrap());
+    let zipped = open_coded(&writer, &busy, From::Position(Position::ZERO), Coding::Gzip);
+    let alone = open(&writer, &quiet, From::Position(Position::ZERO));
+    settle(&mut writer).await;
+    let inbox = Arc::clone(&writer.inbox);
+    for number in 1..=100 {
+        assert!(inbox.push_event(event(&busy, number, "x".repeat(60_000)), 1 << 30));
+    }
+    let _ = writer.poll_turn(&mut Context::from_waker(Waker::noop()));
+    assert!(!writer.messages.is_empty(), "6 MB are not compressed in one turn");
+    settle(&mut writer).await;
+    assert_eq!(writer.around.metrics.sent.get(), 100);
+    drop((zipped, alone));
 }
 
 #[tokio::test(start_paused = true)]
