@@ -103,9 +103,9 @@ async fn a_gzip_client_that_is_moved_around_gets_every_event_once() {
             expected += 1;
         }
         if round % 2 == 0 {
-            client.close()
+            client.close();
         } else {
-            client.reset()
+            client.reset();
         }
         let gzip = round % 3 != 2;
         let accepted = if gzip { "gzip" } else { "identity" };
