@@ -35,7 +35,6 @@ pub(crate) use self::surroundings::Surroundings;
 use crate::delivery::{Delivery, Frame, Kept, View};
 use crate::ending::Ending;
 use crate::gzip::{Batch, Member};
-use crate::metrics::Metrics;
 use crate::session::Held;
 use crate::stream::{Coding, Framing, Socket};
 
@@ -157,13 +156,13 @@ impl Connection {
         }
         let bound = usize::try_from(around.settings.queue.as_u64()).unwrap_or(usize::MAX);
         let Some(kept) = delivery.kept else {
-            return self.take_ephemeral(index, delivery, bound, &around.metrics);
+            return self.take_ephemeral(index, delivery, bound, around);
         };
         let following = &self.follows[index];
         match following.state {
             State::Live if kept.position <= following.position => Taken::Passed,
             State::Live if kept.previous == following.position && self.has_room(delivery, bound) => {
-                self.push(index, kept, delivery, &around.metrics);
+                self.push(index, kept, delivery, around);
                 Taken::Queued
             }
             State::Live => {
@@ -181,17 +180,17 @@ impl Connection {
         index: usize,
         delivery: &Arc<Delivery>,
         bound: usize,
-        metrics: &Metrics,
+        around: &Surroundings,
     ) -> Taken {
         // Before the first block nothing may be sent: the client would have no cursor yet.
         if self.locating > 0 {
             return Taken::Passed;
         }
         if !self.has_room(delivery, bound) {
-            metrics.ephemeral_dropped.inc();
+            around.metrics.ephemeral_dropped.inc();
             return Taken::Passed;
         }
-        self.queue_event(index, delivery, metrics);
+        self.queue_event(index, delivery, around);
         Taken::Queued
     }
 
@@ -217,22 +216,19 @@ impl Connection {
                 let data = serde_json::json!({"channel": delivery.channel, "after": position.to_string()});
                 self.push_block(Block::new().event("gap").data(&data.to_string()).finish());
             }
-            self.push(index, kept, delivery, &around.metrics);
+            self.push(index, kept, delivery, around);
         }
         true
     }
 
-    fn push(&mut self, index: usize, kept: Kept, delivery: &Arc<Delivery>, metrics: &Metrics) {
+    fn push(&mut self, index: usize, kept: Kept, delivery: &Arc<Delivery>, around: &Surroundings) {
         self.follows[index].position = kept.position;
-        self.queue_event(index, delivery, metrics);
+        self.queue_event(index, delivery, around);
     }
 
-    fn queue_event(&mut self, index: usize, delivery: &Arc<Delivery>, metrics: &Metrics) {
-        metrics.sent.inc();
-        if self.member.is_some() {
-            metrics.gzip_saved.inc_by(delivery.frame(self.view).saved() as u64);
-        }
-        self.clock.event();
+    fn queue_event(&mut self, index: usize, delivery: &Arc<Delivery>, around: &Surroundings) {
+        around.count_sent(if self.member.is_some() { delivery.frame(self.view).saved() } else { 0 });
+        self.clock.event(around.now);
         // The limits allow at most 256 channels.
         let index = u16::try_from(index).unwrap_or(u16::MAX);
         self.queue.push(Item::Event(Arc::clone(delivery), index), self.view);
@@ -294,13 +290,18 @@ impl Connection {
     }
 
     /// Writes what is queued, as far as the client takes it. `scratch` is the loop's; its content means nothing.
-    pub(crate) fn flush(&mut self, scratch: &mut Vec<u8>, cx: &mut Context<'_>) -> Flushed {
+    pub(crate) fn flush(
+        &mut self,
+        around: &Surroundings,
+        scratch: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Flushed {
         let mut written = self.outlet.write_rest(cx);
         while written == Written::All && !self.queue.is_empty() {
             begin_batch(scratch);
             self.encode_batch(scratch);
             written = self.outlet.write_batch(scratch, cx);
-            self.clock.progress();
+            self.clock.progress(around.now);
         }
         match written {
             Written::Broken => Flushed::Over(self.ending.unwrap_or(Ending::Closed)),

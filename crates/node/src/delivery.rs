@@ -15,6 +15,12 @@ pub(crate) struct Delivery {
     pub(crate) channel: Channel,
     /// None for an ephemeral event.
     pub(crate) kept: Option<Kept>,
+    body: Arc<Body>,
+}
+
+/// What is encoded, and what became of it.
+#[derive(Debug)]
+struct Body {
     event: Event,
     /// Unix milliseconds.
     time: u64,
@@ -82,19 +88,26 @@ impl Delivery {
     }
 
     fn new(channel: &Channel, kept: Option<Kept>, event: Event, time: u64) -> Arc<Self> {
-        let channel = channel.clone();
-        Arc::new(Self { channel, kept, event, time, raw: Cells::default(), json: Cells::default() })
+        let body = Body { event, time, raw: Cells::default(), json: Cells::default() };
+        Arc::new(Self { channel: channel.clone(), kept, body: Arc::new(body) })
+    }
+
+    /// The same event for another writer loop. Each loop counts its connections' references by itself; with one count
+    /// for all, cores would take its memory from each other with every delivery.
+    pub(crate) fn for_another_loop(&self) -> Arc<Self> {
+        let Self { channel, kept, body } = self;
+        Arc::new(Self { channel: channel.clone(), kept: *kept, body: Arc::clone(body) })
     }
 
     /// Its frame. Encoded and compressed when it is asked for first, whoever asks; others who ask meanwhile wait.
     pub(crate) fn frame(&self, view: View) -> Frame<'_> {
         let cells = match view.format {
-            Format::Raw => &self.raw,
-            Format::Json => &self.json,
+            Format::Raw => &self.body.raw,
+            Format::Json => &self.body.json,
         };
         let text = cells.text.get_or_init(|| {
             let position = self.kept.map(|kept| kept.position);
-            sse::frame(view.format, &self.channel, &self.event, position, self.time)
+            sse::frame(view.format, &self.channel, &self.body.event, position, self.body.time)
         });
         if view.coding == Coding::Identity || text.len() < MIN_PACKED {
             return Frame::Text(text);
@@ -108,11 +121,11 @@ impl Delivery {
             (Some(_), Some(text)) => text.len(),
             _ => 0,
         };
-        of(&self.raw) + of(&self.json)
+        of(&self.body.raw) + of(&self.body.json)
     }
 
     /// About how many bytes it keeps in memory.
     pub(crate) fn weight(&self) -> usize {
-        self.event.data_bytes().len() + 256
+        self.body.event.data_bytes().len() + 256
     }
 }

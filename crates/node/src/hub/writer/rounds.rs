@@ -3,6 +3,8 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
+use tokio::time::Instant;
+
 use super::{Timer, Writer};
 use crate::connection::{Due, Flushed};
 use crate::ending::Ending;
@@ -32,6 +34,7 @@ impl Writer {
     pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..ROUNDS_A_TURN {
             self.inbox.waker.register(cx.waker());
+            self.around.now = Instant::now();
             let mut busy = self.take_messages();
             busy |= self.take_woken();
             busy |= self.take_timers(cx);
@@ -168,6 +171,9 @@ impl Writer {
 
     /// Writes to connections for which something waits, at most `limit` of them. Answers whether some are left.
     fn write(&mut self, limit: usize) -> bool {
+        // Before anybody can have received what is counted.
+        self.around.tell_counts();
+        self.around.now = Instant::now();
         for _ in 0..limit {
             let Some(key) = self.dirty.pop_front() else { break };
             self.written += 1;
@@ -198,7 +204,8 @@ impl Writer {
         let connection = &mut seat.connection;
         connection.dirty = false;
         let was_blocked = connection.clock.is_blocked();
-        let flushed = connection.flush(&mut self.scratch, &mut Context::from_waker(&seat.waker));
+        let flushed =
+            connection.flush(&self.around, &mut self.scratch, &mut Context::from_waker(&seat.waker));
         match flushed {
             Flushed::Over(ending) => return self.drop_connection(key, ending),
             // The write time-out, or the next heartbeat, may come before what the timer was set for.

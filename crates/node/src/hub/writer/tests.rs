@@ -25,8 +25,7 @@ fn writer() -> Writer {
         Arc::new(Follows::new(vec![Arc::default()], 1 << 30, 1 << 20, control, Arc::clone(&metrics)));
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(BrokerSettings::default()));
     let settings = StreamConfig::default();
-    let around =
-        Surroundings { settings, metrics, node: NodeId::new("a").unwrap(), leave_spread: Duration::ZERO };
+    let around = Surroundings::new(settings, Duration::ZERO, metrics, NodeId::new("a").unwrap());
     Writer::new(0, around, follows, Reads::new(broker, 4, 100))
 }
 
