@@ -15,6 +15,8 @@ use super::secret::Secret;
 use super::setting::Setting;
 use super::source::Given;
 use super::value::{Origin, show};
+use crate::tls::TlsError;
+use crate::tls::pair::PairError;
 
 /// Collects what does not hold.
 struct Checks<'a> {
@@ -56,6 +58,7 @@ pub(super) fn check(config: &mut Config, given: &HashMap<&'static str, Given>, f
     retention(config, &mut checks);
     workers(config, &mut checks);
     http(config, &mut checks);
+    tls(config, &mut checks);
     log(config, &mut checks);
 }
 
@@ -180,6 +183,8 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
     let limits = &config.limits;
     within(checks, "limits.connections", limits.connections, 1, 10_000_000);
     within(checks, "limits.sockets", limits.sockets, 1, 1_000_000);
+    let requests = usize::try_from(limits.requests_per_connection).unwrap_or(usize::MAX);
+    within(checks, "limits.requests_per_connection", requests, 1, 10_000);
     within(checks, "limits.sessions_per_user", limits.sessions_per_user, 1, 1_000_000);
     within(checks, "limits.batch_events", limits.batch_events, 1, 100_000);
     // Two are joined by every user's stream without asking.
@@ -266,6 +271,25 @@ fn http(config: &Config, checks: &mut Checks<'_>) {
             "scheme and host as a browser sends them, like https://app.example:8443, without a path; or * alone",
         );
     }
+}
+
+fn tls(config: &Config, checks: &mut Checks<'_>) {
+    positive(checks, "tls.reload", config.tls.reload);
+    let Err(error) = crate::tls::check(&config.tls) else { return };
+    let names: &[&str] = match error {
+        TlsError::Half if config.tls.key.is_none() => &["tls.key"],
+        TlsError::Pair(
+            PairError::Unreadable(ref path, _) | PairError::NoKey(ref path) | PairError::Pem(ref path, _),
+        ) if config.tls.key.as_ref() == Some(path) => &["tls.key"],
+        _ => &["tls.certificate"],
+    };
+    checks.hold(
+        false,
+        names,
+        &error.to_string(),
+        "two PEM files that this process may read: tls.certificate with the chain, the node's own first, and tls.key with \
+         its private key",
+    );
 }
 
 fn log(config: &Config, checks: &mut Checks<'_>) {
