@@ -10,8 +10,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 
-/// The names that it is for.
+/// Where nodes are.
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
+const AUTHORITY: &str = "authority.pem";
 
 /// A certificate and its key in files, which are gone with the last clone.
 #[derive(Clone, Debug)]
@@ -20,26 +21,38 @@ pub struct Certificate(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     dir: TempDir,
+    names: Vec<String>,
     authority: Issuer<'static, KeyPair>,
     root: CertificateDer<'static>,
 }
 
 impl Default for Certificate {
-    /// Makes an authority, and the first certificate.
+    /// One for `localhost` and 127.0.0.1.
     fn default() -> Self {
-        let key = KeyPair::generate().expect("keys can be made");
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let root = params.self_signed(&key).expect("an authority vouches for itself").der().clone();
-        let authority = Issuer::new(params, key);
-        let inner = Inner { dir: TempDir::new().expect("a directory for the files"), authority, root };
-        let certificate = Self(Arc::new(inner));
-        certificate.renew();
-        certificate
+        Self::of(&NAMES)
     }
 }
 
 impl Certificate {
+    /// Makes an authority, and the first certificate for these names and addresses.
+    ///
+    /// # Panics
+    ///
+    /// When the files cannot be written.
+    pub fn of(names: &[&str]) -> Self {
+        let key = KeyPair::generate().expect("keys can be made");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = params.self_signed(&key).expect("an authority vouches for itself");
+        let dir = TempDir::new().expect("a directory for the files");
+        fs::write(dir.path().join(AUTHORITY), root.pem()).expect("our own file");
+        let (root, names) = (root.der().clone(), names.iter().map(|&name| name.to_owned()).collect());
+        let authority = Issuer::new(params, key);
+        let certificate = Self(Arc::new(Inner { dir, names, authority, root }));
+        certificate.renew();
+        certificate
+    }
+
     /// Puts another certificate with another key in the place of those in the files.
     ///
     /// # Panics
@@ -47,7 +60,7 @@ impl Certificate {
     /// When the files cannot be written.
     pub fn renew(&self) {
         let key = KeyPair::generate().expect("keys can be made");
-        let params = CertificateParams::new(NAMES.map(str::to_owned)).expect("names are names");
+        let params = CertificateParams::new(self.0.names.clone()).expect("names are names");
         let certificate = params.signed_by(&key, &self.0.authority).expect("the authority signs");
         fs::write(self.certificate_file(), certificate.pem()).expect("our own file");
         fs::write(self.key_file(), key.serialize_pem()).expect("our own file");
@@ -56,6 +69,11 @@ impl Certificate {
     /// PEM.
     pub fn certificate_file(&self) -> PathBuf {
         self.0.dir.path().join("certificate.pem")
+    }
+
+    /// PEM: who vouches for it.
+    pub fn authority_file(&self) -> PathBuf {
+        self.0.dir.path().join(AUTHORITY)
     }
 
     /// PEM.

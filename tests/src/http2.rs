@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use h2::RecvStream;
-use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::client::{Builder, SendRequest};
+use h2::{Reason, RecvStream};
 use http::{Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Mutex;
@@ -58,7 +58,7 @@ impl Http2 {
         self.gone.load(Ordering::Relaxed)
     }
 
-    /// Sends a request. What comes back is text of HTTP/1.1: a clean end of the stream is the last chunk, and with a
+    /// Sends a request and waits for the answer's head. What comes back is text of HTTP/1.1: a clean end of the stream is the last chunk, and with a
     /// reset there is none. Dropping it resets the stream.
     pub(crate) async fn send(
         &self,
@@ -66,16 +66,28 @@ impl Http2 {
         target: &str,
         headers: &[(String, String)],
     ) -> io::Result<DuplexStream> {
-        let mut request = Request::get(format!("https://{to}{target}"));
-        for (name, value) in headers {
-            request = request.header(name, value);
+        loop {
+            let mut request = Request::get(format!("https://{to}{target}"));
+            for (name, value) in headers {
+                request = request.header(name, value);
+            }
+            let request = request.body(()).map_err(io::Error::other)?;
+            let mut connection = self.connection(to).await?;
+            let (response, _) = connection.send_request(request, true).map_err(io::Error::other)?;
+            match response.await {
+                Ok(response) => {
+                    let (ours, theirs) = tokio::io::duplex(PIPE);
+                    tokio::spawn(translate(response, theirs));
+                    return Ok(ours);
+                }
+                // It crossed with GOAWAY and was not looked at; the next one goes over another connection
+                // (RFC 9113, section 8.7).
+                Err(error) if error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM) => {
+                    self.nodes.lock().await.remove(&to);
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
         }
-        let request = request.body(()).map_err(io::Error::other)?;
-        let mut connection = self.connection(to).await?;
-        let (response, _) = connection.send_request(request, true).map_err(io::Error::other)?;
-        let (ours, theirs) = tokio::io::duplex(PIPE);
-        tokio::spawn(translate(response, theirs));
-        Ok(ours)
     }
 
     /// The connection to a node, made anew if it takes no more requests.
@@ -118,8 +130,7 @@ impl Http2 {
 }
 
 /// Ends when the stream does, or nobody reads any more.
-async fn translate(response: ResponseFuture, mut out: DuplexStream) {
-    let Ok(response) = response.await else { return };
+async fn translate(response: Response<RecvStream>, mut out: DuplexStream) {
     let chunked = !response.headers().contains_key("content-length");
     if out.write_all(head(&response, chunked).as_bytes()).await.is_err() {
         return;

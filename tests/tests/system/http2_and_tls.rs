@@ -7,15 +7,14 @@ use fanfare_tests::deadline::{SOON, becomes, until};
 use fanfare_tests::http2::Http2;
 use fanfare_tests::ledger::Ledger;
 use fanfare_tests::lifecycle;
+use fanfare_tests::node::{Node, NodeBuilder};
 use fanfare_tests::publisher::Publisher;
 use fanfare_tests::redis::Redis;
 use fanfare_tests::wire::{self, Wire};
 
 async fn pair(certificate: Option<&Certificate>, settings: &[(&str, &str)]) -> Cluster {
     let configure = |node| {
-        let node = settings
-            .iter()
-            .fold(node, |node: fanfare_tests::node::NodeBuilder, (name, value)| node.set(name, value));
+        let node = settings.iter().fold(node, |node: NodeBuilder, (name, value)| node.set(name, value));
         certificate.map_or(node.clone(), |certificate| node.tls(certificate))
     };
     Cluster::on(Redis::start().await, 2, configure).await
@@ -208,4 +207,30 @@ async fn a_renewed_certificate_is_shown_and_streams_go_on() {
     assert!(!node.log().contains("BEGIN"), "{}", node.log());
     node.api().publish("room:1", "t", "x").await;
     client.expect("t").await;
+}
+
+#[tokio::test]
+async fn redis_may_be_reached_over_tls_only() {
+    let redis = Redis::with_tls().await;
+    let (url, authority) = redis.tls_url();
+    let node = Node::of(&redis).through(&url).set("REDIS__CA", authority.to_str().unwrap()).start().await;
+    let mut client = node.stream().user("42").channel("room:1").open().await;
+    // Each of them goes by connections of its own: publishing, the wire, the log, the intake.
+    node.api().publish("room:1", "t", "one").await;
+    assert_eq!(&*client.expect("t").await.data, "one");
+    Publisher::on(&redis).await.publish_all("room:1", "t", &["two".to_owned()]).await;
+    assert_eq!(&*client.expect("t").await.data, "two");
+    redis.cli(&["XADD", "fanfare:ingest", "*", "channel", "room:1", "type", "t", "data", "three"]).await;
+    assert_eq!(&*client.expect("t").await.data, "three");
+    // All of the node's connections come back.
+    assert!(redis.kill_clients("normal").await + redis.kill_clients("pubsub").await > 1);
+    Publisher::on(&redis).await.publish_all("room:1", "t", &["four".to_owned()]).await;
+    assert_eq!(&*client.expect("t").await.data, "four");
+
+    // A Redis that nobody vouches for is not spoken to.
+    let stranger = Certificate::default();
+    let other = Node::of(&redis).id("b").through(&url);
+    let other = other.set("REDIS__CA", stranger.authority_file().to_str().unwrap()).launch().await;
+    let why = other.readyz(503).await;
+    assert_eq!(why["parts"]["redis"]["ok"], false, "{why}");
 }

@@ -127,12 +127,28 @@ fn auth(config: &mut Config, checks: &mut Checks<'_>) {
 fn redis(config: &Config, checks: &mut Checks<'_>) {
     let redis = &config.redis;
     if let Some(url) = &redis.url {
-        let rest = ["redis://", "unix://", "redis+unix://"].iter().find_map(|s| url.expose().strip_prefix(s));
+        let schemes = ["redis://", "rediss://", "unix://", "redis+unix://"];
+        let rest = schemes.iter().find_map(|s| url.expose().strip_prefix(s));
         checks.hold(
             rest.is_some_and(|rest| !rest.is_empty()),
             &["redis.url"],
             "that is not the URL of a Redis",
-            "redis://[[user]:password@]host[:port][/db] or unix:///path",
+            "redis://[[user]:password@]host[:port][/db], rediss:// with TLS, or unix:///path",
+        );
+    }
+    if let Some(ca) = &redis.ca {
+        let told = crate::tls::pair::certificates(ca).err().map(|error| error.to_string());
+        checks.hold(
+            told.is_none(),
+            &["redis.ca"],
+            &told.unwrap_or_default(),
+            "a PEM file with certificates that this process may read",
+        );
+        checks.hold(
+            redis.url.as_ref().is_some_and(|url| url.expose().starts_with("rediss://")),
+            &["redis.ca", "redis.url"],
+            "certificates are trusted for TLS, and the URL is not with TLS",
+            "redis.url beginning with rediss://, or no redis.ca",
         );
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);

@@ -196,6 +196,10 @@ fn a_certificate_comes_with_its_key_and_its_faults_are_told_with_the_others() {
         "{unread}"
     );
     assert!(told(&[("FANFARE_TLS__RELOAD", "0s")]).contains("tls.reload"));
+    let (url, ca) = (("FANFARE_REDIS__URL", "rediss://h"), ("FANFARE_REDIS__CA", "/nowhere/ca.pem"));
+    assert!(!told(&[url]).contains("redis."));
+    assert!(told(&[url, ca]).contains("redis.ca = /nowhere/ca.pem"));
+    assert!(told(&[("FANFARE_REDIS__URL", "redis://h"), ca]).contains("redis.ca"));
 }
 
 #[test]

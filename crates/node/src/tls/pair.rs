@@ -64,12 +64,7 @@ impl Files {
     pub fn read(&self) -> Result<Pair, PairError> {
         let (certificate, key) = (read(&self.certificate)?, read(&self.key)?);
         let mark = foldhash::quality::FixedState::default().hash_one((&certificate, &key));
-        let chain = CertificateDer::pem_slice_iter(&certificate)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| PairError::Pem(self.certificate.clone(), error))?;
-        if chain.is_empty() {
-            return Err(PairError::NoCertificate(self.certificate.clone()));
-        }
+        let chain = parse(&self.certificate, &certificate)?;
         let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| match error {
             pem::Error::NoItemsFound => PairError::NoKey(self.key.clone()),
             error => PairError::Pem(self.key.clone(), error),
@@ -84,4 +79,19 @@ impl Files {
 
 fn read(path: &Path) -> Result<Vec<u8>, PairError> {
     std::fs::read(path).map_err(|error| PairError::Unreadable(path.to_owned(), error))
+}
+
+/// The certificates in a PEM file; at least one.
+///
+/// # Errors
+///
+/// When there is none.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PairError> {
+    parse(path, &read(path)?)
+}
+
+fn parse(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PairError> {
+    let certificates = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(|error| PairError::Pem(path.to_owned(), error))?;
+    if certificates.is_empty() { Err(PairError::NoCertificate(path.to_owned())) } else { Ok(certificates) }
 }
