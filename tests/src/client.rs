@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::api::Answer;
@@ -16,6 +15,7 @@ use crate::head::Head;
 use crate::node::Node;
 use crate::parser::{Dispatched, Parser};
 use crate::request::StreamRequest;
+use crate::wire::Socket;
 
 /// What only Fanfare itself sends.
 const CONTROL: [&str; 8] =
@@ -82,7 +82,7 @@ pub enum Step {
 pub struct Client {
     request: StreamRequest,
     /// None after it was closed, or has ended.
-    socket: Option<TcpStream>,
+    socket: Option<Socket>,
     head: Head,
     body: Body,
     coding: Coding,
@@ -171,7 +171,7 @@ impl Client {
     /// Resets the connection, as a network that breaks.
     pub fn reset(&mut self) {
         if let Some(socket) = self.socket.take() {
-            socket.set_zero_linger().expect("an open socket can be set up");
+            socket.reset_on_close().expect("an open socket can be set up");
         }
     }
 

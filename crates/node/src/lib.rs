@@ -6,7 +6,7 @@
 //!
 //! - [`config`]: settings, read and checked before anything is bound
 //! - [`node`]: puts everything below together, and takes it apart again
-//! - [`accept`]: sockets, until a stream takes one over
+//! - [`tls`], [`accept`]: sockets, until a stream takes one over
 //! - [`http`], [`auth`]: the calls, and who may make them
 //! - [`stream`]: one that was let in, on its way to the hub
 //! - [`session`], [`lease`], [`sweeper`], [`control`]: who holds which session, and what other nodes ask of us
@@ -38,6 +38,7 @@ pub mod session;
 pub mod stream;
 pub mod sweeper;
 mod throttle;
+pub mod tls;
 
 pub use config::Config;
 pub use node::Node;
