@@ -33,9 +33,8 @@ pub fn parse(data: &str) -> Option<Numbered> {
 
 const FIRST: [&str; 12] =
     ["Ada", "Björn", "Chiara", "Deniz", "Emre", "Fatou", "Gita", "Hugo", "Ines", "Jonas", "Kofi", "Lena"];
-const LAST: [&str; 10] = [
-    "Almeida", "Berg", "Costa", "Dvořák", "Eriksson", "Fischer", "García", "Hansen", "Ivanova", "Jansen",
-];
+const LAST: [&str; 10] =
+    ["Almeida", "Berg", "Costa", "Dvořák", "Eriksson", "Fischer", "García", "Hansen", "Ivanova", "Jansen"];
 const GOODS: [&str; 12] = [
     "Espresso beans, dark, 1 kg",
     "Paper filters no. 4",

@@ -180,10 +180,7 @@ mod tests {
     #[test]
     fn a_url_is_taken_apart_with_its_braces() {
         let (address, path) = place("http://127.0.0.1:80/v1/events?user={user}").unwrap();
-        assert_eq!(
-            (address.to_string().as_str(), path.as_str()),
-            ("127.0.0.1:80", "/v1/events?user={user}")
-        );
+        assert_eq!((address.to_string().as_str(), path.as_str()), ("127.0.0.1:80", "/v1/events?user={user}"));
         assert_eq!(place("http://127.0.0.1:80").unwrap().1, "/");
         for wrong in ["https://127.0.0.1:80/", "127.0.0.1:80", "http://127.0.0.1", "http://"] {
             assert!(place(wrong).is_err(), "{wrong}");

@@ -58,9 +58,8 @@ pub(super) struct Stream {
 impl Stream {
     /// A stream that is closed and counts. With an account it reads every event.
     pub(super) fn new(account: Option<Account>) -> Self {
-        let full = account.map(|account| {
-            Box::new(Full { body: None, inflate: None, reader: Reader::default(), account })
-        });
+        let full = account
+            .map(|account| Box::new(Full { body: None, inflate: None, reader: Reader::default(), account }));
         Self { socket: None, state: State::Closed, text: Vec::new(), full, events: 0 }
     }
 
@@ -172,7 +171,8 @@ impl Stream {
             Ok(length) => {
                 self.text.drain(..length);
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
+            }
             Err(error) => return Err(error),
         }
         if self.text.is_empty() {
@@ -263,7 +263,9 @@ fn connect(number: usize, address: SocketAddr) -> io::Result<TcpStream> {
         socket.bind(&SocketAddrV4::new(Ipv4Addr::new(127, 0, 1, last + 1), 0).into())?;
     }
     match socket.connect(&address.into()) {
-        Err(error) if error.raw_os_error() != Some(nix::errno::Errno::EINPROGRESS as i32) => return Err(error),
+        Err(error) if error.raw_os_error() != Some(nix::errno::Errno::EINPROGRESS as i32) => {
+            return Err(error);
+        }
         _ => {}
     }
     Ok(TcpStream::from_std(socket.into()))
