@@ -93,7 +93,7 @@ pub(super) fn streams(address: SocketAddr, path: &str) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut socket = TcpStream::connect(address)?;
         socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-        write!(socket, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n")?;
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\r\n")?;
         let mut answer = [0; 12];
         socket.read_exact(&mut answer)?;
         Ok(answer.ends_with(b" 200"))
