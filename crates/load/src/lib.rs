@@ -29,7 +29,7 @@
 //!
 //! What a server costs:
 //!
-//! - [`bench`]: one measurement of any server
+//! - [`mod@bench`]: one measurement of any server
 //! - [`floor`]: the server that does nothing but write
 //! - [`table`]: all servers side by side, and the document
 

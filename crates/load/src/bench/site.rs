@@ -113,8 +113,9 @@ impl Site {
         let user = stream.to_string();
         let mut path = self.stream.replace("{user}", &user);
         if path.contains("{channels}") {
-            let channels: String = audience.of(stream).map(|target| format!("&channel=c{target}")).collect();
-            path = path.replace("{channels}", &channels);
+            let channels: Vec<String> =
+                audience.of(stream).map(|target| format!("&channel=c{target}")).collect();
+            path = path.replace("{channels}", &channels.concat());
         }
         let mut request =
             format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n", self.address);
@@ -145,12 +146,14 @@ impl Way {
             Self::Http { address, path, headers, body } => {
                 let path = fill(path, target, data);
                 let body = fill(body, target, data);
-                let head = format!(
-                    "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\n{}\r\n",
-                    body.len(),
-                    headers.iter().map(|header| format!("{header}\r\n")).collect::<String>(),
-                );
+                let head =
+                    format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\n", body.len());
                 out.extend_from_slice(head.as_bytes());
+                for header in headers {
+                    out.extend_from_slice(header.as_bytes());
+                    out.extend_from_slice(b"\r\n");
+                }
+                out.extend_from_slice(b"\r\n");
                 out.extend_from_slice(body.as_bytes());
             }
             Self::Redis { command, .. } => {

@@ -15,15 +15,15 @@ pub(crate) struct Args {
     /// How often each is measured; the median counts
     #[arg(long, default_value_t = 3)]
     runs: usize,
-    /// Short times and small numbers, once: to see that everything works
+    /// Short times and small numbers, once, into `target/bench`: to see that everything works
     #[arg(long)]
     quick: bool,
     /// The `fanfare` binary [default: beside this one]
     #[arg(long)]
     fanfare: Option<PathBuf>,
-    /// The folder of `performance.md`
-    #[arg(long, default_value = "docs")]
-    out: PathBuf,
+    /// The folder of `performance.md` [default: docs]
+    #[arg(long)]
+    out: Option<PathBuf>,
     /// Measure nothing; write the document again from the results that are there
     #[arg(long)]
     render: bool,
@@ -46,7 +46,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         runs: if args.quick { 1 } else { args.runs.max(1) },
         quick: args.quick,
         fanfare,
-        out: args.out,
+        out: args.out.unwrap_or_else(|| if args.quick { "target/bench" } else { "docs" }.into()),
         render: args.render,
     })?;
     Ok(ExitCode::SUCCESS)

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::machine::Machine;
 use crate::bench::measurement::Measurement;
 
+/// Above this part of a core it counts as full.
+const FULL: f64 = 0.9;
+
 /// One server once in one setting.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Sample {
@@ -33,7 +36,7 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// None of nothing.
+    /// The spread of some values; none of no values.
     pub(super) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (least, most) = (*values.first()?, *values.last()?);
@@ -83,6 +86,22 @@ impl Book {
         Page { book: self, row, run }
     }
 
+    /// How many measurements there are in which load and Redis together took (nearly) all of their core: then deliveries a
+    /// second are a limit of that core and not of the server.
+    pub(super) fn limited_by_the_load(&self) -> usize {
+        let full = |found: &&Measurement| {
+            let cores = |label| found.cpu.get(label).map_or(0.0, |cpu| cpu.cores);
+            cores("load") + cores("redis") > FULL && cores("server") < FULL
+        };
+        self.samples.iter().filter_map(|sample| sample.measurement.as_ref()).filter(full).count()
+    }
+
+    /// How many hours lie between the first sample and the last.
+    pub(super) fn hours(&self) -> u64 {
+        let times = || self.samples.iter().map(|sample| sample.at);
+        times().max().unwrap_or(0).saturating_sub(times().min().unwrap_or(0)) / 3600
+    }
+
     /// A figure over all runs.
     pub(super) fn figure(&self, figure: Figure<'_>) -> Option<Spread> {
         Spread::of(self.by_run(figure).into_values().collect())
@@ -113,12 +132,14 @@ impl Page<'_> {
     pub(super) fn measured(&mut self, setting: &str, server: &str, found: Measurement) {
         #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
         let faults = (found.lost + found.surplus + found.duplicated) as f64;
+        let cores = |label: &str| found.cpu.get(label).map_or(0.0, |cpu| cpu.cores);
         let figures = [
             ("cpu us", found.cost("server")),
             ("deliveries/s", found.deliveries_per_second),
             ("redis us", found.cost("redis")),
-            ("load cores", found.cpu.get("load").map_or(0.0, |cpu| cpu.cores)),
-            ("server cores", found.cpu.get("server").map_or(0.0, |cpu| cpu.cores)),
+            ("server cores", cores("server")),
+            ("load cores", cores("load")),
+            ("redis cores", cores("redis")),
             ("bytes", found.bytes_per_delivery),
             ("p50 ms", found.delays.p50 / 1000.0),
             ("p99 ms", found.delays.p99 / 1000.0),

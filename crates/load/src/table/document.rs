@@ -19,16 +19,16 @@ const NOTHING: &str = "–";
 pub(super) fn write(machine: &Machine, book: &Book) -> String {
     let mut text = String::new();
     for line in TEXT.lines() {
-        match line.strip_prefix("{{").and_then(|line| line.strip_suffix("}}")) {
-            Some("machine") => text.push_str(&describe(machine, book)),
-            Some("bars") => text.push_str(&bars(book)),
-            Some(place) => match place.strip_prefix("row ").and_then(|place| place.split_once(": ")) {
-                Some((row, figures)) => {
-                    text.push_str(&table(book, row, &figures.split(", ").collect::<Vec<_>>()))
-                }
-                None => text.push_str(line),
-            },
-            None => text.push_str(line),
+        let place = line.strip_prefix("{{").and_then(|line| line.strip_suffix("}}"));
+        let row = place.and_then(|place| place.strip_prefix("row ")?.split_once(": "));
+        match (place, row) {
+            (_, Some((row, figures))) => {
+                let figures: Vec<&str> = figures.split(", ").collect();
+                text.push_str(&table(book, row, &figures));
+            }
+            (Some("machine"), None) => text.push_str(&describe(machine, book)),
+            (Some("bars"), None) => text.push_str(&bars(book)),
+            _ => text.push_str(line),
         }
         text.push('\n');
     }
@@ -86,8 +86,6 @@ fn describe(machine: &Machine, book: &Book) -> String {
         );
     }
     let runs = book.samples.iter().map(|sample| sample.run + 1).max().unwrap_or(0);
-    let limited = book.samples.iter().filter_map(|sample| sample.measurement.as_ref());
-    let limited = limited.filter(|found| found.load_was_the_limit).count();
     let Machine { processor, cores, memory_gib, kernel, date, commit, programs } = machine;
     let _ = writeln!(text, "| | |\n|---|---|");
     let _ = writeln!(text, "| measured | {date}, commit {commit}, {runs} runs |");
@@ -97,7 +95,14 @@ fn describe(machine: &Machine, book: &Book) -> String {
     for (name, version) in programs {
         let _ = writeln!(text, "| {name} | {version} |");
     }
-    let _ = writeln!(text, "| measurements in which the load took over 90 % of its core | {limited} |");
+    let limited = book.limited_by_the_load();
+    let _ = writeln!(
+        text,
+        "| measurements in which the second core was full and the first was not | {limited} |"
+    );
+    if book.hours() >= 6 {
+        let _ = writeln!(text, "| between the first measurement and the last | {} hours |", book.hours());
+    }
     text
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::bench::crowd::{Crowd, Members};
+use crate::bench::process::Watched;
 use crate::bench::site::Audience;
 use crate::table::book::Page;
 use crate::table::contender::Contender;
@@ -22,7 +23,7 @@ pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
         let streams = contender.streams(lab.streams(STREAMS));
         let running = contender.start(lab, Audience::Each(1))?;
         let watched = running.watched();
-        let before: Vec<_> = watched.iter().map(|watched| watched.memory()).collect();
+        let before: Vec<_> = watched.iter().map(Watched::memory).collect();
         let members = Members { streams, audience: Audience::Each(1), sampled: 0, publishers: 1 };
         let mut crowd = Crowd::new(running.site.clone(), members)?;
         crowd.open(64)?;

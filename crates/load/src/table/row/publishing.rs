@@ -20,7 +20,7 @@ const EVENTS: usize = 200_000;
 /// Into how many channels they go.
 const CHANNELS: usize = 1000;
 /// How long the intake may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The script alone, the function alone, the intake's backlog, and a node's HTTP.
 pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
