@@ -41,7 +41,7 @@ pub(super) fn all(book: &Book) -> anyhow::Result<Vec<(&'static str, String)>> {
         Plot {
             file: "broadcast.svg",
             title: "Broadcast, one in flight: microseconds of CPU for each delivery",
-            servers: &["floor", "fanfare", "nchan", "pushpin"],
+            servers: &["floor", "fanfare", "nchan"],
             groups: &[
                 group("1,000 streams", "broadcast", "1,000", cpu),
                 group("5,000 streams", "broadcast", "5,000", cpu),
