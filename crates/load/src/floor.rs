@@ -17,7 +17,8 @@ const MAX_FIELDS: usize = 32;
 /// An `id:` as long as a position in a log.
 const ID: &str = "1700000000000-0";
 /// The answer to a stream's request.
-const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-transform\r\n\
+const STREAM: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-transform\r\n\
     x-accel-buffering: no\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
 /// The answer to a publisher's.
 const DONE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";

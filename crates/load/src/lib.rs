@@ -26,6 +26,12 @@
 //! - [`control`]: how an operator lets it be done
 //! - [`soak`]: everything together
 //! - [`report`]: the verdict
+//!
+//! What a server costs:
+//!
+//! - [`mod@bench`]: one measurement of any server
+//! - [`floor`]: the server that does nothing but write
+//! - [`table`]: all servers side by side, and the document
 
 pub mod account;
 pub mod bench;
@@ -48,4 +54,5 @@ pub mod report;
 pub mod scenario;
 pub mod soak;
 pub mod sse;
+pub mod table;
 pub mod target;

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use command::{bench, floor, soak};
+use command::{bench, floor, soak, table};
 
 /// Load on a Fanfare cluster from outside, and a verdict on what every client got.
 #[derive(Parser)]
@@ -27,6 +27,10 @@ enum Line {
     Bench(bench::Args),
     /// The server that does nothing but write: what it costs is the measure
     Floor(floor::Args),
+    /// Every server side by side, every row of the table, and the document
+    ///
+    /// Starts everything by itself: servers on the first core, load and Redis on the second.
+    Table(table::Args),
 }
 
 /// One thread: what this program takes of a machine is one core.
@@ -37,6 +41,7 @@ async fn main() -> ExitCode {
         Line::Soak(args) => soak::run(args).await,
         Line::Bench(args) => bench::run(&args),
         Line::Floor(args) => floor::run(&args),
+        Line::Table(args) => table::run(args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("fanfare-load: {error:#}");

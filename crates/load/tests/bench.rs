@@ -41,14 +41,7 @@ fn per_user() -> Site {
 
 fn load(pace: Pace) -> Load {
     let ms = Duration::from_millis;
-    Load {
-        pace,
-        size: 100,
-        content: Content::Filler,
-        warm_up: ms(50),
-        window: ms(300),
-        progress: false,
-    }
+    Load { pace, size: 100, content: Content::Filler, warm_up: ms(50), window: ms(300), progress: false }
 }
 
 fn members(audience: Audience, sampled: usize) -> Members {

@@ -243,13 +243,23 @@ impl Crowd {
     ///
     /// When an event is refused.
     pub fn publish_round(&mut self, size: usize, content: Content) -> Result<(), BenchError> {
-        let wanted = self.answers.accepted + self.numbers.len() as u64;
-        let mut target = 0;
+        self.publish_rounds(1, size, content)
+    }
+
+    /// The same several times, without waiting in between.
+    ///
+    /// # Errors
+    ///
+    /// When an event is refused.
+    pub fn publish_rounds(&mut self, rounds: usize, size: usize, content: Content) -> Result<(), BenchError> {
+        let targets = self.numbers.len();
+        let (mut sent, all) = (0, rounds * targets);
+        let wanted = self.answers.accepted + all as u64;
         let mut last = (self.answers.accepted, Instant::now());
         while self.answers.accepted < wanted {
-            while target < self.numbers.len() && self.is_free() {
-                self.publish(target, size, content)?;
-                target += 1;
+            while sent < all && self.is_free() {
+                self.publish(sent % targets, size, content)?;
+                sent += 1;
             }
             self.flush()?;
             self.turn(Some(Duration::from_millis(100)))?;
@@ -304,12 +314,7 @@ impl Crowd {
     }
 
     /// Sends one event to a target.
-    pub(super) fn publish(
-        &mut self,
-        target: usize,
-        size: usize,
-        content: Content,
-    ) -> Result<(), BenchError> {
+    pub(super) fn publish(&mut self, target: usize, size: usize, content: Content) -> Result<(), BenchError> {
         let (Some(entrance), Some(way)) = (&mut self.entrance, &self.site.way) else { return Ok(()) };
         self.numbers[target] += 1;
         self.published += 1;
@@ -328,9 +333,7 @@ impl Crowd {
     pub(super) fn wake_after(&mut self, time: Duration) -> Result<(), BenchError> {
         // Zero would stop the timer.
         let time = Expiration::OneShot(TimeSpec::from(time.max(Duration::from_nanos(1))));
-        self.timer
-            .set(time, TimerSetTimeFlags::empty())
-            .map_err(|error| io("timer")(error.into()))
+        self.timer.set(time, TimerSetTimeFlags::empty()).map_err(|error| io("timer")(error.into()))
     }
 
     /// Handles what there is; waits for it at most so long.

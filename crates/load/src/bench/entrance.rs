@@ -53,7 +53,9 @@ impl Entrance {
     /// When nobody is there.
     pub(super) fn open(way: &Way, connections: usize, first: usize, registry: &Registry) -> io::Result<Self> {
         Ok(match way {
-            Way::Http { address, .. } => Self::Requests(Requests::open(*address, connections, first, registry)?),
+            Way::Http { address, .. } => {
+                Self::Requests(Requests::open(*address, connections, first, registry)?)
+            }
             Way::Redis { address, .. } => Self::Pipeline(Pipeline::open(*address, Token(first), registry)?),
         })
     }

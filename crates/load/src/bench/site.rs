@@ -113,8 +113,9 @@ impl Site {
         let user = stream.to_string();
         let mut path = self.stream.replace("{user}", &user);
         if path.contains("{channels}") {
-            let channels: String = audience.of(stream).map(|target| format!("&channel=c{target}")).collect();
-            path = path.replace("{channels}", &channels);
+            let channels: Vec<String> =
+                audience.of(stream).map(|target| format!("&channel=c{target}")).collect();
+            path = path.replace("{channels}", &channels.concat());
         }
         let mut request =
             format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n", self.address);
@@ -145,12 +146,14 @@ impl Way {
             Self::Http { address, path, headers, body } => {
                 let path = fill(path, target, data);
                 let body = fill(body, target, data);
-                let head = format!(
-                    "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\n{}\r\n",
-                    body.len(),
-                    headers.iter().map(|header| format!("{header}\r\n")).collect::<String>(),
-                );
+                let head =
+                    format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\n", body.len());
                 out.extend_from_slice(head.as_bytes());
+                for header in headers {
+                    out.extend_from_slice(header.as_bytes());
+                    out.extend_from_slice(b"\r\n");
+                }
+                out.extend_from_slice(b"\r\n");
                 out.extend_from_slice(body.as_bytes());
             }
             Self::Redis { command, .. } => {
@@ -180,10 +183,7 @@ mod tests {
     #[test]
     fn a_url_is_taken_apart_with_its_braces() {
         let (address, path) = place("http://127.0.0.1:80/v1/events?user={user}").unwrap();
-        assert_eq!(
-            (address.to_string().as_str(), path.as_str()),
-            ("127.0.0.1:80", "/v1/events?user={user}")
-        );
+        assert_eq!((address.to_string().as_str(), path.as_str()), ("127.0.0.1:80", "/v1/events?user={user}"));
         assert_eq!(place("http://127.0.0.1:80").unwrap().1, "/");
         for wrong in ["https://127.0.0.1:80/", "127.0.0.1:80", "http://127.0.0.1", "http://"] {
             assert!(place(wrong).is_err(), "{wrong}");

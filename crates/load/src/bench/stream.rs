@@ -58,9 +58,8 @@ pub(super) struct Stream {
 impl Stream {
     /// A stream that is closed and counts. With an account it reads every event.
     pub(super) fn new(account: Option<Account>) -> Self {
-        let full = account.map(|account| {
-            Box::new(Full { body: None, inflate: None, reader: Reader::default(), account })
-        });
+        let full = account
+            .map(|account| Box::new(Full { body: None, inflate: None, reader: Reader::default(), account }));
         Self { socket: None, state: State::Closed, text: Vec::new(), full, events: 0 }
     }
 
@@ -172,7 +171,8 @@ impl Stream {
             Ok(length) => {
                 self.text.drain(..length);
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
+            }
             Err(error) => return Err(error),
         }
         if self.text.is_empty() {
@@ -263,8 +263,100 @@ fn connect(number: usize, address: SocketAddr) -> io::Result<TcpStream> {
         socket.bind(&SocketAddrV4::new(Ipv4Addr::new(127, 0, 1, last + 1), 0).into())?;
     }
     match socket.connect(&address.into()) {
-        Err(error) if error.raw_os_error() != Some(nix::errno::Errno::EINPROGRESS as i32) => return Err(error),
+        Err(error) if error.raw_os_error() != Some(nix::errno::Errno::EINPROGRESS as i32) => {
+            return Err(error);
+        }
         _ => {}
     }
     Ok(TcpStream::from_std(socket.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+    use crate::account::Faults;
+    use crate::bench::sample::Content;
+    use crate::event::Numbered;
+
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
+
+    fn waiting(account: Option<Account>) -> (Stream, Tally) {
+        let (mut stream, mut tally) = (Stream::new(account), Tally::new(None));
+        stream.state = State::Opening;
+        tally.opening = 1;
+        (stream, tally)
+    }
+
+    fn events(numbers: &[u64]) -> String {
+        let event = |number: &u64| {
+            let event = Numbered { channel: 0, number: *number, sent: Duration::ZERO };
+            format!("id: 1-{number}\ndata: {}\n\n", sample::data(&event, 100, Content::Filler))
+        };
+        numbers.iter().map(event).collect::<Vec<_>>().concat()
+    }
+
+    fn chunk(bytes: &[u8]) -> Vec<u8> {
+        [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+    }
+
+    #[test]
+    fn a_stream_is_open_when_it_says_so_and_events_are_counted_wherever_they_are_cut() {
+        let text = format!("{HEAD}\r\nevent: connected\ndata: {{}}\n\n{}", events(&[1, 2, 3]));
+        for cut in 1..text.len() {
+            let (mut stream, mut tally) = waiting(None);
+            for piece in [&text[..cut], &text[cut..]] {
+                stream.take(piece.as_bytes(), b"event: connected", &mut tally).unwrap();
+            }
+            assert_eq!(
+                (stream.events(), tally.received, tally.open, tally.opening),
+                (3, 3, 1, 0),
+                "cut {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_no_stream_is_refused() {
+        for text in [
+            "HTTP/1.1 503 No\r\nContent-Type: text/event-stream\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n",
+        ] {
+            let (mut stream, mut tally) = waiting(None);
+            assert!(stream.take(text.as_bytes(), b"", &mut tally).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_compressed_stream_is_read_event_by_event() {
+        let (mut stream, mut tally) = waiting(Some(Account::new([0])));
+        let head = format!("{HEAD}Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n");
+        stream.take(head.as_bytes(), b"", &mut tally).unwrap();
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        for number in 1..=3 {
+            gzip.write_all(events(&[number]).as_bytes()).unwrap();
+            gzip.flush().unwrap();
+            let bytes = chunk(gzip.get_ref());
+            gzip.get_mut().clear();
+            let (first, second) = bytes.split_at(bytes.len() / 2);
+            stream.take(first, b"", &mut tally).unwrap();
+            stream.take(second, b"", &mut tally).unwrap();
+            assert_eq!(stream.events(), number, "each comes out when it has come in");
+        }
+        assert_eq!(stream.account().unwrap().judge(|_| 3), Faults::default());
+    }
+
+    #[test]
+    fn a_stream_that_reads_sees_what_counting_does_not() {
+        let (mut stream, mut tally) = waiting(Some(Account::new([0])));
+        let text = format!("{HEAD}\r\n{}", events(&[1, 3, 3]));
+        stream.take(text.as_bytes(), b"", &mut tally).unwrap();
+        assert_eq!(stream.events(), 3);
+        let faults = stream.account().unwrap().judge(|_| 3);
+        assert_eq!(faults, Faults { lost: 1, duplicated: 1, out_of_order: 0 });
+    }
 }

@@ -148,7 +148,9 @@ fn site(args: &Args) -> anyhow::Result<Site> {
         _ => anyhow::bail!("say how events are published: --publish-url, or --redis with --redis-command"),
     };
     let secret = args.jwt_secret_file.as_ref().map(|path| {
-        std::fs::read(path).with_context(|| path.display().to_string()).map(|secret| secret.trim_ascii_end().to_vec())
+        std::fs::read(path)
+            .with_context(|| path.display().to_string())
+            .map(|secret| secret.trim_ascii_end().to_vec())
     });
     Ok(Site {
         address,

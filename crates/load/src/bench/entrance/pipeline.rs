@@ -10,7 +10,7 @@ use mio::{Interest, Registry, Token};
 use super::{Answers, reply};
 
 /// The most bytes that may wait to be written.
-const FULL: usize = 4 * 1024 * 1024;
+const FULL: usize = 256 * 1024;
 
 /// One connection.
 #[derive(Debug)]

@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn each_kind_of_reply_ends_where_it_ends() {
-        for text in ["+OK\r\n", ":12\r\n", "$-1\r\n", "$3\r\na\nb\r\n", "*2\r\n$3\r\n1-0\r\n:0\r\n", "*0\r\n"] {
+        for text in ["+OK\r\n", ":12\r\n", "$-1\r\n", "$3\r\na\nb\r\n", "*2\r\n$3\r\n1-0\r\n:0\r\n", "*0\r\n"]
+        {
             let whole = format!("{text}+rest\r\n");
             let reply = first(whole.as_bytes()).unwrap().unwrap();
             assert_eq!((reply.length, reply.error), (text.len(), None), "{text:?}");

@@ -1,0 +1,97 @@
+//! The whole comparison: every server one after another on one core, every row of the table, and the document.
+//!
+//! # Layout
+//!
+//! - `core`, `program`, `lab`: where things run, and what the rows share
+//! - `contender`: the servers
+//! - `row`: what is measured
+//! - `book`: what was found; `bar`: what it is held against
+//! - `machine`, `document`, `plot`: how it is told
+
+mod bar;
+mod book;
+mod contender;
+mod core;
+mod document;
+mod lab;
+mod machine;
+mod plot;
+mod program;
+mod row;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use self::book::Book;
+use self::lab::Lab;
+use self::machine::Machine;
+pub use self::row::Row;
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which rows; empty is all.
+    pub rows: Vec<Row>,
+    /// How often each is measured.
+    pub runs: usize,
+    /// Short times and small numbers: to see that everything works.
+    pub quick: bool,
+    /// The `fanfare` binary.
+    pub fanfare: PathBuf,
+    /// Where the document and its files are written.
+    pub out: PathBuf,
+    /// Measure nothing, write the document from the results that are there.
+    pub render: bool,
+}
+
+/// Measures, and writes `performance.md`, and `results.json` and the plots in a folder `performance` beside it. Rows that
+/// are not measured keep the results that are there.
+///
+/// # Errors
+///
+/// When a server does not run, a measurement cannot be made, or a file cannot be written.
+pub fn run(settings: &Settings) -> anyhow::Result<()> {
+    let dir = settings.out.join("performance");
+    fs::create_dir_all(&dir)?;
+    let results = dir.join("results.json");
+    let mut book = read(&results)?.unwrap_or_default();
+    if !settings.render {
+        measure(settings, &mut book, &results)?;
+    }
+    let machine = book.machine.clone().context("there are no results yet")?;
+    for (name, text) in plot::all(&book)? {
+        fs::write(dir.join(name), text)?;
+    }
+    fs::write(settings.out.join("performance.md"), document::write(&machine, &book))?;
+    print!("{}", document::bars(&book));
+    eprintln!("written: {}", settings.out.join("performance.md").display());
+    Ok(())
+}
+
+fn measure(settings: &Settings, book: &mut Book, results: &Path) -> anyhow::Result<()> {
+    let lab = Lab::new(settings)?;
+    let rows = if settings.rows.is_empty() { Row::every() } else { settings.rows.clone() };
+    book.machine = Some(Machine::look()?);
+    book.quick = settings.quick;
+    for row in rows {
+        book.forget(row.name());
+        for run in 0..settings.runs {
+            eprintln!("== {} ({} of {})", row.name(), run + 1, settings.runs);
+            row.measure(&lab, &mut book.page(row.name(), run))
+                .with_context(|| format!("row {}", row.name()))?;
+            // What was measured is kept, whatever comes next.
+            fs::write(results, serde_json::to_string_pretty(book)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> anyhow::Result<Option<Book>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read_to_string(path)?;
+    serde_json::from_str(&text).map(Some).with_context(|| format!("{}", path.display()))
+}

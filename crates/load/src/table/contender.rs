@@ -1,0 +1,125 @@
+//! The servers that are compared, each as its documentation says.
+//!
+//! # Layout
+//!
+//! - `fanfare`, `nchan`, `pushpin`: how each is started and spoken to; the floor is here
+//! - `redis`: what those stand on that use it
+
+pub(super) mod fanfare;
+mod nchan;
+pub(super) mod origin;
+mod pushpin;
+pub(super) mod redis;
+
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+
+use self::fanfare::Fanfare;
+use self::redis::Redis;
+use super::core::Core;
+use super::lab::Lab;
+use super::program::{Program, free_address, listens};
+use crate::bench::process::Watched;
+use crate::bench::site::{Audience, Site, Way};
+
+/// One kind of server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Contender {
+    /// Nothing but writes.
+    Floor,
+    /// A node, with Redis.
+    Fanfare,
+    /// A node with Redis, published to over HTTP.
+    FanfareHttp,
+    /// A node that keeps everything in its memory, published to over HTTP.
+    FanfareAlone,
+    /// nginx with nchan, in its memory.
+    Nchan,
+    /// nginx with nchan, with Redis.
+    NchanRedis,
+    /// Pushpin before an origin that only names channels.
+    Pushpin,
+}
+
+/// A server that runs, with all that it needs.
+pub(super) struct Running {
+    pub(super) site: Site,
+    pub(super) server: Program,
+    /// None for those that do without.
+    pub(super) redis: Option<Redis>,
+}
+
+impl Running {
+    /// What is watched: the server and Redis.
+    pub(super) fn watched(&self) -> Vec<Watched> {
+        let redis = self.redis.as_ref().map(|redis| Watched::new("redis", redis.pid()));
+        [Watched::new("server", self.server.pid())].into_iter().chain(redis).collect()
+    }
+}
+
+impl Contender {
+    /// Its name in the results.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Fanfare => "fanfare",
+            Self::FanfareHttp => "fanfare-http",
+            Self::FanfareAlone => "fanfare-alone",
+            Self::Nchan => "nchan",
+            Self::NchanRedis => "nchan-redis",
+            Self::Pushpin => "pushpin",
+        }
+    }
+
+    /// Whether its programs are on this machine.
+    pub(super) fn is_here(self) -> bool {
+        match self {
+            Self::Floor | Self::Fanfare | Self::FanfareHttp | Self::FanfareAlone => true,
+            Self::Nchan | Self::NchanRedis => nchan::module().is_some(),
+            Self::Pushpin => pushpin::is_here(),
+        }
+    }
+
+    /// How many of so many streams it is given: Pushpin takes 3,000 in reasonable time.
+    pub(super) fn streams(self, streams: usize) -> usize {
+        if self == Self::Pushpin { streams.min(3000) } else { streams }
+    }
+
+    /// Starts it.
+    pub(super) fn start(self, lab: &Lab, audience: Audience) -> anyhow::Result<Running> {
+        match self {
+            Self::Floor => floor(lab, audience),
+            Self::Fanfare => Fanfare::default().start(lab, audience),
+            Self::FanfareHttp => Fanfare { over_http: true, ..Fanfare::default() }.start(lab, audience),
+            Self::FanfareAlone => {
+                Fanfare { over_http: true, alone: true, ..Fanfare::default() }.start(lab, audience)
+            }
+            Self::Nchan => nchan::start(lab, audience, false),
+            Self::NchanRedis => nchan::start(lab, audience, true),
+            Self::Pushpin => pushpin::start(lab, audience),
+        }
+    }
+}
+
+fn floor(lab: &Lab, audience: Audience) -> anyhow::Result<Running> {
+    let address = free_address()?;
+    let mut command = Command::new(&lab.load);
+    command.args(["floor", "--listen", &address.to_string()]);
+    let mut server = Program::start(command, Core::Server, Signal::SIGKILL, &lab.dir)?;
+    server.wait_until(|| listens(address))?;
+    let (stream, path) = match audience {
+        Audience::All => ("/", "/"),
+        Audience::Each(_) => ("/?user={user}", "/?user={target}"),
+    };
+    let way = Way::Http { address, path: path.into(), headers: Vec::new(), body: "{data}".into() };
+    let site = Site {
+        address,
+        stream: stream.into(),
+        headers: Vec::new(),
+        secret: None,
+        ready: String::new(),
+        way: Some(way),
+    };
+    Ok(Running { site, server, redis: None })
+}

@@ -1,0 +1,88 @@
+//! nginx with nchan: one worker, its memory or Redis behind it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+use nix::sys::signal::Signal;
+
+use super::Running;
+use super::redis::Redis;
+use crate::bench::site::{Audience, Site, Way};
+use crate::table::core::Core;
+use crate::table::lab::Lab;
+use crate::table::program::{Program, free_address, streams};
+
+/// Where distributions put the module.
+const PLACES: [&str; 3] = [
+    "/usr/lib/nginx/modules/ngx_nchan_module.so",
+    "/usr/lib64/nginx/modules/ngx_nchan_module.so",
+    "/usr/share/nginx/modules/ngx_nchan_module.so",
+];
+
+/// The module, if it is installed.
+pub(in crate::table) fn module() -> Option<PathBuf> {
+    PLACES.iter().map(Path::new).find(|path| path.exists()).map(Path::to_owned)
+}
+
+/// Starts it.
+pub(super) fn start(lab: &Lab, audience: Audience, with_redis: bool) -> anyhow::Result<Running> {
+    let module = module().context("nchan is not installed")?;
+    let redis = if with_redis { Some(Redis::start(lab)?) } else { None };
+    let address = free_address()?;
+    let upstream = redis
+        .as_ref()
+        .map_or(String::new(), |redis| format!("upstream store {{ nchan_redis_server {}; }}", redis.url()));
+    let pass = if with_redis { "nchan_redis_pass store;" } else { "" };
+    let dir = lab.dir.display();
+    let config = format!(
+        "load_module {};
+worker_processes 1;
+worker_rlimit_nofile 20000;
+daemon off;
+pid {dir}/nginx.pid;
+error_log {dir}/nginx-error.log warn;
+events {{ worker_connections 19000; }}
+http {{
+    access_log off;
+    client_body_temp_path {dir}/body;
+    proxy_temp_path {dir}/proxy;
+    fastcgi_temp_path {dir}/fastcgi;
+    uwsgi_temp_path {dir}/uwsgi;
+    scgi_temp_path {dir}/scgi;
+    keepalive_requests 1000000000;
+    keepalive_timeout 1h;
+    nchan_shared_memory_size 512m;
+    {upstream}
+    server {{
+        listen {address} backlog=16384;
+        location ~ ^/sub/(.+)$ {{ nchan_subscriber eventsource; nchan_channel_id $1; nchan_subscriber_first_message newest; {pass} }}
+        location ~ ^/pub/(.+)$ {{ nchan_publisher; nchan_channel_id $1; nchan_message_buffer_length 100; {pass} }}
+    }}
+}}
+",
+        module.display()
+    );
+    let path = lab.dir.join("nginx.conf");
+    fs::write(&path, config)?;
+    let mut command = Command::new("nginx");
+    command.arg("-e").arg(lab.dir.join("nginx-error.log")).arg("-p").arg(&lab.dir).arg("-c").arg(&path);
+    let mut server = Program::start(command, Core::Server, Signal::SIGTERM, &lab.dir)?;
+    // It listens before it has found its Redis.
+    server.wait_until(|| streams(address, "/sub/probe"))?;
+    let (stream, publish) = match audience {
+        Audience::All => ("/sub/all", "/pub/all"),
+        Audience::Each(_) => ("/sub/u{user}", "/pub/u{target}"),
+    };
+    let way = Way::Http { address, path: publish.into(), headers: Vec::new(), body: "{data}".into() };
+    let site = Site {
+        address,
+        stream: stream.into(),
+        headers: Vec::new(),
+        secret: None,
+        ready: String::new(),
+        way: Some(way),
+    };
+    Ok(Running { site, server, redis })
+}

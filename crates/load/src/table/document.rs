@@ -1,0 +1,176 @@
+//! The document: a text with places that are filled.
+//!
+//! `{{machine}}`, `{{bars}}`, and `{{row <name>: <figure>, …}}`, a table of those figures by setting and server. A figure
+//! with ` ÷ floor` behind it is given as a multiple of the floor's in the same setting and run.
+
+use std::fmt::Write;
+
+use super::bar::BARS;
+use super::book::{Book, Figure, Spread};
+use super::machine::Machine;
+
+const TEXT: &str = include_str!("performance.md");
+/// What says that a figure is meant as a multiple.
+const BY_FLOOR: &str = " ÷ floor";
+/// What was not measured.
+const NOTHING: &str = "–";
+
+/// The whole document.
+pub(super) fn write(machine: &Machine, book: &Book) -> String {
+    let mut text = String::new();
+    for line in TEXT.lines() {
+        let place = line.strip_prefix("{{").and_then(|line| line.strip_suffix("}}"));
+        let row = place.and_then(|place| place.strip_prefix("row ")?.split_once(": "));
+        match (place, row) {
+            (_, Some((row, figures))) => {
+                let figures: Vec<&str> = figures.split(", ").collect();
+                text.push_str(&table(book, row, &figures));
+            }
+            (Some("machine"), None) => text.push_str(&describe(machine, book)),
+            (Some("bars"), None) => text.push_str(&bars(book)),
+            _ => text.push_str(line),
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// A number as people read it.
+pub(super) fn number(value: f64) -> String {
+    match value.abs() {
+        1000.0.. => thousands(value),
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && digit != '-' && (digits.len() - at).is_multiple_of(3) && !text.ends_with('-') {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The median, and in brackets the least and the most if they differ.
+fn spread(spread: Spread) -> String {
+    let (least, most) = (number(spread.least), number(spread.most));
+    let median = number(spread.median);
+    if least == most { median } else { format!("{median} ({least} – {most})") }
+}
+
+/// Every bar with what was found.
+pub(super) fn bars(book: &Book) -> String {
+    let mut text = "| measure | bar | found | |\n|---|---|---|---|\n".to_owned();
+    for bar in &BARS {
+        let (found, met) = match bar.judge(book) {
+            None => (NOTHING.to_owned(), "not measured"),
+            Some(verdict) => (spread(verdict.found), if verdict.met { "met" } else { "**not met**" }),
+        };
+        // Writing into memory does not fail.
+        let _ = writeln!(text, "| {} | {} | {found} | {met} |", bar.what, bar.bound());
+    }
+    text
+}
+
+fn describe(machine: &Machine, book: &Book) -> String {
+    let mut text = String::new();
+    if book.quick {
+        text.push_str(
+            "**A quick run: it shows that everything works, and no figure in it is worth anything.**\n\n",
+        );
+    }
+    let runs = book.samples.iter().map(|sample| sample.run + 1).max().unwrap_or(0);
+    let Machine { processor, cores, memory_gib, kernel, date, commit, programs } = machine;
+    let _ = writeln!(text, "| | |\n|---|---|");
+    let _ = writeln!(text, "| measured | {date}, commit {commit}, {runs} runs |");
+    let _ = writeln!(text, "| processor | {processor}, {cores} cores |");
+    let _ = writeln!(text, "| memory | {memory_gib} GiB |");
+    let _ = writeln!(text, "| kernel | {kernel} |");
+    for (name, version) in programs {
+        let _ = writeln!(text, "| {name} | {version} |");
+    }
+    let limited = book.limited_by_the_load();
+    let _ = writeln!(
+        text,
+        "| measurements in which the second core was full and the first was not | {limited} |"
+    );
+    if book.hours() >= 6 {
+        let _ = writeln!(text, "| between the first measurement and the last | {} hours |", book.hours());
+    }
+    text
+}
+
+fn table(book: &Book, row: &str, figures: &[&str]) -> String {
+    let mut places: Vec<(&str, &str)> = Vec::new();
+    for sample in book.samples.iter().filter(|sample| sample.row == row) {
+        let place = (sample.setting.as_str(), sample.server.as_str());
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    if places.is_empty() {
+        return "Not measured yet.\n".to_owned();
+    }
+    let mut text =
+        format!("| | server | {} |\n|---|---|{}\n", figures.join(" | "), "---|".repeat(figures.len()));
+    for (setting, server) in places {
+        let cells: Vec<String> =
+            figures.iter().map(|name| cell(book, Figure { row, setting, server, name })).collect();
+        let _ = writeln!(text, "| {setting} | {server} | {} |", cells.join(" | "));
+    }
+    text
+}
+
+fn cell(book: &Book, figure: Figure<'_>) -> String {
+    let found = match figure.name.strip_suffix(BY_FLOOR) {
+        None => book.figure(figure),
+        Some(name) => {
+            let figure = Figure { name, ..figure };
+            book.ratio(figure, Figure { server: "floor", ..figure })
+        }
+    };
+    found.map_or_else(|| NOTHING.to_owned(), spread)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+    use crate::table::row::Row;
+
+    #[test]
+    fn numbers_are_as_precise_as_anybody_needs() {
+        for (value, text) in [
+            (0.345, "0.34"),
+            (12.34, "12.3"),
+            (123.4, "123"),
+            (1234.5, "1,234"),
+            (1_234_567.0, "1,234,567"),
+            (-1234.0, "-1,234"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
+
+    #[test]
+    fn every_place_of_the_document_is_filled_and_every_row_is_in_it() {
+        let mut book = Book::default();
+        let mut page = book.page("broadcast", 0);
+        page.write("5,000", "floor", &[("cpu us", 4.0)]);
+        page.write("5,000", "fanfare", &[("cpu us", 5.0)]);
+        let text = write(&Machine::look().unwrap(), &book);
+        assert!(!text.contains("{{") && !text.contains("}}"), "{text}");
+        assert!(text.contains("| 5,000 | fanfare | 5.00 | 1.25 |"), "{text}");
+        assert!(text.contains("| ≤ 1.10 × floor | 1.25 | **not met** |"), "{text}");
+        for row in Row::value_variants() {
+            assert!(TEXT.contains(&format!("{{{{row {}: ", row.name())), "{}", row.name());
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What all rows share: programs, times, sizes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::Settings;
+use super::contender::{Contender, Running};
+use super::core::Core;
+use crate::bench::crowd::{Crowd, Members};
+use crate::bench::measure::{Load, Pace};
+use crate::bench::measurement::Measurement;
+use crate::bench::sample::Content;
+use crate::bench::site::{Audience, Site};
+
+/// How many streams connect at a time where that is not what is measured.
+const CONNECTING: usize = 64;
+
+/// The place where everything runs.
+#[derive(Debug)]
+pub(super) struct Lab {
+    /// This program, which is also the floor.
+    pub(super) load: PathBuf,
+    /// The node.
+    pub(super) fanfare: PathBuf,
+    /// Configurations and logs; goes with this value.
+    pub(super) dir: PathBuf,
+    _dir: TempDir,
+    /// Short times and small numbers.
+    pub(super) quick: bool,
+}
+
+impl Lab {
+    /// Takes the load's core.
+    pub(super) fn new(settings: &Settings) -> anyhow::Result<Self> {
+        Core::Load.pin()?;
+        let dir = tempfile::Builder::new().prefix("fanfare-bench-").tempdir()?;
+        Ok(Self {
+            load: std::env::current_exe()?,
+            fanfare: settings.fanfare.clone(),
+            dir: dir.path().to_owned(),
+            _dir: dir,
+            quick: settings.quick,
+        })
+    }
+
+    /// A number of streams, or a twentieth of it.
+    pub(super) fn streams(&self, streams: usize) -> usize {
+        if self.quick { streams / 20 } else { streams }
+    }
+
+    /// A time, or a fifth of it.
+    pub(super) fn time(&self, time: Duration) -> Duration {
+        if self.quick { time / 5 } else { time }
+    }
+
+    /// A load of 100 bytes an event.
+    pub(super) fn load(&self, pace: Pace) -> Load {
+        Load {
+            pace,
+            size: 100,
+            content: Content::Filler,
+            warm_up: self.time(Duration::from_secs(2)),
+            window: self.time(Duration::from_secs(6)),
+            progress: false,
+        }
+    }
+
+    /// Streams of a server, all open and at rest. With users every stream reads its events.
+    pub(super) fn crowd(
+        &self,
+        site: &Site,
+        streams: usize,
+        audience: Audience,
+        publishers: usize,
+    ) -> anyhow::Result<Crowd> {
+        let sampled = if audience == Audience::All { 100 } else { streams };
+        let members = Members { streams, audience, sampled, publishers };
+        let mut crowd = Crowd::new(site.clone(), members)?;
+        crowd.open(CONNECTING)?;
+        crowd.rest(self.time(Duration::from_secs(2)))?;
+        Ok(crowd)
+    }
+
+    /// Starts a server, opens streams, and measures once.
+    pub(super) fn measure(
+        &self,
+        contender: Contender,
+        streams: usize,
+        audience: Audience,
+        pace: Pace,
+    ) -> anyhow::Result<Measurement> {
+        let streams = contender.streams(streams);
+        let running = contender.start(self, audience)?;
+        let mut crowd = self.crowd(&running.site, streams, audience, publishers(pace))?;
+        Ok(crowd.measure(&self.load(pace), &running.watched())?)
+    }
+
+    /// The same with a server that runs.
+    pub(super) fn measure_running(
+        &self,
+        running: &Running,
+        streams: usize,
+        audience: Audience,
+        pace: Pace,
+    ) -> anyhow::Result<Measurement> {
+        let mut crowd = self.crowd(&running.site, streams, audience, publishers(pace))?;
+        Ok(crowd.measure(&self.load(pace), &running.watched())?)
+    }
+}
+
+/// How many publishing connections: one more than events are out, so that an answer that comes late holds up nothing.
+fn publishers(pace: Pace) -> usize {
+    match pace {
+        Pace::InFlight(events) => usize::try_from(events).unwrap_or(64) + 1,
+        Pace::Rate(_) => 64,
+    }
+}

@@ -1,0 +1,206 @@
+//! Bars for people.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::book::{Book, Figure};
+
+const SIZE: (u32, u32) = (860, 380);
+/// Each server has its colour in all plots.
+const COLOURS: [(&str, RGBColor); 6] = [
+    ("floor", RGBColor(150, 150, 150)),
+    ("fanfare", RGBColor(34, 102, 204)),
+    ("nchan", RGBColor(90, 160, 90)),
+    ("nchan-redis", RGBColor(160, 200, 120)),
+    ("pushpin", RGBColor(220, 130, 60)),
+    ("fanfare-http", RGBColor(120, 170, 230)),
+];
+
+/// One group of bars: what stands under it, where its figures are, and what is multiplied by what.
+struct Group<'a> {
+    label: &'a str,
+    row: &'a str,
+    setting: &'a str,
+    figure: &'a str,
+}
+
+/// A plot.
+struct Plot<'a> {
+    file: &'static str,
+    title: &'a str,
+    servers: &'a [&'a str],
+    groups: &'a [Group<'a>],
+}
+
+/// All plots: file names and SVG texts. Where nothing was measured there are no bars.
+pub(super) fn all(book: &Book) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let group = |label, row, setting, figure| Group { label, row, setting, figure };
+    let cpu = "cpu us";
+    let plots = [
+        Plot {
+            file: "broadcast.svg",
+            title: "Broadcast, one in flight: microseconds of CPU for each delivery",
+            servers: &["floor", "fanfare", "nchan"],
+            groups: &[
+                group("1,000 streams", "broadcast", "1,000", cpu),
+                group("5,000 streams", "broadcast", "5,000", cpu),
+                group("15,000 streams", "broadcast", "15,000", cpu),
+            ],
+        },
+        Plot {
+            file: "batching.svg",
+            title: "Broadcast to 5,000: deliveries a second on one core",
+            servers: &["floor", "fanfare", "nchan"],
+            groups: &[
+                group("1 in flight", "broadcast", "5,000", "deliveries/s"),
+                group("8 in flight", "batching", "8 in flight", "deliveries/s"),
+            ],
+        },
+        Plot {
+            file: "delays.svg",
+            title: "Per user at half of full load: publish to receipt, milliseconds",
+            servers: &["floor", "fanfare", "nchan-redis"],
+            groups: &[
+                group("p50", "latency", "half load", "p50 ms"),
+                group("p99", "latency", "half load", "p99 ms"),
+                group("p99.9", "latency", "half load", "p99.9 ms"),
+            ],
+        },
+        Plot {
+            file: "idle.svg",
+            title: "User-space memory of an idle stream, bytes",
+            servers: &["floor", "fanfare", "nchan", "nchan-redis", "pushpin"],
+            groups: &[group("10,000 streams (Pushpin 3,000)", "idle", "idle", "bytes")],
+        },
+    ];
+    plots.iter().map(|plot| Ok((plot.file, plot.draw(book)?))).collect()
+}
+
+impl Plot<'_> {
+    fn draw(&self, book: &Book) -> anyhow::Result<String> {
+        let mut text = String::new();
+        {
+            let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+            self.draw_on(&area, book).map_err(|error| anyhow::anyhow!("{}: {error}", self.file))?;
+            area.present()?;
+        }
+        Ok(text)
+    }
+
+    fn draw_on<'a>(
+        &self,
+        area: &DrawingArea<SVGBackend<'a>, Shift>,
+        book: &Book,
+    ) -> Result<(), Box<dyn std::error::Error + 'a>> {
+        let bars = self.bars(book);
+        let highest = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
+        let top = if highest > 0.0 { highest * 1.15 } else { 1.0 };
+        area.fill(&WHITE)?;
+        let wide = self.groups.len() * (self.servers.len() + 1);
+        #[allow(clippy::cast_precision_loss, reason = "a handful of bars")]
+        let wide = wide as f64;
+        let mut chart = ChartBuilder::on(area)
+            .caption(self.title, ("sans-serif", 18))
+            .margin(12)
+            .x_label_area_size(28)
+            .y_label_area_size(64)
+            .build_cartesian_2d(-0.5..wide, 0.0..top)?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .disable_x_axis()
+            .light_line_style(WHITE)
+            .y_label_formatter(&|value| super::document::number(*value))
+            .draw()?;
+        for (at, server) in self.servers.iter().enumerate() {
+            let colour = colour(server);
+            let own = bars.iter().filter(|bar| bar.server == at);
+            chart
+                .draw_series(own.clone().map(|bar| {
+                    Rectangle::new([(bar.from, 0.0), (bar.from + 0.9, bar.value)], colour.filled())
+                }))?
+                .label(*server)
+                .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled()));
+            let style =
+                ("sans-serif", 12).into_font().color(&BLACK).pos(Pos::new(HPos::Center, VPos::Bottom));
+            chart.draw_series(own.map(|bar| {
+                Text::new(super::document::number(bar.value), (bar.from + 0.45, bar.value), style.clone())
+            }))?;
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .background_style(WHITE)
+            .border_style(WHITE)
+            .draw()?;
+        self.name_groups(area, &chart, wide)
+    }
+
+    fn name_groups<'a>(
+        &self,
+        area: &DrawingArea<SVGBackend<'a>, Shift>,
+        chart: &ChartContext<
+            '_,
+            SVGBackend<'a>,
+            Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
+        >,
+        wide: f64,
+    ) -> Result<(), Box<dyn std::error::Error + 'a>> {
+        let style = ("sans-serif", 14).into_font().color(&BLACK).pos(Pos::new(HPos::Center, VPos::Top));
+        #[allow(clippy::cast_precision_loss, reason = "a handful of groups")]
+        let each = wide / self.groups.len() as f64;
+        let mut middle = each / 2.0 - 0.5;
+        for group in self.groups {
+            let (x, y) = chart.backend_coord(&(middle, 0.0));
+            area.draw(&Text::new(group.label.to_owned(), (x, y + 8), style.clone()))?;
+            middle += each;
+        }
+        Ok(())
+    }
+
+    fn bars(&self, book: &Book) -> Vec<Column> {
+        let mut bars = Vec::new();
+        let mut from = 0.0;
+        for group in self.groups {
+            for (server, name) in self.servers.iter().enumerate() {
+                let figure =
+                    Figure { row: group.row, setting: group.setting, server: name, name: group.figure };
+                if let Some(found) = book.figure(figure) {
+                    bars.push(Column { from, value: found.median, server });
+                }
+                from += 1.0;
+            }
+            from += 1.0;
+        }
+        bars
+    }
+}
+
+/// One bar.
+struct Column {
+    /// Its left edge.
+    from: f64,
+    value: f64,
+    /// Which of the plot's servers.
+    server: usize,
+}
+
+fn colour(server: &str) -> RGBColor {
+    COLOURS.iter().find(|(name, _)| *name == server).map_or(BLACK, |(_, colour)| *colour)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plot_shows_what_was_found_and_an_empty_book_shows_nothing() {
+        let mut book = Book::default();
+        assert_eq!(all(&book).unwrap().len(), 4);
+        book.page("idle", 0).write("idle", "fanfare", &[("bytes", 2345.0)]);
+        let plots = all(&book).unwrap();
+        let (_, idle) = plots.iter().find(|(file, _)| *file == "idle.svg").unwrap();
+        assert!(idle.contains("2,345") && idle.trim_end().ends_with("</svg>"), "{idle}");
+    }
+}

@@ -1,0 +1,115 @@
+//! The rows: what is measured, one file each.
+//!
+//! # Layout
+//!
+//! - [`broadcast`]: everybody gets every event, one or several in flight, one core or two
+//! - [`per_user`]: every event is for one stream: cost and delay
+//! - [`idle`], [`open`], [`resume`]: streams themselves
+//! - [`gzip`]: compressed events
+//! - [`channels`]: many channels, and a lost wire; `monitor` listens to Redis for [`resume`]
+//! - [`behind`]: somebody catches up
+//! - [`publishing`]: events into the logs
+
+mod behind;
+mod broadcast;
+mod channels;
+mod gzip;
+mod idle;
+mod monitor;
+mod open;
+mod per_user;
+mod publishing;
+mod resume;
+
+use clap::ValueEnum;
+
+use super::book::Page;
+use super::lab::Lab;
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Row {
+    /// Everybody gets every event, one in flight; 1,000, 5,000 and 15,000 streams
+    Broadcast,
+    /// The same with 8 in flight, 5,000 streams
+    Batching,
+    /// Events for one user, through Redis, 1 and 64 in flight
+    PerUser,
+    /// Events for one user, over HTTP, one in flight
+    PerUserHttp,
+    /// Publish to receipt at half of full load, per user
+    Latency,
+    /// Memory of 10,000 idle streams with sessions
+    Idle,
+    /// Opening a stream, with a token and a claim
+    Open,
+    /// 10,000 clients resume at once
+    Resume,
+    /// 1 KB of JSON, compressed and plain
+    Gzip,
+    /// 100,000 channels on one node, and a lost wire
+    Channels,
+    /// A client 100,000 events behind, beside 5,000 that are not
+    Behind,
+    /// Events into the logs, against the bare script
+    Publishing,
+    /// One core and two
+    Cores,
+}
+
+impl Row {
+    /// All of them, in order.
+    pub fn every() -> Vec<Self> {
+        Self::value_variants().to_vec()
+    }
+
+    /// Its name on the command line and in the results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Broadcast => "broadcast",
+            Self::Batching => "batching",
+            Self::PerUser => "per-user",
+            Self::PerUserHttp => "per-user-http",
+            Self::Latency => "latency",
+            Self::Idle => "idle",
+            Self::Open => "open",
+            Self::Resume => "resume",
+            Self::Gzip => "gzip",
+            Self::Channels => "channels",
+            Self::Behind => "behind",
+            Self::Publishing => "publishing",
+            Self::Cores => "cores",
+        }
+    }
+
+    /// Measures it once, every server right after the other.
+    pub(super) fn measure(self, lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
+        match self {
+            Self::Broadcast => broadcast::one_in_flight(lab, page),
+            Self::Batching => broadcast::several_in_flight(lab, page),
+            Self::PerUser => per_user::through_redis(lab, page),
+            Self::PerUserHttp => per_user::over_http(lab, page),
+            Self::Latency => per_user::delay(lab, page),
+            Self::Idle => idle::measure(lab, page),
+            Self::Open => open::measure(lab, page),
+            Self::Resume => resume::measure(lab, page),
+            Self::Gzip => gzip::measure(lab, page),
+            Self::Channels => channels::measure(lab, page),
+            Self::Behind => behind::measure(lab, page),
+            Self::Publishing => publishing::measure(lab, page),
+            Self::Cores => broadcast::by_cores(lab, page),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_asked_for_by_the_name_that_it_has_in_the_results() {
+        for row in Row::every() {
+            assert_eq!(Row::from_str(row.name(), false), Ok(row));
+        }
+    }
+}

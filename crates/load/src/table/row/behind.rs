@@ -1,0 +1,108 @@
+//! A client far behind beside many that are not.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
+use crate::bench::crowd::{Crowd, Members};
+use crate::bench::measure::Pace;
+use crate::bench::measurement::Measurement;
+use crate::bench::sample::{Content, MARK};
+use crate::bench::site::{Audience, Site, Way};
+use crate::table::book::Page;
+use crate::table::contender::Running;
+use crate::table::contender::fanfare::Fanfare;
+use crate::table::lab::Lab;
+
+/// How far behind the client is.
+const EVENTS: usize = 100_000;
+/// How many are live meanwhile.
+const STREAMS: usize = 5000;
+/// Events a second that each of those gets: some half of what one core can write.
+const RATE: f64 = 15.0;
+
+/// The delays of the others without that client and with it, which begins again whenever it has caught up.
+pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
+    let node = Fanfare {
+        settings: vec![("FANFARE_RETENTION__RULES", "archive events=200000 age=1d")],
+        ..Fanfare::default()
+    };
+    let running = node.start(lab, Audience::All)?;
+    let events = lab.streams(EVENTS);
+    fill(&running, events)?;
+    let mut crowd = lab.crowd(&running.site, lab.streams(STREAMS), Audience::All, 1)?;
+    page.measured("nobody behind", "fanfare", others(lab, &mut crowd, &running)?);
+    let client = Behind::start(running.site.address, events as u64);
+    let found = others(lab, &mut crowd, &running)?;
+    let read = client.finish()?;
+    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+    let read = read as f64;
+    anyhow::ensure!(read > 0.0, "the client that was behind got nothing");
+    page.measured("one far behind", "fanfare", found);
+    page.write("the one", "fanfare", &[("events read", read)]);
+    Ok(())
+}
+
+fn others(lab: &Lab, crowd: &mut Crowd, running: &Running) -> anyhow::Result<Measurement> {
+    Ok(crowd.measure(&lab.load(Pace::Rate(RATE)), &running.watched())?)
+}
+
+/// Publishes what the client will read.
+fn fill(running: &Running, events: usize) -> anyhow::Result<()> {
+    let mut site = running.site.clone();
+    if let Some(Way::Redis { command, .. }) = &mut site.way {
+        "fanfare:{archive}:log".clone_into(&mut command[3]);
+    }
+    let members = Members { streams: events, audience: Audience::Each(1), sampled: 0, publishers: 1 };
+    // Nobody of this crowd is ever opened: it only publishes, once for each of its targets.
+    let mut crowd = Crowd::new(Site { ready: String::new(), ..site }, members)?;
+    Ok(crowd.publish_round(100, Content::Filler)?)
+}
+
+/// The client that is behind. A thread of its own; it counts and does nothing else.
+struct Behind {
+    thread: JoinHandle<std::io::Result<()>>,
+    finish: Arc<AtomicBool>,
+    read: Arc<AtomicU64>,
+}
+
+impl Behind {
+    fn start(address: SocketAddr, events: u64) -> Self {
+        let (finish, read) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (finished, count) = (Arc::clone(&finish), Arc::clone(&read));
+        let thread = thread::spawn(move || {
+            while !finished.load(Ordering::Relaxed) {
+                catch_up(address, events, &finished, &count)?;
+            }
+            Ok(())
+        });
+        Self { thread, finish, read }
+    }
+
+    /// Stops, and tells how many events it has read.
+    fn finish(self) -> anyhow::Result<u64> {
+        self.finish.store(true, Ordering::Relaxed);
+        self.thread.join().map_err(|_| anyhow::anyhow!("the client that was behind has panicked"))??;
+        Ok(self.read.load(Ordering::Relaxed))
+    }
+}
+
+/// Reads everything there is, once.
+fn catch_up(address: SocketAddr, events: u64, finish: &AtomicBool, count: &AtomicU64) -> std::io::Result<()> {
+    let mut socket = TcpStream::connect(address)?;
+    write!(socket, "GET /v1/events?channel=archive&after=earliest HTTP/1.1\r\nHost: {address}\r\n\r\n")?;
+    // Live events wake it when it has everything and is told to stop.
+    let (mut got, mut buffer) = (0, vec![0; 64 * 1024]);
+    while got < events && !finish.load(Ordering::Relaxed) {
+        let length = socket.read(&mut buffer)?;
+        if length == 0 {
+            return Err(std::io::Error::other("the server ended the stream of the client that was behind"));
+        }
+        let more = memchr::memchr_iter(MARK, &buffer[..length]).count() as u64;
+        got += more;
+        count.fetch_add(more, Ordering::Relaxed);
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Many channels on one node, and a wire that is lost.
+
+use std::time::{Duration, Instant};
+
+use crate::bench::crowd::{Crowd, Members};
+use crate::bench::sample::Content;
+use crate::bench::site::Audience;
+use crate::table::book::Page;
+use crate::table::contender::fanfare::Fanfare;
+use crate::table::contender::redis::Redis;
+use crate::table::lab::Lab;
+
+/// How many streams.
+const STREAMS: usize = 10_000;
+/// How many channels each follows that nobody else does.
+const CHANNELS: usize = 10;
+
+/// What channels take beyond their streams, and how long after a lost wire every client has what it missed.
+pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
+    let streams = lab.streams(STREAMS);
+    // With one channel each; `Each(1)` would be users.
+    let (few, few_redis, _) = open(lab, streams, 2, false)?;
+    let (many, many_redis, repair) = open(lab, streams, CHANNELS, true)?;
+    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+    let each = |many: u64, few: u64| many.saturating_sub(few) as f64 / (streams * (CHANNELS - 2)) as f64;
+    let Some(repair) = repair else { return Ok(()) };
+    page.write(
+        "100,000 channels",
+        "fanfare",
+        &[
+            ("bytes a channel", each(many, few)),
+            ("redis bytes a channel", each(many_redis, few_redis)),
+            ("repair s", repair.all.as_secs_f64()),
+            ("first s", repair.first.as_secs_f64()),
+        ],
+    );
+    Ok(())
+}
+
+/// Counted from the moment at which Redis could be reached again.
+struct Repair {
+    first: Duration,
+    all: Duration,
+}
+
+/// The memory of node and Redis with so many channels for each stream, and the repair if it is asked for.
+fn open(
+    lab: &Lab,
+    streams: usize,
+    channels: usize,
+    repair: bool,
+) -> anyhow::Result<(u64, u64, Option<Repair>)> {
+    let audience = Audience::Each(channels);
+    let running = Fanfare::default().start(lab, audience)?;
+    let Some(redis) = &running.redis else { anyhow::bail!("there is no Redis") };
+    let watched = running.watched();
+    let before: Vec<u64> = watched.iter().map(|watched| watched.memory().anonymous).collect();
+    let members = Members { streams, audience, sampled: 0, publishers: 1 };
+    let mut crowd = Crowd::new(running.site.clone(), members)?;
+    crowd.open(64)?;
+    crowd.rest(lab.time(Duration::from_secs(5)))?;
+    let memory: Vec<u64> = watched
+        .iter()
+        .zip(before)
+        .map(|(watched, before)| watched.memory().anonymous.saturating_sub(before))
+        .collect();
+    let repair = if repair { Some(lose_the_wire(lab, &mut crowd, redis)?) } else { None };
+    Ok((memory[0], memory[1], repair))
+}
+
+/// The wire is cut and kept from coming back while each channel gets an event.
+fn lose_the_wire(lab: &Lab, crowd: &mut Crowd, redis: &Redis) -> anyhow::Result<Repair> {
+    let mut operator = redis.connect()?;
+    // Established connections stay: what is cut cannot come back, and the publisher goes on.
+    let most: Vec<String> = redis::cmd("CONFIG").arg("GET").arg("maxclients").query(&mut operator)?;
+    let most = most.get(1).cloned().unwrap_or_else(|| "10000".into());
+    redis::cmd("CONFIG").arg("SET").arg("maxclients").arg(1).exec(&mut operator)?;
+    redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").exec(&mut operator)?;
+    crowd.rest(lab.time(Duration::from_millis(500)))?;
+    let before = crowd.received();
+    crowd.publish_round(100, Content::Filler)?;
+    anyhow::ensure!(crowd.received() == before, "events came although the wire was cut");
+    redis::cmd("CONFIG").arg("SET").arg("maxclients").arg(most).exec(&mut operator)?;
+    let began = Instant::now();
+    while crowd.received() == before && began.elapsed() < Duration::from_secs(30) {
+        crowd.rest(Duration::from_millis(1))?;
+    }
+    let first = began.elapsed();
+    crowd.wait_for_all()?;
+    Ok(Repair { first, all: began.elapsed() })
+}

@@ -1,0 +1,121 @@
+//! How fast events come into the logs, against the bare script on the same Redis.
+
+use std::time::{Duration, Instant};
+
+use crate::bench::crowd::{Crowd, Members};
+use crate::bench::measure::Pace;
+use crate::bench::sample::Content;
+use crate::bench::site::{Audience, Site, Way};
+use crate::table::book::Page;
+use crate::table::contender::Contender;
+use crate::table::contender::fanfare::Fanfare;
+use crate::table::contender::redis::Redis;
+use crate::table::lab::Lab;
+
+/// The script that nodes use: what is measured against is that text by itself, on a Redis that nobody else uses.
+const SCRIPT: &str =
+    concat!(include_str!("../../../../broker/src/redis/publish.lua"), "\nreturn publish(KEYS, ARGV)\n");
+/// How many events are published each way.
+const EVENTS: usize = 200_000;
+/// Into how many channels they go.
+const CHANNELS: usize = 1000;
+/// How long the intake may take.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// The script alone, the function alone, the intake's backlog, and a node's HTTP.
+pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
+    let events = if lab.quick { EVENTS / 4 } else { EVENTS };
+    let redis = Redis::start(lab)?;
+    let sha: String = redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query(&mut redis.connect()?)?;
+    let rate = pour(&redis, &script(&sha), events)?;
+    page.write("script alone", "redis", &[("events/s", rate)]);
+
+    // The node brings the function; it hears nothing of what is published next, for nobody follows those channels.
+    let running = Fanfare::default().start_on(lab, Audience::All, Some(redis))?;
+    let Some(redis) = &running.redis else { anyhow::bail!("there is no Redis") };
+    let function = ["FCALL", "fanfare_publish", "1", "fanfare:{room:{channel}}:log", "", "{data}"];
+    page.write("FCALL", "fanfare", &[("events/s", pour(redis, &function.map(str::to_owned), events)?)]);
+    drop(running.server);
+
+    let Some(redis) = running.redis else { anyhow::bail!("there is no Redis") };
+    let entry = ["XADD", "fanfare:ingest", "*", "channel", "room:{channel}", "data", "{data}"];
+    pour(&redis, &entry.map(str::to_owned), events)?;
+    let connection = redis.connect()?;
+    let watch = std::thread::spawn(|| drained(connection));
+    let running = Fanfare::default().start_on(lab, Audience::All, Some(redis))?;
+    let rate =
+        watch.join().map_err(|_| anyhow::anyhow!("the thread that watches the intake has panicked"))??;
+    page.write("intake", "fanfare", &[("events/s", rate)]);
+    drop(running);
+
+    let found =
+        lab.measure(Contender::FanfareHttp, lab.streams(1000), Audience::Each(1), Pace::InFlight(64))?;
+    page.write("HTTP, 64 in flight", "fanfare", &[("events/s", found.deliveries_per_second)]);
+    Ok(())
+}
+
+/// What a node's `EVALSHA` is, with the retention that nodes have by default.
+fn script(sha: &str) -> Vec<String> {
+    let channel = "fanfare:{room:{channel}}:";
+    [
+        "EVALSHA",
+        sha,
+        "3",
+        &format!("{channel}log"),
+        &format!("{channel}last"),
+        &format!("{channel}live"),
+        "",
+        "{data}",
+        "1000",
+        "3600000",
+        "604800000",
+        "600000",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// Sends so many commands as fast as Redis takes them; how many a second that were.
+fn pour(redis: &Redis, command: &[String], events: usize) -> anyhow::Result<f64> {
+    // A round is one event for each target.
+    let rounds = events.div_ceil(CHANNELS);
+    let command = command.iter().map(|word| word.replace("{channel}", "{target}")).collect();
+    let site = Site {
+        address: redis.address,
+        stream: String::new(),
+        headers: Vec::new(),
+        secret: None,
+        ready: String::new(),
+        way: Some(Way::Redis { address: redis.address, command }),
+    };
+    let members = Members { streams: CHANNELS, audience: Audience::Each(1), sampled: 0, publishers: 1 };
+    let mut crowd = Crowd::new(site, members)?;
+    let began = Instant::now();
+    crowd.publish_rounds(rounds, 100, Content::Filler)?;
+    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+    let events = (rounds * CHANNELS) as f64;
+    Ok(events / began.elapsed().as_secs_f64())
+}
+
+/// How many entries a second leave the intake, from the first that does to the last. A node begins before it says that it
+/// is ready, so this is watched from before it is started.
+fn drained(mut connection: redis::Connection) -> anyhow::Result<f64> {
+    let mut left =
+        || -> anyhow::Result<u64> { Ok(redis::cmd("XLEN").arg("fanfare:ingest").query(&mut connection)?) };
+    let all = left()?;
+    let (mut began, end) = (Instant::now(), Instant::now() + PATIENCE);
+    loop {
+        let now = left()?;
+        if now == all {
+            began = Instant::now();
+        }
+        if now == 0 {
+            break;
+        }
+        anyhow::ensure!(Instant::now() < end, "{now} of {all} entries of the intake are left");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+    let all = all as f64;
+    Ok(all / began.elapsed().as_secs_f64())
+}
