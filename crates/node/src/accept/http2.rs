@@ -35,6 +35,8 @@ use crate::stream::Socket;
 
 /// A peer is asked so often whether it is there, and has so long to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// How long a client with nothing open may take to answer GOAWAY once the node has left.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How much of one answer or stream may wait in the connection for the client's window, or for the socket.
 const SEND_BUFFER: usize = 16 * 1024;
 /// How much of one request's body a client may send ahead, and of all of a connection's.
@@ -99,8 +101,7 @@ pub(super) async fn serve<IO: Socket + 'static>(
                 leaving = true;
                 connection.graceful_shutdown();
             }
-            // It was told to leave, has nothing open any more, and stays.
-            () = seat.idle(server.head_timeout), if leaving => break,
+            () = overstayed(&server, &seat), if leaving => break,
             () = &mut vanished => {
                 tracing::debug!(peer = %peer.0, "a client that does not answer pings is given up");
                 server.metrics.connection_errors.inc();
@@ -126,6 +127,20 @@ async fn time_to_leave(server: &Server, seat: &Seat) {
         () = told => {}
         () = server.stop.cancelled() => {}
         () = seat.crowded() => {}
+        () = seat.idle(server.head_timeout) => {}
+    }
+}
+
+/// Waits until a client that was told to leave has had nothing open for too long. GOAWAY asks for an answer, and one
+/// that gives none must not hold up a node that has left.
+async fn overstayed(server: &Server, seat: &Seat) {
+    let left = async {
+        server.stop.cancelled().await;
+        seat.idle(FAREWELL).await;
+    };
+    // Both only look.
+    tokio::select! {
+        () = left => {}
         () = seat.idle(server.head_timeout) => {}
     }
 }

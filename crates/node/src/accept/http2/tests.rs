@@ -359,19 +359,34 @@ async fn a_head_that_is_too_large_is_refused(speech: Speech) {
     fixture.shutdown().await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_client_that_vanishes_without_a_word_is_noticed() {
-    let mut fixture =
-        start(Speech::Clear, |config| config.http.header_read_timeout = Duration::from_hours(1));
+/// A client that sent the preface and empty SETTINGS, and says nothing ever after.
+async fn silent(fixture: &Fixture) -> Box<dyn Socket> {
     let mut client = fixture.connect_for(&[]).await;
-    // The preface, empty SETTINGS, and nothing ever after: not even an answer to a ping.
     client.write_all(crate::accept::protocol::PREFACE).await.unwrap();
     client.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+    client
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_vanishes_without_a_word_is_noticed() {
+    let fixture = start(Speech::Clear, |config| config.http.header_read_timeout = Duration::from_hours(1));
+    let mut client = silent(&fixture).await;
     let begun = Instant::now();
     let mut read = Vec::new();
     let _ = client.read_to_end(&mut read).await;
     assert!(begun.elapsed() >= super::PING.0 + super::PING.1 && begun.elapsed() < SOON * 10);
     assert_eq!(fixture.metrics.connection_errors.get(), 1);
-    fixture.taken.close();
     fixture.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_answer_does_not_hold_up_a_node_that_leaves() {
+    let fixture = start(Speech::Clear, |_| ());
+    let mut client = silent(&fixture).await;
+    // The node's SETTINGS: its side of the connection is up.
+    client.read_exact(&mut [0; 9]).await.unwrap();
+    let metrics = fixture.metrics.clone();
+    let until = Instant::now() + Duration::from_hours(1);
+    timeout(SOON, fixture.accept.shutdown(until)).await.expect("the node has left");
+    assert_eq!(metrics.cut.get(), 0);
 }
