@@ -1,19 +1,45 @@
-// A `fanfare dev` and a browser for the tests.
+// A server and a browser for the tests.
 
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
+import { promisify } from "node:util";
 import { chromium } from "playwright-core";
 
 const root = resolve(import.meta.dirname, "../..");
 const binary = join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug/fanfare");
 
 /** Starts `fanfare dev` on a free port; answers its address and a way to stop it. */
-export async function startDev(env = {}) {
-  const child = spawn(binary, ["dev", "--listen", "127.0.0.1:0"], {
+export const startDev = () => start(["dev", "--listen", "127.0.0.1:0"]);
+
+/** Starts a node without Redis that speaks TLS, with a certificate that nobody vouches for. */
+export async function startTls() {
+  const dir = await mkdtemp(join(tmpdir(), "fanfare-tls-"));
+  const [key, certificate] = [join(dir, "key.pem"), join(dir, "certificate.pem")];
+  const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"];
+  const kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "2"];
+  await promisify(execFile)("openssl", ["req", ...kind, ...subject, "-keyout", key, "-out", certificate]);
+  const node = await start(["serve", "--listen", "127.0.0.1:0", "--auth", "none"], {
+    FANFARE_TLS__CERTIFICATE: certificate,
+    FANFARE_TLS__KEY: key,
+    FANFARE_DRAIN__NOTICE: "200ms",
+    FANFARE_DRAIN__WINDOW: "0s",
+  });
+  return {
+    url: node.url,
+    async stop() {
+      const code = await node.stop();
+      await rm(dir, { recursive: true, force: true });
+      return code;
+    },
+  };
+}
+
+async function start(args, env = {}) {
+  const child = spawn(binary, args, {
     env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -21,10 +47,10 @@ export async function startDev(env = {}) {
   const lines = createInterface({ input: child.stdout });
   const url = await new Promise((found, failed) => {
     lines.on("line", (line) => {
-      const match = line.match(/http:\/\/127\.0\.0\.1:\d+/);
+      const match = line.match(/https?:\/\/127\.0\.0\.1:\d+/);
       if (match) found(match[0]);
     });
-    exited.then(([code]) => failed(new Error(`fanfare dev ended with ${code}`)));
+    exited.then(([code]) => failed(new Error(`fanfare ${args[0]} ended with ${code}`)));
     child.on("error", failed);
   });
   return {
@@ -44,6 +70,8 @@ export async function startBrowser() {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
     viewport: { width: 1200, height: 800 },
+    // The tests' own certificate is vouched for by nobody.
+    ignoreHTTPSErrors: true,
     args: [
       "--no-sandbox",
       "--disable-gpu",

@@ -6,7 +6,10 @@ use std::time::Duration;
 use fanfare_protocol::Position;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
+
+use crate::certificate::{self, Certificate};
 
 /// Calls one node, with or without a token.
 #[derive(Clone, Debug)]
@@ -29,15 +32,20 @@ pub struct Answer {
 
 impl Api {
     /// Calls the node at an address. A call fails after 20 s.
-    ///
-    /// # Panics
-    ///
-    /// When there is no HTTP client to be had.
     pub fn at(address: SocketAddr) -> Self {
+        Self::by(certificate::client(RootCertStore::empty()), format!("http://{address}"))
+    }
+
+    /// Calls the node at an address over TLS.
+    pub fn over_tls(address: SocketAddr, certificate: &Certificate) -> Self {
+        Self::by(certificate.client(&[]), format!("https://{address}"))
+    }
+
+    fn by(tls: ClientConfig, base: String) -> Self {
         // No idle connections: the node at the other end may be another one by then.
         let client = Client::builder().pool_max_idle_per_host(0).no_proxy().timeout(Duration::from_secs(20));
-        let client = client.build().expect("a plain client can be built");
-        Self { client, base: format!("http://{address}"), token: None }
+        let client = client.tls_backend_preconfigured(tls).build().expect("a plain client can be built");
+        Self { client, base, token: None }
     }
 
     /// Calls with a bearer token.

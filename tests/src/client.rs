@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::api::Answer;
 use crate::body::Body;
+use crate::coding::Coding;
 use crate::deadline::SOON;
 use crate::head::Head;
 use crate::node::Node;
 use crate::parser::{Dispatched, Parser};
 use crate::request::StreamRequest;
+use crate::wire::Socket;
 
 /// What only Fanfare itself sends.
 const CONTROL: [&str; 8] =
@@ -81,9 +82,10 @@ pub enum Step {
 pub struct Client {
     request: StreamRequest,
     /// None after it was closed, or has ended.
-    socket: Option<TcpStream>,
+    socket: Option<Socket>,
     head: Head,
     body: Body,
+    coding: Coding,
     parser: Parser,
     /// What came of a body that is no event stream.
     plain: Vec<u8>,
@@ -104,6 +106,7 @@ impl Client {
             socket: None,
             head: Head::default(),
             body: Body::UntilClose,
+            coding: Coding::Identity,
             parser: Parser::default(),
             plain: Vec::new(),
             end: None,
@@ -135,6 +138,7 @@ impl Client {
             }
         };
         self.body = Body::of(&head).unwrap_or_else(|e| panic!("{e}: {head:?}"));
+        self.coding = Coding::of(&head).unwrap_or_else(|e| panic!("{e}: {head:?}"));
         self.head = head;
         self.socket = Some(socket);
         self.take(&bytes[length..]);
@@ -167,7 +171,7 @@ impl Client {
     /// Resets the connection, as a network that breaks.
     pub fn reset(&mut self) {
         if let Some(socket) = self.socket.take() {
-            socket.set_zero_linger().expect("an open socket can be set up");
+            socket.reset_on_close().expect("an open socket can be set up");
         }
     }
 
@@ -352,6 +356,7 @@ impl Client {
     fn take(&mut self, bytes: &[u8]) {
         let mut text = Vec::with_capacity(bytes.len());
         self.body.feed(bytes, &mut text).unwrap_or_else(|e| panic!("{e}\n{}", self.story()));
+        let mut text = self.coding.feed(text).unwrap_or_else(|e| panic!("{e}\n{}", self.story()));
         if self.head.field("content-type") != "text/event-stream" {
             self.plain.append(&mut text);
         }
@@ -365,6 +370,9 @@ impl Client {
     }
 
     fn finish(&mut self, end: End) {
+        if end == End::Clean {
+            self.coding.end().unwrap_or_else(|e| panic!("{e}\n{}", self.story()));
+        }
         self.end = Some(end);
     }
 

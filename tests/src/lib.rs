@@ -13,10 +13,11 @@
 //! - [`breaker`]: a wire between a node and Redis that breaks on demand
 //! - [`binary`], [`node`], [`metrics`], [`cluster`]: `fanfare serve` processes, and what they say of themselves
 //! - [`balancer`]: nginx or `HAProxy` in front of nodes, configured as `deploy/` says
+//! - [`certificate`], [`wire`], [`http2`]: the ways to a node: clear text, TLS, one connection for many streams
 //! - [`api`]: the node's HTTP calls that are not streams
 //! - [`token`]: what `--auth jwt` asks for
 //! - [`publisher`]: the ways in through Redis
-//! - [`request`], [`head`], [`body`], [`parser`], [`client`]: a stream, read by rules of our own
+//! - [`request`], [`head`], [`body`], [`coding`], [`parser`], [`client`]: a stream, read by rules of our own
 //! - [`ledger`], [`watcher`]: what was accepted against what arrived
 //! - [`lifecycle`], [`footprint`]: what is told of sessions, and what they leave behind
 
@@ -25,11 +26,14 @@ pub mod balancer;
 pub mod binary;
 pub mod body;
 pub mod breaker;
+pub mod certificate;
 pub mod client;
 pub mod cluster;
+pub mod coding;
 pub mod deadline;
 pub mod footprint;
 pub mod head;
+pub mod http2;
 pub mod ledger;
 pub mod lifecycle;
 pub mod loopback;
@@ -41,3 +45,4 @@ pub mod redis;
 pub mod request;
 pub mod token;
 pub mod watcher;
+pub mod wire;

@@ -13,10 +13,12 @@ use tokio::sync::mpsc;
 
 use crate::api::Api;
 use crate::binary;
+use crate::certificate::Certificate;
 use crate::deadline::{SOON, until};
 use crate::metrics::Metrics;
 use crate::redis::Redis;
 use crate::request::StreamRequest;
+use crate::wire::Wire;
 
 /// The secret of every node and token in a test.
 pub const SECRET: &str = "the secret that nodes and tokens of these tests share";
@@ -32,6 +34,7 @@ pub struct NodeBuilder {
     id: String,
     auth: String,
     settings: Vec<(String, String)>,
+    certificate: Option<Certificate>,
 }
 
 /// A running node. Killed when dropped; after a panic its log is printed.
@@ -39,6 +42,8 @@ pub struct NodeBuilder {
 pub struct Node {
     id: String,
     address: SocketAddr,
+    /// What it shows, if it speaks TLS.
+    certificate: Option<Certificate>,
     child: Child,
     log: Arc<Mutex<String>>,
     /// Read the process's output until it ends; joined when dropped.
@@ -72,6 +77,17 @@ impl NodeBuilder {
     pub fn through(mut self, redis: &str) -> Self {
         redis.clone_into(&mut self.redis);
         self
+    }
+
+    /// Speaks TLS with this certificate.
+    #[must_use]
+    pub fn tls(self, certificate: &Certificate) -> Self {
+        let path = |path: std::path::PathBuf| path.to_str().expect("a path of ours is text").to_owned();
+        let mut node = self
+            .set("TLS__CERTIFICATE", &path(certificate.certificate_file()))
+            .set("TLS__KEY", &path(certificate.key_file()));
+        node.certificate = Some(certificate.clone());
+        node
     }
 
     /// A setting by its environment name without the prefix: `STREAM__QUEUE`.
@@ -141,7 +157,9 @@ impl NodeBuilder {
         let err = child.stderr.take().expect("stderr is a pipe");
         let readers =
             vec![read_lines(out, Arc::clone(&log), Some(found)), read_lines(err, Arc::clone(&log), None)];
-        let mut node = Node { id: self.id, address: ([0, 0, 0, 0], 0).into(), child, log, readers };
+        let certificate = self.certificate;
+        let mut node =
+            Node { id: self.id, address: ([0, 0, 0, 0], 0).into(), certificate, child, log, readers };
         // None when the process ended.
         match tokio::time::timeout(SOON, listening.recv()).await {
             Ok(Some(address)) => node.address = address,
@@ -158,9 +176,10 @@ fn read_lines(
 ) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
-            if let Some((_, url)) = line.split_once("listening on http://")
+            if let Some((_, url)) = line.split_once("listening on http")
                 && let Some(found) = &found
-                && let Ok(address) = url.trim().parse()
+                && let Some((_, address)) = url.split_once("://")
+                && let Ok(address) = address.trim().parse()
             {
                 let _ = found.send(address);
             }
@@ -182,6 +201,7 @@ impl Node {
             id: "a".into(),
             auth: "none".into(),
             settings: Vec::new(),
+            certificate: None,
         }
     }
 
@@ -197,12 +217,16 @@ impl Node {
 
     /// Its HTTP calls.
     pub fn api(&self) -> Api {
-        Api::at(self.address)
+        match &self.certificate {
+            None => Api::at(self.address),
+            Some(certificate) => Api::over_tls(self.address, certificate),
+        }
     }
 
-    /// A stream from it.
+    /// A stream from it, by HTTP/1.1 unless it is told otherwise.
     pub fn stream(&self) -> StreamRequest {
-        StreamRequest::to(self.address)
+        let wire = self.certificate.clone().map_or(Wire::Clear, Wire::Tls);
+        StreamRequest::to(self.address).over(wire)
     }
 
     /// Waits until `/readyz` answers 200.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,8 +12,12 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, FromRedisValue, RedisResult, ToRedisArgs};
 use tempfile::TempDir;
 
+use crate::certificate::Certificate;
 use crate::deadline::{SOON, until};
 use crate::loopback;
+
+/// Where TLS is spoken, if it is.
+const TLS_PORT: u16 = 6380;
 
 /// An entry of a stream: its id and its fields.
 pub type StreamEntry = (String, Vec<(String, String)>);
@@ -25,6 +29,8 @@ pub struct Redis {
     /// Data, log. Removed when dropped.
     dir: TempDir,
     durable: bool,
+    /// Shown on [`TLS_PORT`], if it listens there.
+    certificate: Option<Certificate>,
     /// None while it is stopped.
     child: Option<Child>,
     client: redis::Client,
@@ -33,19 +39,25 @@ pub struct Redis {
 impl Redis {
     /// One that forgets everything when it stops.
     pub async fn start() -> Self {
-        Self::with(false).await
+        Self::with(false, false).await
     }
 
     /// One that has every write on disk before it answers.
     pub async fn durable() -> Self {
-        Self::with(true).await
+        Self::with(true, false).await
     }
 
-    async fn with(durable: bool) -> Self {
+    /// One that also speaks TLS, beside the clear text that tests have for themselves.
+    pub async fn with_tls() -> Self {
+        Self::with(false, true).await
+    }
+
+    async fn with(durable: bool, tls: bool) -> Self {
         let address = SocketAddr::from((loopback::address(), 6379));
         let dir = tempfile::tempdir().expect("a temporary directory");
         let client = redis::Client::open(format!("redis://{address}")).expect("the address is one");
-        let mut redis = Self { address, dir, durable, child: None, client };
+        let certificate = tls.then(|| Certificate::of(&[&address.ip().to_string()]));
+        let mut redis = Self { address, dir, durable, certificate, child: None, client };
         redis.start_again().await;
         redis
     }
@@ -59,7 +71,19 @@ impl Redis {
         assert!(self.child.is_none(), "Redis runs already");
         let log = File::options().create(true).append(true).open(self.dir.path().join("log"));
         let log = log.expect("the log can be written");
-        let child = Command::new("redis-server")
+        let mut command = Command::new("redis-server");
+        if let Some(certificate) = &self.certificate {
+            command.args([
+                "--tls-port",
+                &TLS_PORT.to_string(),
+                "--tls-auth-clients",
+                "no",
+                "--tls-cert-file",
+            ]);
+            command.arg(certificate.certificate_file()).arg("--tls-key-file").arg(certificate.key_file());
+            command.arg("--tls-ca-cert-file").arg(certificate.authority_file());
+        }
+        let child = command
             .args(["--bind", &self.address.ip().to_string(), "--port", &self.address.port().to_string()])
             .args(["--save", "", "--appendonly", if self.durable { "yes" } else { "no" }])
             .args(["--appendfsync", "always", "--dir"])
@@ -118,6 +142,16 @@ impl Redis {
     /// What a node's `--redis` takes.
     pub fn url(&self) -> String {
         format!("redis://{}", self.address)
+    }
+
+    /// The same over TLS, and the file of who vouches for it.
+    ///
+    /// # Panics
+    ///
+    /// When it does not speak TLS.
+    pub fn tls_url(&self) -> (String, PathBuf) {
+        let certificate = self.certificate.as_ref().expect("it speaks TLS");
+        (format!("rediss://{}:{TLS_PORT}", self.address.ip()), certificate.authority_file())
     }
 
     /// A connection of one's own, patient enough for a Redis that is paused for a while.
@@ -255,7 +289,7 @@ mod tests {
     #[tokio::test]
     async fn a_durable_one_comes_back_with_its_data_and_another_one_empty() {
         for (durable, wanted) in [(true, Some("1")), (false, None)] {
-            let mut redis = Redis::with(durable).await;
+            let mut redis = Redis::with(durable, false).await;
             redis.get::<()>(&["SET", "a", "1"]).await;
             redis.stop().await;
             assert!(redis.ask::<String>(&["PING"]).await.is_err());

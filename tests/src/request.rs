@@ -4,14 +4,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use reqwest::Url;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
 
 use crate::client::Client;
+use crate::http2::Http2;
+use crate::wire::{self, Socket, Wire};
 
 /// `GET /v1/events`, to be sent. What it asks for stays the same over reconnects, as a native `EventSource`'s URL does.
 #[derive(Clone, Debug)]
 pub struct StreamRequest {
     to: SocketAddr,
+    wire: Wire,
     /// Where to connect from; any address if none.
     from: Option<Ipv4Addr>,
     pairs: Vec<(String, String)>,
@@ -23,12 +25,32 @@ pub struct StreamRequest {
 impl StreamRequest {
     /// A stream from whoever listens there.
     pub fn to(to: SocketAddr) -> Self {
-        Self { to, from: None, pairs: Vec::new(), headers: Vec::new(), receive_buffer: None }
+        Self {
+            to,
+            wire: Wire::Clear,
+            from: None,
+            pairs: Vec::new(),
+            headers: Vec::new(),
+            receive_buffer: None,
+        }
     }
 
     /// The same from another node.
     pub fn move_to(&mut self, to: SocketAddr) {
         self.to = to;
+    }
+
+    /// By which way.
+    #[must_use]
+    pub fn over(mut self, wire: Wire) -> Self {
+        self.wire = wire;
+        self
+    }
+
+    /// By HTTP/2, on the connection that other streams have.
+    #[must_use]
+    pub fn http2(self, connections: &Http2) -> Self {
+        self.over(Wire::Http2(connections.clone()))
     }
 
     /// Any parameter.
@@ -75,6 +97,12 @@ impl StreamRequest {
         self
     }
 
+    /// Accepts a stream that is compressed.
+    #[must_use]
+    pub fn gzip(self) -> Self {
+        self.header("Accept-Encoding", "gzip")
+    }
+
     /// A bearer token.
     #[must_use]
     pub fn token(self, token: &str) -> Self {
@@ -116,35 +144,49 @@ impl StreamRequest {
     }
 
     /// A connected socket on which the request was written.
-    pub(crate) async fn write(&self, last_id: &str) -> std::io::Result<TcpStream> {
-        let socket = TcpSocket::new_v4()?;
-        if let Some(bytes) = self.receive_buffer {
-            socket.set_recv_buffer_size(bytes)?;
-        }
-        if let Some(from) = self.from {
-            socket.bind((from, 0).into())?;
-        }
-        let mut socket = socket.connect(self.to).await?;
-        socket.set_nodelay(true)?;
-        socket.write_all(self.text(last_id).as_bytes()).await?;
-        Ok(socket)
+    pub(crate) async fn write(&self, last_id: &str) -> std::io::Result<Socket> {
+        let connect = wire::connect(self.to, self.from, self.receive_buffer);
+        let text = self.text(last_id);
+        Ok(match &self.wire {
+            Wire::Clear => {
+                let mut socket = connect.await?;
+                socket.write_all(text.as_bytes()).await?;
+                Socket::Clear(socket)
+            }
+            Wire::Tls(certificate) => {
+                let mut socket = wire::shake_hands(certificate, &["http/1.1"], connect.await?).await?;
+                socket.write_all(text.as_bytes()).await?;
+                Socket::Tls(Box::new(socket))
+            }
+            Wire::Http2(connections) => {
+                let headers = self.headers(last_id);
+                Socket::Http2(connections.send(self.to, &self.target(), &headers).await?)
+            }
+        })
     }
 
-    fn text(&self, last_id: &str) -> String {
+    /// Path and query.
+    fn target(&self) -> String {
         let base = format!("http://{}/v1/events", self.to);
         let url = Url::parse_with_params(&base, &self.pairs).expect("an address makes a URL");
         let query = url.query().filter(|query| !query.is_empty()).map(|query| format!("?{query}"));
-        let mut text = format!(
-            "GET {}{} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n",
-            url.path(),
-            query.unwrap_or_default(),
-            self.to
-        );
+        format!("{}{}", url.path(), query.unwrap_or_default())
+    }
+
+    fn headers(&self, last_id: &str) -> Vec<(String, String)> {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut headers = vec![pair("Accept", "text/event-stream")];
         if !last_id.is_empty() {
-            text.extend(["Last-Event-ID: ", last_id, "\r\n"]);
+            headers.push(pair("Last-Event-ID", last_id));
         }
-        for (name, value) in &self.headers {
-            text.extend([name, ": ", value, "\r\n"]);
+        headers.extend_from_slice(&self.headers);
+        headers
+    }
+
+    fn text(&self, last_id: &str) -> String {
+        let mut text = format!("GET {} HTTP/1.1\r\nHost: {}\r\n", self.target(), self.to);
+        for (name, value) in self.headers(last_id) {
+            text.extend([name, ": ".to_owned(), value, "\r\n".to_owned()]);
         }
         text + "\r\n"
     }

@@ -13,6 +13,7 @@
 //! - `script`: the Lua scripts, which lie beside as `.lua` files
 //! - `publish`: a batch is one pipeline
 //! - `log`: pages, and where to begin
+//! - `clock`: what time it is there
 //! - `wire`: the live wires
 //! - `sessions`: claims
 //! - `leases`: leases, locks and the sweep
@@ -20,6 +21,7 @@
 //! - `library`: the function library for publishers
 //! - `reply`, `error`: taking replies apart, sorting errors
 
+mod clock;
 mod error;
 mod intake;
 mod keys;
@@ -45,6 +47,7 @@ use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position, SessionId, User};
 use uuid::Uuid;
 
+use self::clock::Clock;
 use self::keys::Keys;
 use self::library::Library;
 use self::link::Link;
@@ -68,6 +71,7 @@ pub struct RedisBroker {
     link: Link,
     /// For logs: a storm of readers does not hold publishers up.
     reads: Link,
+    clock: Arc<Clock>,
     pool: Connections,
     library: Arc<Library>,
     /// Tells us from another process that was given the same node id.
@@ -92,6 +96,7 @@ impl RedisBroker {
             keys: Keys::new(&redis.prefix),
             link: Link::new(&redis)?,
             reads: Link::new(&redis)?,
+            clock: Arc::default(),
             pool: Connections::new(&redis)?,
             library: Arc::new(Library::new(&redis.prefix, &settings)),
             process: Uuid::new_v4(),

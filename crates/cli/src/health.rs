@@ -11,10 +11,13 @@ use fanfare_node::Config;
 use fanfare_node::config::source::{Flag, Sources};
 use serde::Deserialize;
 
+use crate::trust;
+
 /// Ask the node on this machine whether it lives, or whether it is ready.
 ///
 /// For images without an HTTP client: health checks of containers, `exec` probes. Exits with 0 for yes and 1 for no,
-/// and says on stderr why not. The node is looked for where the same settings would let `fanfare serve` listen.
+/// and says on stderr why not. The node is looked for where the same settings would let `fanfare serve` listen, by TLS
+/// if they name a certificate; that is not checked, since no name is asked for.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Ask whether it takes new streams (`/readyz`), not only whether it lives (`/healthz`).
@@ -42,11 +45,14 @@ struct Readiness {
 ///
 /// When the answer is no, or there is none.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let node = nearby(listen(args.listen, args.config)?)?;
+    let (listen, tls) = settings(args.listen, args.config)?;
+    let node = nearby(listen)?;
     let path = if args.ready { "readyz" } else { "healthz" };
     // The node is on this machine; a proxy that the environment names for others is not on the way to it.
-    let http = reqwest::Client::builder().no_proxy().timeout(args.timeout).build()?;
-    let url = format!("http://{node}/{path}");
+    let http = reqwest::Client::builder().no_proxy().timeout(args.timeout);
+    let http = http.tls_backend_preconfigured(trust::of_this_machine()?).build()?;
+    let scheme = if tls { "https" } else { "http" };
+    let url = format!("{scheme}://{node}/{path}");
     let response = http.get(&url).send().await.map_err(|error| {
         if error.is_timeout() {
             anyhow::anyhow!("{url} did not answer within {:?}", args.timeout)
@@ -63,13 +69,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where the node was told to listen. Settings that are wrong are no matter here: the node refuses them itself.
-fn listen(listen: Option<String>, file: Option<PathBuf>) -> anyhow::Result<SocketAddr> {
+/// Where the node was told to listen, and whether it speaks TLS there. Settings that are wrong are no matter here: the
+/// node refuses them itself.
+fn settings(listen: Option<String>, file: Option<PathBuf>) -> anyhow::Result<(SocketAddr, bool)> {
     let flag = listen.map(|value| Flag { flag: "--listen", setting: "node.listen", value });
     let reading = Config::read(&Sources::of_process(file, flag.into_iter().collect()));
     match reading.faults.into_iter().find(|fault| fault.setting == "node.listen") {
         Some(fault) => bail!("{} (from {}): {}", fault.setting, fault.origin, fault.wrong),
-        None => Ok(reading.config.node.listen),
+        None => Ok((reading.config.node.listen, reading.config.tls.is_on())),
     }
 }
 

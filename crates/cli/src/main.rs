@@ -7,7 +7,8 @@
 //! - [`dev`]: a node and a page to play with
 //! - `flags`, `log`, `files`: what a node is told, says, and may open
 //! - [`publish`], [`listen`], [`history`], [`sessions`], [`nodes`]: clients of a running cluster
-//! - `server`, `problem`: the HTTP calls behind them, and what the server answers when it refuses
+//! - `server`, `trust`, `problem`: the HTTP calls behind them, whose certificates are believed, and what the server
+//!   answers when it refuses
 //! - `line`, `table`, `failure`: what people read
 
 mod config;
@@ -27,6 +28,7 @@ mod serve;
 mod server;
 mod sessions;
 mod table;
+mod trust;
 
 use std::process::ExitCode;
 

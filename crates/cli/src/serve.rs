@@ -17,7 +17,7 @@ use crate::{config, files, log};
 
 /// Run a node.
 ///
-/// Prints `listening on http://<address>` once it listens; the log is on stderr. SIGTERM or SIGINT lets it leave in
+/// Prints `listening on http://<address>` (or `https://`) once it listens; the log is on stderr. SIGTERM or SIGINT lets it leave in
 /// order: not ready, each stream ended with a time to come back, sessions given up, exit 0. A second one stops it at
 /// once with 1. `fanfare config` lists all settings.
 #[derive(clap::Args)]
@@ -99,8 +99,9 @@ fn announce(config: &Config, node: &Node) {
     if config.auth.mode == Some(AuthMode::None) && !node.addr().ip().is_loopback() {
         tracing::warn!("--auth none: everybody who can reach this node may do everything");
     }
+    let scheme = if config.tls.is_on() { "https" } else { "http" };
     // Nobody may be reading; that is no reason to stop.
-    let _ = writeln!(std::io::stdout(), "listening on http://{}", node.addr());
+    let _ = writeln!(std::io::stdout(), "listening on {scheme}://{}", node.addr());
 }
 
 /// SIGTERM and SIGINT.

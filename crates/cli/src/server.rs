@@ -10,6 +10,7 @@ use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
 use crate::problem::Problem;
+use crate::trust;
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +30,9 @@ pub(crate) struct ServerArgs {
         value_parser = base_url
     )]
     server: Url,
+    /// A PEM file with the certificates to trust instead of the system's, for https.
+    #[arg(long, env = "FANFARE_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// The token to show. Other users of this machine can see arguments: prefer `FANFARE_TOKEN` or `--token-file`.
     #[arg(long, env = "FANFARE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
@@ -47,6 +51,7 @@ impl Server {
     /// A client. `silence` is how long an open answer may bring nothing before it counts as dead.
     pub(crate) fn new(args: ServerArgs, silence: Option<Duration>) -> anyhow::Result<Self> {
         let mut http = reqwest::Client::builder()
+            .tls_backend_preconfigured(trust::of_server(&args.server, args.ca.as_deref())?)
             .connect_timeout(CONNECT_TIMEOUT)
             .user_agent(concat!("fanfare/", env!("CARGO_PKG_VERSION")));
         if let Some(silence) = silence {
@@ -148,8 +153,8 @@ pub(crate) async fn accepted(response: Response) -> anyhow::Result<Response> {
 
 fn base_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|e| format!("{e}; an address looks like http://127.0.0.1:8080"))?;
-    if url.scheme() != "http" || !url.has_host() {
-        return Err("an address looks like http://127.0.0.1:8080; https is not built in".into());
+    if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
+        return Err("an address looks like http://127.0.0.1:8080 or https://sse.example".into());
     }
     Ok(url)
 }
@@ -159,7 +164,7 @@ mod tests {
     use super::*;
 
     fn server(address: &str) -> Server {
-        let args = ServerArgs { server: base_url(address).unwrap(), token: None, token_file: None };
+        let args = ServerArgs { server: base_url(address).unwrap(), ca: None, token: None, token_file: None };
         Server::new(args, None).unwrap()
     }
 
@@ -178,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for bad in ["", "127.0.0.1:8080", "https://h", "ftp://h", "http://"] {
+        for bad in ["", "127.0.0.1:8080", "ftp://h", "http://", "https://"] {
             assert!(base_url(bad).is_err(), "{bad:?}");
         }
     }

@@ -274,7 +274,7 @@ async fn what_is_wrong_with_the_arguments_is_said_before_anything_is_sent() {
         &["publish", "a", "x", "--key", "k", "--ephemeral"],
         &["publish", "a", "--lines", "--json-lines"],
         &["listen", "--session", "7"],
-        &["listen", "--server", "https://example.com"],
+        &["listen", "--server", "ftp://example.com"],
         &["history", "a", "--limit", "0"],
         &["sessions", "u", "--disconnect", "x"],
         &["no-such-command"],

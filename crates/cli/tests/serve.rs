@@ -34,12 +34,17 @@ struct Node {
 
 impl Node {
     fn start(args: &[&str]) -> Self {
+        Self::start_with(args, &[], "http")
+    }
+
+    fn start_with(args: &[&str], variables: &[(&str, &str)], scheme: &str) -> Self {
         let all = [&["serve", "--listen", "127.0.0.1:0", "--auth", "none"], args].concat();
-        let mut child = fanfare(&all, &[]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child =
+            fanfare(&all, variables).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address =
-            line.trim_end().strip_prefix("listening on http://").expect("the ready line").to_owned();
+        let ready = format!("listening on {scheme}://");
+        let address = line.trim_end().strip_prefix(&ready).expect("the ready line").to_owned();
         Self { child, address }
     }
 
@@ -137,4 +142,39 @@ fn a_second_signal_stops_it_at_once_with_1() {
     }
     node.signal(Signal::SIGTERM);
     assert_eq!(node.child.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn a_node_that_speaks_tls_is_probed_and_called() {
+    let dir = tempfile::tempdir().unwrap();
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| dir.path().join(name));
+    std::fs::write(&certificate, cert.pem()).unwrap();
+    std::fs::write(&key, signing_key.serialize_pem()).unwrap();
+    let [certificate, key] = [&certificate, &key].map(|path| path.to_str().unwrap());
+    let tls = [("FANFARE_TLS__CERTIFICATE", certificate), ("FANFARE_TLS__KEY", key)];
+
+    let (code, _, told) = run(&["serve", "--auth", "none"], &tls[..1]);
+    assert_eq!(code, Some(2));
+    assert!(told.contains("tls.key") && told.contains("together"), "{told}");
+
+    let node = Node::start_with(&[], &tls, "https");
+    let health = run(&["health", "--listen", &node.address], &tls);
+    assert_eq!(health, (Some(0), "alive\n".to_owned(), String::new()));
+    let (code, _, told) = run(&["health", "--listen", &node.address], &[]);
+    assert_eq!(code, Some(1), "in clear text nobody answers: {told}");
+
+    let server = format!("https://localhost:{}", node.address.rsplit(':').next().unwrap());
+    let publish = ["publish", "room:1", "hello", "--server", &server];
+    let (code, out, told) = run(&[&publish[..], &["--ca", certificate]].concat(), &[]);
+    assert_eq!((code, told.as_str()), (Some(0), ""), "{out}");
+    let (code, out, _) = run(&["history", "room:1", "--server", &server], &[("FANFARE_CA", certificate)]);
+    assert!(code == Some(0) && out.contains("hello"), "{out}");
+    // A certificate of nobody's is not believed.
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(dir.path().join("other.pem"), other.cert.pem()).unwrap();
+    let other = dir.path().join("other.pem");
+    let (code, _, told) = run(&[&publish[..], &["--ca", other.to_str().unwrap()]].concat(), &[]);
+    assert!(code == Some(1) && told.contains("certificate"), "{code:?} {told}");
 }

@@ -7,8 +7,8 @@ use tokio::process::Command;
 
 use crate::scenario::{Action, Faults, Who};
 
-/// Runs a shell command for each action. In it `{verb}` stands for `stop`, `kill`, `start`, `pause`, `resume`, `cut`,
-/// `mend` or `disconnect`, and `{who}` for the node's name or `redis`. It must end when the thing is done, and with 0.
+/// Runs a shell command for each action. In it `{verb}` stands for a [`Verb`](crate::scenario::Verb) in lower case, and
+/// `{who}` for the node's name or `redis`. It must end when the thing is done, and with 0.
 #[derive(Clone, Debug)]
 pub struct Control {
     /// The command; none when only scenarios without faults are run.

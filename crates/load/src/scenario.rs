@@ -18,11 +18,17 @@ pub enum Verb {
     Pause,
     /// The end of that (SIGCONT).
     Resume,
-    /// Takes its way to Redis away, without that anybody is told.
+    /// Takes a node's way to Redis away, without that anybody is told.
     Cut,
-    /// The end of that.
+    /// Redis has no memory left: it refuses what writes.
+    Fill,
+    /// Redis is a replica from now on, as after a failover: it refuses what writes.
+    Demote,
+    /// Each answer of Redis to a node comes 100 ms later.
+    Delay,
+    /// The end of all four.
     Mend,
-    /// Closes all connections that it has: only for Redis.
+    /// Closes all connections that Redis has.
     Disconnect,
 }
 
@@ -110,7 +116,7 @@ pub struct Score {
     pub duration: Duration,
     /// What `random` draws from: the same faults for the same number.
     pub seed: u64,
-    /// How many clients stop reading in `stall`.
+    /// How many clients stop reading in `stall`, and in one of the faults of `random`.
     pub stalled: usize,
 }
 
@@ -210,13 +216,19 @@ enum Fault {
     Pause(usize),
     Partition(usize),
     Restart,
+    Freeze,
+    Fill,
+    Demote,
+    Delay,
     Disconnect,
+    Stall(usize),
 }
 
 impl Fault {
     fn steps(self, lasts: Duration, quiet: Duration) -> Vec<Step> {
         let node = |verb, node| Step::Do(Action { verb, who: Who::Node(node) });
         let redis = |verb| Step::Do(Action { verb, who: Who::Redis });
+        let trouble = |begin, end| vec![redis(begin), Step::Wait(lasts), redis(end)];
         let (label, done) = match self {
             Self::Roll(n) => (format!("node {n} rolls"), vec![node(Verb::Stop, n), node(Verb::Start, n)]),
             Self::Kill(n) => (
@@ -231,10 +243,16 @@ impl Fault {
                 format!("node {n} cut off"),
                 vec![node(Verb::Cut, n), Step::Wait(lasts), node(Verb::Mend, n)],
             ),
-            Self::Restart => {
-                ("redis restarts".to_owned(), vec![redis(Verb::Stop), Step::Wait(lasts), redis(Verb::Start)])
-            }
+            Self::Restart => ("redis restarts".to_owned(), trouble(Verb::Stop, Verb::Start)),
+            Self::Freeze => ("redis frozen".to_owned(), trouble(Verb::Pause, Verb::Resume)),
+            Self::Fill => ("redis full".to_owned(), trouble(Verb::Fill, Verb::Mend)),
+            Self::Demote => ("redis read-only".to_owned(), trouble(Verb::Demote, Verb::Mend)),
+            Self::Delay => ("redis slow".to_owned(), trouble(Verb::Delay, Verb::Mend)),
             Self::Disconnect => ("redis disconnects".to_owned(), vec![redis(Verb::Disconnect)]),
+            Self::Stall(clients) => (
+                format!("{clients} do not read"),
+                vec![Step::Stall(clients), Step::Wait(lasts), Step::Stall(0)],
+            ),
         };
         let mut steps = vec![Step::Phase(label)];
         steps.extend(done);
@@ -263,13 +281,18 @@ fn random(score: &Score) -> Vec<Vec<Step>> {
         if score.nodes > 1 {
             node = (node + dice.usize(1..score.nodes)) % score.nodes;
         }
-        let fault = match dice.u8(0..12) {
+        let fault = match dice.u8(0..16) {
             0..3 => Fault::Roll(node),
             3..6 => Fault::Kill(node),
             6..8 => Fault::Partition(node),
             8 => Fault::Pause(node),
             9 => Fault::Restart,
-            _ => Fault::Disconnect,
+            10 => Fault::Freeze,
+            11 => Fault::Fill,
+            12 => Fault::Demote,
+            13 => Fault::Delay,
+            14 => Fault::Disconnect,
+            _ => Fault::Stall(score.stalled),
         };
         let lasts = score.fault.mul_f64(0.2 + 1.8 * dice.f64());
         let quiet = score.quiet.mul_f64(dice.f64());
@@ -288,6 +311,9 @@ impl fmt::Display for Verb {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Cut => "cut",
+            Self::Fill => "fill",
+            Self::Demote => "demote",
+            Self::Delay => "delay",
             Self::Mend => "mend",
             Self::Disconnect => "disconnect",
         })
@@ -326,7 +352,7 @@ mod tests {
             for (broken, mended) in [
                 (&[Verb::Stop, Verb::Kill][..], Verb::Start),
                 (&[Verb::Pause], Verb::Resume),
-                (&[Verb::Cut], Verb::Mend),
+                (&[Verb::Cut, Verb::Fill, Verb::Demote, Verb::Delay], Verb::Mend),
             ] {
                 assert_eq!(count(&steps, broken), count(&steps, &[mended]), "{scenario}");
             }
@@ -339,5 +365,24 @@ mod tests {
         let draw = |seed| Scenario::Random.steps(&score(seed));
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
+    }
+
+    #[test]
+    fn an_hour_of_random_faults_has_all_kinds_of_them() {
+        let hour = Score { duration: Duration::from_hours(1), ..score(7) };
+        let steps = Scenario::Random.steps(&hour);
+        for verb in [
+            Verb::Stop,
+            Verb::Kill,
+            Verb::Pause,
+            Verb::Cut,
+            Verb::Fill,
+            Verb::Demote,
+            Verb::Delay,
+            Verb::Disconnect,
+        ] {
+            assert!(steps.iter().any(|step| matches!(step, Step::Do(does) if does.verb == verb)), "{verb}");
+        }
+        assert!(steps.contains(&Step::Stall(9)));
     }
 }

@@ -2,12 +2,18 @@
 //!
 //! # Layout
 //!
-//! - [`connection`]: one socket, from accept to its end or the hub
+//! - [`connection`]: one socket: TLS, and which HTTP its client speaks
+//! - [`protocol`]: how that is told in clear text
+//! - [`http1`]: until a stream takes the socket over
+//! - [`http2`]: all requests and streams of a connection side by side
 //! - [`head`]: the head of a response that hyper does not write
-//! - [`tap`]: the socket as hyper sees it
+//! - [`tap`]: the socket as HTTP sees it
 
 pub mod connection;
 pub mod head;
+pub mod http1;
+pub mod http2;
+pub mod protocol;
 pub mod tap;
 
 use std::io;
@@ -16,8 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioTimer;
+use futures_util::future::OptionFuture;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -27,9 +32,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::Connection;
-use crate::config::{Config, bytes};
+use crate::config::Config;
 use crate::http::metrics::HttpMetrics;
 use crate::stream::{Socket, Stream};
+use crate::tls::Tls;
+use crate::tls::renewal::Renewal;
 
 /// How many connections the kernel keeps for us until we accept them. It may be told to keep fewer
 /// (`net.core.somaxconn`).
@@ -50,25 +57,44 @@ pub type Open = Arc<dyn Fn(Stream, Box<dyn Socket>) + Send + Sync>;
 #[derive(Debug)]
 pub struct Accept {
     addr: SocketAddr,
+    /// Connections that carry several requests take no new ones.
+    leave: CancellationToken,
     /// No more sockets; connections end after the request in hand.
     stop: CancellationToken,
     /// Connections end at once.
     cut: CancellationToken,
     task: JoinHandle<()>,
     connections: TaskTracker,
+    /// Looks for a renewed certificate, if the node speaks TLS.
+    renewal: Option<JoinHandle<()>>,
     metrics: HttpMetrics,
 }
 
 /// What all connections have in common.
 pub struct Server {
-    http: http1::Builder,
+    tls: Option<Tls>,
+    http1: hyper::server::conn::http1::Builder,
+    http2: h2::server::Builder,
     router: Router,
     open: Open,
+    /// One permit for each socket that carries no stream.
+    sockets: Arc<Semaphore>,
+    /// How long a client may take for the head of a request, and so how long a connection may be idle.
+    head_timeout: Duration,
     /// How long a client may take nothing of an answer.
     write_timeout: Duration,
     metrics: HttpMetrics,
+    leave: CancellationToken,
     stop: CancellationToken,
     cut: CancellationToken,
+}
+
+impl Server {
+    /// A connection ended by an error.
+    fn ended_by(&self, error: &(dyn std::error::Error + 'static), peer: Peer) {
+        self.metrics.connection_errors.inc();
+        tracing::debug!(error, peer = %peer.0, "a connection ended by an error");
+    }
 }
 
 /// Listens on an address.
@@ -85,39 +111,47 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Accept {
-    /// Starts to accept on a listener that is bound to `addr`.
+    /// Starts to accept on a listener that is bound to `addr`. With `tls` that is all it speaks.
     pub fn start(
         listener: TcpListener,
         addr: SocketAddr,
         router: Router,
         open: Open,
-        config: &Config,
+        (config, tls): (&Config, Option<(Tls, Renewal)>),
         metrics: HttpMetrics,
     ) -> Self {
-        let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(config.http.header_read_timeout)
-            .max_buf_size(bytes(config.limits.head_bytes));
+        let [leave, stop, cut] = std::array::from_fn(|_| CancellationToken::new());
+        let (tls, renewal) = tls.unzip();
+        let renewal = renewal.map(|renewal| tokio::spawn(renewal.run(stop.clone(), metrics.clone())));
         let server = Arc::new(Server {
-            http,
+            tls,
+            http1: http1::builder(config),
+            http2: http2::builder(config),
             router,
             open,
+            sockets: Arc::new(Semaphore::new(config.limits.sockets)),
+            head_timeout: config.http.header_read_timeout,
             write_timeout: config.stream.write_timeout,
             metrics: metrics.clone(),
+            leave: leave.clone(),
             stop: stop.clone(),
             cut: cut.clone(),
         });
         let connections = TaskTracker::new();
-        let sockets = Arc::new(Semaphore::new(config.limits.sockets));
-        let listen = Listen { listener, server, sockets, connections: connections.clone(), failing: false };
+        let listen = Listen { listener, server, connections: connections.clone(), failing: false };
         let task = tokio::spawn(listen.run());
-        Self { addr, stop, cut, task, connections, metrics }
+        Self { addr, leave, stop, cut, task, connections, renewal, metrics }
     }
 
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Tells clients whose connection carries several requests to make another one for the next (GOAWAY). What is open
+    /// goes on, and the last closes the connection.
+    pub fn leave(&self) {
+        self.leave.cancel();
     }
 
     /// Accepts no more, closes idle connections, lets requests in hand finish until `deadline`, and cuts off the rest.
@@ -134,6 +168,9 @@ impl Accept {
             self.cut.cancel();
             self.connections.wait().await;
         }
+        if let Some(Err(error)) = OptionFuture::from(self.renewal).await {
+            tracing::error!(%error, "the look for a renewed certificate broke");
+        }
     }
 }
 
@@ -141,8 +178,6 @@ impl Accept {
 struct Listen {
     listener: TcpListener,
     server: Arc<Server>,
-    /// One permit for each socket that is not a stream's.
-    sockets: Arc<Semaphore>,
     connections: TaskTracker,
     /// Whether the last try failed, so that a lasting trouble is logged once.
     failing: bool,
@@ -172,12 +207,12 @@ impl Listen {
 
     /// Room for one more socket. Until there is, clients wait in the kernel's queue.
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = Arc::clone(&self.sockets).try_acquire_owned() {
+        if let Ok(permit) = Arc::clone(&self.server.sockets).try_acquire_owned() {
             return Some(permit);
         }
         self.server.metrics.accept_waits.inc();
         tracing::debug!("too many sockets are open; the next one waits (limits.sockets)");
-        Arc::clone(&self.sockets).acquire_owned().await.ok()
+        Arc::clone(&self.server.sockets).acquire_owned().await.ok()
     }
 
     fn serve(&self, socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {

@@ -11,7 +11,7 @@
 //! - [`fault`]: what is wrong, all of it
 //! - [`secret`]: a value that is never shown
 //! - one struct per topic: [`node`], [`redis`], [`auth`], [`stream`], [`limits`], [`retention`], [`publish`],
-//!   [`intake`], [`lease`], [`session`], [`http`], [`drain`], [`log`]
+//!   [`intake`], [`lease`], [`session`], [`http`], [`tls`], [`drain`], [`log`]
 
 pub mod auth;
 mod check;
@@ -31,6 +31,7 @@ pub mod session;
 pub mod setting;
 pub mod source;
 pub mod stream;
+pub mod tls;
 pub mod value;
 
 use std::collections::HashMap;
@@ -71,6 +72,8 @@ pub struct Config {
     pub session: session::SessionConfig,
     /// HTTP.
     pub http: http::HttpConfig,
+    /// TLS.
+    pub tls: tls::TlsConfig,
     /// Leaving.
     pub drain: drain::DrainConfig,
     /// The node's own log.

@@ -24,7 +24,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use fanfare_broker::log::is_gap;
 use fanfare_protocol::cursor;
-use fanfare_protocol::sse::{Block, Format, HEARTBEAT};
+use fanfare_protocol::sse::{Block, HEARTBEAT};
 use fanfare_protocol::{Position, SessionId};
 
 pub(crate) use self::clock::{Clock, Due};
@@ -32,11 +32,11 @@ pub(crate) use self::following::{Following, State};
 use self::outlet::{CHUNK_HEAD, Outlet, Written};
 use self::queue::{Item, Queue};
 pub(crate) use self::surroundings::Surroundings;
-use crate::delivery::{Delivery, Kept};
+use crate::delivery::{Delivery, Frame, Kept, View};
 use crate::ending::Ending;
-use crate::metrics::Metrics;
+use crate::gzip::{Batch, Member};
 use crate::session::Held;
-use crate::stream::{Framing, Socket};
+use crate::stream::{Coding, Framing, Socket};
 
 /// About how many bytes leave in one write. A single event may be larger.
 const BATCH_BYTES: usize = 16 * 1024;
@@ -71,7 +71,9 @@ pub(crate) struct Connection {
     /// The epoch of the claim; 0 without one.
     pub(crate) epoch: u64,
     held: Option<Held>,
-    format: Format,
+    view: View,
+    /// The gzip member that the body is; none for a plain one.
+    member: Option<Member>,
     /// In ascending order of tags.
     pub(crate) follows: Box<[Following]>,
     /// How many of them are [`State::Behind`].
@@ -92,7 +94,7 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(
         serial: u64,
-        (session, held, format): (SessionId, Option<Held>, Format),
+        (session, held, view): (SessionId, Option<Held>, View),
         (socket, framing, head): (Box<dyn Socket>, Framing, &[u8]),
         clock: Clock,
     ) -> Self {
@@ -101,7 +103,8 @@ impl Connection {
             session,
             epoch: held.as_ref().map_or(0, Held::epoch),
             held,
-            format,
+            view,
+            member: (view.coding == Coding::Gzip).then(Member::default),
             follows: Box::default(),
             behind: 0,
             locating: 0,
@@ -114,9 +117,10 @@ impl Connection {
         }
     }
 
-    /// Whether the queue takes a frame of so many bytes. One that is larger than the bound is taken by a queue that is
+    /// Whether the queue takes an event. One whose frame is larger than the bound is taken by a queue that is
     /// not full: it cannot wait for an empty one, which a busy channel beside it may never leave.
-    fn has_room(&self, bytes: usize, bound: usize) -> bool {
+    fn has_room(&self, delivery: &Delivery, bound: usize) -> bool {
+        let bytes = delivery.frame(self.view).len();
         let waiting = self.queue.bytes() + self.outlet.waiting();
         if bytes > bound { waiting < bound } else { waiting + bytes <= bound }
     }
@@ -151,15 +155,14 @@ impl Connection {
             return Taken::Passed;
         }
         let bound = usize::try_from(around.settings.queue.as_u64()).unwrap_or(usize::MAX);
-        let room = self.has_room(delivery.frame(self.format).len(), bound);
         let Some(kept) = delivery.kept else {
-            return self.take_ephemeral(index, delivery, room, &around.metrics);
+            return self.take_ephemeral(index, delivery, bound, around);
         };
         let following = &self.follows[index];
         match following.state {
             State::Live if kept.position <= following.position => Taken::Passed,
-            State::Live if kept.previous == following.position && room => {
-                self.push(index, kept, delivery, &around.metrics);
+            State::Live if kept.previous == following.position && self.has_room(delivery, bound) => {
+                self.push(index, kept, delivery, around);
                 Taken::Queued
             }
             State::Live => {
@@ -176,18 +179,18 @@ impl Connection {
         &mut self,
         index: usize,
         delivery: &Arc<Delivery>,
-        room: bool,
-        metrics: &Metrics,
+        bound: usize,
+        around: &Surroundings,
     ) -> Taken {
         // Before the first block nothing may be sent: the client would have no cursor yet.
         if self.locating > 0 {
             return Taken::Passed;
         }
-        if !room {
-            metrics.ephemeral_dropped.inc();
+        if !self.has_room(delivery, bound) {
+            around.metrics.ephemeral_dropped.inc();
             return Taken::Passed;
         }
-        self.queue_event(index, delivery, metrics);
+        self.queue_event(index, delivery, around);
         Taken::Queued
     }
 
@@ -205,7 +208,7 @@ impl Connection {
             if kept.position <= position {
                 continue;
             }
-            if !self.has_room(delivery.frame(self.format).len(), bound) {
+            if !self.has_room(delivery, bound) {
                 return false;
             }
             if is_gap(position, kept.previous) {
@@ -213,26 +216,26 @@ impl Connection {
                 let data = serde_json::json!({"channel": delivery.channel, "after": position.to_string()});
                 self.push_block(Block::new().event("gap").data(&data.to_string()).finish());
             }
-            self.push(index, kept, delivery, &around.metrics);
+            self.push(index, kept, delivery, around);
         }
         true
     }
 
-    fn push(&mut self, index: usize, kept: Kept, delivery: &Arc<Delivery>, metrics: &Metrics) {
+    fn push(&mut self, index: usize, kept: Kept, delivery: &Arc<Delivery>, around: &Surroundings) {
         self.follows[index].position = kept.position;
-        self.queue_event(index, delivery, metrics);
+        self.queue_event(index, delivery, around);
     }
 
-    fn queue_event(&mut self, index: usize, delivery: &Arc<Delivery>, metrics: &Metrics) {
-        metrics.sent.inc();
-        self.clock.event();
+    fn queue_event(&mut self, index: usize, delivery: &Arc<Delivery>, around: &Surroundings) {
+        around.count_sent(if self.member.is_some() { delivery.frame(self.view).saved() } else { 0 });
+        self.clock.event(around.now);
         // The limits allow at most 256 channels.
         let index = u16::try_from(index).unwrap_or(u16::MAX);
-        self.queue.push(Item::Event(Arc::clone(delivery), index), self.format);
+        self.queue.push(Item::Event(Arc::clone(delivery), index), self.view);
     }
 
     fn push_block(&mut self, block: Bytes) {
-        self.queue.push(Item::Block(block), self.format);
+        self.queue.push(Item::Block(block), self.view);
     }
 
     /// A channel's beginning was found.
@@ -246,7 +249,7 @@ impl Connection {
     /// The first block, once every channel's beginning is known: from here on the client has a cursor.
     pub(crate) fn greet(&mut self, around: &Surroundings) {
         let mut cursor = Vec::new();
-        self.write_cursor(&mut cursor);
+        write_cursor(&self.follows, &mut cursor);
         let cursor = String::from_utf8_lossy(&cursor);
         self.push_block(Block::new().id(&cursor).retry(around.retry_ms()).finish());
         let data = serde_json::json!({"session": self.session, "node": around.node, "cursor": cursor});
@@ -287,14 +290,18 @@ impl Connection {
     }
 
     /// Writes what is queued, as far as the client takes it. `scratch` is the loop's; its content means nothing.
-    pub(crate) fn flush(&mut self, scratch: &mut Vec<u8>, cx: &mut Context<'_>) -> Flushed {
+    pub(crate) fn flush(
+        &mut self,
+        around: &Surroundings,
+        scratch: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Flushed {
         let mut written = self.outlet.write_rest(cx);
         while written == Written::All && !self.queue.is_empty() {
-            scratch.clear();
-            scratch.resize(CHUNK_HEAD, 0);
+            begin_batch(scratch);
             self.encode_batch(scratch);
             written = self.outlet.write_batch(scratch, cx);
-            self.clock.progress();
+            self.clock.progress(around.now);
         }
         match written {
             Written::Broken => Flushed::Over(self.ending.unwrap_or(Ending::Closed)),
@@ -304,16 +311,20 @@ impl Connection {
             }
             Written::All => {
                 self.clock.unblocked();
-                if self.ending.is_some() { self.flush_end(cx) } else { Flushed::Done }
+                if self.ending.is_some() { self.flush_end(scratch, cx) } else { Flushed::Done }
             }
         }
     }
 
     /// After the last event: the clean end of the body, then our side of the socket, then the client's.
-    fn flush_end(&mut self, cx: &mut Context<'_>) -> Flushed {
+    fn flush_end(&mut self, scratch: &mut Vec<u8>, cx: &mut Context<'_>) -> Flushed {
         if !self.shut {
             self.shut = true;
-            self.outlet.finish();
+            begin_batch(scratch);
+            if let Some(member) = &mut self.member {
+                member.end(scratch);
+            }
+            self.outlet.finish(scratch);
             match self.outlet.write_rest(cx) {
                 Written::All => {}
                 Written::Full { .. } => {
@@ -341,27 +352,41 @@ impl Connection {
     }
 
     fn encode_batch(&mut self, out: &mut Vec<u8>) {
-        while out.len() < BATCH_BYTES {
-            match self.queue.pop(self.format) {
-                None => return,
-                Some(Item::Block(block)) => out.extend_from_slice(&block),
-                Some(Item::Event(delivery, index)) => {
+        let mut batch = Batch::new(self.member.as_mut(), out);
+        while batch.len() < BATCH_BYTES
+            && let Some(item) = self.queue.pop(self.view)
+        {
+            match item {
+                Item::Block(block) => batch.text().extend_from_slice(&block),
+                Item::Event(delivery, index) => {
                     if let Some(kept) = delivery.kept {
                         self.follows[usize::from(index)].sent = kept.position;
-                        out.extend_from_slice(b"id: ");
-                        self.write_cursor(out);
-                        out.push(b'\n');
+                        let text = batch.text();
+                        text.extend_from_slice(b"id: ");
+                        write_cursor(&self.follows, text);
+                        text.push(b'\n');
                     }
-                    out.extend_from_slice(delivery.frame(self.format));
+                    match delivery.frame(self.view) {
+                        Frame::Text(text) => batch.text().extend_from_slice(text),
+                        Frame::Packed(packed, _) => batch.packed(packed),
+                    }
                 }
             }
         }
+        batch.finish();
     }
+}
 
-    fn write_cursor(&self, out: &mut Vec<u8>) {
-        match &*self.follows {
-            [only] => cursor::write_one(out, only.sent),
-            several => cursor::write_many(out, several.iter().map(|f| (f.tag, f.sent))),
-        }
+/// Room for a chunk's head, and nothing behind it.
+fn begin_batch(scratch: &mut Vec<u8>) {
+    scratch.clear();
+    scratch.resize(CHUNK_HEAD, 0);
+}
+
+/// What the client will have once it has what was written.
+fn write_cursor(follows: &[Following], out: &mut Vec<u8>) {
+    match follows {
+        [only] => cursor::write_one(out, only.sent),
+        several => cursor::write_many(out, several.iter().map(|f| (f.tag, f.sent))),
     }
 }

@@ -6,12 +6,14 @@
 //! - [`params`]: the query of a request
 //! - [`events`], [`handover`], [`overload`]: the stream, how its connection leaves HTTP, and the answer when it cannot
 //!   be served
+//! - `accept_encoding`: whether a client accepts a stream that is compressed
 //! - [`publish`], [`history`], [`sessions`], [`nodes`]: the other calls
 //! - [`health`]: whether the node lives, and whether it is ready
 //! - [`problem`]: the one place where errors become answers
 //! - [`layers`]: what is done around every call
 //! - [`metrics`]: what HTTP counts
 
+mod accept_encoding;
 pub mod app;
 pub mod events;
 pub mod handover;
@@ -30,7 +32,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{delete, get, post};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderName, VARY};
 
 use self::app::App;
 use self::events::Door;
@@ -58,11 +60,12 @@ fn calls(app: &Arc<App>) -> Router {
 }
 
 /// The headers of every event stream: nothing on the way may keep it back or change it.
-fn stream_headers() -> [(HeaderName, &'static str); 3] {
+fn stream_headers() -> [(HeaderName, &'static str); 4] {
     [
         (CONTENT_TYPE, "text/event-stream"),
         (CACHE_CONTROL, "no-cache, no-transform"),
         (HeaderName::from_static("x-accel-buffering"), "no"),
+        (VARY, ACCEPT_ENCODING.as_str()),
     ]
 }
 

@@ -111,12 +111,8 @@ impl Hub {
         follows.attach(wire);
         let writers = (0..count)
             .map(|index| {
-                let around = Surroundings {
-                    settings: stream.clone(),
-                    leave_spread: settings.leave_spread,
-                    metrics: Arc::clone(metrics),
-                    node: node.clone(),
-                };
+                let (metrics, node) = (Arc::clone(metrics), node.clone());
+                let around = Surroundings::new(stream.clone(), settings.leave_spread, metrics, node);
                 let reads = Reads::new(Arc::clone(broker), stream.reads.div_ceil(count), stream.page_events);
                 tokio::spawn(Writer::new(index, around, Arc::clone(&follows), reads).run())
             })

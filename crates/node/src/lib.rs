@@ -6,12 +6,13 @@
 //!
 //! - [`config`]: settings, read and checked before anything is bound
 //! - [`node`]: puts everything below together, and takes it apart again
-//! - [`accept`]: sockets, until a stream takes one over
+//! - [`tls`], [`accept`]: sockets, until a stream takes one over
 //! - [`http`], [`auth`]: the calls, and who may make them
 //! - [`stream`]: one that was let in, on its way to the hub
 //! - [`session`], [`lease`], [`sweeper`], [`control`]: who holds which session, and what other nodes ask of us
 //! - [`hub`]: from the live wire to the connections
 //! - `delivery`: an event on that way, encoded once
+//! - `gzip`: and compressed once, for clients that accept it
 //! - `connection`, [`ending`]: one stream of one client, and every way in which it ends
 //! - [`intake`]: what publishers left in the ingest stream
 //! - [`metrics`]: what the node counts
@@ -25,6 +26,7 @@ mod delivery;
 pub mod ending;
 #[cfg(test)]
 mod faulty;
+mod gzip;
 pub mod http;
 pub mod hub;
 pub mod intake;
@@ -36,6 +38,7 @@ pub mod session;
 pub mod stream;
 pub mod sweeper;
 mod throttle;
+pub mod tls;
 
 pub use config::Config;
 pub use node::Node;

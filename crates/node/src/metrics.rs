@@ -38,6 +38,10 @@ pub struct Metrics {
     pub opened: Counter,
     /// `sse_reconnections_total`: streams opened by a client that came back with a cursor.
     pub reconnections: Counter,
+    /// `sse_gzip_connections_total`: streams opened that are compressed.
+    pub gzip: Counter,
+    /// `sse_gzip_saved_bytes_total`: how many bytes less were queued because events are compressed.
+    pub gzip_saved: Counter,
     /// `sse_connections_ended_total` by reason.
     pub ended: Family<EndingLabel, Counter>,
     /// `sse_events_sent_total`: events put into a connection's queue.
@@ -78,6 +82,8 @@ impl Metrics {
             max: Gauge::default(),
             opened: Counter::default(),
             reconnections: Counter::default(),
+            gzip: Counter::default(),
+            gzip_saved: Counter::default(),
             ended: Family::default(),
             sent: Counter::default(),
             latency: Histogram::new(LATENCY_BUCKETS),
@@ -116,6 +122,12 @@ impl Metrics {
             "sse_reconnections",
             "Streams opened by a client that came back with a cursor",
             self.reconnections.clone(),
+        );
+        registry.register("sse_gzip_connections", "Streams opened that are compressed", self.gzip.clone());
+        registry.register(
+            "sse_gzip_saved_bytes",
+            "Bytes less queued because events are compressed",
+            self.gzip_saved.clone(),
         );
         registry.register("sse_connections_ended", "Streams ended, by reason", self.ended.clone());
         registry.register("sse_events_sent", "Events queued for a client", self.sent.clone());

@@ -34,6 +34,7 @@ use crate::metrics::Metrics;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::session::{End, SessionSettings, Sessions};
 use crate::sweeper::Sweeper;
+use crate::tls::{Tls, TlsError};
 use fanfare_broker::wire::WireState;
 
 /// How many commands of other nodes may wait; more are dropped and counted.
@@ -51,6 +52,9 @@ pub enum StartError {
         #[source]
         error: io::Error,
     },
+    /// The certificate's files have changed since the settings were checked, or TLS cannot be had.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// The node was not done when its time was over (`drain.deadline`). What was left ends with the process.
@@ -90,7 +94,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// When it cannot listen.
+    /// When it cannot listen, or has no certificate.
     pub fn start(config: &Config, broker: Arc<dyn Broker>) -> Result<Self, StartError> {
         Self::start_with(config, broker, Router::new())
     }
@@ -99,8 +103,9 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// When it cannot listen.
+    /// When it cannot listen, or has no certificate.
     pub fn start_with(config: &Config, broker: Arc<dyn Broker>, pages: Router) -> Result<Self, StartError> {
+        let tls = Tls::load(&config.tls)?;
         let addr = config.node.listen;
         let failed = |error| StartError::Listen { addr, error };
         let listener = accept::bind(addr).map_err(failed)?;
@@ -130,6 +135,7 @@ impl Node {
             sessions: sessions.clone(),
             auth: Auth::new(&config.auth),
             limits: config.limits.clone(),
+            gzip: config.stream.gzip,
             retries: Retries { stream: config.stream.clone(), leave_spread: config.drain.retry_spread },
             http: config.http.clone(),
             health: health(lease.state(), hub.wire(), &draining),
@@ -141,7 +147,7 @@ impl Node {
         let router = http::router(&app, door, pages);
         let to_hub = hub.clone();
         let open = Arc::new(move |stream, socket| to_hub.open(stream, socket));
-        let accept = Accept::start(listener, bound, router, open, config, http_metrics);
+        let accept = Accept::start(listener, bound, router, open, (config, tls), http_metrics);
         let drain = config.drain.clone();
         let id = id.clone();
         Ok(Self { id, drain, draining, openings, accept, hub, control, intake, sweeper, sessions, lease })
@@ -185,6 +191,8 @@ impl Node {
         lease.set_draining(true);
         tracing::info!(node = %id, streams = hub.connections(), notice = ?drain.notice, "leaving: not ready");
         tokio::time::sleep(drain.notice).await;
+        // From here on the balancer sends new connections elsewhere, and those that there are should follow.
+        accept.leave();
         // The hub must not be given a stream after it was shut down.
         openings.wait().await;
         send_away(&hub, drain.window).await;

@@ -23,6 +23,16 @@ pub enum Framing {
     Plain,
 }
 
+/// How the stream's bytes are coded before they are framed (RFC 9110, section 8.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Coding {
+    /// Not at all.
+    #[default]
+    Identity,
+    /// One gzip member (RFC 1952).
+    Gzip,
+}
+
 /// A stream that was accepted: everything the hub must know to serve it.
 #[derive(Debug)]
 pub struct Stream {
@@ -36,6 +46,8 @@ pub struct Stream {
     pub channels: Vec<(Channel, From)>,
     /// How events are shown.
     pub format: Format,
+    /// How they are coded.
+    pub coding: Coding,
     /// When the token's time runs out.
     pub expires: Option<SystemTime>,
     /// Whether the client came back with a cursor.

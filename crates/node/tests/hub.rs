@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, reason = "a test program has no users")]
 
-use std::io;
+use std::io::{self, Write};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,12 +16,13 @@ use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::ending::Ending;
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::metrics::Metrics;
-use fanfare_node::stream::{Framing, Stream};
+use fanfare_node::stream::{Coding, Framing, Stream};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Event, Position, SessionId};
+use flate2::write::GzDecoder;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, BufWriter, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
@@ -65,6 +66,13 @@ impl Node {
         ours
     }
 
+    fn connect_gzip(&self, session: SessionId, from: From, pipe: usize) -> Zipped {
+        let (ours, theirs) = tokio::io::duplex(pipe);
+        let stream = Stream { coding: Coding::Gzip, ..stream(session, from) };
+        self.hub.open(stream, Box::new(theirs));
+        Zipped { socket: ours, decoder: GzDecoder::new(Vec::new()), taken: 0 }
+    }
+
     async fn gone(&self) {
         let gone = async {
             while self.metrics.active.get() > 0 {
@@ -82,6 +90,7 @@ fn stream(session: SessionId, from: From) -> Stream {
         held: None,
         channels: vec![(Channel::broadcast(), from)],
         format: Format::Raw,
+        coding: Coding::Identity,
         expires: None,
         resumed: false,
         head: Bytes::new(),
@@ -126,6 +135,43 @@ impl AsyncWrite for Flood {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+/// A client that accepts gzip, and shows what it has as soon as it has it.
+struct Zipped {
+    socket: DuplexStream,
+    decoder: GzDecoder<Vec<u8>>,
+    /// How many bytes came.
+    taken: usize,
+}
+
+impl Zipped {
+    /// One read. Answers false at the end.
+    async fn read(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        let read = timeout(Duration::from_mins(1), self.socket.read(&mut buffer));
+        let n = read.await.unwrap_or_else(|_| panic!("nothing after {:?}", self.text())).expect("a pipe");
+        self.taken += n;
+        self.decoder.write_all(&buffer[..n]).and_then(|()| self.decoder.flush()).expect("gzip");
+        n > 0
+    }
+
+    /// All that came so far.
+    fn text(&self) -> &str {
+        std::str::from_utf8(self.decoder.get_ref()).expect("UTF-8")
+    }
+
+    async fn until(&mut self, text: &str) {
+        while !self.text().contains(text) {
+            assert!(self.read().await, "it ended before {text:?}: {}", self.text());
+        }
+    }
+
+    /// Reads to the end; the trailer must be there and right.
+    async fn end(mut self) -> String {
+        while self.read().await {}
+        String::from_utf8(self.decoder.finish().expect("a right trailer")).expect("UTF-8")
     }
 }
 
@@ -246,6 +292,118 @@ async fn a_newer_stream_of_a_session_supersedes_the_older() {
     assert_eq!(node.metrics.active.get(), 1);
     drop(newer);
     node.gone().await;
+}
+
+/// About as long as it says, and as repetitive as JSON is.
+fn orders(bytes: usize) -> String {
+    let items = (0..)
+        .map(|n| format!("{{\"sku\":\"{:06}\",\"name\":\"flange\",\"quantity\":{n}}}", n * 7919 % 1_000_000));
+    items
+        .scan(0, |length, item| {
+            (*length < bytes).then(|| {
+                *length += item.len() + 1;
+                item
+            })
+        })
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+/// A stream's text without what is its own: the first block and the greeting.
+fn events(text: &str) -> &str {
+    let mut blocks = text.splitn(3, "\n\n");
+    assert!(blocks.next().is_some_and(|first| first.contains("retry: ")), "{text}");
+    assert!(blocks.next().is_some_and(|second| second.starts_with("event: connected")), "{text}");
+    blocks.next().unwrap_or_default()
+}
+
+#[tokio::test(start_paused = true)]
+async fn gzip_clients_get_the_text_that_others_get_and_each_event_at_once() {
+    let node = start(&StreamConfig { queue: ByteSize::mib(4), ..StreamConfig::default() });
+    let mut plain = node.connect(SessionId::random(), From::Latest, 1 << 22);
+    let mut first = node.connect_gzip(SessionId::random(), From::Latest, 1 << 16);
+    let mut second = node.connect_gzip(SessionId::random(), From::Latest, 100);
+    read_until(&mut plain, "connected").await;
+    let mut text = String::new();
+    for (number, bytes) in [0, 10, 250, 299, 300, 1000, 20_000, 200_000, 1_000_000, 5].into_iter().enumerate()
+    {
+        node.publish(&format!("{} {number}.", orders(bytes))).await;
+        let last = format!(" {number}.\n\n");
+        text += &read_until(&mut plain, &last).await;
+        for zipped in [&mut first, &mut second] {
+            zipped.until(&last).await;
+        }
+    }
+    assert!(node.metrics.gzip_saved.get() > 1_000_000, "{}", node.metrics.gzip_saved.get());
+    assert_eq!(node.metrics.gzip.get(), 2);
+    assert!(first.taken < text.len() / 2, "{} of {}", first.taken, text.len());
+    for zipped in [&first, &second] {
+        assert!(text.ends_with(events(zipped.text())) && events(zipped.text()).len() > 1_200_000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gzip_stream_ends_cleanly_whatever_was_in_it() {
+    let node = start(&one_writer());
+    let idle = node.connect_gzip(SessionId::random(), From::Latest, 1 << 16);
+    let mut busy = node.connect_gzip(SessionId::random(), From::Latest, 1 << 16);
+    busy.until("connected").await;
+    for number in 0..100 {
+        node.publish(&format!("{} {number}.", orders(number * 50))).await;
+        busy.until(&format!(" {number}.\n\n")).await;
+    }
+    let slow = node.connect_gzip(SessionId::random(), From::Earliest, 64);
+    let closing = tokio::spawn({
+        let hub = node.hub.clone();
+        async move { hub.shutdown(Ending::Shutdown).await }
+    });
+    // Those who do not read would not see the end in time.
+    let (idle, busy, slow) = tokio::join!(idle.end(), busy.end(), slow.end());
+    for text in [&idle, &busy, &slow] {
+        assert!(text.contains("event: shutdown"), "{text}");
+    }
+    assert_eq!(events(&busy).matches("\nid: ").count() + 1, 100);
+    closing.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gzip_stream_that_has_not_begun_ends_cleanly() {
+    let node = start(&one_writer());
+    let session = SessionId::random();
+    let mut newer = stream(session, From::Latest);
+    newer.coding = Coding::Gzip;
+    let older = node.connect_gzip(session, From::Latest, 1 << 16);
+    let (_ours, theirs) = tokio::io::duplex(1 << 16);
+    node.hub.open(newer, Box::new(theirs));
+    assert!(older.end().await.contains("event: superseded"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_queue_of_a_gzip_client_counts_what_is_really_in_it() {
+    let node = start(&StreamConfig { queue: ByteSize::kib(8), ..one_writer() });
+    let mut plain = node.connect(SessionId::random(), From::Latest, 1 << 10);
+    let mut zipped = node.connect_gzip(SessionId::random(), From::Latest, 1 << 10);
+    read_until(&mut plain, "connected").await;
+    zipped.until("connected").await;
+    for number in 0..4 {
+        node.publish(&format!("{} {number}.", "abcdefgh".repeat(400))).await;
+    }
+    // Neither reads meanwhile: 12 KB are more than one may wait for, and a few hundred bytes are not.
+    read_until(&mut plain, " 3.\n\n").await;
+    zipped.until(" 3.\n\n").await;
+    assert_eq!(node.metrics.catch_ups.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gzip_stream_gets_heartbeats() {
+    let node = start(&StreamConfig { heartbeat: Duration::from_secs(7), ..one_writer() });
+    let mut socket = node.connect_gzip(SessionId::random(), From::Latest, 1 << 16);
+    socket.until("connected").await;
+    for count in 1..4 {
+        while events(socket.text()).matches(": hb\n\n").count() < count {
+            assert!(socket.read().await);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

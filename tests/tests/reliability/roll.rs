@@ -4,7 +4,7 @@ use fanfare_load::scenario::Scenario;
 use fanfare_tests::balancer::Kind;
 use fanfare_tests::node::NodeBuilder;
 
-use crate::form::Form;
+use crate::form::{Form, is_long};
 use crate::stage::{Stage, assert_passed, behind_each};
 
 behind_each! {
@@ -17,6 +17,12 @@ pub(crate) fn leaves_soon(node: NodeBuilder) -> NodeBuilder {
         .set("DRAIN__WINDOW", "3s")
         .set("DRAIN__RETRY_SPREAD", "400ms")
         .set("SESSION__GRACE", "10s")
+}
+
+/// How many times its even share the fullest 100 ms may hold. In the short form a machine with other work adds to it;
+/// without a window all would be in one.
+fn peak() -> f64 {
+    if is_long() { 2.0 } else { 3.0 }
 }
 
 async fn all_nodes_roll(kind: Kind) {
@@ -39,6 +45,6 @@ async fn all_nodes_roll(kind: Kind) {
             phase.outage,
             report.table()
         );
-        assert!(phase.peak <= 2.0, "{:?}", phase.reconnects_per_100_ms);
+        assert!(phase.peak <= peak(), "{:?}", phase.reconnects_per_100_ms);
     }
 }

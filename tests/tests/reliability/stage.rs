@@ -22,6 +22,9 @@ static TURN: Mutex<()> = Mutex::const_new(());
 /// How long a node may take to leave: longer than its own deadline.
 const LEAVES: Duration = Duration::from_mins(1);
 
+/// How slow a slow Redis is.
+const LATE: Duration = Duration::from_millis(100);
+
 /// A cluster as an operator has one. Its parts end in the order in which they stand here.
 pub(crate) struct Stage {
     balancer: Balancer,
@@ -118,7 +121,9 @@ impl Stage {
             Verb::Resume => self.up(place)?.resume(),
             Verb::Cut => self.wires[place].pause(),
             Verb::Mend => self.wires[place].resume(),
-            Verb::Disconnect => anyhow::bail!("only Redis can disconnect"),
+            Verb::Fill | Verb::Demote | Verb::Delay | Verb::Disconnect => {
+                anyhow::bail!("{verb} is done to Redis only")
+            }
         }
         Ok(())
     }
@@ -134,7 +139,16 @@ impl Stage {
                     self.redis.kill_clients(kind).await;
                 }
             }
-            Verb::Kill | Verb::Cut | Verb::Mend => anyhow::bail!("{verb} is not done to Redis here"),
+            Verb::Fill => self.redis.get(&["CONFIG", "SET", "maxmemory", "1"]).await,
+            // Nobody is there to be a replica of, so the data stays.
+            Verb::Demote => self.redis.get(&["REPLICAOF", "127.0.0.1", "1"]).await,
+            Verb::Delay => self.wires.iter().for_each(|wire| wire.delay(LATE)),
+            Verb::Mend => {
+                self.redis.get::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
+                self.redis.get::<()>(&["REPLICAOF", "NO", "ONE"]).await;
+                self.wires.iter().for_each(Breaker::resume);
+            }
+            Verb::Kill | Verb::Cut => anyhow::bail!("{verb} is not done to Redis here"),
         }
         Ok(())
     }

@@ -7,11 +7,13 @@
 //! - [`five_channels`]: reconnecting at every possible point
 //! - [`expired_log`]: when a loss is told, and when there is none to tell
 //! - [`slow_reader`]: a client that stops reading
+//! - [`http2_and_tls`]: every way to a node, and from one to another
 //! - [`broken_wire`]: Redis goes away and comes back
 //! - [`ownership`]: who holds a session
 //! - [`intake`]: entries of the ingest stream land once
 //! - [`every_end`]: whatever ends a connection frees everything
 //! - [`examples`]: the example publisher over leaving, rolls and outages
+//! - [`gzip`]: streams that are compressed
 //! - [`bad_input`]: clear errors, nothing lost, node alive
 
 mod bad_input;
@@ -21,6 +23,8 @@ mod every_end;
 mod examples;
 mod expired_log;
 mod five_channels;
+mod gzip;
+mod http2_and_tls;
 mod intake;
 mod ownership;
 mod slow_reader;

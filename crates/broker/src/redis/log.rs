@@ -26,14 +26,13 @@ pub(super) async fn page(
 ) -> Result<Page, BrokerError> {
     let limit = limit.max(1);
     let log = broker.keys.log(channel);
-    let mut pipeline = Pipeline::with_capacity(2);
-    pipeline.cmd("TIME");
     // One more than asked for tells whether this is the end.
-    pipeline.add_command(range(&log, &format!("({after}"), limit + 1));
-    let mut replies = broker.reads.pipeline(&pipeline).await?.into_iter();
-    let mut reply = || replies.next().ok_or_else(|| unexpected("two replies"));
-    let now = clock(Link::reply(reply()?)?)?;
-    let mut found = Found::read(Link::reply(reply()?)?)?;
+    let range_after = range(&log, &format!("({after}"), limit + 1);
+    let (now, reply) = match broker.clock.now() {
+        Some(now) => (now, broker.reads.command(&range_after).await?),
+        None => with_time(broker, range_after).await?,
+    };
+    let mut found = Found::read(reply)?;
 
     let oldest = now.saturating_sub(millis(broker.settings.retention.of(channel).age));
     if found.first().is_some_and(|first| first.ms < oldest) {
@@ -77,11 +76,15 @@ fn range(log: &str, start: &str, count: usize) -> Cmd {
     command
 }
 
-/// The time of Redis in Unix milliseconds.
-fn clock(reply: Value) -> Result<u64, BrokerError> {
-    let parts: Option<(u64, u64)> = ::redis::from_redis_value(reply).ok();
-    let (seconds, micros) = parts.ok_or_else(|| unexpected("a time"))?;
-    Ok(seconds.saturating_mul(1000).saturating_add(micros / 1000))
+/// Asks for the time too.
+async fn with_time(broker: &RedisBroker, command: Cmd) -> Result<(u64, Value), BrokerError> {
+    let mut pipeline = Pipeline::with_capacity(2);
+    pipeline.cmd("TIME");
+    pipeline.add_command(command);
+    let mut replies = broker.reads.pipeline(&pipeline).await?.into_iter();
+    let mut reply = || replies.next().ok_or_else(|| unexpected("two replies"));
+    let now = broker.clock.tell(Link::reply(reply()?)?)?;
+    Ok((now, Link::reply(reply()?)?))
 }
 
 /// What a range of the log brought.

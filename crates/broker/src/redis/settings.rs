@@ -1,10 +1,14 @@
 //! Where Redis is, and how patient we are with it.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::redis::io::tcp::{TcpSettings, socket2};
-use ::redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
+use ::redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
+    TlsCertificates,
+};
 
 use crate::BrokerError;
 
@@ -14,8 +18,11 @@ const MAX_PREFIX_BYTES: usize = 64;
 /// How the broker reaches Redis.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisSettings {
-    /// `redis://[user:password@]host[:port][/database]` or `unix:///path`. Its secrets are never shown.
+    /// `redis://[user:password@]host[:port][/database]`, `rediss://` with TLS, or `unix:///path`. Its secrets are never
+    /// shown.
     pub url: String,
+    /// A PEM file with the certificates to trust instead of the system's, with `rediss://`.
+    pub ca: Option<PathBuf>,
     /// Begins every key: 1 to 64 ASCII letters, digits, `-`, `_`, `.` and `:`.
     pub prefix: String,
     /// How long an answer may take. A call that waited so long is not known to be carried out or not.
@@ -36,6 +43,7 @@ impl Default for RedisSettings {
     fn default() -> Self {
         Self {
             url: "redis://127.0.0.1:6379".into(),
+            ca: None,
             prefix: "fanfare".into(),
             timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(1),
@@ -90,10 +98,22 @@ impl RedisSettings {
         // The crate's own error may repeat parts of the URL, so it is left out.
         let refused = || {
             BrokerError::Refused(
-                "the Redis URL is not one: redis://[user:password@]host[:port][/database]".into(),
+                "the Redis URL is not one: redis[s]://[user:password@]host[:port][/database]".into(),
             )
         };
-        Client::open(self.info(protocol).ok_or_else(refused)?).map_err(|_| refused())
+        let info = self.info(protocol).ok_or_else(refused)?;
+        if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+            return Client::open(info).map_err(|_| refused());
+        }
+        // Where several are built in, the process has to say which; there is no harm in having said it before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let root_cert = self.ca.as_ref().map(std::fs::read).transpose().map_err(|error| {
+            let file = self.ca.as_deref().unwrap_or(Path::new("")).display();
+            BrokerError::Refused(format!("the file {file} cannot be read: {error}"))
+        })?;
+        // The crate says nothing of the URL here.
+        Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
+            .map_err(|error| BrokerError::Refused(format!("TLS to Redis cannot be set up: {error}")))
     }
 
     /// The URL taken apart, with what every connection of ours has in common.

@@ -65,8 +65,8 @@ pub(crate) struct Args {
     #[arg(long, value_delimiter = ',', default_value = "a,b,c")]
     nodes: Vec<String>,
     /// A shell command that does one thing to the cluster and ends when it is done, like
-    /// `./control {verb} {who}`. Verbs: stop, kill, start, pause, resume, cut, mend (of nodes and redis) and disconnect
-    /// (of redis)
+    /// `./control {verb} {who}`. Verbs: stop, kill, start, pause, resume, cut, mend; and of redis alone fill, demote,
+    /// delay and disconnect
     #[arg(long)]
     control: Option<String>,
     /// How often to tell how it goes

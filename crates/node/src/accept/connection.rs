@@ -1,26 +1,18 @@
-//! One socket, from accept to its end, or until a stream takes it over.
+//! One socket: TLS if the node speaks it, then the HTTP that the client speaks.
 
-use std::convert::Infallible;
-use std::future::{pending, poll_fn};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::io;
+use std::sync::Arc;
 
-use axum::Router;
-use axum::body::Body;
-use axum::response::Response;
-use http::{Request, Version};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use bytes::BytesMut;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tower::ServiceExt;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
 
-use super::tap::{Flushed, Tap};
-use super::{Peer, Server, head};
-use crate::http::handover::{Handover, Parcel};
-use crate::stream::Framing;
+use super::protocol::{self, Protocol};
+use super::tap::Tap;
+use super::{Peer, Server, http1, http2};
+use crate::stream::Socket;
+use crate::tls;
 
 /// One accepted socket.
 pub(super) struct Connection {
@@ -29,16 +21,6 @@ pub(super) struct Connection {
     permit: OwnedSemaphorePermit,
 }
 
-/// A stream that wants the socket, and the response that its handler gave.
-struct Taking {
-    parcel: Parcel,
-    version: Version,
-    response: Response,
-}
-
-/// Where a request leaves what it wants the socket for. Once: the connection serves no other request then.
-type Desk = Arc<Mutex<Option<oneshot::Sender<Taking>>>>;
-
 impl Connection {
     pub(super) fn new(server: Arc<Server>, peer: Peer, permit: OwnedSemaphorePermit) -> Self {
         Self { server, peer, permit }
@@ -46,84 +28,50 @@ impl Connection {
 
     /// Serves requests until the connection ends or a stream takes the socket.
     pub(super) async fn run(self, socket: TcpStream) {
-        let Self { server, peer, permit } = self;
-        let (sender, mut taking) = oneshot::channel();
-        let desk: Desk = Arc::new(Mutex::new(Some(sender)));
-        let router = server.router.clone();
-        let service = service_fn(move |request| answer(router.clone(), Arc::clone(&desk), peer, request));
-        let (tap, flushed) = Tap::new(socket, server.write_timeout);
-        let mut http = server.http.serve_connection(TokioIo::new(tap), service);
-        let mut leaving = false;
-        let taken = loop {
-            let step = poll_fn(|cx| match Pin::new(&mut http).poll(cx) {
-                Poll::Ready(result) => Poll::Ready(Err(result)),
-                Poll::Pending => poll_taking(&flushed, &mut taking, cx).map(Ok),
-            });
-            // All by reference, so nothing is lost when another branch is first.
-            tokio::select! {
-                biased;
-                step = step => match step {
-                    Ok(taken) => break taken,
-                    Err(Ok(())) => return,
-                    Err(Err(error)) => {
-                        server.metrics.connection_errors.inc();
-                        tracing::debug!(%error, peer = %peer.0, "a connection ended by an error");
-                        return;
-                    }
-                },
-                () = server.stop.cancelled(), if !leaving => {
-                    leaving = true;
-                    Pin::new(&mut http).graceful_shutdown();
-                }
-                () = server.cut.cancelled() => return,
+        match self.server.tls.clone() {
+            None => self.run_clear(socket).await,
+            // Much larger, and not for those who do not need it.
+            Some(tls) => Box::pin(self.run_tls(tls, socket)).await,
+        }
+    }
+
+    async fn run_clear(self, mut socket: TcpStream) {
+        let Some(told) = self.in_time(protocol::tell(&mut socket)).await else { return };
+        match told {
+            Ok((protocol, first)) => self.serve(socket, protocol, first).await,
+            Err(error) => self.server.ended_by(&error, self.peer),
+        }
+    }
+
+    async fn run_tls(self, tls: tls::Tls, socket: TcpStream) {
+        let Some(shaken) = self.in_time(tls.accept(socket)).await else { return };
+        match shaken {
+            Ok(socket) => {
+                let protocol = if tls::is_http2(&socket) { Protocol::Http2 } else { Protocol::Http1 };
+                self.serve(socket, protocol, BytesMut::new()).await;
             }
-        };
-        // What the client sent after its request is dropped: on a stream it has nothing to say.
-        let socket = http.into_parts().io.into_inner().into_inner();
-        let Taking { parcel: Parcel { mut stream, opening }, version, response } = taken;
-        stream.framing = if version == Version::HTTP_10 { Framing::Plain } else { Framing::Chunked };
-        stream.head = head::write(version, &response);
-        drop((permit, response));
-        (server.open)(stream, Box::new(socket));
-        // The hub counts it from here on.
-        drop(opening);
+            Err(error) => {
+                self.server.metrics.handshake_errors.inc();
+                tracing::debug!(%error, peer = %self.peer.0, "a TLS handshake failed");
+            }
+        }
     }
-}
 
-/// A socket is taken only when everything that hyper had to write before is written: an answer to a request that was
-/// sent ahead of the stream's would be lost otherwise.
-fn poll_taking(
-    flushed: &Flushed,
-    taking: &mut oneshot::Receiver<Taking>,
-    cx: &mut std::task::Context<'_>,
-) -> Poll<Taking> {
-    if !flushed.get() {
-        return Poll::Pending;
+    /// What a client does before its first request, in the time that it has for that. None if the node leaves first:
+    /// nothing was asked yet.
+    async fn in_time<T>(&self, step: impl Future<Output = io::Result<T>>) -> Option<io::Result<T>> {
+        let until = Instant::now() + self.server.head_timeout;
+        let step = timeout_at(until, step);
+        let done = self.server.stop.run_until_cancelled(step).await?;
+        Some(done.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
     }
-    match Pin::new(taking).poll(cx) {
-        Poll::Ready(Ok(taken)) => Poll::Ready(taken),
-        // Nobody will take it any more; hyper says how it ends.
-        Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
-    }
-}
 
-/// One request. One that opens a stream is never answered: its connection is taken from hyper meanwhile.
-async fn answer(
-    router: Router,
-    desk: Desk,
-    peer: Peer,
-    mut request: Request<Incoming>,
-) -> Result<Response, Infallible> {
-    let version = request.version();
-    request.extensions_mut().insert(peer);
-    let response = router.oneshot(request.map(Body::new)).await?;
-    let Some(parcel) = response.extensions().get::<Handover>().and_then(Handover::take) else {
-        return Ok(response);
-    };
-    let sender = desk.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(sender) = sender {
-        // If nobody takes it, the connection has ended, and the parcel with its claim with it.
-        let _ = sender.send(Taking { parcel, version, response });
+    async fn serve<IO: Socket + 'static>(self, socket: IO, protocol: Protocol, first: BytesMut) {
+        let Self { server, peer, permit } = self;
+        let tap = Tap::new(socket, first, server.write_timeout);
+        match protocol {
+            Protocol::Http1 => http1::serve(server, peer, permit, tap).await,
+            Protocol::Http2 => Box::pin(http2::serve(server, peer, permit, tap)).await,
+        }
     }
-    pending().await
 }

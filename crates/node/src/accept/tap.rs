@@ -1,4 +1,5 @@
-//! The socket as hyper sees it: tells when all is written, and gives up on a client that takes nothing.
+//! The socket as HTTP sees it: gives back what was read too early, tells when all is written, and gives up on a client
+//! that takes nothing.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -8,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Whether everything that was to be written is written.
@@ -27,32 +28,39 @@ impl Flushed {
     }
 }
 
-/// A socket in hyper's hands.
+/// A socket in HTTP's hands.
 #[derive(Debug)]
-pub(super) struct Tap {
-    socket: TcpStream,
+pub(super) struct Tap<IO> {
+    socket: IO,
+    /// Read before it was known who is to read it.
+    first: BytesMut,
     flushed: Flushed,
     write_timeout: Duration,
     /// Runs while the client takes nothing although something waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Tap {
-    pub(super) fn new(socket: TcpStream, write_timeout: Duration) -> (Self, Flushed) {
+impl<IO> Tap<IO> {
+    /// A socket of which `first` was read already.
+    pub(super) fn new(socket: IO, first: BytesMut, write_timeout: Duration) -> Self {
         let flushed = Flushed(Arc::new(AtomicBool::new(true)));
-        (Self { socket, flushed: flushed.clone(), write_timeout, stalled: None }, flushed)
+        Self { socket, first, flushed, write_timeout, stalled: None }
     }
 
-    pub(super) fn into_inner(self) -> TcpStream {
+    /// Tells from outside.
+    pub(super) fn flushed(&self) -> Flushed {
+        self.flushed.clone()
+    }
+
+    pub(super) fn into_inner(self) -> IO {
         self.socket
     }
 
-    /// Fails a write that has waited too long.
-    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.flushed.set(false);
-        if written.is_ready() {
+    /// Fails what has waited too long.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if done.is_ready() {
             self.stalled = None;
-            return written;
+            return done;
         }
         let timeout = self.write_timeout;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + timeout)));
@@ -63,15 +71,27 @@ impl Tap {
     }
 }
 
-impl AsyncRead for Tap {
+impl<IO: AsyncRead + Unpin> AsyncRead for Tap<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_read(cx, buf)
+        let tap = self.get_mut();
+        if tap.first.is_empty() {
+            return Pin::new(&mut tap.socket).poll_read(cx, buf);
+        }
+        let n = tap.first.len().min(buf.remaining());
+        buf.put_slice(&tap.first[..n]);
+        tap.first.advance(n);
+        if tap.first.is_empty() {
+            // An idle connection keeps no buffer for it.
+            tap.first = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Tap {
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Tap<IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let tap = self.get_mut();
+        tap.flushed.set(false);
         let written = Pin::new(&mut tap.socket).poll_write(cx, buf);
         tap.watch(cx, written)
     }
@@ -82,6 +102,7 @@ impl AsyncWrite for Tap {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let tap = self.get_mut();
+        tap.flushed.set(false);
         let written = Pin::new(&mut tap.socket).poll_write_vectored(cx, bufs);
         tap.watch(cx, written)
     }
@@ -90,17 +111,20 @@ impl AsyncWrite for Tap {
         self.socket.is_write_vectored()
     }
 
-    /// hyper flushes the socket only after its own buffer is empty.
+    /// hyper flushes the socket only after its own buffer is empty. A socket that buffers, as with TLS, may wait here
+    /// for the client.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let tap = self.get_mut();
         let flushed = Pin::new(&mut tap.socket).poll_flush(cx);
         if matches!(flushed, Poll::Ready(Ok(()))) {
             tap.flushed.set(true);
         }
-        flushed
+        tap.watch(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+        let tap = self.get_mut();
+        let shut = Pin::new(&mut tap.socket).poll_shutdown(cx);
+        tap.watch(cx, shut)
     }
 }

@@ -1,11 +1,11 @@
-//! Real sockets against the accept loop; the hub's place is taken by the test.
+//! Real sockets against the accept loop, in clear text and over TLS; the hub's place is taken by the test.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use fanfare_protocol::SessionId;
 use fanfare_protocol::sse::Format;
@@ -17,20 +17,51 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::http::handover::{Handover, Openings, Parcel};
-use crate::stream::Framing;
+use crate::stream::{Coding, Framing};
+use crate::tls::own_authority::Own;
 
 /// Nothing here takes that long unless it is stuck.
-const SOON: Duration = Duration::from_secs(10);
+pub(super) const SOON: Duration = Duration::from_secs(10);
 
-struct Fixture {
-    accept: Accept,
-    taken: mpsc::UnboundedReceiver<(Stream, Box<dyn Socket>)>,
-    metrics: HttpMetrics,
+/// What is spoken on the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speech {
+    Clear,
+    Tls,
+}
+
+/// Each of these in clear text and over TLS.
+macro_rules! in_both {
+    ($($test:ident,)*) => {
+        mod clear {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Speech::Clear).await;
+            })*
+        }
+        mod tls {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Speech::Tls).await;
+            })*
+        }
+    };
+}
+pub(super) use in_both;
+
+pub(super) type Client = Box<dyn Socket>;
+
+pub(super) struct Fixture {
+    pub(super) accept: Accept,
+    /// The certificate, over TLS.
+    own: Option<Own>,
+    pub(super) taken: mpsc::UnboundedReceiver<(Stream, Box<dyn Socket>)>,
+    pub(super) metrics: HttpMetrics,
     /// `/slow` is asked.
-    asked: Arc<Notify>,
+    pub(super) asked: Arc<Notify>,
     /// Lets `/slow` answer.
-    go: Arc<Notify>,
-    openings: Openings,
+    pub(super) go: Arc<Notify>,
+    pub(super) openings: Openings,
 }
 
 fn stream() -> Stream {
@@ -40,6 +71,7 @@ fn stream() -> Stream {
         held: None,
         channels: Vec::new(),
         format: Format::Raw,
+        coding: Coding::Identity,
         expires: None,
         resumed: false,
         head: Bytes::new(),
@@ -47,8 +79,12 @@ fn stream() -> Stream {
     }
 }
 
-fn start(change: impl FnOnce(&mut Config)) -> Fixture {
+pub(super) fn start(speech: Speech, change: impl FnOnce(&mut Config)) -> Fixture {
     let mut config = Config::default();
+    let own = (speech == Speech::Tls).then(Own::new);
+    if let Some(own) = &own {
+        config.tls = own.config();
+    }
     change(&mut config);
     let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = listener.local_addr().unwrap();
@@ -58,6 +94,7 @@ fn start(change: impl FnOnce(&mut Config)) -> Fixture {
     let (bell, gate, counted) = (Arc::clone(&asked), Arc::clone(&go), openings.clone());
     let router = Router::new()
         .route("/hello", get(async || "hello"))
+        .route("/echo", post(async |body: Bytes| body))
         .route("/large", get(async || vec![b'x'; 32 << 20]))
         .route(
             "/slow",
@@ -78,13 +115,29 @@ fn start(change: impl FnOnce(&mut Config)) -> Fixture {
         );
     // The receiver ends with the test.
     let open = Arc::new(move |stream, socket| drop(open.send((stream, socket))));
-    let accept = Accept::start(listener, addr, router, open, &config, metrics.clone());
-    Fixture { accept, taken, metrics, asked, go, openings }
+    let accept = Accept::start(
+        listener,
+        addr,
+        router,
+        open,
+        (&config, Tls::load(&config.tls).unwrap()),
+        metrics.clone(),
+    );
+    Fixture { accept, own, taken, metrics, asked, go, openings }
 }
 
 impl Fixture {
-    async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.accept.addr()).await.unwrap()
+    async fn connect(&self) -> Client {
+        self.connect_for(&[]).await
+    }
+
+    /// Connects; over TLS it offers these protocols.
+    pub(super) async fn connect_for(&self, alpn: &[&str]) -> Client {
+        let addr = self.accept.addr();
+        match &self.own {
+            None => Box::new(TcpStream::connect(addr).await.unwrap()),
+            Some(own) => Box::new(own.connect(addr, alpn).await.unwrap()),
+        }
     }
 
     /// Waits for a stream as the hub gets it, and writes its head and one chunk as the hub does.
@@ -95,17 +148,17 @@ impl Fixture {
         (stream, socket)
     }
 
-    async fn shutdown(self) {
+    pub(super) async fn shutdown(self) {
         timeout(SOON, self.accept.shutdown(Instant::now() + SOON)).await.unwrap();
     }
 }
 
-async fn send(socket: &mut TcpStream, text: &str) {
+async fn send(socket: &mut Client, text: &str) {
     socket.write_all(text.as_bytes()).await.unwrap();
 }
 
 /// Reads until `end` has come.
-async fn until(socket: &mut TcpStream, end: &str) -> String {
+async fn until(socket: &mut Client, end: &str) -> String {
     let mut read = Vec::new();
     let wait = async {
         while !String::from_utf8_lossy(&read).ends_with(end) {
@@ -117,7 +170,7 @@ async fn until(socket: &mut TcpStream, end: &str) -> String {
 }
 
 /// Reads until the other side closes.
-async fn rest(socket: &mut TcpStream) -> String {
+async fn rest(socket: &mut Client) -> String {
     let mut read = Vec::new();
     // A reset is an end, too.
     let _ = timeout(SOON, socket.read_to_end(&mut read)).await.expect("the connection is closed");
@@ -127,9 +180,25 @@ async fn rest(socket: &mut TcpStream) -> String {
 const HELLO: &str = "GET /hello HTTP/1.1\r\nhost: x\r\n\r\n";
 const STREAM: &str = "GET /stream HTTP/1.1\r\nhost: x\r\n\r\n";
 
-#[tokio::test]
-async fn a_stream_takes_the_socket_over_after_other_requests_on_it() {
-    let mut fixture = start(|_| ());
+in_both! {
+    a_stream_takes_the_socket_over_after_other_requests_on_it,
+    requests_sent_ahead_of_the_stream_are_answered_in_order_and_bytes_after_it_are_dropped,
+    an_answer_that_the_client_has_not_taken_yet_is_not_lost_by_a_stream_behind_it,
+    an_old_client_gets_a_plain_stream,
+    a_stream_whose_request_has_a_body_or_offers_another_protocol_is_a_stream_all_the_same,
+    what_is_not_http_gets_400,
+    a_slow_head_is_cut_off,
+    a_client_that_takes_nothing_is_cut_off,
+    on_leaving_idle_connections_close_and_requests_in_hand_are_answered,
+    what_is_not_done_at_the_deadline_is_cut_off,
+    a_client_that_goes_away_while_its_stream_opens_leaves_nothing_behind,
+    a_client_that_closes_its_side_has_left_its_stream,
+    a_client_that_vanishes_has_left_its_stream,
+    a_stream_that_ends_is_closed_in_order,
+}
+
+async fn a_stream_takes_the_socket_over_after_other_requests_on_it(speech: Speech) {
+    let mut fixture = start(speech, |_| ());
     let mut client = fixture.connect().await;
     send(&mut client, HELLO).await;
     assert!(until(&mut client, "hello").await.starts_with("HTTP/1.1 200 OK\r\n"));
@@ -159,9 +228,10 @@ async fn a_stream_takes_the_socket_over_after_other_requests_on_it() {
     fixture.shutdown().await;
 }
 
-#[tokio::test]
-async fn requests_sent_ahead_of_the_stream_are_answered_in_order_and_bytes_after_it_are_dropped() {
-    let mut fixture = start(|_| ());
+async fn requests_sent_ahead_of_the_stream_are_answered_in_order_and_bytes_after_it_are_dropped(
+    speech: Speech,
+) {
+    let mut fixture = start(speech, |_| ());
     let mut client = fixture.connect().await;
     send(&mut client, &format!("{HELLO}{HELLO}{STREAM}{HELLO}and more")).await;
     let (_, socket) = fixture.take().await;
@@ -173,9 +243,8 @@ async fn requests_sent_ahead_of_the_stream_are_answered_in_order_and_bytes_after
     fixture.shutdown().await;
 }
 
-#[tokio::test]
-async fn an_answer_that_the_client_has_not_taken_yet_is_not_lost_by_a_stream_behind_it() {
-    let mut fixture = start(|_| ());
+async fn an_answer_that_the_client_has_not_taken_yet_is_not_lost_by_a_stream_behind_it(speech: Speech) {
+    let mut fixture = start(speech, |_| ());
     let mut client = fixture.connect().await;
     send(&mut client, &format!("GET /large HTTP/1.1\r\nhost: x\r\n\r\n{STREAM}")).await;
     let mut read = vec![0; 1 << 20];
@@ -196,9 +265,8 @@ async fn an_answer_that_the_client_has_not_taken_yet_is_not_lost_by_a_stream_beh
     fixture.shutdown().await;
 }
 
-#[tokio::test]
-async fn an_old_client_gets_a_plain_stream() {
-    let mut fixture = start(|_| ());
+async fn an_old_client_gets_a_plain_stream(speech: Speech) {
+    let mut fixture = start(speech, |_| ());
     let mut client = fixture.connect().await;
     send(&mut client, "GET /stream HTTP/1.0\r\n\r\n").await;
     let (stream, socket) = fixture.take().await;
@@ -208,14 +276,15 @@ async fn an_old_client_gets_a_plain_stream() {
     fixture.shutdown().await;
 }
 
-#[tokio::test]
-async fn a_stream_whose_request_has_a_body_or_offers_another_protocol_is_a_stream_all_the_same() {
+async fn a_stream_whose_request_has_a_body_or_offers_another_protocol_is_a_stream_all_the_same(
+    speech: Speech,
+) {
     for request in [
         "GET /stream HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\nhello",
         "GET /stream HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
         "GET /stream HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n",
     ] {
-        let mut fixture = start(|_| ());
+        let mut fixture = start(speech, |_| ());
         let mut client = fixture.connect().await;
         send(&mut client, request).await;
         let (_, socket) = fixture.take().await;
@@ -227,9 +296,8 @@ async fn a_stream_whose_request_has_a_body_or_offers_another_protocol_is_a_strea
     }
 }
 
-#[tokio::test]
-async fn what_is_not_http_gets_400() {
-    let fixture = start(|_| ());
+async fn what_is_not_http_gets_400(speech: Speech) {
+    let fixture = start(speech, |_| ());
     for bad in
         ["hello\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\0\0\0\0\r\n\r\n"]
     {
@@ -248,9 +316,8 @@ async fn what_is_not_http_gets_400() {
     fixture.shutdown().await;
 }
 
-#[tokio::test]
-async fn a_slow_head_is_cut_off() {
-    let fixture = start(|config| config.http.header_read_timeout = Duration::from_millis(100));
+async fn a_slow_head_is_cut_off(speech: Speech) {
+    let fixture = start(speech, |config| config.http.header_read_timeout = Duration::from_millis(100));
     let mut client = fixture.connect().await;
     send(&mut client, "GET /hello HTTP/1.1\r\nhost").await;
     let answer = rest(&mut client).await;
@@ -262,9 +329,8 @@ async fn a_slow_head_is_cut_off() {
     fixture.shutdown().await;
 }
 
-#[tokio::test]
-async fn a_client_that_takes_nothing_is_cut_off() {
-    let fixture = start(|config| config.stream.write_timeout = Duration::from_millis(100));
+async fn a_client_that_takes_nothing_is_cut_off(speech: Speech) {
+    let fixture = start(speech, |config| config.stream.write_timeout = Duration::from_millis(100));
     let mut client = fixture.connect().await;
     send(&mut client, "GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let cut = async {
@@ -279,7 +345,7 @@ async fn a_client_that_takes_nothing_is_cut_off() {
 
 #[tokio::test]
 async fn more_sockets_than_allowed_wait_and_streams_make_room() {
-    let mut fixture = start(|config| config.limits.sockets = 1);
+    let mut fixture = start(Speech::Clear, |config| config.limits.sockets = 1);
     let mut first = fixture.connect().await;
     send(&mut first, HELLO).await;
     until(&mut first, "hello").await;
@@ -293,9 +359,8 @@ async fn more_sockets_than_allowed_wait_and_streams_make_room() {
     fixture.shutdown().await;
 }
 
-#[tokio::test]
-async fn on_leaving_idle_connections_close_and_requests_in_hand_are_answered() {
-    let fixture = start(|_| ());
+async fn on_leaving_idle_connections_close_and_requests_in_hand_are_answered(speech: Speech) {
+    let fixture = start(speech, |_| ());
     let (mut idle, mut fresh, mut busy) =
         (fixture.connect().await, fixture.connect().await, fixture.connect().await);
     send(&mut idle, HELLO).await;
@@ -314,9 +379,8 @@ async fn on_leaving_idle_connections_close_and_requests_in_hand_are_answered() {
     timeout(SOON, leaving).await.unwrap().unwrap();
 }
 
-#[tokio::test]
-async fn what_is_not_done_at_the_deadline_is_cut_off() {
-    let fixture = start(|_| ());
+async fn what_is_not_done_at_the_deadline_is_cut_off(speech: Speech) {
+    let fixture = start(speech, |_| ());
     let mut busy = fixture.connect().await;
     send(&mut busy, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
     timeout(SOON, fixture.asked.notified()).await.unwrap();
@@ -327,9 +391,8 @@ async fn what_is_not_done_at_the_deadline_is_cut_off() {
     assert_eq!(metrics.cut.get(), 1);
 }
 
-#[tokio::test]
-async fn a_client_that_goes_away_while_its_stream_opens_leaves_nothing_behind() {
-    let mut fixture = start(|_| ());
+async fn a_client_that_goes_away_while_its_stream_opens_leaves_nothing_behind(speech: Speech) {
+    let mut fixture = start(speech, |_| ());
     // Behind an answer that it does not take, the stream stays with hyper.
     let mut client = fixture.connect().await;
     send(&mut client, &format!("GET /large HTTP/1.1\r\nhost: x\r\n\r\n{STREAM}")).await;
@@ -342,5 +405,83 @@ async fn a_client_that_goes_away_while_its_stream_opens_leaves_nothing_behind() 
     timeout(SOON, fixture.openings.wait()).await.unwrap();
     assert!(fixture.taken.try_recv().is_err());
     drop(socket);
+    fixture.shutdown().await;
+}
+
+/// Waits for the end of what the client sends, as the hub does.
+async fn left(socket: &mut Box<dyn Socket>) {
+    let mut read = [0; 100];
+    let wait = async { while socket.read(&mut read).await.is_ok_and(|n| n > 0) {} };
+    timeout(SOON, wait).await.expect("the client has left");
+}
+
+async fn a_client_that_closes_its_side_has_left_its_stream(speech: Speech) {
+    let mut fixture = start(speech, |_| ());
+    let mut client = fixture.connect().await;
+    send(&mut client, &format!("{STREAM}and more")).await;
+    let (_, mut socket) = fixture.take().await;
+    until(&mut client, ": hb\n\r\n").await;
+    // Over TLS this is a close_notify as well.
+    client.shutdown().await.unwrap();
+    left(&mut socket).await;
+    // It still reads.
+    socket.write_all(b"0\r\n\r\n").await.unwrap();
+    socket.shutdown().await.unwrap();
+    assert_eq!(rest(&mut client).await, "0\r\n\r\n");
+    fixture.shutdown().await;
+}
+
+async fn a_client_that_vanishes_has_left_its_stream(speech: Speech) {
+    let mut fixture = start(speech, |_| ());
+    let mut client = fixture.connect().await;
+    send(&mut client, STREAM).await;
+    let (_, mut socket) = fixture.take().await;
+    until(&mut client, ": hb\n\r\n").await;
+    // Over TLS this is an end of file without a close_notify.
+    drop(client);
+    left(&mut socket).await;
+    fixture.shutdown().await;
+}
+
+async fn a_stream_that_ends_is_closed_in_order(speech: Speech) {
+    let mut fixture = start(speech, |_| ());
+    let mut client = fixture.connect().await;
+    send(&mut client, STREAM).await;
+    let (_, mut socket) = fixture.take().await;
+    until(&mut client, ": hb\n\r\n").await;
+    socket.write_all(b"0\r\n\r\n").await.unwrap();
+    socket.shutdown().await.unwrap();
+    let mut read = String::new();
+    // Without a close_notify this would be an error over TLS.
+    timeout(SOON, client.read_to_string(&mut read)).await.unwrap().unwrap();
+    assert_eq!(read, "0\r\n\r\n");
+    drop(client);
+    left(&mut socket).await;
+    fixture.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_not_tls_is_refused_and_counted() {
+    let fixture = start(Speech::Tls, |_| ());
+    let mut client: Client = Box::new(TcpStream::connect(fixture.accept.addr()).await.unwrap());
+    send(&mut client, HELLO).await;
+    assert!(!rest(&mut client).await.contains("hello"));
+    assert_eq!(fixture.metrics.handshake_errors.get(), 1);
+    fixture.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_handshake_has_its_time() {
+    let fixture = start(Speech::Tls, |config| {
+        config.http.header_read_timeout = Duration::from_millis(100);
+        config.limits.sockets = 1;
+    });
+    let mut silent: Client = Box::new(TcpStream::connect(fixture.accept.addr()).await.unwrap());
+    // Its place is had by the next only after it was given up.
+    let mut next = timeout(SOON, fixture.connect()).await.unwrap();
+    assert_eq!(fixture.metrics.handshake_errors.get(), 1);
+    assert_eq!(rest(&mut silent).await, "");
+    send(&mut next, HELLO).await;
+    until(&mut next, "hello").await;
     fixture.shutdown().await;
 }

@@ -15,6 +15,8 @@ use super::secret::Secret;
 use super::setting::Setting;
 use super::source::Given;
 use super::value::{Origin, show};
+use crate::tls::TlsError;
+use crate::tls::pair::PairError;
 
 /// Collects what does not hold.
 struct Checks<'a> {
@@ -56,6 +58,7 @@ pub(super) fn check(config: &mut Config, given: &HashMap<&'static str, Given>, f
     retention(config, &mut checks);
     workers(config, &mut checks);
     http(config, &mut checks);
+    tls(config, &mut checks);
     log(config, &mut checks);
 }
 
@@ -124,12 +127,28 @@ fn auth(config: &mut Config, checks: &mut Checks<'_>) {
 fn redis(config: &Config, checks: &mut Checks<'_>) {
     let redis = &config.redis;
     if let Some(url) = &redis.url {
-        let rest = ["redis://", "unix://", "redis+unix://"].iter().find_map(|s| url.expose().strip_prefix(s));
+        let schemes = ["redis://", "rediss://", "unix://", "redis+unix://"];
+        let rest = schemes.iter().find_map(|s| url.expose().strip_prefix(s));
         checks.hold(
             rest.is_some_and(|rest| !rest.is_empty()),
             &["redis.url"],
             "that is not the URL of a Redis",
-            "redis://[[user]:password@]host[:port][/db] or unix:///path",
+            "redis://[[user]:password@]host[:port][/db], rediss:// with TLS, or unix:///path",
+        );
+    }
+    if let Some(ca) = &redis.ca {
+        let told = crate::tls::pair::certificates(ca).err().map(|error| error.to_string());
+        checks.hold(
+            told.is_none(),
+            &["redis.ca"],
+            &told.unwrap_or_default(),
+            "a PEM file with certificates that this process may read",
+        );
+        checks.hold(
+            redis.url.as_ref().is_some_and(|url| url.expose().starts_with("rediss://")),
+            &["redis.ca", "redis.url"],
+            "certificates are trusted for TLS, and the URL is not with TLS",
+            "redis.url beginning with rediss://, or no redis.ca",
         );
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
@@ -180,6 +199,8 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
     let limits = &config.limits;
     within(checks, "limits.connections", limits.connections, 1, 10_000_000);
     within(checks, "limits.sockets", limits.sockets, 1, 1_000_000);
+    let requests = usize::try_from(limits.requests_per_connection).unwrap_or(usize::MAX);
+    within(checks, "limits.requests_per_connection", requests, 1, 10_000);
     within(checks, "limits.sessions_per_user", limits.sessions_per_user, 1, 1_000_000);
     within(checks, "limits.batch_events", limits.batch_events, 1, 100_000);
     // Two are joined by every user's stream without asking.
@@ -266,6 +287,25 @@ fn http(config: &Config, checks: &mut Checks<'_>) {
             "scheme and host as a browser sends them, like https://app.example:8443, without a path; or * alone",
         );
     }
+}
+
+fn tls(config: &Config, checks: &mut Checks<'_>) {
+    positive(checks, "tls.reload", config.tls.reload);
+    let Err(error) = crate::tls::check(&config.tls) else { return };
+    let names: &[&str] = match error {
+        TlsError::Half if config.tls.key.is_none() => &["tls.key"],
+        TlsError::Pair(
+            PairError::Unreadable(ref path, _) | PairError::NoKey(ref path) | PairError::Pem(ref path, _),
+        ) if config.tls.key.as_ref() == Some(path) => &["tls.key"],
+        _ => &["tls.certificate"],
+    };
+    checks.hold(
+        false,
+        names,
+        &error.to_string(),
+        "two PEM files that this process may read: tls.certificate with the chain, the node's own first, and tls.key with \
+         its private key",
+    );
 }
 
 fn log(config: &Config, checks: &mut Checks<'_>) {

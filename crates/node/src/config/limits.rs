@@ -17,6 +17,9 @@ pub struct LimitsConfig {
     /// How many sockets may be open beside those of the streams; more wait to be accepted.
     /// `FANFARE_LIMITS__SOCKETS`.
     pub sockets: usize,
+    /// How many requests, streams among them, may be open on one HTTP/2 connection.
+    /// `FANFARE_LIMITS__REQUESTS_PER_CONNECTION`.
+    pub requests_per_connection: u32,
     /// How many sessions a user may have in the whole cluster. `FANFARE_LIMITS__SESSIONS_PER_USER`.
     pub sessions_per_user: usize,
     /// How many channels a stream may follow, its user's own and `broadcast` included; at most 256.
@@ -39,6 +42,7 @@ impl Default for LimitsConfig {
             connections: 50_000,
             connects_per_second: 5000,
             sockets: 4096,
+            requests_per_connection: 128,
             sessions_per_user: 16,
             channels_per_stream: MAX_CURSOR_CHANNELS,
             event_data: ByteSize::b(DEFAULT_MAX_DATA_BYTES as u64),

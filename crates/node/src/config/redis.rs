@@ -1,5 +1,6 @@
 //! Settings of the way to Redis: `[redis]`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use fanfare_broker::redis::RedisSettings;
@@ -13,6 +14,9 @@ use super::secret::Secret;
 pub struct RedisConfig {
     /// Where it is; without it the node keeps everything in its own memory. `FANFARE_REDIS__URL`.
     pub url: Option<Secret>,
+    /// A PEM file with the certificates to trust instead of the system's, for a URL that begins with `rediss://`.
+    /// `FANFARE_REDIS__CA`.
+    pub ca: Option<PathBuf>,
     /// What every key begins with. `FANFARE_REDIS__PREFIX`.
     pub prefix: String,
     /// How long a connection may take to be made. `FANFARE_REDIS__CONNECT_TIMEOUT`.
@@ -37,6 +41,7 @@ impl Default for RedisConfig {
             RedisSettings::default();
         Self {
             url: None,
+            ca: None,
             prefix,
             connect_timeout,
             timeout,
@@ -53,6 +58,7 @@ impl RedisConfig {
         let url = self.url.as_ref()?.expose().to_owned();
         Some(RedisSettings {
             url,
+            ca: self.ca.clone(),
             prefix: self.prefix.clone(),
             timeout: self.timeout,
             connect_timeout: self.connect_timeout,

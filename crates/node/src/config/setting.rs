@@ -106,7 +106,13 @@ pub const SETTINGS: &[Setting] = &[
         "redis.url",
         Kind::Url,
         "",
-        "Where Redis is. Without it the node keeps everything in its own memory.",
+        "Where Redis is; `rediss://` is over TLS. Without it the node keeps everything in its own memory.",
+    ),
+    setting(
+        "redis.ca",
+        Kind::Text,
+        "",
+        "A PEM file with the certificates to trust instead of the system's, for a URL that begins with `rediss://`.",
     ),
     setting("redis.prefix", Kind::Text, "fanfare", "What every key begins with."),
     setting("redis.connect_timeout", Kind::Duration, "1s", "How long a connection may take to be made."),
@@ -205,6 +211,12 @@ pub const SETTINGS: &[Setting] = &[
         "5s",
         "How long a channel that nobody follows any more is still heard.",
     ),
+    setting(
+        "stream.gzip",
+        Kind::Switch,
+        "true",
+        "Whether streams are compressed for clients that accept gzip.",
+    ),
     setting("stream.writers", Kind::Count, "0", "How many writer loops there are; 0 is one for each core."),
     setting(
         "limits.connections",
@@ -223,6 +235,12 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Count,
         "4096",
         "How many sockets may be open beside those of the streams; more wait to be accepted.",
+    ),
+    setting(
+        "limits.requests_per_connection",
+        Kind::Count,
+        "128",
+        "How many requests, streams among them, may be open on one HTTP/2 connection; 1 to 10000.",
     ),
     setting(
         "limits.sessions_per_user",
@@ -317,6 +335,20 @@ pub const SETTINGS: &[Setting] = &[
         "How long a client may take to send the head of its next request, and so how long a connection may be idle.",
     ),
     setting("http.body_read_timeout", Kind::Duration, "30s", "How long it may take to send the body."),
+    setting(
+        "tls.certificate",
+        Kind::Text,
+        "",
+        "A PEM file with the node's certificate, and after it those that lead to its issuer. With it the node speaks only \
+         TLS.",
+    ),
+    setting("tls.key", Kind::Text, "", "A PEM file with the certificate's private key."),
+    setting(
+        "tls.reload",
+        Kind::Duration,
+        "1m",
+        "How often the two files are looked at, so that a renewed certificate is taken without a restart.",
+    ),
     setting(
         "drain.notice",
         Kind::Duration,

@@ -13,7 +13,7 @@ use super::value::Origin;
 pub const FILE_VARIABLE: &str = "FANFARE_CONFIG";
 
 /// Variables with our prefix that are no settings: the file, and what the client commands take.
-const OTHER_VARIABLES: [&str; 3] = [FILE_VARIABLE, "FANFARE_SERVER", "FANFARE_TOKEN"];
+const OTHER_VARIABLES: [&str; 4] = [FILE_VARIABLE, "FANFARE_SERVER", "FANFARE_TOKEN", "FANFARE_CA"];
 
 /// A flag that sets a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -48,6 +48,8 @@ pub struct StreamConfig {
     /// How long a channel that nobody follows any more is still heard. `FANFARE_STREAM__UNFOLLOW_AFTER`.
     #[serde(with = "humantime_serde")]
     pub unfollow_after: Duration,
+    /// Whether streams are compressed for clients that accept gzip. `FANFARE_STREAM__GZIP`.
+    pub gzip: bool,
     /// How many writer loops there are; 0 is one for each core. `FANFARE_STREAM__WRITERS`.
     pub writers: usize,
 }
@@ -69,6 +71,7 @@ impl Default for StreamConfig {
             window: ByteSize::kib(64),
             inbox: ByteSize::mib(64),
             unfollow_after: Duration::from_secs(5),
+            gzip: true,
             writers: 0,
         }
     }

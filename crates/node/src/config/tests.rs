@@ -184,6 +184,25 @@ fn a_secret_is_long_comes_from_one_place_and_is_shown_nowhere() {
 }
 
 #[test]
+fn a_certificate_comes_with_its_key_and_its_faults_are_told_with_the_others() {
+    let told = |pairs: &[(&str, &str)]| Faults(environment(pairs).faults).to_string();
+    let (certificate, key) = ("FANFARE_TLS__CERTIFICATE", "FANFARE_TLS__KEY");
+    let half = told(&[(certificate, "/nowhere/c.pem"), ("FANFARE_STREAM__HEARTBEAT", "0s")]);
+    assert!(half.contains("tls.key") && half.contains("together"), "{half}");
+    assert!(half.contains("stream.heartbeat"), "{half}");
+    let unread = told(&[(certificate, "/nowhere/c.pem"), (key, "/nowhere/k.pem")]);
+    assert!(
+        unread.contains("tls.certificate = /nowhere/c.pem") && unread.contains("cannot be read"),
+        "{unread}"
+    );
+    assert!(told(&[("FANFARE_TLS__RELOAD", "0s")]).contains("tls.reload"));
+    let (url, ca) = (("FANFARE_REDIS__URL", "rediss://h"), ("FANFARE_REDIS__CA", "/nowhere/ca.pem"));
+    assert!(!told(&[url]).contains("redis."));
+    assert!(told(&[url, ca]).contains("redis.ca = /nowhere/ca.pem"));
+    assert!(told(&[("FANFARE_REDIS__URL", "redis://h"), ca]).contains("redis.ca"));
+}
+
+#[test]
 fn an_empty_variable_counts_as_not_set() {
     let reading = environment(&[("FANFARE_REDIS__URL", ""), ("FANFARE_RETENTION__AGE", "")]);
     assert_eq!(faults(&reading), Vec::<&Fault>::new());

@@ -54,12 +54,12 @@ impl Clock {
         }
     }
 
-    pub(crate) fn event(&mut self) {
-        self.event = Instant::now();
+    pub(crate) fn event(&mut self, now: Instant) {
+        self.event = now;
     }
 
-    pub(crate) fn progress(&mut self) {
-        self.written = Instant::now();
+    pub(crate) fn progress(&mut self, now: Instant) {
+        self.written = now;
     }
 
     /// The socket is full; `some` if it took something before.
@@ -153,7 +153,7 @@ mod tests {
         let mut clock = Clock::new(None, &settings());
         assert_eq!(clock.look(&settings()).0, Due::Nothing);
         tokio::time::advance(Duration::from_secs(14)).await;
-        clock.progress();
+        clock.progress(Instant::now());
         tokio::time::advance(Duration::from_secs(14)).await;
         assert_eq!(clock.look(&settings()).0, Due::Nothing);
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -190,7 +190,7 @@ mod tests {
     async fn an_idle_stream_and_an_old_token_end() {
         let mut clock = Clock::new(None, &settings());
         tokio::time::advance(Duration::from_secs(59)).await;
-        clock.progress();
+        clock.progress(Instant::now());
         assert_eq!(clock.look(&settings()).1, Instant::now() + Duration::from_secs(1));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(clock.look(&settings()).0, Due::End(Ending::Idle));

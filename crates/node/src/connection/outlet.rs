@@ -62,16 +62,7 @@ impl Outlet {
 
     /// Writes one batch of the body. `batch` begins with [`CHUNK_HEAD`] bytes of room. Nothing may wait.
     pub(crate) fn write_batch(&mut self, batch: &mut Vec<u8>, cx: &mut Context<'_>) -> Written {
-        let start = match self.framing {
-            Framing::Plain => CHUNK_HEAD,
-            Framing::Chunked => {
-                let size = format!("{:x}\r\n", batch.len() - CHUNK_HEAD);
-                let start = CHUNK_HEAD - size.len();
-                batch[start..CHUNK_HEAD].copy_from_slice(size.as_bytes());
-                batch.extend_from_slice(b"\r\n");
-                start
-            }
-        };
+        let start = self.frame(batch);
         self.taken = start;
         let written = self.write(batch, start, cx);
         if matches!(written, Written::Full { .. }) {
@@ -81,8 +72,25 @@ impl Outlet {
         written
     }
 
-    /// Ends the body, after everything written so far.
-    pub(crate) fn finish(&mut self) {
+    /// Frames a batch that begins with [`CHUNK_HEAD`] bytes of room. Answers where it begins then.
+    fn frame(&self, batch: &mut Vec<u8>) -> usize {
+        match self.framing {
+            Framing::Plain => CHUNK_HEAD,
+            Framing::Chunked => {
+                let start = write_size(batch);
+                batch.extend_from_slice(b"\r\n");
+                start
+            }
+        }
+    }
+
+    /// Ends the body, after everything written so far and a last batch, which begins with [`CHUNK_HEAD`] bytes of room.
+    pub(crate) fn finish(&mut self, batch: &mut Vec<u8>) {
+        // A chunk without bytes would be the last.
+        if batch.len() > CHUNK_HEAD {
+            let start = self.frame(batch);
+            self.rest.extend_from_slice(&batch[start..]);
+        }
         if self.framing == Framing::Chunked {
             self.rest.extend_from_slice(LAST_CHUNK);
         }
@@ -133,6 +141,36 @@ impl Outlet {
                 self.taken = at;
                 Written::Full { some: at > start }
             }
+        }
+    }
+}
+
+/// Writes the size line of a chunk (RFC 9112, section 7.1) right before its bytes. Answers where it begins.
+fn write_size(batch: &mut [u8]) -> usize {
+    let mut size = batch.len() - CHUNK_HEAD;
+    let mut start = CHUNK_HEAD - 2;
+    batch[start..CHUNK_HEAD].copy_from_slice(b"\r\n");
+    // A batch is far smaller than what eight digits can say.
+    loop {
+        start -= 1;
+        batch[start] = b"0123456789abcdef"[size % 16];
+        size /= 16;
+        if size == 0 || start == 0 {
+            return start;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_line_stands_right_before_the_chunk() {
+        for size in [0, 1, 9, 10, 15, 16, 255, 256, 4096, 65_535, 1_048_576] {
+            let mut batch = vec![b'x'; CHUNK_HEAD + size];
+            let start = write_size(&mut batch);
+            assert_eq!(&batch[start..CHUNK_HEAD], format!("{size:x}\r\n").as_bytes());
         }
     }
 }

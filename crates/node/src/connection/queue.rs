@@ -4,9 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fanfare_protocol::sse::Format;
 
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, View};
 
 /// One thing to write.
 #[derive(Debug)]
@@ -34,14 +33,14 @@ impl Queue {
         self.bytes
     }
 
-    pub(crate) fn push(&mut self, item: Item, format: Format) {
-        self.bytes += weight(&item, format);
+    pub(crate) fn push(&mut self, item: Item, view: View) {
+        self.bytes += weight(&item, view);
         self.items.push_back(item);
     }
 
-    pub(crate) fn pop(&mut self, format: Format) -> Option<Item> {
+    pub(crate) fn pop(&mut self, view: View) -> Option<Item> {
         let item = self.items.pop_front()?;
-        self.bytes -= weight(&item, format);
+        self.bytes -= weight(&item, view);
         if self.items.is_empty() && self.items.capacity() > 16 {
             // What a burst needed is not kept for the rest of an idle stream's life.
             self.items = VecDeque::new();
@@ -53,9 +52,9 @@ impl Queue {
 /// What an item takes beside its bytes, which matters for small ones.
 const ITEM_BYTES: usize = std::mem::size_of::<Item>();
 
-fn weight(item: &Item, format: Format) -> usize {
+fn weight(item: &Item, view: View) -> usize {
     let bytes = match item {
-        Item::Event(delivery, _) => delivery.frame(format).len(),
+        Item::Event(delivery, _) => delivery.frame(view).len(),
         Item::Block(block) => block.len(),
     };
     bytes + ITEM_BYTES

@@ -1,5 +1,6 @@
 //! What all connections of a writer loop share, and the last word to each.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use fanfare_broker::NodeId;
 use fanfare_protocol::SessionId;
 use fanfare_protocol::sse::Block;
+use tokio::time::Instant;
 
 use crate::config::stream::StreamConfig;
 use crate::ending::Ending;
@@ -24,9 +26,42 @@ pub(crate) struct Surroundings {
     pub(crate) leave_spread: Duration,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) node: NodeId,
+    /// The time, as far as connections care: that of the loop's present step.
+    pub(crate) now: Instant,
+    /// What was queued since it was last added to the metrics, which all loops share: a loop counts by itself.
+    sent: Cell<u64>,
+    gzip_saved: Cell<u64>,
 }
 
 impl Surroundings {
+    pub(crate) fn new(
+        settings: StreamConfig,
+        leave_spread: Duration,
+        metrics: Arc<Metrics>,
+        node: NodeId,
+    ) -> Self {
+        let (sent, gzip_saved) = (Cell::new(0), Cell::new(0));
+        Self { settings, leave_spread, metrics, node, now: Instant::now(), sent, gzip_saved }
+    }
+
+    /// Counts an event that was queued, and the bytes that compression saved of it.
+    pub(super) fn count_sent(&self, saved: usize) {
+        self.sent.set(self.sent.get() + 1);
+        self.gzip_saved.set(self.gzip_saved.get() + saved as u64);
+    }
+
+    /// Adds to the metrics what was counted.
+    pub(crate) fn tell_counts(&self) {
+        for (count, metric) in
+            [(&self.sent, &self.metrics.sent), (&self.gzip_saved, &self.metrics.gzip_saved)]
+        {
+            let count = count.take();
+            if count > 0 {
+                metric.inc_by(count);
+            }
+        }
+    }
+
     /// A `retry:` for one client, in milliseconds: jittered, so that clients who left together do not come back
     /// together.
     pub(crate) fn retry_ms(&self) -> u64 {

@@ -33,6 +33,8 @@ pub struct App {
     pub limits: LimitsConfig,
     /// How long clients that are turned away are told to wait.
     pub retries: Retries,
+    /// Whether streams are compressed for clients that accept it.
+    pub gzip: bool,
     /// Who may call, and how patient we are.
     pub http: HttpConfig,
     /// Whether the node is ready.

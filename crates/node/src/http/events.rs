@@ -12,9 +12,10 @@ use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::{From, Start};
 use fanfare_protocol::{Channel, Cursor, SessionId, User};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use http::header::HeaderName;
-use http::{HeaderMap, Method};
+use http::header::{CONTENT_ENCODING, HeaderName};
+use http::{HeaderMap, HeaderValue, Method};
 
+use super::accept_encoding::negotiate;
 use super::app::App;
 use super::handover::{Handover, Openings, Parcel};
 use super::overload::{self, Reason};
@@ -25,7 +26,7 @@ use crate::accept::Peer;
 use crate::auth::Bearer;
 use crate::hub::Hub;
 use crate::session::ClaimError;
-use crate::stream::{Framing, Stream};
+use crate::stream::{Coding, Framing, Stream};
 
 /// How many events `last=` may ask for.
 pub const MAX_LAST: usize = 1000;
@@ -50,6 +51,7 @@ struct Plan {
     session: SessionId,
     channels: Vec<(Channel, From)>,
     format: Format,
+    coding: Coding,
     /// Whether the client came back with a cursor.
     resumed: bool,
 }
@@ -75,7 +77,8 @@ impl Door {
         if !self.app.health.has_broker() {
             return Err(Reason::Unavailable);
         }
-        let Plan { bearer: Bearer { user, expires, .. }, session, mut channels, format, resumed } = plan;
+        let Plan { bearer: Bearer { user, expires, .. }, session, mut channels, format, coding, resumed } =
+            plan;
         if let Some(user) = &user {
             self.look_first(user, &mut channels).await?;
         }
@@ -93,7 +96,8 @@ impl Door {
         };
         // Head and framing are the connection's to know.
         let (head, framing) = (Bytes::new(), Framing::Chunked);
-        let stream = Stream { user, session, held, channels, format, expires, resumed, head, framing };
+        let stream =
+            Stream { user, session, held, channels, format, coding, expires, resumed, head, framing };
         Ok(Parcel { stream, opening })
     }
 }
@@ -125,15 +129,16 @@ pub async fn events(State(door): State<Arc<Door>>, request: Request) -> Response
         Err(problem) => return problem.into_response(),
     };
     if request.method() == Method::HEAD {
-        return stream_headers().into_response();
+        return head(plan.coding);
     }
     let status = overload::prefers_status(request.headers());
     let client = request.extensions().get::<Peer>().map_or_else(String::new, |Peer(peer)| peer.to_string());
     // The request's head pins a read buffer of hyper's; a claim may take a while.
     drop(request);
+    let coding = plan.coding;
     match door.open(plan, client.into()).await {
         Ok(parcel) => {
-            let mut response = stream_headers().into_response();
+            let mut response = head(coding);
             response.extensions_mut().insert(Handover::new(parcel));
             response
         }
@@ -142,6 +147,15 @@ pub async fn events(State(door): State<Arc<Door>>, request: Request) -> Response
             overload::answer(reason, status, &door.app.limits, &door.app.retries)
         }
     }
+}
+
+/// A stream's response, without the stream.
+fn head(coding: Coding) -> Response {
+    let mut response = stream_headers().into_response();
+    if coding == Coding::Gzip {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
 }
 
 impl Plan {
@@ -166,7 +180,8 @@ impl Plan {
             Some("json") => Format::Json,
             Some(_) => return Err(Problem::bad_request("format= is raw or json")),
         };
-        Ok(Self { bearer, session, channels, format, resumed })
+        let coding = if app.gzip { negotiate(headers) } else { Coding::Identity };
+        Ok(Self { bearer, session, channels, format, coding, resumed })
     }
 }
 

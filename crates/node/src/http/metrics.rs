@@ -55,6 +55,12 @@ pub struct HttpMetrics {
     pub accepted: Counter,
     /// `fanfare_http_connection_errors_total`: connections that ended by an error: bad heads, time-outs, resets.
     pub connection_errors: Counter,
+    /// `fanfare_tls_handshake_errors_total`: connections that ended before TLS was agreed on.
+    pub handshake_errors: Counter,
+    /// `fanfare_tls_certificates_taken_total`: renewed certificates that were put in force.
+    pub certificates_taken: Counter,
+    /// `fanfare_tls_certificates_refused_total`: times a renewed certificate or its key could not be used.
+    pub certificates_refused: Counter,
     /// `fanfare_http_connections_cut_total`: connections cut off because the node could not wait any longer.
     pub cut: Counter,
 }
@@ -88,6 +94,21 @@ impl HttpMetrics {
             "fanfare_http_connection_errors",
             "Connections ended by an error",
             metrics.connection_errors.clone(),
+        );
+        registry.register(
+            "fanfare_tls_handshake_errors",
+            "Connections that ended before TLS was agreed on",
+            metrics.handshake_errors.clone(),
+        );
+        registry.register(
+            "fanfare_tls_certificates_taken",
+            "Renewed certificates put in force",
+            metrics.certificates_taken.clone(),
+        );
+        registry.register(
+            "fanfare_tls_certificates_refused",
+            "Times a renewed certificate could not be used",
+            metrics.certificates_refused.clone(),
         );
         registry.register(
             "fanfare_http_connections_cut",

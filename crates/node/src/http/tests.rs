@@ -67,6 +67,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         broker,
         auth: Auth::new(&config.auth),
         limits: config.limits,
+        gzip: config.stream.gzip,
         retries: super::overload::Retries { stream: config.stream, leave_spread: config.drain.retry_spread },
         http: config.http,
         health: Health { redis: ok(), wire: ok(), lease: ok(), draining: ok() },

@@ -163,9 +163,9 @@ impl Follows {
             return;
         };
         for (writer, inbox) in self.inboxes.iter().enumerate() {
-            let taken =
-                writers & (1 << writer) == 0 || inbox.push_event(Arc::clone(&delivery), self.inbox_bytes);
-            if !taken {
+            if writers & (1 << writer) != 0
+                && !inbox.push_event(delivery.for_another_loop(), self.inbox_bytes)
+            {
                 self.metrics.inbox_dropped.inc();
             }
         }

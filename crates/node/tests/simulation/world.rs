@@ -11,7 +11,7 @@ use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::ending::Ending;
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::metrics::Metrics;
-use fanfare_node::stream::{Framing, Stream};
+use fanfare_node::stream::{Coding, Framing, Stream};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::sse::Format;
@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::client::Client;
+use crate::client::{Client, payload};
 use crate::ledger::Ledger;
 use crate::twin::Twin;
 
@@ -216,7 +216,7 @@ impl World {
     }
 
     async fn publish_in(&mut self, channel: &Channel) {
-        let event = Event::new(None, format!("{channel} payload"), 1000).unwrap();
+        let event = Event::new(None, payload(channel), 1000).unwrap();
         let publication = Publication { channel: channel.clone(), event, key: None, ephemeral: false };
         let published = self.broker.publish(vec![publication]).await.remove(0).unwrap();
         let position = published.position.expect("a kept event has a position");
@@ -285,7 +285,8 @@ impl World {
             1 => Start::Time(self.broker.now() - self.rng.u64(0..500)),
             _ => Start::Latest,
         };
-        let start = client.lock().unwrap().reconnect(follows.clone(), first);
+        let coding = if self.rng.bool() { Coding::Gzip } else { Coding::Identity };
+        let start = client.lock().unwrap().reconnect(follows.clone(), first, coding);
         let newest = (self.rng.u8(0..4) == 0).then(|| self.rng.usize(0..4));
         let begins =
             follows.iter().map(|c| (c.clone(), start.in_channel(c, follows.len(), newest))).collect();
@@ -303,6 +304,7 @@ impl World {
                 held: None,
                 channels: begins,
                 format: Format::Json,
+                coding,
                 expires: None,
                 resumed: false,
                 head: Bytes::new(),

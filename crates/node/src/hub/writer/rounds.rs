@@ -3,6 +3,8 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
+use tokio::time::Instant;
+
 use super::{Timer, Writer};
 use crate::connection::{Due, Flushed};
 use crate::ending::Ending;
@@ -14,6 +16,10 @@ const WRITES_A_TURN: usize = 256;
 /// About how often an event is offered to a connection before what is queued is written: a burst on one channel must
 /// not keep the others waiting.
 const OFFERS_A_ROUND: usize = 32 * 1024;
+/// How many bytes are compressed in the time of one such offer.
+const PACKED_AN_OFFER: usize = 10;
+/// How many reads of logs are looked at before what is queued is written: each may bring events to compress.
+const ANSWERS_A_ROUND: usize = 8;
 /// How many rounds there are, while something comes in all the time, before other tasks get their turn.
 const ROUNDS_A_TURN: usize = 8;
 
@@ -28,6 +34,7 @@ impl Writer {
     pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..ROUNDS_A_TURN {
             self.inbox.waker.register(cx.waker());
+            self.around.now = Instant::now();
             let mut busy = self.take_messages();
             busy |= self.take_woken();
             busy |= self.take_timers(cx);
@@ -59,7 +66,9 @@ impl Writer {
         {
             offers += 1;
             match message {
-                Message::Event(delivery) => offers += self.deliver(&delivery),
+                Message::Event(delivery) => {
+                    offers += self.deliver(&delivery) + delivery.packed_bytes() / PACKED_AN_OFFER;
+                }
                 Message::Followed(channel) => self.followed(&channel),
                 Message::Down => self.lost(),
                 Message::Open(stream, socket) => self.open(*stream, socket),
@@ -136,7 +145,8 @@ impl Writer {
 
     fn take_answers(&mut self, cx: &mut Context<'_>) -> bool {
         let mut busy = false;
-        while let Poll::Ready((topic, ask, answer)) = self.reads.poll_answer(cx) {
+        for _ in 0..ANSWERS_A_ROUND {
+            let Poll::Ready((topic, ask, answer)) = self.reads.poll_answer(cx) else { break };
             busy = true;
             self.answered(topic, ask, answer);
             self.send_reads();
@@ -161,6 +171,9 @@ impl Writer {
 
     /// Writes to connections for which something waits, at most `limit` of them. Answers whether some are left.
     fn write(&mut self, limit: usize) -> bool {
+        // Before anybody can have received what is counted.
+        self.around.tell_counts();
+        self.around.now = Instant::now();
         for _ in 0..limit {
             let Some(key) = self.dirty.pop_front() else { break };
             self.written += 1;
@@ -191,7 +204,8 @@ impl Writer {
         let connection = &mut seat.connection;
         connection.dirty = false;
         let was_blocked = connection.clock.is_blocked();
-        let flushed = connection.flush(&mut self.scratch, &mut Context::from_waker(&seat.waker));
+        let flushed =
+            connection.flush(&self.around, &mut self.scratch, &mut Context::from_waker(&seat.waker));
         match flushed {
             Flushed::Over(ending) => return self.drop_connection(key, ending),
             // The write time-out, or the next heartbeat, may come before what the timer was set for.

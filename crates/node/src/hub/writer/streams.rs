@@ -7,24 +7,30 @@ use fanfare_protocol::{Channel, SessionId};
 
 use super::{Seat, Timer, Writer};
 use crate::connection::{Clock, Connection, Following, State};
+use crate::delivery::View;
 use crate::ending::Ending;
 use crate::hub::reads::TopicKey;
 use crate::hub::topic::{Ask, Member, Topic};
-use crate::stream::{Socket, Stream};
+use crate::stream::{Coding, Socket, Stream};
 
 impl Writer {
     /// Takes a new stream in. The wire is asked first and the logs after it, never the other way round.
     pub(super) fn open(&mut self, stream: Stream, socket: Box<dyn Socket>) {
-        let Stream { session, held, channels, format, expires, resumed, head, framing, user: _ } = stream;
+        let Stream { session, held, channels, format, coding, expires, resumed, head, framing, user: _ } =
+            stream;
+        let view = View { format, coding };
         let serial = self.next_serial();
         let clock = Clock::new(expires, &self.around.settings);
-        let connection = Connection::new(serial, (session, held, format), (socket, framing, &head), clock);
+        let connection = Connection::new(serial, (session, held, view), (socket, framing, &head), clock);
         let next = connection.clock.next_look(&self.around.settings);
         let entry = self.seats.vacant_entry();
         let key = entry.key();
         let timer = self.timers.insert_at(Timer::Connection(key), next);
         entry.insert(Seat { connection, waker: self.woken.waker(key), timer });
         self.around.metrics.opened.inc();
+        if coding == Coding::Gzip {
+            self.around.metrics.gzip.inc();
+        }
         if resumed {
             self.around.metrics.reconnections.inc();
         }

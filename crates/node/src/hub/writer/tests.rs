@@ -16,7 +16,7 @@ use super::*;
 use crate::config::stream::StreamConfig;
 use crate::delivery::Delivery;
 use crate::metrics::Metrics;
-use crate::stream::{Framing, Stream};
+use crate::stream::{Coding, Framing, Stream};
 
 fn writer() -> Writer {
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
@@ -25,12 +25,15 @@ fn writer() -> Writer {
         Arc::new(Follows::new(vec![Arc::default()], 1 << 30, 1 << 20, control, Arc::clone(&metrics)));
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(BrokerSettings::default()));
     let settings = StreamConfig::default();
-    let around =
-        Surroundings { settings, metrics, node: NodeId::new("a").unwrap(), leave_spread: Duration::ZERO };
+    let around = Surroundings::new(settings, Duration::ZERO, metrics, NodeId::new("a").unwrap());
     Writer::new(0, around, follows, Reads::new(broker, 4, 100))
 }
 
 fn open(writer: &Writer, channel: &Channel, from: From) -> DuplexStream {
+    open_coded(writer, channel, from, Coding::Identity)
+}
+
+fn open_coded(writer: &Writer, channel: &Channel, from: From, coding: Coding) -> DuplexStream {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let stream = Stream {
         user: None,
@@ -38,6 +41,7 @@ fn open(writer: &Writer, channel: &Channel, from: From) -> DuplexStream {
         held: None,
         channels: vec![(channel.clone(), from)],
         format: Format::Raw,
+        coding,
         expires: None,
         resumed: false,
         head: Bytes::new(),
@@ -110,6 +114,24 @@ async fn a_burst_on_one_channel_does_not_keep_another_waiting() {
     drop((crowd, alone));
     settle(&mut writer).await;
     assert_eq!(writer.around.metrics.active.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_that_must_be_compressed_does_not_keep_another_channel_waiting() {
+    let mut writer = writer();
+    let (busy, quiet) = (Channel::new("busy").unwrap(), Channel::new("quiet").unwrap());
+    let zipped = open_coded(&writer, &busy, From::Position(Position::ZERO), Coding::Gzip);
+    let alone = open(&writer, &quiet, From::Position(Position::ZERO));
+    settle(&mut writer).await;
+    let inbox = Arc::clone(&writer.inbox);
+    for number in 1..=100 {
+        assert!(inbox.push_event(event(&busy, number, "x".repeat(60_000)), 1 << 30));
+    }
+    let _ = writer.poll_turn(&mut Context::from_waker(Waker::noop()));
+    assert!(!writer.messages.is_empty(), "6 MB are not compressed in one turn");
+    settle(&mut writer).await;
+    assert_eq!(writer.around.metrics.sent.get(), 100);
+    drop((zipped, alone));
 }
 
 #[tokio::test(start_paused = true)]

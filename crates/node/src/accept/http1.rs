@@ -1,0 +1,126 @@
+//! A connection that speaks HTTP/1.1, until a stream takes its socket over.
+
+use std::convert::Infallible;
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use http::{Request, Version};
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tower::ServiceExt;
+
+use super::tap::{Flushed, Tap};
+use super::{Peer, Server, head};
+use crate::config::{Config, bytes};
+use crate::http::handover::{Handover, Parcel};
+use crate::stream::{Framing, Socket};
+
+/// A stream that wants the socket, and the response that its handler gave.
+struct Taking {
+    parcel: Parcel,
+    version: Version,
+    response: Response,
+}
+
+/// Where a request leaves what it wants the socket for. Once: the connection serves no other request then.
+type Desk = Arc<Mutex<Option<oneshot::Sender<Taking>>>>;
+
+/// How all of them are served.
+pub(super) fn builder(config: &Config) -> Builder {
+    let mut http = Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(config.http.header_read_timeout)
+        .max_buf_size(bytes(config.limits.head_bytes));
+    http
+}
+
+/// Serves requests until the connection ends or a stream takes the socket.
+pub(super) async fn serve<IO: Socket + 'static>(
+    server: Arc<Server>,
+    peer: Peer,
+    permit: OwnedSemaphorePermit,
+    tap: Tap<IO>,
+) {
+    let (sender, mut taking) = oneshot::channel();
+    let desk: Desk = Arc::new(Mutex::new(Some(sender)));
+    let router = server.router.clone();
+    let service = service_fn(move |request| answer(router.clone(), Arc::clone(&desk), peer, request));
+    let flushed = tap.flushed();
+    let mut http = server.http1.serve_connection(TokioIo::new(tap), service);
+    let mut leaving = false;
+    let taken = loop {
+        let step = poll_fn(|cx| match Pin::new(&mut http).poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Err(result)),
+            Poll::Pending => poll_taking(&flushed, &mut taking, cx).map(Ok),
+        });
+        // All by reference, so nothing is lost when another branch is first.
+        tokio::select! {
+            biased;
+            step = step => match step {
+                Ok(taken) => break taken,
+                Err(Ok(())) => return,
+                Err(Err(error)) => return server.ended_by(&error, peer),
+            },
+            () = server.stop.cancelled(), if !leaving => {
+                leaving = true;
+                Pin::new(&mut http).graceful_shutdown();
+            }
+            () = server.cut.cancelled() => return,
+        }
+    };
+    // What the client sent after its request is dropped: on a stream it has nothing to say.
+    let socket = http.into_parts().io.into_inner().into_inner();
+    let Taking { parcel: Parcel { mut stream, opening }, version, response } = taken;
+    stream.framing = if version == Version::HTTP_10 { Framing::Plain } else { Framing::Chunked };
+    stream.head = head::write(version, &response);
+    drop((permit, response));
+    (server.open)(stream, Box::new(socket));
+    // The hub counts it from here on.
+    drop(opening);
+}
+
+/// A socket is taken only when everything that hyper had to write before is written: an answer to a request that was
+/// sent ahead of the stream's would be lost otherwise.
+fn poll_taking(
+    flushed: &Flushed,
+    taking: &mut oneshot::Receiver<Taking>,
+    cx: &mut std::task::Context<'_>,
+) -> Poll<Taking> {
+    if !flushed.get() {
+        return Poll::Pending;
+    }
+    match Pin::new(taking).poll(cx) {
+        Poll::Ready(Ok(taken)) => Poll::Ready(taken),
+        // Nobody will take it any more; hyper says how it ends.
+        Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+    }
+}
+
+/// One request. One that opens a stream is never answered: its connection is taken from hyper meanwhile.
+async fn answer(
+    router: Router,
+    desk: Desk,
+    peer: Peer,
+    mut request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    let version = request.version();
+    request.extensions_mut().insert(peer);
+    let response = router.oneshot(request.map(Body::new)).await?;
+    let Some(parcel) = response.extensions().get::<Handover>().and_then(Handover::take) else {
+        return Ok(response);
+    };
+    let sender = desk.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(sender) = sender {
+        // If nobody takes it, the connection has ended, and the parcel with its claim with it.
+        let _ = sender.send(Taking { parcel, version, response });
+    }
+    pending().await
+}

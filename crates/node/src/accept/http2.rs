@@ -1,0 +1,152 @@
+//! A connection that speaks HTTP/2 (RFC 9113): all its requests and streams side by side.
+//!
+//! A stream is not taken from its connection, since others share it. What the hub gets as its socket is one stream of
+//! the connection: its window is the client's, its end is `END_STREAM`, and a reset from the client closes it.
+//!
+//! # Layout
+//!
+//! - [`exchange`]: one request and its answer
+//! - [`body`]: the request's body
+//! - [`socket`]: a stream as the hub sees it
+//! - [`seat`]: what a connection holds of the node, and whether it does anything
+
+pub mod body;
+pub mod exchange;
+pub mod seat;
+pub mod socket;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::Builder;
+use h2::{Ping, PingPong};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use self::exchange::Exchange;
+use self::seat::Seat;
+use super::tap::Tap;
+use super::{Peer, Server};
+use crate::config::{Config, bytes};
+use crate::stream::Socket;
+
+/// A peer is asked so often whether it is there, and has so long to answer.
+const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// How much of one answer or stream may wait in the connection for the client's window, or for the socket.
+const SEND_BUFFER: usize = 16 * 1024;
+/// How much of one request's body a client may send ahead, and of all of a connection's.
+const WINDOWS: (u32, u32) = (128 * 1024, 512 * 1024);
+/// How many requests a client may take back before they were looked at; more end the connection (CVE-2023-44487).
+const PENDING_RESETS: usize = 20;
+/// How many requests we may have refused for faults of the client; more end the connection (CVE-2025-8671).
+const LOCAL_RESETS: usize = 256;
+
+/// How all of them are served.
+pub(super) fn builder(config: &Config) -> Builder {
+    let mut http = Builder::new();
+    // The settings allow 1 MiB at most.
+    let head = u32::try_from(bytes(config.limits.head_bytes)).unwrap_or(u32::MAX);
+    http.max_concurrent_streams(config.limits.requests_per_connection)
+        .max_header_list_size(head)
+        .max_send_buffer_size(SEND_BUFFER)
+        .initial_window_size(WINDOWS.0)
+        .initial_connection_window_size(WINDOWS.1)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(Some(LOCAL_RESETS));
+    http
+}
+
+/// Serves requests until the connection ends.
+pub(super) async fn serve<IO: Socket + 'static>(
+    server: Arc<Server>,
+    peer: Peer,
+    permit: OwnedSemaphorePermit,
+    tap: Tap<IO>,
+) {
+    // Nothing was asked yet: on leaving it may end at once.
+    let handshake = timeout(server.head_timeout, server.http2.handshake::<_, Bytes>(tap));
+    let mut connection = match server.stop.run_until_cancelled(handshake).await {
+        None => return,
+        Some(Ok(Ok(connection))) => connection,
+        Some(Ok(Err(error))) => return server.ended_by(&error, peer),
+        Some(Err(late)) => return server.ended_by(&late, peer),
+    };
+    let seat = Seat::new(Arc::clone(&server.sockets), permit);
+    let mut vanished = std::pin::pin!(vanished(connection.ping_pong()));
+    let mut leave = std::pin::pin!(time_to_leave(&server, &seat));
+    let mut leaving = false;
+    let mut exchanges = JoinSet::new();
+    loop {
+        // `accept` keeps nothing of its own, and the others are held by reference or begin anew.
+        tokio::select! {
+            biased;
+            next = poll_fn(|cx| connection.poll_accept(cx)) => match next {
+                Some(Ok((request, respond))) => {
+                    let exchange = Exchange::new(Arc::clone(&server), peer, Seat::enter(&seat));
+                    exchanges.spawn(exchange.run(request, respond));
+                }
+                Some(Err(error)) => {
+                    server.ended_by(&error, peer);
+                    break;
+                }
+                None => break,
+            },
+            Some(done) = exchanges.join_next() => note(done),
+            () = &mut leave, if !leaving => {
+                leaving = true;
+                connection.graceful_shutdown();
+            }
+            // It was told to leave, has nothing open any more, and stays.
+            () = seat.idle(server.head_timeout), if leaving => break,
+            () = &mut vanished => {
+                tracing::debug!(peer = %peer.0, "a client that does not answer pings is given up");
+                server.metrics.connection_errors.inc();
+                break;
+            }
+            () = server.cut.cancelled() => break,
+        }
+    }
+    // What is left of them finds its connection gone.
+    drop(connection);
+    exchanges.shutdown().await;
+}
+
+/// Waits until the client should make another connection for its next request.
+async fn time_to_leave(server: &Server, seat: &Seat) {
+    // A client that comes while the node leaves is told so by the answer to its request.
+    let told = async {
+        server.leave.cancelled().await;
+        seat.begun().await;
+    };
+    // All of them only look.
+    tokio::select! {
+        () = told => {}
+        () = server.stop.cancelled() => {}
+        () = seat.crowded() => {}
+        () = seat.idle(server.head_timeout) => {}
+    }
+}
+
+/// Waits until the peer does not answer a ping.
+async fn vanished(pings: Option<PingPong>) {
+    // It can be had once, and this is the once.
+    let Some(mut pings) = pings else { return std::future::pending().await };
+    loop {
+        sleep(PING.0).await;
+        if !matches!(timeout(PING.1, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
+            return;
+        }
+    }
+}
+
+fn note(done: Result<(), JoinError>) {
+    if let Err(error) = done {
+        tracing::error!(%error, "the answer to a request broke");
+    }
+}
+
+#[cfg(test)]
+mod tests;

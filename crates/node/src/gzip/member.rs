@@ -1,0 +1,122 @@
+//! One client's gzip member.
+
+use zlib_rs::crc32::crc32_combine_op;
+
+use super::packed::Packed;
+use super::{STORED_HEAD, store, stored_head};
+
+/// Deflate, no name, no time, and a system that does not matter (RFC 1952, section 2.3.1).
+const HEADER: [u8; 10] = [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0xFF];
+
+/// What its trailer will say, and whether its header was written. Lives as long as the connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Member {
+    begun: bool,
+    crc: u32,
+    size: u32,
+}
+
+impl Member {
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        if !std::mem::replace(&mut self.begun, true) {
+            out.extend_from_slice(&HEADER);
+        }
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        let mut crc = crc32fast::Hasher::new_with_initial(self.crc);
+        crc.update(text);
+        self.crc = crc.finalize();
+        #[expect(clippy::cast_possible_truncation, reason = "modulo 2³² by RFC 1952")]
+        let length = text.len() as u32;
+        self.size = self.size.wrapping_add(length);
+    }
+
+    fn packed(&mut self, packed: &Packed) {
+        self.crc = crc32_combine_op(self.crc, packed.crc, packed.shift);
+        self.size = self.size.wrapping_add(packed.size);
+    }
+
+    /// Appends the clean end: an empty final block, checksum and size.
+    pub(crate) fn end(&mut self, out: &mut Vec<u8>) {
+        self.begin(out);
+        out.extend_from_slice(&stored_head(0, true));
+        out.extend_from_slice(&self.crc.to_le_bytes());
+        out.extend_from_slice(&self.size.to_le_bytes());
+    }
+}
+
+/// What leaves in one write, appended to a buffer: plain without a member.
+///
+/// Texts that follow each other are one stored block.
+pub(crate) struct Batch<'a> {
+    member: Option<&'a mut Member>,
+    out: &'a mut Vec<u8>,
+    /// Where the stored block that texts are appended to begins.
+    open: Option<usize>,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn new(member: Option<&'a mut Member>, out: &'a mut Vec<u8>) -> Self {
+        Self { member, out, open: None }
+    }
+
+    /// How long the buffer is.
+    pub(crate) fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Where to append text.
+    pub(crate) fn text(&mut self) -> &mut Vec<u8> {
+        if let (Some(member), None) = (&mut self.member, self.open) {
+            member.begin(self.out);
+            self.open = Some(self.out.len());
+            self.out.extend_from_slice(&[0; STORED_HEAD]);
+        }
+        self.out
+    }
+
+    /// Appends what was packed; the batch has a member.
+    pub(crate) fn packed(&mut self, packed: &Packed) {
+        self.close();
+        if let Some(member) = &mut self.member {
+            member.begin(self.out);
+            member.packed(packed);
+            self.out.extend_from_slice(&packed.blocks);
+        }
+    }
+
+    fn close(&mut self) {
+        let (Some(member), Some(open)) = (&mut self.member, self.open.take()) else { return };
+        let start = open + STORED_HEAD;
+        member.text(&self.out[start..]);
+        if let Ok(length) = u16::try_from(self.out.len() - start) {
+            self.out[open..start].copy_from_slice(&stored_head(length, false));
+        } else {
+            let text = self.out.split_off(start);
+            self.out.truncate(open);
+            store(&text, self.out);
+        }
+    }
+
+    /// Ends the batch at a byte from which the client can read all of it.
+    pub(crate) fn finish(mut self) {
+        self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_in_the_trailer_wraps() {
+        let (mut member, mut out) = (Member { size: u32::MAX - 3, ..Member::default() }, Vec::new());
+        let mut batch = Batch::new(Some(&mut member), &mut out);
+        batch.text().extend_from_slice(b"0123456789");
+        batch.packed(&Packed::new(&[b'x'; 400]));
+        batch.finish();
+        member.end(&mut out);
+        assert_eq!(out[out.len() - 4..], 406u32.to_le_bytes());
+    }
+}

@@ -1,0 +1,162 @@
+use std::io::Write;
+
+use flate2::write::GzDecoder;
+use proptest::prelude::*;
+
+use super::*;
+
+/// One thing in a body.
+#[derive(Clone, Debug)]
+enum Part {
+    Text(Vec<u8>),
+    Packed(Vec<u8>),
+}
+
+impl Part {
+    fn text(&self) -> &[u8] {
+        match self {
+            Self::Text(text) | Self::Packed(text) => text,
+        }
+    }
+}
+
+/// A client: decodes what arrives at once.
+struct Client(GzDecoder<Vec<u8>>);
+
+impl Client {
+    fn new() -> Self {
+        Self(GzDecoder::new(Vec::new()))
+    }
+
+    /// All the text so far.
+    fn take(&mut self, bytes: &[u8]) -> &[u8] {
+        self.0.write_all(bytes).expect("gzip");
+        self.0.flush().expect("gzip");
+        self.0.get_ref()
+    }
+
+    /// All the text; the trailer must be there and right.
+    fn end(self) -> Vec<u8> {
+        self.0.finish().expect("a right trailer")
+    }
+}
+
+/// One batch.
+fn write(member: &mut Member, parts: &[Part]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut batch = Batch::new(Some(member), &mut out);
+    for part in parts {
+        match part {
+            Part::Text(text) => batch.text().extend_from_slice(text),
+            Part::Packed(text) => batch.packed(&Packed::new(text)),
+        }
+    }
+    batch.finish();
+    out
+}
+
+fn end(member: &mut Member) -> Vec<u8> {
+    let mut out = Vec::new();
+    member.end(&mut out);
+    out
+}
+
+/// Bytes in which nothing repeats.
+fn noise(length: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(length as u64);
+    std::iter::repeat_with(|| random.u8(..)).take(length).collect()
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    let text = prop_oneof![
+        6 => "[a-f\":,{}]{0,700}".prop_map(String::into_bytes),
+        2 => proptest::collection::vec(any::<u8>(), 0..700),
+        1 => (60_000usize..140_000).prop_map(noise),
+        1 => (60_000usize..140_000).prop_map(|length| b"data: again\n".iter().copied().cycle().take(length).collect()),
+    ];
+    (text, any::<bool>())
+        .prop_map(|(text, packed)| if packed { Part::Packed(text) } else { Part::Text(text) })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_was_written_can_be_read_after_every_write_and_the_trailer_is_right(
+        batches in proptest::collection::vec(proptest::collection::vec(part(), 0..5), 0..5),
+    ) {
+        let (mut member, mut client, mut text) = (Member::default(), Client::new(), Vec::<u8>::new());
+        for parts in &batches {
+            let bytes = write(&mut member, parts);
+            text.extend(parts.iter().flat_map(Part::text));
+            prop_assert!(client.take(&bytes) == text);
+        }
+        client.take(&end(&mut member));
+        prop_assert!(client.end() == text);
+    }
+}
+
+#[test]
+fn the_same_blocks_fit_into_every_member() {
+    let (first, second) = (Packed::new(&b"data: one\n".repeat(50)), Packed::new(&b"data: two\n".repeat(50)));
+    for order in [[&first, &second, &first], [&second, &second, &first]] {
+        let (mut member, mut out) = (Member::default(), Vec::new());
+        let mut batch = Batch::new(Some(&mut member), &mut out);
+        for packed in order {
+            batch.packed(packed);
+        }
+        batch.finish();
+        member.end(&mut out);
+        let mut client = Client::new();
+        client.take(&out);
+        let wanted = order
+            .map(|packed| if packed.crc == first.crc { "data: one\n" } else { "data: two\n" }.repeat(50));
+        assert_eq!(client.end(), wanted.concat().as_bytes());
+    }
+}
+
+#[test]
+fn a_body_without_a_byte_is_a_member() {
+    let bytes = end(&mut Member::default());
+    assert_eq!(bytes.len(), 10 + STORED_HEAD + 8);
+    let mut client = Client::new();
+    client.take(&bytes);
+    assert_eq!(client.end(), b"");
+}
+
+#[test]
+fn texts_that_follow_each_other_are_one_block() {
+    let parts = [Part::Text(b"id: 5-1\n".to_vec()), Part::Text(b"data: x\n\n".to_vec())];
+    assert_eq!(write(&mut Member::default(), &parts).len(), 10 + STORED_HEAD + 17);
+}
+
+#[test]
+fn an_event_takes_no_more_than_its_text_and_a_head_for_each_block() {
+    for length in [0, 1, MIN_PACKED, 65_535, 65_536, 1 << 20] {
+        let packed = Packed::new(&noise(length));
+        assert_eq!(packed.len(), length + length.div_ceil(MAX_STORED) * STORED_HEAD, "{length}");
+    }
+    let text = br#"{"sku":"000017","name":"flange"},"#.repeat(30);
+    assert!(Packed::new(&text).len() * 5 < text.len());
+}
+
+#[test]
+fn a_compressor_that_had_no_room_forgets_what_it_had() {
+    let mut member = Member::default();
+    let parts = [noise(5000), b"data: again\n".repeat(100), noise(5000), b"data: again\n".repeat(100)];
+    let mut client = Client::new();
+    client.take(&write(&mut member, &parts.clone().map(Part::Packed)));
+    client.take(&end(&mut member));
+    assert!(client.end() == parts.concat());
+}
+
+#[test]
+fn without_a_member_a_batch_is_its_text() {
+    let mut out = b"room".to_vec();
+    let mut batch = Batch::new(None, &mut out);
+    batch.text().extend_from_slice(b"id: 5-1\n");
+    batch.text().extend_from_slice(b"data: x\n\n");
+    assert_eq!(batch.len(), 21);
+    batch.finish();
+    assert_eq!(out, b"roomid: 5-1\ndata: x\n\n");
+}

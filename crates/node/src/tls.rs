@@ -1,0 +1,139 @@
+//! TLS: the certificate that the node shows, and how a renewed one takes its place.
+//!
+//! # Layout
+//!
+//! - [`pair`]: a certificate and its key, from their files
+//! - [`renewal`]: looks at the files from time to time
+
+pub mod pair;
+pub mod renewal;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::ServerConfig;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use self::pair::{Files, PairError};
+use self::renewal::Renewal;
+use crate::config::tls::TlsConfig;
+
+/// The protocol names of RFC 7301: HTTP/2 is preferred.
+const ALPN: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+const HTTP2: &[u8] = b"h2";
+/// How much of what is written may be kept encrypted for a client that does not take it. What is beyond it waits
+/// outside, where it is bounded and timed.
+const BUFFER: usize = 16 * 1024;
+
+/// Why the node cannot speak TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The certificate or its key.
+    #[error(transparent)]
+    Pair(#[from] PairError),
+    /// One of the two settings is missing.
+    #[error("tls.certificate and tls.key are needed together")]
+    Half,
+    /// The library refused, by a fault of ours or for want of random numbers.
+    #[error("TLS cannot be set up: {0}")]
+    Library(#[from] rustls::Error),
+}
+
+/// The server's side of TLS. Clones share one certificate.
+#[derive(Clone)]
+pub struct Tls {
+    acceptor: TlsAcceptor,
+    shown: Arc<Shown>,
+}
+
+/// The certificate in force. Whoever reads it holds the lock for the time of one clone.
+#[derive(Debug)]
+struct Shown(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// TLS by the settings, and what keeps its certificate fresh; none if it is off.
+    ///
+    /// # Errors
+    ///
+    /// When the files hold no certificate with its key.
+    pub fn load(config: &TlsConfig) -> Result<Option<(Self, Renewal)>, TlsError> {
+        let Some(files) = files(config)? else { return Ok(None) };
+        let pair = files.read()?;
+        let shown = Arc::new(Shown(RwLock::new(Arc::clone(&pair.key))));
+        let mut server = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
+        server.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
+        // A client that comes back resumes by what it holds, and not by what we would have to keep.
+        server.ticketer = ring::Ticketer::new()?;
+        let tls = Self { acceptor: Arc::new(server).into(), shown };
+        let renewal = Renewal::new(files, &pair, config.reload, tls.clone());
+        Ok(Some((tls, renewal)))
+    }
+
+    /// Shakes hands.
+    ///
+    /// # Errors
+    ///
+    /// When the client speaks something else, trusts us not, or goes away.
+    pub(crate) async fn accept<IO>(&self, socket: IO) -> std::io::Result<TlsStream<IO>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.acceptor.accept_with(socket, |session| session.set_buffer_limit(Some(BUFFER))).await
+    }
+
+    fn show(&self, key: Arc<CertifiedKey>) {
+        *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+}
+
+/// Whether the client chose HTTP/2.
+pub(crate) fn is_http2<IO>(socket: &TlsStream<IO>) -> bool {
+    socket.get_ref().1.alpn_protocol() == Some(HTTP2)
+}
+
+/// What is wrong with the settings' files, if anything.
+pub(crate) fn check(config: &TlsConfig) -> Result<(), TlsError> {
+    files(config)?.map_or(Ok(()), |files| files.read().map(drop).map_err(TlsError::from))
+}
+
+fn files(config: &TlsConfig) -> Result<Option<Files>, TlsError> {
+    let TlsConfig { certificate, key, reload: _ } = config;
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            Ok(Some(Files { certificate: PathBuf::clone(certificate), key: PathBuf::clone(key) }))
+        }
+        (None, None) => Ok(None),
+        _ => Err(TlsError::Half),
+    }
+}
+
+/// Every key, cipher and random number of ours comes from here.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+#[cfg(test)]
+pub(crate) mod own_authority;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+use std::fs;
+
+use super::own_authority::Own;
+use super::renewal::Look;
+use super::*;
+
+fn load(own: &Own) -> (Tls, Renewal) {
+    Tls::load(&own.config()).unwrap().unwrap()
+}
+
+#[test]
+fn without_files_there_is_no_tls() {
+    assert!(Tls::load(&TlsConfig::default()).unwrap().is_none());
+}
+
+#[test]
+fn what_is_wrong_with_the_files_is_told_by_the_file() {
+    let own = Own::new();
+    let (certificate, key) = (own.certificate_file(), own.key_file());
+    let other = Own::new();
+    let text = |path: &PathBuf| fs::read_to_string(path).unwrap();
+    let cut = text(&certificate).replace("-----END", "");
+    for (certificate_text, key_text, file, word) in [
+        ("", &text(&key)[..], &certificate, "no certificate"),
+        (&text(&key), &text(&key), &certificate, "no certificate"),
+        (&cut, &text(&key), &certificate, "not PEM"),
+        (&text(&certificate), "", &key, "no private key"),
+        (&text(&certificate), &text(&certificate), &key, "no private key"),
+        (&text(&certificate), &text(&other.key_file()), &key, "does not go with"),
+    ] {
+        let damaged = Own::new();
+        fs::write(damaged.certificate_file(), certificate_text).unwrap();
+        fs::write(damaged.key_file(), key_text).unwrap();
+        let told = check(&damaged.config()).unwrap_err().to_string();
+        let name = file.file_name().unwrap().to_str().unwrap();
+        assert!(told.contains(word) && told.contains(name), "{told}");
+        assert!(!told.contains("BEGIN EC"), "{told}");
+    }
+    fs::remove_file(&key).unwrap();
+    let told = check(&own.config()).unwrap_err().to_string();
+    assert!(told.contains("key.pem cannot be read"), "{told}");
+    let half = TlsConfig { key: None, ..own.config() };
+    assert!(check(&half).unwrap_err().to_string().contains("tls.key"));
+}
+
+#[test]
+fn a_renewed_pair_is_taken_when_it_is_whole_and_a_fault_is_told_once() {
+    let mut own = Own::new();
+    let (tls, mut renewal) = load(&own);
+    let shown = || Arc::clone(&tls.shown.0.read().unwrap());
+    let first = shown();
+    assert_eq!(renewal.look(), Look::Same);
+    let (certificate, key) = own.renew();
+    fs::write(own.certificate_file(), &certificate[..100]).unwrap();
+    assert_eq!((renewal.look(), renewal.look()), (Look::Refused, Look::Same));
+    fs::write(own.certificate_file(), &certificate).unwrap();
+    // The key is still the old one's.
+    assert_eq!((renewal.look(), renewal.look()), (Look::Refused, Look::Same));
+    assert!(Arc::ptr_eq(&first, &shown()));
+    fs::write(own.key_file(), &key).unwrap();
+    assert_eq!((renewal.look(), renewal.look()), (Look::Taken, Look::Same));
+    assert_ne!(first.cert, shown().cert);
+    fs::remove_file(own.key_file()).unwrap();
+    assert_eq!((renewal.look(), renewal.look()), (Look::Refused, Look::Same));
+    fs::write(own.key_file(), &key).unwrap();
+    assert_eq!(renewal.look(), Look::Same);
+}

@@ -1,0 +1,105 @@
+//! A certificate for nodes, of an authority that only this test trusts.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
+use tempfile::TempDir;
+
+/// Where nodes are.
+const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
+const AUTHORITY: &str = "authority.pem";
+
+/// A certificate and its key in files, which are gone with the last clone.
+#[derive(Clone, Debug)]
+pub struct Certificate(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    dir: TempDir,
+    names: Vec<String>,
+    authority: Issuer<'static, KeyPair>,
+    root: CertificateDer<'static>,
+}
+
+impl Default for Certificate {
+    /// One for `localhost` and 127.0.0.1.
+    fn default() -> Self {
+        Self::of(&NAMES)
+    }
+}
+
+impl Certificate {
+    /// Makes an authority, and the first certificate for these names and addresses.
+    ///
+    /// # Panics
+    ///
+    /// When the files cannot be written.
+    pub fn of(names: &[&str]) -> Self {
+        let key = KeyPair::generate().expect("keys can be made");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = params.self_signed(&key).expect("an authority vouches for itself");
+        let dir = TempDir::new().expect("a directory for the files");
+        fs::write(dir.path().join(AUTHORITY), root.pem()).expect("our own file");
+        let (root, names) = (root.der().clone(), names.iter().map(|&name| name.to_owned()).collect());
+        let authority = Issuer::new(params, key);
+        let certificate = Self(Arc::new(Inner { dir, names, authority, root }));
+        certificate.renew();
+        certificate
+    }
+
+    /// Puts another certificate with another key in the place of those in the files.
+    ///
+    /// # Panics
+    ///
+    /// When the files cannot be written.
+    pub fn renew(&self) {
+        let key = KeyPair::generate().expect("keys can be made");
+        let params = CertificateParams::new(self.0.names.clone()).expect("names are names");
+        let certificate = params.signed_by(&key, &self.0.authority).expect("the authority signs");
+        fs::write(self.certificate_file(), certificate.pem()).expect("our own file");
+        fs::write(self.key_file(), key.serialize_pem()).expect("our own file");
+    }
+
+    /// PEM.
+    pub fn certificate_file(&self) -> PathBuf {
+        self.0.dir.path().join("certificate.pem")
+    }
+
+    /// PEM: who vouches for it.
+    pub fn authority_file(&self) -> PathBuf {
+        self.0.dir.path().join(AUTHORITY)
+    }
+
+    /// PEM.
+    pub fn key_file(&self) -> PathBuf {
+        self.0.dir.path().join("key.pem")
+    }
+
+    /// A client that trusts the authority and nobody else, and offers these protocols.
+    ///
+    /// # Panics
+    ///
+    /// When the library is not what it should be.
+    pub fn client(&self, protocols: &[&str]) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.root.clone()).expect("the authority is one");
+        let mut client = client(roots);
+        client.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        client
+    }
+}
+
+/// A client that trusts these.
+pub(crate) fn client(roots: RootCertStore) -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider knows the default versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
