@@ -92,6 +92,20 @@ fn what_is_for_one_user_comes_to_that_user_only() {
 
 #[test]
 fn what_does_not_come_is_missed() {
+    // Everybody should get it, and it is sent to user 0 only.
+    let mut site = per_user();
+    if let Some(Way::Http { path, .. }) = &mut site.way {
+        *path = "/?user=0".into();
+    }
+    let mut crowd = Crowd::new(site, members(Audience::All, STREAMS)).unwrap();
+    crowd.open(8).unwrap();
+    crowd.publish_rounds(3, 100, Content::Filler).unwrap();
+    let others = (STREAMS as u64 - 1) * 3;
+    assert!(crowd.missing() >= others && crowd.faults().lost >= others, "{}", crowd.missing());
+}
+
+#[test]
+fn a_stream_that_the_server_ends_is_told() {
     // Every stream is user 0: only the last to come is written to.
     let mut site = per_user();
     site.stream = "/?user=0".into();

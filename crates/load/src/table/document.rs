@@ -88,7 +88,7 @@ fn describe(machine: &Machine, book: &Book) -> String {
     let runs = book.samples.iter().map(|sample| sample.run + 1).max().unwrap_or(0);
     let Machine { processor, cores, memory_gib, kernel, date, commit, programs } = machine;
     let _ = writeln!(text, "| | |\n|---|---|");
-    let _ = writeln!(text, "| measured | {date}, commit {commit}, {runs} runs |");
+    let _ = writeln!(text, "| measured | {date}, commit {commit}, each row {runs} times |");
     let _ = writeln!(text, "| processor | {processor}, {cores} cores |");
     let _ = writeln!(text, "| memory | {memory_gib} GiB |");
     let _ = writeln!(text, "| kernel | {kernel} |");

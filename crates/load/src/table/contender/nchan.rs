@@ -57,7 +57,7 @@ http {{
     {upstream}
     server {{
         listen {address} backlog=16384;
-        location ~ ^/sub/(.+)$ {{ nchan_subscriber eventsource; nchan_channel_id $1; nchan_subscriber_first_message newest; {pass} }}
+        location ~ ^/sub/(.+)$ {{ nchan_subscriber eventsource; nchan_channel_id $1; {pass} }}
         location ~ ^/pub/(.+)$ {{ nchan_publisher; nchan_channel_id $1; nchan_message_buffer_length 100; {pass} }}
     }}
 }}

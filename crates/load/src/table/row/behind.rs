@@ -20,7 +20,7 @@ use crate::table::lab::Lab;
 const EVENTS: usize = 100_000;
 /// How many are live meanwhile.
 const STREAMS: usize = 5000;
-/// Events a second that each of those gets: some half of what one core can write.
+/// Events a second that each of those gets: about a third of what one core can write.
 const RATE: f64 = 15.0;
 
 /// The delays of the others without that client and with it, which begins again whenever it has caught up.

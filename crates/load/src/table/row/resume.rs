@@ -16,6 +16,10 @@ const CLIENTS: usize = 10_000;
 /// How many connect at a time: more would measure the listen queue.
 const CONNECTING: usize = 1000;
 
+/// How long they stay away: longer than a node goes on hearing a channel that nobody follows (`stream.unfollow_after`), so
+/// that nothing is at hand when they come back, as on a node that they have not been on.
+const AWAY: Duration = Duration::from_secs(8);
+
 /// Plain connects first, then the same clients again, twice: once timed, once listened to.
 pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
     let clients = lab.streams(CLIENTS);
@@ -27,13 +31,13 @@ pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
     crowd.publish_round(100, Content::Filler)?;
     crowd.wait_for_all()?;
 
-    miss_one(lab, &mut crowd)?;
+    miss_one(&mut crowd)?;
     let began = Instant::now();
     crowd.open(CONNECTING)?;
     crowd.wait_for_all()?;
     let resumed = began.elapsed();
 
-    miss_one(lab, &mut crowd)?;
+    miss_one(&mut crowd)?;
     let idle = idle_rate(lab, &mut crowd, redis)?;
     let monitor = Monitor::start(redis.address)?;
     let began = Instant::now();
@@ -59,10 +63,10 @@ pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
 }
 
 /// All go, miss one event each, and the node is done with their going.
-fn miss_one(lab: &Lab, crowd: &mut Crowd) -> anyhow::Result<()> {
+fn miss_one(crowd: &mut Crowd) -> anyhow::Result<()> {
     crowd.close();
     crowd.publish_round(100, Content::Filler)?;
-    Ok(crowd.rest(lab.time(Duration::from_secs(4)))?)
+    Ok(crowd.rest(AWAY)?)
 }
 
 /// Commands a second that the node sends when nothing happens.
