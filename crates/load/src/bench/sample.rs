@@ -51,7 +51,7 @@ const GOODS: [&str; 12] = [
 ];
 const STATES: [&str; 5] = ["reserved", "paid", "packed", "shipped", "returned"];
 
-/// The same order for the same number. It has as many lines as fit.
+/// The same order for the same number. It has as many lines as come nearest to the size.
 fn order(event: &Numbered, size: usize) -> String {
     let mut random = fastrand::Rng::with_seed((event.channel as u64) << 40 ^ event.number);
     let mut text = String::with_capacity(size + 128);
@@ -69,7 +69,7 @@ fn order(event: &Numbered, size: usize) -> String {
         random.bool(),
     );
     let mut comma = "";
-    while text.len() + 100 < size {
+    while text.len() + 50 < size {
         let _ = write!(
             text,
             r#"{comma}{{"sku":"{:06x}","name":"{}","quantity":{},"price":{}.{:02}}}"#,

@@ -63,7 +63,10 @@ impl Fanfare {
         command.env("FANFARE_LIMITS__CONNECTS_PER_SECOND", "0").env("FANFARE_LOG__LEVEL", "warn");
         command.envs(self.settings.iter().copied());
         let mut server = Program::start(command, self.core, Signal::SIGKILL, &lab.dir)?;
-        server.wait_until(|| get(address, "/readyz").starts_with("HTTP/1.1 200"))?;
+        server.wait_until(|| {
+            get(address, "/readyz").starts_with("HTTP/1.1 200")
+                && redis.as_ref().is_none_or(Redis::has_function)
+        })?;
         let site = Site {
             address,
             stream: self.stream(audience).into(),

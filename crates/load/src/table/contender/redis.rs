@@ -37,6 +37,16 @@ impl Redis {
         format!("redis://{}", self.address)
     }
 
+    /// Whether a node has brought the function that publishers call.
+    pub(in crate::table) fn has_function(&self) -> bool {
+        let found = self.connect().and_then(|mut connection| {
+            let mut list = redis::cmd("FUNCTION");
+            list.arg("LIST").arg("LIBRARYNAME").arg("fanfare");
+            Ok(list.query::<Vec<redis::Value>>(&mut connection)?)
+        });
+        found.is_ok_and(|libraries| !libraries.is_empty())
+    }
+
     /// A connection for what is asked beside the measurement.
     pub(in crate::table) fn connect(&self) -> anyhow::Result<redis::Connection> {
         Ok(redis::Client::open(self.url())?.get_connection()?)

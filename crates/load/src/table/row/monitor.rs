@@ -1,5 +1,6 @@
 //! Listening to everything that Redis is asked.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -8,10 +9,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// What was asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked {
     /// Commands that clients sent.
     pub(super) sent: u64,
+    /// The same by name, in lower case.
+    pub(super) names: BTreeMap<String, u64>,
     /// Commands that scripts ran.
     pub(super) within: u64,
 }
@@ -20,11 +23,13 @@ impl Asked {
     /// Takes a line of `MONITOR`: `+<time> [<db> <who>] "<command>" …`.
     fn take(&mut self, line: &str) {
         let Some((_, rest)) = line.split_once('[') else { return };
-        let Some((who, _)) = rest.split_once(']') else { return };
+        let Some((who, command)) = rest.split_once(']') else { return };
         if who.ends_with("lua") {
             self.within += 1;
         } else {
             self.sent += 1;
+            let name = command.split('"').nth(1).unwrap_or_default().to_ascii_lowercase();
+            *self.names.entry(name).or_default() += 1;
         }
     }
 }
@@ -90,6 +95,6 @@ mod tests {
         ] {
             asked.take(line);
         }
-        assert_eq!(asked, Asked { sent: 1, within: 1 });
+        assert_eq!(asked, Asked { sent: 1, within: 1, names: BTreeMap::from([("evalsha".into(), 1)]) });
     }
 }

@@ -59,6 +59,10 @@ pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
             ("resumed s", resumed.as_secs_f64()),
         ],
     );
+    // Which commands they are tells where one could be saved.
+    let by_name: Vec<(&str, f64)> =
+        asked.names.iter().map(|(name, count)| (name.as_str(), each(*count, 0.0))).collect();
+    page.write("by name, idle ones too", "fanfare", &by_name);
     Ok(())
 }
 
