@@ -44,8 +44,8 @@ const BATCH_BYTES: usize = 16 * 1024;
 /// What became of a live event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// It is in the queue: something is to be written.
-    Queued,
+    /// It comes next for this client: it must be queued, or sent.
+    Next,
     /// The connection has it already, or will find it in the log.
     Passed,
     /// The channel must be read from its log.
@@ -131,8 +131,19 @@ impl Connection {
         self.ending.is_none() && self.is_drained()
     }
 
-    fn is_drained(&self) -> bool {
+    /// Whether nothing waits, here or in the outlet.
+    pub(crate) fn is_drained(&self) -> bool {
         self.queue.is_empty() && self.outlet.waiting() == 0
+    }
+
+    /// Reads from each of the places in memory that an event needs. What comes of it means nothing.
+    pub(crate) fn fetch(&self) -> usize {
+        let follows = self.follows.first().map_or(0, |following| following.place);
+        follows
+            .wrapping_add(self.outlet.waiting())
+            .wrapping_add(self.queue.bytes())
+            .wrapping_add(usize::from(self.dirty))
+            .wrapping_add(usize::from(self.clock.is_blocked()))
     }
 
     /// Changes a channel's state and keeps the counts.
@@ -144,7 +155,7 @@ impl Connection {
         self.locating -= u32::from(old == State::Locating);
     }
 
-    /// A live event of the channel at `index`.
+    /// A live event of the channel at `index`. The caller passes it on, as the answer says.
     pub(crate) fn take_live(
         &mut self,
         index: usize,
@@ -156,14 +167,14 @@ impl Connection {
         }
         let bound = usize::try_from(around.settings.queue.as_u64()).unwrap_or(usize::MAX);
         let Some(kept) = delivery.kept else {
-            return self.take_ephemeral(index, delivery, bound, around);
+            return self.take_ephemeral(delivery, bound, around);
         };
         let following = &self.follows[index];
         match following.state {
             State::Live if kept.position <= following.position => Taken::Passed,
             State::Live if kept.previous == following.position && self.has_room(delivery, bound) => {
-                self.push(index, kept, delivery, around);
-                Taken::Queued
+                self.follows[index].position = kept.position;
+                Taken::Next
             }
             State::Live => {
                 around.metrics.catch_ups.inc();
@@ -175,13 +186,7 @@ impl Connection {
         }
     }
 
-    fn take_ephemeral(
-        &mut self,
-        index: usize,
-        delivery: &Arc<Delivery>,
-        bound: usize,
-        around: &Surroundings,
-    ) -> Taken {
+    fn take_ephemeral(&self, delivery: &Delivery, bound: usize, around: &Surroundings) -> Taken {
         // Before the first block nothing may be sent: the client would have no cursor yet.
         if self.locating > 0 {
             return Taken::Passed;
@@ -190,8 +195,7 @@ impl Connection {
             around.metrics.ephemeral_dropped.inc();
             return Taken::Passed;
         }
-        self.queue_event(index, delivery, around);
-        Taken::Queued
+        Taken::Next
     }
 
     /// Entries that come next in the channel at `index`, from its log or its window. Those that the client has are
@@ -216,19 +220,20 @@ impl Connection {
                 let data = serde_json::json!({"channel": delivery.channel, "after": position.to_string()});
                 self.push_block(Block::new().event("gap").data(&data.to_string()).finish());
             }
-            self.push(index, kept, delivery, around);
+            self.follows[index].position = kept.position;
+            self.queue_event(index, delivery, around);
         }
         true
     }
 
-    fn push(&mut self, index: usize, kept: Kept, delivery: &Arc<Delivery>, around: &Surroundings) {
-        self.follows[index].position = kept.position;
-        self.queue_event(index, delivery, around);
-    }
-
-    fn queue_event(&mut self, index: usize, delivery: &Arc<Delivery>, around: &Surroundings) {
+    fn count_event(&mut self, delivery: &Delivery, around: &Surroundings) {
         around.count_sent(if self.member.is_some() { delivery.frame(self.view).saved() } else { 0 });
         self.clock.event(around.now);
+    }
+
+    /// Queues an event.
+    pub(crate) fn queue_event(&mut self, index: usize, delivery: &Arc<Delivery>, around: &Surroundings) {
+        self.count_event(delivery, around);
         // The limits allow at most 256 channels.
         let index = u16::try_from(index).unwrap_or(u16::MAX);
         self.queue.push(Item::Event(Arc::clone(delivery), index), self.view);
@@ -303,6 +308,29 @@ impl Connection {
             written = self.outlet.write_batch(scratch, cx);
             self.clock.progress(around.now);
         }
+        self.settle(written, scratch, cx)
+    }
+
+    /// Writes an event past the queue, in which nothing may wait.
+    pub(crate) fn send(
+        &mut self,
+        (index, delivery): (usize, &Delivery),
+        around: &Surroundings,
+        scratch: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Flushed {
+        self.count_event(delivery, around);
+        begin_batch(scratch);
+        let mut batch = Batch::new(self.member.as_mut(), scratch);
+        encode_event(&mut batch, &mut self.follows, index, delivery, self.view);
+        batch.finish();
+        let written = self.outlet.write_batch(scratch, cx);
+        self.clock.progress(around.now);
+        self.settle(written, scratch, cx)
+    }
+
+    /// Notes how a write ended, and goes on with the end if one has begun.
+    fn settle(&mut self, written: Written, scratch: &mut Vec<u8>, cx: &mut Context<'_>) -> Flushed {
         match written {
             Written::Broken => Flushed::Over(self.ending.unwrap_or(Ending::Closed)),
             Written::Full { some } => {
@@ -359,21 +387,32 @@ impl Connection {
             match item {
                 Item::Block(block) => batch.text().extend_from_slice(&block),
                 Item::Event(delivery, index) => {
-                    if let Some(kept) = delivery.kept {
-                        self.follows[usize::from(index)].sent = kept.position;
-                        let text = batch.text();
-                        text.extend_from_slice(b"id: ");
-                        write_cursor(&self.follows, text);
-                        text.push(b'\n');
-                    }
-                    match delivery.frame(self.view) {
-                        Frame::Text(text) => batch.text().extend_from_slice(text),
-                        Frame::Packed(packed, _) => batch.packed(packed),
-                    }
+                    encode_event(&mut batch, &mut self.follows, usize::from(index), &delivery, self.view);
                 }
             }
         }
         batch.finish();
+    }
+}
+
+/// Appends an event of the channel at `index`, with the cursor that the client has from there on.
+fn encode_event(
+    batch: &mut Batch<'_>,
+    follows: &mut [Following],
+    index: usize,
+    delivery: &Delivery,
+    view: View,
+) {
+    if let Some(kept) = delivery.kept {
+        follows[index].sent = kept.position;
+        let text = batch.text();
+        text.extend_from_slice(b"id: ");
+        write_cursor(follows, text);
+        text.push(b'\n');
+    }
+    match delivery.frame(view) {
+        Frame::Text(text) => batch.text().extend_from_slice(text),
+        Frame::Packed(packed, _) => batch.packed(packed),
     }
 }
 

@@ -1,18 +1,39 @@
 //! A stream that was let in, on its way from HTTP to the hub.
 
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, SessionId, User};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, BufWriter, DuplexStream};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use crate::session::Held;
 
 /// A client's connection, once it is ours.
-pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {
+    /// The descriptor, if what is written to it is what the client gets.
+    fn descriptor(&self) -> Option<RawFd> {
+        None
+    }
+}
+
+impl Socket for TcpStream {
+    fn descriptor(&self) -> Option<RawFd> {
+        Some(self.as_raw_fd())
+    }
+}
+
+impl Socket for TlsStream<TcpStream> {}
+
+/// A pipe, for tests.
+impl Socket for DuplexStream {}
+
+/// What it holds back is not with the client: it must be flushed.
+impl<S: Socket> Socket for BufWriter<S> {}
 
 /// How the stream's bytes are framed on the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::ending::Ending;
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::metrics::Metrics;
-use fanfare_node::stream::{Coding, Framing, Stream};
+use fanfare_node::stream::{Coding, Framing, Socket, Stream};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::sse::Format;
@@ -104,6 +104,8 @@ struct Flood {
     turns: Arc<AtomicUsize>,
     read_in_turn: (usize, usize),
 }
+
+impl Socket for Flood {}
 
 impl AsyncRead for Flood {
     fn poll_read(
@@ -566,6 +568,8 @@ async fn a_stream_that_comes_after_the_end_is_dropped_at_once() {
 
 /// A socket whose every use is a fault of ours.
 struct Faulty;
+
+impl Socket for Faulty {}
 
 impl tokio::io::AsyncRead for Faulty {
     fn poll_read(

@@ -103,9 +103,10 @@ impl std::fmt::Display for Cursor {
 
 /// Appends the cursor of a stream that follows one channel.
 pub fn write_one(out: &mut Vec<u8>, position: Position) {
-    use std::io::Write;
-    // Writing into memory does not fail.
-    let _ = write!(out, "{position}");
+    let mut number = itoa::Buffer::new();
+    out.extend_from_slice(number.format(position.ms).as_bytes());
+    out.push(b'-');
+    out.extend_from_slice(number.format(position.seq).as_bytes());
 }
 
 /// Appends the cursor of a stream that follows several channels, given in ascending order of their tags.

@@ -51,6 +51,8 @@ pub(super) use in_both;
 
 pub(super) type Client = Box<dyn Socket>;
 
+impl Socket for tokio_rustls::client::TlsStream<tokio::net::TcpStream> {}
+
 pub(super) struct Fixture {
     pub(super) accept: Accept,
     /// The certificate, over TLS.

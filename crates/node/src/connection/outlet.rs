@@ -1,7 +1,10 @@
 //! The way of a connection's bytes to its socket.
 
+use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+
+use nix::sys::socket::{MsgFlags, send};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -18,6 +21,8 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// The socket, and the bytes that it did not take yet.
 pub(crate) struct Outlet {
     socket: Box<dyn Socket>,
+    /// Of a socket that may be written to as it is. Closed with it.
+    descriptor: Option<RawFd>,
     framing: Framing,
     /// Encoded and not taken; begins at `taken`. Given back when it is empty.
     rest: Vec<u8>,
@@ -42,7 +47,7 @@ pub(crate) enum Written {
 impl Outlet {
     /// An outlet that writes `head` before anything else.
     pub(crate) fn new(socket: Box<dyn Socket>, framing: Framing, head: &[u8]) -> Self {
-        Self { socket, framing, rest: head.to_vec(), taken: 0 }
+        Self { descriptor: socket.descriptor(), socket, framing, rest: head.to_vec(), taken: 0 }
     }
 
     /// How many bytes wait here.
@@ -117,9 +122,22 @@ impl Outlet {
         Poll::Pending
     }
 
+    /// Sends what the kernel takes at once of a socket that has a descriptor. Answers how much that was.
+    ///
+    /// Nearly every write is taken at once. What tokio keeps of each socket's readiness is one more place in memory to
+    /// fetch, so it is asked only when the kernel took less, and tells then who waits, or what is wrong.
+    fn try_send(&self, bytes: &[u8]) -> usize {
+        let Some(descriptor) = self.descriptor.filter(|_| !bytes.is_empty()) else { return 0 };
+        send(descriptor, bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL).unwrap_or_default()
+    }
+
     /// Writes `bytes` from `start`; `taken` says how far it came.
     fn write(&mut self, bytes: &[u8], start: usize, cx: &mut Context<'_>) -> Written {
-        let mut at = start;
+        let mut at = start + self.try_send(&bytes[start..]);
+        if self.descriptor.is_some() && at == bytes.len() {
+            self.taken = 0;
+            return Written::All;
+        }
         while at < bytes.len() {
             match Pin::new(&mut self.socket).poll_write(cx, &bytes[at..]) {
                 Poll::Ready(Ok(n)) if n > 0 => at += n,

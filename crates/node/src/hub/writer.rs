@@ -7,11 +7,13 @@
 //!
 //! - `rounds`: what happens in a round, in order
 //! - `streams`: how a connection comes and goes
+//! - `offering`: one event on its way to the members of its topic
 //! - `drain`: how all of them go, in waves
 //! - `catch_up`: how events reach connections, from the wire, the window and the log
 
 mod catch_up;
 mod drain;
+mod offering;
 mod rounds;
 mod streams;
 #[cfg(test)]
@@ -27,6 +29,7 @@ use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue;
 
 use self::drain::Drain;
+use self::offering::Offering;
 
 use super::follows::Follows;
 use super::inbox::{Inbox, Message};
@@ -84,6 +87,8 @@ pub(crate) struct Writer {
     closing: Option<Ending>,
     /// What was taken out of the inbox and is not done yet.
     messages: VecDeque<Message>,
+    /// An event that came before them and that not all have been offered yet.
+    offering: Option<Offering>,
     /// Whether events were dropped that belong among `messages`.
     overflowed: bool,
     /// Memory used again in each round.
@@ -113,6 +118,7 @@ impl Writer {
             draining: None,
             closing: None,
             messages: VecDeque::new(),
+            offering: None,
             overflowed: false,
             spare_keys: Vec::new(),
             scratch: Vec::new(),

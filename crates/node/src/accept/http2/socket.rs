@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use crate::stream::Socket;
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -26,6 +27,8 @@ impl StreamSocket {
         Self { out, shut: false, _place: place }
     }
 }
+
+impl Socket for StreamSocket {}
 
 impl Drop for StreamSocket {
     fn drop(&mut self) {

@@ -10,7 +10,7 @@ use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position};
 
 use super::{Timer, Writer};
-use crate::connection::{State, Taken};
+use crate::connection::State;
 use crate::delivery::{Delivery, Kept};
 use crate::hub::follows::unix_ms;
 use crate::hub::reads::{Answer, TopicKey};
@@ -21,9 +21,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
 impl Writer {
-    /// An event came over the wire. Answers to how many connections it was offered.
-    pub(super) fn deliver(&mut self, delivery: &Arc<Delivery>) -> usize {
-        let Some(&at) = self.by_channel.get(&delivery.channel) else { return 0 };
+    /// An event came over the wire.
+    pub(super) fn deliver(&mut self, delivery: Arc<Delivery>) {
+        let Some(&at) = self.by_channel.get(&delivery.channel) else { return };
         let topic = &mut self.topics[at];
         if let Some(kept) = delivery.kept {
             topic.version += 1;
@@ -31,24 +31,20 @@ impl Writer {
             let settings = &self.around.settings;
             let bytes = usize::try_from(settings.window.as_u64()).unwrap_or(usize::MAX);
             // A window that was settled by a read may be ahead of the wire; connections that are not still need this.
-            topic.window.add(kept, delivery, settings.window_events, bytes);
+            topic.window.add(kept, &delivery, settings.window_events, bytes);
         }
-        let offers = self.topics[at].members.len();
-        for place in 0..offers {
-            let Member { connection: key, index } = self.topics[at].members[place];
-            match self.seats[key].connection.take_live(index, delivery, &self.around) {
-                Taken::Queued => self.mark(key),
-                Taken::Behind => self.advance(key, index),
-                Taken::Passed => {}
-            }
+        self.begin_offering(delivery, at);
+    }
+
+    /// An event was offered to every member of its topic.
+    pub(super) fn offered(&mut self, topic: TopicKey, delivery: &Delivery) {
+        if self.topic(topic).is_none_or(|topic| topic.members.is_empty()) {
+            return;
         }
-        self.forget_window(at);
-        if let Some(kept) = delivery.kept
-            && offers > 0
-        {
+        self.forget_window(topic.0);
+        if let Some(kept) = delivery.kept {
             self.fresh.push_back((self.written_then(), kept.position.ms));
         }
-        offers
     }
 
     /// A window serves connections that are behind, and those to come. Of a channel whose only connection is live it keeps

@@ -16,8 +16,6 @@ const WRITES_A_TURN: usize = 256;
 /// About how often an event is offered to a connection before what is queued is written: a burst on one channel must
 /// not keep the others waiting.
 const OFFERS_A_ROUND: usize = 32 * 1024;
-/// How many bytes are compressed in the time of one such offer.
-const PACKED_AN_OFFER: usize = 10;
 /// How many reads of logs are looked at before what is queued is written: each may bring events to compress.
 const ANSWERS_A_ROUND: usize = 8;
 /// How many rounds there are, while something comes in all the time, before other tasks get their turn.
@@ -35,12 +33,13 @@ impl Writer {
         for _ in 0..ROUNDS_A_TURN {
             self.inbox.waker.register(cx.waker());
             self.around.now = Instant::now();
-            let mut busy = self.take_messages();
+            let mut writes = WRITES_A_TURN;
+            let mut busy = self.take_messages(&mut writes);
             busy |= self.take_woken();
             busy |= self.take_timers(cx);
             self.send_reads();
             busy |= self.take_answers(cx);
-            if self.write(WRITES_A_TURN) {
+            if self.write(writes) || self.offering.is_some() {
                 break;
             }
             if self.closing.is_some() && self.seats.is_empty() {
@@ -55,20 +54,25 @@ impl Writer {
         Poll::Pending
     }
 
-    fn take_messages(&mut self) -> bool {
-        if self.messages.is_empty() {
+    /// Takes what came in, in order. `writes` is how many connections may be written to meanwhile.
+    fn take_messages(&mut self, writes: &mut usize) -> bool {
+        if self.messages.is_empty() && self.offering.is_none() {
             self.overflowed |= self.inbox.take(&mut self.messages);
         }
-        let busy = !self.messages.is_empty() || self.overflowed;
+        let busy = self.offering.is_some() || !self.messages.is_empty() || self.overflowed;
         let mut offers = 0;
-        while offers < OFFERS_A_ROUND
-            && let Some(message) = self.messages.pop_front()
-        {
+        loop {
+            match self.offer(writes) {
+                Some(more) => offers += more,
+                None => return busy,
+            }
+            if offers >= OFFERS_A_ROUND {
+                break;
+            }
+            let Some(message) = self.messages.pop_front() else { break };
             offers += 1;
             match message {
-                Message::Event(delivery) => {
-                    offers += self.deliver(&delivery) + delivery.packed_bytes() / PACKED_AN_OFFER;
-                }
+                Message::Event(delivery) => self.deliver(delivery),
                 Message::Followed(channel) => self.followed(&channel),
                 Message::Down => self.lost(),
                 Message::Open(stream, socket) => self.open(*stream, socket),
@@ -206,15 +210,20 @@ impl Writer {
         let was_blocked = connection.clock.is_blocked();
         let flushed =
             connection.flush(&self.around, &mut self.scratch, &mut Context::from_waker(&seat.waker));
-        match flushed {
-            Flushed::Over(ending) => return self.drop_connection(key, ending),
-            // The write time-out, or the next heartbeat, may come before what the timer was set for.
-            _ if connection.clock.is_blocked() != was_blocked => {
-                self.timers.reset_at(&seat.timer, connection.clock.next_look(&self.around.settings));
-            }
-            Flushed::Full | Flushed::Done => {}
+        self.after_write(key, was_blocked, flushed);
+    }
+
+    /// What is to be done after a connection was written to.
+    pub(super) fn after_write(&mut self, key: usize, was_blocked: bool, flushed: Flushed) {
+        if let Flushed::Over(ending) = flushed {
+            return self.drop_connection(key, ending);
         }
-        let connection = &self.seats[key].connection;
+        let Some(seat) = self.seats.get_mut(key) else { return };
+        let connection = &seat.connection;
+        if connection.clock.is_blocked() != was_blocked {
+            // The write time-out, or the next heartbeat, may come before what the timer was set for.
+            self.timers.reset_at(&seat.timer, connection.clock.next_look(&self.around.settings));
+        }
         if connection.behind > 0 && connection.wants_more() {
             for index in 0..connection.follows.len() {
                 self.advance(key, index);

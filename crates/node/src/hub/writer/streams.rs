@@ -201,11 +201,8 @@ impl Writer {
             self.by_session.remove(&session);
         }
         for following in &follows {
+            self.remove_member(following.topic, following.place);
             let topic = &mut self.topics[following.topic];
-            topic.members.swap_remove(following.place);
-            if let Some(&moved) = topic.members.get(following.place) {
-                self.seats[moved.connection].connection.follows[moved.index].place = following.place;
-            }
             if topic.members.is_empty() && !topic.unfollowing {
                 topic.unfollowing = true;
                 let topic = (following.topic, topic.serial);
