@@ -8,9 +8,11 @@ use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::From;
 use fanfare_protocol::{Entry, Event, Position};
+use futures_util::FutureExt;
 use prometheus_client::registry::Registry;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::sync::mpsc;
+use tokio::task::coop::unconstrained;
 
 use super::*;
 use crate::config::stream::StreamConfig;
@@ -114,6 +116,41 @@ async fn a_burst_on_one_channel_does_not_keep_another_waiting() {
     drop((crowd, alone));
     settle(&mut writer).await;
     assert_eq!(writer.around.metrics.active.get(), 0);
+}
+
+/// What a client has got so far.
+fn received(socket: &mut DuplexStream) -> String {
+    let mut text = Vec::new();
+    while let Some(read) = unconstrained(socket.read_buf(&mut text)).now_or_never() {
+        assert!(read.unwrap() > 0, "the stream is open");
+    }
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_while_an_event_goes_round_keeps_nobody_else_from_it() {
+    let mut writer = writer();
+    let channel = Channel::new("busy").unwrap();
+    let mut crowd: Vec<_> =
+        (0..1000).map(|_| Some(open(&writer, &channel, From::Position(Position::ZERO)))).collect();
+    settle(&mut writer).await;
+    // One that only the round itself keeps from being given twice, or not at all.
+    let ephemeral = Event::new(None, "ephemeral.".into(), 1 << 20).unwrap();
+    assert!(writer.inbox.push_event(Delivery::ephemeral(&channel, ephemeral, 1), 1 << 30));
+    let mut sent = 0;
+    for (turn, leaving) in [(0, 0..100), (1, 250..350), (2, 600..700)] {
+        let _ = writer.poll_turn(&mut Context::from_waker(Waker::noop()));
+        sent = writer.around.metrics.sent.get();
+        assert!(sent < 1000, "turn {turn}: {sent} are not all");
+        crowd[leaving].iter_mut().for_each(|socket| *socket = None);
+    }
+    assert!(sent > 300, "some of those who left had it, and others had not");
+    publish(&writer, &channel, 1);
+    settle(&mut writer).await;
+    for socket in crowd.iter_mut().flatten() {
+        let text = received(socket);
+        assert_eq!((text.matches("ephemeral.").count(), text.matches("event 1.").count()), (1, 1), "{text}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
