@@ -35,6 +35,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 /// Server-sent events for any number of clients, from a cluster of stateless nodes.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[derive(Parser)]
 #[command(name = "fanfare", version, propagate_version = true)]
 struct Cli {

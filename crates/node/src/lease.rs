@@ -205,7 +205,6 @@ impl Heart {
             return;
         }
         let mut next = Instant::now() + self.beat;
-        self.prepare().await;
         loop {
             // Both are cancel-safe.
             tokio::select! {
@@ -278,6 +277,8 @@ impl Heart {
                 }
             }
         }
+        // With the lease the node is ready, and publishers may take that for a sign.
+        self.prepare().await;
         let sent = Instant::now();
         match self.lease().await? {
             Lease::Taken | Lease::Renewed => {

@@ -9,6 +9,7 @@ use fanfare_broker::wire::{Ticket, Wire, WireEvent};
 use fanfare_protocol::Channel;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::wire::Frame;
+use foldhash::fast::RandomState;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +49,7 @@ pub(crate) struct Follows {
 
 #[derive(Debug, Default)]
 struct Table {
-    follows: HashMap<Channel, Follow>,
+    follows: HashMap<Channel, Follow, RandomState>,
     last_ticket: Ticket,
 }
 

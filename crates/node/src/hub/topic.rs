@@ -1,6 +1,8 @@
 //! One channel in one writer loop: who follows it, and what of it is known.
 
+use foldhash::fast::RandomState;
 use indexmap::IndexMap;
+use smallvec::SmallVec;
 
 use fanfare_broker::backoff::Backoff;
 use fanfare_protocol::start::From;
@@ -37,13 +39,41 @@ pub(crate) struct Read {
     pub(crate) backoff: Backoff,
 }
 
+/// The questions about one log that are not answered yet. Most of the time there are none, so an empty one is small.
+#[derive(Debug, Default)]
+pub(crate) struct Questions(Option<Box<IndexMap<Ask, Read, RandomState>>>);
+
+impl Questions {
+    pub(crate) fn get_mut(&mut self, ask: &Ask) -> Option<&mut Read> {
+        self.0.as_mut()?.get_mut(ask)
+    }
+
+    pub(crate) fn insert(&mut self, ask: Ask, read: Read) {
+        self.0.get_or_insert_default().insert(ask, read);
+    }
+
+    /// Takes one out. Those behind it may change places.
+    pub(crate) fn remove(&mut self, ask: &Ask) -> Option<Read> {
+        let read = self.0.as_mut()?.swap_remove(ask);
+        if self.0.as_ref().is_some_and(|reads| reads.is_empty()) {
+            self.0 = None;
+        }
+        read
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Ask, &Read)> {
+        self.0.iter().flat_map(|reads| reads.iter())
+    }
+}
+
 /// One channel that connections of this loop follow, or followed a moment ago.
 #[derive(Debug)]
 pub(crate) struct Topic {
     /// Tells it from others that had the same place in the loop's slab.
     pub(crate) serial: u64,
     pub(crate) channel: Channel,
-    pub(crate) members: Vec<Member>,
+    /// Most have one.
+    pub(crate) members: SmallVec<[Member; 1]>,
     pub(crate) window: Window,
     /// The newest position that was really seen, on the wire or in the log. A client's word is not enough.
     pub(crate) newest: Position,
@@ -52,7 +82,7 @@ pub(crate) struct Topic {
     /// Grows with everything that arrives, and with every change of the wire.
     pub(crate) version: u64,
     /// One for each question: connections at the same place share it. In order, so that a simulation repeats itself.
-    pub(crate) reads: IndexMap<Ask, Read>,
+    pub(crate) reads: Questions,
     /// Whether a timer will look whether still nobody follows it.
     pub(crate) unfollowing: bool,
 }
@@ -62,12 +92,12 @@ impl Topic {
         Self {
             serial,
             channel,
-            members: Vec::new(),
+            members: SmallVec::new(),
             window: Window::default(),
             newest: Position::ZERO,
             heard: false,
             version: 0,
-            reads: IndexMap::new(),
+            reads: Questions::default(),
             unfollowing: false,
         }
     }

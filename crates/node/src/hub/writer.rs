@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use fanfare_protocol::{Channel, SessionId};
+use foldhash::fast::RandomState;
 use slab::Slab;
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue;
@@ -68,9 +69,9 @@ pub(crate) struct Writer {
     inbox: Arc<Inbox>,
     woken: Arc<Woken>,
     seats: Slab<Seat>,
-    by_session: HashMap<SessionId, usize>,
+    by_session: HashMap<SessionId, usize, RandomState>,
     topics: Slab<Topic>,
-    by_channel: HashMap<Channel, usize>,
+    by_channel: HashMap<Channel, usize, RandomState>,
     reads: Reads,
     timers: DelayQueue<Timer>,
     /// Connections for which something waits to be written.
@@ -106,9 +107,9 @@ impl Writer {
             woken: Woken::new(Arc::clone(&inbox)),
             inbox,
             seats: Slab::new(),
-            by_session: HashMap::new(),
+            by_session: HashMap::default(),
             topics: Slab::new(),
-            by_channel: HashMap::new(),
+            by_channel: HashMap::default(),
             reads,
             timers: DelayQueue::new(),
             dirty: VecDeque::new(),

@@ -50,6 +50,17 @@ async fn sessions(broker: &FaultyBroker) -> Vec<SessionId> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_publishers_rely_on_is_there_before_the_node_is_ready() {
+    let broker = FaultyBroker::new();
+    broker.next(Call::Prepare, [Fault::Late(Duration::from_secs(2))]);
+    let (lease, _) = start(&broker, "1");
+    tokio::time::sleep(Duration::from_millis(1900)).await;
+    assert_eq!(broker.calls(Call::Lease), 0);
+    lease.first().await.unwrap();
+    assert!(lease.state().borrow().held());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_lease_is_held_as_long_as_the_heart_beats_and_given_up_in_the_end() {
     let broker = FaultyBroker::new();
     let (lease, metrics) = start(&broker, "1");

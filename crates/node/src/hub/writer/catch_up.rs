@@ -146,7 +146,7 @@ impl Writer {
 
     /// A log answered.
     pub(super) fn answered(&mut self, key: TopicKey, ask: Ask, answer: Result<Answer, BrokerError>) {
-        let Some(read) = self.topic(key).and_then(|topic| topic.reads.swap_remove(&ask)) else { return };
+        let Some(read) = self.topic(key).and_then(|topic| topic.reads.remove(&ask)) else { return };
         match (answer, ask) {
             (Ok(Answer::Page(page)), _) => self.page(key.0, read, &page),
             (Ok(Answer::Located(position)), _) => self.located(key.0, ask, read, position),
