@@ -39,7 +39,8 @@ impl Writer {
             busy |= self.take_timers(cx);
             self.send_reads();
             busy |= self.take_answers(cx);
-            if self.write(writes) || self.offering.is_some() {
+            // An event that goes round for many turns does not keep the others waiting.
+            if self.write(writes.max(WRITES_A_TURN / 2)) || self.offering.is_some() {
                 break;
             }
             if self.closing.is_some() && self.seats.is_empty() {

@@ -128,6 +128,25 @@ fn received(socket: &mut DuplexStream) -> String {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_that_goes_round_for_many_turns_does_not_keep_other_streams_waiting() {
+    let mut writer = writer();
+    let (busy, quiet) = (Channel::new("busy").unwrap(), Channel::new("quiet").unwrap());
+    let mut alone = open(&writer, &quiet, From::Position(Position::ZERO));
+    let _crowd: Vec<_> = (0..1000).map(|_| open(&writer, &busy, From::Position(Position::ZERO))).collect();
+    settle(&mut writer).await;
+    received(&mut alone);
+    publish(&writer, &busy, 1);
+    let _ = writer.poll_turn(&mut Context::from_waker(Waker::noop()));
+    assert!(writer.offering.is_some());
+    // The first that was opened.
+    writer.seats[0].connection.beat();
+    writer.mark(0);
+    let _ = writer.poll_turn(&mut Context::from_waker(Waker::noop()));
+    assert!(writer.offering.is_some());
+    assert_eq!(received(&mut alone), ": hb\n\n");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_leaves_while_an_event_goes_round_keeps_nobody_else_from_it() {
     let mut writer = writer();
     let channel = Channel::new("busy").unwrap();
