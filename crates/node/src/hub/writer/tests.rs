@@ -1,6 +1,7 @@
 //! One loop by itself, turn by turn.
 
-use std::task::{Context, Waker};
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -118,6 +119,15 @@ async fn a_burst_on_one_channel_does_not_keep_another_waiting() {
     assert_eq!(writer.around.metrics.active.get(), 0);
 }
 
+/// One turn, with all the budget that the loop has when it runs by itself.
+async fn one_turn(writer: &mut Writer) {
+    let turn = poll_fn(|_| {
+        let _ = writer.poll_turn(&mut Context::from_waker(Waker::noop()));
+        Poll::Ready(())
+    });
+    unconstrained(turn).await;
+}
+
 /// What a client has got so far.
 fn received(socket: &mut DuplexStream) -> String {
     let mut text = Vec::new();
@@ -136,12 +146,12 @@ async fn an_event_that_goes_round_for_many_turns_does_not_keep_other_streams_wai
     settle(&mut writer).await;
     received(&mut alone);
     publish(&writer, &busy, 1);
-    let _ = writer.poll_turn(&mut Context::from_waker(Waker::noop()));
+    one_turn(&mut writer).await;
     assert!(writer.offering.is_some());
     // The first that was opened.
     writer.seats[0].connection.beat();
     writer.mark(0);
-    let _ = writer.poll_turn(&mut Context::from_waker(Waker::noop()));
+    one_turn(&mut writer).await;
     assert!(writer.offering.is_some());
     assert_eq!(received(&mut alone), ": hb\n\n");
 }
@@ -158,7 +168,7 @@ async fn who_leaves_while_an_event_goes_round_keeps_nobody_else_from_it() {
     assert!(writer.inbox.push_event(Delivery::ephemeral(&channel, ephemeral, 1), 1 << 30));
     let mut sent = 0;
     for (turn, leaving) in [(0, 0..100), (1, 250..350), (2, 600..700)] {
-        let _ = writer.poll_turn(&mut Context::from_waker(Waker::noop()));
+        one_turn(&mut writer).await;
         sent = writer.around.metrics.sent.get();
         assert!(sent < 1000, "turn {turn}: {sent} are not all");
         crowd[leaving].iter_mut().for_each(|socket| *socket = None);
