@@ -106,6 +106,7 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A node that is started again does not wait for the old sockets to be forgotten.
     socket.set_reuseaddr(true)?;
+    tune(&socket)?;
     socket.bind(addr)?;
     socket.listen(BACKLOG)
 }
@@ -217,10 +218,6 @@ impl Listen {
 
     fn serve(&self, socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
         self.server.metrics.accepted.inc();
-        if let Err(error) = tune(&socket) {
-            // It is gone already, or it works all the same.
-            tracing::debug!(%error, %peer, "a socket could not be tuned");
-        }
         let connection = Connection::new(Arc::clone(&self.server), Peer(peer), permit);
         self.connections.spawn(connection.run(socket));
     }
@@ -244,8 +241,9 @@ impl Listen {
     }
 }
 
-/// Small writes leave at once, and a peer that has vanished is noticed.
-fn tune(socket: &TcpStream) -> io::Result<()> {
+/// Small writes leave at once, and a peer that has vanished is noticed. Sockets have this from the one that they were
+/// accepted on, which costs no call for each.
+fn tune(socket: &TcpSocket) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let (time, interval, retries) = KEEPALIVE;
     let keepalive = TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(retries);

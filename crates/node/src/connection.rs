@@ -301,9 +301,14 @@ impl Connection {
         scratch: &mut Vec<u8>,
         cx: &mut Context<'_>,
     ) -> Flushed {
+        if self.outlet.waiting() > 0 && !self.clock.is_blocked() {
+            // The head of the response waits for the first block: both leave in one write.
+            self.encode_batch(scratch);
+            self.outlet.append(scratch);
+            self.clock.progress(around.now);
+        }
         let mut written = self.outlet.write_rest(cx);
         while written == Written::All && !self.queue.is_empty() {
-            begin_batch(scratch);
             self.encode_batch(scratch);
             written = self.outlet.write_batch(scratch, cx);
             self.clock.progress(around.now);
@@ -379,7 +384,9 @@ impl Connection {
         self.outlet.poll_closed(cx)
     }
 
+    /// Encodes what leaves next, behind room for a chunk's head.
     fn encode_batch(&mut self, out: &mut Vec<u8>) {
+        begin_batch(out);
         let mut batch = Batch::new(self.member.as_mut(), out);
         while batch.len() < BATCH_BYTES
             && let Some(item) = self.queue.pop(self.view)

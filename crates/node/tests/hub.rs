@@ -506,6 +506,50 @@ async fn a_client_that_sends_without_a_pause_holds_up_nobody() {
     others.abort();
 }
 
+/// A socket that counts what is written to it.
+struct Counting(DuplexStream, Arc<AtomicUsize>);
+
+impl Socket for Counting {}
+
+impl AsyncRead for Counting {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counting {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_head_and_the_first_block_leave_in_one_write() {
+    let node = start(&one_writer());
+    let (mut ours, theirs) = tokio::io::duplex(1 << 16);
+    let writes = Arc::new(AtomicUsize::new(0));
+    let head = Bytes::from_static(b"HTTP/1.1 200 OK\r\n\r\n");
+    let stream =
+        Stream { head: head.clone(), framing: Framing::Chunked, ..stream(SessionId::random(), From::Latest) };
+    node.hub.open(stream, Box::new(Counting(theirs, Arc::clone(&writes))));
+    let text = read_until(&mut ours, "event: connected").await;
+    assert!(text.as_bytes().starts_with(&head), "{text}");
+    assert_eq!(writes.load(Ordering::Relaxed), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_socket_that_buffers_is_flushed_when_there_is_room_again() {
     let node = start(&one_writer());

@@ -25,6 +25,7 @@ pub(crate) enum Due {
 #[derive(Debug)]
 pub(crate) struct Clock {
     opened: Instant,
+    /// The last write; before the first, so long ago that a word is due [`HEAD_WAIT`] after the opening.
     written: Instant,
     /// The last event queued, or the opening.
     event: Instant,
@@ -45,7 +46,7 @@ impl Clock {
         let max_age = some(settings.max_age).map(|age| age.mul_f64(1.0 + fastrand::f64() * 0.1));
         Self {
             opened: now,
-            written: now,
+            written: (now + HEAD_WAIT).checked_sub(settings.heartbeat.clamp(HEAD_WAIT, FAR)).unwrap_or(now),
             event: now,
             blocked: None,
             until: left.map(|left| now + left.min(FARTHEST)),
@@ -126,6 +127,9 @@ impl Clock {
     }
 }
 
+/// How long the head of a response waits for the first block at most, so that both leave in one write. A client whose
+/// first block has to wait for a log is told after it that its stream is open.
+const HEAD_WAIT: Duration = Duration::from_millis(100);
 /// Nobody looks further ahead than that: a timer wheel holds no more than about two years.
 const FAR: Duration = Duration::from_hours(24);
 /// What lies further than that is never, so that sums do not overflow.
@@ -158,6 +162,17 @@ mod tests {
         assert_eq!(clock.look(&settings()).0, Due::Nothing);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(clock.look(&settings()).0, Due::Beat);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_stream_says_something_soon() {
+        let mut clock = Clock::new(None, &settings());
+        let opened = Instant::now();
+        assert_eq!(clock.look(&settings()), (Due::Nothing, opened + HEAD_WAIT));
+        tokio::time::advance(HEAD_WAIT).await;
+        assert_eq!(clock.look(&settings()).0, Due::Beat);
+        clock.progress(Instant::now());
+        assert_eq!(clock.look(&settings()), (Due::Nothing, Instant::now() + settings().heartbeat));
     }
 
     #[tokio::test(start_paused = true)]

@@ -89,13 +89,18 @@ impl Outlet {
         }
     }
 
-    /// Ends the body, after everything written so far and a last batch, which begins with [`CHUNK_HEAD`] bytes of room.
-    pub(crate) fn finish(&mut self, batch: &mut Vec<u8>) {
+    /// Lets a batch wait behind what waits. It begins with [`CHUNK_HEAD`] bytes of room, and may be empty.
+    pub(crate) fn append(&mut self, batch: &mut Vec<u8>) {
         // A chunk without bytes would be the last.
         if batch.len() > CHUNK_HEAD {
             let start = self.frame(batch);
             self.rest.extend_from_slice(&batch[start..]);
         }
+    }
+
+    /// Ends the body, after everything written so far and a last batch, which begins with [`CHUNK_HEAD`] bytes of room.
+    pub(crate) fn finish(&mut self, batch: &mut Vec<u8>) {
+        self.append(batch);
         if self.framing == Framing::Chunked {
             self.rest.extend_from_slice(LAST_CHUNK);
         }

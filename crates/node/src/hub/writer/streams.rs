@@ -123,8 +123,6 @@ impl Writer {
             }
         }
         self.greet(key);
-        // The head goes out now, even if the first block has to wait for a log.
-        self.mark(key);
     }
 
     /// Sends the first block and starts to read, once every channel's beginning is known.
