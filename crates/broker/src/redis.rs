@@ -8,7 +8,7 @@
 //!
 //! - `settings`: where Redis is, and how patient we are with it
 //! - `keys`: the names of everything
-//! - `link`: the shared, pipelined connections
+//! - `link`: the shared, pipelined connections; `gather`: calls that leave in one write
 //! - `pool`: connections for blocking reads and rare commands
 //! - `script`: the Lua scripts, which lie beside as `.lua` files
 //! - `publish`: a batch is one pipeline
@@ -23,6 +23,7 @@
 
 mod clock;
 mod error;
+mod gather;
 mod intake;
 mod keys;
 mod leases;

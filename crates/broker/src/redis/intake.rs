@@ -9,7 +9,7 @@ use ::redis::{Cmd, Pipeline, Value};
 
 use super::RedisBroker;
 use super::error::unexpected;
-use super::link::Link;
+use super::link::{Link, about};
 use super::pool::RedisOr;
 use super::reply::{StreamEntry, array, entries, millis, text};
 use crate::BrokerError;
@@ -103,7 +103,7 @@ pub(super) async fn settle(broker: &RedisBroker, settled: Vec<Settlement>) -> Re
     }
     if buries {
         // A transaction is not rolled back: a wrong type must be found before entries are removed.
-        broker.link.command(::redis::cmd("XLEN").arg(broker.keys.ingest_dead())).await?;
+        broker.link.command(about("XLEN", &broker.keys.ingest_dead())).await?;
     }
     all.cmd("XACK").arg(&ingest).arg(GROUP).arg(&ids);
     all.cmd("XDEL").arg(&ingest).arg(&ids);

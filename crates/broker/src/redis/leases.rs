@@ -6,7 +6,7 @@ use ::redis::{Pipeline, Value};
 use fanfare_protocol::{SessionId, User};
 
 use super::error::unexpected;
-use super::link::Link;
+use super::link::{Link, about};
 use super::reply::{array, bytes, is_one, millis, text};
 use super::{RedisBroker, script};
 use crate::BrokerError;
@@ -117,14 +117,14 @@ async fn see_off(broker: &RedisBroker, budget: usize) -> Result<usize, BrokerErr
     // Those whose time comes first. The script knows whether it has come.
     let mut first = ::redis::cmd("ZRANGE");
     first.arg(keys.leaving()).arg(0).arg(budget - 1);
-    let users = array(broker.link.command(&first).await?).ok_or_else(|| unexpected("a sorted set"))?;
-    let mut departures = Pipeline::with_capacity(users.len());
+    let users = array(broker.link.command(first).await?).ok_or_else(|| unexpected("a sorted set"))?;
+    let mut departures = Vec::with_capacity(users.len());
     for user in users.into_iter().filter_map(text) {
         // What is no user was written by no node, and has no sessions that could be looked at.
         let Ok(user) = User::new(&user) else { continue };
         let mut call = script::DEPART.call(&[&keys.sessions(&user), &keys.leaving(), &keys.lifecycle()]);
         call.arg(user.id()).arg(broker.settings.lifecycle_events);
-        departures.add_command(call);
+        departures.push(call);
     }
     if departures.is_empty() {
         return Ok(0);
@@ -140,12 +140,8 @@ async fn see_off(broker: &RedisBroker, budget: usize) -> Result<usize, BrokerErr
 /// The nodes that may have left something behind, and whether they are without a lease.
 async fn left_behind(broker: &RedisBroker) -> Result<Vec<(NodeId, bool)>, BrokerError> {
     let ids = known(broker).await?;
-    let mut pipeline = Pipeline::with_capacity(ids.len() * 2);
-    for id in &ids {
-        pipeline.cmd("EXISTS").arg(broker.keys.lease(id));
-        pipeline.cmd("EXISTS").arg(broker.keys.former(id));
-    }
-    let replies = broker.link.pipeline(&pipeline).await?;
+    let keys = ids.iter().flat_map(|id| [broker.keys.lease(id), broker.keys.former(id)]);
+    let replies = broker.link.commands(keys.map(|key| about("EXISTS", &key)).collect()).await?;
     let exist = replies.into_iter().map(|reply| is_one(&Link::reply(reply)?));
     let exist = exist.collect::<Result<Vec<_>, BrokerError>>()?;
     let nodes = ids.into_iter().zip(exist.chunks(2));
@@ -164,14 +160,16 @@ async fn sweep_set(
     }
     let mut some = ::redis::cmd("SRANDMEMBER");
     some.arg(set).arg(*budget);
-    let members = array(broker.link.command(&some).await?).ok_or_else(|| unexpected("a set"))?;
+    let members = array(broker.link.command(some).await?).ok_or_else(|| unexpected("a set"))?;
     *budget -= members.len().min(*budget);
-    let mut pipeline = Pipeline::with_capacity(members.len());
+    let mut calls = Vec::with_capacity(members.len());
     for member in members {
         let Some(member) = bytes(member) else { continue };
         let Some((session, user)) = session_of(&member) else {
             // No node has written this.
-            pipeline.cmd("SREM").arg(set).arg(&member[..]);
+            let mut remove = about("SREM", set);
+            remove.arg(&member[..]);
+            calls.push(remove);
             continue;
         };
         let keys = &broker.keys;
@@ -185,10 +183,10 @@ async fn sweep_set(
         ]);
         call.arg(node.as_str()).arg(session.to_string()).arg(user.id());
         call.arg(broker.settings.lifecycle_events).arg(broker.grace_ms());
-        pipeline.add_command(call);
+        calls.push(call);
     }
-    let is_sweep: Vec<bool> = pipeline.cmd_iter().map(is_script).collect();
-    let replies = script::SWEEP.run_all(&broker.link, pipeline).await?;
+    let is_sweep: Vec<bool> = calls.iter().map(is_script).collect();
+    let replies = script::SWEEP.run_all(&broker.link, calls).await?;
     let mut removed = 0;
     for (reply, is_sweep) in replies.into_iter().zip(is_sweep) {
         removed += usize::from(is_one(&Link::reply(reply)?)? && is_sweep);
@@ -222,7 +220,7 @@ async fn bury(broker: &RedisBroker, node: &NodeId) -> Result<(), BrokerError> {
 }
 
 async fn known(broker: &RedisBroker) -> Result<Vec<NodeId>, BrokerError> {
-    let reply = broker.link.command(::redis::cmd("SMEMBERS").arg(broker.keys.nodes())).await?;
+    let reply = broker.link.command(about("SMEMBERS", &broker.keys.nodes())).await?;
     let members = array(reply).ok_or_else(|| unexpected("a set"))?;
     Ok(members.into_iter().filter_map(|id: Value| NodeId::new(&text(id)?).ok()).collect())
 }

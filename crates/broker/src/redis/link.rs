@@ -18,6 +18,7 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 
 use super::error;
+use super::gather::Gathered;
 use super::script::Script;
 use super::settings::RedisSettings;
 use crate::BrokerError;
@@ -46,13 +47,20 @@ struct State {
     phase: Phase,
 }
 
-type Connecting = Shared<BoxFuture<'static, Result<MultiplexedConnection, BrokerError>>>;
+type Connecting = Shared<BoxFuture<'static, Result<Connection, BrokerError>>>;
+
+/// A connection, and the way for calls that may leave together.
+#[derive(Clone)]
+struct Connection {
+    alone: MultiplexedConnection,
+    gathered: Gathered,
+}
 
 enum Phase {
     Idle,
     /// Polled by everybody who waits for it.
     Connecting(Connecting),
-    Up(MultiplexedConnection),
+    Up(Connection),
     /// Calls fail with this until then.
     Resting(Instant, BrokerError),
 }
@@ -83,10 +91,9 @@ impl Link {
     }
 
     /// Sends one command. An error that Redis answers is an error.
-    pub(super) async fn command(&self, command: &Cmd) -> Result<Value, BrokerError> {
-        let (serial, mut connection) = self.connection().await?;
-        let reply = connection.send_packed_command(command).await.and_then(error::check);
-        reply.map_err(|error| self.failed(serial, &error))
+    pub(super) async fn command(&self, command: Cmd) -> Result<Value, BrokerError> {
+        let reply = self.commands(vec![command]).await?.pop();
+        Self::reply(reply.ok_or_else(|| error::unexpected("one reply"))?)
     }
 
     /// Sends many commands at once and answers their replies in order, errors of Redis among them
@@ -95,12 +102,12 @@ impl Link {
     /// # Errors
     ///
     /// When it is not known what became of them.
-    pub(super) async fn pipeline(&self, pipeline: &Pipeline) -> Result<Vec<Value>, BrokerError> {
-        if pipeline.is_empty() {
+    pub(super) async fn commands(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, BrokerError> {
+        if commands.is_empty() {
             return Ok(Vec::new());
         }
-        let (serial, mut connection) = self.connection().await?;
-        let replies = connection.send_packed_commands(pipeline, 0, pipeline.len()).await;
+        let (serial, connection) = self.connection().await?;
+        let replies = connection.gathered.call(commands).await;
         let replies = replies.map_err(|error| self.failed(serial, &error))?;
         for reply in &replies {
             if let Value::ServerError(error) = reply {
@@ -117,7 +124,7 @@ impl Link {
     /// When nothing of it was done, or it is not known.
     pub(super) async fn transaction(&self, transaction: &Pipeline) -> Result<Vec<Value>, BrokerError> {
         let (serial, mut connection) = self.connection().await?;
-        let sent = connection.send_packed_commands(transaction, transaction.len() + 1, 1).await;
+        let sent = connection.alone.send_packed_commands(transaction, transaction.len() + 1, 1).await;
         let reply = sent.map_err(|error| self.failed(serial, &error))?.pop().unwrap_or(Value::Nil);
         match error::check(reply).map_err(|error| self.failed(serial, &error))? {
             Value::Array(replies) => Ok(replies),
@@ -130,7 +137,7 @@ impl Link {
         error::check(reply).map_err(|error| error::sort(&error))
     }
 
-    async fn connection(&self) -> Result<(u64, MultiplexedConnection), BrokerError> {
+    async fn connection(&self) -> Result<(u64, Connection), BrokerError> {
         let (serial, connecting) = {
             let mut state = self.state();
             match &state.phase {
@@ -152,7 +159,7 @@ impl Link {
     }
 
     /// Notes how an attempt ended; the first of those who waited for it does.
-    fn settle(&self, serial: u64, outcome: &Result<MultiplexedConnection, BrokerError>) {
+    fn settle(&self, serial: u64, outcome: &Result<Connection, BrokerError>) {
         let mut state = self.state();
         if state.serial != serial || !matches!(state.phase, Phase::Connecting(_)) {
             return;
@@ -207,11 +214,15 @@ impl Inner {
     }
 }
 
+/// A command about one key.
+pub(super) fn about(name: &str, key: &str) -> Cmd {
+    let mut command = ::redis::cmd(name);
+    command.arg(key);
+    command
+}
+
 /// Connects and makes the scripts known, so that calls need not send their text.
-async fn connect(
-    client: Client,
-    config: AsyncConnectionConfig,
-) -> Result<MultiplexedConnection, BrokerError> {
+async fn connect(client: Client, config: AsyncConnectionConfig) -> Result<Connection, BrokerError> {
     // Whatever keeps us from connecting may be mended at the other end: it is passing.
     let away = |error: RedisError| match error::sort(&error) {
         BrokerError::Refused(text) | BrokerError::Unavailable(text) => {
@@ -225,5 +236,5 @@ async fn connect(
     }
     // What Redis answers does not matter (it may be loading): a script that is missing is sent when it is called.
     connection.send_packed_commands(&load, 0, load.len()).await.map_err(away)?;
-    Ok(connection)
+    Ok(Connection { gathered: Gathered::new(connection.clone()), alone: connection })
 }

@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
-use ::redis::{Cmd, Pipeline, Value};
+use ::redis::{Cmd, Value};
 use bytes::Bytes;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Entry, Event, Position};
 
 use super::error::unexpected;
-use super::link::Link;
+use super::link::{Link, about};
 use super::reply::{StreamEntry, entries, millis, position};
 use super::{RedisBroker, script};
 use crate::BrokerError;
@@ -29,7 +29,7 @@ pub(super) async fn page(
     // One more than asked for tells whether this is the end.
     let range_after = range(&log, &format!("({after}"), limit + 1);
     let (now, reply) = match broker.clock.now() {
-        Some(now) => (now, broker.reads.command(&range_after).await?),
+        Some(now) => (now, broker.reads.command(range_after).await?),
         None => with_time(broker, range_after).await?,
     };
     let mut found = Found::read(reply)?;
@@ -37,7 +37,7 @@ pub(super) async fn page(
     let oldest = now.saturating_sub(millis(broker.settings.retention.of(channel).age));
     if found.first().is_some_and(|first| first.ms < oldest) {
         let start = Position::new(oldest, 0);
-        let reply = broker.reads.command(&range(&log, &start.to_string(), limit + 1)).await?;
+        let reply = broker.reads.command(range(&log, &start.to_string(), limit + 1)).await?;
         found = Found::read(reply)?;
     }
     Ok(found.page(after, limit))
@@ -51,9 +51,7 @@ pub(super) async fn locate(
     let (mode, wanted) = match from {
         From::Position(position) => return Ok(position),
         From::Latest => {
-            // The usual case needs no script.
-            let last = broker.reads.command(::redis::cmd("GET").arg(broker.keys.last(channel))).await?;
-            if let Some(last) = position(last) {
+            if let Some(last) = latest(broker, channel).await? {
                 return Ok(last);
             }
             ("latest", String::new())
@@ -70,6 +68,18 @@ pub(super) async fn locate(
     position(reply).ok_or_else(|| unexpected("a position"))
 }
 
+/// The channel's last position, in the usual cases, which need no script: it is kept, or nothing was ever published.
+async fn latest(broker: &RedisBroker, channel: &Channel) -> Result<Option<Position>, BrokerError> {
+    let commands = vec![about("GET", &broker.keys.last(channel)), about("EXISTS", &broker.keys.log(channel))];
+    let mut replies = broker.reads.commands(commands).await?.into_iter();
+    let mut reply = || Link::reply(replies.next().ok_or_else(|| unexpected("two replies"))?);
+    let last = reply()?;
+    Ok(match (position(last), reply()?) {
+        (None, Value::Int(0)) => Some(Position::ZERO),
+        (last, _) => last,
+    })
+}
+
 fn range(log: &str, start: &str, count: usize) -> Cmd {
     let mut command = ::redis::cmd("XRANGE");
     command.arg(log).arg(start).arg("+").arg("COUNT").arg(count);
@@ -78,10 +88,7 @@ fn range(log: &str, start: &str, count: usize) -> Cmd {
 
 /// Asks for the time too.
 async fn with_time(broker: &RedisBroker, command: Cmd) -> Result<(u64, Value), BrokerError> {
-    let mut pipeline = Pipeline::with_capacity(2);
-    pipeline.cmd("TIME");
-    pipeline.add_command(command);
-    let mut replies = broker.reads.pipeline(&pipeline).await?.into_iter();
+    let mut replies = broker.reads.commands(vec![::redis::cmd("TIME"), command]).await?.into_iter();
     let mut reply = || replies.next().ok_or_else(|| unexpected("two replies"));
     let now = broker.clock.tell(Link::reply(reply()?)?)?;
     Ok((now, Link::reply(reply()?)?))

@@ -1,6 +1,6 @@
 //! Publishing: a batch is one pipeline of script calls.
 
-use ::redis::{Cmd, Pipeline, Value};
+use ::redis::{Cmd, Value};
 use fanfare_protocol::publish::{Publication, RESERVED_KEY_PREFIX};
 use fanfare_protocol::wire::Frame;
 
@@ -17,11 +17,8 @@ pub(super) async fn publish(
     batch: Vec<Publication>,
 ) -> Vec<Result<Published, BrokerError>> {
     let count = batch.len();
-    let mut pipeline = Pipeline::with_capacity(count);
-    for publication in batch {
-        pipeline.add_command(command(broker, publication));
-    }
-    match script::PUBLISH.run_all(&broker.link, pipeline).await {
+    let calls = batch.into_iter().map(|publication| command(broker, publication)).collect();
+    match script::PUBLISH.run_all(&broker.link, calls).await {
         Ok(replies) => replies.into_iter().map(|reply| published(Link::reply(reply)?)).collect(),
         Err(error) => vec![Err(error); count],
     }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use ::redis::{Cmd, Pipeline, Value};
+use ::redis::{Cmd, Value};
 
 use super::error;
 use super::link::Link;
@@ -68,31 +68,24 @@ impl Script {
 
     /// Calls it once.
     pub(super) async fn run(&self, link: &Link, call: Cmd) -> Result<Value, BrokerError> {
-        let mut pipeline = Pipeline::with_capacity(1);
-        pipeline.add_command(call);
-        let reply = self.run_all(link, pipeline).await?.pop();
+        let reply = self.run_all(link, vec![call]).await?.pop();
         Link::reply(reply.ok_or_else(|| error::unexpected("one reply"))?)
     }
 
-    /// Makes all calls of a pipeline, which are calls of this script or other commands, and answers their replies.
+    /// Makes many calls at once, which are calls of this script or other commands, and answers their replies.
     ///
     /// Calls for which Redis did not know the script are made again, in their order, after it was loaded. Links
     /// load all scripts when they connect, so this happens after a `SCRIPT FLUSH` only. One that happens amid a
     /// pipeline makes all calls behind it fail, so calls keep their order, unless somebody else loads the script in
     /// that very moment.
-    pub(super) async fn run_all(&self, link: &Link, pipeline: Pipeline) -> Result<Vec<Value>, BrokerError> {
-        let mut replies = link.pipeline(&pipeline).await?;
+    pub(super) async fn run_all(&self, link: &Link, calls: Vec<Cmd>) -> Result<Vec<Value>, BrokerError> {
+        let mut replies = link.commands(calls.clone()).await?;
         let missed: Vec<usize> = (0..replies.len()).filter(|&at| error::is_no_script(&replies[at])).collect();
         if missed.is_empty() {
             return Ok(replies);
         }
-        let calls: Vec<&Cmd> = pipeline.cmd_iter().collect();
-        let mut again = Pipeline::with_capacity(missed.len() + 1);
-        again.add_command(self.load());
-        for &at in &missed {
-            again.add_command(calls[at].clone());
-        }
-        let answers = link.pipeline(&again).await?;
+        let again = missed.iter().map(|&at| calls[at].clone());
+        let answers = link.commands([self.load()].into_iter().chain(again).collect()).await?;
         // The first answers the load.
         for (at, answer) in missed.into_iter().zip(answers.into_iter().skip(1)) {
             replies[at] = answer;

@@ -1,6 +1,6 @@
 //! Claims of sessions.
 
-use ::redis::{Cmd, Pipeline, Value};
+use ::redis::{Cmd, Value};
 use fanfare_protocol::session::Control;
 use fanfare_protocol::{SessionId, User};
 use serde::Deserialize;
@@ -56,14 +56,14 @@ pub(super) async fn renew(
 ) -> Result<Vec<Renewed>, BrokerError> {
     let mut renewed = Vec::with_capacity(held.len());
     for batch in held.chunks(RENEW_BATCH) {
-        let mut pipeline = Pipeline::with_capacity(batch.len());
+        let mut calls = Vec::with_capacity(batch.len());
         for holding in batch {
             let mut call = call(broker, &script::RENEW, node, &holding.user, holding.session);
             call.arg(holding.epoch).arg(holding.since).arg(json(&holding.client));
             call.arg(broker.settings.lifecycle_events).arg(broker.keys.prefix());
-            pipeline.add_command(call);
+            calls.push(call);
         }
-        for reply in script::RENEW.run_all(&broker.link, pipeline).await? {
+        for reply in script::RENEW.run_all(&broker.link, calls).await? {
             renewed.push(match Link::reply(reply)? {
                 Value::Int(0) => Renewed::Lost,
                 epoch => {
@@ -107,7 +107,7 @@ fn session_info(id: Value, value: Value) -> Option<SessionInfo> {
 pub(super) async fn send(broker: &RedisBroker, node: &NodeId, command: &Control) -> Result<(), BrokerError> {
     let mut publish = ::redis::cmd("PUBLISH");
     publish.arg(broker.keys.control(node)).arg(command.encode());
-    broker.link.command(&publish).await?;
+    broker.link.command(publish).await?;
     Ok(())
 }
 

@@ -276,7 +276,7 @@ impl Probe {
         let mut command = ::redis::cmd("PUBLISH");
         command.arg(topic).arg(self.number);
         let link = link.clone();
-        self.publishing = Some(async move { link.command(&command).await }.boxed());
+        self.publishing = Some(async move { link.command(command).await }.boxed());
     }
 
     fn came_back(&mut self, number: u64) -> bool {

@@ -1,0 +1,229 @@
+//! Calls that are made at the same moment leave in one write.
+//!
+//! Each write is a system call that costs more than the command in it. So calls go through one task, which lets whoever
+//! else is ready to run come along before it sends. Under load that makes a pipeline of many commands; a call that is
+//! alone waits for nobody.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{Cmd, Pipeline, RedisError, Value};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+
+/// About how many commands leave in one write.
+const MOST: usize = 256;
+/// How many calls wait to be sent at most; more wait at the door.
+const WAITING: usize = 1024;
+
+/// A connection whose calls are gathered. Clones share it; its task ends with the last of them and its last answer.
+#[derive(Clone, Debug)]
+pub(super) struct Gathered {
+    calls: mpsc::Sender<Call>,
+}
+
+/// The replies to a call, errors of Redis among them; or why it is not known what became of it.
+type Answer = Result<Vec<Value>, Arc<RedisError>>;
+
+#[derive(Debug)]
+struct Call {
+    commands: Vec<Cmd>,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Gathered {
+    /// Gathers the calls of a connection.
+    pub(super) fn new(connection: MultiplexedConnection) -> Self {
+        let (calls, made) = mpsc::channel(WAITING);
+        tokio::spawn(gather(made, connection));
+        Self { calls }
+    }
+
+    /// Sends commands, which nothing comes between, and answers their replies in order.
+    pub(super) async fn call(&self, commands: Vec<Cmd>) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        // The task ends after the last handle only.
+        let gone = || Arc::new(RedisError::from((::redis::ErrorKind::Io, "the connection is given up")));
+        self.calls.send(Call { commands, answer }).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+async fn gather(mut calls: mpsc::Receiver<Call>, connection: MultiplexedConnection) {
+    let mut sent = FuturesUnordered::new();
+    loop {
+        // Both are cancel-safe: what was sent is kept over the turns, and receiving loses nothing.
+        tokio::select! {
+            Some(first) = calls.recv() => {
+                others_first().await;
+                let mut batch = Batch::default();
+                batch.add(first);
+                while batch.commands.len() < MOST && let Ok(call) = calls.try_recv() {
+                    batch.add(call);
+                }
+                sent.push(batch.send(connection.clone()));
+            }
+            Some(()) = sent.next() => {}
+            else => return,
+        }
+    }
+}
+
+/// Lets every task run that is ready now.
+async fn others_first() {
+    let mut yielded = false;
+    // Tokio puts a task that wakes itself behind all others. Its own `yield_now` would wait for the next look at sockets
+    // and timers, too.
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Calls that leave together.
+#[derive(Default)]
+struct Batch {
+    commands: Pipeline,
+    /// Whose the replies are: so many for each, in order.
+    callers: Vec<(usize, oneshot::Sender<Answer>)>,
+}
+
+impl Batch {
+    fn add(&mut self, call: Call) {
+        self.callers.push((call.commands.len(), call.answer));
+        for command in call.commands {
+            self.commands.add_command(command);
+        }
+    }
+
+    async fn send(self, mut connection: MultiplexedConnection) {
+        let Self { commands, callers } = self;
+        let replies = connection.send_packed_commands(&commands, 0, commands.len()).await;
+        let mut replies = match replies {
+            Ok(replies) => Ok(replies.into_iter()),
+            Err(error) => Err(Arc::new(error)),
+        };
+        for (count, caller) in callers {
+            // Whoever does not wait any more does not care.
+            let _ = caller.send(match &mut replies {
+                Ok(replies) => Ok(replies.take(count).collect()),
+                Err(error) => Err(Arc::clone(error)),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, IoSlice};
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Context;
+
+    use futures_util::future::join_all;
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+
+    use super::*;
+
+    const CALLS: usize = 50;
+
+    /// A socket that counts what is written to it.
+    struct Counting(DuplexStream, Arc<AtomicUsize>);
+
+    impl AsyncRead for Counting {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, buf)
+        }
+    }
+
+    impl AsyncWrite for Counting {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            Pin::new(&mut self.0).poll_write(cx, buf)
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bufs: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    /// Answers each `GET k<number>` with the number.
+    async fn redis(mut socket: DuplexStream) {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let read = socket.read(&mut buffer).await.unwrap();
+            if read == 0 {
+                return;
+            }
+            let text = String::from_utf8_lossy(&buffer[..read]);
+            let keys = text.lines().filter_map(|line| line.strip_prefix('k'));
+            let answer: String = keys.map(|number| format!(":{number}\r\n")).collect();
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    fn get(number: usize) -> Cmd {
+        let mut command = ::redis::cmd("GET");
+        command.arg(format!("k{number}"));
+        command
+    }
+
+    async fn call_from_many_tasks() -> usize {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let writes = Arc::new(AtomicUsize::new(0));
+        let redis = tokio::spawn(redis(theirs));
+        // Kept for ever, since the driver borrows it.
+        let info = Box::leak(Box::new(::redis::RedisConnectionInfo::default().set_skip_set_lib_name()));
+        let ours = Counting(ours, Arc::clone(&writes));
+        let (connection, driver) = MultiplexedConnection::new(info, ours).await.unwrap();
+        let driver = tokio::spawn(driver);
+        let gathered = Gathered::new(connection);
+        let before = writes.load(Ordering::Relaxed);
+        let calls = (0..CALLS).map(|number| {
+            let gathered = gathered.clone();
+            tokio::spawn(async move { (number, gathered.call(vec![get(number), get(1000)]).await) })
+        });
+        for call in join_all(calls.collect::<Vec<_>>()).await {
+            let (number, answer) = call.unwrap();
+            let number = i64::try_from(number).unwrap();
+            assert_eq!(answer.unwrap(), [Value::Int(number), Value::Int(1000)]);
+        }
+        let writes = writes.load(Ordering::Relaxed) - before;
+        // The end of the last handle is the end of the connection.
+        drop(gathered);
+        driver.await.unwrap();
+        redis.await.unwrap();
+        writes
+    }
+
+    // With a worker: there, a task that was woken by another runs before those that wait in line.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn calls_of_many_tasks_leave_in_one_write_and_each_has_its_own_answer() {
+        let writes = tokio::spawn(call_from_many_tasks()).await.unwrap();
+        assert_eq!(writes, 1);
+    }
+}
