@@ -12,10 +12,6 @@ pub(super) struct Machine {
     pub(super) cores: usize,
     pub(super) memory_gib: u64,
     pub(super) kernel: String,
-    /// Year, month and day, in UTC.
-    pub(super) date: String,
-    /// The commit, with a mark if the tree had changes.
-    pub(super) commit: String,
     /// The programs and their versions; those that are not installed say so.
     pub(super) programs: Vec<(String, String)>,
 }
@@ -41,8 +37,6 @@ impl Machine {
             cores: processors.lines().filter(|line| line.starts_with("processor")).count(),
             memory_gib: kilobytes.unwrap_or(0_u64).div_ceil(1024 * 1024),
             kernel: said("uname", &["-sr"]),
-            date: said("date", &["-u", "+%Y-%m-%d"]),
-            commit: said("git", &["describe", "--always", "--dirty"]),
             programs: programs
                 .iter()
                 .map(|(name, program, args)| ((*name).to_owned(), said(program, args)))
@@ -52,7 +46,7 @@ impl Machine {
 }
 
 /// The first line that a program says, on whichever of its outputs.
-fn said(program: &str, args: &[&str]) -> String {
+pub(super) fn said(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output().ok().filter(|output| output.status.success());
     let Some(output) = output else { return "not installed".into() };
     let text = [output.stdout, output.stderr].concat();

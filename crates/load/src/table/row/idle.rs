@@ -14,12 +14,13 @@ const STREAMS: usize = 10_000;
 
 /// User-space memory of each stream, its user's session included.
 pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
-    for contender in
-        [Contender::Floor, Contender::Fanfare, Contender::Nchan, Contender::NchanRedis, Contender::Pushpin]
-    {
-        if !contender.is_here() {
-            continue;
-        }
+    for contender in Contender::here([
+        Contender::Floor,
+        Contender::Fanfare,
+        Contender::Nchan,
+        Contender::NchanRedis,
+        Contender::Pushpin,
+    ]) {
         let streams = contender.streams(lab.streams(STREAMS));
         let running = contender.start(lab, Audience::Each(1))?;
         let watched = running.watched();

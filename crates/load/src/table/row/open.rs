@@ -18,12 +18,13 @@ const CONNECTING: usize = 32;
 
 /// Processor time of the server from the first stream to the last, and a little longer: some of the work comes after.
 pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
-    for contender in
-        [Contender::Floor, Contender::Fanfare, Contender::NchanRedis, Contender::Nchan, Contender::Pushpin]
-    {
-        if !contender.is_here() {
-            continue;
-        }
+    for contender in Contender::here([
+        Contender::Floor,
+        Contender::Fanfare,
+        Contender::NchanRedis,
+        Contender::Nchan,
+        Contender::Pushpin,
+    ]) {
         let running = match contender {
             Contender::Fanfare => {
                 Fanfare { tokens: true, ..Fanfare::default() }.start(lab, Audience::Each(1))?

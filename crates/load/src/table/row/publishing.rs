@@ -19,6 +19,8 @@ const SCRIPT: &str =
 const EVENTS: usize = 200_000;
 /// Into how many channels they go.
 const CHANNELS: usize = 1000;
+/// How often the intake is looked at: each look costs Redis a little, and what is measured takes two or three seconds.
+const LOOK: Duration = Duration::from_millis(20);
 /// How long the intake may take.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -80,14 +82,7 @@ fn pour(redis: &Redis, command: &[String], events: usize) -> anyhow::Result<f64>
     // A round is one event for each target.
     let rounds = events.div_ceil(CHANNELS);
     let command = command.iter().map(|word| word.replace("{channel}", "{target}")).collect();
-    let site = Site {
-        address: redis.address,
-        stream: String::new(),
-        headers: Vec::new(),
-        secret: None,
-        ready: String::new(),
-        way: Some(Way::Redis { address: redis.address, command }),
-    };
+    let site = Site::new(redis.address, "", Way::Redis { address: redis.address, command });
     let members = Members { streams: CHANNELS, audience: Audience::Each(1), sampled: 0, publishers: 1 };
     let mut crowd = Crowd::new(site, members)?;
     let began = Instant::now();
@@ -113,7 +108,7 @@ fn drained(mut connection: redis::Connection) -> anyhow::Result<f64> {
             break;
         }
         anyhow::ensure!(Instant::now() < end, "{now} of {all} entries of the intake are left");
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(LOOK);
     }
     #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
     let all = all as f64;
