@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::crowd::{BenchError, Crowd};
-use super::measurement::{Cpu, Delays, Measurement};
+use super::measurement::{Cpu, Delays, Measurement, number};
 use super::pacer::Pacer;
 use super::process::{Watched, own_cpu};
 use super::sample::Content;
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long after the end everything may still be sent and come.
 const SETTLE: Duration = Duration::from_secs(10);
 /// How often progress is told, and the clock looked at when nothing happens.
-const TICK: Duration = Duration::from_secs(1);
+const PROGRESS: Duration = Duration::from_secs(1);
 
 /// When events are published.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -112,9 +112,9 @@ impl Crowd {
                 Pace::InFlight(events) => self.publish_into_the_room(load, events)?,
                 Pace::Rate(rate) => self.publish_what_is_due(load, pacer, rate, end)?,
             }
-            self.turn(Some(TICK.min(end.saturating_sub(now))))?;
+            self.turn(Some(PROGRESS.min(end.saturating_sub(now))))?;
             self.all_is_well()?;
-            if now.saturating_sub(told) >= TICK {
+            if now.saturating_sub(told) >= PROGRESS {
                 told = now;
                 self.tell(load);
                 if self.tally.received != moved.0 || matches!(load.pace, Pace::Rate(_)) {
@@ -188,11 +188,10 @@ impl Crowd {
         }
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
     fn found(&self, load: &Load, watched: &[Watched], first: &Moment, last: &Moment) -> Measurement {
         let seconds = (last.at - first.at).as_secs_f64();
         let delivered = last.received - first.received;
-        let each = |sum: f64| if delivered == 0 { 0.0 } else { sum / delivered as f64 };
+        let each = |sum: f64| if delivered == 0 { 0.0 } else { sum / number(delivered) };
         let cpu = |time: Duration| {
             let time = time.as_secs_f64();
             Cpu { seconds: time, cores: time / seconds, per_delivery: each(time * 1e6) }
@@ -210,8 +209,8 @@ impl Crowd {
             seconds,
             published: last.published - first.published,
             delivered,
-            deliveries_per_second: delivered as f64 / seconds,
-            bytes_per_delivery: each((last.bytes - first.bytes) as f64),
+            deliveries_per_second: number(delivered) / seconds,
+            bytes_per_delivery: each(number(last.bytes - first.bytes)),
             cpu: by_label,
             anonymous: watched
                 .iter()

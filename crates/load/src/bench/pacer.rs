@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::measurement::number;
+
 /// The least time between two looks at the timetable; what became due meanwhile is sent at once. A wake-up for each event
 /// costs more than the event: at some ten thousand a second the load would fill its core and measure itself. Events wait
 /// half of this in the middle, and their delays say so.
@@ -44,20 +46,20 @@ impl Pacer {
         self.next_tick.saturating_sub(now)
     }
 
-    /// How many events are due by `end` and not taken.
+    /// How many events are due by `end` and not taken: none only if [`take`](Self::take) has none.
     pub(super) fn left(&self, rate: f64, end: Duration) -> u64 {
+        let Some(late) = end.checked_sub(self.due(rate)) else { return 0 };
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "counts stay far below 2^52, and a time is not negative"
         )]
-        let all = (end.saturating_sub(self.began).as_secs_f64() * rate).floor() as u64 + 1;
-        all.saturating_sub(self.taken)
+        let more = (late.as_secs_f64() * rate) as u64;
+        more + 1
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
     fn due(&self, rate: f64) -> Duration {
-        self.began + Duration::from_secs_f64(self.taken as f64 / rate)
+        self.began + Duration::from_secs_f64(number(self.taken) / rate)
     }
 }
 
@@ -83,6 +85,20 @@ mod tests {
         assert_eq!(pacer.left(10_000.0, us(1500)), 3);
         assert_eq!(take_all(&mut pacer, us(1550)), [1300, 1400, 1500], "a load that is late says so");
         assert_eq!(pacer.left(10_000.0, us(1500)), 0);
+    }
+
+    #[test]
+    fn nothing_is_left_when_there_is_nothing_to_take_whatever_is_rounded() {
+        for rate in [1.0 / 3.0, 7.0, 333.3, 27_426.7, 1e6] {
+            for end in [1, 333_333, 1_000_000, 1_999_999].map(Duration::from_micros) {
+                let mut pacer = Pacer::new(Duration::from_nanos(987_654_321));
+                let end = end + pacer.began;
+                let left = pacer.left(rate, end);
+                let taken = std::iter::from_fn(|| pacer.take(rate, end)).count() as u64;
+                assert_eq!(pacer.left(rate, end), 0, "{rate} until {end:?}");
+                assert!(left.abs_diff(taken) <= 1, "{left} were left and {taken} taken");
+            }
+        }
     }
 
     #[test]

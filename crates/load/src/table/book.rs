@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edition::Edition;
 use super::machine::Machine;
-use crate::bench::measurement::Measurement;
+use crate::bench::measurement::{Measurement, number};
 
 /// Above this part of a core it counts as full.
 const FULL: f64 = 0.9;
@@ -153,8 +153,7 @@ impl Page<'_> {
 
     /// Writes a measurement down, with the figures that every measurement has.
     pub(super) fn measured(&mut self, setting: &str, server: &str, found: Measurement) {
-        #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-        let faults = (found.unsent + found.lost + found.surplus + found.duplicated) as f64;
+        let faults = number(found.unsent + found.lost + found.surplus + found.duplicated);
         let cores = |label: &str| found.cpu.get(label).map_or(0.0, |cpu| cpu.cores);
         let figures = [
             ("cpu us", found.cost("server")),

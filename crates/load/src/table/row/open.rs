@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::bench::crowd::{Crowd, Members};
-use crate::bench::measurement::micros;
+use crate::bench::measurement::{micros, number};
 use crate::bench::process::Watched;
 use crate::bench::site::Audience;
 use crate::table::book::Page;
@@ -45,8 +45,7 @@ fn open(lab: &Lab, running: &Running, streams: usize) -> anyhow::Result<Vec<(&'s
     let before: Vec<Duration> = watched.iter().map(Watched::cpu).collect();
     let took = crowd.open(CONNECTING)?;
     crowd.rest(lab.time(Duration::from_secs(1)))?;
-    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-    let count = streams as f64;
+    let count = number(streams as u64);
     let cost = watched.iter().zip(before).map(|(watched, before)| {
         let name = if watched.label == "server" { "cpu us" } else { "redis us" };
         (name, micros(watched.cpu().saturating_sub(before)) / count)

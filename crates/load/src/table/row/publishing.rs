@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::bench::crowd::{Crowd, Members};
 use crate::bench::measure::Pace;
+use crate::bench::measurement::number;
 use crate::bench::sample::Content;
 use crate::bench::site::{Audience, Site, Way};
 use crate::table::book::Page;
@@ -87,9 +88,7 @@ fn pour(redis: &Redis, command: &[String], events: usize) -> anyhow::Result<f64>
     let mut crowd = Crowd::new(site, members)?;
     let began = Instant::now();
     crowd.publish_rounds(rounds, 100, Content::Filler)?;
-    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-    let events = (rounds * CHANNELS) as f64;
-    Ok(events / began.elapsed().as_secs_f64())
+    Ok(number((rounds * CHANNELS) as u64) / began.elapsed().as_secs_f64())
 }
 
 /// How many entries a second leave the intake, from the first that does to the last. A node begins before it says that it
@@ -110,7 +109,5 @@ fn drained(mut connection: redis::Connection) -> anyhow::Result<f64> {
         anyhow::ensure!(Instant::now() < end, "{now} of {all} entries of the intake are left");
         std::thread::sleep(LOOK);
     }
-    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-    let all = all as f64;
-    Ok(all / began.elapsed().as_secs_f64())
+    Ok(number(all) / began.elapsed().as_secs_f64())
 }
