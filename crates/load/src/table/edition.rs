@@ -1,5 +1,6 @@
 //! How often a row was measured, when, and of what.
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::machine::said;
@@ -12,7 +13,7 @@ pub(super) struct Edition {
     pub(super) runs: usize,
     /// Year, month and day of the first, in UTC.
     pub(super) date: String,
-    /// The commit, with a mark if the tree had changes.
+    /// The commit, with a mark if the tree had changes; `unknown` where there is no repository.
     pub(super) commit: String,
     pub(super) network: Network,
 }
@@ -22,8 +23,8 @@ impl Edition {
     pub(super) fn new() -> anyhow::Result<Self> {
         Ok(Self {
             runs: 0,
-            date: said("date", &["-u", "+%Y-%m-%d"]),
-            commit: said("git", &["describe", "--always", "--dirty"]),
+            date: said("date", &["-u", "+%Y-%m-%d"]).context("date does not say which day this is")?,
+            commit: said("git", &["describe", "--always", "--dirty"]).unwrap_or_else(|| "unknown".into()),
             network: Network::look()?,
         })
     }
