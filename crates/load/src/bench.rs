@@ -7,6 +7,7 @@
 //! - `stream`, `tally`: one stream, and what all have got
 //! - `entrance`: the publisher's connections
 //! - [`crowd`]: streams and publisher on one thread
+//! - `pacer`: when the events of an open loop are due
 //! - [`process`]: processor time and memory of processes
 //! - [`measure`], [`measurement`]: one measurement, and what it found
 
@@ -14,6 +15,7 @@ pub mod crowd;
 mod entrance;
 pub mod measure;
 pub mod measurement;
+mod pacer;
 pub mod process;
 pub mod sample;
 pub mod site;

@@ -13,7 +13,7 @@ pub struct Numbered {
     pub channel: usize,
     /// Which event of the channel, from 1.
     pub number: u64,
-    /// When it was sent, since the run began.
+    /// When it was sent, or due, since the run began.
     pub sent: Duration,
 }
 

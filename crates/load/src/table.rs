@@ -6,15 +6,18 @@
 //! - `contender`: the servers
 //! - `row`: what is measured
 //! - `book`: what was found; `bar`: what it is held against
-//! - `machine`, `document`, `plot`: how it is told
+//! - `machine`, `network`: what it was found on; `edition`: how often, when and of which commit
+//! - `document`, `plot`: how it is told
 
 mod bar;
 mod book;
 mod contender;
 mod core;
 mod document;
+mod edition;
 mod lab;
 mod machine;
+mod network;
 mod plot;
 mod program;
 mod row;
@@ -25,6 +28,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use self::book::Book;
+use self::edition::Edition;
 use self::lab::Lab;
 use self::machine::Machine;
 pub use self::row::Row;
@@ -76,11 +80,12 @@ fn measure(settings: &Settings, book: &mut Book, results: &Path) -> anyhow::Resu
     book.machine = Some(Machine::look()?);
     book.quick = settings.quick;
     for row in rows {
-        book.forget(row.name());
+        book.begin(row.name(), Edition::new()?);
         for run in 0..settings.runs {
             eprintln!("== {} ({} of {})", row.name(), run + 1, settings.runs);
             row.measure(&lab, &mut book.page(row.name(), run))
                 .with_context(|| format!("row {}", row.name()))?;
+            book.end_run(row.name());
             // What was measured is kept, whatever comes next.
             fs::write(results, serde_json::to_string_pretty(book)?)?;
         }

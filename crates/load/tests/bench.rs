@@ -20,14 +20,7 @@ fn floor() -> Site {
     let address = floor.address().unwrap();
     thread::spawn(move || floor.run());
     let way = Way::Http { address, path: "/".into(), headers: Vec::new(), body: "{data}".into() };
-    Site {
-        address,
-        stream: "/".into(),
-        headers: Vec::new(),
-        secret: None,
-        ready: String::new(),
-        way: Some(way),
-    }
+    Site::new(address, "/", way)
 }
 
 fn per_user() -> Site {

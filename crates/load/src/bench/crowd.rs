@@ -258,7 +258,8 @@ impl Crowd {
         let mut last = (self.answers.accepted, Instant::now());
         while self.answers.accepted < wanted {
             while sent < all && self.is_free() {
-                self.publish(sent % targets, size, content)?;
+                let now = self.tally.now();
+                self.publish(sent % targets, now, size, content)?;
                 sent += 1;
             }
             self.flush()?;
@@ -313,12 +314,18 @@ impl Crowd {
         self.entrance.as_ref().is_some_and(Entrance::is_free)
     }
 
-    /// Sends one event to a target.
-    pub(super) fn publish(&mut self, target: usize, size: usize, content: Content) -> Result<(), BenchError> {
+    /// Sends one event to a target, stamped with the time from which its delay counts.
+    pub(super) fn publish(
+        &mut self,
+        target: usize,
+        stamp: Duration,
+        size: usize,
+        content: Content,
+    ) -> Result<(), BenchError> {
         let (Some(entrance), Some(way)) = (&mut self.entrance, &self.site.way) else { return Ok(()) };
         self.numbers[target] += 1;
         self.published += 1;
-        let event = Numbered { channel: target, number: self.numbers[target], sent: self.tally.now() };
+        let event = Numbered { channel: target, number: self.numbers[target], sent: stamp };
         self.out.clear();
         way.encode(target, &sample::data(&event, size, content), &mut self.out);
         entrance.send(&self.out).map_err(io("publishing"))

@@ -2,9 +2,11 @@
 //!
 //! # Layout
 //!
+//! - `link`: one connection
 //! - `requests`: HTTP, several connections with one request each
 //! - `pipeline`: Redis, one connection with any number of commands; `reply`: where its replies end
 
+mod link;
 mod pipeline;
 mod reply;
 mod requests;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::crowd::{BenchError, Crowd};
-use super::measurement::{Cpu, Delays, Measurement};
+use super::measurement::{Cpu, Delays, Measurement, number};
+use super::pacer::Pacer;
 use super::process::{Watched, own_cpu};
 use super::sample::Content;
 
@@ -12,17 +13,18 @@ use super::sample::Content;
 const LIMIT: f64 = 0.9;
 /// How long nothing may come in a closed loop.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long after the end everything may still come.
+/// How long after the end everything may still be sent and come.
 const SETTLE: Duration = Duration::from_secs(10);
 /// How often progress is told, and the clock looked at when nothing happens.
-const TICK: Duration = Duration::from_secs(1);
+const PROGRESS: Duration = Duration::from_secs(1);
 
 /// When events are published.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
-    /// So many are out at any time: one that everybody has makes room for another.
+    /// So many are out at any time: one that everybody has makes room for another. Delays count from the sending.
     InFlight(u64),
-    /// So many a second, whatever comes.
+    /// So many a second, whatever comes. Delays count from the moment at which an event was due, so that a load or a server
+    /// that keeps it waiting hides nothing.
     Rate(f64),
 }
 
@@ -82,83 +84,101 @@ impl Crowd {
     ///
     /// When a stream ends, an event is refused, or nothing comes any more.
     pub fn measure(&mut self, load: &Load, watched: &[Watched]) -> Result<Measurement, BenchError> {
-        self.run(load, load.warm_up)?;
-        let delays_from = self.tally.now();
-        self.tally.measured = Some(delays_from);
+        let began = self.tally.now();
+        let mut pacer = Pacer::new(began);
+        self.run(load, &mut pacer, began + load.warm_up)?;
+        let from = self.tally.now();
+        self.tally.measured = Some(from);
         let first = Moment::now(self, watched);
-        self.run(load, load.window)?;
+        let end = from + load.window;
+        self.run(load, &mut pacer, end)?;
         let last = Moment::now(self, watched);
-        self.settle()?;
+        let unsent = self.settle(load, &mut pacer, end)?;
         self.tally.measured = None;
         let delays = Delays::from(&std::mem::take(&mut self.tally.delays));
-        Ok(self.found(load, watched, &first, &last, delays))
+        Ok(Measurement { delays, unsent, ..self.found(load, watched, &first, &last) })
     }
 
-    /// Publishes for so long.
-    fn run(&mut self, load: &Load, time: Duration) -> Result<(), BenchError> {
-        let began = Instant::now();
-        let mut pacer = Pacer { began, sent: 0 };
-        let mut moved = (self.tally.received, Instant::now());
-        let mut told = began;
+    /// Publishes until then.
+    fn run(&mut self, load: &Load, pacer: &mut Pacer, end: Duration) -> Result<(), BenchError> {
+        let mut told = self.tally.now();
+        let mut moved = (self.tally.received, told);
         loop {
-            let now = Instant::now();
-            if now - began >= time {
+            let now = self.tally.now();
+            if now >= end {
                 return Ok(());
             }
-            let wait = self.publish_what_is_due(load, &mut pacer, now)?;
-            self.flush()?;
-            self.turn(Some(wait))?;
+            match load.pace {
+                Pace::InFlight(events) => self.publish_into_the_room(load, events)?,
+                Pace::Rate(rate) => self.publish_what_is_due(load, pacer, rate, end)?,
+            }
+            self.turn(Some(PROGRESS.min(end.saturating_sub(now))))?;
             self.all_is_well()?;
-            if now - told >= TICK {
+            if now.saturating_sub(told) >= PROGRESS {
                 told = now;
                 self.tell(load);
                 if self.tally.received != moved.0 || matches!(load.pace, Pace::Rate(_)) {
                     moved = (self.tally.received, now);
-                } else if now - moved.1 > PATIENCE {
+                } else if now.saturating_sub(moved.1) > PATIENCE {
                     return Err(BenchError::Stuck(format!("{} events do not come", self.missing())));
                 }
             }
         }
     }
 
-    /// Sends what is due at this moment; says how long the next turn may wait.
+    /// Sends as many as may be out.
+    fn publish_into_the_room(&mut self, load: &Load, events: u64) -> Result<(), BenchError> {
+        while self.published - self.tally.complete().min(self.published) < events && self.is_free() {
+            let now = self.tally.now();
+            self.publish_next(load, now)?;
+        }
+        self.flush()
+    }
+
+    /// Sends what is due now, if it is due by `end`.
     fn publish_what_is_due(
         &mut self,
         load: &Load,
         pacer: &mut Pacer,
-        now: Instant,
-    ) -> Result<Duration, BenchError> {
-        match load.pace {
-            Pace::InFlight(events) => {
-                while self.published - self.tally.complete().min(self.published) < events && self.is_free() {
-                    self.publish_next(load)?;
-                }
-            }
-            Pace::Rate(rate) => {
-                while pacer.due(rate) <= now && self.is_free() {
-                    self.publish_next(load)?;
-                    pacer.sent += 1;
-                }
-                if let Some(wait) = pacer.due(rate).checked_duration_since(now) {
-                    self.wake_after(wait)?;
-                }
-            }
+        rate: f64,
+        end: Duration,
+    ) -> Result<(), BenchError> {
+        let now = self.tally.now();
+        if !pacer.ticks(now) {
+            return Ok(());
         }
-        Ok(TICK)
+        while self.is_free()
+            && let Some(due) = pacer.take(rate, now.min(end))
+        {
+            self.publish_next(load, due)?;
+        }
+        self.wake_after(pacer.rest(rate, now))?;
+        self.flush()
     }
 
-    fn publish_next(&mut self, load: &Load) -> Result<(), BenchError> {
+    fn publish_next(&mut self, load: &Load, stamp: Duration) -> Result<(), BenchError> {
         let target = self.any_target();
-        self.publish(target, load.size, load.content)
+        self.publish(target, stamp, load.size, load.content)
     }
 
-    /// Waits for what is still out.
-    fn settle(&mut self) -> Result<(), BenchError> {
-        let end = Instant::now() + SETTLE;
-        while self.missing() > 0 && Instant::now() < end {
+    /// Sends what was due by `end` and is not sent, and waits for what is still out; how many could not be sent.
+    fn settle(&mut self, load: &Load, pacer: &mut Pacer, end: Duration) -> Result<u64, BenchError> {
+        let patience = Instant::now() + SETTLE;
+        let rate = match load.pace {
+            Pace::Rate(rate) => Some(rate),
+            Pace::InFlight(_) => None,
+        };
+        loop {
+            if let Some(rate) = rate {
+                self.publish_what_is_due(load, pacer, rate, end)?;
+            }
+            let unsent = rate.map_or(0, |rate| pacer.left(rate, end));
+            if unsent + self.missing() == 0 || Instant::now() > patience {
+                self.all_is_well()?;
+                return Ok(unsent);
+            }
             self.turn(Some(Duration::from_millis(100)))?;
         }
-        self.all_is_well()
     }
 
     fn tell(&self, load: &Load) {
@@ -168,18 +188,10 @@ impl Crowd {
         }
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-    fn found(
-        &self,
-        load: &Load,
-        watched: &[Watched],
-        first: &Moment,
-        last: &Moment,
-        delays: Delays,
-    ) -> Measurement {
+    fn found(&self, load: &Load, watched: &[Watched], first: &Moment, last: &Moment) -> Measurement {
         let seconds = (last.at - first.at).as_secs_f64();
         let delivered = last.received - first.received;
-        let each = |sum: f64| if delivered == 0 { 0.0 } else { sum / delivered as f64 };
+        let each = |sum: f64| if delivered == 0 { 0.0 } else { sum / number(delivered) };
         let cpu = |time: Duration| {
             let time = time.as_secs_f64();
             Cpu { seconds: time, cores: time / seconds, per_delivery: each(time * 1e6) }
@@ -197,14 +209,15 @@ impl Crowd {
             seconds,
             published: last.published - first.published,
             delivered,
-            deliveries_per_second: delivered as f64 / seconds,
-            bytes_per_delivery: each((last.bytes - first.bytes) as f64),
+            deliveries_per_second: number(delivered) / seconds,
+            bytes_per_delivery: each(number(last.bytes - first.bytes)),
             cpu: by_label,
             anonymous: watched
                 .iter()
                 .map(|watched| (watched.label.clone(), watched.memory().anonymous))
                 .collect(),
-            delays,
+            delays: Delays::default(),
+            unsent: 0,
             lost: self.missing(),
             surplus: self.surplus(),
             duplicated: faults.duplicated,
@@ -214,15 +227,50 @@ impl Crowd {
     }
 }
 
-/// When the next event is due.
-struct Pacer {
-    began: Instant,
-    sent: u64,
-}
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
 
-impl Pacer {
-    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-    fn due(&self, rate: f64) -> Instant {
-        self.began + Duration::from_secs_f64(self.sent as f64 / rate)
+    use super::super::crowd::Members;
+    use super::super::sample;
+    use super::super::site::{Audience, Site, Way};
+    use super::*;
+
+    const RATE: f64 = 10_000.0;
+
+    #[test]
+    fn what_is_due_leaves_in_one_write_and_each_is_stamped_with_when_it_was() {
+        let redis = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = redis.local_addr().unwrap();
+        let way = Way::Redis { address, command: vec!["{data}".into()] };
+        let members = Members { streams: 0, audience: Audience::All, sampled: 0, publishers: 1 };
+        let mut crowd = Crowd::new(Site::new(address, "/", way), members).unwrap();
+        let (mut socket, _) = redis.accept().unwrap();
+        let load = Load {
+            pace: Pace::Rate(RATE),
+            size: 30,
+            content: Content::Filler,
+            warm_up: Duration::ZERO,
+            window: Duration::ZERO,
+            progress: false,
+        };
+        let began = crowd.tally.now();
+        let end = began + Duration::from_millis(1);
+        while crowd.tally.now() < end {
+            std::hint::spin_loop();
+        }
+        let mut pacer = Pacer::new(began);
+        crowd.publish_what_is_due(&load, &mut pacer, RATE, end).unwrap();
+        crowd.publish_what_is_due(&load, &mut pacer, RATE, end).unwrap();
+        assert_eq!((crowd.published, pacer.left(RATE, end)), (11, 0), "and none that is due after the end");
+
+        let mut buffer = [0; 4096];
+        let length = socket.read(&mut buffer).unwrap();
+        let text = std::str::from_utf8(&buffer[..length]).unwrap();
+        let stamps: Vec<Duration> = text.lines().filter_map(sample::parse).map(|event| event.sent).collect();
+        let micros = |time: Duration| time.as_micros();
+        let due = (0..11).map(|event| micros(began + Duration::from_micros(100) * event));
+        assert_eq!(stamps.into_iter().map(micros).collect::<Vec<_>>(), due.collect::<Vec<_>>());
     }
 }

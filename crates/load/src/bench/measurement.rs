@@ -19,7 +19,7 @@ pub struct Cpu {
     pub per_delivery: f64,
 }
 
-/// From just before an event was sent to the read that brought it, in microseconds.
+/// From just before an event was sent, or with a rate from when it was due, to the read that brought it, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "each is the percentile that it is named after")]
 pub struct Delays {
@@ -44,6 +44,12 @@ impl From<&Histogram> for Delays {
             max: micros(histogram.longest()),
         }
     }
+}
+
+/// A count to reckon with.
+#[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+pub fn number(count: u64) -> f64 {
+    count as f64
 }
 
 /// A duration in microseconds.
@@ -76,6 +82,9 @@ pub struct Measurement {
     pub anonymous: BTreeMap<String, u64>,
     /// Publish to receipt, of the streams that read every event.
     pub delays: Delays,
+    /// Events that were due and could not be sent, for the server took those before them too slowly.
+    #[serde(default)]
+    pub unsent: u64,
     /// Events that did not come, by counting on every stream since it was opened.
     pub lost: u64,
     /// Events that came and were not sent.
@@ -123,8 +132,8 @@ impl fmt::Display for Measurement {
         )?;
         writeln!(
             f,
-            "  faults      lost {}  surplus {}  duplicated {}  out of order {}",
-            self.lost, self.surplus, self.duplicated, self.out_of_order
+            "  faults      unsent {}  lost {}  surplus {}  duplicated {}  out of order {}",
+            self.unsent, self.lost, self.surplus, self.duplicated, self.out_of_order
         )?;
         if self.load_was_the_limit {
             writeln!(f, "  warning     the load took all of its core: the server could have done more")?;

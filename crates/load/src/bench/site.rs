@@ -99,6 +99,18 @@ pub fn place(url: &str) -> Result<(SocketAddr, String), SiteError> {
 }
 
 impl Site {
+    /// A server that wants no headers and whose streams are open when it has answered.
+    pub fn new(address: SocketAddr, stream: &str, way: Way) -> Self {
+        Self {
+            address,
+            stream: stream.to_owned(),
+            headers: Vec::new(),
+            secret: None,
+            ready: String::new(),
+            way: Some(way),
+        }
+    }
+
     /// The requests of all streams, made beforehand so that it costs nothing while time is taken.
     ///
     /// # Errors

@@ -57,7 +57,7 @@ pub(super) struct Tally {
     pub(super) bytes: u64,
     /// For events that every stream gets.
     reach: Option<Reach>,
-    /// How long events took that were sent since `measured`.
+    /// How long events took that are stamped since `measured`.
     pub(super) delays: Histogram,
     /// None while nothing is measured.
     pub(super) measured: Option<Duration>,
@@ -98,10 +98,10 @@ impl Tally {
         }
     }
 
-    /// An event that was sent then was read at `now`.
-    pub(super) fn took(&mut self, sent: Duration, now: Duration) {
-        if self.measured.is_some_and(|measured| sent >= measured) {
-            self.delays.add(now.saturating_sub(sent));
+    /// An event with that stamp was read at `now`.
+    pub(super) fn took(&mut self, stamp: Duration, now: Duration) {
+        if self.measured.is_some_and(|measured| stamp >= measured) {
+            self.delays.add(now.saturating_sub(stamp));
         }
     }
 }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_sent_in_the_measured_time_counts() {
+    fn only_what_is_stamped_in_the_measured_time_counts() {
         let mut tally = Tally::new(None);
         let ms = Duration::from_millis;
         tally.took(ms(5), ms(9));

@@ -74,10 +74,11 @@ pub(crate) struct Args {
     /// What is in them
     #[arg(long, value_enum, default_value_t)]
     content: Content,
-    /// How many events are out at any time
+    /// How many events are out at any time; delays count from the sending
     #[arg(long, default_value_t = 1, conflicts_with = "rate")]
     in_flight: u64,
-    /// How many events a second, whatever comes
+    /// How many events a second, whatever comes; delays count from when an event was due, so that one that is sent late
+    /// hides nothing. Those that are due are sent each 200 us
     #[arg(long)]
     rate: Option<f64>,
     /// A process to watch with its children: `name=pid`

@@ -1,17 +1,8 @@
 //! What the figures are held against.
 
-use super::book::{Book, Figure, Spread};
+use super::book::{Book, Figure, Spread, ours};
 
-/// What is compared.
-#[derive(Clone, Copy, Debug)]
-enum Value {
-    /// A figure.
-    Figure(Figure<'static>),
-    /// One divided by another of the same run.
-    Ratio(Figure<'static>, Figure<'static>),
-}
-
-/// With what.
+/// With what a figure is compared.
 #[derive(Clone, Copy, Debug)]
 enum Bound {
     AtMost(f64),
@@ -23,10 +14,12 @@ enum Bound {
 pub(super) struct Bar {
     /// What it says, in words.
     pub(super) what: &'static str,
-    /// What is multiplied: `× floor`, or a unit.
-    pub(super) unit: &'static str,
-    value: Value,
+    figure: Figure<'static>,
+    /// What the figure is divided by, of the same run.
+    by: Option<Figure<'static>>,
     bound: Bound,
+    /// What is multiplied: `× floor`, or a unit.
+    unit: &'static str,
 }
 
 /// A bar with what was found.
@@ -48,9 +41,9 @@ impl Bar {
 
     /// Holds the median against the bound; none while nothing was measured.
     pub(super) fn judge(&self, book: &Book) -> Option<Verdict> {
-        let found = match self.value {
-            Value::Figure(figure) => book.figure(figure),
-            Value::Ratio(figure, by) => book.ratio(figure, by),
+        let found = match self.by {
+            None => book.figure(self.figure),
+            Some(by) => book.ratio(self.figure, by),
         }?;
         let met = match self.bound {
             Bound::AtMost(most) => found.median <= most,
@@ -58,87 +51,81 @@ impl Bar {
         };
         Some(Verdict { found, met })
     }
+
+    /// The figure is divided by another.
+    const fn by(self, figure: Figure<'static>) -> Self {
+        Self { by: Some(figure), ..self }
+    }
+
+    /// The figure is divided by the same of another server.
+    const fn against(self, server: &'static str) -> Self {
+        self.by(self.figure.of(server))
+    }
+
+    const fn at_most(self, most: f64, unit: &'static str) -> Self {
+        Self { bound: Bound::AtMost(most), unit, ..self }
+    }
+
+    const fn at_least(self, least: f64, unit: &'static str) -> Self {
+        Self { bound: Bound::AtLeast(least), unit, ..self }
+    }
 }
 
-const fn figure(
-    row: &'static str,
-    setting: &'static str,
-    server: &'static str,
-    name: &'static str,
-) -> Figure<'static> {
-    Figure { row, setting, server, name }
+/// What is held against a bound that comes next.
+const fn bar(what: &'static str, figure: Figure<'static>) -> Bar {
+    Bar { what, figure, by: None, bound: Bound::AtMost(f64::INFINITY), unit: "" }
 }
-
-/// A figure of ours divided by the same of another server in the same setting.
-const fn against(
-    row: &'static str,
-    setting: &'static str,
-    servers: [&'static str; 2],
-    name: &'static str,
-) -> Value {
-    Value::Ratio(figure(row, setting, servers[0], name), figure(row, setting, servers[1], name))
-}
-
-const fn bar(what: &'static str, value: Value, bound: Bound, unit: &'static str) -> Bar {
-    Bar { what, unit, value, bound }
-}
-
-const FLOOR: [&str; 2] = ["fanfare", "floor"];
 
 /// All of them.
 #[rustfmt::skip]
 pub(super) const BARS: [Bar; 22] = [
-    bar("broadcast to 5,000, one in flight: CPU a delivery",
-        against("broadcast", "5,000", FLOOR, "cpu us"), Bound::AtMost(1.10), "× floor"),
-    bar("the same: deliveries a second on one core",
-        against("broadcast", "5,000", FLOOR, "deliveries/s"), Bound::AtLeast(0.9), "× floor"),
-    bar("broadcast to 1,000, one in flight: CPU a delivery",
-        against("broadcast", "1,000", FLOOR, "cpu us"), Bound::AtMost(1.10), "× floor"),
-    bar("broadcast to 15,000, one in flight: CPU a delivery",
-        against("broadcast", "15,000", FLOOR, "cpu us"), Bound::AtMost(1.10), "× floor"),
-    bar("broadcast to 5,000, 8 in flight: CPU a delivery",
-        against("batching", "8 in flight", FLOOR, "cpu us"), Bound::AtMost(0.40), "× floor"),
-    bar("the same: deliveries a second on one core",
-        against("batching", "8 in flight", FLOOR, "deliveries/s"), Bound::AtLeast(2.2), "× floor"),
-    bar("per user through Redis, one in flight: node CPU an event",
-        against("per-user", "1 in flight", ["fanfare", "nchan-redis"], "cpu us"), Bound::AtMost(0.35), "× nchan with Redis"),
-    bar("the same, 64 in flight",
-        Value::Ratio(figure("per-user", "64 in flight", "fanfare", "cpu us"), figure("per-user", "broadcast", "floor", "cpu us")),
-        Bound::AtMost(2.0), "× the floor's broadcast delivery"),
-    bar("per user over HTTP, one in flight: node CPU an event",
-        against("per-user-http", "1 in flight", ["fanfare-http", "nchan-redis"], "cpu us"), Bound::AtMost(0.75), "× nchan with Redis"),
-    bar("publish to receipt at half of full load, per user: p99",
-        Value::Figure(figure("latency", "half load", "fanfare", "p99 ms")), Bound::AtMost(2.0), "ms"),
-    bar("idle stream with its session: user-space memory",
-        Value::Figure(figure("idle", "idle", "fanfare", "bytes")), Bound::AtMost(3500.0), "bytes"),
-    bar("opening a stream with token and claim: node CPU",
-        Value::Figure(figure("open", "token and claim", "fanfare", "cpu us")), Bound::AtMost(120.0), "µs"),
-    bar("the same against nchan with Redis, which checks no token",
-        Value::Ratio(figure("open", "token and claim", "fanfare", "cpu us"), figure("open", "plain", "nchan-redis", "cpu us")),
-        Bound::AtMost(1.0), "× nchan with Redis"),
-    bar("10,000 resume at once: commands that the node sends to Redis, each client",
-        Value::Figure(figure("resume", "one missed event each", "fanfare", "commands sent")), Bound::AtMost(3.0), "commands"),
-    bar("the same: time until all are live",
-        Value::Ratio(figure("resume", "one missed event each", "fanfare", "resumed s"), figure("resume", "one missed event each", "fanfare", "plain s")),
-        Bound::AtMost(2.0), "× plain connects"),
-    bar("1 KB of JSON to gzip clients: bytes on the wire",
-        Value::Ratio(figure("gzip", "gzip", "fanfare", "bytes"), figure("gzip", "plain", "fanfare", "bytes")), Bound::AtMost(0.45), "× plain"),
-    bar("the same: CPU a delivery",
-        Value::Ratio(figure("gzip", "gzip", "fanfare", "cpu us"), figure("gzip", "plain", "fanfare", "cpu us")), Bound::AtMost(1.0), "× plain"),
-    bar("100,000 channels: memory of each beyond its stream",
-        Value::Figure(figure("channels", "100,000 channels", "fanfare", "bytes a channel")), Bound::AtMost(1000.0), "bytes"),
-    bar("the same: time to repair all after a lost wire",
-        Value::Figure(figure("channels", "100,000 channels", "fanfare", "repair s")), Bound::AtMost(3.0), "s"),
-    bar("one client 100,000 events behind beside 5,000 live ones: the others' p99",
-        Value::Ratio(figure("behind", "one far behind", "fanfare", "p99 ms"), figure("behind", "nobody behind", "fanfare", "p99 ms")),
-        Bound::AtMost(1.2), "× without it"),
-    bar("events through the durable intake",
-        Value::Ratio(figure("publishing", "intake", "fanfare", "events/s"), figure("publishing", "script alone", "redis", "events/s")),
-        Bound::AtLeast(0.8), "× the bare script"),
-    bar("events by FCALL",
-        Value::Ratio(figure("publishing", "FCALL", "fanfare", "events/s"), figure("publishing", "script alone", "redis", "events/s")),
-        Bound::AtLeast(0.8), "× the bare script"),
+    bar("broadcast to 5,000, one in flight: CPU a delivery", ours("broadcast", "5,000", "cpu us"))
+        .against("floor").at_most(1.10, "× floor"),
+    bar("the same: deliveries a second on one core", ours("broadcast", "5,000", "deliveries/s"))
+        .against("floor").at_least(0.9, "× floor"),
+    bar("broadcast to 1,000, one in flight: CPU a delivery", ours("broadcast", "1,000", "cpu us"))
+        .against("floor").at_most(1.10, "× floor"),
+    bar("broadcast to 15,000, one in flight: CPU a delivery", ours("broadcast", "15,000", "cpu us"))
+        .against("floor").at_most(1.10, "× floor"),
+    bar("broadcast to 5,000, 8 in flight: CPU a delivery", ours("batching", "8 in flight", "cpu us"))
+        .against("floor").at_most(0.40, "× floor"),
+    bar("the same: deliveries a second on one core", ours("batching", "8 in flight", "deliveries/s"))
+        .against("floor").at_least(2.2, "× floor"),
+    bar("per user through Redis, one in flight: node CPU an event", ours("per-user", "1 in flight", "cpu us"))
+        .against("nchan-redis").at_most(0.35, "× nchan with Redis"),
+    bar("the same, 64 in flight", ours("per-user", "64 in flight", "cpu us"))
+        .by(ours("per-user", "broadcast", "cpu us").of("floor")).at_most(2.0, "× the floor's broadcast delivery"),
+    bar("per user over HTTP, one in flight: node CPU an event", ours("per-user-http", "1 in flight", "cpu us").of("fanfare-http"))
+        .against("nchan-redis").at_most(0.75, "× nchan with Redis"),
+    bar("publish to receipt at half of full load, per user: p99", ours("latency", "half load", "p99 ms"))
+        .at_most(2.0, "ms"),
+    bar("idle stream with its session: user-space memory", ours("idle", "idle", "bytes"))
+        .at_most(3500.0, "bytes"),
+    bar("opening a stream with token and claim: node CPU", ours("open", "token and claim", "cpu us"))
+        .at_most(120.0, "µs"),
+    bar("the same against nchan with Redis, which checks no token", ours("open", "token and claim", "cpu us"))
+        .by(ours("open", "plain", "cpu us").of("nchan-redis")).at_most(1.0, "× nchan with Redis"),
+    bar("10,000 resume at once: commands that the node sends to Redis, each client", ours("resume", "one missed event each", "commands sent"))
+        .at_most(3.0, "commands"),
+    bar("the same: time until all are live", ours("resume", "one missed event each", "resumed s"))
+        .by(ours("resume", "one missed event each", "plain s")).at_most(2.0, "× plain connects"),
+    bar("1 KB of JSON to gzip clients: bytes on the wire", ours("gzip", "gzip", "bytes"))
+        .by(ours("gzip", "plain", "bytes")).at_most(0.45, "× plain"),
+    bar("the same: CPU a delivery", ours("gzip", "gzip", "cpu us"))
+        .by(ours("gzip", "plain", "cpu us")).at_most(1.0, "× plain"),
+    bar("100,000 channels: memory of each beyond its stream", ours("channels", "100,000 channels", "bytes a channel"))
+        .at_most(1000.0, "bytes"),
+    bar("the same: time to repair all after a lost wire", ours("channels", "100,000 channels", "repair s"))
+        .at_most(3.0, "s"),
+    bar("one client 100,000 events behind beside 5,000 live ones: the others' p99", ours("behind", "one far behind", "p99 ms"))
+        .by(ours("behind", "nobody behind", "p99 ms")).at_most(1.2, "× without it"),
+    bar("events through the durable intake", ours("publishing", "intake", "events/s"))
+        .by(SCRIPT).at_least(0.8, "× the bare script"),
+    bar("events by FCALL", ours("publishing", "FCALL", "events/s"))
+        .by(SCRIPT).at_least(0.8, "× the bare script"),
 ];
+
+const SCRIPT: Figure<'_> = ours("publishing", "script alone", "events/s").of("redis");
 
 #[cfg(test)]
 mod tests {
@@ -150,10 +137,9 @@ mod tests {
     #[test]
     fn every_bar_is_measured_by_a_row() {
         for bar in &BARS {
-            let row = match bar.value {
-                Value::Figure(figure) | Value::Ratio(figure, _) => figure.row,
-            };
+            let row = bar.figure.row;
             assert!(Row::from_str(row, false).is_ok(), "{row}");
+            assert!(bar.by.is_none_or(|by| by.row == row), "a ratio is taken within a run of {row}");
         }
     }
 

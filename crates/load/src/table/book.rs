@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::edition::Edition;
 use super::machine::Machine;
-use crate::bench::measurement::Measurement;
+use crate::bench::measurement::{Measurement, number};
 
 /// Above this part of a core it counts as full.
 const FULL: f64 = 0.9;
@@ -59,12 +60,26 @@ pub(super) struct Figure<'a> {
     pub(super) name: &'a str,
 }
 
+impl<'a> Figure<'a> {
+    /// The same of another server.
+    pub(super) const fn of(self, server: &'a str) -> Self {
+        Self { server, ..self }
+    }
+}
+
+/// A figure of Fanfare.
+pub(super) const fn ours<'a>(row: &'a str, setting: &'a str, name: &'a str) -> Figure<'a> {
+    Figure { row, setting, server: "fanfare", name }
+}
+
 /// All that was found.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Book {
     pub(super) machine: Option<Machine>,
     /// Whether it is worth anything.
     pub(super) quick: bool,
+    /// By row.
+    pub(super) editions: BTreeMap<String, Edition>,
     pub(super) samples: Vec<Sample>,
 }
 
@@ -76,9 +91,17 @@ pub(super) struct Page<'a> {
 }
 
 impl Book {
-    /// Forgets a row: it is measured anew.
-    pub(super) fn forget(&mut self, row: &str) {
+    /// Forgets what was found in a row: it is measured anew.
+    pub(super) fn begin(&mut self, row: &str, edition: Edition) {
         self.samples.retain(|sample| sample.row != row);
+        self.editions.insert(row.to_owned(), edition);
+    }
+
+    /// A run of the row is complete.
+    pub(super) fn end_run(&mut self, row: &str) {
+        if let Some(edition) = self.editions.get_mut(row) {
+            edition.runs += 1;
+        }
     }
 
     /// A page for one run of one row.
@@ -130,8 +153,7 @@ impl Page<'_> {
 
     /// Writes a measurement down, with the figures that every measurement has.
     pub(super) fn measured(&mut self, setting: &str, server: &str, found: Measurement) {
-        #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-        let faults = (found.lost + found.surplus + found.duplicated) as f64;
+        let faults = number(found.unsent + found.lost + found.surplus + found.duplicated);
         let cores = |label: &str| found.cpu.get(label).map_or(0.0, |cpu| cpu.cores);
         let figures = [
             ("cpu us", found.cost("server")),
@@ -178,8 +200,8 @@ impl Page<'_> {
 mod tests {
     use super::*;
 
-    const OURS: Figure<'_> = Figure { row: "r", setting: "s", server: "fanfare", name: "x" };
-    const FLOOR: Figure<'_> = Figure { server: "floor", ..OURS };
+    const OURS: Figure<'_> = ours("r", "s", "x");
+    const FLOOR: Figure<'_> = OURS.of("floor");
 
     #[test]
     fn a_ratio_is_taken_within_a_run() {
@@ -191,8 +213,20 @@ mod tests {
         }
         assert_eq!(book.figure(OURS), Some(Spread { median: 20.0, least: 10.0, most: 30.0 }));
         assert_eq!(book.ratio(OURS, FLOOR), Some(Spread { median: 1.5, least: 1.0, most: 2.0 }));
-        book.forget("r");
+        book.begin("r", Edition::new().unwrap());
         assert_eq!((book.figure(OURS), book.ratio(OURS, FLOOR)), (None, None));
+    }
+
+    #[test]
+    fn each_row_knows_how_often_it_was_measured() {
+        let mut book = Book::default();
+        for (row, runs) in [("broadcast", 3), ("idle", 1)] {
+            book.begin(row, Edition::new().unwrap());
+            (0..runs).for_each(|_| book.end_run(row));
+        }
+        book.begin("idle", Edition::new().unwrap());
+        book.end_run("idle");
+        assert_eq!((book.editions["broadcast"].runs, book.editions["idle"].runs), (3, 1));
     }
 
     #[test]

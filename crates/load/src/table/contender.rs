@@ -73,12 +73,17 @@ impl Contender {
     }
 
     /// Whether its programs are on this machine.
-    pub(super) fn is_here(self) -> bool {
+    fn is_here(self) -> bool {
         match self {
             Self::Floor | Self::Fanfare | Self::FanfareHttp | Self::FanfareAlone => true,
             Self::Nchan | Self::NchanRedis => nchan::module().is_some(),
             Self::Pushpin => pushpin::is_here(),
         }
+    }
+
+    /// Those of them whose programs are.
+    pub(super) fn here<const N: usize>(all: [Self; N]) -> impl Iterator<Item = Self> {
+        all.into_iter().filter(|contender| contender.is_here())
     }
 
     /// How many of so many streams it is given: Pushpin takes 3,000 in reasonable time.
@@ -106,20 +111,11 @@ fn floor(lab: &Lab, audience: Audience) -> anyhow::Result<Running> {
     let address = free_address()?;
     let mut command = Command::new(&lab.load);
     command.args(["floor", "--listen", &address.to_string()]);
-    let mut server = Program::start(command, Core::Server, Signal::SIGKILL, &lab.dir)?;
-    server.wait_until(|| listens(address))?;
+    let server = Program::start(command, Core::Server, Signal::SIGKILL, &lab.dir, || listens(address))?;
     let (stream, path) = match audience {
         Audience::All => ("/", "/"),
         Audience::Each(_) => ("/?user={user}", "/?user={target}"),
     };
     let way = Way::Http { address, path: path.into(), headers: Vec::new(), body: "{data}".into() };
-    let site = Site {
-        address,
-        stream: stream.into(),
-        headers: Vec::new(),
-        secret: None,
-        ready: String::new(),
-        way: Some(way),
-    };
-    Ok(Running { site, server, redis: None })
+    Ok(Running { site: Site::new(address, stream, way), server, redis: None })
 }

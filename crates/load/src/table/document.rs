@@ -1,12 +1,14 @@
 //! The document: a text with places that are filled.
 //!
-//! `{{machine}}`, `{{bars}}`, and `{{row <name>: <figure>, …}}`, a table of those figures by setting and server. A figure
-//! with ` ÷ floor` behind it is given as a multiple of the floor's in the same setting and run.
+//! `{{machine}}`, `{{bars}}`, and `{{row <name>: <figure>, …}}`: how often, when and of what that row was measured, and a
+//! table of those figures by setting and server. A figure with ` ÷ floor` behind it is given as a multiple of the floor's in the same setting and run.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::bar::BARS;
 use super::book::{Book, Figure, Spread};
+use super::edition::Edition;
 use super::machine::Machine;
 
 const TEXT: &str = include_str!("performance.md");
@@ -85,10 +87,11 @@ fn describe(machine: &Machine, book: &Book) -> String {
             "**A quick run: it shows that everything works, and no figure in it is worth anything.**\n\n",
         );
     }
-    let runs = book.samples.iter().map(|sample| sample.run + 1).max().unwrap_or(0);
-    let Machine { processor, cores, memory_gib, kernel, date, commit, programs } = machine;
+    let Machine { processor, cores, memory_gib, kernel, programs } = machine;
     let _ = writeln!(text, "| | |\n|---|---|");
-    let _ = writeln!(text, "| measured | {date}, commit {commit}, each row {runs} times |");
+    let _ = writeln!(text, "| measured | {} |", different(book, |edition| &edition.date));
+    let _ = writeln!(text, "| commit | {} |", different(book, |edition| &edition.commit));
+    let _ = writeln!(text, "| network | {} |", different(book, |edition| edition.network.words()));
     let _ = writeln!(text, "| processor | {processor}, {cores} cores |");
     let _ = writeln!(text, "| memory | {memory_gib} GiB |");
     let _ = writeln!(text, "| kernel | {kernel} |");
@@ -106,6 +109,12 @@ fn describe(machine: &Machine, book: &Book) -> String {
     text
 }
 
+/// What the rows say, each thing once.
+fn different<'a>(book: &'a Book, what: impl Fn(&'a Edition) -> &'a str) -> String {
+    let all: BTreeSet<&str> = book.editions.values().map(what).collect();
+    all.into_iter().collect::<Vec<_>>().join("; ")
+}
+
 fn table(book: &Book, row: &str, figures: &[&str]) -> String {
     let mut places: Vec<(&str, &str)> = Vec::new();
     for sample in book.samples.iter().filter(|sample| sample.row == row) {
@@ -117,8 +126,9 @@ fn table(book: &Book, row: &str, figures: &[&str]) -> String {
     if places.is_empty() {
         return "Not measured yet.\n".to_owned();
     }
-    let mut text =
-        format!("| | server | {} |\n|---|---|{}\n", figures.join(" | "), "---|".repeat(figures.len()));
+    let mut text = book.editions.get(row).map_or(String::new(), |edition| edition.words() + "\n\n");
+    let _ =
+        writeln!(text, "| | server | {} |\n|---|---|{}", figures.join(" | "), "---|".repeat(figures.len()));
     for (setting, server) in places {
         let cells: Vec<String> =
             figures.iter().map(|name| cell(book, Figure { row, setting, server, name })).collect();
@@ -132,7 +142,7 @@ fn cell(book: &Book, figure: Figure<'_>) -> String {
         None => book.figure(figure),
         Some(name) => {
             let figure = Figure { name, ..figure };
-            book.ratio(figure, Figure { server: "floor", ..figure })
+            book.ratio(figure, figure.of("floor"))
         }
     };
     found.map_or_else(|| NOTHING.to_owned(), spread)
@@ -143,6 +153,7 @@ mod tests {
     use clap::ValueEnum;
 
     use super::*;
+    use crate::table::network::Network;
     use crate::table::row::Row;
 
     #[test]
@@ -162,6 +173,14 @@ mod tests {
     #[test]
     fn every_place_of_the_document_is_filled_and_every_row_is_in_it() {
         let mut book = Book::default();
+        let edition = |runs, commit: &str, network| Edition {
+            runs,
+            date: "2026-01-02".into(),
+            commit: commit.into(),
+            network,
+        };
+        book.begin("broadcast", edition(3, "abc", Network::Own));
+        book.begin("idle", edition(1, "def", Network::Machine));
         let mut page = book.page("broadcast", 0);
         page.write("5,000", "floor", &[("cpu us", 4.0)]);
         page.write("5,000", "fanfare", &[("cpu us", 5.0)]);
@@ -169,6 +188,14 @@ mod tests {
         assert!(!text.contains("{{") && !text.contains("}}"), "{text}");
         assert!(text.contains("| 5,000 | fanfare | 5.00 | 1.25 |"), "{text}");
         assert!(text.contains("| ≤ 1.10 × floor | 1.25 | **not met** |"), "{text}");
+        for words in [
+            "| measured | 2026-01-02 |",
+            "| commit | abc; def |",
+            "| network | a namespace of its own; the machine's, with its firewall rules |",
+            "\nMeasured 3 times on 2026-01-02, commit abc; network: a namespace of its own.\n\n| | server |",
+        ] {
+            assert!(text.contains(words), "{words} in {text}");
+        }
         for row in Row::value_variants() {
             assert!(TEXT.contains(&format!("{{{{row {}: ", row.name())), "{}", row.name());
         }

@@ -91,10 +91,8 @@ impl Lab {
         audience: Audience,
         pace: Pace,
     ) -> anyhow::Result<Measurement> {
-        let streams = contender.streams(streams);
         let running = contender.start(self, audience)?;
-        let mut crowd = self.crowd(&running.site, streams, audience, publishers(pace))?;
-        Ok(crowd.measure(&self.load(pace), &running.watched())?)
+        self.measure_running(&running, contender.streams(streams), audience, pace)
     }
 
     /// The same with a server that runs.

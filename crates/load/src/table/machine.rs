@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 /// What the figures depend on.
@@ -12,10 +13,6 @@ pub(super) struct Machine {
     pub(super) cores: usize,
     pub(super) memory_gib: u64,
     pub(super) kernel: String,
-    /// Year, month and day, in UTC.
-    pub(super) date: String,
-    /// The commit, with a mark if the tree had changes.
-    pub(super) commit: String,
     /// The programs and their versions; those that are not installed say so.
     pub(super) programs: Vec<(String, String)>,
 }
@@ -40,21 +37,21 @@ impl Machine {
             processor: field(&processors, "model name"),
             cores: processors.lines().filter(|line| line.starts_with("processor")).count(),
             memory_gib: kilobytes.unwrap_or(0_u64).div_ceil(1024 * 1024),
-            kernel: said("uname", &["-sr"]),
-            date: said("date", &["-u", "+%Y-%m-%d"]),
-            commit: said("git", &["describe", "--always", "--dirty"]),
+            kernel: said("uname", &["-sr"]).context("uname does not say which kernel this is")?,
             programs: programs
                 .iter()
-                .map(|(name, program, args)| ((*name).to_owned(), said(program, args)))
+                .map(|(name, program, args)| {
+                    let version = said(program, args).unwrap_or_else(|| "not installed".into());
+                    ((*name).to_owned(), version)
+                })
                 .collect(),
         })
     }
 }
 
-/// The first line that a program says, on whichever of its outputs.
-fn said(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program).args(args).output().ok().filter(|output| output.status.success());
-    let Some(output) = output else { return "not installed".into() };
+/// The first line that a program says, on whichever of its outputs; none if it is not there or says no.
+pub(super) fn said(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok().filter(|output| output.status.success())?;
     let text = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned()
+    Some(String::from_utf8_lossy(&text).lines().next()?.trim().to_owned())
 }

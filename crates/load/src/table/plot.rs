@@ -4,7 +4,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::book::{Book, Figure};
+use super::book::{Book, Figure, ours};
 
 const SIZE: (u32, u32) = (860, 380);
 /// Each server has its colour in all plots.
@@ -17,67 +17,59 @@ const COLOURS: [(&str, RGBColor); 6] = [
     ("fanfare-http", RGBColor(120, 170, 230)),
 ];
 
-/// One group of bars: what stands under it, where its figures are, and what is multiplied by what.
-struct Group<'a> {
-    label: &'a str,
-    row: &'a str,
-    setting: &'a str,
-    figure: &'a str,
+/// A plot.
+struct Plot {
+    file: &'static str,
+    title: &'static str,
+    servers: &'static [&'static str],
+    /// What stands under each group of bars, and the figure, which is shown for each server.
+    groups: &'static [(&'static str, Figure<'static>)],
 }
 
-/// A plot.
-struct Plot<'a> {
-    file: &'static str,
-    title: &'a str,
-    servers: &'a [&'a str],
-    groups: &'a [Group<'a>],
-}
+const PLOTS: [Plot; 4] = [
+    Plot {
+        file: "broadcast.svg",
+        title: "Broadcast, one in flight: microseconds of CPU for each delivery",
+        servers: &["floor", "fanfare", "nchan"],
+        groups: &[
+            ("1,000 streams", ours("broadcast", "1,000", "cpu us")),
+            ("5,000 streams", ours("broadcast", "5,000", "cpu us")),
+            ("15,000 streams", ours("broadcast", "15,000", "cpu us")),
+        ],
+    },
+    Plot {
+        file: "batching.svg",
+        title: "Broadcast to 5,000: deliveries a second on one core",
+        servers: &["floor", "fanfare", "nchan"],
+        groups: &[
+            ("1 in flight", ours("broadcast", "5,000", "deliveries/s")),
+            ("8 in flight", ours("batching", "8 in flight", "deliveries/s")),
+        ],
+    },
+    Plot {
+        file: "delays.svg",
+        title: "Per user at half of full load: publish to receipt, milliseconds",
+        servers: &["floor", "fanfare", "nchan-redis"],
+        groups: &[
+            ("p50", ours("latency", "half load", "p50 ms")),
+            ("p99", ours("latency", "half load", "p99 ms")),
+            ("p99.9", ours("latency", "half load", "p99.9 ms")),
+        ],
+    },
+    Plot {
+        file: "idle.svg",
+        title: "User-space memory of an idle stream, bytes",
+        servers: &["floor", "fanfare", "nchan", "nchan-redis", "pushpin"],
+        groups: &[("10,000 streams (Pushpin 3,000)", ours("idle", "idle", "bytes"))],
+    },
+];
 
 /// All plots: file names and SVG texts. Where nothing was measured there are no bars.
 pub(super) fn all(book: &Book) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let group = |label, row, setting, figure| Group { label, row, setting, figure };
-    let cpu = "cpu us";
-    let plots = [
-        Plot {
-            file: "broadcast.svg",
-            title: "Broadcast, one in flight: microseconds of CPU for each delivery",
-            servers: &["floor", "fanfare", "nchan"],
-            groups: &[
-                group("1,000 streams", "broadcast", "1,000", cpu),
-                group("5,000 streams", "broadcast", "5,000", cpu),
-                group("15,000 streams", "broadcast", "15,000", cpu),
-            ],
-        },
-        Plot {
-            file: "batching.svg",
-            title: "Broadcast to 5,000: deliveries a second on one core",
-            servers: &["floor", "fanfare", "nchan"],
-            groups: &[
-                group("1 in flight", "broadcast", "5,000", "deliveries/s"),
-                group("8 in flight", "batching", "8 in flight", "deliveries/s"),
-            ],
-        },
-        Plot {
-            file: "delays.svg",
-            title: "Per user at half of full load: publish to receipt, milliseconds",
-            servers: &["floor", "fanfare", "nchan-redis"],
-            groups: &[
-                group("p50", "latency", "half load", "p50 ms"),
-                group("p99", "latency", "half load", "p99 ms"),
-                group("p99.9", "latency", "half load", "p99.9 ms"),
-            ],
-        },
-        Plot {
-            file: "idle.svg",
-            title: "User-space memory of an idle stream, bytes",
-            servers: &["floor", "fanfare", "nchan", "nchan-redis", "pushpin"],
-            groups: &[group("10,000 streams (Pushpin 3,000)", "idle", "idle", "bytes")],
-        },
-    ];
-    plots.iter().map(|plot| Ok((plot.file, plot.draw(book)?))).collect()
+    PLOTS.iter().map(|plot| Ok((plot.file, plot.draw(book)?))).collect()
 }
 
-impl Plot<'_> {
+impl Plot {
     fn draw(&self, book: &Book) -> anyhow::Result<String> {
         let mut text = String::new();
         {
@@ -97,9 +89,8 @@ impl Plot<'_> {
         let highest = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
         let top = if highest > 0.0 { highest * 1.15 } else { 1.0 };
         area.fill(&WHITE)?;
-        let wide = self.groups.len() * (self.servers.len() + 1);
-        #[allow(clippy::cast_precision_loss, reason = "a handful of bars")]
-        let wide = wide as f64;
+        #[allow(clippy::cast_precision_loss, reason = "a handful of groups")]
+        let wide = self.group_width() * self.groups.len() as f64;
         let mut chart = ChartBuilder::on(area)
             .caption(self.title, ("sans-serif", 18))
             .margin(12)
@@ -122,10 +113,9 @@ impl Plot<'_> {
                 }))?
                 .label(*server)
                 .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled()));
-            let style =
-                ("sans-serif", 12).into_font().color(&BLACK).pos(Pos::new(HPos::Center, VPos::Bottom));
             chart.draw_series(own.map(|bar| {
-                Text::new(super::document::number(bar.value), (bar.from + 0.45, bar.value), style.clone())
+                let text = super::document::number(bar.value);
+                Text::new(text, (bar.from + 0.45, bar.value), style(12, VPos::Bottom))
             }))?;
         }
         chart
@@ -134,39 +124,27 @@ impl Plot<'_> {
             .background_style(WHITE)
             .border_style(WHITE)
             .draw()?;
-        self.name_groups(area, &chart, wide)
-    }
-
-    fn name_groups<'a>(
-        &self,
-        area: &DrawingArea<SVGBackend<'a>, Shift>,
-        chart: &ChartContext<
-            '_,
-            SVGBackend<'a>,
-            Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
-        >,
-        wide: f64,
-    ) -> Result<(), Box<dyn std::error::Error + 'a>> {
-        let style = ("sans-serif", 14).into_font().color(&BLACK).pos(Pos::new(HPos::Center, VPos::Top));
-        #[allow(clippy::cast_precision_loss, reason = "a handful of groups")]
-        let each = wide / self.groups.len() as f64;
-        let mut middle = each / 2.0 - 0.5;
-        for group in self.groups {
+        let mut middle = self.group_width() / 2.0 - 0.5;
+        for (label, _) in self.groups {
             let (x, y) = chart.backend_coord(&(middle, 0.0));
-            area.draw(&Text::new(group.label.to_owned(), (x, y + 8), style.clone()))?;
-            middle += each;
+            area.draw(&Text::new(*label, (x, y + 8), style(14, VPos::Top)))?;
+            middle += self.group_width();
         }
         Ok(())
+    }
+
+    /// How many bars wide a group is, with the gap behind it.
+    #[allow(clippy::cast_precision_loss, reason = "a handful of servers")]
+    fn group_width(&self) -> f64 {
+        self.servers.len() as f64 + 1.0
     }
 
     fn bars(&self, book: &Book) -> Vec<Column> {
         let mut bars = Vec::new();
         let mut from = 0.0;
-        for group in self.groups {
+        for (_, figure) in self.groups {
             for (server, name) in self.servers.iter().enumerate() {
-                let figure =
-                    Figure { row: group.row, setting: group.setting, server: name, name: group.figure };
-                if let Some(found) = book.figure(figure) {
+                if let Some(found) = book.figure(figure.of(name)) {
                     bars.push(Column { from, value: found.median, server });
                 }
                 from += 1.0;
@@ -184,6 +162,11 @@ struct Column {
     value: f64,
     /// Which of the plot's servers.
     server: usize,
+}
+
+/// Text of a size, in the middle of its place.
+fn style(size: u32, vertical: VPos) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().color(&BLACK).pos(Pos::new(HPos::Center, vertical))
 }
 
 fn colour(server: &str) -> RGBColor {

@@ -26,12 +26,13 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Starts it on a core, its output in a file beside its other files.
+    /// Starts it on a core, its output in a file beside its other files, and waits until it is ready.
     pub(super) fn start(
         mut command: Command,
         core: Core,
         signal: Signal,
         dir: &Path,
+        is_ready: impl Fn() -> bool,
     ) -> anyhow::Result<Self> {
         let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_owned();
         let log = dir.join(&name).with_extension("log");
@@ -41,7 +42,9 @@ impl Program {
         let child = command.spawn();
         Core::Load.pin()?;
         let child = child.with_context(|| format!("cannot start {}", name.display()))?;
-        Ok(Self { child, log, signal })
+        let mut program = Self { child, log, signal };
+        program.wait_until(is_ready)?;
+        Ok(program)
     }
 
     /// Its id.
@@ -49,10 +52,9 @@ impl Program {
         self.child.id()
     }
 
-    /// Waits until a condition holds.
-    pub(super) fn wait_until(&mut self, condition: impl Fn() -> bool) -> anyhow::Result<()> {
+    fn wait_until(&mut self, is_ready: impl Fn() -> bool) -> anyhow::Result<()> {
         let end = Instant::now() + PATIENCE;
-        while !condition() {
+        while !is_ready() {
             let ended = self.child.try_wait()?;
             if ended.is_some() || Instant::now() > end {
                 let said = fs::read_to_string(&self.log).unwrap_or_default();

@@ -1,12 +1,12 @@
 //! Commands to Redis over one connection, without waiting for replies.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::SocketAddr;
 
 use mio::event::Event;
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 
+use super::link::Link;
 use super::{Answers, reply};
 
 /// The most bytes that may wait to be written.
@@ -15,42 +15,26 @@ const FULL: usize = 256 * 1024;
 /// One connection.
 #[derive(Debug)]
 pub(in crate::bench) struct Pipeline {
-    socket: TcpStream,
-    /// Commands that are not written yet.
-    out: Vec<u8>,
+    link: Link,
     /// A reply that is not complete.
     rest: Vec<u8>,
 }
 
 impl Pipeline {
     pub(super) fn open(address: SocketAddr, token: Token, registry: &Registry) -> io::Result<Self> {
-        let socket = std::net::TcpStream::connect(address)?;
-        socket.set_nodelay(true)?;
-        socket.set_nonblocking(true)?;
-        let mut socket = TcpStream::from_std(socket);
-        registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { socket, out: Vec::new(), rest: Vec::new() })
+        Ok(Self { link: Link::open(address, token, registry)?, rest: Vec::new() })
     }
 
     pub(super) fn is_free(&self) -> bool {
-        self.out.len() < FULL
+        self.link.waiting() < FULL
     }
 
     pub(super) fn send(&mut self, bytes: &[u8]) {
-        self.out.extend_from_slice(bytes);
+        self.link.push(bytes);
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        while !self.out.is_empty() {
-            match self.socket.write(&self.out) {
-                Ok(length) => {
-                    self.out.drain(..length);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        self.link.flush()
     }
 
     pub(super) fn on(&mut self, event: &Event, buffer: &mut [u8], answers: &mut Answers) -> io::Result<()> {
@@ -58,13 +42,11 @@ impl Pipeline {
         if !event.is_readable() {
             return Ok(());
         }
-        loop {
-            match self.socket.read(buffer) {
-                Ok(0) => return Err(io::Error::other("Redis closed the connection")),
-                Ok(length) => self.rest.extend_from_slice(&buffer[..length]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
+        while let Some(length) = self.link.read(buffer)? {
+            if length == 0 {
+                return Err(io::Error::other("Redis closed the connection"));
             }
+            self.rest.extend_from_slice(&buffer[..length]);
             let mut at = 0;
             while let Some(reply) = reply::first(&self.rest[at..])? {
                 at += reply.length;
@@ -75,5 +57,6 @@ impl Pipeline {
             }
             self.rest.drain(..at);
         }
+        Ok(())
     }
 }

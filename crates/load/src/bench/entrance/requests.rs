@@ -1,22 +1,20 @@
 //! Requests over HTTP connections that stay, one at a time on each.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::SocketAddr;
 
 use mio::event::Event;
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 
 use super::Answers;
+use super::link::Link;
 use crate::body::Body;
 use crate::head::Head;
 
 /// One connection.
 #[derive(Debug)]
 struct Connection {
-    socket: TcpStream,
-    /// What is left of the request.
-    out: Vec<u8>,
+    link: Link,
     /// The answer so far; its head goes when it is complete.
     answer: Vec<u8>,
     /// The status, whether the connection stays, and the body, once the head is complete.
@@ -56,14 +54,14 @@ impl Requests {
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(at) = self.free.pop() else { return Err(io::Error::other("no connection is free")) };
         let connection = &mut self.connections[at];
-        connection.out.extend_from_slice(bytes);
-        connection.flush()
+        connection.link.push(bytes);
+        connection.link.flush()
     }
 
     pub(super) fn on(&mut self, event: &Event, buffer: &mut [u8], answers: &mut Answers) -> io::Result<()> {
         let at = event.token().0 - self.first;
         let Some(connection) = self.connections.get_mut(at) else { return Ok(()) };
-        connection.flush()?;
+        connection.link.flush()?;
         if !event.is_readable() {
             return Ok(());
         }
@@ -84,45 +82,24 @@ impl Requests {
 
 impl Connection {
     fn open(address: SocketAddr, token: Token, registry: &Registry) -> io::Result<Self> {
-        let socket = std::net::TcpStream::connect(address)?;
-        socket.set_nodelay(true)?;
-        socket.set_nonblocking(true)?;
-        let mut socket = TcpStream::from_std(socket);
-        registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { socket, out: Vec::new(), answer: Vec::new(), head: None })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        while !self.out.is_empty() {
-            match self.socket.write(&self.out) {
-                Ok(length) => {
-                    self.out.drain(..length);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        Ok(Self { link: Link::open(address, token, registry)?, answer: Vec::new(), head: None })
     }
 
     /// Reads all there is; the status and whether the connection stays, if the answer is complete.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<(u16, bool)>> {
         let mut done = None;
-        loop {
-            match self.socket.read(buffer) {
-                Ok(0) => {
-                    let ended = match &self.head {
-                        Some((status, _, body)) if body.may_end() => Some((*status, false)),
-                        _ => done.map(|(status, _)| (status, false)),
-                    };
-                    let gone = || io::Error::other("the server closed a publisher's connection");
-                    return ended.ok_or_else(gone).map(Some);
-                }
-                Ok(length) => done = self.take(&buffer[..length])?.or(done),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(done),
-                Err(error) => return Err(error),
+        while let Some(length) = self.link.read(buffer)? {
+            if length == 0 {
+                let ended = match &self.head {
+                    Some((status, _, body)) if body.may_end() => Some((*status, false)),
+                    _ => done.map(|(status, _)| (status, false)),
+                };
+                let gone = || io::Error::other("the server closed a publisher's connection");
+                return ended.ok_or_else(gone).map(Some);
             }
+            done = self.take(&buffer[..length])?.or(done);
         }
+        Ok(done)
     }
 
     fn take(&mut self, bytes: &[u8]) -> io::Result<Option<(u16, bool)>> {

@@ -62,19 +62,18 @@ impl Fanfare {
         // All clients come in one moment here, and some thousands of sockets are open before their streams are.
         command.env("FANFARE_LIMITS__CONNECTS_PER_SECOND", "0").env("FANFARE_LOG__LEVEL", "warn");
         command.envs(self.settings.iter().copied());
-        let mut server = Program::start(command, self.core, Signal::SIGKILL, &lab.dir)?;
-        server.wait_until(|| {
+        let is_ready = || {
             get(address, "/readyz").starts_with("HTTP/1.1 200")
                 && redis.as_ref().is_none_or(Redis::has_function)
-        })?;
-        let site = Site {
-            address,
-            stream: self.stream(audience).into(),
-            headers: if self.tokens { vec!["Authorization: Bearer {token}".into()] } else { Vec::new() },
-            secret: self.tokens.then(|| SECRET.as_bytes().to_vec()),
-            ready: "event: connected".into(),
-            way: Some(self.way(audience, address, redis.as_ref())),
         };
+        let server = Program::start(command, self.core, Signal::SIGKILL, &lab.dir, is_ready)?;
+        let way = self.way(audience, address, redis.as_ref());
+        let mut site =
+            Site { ready: "event: connected".into(), ..Site::new(address, self.stream(audience), way) };
+        if self.tokens {
+            site.headers.push("Authorization: Bearer {token}".into());
+            site.secret = Some(SECRET.as_bytes().to_vec());
+        }
         Ok(Running { site, server, redis })
     }
 

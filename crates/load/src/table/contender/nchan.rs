@@ -68,21 +68,13 @@ http {{
     fs::write(&path, config)?;
     let mut command = Command::new("nginx");
     command.arg("-e").arg(lab.dir.join("nginx-error.log")).arg("-p").arg(&lab.dir).arg("-c").arg(&path);
-    let mut server = Program::start(command, Core::Server, Signal::SIGTERM, &lab.dir)?;
     // It listens before it has found its Redis.
-    server.wait_until(|| streams(address, "/sub/probe"))?;
+    let is_ready = || streams(address, "/sub/probe");
+    let server = Program::start(command, Core::Server, Signal::SIGTERM, &lab.dir, is_ready)?;
     let (stream, publish) = match audience {
         Audience::All => ("/sub/all", "/pub/all"),
         Audience::Each(_) => ("/sub/u{user}", "/pub/u{target}"),
     };
     let way = Way::Http { address, path: publish.into(), headers: Vec::new(), body: "{data}".into() };
-    let site = Site {
-        address,
-        stream: stream.into(),
-        headers: Vec::new(),
-        secret: None,
-        ready: String::new(),
-        way: Some(way),
-    };
-    Ok(Running { site, server, redis })
+    Ok(Running { site: Site::new(address, stream, way), server, redis })
 }

@@ -75,8 +75,8 @@ stats_format=tnetstring
     fs::write(dir.join("pushpin.conf"), config)?;
     let mut command = Command::new(PROGRAM);
     command.arg(format!("--config={}", dir.join("pushpin.conf").display()));
-    let mut server = Program::start(command, Core::Server, Signal::SIGTERM, &lab.dir)?;
-    server.wait_until(|| listens(publish) && streams(address, "/probe"))?;
+    let is_ready = || listens(publish) && streams(address, "/probe");
+    let server = Program::start(command, Core::Server, Signal::SIGTERM, &lab.dir, is_ready)?;
     let (stream, channel) = match audience {
         Audience::All => ("/all", "all"),
         Audience::Each(_) => ("/u{user}", "u{target}"),
@@ -87,13 +87,5 @@ stats_format=tnetstring
     );
     let headers = vec!["Content-Type: application/json".to_owned()];
     let way = Way::Http { address: publish, path: "/publish/".into(), headers, body };
-    let site = Site {
-        address,
-        stream: stream.into(),
-        headers: Vec::new(),
-        secret: None,
-        ready: String::new(),
-        way: Some(way),
-    };
-    Ok(Running { site, server, redis: None })
+    Ok(Running { site: Site::new(address, stream, way), server, redis: None })
 }

@@ -22,8 +22,7 @@ impl Redis {
         let mut command = Command::new("redis-server");
         command.args(["--port", &address.port().to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.args(["--appendonly", "no", "--dir"]).arg(&lab.dir);
-        let mut program = Program::start(command, Core::Load, Signal::SIGKILL, &lab.dir)?;
-        program.wait_until(|| listens(address))?;
+        let program = Program::start(command, Core::Load, Signal::SIGKILL, &lab.dir, || listens(address))?;
         Ok(Self { program, address })
     }
 

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::bench::crowd::{Crowd, Members};
 use crate::bench::measure::Pace;
-use crate::bench::measurement::Measurement;
+use crate::bench::measurement::{Measurement, number};
 use crate::bench::sample::{Content, MARK};
 use crate::bench::site::{Audience, Site, Way};
 use crate::table::book::Page;
@@ -37,11 +37,9 @@ pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
     let client = Behind::start(running.site.address, events as u64);
     let found = others(lab, &mut crowd, &running)?;
     let read = client.finish()?;
-    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-    let read = read as f64;
-    anyhow::ensure!(read > 0.0, "the client that was behind got nothing");
+    anyhow::ensure!(read > 0, "the client that was behind got nothing");
     page.measured("one far behind", "fanfare", found);
-    page.write("the one", "fanfare", &[("events read", read)]);
+    page.write("the one", "fanfare", &[("events read", number(read))]);
     Ok(())
 }
 

@@ -11,9 +11,11 @@ use crate::table::lab::Lab;
 /// 1,000, 5,000 and 15,000 streams.
 pub(super) fn one_in_flight(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
     for (streams, setting) in [(1000, "1,000"), (5000, "5,000"), (15_000, "15,000")] {
-        for contender in [Contender::Floor, Contender::Fanfare, Contender::Nchan, Contender::Pushpin] {
+        for contender in
+            Contender::here([Contender::Floor, Contender::Fanfare, Contender::Nchan, Contender::Pushpin])
+        {
             // Pushpin is given 3,000 at most: once is enough.
-            if contender.is_here() && (contender != Contender::Pushpin || streams == 5000) {
+            if contender != Contender::Pushpin || streams == 5000 {
                 let found = lab.measure(contender, lab.streams(streams), Audience::All, Pace::InFlight(1))?;
                 page.measured(setting, contender.name(), found);
             }
@@ -24,11 +26,9 @@ pub(super) fn one_in_flight(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()
 
 /// 5,000 streams and 8 events in flight.
 pub(super) fn several_in_flight(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
-    for contender in [Contender::Floor, Contender::Fanfare, Contender::Nchan] {
-        if contender.is_here() {
-            let found = lab.measure(contender, lab.streams(5000), Audience::All, Pace::InFlight(8))?;
-            page.measured("8 in flight", contender.name(), found);
-        }
+    for contender in Contender::here([Contender::Floor, Contender::Fanfare, Contender::Nchan]) {
+        let found = lab.measure(contender, lab.streams(5000), Audience::All, Pace::InFlight(8))?;
+        page.measured("8 in flight", contender.name(), found);
     }
     Ok(())
 }

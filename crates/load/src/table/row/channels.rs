@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::bench::crowd::{Crowd, Members};
+use crate::bench::measurement::number;
 use crate::bench::sample::Content;
 use crate::bench::site::Audience;
 use crate::table::book::Page;
@@ -21,8 +22,8 @@ pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
     // With one channel each; `Each(1)` would be users.
     let (few, few_redis, _) = open(lab, streams, 2, false)?;
     let (many, many_redis, repair) = open(lab, streams, CHANNELS, true)?;
-    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-    let each = |many: u64, few: u64| many.saturating_sub(few) as f64 / (streams * (CHANNELS - 2)) as f64;
+    let channels = number((streams * (CHANNELS - 2)) as u64);
+    let each = |many: u64, few: u64| number(many.saturating_sub(few)) / channels;
     let Some(repair) = repair else { return Ok(()) };
     page.write(
         "100,000 channels",

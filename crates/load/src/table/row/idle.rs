@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::bench::crowd::{Crowd, Members};
+use crate::bench::measurement::number;
 use crate::bench::process::Watched;
 use crate::bench::site::Audience;
 use crate::table::book::Page;
@@ -14,12 +15,13 @@ const STREAMS: usize = 10_000;
 
 /// User-space memory of each stream, its user's session included.
 pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
-    for contender in
-        [Contender::Floor, Contender::Fanfare, Contender::Nchan, Contender::NchanRedis, Contender::Pushpin]
-    {
-        if !contender.is_here() {
-            continue;
-        }
+    for contender in Contender::here([
+        Contender::Floor,
+        Contender::Fanfare,
+        Contender::Nchan,
+        Contender::NchanRedis,
+        Contender::Pushpin,
+    ]) {
         let streams = contender.streams(lab.streams(STREAMS));
         let running = contender.start(lab, Audience::Each(1))?;
         let watched = running.watched();
@@ -31,7 +33,8 @@ pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
         let mut figures = Vec::new();
         for (watched, before) in watched.iter().zip(before) {
             let after = watched.memory();
-            let each = |after: u64, before: u64| bytes(after.saturating_sub(before)) / count(streams);
+            let each =
+                |after: u64, before: u64| number(after.saturating_sub(before)) / number(streams as u64);
             let (anonymous, resident) = match watched.label.as_str() {
                 "server" => ("bytes", "resident bytes"),
                 _ => ("redis bytes", "redis resident bytes"),
@@ -39,18 +42,8 @@ pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
             figures.push((anonymous, each(after.anonymous, before.anonymous)));
             figures.push((resident, each(after.resident, before.resident)));
         }
-        figures.push(("streams", count(streams)));
+        figures.push(("streams", number(streams as u64)));
         page.write("idle", contender.name(), &figures);
     }
     Ok(())
-}
-
-#[allow(clippy::cast_precision_loss, reason = "memory stays far below 2^52")]
-fn bytes(bytes: u64) -> f64 {
-    bytes as f64
-}
-
-#[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-fn count(count: usize) -> f64 {
-    count as f64
 }

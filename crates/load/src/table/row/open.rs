@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::bench::crowd::{Crowd, Members};
-use crate::bench::measurement::micros;
+use crate::bench::measurement::{micros, number};
 use crate::bench::process::Watched;
 use crate::bench::site::Audience;
 use crate::table::book::Page;
@@ -18,12 +18,13 @@ const CONNECTING: usize = 32;
 
 /// Processor time of the server from the first stream to the last, and a little longer: some of the work comes after.
 pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
-    for contender in
-        [Contender::Floor, Contender::Fanfare, Contender::NchanRedis, Contender::Nchan, Contender::Pushpin]
-    {
-        if !contender.is_here() {
-            continue;
-        }
+    for contender in Contender::here([
+        Contender::Floor,
+        Contender::Fanfare,
+        Contender::NchanRedis,
+        Contender::Nchan,
+        Contender::Pushpin,
+    ]) {
         let running = match contender {
             Contender::Fanfare => {
                 Fanfare { tokens: true, ..Fanfare::default() }.start(lab, Audience::Each(1))?
@@ -44,8 +45,7 @@ fn open(lab: &Lab, running: &Running, streams: usize) -> anyhow::Result<Vec<(&'s
     let before: Vec<Duration> = watched.iter().map(Watched::cpu).collect();
     let took = crowd.open(CONNECTING)?;
     crowd.rest(lab.time(Duration::from_secs(1)))?;
-    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-    let count = streams as f64;
+    let count = number(streams as u64);
     let cost = watched.iter().zip(before).map(|(watched, before)| {
         let name = if watched.label == "server" { "cpu us" } else { "redis us" };
         (name, micros(watched.cpu().saturating_sub(before)) / count)

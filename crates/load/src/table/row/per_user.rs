@@ -16,11 +16,9 @@ const FULL: Pace = Pace::InFlight(64);
 pub(super) fn through_redis(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
     let users = lab.streams(USERS);
     for (events, setting) in [(1, "1 in flight"), (64, "64 in flight")] {
-        for contender in [Contender::Floor, Contender::Fanfare, Contender::NchanRedis] {
-            if contender.is_here() {
-                let found = lab.measure(contender, users, Audience::Each(1), Pace::InFlight(events))?;
-                page.measured(setting, contender.name(), found);
-            }
+        for contender in Contender::here([Contender::Floor, Contender::Fanfare, Contender::NchanRedis]) {
+            let found = lab.measure(contender, users, Audience::Each(1), Pace::InFlight(events))?;
+            page.measured(setting, contender.name(), found);
         }
     }
     let found = lab.measure(Contender::Floor, users, Audience::All, Pace::InFlight(1))?;
@@ -30,28 +28,23 @@ pub(super) fn through_redis(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()
 
 /// Published over HTTP.
 pub(super) fn over_http(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
-    for contender in [
+    for contender in Contender::here([
         Contender::Floor,
         Contender::FanfareHttp,
         Contender::NchanRedis,
         Contender::FanfareAlone,
         Contender::Nchan,
         Contender::Pushpin,
-    ] {
-        if contender.is_here() {
-            let found = lab.measure(contender, lab.streams(USERS), Audience::Each(1), Pace::InFlight(1))?;
-            page.measured("1 in flight", contender.name(), found);
-        }
+    ]) {
+        let found = lab.measure(contender, lab.streams(USERS), Audience::Each(1), Pace::InFlight(1))?;
+        page.measured("1 in flight", contender.name(), found);
     }
     Ok(())
 }
 
 /// First what a server can do, then how long events take at half of that.
 pub(super) fn delay(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
-    for contender in [Contender::Floor, Contender::Fanfare, Contender::NchanRedis] {
-        if !contender.is_here() {
-            continue;
-        }
+    for contender in Contender::here([Contender::Floor, Contender::Fanfare, Contender::NchanRedis]) {
         let full = lab.measure(contender, lab.streams(USERS), Audience::Each(1), FULL)?;
         let half = Pace::Rate(full.deliveries_per_second / 2.0);
         page.measured("full load", contender.name(), full);

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::bench::crowd::{Crowd, Members};
 use crate::bench::measure::Pace;
+use crate::bench::measurement::number;
 use crate::bench::sample::Content;
 use crate::bench::site::{Audience, Site, Way};
 use crate::table::book::Page;
@@ -19,6 +20,8 @@ const SCRIPT: &str =
 const EVENTS: usize = 200_000;
 /// Into how many channels they go.
 const CHANNELS: usize = 1000;
+/// How often the intake is looked at: each look costs Redis a little, and what is measured takes two or three seconds.
+const LOOK: Duration = Duration::from_millis(20);
 /// How long the intake may take.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -80,21 +83,12 @@ fn pour(redis: &Redis, command: &[String], events: usize) -> anyhow::Result<f64>
     // A round is one event for each target.
     let rounds = events.div_ceil(CHANNELS);
     let command = command.iter().map(|word| word.replace("{channel}", "{target}")).collect();
-    let site = Site {
-        address: redis.address,
-        stream: String::new(),
-        headers: Vec::new(),
-        secret: None,
-        ready: String::new(),
-        way: Some(Way::Redis { address: redis.address, command }),
-    };
+    let site = Site::new(redis.address, "", Way::Redis { address: redis.address, command });
     let members = Members { streams: CHANNELS, audience: Audience::Each(1), sampled: 0, publishers: 1 };
     let mut crowd = Crowd::new(site, members)?;
     let began = Instant::now();
     crowd.publish_rounds(rounds, 100, Content::Filler)?;
-    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-    let events = (rounds * CHANNELS) as f64;
-    Ok(events / began.elapsed().as_secs_f64())
+    Ok(number((rounds * CHANNELS) as u64) / began.elapsed().as_secs_f64())
 }
 
 /// How many entries a second leave the intake, from the first that does to the last. A node begins before it says that it
@@ -113,9 +107,7 @@ fn drained(mut connection: redis::Connection) -> anyhow::Result<f64> {
             break;
         }
         anyhow::ensure!(Instant::now() < end, "{now} of {all} entries of the intake are left");
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(LOOK);
     }
-    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-    let all = all as f64;
-    Ok(all / began.elapsed().as_secs_f64())
+    Ok(number(all) / began.elapsed().as_secs_f64())
 }

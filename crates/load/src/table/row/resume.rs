@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::monitor::Monitor;
 use crate::bench::crowd::{Crowd, Members};
+use crate::bench::measurement::number;
 use crate::bench::sample::Content;
 use crate::bench::site::Audience;
 use crate::table::book::Page;
@@ -47,8 +48,8 @@ pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
     let asked = monitor.finish()?;
     anyhow::ensure!(crowd.surplus() == 0 && crowd.faults().is_clean(), "events came twice or not in order");
 
-    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-    let each = |count: u64, idle: f64| (count as f64 - idle * took.as_secs_f64()).max(0.0) / clients as f64;
+    let each =
+        |count: u64, idle: f64| (number(count) - idle * took.as_secs_f64()).max(0.0) / number(clients as u64);
     page.write(
         "one missed event each",
         "fanfare",
@@ -78,7 +79,5 @@ fn idle_rate(lab: &Lab, crowd: &mut Crowd, redis: &Redis) -> anyhow::Result<f64>
     let time = lab.time(Duration::from_secs(5));
     let monitor = Monitor::start(redis.address)?;
     crowd.rest(time)?;
-    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-    let sent = monitor.finish()?.sent as f64;
-    Ok(sent / time.as_secs_f64())
+    Ok(number(monitor.finish()?.sent) / time.as_secs_f64())
 }
