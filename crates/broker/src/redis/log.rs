@@ -13,7 +13,7 @@ use fanfare_protocol::{Channel, Entry, Event, Position};
 
 use super::error::unexpected;
 use super::link::Link;
-use super::reply::{StreamEntry, entries, millis, position};
+use super::reply::{StreamEntry, bytes, entries, millis, position};
 use super::{RedisBroker, script};
 use crate::BrokerError;
 use crate::log::Page;
@@ -53,7 +53,7 @@ pub(super) async fn locate(
         From::Latest => {
             // The usual case needs no script.
             let last = broker.reads.command(::redis::cmd("GET").arg(broker.keys.last(channel))).await?;
-            if let Some(last) = position(last) {
+            if let Some(last) = last_position(last) {
                 return Ok(last);
             }
             ("latest", String::new())
@@ -68,6 +68,12 @@ pub(super) async fn locate(
     call.arg(mode).arg(wanted).arg(age);
     let reply = script::LOCATE.run(&broker.reads, call).await?;
     position(reply).ok_or_else(|| unexpected("a position"))
+}
+
+/// The position at the beginning of what is kept as a channel's last one; the mark of the intake may stand behind it.
+fn last_position(last: Value) -> Option<Position> {
+    let last = bytes(last)?;
+    Position::parse(last.split(|&byte| byte == b' ').next()?).ok()
 }
 
 fn range(log: &str, start: &str, count: usize) -> Cmd {
