@@ -33,9 +33,10 @@ pub struct IntakeEntry {
 pub struct Placed {
     /// Its id in the ingest stream.
     pub id: Position,
-    /// The entry of the same channel before it in the same call: until that one is published, neither is this one.
+    /// The entry of the same channel before it in the same call, an earlier one: until that one is published, neither is
+    /// this one.
     pub after: Option<Position>,
-    /// What it says.
+    /// What it says. It is kept: an entry of the ingest stream is never ephemeral.
     pub publication: Publication,
 }
 

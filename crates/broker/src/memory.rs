@@ -26,7 +26,7 @@ use fanfare_protocol::publish::Publication;
 use fanfare_protocol::session::Control;
 use fanfare_protocol::start::From;
 use fanfare_protocol::wire::Frame;
-use fanfare_protocol::{Channel, Entry, Position, SessionId, User};
+use fanfare_protocol::{Channel, Entry, Event, Position, SessionId, User};
 use indexmap::IndexMap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -127,13 +127,34 @@ impl MemoryBroker {
     }
 
     fn publish_one(&self, publication: Publication) -> Published {
-        let now = self.now();
         let Publication { channel, event, key, ephemeral } = publication;
         let mut state = self.state();
         if ephemeral {
             state.wires.message(&channel, &Frame::Ephemeral(event));
             return Published { position: None, repeat: false };
         }
+        self.append(&mut state, channel, event, key)
+    }
+
+    fn publish_placed(&self, reading: &Reading, placed: Placed) -> Intaken {
+        let Placed { id, after, publication } = placed;
+        let Publication { channel, event, key, .. } = publication;
+        let mut state = self.state();
+        let log = state.channels.entry(channel.clone()).or_default();
+        log.age(self.now(), &self.settings.retention.of(&channel));
+        let newest = log.newest_of(&reading.generation);
+        if newest.is_some_and(|newest| id <= newest) {
+            return Intaken::Repeat;
+        }
+        if after > newest {
+            return Intaken::HeldUp;
+        }
+        log.mark = Some((Arc::clone(&reading.generation), id));
+        if self.append(&mut state, channel, event, key).repeat { Intaken::Repeat } else { Intaken::Published }
+    }
+
+    fn append(&self, state: &mut State, channel: Channel, event: Event, key: Option<String>) -> Published {
+        let now = self.now();
         let retention = self.settings.retention.of(&channel);
         let log = state.channels.entry(channel.clone()).or_default();
         log.age(now, &retention);
@@ -147,25 +168,6 @@ impl MemoryBroker {
         let position = entry.position;
         state.wires.message(&channel, &Frame::Kept(Entry::clone(&entry)));
         Published { position: Some(position), repeat: false }
-    }
-
-    fn publish_placed(&self, reading: &Reading, placed: Placed) -> Intaken {
-        let Placed { id, after, publication } = placed;
-        if !publication.ephemeral {
-            let now = self.now();
-            let mut state = self.state();
-            let log = state.channels.entry(publication.channel.clone()).or_default();
-            log.age(now, &self.settings.retention.of(&publication.channel));
-            let newest = log.newest_of(&reading.generation);
-            if newest.is_some_and(|newest| id <= newest) {
-                return Intaken::Repeat;
-            }
-            if after > newest {
-                return Intaken::HeldUp;
-            }
-            log.mark = Some((Arc::clone(&reading.generation), id));
-        }
-        if self.publish_one(publication).repeat { Intaken::Repeat } else { Intaken::Published }
     }
 
     /// Reads one channel's log, aged to now; an unknown channel is an empty one.

@@ -35,7 +35,7 @@ impl ChannelState {
         while self.log.front().is_some_and(|entry| entry.position.ms < oldest) {
             self.log.pop_front();
         }
-        if self.last.ms < now.saturating_sub(millis(retention.positions)) {
+        if self.last > Position::ZERO && self.last.ms < now.saturating_sub(millis(retention.positions)) {
             self.last = Position::ZERO;
             self.mark = None;
         }

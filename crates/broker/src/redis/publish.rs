@@ -3,6 +3,7 @@
 use ::redis::{Cmd, Pipeline, Value};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::wire::Frame;
+use fanfare_protocol::{Channel, Event};
 
 use super::RedisBroker;
 use super::error::unexpected;
@@ -48,12 +49,14 @@ async fn run<T>(
 }
 
 fn command(broker: &RedisBroker, publication: Publication) -> Cmd {
-    if publication.ephemeral {
-        return ephemeral(broker, publication);
+    let Publication { channel, event, key, ephemeral } = publication;
+    if ephemeral {
+        let mut command = ::redis::cmd("PUBLISH");
+        command.arg(broker.keys.live(&channel)).arg(Frame::Ephemeral(event).encode());
+        return command;
     }
-    let has_key = publication.key.is_some();
-    let mut call = append(broker, publication);
-    if has_key {
+    let mut call = append(broker, &channel, &event, key.as_deref());
+    if key.is_some() {
         call.arg(millis(broker.settings.once));
     }
     call
@@ -61,10 +64,8 @@ fn command(broker: &RedisBroker, publication: Publication) -> Cmd {
 
 fn placed(broker: &RedisBroker, reading: &Reading, entry: Placed) -> Cmd {
     let Placed { id, after, publication } = entry;
-    if publication.ephemeral {
-        return ephemeral(broker, publication);
-    }
-    let mut call = append(broker, publication);
+    let Publication { channel, event, key, .. } = publication;
+    let mut call = append(broker, &channel, &event, key.as_deref());
     call.arg(millis(broker.settings.once)).arg(&reading.generation[..]).arg(id.to_string());
     if let Some(after) = after {
         call.arg(after.to_string());
@@ -72,20 +73,13 @@ fn placed(broker: &RedisBroker, reading: &Reading, entry: Placed) -> Cmd {
     call
 }
 
-fn ephemeral(broker: &RedisBroker, publication: Publication) -> Cmd {
-    let mut command = ::redis::cmd("PUBLISH");
-    command.arg(broker.keys.live(&publication.channel)).arg(Frame::Ephemeral(publication.event).encode());
-    command
-}
-
 /// A call of the script with the arguments that it always has.
-fn append(broker: &RedisBroker, publication: Publication) -> Cmd {
-    let Publication { channel, event, key, .. } = publication;
-    let retention = broker.settings.retention.of(&channel);
+fn append(broker: &RedisBroker, channel: &Channel, event: &Event, key: Option<&str>) -> Cmd {
+    let retention = broker.settings.retention.of(channel);
     let keys = &broker.keys;
-    let (log, last, live) = (keys.log(&channel), keys.last(&channel), keys.live(&channel));
-    let mut call = match &key {
-        Some(key) => script::PUBLISH.call(&[&log, &last, &live, &keys.once(&channel, key)]),
+    let (log, last, live) = (keys.log(channel), keys.last(channel), keys.live(channel));
+    let mut call = match key {
+        Some(key) => script::PUBLISH.call(&[&log, &last, &live, &keys.once(channel, key)]),
         None => script::PUBLISH.call(&[&log, &last, &live]),
     };
     call.arg(event.kind_str()).arg(&event.data_bytes()[..]);
@@ -106,10 +100,7 @@ fn published(reply: Value) -> Option<Published> {
 }
 
 fn intaken(reply: Value) -> Option<Intaken> {
-    if let Value::Int(_) = reply {
-        return Some(Intaken::Published);
-    }
-    match array(reply)?.get(1)? {
+    match reply {
         Value::Int(0) => Some(Intaken::Published),
         Value::Int(1) => Some(Intaken::Repeat),
         Value::Int(2) => Some(Intaken::HeldUp),
