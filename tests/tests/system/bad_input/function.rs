@@ -59,5 +59,5 @@ async fn a_call_that_cannot_be_one_is_refused_by_name() {
         scene.after(&format!("{keys:.40?} {words:?}"), check).await;
     }
     assert_eq!(scene.cluster.redis.keys("*room*").await, Vec::<String>::new(), "nothing was changed");
-    scene.finish(29).await;
+    scene.finish(28).await;
 }

@@ -76,5 +76,5 @@ async fn malformed_entries_go_to_the_dead_with_the_reason_and_the_rest_goes_on()
         if left == 0 { Ok(()) } else { Err(left) }
     })
     .await;
-    scene.finish(25).await;
+    scene.finish(24).await;
 }
