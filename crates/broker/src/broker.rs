@@ -129,8 +129,8 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
         entries: Vec<Placed>,
     ) -> Vec<Result<Intaken, BrokerError>>;
 
-    /// Settles entries that were taken.
-    async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError>;
+    /// Settles entries of a reading. If it is over nothing is done: the next one has them, or other entries of their ids.
+    async fn settle_intake(&self, reading: &Reading, settled: Vec<Settlement>) -> Result<(), BrokerError>;
 
     // ---- health
 

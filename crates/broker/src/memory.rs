@@ -133,7 +133,7 @@ impl MemoryBroker {
             state.wires.message(&channel, &Frame::Ephemeral(event));
             return Published { position: None, repeat: false };
         }
-        self.append(&mut state, channel, event, key)
+        self.append(&mut state, &channel, event, key)
     }
 
     fn publish_placed(&self, reading: &Reading, placed: Placed) -> Intaken {
@@ -150,12 +150,16 @@ impl MemoryBroker {
             return Intaken::HeldUp;
         }
         log.mark = Some((Arc::clone(&reading.generation), id));
-        if self.append(&mut state, channel, event, key).repeat { Intaken::Repeat } else { Intaken::Published }
+        if self.append(&mut state, &channel, event, key).repeat {
+            Intaken::Repeat
+        } else {
+            Intaken::Published
+        }
     }
 
-    fn append(&self, state: &mut State, channel: Channel, event: Event, key: Option<String>) -> Published {
+    fn append(&self, state: &mut State, channel: &Channel, event: Event, key: Option<String>) -> Published {
         let now = self.now();
-        let retention = self.settings.retention.of(&channel);
+        let retention = self.settings.retention.of(channel);
         let log = state.channels.entry(channel.clone()).or_default();
         log.age(now, &retention);
         if let Some(position) = key.as_ref().and_then(|key| log.seen(key, now)) {
@@ -166,7 +170,7 @@ impl MemoryBroker {
             log.remember(key, entry.position, now, self.settings.once);
         }
         let position = entry.position;
-        state.wires.message(&channel, &Frame::Kept(Entry::clone(&entry)));
+        state.wires.message(channel, &Frame::Kept(Entry::clone(&entry)));
         Published { position: Some(position), repeat: false }
     }
 
@@ -314,9 +318,9 @@ impl Broker for MemoryBroker {
         entries.into_iter().map(|placed| Ok(self.publish_placed(reading, placed))).collect()
     }
 
-    async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError> {
+    async fn settle_intake(&self, reading: &Reading, settled: Vec<Settlement>) -> Result<(), BrokerError> {
         let now = self.now();
-        self.state().ingest.settle(settled, now, self.settings.dead_events);
+        self.state().ingest.settle(reading, settled, now, self.settings.dead_events);
         Ok(())
     }
 

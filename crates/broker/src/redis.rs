@@ -196,8 +196,8 @@ impl Broker for RedisBroker {
         publish::publish_intake(self, reading, entries).await
     }
 
-    async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError> {
-        intake::settle(self, settled).await
+    async fn settle_intake(&self, reading: &Reading, settled: Vec<Settlement>) -> Result<(), BrokerError> {
+        intake::settle(self, reading, settled).await
     }
 
     async fn prepare(&self) -> Result<(), BrokerError> {

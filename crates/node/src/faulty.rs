@@ -315,8 +315,8 @@ impl Broker for FaultyBroker {
         all.await.unwrap_or_else(|error| vec![Err(error); size])
     }
 
-    async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError> {
-        self.meet(Call::Settle, self.inner.settle_intake(settled)).await
+    async fn settle_intake(&self, reading: &Reading, settled: Vec<Settlement>) -> Result<(), BrokerError> {
+        self.meet(Call::Settle, self.inner.settle_intake(reading, settled)).await
     }
 
     async fn prepare(&self) -> Result<(), BrokerError> {

@@ -194,7 +194,7 @@ impl Worker {
         let (published, to_settle) = mpsc::channel(1);
         let take = self.taking.run(lead, reading, taken);
         let publish = self.publishing.run(lead, reading, to_publish, published);
-        let settle = self.settling.run(lead, to_settle);
+        let settle = self.settling.run(lead, reading, to_settle);
         let (failed, (), ()) = try_join3(take, publish, settle).await?;
         Ok(failed)
     }

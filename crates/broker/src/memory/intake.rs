@@ -63,7 +63,10 @@ impl Ingest {
         Some(taken)
     }
 
-    pub(super) fn settle(&mut self, settled: Vec<Settlement>, now: u64, keep_dead: usize) {
+    pub(super) fn settle(&mut self, reading: &Reading, settled: Vec<Settlement>, now: u64, keep_dead: usize) {
+        if self.reading.as_ref().is_none_or(|(current, _)| current != reading) {
+            return;
+        }
         for settlement in settled {
             let id = match settlement {
                 Settlement::Done(id) => id,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ::redis::{Cmd, Pipeline};
 use uuid::Uuid;
 
+use super::error::{check, sort};
 use super::leases::holder;
 use super::link::Link;
 use super::pool::RedisOr;
@@ -52,9 +53,8 @@ async fn take_next(
     limit: usize,
     wait: Duration,
 ) -> Result<Vec<IntakeEntry>, RedisOr> {
-    let group = format!("fanfare:{}:{}", reading.generation, reading.name);
     let mut read = ::redis::cmd("XREADGROUP");
-    read.arg("GROUP").arg(group).arg(CONSUMER).arg("COUNT").arg(limit);
+    read.arg("GROUP").arg(group(reading)).arg(CONSUMER).arg("COUNT").arg(limit);
     // For Redis, to block for 0 ms is to block for ever.
     if !wait.is_zero() {
         read.arg("BLOCK").arg(millis(wait));
@@ -68,35 +68,45 @@ async fn take_next(
     Ok(taken.map(|(id, fields)| IntakeEntry { id, fields }).collect())
 }
 
-pub(super) async fn settle(broker: &RedisBroker, settled: Vec<Settlement>) -> Result<(), BrokerError> {
+pub(super) async fn settle(
+    broker: &RedisBroker,
+    reading: &Reading,
+    settled: Vec<Settlement>,
+) -> Result<(), BrokerError> {
     if settled.is_empty() {
         return Ok(());
     }
-    let mut all = Pipeline::new();
-    all.atomic();
-    let mut delete = ::redis::cmd("XDEL");
-    delete.arg(broker.keys.ingest());
-    let mut buries = false;
+    let mut dead = Pipeline::new();
+    dead.atomic();
+    let mut remove = script::SETTLE.call(&[&broker.keys.ingest()]);
+    remove.arg(group(reading)).arg(CONSUMER);
     for settlement in settled {
         match settlement {
-            Settlement::Done(id) => delete.arg(id.to_string()),
+            Settlement::Done(id) => remove.arg(id.to_string()),
             Settlement::Dead(entry, reason) => {
-                buries = true;
                 let id = entry.id.to_string();
-                all.add_command(bury(broker, &entry, &reason, &id));
-                delete.arg(id)
+                dead.add_command(bury(broker, &entry, &reason, &id));
+                remove.arg(id)
             }
         };
     }
-    if buries {
-        // A transaction is not rolled back: a wrong type must be found before entries are removed.
-        broker.link.command(::redis::cmd("XLEN").arg(broker.keys.ingest_dead())).await?;
+    // Before anything is removed: whatever comes between the two, an entry is among the dead twice and not lost.
+    if !dead.is_empty() {
+        for reply in broker.link.transaction(&dead).await? {
+            Link::reply(reply)?;
+        }
     }
-    all.add_command(delete);
-    for reply in broker.link.transaction(&all).await? {
-        Link::reply(reply)?;
+    let mut calls = Pipeline::with_capacity(1);
+    calls.add_command(remove);
+    match script::SETTLE.run_all(&broker.link, calls).await?.pop().map(check) {
+        Some(Err(error)) if error.code() == Some("NOGROUP") => Ok(()),
+        Some(Err(error)) => Err(sort(&error)),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+fn group(reading: &Reading) -> String {
+    format!("fanfare:{}:{}", reading.generation, reading.name)
 }
 
 fn bury(broker: &RedisBroker, entry: &IntakeEntry, reason: &str, id: &str) -> Cmd {

@@ -26,7 +26,8 @@ pub(super) async fn publish_intake(
     reading: &Reading,
     entries: Vec<Placed>,
 ) -> Vec<Result<Intaken, BrokerError>> {
-    run(broker, entries.into_iter().map(|entry| placed(broker, reading, entry)), intaken).await
+    run(broker, entries.into_iter().map(|entry| placed(broker, reading, entry)), |reply| intaken(&reply))
+        .await
 }
 
 async fn run<T>(
@@ -41,7 +42,8 @@ async fn run<T>(
     }
     match script::PUBLISH.run_all(&broker.link, pipeline).await {
         Ok(replies) => {
-            let read = |reply| read(Link::reply(reply)?).ok_or_else(|| unexpected("a position"));
+            let read =
+                |reply| read(Link::reply(reply)?).ok_or_else(|| unexpected("what became of a publication"));
             replies.into_iter().map(read).collect()
         }
         Err(error) => (0..count).map(|_| Err(error.clone())).collect(),
@@ -99,7 +101,7 @@ fn published(reply: Value) -> Option<Published> {
     Some(Published { position: Some(position), repeat })
 }
 
-fn intaken(reply: Value) -> Option<Intaken> {
+fn intaken(reply: &Value) -> Option<Intaken> {
     match reply {
         Value::Int(0) => Some(Intaken::Published),
         Value::Int(1) => Some(Intaken::Repeat),

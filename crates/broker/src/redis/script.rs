@@ -40,6 +40,7 @@ scripts! {
     LEAVE = include_str!("leave.lua");
     BURY = include_str!("bury.lua");
     READ = include_str!("read.lua");
+    SETTLE = include_str!("settle.lua");
     LOCK = include_str!("lock.lua");
     UNLOCK = include_str!("unlock.lua");
 }

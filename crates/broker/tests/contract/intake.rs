@@ -24,8 +24,12 @@ async fn leave<F: Fixture>(fixture: &F, count: usize) -> Vec<Position> {
 
 /// Begins a reading as the node that leads.
 pub(crate) async fn begin(broker: &dyn Broker) -> Reading {
-    assert!(broker.lead_intake(&node("n1"), LONG).await.unwrap());
-    broker.read_intake(&node("n1")).await.unwrap().expect("it leads")
+    begin_as(broker, "n1").await
+}
+
+async fn begin_as(broker: &dyn Broker, id: &str) -> Reading {
+    assert!(broker.lead_intake(&node(id), LONG).await.unwrap());
+    broker.read_intake(&node(id)).await.unwrap().expect("it leads")
 }
 
 async fn take(broker: &dyn Broker, reading: &Reading, limit: usize) -> Vec<IntakeEntry> {
@@ -36,8 +40,9 @@ fn ids(entries: &[IntakeEntry]) -> Vec<Position> {
     entries.iter().map(|entry| entry.id).collect()
 }
 
-async fn settle(broker: &dyn Broker, ids: &[Position]) {
-    broker.settle_intake(ids.iter().map(|id| Settlement::Done(*id)).collect()).await.unwrap();
+async fn settle(broker: &dyn Broker, reading: &Reading, ids: &[Position]) {
+    let done = ids.iter().map(|id| Settlement::Done(*id)).collect();
+    broker.settle_intake(reading, done).await.unwrap();
 }
 
 /// An entry of the channel `a` whose data is its id.
@@ -83,9 +88,9 @@ pub(crate) async fn entries_are_taken_once_and_in_order<F: Fixture>() {
     assert_eq!(first[1].fields, [field("channel", "a"), field("data", "1")]);
     assert_eq!(ids(&take(broker, &reading, 10).await), left[3..]);
     assert!(take(broker, &reading, 10).await.is_empty());
-    settle(broker, &left).await;
+    settle(broker, &reading, &left).await;
     assert!(take(broker, &begin(broker).await, 10).await.is_empty());
-    settle(broker, &[]).await;
+    settle(broker, &reading, &[]).await;
 }
 
 pub(crate) async fn entries_left_before_anybody_asked_are_taken<F: Fixture>() {
@@ -100,13 +105,14 @@ pub(crate) async fn what_is_not_settled_is_taken_again_in_its_place<F: Fixture>(
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     let left = leave(&fixture, 6).await;
-    assert_eq!(take(broker, &begin(broker).await, 5).await.len(), 5);
-    settle(broker, &left[1..2]).await;
+    let former = begin(broker).await;
+    assert_eq!(take(broker, &former, 5).await.len(), 5);
+    settle(broker, &former, &left[1..2]).await;
     let unsettled = [left[0], left[2], left[3], left[4], left[5]];
     let reading = begin(broker).await;
     assert_eq!(ids(&take(broker, &reading, 2).await), unsettled[..2], "the earliest first");
     assert_eq!(ids(&take(broker, &reading, 10).await), unsettled[2..]);
-    settle(broker, &unsettled).await;
+    settle(broker, &reading, &unsettled).await;
     assert!(take(broker, &begin(broker).await, 10).await.is_empty());
 }
 
@@ -117,13 +123,15 @@ pub(crate) async fn only_the_leader_reads_and_a_former_one_takes_nothing_away<F:
     let former = begin(broker).await;
     assert_eq!(broker.read_intake(&node("n2")).await.unwrap(), None, "n1 leads");
     broker.resign_intake(&node("n1")).await.unwrap();
-    assert!(broker.lead_intake(&node("n2"), LONG).await.unwrap());
-    let reading = broker.read_intake(&node("n2")).await.unwrap().unwrap();
+    let reading = begin_as(broker, "n2").await;
     assert_eq!(reading.generation, former.generation);
     let left = leave(&fixture, 2).await;
     // A call of the former leader that was long on its way.
     assert_eq!(broker.take_intake(&former, 1, NOT).await.unwrap(), None);
+    settle(broker, &former, &left).await;
     assert_eq!(ids(&take(broker, &reading, 10).await), left);
+    settle(broker, &reading, &left).await;
+    assert!(take(broker, &begin_as(broker, "n2").await, 10).await.is_empty());
 }
 
 pub(crate) async fn a_call_that_waits_ends_with_its_reading<F: Fixture>() {
@@ -149,9 +157,10 @@ pub(crate) async fn what_cannot_be_published_goes_to_the_dead_with_the_reason<F:
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     fixture.ingest(&[("colour", "red"), ("colour", "blue")]).await;
-    let entry = take(broker, &begin(broker).await, 1).await.pop().unwrap();
+    let reading = begin(broker).await;
+    let entry = take(broker, &reading, 1).await.pop().unwrap();
     let id = entry.id.to_string();
-    broker.settle_intake(vec![Settlement::Dead(entry, "no channel".into())]).await.unwrap();
+    broker.settle_intake(&reading, vec![Settlement::Dead(entry, "no channel".into())]).await.unwrap();
     assert!(take(broker, &begin(broker).await, 1).await.is_empty());
     let dead = fixture.dead().await;
     let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -302,6 +311,7 @@ pub(crate) async fn a_stream_made_anew_begins_with_smaller_ids<F: Fixture>() {
     fixture.ingest_as(id(3), &fields).await;
     fixture.ingest_as(id(5), &fields).await;
     assert_eq!(broker.take_intake(&former, 10, NOT).await.unwrap(), None, "noticed");
+    settle(broker, &former, &[id(5)]).await;
     let reading = begin(broker).await;
     assert_ne!(reading.generation, former.generation);
     assert_eq!(ids(&take(broker, &reading, 10).await), [id(3), id(5)]);
@@ -355,6 +365,18 @@ async fn groups_of_others_are_left_alone() {
 }
 
 #[tokio::test]
+async fn as_many_entries_as_a_batch_may_have_are_settled() {
+    let redis = new::<Redis>().await;
+    let reading = begin(&redis.broker).await;
+    let fill = "for i = 1, 10000 do redis.call('XADD', KEYS[1], '*', 'data', i) end";
+    redis.server.run::<()>(&["EVAL", fill, "1", "fanfare:ingest"]).await;
+    let taken = ids(&take(&redis.broker, &reading, 10_000).await);
+    assert_eq!(taken.len(), 10_000);
+    settle(&redis.broker, &reading, &taken[1..]).await;
+    assert_eq!(ids(&take(&redis.broker, &begin(&redis.broker).await, 10).await), taken[..1]);
+}
+
+#[tokio::test]
 async fn what_is_settled_leaves_nothing_behind() {
     let redis = new::<Redis>().await;
     let broker = &redis.broker;
@@ -362,7 +384,7 @@ async fn what_is_settled_leaves_nothing_behind() {
     let left = leave(&redis, 3).await;
     take(broker, &reading, 3).await;
     put(broker, &reading, chain(left.iter().map(|id| entry(*id)))).await;
-    settle(broker, &left).await;
+    settle(broker, &reading, &left).await;
     assert_eq!(redis.server.run::<u64>(&["XLEN", "fanfare:ingest"]).await, 0);
     let mut keys: Vec<String> = redis.server.run(&["KEYS", "fanfare:{a}:*"]).await;
     keys.sort();

@@ -128,7 +128,7 @@ async fn an_intake_of_another_type_is_refused_and_loses_nothing() {
     let take = async |reading: &_| redis.broker.take_intake(reading, 10, Duration::ZERO).await;
     let reading = begin(&redis.broker).await;
     let entry = take(&reading).await.unwrap().unwrap().pop().unwrap();
-    assert_refused(redis.broker.settle_intake(vec![Settlement::Dead(entry, "why".into())]).await);
+    assert_refused(redis.broker.settle_intake(&reading, vec![Settlement::Dead(entry, "why".into())]).await);
     let reading = begin(&redis.broker).await;
     assert_eq!(take(&reading).await.unwrap().unwrap().len(), 1, "it is still there");
     redis.server.run::<()>(&["SET", "fanfare:ingest", "x"]).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fanfare_broker::Broker;
-use fanfare_broker::intake::Settlement;
+use fanfare_broker::intake::{Reading, Settlement};
 use tokio::sync::mpsc;
 
 use super::Stop;
@@ -26,11 +26,12 @@ impl Settling {
     pub(super) async fn run(
         &mut self,
         lead: &Leadership,
+        reading: &Reading,
         mut published: mpsc::Receiver<Vec<Settlement>>,
     ) -> Result<(), Stop> {
         while let Some(settled) = published.recv().await {
             lead.check()?;
-            while let Err(error) = self.broker.settle_intake(settled.clone()).await {
+            while let Err(error) = self.broker.settle_intake(reading, settled.clone()).await {
                 self.metrics.intake_settle_failed.inc();
                 self.patience.after("could not settle intake entries", &error).await?;
                 lead.check()?;

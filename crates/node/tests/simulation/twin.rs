@@ -220,8 +220,8 @@ impl Broker for Twin {
         self.inner.publish_intake(reading, entries).await
     }
 
-    async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError> {
-        self.inner.settle_intake(settled).await
+    async fn settle_intake(&self, reading: &Reading, settled: Vec<Settlement>) -> Result<(), BrokerError> {
+        self.inner.settle_intake(reading, settled).await
     }
 
     async fn prepare(&self) -> Result<(), BrokerError> {
