@@ -68,10 +68,9 @@ impl Intake {
         let IntakeSettings { node, config, max_data } = settings;
         let patience = || Patience::new(stop.clone());
         let worker = Worker {
-            taking: Taking::new(&broker, &metrics, &stop, &config, max_data),
+            taking: Taking::new(&broker, &metrics, patience(), &stop, &config, max_data),
             publishing: Publishing::new(&broker, &metrics, patience()),
             settling: Settling::new(&broker, &metrics, patience()),
-            patience: patience(),
             broker,
             node,
             config,
@@ -116,8 +115,6 @@ struct Worker {
     taking: Taking,
     publishing: Publishing,
     settling: Settling,
-    /// Of calls that begin to read or take.
-    patience: Patience,
     /// Of calls for the lead.
     log: Throttle,
 }
@@ -175,19 +172,15 @@ impl Worker {
                 Ok(None) => return Err(Stop::Lapsed),
                 Err(error) => Some(error),
             };
-            match failed {
-                Some(error) => {
-                    self.metrics.intake_take_failed.inc();
-                    self.patience.after("could not take intake entries", &error).await?;
-                }
-                None => self.patience.succeed(),
+            if let Some(error) = failed {
+                self.taking.wait_after(&error).await?;
             }
         }
         Err(Stop::Leaving)
     }
 
-    /// Brings the entries of one reading to their channels until it is over or a take fails, and finishes what is in hand
-    /// then. A stage that has to stop drops the others: it is about to be over for all.
+    /// Brings the entries of one reading to their channels until the node leaves or a take fails, and finishes what is in
+    /// hand then. A stage that has to stop drops the others: it is about to be over for all.
     async fn carry(&mut self, lead: &Leadership, reading: &Reading) -> Result<Option<BrokerError>, Stop> {
         // A stage takes up a batch when it has the next one's only place for it: so at most three are in hand.
         let (taken, to_publish) = mpsc::channel(1);

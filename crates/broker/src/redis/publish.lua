@@ -26,12 +26,14 @@ local function after(position)
   return string.format('%.0f-%.0f', ms, seq + 1)
 end
 
--- Whether an id comes before another. As text, since publishers may choose ids beyond what Lua counts exactly.
+-- Whether an id comes before another. As text, since publishers may choose ids beyond what Lua counts exactly. What is no
+-- id comes before every one.
 local function is_before(a, b)
   local dash = string.find(a, '-', 1, true)
   if #a == #b and dash == string.find(b, '-', 1, true) then return a < b end
   local a_ms, a_seq = string.match(a, '^(%d+)%-(%d+)$')
   local b_ms, b_seq = string.match(b, '^(%d+)%-(%d+)$')
+  if not (a_ms and b_ms) then return not a_ms end
   if a_ms == b_ms then a_ms, b_ms = a_seq, b_seq end
   if #a_ms ~= #b_ms then return #a_ms < #b_ms end
   return a_ms < b_ms

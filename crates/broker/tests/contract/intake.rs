@@ -274,7 +274,9 @@ pub(crate) async fn a_key_of_its_own_stores_an_entry_once_and_the_chain_goes_on<
     fixture.expire(&channel("a")).await;
     let last = broker.locate(&channel("a"), From::Latest).await.unwrap();
     assert_eq!(put(broker, &reading, chain([keyed(id(6), "l")])).await, [repeat]);
-    assert_eq!(broker.locate(&channel("a"), From::Latest).await.unwrap(), last);
+    for from in [From::Latest, From::Earliest, From::Newest(1)] {
+        assert_eq!(broker.locate(&channel("a"), from).await.unwrap(), last, "{from:?}");
+    }
     assert_eq!(put(broker, &reading, chained([6])).await, [repeat]);
 }
 
@@ -410,14 +412,23 @@ async fn a_lost_last_position_lets_an_entry_come_twice_and_not_never() {
         assert_eq!(put(broker, &reading, chained(2..=3)).await, [Intaken::Published; 2], "{lost:?}");
         redis.server.run::<()>(&["DEL", "fanfare:{a}:last"]).await;
     }
+    // A key that was seen makes the mark anew, and the position with it.
+    put(broker, &reading, chain([keyed(id(9), "k")])).await;
+    let newest = broker.locate(&channel("a"), From::Latest).await.unwrap();
+    redis.server.run::<()>(&["DEL", "fanfare:{a}:last"]).await;
+    assert_eq!(put(broker, &reading, chain([keyed(id(9), "k")])).await, [Intaken::Repeat]);
+    assert_eq!(put(broker, &reading, chained([9])).await, [Intaken::Repeat]);
+    assert_eq!(broker.locate(&channel("a"), From::Latest).await.unwrap(), newest);
     // A position with something else behind it than a mark is a position.
-    let at = publish(broker, "a", "8-0").await;
-    redis.server.run::<()>(&["SET", "fanfare:{a}:last", &format!("{at} what is this")]).await;
-    assert_eq!(broker.locate(&channel("a"), From::Latest).await.unwrap(), at);
-    assert_eq!(broker.locate(&channel("a"), From::Newest(0)).await.unwrap(), at);
-    assert_eq!(put(broker, &reading, chained([1])).await, [Intaken::Published]);
-    let page = broker.page(&channel("a"), at, 1).await.unwrap();
-    assert_eq!(page.entries[0].previous, at);
+    for behind in ["what is this".to_owned(), format!("{} it", reading.generation)] {
+        let at = publish(broker, "a", "8-0").await;
+        redis.server.run::<()>(&["SET", "fanfare:{a}:last", &format!("{at} {behind}")]).await;
+        assert_eq!(broker.locate(&channel("a"), From::Latest).await.unwrap(), at);
+        assert_eq!(broker.locate(&channel("a"), From::Newest(0)).await.unwrap(), at);
+        assert_eq!(put(broker, &reading, chained([1])).await, [Intaken::Published], "{behind}");
+        let page = broker.page(&channel("a"), at, 1).await.unwrap();
+        assert_eq!(page.entries[0].previous, at);
+    }
 }
 
 #[tokio::test]

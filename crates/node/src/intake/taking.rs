@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Stop;
 use super::leadership::Leadership;
+use super::patience::Patience;
 use crate::config::intake::IntakeConfig;
 use crate::metrics::cluster::ClusterMetrics;
 
@@ -37,6 +38,7 @@ pub(super) struct Batch {
 pub(super) struct Taking {
     broker: Arc<dyn Broker>,
     metrics: Arc<ClusterMetrics>,
+    patience: Patience,
     stop: CancellationToken,
     limit: usize,
     wait: Duration,
@@ -48,6 +50,7 @@ impl Taking {
     pub(super) fn new(
         broker: &Arc<dyn Broker>,
         metrics: &Arc<ClusterMetrics>,
+        patience: Patience,
         stop: &CancellationToken,
         config: &IntakeConfig,
         max_data: usize,
@@ -55,6 +58,7 @@ impl Taking {
         Self {
             broker: Arc::clone(broker),
             metrics: Arc::clone(metrics),
+            patience,
             stop: stop.clone(),
             limit: config.batch.min(TAKE_BYTES / max_data.max(1)).max(1),
             wait: LONGEST_WAIT.min(config.lease / 3),
@@ -62,8 +66,8 @@ impl Taking {
         }
     }
 
-    /// Takes batches until the node leaves, the reading is over, or a call fails: it may have been carried out, and then
-    /// only the next reading finds what it took.
+    /// Takes batches until the node leaves or a call fails: it may have been carried out, and then only the next reading
+    /// finds what it took. A reading that is over fails too.
     ///
     /// A call is not cut short when the node leaves: its answer is on its way.
     pub(super) async fn run(
@@ -80,9 +84,13 @@ impl Taking {
             lead.check()?;
             let entries = match self.broker.take_intake(reading, self.limit, self.wait).await {
                 Ok(Some(entries)) => entries,
-                Ok(None) => break,
+                Ok(None) => {
+                    let why = "the ingest stream was deleted, or another node reads it";
+                    return Ok(Some(BrokerError::Unavailable(why.into())));
+                }
                 Err(error) => return Ok(Some(error)),
             };
+            self.patience.succeed();
             self.metrics.intake_lag.set(lag(&entries).as_secs_f64());
             if !entries.is_empty() {
                 let batch = Batch::read(entries, self.max_data);
@@ -91,6 +99,12 @@ impl Taking {
             }
         }
         Ok(None)
+    }
+
+    /// Waits before the next reading.
+    pub(super) async fn wait_after(&mut self, error: &BrokerError) -> Result<(), Stop> {
+        self.metrics.intake_take_failed.inc();
+        self.patience.after("could not take intake entries", error).await
     }
 }
 
