@@ -9,7 +9,7 @@ use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position, SessionId, User};
 
 use crate::BrokerError;
-use crate::intake::{IntakeEntry, Settlement};
+use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Settlement};
 use crate::lease::{Lease, NodeId, NodeInfo};
 use crate::log::Page;
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
@@ -106,21 +106,34 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// Lets another node lead at once.
     async fn resign_intake(&self, node: &NodeId) -> Result<(), BrokerError>;
 
-    /// Up to `limit` entries in order. `again`: those that were taken before, by anybody, and are not settled.
-    /// Otherwise new ones, waiting up to `wait` for the first.
+    /// Begins to read the ingest stream from its oldest entry, whoever has taken it before; every other reading is
+    /// over. None if `node` does not lead.
+    async fn read_intake(&self, node: &NodeId) -> Result<Option<Reading>, BrokerError>;
+
+    /// The next `limit` entries of a reading in order, waiting up to `wait` for the first; none if the reading is over.
+    /// Entries of an answer that was lost are taken by the next reading only.
     async fn take_intake(
         &self,
-        again: bool,
+        reading: &Reading,
         limit: usize,
         wait: Duration,
-    ) -> Result<Vec<IntakeEntry>, BrokerError>;
+    ) -> Result<Option<Vec<IntakeEntry>>, BrokerError>;
 
-    /// Settles entries that were taken.
-    async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError>;
+    /// Publishes entries of a reading, as [`Broker::publish`] does. An entry that was published before, by anybody who
+    /// had it of the same generation, is a repeat, and so is an older one of its channel; one that is not `after` what
+    /// its channel has is held up. So entries land once and in order, however often and by however many they are
+    /// published; that is forgotten with a channel's last position.
+    async fn publish_intake(
+        &self,
+        reading: &Reading,
+        entries: Vec<Placed>,
+    ) -> Vec<Result<Intaken, BrokerError>>;
+
+    /// Settles entries of a reading. If it is over nothing is done: the next one has them, or other entries of their ids.
+    async fn settle_intake(&self, reading: &Reading, settled: Vec<Settlement>) -> Result<(), BrokerError>;
 
     // ---- health
 
-    /// Makes sure that what publishers rely on is there (function library, consumer group), and that the broker
-    /// answers.
+    /// Makes sure that what publishers rely on is there (the function library), and that the broker answers.
     async fn prepare(&self) -> Result<(), BrokerError>;
 }

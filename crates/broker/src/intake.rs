@@ -1,33 +1,71 @@
-//! What publishers left in the ingest stream.
+//! What publishers left in the ingest stream, and how it gets into the logs once and in order.
+//!
+//! ADR 3 (`docs/adr/`) says why it is so, and what a leader that was paused can still do.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use fanfare_protocol::publish::RESERVED_KEY_PREFIX;
+use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, Position};
+
+/// One reading of the ingest stream, from its oldest entry on. It is over when another begins, or when the stream is
+/// deleted: it then gives no entries any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Which stream: within a generation, ids grow. A stream that was deleted comes back as another generation.
+    pub generation: Arc<str>,
+    /// Tells this reading from every other one.
+    pub name: Arc<str>,
+}
 
 /// One entry of the ingest stream, as it was written: not checked yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IntakeEntry {
-    /// Its id in the ingest stream; also its idempotency key.
+    /// Its id in the ingest stream.
     pub id: Position,
     /// Its fields in order.
     pub fields: Vec<(Bytes, Bytes)>,
+}
+
+/// An entry on its way to its channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Its id in the ingest stream.
+    pub id: Position,
+    /// The entry of the same channel before it in the same call, an earlier one: until that one is published, neither is
+    /// this one.
+    pub after: Option<Position>,
+    /// What it says. It is kept: an entry of the ingest stream is never ephemeral.
+    pub publication: Publication,
+}
+
+/// What became of an entry that the broker was asked to publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intaken {
+    /// It is in its channel's log now.
+    Published,
+    /// It, or what another way brought under its key, was there before.
+    Repeat,
+    /// Nothing was done, since the entry before it is not published.
+    HeldUp,
 }
 
 /// What is to become of an entry that was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settlement {
     /// It is in its channel's log: remove it.
-    Done {
-        /// The entry.
-        id: Position,
-        /// Where it went. Its idempotency key there is forgotten soon.
-        channel: Channel,
-    },
+    Done(Position),
     /// It can never be: move it to the dead entries with the reason.
     Dead(IntakeEntry, String),
 }
 
-/// The idempotency key under which an entry is published, so that it lands in its log once however many nodes take it.
-pub fn once_key(id: Position) -> String {
-    format!("{RESERVED_KEY_PREFIX}{id}")
+/// Ties each entry to the one of its channel before it. They are in the order of their ids.
+pub fn chain(entries: impl IntoIterator<Item = (Position, Publication)>) -> Vec<Placed> {
+    let mut newest: HashMap<Channel, Position> = HashMap::new();
+    let place = |(id, publication): (Position, Publication)| {
+        let after = newest.insert(publication.channel.clone(), id);
+        Placed { id, after, publication }
+    };
+    entries.into_iter().map(place).collect()
 }

@@ -4,7 +4,7 @@
 //!
 //! # Layout
 //!
-//! - `channel`: one channel's log, last position and idempotency keys
+//! - `channel`: one channel's log, last position, mark and idempotency keys
 //! - `sessions`: who holds which, and the lifecycle stream
 //! - `cluster`: leases and locks
 //! - `intake`: the ingest stream
@@ -22,11 +22,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use fanfare_protocol::publish::{Publication, RESERVED_KEY_PREFIX};
+use fanfare_protocol::publish::Publication;
 use fanfare_protocol::session::Control;
 use fanfare_protocol::start::From;
 use fanfare_protocol::wire::Frame;
-use fanfare_protocol::{Channel, Entry, Position, SessionId, User};
+use fanfare_protocol::{Channel, Entry, Event, Position, SessionId, User};
 use indexmap::IndexMap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -37,11 +37,11 @@ use self::intake::Ingest;
 use self::sessions::Sessions;
 use self::wire::Wires;
 use crate::broker::Published;
-use crate::intake::{IntakeEntry, Settlement, once_key};
+use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Settlement};
 use crate::lease::{Lease, NodeId, NodeInfo};
 use crate::log::Page;
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
-use crate::settings::{BrokerSettings, INTAKE_SETTLED_ONCE};
+use crate::settings::BrokerSettings;
 use crate::wire::{Wire, WireSink};
 use crate::{Broker, BrokerError};
 
@@ -95,6 +95,17 @@ impl MemoryBroker {
         id
     }
 
+    /// Adds an entry with an id of the publisher's choice, greater than all before.
+    pub fn ingest_as(&self, id: Position, fields: Vec<(bytes::Bytes, bytes::Bytes)>) {
+        self.state().ingest.add_as(id, fields);
+        self.ingested.notify_waiters();
+    }
+
+    /// How many entries of the ingest stream are not settled.
+    pub fn unsettled(&self) -> usize {
+        self.state().ingest.len()
+    }
+
     /// The lifecycle stream.
     pub fn lifecycle(&self) -> Vec<StreamEntry> {
         self.state().sessions.lifecycle.iter().cloned().collect()
@@ -116,19 +127,39 @@ impl MemoryBroker {
     }
 
     fn publish_one(&self, publication: Publication) -> Published {
-        let now = self.now();
         let Publication { channel, event, key, ephemeral } = publication;
         let mut state = self.state();
         if ephemeral {
             state.wires.message(&channel, &Frame::Ephemeral(event));
             return Published { position: None, repeat: false };
         }
-        let retention = self.settings.retention.of(&channel);
-        // Intake entries are deduplicated for longer; their keys are made by the node and not by publishers.
-        let once = match &key {
-            Some(key) if key.starts_with(RESERVED_KEY_PREFIX) => self.settings.intake_once,
-            _ => self.settings.once,
-        };
+        self.append(&mut state, &channel, event, key)
+    }
+
+    fn publish_placed(&self, reading: &Reading, placed: Placed) -> Intaken {
+        let Placed { id, after, publication } = placed;
+        let Publication { channel, event, key, .. } = publication;
+        let mut state = self.state();
+        let log = state.channels.entry(channel.clone()).or_default();
+        log.age(self.now(), &self.settings.retention.of(&channel));
+        let newest = log.newest_of(&reading.generation);
+        if newest.is_some_and(|newest| id <= newest) {
+            return Intaken::Repeat;
+        }
+        if after > newest {
+            return Intaken::HeldUp;
+        }
+        log.mark = Some((Arc::clone(&reading.generation), id));
+        if self.append(&mut state, &channel, event, key).repeat {
+            Intaken::Repeat
+        } else {
+            Intaken::Published
+        }
+    }
+
+    fn append(&self, state: &mut State, channel: &Channel, event: Event, key: Option<String>) -> Published {
+        let now = self.now();
+        let retention = self.settings.retention.of(channel);
         let log = state.channels.entry(channel.clone()).or_default();
         log.age(now, &retention);
         if let Some(position) = key.as_ref().and_then(|key| log.seen(key, now)) {
@@ -136,10 +167,10 @@ impl MemoryBroker {
         }
         let entry = log.append(now, event, &retention);
         if let Some(key) = key {
-            log.remember(key, entry.position, now, once);
+            log.remember(key, entry.position, now, self.settings.once);
         }
         let position = entry.position;
-        state.wires.message(&channel, &Frame::Kept(Entry::clone(&entry)));
+        state.wires.message(channel, &Frame::Kept(Entry::clone(&entry)));
         Published { position: Some(position), repeat: false }
     }
 
@@ -253,38 +284,43 @@ impl Broker for MemoryBroker {
         Ok(())
     }
 
+    async fn read_intake(&self, node: &NodeId) -> Result<Option<Reading>, BrokerError> {
+        let reading = self.state().ingest.read(node);
+        // Whoever waits for entries of another reading waits in vain.
+        self.ingested.notify_waiters();
+        Ok(reading)
+    }
+
     async fn take_intake(
         &self,
-        again: bool,
+        reading: &Reading,
         limit: usize,
         wait: Duration,
-    ) -> Result<Vec<IntakeEntry>, BrokerError> {
-        if again {
-            return Ok(self.state().ingest.take_again(limit));
-        }
+    ) -> Result<Option<Vec<IntakeEntry>>, BrokerError> {
         let deadline = Instant::now() + wait;
         loop {
             // Made before the look, so that an entry added between the two still wakes us.
             let mut added = std::pin::pin!(self.ingested.notified());
             added.as_mut().enable();
-            let taken = self.state().ingest.take(limit);
-            if !taken.is_empty() || tokio::time::timeout_at(deadline, added).await.is_err() {
+            let taken = self.state().ingest.take(reading, limit);
+            let is_empty = taken.as_ref().is_some_and(Vec::is_empty);
+            if !is_empty || tokio::time::timeout_at(deadline, added).await.is_err() {
                 return Ok(taken);
             }
         }
     }
 
-    async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError> {
+    async fn publish_intake(
+        &self,
+        reading: &Reading,
+        entries: Vec<Placed>,
+    ) -> Vec<Result<Intaken, BrokerError>> {
+        entries.into_iter().map(|placed| Ok(self.publish_placed(reading, placed))).collect()
+    }
+
+    async fn settle_intake(&self, reading: &Reading, settled: Vec<Settlement>) -> Result<(), BrokerError> {
         let now = self.now();
-        let mut state = self.state();
-        for settlement in &settled {
-            if let Settlement::Done { id, channel } = settlement
-                && let Some(log) = state.channels.get_mut(channel)
-            {
-                log.forget_in(&once_key(*id), now, INTAKE_SETTLED_ONCE);
-            }
-        }
-        state.ingest.settle(settled, now, self.settings.dead_events);
+        self.state().ingest.settle(reading, settled, now, self.settings.dead_events);
         Ok(())
     }
 

@@ -55,7 +55,7 @@ use self::link::Link;
 use self::pool::Connections;
 pub use self::settings::RedisSettings;
 use crate::broker::Published;
-use crate::intake::{IntakeEntry, Settlement};
+use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Settlement};
 use crate::lease::{Lease, NodeId, NodeInfo};
 use crate::log::Page;
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
@@ -176,17 +176,29 @@ impl Broker for RedisBroker {
         leases::unlock(self, &self.keys.ingest_leader(), node).await
     }
 
-    async fn take_intake(
-        &self,
-        again: bool,
-        limit: usize,
-        wait: Duration,
-    ) -> Result<Vec<IntakeEntry>, BrokerError> {
-        intake::take(self, again, limit, wait).await
+    async fn read_intake(&self, node: &NodeId) -> Result<Option<Reading>, BrokerError> {
+        intake::read(self, node).await
     }
 
-    async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError> {
-        intake::settle(self, settled).await
+    async fn take_intake(
+        &self,
+        reading: &Reading,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Option<Vec<IntakeEntry>>, BrokerError> {
+        intake::take(self, reading, limit, wait).await
+    }
+
+    async fn publish_intake(
+        &self,
+        reading: &Reading,
+        entries: Vec<Placed>,
+    ) -> Vec<Result<Intaken, BrokerError>> {
+        publish::publish_intake(self, reading, entries).await
+    }
+
+    async fn settle_intake(&self, reading: &Reading, settled: Vec<Settlement>) -> Result<(), BrokerError> {
+        intake::settle(self, reading, settled).await
     }
 
     async fn prepare(&self) -> Result<(), BrokerError> {

@@ -147,7 +147,6 @@ impl Config {
         BrokerSettings {
             retention: self.retention.rules(),
             once: self.publish.once,
-            intake_once: self.intake.once,
             grace: self.session.grace,
             max_data: bytes(self.limits.event_data),
             lifecycle_events: self.retention.lifecycle_events,

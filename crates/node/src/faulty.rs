@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fanfare_broker::broker::Published;
-use fanfare_broker::intake::{IntakeEntry, Settlement};
+use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Settlement};
 use fanfare_broker::lease::Lease;
 use fanfare_broker::log::Page;
 use fanfare_broker::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
@@ -33,6 +33,7 @@ pub(crate) enum Call {
     Sweep,
     Lead,
     Resign,
+    Read,
     Take,
     Settle,
     Prepare,
@@ -57,7 +58,7 @@ pub(crate) enum Fault {
     Fine,
 }
 
-/// Decides for one event of a batch.
+/// Decides for one entry of a call to publish.
 type ItemFault = Box<dyn FnMut(&Publication) -> Option<BrokerError> + Send>;
 
 #[derive(Default)]
@@ -124,7 +125,7 @@ impl FaultyBroker {
         script.down = false;
     }
 
-    /// Asked about each event of each batch; one for which it answers an error is not stored.
+    /// Asked about each intake entry of each call; one for which it answers an error is not stored.
     pub(crate) fn fail_items(
         &self,
         decide: impl FnMut(&Publication) -> Option<BrokerError> + Send + 'static,
@@ -142,7 +143,7 @@ impl FaultyBroker {
         self.script().most_at_once.get(&call).copied().unwrap_or_default()
     }
 
-    /// The size of each batch published.
+    /// How many intake entries each call was to publish.
     pub(crate) fn batches(&self) -> Vec<usize> {
         self.script().batches.clone()
     }
@@ -213,18 +214,7 @@ impl Drop for UnderWay<'_> {
 impl Broker for FaultyBroker {
     async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<Published, BrokerError>> {
         let size = batch.len();
-        self.script().batches.push(size);
-        let all = self.meet(Call::Publish, async {
-            let mut results = Vec::new();
-            for publication in batch {
-                let failed = self.script().publish.as_mut().and_then(|decide| decide(&publication));
-                results.push(match failed {
-                    Some(error) => Err(error),
-                    None => self.inner.publish(vec![publication]).await.remove(0),
-                });
-            }
-            Ok(results)
-        });
+        let all = self.meet(Call::Publish, async { Ok(self.inner.publish(batch).await) });
         all.await.unwrap_or_else(|error| vec![Err(error); size])
     }
 
@@ -291,17 +281,42 @@ impl Broker for FaultyBroker {
         self.meet(Call::Resign, self.inner.resign_intake(node)).await
     }
 
-    async fn take_intake(
-        &self,
-        again: bool,
-        limit: usize,
-        wait: Duration,
-    ) -> Result<Vec<IntakeEntry>, BrokerError> {
-        self.meet(Call::Take, self.inner.take_intake(again, limit, wait)).await
+    async fn read_intake(&self, node: &NodeId) -> Result<Option<Reading>, BrokerError> {
+        self.meet(Call::Read, self.inner.read_intake(node)).await
     }
 
-    async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError> {
-        self.meet(Call::Settle, self.inner.settle_intake(settled)).await
+    async fn take_intake(
+        &self,
+        reading: &Reading,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Option<Vec<IntakeEntry>>, BrokerError> {
+        self.meet(Call::Take, self.inner.take_intake(reading, limit, wait)).await
+    }
+
+    async fn publish_intake(
+        &self,
+        reading: &Reading,
+        entries: Vec<Placed>,
+    ) -> Vec<Result<Intaken, BrokerError>> {
+        let size = entries.len();
+        self.script().batches.push(size);
+        let all = self.meet(Call::Publish, async {
+            let mut results = Vec::new();
+            for placed in entries {
+                let failed = self.script().publish.as_mut().and_then(|decide| decide(&placed.publication));
+                results.push(match failed {
+                    Some(error) => Err(error),
+                    None => self.inner.publish_intake(reading, vec![placed]).await.remove(0),
+                });
+            }
+            Ok(results)
+        });
+        all.await.unwrap_or_else(|error| vec![Err(error); size])
+    }
+
+    async fn settle_intake(&self, reading: &Reading, settled: Vec<Settlement>) -> Result<(), BrokerError> {
+        self.meet(Call::Settle, self.inner.settle_intake(reading, settled)).await
     }
 
     async fn prepare(&self) -> Result<(), BrokerError> {

@@ -10,9 +10,6 @@ use crate::event::{Event, EventError, EventType};
 /// The longest idempotency key, in bytes.
 pub const MAX_KEY_BYTES: usize = 128;
 
-/// Starts the keys that nodes make for entries of the ingest stream, `ingest:<id>`. Publishers may not use it.
-pub const RESERVED_KEY_PREFIX: &str = "ingest:";
-
 /// How much of a field's unknown name an error repeats, in characters.
 const MAX_SHOWN: usize = 64;
 
@@ -45,10 +42,7 @@ pub enum PublicationError {
     #[error("data: {0}")]
     Data(#[from] DataError),
     /// The key is empty, too long, or has a control character.
-    #[error(
-        "key: a key has 1 to {MAX_KEY_BYTES} bytes without control characters and does not start with \
-         {RESERVED_KEY_PREFIX:?}"
-    )]
+    #[error("key: a key has 1 to {MAX_KEY_BYTES} bytes without control characters")]
     Key,
     /// A field that must be there is not.
     #[error("the field {0:?} is missing")]
@@ -162,12 +156,7 @@ impl Publication {
     pub fn check_key(&self) -> Result<(), PublicationError> {
         match &self.key {
             Some(_) if self.ephemeral => Err(PublicationError::EphemeralKey),
-            Some(key)
-                if key.is_empty()
-                    || key.len() > MAX_KEY_BYTES
-                    || key.starts_with(RESERVED_KEY_PREFIX)
-                    || key.chars().any(char::is_control) =>
-            {
+            Some(key) if key.is_empty() || key.len() > MAX_KEY_BYTES || key.chars().any(char::is_control) => {
                 Err(PublicationError::Key)
             }
             _ => Ok(()),
@@ -295,7 +284,6 @@ mod tests {
             (with(b"type", b"\xff"), "the event type is not UTF-8"),
             (with(b"type", b"shutdown"), "reserved"),
             (with(b"key", b""), "key"),
-            (with(b"key", b"ingest:1-0"), "start with"),
             (with(b"key", b"\xff"), "\"key\" is not UTF-8"),
             (vec![field("channel", "a b"), field("data", "x")], "' '"),
             (vec![field("channel", ""), field("data", "x")], "empty"),
@@ -340,7 +328,6 @@ mod tests {
             (r#"{"channel":"a","data":1,"type":"x\ny"}"#, "LF"),
             (r#"{"channel":"a","data":1,"type":"gap"}"#, "reserved"),
             (r#"{"channel":"a","data":1,"key":""}"#, "key"),
-            (r#"{"channel":"a","data":1,"key":"ingest:1-0"}"#, "start with"),
             (r#"{"channel":"a","data":1,"key":"k","ephemeral":true}"#, "ephemeral"),
             (r#"{"channel":"a","data":"\ud800"}"#, "data"),
             (r#""text""#, "not a publication"),

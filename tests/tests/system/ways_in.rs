@@ -229,7 +229,7 @@ async fn the_function_comes_back_after_a_flush_and_after_redis_came_back_empty()
     cluster.redis.start_again().await;
     comes_back(&cluster, "after the wipe").await;
     client.find(|event| &*event.data == "after the wipe").await;
-    // Intake works as well: the consumer group was made anew.
+    // Intake works as well: a reading of the new stream has begun.
     cluster.redis.cli(&["XADD", "fanfare:ingest", "*", "channel", "user:42", "data", "by intake"]).await;
     client.expect_data("by intake").await;
 }

@@ -1,4 +1,4 @@
-//! One channel's log, last position and idempotency keys.
+//! One channel's log, last position, mark and idempotency keys.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ pub(super) struct ChannelState {
     pub(super) log: VecDeque<Arc<Entry>>,
     /// The last position given; outlives the entries.
     pub(super) last: Position,
+    /// The newest entry of the ingest stream that was published here, and of which generation. Goes with `last`.
+    pub(super) mark: Option<(Arc<str>, Position)>,
     /// Idempotency keys: the position given, and when it is forgotten in Unix milliseconds. In order of their making.
     once: IndexMap<String, (Position, u64)>,
     /// How many keys there are when those that are over are looked for again.
@@ -33,8 +35,9 @@ impl ChannelState {
         while self.log.front().is_some_and(|entry| entry.position.ms < oldest) {
             self.log.pop_front();
         }
-        if self.last.ms < now.saturating_sub(millis(retention.positions)) {
+        if self.last > Position::ZERO && self.last.ms < now.saturating_sub(millis(retention.positions)) {
             self.last = Position::ZERO;
+            self.mark = None;
         }
         if self.once.len() > self.once_full.max(ONCE_FEW) {
             self.once.retain(|_, &mut (_, until)| until > now);
@@ -63,11 +66,9 @@ impl ChannelState {
         self.once.insert(key, (position, now + millis(ttl)));
     }
 
-    /// Forgets a key in `ttl` at the latest.
-    pub(super) fn forget_in(&mut self, key: &str, now: u64, ttl: Duration) {
-        if let Some((_, until)) = self.once.get_mut(key) {
-            *until = (*until).min(now + millis(ttl));
-        }
+    /// The newest entry of a generation that was published here, if it is known.
+    pub(super) fn newest_of(&self, generation: &str) -> Option<Position> {
+        self.mark.as_ref().filter(|(of, _)| **of == *generation).map(|&(_, id)| id)
     }
 
     pub(super) fn page(&self, after: Position, limit: usize) -> Page {

@@ -26,6 +26,8 @@ impl MemoryBroker {
         let lost = log.log.split_off(keep);
         if let Some(first) = lost.front() {
             log.last = first.previous;
+            // That of then is not known any more: an entry may come twice, and none is lost.
+            log.mark = None;
         }
         lost.iter().map(|entry| entry.position).collect()
     }
@@ -37,6 +39,12 @@ impl MemoryBroker {
         state.cluster = super::Cluster::default();
         state.sessions = super::Sessions::default();
         state.ingest = super::Ingest::default();
+    }
+
+    /// Somebody deletes the ingest stream.
+    pub fn delete_ingest(&self) {
+        self.state().ingest.delete();
+        self.ingested.notify_waiters();
     }
 
     /// How many entries a log holds.

@@ -6,18 +6,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_protocol::Position;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::StreamEntry;
-use crate::intake::{IntakeEntry, Settlement};
+use crate::intake::{IntakeEntry, Reading, Settlement};
 use crate::lease::NodeId;
 
-/// Entries that wait, those that were taken, and those that never can be published.
+/// Entries that are not settled, and those that never can be published.
 #[derive(Debug, Default)]
 pub(super) struct Ingest {
     last: Position,
-    waiting: VecDeque<IntakeEntry>,
-    taken: VecDeque<IntakeEntry>,
+    /// In the order of their ids.
+    entries: VecDeque<IntakeEntry>,
     pub(super) dead: VecDeque<StreamEntry>,
+    /// The reading there is, and the newest entry that it gave.
+    reading: Option<(Reading, Position)>,
     /// Who takes entries, and until when.
     leader: Option<(NodeId, Instant)>,
 }
@@ -25,25 +28,48 @@ pub(super) struct Ingest {
 impl Ingest {
     pub(super) fn add(&mut self, now: u64, fields: Vec<(Bytes, Bytes)>) -> Position {
         let id = Position::new(self.last.ms, self.last.seq + 1).max(Position::new(now, 0));
-        self.last = id;
-        self.waiting.push_back(IntakeEntry { id, fields });
+        self.add_as(id, fields);
         id
     }
 
-    pub(super) fn take_again(&self, limit: usize) -> Vec<IntakeEntry> {
-        self.taken.iter().take(limit).cloned().collect()
+    /// With an id that the publisher chose; greater than all before.
+    pub(super) fn add_as(&mut self, id: Position, fields: Vec<(Bytes, Bytes)>) {
+        self.last = id;
+        self.entries.push_back(IntakeEntry { id, fields });
     }
 
-    pub(super) fn take(&mut self, limit: usize) -> Vec<IntakeEntry> {
-        let taken: Vec<_> = self.waiting.drain(..limit.min(self.waiting.len())).collect();
-        self.taken.extend(taken.iter().cloned());
-        taken
+    /// The stream is gone, and its generation with it. Who leads and what is dead stays.
+    pub(super) fn delete(&mut self) {
+        self.last = Position::ZERO;
+        self.entries.clear();
+        self.reading = None;
     }
 
-    pub(super) fn settle(&mut self, settled: Vec<Settlement>, now: u64, keep_dead: usize) {
+    pub(super) fn read(&mut self, node: &NodeId) -> Option<Reading> {
+        let now = Instant::now();
+        self.leader.as_ref().filter(|(leader, until)| leader == node && *until > now)?;
+        let unique = || Uuid::new_v4().simple().to_string().into();
+        let generation = self.reading.as_ref().map_or_else(unique, |(former, _)| former.generation.clone());
+        let reading = Reading { generation, name: unique() };
+        self.reading = Some((reading.clone(), Position::ZERO));
+        Some(reading)
+    }
+
+    pub(super) fn take(&mut self, reading: &Reading, limit: usize) -> Option<Vec<IntakeEntry>> {
+        let (_, given) = self.reading.as_mut().filter(|(current, _)| current == reading)?;
+        let start = self.entries.partition_point(|entry| entry.id <= *given);
+        let taken: Vec<_> = self.entries.iter().skip(start).take(limit).cloned().collect();
+        *given = taken.last().map_or(*given, |newest| newest.id);
+        Some(taken)
+    }
+
+    pub(super) fn settle(&mut self, reading: &Reading, settled: Vec<Settlement>, now: u64, keep_dead: usize) {
+        if self.reading.as_ref().is_none_or(|(current, _)| current != reading) {
+            return;
+        }
         for settlement in settled {
             let id = match settlement {
-                Settlement::Done { id, .. } => id,
+                Settlement::Done(id) => id,
                 Settlement::Dead(entry, reason) => {
                     let last = self.dead.back().map_or(Position::ZERO, |(id, _)| *id);
                     let id = Position::new(last.ms, last.seq + 1).max(Position::new(now, 0));
@@ -55,11 +81,16 @@ impl Ingest {
                     entry.id
                 }
             };
-            self.taken.retain(|entry| entry.id != id);
+            self.entries.retain(|entry| entry.id != id);
         }
         while self.dead.len() > keep_dead {
             self.dead.pop_front();
         }
+    }
+
+    /// How many entries are not settled.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     pub(super) fn lead(&mut self, node: &NodeId, ttl: Duration) -> bool {

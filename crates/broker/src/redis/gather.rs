@@ -181,7 +181,7 @@ mod tests {
             }
             let text = String::from_utf8_lossy(&buffer[..read]);
             let keys = text.lines().filter_map(|line| line.strip_prefix('k'));
-            let answer: String = keys.map(|number| format!(":{number}\r\n")).collect();
+            let answer = keys.map(|number| format!(":{number}\r\n")).collect::<Vec<_>>().concat();
             socket.write_all(answer.as_bytes()).await.unwrap();
         }
     }

@@ -1,116 +1,107 @@
 //! The ingest stream: what publishers left for whichever node takes it.
 //!
-//! The stream has one consumer group. Only the leader takes entries, so those of a channel keep their order; what a
-//! node has taken and not settled stays pending, and the next leader takes it again first.
+//! Whoever leads reads it from the oldest entry, in a consumer group of its own. Entries that are settled are deleted, so
+//! what an earlier leader took and did not settle comes first, in its place. The group is there for two things: a call of
+//! an earlier reading that reaches Redis late takes nothing away from this one, since its group is gone; and a stream that
+//! was deleted is noticed, since the group went with it. Redis keeps no list of what was taken (`NOACK`): it is the stream
+//! itself.
 
 use std::time::Duration;
 
-use ::redis::{Cmd, Pipeline, Value};
+use ::redis::Cmd;
+use uuid::Uuid;
 
-use super::RedisBroker;
-use super::error::unexpected;
-use super::link::{Link, about};
+use super::error::{check, sort};
+use super::leases::holder;
+use super::link::Link;
 use super::pool::RedisOr;
-use super::reply::{StreamEntry, array, entries, millis, text};
+use super::reply::{array, entries, millis, text};
+use super::{RedisBroker, script};
 use crate::BrokerError;
-use crate::intake::{IntakeEntry, Settlement};
-use crate::settings::INTAKE_SETTLED_ONCE;
+use crate::intake::{IntakeEntry, Reading, Settlement};
+use crate::lease::NodeId;
 
-/// The one consumer in the group, since one node at a time takes entries: a name for each node would stay for ever.
+/// The one consumer in each group.
 const CONSUMER: &str = "leader";
-/// The consumer group of the ingest stream.
-pub(super) const GROUP: &str = "fanfare";
+
+pub(super) async fn read(broker: &RedisBroker, node: &NodeId) -> Result<Option<Reading>, BrokerError> {
+    let keys = &broker.keys;
+    let mut call = script::READ.call(&[&keys.ingest(), &keys.ingest_leader()]);
+    // Part of each last position: short.
+    let (generation, name) = (Uuid::new_v4().simple().to_string(), Uuid::new_v4().simple().to_string());
+    call.arg(holder(broker, node)).arg(&generation[..8]).arg(&name);
+    let generation = text(script::READ.run(&broker.link, call).await?);
+    Ok(generation.map(|generation| Reading { generation: generation.into(), name: name.into() }))
+}
 
 pub(super) async fn take(
     broker: &RedisBroker,
-    again: bool,
+    reading: &Reading,
     limit: usize,
     wait: Duration,
-) -> Result<Vec<IntakeEntry>, BrokerError> {
-    let limit = limit.max(1);
-    let taken = if again { take_again(broker, limit).await } else { take_new(broker, limit, wait).await };
-    match taken {
-        // The stream was deleted, with its group: nothing is pending, and new entries are for the next call.
-        Err(error) if error.has_code("NOGROUP") || error.has_code("UNBLOCKED") => {
-            create_group(broker).await?;
-            Ok(Vec::new())
-        }
-        other => Ok(other?),
+) -> Result<Option<Vec<IntakeEntry>>, BrokerError> {
+    match take_next(broker, reading, limit.max(1), wait).await {
+        // Another leader has its own group, or the stream was deleted with all of them.
+        Err(error) if error.has_code("NOGROUP") || error.has_code("UNBLOCKED") => Ok(None),
+        taken => Ok(Some(taken?)),
     }
 }
 
-async fn take_new(broker: &RedisBroker, limit: usize, wait: Duration) -> Result<Vec<IntakeEntry>, RedisOr> {
+async fn take_next(
+    broker: &RedisBroker,
+    reading: &Reading,
+    limit: usize,
+    wait: Duration,
+) -> Result<Vec<IntakeEntry>, RedisOr> {
     let mut read = ::redis::cmd("XREADGROUP");
-    read.arg("GROUP").arg(GROUP).arg(CONSUMER).arg("COUNT").arg(limit);
+    read.arg("GROUP").arg(group(reading)).arg(CONSUMER).arg("COUNT").arg(limit);
     // For Redis, to block for 0 ms is to block for ever.
     if !wait.is_zero() {
         read.arg("BLOCK").arg(millis(wait));
     }
-    read.arg("STREAMS").arg(broker.keys.ingest()).arg(">");
+    read.arg("NOACK").arg("STREAMS").arg(broker.keys.ingest()).arg(">");
     let streams = broker.pool.command(&read, wait).await?;
     let stream = array(streams).and_then(|streams| streams.into_iter().next());
     let Some(stream) = stream else { return Ok(Vec::new()) };
-    let read = array(stream).and_then(|parts| parts.into_iter().nth(1)).and_then(entries);
-    Ok(taken(read.unwrap_or_default()))
+    let taken = array(stream).and_then(|parts| parts.into_iter().nth(1)).and_then(entries);
+    let taken = taken.unwrap_or_default().into_iter().flatten();
+    Ok(taken.map(|(id, fields)| IntakeEntry { id, fields }).collect())
 }
 
-/// Entries that are pending, whoever took them.
-async fn take_again(broker: &RedisBroker, limit: usize) -> Result<Vec<IntakeEntry>, RedisOr> {
-    let mut cursor = "0-0".to_owned();
-    loop {
-        let mut claim = ::redis::cmd("XAUTOCLAIM");
-        claim.arg(broker.keys.ingest()).arg(GROUP).arg(CONSUMER);
-        claim.arg(0).arg(&cursor).arg("COUNT").arg(limit);
-        let mut parts =
-            array(broker.pool.command(&claim, Duration::ZERO).await?).unwrap_or_default().into_iter();
-        cursor = parts.next().and_then(text).unwrap_or_else(|| "0-0".to_owned());
-        let claimed = taken(parts.next().and_then(entries).unwrap_or_default());
-        // Pending entries that were deleted from the stream are forgotten by Redis as it passes them, and may fill a
-        // whole answer.
-        if !claimed.is_empty() || cursor == "0-0" {
-            return Ok(claimed);
-        }
-    }
-}
-
-fn taken(entries: Vec<Option<StreamEntry>>) -> Vec<IntakeEntry> {
-    entries.into_iter().flatten().map(|(id, fields)| IntakeEntry { id, fields }).collect()
-}
-
-pub(super) async fn settle(broker: &RedisBroker, settled: Vec<Settlement>) -> Result<(), BrokerError> {
+pub(super) async fn settle(
+    broker: &RedisBroker,
+    reading: &Reading,
+    settled: Vec<Settlement>,
+) -> Result<(), BrokerError> {
     if settled.is_empty() {
         return Ok(());
     }
-    let ingest = broker.keys.ingest();
-    let mut all = Pipeline::new();
-    all.atomic();
-    let buries = settled.iter().any(|settlement| matches!(settlement, Settlement::Dead(..)));
-    let mut ids = Vec::with_capacity(settled.len());
+    let mut dead = Vec::new();
+    let mut remove = script::SETTLE.call(&[&broker.keys.ingest()]);
+    remove.arg(group(reading)).arg(CONSUMER);
     for settlement in settled {
-        ids.push(match settlement {
-            Settlement::Done { id, channel } => {
-                // Not removed at once: a node that was paused with the entry in hand may yet publish it.
-                let key = broker.keys.once(&channel, &crate::intake::once_key(id));
-                all.cmd("PEXPIRE").arg(key).arg(millis(INTAKE_SETTLED_ONCE)).arg("LT");
-                id.to_string()
-            }
+        match settlement {
+            Settlement::Done(id) => remove.arg(id.to_string()),
             Settlement::Dead(entry, reason) => {
                 let id = entry.id.to_string();
-                all.add_command(bury(broker, &entry, &reason, &id));
-                id
+                dead.push(bury(broker, &entry, &reason, &id));
+                remove.arg(id)
             }
-        });
+        };
     }
-    if buries {
-        // A transaction is not rolled back: a wrong type must be found before entries are removed.
-        broker.link.command(about("XLEN", &broker.keys.ingest_dead())).await?;
-    }
-    all.cmd("XACK").arg(&ingest).arg(GROUP).arg(&ids);
-    all.cmd("XDEL").arg(&ingest).arg(&ids);
-    for reply in broker.link.transaction(&all).await? {
+    // Before anything is removed: whatever comes between the two, an entry is among the dead twice and not lost.
+    for reply in broker.link.commands(dead).await? {
         Link::reply(reply)?;
     }
-    Ok(())
+    match script::SETTLE.run_all(&broker.link, vec![remove]).await?.pop().map(check) {
+        Some(Err(error)) if error.code() == Some("NOGROUP") => Ok(()),
+        Some(Err(error)) => Err(sort(&error)),
+        _ => Ok(()),
+    }
+}
+
+fn group(reading: &Reading) -> String {
+    format!("fanfare:{}:{}", reading.generation, reading.name)
 }
 
 fn bury(broker: &RedisBroker, entry: &IntakeEntry, reason: &str, id: &str) -> Cmd {
@@ -121,17 +112,4 @@ fn bury(broker: &RedisBroker, entry: &IntakeEntry, reason: &str, id: &str) -> Cm
         add.arg(&name[..]).arg(&value[..]);
     }
     add
-}
-
-/// Creates the stream and its consumer group, unless they are there. The group begins at the oldest entry: what was
-/// left before there was a group is taken too.
-pub(super) async fn create_group(broker: &RedisBroker) -> Result<(), BrokerError> {
-    let mut create = ::redis::cmd("XGROUP");
-    create.arg("CREATE").arg(broker.keys.ingest()).arg(GROUP).arg("0").arg("MKSTREAM");
-    match broker.pool.command(&create, Duration::ZERO).await {
-        Ok(Value::Okay) => Ok(()),
-        Ok(_) => Err(unexpected("OK")),
-        Err(error) if error.has_code("BUSYGROUP") => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -85,7 +85,7 @@ pub(super) async fn unlock(broker: &RedisBroker, lock: &str, node: &NodeId) -> R
 
 /// Who holds a lock: a process, and not a name. Two processes that were given one name by mistake would both lead until
 /// one of them finds out.
-fn holder(broker: &RedisBroker, node: &NodeId) -> String {
+pub(super) fn holder(broker: &RedisBroker, node: &NodeId) -> String {
     format!("{node} {}", broker.process)
 }
 

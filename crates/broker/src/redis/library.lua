@@ -83,8 +83,8 @@ end
 
 local function wrong_key(key)
   if key == '' or #key > 128 or string.find(key, '[%z\1-\31\127]') or string.find(key, '\194[\128-\159]')
-      or not is_utf8(key) or string.sub(key, 1, 7) == 'ingest:' then
-    return 'a key has 1 to 128 bytes of UTF-8 without control characters and does not start with "ingest:"'
+      or not is_utf8(key) then
+    return 'a key has 1 to 128 bytes of UTF-8 without control characters'
   end
 end
 

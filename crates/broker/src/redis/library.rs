@@ -12,7 +12,6 @@ use ::redis::Value;
 
 use super::RedisBroker;
 use super::error::unexpected;
-use super::intake::create_group;
 use super::reply::{array, millis, pairs, text};
 use crate::{BrokerError, BrokerSettings, Retention};
 
@@ -34,7 +33,7 @@ impl Library {
     }
 }
 
-/// Brings or mends the library and the consumer group.
+/// Brings or mends the library.
 pub(super) async fn prepare(broker: &RedisBroker) -> Result<(), BrokerError> {
     let library = &broker.library;
     let first = !library.brought.load(Ordering::Relaxed);
@@ -57,7 +56,7 @@ pub(super) async fn prepare(broker: &RedisBroker) -> Result<(), BrokerError> {
         tracing::info!(library = library.name, "the function library was loaded");
     }
     library.brought.store(true, Ordering::Relaxed);
-    create_group(broker).await
+    Ok(())
 }
 
 fn code(library: Value) -> Option<String> {

@@ -9,7 +9,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
 use ::redis::{
     AsyncConnectionConfig, Client, Cmd, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError, Value,
 };
@@ -47,20 +46,13 @@ struct State {
     phase: Phase,
 }
 
-type Connecting = Shared<BoxFuture<'static, Result<Connection, BrokerError>>>;
-
-/// A connection, and the way for calls that may leave together.
-#[derive(Clone)]
-struct Connection {
-    alone: MultiplexedConnection,
-    gathered: Gathered,
-}
+type Connecting = Shared<BoxFuture<'static, Result<Gathered, BrokerError>>>;
 
 enum Phase {
     Idle,
     /// Polled by everybody who waits for it.
     Connecting(Connecting),
-    Up(Connection),
+    Up(Gathered),
     /// Calls fail with this until then.
     Resting(Instant, BrokerError),
 }
@@ -107,7 +99,7 @@ impl Link {
             return Ok(Vec::new());
         }
         let (serial, connection) = self.connection().await?;
-        let replies = connection.gathered.call(commands).await;
+        let replies = connection.call(commands).await;
         let replies = replies.map_err(|error| self.failed(serial, &error))?;
         for reply in &replies {
             if let Value::ServerError(error) = reply {
@@ -117,27 +109,12 @@ impl Link {
         Ok(replies)
     }
 
-    /// Sends a transaction and answers what its commands answered, errors among them.
-    ///
-    /// # Errors
-    ///
-    /// When nothing of it was done, or it is not known.
-    pub(super) async fn transaction(&self, transaction: &Pipeline) -> Result<Vec<Value>, BrokerError> {
-        let (serial, mut connection) = self.connection().await?;
-        let sent = connection.alone.send_packed_commands(transaction, transaction.len() + 1, 1).await;
-        let reply = sent.map_err(|error| self.failed(serial, &error))?.pop().unwrap_or(Value::Nil);
-        match error::check(reply).map_err(|error| self.failed(serial, &error))? {
-            Value::Array(replies) => Ok(replies),
-            _ => Err(error::unexpected("the replies of a transaction")),
-        }
-    }
-
     /// One reply of a pipeline.
     pub(super) fn reply(reply: Value) -> Result<Value, BrokerError> {
         error::check(reply).map_err(|error| error::sort(&error))
     }
 
-    async fn connection(&self) -> Result<(u64, Connection), BrokerError> {
+    async fn connection(&self) -> Result<(u64, Gathered), BrokerError> {
         let (serial, connecting) = {
             let mut state = self.state();
             match &state.phase {
@@ -159,7 +136,7 @@ impl Link {
     }
 
     /// Notes how an attempt ended; the first of those who waited for it does.
-    fn settle(&self, serial: u64, outcome: &Result<Connection, BrokerError>) {
+    fn settle(&self, serial: u64, outcome: &Result<Gathered, BrokerError>) {
         let mut state = self.state();
         if state.serial != serial || !matches!(state.phase, Phase::Connecting(_)) {
             return;
@@ -222,7 +199,7 @@ pub(super) fn about(name: &str, key: &str) -> Cmd {
 }
 
 /// Connects and makes the scripts known, so that calls need not send their text.
-async fn connect(client: Client, config: AsyncConnectionConfig) -> Result<Connection, BrokerError> {
+async fn connect(client: Client, config: AsyncConnectionConfig) -> Result<Gathered, BrokerError> {
     // Whatever keeps us from connecting may be mended at the other end: it is passing.
     let away = |error: RedisError| match error::sort(&error) {
         BrokerError::Refused(text) | BrokerError::Unavailable(text) => {
@@ -236,5 +213,5 @@ async fn connect(client: Client, config: AsyncConnectionConfig) -> Result<Connec
     }
     // What Redis answers does not matter (it may be loading): a script that is missing is sent when it is called.
     connection.send_packed_commands(&load, 0, load.len()).await.map_err(away)?;
-    Ok(Connection { gathered: Gathered::new(connection.clone()), alone: connection })
+    Ok(Gathered::new(connection))
 }

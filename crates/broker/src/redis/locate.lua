@@ -22,7 +22,11 @@ end
 
 local function last()
   local position = redis.call('GET', KEYS[2])
-  if position and string.find(position, '^%d+%-%d+$') then return position end
+  if position then
+    -- The mark of the intake may stand behind it.
+    position = string.match(position, '^%d+%-%d+$') or string.match(position, '^(%d+%-%d+) ')
+    if position then return position end
+  end
   local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
   return newest and newest[1] or '0-0'
 end

@@ -13,7 +13,7 @@ use fanfare_protocol::{Channel, Entry, Event, Position};
 
 use super::error::unexpected;
 use super::link::{Link, about};
-use super::reply::{StreamEntry, entries, millis, position};
+use super::reply::{StreamEntry, bytes, entries, millis, position};
 use super::{RedisBroker, script};
 use crate::BrokerError;
 use crate::log::Page;
@@ -74,10 +74,16 @@ async fn latest(broker: &RedisBroker, channel: &Channel) -> Result<Option<Positi
     let mut replies = broker.reads.commands(commands).await?.into_iter();
     let mut reply = || Link::reply(replies.next().ok_or_else(|| unexpected("two replies"))?);
     let last = reply()?;
-    Ok(match (position(last), reply()?) {
+    Ok(match (last_position(last), reply()?) {
         (None, Value::Int(0)) => Some(Position::ZERO),
         (last, _) => last,
     })
+}
+
+/// The position at the beginning of what is kept as a channel's last one; the mark of the intake may stand behind it.
+fn last_position(last: Value) -> Option<Position> {
+    let last = bytes(last)?;
+    Position::parse(last.split(|&byte| byte == b' ').next()?).ok()
 }
 
 fn range(log: &str, start: &str, count: usize) -> Cmd {

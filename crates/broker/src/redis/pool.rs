@@ -47,8 +47,7 @@ impl Connections {
         error::check(reply).map_err(RedisOr::Redis)
     }
 
-    /// Sends many commands, or one transaction, and answers all replies, errors of Redis among them. Of a transaction
-    /// the one reply is that of `EXEC`.
+    /// Sends many commands and answers all replies, errors of Redis among them.
     pub(super) async fn pipeline(
         &self,
         pipeline: &Pipeline,
@@ -57,9 +56,7 @@ impl Connections {
         let connection = self.pool.get().await.map_err(|error| RedisOr::Away(away(&error)))?;
         let mut held = Held(Some(connection));
         let Some(connection) = &mut held.0 else { return Err(RedisOr::Away(away(&PoolError::Closed))) };
-        let (skip, count) =
-            if pipeline.is_transaction() { (pipeline.len() + 1, 1) } else { (0, pipeline.len()) };
-        let sent = connection.send_packed_commands(pipeline, skip, count);
+        let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
         let replies = match tokio::time::timeout(blocking + self.timeout, sent).await {
             Ok(replies) => replies.map_err(RedisOr::Redis)?,
             Err(_) => return Err(RedisOr::Away("no answer in time".into())),

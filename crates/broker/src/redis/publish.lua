@@ -2,11 +2,18 @@
 --
 -- keys: the log, the last position, the live topic, and for an event with an idempotency key the key's key.
 -- args: type, data, events kept, their age in ms, how long the last position is kept in ms, and how long the
---       idempotency key is kept in ms.
--- Answers the position, and 1 if the key was seen before.
+--       idempotency key is kept in ms; for an entry of the ingest stream also its generation, its id, and if there is one
+--       the id of the entry that must be published before it.
+-- Answers the position, and 1 if the key was seen before. For an entry of the ingest stream a number: 0 if it was
+-- published, 1 if it or its key was seen before, 2 if it is held up: nothing was done.
+--
+-- Behind the last position stands the mark of the intake, `<position> <generation> <id>`: the newest entry that was
+-- published here. Entries of one generation come in the order of their ids, so one that is not newer was seen before.
 --
 -- A script is not rolled back. So everything that can fail for the type of a key comes before the first change:
 -- reads of both strings, and XADD, which fails without a change. What follows overwrites or cannot fail.
+--
+-- Every step here is paid for by each event.
 
 local function after(position)
   local ms, seq = string.match(position, '^(%d+)%-(%d+)$')
@@ -19,22 +26,57 @@ local function after(position)
   return string.format('%.0f-%.0f', ms, seq + 1)
 end
 
-local function is_position(text)
-  return text and string.find(text, '^%d+%-%d+$')
+-- Whether an id comes before another. As text, since publishers may choose ids beyond what Lua counts exactly. What is no
+-- id comes before every one.
+local function is_before(a, b)
+  local dash = string.find(a, '-', 1, true)
+  if #a == #b and dash == string.find(b, '-', 1, true) then return a < b end
+  local a_ms, a_seq = string.match(a, '^(%d+)%-(%d+)$')
+  local b_ms, b_seq = string.match(b, '^(%d+)%-(%d+)$')
+  if not (a_ms and b_ms) then return not a_ms end
+  if a_ms == b_ms then a_ms, b_ms = a_seq, b_seq end
+  if #a_ms ~= #b_ms then return #a_ms < #b_ms end
+  return a_ms < b_ms
 end
 
 local function publish(keys, args)
-  local call = redis.call
+  local call, find, sub = redis.call, string.find, string.sub
   local log, last_key, once_key, kind, data = keys[1], keys[2], keys[4], args[1], args[2]
-  if once_key then
-    local seen = call('GET', once_key)
-    if is_position(seen) then return {seen, 1} end
+  local generation, entry, previous = args[7], args[8], args[9]
+
+  local seen = once_key and call('GET', once_key)
+  if seen and not find(seen, '^%d+%-%d+$') then seen = nil end
+  if seen and not generation then return {seen, 1} end
+
+  local last, mark = call('GET', last_key), ''
+  if last then
+    local space = find(last, ' ', 1, true)
+    if space then last, mark = sub(last, 1, space - 1), sub(last, space) end
+    if not find(last, '^%d+%-%d+$') then last, mark = nil, '' end
   end
 
-  local last = call('GET', last_key)
-  if not is_position(last) then
+  if generation then
+    local newest
+    local from = #generation + 3
+    if sub(mark, 1, from - 1) == ' ' .. generation .. ' ' then newest = sub(mark, from) end
+    if not newest or newest ~= previous then
+      if newest and not is_before(newest, entry) then return 1 end
+      if previous and not (newest and is_before(previous, newest)) then
+        -- Where it can never be published that is to be said now, and not once for each entry that waits behind.
+        call('XLEN', log)
+        return 2
+      end
+    end
+    mark = ' ' .. generation .. ' ' .. entry
+  end
+
+  if not last then
     local newest = call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
     last = newest and newest[1] or '0-0'
+  end
+  if seen then
+    call('SET', last_key, last .. mark, 'PX', args[5])
+    return 1
   end
 
   -- A log that is there never gives an id below its newest. A new one could, when the clock has gone back since
@@ -46,13 +88,13 @@ local function publish(keys, args)
 
   -- The age is trimmed once a second at most, which the first ten digits count: readers leave out what is too old by
   -- themselves.
-  if string.sub(id, 1, 10) ~= string.sub(last, 1, 10) then
+  if sub(id, 1, 10) ~= sub(last, 1, 10) then
     local oldest = tonumber(string.match(id, '^%d+')) - tonumber(args[4])
     call('XTRIM', log, 'MINID', string.format('%.0f', math.max(0, oldest)))
   end
   call('PEXPIRE', log, args[4])
-  call('SET', last_key, id, 'PX', args[5])
+  call('SET', last_key, id .. mark, 'PX', args[5])
   if once_key then call('SET', once_key, id, 'PX', args[6]) end
   call('PUBLISH', keys[3], '1 ' .. id .. ' ' .. last .. ' ' .. kind .. '\n' .. data)
-  return {id, 0}
+  return generation and 0 or {id, 0}
 end

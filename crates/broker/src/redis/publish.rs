@@ -1,8 +1,9 @@
 //! Publishing: a batch is one pipeline of script calls.
 
 use ::redis::{Cmd, Value};
-use fanfare_protocol::publish::{Publication, RESERVED_KEY_PREFIX};
+use fanfare_protocol::publish::Publication;
 use fanfare_protocol::wire::Frame;
+use fanfare_protocol::{Channel, Event};
 
 use super::RedisBroker;
 use super::error::unexpected;
@@ -11,56 +12,96 @@ use super::reply::{array, millis, position};
 use super::script;
 use crate::BrokerError;
 use crate::broker::Published;
+use crate::intake::{Intaken, Placed, Reading};
 
 pub(super) async fn publish(
     broker: &RedisBroker,
     batch: Vec<Publication>,
 ) -> Vec<Result<Published, BrokerError>> {
-    let count = batch.len();
-    let calls = batch.into_iter().map(|publication| command(broker, publication)).collect();
+    run(broker, batch.into_iter().map(|publication| command(broker, publication)).collect(), published).await
+}
+
+pub(super) async fn publish_intake(
+    broker: &RedisBroker,
+    reading: &Reading,
+    entries: Vec<Placed>,
+) -> Vec<Result<Intaken, BrokerError>> {
+    let calls = entries.into_iter().map(|entry| placed(broker, reading, entry)).collect();
+    run(broker, calls, |reply| intaken(&reply)).await
+}
+
+async fn run<T>(
+    broker: &RedisBroker,
+    calls: Vec<Cmd>,
+    read: impl Fn(Value) -> Option<T>,
+) -> Vec<Result<T, BrokerError>> {
+    let count = calls.len();
     match script::PUBLISH.run_all(&broker.link, calls).await {
-        Ok(replies) => replies.into_iter().map(|reply| published(Link::reply(reply)?)).collect(),
-        Err(error) => vec![Err(error); count],
+        Ok(replies) => {
+            let read =
+                |reply| read(Link::reply(reply)?).ok_or_else(|| unexpected("what became of a publication"));
+            replies.into_iter().map(read).collect()
+        }
+        Err(error) => (0..count).map(|_| Err(error.clone())).collect(),
     }
 }
 
 fn command(broker: &RedisBroker, publication: Publication) -> Cmd {
     let Publication { channel, event, key, ephemeral } = publication;
-    let live = broker.keys.live(&channel);
     if ephemeral {
         let mut command = ::redis::cmd("PUBLISH");
-        command.arg(live).arg(Frame::Ephemeral(event).encode());
+        command.arg(broker.keys.live(&channel)).arg(Frame::Ephemeral(event).encode());
         return command;
     }
-    let retention = broker.settings.retention.of(&channel);
-    let log = broker.keys.log(&channel);
-    let last = broker.keys.last(&channel);
-    let mut call = match &key {
-        Some(key) => script::PUBLISH.call(&[&log, &last, &live, &broker.keys.once(&channel, key)]),
+    let mut call = append(broker, &channel, &event, key.as_deref());
+    if key.is_some() {
+        call.arg(millis(broker.settings.once));
+    }
+    call
+}
+
+fn placed(broker: &RedisBroker, reading: &Reading, entry: Placed) -> Cmd {
+    let Placed { id, after, publication } = entry;
+    let Publication { channel, event, key, .. } = publication;
+    let mut call = append(broker, &channel, &event, key.as_deref());
+    call.arg(millis(broker.settings.once)).arg(&reading.generation[..]).arg(id.to_string());
+    if let Some(after) = after {
+        call.arg(after.to_string());
+    }
+    call
+}
+
+/// A call of the script with the arguments that it always has.
+fn append(broker: &RedisBroker, channel: &Channel, event: &Event, key: Option<&str>) -> Cmd {
+    let retention = broker.settings.retention.of(channel);
+    let keys = &broker.keys;
+    let (log, last, live) = (keys.log(channel), keys.last(channel), keys.live(channel));
+    let mut call = match key {
+        Some(key) => script::PUBLISH.call(&[&log, &last, &live, &keys.once(channel, key)]),
         None => script::PUBLISH.call(&[&log, &last, &live]),
     };
     call.arg(event.kind_str()).arg(&event.data_bytes()[..]);
     call.arg(retention.events.max(1)).arg(millis(retention.age));
     call.arg(millis(retention.positions.max(retention.age)));
-    if let Some(key) = key {
-        // Entries of the intake are deduplicated for longer; their keys are made by the node and not by publishers.
-        let intake = key.starts_with(RESERVED_KEY_PREFIX);
-        call.arg(millis(if intake { broker.settings.intake_once } else { broker.settings.once }));
-    }
     call
 }
 
-fn published(reply: Value) -> Result<Published, BrokerError> {
-    match reply {
-        // How many heard of an ephemeral event.
-        Value::Int(_) => Ok(Published { position: None, repeat: false }),
-        reply => kept(reply).ok_or_else(|| unexpected("a position")),
+fn published(reply: Value) -> Option<Published> {
+    // How many heard of an ephemeral event.
+    if let Value::Int(_) = reply {
+        return Some(Published { position: None, repeat: false });
     }
-}
-
-fn kept(reply: Value) -> Option<Published> {
     let mut parts = array(reply)?.into_iter();
     let position = position(parts.next()?)?;
     let repeat = matches!(parts.next()?, Value::Int(1));
     Some(Published { position: Some(position), repeat })
+}
+
+fn intaken(reply: &Value) -> Option<Intaken> {
+    match reply {
+        Value::Int(0) => Some(Intaken::Published),
+        Value::Int(1) => Some(Intaken::Repeat),
+        Value::Int(2) => Some(Intaken::HeldUp),
+        _ => None,
+    }
 }

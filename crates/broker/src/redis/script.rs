@@ -39,6 +39,8 @@ scripts! {
     LEASE = include_str!("lease.lua");
     LEAVE = include_str!("leave.lua");
     BURY = include_str!("bury.lua");
+    READ = include_str!("read.lua");
+    SETTLE = include_str!("settle.lua");
     LOCK = include_str!("lock.lua");
     UNLOCK = include_str!("unlock.lua");
 }

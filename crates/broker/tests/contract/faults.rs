@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::eventually;
 use crate::fixture::{Fixture, Heard, Redis, channel, info, new, node, publication, publish, read};
+use crate::intake::begin;
 use crate::proxy::Proxy;
 use crate::server::RedisServer;
 use crate::sessions::{claim, hold, user};
@@ -445,48 +446,25 @@ async fn events_that_grow_too_old_are_trimmed_from_a_busy_log() {
 #[tokio::test]
 async fn a_wiped_intake_heals_also_under_a_waiting_node() {
     let redis = new::<Redis>().await;
-    let take =
-        async |again, wait| redis.broker.take_intake(again, 10, Duration::from_millis(wait)).await.unwrap();
-    redis.server.run::<()>(&["FLUSHALL"]).await;
-    assert!(take(true, 0).await.is_empty());
+    let reading = begin(&redis.broker).await;
+    let wait = Duration::from_secs(10);
     let wiped = async {
-        eventually("somebody waits", || async {
-            let clients: String = redis.server.run(&["INFO", "clients"]).await;
-            clients.contains("blocked_clients:1")
-        })
-        .await;
+        redis.somebody_waits().await;
         redis.server.run::<()>(&["FLUSHALL"]).await;
         redis.ingest(&[("channel", "a"), ("data", "1")]).await
     };
-    let (mut taken, id) = tokio::join!(take(false, 10_000), wiped);
-    if taken.is_empty() {
-        taken = take(false, 10_000).await;
-    }
-    assert_eq!(taken[0].id, id);
-}
-
-#[tokio::test]
-async fn pending_entries_that_were_deleted_are_passed_over() {
-    let redis = new::<Redis>().await;
-    let mut ids = Vec::new();
-    for n in 0..60 {
-        ids.push(redis.ingest(&[("channel", "a"), ("data", &n.to_string())]).await);
-    }
-    let take = async |again, limit| redis.broker.take_intake(again, limit, Duration::ZERO).await.unwrap();
-    assert_eq!(take(false, 100).await.len(), 60);
-    let mut delete = vec!["XDEL".to_owned(), "fanfare:ingest".to_owned()];
-    delete.extend(ids[..59].iter().map(ToString::to_string));
-    redis.server.run::<u64>(&delete.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    assert_eq!(take(true, 2).await.iter().map(|entry| entry.id).collect::<Vec<_>>(), ids[59..]);
-    redis.server.run::<u64>(&["XDEL", "fanfare:ingest", &ids[59].to_string()]).await;
-    assert!(take(true, 2).await.is_empty());
+    let (taken, id) = tokio::join!(redis.broker.take_intake(&reading, 10, wait), wiped);
+    assert_eq!(taken.unwrap(), None);
+    let reading = begin(&redis.broker).await;
+    assert_eq!(redis.broker.take_intake(&reading, 10, wait).await.unwrap().unwrap()[0].id, id);
 }
 
 #[tokio::test]
 async fn a_take_that_is_given_up_does_not_spoil_the_pool() {
     let redis = new::<Redis>().await;
+    let reading = begin(&redis.broker).await;
     for _ in 0..10 {
-        let take = redis.broker.take_intake(false, 1, Duration::from_mins(1));
+        let take = redis.broker.take_intake(&reading, 1, Duration::from_mins(1));
         assert!(tokio::time::timeout(Duration::from_millis(20), take).await.is_err());
     }
     let started = Instant::now();

@@ -31,6 +31,12 @@ pub(crate) trait Fixture: Send + Sync {
     async fn lapse(&self, node: &NodeId);
     /// A publisher leaves an entry.
     async fn ingest(&self, fields: &[(&str, &str)]) -> Position;
+    /// The same with an id of the publisher's choice.
+    async fn ingest_as(&self, id: Position, fields: &[(&str, &str)]);
+    /// Somebody deletes the ingest stream.
+    async fn delete_ingest(&self);
+    /// Whoever takes entries waits for one.
+    async fn somebody_waits(&self);
     async fn lifecycle(&self) -> Vec<Fields>;
     async fn dead(&self) -> Vec<Fields>;
 }
@@ -78,8 +84,20 @@ impl Fixture for Memory {
     }
 
     async fn ingest(&self, fields: &[(&str, &str)]) -> Position {
-        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
-        self.broker.ingest(fields.iter().map(|(name, value)| (bytes(name), bytes(value))).collect())
+        self.broker.ingest(bytes(fields))
+    }
+
+    async fn ingest_as(&self, id: Position, fields: &[(&str, &str)]) {
+        self.broker.ingest_as(id, bytes(fields));
+    }
+
+    async fn delete_ingest(&self) {
+        self.broker.delete_ingest();
+    }
+
+    async fn somebody_waits(&self) {
+        // Whoever takes had its turn by then.
+        tokio::task::yield_now().await;
     }
 
     async fn lifecycle(&self) -> Vec<Fields> {
@@ -91,6 +109,11 @@ impl Fixture for Memory {
     }
 }
 
+fn bytes(fields: &[(&str, &str)]) -> Vec<(Bytes, Bytes)> {
+    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    fields.iter().map(|(name, value)| (bytes(name), bytes(value))).collect()
+}
+
 pub(crate) struct Redis {
     pub(crate) server: RedisServer,
     pub(crate) broker: RedisBroker,
@@ -100,6 +123,12 @@ impl Redis {
     /// Another process's broker on the same server.
     pub(crate) fn another(&self, settings: BrokerSettings) -> RedisBroker {
         connect(&self.server, settings)
+    }
+
+    async fn add(&self, id: &str, fields: &[(&str, &str)]) -> Position {
+        let mut command = vec!["XADD", "fanfare:ingest", id];
+        command.extend(fields.iter().flat_map(|&(name, value)| [name, value]));
+        self.server.run::<String>(&command).await.parse().unwrap()
     }
 
     async fn stream(&self, name: &str) -> Vec<Fields> {
@@ -143,9 +172,23 @@ impl Fixture for Redis {
     }
 
     async fn ingest(&self, fields: &[(&str, &str)]) -> Position {
-        let mut command = vec!["XADD", "fanfare:ingest", "*"];
-        command.extend(fields.iter().flat_map(|&(name, value)| [name, value]));
-        self.server.run::<String>(&command).await.parse().unwrap()
+        self.add("*", fields).await
+    }
+
+    async fn ingest_as(&self, id: Position, fields: &[(&str, &str)]) {
+        self.add(&id.to_string(), fields).await;
+    }
+
+    async fn delete_ingest(&self) {
+        self.server.run::<()>(&["DEL", "fanfare:ingest"]).await;
+    }
+
+    async fn somebody_waits(&self) {
+        eventually("somebody waits", || async {
+            let clients: String = self.server.run(&["INFO", "clients"]).await;
+            clients.contains("blocked_clients:1")
+        })
+        .await;
     }
 
     async fn lifecycle(&self) -> Vec<Fields> {

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_broker::intake::{IntakeEntry, Settlement, once_key};
-use fanfare_broker::settings::INTAKE_SETTLED_ONCE;
+use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Settlement, chain};
 use fanfare_broker::{Broker, BrokerSettings, RedisBroker, RedisSettings};
 use fanfare_protocol::Position;
 use fanfare_protocol::publish::Publication;
+use fanfare_protocol::start::From;
 
 use crate::eventually;
-use crate::fixture::{Fixture, Memory, Redis, channel, new, node, publication, read};
+use crate::fixture::{Fixture, LONG, Redis, channel, new, node, publication, publish, read};
 
 const NOT: Duration = Duration::ZERO;
 
@@ -22,34 +22,75 @@ async fn leave<F: Fixture>(fixture: &F, count: usize) -> Vec<Position> {
     ids
 }
 
-async fn take(broker: &dyn Broker, again: bool, limit: usize) -> Vec<IntakeEntry> {
-    broker.take_intake(again, limit, NOT).await.unwrap()
+/// Begins a reading as the node that leads.
+pub(crate) async fn begin(broker: &dyn Broker) -> Reading {
+    begin_as(broker, "n1").await
+}
+
+async fn begin_as(broker: &dyn Broker, id: &str) -> Reading {
+    assert!(broker.lead_intake(&node(id), LONG).await.unwrap());
+    broker.read_intake(&node(id)).await.unwrap().expect("it leads")
+}
+
+async fn take(broker: &dyn Broker, reading: &Reading, limit: usize) -> Vec<IntakeEntry> {
+    broker.take_intake(reading, limit, NOT).await.unwrap().expect("the reading goes on")
 }
 
 fn ids(entries: &[IntakeEntry]) -> Vec<Position> {
     entries.iter().map(|entry| entry.id).collect()
 }
 
-fn done(id: Position) -> Settlement {
-    Settlement::Done { id, channel: channel("a") }
+async fn settle(broker: &dyn Broker, reading: &Reading, ids: &[Position]) {
+    let done = ids.iter().map(|id| Settlement::Done(*id)).collect();
+    broker.settle_intake(reading, done).await.unwrap();
 }
+
+/// An entry of the channel `a` whose data is its id.
+fn entry(id: Position) -> (Position, Publication) {
+    (id, publication("a", &id.to_string()))
+}
+
+fn keyed(id: Position, key: &str) -> (Position, Publication) {
+    (id, Publication { key: Some(key.into()), ..entry(id).1 })
+}
+
+async fn put(broker: &dyn Broker, reading: &Reading, entries: Vec<Placed>) -> Vec<Intaken> {
+    let results = broker.publish_intake(reading, entries).await;
+    results.into_iter().map(Result::unwrap).collect()
+}
+
+/// The ids of the entries in the log of `a`.
+async fn log(broker: &dyn Broker) -> Vec<Position> {
+    read(broker, "a", Position::ZERO).await.iter().map(|data| data.parse().unwrap()).collect()
+}
+
+fn id(seq: u64) -> Position {
+    Position::new(7, seq)
+}
+
+fn chained(seqs: impl IntoIterator<Item = u64>) -> Vec<Placed> {
+    chain(seqs.into_iter().map(|seq| entry(id(seq))))
+}
+
+// ---- reading the stream
 
 pub(crate) async fn entries_are_taken_once_and_in_order<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
-    assert!(take(broker, false, 10).await.is_empty());
+    let reading = begin(broker).await;
+    assert!(take(broker, &reading, 10).await.is_empty());
     let left = leave(&fixture, 5).await;
-    let first = take(broker, false, 3).await;
+    let first = take(broker, &reading, 3).await;
     assert_eq!(ids(&first), left[..3]);
     let field = |name: &'static str, value: &'static str| {
         (Bytes::from_static(name.as_bytes()), Bytes::from_static(value.as_bytes()))
     };
     assert_eq!(first[1].fields, [field("channel", "a"), field("data", "1")]);
-    assert_eq!(ids(&take(broker, false, 10).await), left[3..]);
-    assert!(take(broker, false, 10).await.is_empty());
-    broker.settle_intake(left.iter().map(|id| done(*id)).collect()).await.unwrap();
-    assert!(take(broker, true, 10).await.is_empty());
-    broker.settle_intake(Vec::new()).await.unwrap();
+    assert_eq!(ids(&take(broker, &reading, 10).await), left[3..]);
+    assert!(take(broker, &reading, 10).await.is_empty());
+    settle(broker, &reading, &left).await;
+    assert!(take(broker, &begin(broker).await, 10).await.is_empty());
+    settle(broker, &reading, &[]).await;
 }
 
 pub(crate) async fn entries_left_before_anybody_asked_are_taken<F: Fixture>() {
@@ -57,32 +98,70 @@ pub(crate) async fn entries_left_before_anybody_asked_are_taken<F: Fixture>() {
     fixture.wipe().await;
     let left = leave(&fixture, 2).await;
     let broker = fixture.broker();
-    broker.prepare().await.unwrap();
-    assert_eq!(ids(&take(broker, false, 10).await), left);
+    assert_eq!(ids(&take(broker, &begin(broker).await, 10).await), left);
 }
 
-pub(crate) async fn what_is_not_settled_is_taken_again_by_whoever_asks<F: Fixture>() {
+pub(crate) async fn what_is_not_settled_is_taken_again_in_its_place<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     let left = leave(&fixture, 6).await;
-    assert_eq!(take(broker, false, 5).await.len(), 5);
-    broker.settle_intake(vec![done(left[1])]).await.unwrap();
-    let unsettled = [left[0], left[2], left[3], left[4]];
-    assert_eq!(ids(&take(broker, true, 2).await), unsettled[..2], "the earliest first");
-    assert_eq!(ids(&take(broker, true, 10).await), unsettled);
-    broker.settle_intake(unsettled.iter().map(|id| done(*id)).collect()).await.unwrap();
-    assert!(take(broker, true, 10).await.is_empty());
-    assert_eq!(ids(&take(broker, false, 10).await), left[5..]);
+    let former = begin(broker).await;
+    assert_eq!(take(broker, &former, 5).await.len(), 5);
+    settle(broker, &former, &left[1..2]).await;
+    let unsettled = [left[0], left[2], left[3], left[4], left[5]];
+    let reading = begin(broker).await;
+    assert_eq!(ids(&take(broker, &reading, 2).await), unsettled[..2], "the earliest first");
+    assert_eq!(ids(&take(broker, &reading, 10).await), unsettled[2..]);
+    settle(broker, &reading, &unsettled).await;
+    assert!(take(broker, &begin(broker).await, 10).await.is_empty());
+}
+
+pub(crate) async fn only_the_leader_reads_and_a_former_one_takes_nothing_away<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    assert_eq!(broker.read_intake(&node("n1")).await.unwrap(), None, "nobody leads");
+    let former = begin(broker).await;
+    assert_eq!(broker.read_intake(&node("n2")).await.unwrap(), None, "n1 leads");
+    broker.resign_intake(&node("n1")).await.unwrap();
+    let reading = begin_as(broker, "n2").await;
+    assert_eq!(reading.generation, former.generation);
+    let left = leave(&fixture, 2).await;
+    // A call of the former leader that was long on its way.
+    assert_eq!(broker.take_intake(&former, 1, NOT).await.unwrap(), None);
+    settle(broker, &former, &left).await;
+    assert_eq!(ids(&take(broker, &reading, 10).await), left);
+    settle(broker, &reading, &left).await;
+    assert!(take(broker, &begin_as(broker, "n2").await, 10).await.is_empty());
+}
+
+pub(crate) async fn a_call_that_waits_ends_with_its_reading<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let wait = Duration::from_secs(15);
+    let former = begin(broker).await;
+    let next = async {
+        fixture.somebody_waits().await;
+        begin(broker).await
+    };
+    let (taken, reading) = tokio::join!(broker.take_intake(&former, 1, wait), next);
+    assert_eq!(taken.unwrap(), None);
+    let deleted = async {
+        fixture.somebody_waits().await;
+        fixture.delete_ingest().await;
+    };
+    let (taken, ()) = tokio::join!(broker.take_intake(&reading, 1, wait), deleted);
+    assert_eq!(taken.unwrap(), None);
 }
 
 pub(crate) async fn what_cannot_be_published_goes_to_the_dead_with_the_reason<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     fixture.ingest(&[("colour", "red"), ("colour", "blue")]).await;
-    let entry = take(broker, false, 1).await.pop().unwrap();
+    let reading = begin(broker).await;
+    let entry = take(broker, &reading, 1).await.pop().unwrap();
     let id = entry.id.to_string();
-    broker.settle_intake(vec![Settlement::Dead(entry, "no channel".into())]).await.unwrap();
-    assert!(take(broker, true, 1).await.is_empty());
+    broker.settle_intake(&reading, vec![Settlement::Dead(entry, "no channel".into())]).await.unwrap();
+    assert!(take(broker, &begin(broker).await, 1).await.is_empty());
     let dead = fixture.dead().await;
     let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let wanted =
@@ -90,41 +169,162 @@ pub(crate) async fn what_cannot_be_published_goes_to_the_dead_with_the_reason<F:
     assert_eq!(dead, [wanted]);
 }
 
-pub(crate) async fn an_entry_published_twice_lands_once<F: Fixture>() {
-    let fixture = new::<F>().await;
-    let broker = fixture.broker();
-    let id = leave(&fixture, 1).await[0];
-    take(broker, false, 1).await;
-    let publication = || Publication { key: Some(once_key(id)), ..publication("a", "0") };
-    assert!(!broker.publish(vec![publication()]).await.pop().unwrap().unwrap().repeat);
-    // The node dies here, and another takes the entry.
-    assert_eq!(take(broker, true, 1).await.len(), 1);
-    assert!(broker.publish(vec![publication()]).await.pop().unwrap().unwrap().repeat);
-    broker.settle_intake(vec![done(id)]).await.unwrap();
-    // The first was only paused.
-    assert!(broker.publish(vec![publication()]).await.pop().unwrap().unwrap().repeat);
-    assert_eq!(read(broker, "a", Position::ZERO).await, ["0"]);
-}
-
 pub(crate) async fn taking_waits_for_the_first_entry<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
+    let reading = begin(broker).await;
     let late = async {
         // Whoever takes is asleep by then, or comes to find it.
         tokio::task::yield_now().await;
         fixture.ingest(&[("channel", "a"), ("data", "1")]).await
     };
     let wait = Duration::from_secs(15);
-    let (taken, id) = tokio::join!(broker.take_intake(false, 10, wait), late);
-    assert_eq!(ids(&taken.unwrap()), [id]);
+    let (taken, id) = tokio::join!(broker.take_intake(&reading, 10, wait), late);
+    assert_eq!(ids(&taken.unwrap().unwrap()), [id]);
 }
 
 pub(crate) async fn taking_does_not_wait_for_ever<F: Fixture>() {
     let fixture = new::<F>().await;
     let wait = Duration::from_millis(50);
-    let taken = fixture.broker().take_intake(false, 10, wait).await.unwrap();
-    assert!(taken.is_empty());
+    let reading = begin(fixture.broker()).await;
+    let taken = fixture.broker().take_intake(&reading, 10, wait).await.unwrap();
+    assert_eq!(taken, Some(Vec::new()));
 }
+
+// ---- publishing what was read
+
+pub(crate) async fn entries_published_twice_land_once<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let first = begin(broker).await;
+    assert_eq!(put(broker, &first, chained(1..=3)).await, [Intaken::Published; 3]);
+    // The node dies here, and the next takes them again.
+    let second = begin(broker).await;
+    let (repeat, published) = (Intaken::Repeat, Intaken::Published);
+    assert_eq!(put(broker, &second, chained(2..=4)).await, [repeat, repeat, published]);
+    // The first was only paused.
+    assert_eq!(put(broker, &first, chained(1..=3)).await, [repeat; 3]);
+    assert_eq!(log(broker).await, [1, 2, 3, 4].map(id));
+}
+
+pub(crate) async fn ids_are_compared_as_numbers_of_any_length<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let reading = begin(broker).await;
+    // Beyond 2^53 neighbours are equal to a double; as text, 10 comes before 9.
+    let big = 1 << 60;
+    let ascending = [
+        Position::new(9, 9),
+        Position::new(9, 10),
+        Position::new(10, 0),
+        Position::new(big, 9),
+        Position::new(big, u64::MAX - 1),
+        Position::new(big, u64::MAX),
+        Position::new(big + 1, 0),
+    ];
+    for (n, newest) in ascending.into_iter().enumerate() {
+        assert_eq!(put(broker, &reading, chain([entry(newest)])).await, [Intaken::Published], "{newest}");
+        for older in &ascending[..=n] {
+            let again = put(broker, &reading, chain([entry(*older)])).await;
+            assert_eq!(again, [Intaken::Repeat], "{older} after {newest}");
+        }
+        for missing in &ascending[n + 1..] {
+            let later = Position::new(u64::MAX, 0);
+            let held_up = Placed { after: Some(*missing), ..chain([entry(later)]).remove(0) };
+            assert_eq!(put(broker, &reading, vec![held_up]).await, [Intaken::HeldUp], "{missing} missing");
+        }
+    }
+    assert_eq!(log(broker).await, ascending);
+}
+
+pub(crate) async fn an_entry_is_held_up_by_the_one_before_it<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let reading = begin(broker).await;
+    let all = chain((1..=4).map(|seq| entry(id(seq))).chain([(id(5), publication("b", "5"))]));
+    assert_eq!(all.iter().map(|placed| placed.after).collect::<Vec<_>>(), {
+        [None, Some(id(1)), Some(id(2)), Some(id(3)), None]
+    });
+    let (published, held_up, repeat) = (Intaken::Published, Intaken::HeldUp, Intaken::Repeat);
+    // The first did not reach the broker: a channel without a mark, then one with an older one.
+    assert_eq!(put(broker, &reading, all[1..].to_vec()).await, [held_up, held_up, held_up, published]);
+    assert_eq!(put(broker, &reading, all[..1].to_vec()).await, [published]);
+    assert_eq!(put(broker, &reading, all[2..4].to_vec()).await, [held_up; 2]);
+    assert_eq!(log(broker).await, [id(1)], "and none has passed another");
+    // Again without the second, which is dead.
+    assert_eq!(put(broker, &reading, chained([3, 4])).await, [published; 2]);
+    assert_eq!(put(broker, &reading, all[..4].to_vec()).await, [repeat; 4]);
+    assert_eq!(log(broker).await, [1, 3, 4].map(id));
+}
+
+pub(crate) async fn a_key_of_its_own_stores_an_entry_once_and_the_chain_goes_on<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let reading = begin(broker).await;
+    let other = Publication { key: Some("k".into()), ..publication("a", "7-0") };
+    broker.publish(vec![other]).await.pop().unwrap().unwrap();
+    // The first two were brought before, by another way; the third is of the same key as the fourth.
+    let all =
+        chain([keyed(id(1), "k"), keyed(id(2), "k"), keyed(id(3), "l"), keyed(id(4), "l"), entry(id(5))]);
+    let (published, repeat) = (Intaken::Published, Intaken::Repeat);
+    assert_eq!(put(broker, &reading, all.clone()).await, [repeat, repeat, published, repeat, published]);
+    assert_eq!(put(broker, &reading, all).await, [repeat; 5]);
+    assert_eq!(log(broker).await, [Position::new(7, 0), id(3), id(5)]);
+    // A key that is seen moves the mark and not the position.
+    fixture.expire(&channel("a")).await;
+    let last = broker.locate(&channel("a"), From::Latest).await.unwrap();
+    assert_eq!(put(broker, &reading, chain([keyed(id(6), "l")])).await, [repeat]);
+    for from in [From::Latest, From::Earliest, From::Newest(1)] {
+        assert_eq!(broker.locate(&channel("a"), from).await.unwrap(), last, "{from:?}");
+    }
+    assert_eq!(put(broker, &reading, chained([6])).await, [repeat]);
+}
+
+pub(crate) async fn other_ways_in_leave_the_mark_as_it_is<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let reading = begin(broker).await;
+    assert_eq!(put(broker, &reading, chained(1..=2)).await, [Intaken::Published; 2]);
+    for data in ["8-0", "9-0"] {
+        let at = publish(broker, "a", data).await;
+        for from in [From::Latest, From::Newest(0), From::Time(Position::new(u64::MAX, 0))] {
+            assert_eq!(broker.locate(&channel("a"), from).await.unwrap(), at, "{from:?}");
+        }
+    }
+    assert_eq!(put(broker, &reading, chained(1..=3)).await, {
+        [Intaken::Repeat, Intaken::Repeat, Intaken::Published]
+    });
+    let whole = [id(1), id(2), Position::new(8, 0), Position::new(9, 0), id(3)];
+    assert_eq!(log(broker).await, whole);
+    let page = broker.page(&channel("a"), Position::ZERO, 10).await.unwrap();
+    let chain = page.entries.windows(2).all(|pair| pair[1].previous == pair[0].position);
+    assert!(chain, "{page:?}");
+}
+
+pub(crate) async fn a_stream_made_anew_begins_with_smaller_ids<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let fields = [("channel", "a"), ("data", "x")];
+    let former = begin(broker).await;
+    fixture.ingest_as(id(5), &fields).await;
+    assert_eq!(ids(&take(broker, &former, 10).await), [id(5)]);
+    assert_eq!(put(broker, &former, chained([5])).await, [Intaken::Published]);
+    fixture.delete_ingest().await;
+    fixture.ingest_as(id(3), &fields).await;
+    fixture.ingest_as(id(5), &fields).await;
+    assert_eq!(broker.take_intake(&former, 10, NOT).await.unwrap(), None, "noticed");
+    settle(broker, &former, &[id(5)]).await;
+    let reading = begin(broker).await;
+    assert_ne!(reading.generation, former.generation);
+    assert_eq!(ids(&take(broker, &reading, 10).await), [id(3), id(5)]);
+    assert_eq!(put(broker, &reading, chained([3, 5])).await, [Intaken::Published; 2], "not silently lost");
+    assert_eq!(log(broker).await, [5, 3, 5].map(id));
+    // What the former leader has in hand is not of this generation: twice is better than never.
+    assert_eq!(put(broker, &former, chained([5])).await, [Intaken::Published]);
+    assert_eq!(put(broker, &reading, chained([6])).await, [Intaken::Published]);
+}
+
+// ---- leading
 
 pub(crate) async fn one_node_leads_at_a_time<F: Fixture>() {
     let fixture = new::<F>().await;
@@ -141,35 +341,165 @@ pub(crate) async fn one_node_leads_at_a_time<F: Fixture>() {
     assert!(lead("n1", long).await);
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_memory_twin_forgets_a_settled_entry_soon() {
-    let memory = new::<Memory>().await;
-    let id = leave(&memory, 1).await[0];
-    let publication = || Publication { key: Some(once_key(id)), ..publication("a", "0") };
-    let repeats = async || memory.broker().publish(vec![publication()]).await.pop().unwrap().unwrap().repeat;
-    assert!(!repeats().await);
-    tokio::time::advance(INTAKE_SETTLED_ONCE * 2).await;
-    assert!(repeats().await);
-    memory.broker().settle_intake(vec![done(id)]).await.unwrap();
-    tokio::time::advance(INTAKE_SETTLED_ONCE / 2).await;
-    assert!(repeats().await);
-    tokio::time::advance(INTAKE_SETTLED_ONCE).await;
-    assert!(!repeats().await);
+// ---- Redis
+
+#[tokio::test]
+async fn a_renamed_stream_keeps_its_generation() {
+    let redis = new::<Redis>().await;
+    let broker = &redis.broker;
+    let first = begin(broker).await;
+    redis.server.run::<()>(&["RENAME", "fanfare:ingest", "aside"]).await;
+    assert_ne!(begin(broker).await.generation, first.generation);
+    redis.server.run::<()>(&["RENAME", "aside", "fanfare:ingest"]).await;
+    assert_eq!(begin(broker).await.generation, first.generation);
+    let groups: Vec<redis::Value> = redis.server.run(&["XINFO", "GROUPS", "fanfare:ingest"]).await;
+    assert_eq!(groups.len(), 1, "former readings leave nothing behind");
 }
 
 #[tokio::test]
-async fn redis_forgets_a_settled_entry_soon() {
+async fn groups_of_others_are_left_alone() {
     let redis = new::<Redis>().await;
-    let id = leave(&redis, 1).await[0];
-    let publication = Publication { key: Some(once_key(id)), ..publication("a", "0") };
-    redis.broker().publish(vec![publication]).await.pop().unwrap().unwrap();
-    let key = format!("fanfare:{{a}}:once:ingest:{id}");
-    let ttl = async || Duration::from_millis(redis.server.run::<u64>(&["PTTL", &key]).await);
-    assert!(ttl().await > INTAKE_SETTLED_ONCE * 2);
-    redis.broker().settle_intake(vec![done(id)]).await.unwrap();
-    let left = ttl().await;
-    assert!(left <= INTAKE_SETTLED_ONCE && left > INTAKE_SETTLED_ONCE / 2, "{left:?}");
+    begin(&redis.broker).await;
+    redis.server.run::<()>(&["XGROUP", "CREATE", "fanfare:ingest", "audit", "0"]).await;
+    begin(&redis.broker).await;
+    let groups: Vec<redis::Value> = redis.server.run(&["XINFO", "GROUPS", "fanfare:ingest"]).await;
+    assert_eq!(groups.len(), 2);
+}
+
+#[tokio::test]
+async fn as_many_entries_as_a_batch_may_have_are_settled() {
+    let redis = new::<Redis>().await;
+    let reading = begin(&redis.broker).await;
+    let fill = "for i = 1, 10000 do redis.call('XADD', KEYS[1], '*', 'data', i) end";
+    redis.server.run::<()>(&["EVAL", fill, "1", "fanfare:ingest"]).await;
+    let taken = ids(&take(&redis.broker, &reading, 10_000).await);
+    assert_eq!(taken.len(), 10_000);
+    settle(&redis.broker, &reading, &taken[1..]).await;
+    assert_eq!(ids(&take(&redis.broker, &begin(&redis.broker).await, 10).await), taken[..1]);
+}
+
+#[tokio::test]
+async fn what_is_settled_leaves_nothing_behind() {
+    let redis = new::<Redis>().await;
+    let broker = &redis.broker;
+    let reading = begin(broker).await;
+    let left = leave(&redis, 3).await;
+    take(broker, &reading, 3).await;
+    put(broker, &reading, chain(left.iter().map(|id| entry(*id)))).await;
+    settle(broker, &reading, &left).await;
     assert_eq!(redis.server.run::<u64>(&["XLEN", "fanfare:ingest"]).await, 0);
+    let mut keys: Vec<String> = redis.server.run(&["KEYS", "fanfare:{a}:*"]).await;
+    keys.sort();
+    assert_eq!(keys, ["fanfare:{a}:last", "fanfare:{a}:log"], "no key for each entry");
+    let last: String = redis.server.run(&["GET", "fanfare:{a}:last"]).await;
+    let position = broker.locate(&channel("a"), From::Latest).await.unwrap();
+    assert_eq!(last, format!("{position} {} {}", reading.generation, left[2]), "as the contract says");
+}
+
+#[tokio::test]
+async fn a_lost_last_position_lets_an_entry_come_twice_and_not_never() {
+    let redis = new::<Redis>().await;
+    let broker = &redis.broker;
+    let reading = begin(broker).await;
+    for lost in [
+        ["DEL", "fanfare:{a}:last", ""],
+        ["SET", "fanfare:{a}:last", "x"],
+        ["SET", "fanfare:{a}:last", "x 1 2"],
+    ] {
+        put(broker, &reading, chained(1..=2)).await;
+        let words: Vec<&str> = lost.into_iter().filter(|word| !word.is_empty()).collect();
+        redis.server.run::<()>(&words).await;
+        assert_eq!(put(broker, &reading, chained(2..=3)).await, [Intaken::Published; 2], "{lost:?}");
+        redis.server.run::<()>(&["DEL", "fanfare:{a}:last"]).await;
+    }
+    // A key that was seen makes the mark anew, and the position with it.
+    put(broker, &reading, chain([keyed(id(9), "k")])).await;
+    let newest = broker.locate(&channel("a"), From::Latest).await.unwrap();
+    redis.server.run::<()>(&["DEL", "fanfare:{a}:last"]).await;
+    assert_eq!(put(broker, &reading, chain([keyed(id(9), "k")])).await, [Intaken::Repeat]);
+    assert_eq!(put(broker, &reading, chained([9])).await, [Intaken::Repeat]);
+    assert_eq!(broker.locate(&channel("a"), From::Latest).await.unwrap(), newest);
+    // A position with something else behind it than a mark is a position.
+    for behind in ["what is this".to_owned(), format!("{} it", reading.generation)] {
+        let at = publish(broker, "a", "8-0").await;
+        redis.server.run::<()>(&["SET", "fanfare:{a}:last", &format!("{at} {behind}")]).await;
+        assert_eq!(broker.locate(&channel("a"), From::Latest).await.unwrap(), at);
+        assert_eq!(broker.locate(&channel("a"), From::Newest(0)).await.unwrap(), at);
+        assert_eq!(put(broker, &reading, chained([1])).await, [Intaken::Published], "{behind}");
+        let page = broker.page(&channel("a"), at, 1).await.unwrap();
+        assert_eq!(page.entries[0].previous, at);
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_leaves_the_mark_as_it_is() {
+    let redis = new::<Redis>().await;
+    let broker = &redis.broker;
+    let reading = begin(broker).await;
+    put(broker, &reading, chained([1])).await;
+    let call = ["FCALL", "fanfare_publish", "1", "fanfare:{a}:log", "t", "8-0"];
+    redis.server.run::<(String, u8)>(&call).await;
+    assert_eq!(put(broker, &reading, chained(1..=2)).await, [Intaken::Repeat, Intaken::Published]);
+    assert_eq!(log(broker).await, [id(1), Position::new(8, 0), id(2)]);
+}
+
+/// Redis fails in the middle of pipelines and recovers in them, again and again: it runs out of memory whenever another
+/// connection says so.
+#[tokio::test]
+async fn a_redis_that_fails_in_the_middle_of_a_call_neither_reorders_nor_loses() {
+    const ALL: u64 = 30_000;
+    const BATCH: u64 = 1_000;
+    let redis = new::<Redis>().await;
+    let broker = &redis.broker;
+    redis.server.run::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    let reading = begin(broker).await;
+    let (mut held_up, mut failed) = (0, 0);
+    let work = async {
+        for from in (0..ALL).step_by(usize::try_from(BATCH).unwrap()) {
+            let mut left: Vec<u64> = (from..from + BATCH).collect();
+            while !left.is_empty() {
+                let entries = chain(left.iter().map(|n| (id(*n), publication("a", &n.to_string()))));
+                let results = broker.publish_intake(&reading, entries).await;
+                let mut again = Vec::new();
+                for (n, result) in left.into_iter().zip(results) {
+                    match result {
+                        Ok(Intaken::HeldUp) => held_up += 1,
+                        Ok(_) => continue,
+                        Err(error) => {
+                            assert!(error.is_passing(), "{error}");
+                            failed += 1;
+                        }
+                    }
+                    again.push(n);
+                }
+                left = again;
+            }
+        }
+    };
+    let trouble = async {
+        loop {
+            redis.server.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
+            redis.server.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = trouble => {}
+    }
+    redis.server.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    assert!(failed > 0 && held_up > 0, "{failed} failed, {held_up} were held up");
+    let mut after = Position::ZERO;
+    let mut kept: Vec<u64> = Vec::new();
+    loop {
+        let page = broker.page(&channel("a"), after, 1000).await.unwrap();
+        kept.extend(page.entries.iter().map(|entry| entry.event.data().parse::<u64>().unwrap()));
+        after = page.next;
+        if page.end {
+            break;
+        }
+    }
+    let newest = usize::try_from(ALL).unwrap() - kept.len();
+    assert_eq!(kept, (newest as u64..ALL).collect::<Vec<_>>(), "in order, each once");
 }
 
 #[tokio::test]

@@ -126,9 +126,16 @@ contracts! {
     intake:
         entries_are_taken_once_and_in_order,
         entries_left_before_anybody_asked_are_taken,
-        what_is_not_settled_is_taken_again_by_whoever_asks,
+        what_is_not_settled_is_taken_again_in_its_place,
+        only_the_leader_reads_and_a_former_one_takes_nothing_away,
+        a_call_that_waits_ends_with_its_reading,
         what_cannot_be_published_goes_to_the_dead_with_the_reason,
-        an_entry_published_twice_lands_once,
+        entries_published_twice_land_once,
+        ids_are_compared_as_numbers_of_any_length,
+        an_entry_is_held_up_by_the_one_before_it,
+        a_key_of_its_own_stores_an_entry_once_and_the_chain_goes_on,
+        other_ways_in_leave_the_mark_as_it_is,
+        a_stream_made_anew_begins_with_smaller_ids,
         taking_waits_for_the_first_entry,
         taking_does_not_wait_for_ever,
         one_node_leads_at_a_time;

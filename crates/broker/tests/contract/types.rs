@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_broker::intake::Settlement;
+use fanfare_broker::intake::{Intaken, Settlement, chain};
 use fanfare_broker::lease::Lease;
 use fanfare_broker::session::{Holding, Reason};
 use fanfare_broker::{Broker, BrokerError};
@@ -11,6 +11,7 @@ use fanfare_protocol::start::From;
 use fanfare_protocol::{Position, SessionId};
 
 use crate::fixture::{Fixture, Redis, channel, info, new, node, publication, publish, read};
+use crate::intake::begin;
 use crate::sessions::{claim, hold, user};
 
 const TTL: Duration = Duration::from_secs(30);
@@ -40,6 +41,28 @@ async fn publishing_onto_a_key_of_another_type_changes_nothing() {
         assert_refused(answers.remove(1));
         assert_eq!(keys(&redis).await, [spoilt, "fanfare:{b}:last", "fanfare:{b}:log"]);
     }
+}
+
+#[tokio::test]
+async fn entries_for_a_key_of_another_type_are_refused_all_in_one_call() {
+    let redis = new::<Redis>().await;
+    let reading = begin(&redis.broker).await;
+    for spoilt in ["fanfare:{a}:log", "fanfare:{a}:last"] {
+        redis.server.run::<()>(&["RPUSH", spoilt, "x"]).await;
+        let entries = chain((1..=3).map(|n| (Position::new(n, 0), publication("a", "1"))));
+        for answer in redis.broker.publish_intake(&reading, entries).await {
+            assert_refused(answer);
+        }
+        redis.server.run::<()>(&["DEL", spoilt]).await;
+    }
+    // A key of its own concerns its entry; the one behind it waits for the next call.
+    redis.server.run::<()>(&["RPUSH", "fanfare:{a}:once:k", "x"]).await;
+    let keyed = Publication { key: Some("k".into()), ..publication("a", "1") };
+    let entries = chain([(Position::new(1, 0), keyed), (Position::new(2, 0), publication("a", "2"))]);
+    let mut answers = redis.broker.publish_intake(&reading, entries).await;
+    assert_eq!(answers.pop().unwrap(), Ok(Intaken::HeldUp));
+    assert_refused(answers.remove(0));
+    assert_eq!(keys(&redis).await, ["fanfare:ingest", "fanfare:ingest:leader", "fanfare:{a}:once:k"]);
 }
 
 #[tokio::test]
@@ -102,14 +125,15 @@ async fn an_intake_of_another_type_is_refused_and_loses_nothing() {
     let redis = new::<Redis>().await;
     redis.ingest(&[("colour", "red")]).await;
     redis.server.run::<()>(&["SET", "fanfare:ingest:dead", "x"]).await;
-    let take = async |again| redis.broker.take_intake(again, 10, Duration::ZERO).await;
-    let entry = take(false).await.unwrap().pop().unwrap();
-    assert_refused(redis.broker.settle_intake(vec![Settlement::Dead(entry, "why".into())]).await);
-    assert_eq!(take(true).await.unwrap().len(), 1, "it is still there");
+    let take = async |reading: &_| redis.broker.take_intake(reading, 10, Duration::ZERO).await;
+    let reading = begin(&redis.broker).await;
+    let entry = take(&reading).await.unwrap().unwrap().pop().unwrap();
+    assert_refused(redis.broker.settle_intake(&reading, vec![Settlement::Dead(entry, "why".into())]).await);
+    let reading = begin(&redis.broker).await;
+    assert_eq!(take(&reading).await.unwrap().unwrap().len(), 1, "it is still there");
     redis.server.run::<()>(&["SET", "fanfare:ingest", "x"]).await;
-    assert_refused(take(false).await);
-    assert_refused(take(true).await);
-    assert_refused(redis.broker.prepare().await);
+    assert_refused(take(&reading).await);
+    assert_refused(redis.broker.read_intake(&node("n1")).await);
 }
 
 #[tokio::test]
@@ -176,7 +200,7 @@ async fn an_index_with_foreign_members_is_swept_clean() {
     redis.server.run::<()>(&["SADD", "fanfare:node:n1:sessions", "x", "x y", &random, &gone]).await;
     redis.broker.leave(&info("n1", "i")).await.unwrap();
     assert_eq!(redis.broker.sweep(&node("n2"), TTL).await.unwrap(), 1);
-    assert_eq!(keys(&redis).await, ["fanfare:ingest", "fanfare:lifecycle", "fanfare:sweeper"]);
+    assert_eq!(keys(&redis).await, ["fanfare:lifecycle", "fanfare:sweeper"]);
 }
 
 #[tokio::test]
@@ -194,5 +218,5 @@ async fn nothing_is_left_of_sessions_that_ended() {
         assert!(release("n2", epoch).await);
     }
     assert_eq!(redis.broker.sweep(&node("n3"), TTL).await.unwrap(), 0);
-    assert_eq!(keys(&redis).await, ["fanfare:ingest", "fanfare:lifecycle", "fanfare:sweeper"]);
+    assert_eq!(keys(&redis).await, ["fanfare:lifecycle", "fanfare:sweeper"]);
 }

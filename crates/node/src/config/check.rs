@@ -262,12 +262,6 @@ fn workers(config: &Config, checks: &mut Checks<'_>) {
         "at least 500ms",
     );
     checks.hold(
-        intake.once > intake.lease,
-        &["intake.once", "intake.lease"],
-        "an entry could be published twice when a node dies",
-        "intake.once longer than intake.lease",
-    );
-    checks.hold(
         lease.ttl >= LeaseConfig::SHORTEST_TTL,
         &["lease.ttl"],
         "a lease that short lapses by itself",

@@ -17,14 +17,10 @@ pub struct IntakeConfig {
     /// `3s`. `FANFARE_INTAKE__LEASE`.
     #[serde(with = "humantime_serde")]
     pub lease: Duration,
-    /// How long it is remembered that an entry without a key of its own was published, so that it is published once
-    /// although nodes die. Longer than `lease`; default `24h`. `FANFARE_INTAKE__ONCE`.
-    #[serde(with = "humantime_serde")]
-    pub once: Duration,
 }
 
 impl Default for IntakeConfig {
     fn default() -> Self {
-        Self { enabled: true, batch: 500, lease: Duration::from_secs(3), once: Duration::from_hours(24) }
+        Self { enabled: true, batch: 500, lease: Duration::from_secs(3) }
     }
 }

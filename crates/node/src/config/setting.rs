@@ -304,12 +304,6 @@ pub const SETTINGS: &[Setting] = &[
         "The node that leads the intake is replaced when it was not heard of for so long.",
     ),
     setting(
-        "intake.once",
-        Kind::Duration,
-        "1d",
-        "How long it is remembered that an entry without a key of its own was published; longer than `intake.lease`.",
-    ),
-    setting(
         "session.grace",
         Kind::Duration,
         "15s",

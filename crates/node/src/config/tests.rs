@@ -115,7 +115,7 @@ fn everything_that_is_wrong_is_told_at_once() {
         ("FANFARE_STREAM__HEARTBEAT", "15"),
         ("FANFARE_NODE__LISTEN", "localhost"),
         ("FANFARE_REDIS_URL", "redis://h"),
-        ("FANFARE_INTAKE__ONCE", "1s"),
+        ("FANFARE_INTAKE__LEASE", "1ms"),
         ("FANFARE_RETENTION__POSITIONS", "1m"),
         ("FANFARE_AUTH__MODE", "maybe"),
         ("FANFARE_NODE__ID", "two words"),
@@ -136,8 +136,8 @@ fn everything_that_is_wrong_is_told_at_once() {
         "like 15s, 2m",
         "node.listen = localhost",
         "did you mean FANFARE_REDIS__URL?",
-        "intake.once = 1s",
-        "longer than intake.lease",
+        "intake.lease = 1ms",
+        "at least 500ms",
         "retention.positions = 1m",
         "one of: jwt, none",
         "node.id = two words",
@@ -212,9 +212,9 @@ fn an_empty_variable_counts_as_not_set() {
 #[test]
 fn what_does_not_fit_a_setting_that_could_not_be_read_is_nobodys_mistake() {
     let reading =
-        environment(&[("FANFARE_INTAKE__LEASE", "1 year and a day"), ("FANFARE_INTAKE__ONCE", "2s")]);
+        environment(&[("FANFARE_DRAIN__NOTICE", "1 year and a day"), ("FANFARE_DRAIN__DEADLINE", "2s")]);
     let names: Vec<_> = faults(&reading).iter().map(|fault| fault.setting.clone()).collect();
-    assert_eq!(names, ["intake.lease"]);
+    assert_eq!(names, ["drain.notice"]);
 }
 
 #[test]

@@ -80,8 +80,6 @@ pub struct ClusterMetrics {
     pub intake_dead: Counter,
     /// Tries to publish an entry that are made again.
     pub intake_retried: Counter,
-    /// Entries stored after a later one of their channel; see ADR 3.
-    pub intake_reordered: Counter,
     /// Failed calls to gain or keep the lead.
     pub intake_lead_failed: Counter,
     /// Failed calls to take entries.
@@ -145,7 +143,6 @@ impl ClusterMetrics {
             intake_repeat: outcome(&entries, "repeat"),
             intake_dead: outcome(&entries, "dead"),
             intake_retried: outcome(&entries, "retried"),
-            intake_reordered: outcome(&entries, "reordered"),
             intake_lead_failed: call("lead"),
             intake_take_failed: call("take"),
             intake_settle_failed: call("settle"),

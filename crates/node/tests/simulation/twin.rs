@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fanfare_broker::intake::{IntakeEntry, Settlement};
+use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Settlement};
 use fanfare_broker::lease::Lease;
 use fanfare_broker::log::Page;
 use fanfare_broker::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
@@ -199,17 +199,29 @@ impl Broker for Twin {
         self.inner.resign_intake(node).await
     }
 
-    async fn take_intake(
-        &self,
-        again: bool,
-        limit: usize,
-        wait: Duration,
-    ) -> Result<Vec<IntakeEntry>, BrokerError> {
-        self.inner.take_intake(again, limit, wait).await
+    async fn read_intake(&self, node: &NodeId) -> Result<Option<Reading>, BrokerError> {
+        self.inner.read_intake(node).await
     }
 
-    async fn settle_intake(&self, settled: Vec<Settlement>) -> Result<(), BrokerError> {
-        self.inner.settle_intake(settled).await
+    async fn take_intake(
+        &self,
+        reading: &Reading,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Option<Vec<IntakeEntry>>, BrokerError> {
+        self.inner.take_intake(reading, limit, wait).await
+    }
+
+    async fn publish_intake(
+        &self,
+        reading: &Reading,
+        entries: Vec<Placed>,
+    ) -> Vec<Result<Intaken, BrokerError>> {
+        self.inner.publish_intake(reading, entries).await
+    }
+
+    async fn settle_intake(&self, reading: &Reading, settled: Vec<Settlement>) -> Result<(), BrokerError> {
+        self.inner.settle_intake(reading, settled).await
     }
 
     async fn prepare(&self) -> Result<(), BrokerError> {
