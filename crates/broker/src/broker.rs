@@ -9,7 +9,7 @@ use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position, SessionId, User};
 
 use crate::BrokerError;
-use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Settlement};
+use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
 use crate::lease::{Lease, NodeId, NodeInfo};
 use crate::log::Page;
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
@@ -110,14 +110,19 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// over. None if `node` does not lead.
     async fn read_intake(&self, node: &NodeId) -> Result<Option<Reading>, BrokerError>;
 
-    /// The next `limit` entries of a reading in order, waiting up to `wait` for the first; none if the reading is over.
-    /// Entries of an answer that was lost are taken by the next reading only.
+    /// The next `limit` entries of a reading in order, waiting up to `wait` for the first. Entries of an answer that was
+    /// lost are taken by the next reading only.
+    ///
+    /// # Errors
+    ///
+    /// This and the other calls about a reading's entries, but for publishing, fail when the reading is over and then do
+    /// nothing: the next one has the entries, or other entries of their ids. It is an error that passes.
     async fn take_intake(
         &self,
         reading: &Reading,
         limit: usize,
         wait: Duration,
-    ) -> Result<Option<Vec<IntakeEntry>>, BrokerError>;
+    ) -> Result<Vec<IntakeEntry>, BrokerError>;
 
     /// Publishes entries of a reading, as [`Broker::publish`] does. An entry that was published before, by anybody who
     /// had it of the same generation, is a repeat, and so is an older one of its channel; one that is not `after` what
@@ -129,8 +134,11 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
         entries: Vec<Placed>,
     ) -> Vec<Result<Intaken, BrokerError>>;
 
-    /// Settles entries of a reading. If it is over nothing is done: the next one has them, or other entries of their ids.
-    async fn settle_intake(&self, reading: &Reading, settled: Vec<Settlement>) -> Result<(), BrokerError>;
+    /// Moves entries that can never be published to the dead ones, each once. Of one that is too large a part is kept.
+    async fn reject_intake(&self, reading: &Reading, rejected: Vec<Rejected>) -> Result<(), BrokerError>;
+
+    /// Removes entries that were published.
+    async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError>;
 
     // ---- health
 

@@ -51,14 +51,26 @@ pub enum Intaken {
     HeldUp,
 }
 
-/// What is to become of an entry that was taken.
+/// An entry that can never be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settlement {
-    /// It is in its channel's log: remove it.
-    Done(Position),
-    /// It can never be: move it to the dead entries with the reason.
-    Dead(IntakeEntry, String),
+pub struct Rejected {
+    /// Its id in the ingest stream.
+    pub id: Position,
+    /// Why, for whoever wrote it.
+    pub reason: String,
 }
+
+/// How many fields of a dead entry are kept at most. An event has four.
+pub(crate) const DEAD_FIELDS: usize = 100;
+
+/// How many bytes of a dead entry are kept at most, names and values of its fields: an entry that says an event of
+/// `max_data` bytes is kept whole.
+pub(crate) fn dead_bytes(max_data: usize) -> usize {
+    max_data + 4096
+}
+
+/// What is said behind the reason where a dead entry was kept in part.
+pub(crate) const DEAD_CUT: &str = " (the rest of the entry was cut off)";
 
 /// Ties each entry to the one of its channel before it. They are in the order of their ids.
 pub fn chain(entries: impl IntoIterator<Item = (Position, Publication)>) -> Vec<Placed> {

@@ -37,7 +37,7 @@ use self::intake::Ingest;
 use self::sessions::Sessions;
 use self::wire::Wires;
 use crate::broker::Published;
-use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Settlement};
+use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
 use crate::lease::{Lease, NodeId, NodeInfo};
 use crate::log::Page;
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
@@ -296,15 +296,14 @@ impl Broker for MemoryBroker {
         reading: &Reading,
         limit: usize,
         wait: Duration,
-    ) -> Result<Option<Vec<IntakeEntry>>, BrokerError> {
+    ) -> Result<Vec<IntakeEntry>, BrokerError> {
         let deadline = Instant::now() + wait;
         loop {
             // Made before the look, so that an entry added between the two still wakes us.
             let mut added = std::pin::pin!(self.ingested.notified());
             added.as_mut().enable();
-            let taken = self.state().ingest.take(reading, limit);
-            let is_empty = taken.as_ref().is_some_and(Vec::is_empty);
-            if !is_empty || tokio::time::timeout_at(deadline, added).await.is_err() {
+            let taken = self.state().ingest.take(reading, limit)?;
+            if !taken.is_empty() || tokio::time::timeout_at(deadline, added).await.is_err() {
                 return Ok(taken);
             }
         }
@@ -318,10 +317,13 @@ impl Broker for MemoryBroker {
         entries.into_iter().map(|placed| Ok(self.publish_placed(reading, placed))).collect()
     }
 
-    async fn settle_intake(&self, reading: &Reading, settled: Vec<Settlement>) -> Result<(), BrokerError> {
+    async fn reject_intake(&self, reading: &Reading, rejected: Vec<Rejected>) -> Result<(), BrokerError> {
         let now = self.now();
-        self.state().ingest.settle(reading, settled, now, self.settings.dead_events);
-        Ok(())
+        self.state().ingest.reject(reading, rejected, now, &self.settings)
+    }
+
+    async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError> {
+        self.state().ingest.settle(reading, &published)
     }
 
     async fn prepare(&self) -> Result<(), BrokerError> {

@@ -55,7 +55,7 @@ use self::link::Link;
 use self::pool::Connections;
 pub use self::settings::RedisSettings;
 use crate::broker::Published;
-use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Settlement};
+use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
 use crate::lease::{Lease, NodeId, NodeInfo};
 use crate::log::Page;
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
@@ -185,7 +185,7 @@ impl Broker for RedisBroker {
         reading: &Reading,
         limit: usize,
         wait: Duration,
-    ) -> Result<Option<Vec<IntakeEntry>>, BrokerError> {
+    ) -> Result<Vec<IntakeEntry>, BrokerError> {
         intake::take(self, reading, limit, wait).await
     }
 
@@ -197,8 +197,12 @@ impl Broker for RedisBroker {
         publish::publish_intake(self, reading, entries).await
     }
 
-    async fn settle_intake(&self, reading: &Reading, settled: Vec<Settlement>) -> Result<(), BrokerError> {
-        intake::settle(self, reading, settled).await
+    async fn reject_intake(&self, reading: &Reading, rejected: Vec<Rejected>) -> Result<(), BrokerError> {
+        intake::reject(self, reading, rejected).await
+    }
+
+    async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError> {
+        intake::settle(self, reading, published).await
     }
 
     async fn prepare(&self) -> Result<(), BrokerError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fanfare_broker::broker::Published;
-use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Settlement};
+use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
 use fanfare_broker::lease::Lease;
 use fanfare_broker::log::Page;
 use fanfare_broker::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
@@ -35,6 +35,7 @@ pub(crate) enum Call {
     Resign,
     Read,
     Take,
+    Reject,
     Settle,
     Prepare,
 }
@@ -290,7 +291,7 @@ impl Broker for FaultyBroker {
         reading: &Reading,
         limit: usize,
         wait: Duration,
-    ) -> Result<Option<Vec<IntakeEntry>>, BrokerError> {
+    ) -> Result<Vec<IntakeEntry>, BrokerError> {
         self.meet(Call::Take, self.inner.take_intake(reading, limit, wait)).await
     }
 
@@ -315,8 +316,12 @@ impl Broker for FaultyBroker {
         all.await.unwrap_or_else(|error| vec![Err(error); size])
     }
 
-    async fn settle_intake(&self, reading: &Reading, settled: Vec<Settlement>) -> Result<(), BrokerError> {
-        self.meet(Call::Settle, self.inner.settle_intake(reading, settled)).await
+    async fn reject_intake(&self, reading: &Reading, rejected: Vec<Rejected>) -> Result<(), BrokerError> {
+        self.meet(Call::Reject, self.inner.reject_intake(reading, rejected)).await
+    }
+
+    async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError> {
+        self.meet(Call::Settle, self.inner.settle_intake(reading, published)).await
     }
 
     async fn prepare(&self) -> Result<(), BrokerError> {

@@ -12,10 +12,8 @@
 //! - `publishing`: the second
 //! - `round`: one call to publish, and what became of each of its entries
 //! - `settling`: the last
-//! - `patience`: waiting after a call that failed
 
 mod leadership;
-mod patience;
 mod publishing;
 mod round;
 mod settling;
@@ -23,25 +21,29 @@ mod taking;
 #[cfg(test)]
 mod tests;
 
-use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
-use fanfare_broker::backoff::jittered;
+use fanfare_broker::backoff::{Backoff, jittered};
 use fanfare_broker::intake::Reading;
 use fanfare_broker::{Broker, BrokerError, NodeId};
-use futures_util::future::try_join3;
+use futures_util::future::{join, try_join};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::leadership::{Lapsed, Leadership};
-use self::patience::Patience;
 use self::publishing::Publishing;
 use self::settling::Settling;
 use self::taking::Taking;
 use crate::config::intake::IntakeConfig;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::throttle::Throttle;
+
+/// The first and the longest wait after a failure.
+const FIRST_REST: Duration = Duration::from_millis(50);
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// What the intake is told besides its settings.
 #[derive(Clone, Debug)]
@@ -66,16 +68,16 @@ impl Intake {
     pub fn start(broker: Arc<dyn Broker>, settings: IntakeSettings, metrics: Arc<ClusterMetrics>) -> Self {
         let stop = CancellationToken::new();
         let IntakeSettings { node, config, max_data } = settings;
-        let patience = || Patience::new(stop.clone());
         let worker = Worker {
-            taking: Taking::new(&broker, &metrics, patience(), &stop, &config, max_data),
-            publishing: Publishing::new(&broker, &metrics, patience()),
-            settling: Settling::new(&broker, &metrics, patience()),
+            taking: Taking::new(&broker, &metrics, &stop, &config, max_data),
+            publishing: Publishing::new(&broker, &metrics),
+            settling: Settling::new(&broker, &metrics),
             broker,
             node,
             config,
             metrics,
             stop: stop.clone(),
+            backoff: Backoff::new(FIRST_REST, LONGEST_REST),
             log: Throttle::default(),
         };
         Self { stop: stop.drop_guard(), task: tokio::spawn(worker.run()) }
@@ -91,13 +93,15 @@ impl Intake {
     }
 }
 
-/// Why a leader stops.
+/// Why a reading ends.
 #[derive(Debug, PartialEq, Eq)]
 enum Stop {
     /// Another node leads, or may.
     Lapsed,
-    /// The node is leaving and the broker is away.
-    Leaving,
+    /// A call failed, which one and why.
+    Failed(&'static str, BrokerError),
+    /// Entries wait behind one that is dead now.
+    HeldUp,
 }
 
 impl From<Lapsed> for Stop {
@@ -115,7 +119,7 @@ struct Worker {
     taking: Taking,
     publishing: Publishing,
     settling: Settling,
-    /// Of calls for the lead.
+    backoff: Backoff,
     log: Throttle,
 }
 
@@ -146,49 +150,62 @@ impl Worker {
     async fn lead(&mut self, lead: Leadership) {
         tracing::info!("leading the intake");
         self.metrics.intake_leader.set(1);
-        let work = lead.during(self.work(&lead)).await;
-        let stop = match work {
-            Ok(Err(stop)) => stop,
-            Err(lapsed) => lapsed.into(),
-        };
-        match stop {
-            Stop::Leaving => lead.resign().await,
-            Stop::Lapsed => {
-                self.metrics.intake_lead_lost.inc();
-                tracing::warn!("lost the lead of the intake");
-            }
+        let work = lead.during(self.work(&lead)).await.flatten();
+        if work.is_ok() {
+            lead.resign().await;
+        } else {
+            self.metrics.intake_lead_lost.inc();
+            tracing::warn!("lost the lead of the intake");
         }
         self.metrics.intake_leader.set(0);
         self.metrics.intake_lag.set(0.0);
     }
 
-    /// Reads the stream until the lead is lost or the node leaves. What an earlier leader left half done, or a take whose
-    /// answer was lost, comes before everything new, since each reading begins at the oldest entry.
-    async fn work(&mut self, lead: &Leadership) -> Result<Infallible, Stop> {
+    /// Reads the stream until the node leaves or the lead is lost. Whatever fails ends a reading, and the next one begins at
+    /// the oldest entry again: so what was left half done, by us or by an earlier leader, comes before everything new.
+    async fn work(&mut self, lead: &Leadership) -> Result<(), Lapsed> {
         while !self.stop.is_cancelled() {
             lead.check()?;
-            let failed = match self.broker.read_intake(&self.node).await {
-                Ok(Some(reading)) => self.carry(lead, &reading).await?,
-                Ok(None) => return Err(Stop::Lapsed),
-                Err(error) => Some(error),
+            let begun = Instant::now();
+            let done = match self.broker.read_intake(&self.node).await {
+                Ok(Some(reading)) => self.carry(lead, &reading).await,
+                Ok(None) => Err(Stop::Lapsed),
+                Err(error) => {
+                    self.metrics.intake_take_failed.inc();
+                    Err(Stop::Failed("could not begin to read the ingest stream", error))
+                }
             };
-            if let Some(error) = failed {
-                self.taking.wait_after(&error).await?;
+            if begun.elapsed() >= LONGEST_REST {
+                self.backoff.succeed();
+            }
+            match done {
+                Ok(()) | Err(Stop::HeldUp) => {}
+                Err(Stop::Failed(what, error)) => self.rest(what, &error).await,
+                Err(Stop::Lapsed) => return Err(Lapsed),
             }
         }
-        Err(Stop::Leaving)
+        Ok(())
     }
 
-    /// Brings the entries of one reading to their channels until the node leaves or a take fails, and finishes what is in
-    /// hand then. A stage that has to stop drops the others: it is about to be over for all.
-    async fn carry(&mut self, lead: &Leadership, reading: &Reading) -> Result<Option<BrokerError>, Stop> {
+    /// Brings the entries of one reading to their channels until the node leaves or something fails. What was published by
+    /// then is settled.
+    async fn carry(&mut self, lead: &Leadership, reading: &Reading) -> Result<(), Stop> {
         // A stage takes up a batch when it has the next one's only place for it: so at most three are in hand.
         let (taken, to_publish) = mpsc::channel(1);
         let (published, to_settle) = mpsc::channel(1);
         let take = self.taking.run(lead, reading, taken);
         let publish = self.publishing.run(lead, reading, to_publish, published);
         let settle = self.settling.run(lead, reading, to_settle);
-        let (failed, (), ()) = try_join3(take, publish, settle).await?;
-        Ok(failed)
+        // The failure of one of the first two drops both, and with them what the last waits for.
+        let (brought, settled) = join(try_join(take, publish), settle).await;
+        brought.and(settled)
+    }
+
+    /// Waits after a failure; not where the node leaves.
+    async fn rest(&mut self, what: &'static str, error: &BrokerError) {
+        if let Some(held_back) = self.log.admit() {
+            tracing::warn!(%error, held_back, "{what}");
+        }
+        self.stop.run_until_cancelled(tokio::time::sleep(self.backoff.fail())).await;
     }
 }

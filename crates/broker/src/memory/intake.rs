@@ -9,8 +9,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::StreamEntry;
-use crate::intake::{IntakeEntry, Reading, Settlement};
+use crate::intake::{DEAD_CUT, DEAD_FIELDS, IntakeEntry, Reading, Rejected, dead_bytes};
 use crate::lease::NodeId;
+use crate::{BrokerError, BrokerSettings};
 
 /// Entries that are not settled, and those that never can be published.
 #[derive(Debug, Default)]
@@ -55,37 +56,45 @@ impl Ingest {
         Some(reading)
     }
 
-    pub(super) fn take(&mut self, reading: &Reading, limit: usize) -> Option<Vec<IntakeEntry>> {
-        let (_, given) = self.reading.as_mut().filter(|(current, _)| current == reading)?;
+    pub(super) fn take(&mut self, reading: &Reading, limit: usize) -> Result<Vec<IntakeEntry>, BrokerError> {
+        self.check(reading)?;
+        let Some((_, given)) = &mut self.reading else { return Ok(Vec::new()) };
         let start = self.entries.partition_point(|entry| entry.id <= *given);
         let taken: Vec<_> = self.entries.iter().skip(start).take(limit).cloned().collect();
         *given = taken.last().map_or(*given, |newest| newest.id);
-        Some(taken)
+        Ok(taken)
     }
 
-    pub(super) fn settle(&mut self, reading: &Reading, settled: Vec<Settlement>, now: u64, keep_dead: usize) {
-        if self.reading.as_ref().is_none_or(|(current, _)| current != reading) {
-            return;
+    pub(super) fn reject(
+        &mut self,
+        reading: &Reading,
+        rejected: Vec<Rejected>,
+        now: u64,
+        settings: &BrokerSettings,
+    ) -> Result<(), BrokerError> {
+        self.check(reading)?;
+        for Rejected { id, reason } in rejected {
+            let Ok(at) = self.entries.binary_search_by_key(&id, |entry| entry.id) else { continue };
+            let Some(entry) = self.entries.remove(at) else { continue };
+            let last = self.dead.back().map_or(Position::ZERO, |(id, _)| *id);
+            let dead = Position::new(last.ms, last.seq + 1).max(Position::new(now, 0));
+            self.dead.push_back((dead, bury(&entry, reason, dead_bytes(settings.max_data))));
         }
-        for settlement in settled {
-            let id = match settlement {
-                Settlement::Done(id) => id,
-                Settlement::Dead(entry, reason) => {
-                    let last = self.dead.back().map_or(Position::ZERO, |(id, _)| *id);
-                    let id = Position::new(last.ms, last.seq + 1).max(Position::new(now, 0));
-                    let mut fields =
-                        vec![("reason".to_owned(), reason), ("entry".to_owned(), entry.id.to_string())];
-                    let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-                    fields.extend(entry.fields.iter().map(|(name, value)| (text(name), text(value))));
-                    self.dead.push_back((id, fields));
-                    entry.id
-                }
-            };
-            self.entries.retain(|entry| entry.id != id);
-        }
-        while self.dead.len() > keep_dead {
+        while self.dead.len() > settings.dead_events {
             self.dead.pop_front();
         }
+        Ok(())
+    }
+
+    pub(super) fn settle(&mut self, reading: &Reading, published: &[Position]) -> Result<(), BrokerError> {
+        self.check(reading)?;
+        self.entries.retain(|entry| !published.contains(&entry.id));
+        Ok(())
+    }
+
+    fn check(&self, reading: &Reading) -> Result<(), BrokerError> {
+        let is_current = self.reading.as_ref().is_some_and(|(current, _)| current == reading);
+        is_current.then_some(()).ok_or_else(|| BrokerError::Unavailable("the reading is over".into()))
     }
 
     /// How many entries are not settled.
@@ -107,4 +116,22 @@ impl Ingest {
             self.leader = None;
         }
     }
+}
+
+/// The fields of a dead entry: the reason, its id, and its own as far as there is room.
+fn bury(entry: &IntakeEntry, mut reason: String, mut room: usize) -> Vec<(String, String)> {
+    let mut is_cut = entry.fields.len() > DEAD_FIELDS;
+    let mut keep = |bytes: &Bytes| {
+        let kept = &bytes[..bytes.len().min(room)];
+        room -= kept.len();
+        is_cut |= kept.len() < bytes.len();
+        String::from_utf8_lossy(kept).into_owned()
+    };
+    let kept = entry.fields.iter().take(DEAD_FIELDS).map(|(name, value)| (keep(name), keep(value)));
+    let kept: Vec<_> = kept.collect();
+    if is_cut {
+        reason += DEAD_CUT;
+    }
+    let about = [("reason".to_owned(), reason), ("entry".to_owned(), entry.id.to_string())];
+    about.into_iter().chain(kept).collect()
 }

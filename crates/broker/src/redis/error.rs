@@ -13,6 +13,19 @@ pub(super) fn sort(error: &RedisError) -> BrokerError {
     if lasting(error) { BrokerError::Refused(text) } else { BrokerError::Unavailable(text) }
 }
 
+/// Sorts an error as [`sort`] does, but only what Redis says of the keys is lasting. Of what else the operator has to mend
+/// the keys know nothing.
+pub(super) fn sort_for_key(error: &RedisError) -> BrokerError {
+    // The only thing that a user may not do in a script and that has no code of its own.
+    let is_forbidden = error.detail().is_some_and(|detail| detail.contains("user executing the script"));
+    match sort(error) {
+        BrokerError::Refused(text) if is_forbidden || !matches!(error.code(), Some("WRONGTYPE" | "ERR")) => {
+            BrokerError::Unavailable(text)
+        }
+        sorted => sorted,
+    }
+}
+
 /// Whether the connection is of no use any more: it is broken, does not answer, or leads to what is no longer the
 /// primary.
 pub(super) fn is_stale(error: &RedisError) -> bool {
@@ -80,9 +93,13 @@ fn describe(error: &RedisError) -> String {
 mod tests {
     use super::*;
 
-    fn sorted(line: &str) -> BrokerError {
+    fn error(line: &str) -> RedisError {
         let reply = ::redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
-        sort(&check(reply).unwrap_err())
+        check(reply).unwrap_err()
+    }
+
+    fn sorted(line: &str) -> BrokerError {
+        sort(&error(line))
     }
 
     #[test]
@@ -112,6 +129,16 @@ mod tests {
             "NOAUTH Authentication required.",
         ] {
             assert!(!sorted(lasting).is_passing(), "{lasting}");
+        }
+        for mended in [
+            "NOPERM this user has no permissions",
+            "NOAUTH Authentication required.",
+            "ERR The user executing the script can't publish",
+        ] {
+            assert!(sort_for_key(&error(mended)).is_passing(), "{mended}");
+        }
+        for key in ["WRONGTYPE Operation against", "ERR The stream has exhausted the last possible ID"] {
+            assert!(!sort_for_key(&error(key)).is_passing(), "{key}");
         }
         assert!(sorted("WRONGTYPE Operation against").to_string().contains("WRONGTYPE"));
     }

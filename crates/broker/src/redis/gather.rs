@@ -14,8 +14,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
-/// About how many commands leave in one write.
+/// How many commands leave in one write at most, but for a call that has more by itself.
 const MOST: usize = 256;
+/// How many writes wait for their answers at most.
+const UNANSWERED: usize = 64;
 /// How many calls wait to be sent at most; more wait at the door.
 const WAITING: usize = 1024;
 
@@ -54,21 +56,37 @@ impl Gathered {
 
 async fn gather(mut calls: mpsc::Receiver<Call>, connection: MultiplexedConnection) {
     let mut sent = FuturesUnordered::new();
+    // Did not fit into the write before.
+    let mut next = None;
     loop {
+        let room = sent.len() < UNANSWERED;
         // Both are cancel-safe: what was sent is kept over the turns, and receiving loses nothing.
         tokio::select! {
-            Some(first) = calls.recv() => {
+            Some(first) = waiting(&mut next, &mut calls), if room => {
                 others_first().await;
                 let mut batch = Batch::default();
                 batch.add(first);
-                while batch.commands.len() < MOST && let Ok(call) = calls.try_recv() {
+                while let Ok(call) = calls.try_recv() {
+                    if batch.commands.len() + call.commands.len() > MOST {
+                        next = Some(call);
+                        break;
+                    }
                     batch.add(call);
                 }
-                sent.push(batch.send(connection.clone()));
+                if !batch.callers.is_empty() {
+                    sent.push(batch.send(connection.clone()));
+                }
             }
             Some(()) = sent.next() => {}
             else => return,
         }
+    }
+}
+
+async fn waiting(next: &mut Option<Call>, calls: &mut mpsc::Receiver<Call>) -> Option<Call> {
+    match next.take() {
+        Some(call) => Some(call),
+        None => calls.recv().await,
     }
 }
 
@@ -97,6 +115,10 @@ struct Batch {
 
 impl Batch {
     fn add(&mut self, call: Call) {
+        // Whoever made it has given up, and may have done something else since.
+        if call.answer.is_closed() {
+            return;
+        }
         self.callers.push((call.commands.len(), call.answer));
         for command in call.commands {
             self.commands.add_command(command);
@@ -127,6 +149,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Context;
 
+    use futures_util::FutureExt;
     use futures_util::future::join_all;
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
@@ -192,17 +215,25 @@ mod tests {
         command
     }
 
-    async fn call_from_many_tasks() -> usize {
-        let (ours, theirs) = tokio::io::duplex(1 << 16);
+    /// Hands a connection to a stand-in for Redis to the work, and answers how many writes that came to.
+    async fn writes<F: Future<Output = ()>>(work: impl FnOnce(Gathered) -> F) -> usize {
+        let (ours, theirs) = tokio::io::duplex(1 << 20);
         let writes = Arc::new(AtomicUsize::new(0));
         let redis = tokio::spawn(redis(theirs));
         // Kept for ever, since the driver borrows it.
         let info = Box::leak(Box::new(::redis::RedisConnectionInfo::default().set_skip_set_lib_name()));
-        let ours = Counting(ours, Arc::clone(&writes));
-        let (connection, driver) = MultiplexedConnection::new(info, ours).await.unwrap();
+        let counting = Counting(ours, Arc::clone(&writes));
+        let (connection, driver) = MultiplexedConnection::new(info, counting).await.unwrap();
         let driver = tokio::spawn(driver);
-        let gathered = Gathered::new(connection);
         let before = writes.load(Ordering::Relaxed);
+        work(Gathered::new(connection)).await;
+        // The end of the last handle is the end of the connection.
+        driver.await.unwrap();
+        redis.await.unwrap();
+        writes.load(Ordering::Relaxed) - before
+    }
+
+    async fn call_from_many_tasks(gathered: Gathered) {
         let calls = (0..CALLS).map(|number| {
             let gathered = gathered.clone();
             tokio::spawn(async move { (number, gathered.call(vec![get(number), get(1000)]).await) })
@@ -212,18 +243,37 @@ mod tests {
             let number = i64::try_from(number).unwrap();
             assert_eq!(answer.unwrap(), [Value::Int(number), Value::Int(1000)]);
         }
-        let writes = writes.load(Ordering::Relaxed) - before;
-        // The end of the last handle is the end of the connection.
-        drop(gathered);
-        driver.await.unwrap();
-        redis.await.unwrap();
-        writes
     }
 
     // With a worker: there, a task that was woken by another runs before those that wait in line.
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn calls_of_many_tasks_leave_in_one_write_and_each_has_its_own_answer() {
-        let writes = tokio::spawn(call_from_many_tasks()).await.unwrap();
+        let writes = tokio::spawn(writes(call_from_many_tasks)).await.unwrap();
         assert_eq!(writes, 1);
+    }
+
+    #[tokio::test]
+    async fn a_call_of_many_commands_leaves_alone() {
+        let writes = writes(async |gathered: Gathered| {
+            let many = (0..MOST).map(get).collect::<Vec<_>>();
+            let (small, large, last) =
+                tokio::join!(gathered.call(vec![get(1)]), gathered.call(many), gathered.call(vec![get(2)]));
+            assert_eq!(
+                (small.unwrap().len(), large.unwrap().len(), last.unwrap()),
+                (1, MOST, vec![Value::Int(2)])
+            );
+        });
+        assert_eq!(writes.await, 3);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_given_up_before_it_left_is_not_made() {
+        let writes = writes(async |gathered: Gathered| {
+            let given_up = gathered.call(vec![get(1)]);
+            assert!(given_up.now_or_never().is_none());
+            assert_eq!(gathered.call(vec![get(2)]).await.unwrap(), [Value::Int(2)]);
+            assert!(gathered.call(vec![get(3)]).now_or_never().is_none());
+        });
+        assert_eq!(writes.await, 1);
     }
 }

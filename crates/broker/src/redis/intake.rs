@@ -8,20 +8,18 @@
 
 use std::time::Duration;
 
-use ::redis::Cmd;
+use fanfare_protocol::Position;
 use uuid::Uuid;
 
-use super::error::{check, sort};
 use super::leases::holder;
 use super::link::Link;
-use super::pool::RedisOr;
 use super::reply::{array, entries, millis, text};
 use super::{RedisBroker, script};
 use crate::BrokerError;
-use crate::intake::{IntakeEntry, Reading, Settlement};
+use crate::intake::{DEAD_CUT, DEAD_FIELDS, IntakeEntry, Reading, Rejected, dead_bytes};
 use crate::lease::NodeId;
 
-/// The one consumer in each group.
+/// The one consumer in each group, which Redis makes when it is first named.
 const CONSUMER: &str = "leader";
 
 pub(super) async fn read(broker: &RedisBroker, node: &NodeId) -> Result<Option<Reading>, BrokerError> {
@@ -39,22 +37,9 @@ pub(super) async fn take(
     reading: &Reading,
     limit: usize,
     wait: Duration,
-) -> Result<Option<Vec<IntakeEntry>>, BrokerError> {
-    match take_next(broker, reading, limit.max(1), wait).await {
-        // Another leader has its own group, or the stream was deleted with all of them.
-        Err(error) if error.has_code("NOGROUP") || error.has_code("UNBLOCKED") => Ok(None),
-        taken => Ok(Some(taken?)),
-    }
-}
-
-async fn take_next(
-    broker: &RedisBroker,
-    reading: &Reading,
-    limit: usize,
-    wait: Duration,
-) -> Result<Vec<IntakeEntry>, RedisOr> {
+) -> Result<Vec<IntakeEntry>, BrokerError> {
     let mut read = ::redis::cmd("XREADGROUP");
-    read.arg("GROUP").arg(group(reading)).arg(CONSUMER).arg("COUNT").arg(limit);
+    read.arg("GROUP").arg(group(reading)).arg(CONSUMER).arg("COUNT").arg(limit.max(1));
     // For Redis, to block for 0 ms is to block for ever.
     if !wait.is_zero() {
         read.arg("BLOCK").arg(millis(wait));
@@ -68,48 +53,37 @@ async fn take_next(
     Ok(taken.map(|(id, fields)| IntakeEntry { id, fields }).collect())
 }
 
+pub(super) async fn reject(
+    broker: &RedisBroker,
+    reading: &Reading,
+    rejected: Vec<Rejected>,
+) -> Result<(), BrokerError> {
+    let calls = rejected.into_iter().map(|Rejected { id, reason }| {
+        let mut call = script::REJECT.call(&[&broker.keys.ingest(), &broker.keys.ingest_dead()]);
+        call.arg(group(reading)).arg(id.to_string()).arg(reason).arg(broker.settings.dead_events);
+        call.arg(DEAD_FIELDS).arg(dead_bytes(broker.settings.max_data)).arg(DEAD_CUT);
+        call
+    });
+    for reply in script::REJECT.run_all(&broker.link, calls.collect()).await? {
+        Link::reply(reply)?;
+    }
+    Ok(())
+}
+
 pub(super) async fn settle(
     broker: &RedisBroker,
     reading: &Reading,
-    settled: Vec<Settlement>,
+    published: Vec<Position>,
 ) -> Result<(), BrokerError> {
-    if settled.is_empty() {
-        return Ok(());
+    let mut call = script::SETTLE.call(&[&broker.keys.ingest()]);
+    call.arg(group(reading));
+    for id in published {
+        call.arg(id.to_string());
     }
-    let mut dead = Vec::new();
-    let mut remove = script::SETTLE.call(&[&broker.keys.ingest()]);
-    remove.arg(group(reading)).arg(CONSUMER);
-    for settlement in settled {
-        match settlement {
-            Settlement::Done(id) => remove.arg(id.to_string()),
-            Settlement::Dead(entry, reason) => {
-                let id = entry.id.to_string();
-                dead.push(bury(broker, &entry, &reason, &id));
-                remove.arg(id)
-            }
-        };
-    }
-    // Before anything is removed: whatever comes between the two, an entry is among the dead twice and not lost.
-    for reply in broker.link.commands(dead).await? {
-        Link::reply(reply)?;
-    }
-    match script::SETTLE.run_all(&broker.link, vec![remove]).await?.pop().map(check) {
-        Some(Err(error)) if error.code() == Some("NOGROUP") => Ok(()),
-        Some(Err(error)) => Err(sort(&error)),
-        _ => Ok(()),
-    }
+    script::SETTLE.run(&broker.link, call).await?;
+    Ok(())
 }
 
 fn group(reading: &Reading) -> String {
     format!("fanfare:{}:{}", reading.generation, reading.name)
-}
-
-fn bury(broker: &RedisBroker, entry: &IntakeEntry, reason: &str, id: &str) -> Cmd {
-    let mut add = ::redis::cmd("XADD");
-    add.arg(broker.keys.ingest_dead()).arg("MAXLEN").arg("~").arg(broker.settings.dead_events).arg("*");
-    add.arg("reason").arg(reason).arg("entry").arg(id);
-    for (name, value) in &entry.fields {
-        add.arg(&name[..]).arg(&value[..]);
-    }
-    add
 }

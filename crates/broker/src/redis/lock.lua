@@ -1,4 +1,5 @@
--- Takes or keeps a lock.
+#!lua flags=allow-oom
+-- Takes or keeps a lock; also where memory is short, since whoever holds it may free some.
 --
 -- KEYS: the lock.
 -- ARGV: who, for how long in ms.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, Pipeline, ProtocolVersion, RedisError, Value};
+use ::redis::{Cmd, Pipeline, ProtocolVersion, Value};
 use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
 
 use super::error;
@@ -40,11 +40,11 @@ impl Connections {
     }
 
     /// Sends a command that may block for `blocking`. A command that is given up takes its connection with it.
-    pub(super) async fn command(&self, command: &Cmd, blocking: Duration) -> Result<Value, RedisOr> {
+    pub(super) async fn command(&self, command: &Cmd, blocking: Duration) -> Result<Value, BrokerError> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.add_command(command.clone());
         let reply = self.pipeline(&pipeline, blocking).await?.pop().unwrap_or(Value::Nil);
-        error::check(reply).map_err(RedisOr::Redis)
+        error::check(reply).map_err(|error| error::sort(&error))
     }
 
     /// Sends many commands and answers all replies, errors of Redis among them.
@@ -52,14 +52,14 @@ impl Connections {
         &self,
         pipeline: &Pipeline,
         blocking: Duration,
-    ) -> Result<Vec<Value>, RedisOr> {
-        let connection = self.pool.get().await.map_err(|error| RedisOr::Away(away(&error)))?;
+    ) -> Result<Vec<Value>, BrokerError> {
+        let connection = self.pool.get().await.map_err(|error| away(&error))?;
         let mut held = Held(Some(connection));
-        let Some(connection) = &mut held.0 else { return Err(RedisOr::Away(away(&PoolError::Closed))) };
+        let Some(connection) = &mut held.0 else { return Err(away(&PoolError::Closed)) };
         let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
         let replies = match tokio::time::timeout(blocking + self.timeout, sent).await {
-            Ok(replies) => replies.map_err(RedisOr::Redis)?,
-            Err(_) => return Err(RedisOr::Away("no answer in time".into())),
+            Ok(replies) => replies.map_err(|error| error::sort(&error))?,
+            Err(_) => return Err(BrokerError::Unavailable("no answer in time".into())),
         };
         let stale = replies.iter().any(
             |reply| matches!(reply, Value::ServerError(error) if error::is_stale(&error.clone().into())),
@@ -68,29 +68,6 @@ impl Connections {
             held.give_back();
         }
         Ok(replies)
-    }
-}
-
-/// Why a command on a pooled connection failed: an answer of Redis, or none.
-#[derive(Debug)]
-pub(super) enum RedisOr {
-    Redis(RedisError),
-    Away(String),
-}
-
-impl RedisOr {
-    /// Whether Redis answered with this error code.
-    pub(super) fn has_code(&self, code: &str) -> bool {
-        matches!(self, Self::Redis(error) if error.code() == Some(code))
-    }
-}
-
-impl std::convert::From<RedisOr> for BrokerError {
-    fn from(error: RedisOr) -> Self {
-        match error {
-            RedisOr::Redis(error) => error::sort(&error),
-            RedisOr::Away(why) => Self::Unavailable(why),
-        }
     }
 }
 
@@ -113,12 +90,12 @@ impl Drop for Held {
     }
 }
 
-fn away(error: &PoolError) -> String {
-    match error {
+fn away(error: &PoolError) -> BrokerError {
+    BrokerError::Unavailable(match error {
         PoolError::Backend(error) => match error::sort(error) {
             BrokerError::Refused(text) | BrokerError::Unavailable(text) => format!("cannot connect: {text}"),
         },
         PoolError::Timeout(_) => "no connection in time".into(),
         other => other.to_string(),
-    }
+    })
 }

@@ -11,7 +11,8 @@
 -- published here. Entries of one generation come in the order of their ids, so one that is not newer was seen before.
 --
 -- A script is not rolled back. So everything that can fail for the type of a key comes before the first change:
--- reads of both strings, and XADD, which fails without a change. What follows overwrites or cannot fail.
+-- reads of both strings, and XADD, which fails without a change. What follows overwrites, or fails only for a Redis user
+-- who may not do it.
 --
 -- Every step here is paid for by each event.
 

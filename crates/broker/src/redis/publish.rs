@@ -1,12 +1,14 @@
 //! Publishing: a batch is one pipeline of script calls.
 
+use std::time::Duration;
+
 use ::redis::{Cmd, Value};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::wire::Frame;
 use fanfare_protocol::{Channel, Event};
 
 use super::RedisBroker;
-use super::error::unexpected;
+use super::error::{check, sort_for_key, unexpected};
 use super::link::Link;
 use super::reply::{array, millis, position};
 use super::script;
@@ -27,21 +29,17 @@ pub(super) async fn publish_intake(
     entries: Vec<Placed>,
 ) -> Vec<Result<Intaken, BrokerError>> {
     let calls = entries.into_iter().map(|entry| placed(broker, reading, entry)).collect();
-    run(broker, calls, |reply| intaken(&reply)).await
+    run(broker, calls, intaken).await
 }
 
 async fn run<T>(
     broker: &RedisBroker,
     calls: Vec<Cmd>,
-    read: impl Fn(Value) -> Option<T>,
+    read: impl Fn(Value) -> Result<T, BrokerError>,
 ) -> Vec<Result<T, BrokerError>> {
     let count = calls.len();
     match script::PUBLISH.run_all(&broker.link, calls).await {
-        Ok(replies) => {
-            let read =
-                |reply| read(Link::reply(reply)?).ok_or_else(|| unexpected("what became of a publication"));
-            replies.into_iter().map(read).collect()
-        }
+        Ok(replies) => replies.into_iter().map(read).collect(),
         Err(error) => (0..count).map(|_| Err(error.clone())).collect(),
     }
 }
@@ -53,7 +51,7 @@ fn command(broker: &RedisBroker, publication: Publication) -> Cmd {
         command.arg(broker.keys.live(&channel)).arg(Frame::Ephemeral(event).encode());
         return command;
     }
-    let mut call = append(broker, &channel, &event, key.as_deref());
+    let mut call = append(broker, &channel, &event, key.as_deref(), Duration::ZERO);
     if key.is_some() {
         call.arg(millis(broker.settings.once));
     }
@@ -63,7 +61,8 @@ fn command(broker: &RedisBroker, publication: Publication) -> Cmd {
 fn placed(broker: &RedisBroker, reading: &Reading, entry: Placed) -> Cmd {
     let Placed { id, after, publication } = entry;
     let Publication { channel, event, key, .. } = publication;
-    let mut call = append(broker, &channel, &event, key.as_deref());
+    // The mark goes with the last position, and the entry may come again after a leader died.
+    let mut call = append(broker, &channel, &event, key.as_deref(), broker.settings.once);
     call.arg(millis(broker.settings.once)).arg(&reading.generation[..]).arg(id.to_string());
     if let Some(after) = after {
         call.arg(after.to_string());
@@ -71,8 +70,14 @@ fn placed(broker: &RedisBroker, reading: &Reading, entry: Placed) -> Cmd {
     call
 }
 
-/// A call of the script with the arguments that it always has.
-fn append(broker: &RedisBroker, channel: &Channel, event: &Event, key: Option<&str>) -> Cmd {
+/// A call of the script with the arguments that it always has. The last position is kept for `at_least` so long.
+fn append(
+    broker: &RedisBroker,
+    channel: &Channel,
+    event: &Event,
+    key: Option<&str>,
+    at_least: Duration,
+) -> Cmd {
     let retention = broker.settings.retention.of(channel);
     let keys = &broker.keys;
     let (log, last, live) = (keys.log(channel), keys.last(channel), keys.live(channel));
@@ -82,26 +87,29 @@ fn append(broker: &RedisBroker, channel: &Channel, event: &Event, key: Option<&s
     };
     call.arg(event.kind_str()).arg(&event.data_bytes()[..]);
     call.arg(retention.events.max(1)).arg(millis(retention.age));
-    call.arg(millis(retention.positions.max(retention.age)));
+    call.arg(millis(retention.positions.max(retention.age).max(at_least)));
     call
 }
 
-fn published(reply: Value) -> Option<Published> {
-    // How many heard of an ephemeral event.
-    if let Value::Int(_) = reply {
-        return Some(Published { position: None, repeat: false });
+fn published(reply: Value) -> Result<Published, BrokerError> {
+    let told = |reply| {
+        let mut parts = array(reply)?.into_iter();
+        let position = position(parts.next()?)?;
+        let repeat = matches!(parts.next()?, Value::Int(1));
+        Some(Published { position: Some(position), repeat })
+    };
+    match Link::reply(reply)? {
+        // How many heard of an ephemeral event.
+        Value::Int(_) => Ok(Published { position: None, repeat: false }),
+        reply => told(reply).ok_or_else(|| unexpected("what became of a publication")),
     }
-    let mut parts = array(reply)?.into_iter();
-    let position = position(parts.next()?)?;
-    let repeat = matches!(parts.next()?, Value::Int(1));
-    Some(Published { position: Some(position), repeat })
 }
 
-fn intaken(reply: &Value) -> Option<Intaken> {
-    match reply {
-        Value::Int(0) => Some(Intaken::Published),
-        Value::Int(1) => Some(Intaken::Repeat),
-        Value::Int(2) => Some(Intaken::HeldUp),
-        _ => None,
+fn intaken(reply: Value) -> Result<Intaken, BrokerError> {
+    match check(reply).map_err(|error| sort_for_key(&error))? {
+        Value::Int(0) => Ok(Intaken::Published),
+        Value::Int(1) => Ok(Intaken::Repeat),
+        Value::Int(2) => Ok(Intaken::HeldUp),
+        _ => Err(unexpected("what became of an entry")),
     }
 }

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Begins to read the ingest stream from its oldest entry, in a consumer group of its own. Every other group of ours goes:
 -- a call that was on its way there takes nothing any more.
 --

@@ -41,6 +41,7 @@ scripts! {
     BURY = include_str!("bury.lua");
     READ = include_str!("read.lua");
     SETTLE = include_str!("settle.lua");
+    REJECT = include_str!("reject.lua");
     LOCK = include_str!("lock.lua");
     UNLOCK = include_str!("unlock.lua");
 }

@@ -1,13 +1,13 @@
--- Removes entries from the ingest stream, if the reading that gave them is not over. In a stream that was made anew since,
--- the same ids are other entries.
+#!lua flags=allow-oom
+-- Removes entries from the ingest stream. Also where memory is short: it frees some.
 --
 -- KEYS: the ingest stream.
--- ARGV: the group of the reading, its consumer, ids.
+-- ARGV: the group of the reading, ids.
+-- Fails with NOGROUP if the reading is over: in a stream that was made anew since, the same ids are other entries.
 
--- Fails where the group is gone.
-redis.call('XGROUP', 'CREATECONSUMER', KEYS[1], ARGV[1], ARGV[2])
+redis.call('XPENDING', KEYS[1], ARGV[1])
 -- Lua hands on a few thousand values at once at most.
-for first = 3, #ARGV, 1000 do
+for first = 2, #ARGV, 1000 do
   redis.call('XDEL', KEYS[1], unpack(ARGV, first, math.min(first + 999, #ARGV)))
 end
 return redis.status_reply('OK')

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Gives a lock up, if it is ours.
 --
 -- KEYS: the lock.

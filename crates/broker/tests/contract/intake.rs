@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Settlement, chain};
-use fanfare_broker::{Broker, BrokerSettings, RedisBroker, RedisSettings};
+use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected, chain};
+use fanfare_broker::{
+    Broker, BrokerError, BrokerSettings, RedisBroker, RedisSettings, Retention, RetentionRules,
+};
 use fanfare_protocol::Position;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::start::From;
@@ -33,7 +35,13 @@ async fn begin_as(broker: &dyn Broker, id: &str) -> Reading {
 }
 
 async fn take(broker: &dyn Broker, reading: &Reading, limit: usize) -> Vec<IntakeEntry> {
-    broker.take_intake(reading, limit, NOT).await.unwrap().expect("the reading goes on")
+    broker.take_intake(reading, limit, NOT).await.unwrap()
+}
+
+/// An answer about a reading that is over.
+#[track_caller]
+fn assert_over<T: std::fmt::Debug>(answer: Result<T, BrokerError>) {
+    assert!(answer.unwrap_err().is_passing());
 }
 
 fn ids(entries: &[IntakeEntry]) -> Vec<Position> {
@@ -41,8 +49,12 @@ fn ids(entries: &[IntakeEntry]) -> Vec<Position> {
 }
 
 async fn settle(broker: &dyn Broker, reading: &Reading, ids: &[Position]) {
-    let done = ids.iter().map(|id| Settlement::Done(*id)).collect();
-    broker.settle_intake(reading, done).await.unwrap();
+    broker.settle_intake(reading, ids.to_vec()).await.unwrap();
+}
+
+async fn reject(broker: &dyn Broker, reading: &Reading, ids: &[Position]) -> Result<(), BrokerError> {
+    let rejected = ids.iter().map(|id| Rejected { id: *id, reason: "for a reason".into() });
+    broker.reject_intake(reading, rejected.collect()).await
 }
 
 /// An entry of the channel `a` whose data is its id.
@@ -89,8 +101,8 @@ pub(crate) async fn entries_are_taken_once_and_in_order<F: Fixture>() {
     assert_eq!(ids(&take(broker, &reading, 10).await), left[3..]);
     assert!(take(broker, &reading, 10).await.is_empty());
     settle(broker, &reading, &left).await;
-    assert!(take(broker, &begin(broker).await, 10).await.is_empty());
     settle(broker, &reading, &[]).await;
+    assert!(take(broker, &begin(broker).await, 10).await.is_empty());
 }
 
 pub(crate) async fn entries_left_before_anybody_asked_are_taken<F: Fixture>() {
@@ -127,8 +139,10 @@ pub(crate) async fn only_the_leader_reads_and_a_former_one_takes_nothing_away<F:
     assert_eq!(reading.generation, former.generation);
     let left = leave(&fixture, 2).await;
     // A call of the former leader that was long on its way.
-    assert_eq!(broker.take_intake(&former, 1, NOT).await.unwrap(), None);
-    settle(broker, &former, &left).await;
+    assert_over(broker.take_intake(&former, 1, NOT).await);
+    assert_over(broker.settle_intake(&former, left.clone()).await);
+    assert_over(reject(broker, &former, &left).await);
+    assert!(fixture.dead().await.is_empty());
     assert_eq!(ids(&take(broker, &reading, 10).await), left);
     settle(broker, &reading, &left).await;
     assert!(take(broker, &begin_as(broker, "n2").await, 10).await.is_empty());
@@ -144,13 +158,13 @@ pub(crate) async fn a_call_that_waits_ends_with_its_reading<F: Fixture>() {
         begin(broker).await
     };
     let (taken, reading) = tokio::join!(broker.take_intake(&former, 1, wait), next);
-    assert_eq!(taken.unwrap(), None);
+    assert_over(taken);
     let deleted = async {
         fixture.somebody_waits().await;
         fixture.delete_ingest().await;
     };
     let (taken, ()) = tokio::join!(broker.take_intake(&reading, 1, wait), deleted);
-    assert_eq!(taken.unwrap(), None);
+    assert_over(taken);
 }
 
 pub(crate) async fn what_cannot_be_published_goes_to_the_dead_with_the_reason<F: Fixture>() {
@@ -158,15 +172,50 @@ pub(crate) async fn what_cannot_be_published_goes_to_the_dead_with_the_reason<F:
     let broker = fixture.broker();
     fixture.ingest(&[("colour", "red"), ("colour", "blue")]).await;
     let reading = begin(broker).await;
-    let entry = take(broker, &reading, 1).await.pop().unwrap();
-    let id = entry.id.to_string();
-    broker.settle_intake(&reading, vec![Settlement::Dead(entry, "no channel".into())]).await.unwrap();
+    let id = take(broker, &reading, 1).await.pop().unwrap().id;
+    let rejected = vec![Rejected { id, reason: "no channel".into() }];
+    broker.reject_intake(&reading, rejected.clone()).await.unwrap();
+    // The answer may have been lost.
+    broker.reject_intake(&reading, rejected).await.unwrap();
     assert!(take(broker, &begin(broker).await, 1).await.is_empty());
     let dead = fixture.dead().await;
-    let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let wanted =
-        [field("reason", "no channel"), field("entry", &id), field("colour", "red"), field("colour", "blue")];
+    let wanted = [
+        field("reason", "no channel"),
+        field("entry", &id.to_string()),
+        field("colour", "red"),
+        field("colour", "blue"),
+    ];
     assert_eq!(dead, [wanted]);
+}
+
+fn field(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+pub(crate) async fn of_a_dead_entry_that_is_too_large_a_part_is_kept<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let most = BrokerSettings::default().max_data;
+    // An event of the greatest size may be dead for another reason: it is kept whole.
+    let whole = "x".repeat(most);
+    let large = "y".repeat(1_000_000);
+    let many: Vec<(String, String)> = (0..5000).map(|n| (format!("f{n}"), n.to_string())).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+    let mut left = Vec::new();
+    for fields in [&[("channel", "a"), ("data", &whole)], &[("data", &large), ("channel", "a")], &many[..]] {
+        left.push(fixture.ingest(fields).await);
+    }
+    let reading = begin(broker).await;
+    reject(broker, &reading, &left).await.unwrap();
+    let dead = fixture.dead().await;
+    assert_eq!(dead[0][..2], [field("reason", "for a reason"), field("entry", &left[0].to_string())]);
+    assert_eq!(dead[0][2..], [field("channel", "a"), field("data", &whole)]);
+    for dead in &dead[1..] {
+        assert_eq!(dead[0].1, "for a reason (the rest of the entry was cut off)");
+    }
+    assert_eq!(dead[1][2], field("data", &large[..most + 4096 - "data".len()]));
+    assert_eq!((dead[2].len(), &dead[2][101]), (102, &field("f99", "99")));
+    assert!(take(broker, &reading, 10).await.is_empty());
 }
 
 pub(crate) async fn taking_waits_for_the_first_entry<F: Fixture>() {
@@ -180,7 +229,7 @@ pub(crate) async fn taking_waits_for_the_first_entry<F: Fixture>() {
     };
     let wait = Duration::from_secs(15);
     let (taken, id) = tokio::join!(broker.take_intake(&reading, 10, wait), late);
-    assert_eq!(ids(&taken.unwrap().unwrap()), [id]);
+    assert_eq!(ids(&taken.unwrap()), [id]);
 }
 
 pub(crate) async fn taking_does_not_wait_for_ever<F: Fixture>() {
@@ -188,7 +237,7 @@ pub(crate) async fn taking_does_not_wait_for_ever<F: Fixture>() {
     let wait = Duration::from_millis(50);
     let reading = begin(fixture.broker()).await;
     let taken = fixture.broker().take_intake(&reading, 10, wait).await.unwrap();
-    assert_eq!(taken, Some(Vec::new()));
+    assert_eq!(taken, []);
 }
 
 // ---- publishing what was read
@@ -310,10 +359,12 @@ pub(crate) async fn a_stream_made_anew_begins_with_smaller_ids<F: Fixture>() {
     assert_eq!(ids(&take(broker, &former, 10).await), [id(5)]);
     assert_eq!(put(broker, &former, chained([5])).await, [Intaken::Published]);
     fixture.delete_ingest().await;
+    assert_over(broker.settle_intake(&former, vec![id(5)]).await);
     fixture.ingest_as(id(3), &fields).await;
     fixture.ingest_as(id(5), &fields).await;
-    assert_eq!(broker.take_intake(&former, 10, NOT).await.unwrap(), None, "noticed");
-    settle(broker, &former, &[id(5)]).await;
+    assert_over(broker.take_intake(&former, 10, NOT).await);
+    assert_over(broker.settle_intake(&former, vec![id(5)]).await);
+    assert_over(reject(broker, &former, &[id(5)]).await);
     let reading = begin(broker).await;
     assert_ne!(reading.generation, former.generation);
     assert_eq!(ids(&take(broker, &reading, 10).await), [id(3), id(5)]);
@@ -429,6 +480,55 @@ async fn a_lost_last_position_lets_an_entry_come_twice_and_not_never() {
         let page = broker.page(&channel("a"), at, 1).await.unwrap();
         assert_eq!(page.entries[0].previous, at);
     }
+}
+
+#[tokio::test]
+async fn the_mark_is_kept_for_as_long_as_a_key_even_where_positions_are_not() {
+    let retention = Retention { positions: LONG, age: LONG, ..Retention::default() };
+    let settings = BrokerSettings {
+        retention: RetentionRules { default: retention, ..RetentionRules::default() },
+        ..BrokerSettings::default()
+    };
+    let once = settings.once;
+    assert!(LONG < once / 2);
+    let redis = Redis::with(settings).await;
+    let reading = begin(&redis.broker).await;
+    put(&redis.broker, &reading, chained([1])).await;
+    let kept: u64 = redis.server.run(&["PTTL", "fanfare:{a}:last"]).await;
+    assert!(Duration::from_millis(kept) > once / 2, "{kept} ms");
+}
+
+#[tokio::test]
+async fn what_a_user_of_redis_may_not_do_is_not_the_fault_of_an_entry() {
+    let redis = new::<Redis>().await;
+    let reading = begin(&redis.broker).await;
+    redis.server.run::<()>(&["ACL", "SETUSER", "default", "resetchannels"]).await;
+    let refused = redis.broker.publish_intake(&reading, chained([1])).await.remove(0);
+    assert!(refused.clone().unwrap_err().is_passing(), "{refused:?}");
+    redis.server.run::<()>(&["ACL", "SETUSER", "default", "allchannels"]).await;
+    assert_eq!(put(&redis.broker, &reading, chained([1])).await, [Intaken::Repeat], "it was stored");
+    assert_eq!(log(&redis.broker).await, [id(1)]);
+}
+
+#[tokio::test]
+async fn a_leader_can_free_memory_where_there_is_none() {
+    let redis = new::<Redis>().await;
+    let broker = &redis.broker;
+    let reading = begin(broker).await;
+    let left = leave(&redis, 4).await;
+    put(broker, &reading, chain(left[..2].iter().map(|id| entry(*id)))).await;
+    redis.server.run::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    redis.server.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let full = broker.publish_intake(&reading, chain([entry(left[2])])).await.remove(0);
+    assert!(full.unwrap_err().is_passing());
+    settle(broker, &reading, &left[..1]).await;
+    let again = begin(broker).await;
+    assert_eq!(ids(&take(broker, &again, 10).await), left[1..]);
+    settle(broker, &again, &left[1..2]).await;
+    reject(broker, &again, &left[2..3]).await.unwrap();
+    broker.resign_intake(&node("n1")).await.unwrap();
+    assert_eq!(ids(&take(broker, &begin_as(broker, "n2").await, 10).await), left[3..]);
+    assert_eq!(redis.dead().await.len(), 1);
 }
 
 #[tokio::test]

@@ -130,6 +130,7 @@ contracts! {
         only_the_leader_reads_and_a_former_one_takes_nothing_away,
         a_call_that_waits_ends_with_its_reading,
         what_cannot_be_published_goes_to_the_dead_with_the_reason,
+        of_a_dead_entry_that_is_too_large_a_part_is_kept,
         entries_published_twice_land_once,
         ids_are_compared_as_numbers_of_any_length,
         an_entry_is_held_up_by_the_one_before_it,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_broker::intake::{Intaken, Settlement, chain};
+use fanfare_broker::intake::{Intaken, Rejected, chain};
 use fanfare_broker::lease::Lease;
 use fanfare_broker::session::{Holding, Reason};
 use fanfare_broker::{Broker, BrokerError};
@@ -127,10 +127,11 @@ async fn an_intake_of_another_type_is_refused_and_loses_nothing() {
     redis.server.run::<()>(&["SET", "fanfare:ingest:dead", "x"]).await;
     let take = async |reading: &_| redis.broker.take_intake(reading, 10, Duration::ZERO).await;
     let reading = begin(&redis.broker).await;
-    let entry = take(&reading).await.unwrap().unwrap().pop().unwrap();
-    assert_refused(redis.broker.settle_intake(&reading, vec![Settlement::Dead(entry, "why".into())]).await);
+    let id = take(&reading).await.unwrap().pop().unwrap().id;
+    let rejected = vec![Rejected { id, reason: "why".into() }];
+    assert_refused(redis.broker.reject_intake(&reading, rejected).await);
     let reading = begin(&redis.broker).await;
-    assert_eq!(take(&reading).await.unwrap().unwrap().len(), 1, "it is still there");
+    assert_eq!(take(&reading).await.unwrap().len(), 1, "it is still there");
     redis.server.run::<()>(&["SET", "fanfare:ingest", "x"]).await;
     assert_refused(take(&reading).await);
     assert_refused(redis.broker.read_intake(&node("n1")).await);

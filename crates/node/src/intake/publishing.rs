@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use fanfare_broker::Broker;
-use fanfare_broker::intake::{Reading, Settlement, chain};
+use fanfare_broker::intake::{Reading, Rejected, chain};
+use fanfare_protocol::Position;
 use tokio::sync::mpsc;
 
 use super::Stop;
 use super::leadership::Leadership;
-use super::patience::Patience;
 use super::round::Round;
 use super::taking::{Batch, Item};
 use crate::metrics::cluster::ClusterMetrics;
@@ -16,40 +16,38 @@ use crate::metrics::cluster::ClusterMetrics;
 pub(super) struct Publishing {
     broker: Arc<dyn Broker>,
     metrics: Arc<ClusterMetrics>,
-    patience: Patience,
 }
 
 impl Publishing {
-    pub(super) fn new(broker: &Arc<dyn Broker>, metrics: &Arc<ClusterMetrics>, patience: Patience) -> Self {
-        Self { broker: Arc::clone(broker), metrics: Arc::clone(metrics), patience }
+    pub(super) fn new(broker: &Arc<dyn Broker>, metrics: &Arc<ClusterMetrics>) -> Self {
+        Self { broker: Arc::clone(broker), metrics: Arc::clone(metrics) }
     }
 
-    /// Publishes what was taken, until nothing more comes. What failed for now is tried again until it succeeds: nothing
-    /// newer passes it.
+    /// Publishes what was taken, until nothing more comes. What can never be published is among the dead before anything
+    /// newer is published: the next leader might judge otherwise, and find that newer entries have passed it.
+    ///
+    /// Whatever is left unpublished ends the reading: the next one has it, in its place.
     pub(super) async fn run(
-        &mut self,
+        &self,
         lead: &Leadership,
         reading: &Reading,
         mut taken: mpsc::Receiver<Batch>,
-        published: mpsc::Sender<Vec<Settlement>>,
+        published: mpsc::Sender<Vec<Position>>,
     ) -> Result<(), Stop> {
-        let mut items = Vec::new();
-        // The receiver is there as long as we are.
+        // The receiver is there as long as nothing failed.
         while let Ok(place) = published.reserve().await {
-            let mut settled = Vec::new();
-            if items.is_empty() {
-                let Some(batch) = taken.recv().await else { break };
-                Batch { items, dead: settled } = batch;
-            }
+            let Some(Batch { items, dead }) = taken.recv().await else { break };
+            self.reject(lead, reading, dead).await?;
             let round = self.publish(lead, reading, items).await?;
-            items = round.failed;
-            settled.extend(round.settled);
-            if !settled.is_empty() {
-                place.send(settled);
+            if !round.published.is_empty() {
+                place.send(round.published);
             }
-            match round.error {
-                Some(error) => self.patience.after("could not publish intake entries", &error).await?,
-                None => self.patience.succeed(),
+            if let Some(error) = round.error {
+                return Err(Stop::Failed("could not publish intake entries", error));
+            }
+            self.reject(lead, reading, round.dead).await?;
+            if round.is_unfinished {
+                return Err(Stop::HeldUp);
             }
         }
         Ok(())
@@ -60,9 +58,23 @@ impl Publishing {
             return Ok(Round::default());
         }
         lead.check()?;
-        // Chained anew in each round: what is settled holds nobody up.
-        let entries = chain(items.iter().map(|item| (item.entry.id, item.publication.clone())));
+        let ids: Vec<_> = items.iter().map(|item| item.id).collect();
+        let entries = chain(items.into_iter().map(|item| (item.id, item.publication)));
         let results = self.broker.publish_intake(reading, entries).await;
-        Ok(Round::sort(items, results, &self.metrics))
+        Ok(Round::sort(&ids, results, &self.metrics))
+    }
+
+    async fn reject(&self, lead: &Leadership, reading: &Reading, dead: Vec<Rejected>) -> Result<(), Stop> {
+        if dead.is_empty() {
+            return Ok(());
+        }
+        lead.check()?;
+        let count = dead.len() as u64;
+        self.broker.reject_intake(reading, dead).await.map_err(|error| {
+            self.metrics.intake_reject_failed.inc();
+            Stop::Failed("could not move intake entries to the dead ones", error)
+        })?;
+        self.metrics.intake_dead.inc_by(count);
+        Ok(())
     }
 }

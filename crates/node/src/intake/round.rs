@@ -1,54 +1,51 @@
 //! One call to publish, and what became of each of its entries.
 
 use fanfare_broker::BrokerError;
-use fanfare_broker::intake::{Intaken, Settlement};
+use fanfare_broker::intake::{Intaken, Rejected};
+use fanfare_protocol::Position;
 
-use super::taking::Item;
 use crate::metrics::cluster::ClusterMetrics;
 
 /// What became of one call to publish.
 #[derive(Default)]
 pub(super) struct Round {
-    /// Published, or never to be.
-    pub(super) settled: Vec<Settlement>,
-    /// To be tried again, in order.
-    pub(super) failed: Vec<Item>,
-    /// The first failure that passes. None where entries were only held up, behind one that can never be published: the
-    /// next round has them without it.
+    pub(super) published: Vec<Position>,
+    /// Never to be published.
+    pub(super) dead: Vec<Rejected>,
+    /// Whether entries are left that were held up or failed for now.
+    pub(super) is_unfinished: bool,
+    /// The first failure that passes.
     pub(super) error: Option<BrokerError>,
 }
 
 impl Round {
-    /// Sorts the results, which are in the order of the items, and counts them.
+    /// Sorts the results, which are in the order of the ids, and counts them.
     pub(super) fn sort(
-        items: Vec<Item>,
+        ids: &[Position],
         results: Vec<Result<Intaken, BrokerError>>,
         metrics: &ClusterMetrics,
     ) -> Self {
         let mut round = Self::default();
         let missing = std::iter::repeat_with(|| Err(BrokerError::Unavailable("no result".into())));
-        for (item, result) in items.into_iter().zip(results.into_iter().chain(missing)) {
+        for (&id, result) in ids.iter().zip(results.into_iter().chain(missing)) {
             match result {
                 Ok(Intaken::HeldUp) => {
                     metrics.intake_retried.inc();
-                    round.failed.push(item);
+                    round.is_unfinished = true;
                 }
                 Ok(intaken) => {
                     if intaken == Intaken::Repeat {
                         metrics.intake_repeat.inc();
                     }
                     metrics.intake_done.inc();
-                    round.settled.push(Settlement::Done(item.entry.id));
+                    round.published.push(id);
                 }
                 Err(error) if error.is_passing() => {
                     metrics.intake_retried.inc();
-                    round.failed.push(item);
+                    round.is_unfinished = true;
                     round.error.get_or_insert(error);
                 }
-                Err(error) => {
-                    metrics.intake_dead.inc();
-                    round.settled.push(Settlement::Dead(item.entry, error.to_string()));
-                }
+                Err(error) => round.dead.push(Rejected { id, reason: error.to_string() }),
             }
         }
         round

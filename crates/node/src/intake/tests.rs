@@ -15,9 +15,13 @@ use crate::faulty::{Call, Fault, FaultyBroker, settle_tasks, until};
 const LEASE: Duration = Duration::from_secs(3);
 
 fn start(broker: &FaultyBroker, node: &str) -> (Intake, Arc<ClusterMetrics>) {
+    start_with(broker, node, 100)
+}
+
+fn start_with(broker: &FaultyBroker, node: &str, max_data: usize) -> (Intake, Arc<ClusterMetrics>) {
     let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
     let config = IntakeConfig { batch: 10, lease: LEASE, ..IntakeConfig::default() };
-    let settings = IntakeSettings { node: NodeId::new(node).unwrap(), config, max_data: 100 };
+    let settings = IntakeSettings { node: NodeId::new(node).unwrap(), config, max_data };
     (Intake::start(broker.shared(), settings, Arc::clone(&metrics)), metrics)
 }
 
@@ -136,6 +140,31 @@ async fn an_entry_that_the_broker_refuses_is_dead_and_the_rest_continue() {
 }
 
 // ---- leaders that go
+
+#[tokio::test(start_paused = true)]
+async fn nothing_passes_an_entry_that_only_the_next_leader_can_publish() {
+    let long = "x".repeat(101);
+    for (name, data) in [("wrong", "1"), ("a", &long)] {
+        let broker = FaultyBroker::new();
+        broker.fail_items(|publication| {
+            (publication.event.data() == "1").then(|| BrokerError::Refused("another type".into()))
+        });
+        ingest(&broker, name, "0");
+        ingest(&broker, name, data);
+        ingest(&broker, name, "2");
+        broker.always(Call::Reject, Fault::Hung);
+        let (first, _) = start(&broker, "n1");
+        until("it finds the entry dead", || broker.calls(Call::Reject) == 1).await;
+        first.task.abort();
+        // Its limit is another, and somebody has mended the channel.
+        broker.heal();
+        let (second, _) = start_with(&broker, "n2", 1000);
+        until("all are done", || broker.inner.unsettled() == 0).await;
+        second.shutdown().await;
+        assert_eq!(log(&broker, name).await, ["0", data, "2"]);
+        assert!(broker.inner.dead().is_empty());
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_killed_between_publishing_and_settling_leaves_entries_that_land_once() {
@@ -375,6 +404,36 @@ async fn a_take_whose_answer_is_lost_takes_nothing_away() {
     intake.shutdown().await;
     assert_eq!((log(&broker, "a").await, broker.inner.unsettled()), (numbers(0..25), 0));
     assert_eq!((broker.calls(Call::Read), metrics.intake_repeat.get()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_take_that_failed_fewer_are_taken_at_once() {
+    let broker = FaultyBroker::new();
+    for n in 0..40 {
+        ingest(&broker, "a", &n.to_string());
+    }
+    // They may be too large together to arrive in time.
+    broker.next(Call::Take, [Fault::Fine, Fault::Away]);
+    let (intake, metrics) = start(&broker, "n1");
+    until("all are done", || metrics.intake_done.get() == 40).await;
+    intake.shutdown().await;
+    assert_eq!(broker.batches(), [10, 1, 2, 4, 8, 10, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_cannot_be_published_for_now_shows_as_lag() {
+    let broker = FaultyBroker::new();
+    broker.always(Call::Publish, Fault::Away);
+    broker.inner.ingest_as(Position::new(7, 0), fields(&[("channel", "a"), ("data", "0")]));
+    let (intake, metrics) = start(&broker, "n1");
+    for _ in 0..3 {
+        until("the lag is told", || metrics.intake_lag.get() > 1.0).await;
+        metrics.intake_lag.set(0.0);
+    }
+    broker.heal();
+    until("it is done", || metrics.intake_done.get() == 1).await;
+    until("the lag is over", || metrics.intake_lag.get() == 0.0).await;
+    intake.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -86,6 +86,8 @@ pub struct ClusterMetrics {
     pub intake_take_failed: Counter,
     /// Failed calls to settle entries.
     pub intake_settle_failed: Counter,
+    /// Failed calls to move entries to the dead ones.
+    pub intake_reject_failed: Counter,
     /// Times that the lead was lost while there was work in hand.
     pub intake_lead_lost: Counter,
 }
@@ -146,6 +148,7 @@ impl ClusterMetrics {
             intake_lead_failed: call("lead"),
             intake_take_failed: call("take"),
             intake_settle_failed: call("settle"),
+            intake_reject_failed: call("reject"),
             intake_lead_lost: Counter::default(),
         };
         metrics.register_plain(registry);

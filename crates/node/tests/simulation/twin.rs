@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Settlement};
+use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
 use fanfare_broker::lease::Lease;
 use fanfare_broker::log::Page;
 use fanfare_broker::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
@@ -208,7 +208,7 @@ impl Broker for Twin {
         reading: &Reading,
         limit: usize,
         wait: Duration,
-    ) -> Result<Option<Vec<IntakeEntry>>, BrokerError> {
+    ) -> Result<Vec<IntakeEntry>, BrokerError> {
         self.inner.take_intake(reading, limit, wait).await
     }
 
@@ -220,8 +220,12 @@ impl Broker for Twin {
         self.inner.publish_intake(reading, entries).await
     }
 
-    async fn settle_intake(&self, reading: &Reading, settled: Vec<Settlement>) -> Result<(), BrokerError> {
-        self.inner.settle_intake(reading, settled).await
+    async fn reject_intake(&self, reading: &Reading, rejected: Vec<Rejected>) -> Result<(), BrokerError> {
+        self.inner.reject_intake(reading, rejected).await
+    }
+
+    async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError> {
+        self.inner.settle_intake(reading, published).await
     }
 
     async fn prepare(&self) -> Result<(), BrokerError> {
