@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - [`broadcast`]: everybody gets every event, one or several in flight, one core or two
-//! - [`per_user`]: every event is for one stream: cost and delay
+//! - [`per_user`]: every event is for one stream: cost and delay; `stalls` are the machine's own
 //! - [`idle`], [`open`], [`resume`]: streams themselves
 //! - [`gzip`]: compressed events
 //! - [`channels`]: many channels, and a lost wire; `monitor` listens to Redis for [`resume`]
@@ -20,6 +20,7 @@ mod open;
 mod per_user;
 mod publishing;
 mod resume;
+mod stalls;
 
 use clap::ValueEnum;
 

@@ -1,10 +1,13 @@
 //! Every event is for one stream.
 
+use std::time::Duration;
+
 use crate::bench::measure::Pace;
 use crate::bench::site::Audience;
 use crate::table::book::Page;
 use crate::table::contender::Contender;
 use crate::table::lab::Lab;
+use crate::table::row::stalls::Stalls;
 
 /// How many users are there.
 const USERS: usize = 5000;
@@ -44,6 +47,10 @@ pub(super) fn over_http(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
 
 /// First what a server can do, then how long events take at half of that.
 pub(super) fn delay(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
+    let stalls = Stalls::look(lab.time(Duration::from_secs(6)))?;
+    let late = [("p50 ms", 0.5), ("p99 ms", 0.01), ("p99.9 ms", 0.001)]
+        .map(|(figure, rest)| (figure, stalls.late(rest).as_secs_f64() * 1e3));
+    page.write("both cores at work", "nobody", &late);
     for contender in Contender::here([Contender::Floor, Contender::Fanfare, Contender::NchanRedis]) {
         let full = lab.measure(contender, lab.streams(USERS), Audience::Each(1), FULL)?;
         let half = Pace::Rate(full.deliveries_per_second / 2.0);
