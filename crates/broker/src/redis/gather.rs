@@ -64,15 +64,7 @@ async fn gather(mut calls: mpsc::Receiver<Call>, connection: MultiplexedConnecti
         tokio::select! {
             Some(first) = waiting(&mut next, &mut calls), if room => {
                 others_first().await;
-                let mut batch = Batch::default();
-                batch.add(first);
-                while let Ok(call) = calls.try_recv() {
-                    if batch.commands.len() + call.commands.len() > MOST {
-                        next = Some(call);
-                        break;
-                    }
-                    batch.add(call);
-                }
+                let batch = Batch::of(first, &mut calls, &mut next);
                 if !batch.callers.is_empty() {
                     sent.push(batch.send(connection.clone()));
                 }
@@ -114,6 +106,20 @@ struct Batch {
 }
 
 impl Batch {
+    /// The first call and those that wait behind it, as far as they fit; `next` is the one that does not.
+    fn of(first: Call, calls: &mut mpsc::Receiver<Call>, next: &mut Option<Call>) -> Self {
+        let mut batch = Self::default();
+        batch.add(first);
+        while let Ok(call) = calls.try_recv() {
+            if batch.commands.len() + call.commands.len() > MOST {
+                *next = Some(call);
+                break;
+            }
+            batch.add(call);
+        }
+        batch
+    }
+
     fn add(&mut self, call: Call) {
         // Whoever made it has given up, and may have done something else since.
         if call.answer.is_closed() {
@@ -252,28 +258,43 @@ mod tests {
         assert_eq!(writes, 1);
     }
 
+    /// How many commands of how many callers leave together, of calls of so many commands that wait.
+    async fn together(waiting: &[(usize, bool)]) -> Vec<(usize, usize)> {
+        let (sender, mut calls) = mpsc::channel(WAITING);
+        let mut callers = Vec::new();
+        for (commands, is_given_up) in waiting {
+            let (answer, answered) = oneshot::channel();
+            callers.extend((!is_given_up).then_some(answered));
+            sender.send(Call { commands: (0..*commands).map(get).collect(), answer }).await.unwrap();
+        }
+        drop(sender);
+        let (mut next, mut all) = (None, Vec::new());
+        while let Some(first) = super::waiting(&mut next, &mut calls).await {
+            let batch = Batch::of(first, &mut calls, &mut next);
+            all.push((batch.commands.len(), batch.callers.len()));
+        }
+        all
+    }
+
     #[tokio::test]
     async fn a_call_of_many_commands_leaves_alone() {
-        let writes = writes(async |gathered: Gathered| {
-            let many = (0..MOST).map(get).collect::<Vec<_>>();
-            let (small, large, last) =
-                tokio::join!(gathered.call(vec![get(1)]), gathered.call(many), gathered.call(vec![get(2)]));
-            assert_eq!(
-                (small.unwrap().len(), large.unwrap().len(), last.unwrap()),
-                (1, MOST, vec![Value::Int(2)])
-            );
-        });
-        assert_eq!(writes.await, 3);
+        let small = (MOST / 4, false);
+        let large = (MOST + 1, false);
+        assert_eq!(together(&[small; 5]).await, [(MOST, 4), (MOST / 4, 1)]);
+        assert_eq!(together(&[small, large, small]).await, [(MOST / 4, 1), (MOST + 1, 1), (MOST / 4, 1)]);
     }
 
     #[tokio::test]
     async fn a_call_that_was_given_up_before_it_left_is_not_made() {
+        assert_eq!(together(&[(1, true), (2, false), (3, true)]).await, [(2, 1)]);
+        assert_eq!(together(&[(1, true)]).await, [(0, 0)]);
+    }
+
+    #[tokio::test]
+    async fn a_write_of_nothing_is_not_made() {
         let writes = writes(async |gathered: Gathered| {
-            let given_up = gathered.call(vec![get(1)]);
-            assert!(given_up.now_or_never().is_none());
-            assert_eq!(gathered.call(vec![get(2)]).await.unwrap(), [Value::Int(2)]);
-            assert!(gathered.call(vec![get(3)]).now_or_never().is_none());
+            assert!(gathered.call(vec![get(1)]).now_or_never().is_none());
         });
-        assert_eq!(writes.await, 1);
+        assert_eq!(writes.await, 0);
     }
 }
