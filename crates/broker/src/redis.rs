@@ -169,7 +169,7 @@ impl Broker for RedisBroker {
     }
 
     async fn lead_intake(&self, node: &NodeId, ttl: Duration) -> Result<bool, BrokerError> {
-        leases::lock(self, &self.keys.ingest_leader(), node, ttl).await
+        leases::lock(self, &script::LEAD, &self.keys.ingest_leader(), node, ttl).await
     }
 
     async fn resign_intake(&self, node: &NodeId) -> Result<(), BrokerError> {

@@ -53,6 +53,8 @@ pub(crate) enum Fault {
     Late(Duration),
     /// Carried out, and answered after so long.
     LateAnswer(Duration),
+    /// Not carried out, and that is said after so long.
+    LateAway(Duration),
     /// Never answered.
     Hung,
     /// As it should be; to let a call pass before the next fault.
@@ -197,6 +199,10 @@ impl FaultyBroker {
                 let result = act.await;
                 tokio::time::sleep(time).await;
                 result
+            }
+            Fault::LateAway(time) => {
+                tokio::time::sleep(time).await;
+                Err(away())
             }
             Fault::Hung => std::future::pending().await,
         }

@@ -21,13 +21,14 @@ mod taking;
 #[cfg(test)]
 mod tests;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_broker::backoff::{Backoff, jittered};
 use fanfare_broker::intake::Reading;
 use fanfare_broker::{Broker, BrokerError, NodeId};
-use futures_util::future::{join, try_join};
+use futures_util::future::{Either, select, try_join};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -195,10 +196,17 @@ impl Worker {
         let (published, to_settle) = mpsc::channel(1);
         let take = self.taking.run(lead, reading, taken);
         let publish = self.publishing.run(lead, reading, to_publish, published);
-        let settle = self.settling.run(lead, reading, to_settle);
-        // The failure of one of the first two drops both, and with them what the last waits for.
-        let (brought, settled) = join(try_join(take, publish), settle).await;
-        brought.and(settled)
+        // Where one fails both are gone, and with them what the last stage waits for.
+        let bring = pin!(async { try_join(take, publish).await.map(|_| ()) });
+        let settle = pin!(self.settling.run(lead, reading, to_settle));
+        match select(bring, settle).await {
+            Either::Left((brought, settle)) => settle.await.and(brought),
+            // It does not end well before what is published does.
+            Either::Right((settled, bring)) => match settled {
+                Ok(()) => bring.await,
+                Err(stop) => Err(stop),
+            },
+        }
     }
 
     /// Waits after a failure; not where the node leaves.

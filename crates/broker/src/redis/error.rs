@@ -13,13 +13,12 @@ pub(super) fn sort(error: &RedisError) -> BrokerError {
     if lasting(error) { BrokerError::Refused(text) } else { BrokerError::Unavailable(text) }
 }
 
-/// Sorts an error as [`sort`] does, but only what Redis says of the keys is lasting. Of what else the operator has to mend
-/// the keys know nothing.
+/// Sorts an error of a call whose entry is given up where the error lasts: only what Redis says of the keys does. Whatever
+/// else somebody has to mend is none of the entry's.
 pub(super) fn sort_for_key(error: &RedisError) -> BrokerError {
-    // The only thing that a user may not do in a script and that has no code of its own.
-    let is_forbidden = error.detail().is_some_and(|detail| detail.contains("user executing the script"));
+    let is_full = error.detail().is_some_and(|detail| detail.contains("exhausted the last possible ID"));
     match sort(error) {
-        BrokerError::Refused(text) if is_forbidden || !matches!(error.code(), Some("WRONGTYPE" | "ERR")) => {
+        BrokerError::Refused(text) if error.code() != Some("WRONGTYPE") && !is_full => {
             BrokerError::Unavailable(text)
         }
         sorted => sorted,

@@ -8,6 +8,7 @@ use fanfare_protocol::{SessionId, User};
 use super::error::unexpected;
 use super::link::{Link, about};
 use super::reply::{array, bytes, is_one, millis, text};
+use super::script::Script;
 use super::{RedisBroker, script};
 use crate::BrokerError;
 use crate::lease::{Lease, NodeId, NodeInfo};
@@ -67,13 +68,14 @@ pub(super) async fn nodes(broker: &RedisBroker) -> Result<Vec<NodeInfo>, BrokerE
 
 pub(super) async fn lock(
     broker: &RedisBroker,
+    script: &Script,
     lock: &str,
     node: &NodeId,
     ttl: Duration,
 ) -> Result<bool, BrokerError> {
-    let mut call = script::LOCK.call(&[lock]);
+    let mut call = script.call(&[lock]);
     call.arg(holder(broker, node)).arg(millis(ttl));
-    is_one(&script::LOCK.run(&broker.link, call).await?)
+    is_one(&script.run(&broker.link, call).await?)
 }
 
 pub(super) async fn unlock(broker: &RedisBroker, lock: &str, node: &NodeId) -> Result<(), BrokerError> {
@@ -90,7 +92,7 @@ pub(super) fn holder(broker: &RedisBroker, node: &NodeId) -> String {
 }
 
 pub(super) async fn sweep(broker: &RedisBroker, node: &NodeId, ttl: Duration) -> Result<usize, BrokerError> {
-    if !lock(broker, &broker.keys.sweeper(), node, ttl).await? {
+    if !lock(broker, &script::LOCK, &broker.keys.sweeper(), node, ttl).await? {
         return Ok(0);
     }
     let mut removed = 0;

@@ -1,5 +1,4 @@
-#!lua flags=allow-oom
--- Takes or keeps a lock; also where memory is short, since whoever holds it may free some.
+-- Takes or keeps a lock.
 --
 -- KEYS: the lock.
 -- ARGV: who, for how long in ms.

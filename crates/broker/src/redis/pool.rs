@@ -61,9 +61,14 @@ impl Connections {
             Ok(replies) => replies.map_err(|error| error::sort(&error))?,
             Err(_) => return Err(BrokerError::Unavailable("no answer in time".into())),
         };
-        let stale = replies.iter().any(
-            |reply| matches!(reply, Value::ServerError(error) if error::is_stale(&error.clone().into())),
-        );
+        let stale = replies.iter().any(|reply| match reply {
+            Value::ServerError(error) => {
+                let error = error.clone().into();
+                // A group that was just made may be missing because this leads to another server than other calls do.
+                error::is_stale(&error) || error.code() == Some("NOGROUP")
+            }
+            _ => false,
+        });
         if !stale {
             held.give_back();
         }

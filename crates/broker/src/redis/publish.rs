@@ -110,6 +110,7 @@ fn intaken(reply: Value) -> Result<Intaken, BrokerError> {
         Value::Int(0) => Ok(Intaken::Published),
         Value::Int(1) => Ok(Intaken::Repeat),
         Value::Int(2) => Ok(Intaken::HeldUp),
-        _ => Err(unexpected("what became of an entry")),
+        // The entry may be in the log.
+        _ => Err(BrokerError::Unavailable("Redis does not say what became of an entry".into())),
     }
 }

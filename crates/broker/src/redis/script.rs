@@ -43,6 +43,9 @@ scripts! {
     SETTLE = include_str!("settle.lua");
     REJECT = include_str!("reject.lua");
     LOCK = include_str!("lock.lua");
+    /// The lock of whoever leads the intake, also where memory is short: the leader frees some. The sweeper's is not to be
+    /// had then, since live nodes cannot renew their leases.
+    LEAD = "#!lua flags=allow-oom\n", include_str!("lock.lua");
     UNLOCK = include_str!("unlock.lua");
 }
 

@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 -- Gives a lock up, if it is ours.
 --
 -- KEYS: the lock.

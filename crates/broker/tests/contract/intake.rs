@@ -7,12 +7,13 @@ use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected, ch
 use fanfare_broker::{
     Broker, BrokerError, BrokerSettings, RedisBroker, RedisSettings, Retention, RetentionRules,
 };
-use fanfare_protocol::Position;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::start::From;
+use fanfare_protocol::{Position, SessionId};
 
 use crate::eventually;
-use crate::fixture::{Fixture, LONG, Redis, channel, new, node, publication, publish, read};
+use crate::fixture::{Fixture, LONG, Redis, channel, info, new, node, publication, publish, read};
+use crate::sessions::{hold, user};
 
 const NOT: Duration = Duration::ZERO;
 
@@ -529,6 +530,21 @@ async fn a_leader_can_free_memory_where_there_is_none() {
     broker.resign_intake(&node("n1")).await.unwrap();
     assert_eq!(ids(&take(broker, &begin_as(broker, "n2").await, 10).await), left[3..]);
     assert_eq!(redis.dead().await.len(), 1);
+}
+
+#[tokio::test]
+async fn nobody_is_swept_where_memory_is_short() {
+    let redis = new::<Redis>().await;
+    let broker = &redis.broker;
+    broker.lease(&info("n1", "i"), LONG).await.unwrap();
+    hold(broker, "u", SessionId::random(), "n1").await;
+    redis.server.run::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    redis.server.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    // It lives, and cannot say so.
+    redis.lapse(&node("n1")).await;
+    assert!(broker.lease(&info("n1", "i"), LONG).await.unwrap_err().is_passing());
+    assert!(broker.sweep(&node("n2"), LONG).await.unwrap_err().is_passing());
+    assert_eq!(broker.sessions(&user("u")).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -39,8 +39,7 @@ pub(super) struct Taking {
     broker: Arc<dyn Broker>,
     metrics: Arc<ClusterMetrics>,
     stop: CancellationToken,
-    /// How many entries are taken at once: fewer after a failure, since they may be too large together.
-    limit: usize,
+    /// How many entries are taken at once at most.
     most: usize,
     wait: Duration,
     /// The most data an event may have, in bytes.
@@ -60,33 +59,33 @@ impl Taking {
             broker: Arc::clone(broker),
             metrics: Arc::clone(metrics),
             stop: stop.clone(),
-            limit: most,
             most,
             wait: LONGEST_WAIT.min(config.lease / 3),
             max_data,
         }
     }
 
-    /// Takes batches until the node leaves. A call is not cut short then: its answer is on its way. One that fails ends the
+    /// Takes batches until the node leaves: one entry, then two, then four. What made the reading before fail may be that
+    /// entries are too large together, for us or for a call. A call is not cut short then: its answer is on its way. One that fails ends the
     /// reading: it may have been carried out, and then only the next one finds what it took.
     pub(super) async fn run(
-        &mut self,
+        &self,
         lead: &Leadership,
         reading: &Reading,
         taken: mpsc::Sender<Batch>,
     ) -> Result<(), Stop> {
+        let mut limit = 1;
         // The receiver is there as long as nothing failed.
         while let Ok(place) = taken.reserve().await {
             if self.stop.is_cancelled() {
                 break;
             }
             lead.check()?;
-            let entries = self.broker.take_intake(reading, self.limit, self.wait).await.map_err(|error| {
+            let entries = self.broker.take_intake(reading, limit, self.wait).await.map_err(|error| {
                 self.metrics.intake_take_failed.inc();
-                self.limit = 1;
                 Stop::Failed("could not take intake entries", error)
             })?;
-            self.limit = (2 * self.limit).min(self.most);
+            limit = (2 * limit).min(self.most);
             self.metrics.intake_lag.set(lag(&entries).as_secs_f64());
             if !entries.is_empty() {
                 place.send(Batch::read(entries, self.max_data));
