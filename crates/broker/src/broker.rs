@@ -11,7 +11,7 @@ use fanfare_protocol::{Channel, Position, SessionId, User};
 use crate::BrokerError;
 use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
 use crate::lease::{Lease, NodeId, NodeInfo};
-use crate::log::Page;
+use crate::log::{Page, PageLimit};
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 use crate::wire::{Wire, WireSink};
 
@@ -35,8 +35,10 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// event is only sent. Events of one batch for one channel keep their order. Answers in the batch's order.
     async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<Published, BrokerError>>;
 
-    /// The first `limit` entries (at least 1) after a position.
-    async fn page(&self, channel: &Channel, after: Position, limit: usize) -> Result<Page, BrokerError>;
+    /// The first entries after a position, as many as are there and the limit allows, and the channel's last position in
+    /// the same step. An entry that is larger than the limit by itself is left out, and [`Page::needs`] says how large
+    /// it is.
+    async fn page(&self, channel: &Channel, after: Position, limit: PageLimit) -> Result<Page, BrokerError>;
 
     /// The position to read on from. For a time: that of the last entry at or before it; if only younger ones are
     /// known and nothing is missing before the oldest of them, the position before that one; else the time itself,

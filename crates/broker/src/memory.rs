@@ -39,7 +39,7 @@ use self::wire::Wires;
 use crate::broker::Published;
 use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
 use crate::lease::{Lease, NodeId, NodeInfo};
-use crate::log::Page;
+use crate::log::{Page, PageLimit};
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 use crate::settings::BrokerSettings;
 use crate::wire::{Wire, WireSink};
@@ -195,7 +195,7 @@ impl Broker for MemoryBroker {
         batch.into_iter().map(|publication| Ok(self.publish_one(publication))).collect()
     }
 
-    async fn page(&self, channel: &Channel, after: Position, limit: usize) -> Result<Page, BrokerError> {
+    async fn page(&self, channel: &Channel, after: Position, limit: PageLimit) -> Result<Page, BrokerError> {
         Ok(self.read(channel, |log| log.page(after, limit)))
     }
 

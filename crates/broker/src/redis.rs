@@ -13,7 +13,6 @@
 //! - `script`: the Lua scripts, which lie beside as `.lua` files
 //! - `publish`: a batch is one pipeline
 //! - `log`: pages, and where to begin
-//! - `clock`: what time it is there
 //! - `wire`: the live wires
 //! - `sessions`: claims
 //! - `leases`: leases, locks and the sweep
@@ -21,7 +20,6 @@
 //! - `library`: the function library for publishers
 //! - `reply`, `error`: taking replies apart, sorting errors
 
-mod clock;
 mod error;
 mod gather;
 mod intake;
@@ -48,7 +46,6 @@ use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position, SessionId, User};
 use uuid::Uuid;
 
-use self::clock::Clock;
 use self::keys::Keys;
 use self::library::Library;
 use self::link::Link;
@@ -57,7 +54,7 @@ pub use self::settings::RedisSettings;
 use crate::broker::Published;
 use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
 use crate::lease::{Lease, NodeId, NodeInfo};
-use crate::log::Page;
+use crate::log::{Page, PageLimit};
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 use crate::wire::{Wire, WireSink};
 use crate::{Broker, BrokerError, BrokerSettings};
@@ -72,7 +69,6 @@ pub struct RedisBroker {
     link: Link,
     /// For logs: a storm of readers does not hold publishers up.
     reads: Link,
-    clock: Arc<Clock>,
     pool: Connections,
     library: Arc<Library>,
     /// Tells us from another process that was given the same node id.
@@ -97,7 +93,6 @@ impl RedisBroker {
             keys: Keys::new(&redis.prefix),
             link: Link::new(&redis)?,
             reads: Link::new(&redis)?,
-            clock: Arc::default(),
             pool: Connections::new(&redis)?,
             library: Arc::new(Library::new(&redis.prefix, &settings)),
             process: Uuid::new_v4(),
@@ -113,7 +108,7 @@ impl Broker for RedisBroker {
         publish::publish(self, batch).await
     }
 
-    async fn page(&self, channel: &Channel, after: Position, limit: usize) -> Result<Page, BrokerError> {
+    async fn page(&self, channel: &Channel, after: Position, limit: PageLimit) -> Result<Page, BrokerError> {
         log::page(self, channel, after, limit).await
     }
 

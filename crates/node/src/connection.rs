@@ -215,7 +215,7 @@ impl Connection {
             if !self.has_room(delivery, bound) {
                 return false;
             }
-            if is_gap(position, kept.previous) {
+            if is_gap(position, Some(kept.previous).filter(|previous| *previous < position), kept.previous) {
                 around.metrics.gaps.inc();
                 let data = serde_json::json!({"channel": delivery.channel, "after": position.to_string()});
                 self.push_block(Block::new().event("gap").data(&data.to_string()).finish());

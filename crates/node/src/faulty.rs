@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use fanfare_broker::broker::Published;
 use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
 use fanfare_broker::lease::Lease;
-use fanfare_broker::log::Page;
+use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 use fanfare_broker::wire::{Wire, WireSink};
 use fanfare_broker::{Broker, BrokerError, BrokerSettings, MemoryBroker, NodeId, NodeInfo};
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Call {
     Publish,
+    Page,
     Claim,
     Release,
     Renew,
@@ -146,6 +147,13 @@ impl FaultyBroker {
         self.script().most_at_once.get(&call).copied().unwrap_or_default()
     }
 
+    /// Counts calls from here on.
+    pub(crate) fn forget_counts(&self) {
+        let mut script = self.script();
+        script.calls.clear();
+        script.most_at_once.clear();
+    }
+
     /// How many intake entries each call was to publish.
     pub(crate) fn batches(&self) -> Vec<usize> {
         self.script().batches.clone()
@@ -225,8 +233,8 @@ impl Broker for FaultyBroker {
         all.await.unwrap_or_else(|error| vec![Err(error); size])
     }
 
-    async fn page(&self, channel: &Channel, after: Position, limit: usize) -> Result<Page, BrokerError> {
-        self.inner.page(channel, after, limit).await
+    async fn page(&self, channel: &Channel, after: Position, limit: PageLimit) -> Result<Page, BrokerError> {
+        self.meet(Call::Page, self.inner.page(channel, after, limit)).await
     }
 
     async fn locate(&self, channel: &Channel, from: From) -> Result<Position, BrokerError> {

@@ -29,6 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fanfare_broker::log::PageLimit;
 use fanfare_broker::wire::WireState;
 use fanfare_broker::{Broker, NodeId};
 use fanfare_protocol::SessionId;
@@ -44,6 +45,7 @@ use crate::config::stream::StreamConfig;
 use crate::connection::Surroundings;
 use crate::ending::Ending;
 use crate::metrics::Metrics;
+use crate::read_budget::ReadBudget;
 use crate::stream::{Socket, Stream};
 
 /// The most writer loops: a channel's loops are bits of one number.
@@ -69,6 +71,7 @@ pub struct Hub {
 struct Inner {
     follows: Arc<Follows>,
     metrics: Arc<Metrics>,
+    budget: Arc<ReadBudget>,
     /// Chooses a session's loop. Seeded at random, so that clients cannot choose theirs.
     spread: foldhash::fast::FixedState,
     /// Joined by `shutdown`.
@@ -109,17 +112,22 @@ impl Hub {
             }),
         );
         follows.attach(wire);
+        let budget = Arc::new(ReadBudget::new(stream.reads_bytes));
         let writers = (0..count)
             .map(|index| {
                 let (metrics, node) = (Arc::clone(metrics), node.clone());
                 let around = Surroundings::new(stream.clone(), settings.leave_spread, metrics, node);
-                let reads = Reads::new(Arc::clone(broker), stream.reads.div_ceil(count), stream.page_events);
+                let bytes = usize::try_from(stream.page.as_u64()).unwrap_or(usize::MAX);
+                let page = PageLimit { entries: stream.page_events, bytes };
+                let reads =
+                    Reads::new(Arc::clone(broker), Arc::clone(&budget), stream.reads.div_ceil(count), page);
                 tokio::spawn(Writer::new(index, around, Arc::clone(&follows), reads).run())
             })
             .collect();
         let inner = Inner {
             follows,
             metrics: Arc::clone(metrics),
+            budget,
             spread: foldhash::fast::FixedState::with_seed(fastrand::u64(..)),
             writers: Mutex::new(writers),
         };
@@ -150,6 +158,11 @@ impl Hub {
     /// Waits, for ever if need be, until a writer loop broke: its share of sessions can be served by nobody here.
     pub async fn broken(&self) {
         self.inner.follows.broken.cancelled().await;
+    }
+
+    /// What may be read of logs at once. The hub's streams share it with whatever else reads logs.
+    pub fn budget(&self) -> Arc<ReadBudget> {
+        Arc::clone(&self.inner.budget)
     }
 
     /// How many streams are open.

@@ -11,6 +11,7 @@
 //! - [`stream`]: one that was let in, on its way to the hub
 //! - [`session`], [`lease`], [`sweeper`], [`control`]: who holds which session, and what other nodes ask of us
 //! - [`hub`]: from the live wire to the connections
+//! - [`read_budget`]: how many bytes of logs may be on their way to the node at once
 //! - `delivery`: an event on that way, encoded once
 //! - `gzip`: and compressed once, for clients that accept it
 //! - `connection`, [`ending`]: one stream of one client, and every way in which it ends
@@ -33,6 +34,7 @@ pub mod intake;
 pub mod lease;
 pub mod metrics;
 pub mod node;
+pub mod read_budget;
 mod retry;
 pub mod session;
 pub mod stream;

@@ -132,6 +132,7 @@ impl Node {
         let app = Arc::new(App {
             node: id.clone(),
             broker,
+            budget: hub.budget(),
             sessions: sessions.clone(),
             auth: Auth::new(&config.auth),
             limits: config.limits.clone(),

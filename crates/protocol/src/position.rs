@@ -26,6 +26,15 @@ impl Position {
         Self { ms, seq }
     }
 
+    /// The smallest position after this one; none after the greatest.
+    pub const fn next(self) -> Option<Self> {
+        match (self.seq.checked_add(1), self.ms.checked_add(1)) {
+            (Some(seq), _) => Some(Self { ms: self.ms, seq }),
+            (None, Some(ms)) => Some(Self { ms, seq: 0 }),
+            (None, None) => None,
+        }
+    }
+
     /// Reads one from bytes as Redis sends them.
     ///
     /// # Errors
@@ -89,6 +98,13 @@ mod tests {
                 prop_assert_eq!(position.to_string(), text);
             }
         }
+    }
+
+    #[test]
+    fn nothing_comes_between_a_position_and_the_next() {
+        assert_eq!(Position::ZERO.next(), Some(Position::new(0, 1)));
+        assert_eq!(Position::new(5, u64::MAX).next(), Some(Position::new(6, 0)));
+        assert_eq!(Position::new(u64::MAX, u64::MAX).next(), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use fanfare_protocol::{Entry, Event, Position};
 use indexmap::IndexMap;
 
 use crate::Retention;
-use crate::log::Page;
+use crate::log::{Page, PageLimit, event_bytes};
 
 /// What is kept of one channel.
 #[derive(Debug, Default)]
@@ -47,8 +47,8 @@ impl ChannelState {
 
     pub(super) fn append(&mut self, now: u64, event: Event, retention: &Retention) -> Arc<Entry> {
         let previous = self.last;
-        let next = Position::new(previous.ms, previous.seq + 1);
-        let position = next.max(Position::new(now, 0));
+        // Positions go by the clock, which never comes near the greatest.
+        let position = previous.next().unwrap_or(previous).max(Position::new(now, 0));
         let entry = Arc::new(Entry { position, previous, event });
         self.last = position;
         self.log.push_back(Arc::clone(&entry));
@@ -71,12 +71,19 @@ impl ChannelState {
         self.mark.as_ref().filter(|(of, _)| **of == *generation).map(|&(_, id)| id)
     }
 
-    pub(super) fn page(&self, after: Position, limit: usize) -> Page {
+    pub(super) fn page(&self, after: Position, limit: PageLimit) -> Page {
         let start = self.log.partition_point(|entry| entry.position <= after);
-        let entries: Vec<_> = self.log.iter().skip(start).take(limit).cloned().collect();
+        let mut bytes = 0;
+        let fits = |entry: &&Arc<Entry>| {
+            bytes += event_bytes(&entry.event);
+            bytes <= limit.bytes
+        };
+        let entries: Vec<_> =
+            self.log.iter().skip(start).take(limit.entries.max(1)).take_while(fits).cloned().collect();
+        let needs = self.log.get(start).filter(|_| entries.is_empty()).map(|first| event_bytes(&first.event));
         let end = start + entries.len() == self.log.len();
         let next = entries.last().map_or(after, |entry| entry.position);
-        Page { entries, next, end, malformed: 0 }
+        Page { entries, next, end, malformed: 0, last: self.last, needs }
     }
 
     pub(super) fn locate(&self, from: From) -> Position {

@@ -1,24 +1,15 @@
--- Answers the position to read on from.
+-- Answers the position to read on from; of 'newest', if there is more to look at, how many entries are still to be counted,
+-- where to go on, and the position before those that were.
 --
 -- KEYS: the log, the last position.
 -- ARGV: 'latest', 'earliest', 'newest' or 'time'; how many, or the position that the time stands for; the age in ms
---       beyond which events count as gone.
+--       beyond which events count as gone; of 'newest' also where to count from, how many entries are read at a time, how
+--       many bytes may be looked at, and the position before the entries that were counted, or nothing.
 
 local log, mode, wanted = KEYS[1], ARGV[1], ARGV[2]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local oldest = string.format('%.0f', math.max(0, now - tonumber(ARGV[3])))
-
-local function parts(position)
-  local ms, seq = string.match(position, '^(%d+)%-(%d+)$')
-  return tonumber(ms), tonumber(seq)
-end
-
-local function is_after(a, b)
-  local a_ms, a_seq = parts(a)
-  local b_ms, b_seq = parts(b)
-  return a_ms > b_ms or (a_ms == b_ms and a_seq > b_seq)
-end
 
 local function last()
   local position = redis.call('GET', KEYS[2])
@@ -38,18 +29,27 @@ local function before(entry)
   for i = 1, #fields, 2 do
     if fields[i] == 'p' and string.find(fields[i + 1], '^%d+%-%d+$') then return fields[i + 1] end
   end
-  local ms, seq = string.match(entry[1], '^(%d+)%-(%d+)$')
-  if seq ~= '0' then return ms .. '-' .. string.format('%.0f', tonumber(seq) - 1) end
-  return string.format('%.0f', tonumber(ms) - 1) .. '-18446744073709551615'
+  return below(entry[1])
 end
 
 if mode == 'latest' then return last() end
 
 if mode == 'newest' then
-  if tonumber(wanted) == 0 then return last() end
-  local entries = redis.call('XREVRANGE', log, '+', oldest, 'COUNT', wanted)
-  if #entries == 0 then return last() end
-  return before(entries[#entries])
+  local left, from, at_a_time, budget, known = tonumber(wanted), ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
+  local count = 1
+  while left > 0 do
+    count = math.min(count, left)
+    local found = redis.call('XREVRANGE', log, from, oldest, 'COUNT', count)
+    for _, entry in ipairs(found) do
+      for _, field in ipairs(entry[2]) do budget = budget - #field end
+      known, from = before(entry), '(' .. entry[1]
+    end
+    left = left - #found
+    if #found < count then break end
+    if left > 0 and budget <= 0 then return {left, from, known} end
+    count = math.min(count * 4, at_a_time)
+  end
+  return known == '' and last() or known
 end
 
 local first = redis.call('XRANGE', log, oldest, '+', 'COUNT', 1)[1]
@@ -58,5 +58,5 @@ if mode == 'earliest' then return first and before(first) or last() end
 local at = redis.call('XREVRANGE', log, wanted, oldest, 'COUNT', 1)[1]
 if at then return at[1] end
 local known = first and before(first) or last()
-if is_after(known, wanted) then return wanted end
+if is_before(wanted, known) then return wanted end
 return known

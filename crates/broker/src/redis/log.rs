@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ::redis::{Cmd, Value};
+use ::redis::Value;
 use bytes::Bytes;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::start::From;
@@ -13,34 +13,71 @@ use fanfare_protocol::{Channel, Entry, Event, Position};
 
 use super::error::unexpected;
 use super::link::{Link, about};
-use super::reply::{StreamEntry, bytes, entries, millis, position};
+use super::reply::{array, bytes, millis, position};
 use super::{RedisBroker, script};
 use crate::BrokerError;
-use crate::log::Page;
+use crate::log::{ENTRY_BYTES, Page, PageLimit};
+
+/// About how many bytes a script may copy before it answers: a few milliseconds of Redis, in which it does nothing else.
+const COPIED_BYTES: usize = 2 * 1024 * 1024;
+/// How many entries a script reads at a time at most, however small they may be.
+const AT_A_TIME: usize = 32;
+
+/// How many entries a script reads at a time: of those of the greatest size there is, what it may copy.
+fn at_a_time(broker: &RedisBroker) -> usize {
+    (COPIED_BYTES / broker.settings.max_data.max(1)).clamp(1, AT_A_TIME)
+}
 
 pub(super) async fn page(
     broker: &RedisBroker,
     channel: &Channel,
     after: Position,
-    limit: usize,
+    limit: PageLimit,
 ) -> Result<Page, BrokerError> {
-    let limit = limit.max(1);
-    let log = broker.keys.log(channel);
-    // One more than asked for tells whether this is the end.
-    let range_after = range(&log, &format!("({after}"), limit + 1);
-    let (now, reply) = match broker.clock.now() {
-        Some(now) => (now, broker.reads.command(range_after).await?),
-        None => with_time(broker, range_after).await?,
-    };
-    let mut found = Found::read(reply)?;
+    let start = after.next().map(|first| first.to_string()).unwrap_or_default();
+    let age = millis(broker.settings.retention.of(channel).age);
+    let mut call = script::PAGE.call(&[&broker.keys.log(channel), &broker.keys.last(channel)]);
+    call.arg(start).arg(limit.entries.max(1)).arg(limit.bytes).arg(ENTRY_BYTES);
+    call.arg(at_a_time(broker)).arg(age);
+    let reply = script::PAGE.run(&broker.reads, call).await?;
+    read_page(reply, after).ok_or_else(|| unexpected("a page of a log"))
+}
 
-    let oldest = now.saturating_sub(millis(broker.settings.retention.of(channel).age));
-    if found.first().is_some_and(|first| first.ms < oldest) {
-        let start = Position::new(oldest, 0);
-        let reply = broker.reads.command(range(&log, &start.to_string(), limit + 1)).await?;
-        found = Found::read(reply)?;
+fn read_page(reply: Value, after: Position) -> Option<Page> {
+    let mut values = array(reply)?.into_iter();
+    let last = position(values.next()?)?;
+    let next = bytes(values.next()?)?;
+    let next = if next.is_empty() { after } else { Position::parse(&next).ok()? };
+    let end = number(&values.next()?)? == 1;
+    let mut malformed = number(&values.next()?)?;
+    let needs = number(&values.next()?).filter(|&needs| needs > 0);
+    let (mut entries, mut before) = (Vec::with_capacity(values.len() / 4), None);
+    while let Some(id) = values.next() {
+        let id = position(id)?;
+        let (kind, data, previous) = (bytes(values.next()?)?, bytes(values.next()?)?, bytes(values.next()?)?);
+        let previous = if previous.is_empty() { before } else { Position::parse(&previous).ok() };
+        before = Some(id);
+        match entry(id, previous, &kind, data) {
+            Some(entry) => entries.push(Arc::new(entry)),
+            None => malformed += 1,
+        }
     }
-    Ok(found.page(after, limit))
+    Some(Page { entries, next, end, malformed, last, needs })
+}
+
+fn number(value: &Value) -> Option<usize> {
+    match value {
+        Value::Int(number) => usize::try_from(*number).ok(),
+        _ => None,
+    }
+}
+
+/// An event of the log; none for what the publish script did not write.
+fn entry(position: Position, previous: Option<Position>, kind: &Bytes, data: Bytes) -> Option<Entry> {
+    let previous = previous.filter(|previous| *previous < position)?;
+    // The limit in force may have been greater when it was written.
+    let event = Event::from_bytes(kind, data, MAX_DATA_BYTES).ok()?;
+    Some(Entry { position, previous, event })
 }
 
 pub(super) async fn locate(
@@ -50,6 +87,8 @@ pub(super) async fn locate(
 ) -> Result<Position, BrokerError> {
     let (mode, wanted) = match from {
         From::Position(position) => return Ok(position),
+        // More than a log can hold asks for all of it.
+        From::Newest(n) => return newest(broker, channel, n.min(1 << 30)).await,
         From::Latest => {
             if let Some(last) = latest(broker, channel).await? {
                 return Ok(last);
@@ -57,8 +96,6 @@ pub(super) async fn locate(
             ("latest", String::new())
         }
         From::Earliest => ("earliest", String::new()),
-        // More than a log can hold asks for all of it.
-        From::Newest(n) => ("newest", n.min(1 << 30).to_string()),
         From::Time(time) => ("time", time.to_string()),
     };
     let age = millis(broker.settings.retention.of(channel).age);
@@ -66,6 +103,27 @@ pub(super) async fn locate(
     call.arg(mode).arg(wanted).arg(age);
     let reply = script::LOCATE.run(&broker.reads, call).await?;
     position(reply).ok_or_else(|| unexpected("a position"))
+}
+
+/// Counts back from the newest entry, as far in each step as Redis may be held up.
+async fn newest(broker: &RedisBroker, channel: &Channel, n: usize) -> Result<Position, BrokerError> {
+    let age = millis(broker.settings.retention.of(channel).age);
+    let (mut left, mut from, mut known) = (n, Bytes::from_static(b"+"), Bytes::new());
+    loop {
+        let mut call = script::LOCATE.call(&[&broker.keys.log(channel), &broker.keys.last(channel)]);
+        call.arg("newest").arg(left).arg(age).arg(&from[..]).arg(at_a_time(broker)).arg(COPIED_BYTES);
+        call.arg(&known[..]);
+        let reply = script::LOCATE.run(&broker.reads, call).await?;
+        let Value::Array(step) = reply else {
+            return position(reply).ok_or_else(|| unexpected("a position"));
+        };
+        (left, from, known) = counted(step).ok_or_else(|| unexpected("how far it counted"))?;
+    }
+}
+
+fn counted(step: Vec<Value>) -> Option<(usize, Bytes, Bytes)> {
+    let mut values = step.into_iter();
+    Some((number(&values.next()?)?, bytes(values.next()?)?, bytes(values.next()?)?))
 }
 
 /// The channel's last position, in the usual cases, which need no script: it is kept, or nothing was ever published.
@@ -84,61 +142,4 @@ async fn latest(broker: &RedisBroker, channel: &Channel) -> Result<Option<Positi
 fn last_position(last: Value) -> Option<Position> {
     let last = bytes(last)?;
     Position::parse(last.split(|&byte| byte == b' ').next()?).ok()
-}
-
-fn range(log: &str, start: &str, count: usize) -> Cmd {
-    let mut command = ::redis::cmd("XRANGE");
-    command.arg(log).arg(start).arg("+").arg("COUNT").arg(count);
-    command
-}
-
-/// Asks for the time too.
-async fn with_time(broker: &RedisBroker, command: Cmd) -> Result<(u64, Value), BrokerError> {
-    let mut replies = broker.reads.commands(vec![::redis::cmd("TIME"), command]).await?.into_iter();
-    let mut reply = || replies.next().ok_or_else(|| unexpected("two replies"));
-    let now = broker.clock.tell(Link::reply(reply()?)?)?;
-    Ok((now, Link::reply(reply()?)?))
-}
-
-/// What a range of the log brought.
-struct Found(Vec<StreamEntry>);
-
-impl Found {
-    fn read(reply: Value) -> Result<Self, BrokerError> {
-        let found = entries(reply).and_then(|all| all.into_iter().collect::<Option<Vec<_>>>());
-        found.map(Self).ok_or_else(|| unexpected("entries of a stream"))
-    }
-
-    fn first(&self) -> Option<Position> {
-        self.0.first().map(|(id, _)| *id)
-    }
-
-    fn page(mut self, after: Position, limit: usize) -> Page {
-        let end = self.0.len() <= limit;
-        self.0.truncate(limit);
-        let next = self.0.last().map_or(after, |(id, _)| *id);
-        let found = self.0.len();
-        let entries: Vec<_> =
-            self.0.into_iter().filter_map(|(id, fields)| entry(id, fields)).map(Arc::new).collect();
-        let malformed = found - entries.len();
-        Page { entries, next, end, malformed }
-    }
-}
-
-/// An event of the log; none for what the publish script did not write.
-fn entry(position: Position, fields: Vec<(Bytes, Bytes)>) -> Option<Entry> {
-    let (mut kind, mut data, mut previous) = (None, None, None);
-    for (name, value) in fields {
-        let field = match &name[..] {
-            b"t" => &mut kind,
-            b"d" => &mut data,
-            b"p" => &mut previous,
-            _ => continue,
-        };
-        *field = Some(value);
-    }
-    let previous = Position::parse(&previous?).ok().filter(|previous| *previous < position)?;
-    // The limit in force may have been greater when it was written.
-    let event = Event::from_bytes(&kind?, data?, MAX_DATA_BYTES).ok()?;
-    Some(Entry { position, previous, event })
 }

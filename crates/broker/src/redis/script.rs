@@ -30,7 +30,8 @@ macro_rules! scripts {
 
 scripts! {
     PUBLISH = include_str!("publish.lua"), "return publish(KEYS, ARGV)\n";
-    LOCATE = include_str!("locate.lua");
+    PAGE = include_str!("page.lua");
+    LOCATE = include_str!("position.lua"), include_str!("locate.lua");
     CLAIM = include_str!("session.lua"), include_str!("claim.lua");
     RELEASE = include_str!("session.lua"), include_str!("release.lua");
     RENEW = include_str!("session.lua"), include_str!("renew.lua");

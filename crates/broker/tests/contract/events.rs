@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_broker::log::is_gap;
+use fanfare_broker::log::{PageLimit, event_bytes, is_gap};
 use fanfare_broker::{Broker, BrokerSettings, Published, Retention, RetentionRules};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::start::From;
@@ -26,7 +26,7 @@ pub(crate) async fn an_event_is_read_as_it_was_published<F: Fixture>() {
         publication.event = event;
         broker.publish(vec![publication]).await.pop().unwrap().unwrap();
     }
-    let page = broker.page(&channel("room:7"), Position::ZERO, 10).await.unwrap();
+    let page = broker.page(&channel("room:7"), Position::ZERO, PageLimit::entries(10)).await.unwrap();
     let found: Vec<Event> = page.entries.iter().map(|entry| entry.event.clone()).collect();
     assert_eq!(found, events);
     assert_eq!(page.malformed, 0);
@@ -38,7 +38,7 @@ pub(crate) async fn positions_grow_and_each_entry_knows_the_one_before<F: Fixtur
     for n in 0..50 {
         publish(broker, "a", &n.to_string()).await;
     }
-    let page = broker.page(&channel("a"), Position::ZERO, 100).await.unwrap();
+    let page = broker.page(&channel("a"), Position::ZERO, PageLimit::entries(100)).await.unwrap();
     let mut previous = Position::ZERO;
     for entry in &page.entries {
         assert!(entry.position > previous);
@@ -68,7 +68,7 @@ pub(crate) async fn a_batch_keeps_its_order_and_is_answered_in_it<F: Fixture>() 
     for (name, first) in [("a", 0), ("b", 1)] {
         let wanted: Vec<String> = (0..100).map(|n| (n * 3 + first).to_string()).collect();
         assert_eq!(read(broker, name, Position::ZERO).await, wanted);
-        let page = broker.page(&channel(name), Position::ZERO, 1000).await.unwrap();
+        let page = broker.page(&channel(name), Position::ZERO, PageLimit::entries(1000)).await.unwrap();
         let positions: Vec<_> = page.entries.iter().map(|entry| Some(entry.position)).collect();
         let answered: Vec<_> =
             answers.iter().skip(first).step_by(3).map(|answer| answer.clone().unwrap().position).collect();
@@ -119,7 +119,7 @@ pub(crate) async fn pages_lead_through_a_log<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     let a = channel("a");
-    let empty = broker.page(&a, Position::new(5, 1), 3).await.unwrap();
+    let empty = broker.page(&a, Position::new(5, 1), PageLimit::entries(3)).await.unwrap();
     assert_eq!((empty.entries.len(), empty.next, empty.end), (0, Position::new(5, 1), true));
     for n in 0..10 {
         publish(broker, "a", &n.to_string()).await;
@@ -128,7 +128,7 @@ pub(crate) async fn pages_lead_through_a_log<F: Fixture>() {
     let mut sizes = Vec::new();
     let mut all = Vec::new();
     loop {
-        let page = broker.page(&a, after, 5).await.unwrap();
+        let page = broker.page(&a, after, PageLimit::entries(5)).await.unwrap();
         sizes.push((page.entries.len(), page.end));
         assert_eq!(page.entries.last().map_or(after, |last| last.position), page.next);
         assert!(!page.gap_after(after));
@@ -140,7 +140,7 @@ pub(crate) async fn pages_lead_through_a_log<F: Fixture>() {
     }
     assert_eq!(sizes, [(5, false), (5, true)]);
     assert_eq!(all, (0..10).map(|n| n.to_string()).collect::<Vec<_>>());
-    let beyond = broker.page(&a, after, 5).await.unwrap();
+    let beyond = broker.page(&a, after, PageLimit::entries(5)).await.unwrap();
     assert_eq!((beyond.entries.len(), beyond.next, beyond.end), (0, after, true));
 }
 
@@ -152,9 +152,9 @@ pub(crate) async fn a_trimmed_log_tells_whether_something_was_missed<F: Fixture>
         positions.push(publish(broker, "a", &n.to_string()).await);
     }
     fixture.trim(&channel("a"), 4).await;
-    let missed = broker.page(&channel("a"), positions[4], 100).await.unwrap();
+    let missed = broker.page(&channel("a"), positions[4], PageLimit::entries(100)).await.unwrap();
     assert!(missed.gap_after(positions[4]));
-    let whole = broker.page(&channel("a"), positions[5], 100).await.unwrap();
+    let whole = broker.page(&channel("a"), positions[5], PageLimit::entries(100)).await.unwrap();
     assert!(!whole.gap_after(positions[5]), "trimmed up to the position exactly is no gap");
     assert_eq!(whole.entries.len(), 4);
 }
@@ -165,11 +165,11 @@ pub(crate) async fn the_chain_outlives_the_events<F: Fixture>() {
     publish(broker, "a", "1").await;
     let last = publish(broker, "a", "2").await;
     fixture.expire(&channel("a")).await;
-    let page = broker.page(&channel("a"), last, 10).await.unwrap();
+    let page = broker.page(&channel("a"), last, PageLimit::entries(10)).await.unwrap();
     assert!(page.entries.is_empty() && page.end);
     let next = publish(broker, "a", "3").await;
     assert!(next > last);
-    let page = broker.page(&channel("a"), last, 10).await.unwrap();
+    let page = broker.page(&channel("a"), last, PageLimit::entries(10)).await.unwrap();
     assert_eq!((page.entries[0].position, page.entries[0].previous), (next, last));
     assert!(!page.gap_after(last));
 }
@@ -181,9 +181,9 @@ pub(crate) async fn a_wiped_channel_is_born_anew<F: Fixture>() {
     fixture.wipe().await;
     assert_eq!(broker.locate(&channel("a"), From::Latest).await.unwrap(), Position::ZERO);
     publish(broker, "a", "2").await;
-    let page = broker.page(&channel("a"), Position::ZERO, 10).await.unwrap();
+    let page = broker.page(&channel("a"), Position::ZERO, PageLimit::entries(10)).await.unwrap();
     assert_eq!(page.entries[0].previous, Position::ZERO);
-    assert!(is_gap(last, page.entries[0].previous));
+    assert!(is_gap(last, None, page.entries[0].previous));
 }
 
 fn keeping(retention: Retention) -> BrokerSettings {
@@ -199,7 +199,7 @@ pub(crate) async fn a_log_keeps_at_least_as_many_events_as_it_should<F: Fixture>
     let kept = read(broker, "a", Position::ZERO).await;
     assert!((100..=300).contains(&kept.len()), "{}", kept.len());
     assert_eq!(kept.last().unwrap(), "999");
-    let page = broker.page(&channel("a"), Position::new(1, 0), 1).await.unwrap();
+    let page = broker.page(&channel("a"), Position::new(1, 0), PageLimit::entries(1)).await.unwrap();
     assert!(page.gap_after(Position::new(1, 0)));
 }
 
@@ -216,12 +216,18 @@ pub(crate) async fn what_is_too_old_is_not_shown<F: Fixture>() {
         read(broker, "a", Position::ZERO).await == ["young"]
     })
     .await;
-    assert!(broker.page(&a, Position::new(1, 0), 1).await.unwrap().gap_after(Position::new(1, 0)));
+    assert!(
+        broker
+            .page(&a, Position::new(1, 0), PageLimit::entries(1))
+            .await
+            .unwrap()
+            .gap_after(Position::new(1, 0))
+    );
     assert_eq!(broker.locate(&a, From::Earliest).await.unwrap(), old);
     assert_eq!(broker.locate(&a, From::Newest(5)).await.unwrap(), old);
     eventually("nothing is shown", || async { read(broker, "a", Position::ZERO).await.is_empty() }).await;
     assert_eq!(broker.locate(&a, From::Earliest).await.unwrap(), young);
-    let page = broker.page(&a, old, 10).await.unwrap();
+    let page = broker.page(&a, old, PageLimit::entries(10)).await.unwrap();
     assert_eq!((page.next, page.end), (old, true), "the next event is to tell what was missed");
 }
 
@@ -326,10 +332,10 @@ pub(crate) async fn a_time_before_what_is_kept_is_located_so_that_the_gap_is_tol
     let locate = async |from| broker.locate(&a, From::Time(from)).await.unwrap();
     let long_ago = Position::new(at[1].ms, 5);
     assert_eq!(locate(long_ago).await, long_ago);
-    assert!(broker.page(&a, long_ago, 10).await.unwrap().gap_after(long_ago));
+    assert!(broker.page(&a, long_ago, PageLimit::entries(10)).await.unwrap().gap_after(long_ago));
     let between = Position::new(at[2].ms, u64::MAX);
     assert_eq!(locate(between).await, at[2], "only younger ones are kept, but none is missing");
-    assert!(!broker.page(&a, at[2], 10).await.unwrap().gap_after(at[2]));
+    assert!(!broker.page(&a, at[2], PageLimit::entries(10)).await.unwrap().gap_after(at[2]));
 }
 
 pub(crate) async fn a_channel_without_events_is_located_at_its_last_position<F: Fixture>() {
@@ -343,4 +349,98 @@ pub(crate) async fn a_channel_without_events_is_located_at_its_last_position<F: 
     }
     let missed = Position::new(at[0].ms, u64::MAX);
     assert_eq!(broker.locate(&a, From::Time(missed)).await.unwrap(), missed);
+}
+
+/// Publishes events with so many bytes of data each, and answers their positions.
+async fn publish_sizes(broker: &dyn Broker, name: &str, sizes: &[usize]) -> Vec<Position> {
+    let batch = sizes.iter().map(|&size| publication(name, &"x".repeat(size))).collect();
+    let published = broker.publish(batch).await;
+    published.into_iter().map(|published| published.unwrap().position.unwrap()).collect()
+}
+
+pub(crate) async fn a_page_is_bounded_in_bytes_whatever_the_sizes<F: Fixture>() {
+    let fixture = F::with(BrokerSettings { max_data: 1 << 20, ..BrokerSettings::default() }).await;
+    let broker = fixture.broker();
+    let limit = PageLimit { entries: 50, bytes: 10_000 };
+    let small = 100 - event_bytes(&event(""));
+    let mut sizes = vec![small; 130];
+    sizes.extend([9_000, 2_000, 1_000_000, small, small, 9_900, small, 300_000, 300_000, small]);
+    let at = publish_sizes(broker, "a", &sizes).await;
+    let (mut after, mut read, mut pages) = (Position::ZERO, Vec::new(), Vec::new());
+    loop {
+        let page = broker.page(&channel("a"), after, limit).await.unwrap();
+        let bytes: usize = page.entries.iter().map(|entry| event_bytes(&entry.event)).sum();
+        assert!(bytes <= limit.bytes, "{bytes}");
+        assert_eq!(page.last, *at.last().unwrap());
+        read.extend(page.entries.iter().map(|entry| (entry.position, entry.event.data().len())));
+        pages.push(page.entries.len());
+        after = page.next;
+        if let Some(needs) = page.needs {
+            assert!(page.entries.is_empty() && !page.end && needs > limit.bytes);
+            let limit = PageLimit { bytes: needs, ..limit };
+            let large = broker.page(&channel("a"), after, limit).await.unwrap();
+            assert_eq!(
+                (large.entries.len(), large.end),
+                (1, false),
+                "the one that needs so much and no other"
+            );
+            assert_eq!(event_bytes(&large.entries[0].event), needs);
+            read.push((large.next, large.entries[0].event.data().len()));
+            after = large.next;
+        } else if page.end {
+            break;
+        }
+        assert!(pages.len() < 20);
+    }
+    assert_eq!(read, at.into_iter().zip(sizes).collect::<Vec<_>>());
+    assert_eq!(pages[..3], [50, 50, 30], "small ones by their number, and then by their bytes");
+}
+
+pub(crate) async fn a_page_tells_the_channels_last_position<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let a = channel("a");
+    let page = async |after| broker.page(&a, after, PageLimit::entries(2)).await.unwrap();
+    assert_eq!(page(Position::ZERO).await.last, Position::ZERO);
+    let at = publish_sizes(broker, "a", &[1, 2, 3]).await;
+    for after in [Position::ZERO, at[0], at[2], at[2].next().unwrap(), Position::new(u64::MAX, u64::MAX)] {
+        let page = page(after).await;
+        assert_eq!(page.last, at[2], "after {after}");
+        assert_eq!(page.went_back(after), after > at[2], "after {after}");
+    }
+    fixture.expire(&a).await;
+    assert_eq!(page(at[0]).await.last, at[2], "it outlives the events");
+    assert!(!page(at[2]).await.went_back(at[2]));
+    fixture.wipe().await;
+    let gone = page(at[2]).await;
+    assert_eq!((gone.last, gone.went_back(at[2])), (Position::ZERO, true));
+}
+
+pub(crate) async fn nothing_comes_after_the_greatest_position<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    publish(broker, "a", "1").await;
+    for greatest in [Position::new(u64::MAX, u64::MAX), Position::new(u64::MAX, 0), Position::new(1 << 60, 0)]
+    {
+        let page = broker.page(&channel("a"), greatest, PageLimit::entries(5)).await.unwrap();
+        assert_eq!((page.entries.len(), page.next, page.end), (0, greatest, true));
+        let located = broker.locate(&channel("a"), From::Time(greatest)).await.unwrap();
+        assert_eq!(located, page.last);
+    }
+    let first = broker.locate(&channel("a"), From::Time(Position::ZERO)).await.unwrap();
+    assert_eq!(first, Position::ZERO);
+}
+
+pub(crate) async fn the_newest_are_counted_whatever_their_sizes<F: Fixture>() {
+    let fixture = F::with(BrokerSettings { max_data: 1 << 20, ..BrokerSettings::default() }).await;
+    let broker = fixture.broker();
+    let sizes: Vec<usize> = (0..40).map(|n| if n % 3 == 0 { 1_000_000 } else { 10 }).collect();
+    let at = publish_sizes(broker, "a", &sizes).await;
+    for n in [1, 2, 7, 39] {
+        let located = broker.locate(&channel("a"), From::Newest(n)).await.unwrap();
+        assert_eq!(located, at[40 - n - 1], "the newest {n}");
+    }
+    for n in [40, 41, 1000] {
+        assert_eq!(broker.locate(&channel("a"), From::Newest(n)).await.unwrap(), Position::ZERO);
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use fanfare_broker::log::PageLimit;
 use fanfare_broker::session::{Holding, Reason, Renewed};
 use fanfare_broker::wire::WireEvent;
 use fanfare_broker::{Broker, BrokerError, BrokerSettings, RedisBroker, RedisSettings};
@@ -80,7 +81,9 @@ async fn a_broker_starts_without_redis_and_works_once_it_is_there() {
     assert!(broker.prepare().await.unwrap_err().is_passing());
     assert!(broker.sessions(&user("u")).await.unwrap_err().is_passing());
     assert!(broker.claim(&claim("u", SessionId::random(), "n")).await.unwrap_err().is_passing());
-    assert!(broker.page(&channel("a"), Position::ZERO, 1).await.unwrap_err().is_passing());
+    assert!(
+        broker.page(&channel("a"), Position::ZERO, PageLimit::entries(1)).await.unwrap_err().is_passing()
+    );
     assert!(heard.events().is_empty());
     server.start_again().await;
     publishes_again(&broker, "b").await;
@@ -145,7 +148,7 @@ async fn killed_command_connections_are_replaced() {
         assert!(redis.server.run::<u64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await > 0);
         publishes_again(&redis.broker, "b").await;
         eventually("reading works again", || async {
-            redis.broker.page(&channel("a"), Position::ZERO, 10).await.is_ok()
+            redis.broker.page(&channel("a"), Position::ZERO, PageLimit::entries(10)).await.is_ok()
         })
         .await;
         eventually("the pool works again", || async { redis.broker.prepare().await.is_ok() }).await;
@@ -186,7 +189,7 @@ async fn a_redis_that_comes_back_with_its_data_goes_on_with_the_chain() {
     redis.server.start_again().await;
     publishes_again(&redis.broker, "other").await;
     let after = publish(&redis.broker, "a", "2").await;
-    let page = redis.broker.page(&channel("a"), before, 10).await.unwrap();
+    let page = redis.broker.page(&channel("a"), before, PageLimit::entries(10)).await.unwrap();
     assert_eq!((page.entries[0].previous, page.entries[0].position), (before, after));
 }
 
@@ -421,7 +424,7 @@ async fn a_lost_last_position_is_found_in_the_log() {
         redis.server.run::<()>(&words).await;
         assert!(redis.broker.locate(&channel("a"), From::Latest).await.unwrap() >= first);
         let next = publish(&redis.broker, "a", "2").await;
-        let page = redis.broker.page(&channel("a"), Position::ZERO, 10).await.unwrap();
+        let page = redis.broker.page(&channel("a"), Position::ZERO, PageLimit::entries(10)).await.unwrap();
         let last = page.entries.last().unwrap();
         assert_eq!(last.position, next);
         assert_eq!(last.previous, page.entries[page.entries.len() - 2].position);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fanfare_broker::log::PageLimit;
 use fanfare_broker::{Broker, BrokerSettings, Retention, RetentionRules};
 use fanfare_protocol::wire::Frame;
 use fanfare_protocol::{Pattern, Position};
@@ -38,7 +39,7 @@ async fn a_stranger_publishes_into_the_same_chain() {
     let Frame::Kept(entry) = Frame::parse(&message, 1000).unwrap() else { panic!("not kept") };
     assert_eq!((entry.previous, entry.position), (first, second));
     assert_eq!((entry.event.kind_str(), entry.event.data()), ("order.paid", "{\"id\":7}"));
-    let page = redis.broker.page(&channel("a"), first, 10).await.unwrap();
+    let page = redis.broker.page(&channel("a"), first, PageLimit::entries(10)).await.unwrap();
     assert_eq!(*page.entries[0], entry);
 }
 
@@ -54,7 +55,7 @@ async fn a_key_is_the_same_whoever_uses_it() {
     again.key = Some("schlüssel".into());
     let answer = redis.broker.publish(vec![again]).await.pop().unwrap().unwrap();
     assert_eq!((answer.position, answer.repeat), (Some(position.parse().unwrap()), true));
-    let page = redis.broker.page(&channel("a"), Position::ZERO, 10).await.unwrap();
+    let page = redis.broker.page(&channel("a"), Position::ZERO, PageLimit::entries(10)).await.unwrap();
     assert_eq!(page.entries.len(), 1);
     assert!(page.entries[0].event.kind.is_none(), "an empty type is a plain message");
 }
@@ -111,7 +112,16 @@ async fn every_character_of_a_channel_is_allowed() {
     let redis = new::<Redis>().await;
     let name = format!("aZ09{}", fanfare_protocol::channel::CHANNEL_PUNCTUATION);
     call(&redis.server, &[b"1", key(&name).as_bytes(), b"t", b"d"]).await.unwrap();
-    assert_eq!(redis.broker.page(&channel(&name), Position::ZERO, 9).await.unwrap().entries.len(), 1);
+    assert_eq!(
+        redis
+            .broker
+            .page(&channel(&name), Position::ZERO, PageLimit::entries(9))
+            .await
+            .unwrap()
+            .entries
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -172,7 +182,13 @@ async fn it_keeps_what_the_rules_say() {
     for _ in 0..500 {
         call(&redis.server, &[b"1", key("user:7").as_bytes(), b"t", b"d"]).await.unwrap();
     }
-    let kept = redis.broker.page(&channel("user:7"), Position::ZERO, 1000).await.unwrap().entries.len();
+    let kept = redis
+        .broker
+        .page(&channel("user:7"), Position::ZERO, PageLimit::entries(1000))
+        .await
+        .unwrap()
+        .entries
+        .len();
     assert!((10..300).contains(&kept), "{kept}");
     assert!(data_error(&redis.server, &[b'x'; 101]).await.unwrap().contains("at most 100"));
 }
@@ -219,7 +235,7 @@ async fn two_clusters_share_a_redis_under_their_prefixes() {
     assert!(data_error(&redis.server, b"d").await.is_none());
     let command = ["FCALL", "other_x_publish", "1", "other:x:{a}:log", "t", "theirs"];
     redis.server.run::<(String, u8)>(&command).await;
-    let theirs = other.page(&channel("a"), Position::ZERO, 10).await.unwrap();
+    let theirs = other.page(&channel("a"), Position::ZERO, PageLimit::entries(10)).await.unwrap();
     assert_eq!(theirs.entries.len(), 1);
     assert_eq!(theirs.entries[0].event.data(), "theirs");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use fanfare_broker::log::PageLimit;
 use fanfare_broker::wire::{Ticket, Wire, WireEvent};
 use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId, NodeInfo, RedisBroker, RedisSettings};
 use fanfare_protocol::publish::Publication;
@@ -236,7 +237,7 @@ pub(crate) async fn publish(broker: &dyn Broker, name: &str, data: &str) -> Posi
 
 /// The data of what a log holds after a position.
 pub(crate) async fn read(broker: &dyn Broker, name: &str, after: Position) -> Vec<String> {
-    let page = broker.page(&channel(name), after, 1000).await.unwrap();
+    let page = broker.page(&channel(name), after, PageLimit::entries(1000)).await.unwrap();
     page.entries.iter().map(|entry| entry.event.data().to_owned()).collect()
 }
 

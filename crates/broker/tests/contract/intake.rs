@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected, chain};
+use fanfare_broker::log::PageLimit;
 use fanfare_broker::{
     Broker, BrokerError, BrokerSettings, RedisBroker, RedisSettings, Retention, RetentionRules,
 };
@@ -346,7 +347,7 @@ pub(crate) async fn other_ways_in_leave_the_mark_as_it_is<F: Fixture>() {
     });
     let whole = [id(1), id(2), Position::new(8, 0), Position::new(9, 0), id(3)];
     assert_eq!(log(broker).await, whole);
-    let page = broker.page(&channel("a"), Position::ZERO, 10).await.unwrap();
+    let page = broker.page(&channel("a"), Position::ZERO, PageLimit::entries(10)).await.unwrap();
     let chain = page.entries.windows(2).all(|pair| pair[1].previous == pair[0].position);
     assert!(chain, "{page:?}");
 }
@@ -478,7 +479,7 @@ async fn a_lost_last_position_lets_an_entry_come_twice_and_not_never() {
         assert_eq!(broker.locate(&channel("a"), From::Latest).await.unwrap(), at);
         assert_eq!(broker.locate(&channel("a"), From::Newest(0)).await.unwrap(), at);
         assert_eq!(put(broker, &reading, chained([1])).await, [Intaken::Published], "{behind}");
-        let page = broker.page(&channel("a"), at, 1).await.unwrap();
+        let page = broker.page(&channel("a"), at, PageLimit::entries(1)).await.unwrap();
         assert_eq!(page.entries[0].previous, at);
     }
 }
@@ -607,7 +608,7 @@ async fn a_redis_that_fails_in_the_middle_of_a_call_neither_reorders_nor_loses()
     let mut after = Position::ZERO;
     let mut kept: Vec<u64> = Vec::new();
     loop {
-        let page = broker.page(&channel("a"), after, 1000).await.unwrap();
+        let page = broker.page(&channel("a"), after, PageLimit::entries(1000)).await.unwrap();
         kept.extend(page.entries.iter().map(|entry| entry.event.data().parse::<u64>().unwrap()));
         after = page.next;
         if page.end {

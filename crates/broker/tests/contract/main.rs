@@ -81,7 +81,11 @@ contracts! {
         the_newest_and_the_earliest_are_located_before_the_oldest_meant,
         a_time_is_located_at_the_last_entry_before_it,
         a_time_before_what_is_kept_is_located_so_that_the_gap_is_told,
-        a_channel_without_events_is_located_at_its_last_position;
+        a_channel_without_events_is_located_at_its_last_position,
+        a_page_is_bounded_in_bytes_whatever_the_sizes,
+        a_page_tells_the_channels_last_position,
+        nothing_comes_after_the_greatest_position,
+        the_newest_are_counted_whatever_their_sizes;
     wires:
         what_is_published_after_the_confirmation_is_heard,
         an_ephemeral_event_is_heard,

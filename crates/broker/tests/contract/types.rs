@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fanfare_broker::intake::{Intaken, Rejected, chain};
 use fanfare_broker::lease::Lease;
+use fanfare_broker::log::PageLimit;
 use fanfare_broker::session::{Holding, Reason};
 use fanfare_broker::{Broker, BrokerError};
 use fanfare_protocol::publish::Publication;
@@ -69,7 +70,7 @@ async fn entries_for_a_key_of_another_type_are_refused_all_in_one_call() {
 async fn reading_a_key_of_another_type_is_refused() {
     let redis = new::<Redis>().await;
     redis.server.run::<()>(&["SET", "fanfare:{a}:log", "x"]).await;
-    assert_refused(redis.broker.page(&channel("a"), Position::ZERO, 10).await);
+    assert_refused(redis.broker.page(&channel("a"), Position::ZERO, PageLimit::entries(10)).await);
     for from in [From::Latest, From::Earliest, From::Newest(1), From::Time(Position::new(5, 0))] {
         assert_refused(redis.broker.locate(&channel("a"), from).await);
     }
@@ -158,10 +159,10 @@ async fn entries_that_are_no_events_are_left_out_and_counted() {
     redis.server.try_run_bytes::<String>(&wrong_bytes).await.unwrap();
     let last = publish(&redis.broker, "a", "2").await;
 
-    let page = redis.broker.page(&channel("a"), Position::ZERO, 100).await.unwrap();
+    let page = redis.broker.page(&channel("a"), Position::ZERO, PageLimit::entries(100)).await.unwrap();
     assert_eq!((page.entries.len(), page.malformed, page.next, page.end), (2, 7, last, true));
     assert_eq!(page.entries[1].previous, first, "the chain goes on");
-    let none = redis.broker.page(&channel("a"), first, 3).await.unwrap();
+    let none = redis.broker.page(&channel("a"), first, PageLimit::entries(3)).await.unwrap();
     assert_eq!((none.entries.len(), none.malformed, none.end), (0, 3, false));
     assert!(none.next > first && none.next < last, "and the reader goes on");
     redis.server.run::<()>(&["XTRIM", log, "MAXLEN", "=", "4"]).await;

@@ -192,6 +192,9 @@ fn stream(config: &Config, checks: &mut Checks<'_>) {
     }
     within(checks, "stream.writers", stream.writers, 0, 1024);
     sized(checks, "stream.queue", stream.queue, ByteSize::kib(1), ByteSize::gib(1));
+    sized(checks, "stream.page", stream.page, ByteSize::kib(1), ByteSize::mib(64));
+    // The largest event there may be has room.
+    sized(checks, "stream.reads_bytes", stream.reads_bytes, ByteSize::mib(2), ByteSize::gib(1));
     sized(checks, "stream.inbox", stream.inbox, ByteSize::mib(1), ByteSize::gib(64));
 }
 

@@ -190,8 +190,20 @@ pub const SETTINGS: &[Setting] = &[
         "64KiB",
         "How much may wait for one client; beyond it the client catches up from the log.",
     ),
-    setting("stream.page_events", Kind::Count, "100", "How many events one read of a log brings."),
+    setting("stream.page_events", Kind::Count, "100", "How many events one read of a log brings at most."),
+    setting(
+        "stream.page",
+        Kind::Size,
+        "64KiB",
+        "How many bytes of events one read of a log brings at most; a single event may be larger.",
+    ),
     setting("stream.reads", Kind::Count, "64", "How many reads of logs may be under way at once."),
+    setting(
+        "stream.reads_bytes",
+        Kind::Size,
+        "4MiB",
+        "How many bytes of logs may be on their way to the node at once, for streams and the history call together.",
+    ),
     setting(
         "stream.window_events",
         Kind::Count,

@@ -34,10 +34,15 @@ pub struct StreamConfig {
     /// How many bytes may wait for one client; beyond it the client catches up from the log.
     /// `FANFARE_STREAM__QUEUE`.
     pub queue: ByteSize,
-    /// How many events one read of a log brings. `FANFARE_STREAM__PAGE_EVENTS`.
+    /// How many events one read of a log brings at most. `FANFARE_STREAM__PAGE_EVENTS`.
     pub page_events: usize,
+    /// How many bytes of events one read of a log brings at most; a single event may be larger. `FANFARE_STREAM__PAGE`.
+    pub page: ByteSize,
     /// How many reads of logs may be under way at once. `FANFARE_STREAM__READS`.
     pub reads: usize,
+    /// How many bytes of logs may be on their way to the node at once, for streams and the history call together.
+    /// `FANFARE_STREAM__READS_BYTES`.
+    pub reads_bytes: ByteSize,
     /// How many recent events of a channel are kept at hand. `FANFARE_STREAM__WINDOW_EVENTS`.
     pub window_events: usize,
     /// How many bytes of them. `FANFARE_STREAM__WINDOW`.
@@ -66,7 +71,9 @@ impl Default for StreamConfig {
             linger: Duration::from_secs(2),
             queue: ByteSize::kib(64),
             page_events: 100,
+            page: ByteSize::kib(64),
             reads: 64,
+            reads_bytes: ByteSize::mib(4),
             window_events: 64,
             window: ByteSize::kib(64),
             inbox: ByteSize::mib(64),

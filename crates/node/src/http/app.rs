@@ -17,6 +17,7 @@ use super::problem::Problem;
 use crate::auth::{Asked, Auth, Bearer};
 use crate::config::http::HttpConfig;
 use crate::config::limits::LimitsConfig;
+use crate::read_budget::ReadBudget;
 use crate::session::Sessions;
 
 /// Shared by all calls, and as old as the node.
@@ -25,6 +26,8 @@ pub struct App {
     pub node: NodeId,
     /// Everything that outlives the node.
     pub broker: Arc<dyn Broker>,
+    /// What may be read of logs at once.
+    pub budget: Arc<ReadBudget>,
     /// Who holds which session.
     pub sessions: Sessions,
     /// Tells who asks.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
+use fanfare_broker::log::PageLimit;
 use fanfare_protocol::start::{From, Start};
 use fanfare_protocol::{Channel, Cursor, Entry};
 use http::HeaderMap;
@@ -16,6 +17,8 @@ use super::problem::{Code, Problem};
 
 /// How many events one call answers at most.
 const MAX_LIMIT: usize = 1000;
+/// How many bytes of events it answers at most; a single event may be larger.
+const MAX_BYTES: usize = 1024 * 1024;
 /// How many it answers if nobody says.
 const DEFAULT_LIMIT: usize = 100;
 
@@ -44,7 +47,8 @@ pub async fn history(
         From::Position(position) => position,
         from => app.broker.locate(&channel, from).await?,
     };
-    let page = app.broker.page(&channel, after, limit).await?;
+    let limit = PageLimit { entries: limit, bytes: MAX_BYTES };
+    let page = app.budget.page(&*app.broker, &channel, after, limit).await?;
     let events: Vec<_> = page.entries.iter().map(|entry| event(entry)).collect();
     Ok(Json(json!({
         "channel": channel,

@@ -65,6 +65,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         sessions,
         node: config.node.id.clone(),
         broker,
+        budget: Arc::new(crate::read_budget::ReadBudget::new(config.stream.reads_bytes)),
         auth: Auth::new(&config.auth),
         limits: config.limits,
         gzip: config.stream.gzip,

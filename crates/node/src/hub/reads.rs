@@ -6,13 +6,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use fanfare_broker::log::Page;
+use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::{Broker, BrokerError};
 use fanfare_protocol::{Channel, Position};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::topic::Ask;
+use crate::read_budget::ReadBudget;
 
 /// Names a topic of the loop: its key and its serial.
 pub(crate) type TopicKey = (usize, u64);
@@ -33,17 +34,24 @@ pub(crate) struct Reads {
     under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Answered> + Send>>>,
     in_line: VecDeque<(TopicKey, Ask)>,
     limit: usize,
-    page_events: usize,
+    budget: Arc<ReadBudget>,
+    page: PageLimit,
 }
 
 impl Reads {
-    pub(crate) fn new(broker: Arc<dyn Broker>, limit: usize, page_events: usize) -> Self {
+    pub(crate) fn new(
+        broker: Arc<dyn Broker>,
+        budget: Arc<ReadBudget>,
+        limit: usize,
+        page: PageLimit,
+    ) -> Self {
         Self {
             broker,
             under_way: FuturesUnordered::new(),
             in_line: VecDeque::new(),
             limit: limit.max(1),
-            page_events: page_events.max(1),
+            budget,
+            page,
         }
     }
 
@@ -64,11 +72,10 @@ impl Reads {
 
     /// Sends a question.
     pub(crate) fn send(&mut self, topic: TopicKey, channel: Channel, ask: Ask) {
-        let broker = Arc::clone(&self.broker);
-        let limit = self.page_events;
+        let (broker, budget, page) = (Arc::clone(&self.broker), Arc::clone(&self.budget), self.page);
         self.under_way.push(Box::pin(async move {
             let answer = match ask {
-                Ask::Page(after) => broker.page(&channel, after, limit).await.map(Answer::Page),
+                Ask::Page(after) => budget.page(&*broker, &channel, after, page).await.map(Answer::Page),
                 Ask::Locate(from) => broker.locate(&channel, from).await.map(Answer::Located),
             };
             (topic, ask, answer)

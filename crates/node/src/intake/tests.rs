@@ -1,6 +1,7 @@
 //! The intake over a broker that fails by script, in virtual time.
 
 use bytes::Bytes;
+use fanfare_broker::log::PageLimit;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, Position, User};
 use prometheus_client::registry::Registry;
@@ -40,7 +41,7 @@ fn ingest(broker: &FaultyBroker, channel: &str, data: &str) -> Position {
 
 /// The data of a channel's log, in order.
 async fn log(broker: &FaultyBroker, name: &str) -> Vec<String> {
-    let page = broker.inner.page(&channel(name), Position::ZERO, 10_000).await.unwrap();
+    let page = broker.inner.page(&channel(name), Position::ZERO, PageLimit::entries(10_000)).await.unwrap();
     page.entries.iter().map(|entry| entry.event.data().to_owned()).collect()
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
 use fanfare_broker::lease::Lease;
-use fanfare_broker::log::Page;
+use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 use fanfare_broker::wire::{Ticket, Wire, WireEvent, WireSink};
 use fanfare_broker::{Broker, BrokerError, MemoryBroker, NodeId, NodeInfo, Published};
@@ -109,7 +109,7 @@ impl Broker for Twin {
         self.inner.publish(batch).await
     }
 
-    async fn page(&self, channel: &Channel, after: Position, limit: usize) -> Result<Page, BrokerError> {
+    async fn page(&self, channel: &Channel, after: Position, limit: PageLimit) -> Result<Page, BrokerError> {
         self.travel().await;
         self.hears()?;
         let page = self.inner.page(channel, after, limit).await;

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fanfare_broker::log::PageLimit;
 use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::From;
@@ -19,6 +20,7 @@ use super::*;
 use crate::config::stream::StreamConfig;
 use crate::delivery::Delivery;
 use crate::metrics::Metrics;
+use crate::read_budget::ReadBudget;
 use crate::stream::{Coding, Framing, Stream};
 
 fn writer() -> Writer {
@@ -28,8 +30,9 @@ fn writer() -> Writer {
         Arc::new(Follows::new(vec![Arc::default()], 1 << 30, 1 << 20, control, Arc::clone(&metrics)));
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(BrokerSettings::default()));
     let settings = StreamConfig::default();
+    let budget = Arc::new(ReadBudget::new(settings.reads_bytes));
     let around = Surroundings::new(settings, Duration::ZERO, metrics, NodeId::new("a").unwrap());
-    Writer::new(0, around, follows, Reads::new(broker, 4, 100))
+    Writer::new(0, around, follows, Reads::new(broker, budget, 4, PageLimit::entries(100)))
 }
 
 fn open(writer: &Writer, channel: &Channel, from: From) -> DuplexStream {

@@ -1,0 +1,79 @@
+#!lua flags=no-writes
+-- Reads some of a channel's log, and the channel's last position in the same step.
+--
+-- XRANGE bounds entries only, and each of them is copied before its size is known. So entries are read a few at a time: one,
+-- then more as what was read so far allows, so that a call never copies much more than the bytes asked for.
+--
+-- KEYS: the log, the last position.
+-- ARGV: the first position that may be read, or nothing to read none; how many entries are looked at; how many bytes
+--       they may have together, with so many for each beside its type and data; how many entries are read at a time;
+--       the age in ms beyond which events count as gone.
+-- Answers: the last position; that of the last entry looked at, or nothing; 1 if nothing comes after it; how many were no
+--       events; how many bytes the first entry has, if that is too much by itself, else 0; and for each event position,
+--       type, data, and the position before it, or nothing if that is the event before.
+
+local log, start, most, budget, each = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local at_a_time, age = tonumber(ARGV[5]), tonumber(ARGV[6])
+local call, find = redis.call, string.find
+
+local last = call('GET', KEYS[2])
+-- The mark of the intake may stand behind it.
+if last then last = string.match(last, '^%d+%-%d+$') or string.match(last, '^(%d+%-%d+) ') end
+if not last then
+  local newest = call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+  last = newest and newest[1] or '0-0'
+end
+
+local answer, size = {last, '', 1, 0, 0}, 5
+if start == '' then
+  -- Nothing comes after the greatest position; but what is no log is to be refused here, too.
+  call('XLEN', log)
+  return answer
+end
+
+-- Publishing trims what is too old only now and then, and in a quiet channel nobody publishes.
+local time = call('TIME')
+local oldest = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) - age
+if oldest > tonumber(string.match(start, '^%d+')) then start = string.format('%.0f', oldest) end
+
+local looked, bytes, before, count = 0, 0, nil, 1
+while looked < most do
+  count = math.min(count, most - looked)
+  local found = call('XRANGE', log, start, '+', 'COUNT', count)
+  for i = 1, #found do
+    local id, fields = found[i][1], found[i][2]
+    local kind, data, previous
+    if fields[1] == 't' and fields[3] == 'd' and fields[5] == 'p' then
+      kind, data, previous = fields[2], fields[4], fields[6]
+    else
+      for f = 1, #fields, 2 do
+        if fields[f] == 't' then kind = fields[f + 1] end
+        if fields[f] == 'd' then data = fields[f + 1] end
+        if fields[f] == 'p' then previous = fields[f + 1] end
+      end
+    end
+    if kind and data and previous then
+      local weight = #kind + #data + each
+      if bytes + weight > budget and (size > 5 or weight > budget) then
+        answer[3] = 0
+        if size == 5 and looked == 0 then answer[5] = weight end
+        return answer
+      end
+      bytes = bytes + weight
+      answer[size + 1], answer[size + 2], answer[size + 3] = id, kind, data
+      answer[size + 4] = previous == before and '' or previous
+      size, before = size + 4, id
+    else
+      for f = 1, #fields do bytes = bytes + #fields[f] end
+      answer[4] = answer[4] + 1
+    end
+    looked = looked + 1
+    answer[2], start = id, '(' .. id
+  end
+  if #found < count then return answer end
+  if bytes >= budget then break end
+  -- As many as will fit if they are like those before.
+  count = math.max(1, math.min(count * 4, at_a_time, math.floor((budget - bytes) * looked / math.max(bytes, 1))))
+end
+if answer[2] ~= last or #call('XRANGE', log, start, '+', 'COUNT', 1) > 0 then answer[3] = 0 end
+return answer
