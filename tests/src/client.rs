@@ -45,6 +45,18 @@ impl Received {
         CONTROL.contains(&self.kind.as_str())
     }
 
+    /// Whether clients that depart from the standard read it like the others: those that take each event's `id:` as their
+    /// position have none after an event without one.
+    fn check(&self, before: &str) -> Result<(), &'static str> {
+        if !self.has_id && (!before.is_empty() || self.kind == "connected") {
+            return Err("an event without an id, though the client has a cursor");
+        }
+        if self.is_control() && self.kind != "connected" && !before.is_empty() && self.last_id != before {
+            return Err("a control event that moves the cursor");
+        }
+        Ok(())
+    }
+
     /// Its data as JSON.
     ///
     /// # Panics
@@ -215,7 +227,7 @@ impl Client {
         &self.received
     }
 
-    /// Reads the stream's beginning: an `id:` and a `retry:` come before the first event, which is `connected`.
+    /// Reads the stream's beginning: one block with `id:`, `retry:` and the event `connected`.
     ///
     /// # Panics
     ///
@@ -225,7 +237,7 @@ impl Client {
         assert_eq!(self.head.field("content-type"), "text/event-stream");
         let first = self.next().await;
         assert_eq!(first.kind, "connected", "{first:?}");
-        assert!(!first.has_id && !first.last_id.is_empty(), "the first block sets the id: {first:?}");
+        assert!(first.has_id && !first.last_id.is_empty(), "the first block sets the id: {first:?}");
         assert!(self.retry().is_some(), "the first block sets retry");
         let told = first.json();
         assert_eq!(told["cursor"], first.last_id.as_str(), "{first:?}");
@@ -361,9 +373,16 @@ impl Client {
             self.plain.append(&mut text);
         }
         let at = Instant::now();
+        let mut before = self.parser.last_id().to_owned();
         for Dispatched { kind, data, last_id, has_id } in self.parser.feed(&text) {
-            self.received.push(Received { kind, data: data.into(), last_id, has_id, at });
+            let event = Received { kind, data: data.into(), last_id, has_id, at };
+            if let Err(why) = event.check(&before) {
+                panic!("{why}: {event:?}\n{}", self.story());
+            }
+            before.clone_from(&event.last_id);
+            self.received.push(event);
         }
+        assert_eq!(self.parser.bare(), 0, "a block without data\n{}", self.story());
         if self.body.finished() == Some(true) {
             self.finish(End::Clean);
         }
@@ -404,7 +423,7 @@ mod tests {
 
     const HEAD: &str =
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-    const FIRST: &str = "id: 5-1\nretry: 30\n\nevent: connected\ndata: {\"session\":\"s\",\"node\":\"a\",\"cursor\":\"5-1\"}\n\n";
+    const FIRST: &str = "id: 5-1\nretry: 30\nevent: connected\ndata: {\"session\":\"s\",\"node\":\"a\",\"cursor\":\"5-1\"}\n\n";
 
     /// Answers one request with these texts as chunks, and gives back the request. The connection closes then.
     async fn serve(listener: &TcpListener, head: &str, chunks: &[&str], last: &str) -> String {
@@ -425,7 +444,7 @@ mod tests {
     async fn it_reads_a_stream_and_comes_back_with_its_cursor() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let request = StreamRequest::to(listener.local_addr().unwrap()).user("42");
-        let chunks = [FIRST, "id: 5-2\nevent: t\nda", "ta: x\n\n: hb\n\ndata: half"];
+        let chunks = [FIRST, "id: 5-2\nevent: t\nda", "ta: x\n\n:\ndata: half"];
         let (request, mut client) =
             tokio::join!(serve(&listener, HEAD, &chunks, "0\r\n\r\n"), request.open());
         assert!(

@@ -6,13 +6,45 @@ use flate2::write::GzDecoder;
 
 use crate::head::Head;
 
-/// Takes a body's coding away as it arrives: whatever can be read of what has come is read at once.
+/// The bytes that an empty stored block ends with: the mark of a flush (RFC 1951, section 3.2.4).
+const MARK: u32 = 0x0000_FFFF;
+
+/// Takes a body's coding away as it arrives.
 #[derive(Debug)]
 pub enum Coding {
     /// There is none.
     Identity,
     /// One gzip member (RFC 1952).
-    Gzip(Box<GzDecoder<Vec<u8>>>),
+    Gzip(Box<Gzip>),
+}
+
+/// Hands out text only where every decoder does: at the mark of a flush, and at the end. zlib would not wait for it, but
+/// Go's compress/flate does.
+#[derive(Debug)]
+pub struct Gzip {
+    /// Holds what was decoded and not handed out.
+    decoder: GzDecoder<Vec<u8>>,
+    /// The last four bytes.
+    last: u32,
+}
+
+impl Gzip {
+    fn feed(&mut self, mut bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        // No other bytes of a stream look like that: no text in UTF-8 has 0xFF.
+        while let Some(end) = bytes.iter().position(|byte| {
+            self.last = self.last << 8 | u32::from(*byte);
+            self.last == MARK
+        }) {
+            let (flushed, rest) = bytes.split_at(end + 1);
+            self.decoder.write_all(flushed)?;
+            self.decoder.flush()?;
+            text.append(self.decoder.get_mut());
+            bytes = rest;
+        }
+        self.decoder.write_all(bytes)?;
+        Ok(text)
+    }
 }
 
 impl Coding {
@@ -24,7 +56,7 @@ impl Coding {
     pub fn of(head: &Head) -> Result<Self, String> {
         match head.field("content-encoding") {
             "" => Ok(Self::Identity),
-            "gzip" => Ok(Self::Gzip(Box::new(GzDecoder::new(Vec::new())))),
+            "gzip" => Ok(Self::Gzip(Box::new(Gzip { decoder: GzDecoder::new(Vec::new()), last: !0 }))),
             other => Err(format!("content coding {other:?}")),
         }
     }
@@ -37,11 +69,7 @@ impl Coding {
     pub fn feed(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
         match self {
             Self::Identity => Ok(bytes),
-            Self::Gzip(decoder) => {
-                let fed = decoder.write_all(&bytes).and_then(|()| decoder.flush());
-                fed.map_err(|e| format!("gzip: {e}"))?;
-                Ok(std::mem::take(decoder.get_mut()))
-            }
+            Self::Gzip(gzip) => gzip.feed(&bytes).map_err(|e| format!("gzip: {e}")),
         }
     }
 
@@ -53,7 +81,7 @@ impl Coding {
     pub fn end(&mut self) -> Result<(), String> {
         match self {
             Self::Identity => Ok(()),
-            Self::Gzip(decoder) => decoder.try_finish().map_err(|e| format!("gzip's end: {e}")),
+            Self::Gzip(gzip) => gzip.decoder.try_finish().map_err(|e| format!("gzip's end: {e}")),
         }
     }
 }
@@ -86,6 +114,15 @@ mod tests {
         cut.feed(b"\x1f\x8b\x08\0\0\0\0\0\0\xff".to_vec()).unwrap();
         cut.feed(rest[..rest.len() - 4].to_vec()).unwrap();
         cut.end().unwrap_err();
+    }
+
+    #[test]
+    fn what_was_not_flushed_is_held_back() {
+        let mut coding = gzip();
+        let header = b"\x1f\x8b\x08\0\0\0\0\0\0\xff";
+        assert_eq!(coding.feed([&header[..], b"\0\x02\0\xfd\xff:\n"].concat()).unwrap(), b"");
+        assert_eq!(coding.feed(b"\0\0\0".to_vec()).unwrap(), b"");
+        assert_eq!(coding.feed(b"\xff\xff".to_vec()).unwrap(), b":\n");
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub struct Parser {
     last_id: String,
     retry: Option<u64>,
     comments: u64,
+    bare: u64,
+    /// How many lines the block has so far, comments counted in.
+    lines: usize,
 }
 
 impl Parser {
@@ -75,6 +78,12 @@ impl Parser {
         self.comments
     }
 
+    /// How many blocks came without data. By the standard they are no events; some clients take them for empty ones, and
+    /// others drop their `id:`.
+    pub fn bare(&self) -> u64 {
+        self.bare
+    }
+
     fn take_line(&mut self, line: &[u8]) -> Option<Dispatched> {
         let mut line = line;
         if !std::mem::replace(&mut self.started, true) {
@@ -83,6 +92,7 @@ impl Parser {
         if line.is_empty() {
             return self.dispatch();
         }
+        self.lines += 1;
         let line = String::from_utf8_lossy(line);
         match line.split_once(':') {
             Some(("", _)) => self.comments += 1,
@@ -115,7 +125,9 @@ impl Parser {
         let kind = std::mem::take(&mut self.kind);
         let has_id = std::mem::take(&mut self.has_id);
         let mut data = std::mem::take(&mut self.data);
+        let lines = std::mem::take(&mut self.lines);
         if data.is_empty() {
+            self.bare += u64::from(lines > 0);
             return None;
         }
         data.pop();
@@ -182,6 +194,20 @@ mod tests {
         assert_eq!((parser.last_id(), parser.retry(), parser.comments()), ("", None, 2));
         assert_eq!(read("\u{feff}data: x\n\n"), [event("message", "x", "")]);
         assert_eq!(read("event: a\n\ndata: x\n\n"), [event("message", "x", "")]);
+    }
+
+    #[test]
+    fn blocks_without_data_are_counted() {
+        for (text, bare) in [
+            ("id: 5\nretry: 30\n\n", 1),
+            (": hb\n\n", 1),
+            ("\n\n", 0),
+            (":\nid: 5\nretry: 30\ndata: x\n\n:\n:\ndata\n\n", 0),
+        ] {
+            let mut parser = Parser::default();
+            parser.feed(text.as_bytes());
+            assert_eq!(parser.bare(), bare, "{text:?}");
+        }
     }
 
     proptest! {

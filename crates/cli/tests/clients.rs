@@ -154,7 +154,7 @@ fn lines(output: &Output) -> Vec<Value> {
 }
 
 const HELLO: &str =
-    "id: a0\nretry: 20\n\nevent: connected\ndata: {\"session\":\"s\",\"node\":\"n\",\"cursor\":\"a0\"}\n\n";
+    "id: a0\nretry: 20\nevent: connected\ndata: {\"session\":\"s\",\"node\":\"n\",\"cursor\":\"a0\"}\n\n";
 
 #[tokio::test]
 async fn listen_goes_on_where_it_was() {
@@ -192,7 +192,7 @@ async fn listen_goes_on_where_it_was() {
 async fn listen_waits_as_long_as_the_server_asks() {
     let server = Server::with([
         stream(HELLO),
-        stream("retry: 300\n\nevent: overloaded\ndata: {\"reason\":\"draining\"}\n\n"),
+        stream("id: a0\nretry: 300\nevent: overloaded\ndata: {\"reason\":\"draining\"}\n\n"),
         stream(&format!("{HELLO}id: a1\ndata: x\n\n")),
     ])
     .await;
@@ -206,7 +206,8 @@ async fn listen_waits_as_long_as_the_server_asks() {
 
 #[tokio::test]
 async fn listen_ends_when_coming_back_is_useless() {
-    let control = |kind: &str| stream(&format!("{HELLO}event: {kind}\ndata: {{\"session\":\"s\"}}\n\n"));
+    let control =
+        |kind: &str| stream(&format!("{HELLO}id: a0\nevent: {kind}\ndata: {{\"session\":\"s\"}}\n\n"));
     let problem =
         json!({"type": "about:blank#bad-token", "title": "Bad token", "detail": "it is not signed by us"});
     for (script, code, word) in [
@@ -231,7 +232,7 @@ async fn listen_ends_when_coming_back_is_useless() {
 
 #[tokio::test]
 async fn a_gap_is_told_even_when_quiet() {
-    let gap = "event: gap\ndata: {\"channel\":\"c\",\"after\":\"5-1\"}\n\n";
+    let gap = "id: a0\nevent: gap\ndata: {\"channel\":\"c\",\"after\":\"5-1\"}\n\n";
     let event = "data: {\"channel\":\"c\",\"type\":\"t\",\"time\":5,\"data\":\"x\"}\n\n";
     let server = Server::with([stream(&format!("{HELLO}{gap}{event}"))]).await;
     let (code, stdout, stderr) = said(&server.run(&["listen", "c", "-q", "--count", "1"], "").await);

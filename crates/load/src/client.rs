@@ -23,6 +23,8 @@ pub struct Told {
     pub shutdowns: u64,
     /// `superseded`: another connection has the session.
     pub superseded: u64,
+    /// Blocks that some client reads as another does not: without data, or without an `id:` though there is a cursor.
+    pub misread: u64,
     /// Streams that ended as they should, with their last chunk.
     pub ended: u64,
     /// Streams that broke.
@@ -48,6 +50,7 @@ struct Diary {
     account: Account,
     told: Told,
     open: bool,
+    has_cursor: bool,
     /// When the last open stream ended.
     ended: Option<Instant>,
 }
@@ -60,7 +63,8 @@ pub(crate) async fn live(
     after: Duration,
     leave: CancellationToken,
 ) -> Life {
-    let mut diary = Diary { board, account, told: Told::default(), open: false, ended: None };
+    let mut diary =
+        Diary { board, account, told: Told::default(), open: false, has_cursor: false, ended: None };
     let life = async {
         tokio::time::sleep(after).await;
         source.run(|happening| diary.note(&happening)).await
@@ -101,6 +105,11 @@ impl Diary {
     }
 
     fn take(&mut self, block: &Block) {
+        // Only a client that is turned away before its first stream has no cursor.
+        self.has_cursor |= block.has_id || block.kind == "connected";
+        if block.data.is_none() || (self.has_cursor && !block.has_id) {
+            self.told.misread += 1;
+        }
         let told = match block.kind.as_str() {
             // Not a stream yet: the answer of a node that does not want one.
             "overloaded" => {

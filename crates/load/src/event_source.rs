@@ -206,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_comes_back_where_it_was_and_gives_up_on_any_other_status() {
-        let stream = format!("{HEAD}id: 5-1\nretry: 1\n\nevent: a\ndata: x\n\nid: 9-9\ndata: cut");
+        let stream = format!("{HEAD}id: 5-1\nretry: 1\nevent: a\ndata: x\n\ndata: y\n\nid: 9-9\ndata: cut");
         let broken =
             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nda";
         let refused = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n";
@@ -216,8 +216,8 @@ mod tests {
             story,
             [
                 "Connects { again: false }",
-                "Block(Block { kind: \"\", data: None })",
-                "Block(Block { kind: \"a\", data: Some(\"x\") })",
+                "Block(Block { kind: \"a\", data: Some(\"x\"), has_id: true })",
+                "Block(Block { kind: \"\", data: Some(\"y\"), has_id: false })",
                 "Ended { clean: true }",
                 "Connects { again: true }",
                 "Ended { clean: false }",

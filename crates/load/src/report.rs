@@ -48,6 +48,8 @@ pub struct Report {
     pub shutdowns: u64,
     /// How often a client was told that another connection has its session.
     pub superseded: u64,
+    /// Blocks that some client reads as another does not: without data, or without an `id:` though there is a cursor.
+    pub misread: u64,
     /// Streams that ended as they should, with their last chunk, before the run was over.
     pub ended: u64,
     /// Streams that broke.
@@ -96,6 +98,7 @@ impl Report {
             overloaded: 0,
             shutdowns: 0,
             superseded: 0,
+            misread: 0,
             ended: 0,
             broken: 0,
             failed: 0,
@@ -118,6 +121,7 @@ impl Report {
         self.overloaded += life.told.overloaded;
         self.shutdowns += life.told.shutdowns;
         self.superseded += life.told.superseded;
+        self.misread += life.told.misread;
         self.ended += life.told.ended;
         self.broken += life.told.broken;
         self.failed += life.told.failed;
@@ -133,7 +137,7 @@ impl Report {
 
     /// Decides whether it passed.
     pub(crate) fn decide(&mut self) {
-        let told = self.gaps == 0 && self.given_up == 0 && self.unknown == 0;
+        let told = self.gaps == 0 && self.given_up == 0 && self.unknown == 0 && self.misread == 0;
         self.passed = told && self.faults.is_clean() && self.notes.is_empty();
     }
 
@@ -167,8 +171,8 @@ impl Report {
         )?;
         writeln!(
             out,
-            "lost {lost}  duplicated {duplicated}  out of order {out_of_order}  given up {}  gaps told {}",
-            self.given_up, self.gaps
+            "lost {lost}  duplicated {duplicated}  out of order {out_of_order}  given up {}  gaps told {}  misread {}",
+            self.given_up, self.gaps, self.misread
         )?;
         writeln!(
             out,

@@ -7,6 +7,8 @@ pub struct Block {
     pub kind: String,
     /// The `data:` lines with LF between them. A block without one is no event.
     pub data: Option<String>,
+    /// Whether it had an `id:`.
+    pub has_id: bool,
 }
 
 /// Takes a stream's bytes in pieces of any size.
@@ -108,6 +110,7 @@ impl Reader {
     fn end_block(&mut self, on: &mut impl FnMut(&Block)) {
         if let Some(id) = self.id.take() {
             self.last_id = id;
+            self.block.has_id = true;
         }
         if std::mem::take(&mut self.any) {
             on(&std::mem::take(&mut self.block));
@@ -120,8 +123,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn block(kind: &str, data: Option<&str>) -> Block {
-        Block { kind: kind.into(), data: data.map(Into::into) }
+    fn block(kind: &str, data: Option<&str>, has_id: bool) -> Block {
+        Block { kind: kind.into(), data: data.map(Into::into), has_id }
     }
 
     fn read(reader: &mut Reader, text: &str) -> Vec<Block> {
@@ -133,13 +136,12 @@ mod tests {
     #[test]
     fn blocks_ids_and_retries_are_read_as_the_standard_says() {
         let mut reader = Reader::default();
-        let text =
-            "\u{feff}id: 1-1\nretry: 30\n\n: hb\n\nevent: a\ndata: x\ndata:y\r\rdata\n\nid: 2\ndata: cut";
-        let wanted = [block("", None), block("a", Some("x\ny")), block("", Some(""))];
+        let text = "\u{feff}id: 1-1\nretry: 30\n\n:\nevent: a\ndata: x\ndata:y\r\rdata\n\nid: 2\ndata: cut";
+        let wanted = [block("", None, true), block("a", Some("x\ny"), false), block("", Some(""), false)];
         assert_eq!(read(&mut reader, text), wanted);
         assert_eq!((reader.last_id(), reader.retry()), ("1-1", Some(30)));
         reader.restart();
-        assert_eq!(read(&mut reader, "\n\nid\nretry: 1x\n\n"), [block("", None)]);
+        assert_eq!(read(&mut reader, "\n\nid\nretry: 1x\n\n"), [block("", None, true)]);
         assert_eq!((reader.last_id(), reader.retry()), ("", Some(30)));
     }
 

@@ -7,6 +7,7 @@
 //! # Layout
 //!
 //! - `following`: where it stands in one channel
+//! - `id`: the cursor in its `id:` lines
 //! - `queue`: what waits to be written
 //! - `outlet`: the way to the socket
 //! - `surroundings`: what all connections of a loop share, and the last word to each
@@ -14,6 +15,7 @@
 
 mod clock;
 mod following;
+mod id;
 mod outlet;
 mod queue;
 mod surroundings;
@@ -23,12 +25,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use fanfare_broker::log::is_gap;
-use fanfare_protocol::cursor;
 use fanfare_protocol::sse::{Block, HEARTBEAT};
 use fanfare_protocol::{Position, SessionId};
 
 pub(crate) use self::clock::{Clock, Due};
 pub(crate) use self::following::{Following, State};
+use self::id::{Id, write_cursor};
 use self::outlet::{CHUNK_HEAD, Outlet, Written};
 use self::queue::{Item, Queue};
 pub(crate) use self::surroundings::Surroundings;
@@ -74,6 +76,8 @@ pub(crate) struct Connection {
     view: View,
     /// The gzip member that the body is; none for a plain one.
     member: Option<Member>,
+    /// What `id:` says.
+    id: Id,
     /// In ascending order of tags.
     pub(crate) follows: Box<[Following]>,
     /// How many of them are [`State::Behind`].
@@ -95,6 +99,7 @@ impl Connection {
     pub(crate) fn new(
         serial: u64,
         (session, held, view): (SessionId, Option<Held>, View),
+        came_with: Option<Box<str>>,
         (socket, framing, head): (Box<dyn Socket>, Framing, &[u8]),
         clock: Clock,
     ) -> Self {
@@ -105,6 +110,7 @@ impl Connection {
             held,
             view,
             member: (view.coding == Coding::Gzip).then(Member::default),
+            id: Id::CameWith(came_with),
             follows: Box::default(),
             behind: 0,
             locating: 0,
@@ -218,7 +224,7 @@ impl Connection {
             if is_gap(position, Some(kept.previous).filter(|previous| *previous < position), kept.previous) {
                 around.metrics.gaps.inc();
                 let data = serde_json::json!({"channel": delivery.channel, "after": position.to_string()});
-                self.push_block(Block::new().event("gap").data(&data.to_string()).finish());
+                self.push_control(Block::new().event("gap").data(&data.to_string()));
             }
             self.follows[index].position = kept.position;
             self.queue_event(index, delivery, around);
@@ -239,8 +245,8 @@ impl Connection {
         self.queue.push(Item::Event(Arc::clone(delivery), index), self.view);
     }
 
-    fn push_block(&mut self, block: Bytes) {
-        self.queue.push(Item::Block(block), self.view);
+    fn push_control(&mut self, block: Bytes) {
+        self.queue.push(Item::Control(block), self.view);
     }
 
     /// A channel's beginning was found.
@@ -253,18 +259,18 @@ impl Connection {
 
     /// The first block, once every channel's beginning is known: from here on the client has a cursor.
     pub(crate) fn greet(&mut self, around: &Surroundings) {
+        self.id = Id::Cursor;
         let mut cursor = Vec::new();
         write_cursor(&self.follows, &mut cursor);
         let cursor = String::from_utf8_lossy(&cursor);
-        self.push_block(Block::new().id(&cursor).retry(around.retry_ms()).finish());
         let data = serde_json::json!({"session": self.session, "node": around.node, "cursor": cursor});
-        self.push_block(Block::new().event("connected").data(&data.to_string()).finish());
+        self.push_control(Block::new().retry(around.retry_ms()).event("connected").data(&data.to_string()));
     }
 
     /// Adds a heartbeat if nothing else waits.
     pub(crate) fn beat(&mut self) {
         if self.ending.is_none() && self.is_drained() {
-            self.push_block(Bytes::from_static(HEARTBEAT));
+            self.queue.push(Item::Heartbeat, self.view);
         }
     }
 
@@ -274,7 +280,7 @@ impl Connection {
             return;
         }
         if let Some(block) = around.last_block(ending, self.session) {
-            self.push_block(block);
+            self.push_control(block);
         }
         self.ending = Some(ending);
         self.release(ending);
@@ -392,7 +398,12 @@ impl Connection {
             && let Some(item) = self.queue.pop(self.view)
         {
             match item {
-                Item::Block(block) => batch.text().extend_from_slice(&block),
+                Item::Heartbeat => batch.text().extend_from_slice(HEARTBEAT),
+                Item::Control(block) => {
+                    let text = batch.text();
+                    self.id.write(&self.follows, text);
+                    text.extend_from_slice(&block);
+                }
                 Item::Event(delivery, index) => {
                     encode_event(&mut batch, &mut self.follows, usize::from(index), &delivery, self.view);
                 }
@@ -402,7 +413,8 @@ impl Connection {
     }
 }
 
-/// Appends an event of the channel at `index`, with the cursor that the client has from there on.
+/// Appends an event of the channel at `index`, with the cursor that the client has from there on. An ephemeral one moves
+/// nothing, and says where the client is.
 fn encode_event(
     batch: &mut Batch<'_>,
     follows: &mut [Following],
@@ -412,11 +424,8 @@ fn encode_event(
 ) {
     if let Some(kept) = delivery.kept {
         follows[index].sent = kept.position;
-        let text = batch.text();
-        text.extend_from_slice(b"id: ");
-        write_cursor(follows, text);
-        text.push(b'\n');
     }
+    Id::Cursor.write(follows, batch.text());
     match delivery.frame(view) {
         Frame::Text(text) => batch.text().extend_from_slice(text),
         Frame::Packed(packed, _) => batch.packed(packed),
@@ -427,12 +436,4 @@ fn encode_event(
 fn begin_batch(scratch: &mut Vec<u8>) {
     scratch.clear();
     scratch.resize(CHUNK_HEAD, 0);
-}
-
-/// What the client will have once it has what was written.
-fn write_cursor(follows: &[Following], out: &mut Vec<u8>) {
-    match follows {
-        [only] => cursor::write_one(out, only.sent),
-        several => cursor::write_many(out, several.iter().map(|f| (f.tag, f.sent))),
-    }
 }

@@ -3,6 +3,9 @@
 //! A client has a member of its own, so that its `id:` lines may be in it. An event is compressed once: its blocks refer
 //! to nothing before them and begin and end at a byte, so the same bytes fit into every member. Short texts are stored.
 //!
+//! Each write ends with the mark of a flush. Only there do all decoders hand out what they have: Go's, for one, keeps the
+//! text of stored blocks until its window of 32 KiB is full, the member ends, or a mark comes.
+//!
 //! # Layout
 //!
 //! - `packed`: an event's blocks, shared
@@ -19,10 +22,13 @@ const MAX_STORED: usize = 0xFFFF;
 /// How long its head is, when it begins at a byte.
 const STORED_HEAD: usize = 5;
 
+/// An empty stored block: the mark that ends a flush (`Z_SYNC_FLUSH` and `Z_FULL_FLUSH` of zlib).
+const MARK: [u8; STORED_HEAD] = stored_head(0, false);
+
 /// The head of a stored block with so many bytes; the member's last block is final.
-fn stored_head(length: u16, last: bool) -> [u8; STORED_HEAD] {
+const fn stored_head(length: u16, last: bool) -> [u8; STORED_HEAD] {
     let ([l, h], [nl, nh]) = (length.to_le_bytes(), (!length).to_le_bytes());
-    [u8::from(last), l, h, nl, nh]
+    [last as u8, l, h, nl, nh]
 }
 
 /// Appends a text as stored blocks.

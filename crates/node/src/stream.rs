@@ -71,8 +71,8 @@ pub struct Stream {
     pub coding: Coding,
     /// When the token's time runs out.
     pub expires: Option<SystemTime>,
-    /// Whether the client came back with a cursor.
-    pub resumed: bool,
+    /// The cursor that the client came back with.
+    pub cursor: Option<Box<str>>,
     /// Written to the socket before anything else: the head of the HTTP response.
     pub head: Bytes,
     /// How the body is framed.

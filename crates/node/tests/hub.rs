@@ -19,7 +19,7 @@ use fanfare_node::metrics::Metrics;
 use fanfare_node::stream::{Coding, Framing, Socket, Stream};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
-use fanfare_protocol::sse::Format;
+use fanfare_protocol::sse::{Format, HEARTBEAT};
 use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Event, Position, SessionId};
 use flate2::write::GzDecoder;
@@ -92,7 +92,7 @@ fn stream(session: SessionId, from: From) -> Stream {
         format: Format::Raw,
         coding: Coding::Identity,
         expires: None,
-        resumed: false,
+        cursor: None,
         head: Bytes::new(),
         framing: Framing::Plain,
     }
@@ -311,12 +311,11 @@ fn orders(bytes: usize) -> String {
         .join(",")
 }
 
-/// A stream's text without what is its own: the first block and the greeting.
+/// A stream's text without what is its own: the first block.
 fn events(text: &str) -> &str {
-    let mut blocks = text.splitn(3, "\n\n");
-    assert!(blocks.next().is_some_and(|first| first.contains("retry: ")), "{text}");
-    assert!(blocks.next().is_some_and(|second| second.starts_with("event: connected")), "{text}");
-    blocks.next().unwrap_or_default()
+    let (first, rest) = text.split_once("\n\n").unwrap_or((text, ""));
+    assert!(first.contains("retry: ") && first.contains("\nevent: connected\ndata: "), "{text}");
+    rest
 }
 
 #[tokio::test(start_paused = true)]
@@ -364,7 +363,7 @@ async fn a_gzip_stream_ends_cleanly_whatever_was_in_it() {
     for text in [&idle, &busy, &slow] {
         assert!(text.contains("event: shutdown"), "{text}");
     }
-    assert_eq!(events(&busy).matches("\nid: ").count() + 1, 100);
+    assert_eq!(events(&busy).matches("\nid: ").count() + 1, 101, "the events, and the last word");
     closing.await.unwrap();
 }
 
@@ -378,6 +377,20 @@ async fn a_gzip_stream_that_has_not_begun_ends_cleanly() {
     let (_ours, theirs) = tokio::io::duplex(1 << 16);
     node.hub.open(newer, Box::new(theirs));
     assert!(older.end().await.contains("event: superseded"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_ends_before_its_first_block_gives_back_the_cursor_that_it_came_with() {
+    for (cursor, wanted) in [(Some("5-1".into()), "id: 5-1\nretry: "), (None, "retry: ")] {
+        let (node, session) = (start(&one_writer()), SessionId::random());
+        let (mut older, theirs) = tokio::io::duplex(1 << 16);
+        // Nothing was located yet when the next one comes: positions of its own would be made up.
+        let stream_of = |cursor| Stream { cursor, ..stream(session, From::Latest) };
+        node.hub.open(stream_of(cursor), Box::new(theirs));
+        let _newer = node.connect(session, From::Latest, 1 << 16);
+        let text = read_until(&mut older, "\n\n").await;
+        assert!(text.starts_with(wanted) && text.contains("event: superseded"), "{text}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -402,9 +415,10 @@ async fn a_gzip_stream_gets_heartbeats() {
     let mut socket = node.connect_gzip(SessionId::random(), From::Latest, 1 << 16);
     socket.until("connected").await;
     for count in 1..4 {
-        while events(socket.text()).matches(": hb\n\n").count() < count {
+        while events(socket.text()).len() < HEARTBEAT.len() * count {
             assert!(socket.read().await);
         }
+        assert_eq!(events(socket.text()).as_bytes(), HEARTBEAT.repeat(count));
     }
 }
 
@@ -414,7 +428,7 @@ async fn a_silent_stream_gets_heartbeats() {
     let mut socket = node.connect(SessionId::random(), From::Latest, 1 << 16);
     read_until(&mut socket, "connected").await;
     let before = tokio::time::Instant::now();
-    read_until(&mut socket, ": hb\n\n").await;
+    assert_eq!(read_until(&mut socket, ":\n").await.as_bytes(), HEARTBEAT);
     assert!(before.elapsed() <= Duration::from_secs(8));
 }
 
@@ -587,7 +601,7 @@ async fn heartbeats_go_on_when_a_client_that_was_stuck_reads_again() {
     sleep(Duration::from_mins(1)).await;
     read_until(&mut socket, "connected").await;
     let before = tokio::time::Instant::now();
-    read_until(&mut socket, ": hb\n\n").await;
+    assert!(read_until(&mut socket, "\n:\n").await.ends_with("\n\n:\n"));
     assert!(before.elapsed() <= Duration::from_secs(8), "{:?}", before.elapsed());
 }
 

@@ -8,12 +8,18 @@ use bytes::Bytes;
 /// The longest event type, in bytes.
 pub const MAX_TYPE_BYTES: usize = 128;
 /// The most data one event may carry unless a setting says otherwise, in bytes.
-pub const DEFAULT_MAX_DATA_BYTES: usize = 64 * 1024;
+///
+/// A line of a stream may have 64 KiB for many readers, the line ending and `data: ` included: Go's `bufio.Scanner` gives up
+/// on a longer one, and comes back to the same event for ever.
+pub const DEFAULT_MAX_DATA_BYTES: usize = 60 * 1024;
 /// The most that the setting may say, in bytes.
 pub const MAX_DATA_BYTES: usize = 1024 * 1024;
-/// Types that only Fanfare itself sends.
-pub const RESERVED_TYPES: [&str; 8] =
+/// Types of control events, which only Fanfare itself sends.
+pub const CONTROL_TYPES: [&str; 8] =
     ["connected", "disconnected", "shutdown", "superseded", "gap", "overloaded", "expired", "end"];
+/// Types with which a browser's `EventSource` tells of its connection (WHATWG HTML, section 9.2.2). An event of such a type
+/// calls `onerror` or `onopen` too, and a page takes it for a connection that was lost or made.
+pub const CONNECTION_TYPES: [&str; 2] = ["error", "open"];
 
 /// What the `event:` field says: one line, not empty, not reserved.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -36,9 +42,15 @@ pub enum EventError {
         /// Its offset in bytes.
         at: usize,
     },
-    /// One of [`RESERVED_TYPES`].
+    /// One of [`CONTROL_TYPES`].
     #[error("the event type {0:?} is reserved for Fanfare itself; choose another")]
-    Reserved(String),
+    Reserved(&'static str),
+    /// One of [`CONNECTION_TYPES`].
+    #[error(
+        "the event type {0:?} is reserved: a browser calls on{0} for it, as for the connection itself; \
+         use a name of your own, like \"task.{0}\""
+    )]
+    Connection(&'static str),
     /// Bytes that are not UTF-8.
     #[error("{what} is not UTF-8 at byte {at}; only UTF-8 can be sent as server-sent events")]
     NotUtf8 {
@@ -55,6 +67,12 @@ pub enum EventError {
         /// What is allowed.
         limit: usize,
     },
+}
+
+/// Every type that cannot be published, and the error that says why.
+pub fn reserved() -> impl Iterator<Item = (&'static str, EventError)> {
+    let control = CONTROL_TYPES.into_iter().map(|kind| (kind, EventError::Reserved(kind)));
+    control.chain(CONNECTION_TYPES.into_iter().map(|kind| (kind, EventError::Connection(kind))))
 }
 
 impl EventType {
@@ -78,10 +96,10 @@ impl EventType {
             };
             return Err(EventError::TypeCharacter { found, at });
         }
-        if RESERVED_TYPES.contains(&text) {
-            return Err(EventError::Reserved(text.to_owned()));
+        match reserved().find(|(reserved, _)| *reserved == text) {
+            Some((_, error)) => Err(error),
+            None => Ok(Self(text.into())),
         }
-        Ok(Self(text.into()))
     }
 
     /// The type's text.
@@ -171,10 +189,22 @@ mod tests {
         assert_eq!(EventType::new(&"x".repeat(129)), Err(EventError::TypeTooLong(129)));
         assert_eq!(EventType::new("a\nid: 7"), Err(EventError::TypeCharacter { found: "LF", at: 1 }));
         assert!(EventType::new("a\rb").is_err() && EventType::new("a\0b").is_err());
-        for reserved in RESERVED_TYPES {
-            assert_eq!(EventType::new(reserved), Err(EventError::Reserved(reserved.into())));
+        for reserved in CONTROL_TYPES {
+            assert_eq!(EventType::new(reserved), Err(EventError::Reserved(reserved)));
         }
         assert_eq!(EventType::new("order.paid").unwrap().as_str(), "order.paid");
+    }
+
+    #[test]
+    fn an_event_that_a_browser_takes_for_its_connection_is_refused_and_another_name_is_offered() {
+        for reserved in ["error", "open"] {
+            let error = EventType::new(reserved).unwrap_err().to_string();
+            let offered = format!("task.{reserved}");
+            assert!(error.contains(&format!("on{reserved}")) && error.contains(&offered), "{error}");
+            assert!(EventType::new(&offered).is_ok());
+        }
+        // As in the DOM, upper and lower case are not the same.
+        assert!(EventType::new("Error").is_ok());
     }
 
     #[test]

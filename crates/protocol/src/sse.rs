@@ -2,14 +2,19 @@
 //!
 //! An event's *frame* (its `event:` and `data:` lines and the blank line) is the same for every client and
 //! encoded once. Only the `id:` line before it may differ, since it carries a client's cursor.
+//!
+//! The text is one that every client reads alike, also those that depart from the standard: each block has data, and an
+//! `id:` as soon as the client has a cursor. Some libraries drop the `id:` of a block without data, others hand such a
+//! block to the application as an empty message; and some take each event's `id:` as their position, and have none after
+//! an event without one.
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use crate::{Channel, Event, Position};
 
-/// A heartbeat: a comment, which clients ignore.
-pub const HEARTBEAT: &[u8] = b": hb\n\n";
+/// A heartbeat: a comment line alone. A blank line behind it would end a block without data.
+pub const HEARTBEAT: &[u8] = b":\n";
 
 /// How events are shown to a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +47,7 @@ pub fn frame(
     time: u64,
 ) -> Bytes {
     match format {
-        Format::Raw => Block::new().event(event.kind_str()).data(event.data()).finish(),
+        Format::Raw => Block::new().event(event.kind_str()).data(event.data()),
         Format::Json => {
             let envelope = Envelope {
                 channel: channel.as_str(),
@@ -52,12 +57,12 @@ pub fn frame(
                 data: event.data(),
             };
             // Strings and numbers always have a JSON text.
-            Block::new().data(&serde_json::to_string(&envelope).unwrap_or_default()).finish()
+            Block::new().data(&serde_json::to_string(&envelope).unwrap_or_default())
         }
     }
 }
 
-/// Builds one block of fields, ended by a blank line.
+/// Builds one block of fields. It is complete with its data: there is no block without.
 #[derive(Debug, Default)]
 pub struct Block(Vec<u8>);
 
@@ -90,17 +95,12 @@ impl Block {
         self
     }
 
-    /// `data:`; each line ending in it, CR LF, LF or CR, starts another `data:` line.
-    #[must_use]
-    pub fn data(mut self, data: &str) -> Self {
+    /// Returns the block's text: the fields so far, `data:` (each line ending in it, CR LF, LF or CR, starts another
+    /// `data:` line), and the blank line that dispatches it.
+    pub fn data(mut self, data: &str) -> Bytes {
         for line in lines(data) {
             self.field("data", line);
         }
-        self
-    }
-
-    /// The block's text, with the blank line that dispatches it.
-    pub fn finish(mut self) -> Bytes {
         self.0.push(b'\n');
         self.0.into()
     }
@@ -186,18 +186,25 @@ mod tests {
 
     #[test]
     fn each_line_ending_starts_another_data_line() {
-        let text = Block::new().event("a").data("1\n2\r3\r\n4\n").finish();
+        let text = Block::new().event("a").data("1\n2\r3\r\n4\n");
         assert_eq!(&text[..], b"event: a\ndata: 1\ndata: 2\ndata: 3\ndata: 4\ndata: \n\n");
     }
 
     #[test]
     fn empty_data_still_makes_an_event() {
-        assert_eq!(&Block::new().data("").finish()[..], b"data: \n\n");
+        assert_eq!(&Block::new().data("")[..], b"data: \n\n");
     }
 
     #[test]
-    fn the_first_block_sets_id_and_retry() {
-        let text = Block::new().id("5-1").retry(3000).finish();
-        assert_eq!(&text[..], b"id: 5-1\nretry: 3000\n\n");
+    fn fields_come_in_the_order_in_which_they_were_given() {
+        let text = Block::new().id("5-1").retry(3000).event("connected").data("{}");
+        assert_eq!(&text[..], b"id: 5-1\nretry: 3000\nevent: connected\ndata: {}\n\n");
+    }
+
+    #[test]
+    fn a_heartbeat_ends_no_block() {
+        let read = |text: &[u8]| read(text).into_iter().map(|event| event.data).collect::<Vec<_>>();
+        assert_eq!(read(&[HEARTBEAT, b"data: x\n\n"].concat()), ["x"]);
+        assert!(!HEARTBEAT.ends_with(b"\n\n"));
     }
 }

@@ -53,7 +53,7 @@ function hold(stream, address, token, deadline) {
 }
 
 function take(stream, event, asked) {
-  // Blocks of their own carry these too: the first one of a stream has nothing else.
+  // A heartbeat has neither.
   if (event.id) {
     stream.cursor = event.id;
   }

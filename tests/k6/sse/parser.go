@@ -18,8 +18,8 @@ var errBlockTooLarge = errors.New("a block of the event stream is larger than 16
 
 // Event is one block of an event stream, as scripts see it.
 //
-// A browser hands out only blocks with data. Scripts get every block that says something, so that they see heartbeats
-// and a cursor that comes alone; Message tells the two apart.
+// A browser hands out only blocks with data. Scripts get every block that says something, and each comment between blocks,
+// so that they see heartbeats and a cursor that comes alone; Message tells them apart.
 type Event struct {
 	// ID is the block's own `id:`, empty if it has none.
 	ID string `js:"id"`
@@ -27,7 +27,7 @@ type Event struct {
 	Name string `js:"name"`
 	// Data is the block's `data:` lines with LF between them.
 	Data string `js:"data"`
-	// Comment is the block's comments with LF between them.
+	// Comment is the block's comments with LF between them, or a comment between blocks.
 	Comment string `js:"comment"`
 	// LastEventID is what a client sends as `Last-Event-ID` after this block: the newest `id:` of the stream.
 	LastEventID string `js:"lastEventId"`
@@ -64,6 +64,10 @@ func (p *Parser) Next() (Event, error) {
 		}
 		if line != "" {
 			b.take(line)
+			// A heartbeat is a comment line alone, and the next block may be far.
+			if line[0] == ':' && b.size == len(line) {
+				return b.event(p.lastID), nil
+			}
 			continue
 		}
 		if b.hasID {

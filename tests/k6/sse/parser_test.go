@@ -26,6 +26,16 @@ func parse(t *testing.T, from io.Reader) []Event {
 	}
 }
 
+func TestAHeartbeatIsSeenBeforeTheNextBlock(t *testing.T) {
+	t.Parallel()
+	reader, writer := io.Pipe()
+	defer writer.Close()
+	go func() { _, _ = writer.Write([]byte(":\n")) }()
+	event, err := NewParser(reader).Next()
+	require.NoError(t, err)
+	assert.Equal(t, Event{}, event)
+}
+
 func TestAStreamIsReadAsTheStandardSays(t *testing.T) {
 	t.Parallel()
 	message := func(data string) Event { return Event{Data: data, Message: true} }
@@ -44,7 +54,7 @@ func TestAStreamIsReadAsTheStandardSays(t *testing.T) {
 		"unknown fields are left out":       {"foo: 1\ndatas: 2\n Data: 3\n\nDATA: 4\ndata: a\n\n", []Event{message("a")}},
 		"names":                             {"event: add\ndata: a\n\ndata: b\n\n", []Event{{Name: "add", Data: "a", Message: true}, message("b")}},
 		"the last name counts":              {"event: a\nevent: b\ndata\n\n", []Event{{Name: "b", Message: true}}},
-		"comments are seen":                 {": hb\n\n:a\n: b\ndata: c\n\n", []Event{{Comment: "hb"}, {Comment: "a\nb", Data: "c", Message: true}}},
+		"comments are seen":                 {": hb\n\n:a\n: b\ndata: c\n:d\n\n", []Event{{Comment: "hb"}, {Comment: "a"}, {Comment: "b"}, {Comment: "d", Data: "c", Message: true}}},
 		"blank lines alone say nothing":     {"\n\n\r\n\r\r", nil},
 		"text that is no UTF-8":             {"data: \xe2\x82 \xff\n\n", []Event{message("\ufffd \ufffd")}},
 		"retry": {"retry: 3000\n\nretry: 1s\n\nretry:-1\n\nretry\n\nretry: 99999999999999999999\n\nretry:07\ndata: a\n\n", []Event{

@@ -63,7 +63,7 @@ async fn says(client: &mut Client, kind: &str, reason: Option<&str>) {
     if let Some(reason) = reason {
         assert_eq!(told.json()["reason"], reason);
     }
-    assert!(!told.has_id, "a control event never moves the cursor");
+    assert!(told.has_id, "each event has the cursor");
     assert_eq!(client.end().await, End::Clean);
 }
 

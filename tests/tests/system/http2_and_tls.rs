@@ -78,7 +78,7 @@ async fn roll(certificate: Option<Certificate>) {
             }
             account.note(&event);
         };
-        assert!(!told.has_id && client.retry() != retry, "{told:?} {retry:?}");
+        assert!(told.has_id && client.retry() != retry, "{told:?} {retry:?}");
         assert_eq!(client.end().await, End::Clean);
         ended += 1;
     }

@@ -1,12 +1,7 @@
 -- The function that publishers call by themselves. It checks everything that a node checks before it publishes, and
 -- derives the names and the retention from the log's name.
 --
--- Put before this: the settings of the nodes (see library.rs) and publish.lua.
-
-local reserved_types = {
-  connected = true, disconnected = true, shutdown = true, superseded = true, gap = true, overloaded = true, expired = true,
-  ['end'] = true,
-}
+-- Put before this: the settings of the nodes, the reserved types (see library.rs) and publish.lua.
 
 local function is_utf8(text)
   if not string.find(text, '[\128-\255]') then return true end
@@ -71,9 +66,7 @@ local function wrong_type(kind)
   if #kind > 128 then return 'an event type has ' .. #kind .. ' bytes; at most 128 are allowed' end
   if string.find(kind, '[\r\n%z]') then return 'an event type must be one line without CR, LF and NUL' end
   if not is_utf8(kind) then return 'the event type is not UTF-8' end
-  if reserved_types[kind] then
-    return 'the event type "' .. kind .. '" is reserved for Fanfare itself; choose another'
-  end
+  if reserved_types[kind] then return reserved_types[kind] end
 end
 
 local function wrong_data(data)

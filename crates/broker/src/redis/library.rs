@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ::redis::Value;
+use fanfare_protocol::event;
 
 use super::RedisBroker;
 use super::error::unexpected;
@@ -69,7 +70,11 @@ fn render(name: &str, prefix: &str, settings: &BrokerSettings) -> String {
     // Writing into memory does not fail.
     let _ = writeln!(out, "local name, prefix = {}, {}", quote(&format!("{name}_publish")), quote(prefix));
     let _ = writeln!(out, "local max_data, once = {}, '{}'", settings.max_data, millis(settings.once));
-    out.push_str("local rules = {\n");
+    out.push_str("local reserved_types = {\n");
+    for (kind, why) in event::reserved() {
+        let _ = writeln!(out, "  [{}] = {},", quote(kind), quote(&why.to_string()));
+    }
+    out.push_str("}\nlocal rules = {\n");
     for (pattern, kept) in &settings.retention.rules {
         let _ = writeln!(out, "  {{pattern = {}, {}}},", quote(pattern.as_str()), retention(kept));
     }

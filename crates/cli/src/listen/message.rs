@@ -1,15 +1,12 @@
 //! What one message of a stream means.
 
 use anyhow::Context;
+use fanfare_protocol::event::CONTROL_TYPES;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::event_source::Block;
 use crate::line::{moment, visible};
-
-/// The types of control events. In the format `json` they are the only messages with a type.
-const CONTROL: [&str; 7] =
-    ["connected", "gap", "superseded", "expired", "shutdown", "disconnected", "overloaded"];
 
 /// A published event, or one that the server sends about the stream itself.
 #[derive(Debug)]
@@ -37,7 +34,7 @@ pub(crate) struct Event {
     /// Unix milliseconds; missing in the format `raw`.
     time: Option<u64>,
     data: String,
-    /// Where the stream stands after it; none for an ephemeral event.
+    /// Where the stream stands after it. An ephemeral event moves nothing.
     #[serde(skip)]
     cursor: Option<String>,
 }
@@ -56,8 +53,8 @@ impl Message {
             return Ok(Self::Event(Event { cursor: id, ..event }));
         }
         let kind = kind.unwrap_or_else(|| "message".to_owned());
-        // Control events have no `id:` of their own; an event with one is somebody's.
-        if enveloped || (id.is_none() && CONTROL.contains(&kind.as_str())) {
+        // In the format `json` they are the only messages with a type; in `raw`, their types cannot be published.
+        if enveloped || CONTROL_TYPES.contains(&kind.as_str()) {
             let data = serde_json::from_str(&data).unwrap_or(Value::String(data));
             return Ok(Self::Control { kind, data });
         }
@@ -100,7 +97,9 @@ impl Event {
         let mut words = Vec::new();
         words.extend(self.time.map(moment));
         words.extend(self.channel.as_deref().map(|channel| visible(channel).into_owned()));
-        let position = self.id.as_deref().or(self.cursor.as_deref()).unwrap_or("-");
+        // Of the format `raw` it is only known where the stream is.
+        let position = if self.channel.is_some() { &self.id } else { &self.cursor };
+        let position = position.as_deref().unwrap_or("-");
         words.push(visible(position).into_owned());
         words.push(visible(&self.kind).into_owned());
         words.push(visible(&self.data).into_owned());
@@ -130,13 +129,14 @@ mod tests {
 
     #[test]
     fn what_the_server_says_of_the_stream_is_told_apart_from_events() {
-        let gap = block(Some("gap"), r#"{"channel":"a","after":"5-1"}"#, None);
+        let gap = block(Some("gap"), r#"{"channel":"a","after":"5-1"}"#, Some("aX"));
         assert_eq!(
             Message::read(gap, false).unwrap().json().to_string(),
             r#"{"control":"gap","channel":"a","after":"5-1"}"#
         );
-        let published = block(Some("disconnected"), "x", Some("5-1"));
-        assert!(matches!(Message::read(published, false).unwrap(), Message::Event(_)));
+        let ephemeral = block(None, r#"{"channel":"a","type":"typing","time":5,"data":"x"}"#, Some("aX"));
+        let Message::Event(event) = Message::read(ephemeral, true).unwrap() else { panic!() };
+        assert!(event.line().contains("  a  -  typing  x"), "it has no position: {}", event.line());
         let plain = block(None, "x", None);
         assert!(matches!(Message::read(plain, false).unwrap(), Message::Event(_)));
         assert!(Message::read(block(None, "x", None), true).is_err());

@@ -75,7 +75,7 @@ fn stream() -> Stream {
         format: Format::Raw,
         coding: Coding::Identity,
         expires: None,
-        resumed: false,
+        cursor: None,
         head: Bytes::new(),
         framing: Framing::Plain,
     }
@@ -146,7 +146,7 @@ impl Fixture {
     async fn take(&mut self) -> (Stream, Box<dyn Socket>) {
         let (stream, mut socket) = timeout(SOON, self.taken.recv()).await.unwrap().unwrap();
         socket.write_all(&stream.head).await.unwrap();
-        socket.write_all(b"5\r\n: hb\n\r\n").await.unwrap();
+        socket.write_all(b"2\r\n:\n\r\n").await.unwrap();
         (stream, socket)
     }
 
@@ -207,9 +207,9 @@ async fn a_stream_takes_the_socket_over_after_other_requests_on_it(speech: Speec
     send(&mut client, STREAM).await;
     let (stream, socket) = fixture.take().await;
     assert_eq!(stream.framing, Framing::Chunked);
-    let answer = until(&mut client, ": hb\n\r\n").await;
+    let answer = until(&mut client, ":\n\r\n").await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert_eq!(body, "5\r\n: hb\n\r\n");
+    assert_eq!(body, "2\r\n:\n\r\n");
     let mut headers = [httparse::EMPTY_HEADER; 16];
     let mut response = httparse::Response::new(&mut headers);
     let whole = format!("{head}\r\n\r\n");
@@ -237,9 +237,9 @@ async fn requests_sent_ahead_of_the_stream_are_answered_in_order_and_bytes_after
     let mut client = fixture.connect().await;
     send(&mut client, &format!("{HELLO}{HELLO}{STREAM}{HELLO}and more")).await;
     let (_, socket) = fixture.take().await;
-    let answer = until(&mut client, ": hb\n\r\n").await;
+    let answer = until(&mut client, ":\n\r\n").await;
     assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 3, "{answer}");
-    let places = ["hello", "text/event-stream", ": hb"].map(|part| answer.rfind(part).unwrap());
+    let places = ["hello", "text/event-stream", ":\n"].map(|part| answer.rfind(part).unwrap());
     assert!(places.is_sorted(), "{answer}");
     drop(socket);
     fixture.shutdown().await;
@@ -261,7 +261,7 @@ async fn an_answer_that_the_client_has_not_taken_yet_is_not_lost_by_a_stream_beh
     timeout(SOON, reading).await.unwrap();
     // The second head has two letters x at most, and the first was counted in the first read.
     let (_, socket) = fixture.take().await;
-    let answer = until(&mut client, ": hb\n\r\n").await;
+    let answer = until(&mut client, ":\n\r\n").await;
     assert!(answer.contains("text/event-stream"), "{answer}");
     drop(socket);
     fixture.shutdown().await;
@@ -273,7 +273,7 @@ async fn an_old_client_gets_a_plain_stream(speech: Speech) {
     send(&mut client, "GET /stream HTTP/1.0\r\n\r\n").await;
     let (stream, socket) = fixture.take().await;
     assert_eq!(stream.framing, Framing::Plain);
-    assert!(until(&mut client, ": hb\n\r\n").await.starts_with("HTTP/1.0 200 OK\r\n"));
+    assert!(until(&mut client, ":\n\r\n").await.starts_with("HTTP/1.0 200 OK\r\n"));
     drop(socket);
     fixture.shutdown().await;
 }
@@ -290,7 +290,7 @@ async fn a_stream_whose_request_has_a_body_or_offers_another_protocol_is_a_strea
         let mut client = fixture.connect().await;
         send(&mut client, request).await;
         let (_, socket) = fixture.take().await;
-        let answer = until(&mut client, ": hb\n\r\n").await;
+        let answer = until(&mut client, ":\n\r\n").await;
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         drop(socket);
@@ -422,7 +422,7 @@ async fn a_client_that_closes_its_side_has_left_its_stream(speech: Speech) {
     let mut client = fixture.connect().await;
     send(&mut client, &format!("{STREAM}and more")).await;
     let (_, mut socket) = fixture.take().await;
-    until(&mut client, ": hb\n\r\n").await;
+    until(&mut client, ":\n\r\n").await;
     // Over TLS this is a close_notify as well.
     client.shutdown().await.unwrap();
     left(&mut socket).await;
@@ -438,7 +438,7 @@ async fn a_client_that_vanishes_has_left_its_stream(speech: Speech) {
     let mut client = fixture.connect().await;
     send(&mut client, STREAM).await;
     let (_, mut socket) = fixture.take().await;
-    until(&mut client, ": hb\n\r\n").await;
+    until(&mut client, ":\n\r\n").await;
     // Over TLS this is an end of file without a close_notify.
     drop(client);
     left(&mut socket).await;
@@ -450,7 +450,7 @@ async fn a_stream_that_ends_is_closed_in_order(speech: Speech) {
     let mut client = fixture.connect().await;
     send(&mut client, STREAM).await;
     let (_, mut socket) = fixture.take().await;
-    until(&mut client, ": hb\n\r\n").await;
+    until(&mut client, ":\n\r\n").await;
     socket.write_all(b"0\r\n\r\n").await.unwrap();
     socket.shutdown().await.unwrap();
     let mut read = String::new();

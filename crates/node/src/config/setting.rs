@@ -171,12 +171,17 @@ pub const SETTINGS: &[Setting] = &[
         "30s",
         "A client that takes nothing for so long although something waits is cut off.",
     ),
-    setting("stream.max_age", Kind::Duration, "0s", "A stream ends at this age; `0s` is never."),
+    setting(
+        "stream.max_age",
+        Kind::Duration,
+        "0s",
+        "A stream ends at this age, or up to a tenth later; `0s` is never.",
+    ),
     setting(
         "stream.idle",
         Kind::Duration,
         "0s",
-        "A stream ends after so long without an event; `0s` is never.",
+        "A stream ends after so long without an event, or up to a tenth later; `0s` is never.",
     ),
     setting(
         "stream.linger",
@@ -266,7 +271,12 @@ pub const SETTINGS: &[Setting] = &[
         "256",
         "How many channels a stream may follow, its user's own and `broadcast` included; at most 256.",
     ),
-    setting("limits.event_data", Kind::Size, "64KiB", "The most data an event may have; at most 1 MiB."),
+    setting(
+        "limits.event_data",
+        Kind::Size,
+        "60KiB",
+        "The most data an event may have; at most 1 MiB. More than 60 KiB are too long a line for some clients.",
+    ),
     setting("limits.batch_events", Kind::Count, "1000", "How many events one request may publish."),
     setting(
         "limits.batch_bytes",

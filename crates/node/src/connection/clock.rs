@@ -33,8 +33,9 @@ pub(crate) struct Clock {
     blocked: Option<Instant>,
     /// When the token runs out, or the linger time once the end has begun.
     until: Option<Instant>,
-    /// This connection's own age limit.
-    max_age: Option<Duration>,
+    /// How much longer than the limits this stream may last, as a factor: those that began together, or had their last
+    /// event together, must not end together.
+    grace: f64,
     ending: bool,
 }
 
@@ -42,15 +43,13 @@ impl Clock {
     pub(crate) fn new(expires: Option<SystemTime>, settings: &StreamConfig) -> Self {
         let now = Instant::now();
         let left = expires.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
-        // A little more for some than for others: streams that began together must not end together.
-        let max_age = some(settings.max_age).map(|age| age.mul_f64(1.0 + fastrand::f64() * 0.1));
         Self {
             opened: now,
             written: (now + HEAD_WAIT).checked_sub(settings.heartbeat.clamp(HEAD_WAIT, FAR)).unwrap_or(now),
             event: now,
             blocked: None,
             until: left.map(|left| now + left.min(FARTHEST)),
-            max_age,
+            grace: 1.0 + fastrand::f64() / 10.0,
             ending: false,
         }
     }
@@ -109,8 +108,11 @@ impl Clock {
             return (due, next);
         }
         check(self.until, Due::End(Ending::Token));
-        check(self.max_age.map(|age| self.opened + age), Due::End(Ending::Age));
-        check(some(settings.idle).map(|idle| self.event + idle), Due::End(Ending::Idle));
+        for (since, limit, ending) in
+            [(self.opened, settings.max_age, Ending::Age), (self.event, settings.idle, Ending::Idle)]
+        {
+            check(some(limit).map(|limit| since + limit.mul_f64(self.grace)), Due::End(ending));
+        }
         match self.blocked {
             Some(since) => {
                 check(
@@ -192,7 +194,7 @@ mod tests {
     async fn what_is_due_already_is_looked_at_at_once() {
         let settings = StreamConfig { linger: Duration::ZERO, ..settings() };
         let mut clock = Clock::new(None, &settings);
-        tokio::time::advance(Duration::from_mins(1)).await;
+        tokio::time::advance(Duration::from_secs(66)).await;
         // Due: the end of an idle stream. The client is found stuck before anybody looks.
         clock.blocked(false);
         assert_eq!(clock.next_look(&settings), Instant::now());
@@ -206,12 +208,24 @@ mod tests {
         let mut clock = Clock::new(None, &settings());
         tokio::time::advance(Duration::from_secs(59)).await;
         clock.progress(Instant::now());
-        assert_eq!(clock.look(&settings()).1, Instant::now() + Duration::from_secs(1));
-        tokio::time::advance(Duration::from_secs(1)).await;
+        let (due, next) = clock.look(&settings());
+        let left = next - Instant::now();
+        // Up to a tenth more than the limit.
+        assert_eq!(due, Due::Nothing);
+        assert!((Duration::from_secs(1)..=Duration::from_secs(7)).contains(&left), "{left:?}");
+        tokio::time::advance(left).await;
         assert_eq!(clock.look(&settings()).0, Due::End(Ending::Idle));
+        let settings = StreamConfig { heartbeat: Duration::from_hours(1), ..settings() };
+        let ends = std::iter::repeat_with(|| {
+            let mut clock = Clock::new(None, &settings);
+            clock.progress(Instant::now());
+            clock.look(&settings).1
+        });
+        let ends: std::collections::BTreeSet<Instant> = ends.take(100).collect();
+        assert!(ends.len() > 1, "streams do not end together");
         let expires = SystemTime::now() + Duration::from_secs(3);
-        let clock = Clock::new(Some(expires), &settings());
+        let clock = Clock::new(Some(expires), &settings);
         tokio::time::advance(Duration::from_secs(3)).await;
-        assert_eq!(clock.look(&settings()).0, Due::End(Ending::Token));
+        assert_eq!(clock.look(&settings).0, Due::End(Ending::Token));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fanfare_protocol::sse::HEARTBEAT;
 
 use crate::delivery::{Delivery, View};
 
@@ -12,8 +13,10 @@ use crate::delivery::{Delivery, View};
 pub(crate) enum Item {
     /// An event of the connection's channel with this index. Its `id:` is made when it is written.
     Event(Arc<Delivery>, u16),
-    /// A block that is ready to be sent.
-    Block(Bytes),
+    /// A control event's block, without its `id:`, which is made when it is written.
+    Control(Bytes),
+    /// A heartbeat.
+    Heartbeat,
 }
 
 /// The outgoing queue: bounded in bytes, although the frames in it are shared with other queues.
@@ -55,7 +58,8 @@ const ITEM_BYTES: usize = std::mem::size_of::<Item>();
 fn weight(item: &Item, view: View) -> usize {
     let bytes = match item {
         Item::Event(delivery, _) => delivery.frame(view).len(),
-        Item::Block(block) => block.len(),
+        Item::Control(block) => block.len(),
+        Item::Heartbeat => HEARTBEAT.len(),
     };
     bytes + ITEM_BYTES
 }

@@ -68,7 +68,7 @@ impl Surroundings {
         jittered_ms(self.settings.retry, self.settings.retry_spread)
     }
 
-    /// The same for a client that is sent to another node: soon, since nothing is wrong there.
+    /// The same for a client whose stream ends as planned: soon, since nothing is wrong.
     fn leave_retry_ms(&self) -> u64 {
         jittered_ms(LEAVE_RETRY, self.leave_spread)
     }
@@ -76,14 +76,17 @@ impl Surroundings {
     /// What a client is told at the end, if it can hear it.
     pub(super) fn last_block(&self, ending: Ending, session: SessionId) -> Option<Bytes> {
         let block = Block::new();
-        let expired = |reason| {
-            (Block::new().retry(self.retry_ms()).event("expired"), serde_json::json!({"reason": reason}))
+        let expired = |retry, reason| {
+            (Block::new().retry(retry).event("expired"), serde_json::json!({"reason": reason}))
         };
         let (block, data) = match ending {
             Ending::Closed | Ending::WriteTimeout => return None,
-            Ending::Idle => expired("idle"),
-            Ending::Age => expired("age"),
-            Ending::Token => expired("token"),
+            // Planned, as a drain: nothing is wrong here or elsewhere.
+            Ending::Idle => expired(self.leave_retry_ms(), "idle"),
+            Ending::Age => expired(self.leave_retry_ms(), "age"),
+            // With the same token the client is refused, which ends a native `EventSource` for good: it is given time to
+            // get another one.
+            Ending::Token => expired(self.retry_ms(), "token"),
             Ending::Disconnected => (block.event("disconnected"), serde_json::json!({"session": session})),
             Ending::Superseded => {
                 let retry = jittered_ms(SUPERSEDED_RETRY, SUPERSEDED_RETRY);
@@ -93,6 +96,6 @@ impl Surroundings {
                 (block.retry(self.leave_retry_ms()).event("shutdown"), serde_json::json!({"node": self.node}))
             }
         };
-        Some(block.data(&data.to_string()).finish())
+        Some(block.data(&data.to_string()))
     }
 }

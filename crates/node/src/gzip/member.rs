@@ -3,7 +3,7 @@
 use zlib_rs::crc32::crc32_combine_op;
 
 use super::packed::Packed;
-use super::{STORED_HEAD, store, stored_head};
+use super::{MARK, STORED_HEAD, store, stored_head};
 
 /// Deflate, no name, no time, and a system that does not matter (RFC 1952, section 2.3.1).
 const HEADER: [u8; 10] = [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0xFF];
@@ -48,7 +48,7 @@ impl Member {
 
 /// What leaves in one write, appended to a buffer: plain without a member.
 ///
-/// Texts that follow each other are one stored block.
+/// Texts that follow each other are one stored block. The batch ends with a [`MARK`], whatever is last in it.
 pub(crate) struct Batch<'a> {
     member: Option<&'a mut Member>,
     out: &'a mut Vec<u8>,
@@ -99,9 +99,13 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Ends the batch at a byte from which the client can read all of it.
+    /// Ends the batch, which every decoder hands out whole then.
     pub(crate) fn finish(mut self) {
-        self.close();
+        // What was packed ends with a mark of its own.
+        if self.open.is_some() {
+            self.close();
+            self.out.extend_from_slice(&MARK);
+        }
     }
 }
 

@@ -17,7 +17,7 @@ thread_local! {
     static DEFLATE: RefCell<Deflate> = RefCell::new(Deflate::new(LEVEL, false, WINDOW_BITS));
 }
 
-/// Blocks without a final one, which refer to nothing before them and end at a byte.
+/// Blocks without a final one, which refer to nothing before them and end with a [`MARK`](super::MARK).
 #[derive(Debug)]
 pub(crate) struct Packed {
     pub(super) blocks: Box<[u8]>,
@@ -33,8 +33,9 @@ impl Packed {
     /// Packs a text. Takes about 11 µs for a kilobyte and 4 ms for a megabyte, during which the caller does nothing else.
     pub(crate) fn new(text: &[u8]) -> Self {
         let blocks = DEFLATE.with_borrow_mut(|deflate| compress(text, deflate)).unwrap_or_else(|| {
-            let mut blocks = Vec::with_capacity(text.len() + 2 * super::STORED_HEAD);
+            let mut blocks = Vec::with_capacity(text.len() + 3 * super::STORED_HEAD);
             super::store(text, &mut blocks);
+            blocks.extend_from_slice(&super::MARK);
             blocks
         });
         Self {
@@ -56,8 +57,8 @@ impl Packed {
 fn compress(text: &[u8], deflate: &mut Deflate) -> Option<Vec<u8>> {
     let mut blocks = vec![0; text.len()];
     let (before, after) = (deflate.total_in(), deflate.total_out());
-    // A full flush ends a block at a byte and forgets the text, so that the next one refers to nothing in it. It is
-    // complete if there is room left.
+    // A full flush ends with a mark and forgets the text, so that the next one refers to nothing in it. It is complete if
+    // there is room left.
     let status = deflate.compress(text, &mut blocks, DeflateFlush::FullFlush);
     let taken = usize::try_from(deflate.total_in() - before);
     let length = usize::try_from(deflate.total_out() - after).unwrap_or(usize::MAX);

@@ -2,6 +2,7 @@ use std::io::Write;
 
 use flate2::write::GzDecoder;
 use proptest::prelude::*;
+use zlib_rs::{Inflate, InflateFlush, Status};
 
 use super::*;
 
@@ -38,6 +39,42 @@ impl Client {
     /// All the text; the trailer must be there and right.
     fn end(self) -> Vec<u8> {
         self.0.finish().expect("a right trailer")
+    }
+}
+
+/// A client that hands out text only where every decoder does: when it has met an empty stored block, or the end. Go's
+/// compress/flate does no more than that, but for a full window.
+struct Strict {
+    inflate: Inflate,
+    /// Decoded, and not handed out.
+    held: Vec<u8>,
+    text: Vec<u8>,
+}
+
+impl Strict {
+    fn new() -> Self {
+        let (held, text) = (Vec::new(), Vec::new());
+        // 16 stands for gzip's header and trailer.
+        Self { inflate: Inflate::new(true, 16 + 15), held, text }
+    }
+
+    /// All the text that it has handed out so far.
+    fn take(&mut self, mut bytes: &[u8]) -> &[u8] {
+        let mut decoded = vec![0; 1 << 18];
+        while !bytes.is_empty() {
+            let (taken, made) = (self.inflate.total_in(), self.inflate.total_out());
+            // Stops at the end of each block.
+            let status = self.inflate.decompress(bytes, &mut decoded, InflateFlush::Block).expect("gzip");
+            let (block, rest) = bytes.split_at(usize::try_from(self.inflate.total_in() - taken).unwrap());
+            let made = usize::try_from(self.inflate.total_out() - made).unwrap();
+            self.held.extend_from_slice(&decoded[..made]);
+            if status == Status::StreamEnd || (made == 0 && block.ends_with(&MARK[1..])) {
+                self.text.append(&mut self.held);
+            }
+            assert!(!block.is_empty() || made > 0, "it does not go on");
+            bytes = rest;
+        }
+        &self.text
     }
 }
 
@@ -85,15 +122,44 @@ proptest! {
     fn what_was_written_can_be_read_after_every_write_and_the_trailer_is_right(
         batches in proptest::collection::vec(proptest::collection::vec(part(), 0..5), 0..5),
     ) {
-        let (mut member, mut client, mut text) = (Member::default(), Client::new(), Vec::<u8>::new());
+        let (mut member, mut text) = (Member::default(), Vec::<u8>::new());
+        let (mut client, mut strict) = (Client::new(), Strict::new());
         for parts in &batches {
             let bytes = write(&mut member, parts);
             text.extend(parts.iter().flat_map(Part::text));
             prop_assert!(client.take(&bytes) == text);
+            prop_assert!(strict.take(&bytes) == text, "a decoder that waits for a mark holds text back");
         }
-        client.take(&end(&mut member));
+        let bytes = end(&mut member);
+        client.take(&bytes);
         prop_assert!(client.end() == text);
+        prop_assert!(strict.take(&bytes) == text);
     }
+
+    #[test]
+    fn it_does_not_matter_which_writes_arrive_together(
+        batches in proptest::collection::vec(proptest::collection::vec(part(), 1..4), 1..8), together in 1usize..5
+    ) {
+        let (mut member, mut strict) = (Member::default(), Strict::new());
+        for batches in batches.chunks(together) {
+            let bytes: Vec<u8> = batches.iter().flat_map(|parts| write(&mut member, parts)).collect();
+            strict.take(&bytes);
+            prop_assert!(strict.held.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_write_that_ends_with_a_packed_event_needs_no_other_mark() {
+    let (id, event) = (b"id: 1700000000000-0\n".to_vec(), br#"{"sku":"000017","name":"flange"},"#.repeat(30));
+    let mut member = Member::default();
+    write(&mut member, &[Part::Text(b":\n".to_vec())]);
+    let bytes = write(&mut member, &[Part::Text(id.clone()), Part::Packed(event.clone())]);
+    assert_eq!(bytes.len(), STORED_HEAD + id.len() + Packed::new(&event).len());
+    assert!(bytes.ends_with(&MARK[1..]));
+    // Small things pay for one mark a write, however many they are.
+    let small = write(&mut member, &vec![Part::Text(id.clone()); 10]);
+    assert_eq!(small.len(), STORED_HEAD + 10 * id.len() + MARK.len());
 }
 
 #[test]
@@ -127,14 +193,15 @@ fn a_body_without_a_byte_is_a_member() {
 #[test]
 fn texts_that_follow_each_other_are_one_block() {
     let parts = [Part::Text(b"id: 5-1\n".to_vec()), Part::Text(b"data: x\n\n".to_vec())];
-    assert_eq!(write(&mut Member::default(), &parts).len(), 10 + STORED_HEAD + 17);
+    assert_eq!(write(&mut Member::default(), &parts).len(), 10 + STORED_HEAD + 17 + MARK.len());
 }
 
 #[test]
-fn an_event_takes_no_more_than_its_text_and_a_head_for_each_block() {
+fn an_event_takes_no_more_than_its_text_a_head_for_each_block_and_a_mark() {
     for length in [0, 1, MIN_PACKED, 65_535, 65_536, 1 << 20] {
         let packed = Packed::new(&noise(length));
-        assert_eq!(packed.len(), length + length.div_ceil(MAX_STORED) * STORED_HEAD, "{length}");
+        let heads = length.div_ceil(MAX_STORED) * STORED_HEAD;
+        assert_eq!(packed.len(), length + heads + MARK.len(), "{length}");
     }
     let text = br#"{"sku":"000017","name":"flange"},"#.repeat(30);
     assert!(Packed::new(&text).len() * 5 < text.len());

@@ -52,8 +52,8 @@ struct Plan {
     channels: Vec<(Channel, From)>,
     format: Format,
     coding: Coding,
-    /// Whether the client came back with a cursor.
-    resumed: bool,
+    /// The cursor that the client came back with.
+    cursor: Option<Box<str>>,
 }
 
 impl Door {
@@ -77,7 +77,7 @@ impl Door {
         if !self.app.health.has_broker() {
             return Err(Reason::Unavailable);
         }
-        let Plan { bearer: Bearer { user, expires, .. }, session, mut channels, format, coding, resumed } =
+        let Plan { bearer: Bearer { user, expires, .. }, session, mut channels, format, coding, cursor } =
             plan;
         if let Some(user) = &user {
             self.look_first(user, &mut channels).await?;
@@ -96,8 +96,7 @@ impl Door {
         };
         // Head and framing are the connection's to know.
         let (head, framing) = (Bytes::new(), Framing::Chunked);
-        let stream =
-            Stream { user, session, held, channels, format, coding, expires, resumed, head, framing };
+        let stream = Stream { user, session, held, channels, format, coding, expires, cursor, head, framing };
         Ok(Parcel { stream, opening })
     }
 }
@@ -135,7 +134,7 @@ pub async fn events(State(door): State<Arc<Door>>, request: Request) -> Response
     let client = request.extensions().get::<Peer>().map_or_else(String::new, |Peer(peer)| peer.to_string());
     // The request's head pins a read buffer of hyper's; a claim may take a while.
     drop(request);
-    let coding = plan.coding;
+    let (coding, cursor) = (plan.coding, plan.cursor.clone());
     match door.open(plan, client.into()).await {
         Ok(parcel) => {
             let mut response = head(coding);
@@ -144,7 +143,7 @@ pub async fn events(State(door): State<Arc<Door>>, request: Request) -> Response
         }
         Err(reason) => {
             door.app.metrics.count_overloaded(reason);
-            overload::answer(reason, status, &door.app.limits, &door.app.retries)
+            overload::answer(reason, cursor.as_deref(), status, &door.app.limits, &door.app.retries)
         }
     }
 }
@@ -163,7 +162,11 @@ impl Plan {
         let params = Params::parse(query, &["session", "after", "last", "format"], &["channel"])?;
         let bearer = app.bearer(headers, &params)?;
         let channels = channels(&bearer, &params, app.limits.channels_per_stream)?;
-        let (start, resumed) = start(headers, &params)?;
+        let start = start(headers, &params)?;
+        let cursor = match &start {
+            Start::Cursor(cursor) => Some(cursor.to_string().into()),
+            _ => None,
+        };
         let newest = params.count("last", MAX_LAST)?;
         let followed = channels.len();
         let from = |channel: Channel| {
@@ -181,7 +184,7 @@ impl Plan {
             Some(_) => return Err(Problem::bad_request("format= is raw or json")),
         };
         let coding = if app.gzip { negotiate(headers) } else { Coding::Identity };
-        Ok(Self { bearer, session, channels, format, coding, resumed })
+        Ok(Self { bearer, session, channels, format, coding, cursor })
     }
 }
 
@@ -219,10 +222,10 @@ fn channels(bearer: &Bearer, params: &Params, limit: usize) -> Result<Vec<Channe
     Ok(channels)
 }
 
-/// Where to begin, and whether that is where an earlier stream stood.
-fn start(headers: &HeaderMap, params: &Params) -> Result<(Start, bool), Problem> {
+/// Where to begin.
+fn start(headers: &HeaderMap, params: &Params) -> Result<Start, Problem> {
     let mut ids = headers.get_all(LAST_EVENT_ID).into_iter();
-    let start = match (ids.next(), ids.next()) {
+    Ok(match (ids.next(), ids.next()) {
         (Some(_), Some(_)) => return Err(Problem::bad_request("the header Last-Event-ID is there twice")),
         // A client that has no id yet may send an empty one.
         (Some(id), None) if !id.is_empty() => {
@@ -230,9 +233,7 @@ fn start(headers: &HeaderMap, params: &Params) -> Result<(Start, bool), Problem>
             Start::Cursor(Cursor::parse(text)?)
         }
         _ => params.get("after").map(Start::parse).transpose()?.unwrap_or_default(),
-    };
-    let resumed = matches!(start, Start::Cursor(_));
-    Ok((start, resumed))
+    })
 }
 
 #[cfg(test)]
@@ -265,7 +266,7 @@ mod tests {
         let plan = read("user=7&channel=a&channel=b&channel=a&channel=broadcast", &[]).unwrap();
         assert_eq!(names(&plan), ["user:7", "broadcast", "a", "b"]);
         assert!(plan.channels.iter().all(|(_, from)| *from == From::Latest));
-        assert_eq!((plan.format, plan.resumed), (Format::Raw, false));
+        assert_eq!((plan.format, &plan.cursor), (Format::Raw, &None));
         assert_eq!(names(&read("", &[]).unwrap()), ["broadcast"]);
         assert_eq!(plan.bearer.grants, Grants::all());
     }
@@ -280,8 +281,9 @@ mod tests {
         assert_eq!(of("last=5", &[]), From::Newest(5));
         assert_eq!(of("after=earliest", &[("last-event-id", "17-3")]), From::Position(Position::new(17, 3)));
         assert_eq!(of("after=earliest", &[("last-event-id", "")]), From::Earliest);
-        assert!(read("", &[("last-event-id", "17-3")]).unwrap().resumed);
-        assert!(!read("after=earliest", &[]).unwrap().resumed);
+        assert_eq!(read("", &[("last-event-id", "17-3")]).unwrap().cursor.as_deref(), Some("17-3"));
+        assert_eq!(read("after=17-3", &[]).unwrap().cursor.as_deref(), Some("17-3"));
+        assert_eq!(read("after=earliest", &[]).unwrap().cursor, None);
     }
 
     #[tokio::test]

@@ -92,14 +92,21 @@ impl Retries {
     }
 }
 
-/// The answer; `status` is what [`prefers_status`] said.
-pub fn answer(reason: Reason, status: bool, limits: &LimitsConfig, retries: &Retries) -> Response {
+/// The answer; `status` is what [`prefers_status`] said. The client keeps the `cursor` that it came with.
+pub fn answer(
+    reason: Reason,
+    cursor: Option<&str>,
+    status: bool,
+    limits: &LimitsConfig,
+    retries: &Retries,
+) -> Response {
     let retry = retries.of(reason);
     if status {
         return reason.problem(limits).retry_after(retry.div_ceil(1000)).into_response();
     }
     let data = json!({ "reason": reason.as_str() }).to_string();
-    let block = Block::new().retry(retry).event("overloaded").data(&data).finish();
+    let block = cursor.map_or_else(Block::new, |cursor| Block::new().id(cursor));
+    let block = block.retry(retry).event("overloaded").data(&data);
     (stream_headers(), block).into_response()
 }
 
@@ -132,7 +139,7 @@ mod tests {
     #[tokio::test]
     async fn an_event_source_is_told_to_come_back_and_soon_if_another_node_can_take_it() {
         for (reason, waits) in [(Reason::Unavailable, 3000..=4000), (Reason::Draining, 100..=500)] {
-            let response = answer(reason, false, &LimitsConfig::default(), &retries());
+            let response = answer(reason, None, false, &LimitsConfig::default(), &retries());
             assert_eq!(response.status(), 200);
             assert_eq!(response.headers()["content-type"], "text/event-stream");
             let body = to_bytes(response.into_body(), 1000).await.unwrap();
@@ -147,6 +154,14 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn an_event_source_keeps_the_cursor_that_it_came_with() {
+        let (limits, retries) = (LimitsConfig::default(), retries());
+        let response = answer(Reason::Rate, Some("aBxhY2Rl"), false, &limits, &retries);
+        let body = to_bytes(response.into_body(), 1000).await.unwrap();
+        assert!(body.starts_with(b"id: aBxhY2Rl\nretry: "), "{body:?}");
+    }
+
     #[test]
     fn who_prefers_a_status_gets_one() {
         for (prefer, reason, status) in [
@@ -157,7 +172,8 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(PREFER, prefer.parse().unwrap());
-            let response = answer(reason, prefers_status(&headers), &LimitsConfig::default(), &retries());
+            let (limits, retries) = (LimitsConfig::default(), retries());
+            let response = answer(reason, Some("5-1"), prefers_status(&headers), &limits, &retries);
             assert_eq!(response.status(), status, "{prefer}");
             assert_eq!(response.headers().contains_key("retry-after"), status != 200);
         }

@@ -13,7 +13,7 @@ use crate::ledger::Received;
 #[derive(Debug, Default)]
 pub(crate) struct Client {
     /// Its last event id.
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
     /// Decodes the stream, if it is compressed.
     decoder: Option<GzDecoder<Vec<u8>>>,
     /// What of the stream is not a whole block yet.
@@ -73,7 +73,9 @@ impl Client {
         }
         while let Some(end) = self.partial.windows(2).position(|pair| pair == b"\n\n") {
             let block: Vec<u8> = self.partial.drain(..end + 2).collect();
-            self.take_block(std::str::from_utf8(&block).expect("UTF-8"));
+            // Heartbeats stand in front of a block.
+            let block = std::str::from_utf8(&block).expect("UTF-8").trim_start_matches(":\n");
+            self.take_block(block);
         }
         true
     }
@@ -83,10 +85,16 @@ impl Client {
         let shown = if block.contains("ephemeral") { "ephemeral" } else { block.trim_end() };
         self.trace.push(shown.replace('\n', " | "));
         let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
-        if let Some(id) = field("id: ") {
+        let (kind, id) = (field("event: "), field("id: "));
+        assert!(field("data: ").is_some(), "a block without data: {block}");
+        assert!(id.is_some() || self.cursor.is_none(), "no id, though the client has a cursor: {block}");
+        if kind.is_some_and(|kind| kind != "connected") || shown == "ephemeral" {
+            assert_eq!(id, self.cursor.as_deref(), "what is not kept moves nothing: {block}");
+        }
+        if let Some(id) = id {
             self.cursor = Some(id.to_owned());
         }
-        match (field("event: "), field("data: ")) {
+        match (kind, field("data: ")) {
             (Some("connected"), _) => self.connected(),
             (Some("gap"), Some(data)) => {
                 let data: serde_json::Value = serde_json::from_str(data).expect("JSON");

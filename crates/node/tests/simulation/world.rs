@@ -287,6 +287,7 @@ impl World {
         };
         let coding = if self.rng.bool() { Coding::Gzip } else { Coding::Identity };
         let start = client.lock().unwrap().reconnect(follows.clone(), first, coding);
+        let cursor = client.lock().unwrap().cursor.clone().map(String::into_boxed_str);
         let newest = (self.rng.u8(0..4) == 0).then(|| self.rng.usize(0..4));
         let begins =
             follows.iter().map(|c| (c.clone(), start.in_channel(c, follows.len(), newest))).collect();
@@ -306,7 +307,7 @@ impl World {
                 format: Format::Json,
                 coding,
                 expires: None,
-                resumed: false,
+                cursor,
                 head: Bytes::new(),
                 framing: Framing::Plain,
             },

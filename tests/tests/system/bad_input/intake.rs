@@ -12,7 +12,7 @@ type Entry<'a> = (&'a [(&'a str, &'a [u8])], &'a [&'a str]);
 async fn malformed_entries_go_to_the_dead_with_the_reason_and_the_rest_goes_on() {
     let mut scene = scene().await;
     let (long_channel, long_type, long_key) = ("c".repeat(256), "t".repeat(129), "k".repeat(129));
-    let long_data = "x".repeat(65_537);
+    let long_data = "x".repeat(61_441);
     let (c, d) = (("channel", &b"room:1"[..]), ("data", &b"x"[..]));
     let cases: &[Entry] = &[
         (&[d], &["channel", "missing"]),
@@ -30,11 +30,12 @@ async fn malformed_entries_go_to_the_dead_with_the_reason_and_the_rest_goes_on()
         (&[c, d, ("type", b"a\rb")], &["CR"]),
         (&[c, d, ("type", b"a\0b")], &["NUL"]),
         (&[c, d, ("type", b"gap")], &["gap", "reserved"]),
+        (&[c, d, ("type", b"open")], &["\"open\" is reserved", "onopen", "task.open"]),
         (&[c, d, ("type", b"\xc3\x28")], &["UTF-8"]),
         (&[c, d, ("type", long_type.as_bytes())], &["129"]),
         (&[c, ("data", b"ab\xff")], &["UTF-8", "byte 2"]),
         (&[c, ("data", b"\xed\xa0\x80")], &["UTF-8"]),
-        (&[c, ("data", long_data.as_bytes())], &["65537", "65536"]),
+        (&[c, ("data", long_data.as_bytes())], &["61441", "61440"]),
         (&[c, d, ("key", b"")], &["key"]),
         (&[c, d, ("key", b"a\x07")], &["key"]),
         (&[c, d, ("key", b"\xff")], &["key"]),
@@ -76,5 +77,5 @@ async fn malformed_entries_go_to_the_dead_with_the_reason_and_the_rest_goes_on()
         if left == 0 { Ok(()) } else { Err(left) }
     })
     .await;
-    scene.finish(24).await;
+    scene.finish(25).await;
 }

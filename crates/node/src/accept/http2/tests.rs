@@ -140,13 +140,13 @@ async fn a_stream_is_a_socket_with_a_clean_end(speech: Speech) {
     assert!(headers.get("content-length").is_none() && headers.get("date").is_some(), "{headers:?}");
     let (stream, mut socket) = fixture.stream().await;
     assert_eq!((stream.framing, stream.head), (Framing::Plain, Bytes::new()));
-    socket.write_all(b": hb\n\n").await.unwrap();
+    socket.write_all(b":\n").await.unwrap();
     socket.flush().await.unwrap();
     socket.shutdown().await.unwrap();
     // The hub waits for the client's side no longer than that.
     left(&mut socket).await;
     drop(socket);
-    assert_eq!(whole(response).await.unwrap(), b": hb\n\n");
+    assert_eq!(whole(response).await.unwrap(), b":\n");
     fixture.shutdown().await;
 }
 
@@ -174,8 +174,8 @@ async fn a_client_that_takes_its_stream_back_has_left(speech: Speech) {
     // Dropping an unfinished body sends RST_STREAM.
     drop(response);
     left(&mut socket).await;
-    assert!(socket.write_all(b": hb\n\n").await.is_err());
-    stays.write_all(b": hb\n\n").await.unwrap();
+    assert!(socket.write_all(b":\n").await.is_err());
+    stays.write_all(b":\n").await.unwrap();
     drop(stays);
     fixture.shutdown().await;
 }
@@ -188,7 +188,7 @@ async fn a_connection_that_breaks_ends_all_its_streams(speech: Speech) {
     client.driver.abort();
     left(&mut one).await;
     left(&mut two).await;
-    assert!(one.write_all(b": hb\n\n").await.is_err());
+    assert!(one.write_all(b":\n").await.is_err());
     fixture.shutdown().await;
 }
 
@@ -209,9 +209,9 @@ async fn a_slow_stream_is_bounded_and_holds_up_nobody(speech: Speech) {
     // The client's window of a stream is 65,535 bytes (RFC 9113, section 6.9.2).
     let taken = fill(&mut stalled).await;
     assert!((65_535..=65_535 + super::SEND_BUFFER).contains(&taken), "{taken}");
-    flowing.write_all(b": hb\n\n").await.unwrap();
+    flowing.write_all(b":\n").await.unwrap();
     let mut body = quick.into_body();
-    assert_eq!(timeout(SOON, body.data()).await.unwrap().unwrap().unwrap(), ": hb\n\n");
+    assert_eq!(timeout(SOON, body.data()).await.unwrap().unwrap().unwrap(), ":\n");
     // It goes on when the client does.
     let reading = tokio::spawn(whole(slow));
     stalled.write_all(&vec![b'x'; 100_000]).await.unwrap();
@@ -314,10 +314,10 @@ async fn an_idle_connection_is_closed_and_one_with_a_stream_is_not(speech: Speec
     let (response, mut socket) = fixture.open(&mut client).await;
     let idle = Client::connect(&fixture).await;
     idle.closed().await;
-    socket.write_all(b": hb\n\n").await.unwrap();
+    socket.write_all(b":\n").await.unwrap();
     socket.shutdown().await.unwrap();
     drop(socket);
-    assert_eq!(whole(response).await.unwrap(), b": hb\n\n");
+    assert_eq!(whole(response).await.unwrap(), b":\n");
     client.closed().await;
     fixture.shutdown().await;
 }

@@ -16,12 +16,14 @@ use crate::stream::{Coding, Socket, Stream};
 impl Writer {
     /// Takes a new stream in. The wire is asked first and the logs after it, never the other way round.
     pub(super) fn open(&mut self, stream: Stream, socket: Box<dyn Socket>) {
-        let Stream { session, held, channels, format, coding, expires, resumed, head, framing, user: _ } =
+        let Stream { session, held, channels, format, coding, expires, cursor, head, framing, user: _ } =
             stream;
         let view = View { format, coding };
         let serial = self.next_serial();
         let clock = Clock::new(expires, &self.around.settings);
-        let connection = Connection::new(serial, (session, held, view), (socket, framing, &head), clock);
+        let resumed = cursor.is_some();
+        let connection =
+            Connection::new(serial, (session, held, view), cursor, (socket, framing, &head), clock);
         let next = connection.clock.next_look(&self.around.settings);
         let entry = self.seats.vacant_entry();
         let key = entry.key();

@@ -49,7 +49,7 @@ fn open_coded(writer: &Writer, channel: &Channel, from: From, coding: Coding) ->
         format: Format::Raw,
         coding,
         expires: None,
-        resumed: false,
+        cursor: None,
         head: Bytes::new(),
         framing: Framing::Plain,
     };
@@ -156,7 +156,7 @@ async fn an_event_that_goes_round_for_many_turns_does_not_keep_other_streams_wai
     writer.mark(0);
     one_turn(&mut writer).await;
     assert!(writer.offering.is_some());
-    assert_eq!(received(&mut alone), ": hb\n\n");
+    assert_eq!(received(&mut alone), ":\n");
 }
 
 #[tokio::test(start_paused = true)]
