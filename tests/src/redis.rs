@@ -31,6 +31,8 @@ pub struct Redis {
     durable: bool,
     /// Shown on [`TLS_PORT`], if it listens there.
     certificate: Option<Certificate>,
+    /// More of its command line.
+    arguments: Vec<String>,
     /// None while it is stopped.
     child: Option<Child>,
     client: redis::Client,
@@ -52,12 +54,22 @@ impl Redis {
         Self::with(false, true).await
     }
 
+    /// One that forgets everything, with settings of its own: `["--cluster-enabled", "yes"]`.
+    pub async fn with_arguments(arguments: &[&str]) -> Self {
+        Self::with_all(false, false, arguments).await
+    }
+
     async fn with(durable: bool, tls: bool) -> Self {
+        Self::with_all(durable, tls, &[]).await
+    }
+
+    async fn with_all(durable: bool, tls: bool, arguments: &[&str]) -> Self {
         let address = SocketAddr::from((loopback::address(), 6379));
         let dir = tempfile::tempdir().expect("a temporary directory");
         let client = redis::Client::open(format!("redis://{address}")).expect("the address is one");
         let certificate = tls.then(|| Certificate::of(&[&address.ip().to_string()]));
-        let mut redis = Self { address, dir, durable, certificate, child: None, client };
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let mut redis = Self { address, dir, durable, certificate, arguments, child: None, client };
         redis.start_again().await;
         redis
     }
@@ -88,6 +100,7 @@ impl Redis {
             .args(["--save", "", "--appendonly", if self.durable { "yes" } else { "no" }])
             .args(["--appendfsync", "always", "--dir"])
             .arg(self.dir.path())
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stderr(log.try_clone().expect("a file can be cloned"))
             .stdout(log)

@@ -33,7 +33,7 @@ pub mod settings;
 pub mod wire;
 
 pub use broker::{Broker, Published};
-pub use error::BrokerError;
+pub use error::{BrokerError, Condition};
 pub use lease::{NodeId, NodeInfo};
 pub use memory::MemoryBroker;
 pub use redis::{RedisBroker, RedisSettings};

@@ -28,7 +28,7 @@ const DISCONNECTED: u8 = 4;
 /// Follow channels, and print events as they come.
 ///
 /// Reconnects by itself and goes on where it was. Exit codes: 0 after --count events or Ctrl-C, 1 when the
-/// server refuses, 3 when another connection took the session, 4 when somebody disconnected it.
+/// server refuses or sent something that cannot be read (which is reported and passed over), 3 when another connection took the session, 4 when somebody disconnected it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Channels to follow, besides the user's own and `broadcast`.
@@ -83,6 +83,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let url = stream_url(&args, server.url(&["v1", "events"]));
     let mut source = EventSource::new(server, url);
     let mut left = args.count;
+    // A message that cannot be read ends nothing, and the exit code tells of it.
+    let mut outcome = ExitCode::SUCCESS;
     // One for the whole time: a Ctrl-C that comes while an event is printed is heard too.
     let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
     while left != Some(0) {
@@ -92,14 +94,21 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             stopped = &mut stop => {
                 stopped?;
                 farewell(&args, source.cursor());
-                return Ok(ExitCode::SUCCESS);
+                return Ok(outcome);
             }
         };
         match step {
             Step::Done => break,
             Step::Lost { why, wait } => note(&args, &format!("{why}; reconnecting in {wait:.1?}")),
             Step::Message(block) => {
-                let message = Message::read(block, args.format == Format::Json)?;
+                let message = match Message::read(block, args.format == Format::Json) {
+                    Ok(message) => message,
+                    Err(error) => {
+                        eprintln!("fanfare: {}", visible(&format!("{error:#}; it is passed over")));
+                        outcome = ExitCode::FAILURE;
+                        continue;
+                    }
+                };
                 if let Some(code) = show(&args, &message)? {
                     return Ok(code);
                 }
@@ -109,7 +118,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(outcome)
 }
 
 /// Prints a message; the exit code if it is the last.

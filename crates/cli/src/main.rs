@@ -7,6 +7,7 @@
 //! - [`dev`]: a node and a page to play with
 //! - `flags`, `log`, `files`: what a node is told, says, and may open
 //! - [`publish`], [`listen`], [`history`], [`sessions`], [`nodes`]: clients of a running cluster
+//! - [`token`]: makes and checks tokens
 //! - `server`, `trust`, `problem`: the HTTP calls behind them, whose certificates are believed, and what the server
 //!   answers when it refuses
 //! - `line`, `table`, `failure`: what people read
@@ -28,6 +29,7 @@ mod serve;
 mod server;
 mod sessions;
 mod table;
+mod token;
 mod trust;
 
 use std::process::ExitCode;
@@ -56,6 +58,7 @@ enum Command {
     History(history::Args),
     Sessions(sessions::Args),
     Nodes(nodes::Args),
+    Token(token::Args),
 }
 
 #[tokio::main]
@@ -70,6 +73,7 @@ async fn main() -> ExitCode {
         Command::History(args) => history::run(args).await,
         Command::Sessions(args) => sessions::run(args).await,
         Command::Nodes(args) => nodes::run(args).await,
+        Command::Token(args) => token::run(args),
     };
     result.unwrap_or_else(|error| failure::report(&error))
 }

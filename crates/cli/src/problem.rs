@@ -2,11 +2,15 @@
 
 use std::fmt;
 
+use fanfare_protocol::json::ByName;
 use serde::Deserialize;
 
 /// A refusal, as one line for people: `title: detail`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Problem {
+    /// The HTTP status, where it was told.
+    #[serde(default)]
+    pub(crate) status: Option<u16>,
     /// What kind of problem it is.
     #[serde(default)]
     title: String,
@@ -21,14 +25,15 @@ impl Problem {
     /// Reads an answer's body. Something between us and the node may have answered in its own words, so
     /// whatever has no title is told by its status.
     pub(crate) fn read(status: reqwest::StatusCode, body: &[u8]) -> Self {
-        match serde_json::from_slice::<Self>(body) {
-            Ok(problem) if !problem.title.is_empty() => problem,
+        let status_code = Some(status.as_u16());
+        match serde_json::from_slice::<ByName<Self>>(body) {
+            Ok(ByName(problem)) if !problem.title.is_empty() => Self { status: status_code, ..problem },
             _ => {
                 let text = String::from_utf8_lossy(body);
                 let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
                 let markup = first.starts_with('<');
                 let detail = if markup { String::new() } else { first.chars().take(200).collect() };
-                Self { title: format!("the server answered {status}"), detail }
+                Self { status: status_code, title: format!("the server answered {status}"), detail }
             }
         }
     }

@@ -6,12 +6,14 @@ use std::process::ExitCode;
 use anyhow::{Context, ensure};
 use fanfare_protocol::Channel;
 use fanfare_protocol::event::{Event, EventType, MAX_DATA_BYTES};
+use fanfare_protocol::json::ByName;
 use fanfare_protocol::publish::Publication;
 use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
-use self::lines::{Line, Lines};
+use self::lines::{Batch, Line, Lines};
 use crate::problem::Problem;
 use crate::server::{Server, ServerArgs};
 
@@ -42,10 +44,11 @@ pub(crate) struct Args {
     /// Send it to whoever listens now, and keep nothing.
     #[arg(long)]
     ephemeral: bool,
-    /// Take each line of stdin as the data of one event.
+    /// Take each line of stdin as the data of one event; an empty line is an event with empty data. A line that cannot be
+    /// published is reported with its number, and the others are published: the exit code is 1 then.
     #[arg(long, conflicts_with = "json_lines")]
     lines: bool,
-    /// Take each line of stdin as one event: {"channel","type","data","key","ephemeral"}.
+    /// Take each line of stdin as one event: {"channel","type","data","key","ephemeral"}. Blank lines are passed over.
     #[arg(long, conflicts_with_all = ["channel", "kind", "ephemeral"])]
     json_lines: bool,
     /// Print the server's answers as JSON, one a line.
@@ -59,7 +62,7 @@ pub(crate) struct Args {
 #[derive(Serialize, Deserialize)]
 struct Answer {
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Value>,
+    error: Option<Box<RawValue>>,
     #[serde(default)]
     id: Option<String>,
     #[serde(default)]
@@ -88,7 +91,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let event = Event::new(args.kind, data, MAX_DATA_BYTES)?;
     let publication = Publication { channel, event, key: args.key, ephemeral: args.ephemeral };
     let request = server.request(Method::POST, server.url(&["v1", "publish"]))?.json(&publication.to_json());
-    let answer: Answer = server.call(request).await?;
+    let ByName(answer) = server.call::<ByName<Answer>>(request).await?;
     show(&answer, args.json)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -97,40 +100,101 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// and a fast one is not sent line by line.
 async fn batches(server: &Server, line: Line, json: bool) -> anyhow::Result<ExitCode> {
     let mut lines = Lines::read(line);
-    let mut failed = false;
-    while let Some(batch) = lines.batch().await? {
-        for (number, error) in &batch.refused {
-            eprintln!("fanfare: line {number}: {error}");
-            failed = true;
+    let mut count = Count::default();
+    while let Some(Batch { items, numbers, refused }) = lines.batch().await {
+        for (number, why) in refused {
+            count.refuse(number, &why);
         }
-        if batch.items.is_empty() {
-            continue;
-        }
-        let url = server.url(&["v1", "publish"]);
-        let request = server.request(Method::POST, url)?.json(&batch.items);
-        let answers: Vec<Answer> = server.call(request).await.with_context(|| {
-            format!("from line {} on", batch.numbers.first().copied().unwrap_or_default())
-        })?;
-        ensure!(answers.len() == batch.items.len(), "the server answered for another number of events");
-        for (number, answer) in batch.numbers.iter().zip(&answers) {
-            if let (Some(error), false) = (&answer.error, json) {
-                let error: Problem = serde_json::from_value(error.clone()).context("an odd answer")?;
-                eprintln!("fanfare: line {number}: {}", crate::line::visible(&error.to_string()));
-            } else {
-                show(answer, json)?;
+        let mut parts = vec![(items, numbers)];
+        while let Some((mut items, mut numbers)) = parts.pop() {
+            if items.is_empty() {
+                continue;
             }
-            failed |= answer.error.is_some();
+            match send(server, &items).await {
+                Ok(answers) => count.take(&numbers, &answers, json)?,
+                Err(error) if is_too_large(&error) && items.len() == 1 => {
+                    count.refuse(numbers[0], &error.to_string());
+                }
+                // The server takes less at once. The first half is sent first.
+                Err(error) if is_too_large(&error) => {
+                    let half = items.len() / 2;
+                    parts.push((items.split_off(half), numbers.split_off(half)));
+                    parts.push((items, numbers));
+                }
+                Err(error) => {
+                    count.report();
+                    return Err(error.context(format!("from line {} on", numbers[0])));
+                }
+            }
         }
     }
+    count.report();
     lines.join().await?;
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if count.refused > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Publishes some events in one call.
+async fn send(server: &Server, items: &[String]) -> anyhow::Result<Vec<Answer>> {
+    let request = server
+        .request(Method::POST, server.url(&["v1", "publish"]))?
+        .header(CONTENT_TYPE, "application/json")
+        .body(format!("[{}]", items.join(",")));
+    let answers: Vec<ByName<Answer>> = server.call(request).await?;
+    ensure!(answers.len() == items.len(), "the server answered for another number of events");
+    Ok(answers.into_iter().map(|ByName(answer)| answer).collect())
+}
+
+fn is_too_large(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Problem>().is_some_and(|problem| problem.status == Some(413))
+}
+
+/// What became of the lines so far.
+#[derive(Default)]
+struct Count {
+    published: u64,
+    refused: u64,
+}
+
+impl Count {
+    fn refuse(&mut self, number: u64, why: &str) {
+        self.refused += 1;
+        eprintln!("fanfare: line {number}: {}", crate::line::visible(why));
+    }
+
+    fn take(&mut self, numbers: &[u64], answers: &[Answer], json: bool) -> anyhow::Result<()> {
+        for (number, answer) in numbers.iter().zip(answers) {
+            match &answer.error {
+                Some(error) => {
+                    let ByName(problem) = serde_json::from_str::<ByName<Problem>>(error.get())
+                        .context("the server answered something that is no Fanfare's answer")?;
+                    self.refuse(*number, &problem.to_string());
+                    if json {
+                        show(answer, json)?;
+                    }
+                }
+                None => {
+                    self.published += 1;
+                    show(answer, json)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Says at the end how many lines were refused; nothing where none were.
+    fn report(&self) {
+        let Self { published, refused } = self;
+        if *refused > 0 {
+            eprintln!("fanfare: {refused} of {} lines were not published", published + refused);
+        }
+    }
 }
 
 fn show(answer: &Answer, json: bool) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     if json {
         let text = match &answer.error {
-            Some(error) => serde_json::json!({ "error": error }).to_string(),
+            Some(error) => format!(r#"{{"error":{error}}}"#),
             None => serde_json::to_string(answer)?,
         };
         writeln!(out, "{text}")?;
@@ -145,10 +209,14 @@ fn show(answer: &Answer, json: bool) -> anyhow::Result<()> {
 
 /// All of stdin, without the one line ending that shells and `echo` add.
 fn stdin() -> anyhow::Result<String> {
-    let mut data = String::new();
-    // One byte more than allowed shows that there is too much.
-    let most = MAX_DATA_BYTES as u64 + 2;
-    std::io::stdin().lock().take(most).read_to_string(&mut data).context("stdin cannot be read as UTF-8")?;
+    let mut data = Vec::new();
+    // More than allowed shows that there is too much. A line ending may come behind what is allowed.
+    let most = MAX_DATA_BYTES as u64 + 3;
+    std::io::stdin().lock().take(most).read_to_end(&mut data).context("stdin cannot be read")?;
+    let mut data = String::from_utf8(data).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        anyhow::anyhow!("stdin is not UTF-8 at byte {at}; only UTF-8 can be sent as server-sent events")
+    })?;
     if data.ends_with('\n') {
         data.pop();
         if data.ends_with('\r') {

@@ -129,7 +129,8 @@ impl Server {
         let Some(file) = &self.args.token_file else { return Ok(self.args.token.clone()) };
         let text = std::fs::read_to_string(file)
             .with_context(|| format!("the token file {} cannot be read", file.display()))?;
-        let token = text.trim();
+        // Editors of some systems write a byte order mark.
+        let token = text.trim_start_matches('\u{feff}').trim();
         if token.is_empty() {
             bail!("the token file {} is empty", file.display());
         }

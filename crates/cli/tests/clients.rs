@@ -261,7 +261,8 @@ async fn publish_names_the_line_that_was_refused() {
     let stdin = "{\"channel\":\"a\",\"data\":1}\n{\"channel\":\"a\",\"type\":\"gap\",\"data\":2}\n{\"channel\":\"a\",\"data\":3}\n";
     let (code, stdout, stderr) = said(&server.run(&["publish", "--json-lines"], stdin).await);
     assert_eq!((code, stdout.as_str()), (Some(1), "5-1\n5-3\n"));
-    assert_eq!(stderr, "fanfare: line 2: Bad event: the type is reserved\n");
+    let told = "fanfare: line 2: Bad event: the type is reserved\nfanfare: 1 of 3 lines were not published\n";
+    assert_eq!(stderr, told);
 }
 
 #[tokio::test]

@@ -178,3 +178,43 @@ fn a_node_that_speaks_tls_is_probed_and_called() {
     let (code, _, told) = run(&[&publish[..], &["--ca", other.to_str().unwrap()]].concat(), &[]);
     assert!(code == Some(1) && told.contains("certificate"), "{code:?} {told}");
 }
+
+#[test]
+fn a_token_is_made_with_the_secret_of_a_node_and_is_worth_what_it_says() {
+    let secret = [("FANFARE_AUTH__JWT__SECRET", SECRET)];
+    let (code, token, said) = run(
+        &["token", "--user", "42", "--subscribe", "room:*", "--publish", "room:7", "--ttl", "10m"],
+        &secret,
+    );
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    assert_eq!(
+        (token.lines().count(), token.matches('.').count()),
+        (1, 2),
+        "the token and nothing else: {token}"
+    );
+    let (code, told, _) = run(&["token", "check", token.trim()], &secret);
+    assert_eq!(code, Some(0));
+    for line in
+        ["user       42", "subscribe  room:*", "publish    room:7", "admin      false", "expires    20"]
+    {
+        assert!(told.contains(line), "no {line:?} in {told}");
+    }
+    let other = [("FANFARE_AUTH__JWT__SECRET", "another secret, which is long enough")];
+    let (code, _, said) = run(&["token", "check", token.trim()], &other);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("signature"), "{said}");
+}
+
+#[test]
+fn a_token_needs_a_secret_and_a_user_that_can_be_one() {
+    let (code, out, said) = run(&["token", "--user", "42"], &[]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(said.contains("auth.jwt.secret_file"), "{said}");
+    let (code, _, said) = run(&["token", "--user", "a b"], &[("FANFARE_AUTH__JWT__SECRET", SECRET)]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("user id has ' ' at byte 1"), "{said}");
+    assert_eq!(run(&["token"], &[("FANFARE_AUTH__JWT__SECRET", SECRET)]).0, Some(2));
+    // What is wrong with other settings is the node's to say.
+    let variables = [("FANFARE_AUTH__JWT__SECRET", SECRET), ("FANFARE_STREAM__QUEUE", "many")];
+    assert_eq!(run(&["token", "--user", "42", "--admin"], &variables).0, Some(0));
+}

@@ -1,14 +1,22 @@
 //! Who asks, and what they may do.
+//!
+//! # Layout
+//!
+//! - [`issue`]: making tokens
+
+pub mod issue;
 
 use std::time::{Duration, SystemTime};
 
-use fanfare_protocol::channel::ChannelError;
+use fanfare_protocol::channel::UserError;
+use fanfare_protocol::json::ByName;
 use fanfare_protocol::{Grants, User};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::config::auth::{AuthConfig, AuthMode, JwtConfig};
 
@@ -40,7 +48,7 @@ pub enum AuthError {
     Expired,
     /// `user=` does not name a user.
     #[error("user: {0}")]
-    BadUser(#[from] ChannelError),
+    BadUser(#[from] UserError),
 }
 
 /// Where a request may carry its token, beside the headers.
@@ -69,11 +77,11 @@ struct Tokens {
 /// What we read of a token. Times are seconds since 1970, and may have a fraction (RFC 7519, section 2).
 #[derive(Deserialize)]
 struct Claims {
-    sub: Option<String>,
+    sub: Option<Box<RawValue>>,
     exp: Option<f64>,
     nbf: Option<f64>,
     #[serde(default)]
-    fanfare: Grants,
+    fanfare: ByName<Grants>,
 }
 
 impl Auth {
@@ -135,11 +143,12 @@ impl Tokens {
     }
 
     fn check(&self, token: &str, now: SystemTime) -> Result<Bearer, AuthError> {
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation)
+        let ByName(claims) = jsonwebtoken::decode::<ByName<Claims>>(token, &self.key, &self.validation)
             .map_err(|error| AuthError::BadToken(explain(error.kind())))?
             .claims;
         let bad = |why: &str| AuthError::BadToken(why.to_owned());
         let sub = claims.sub.ok_or_else(|| bad("it has no sub, which names the user"))?;
+        let sub = subject(&sub).ok_or_else(|| bad("its sub is neither text nor a whole number"))?;
         let user =
             User::new(&sub).map_err(|error| AuthError::BadToken(format!("its sub is no user: {error}")))?;
         let exp = claims.exp.ok_or_else(|| bad("it has no exp; tokens must expire"))?;
@@ -153,7 +162,8 @@ impl Tokens {
                 return Err(bad("its time has not begun (nbf)"));
             }
         }
-        Ok(Bearer { user: Some(user), grants: claims.fanfare, expires: Some(expires) })
+        let ByName(grants) = claims.fanfare;
+        Ok(Bearer { user: Some(user), grants, expires: Some(expires) })
     }
 }
 
@@ -166,6 +176,17 @@ impl std::fmt::Debug for Tokens {
 /// A secret that nobody knows.
 fn random_secret() -> Vec<u8> {
     [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].iter().flat_map(|uuid| *uuid.as_bytes()).collect()
+}
+
+/// The user that `sub` names. By RFC 7519, section 4.1.2, that is text; many issuers write a user's number, which is taken as
+/// its digits.
+fn subject(sub: &RawValue) -> Option<String> {
+    let text = sub.get();
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(text.to_owned());
+    }
+    serde_json::from_str(text).ok()
 }
 
 fn moment(seconds: f64) -> Option<SystemTime> {
@@ -263,6 +284,10 @@ mod tests {
         assert_eq!(bearer.expires, Some(at(NOW + 65)));
         assert!(bearer.grants.may_subscribe(None, &Channel::new("room:1").unwrap()));
         assert!(!bearer.grants.admin);
+        for number in [json!(42), json!(-7), json!(u64::MAX)] {
+            let bearer = check(&auth(|_| ()), &json!({"sub": number, "exp": NOW + 60})).unwrap();
+            assert_eq!(bearer.user, Some(User::new(&number.to_string()).unwrap()));
+        }
         let plain = check(&auth(|_| ()), &json!({"sub": "7", "exp": 1_700_000_000.5})).unwrap();
         assert_eq!(plain.grants, Grants::default());
     }
@@ -286,7 +311,11 @@ mod tests {
         bad(check(&auth, &json!({"exp": NOW + 9})), "sub");
         bad(check(&auth, &json!({"sub": "", "exp": NOW + 9})), "sub");
         bad(check(&auth, &json!({"sub": "a b", "exp": NOW + 9})), "sub");
-        bad(check(&auth, &json!({"sub": 7, "exp": NOW + 9})), "JSON");
+        for odd in [json!(true), json!(["7"]), json!({"id": "7"})] {
+            bad(check(&auth, &json!({"sub": odd, "exp": NOW + 9})), "neither text nor a whole number");
+        }
+        bad(check(&auth, &json!({"sub": "7", "exp": NOW + 9, "fanfare": [["*"], ["*"], true]})), "JSON");
+        bad(check(&auth, &json!(["7", NOW + 9, null, {"admin": true}])), "JSON");
         bad(check(&auth, &json!({"sub": "7", "exp": NOW + 9, "fanfare": {"root": true}})), "root");
         bad(check(&auth, &json!([1])), "JSON");
         let token =

@@ -39,6 +39,10 @@ use crate::ending::Ending;
 use crate::gzip::{Batch, Member};
 use crate::session::Held;
 use crate::stream::{Coding, Framing, Socket};
+use crate::throttle::Throttle;
+
+/// The largest batch after which a loop keeps its buffer, in bytes.
+const KEPT_SCRATCH: usize = 2 * 1024 * 1024;
 
 /// About how many bytes leave in one write. A single event may be larger.
 const BATCH_BYTES: usize = 16 * 1024;
@@ -198,7 +202,12 @@ impl Connection {
             return Taken::Passed;
         }
         if !self.has_room(delivery, bound) {
+            static LOG: Throttle = Throttle::of_a_condition();
             around.metrics.ephemeral_dropped.inc();
+            if let Some(held_back) = LOG.admit() {
+                let channel = &delivery.channel;
+                tracing::info!(%channel, held_back, "ephemeral events were dropped, since a client is slow (stream.queue)");
+            }
             return Taken::Passed;
         }
         Taken::Next
@@ -432,8 +441,11 @@ fn encode_event(
     }
 }
 
-/// Room for a chunk's head, and nothing behind it.
+/// Room for a chunk's head, and nothing behind it. What a large batch needed is given back with the next one.
 fn begin_batch(scratch: &mut Vec<u8>) {
+    if scratch.capacity() > KEPT_SCRATCH {
+        *scratch = Vec::new();
+    }
     scratch.clear();
     scratch.resize(CHUNK_HEAD, 0);
 }

@@ -19,6 +19,7 @@ pub mod events;
 pub mod handover;
 pub mod health;
 pub mod history;
+mod idempotency;
 pub mod layers;
 pub mod metrics;
 pub mod nodes;

@@ -1,29 +1,62 @@
-//! A log line that may be wanted a thousand times a second, and is written once a minute.
+//! Log lines that input can cause many times a second, and that are written seldom.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often the same thing is logged at most.
-const EVERY: Duration = Duration::from_mins(1);
-
-/// Lets one of many through.
-#[derive(Debug, Default)]
+/// Lets the first lines through, then one at a time, and counts those between.
+///
+/// One for each line of the source that logs what others cause. May be a `static`.
+#[derive(Debug)]
 pub(crate) struct Throttle {
-    last: Option<Instant>,
+    /// How many pass at once after a quiet time.
+    burst: u32,
+    /// After how long one more passes.
+    every: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// When the burst is whole again.
+    whole: Option<Instant>,
     held_back: u64,
 }
 
 impl Throttle {
-    /// Whether to log now; then the number of times it was held back since the last time.
-    pub(crate) fn admit(&mut self) -> Option<u64> {
+    /// For things that differ from each other, as messages of strangers do: ten at once, then one a second.
+    pub(crate) const fn of_events() -> Self {
+        Self::new(10, Duration::from_secs(1))
+    }
+
+    /// For a condition that lasts: the first, then one a minute.
+    pub(crate) const fn of_a_condition() -> Self {
+        Self::new(1, Duration::from_mins(1))
+    }
+
+    const fn new(burst: u32, every: Duration) -> Self {
+        Self { burst, every, state: Mutex::new(State { whole: None, held_back: 0 }) }
+    }
+
+    /// Returns whether to log now: then how many lines were held back since the last one that passed.
+    pub(crate) fn admit(&self) -> Option<u64> {
         let now = Instant::now();
-        if self.last.is_some_and(|last| now < last + EVERY) {
-            self.held_back += 1;
+        // Each change is whole.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let whole = state.whole.map_or(now, |whole| whole.max(now));
+        if whole - now > self.every * (self.burst - 1) {
+            state.held_back += 1;
             return None;
         }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.held_back))
+        state.whole = Some(whole + self.every);
+        Some(std::mem::take(&mut state.held_back))
+    }
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self::of_a_condition()
     }
 }
 
@@ -32,12 +65,24 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn one_a_minute_passes_and_tells_how_many_did_not() {
-        let mut throttle = Throttle::default();
+    async fn a_condition_is_logged_once_a_minute_with_the_count_of_the_others() {
+        let throttle = Throttle::of_a_condition();
         assert_eq!(throttle.admit(), Some(0));
         assert_eq!((throttle.admit(), throttle.admit()), (None, None));
-        tokio::time::advance(EVERY).await;
+        tokio::time::advance(Duration::from_mins(1)).await;
         assert_eq!(throttle.admit(), Some(2));
         assert_eq!(throttle.admit(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_events_is_logged_once_a_second_after_the_first_ten() {
+        let throttle = Throttle::of_events();
+        let admitted = |count: usize| (0..count).filter_map(|_| throttle.admit()).collect::<Vec<_>>();
+        assert_eq!(admitted(1000), [0; 10]);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(admitted(1000), [990]);
+        tokio::time::advance(Duration::from_mins(1)).await;
+        let after = admitted(1000);
+        assert_eq!((after.len(), after[0]), (10, 999));
     }
 }

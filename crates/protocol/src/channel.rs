@@ -115,6 +115,30 @@ impl std::borrow::Borrow<str> for Channel {
     }
 }
 
+/// The longest user id, in bytes: `user:<id>` is a channel.
+pub const MAX_USER_BYTES: usize = MAX_CHANNEL_BYTES - USER_PREFIX.len();
+
+/// Why a text is not a user id. Offsets are within the id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UserError {
+    /// Nothing there.
+    #[error("a user id is empty; it has 1 to {MAX_USER_BYTES} bytes")]
+    Empty,
+    /// More than [`MAX_USER_BYTES`].
+    #[error("a user id has {0} bytes; at most {MAX_USER_BYTES} are allowed")]
+    TooLong(usize),
+    /// A character outside the alphabet of channels.
+    #[error(
+        "user id has {found:?} at byte {at}; allowed are ASCII letters, digits and {CHANNEL_PUNCTUATION}"
+    )]
+    Character {
+        /// The character.
+        found: char,
+        /// Its offset in bytes.
+        at: usize,
+    },
+}
+
 /// A user's id: what a token's `sub` says. `user:<id>` is always a valid channel.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct User(Channel);
@@ -125,11 +149,16 @@ impl User {
     /// # Errors
     ///
     /// When it is empty or `user:<id>` is not a channel name.
-    pub fn new(id: &str) -> Result<Self, ChannelError> {
-        if id.is_empty() {
-            return Err(ChannelError::Empty);
+    pub fn new(id: &str) -> Result<Self, UserError> {
+        if id.len() > MAX_USER_BYTES {
+            return Err(UserError::TooLong(id.len()));
         }
-        Channel::new(&format!("{USER_PREFIX}{id}")).map(Self)
+        check(id, false).map_err(|error| match error {
+            ChannelError::Empty => UserError::Empty,
+            ChannelError::TooLong(bytes) => UserError::TooLong(bytes),
+            ChannelError::Character { found, at } => UserError::Character { found, at },
+        })?;
+        Ok(Self(Channel(format!("{USER_PREFIX}{id}").into())))
     }
 
     /// The id alone.
@@ -276,7 +305,9 @@ mod tests {
         assert_eq!(Channel::new("room{7}"), Err(ChannelError::Character { found: '{', at: 4 }));
         assert!(Channel::new("römer").is_err());
         assert!(User::new("").is_err());
-        assert!(User::new(&"u".repeat(251)).is_err());
+        assert!(User::new(&"u".repeat(250)).is_ok());
+        assert_eq!(User::new(&"u".repeat(251)), Err(UserError::TooLong(251)));
+        assert_eq!(User::new("a b"), Err(UserError::Character { found: ' ', at: 1 }));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //!
 //! - [`channel`]: the name events are routed by, and the patterns that match names
 //! - [`event`]: type and data, and what may be in them
+//! - [`json`]: JSON text that passes through unchanged
 //! - [`publish`]: the JSON a publisher sends
 //! - [`position`]: where a kept event stands in its channel's log
 //! - [`entry`]: an event with its position and the position before it
@@ -23,6 +24,7 @@ pub mod cursor;
 pub mod entry;
 pub mod event;
 pub mod grants;
+pub mod json;
 pub mod position;
 pub mod publish;
 pub mod session;

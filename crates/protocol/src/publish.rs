@@ -6,12 +6,15 @@ use serde_json::value::RawValue;
 
 use crate::channel::{Channel, ChannelError};
 use crate::event::{Event, EventError, EventType};
+use crate::json::{self, EncodingError, Items, TooDeep};
 
 /// The longest idempotency key, in bytes.
 pub const MAX_KEY_BYTES: usize = 128;
 
 /// How much of a field's unknown name an error repeats, in characters.
 const MAX_SHOWN: usize = 64;
+/// How much of a parser's error is repeated, in characters: it may quote what it read.
+const MAX_DETAIL: usize = 300;
 
 /// One event on its way to a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub struct Publication {
 #[derive(Debug, thiserror::Error)]
 pub enum PublicationError {
     /// Not the JSON meant: names the place or the field.
-    #[error("not a publication: {0}")]
+    #[error("not a publication: {}", brief(.0))]
     Json(#[from] serde_json::Error),
     /// The channel's name is not one.
     #[error("channel: {0}")]
@@ -64,9 +67,12 @@ pub enum PublicationError {
 /// JSON data that has no text.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// Something in it cannot be read.
-    #[error("the JSON cannot be read: {0}")]
-    Json(#[from] serde_json::Error),
+    /// A string that cannot be written in UTF-8. (Inside of an object or an array, it passes as it was sent.)
+    #[error("the string has no UTF-8 text: {}", brief(.0))]
+    Text(#[from] serde_json::Error),
+    /// Arrays and objects in each other.
+    #[error(transparent)]
+    TooDeep(#[from] TooDeep),
 }
 
 /// A publish body: each item is read on its own, so that one bad item does not hide the others.
@@ -78,8 +84,36 @@ pub enum Body {
     Many(Vec<Result<Publication, PublicationError>>),
 }
 
+/// Why a body cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// No JSON text.
+    #[error("the body {0}")]
+    Encoding(#[from] EncodingError),
+    /// Not the JSON meant.
+    #[error("the body is not JSON: {}", brief(.0))]
+    Json(#[from] serde_json::Error),
+    /// Too many items.
+    #[error("the batch has {got} events; at most {most} are allowed")]
+    TooMany {
+        /// How many there are.
+        got: usize,
+        /// How many there may be.
+        most: usize,
+    },
+}
+
+/// What a body may have.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// The most data of one event, in bytes.
+    pub data: usize,
+    /// The most events of one batch.
+    pub events: usize,
+}
+
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with channel, data and maybe type, key, ephemeral")]
 struct Fields<'a> {
     channel: String,
     #[serde(rename = "type")]
@@ -92,26 +126,29 @@ struct Fields<'a> {
 }
 
 impl Body {
-    /// Reads a body. `limit` is the most data one event may have, in bytes.
+    /// Reads a body.
     ///
     /// # Errors
     ///
-    /// When the whole is not JSON, or neither an object nor an array.
-    pub fn parse(body: &[u8], limit: usize) -> Result<Self, serde_json::Error> {
-        let array = body.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[');
-        if array {
-            let items: Vec<&RawValue> = serde_json::from_slice(body)?;
-            Ok(Self::Many(items.iter().map(|item| Publication::parse(item, limit)).collect()))
+    /// When the whole is not JSON, or has too many items. What is neither an object nor an array is one bad item.
+    pub fn parse(body: &[u8], limits: BodyLimits) -> Result<Self, BodyError> {
+        let text = json::text(body)?;
+        if text.trim_ascii_start().starts_with('[') {
+            let Items { kept, count } = Items::read(text, limits.events)?;
+            if count > limits.events {
+                return Err(BodyError::TooMany { got: count, most: limits.events });
+            }
+            Ok(Self::Many(kept.iter().map(|item| Publication::parse(item, limits.data)).collect()))
         } else {
-            let item: &RawValue = serde_json::from_slice(body)?;
-            Ok(Self::One(Publication::parse(item, limit)))
+            let item: &RawValue = serde_json::from_str(text)?;
+            Ok(Self::One(Publication::parse(item, limits.data)))
         }
     }
 }
 
 impl Publication {
     fn parse(item: &RawValue, limit: usize) -> Result<Self, PublicationError> {
-        let Fields { channel, kind, data, key, ephemeral } = serde_json::from_str(item.get())?;
+        let Fields { channel, kind, data, key, ephemeral } = json::object(item.get())?;
         let kind = kind.as_deref().map(EventType::new).transpose()?;
         let event = Event::new(kind, data_text(data)?, limit)?;
         let publication = Self { channel: Channel::new(&channel)?, event, key, ephemeral };
@@ -181,16 +218,26 @@ impl Publication {
     }
 }
 
-/// The text that JSON data stands for: a string verbatim, anything else as compact JSON.
+/// Returns the text that JSON data stands for: of a string its characters, of anything else the JSON as it was sent, but
+/// for white space between its tokens.
 ///
 /// # Errors
 ///
-/// When the value cannot be read, as with a lone surrogate in a string or nesting beyond 128 levels.
+/// When a string has a lone surrogate, or a value is nested beyond [`json::MAX_DEPTH`].
 pub(crate) fn data_text(data: &RawValue) -> Result<String, DataError> {
-    Ok(match serde_json::from_str(data.get())? {
-        serde_json::Value::String(text) => text,
-        other => other.to_string(),
-    })
+    if data.get().starts_with('"') {
+        return Ok(serde_json::from_str(data.get())?);
+    }
+    Ok(json::compact(data)?)
+}
+
+/// Returns the text of a parser's error without more than a piece of what was read.
+pub(crate) fn brief(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.char_indices().nth(MAX_DETAIL) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 #[cfg(test)]
@@ -200,8 +247,10 @@ mod tests {
 
     const LIMIT: usize = 4096;
 
+    const LIMITS: BodyLimits = BodyLimits { data: 4 * LIMIT, events: 3 };
+
     fn one(json: &str) -> Result<Publication, String> {
-        match Body::parse(json.as_bytes(), LIMIT).map_err(|e| e.to_string())? {
+        match Body::parse(json.as_bytes(), LIMITS).map_err(|e| e.to_string())? {
             Body::One(result) => result.map_err(|e| e.to_string()),
             Body::Many(_) => Err("an array".into()),
         }
@@ -225,7 +274,7 @@ mod tests {
                 ephemeral,
             };
             let json = publication.to_json().to_string();
-            let Ok(Body::One(Ok(back))) = Body::parse(json.as_bytes(), LIMIT * 4) else { panic!("{json}") };
+            let Ok(Body::One(Ok(back))) = Body::parse(json.as_bytes(), LIMITS) else { panic!("{json}") };
             prop_assert_eq!(back, publication);
         }
 
@@ -258,7 +307,7 @@ mod tests {
 
         #[test]
         fn no_body_breaks_the_reader(body: Vec<u8>) {
-            let _ = Body::parse(&body, LIMIT);
+            let _ = Body::parse(&body, LIMITS);
         }
     }
 
@@ -306,15 +355,52 @@ mod tests {
     }
 
     #[test]
-    fn data_is_a_string_verbatim_or_any_json_compact() {
+    fn data_is_a_string_verbatim_or_json_as_it_was_sent() {
         let data =
             |json: &str| one(&format!(r#"{{"channel":"a","data":{json}}}"#)).unwrap().event.data().to_owned();
-        assert_eq!(data(r#""a\nb""#), "a\nb");
+        assert_eq!(data(r#""a\nb\u0041""#), "a\nbA");
         assert_eq!(
             data(r#"{ "b": 1, "a": [ 1.50, 12345678901234567890123 ] }"#),
             r#"{"b":1,"a":[1.50,12345678901234567890123]}"#
         );
-        assert_eq!(data("null"), "null");
+        for verbatim in [
+            "null",
+            "1E5",
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":"\u0041\ud800"}"#,
+            r#"{"$serde_json::private::Number":"42"}"#,
+            r#"{"$serde_json::private::RawValue":"{\"admin\":true}"}"#,
+        ] {
+            assert_eq!(data(verbatim), verbatim);
+        }
+    }
+
+    #[test]
+    fn an_array_is_not_a_publication_by_place() {
+        let by_place = r#"["user:7","note","by place",null,false]"#;
+        let error = one(&format!("[{by_place}]")).unwrap_err();
+        assert_eq!(error, "an array", "an array of one item");
+        let Ok(Body::Many(items)) = Body::parse(format!("[{by_place}]").as_bytes(), LIMITS) else { panic!() };
+        let error = items[0].as_ref().unwrap_err().to_string();
+        assert!(error.contains("invalid type: sequence, expected an object with channel"), "{error}");
+    }
+
+    #[test]
+    fn the_items_beyond_the_limit_are_counted_and_not_kept() {
+        let body = format!("[{}]", vec!["0"; 100_000].join(","));
+        let error = Body::parse(body.as_bytes(), LIMITS).unwrap_err().to_string();
+        assert_eq!(error, "the batch has 100000 events; at most 3 are allowed");
+        assert!(Body::parse(b"[0,0,0,0,", LIMITS).unwrap_err().to_string().contains("EOF"));
+    }
+
+    #[test]
+    fn what_is_no_json_text_is_named() {
+        let error = |body: &[u8]| Body::parse(body, LIMITS).unwrap_err().to_string();
+        assert!(error(b"\xef\xbb\xbf{\"channel\":\"a\",\"data\":1}").contains("byte order mark"));
+        assert!(error(b"\xff\xfe{\0").contains("UTF-16"));
+        assert!(error(b"{\"channel\":\"\xff").contains("not UTF-8 at byte 12"));
+        let long = format!(r#"{{"{}":1}}"#, "x".repeat(1_000_000));
+        assert!(one(&long).unwrap_err().len() < 1000);
     }
 
     #[test]
@@ -329,7 +415,7 @@ mod tests {
             (r#"{"channel":"a","data":1,"type":"gap"}"#, "reserved"),
             (r#"{"channel":"a","data":1,"key":""}"#, "key"),
             (r#"{"channel":"a","data":1,"key":"k","ephemeral":true}"#, "ephemeral"),
-            (r#"{"channel":"a","data":"\ud800"}"#, "data"),
+            (r#"{"channel":"a","data":"\ud800"}"#, "data: the string has no UTF-8 text"),
             (r#""text""#, "not a publication"),
             ("{", "EOF"),
         ] {
@@ -341,7 +427,7 @@ mod tests {
     #[test]
     fn a_bad_item_does_not_hide_the_others() {
         let body = br#" [{"channel":"a","data":1}, 7, {"channel":"b","data":2}]"#;
-        let Ok(Body::Many(items)) = Body::parse(body, LIMIT) else { panic!() };
+        let Ok(Body::Many(items)) = Body::parse(body, LIMITS) else { panic!() };
         assert_eq!(items.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
     }
 }

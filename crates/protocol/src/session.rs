@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::json::ByName;
+
 /// One client's logical stream: survives reconnects and moves between nodes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -77,7 +79,7 @@ impl Control {
     ///
     /// When it is not one of the commands exactly.
     pub fn parse(message: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(message)
+        serde_json::from_slice(message).map(|ByName(command)| command)
     }
 
     /// The JSON text.
@@ -97,7 +99,14 @@ mod tests {
         for command in [Control::Supersede { session, epoch: 7 }, Control::Disconnect { session }] {
             assert_eq!(Control::parse(command.encode().as_bytes()).unwrap(), command);
         }
-        for bad in ["", "{}", "7", r#"{"op":"format-disk"}"#, r#"{"op":"disconnect","session":"x"}"#] {
+        for bad in [
+            "",
+            "{}",
+            "7",
+            r#"{"op":"format-disk"}"#,
+            r#"{"op":"disconnect","session":"x"}"#,
+            r#"["disconnect","0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11"]"#,
+        ] {
             assert!(Control::parse(bad.as_bytes()).is_err(), "{bad}");
         }
     }

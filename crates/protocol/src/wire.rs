@@ -14,8 +14,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::event::{Event, EventError, EventType};
+use crate::json::{self, EncodingError};
 use crate::position::PositionError;
-use crate::publish::{DataError, data_text};
+use crate::publish::{DataError, brief, data_text};
 use crate::{Entry, Position};
 
 /// One message of a live wire.
@@ -39,8 +40,11 @@ pub enum FrameError {
     /// An entry that does not come after the one before it.
     #[error("the position is not after the previous position")]
     Order,
+    /// No JSON text.
+    #[error("the message {0}")]
+    Encoding(#[from] EncodingError),
     /// JSON that is not the object meant.
-    #[error("not an ephemeral event: {0}")]
+    #[error("not an ephemeral event: {}", brief(.0))]
     Json(#[from] serde_json::Error),
     /// Data that cannot be sent.
     #[error(transparent)]
@@ -51,12 +55,26 @@ pub enum FrameError {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with data and maybe type")]
 struct Ephemeral<'a> {
     #[serde(rename = "type")]
     kind: Option<String>,
     #[serde(borrow)]
     data: &'a RawValue,
+}
+
+impl FrameError {
+    /// Returns what a log may say: the reason without any part of the message.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Json(error) | Self::Data(DataError::Text(error)) => {
+                let (line, column) = (error.line(), error.column());
+                format!("not an ephemeral event: {:?} error at line {line} column {column}", error.classify())
+            }
+            Self::Event(EventError::Reserved(_)) => "a reserved event type".to_owned(),
+            other => other.to_string(),
+        }
+    }
 }
 
 impl Frame {
@@ -69,7 +87,8 @@ impl Frame {
         match message.first() {
             Some(b'1') => parse_kept(message, limit).map(Self::Kept),
             Some(b'{' | b' ' | b'\n' | b'\r' | b'\t') => parse_ephemeral(message, limit).map(Self::Ephemeral),
-            _ => Err(FrameError::Form),
+            // A byte order mark is worth its name.
+            _ => Err(json::text(message).err().map_or(FrameError::Form, FrameError::Encoding)),
         }
     }
 
@@ -110,7 +129,7 @@ fn parse_kept(message: &Bytes, limit: usize) -> Result<Entry, FrameError> {
 }
 
 fn parse_ephemeral(message: &[u8], limit: usize) -> Result<Event, FrameError> {
-    let Ephemeral { kind, data } = serde_json::from_slice(message)?;
+    let Ephemeral { kind, data } = json::object(json::text(message)?)?;
     let kind = kind.as_deref().map(EventType::new).transpose()?;
     Ok(Event::new(kind, data_text(data)?, limit)?)
 }
@@ -170,11 +189,16 @@ mod tests {
             "{\"data\":1,\"x\":2}",
             "{\"type\":\"a\\nb\",\"data\":1}",
             "[1]",
+            " [\"typing\",1]",
+            "\u{feff}{\"data\":1}",
         ] {
             assert!(Frame::parse(&Bytes::from_static(bad.as_bytes()), LIMIT).is_err(), "{bad:?}");
         }
         let json = Bytes::from_static(br#"{"type":"cursor","data":{"x": 1}}"#);
         let Ok(Frame::Ephemeral(event)) = Frame::parse(&json, LIMIT) else { panic!() };
         assert_eq!((event.kind_str(), event.data()), ("cursor", r#"{"x":1}"#));
+        let odd = Bytes::from_static(br#"{"data":{"a":1E5,"a":{"$serde_json::private::RawValue":"2"}}}"#);
+        let Ok(Frame::Ephemeral(event)) = Frame::parse(&odd, LIMIT) else { panic!() };
+        assert_eq!(event.data(), r#"{"a":1E5,"a":{"$serde_json::private::RawValue":"2"}}"#);
     }
 }

@@ -1,8 +1,8 @@
-//! Which errors of Redis pass by themselves.
+//! Which errors of Redis pass, and which state of Redis they tell of.
 
 use ::redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
-use crate::BrokerError;
+use crate::{BrokerError, Condition};
 
 /// The longest text of Redis that an error repeats.
 const MAX_DETAIL: usize = 200;
@@ -10,11 +10,25 @@ const MAX_DETAIL: usize = 200;
 /// Sorts an error of a command that was sent.
 pub(super) fn sort(error: &RedisError) -> BrokerError {
     let text = describe(error);
-    if lasting(error) { BrokerError::Refused(text) } else { BrokerError::Unavailable(text) }
+    match condition(error) {
+        Some(condition) => BrokerError::Condition { condition, detail: text },
+        None if lasting(error) => BrokerError::Refused(text),
+        None => BrokerError::Unavailable(text),
+    }
+}
+
+/// Sorts an error of an attempt to connect: whatever prevents it may be mended at the other end, so it is passing.
+pub(super) fn sort_connecting(error: &RedisError) -> BrokerError {
+    match sort(error) {
+        BrokerError::Refused(text) | BrokerError::Unavailable(text) => {
+            BrokerError::Unavailable(format!("cannot connect: {text}"))
+        }
+        condition @ BrokerError::Condition { .. } => condition,
+    }
 }
 
 /// Sorts an error of a call whose entry is given up where the error lasts: only what Redis says of the keys does. Whatever
-/// else somebody has to mend is none of the entry's.
+/// else an operator has to mend is no fault of the entry.
 pub(super) fn sort_for_key(error: &RedisError) -> BrokerError {
     let is_full = error.detail().is_some_and(|detail| detail.contains("exhausted the last possible ID"));
     match sort(error) {
@@ -53,27 +67,45 @@ pub(super) fn is_no_script(reply: &Value) -> bool {
     matches!(reply, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript))
 }
 
-/// Lasting is what the same call will meet again: everything that Redis answers to the command itself, but for the
-/// states it is known to leave again.
+/// Returns the state of Redis that an error tells of.
+fn condition(error: &RedisError) -> Option<Condition> {
+    let says = |text: &str| error.detail().is_some_and(|detail| detail.contains(text));
+    let known = match error.kind() {
+        ErrorKind::AuthenticationFailed => Some(Condition::NotAuthenticated),
+        ErrorKind::Server(ServerErrorKind::BusyLoading) => Some(Condition::Loading),
+        ErrorKind::Server(ServerErrorKind::ReadOnly) => Some(Condition::ReadOnly),
+        ErrorKind::Server(ServerErrorKind::MasterDown) => Some(Condition::PrimaryDown),
+        ErrorKind::Server(ServerErrorKind::NoPerm) => Some(Condition::NoPermission),
+        ErrorKind::Server(
+            ServerErrorKind::ClusterDown
+            | ServerErrorKind::CrossSlot
+            | ServerErrorKind::Moved
+            | ServerErrorKind::Ask,
+        ) => Some(Condition::Cluster),
+        _ => None,
+    };
+    known.or(match error.code() {
+        Some("OOM") => Some(Condition::OutOfMemory),
+        Some("MISCONF") => Some(Condition::CannotSave),
+        Some("NOREPLICAS") => Some(Condition::TooFewReplicas),
+        Some("BUSY") => Some(Condition::Busy),
+        Some("NOAUTH" | "WRONGPASS") => Some(Condition::NotAuthenticated),
+        // Refusals that have no code.
+        Some("ERR") if says("max number of clients") => Some(Condition::TooManyClients),
+        Some("ERR") if says("The user executing the script can't") => Some(Condition::NoPermission),
+        _ => None,
+    })
+}
+
+/// Whether the same call will meet the error again. That is so for everything that Redis answers to the command itself, but
+/// for states that it is known to leave again.
 fn lasting(error: &RedisError) -> bool {
     match error.kind() {
-        ErrorKind::Server(ServerErrorKind::ResponseError) => {
-            // The only refusal of a connection that has no code of its own.
-            !error.detail().is_some_and(|detail| detail.contains("max number of clients"))
-        }
         ErrorKind::Server(kind) => !matches!(
             kind,
-            ServerErrorKind::BusyLoading
-                | ServerErrorKind::NoScript
-                | ServerErrorKind::ReadOnly
-                | ServerErrorKind::MasterDown
-                | ServerErrorKind::ClusterDown
-                | ServerErrorKind::TryAgain
-                | ServerErrorKind::ExecAbort
+            ServerErrorKind::NoScript | ServerErrorKind::TryAgain | ServerErrorKind::ExecAbort
         ),
-        ErrorKind::Extension => {
-            !matches!(error.code(), Some("BUSY" | "OOM" | "MISCONF" | "NOREPLICAS" | "UNBLOCKED" | "NOGROUP"))
-        }
+        ErrorKind::Extension => !matches!(error.code(), Some("UNBLOCKED" | "NOGROUP")),
         ErrorKind::UnexpectedReturnType | ErrorKind::InvalidClientConfig => true,
         _ => false,
     }
@@ -104,41 +136,53 @@ mod tests {
     #[test]
     fn what_passes_is_told_from_what_lasts() {
         for passing in [
-            "LOADING Redis is loading the dataset in memory",
-            "BUSY Redis is busy running a script",
-            "OOM command not allowed when used memory > 'maxmemory'.",
-            "READONLY You can't write against a read only replica.",
-            "MASTERDOWN Link with MASTER is down",
             "NOSCRIPT No matching script.",
-            "CLUSTERDOWN The cluster is down",
-            "NOREPLICAS Not enough good replicas to write.",
-            "MISCONF Redis is configured to save RDB snapshots",
             "TRYAGAIN Multiple keys request during rehashing of slot",
             "EXECABORT Transaction discarded",
-            "ERR max number of clients reached",
         ] {
             assert!(sorted(passing).is_passing(), "{passing}");
         }
         for lasting in [
             "WRONGTYPE Operation against a key holding the wrong kind of value",
-            "NOPERM this user has no permissions to run the 'xadd' command",
             "ERR unknown command 'XADD'",
             "ERR Error running script",
-            "CROSSSLOT Keys in request don't hash to the same slot",
-            "NOAUTH Authentication required.",
         ] {
             assert!(!sorted(lasting).is_passing(), "{lasting}");
-        }
-        for mended in [
-            "NOPERM this user has no permissions",
-            "NOAUTH Authentication required.",
-            "ERR The user executing the script can't publish",
-        ] {
-            assert!(sort_for_key(&error(mended)).is_passing(), "{mended}");
         }
         for key in ["WRONGTYPE Operation against", "ERR The stream has exhausted the last possible ID"] {
             assert!(!sort_for_key(&error(key)).is_passing(), "{key}");
         }
+        assert!(sort_for_key(&error("ERR unknown command 'XADD'")).is_passing());
         assert!(sorted("WRONGTYPE Operation against").to_string().contains("WRONGTYPE"));
+    }
+
+    #[test]
+    fn a_redis_that_refuses_is_not_away() {
+        for (line, wanted) in [
+            ("LOADING Redis is loading the dataset in memory", Condition::Loading),
+            ("BUSY Redis is busy running a script", Condition::Busy),
+            ("OOM command not allowed when used memory > 'maxmemory'.", Condition::OutOfMemory),
+            ("READONLY You can't write against a read only replica.", Condition::ReadOnly),
+            ("MASTERDOWN Link with MASTER is down", Condition::PrimaryDown),
+            ("NOREPLICAS Not enough good replicas to write.", Condition::TooFewReplicas),
+            ("MISCONF Redis is configured to save RDB snapshots", Condition::CannotSave),
+            ("ERR max number of clients reached", Condition::TooManyClients),
+            ("NOAUTH Authentication required.", Condition::NotAuthenticated),
+            ("WRONGPASS invalid username-password pair or user is disabled.", Condition::NotAuthenticated),
+            ("NOPERM this user has no permissions to run the 'xadd' command", Condition::NoPermission),
+            ("ERR The user executing the script can't publish", Condition::NoPermission),
+            ("CLUSTERDOWN The cluster is down", Condition::Cluster),
+            ("CROSSSLOT Keys in request don't hash to the same slot", Condition::Cluster),
+            ("MOVED 3999 127.0.0.1:6381", Condition::Cluster),
+        ] {
+            let sorted = sorted(line);
+            assert!(
+                matches!(&sorted, BrokerError::Condition { condition, .. } if *condition == wanted),
+                "{line}: {sorted:?}"
+            );
+            let text = sorted.to_string();
+            assert!(text.contains(wanted.remedy()) && !text.contains("unavailable"), "{text}");
+            assert_eq!(sort_connecting(&error(line)), sorted);
+        }
     }
 }

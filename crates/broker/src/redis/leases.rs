@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ::redis::{Pipeline, Value};
+use fanfare_protocol::json::ByName;
 use fanfare_protocol::{SessionId, User};
 
 use super::error::unexpected;
@@ -60,7 +61,11 @@ pub(super) async fn nodes(broker: &RedisBroker) -> Result<Vec<NodeInfo>, BrokerE
     for reply in broker.pool.pipeline(&pipeline, Duration::ZERO).await? {
         let lease = bytes(Link::reply(reply)?);
         // What is not a lease was not written by a node.
-        nodes.extend(lease.and_then(|lease| serde_json::from_slice::<NodeInfo>(&lease).ok()));
+        nodes.extend(
+            lease
+                .and_then(|lease| serde_json::from_slice::<ByName<NodeInfo>>(&lease).ok())
+                .map(|ByName(node)| node),
+        );
     }
     nodes.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(nodes)

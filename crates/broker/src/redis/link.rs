@@ -16,12 +16,12 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 
-use super::error;
 use super::gather::Gathered;
 use super::script::Script;
 use super::settings::RedisSettings;
-use crate::BrokerError;
+use super::{error, reply};
 use crate::backoff::Backoff;
+use crate::{BrokerError, Condition};
 
 /// The first and the longest time for which calls fail at once after a failed attempt to connect.
 const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -104,6 +104,9 @@ impl Link {
         for reply in &replies {
             if let Value::ServerError(error) = reply {
                 self.failed(serial, &error.clone().into());
+            } else if reply::is_outlier(reply) {
+                // The connection keeps the buffer that this was read into. It ends with the last call under way.
+                self.inner.let_go(serial);
             }
         }
         Ok(replies)
@@ -198,20 +201,28 @@ pub(super) fn about(name: &str, key: &str) -> Cmd {
     command
 }
 
-/// Connects and makes the scripts known, so that calls need not send their text.
+/// Connects and makes the scripts known, so that calls need not send their text. Fails where Redis is a cluster: most calls
+/// of ours name keys of several slots.
 async fn connect(client: Client, config: AsyncConnectionConfig) -> Result<Gathered, BrokerError> {
-    // Whatever keeps us from connecting may be mended at the other end: it is passing.
-    let away = |error: RedisError| match error::sort(&error) {
-        BrokerError::Refused(text) | BrokerError::Unavailable(text) => {
-            BrokerError::Unavailable(format!("cannot connect: {text}"))
-        }
-    };
+    let away = |error: RedisError| error::sort_connecting(&error);
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(away)?;
-    let mut load = Pipeline::new();
+    let mut first = Pipeline::new();
+    first.cmd("HELLO");
     for script in Script::all() {
-        load.add_command(script.load());
+        first.add_command(script.load());
     }
-    // What Redis answers does not matter (it may be loading): a script that is missing is sent when it is called.
-    connection.send_packed_commands(&load, 0, load.len()).await.map_err(away)?;
+    // What Redis answers to the scripts does not matter (it may be loading): one that is missing is sent when it is called.
+    let replies = connection.send_packed_commands(&first, 0, first.len()).await.map_err(away)?;
+    if replies.into_iter().next().and_then(mode).as_deref() == Some("cluster") {
+        let detail = "HELLO: mode cluster".to_owned();
+        return Err(BrokerError::Condition { condition: Condition::Cluster, detail });
+    }
     Ok(Gathered::new(connection))
+}
+
+/// What a server says of itself in its answer to `HELLO`: `standalone`, `sentinel` or `cluster`.
+fn mode(hello: Value) -> Option<String> {
+    let Value::Map(fields) = hello else { return None };
+    let named = fields.into_iter().find(|(name, _)| reply::text(name.clone()).as_deref() == Some("mode"));
+    reply::text(named?.1)
 }

@@ -8,8 +8,8 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, Pipeline, ProtocolVersion, Value};
 use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
 
-use super::error;
 use super::settings::RedisSettings;
+use super::{error, reply};
 use crate::BrokerError;
 
 /// The connections. Clones share them.
@@ -69,7 +69,8 @@ impl Connections {
             }
             _ => false,
         });
-        if !stale {
+        // The buffer that the replies were read into stays with the connection.
+        if !stale && !replies.iter().any(reply::is_outlier) {
             held.give_back();
         }
         Ok(replies)
@@ -96,11 +97,9 @@ impl Drop for Held {
 }
 
 fn away(error: &PoolError) -> BrokerError {
-    BrokerError::Unavailable(match error {
-        PoolError::Backend(error) => match error::sort(error) {
-            BrokerError::Refused(text) | BrokerError::Unavailable(text) => format!("cannot connect: {text}"),
-        },
-        PoolError::Timeout(_) => "no connection in time".into(),
-        other => other.to_string(),
-    })
+    match error {
+        PoolError::Backend(error) => error::sort_connecting(error),
+        PoolError::Timeout(_) => BrokerError::Unavailable("no connection in time".into()),
+        other => BrokerError::Unavailable(other.to_string()),
+    }
 }

@@ -7,11 +7,34 @@ use fanfare_protocol::Position;
 use super::error::unexpected;
 use crate::BrokerError;
 
+/// The largest answer or message after which a connection is used again, in bytes.
+///
+/// The client library reads each one whole into a buffer of the connection, which never shrinks. Everything that nodes ask
+/// for is smaller as a rule: the largest event has 1 MiB.
+pub(super) const MAX_KEPT_BUFFER: usize = 8 * 1024 * 1024;
+
+/// Whether a connection that read this is to be replaced, since it keeps a buffer of that size.
+pub(super) fn is_outlier(value: &Value) -> bool {
+    size(value) > MAX_KEPT_BUFFER
+}
+
+/// About how many bytes a value took on the connection.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::BulkString(bytes) => bytes.len(),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => text.len(),
+        Value::Array(values) | Value::Set(values) => values.iter().map(|value| size(value) + 8).sum(),
+        Value::Map(pairs) => pairs.iter().map(|(name, value)| size(name) + size(value) + 16).sum(),
+        Value::Push { data, .. } => data.iter().map(size).sum(),
+        _ => 16,
+    }
+}
+
 pub(super) fn bytes(value: Value) -> Option<Bytes> {
     match value {
         // The vector becomes the buffer: nothing is copied.
         Value::BulkString(bytes) => Some(bytes.into()),
-        Value::SimpleString(text) => Some(text.into()),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.into()),
         _ => None,
     }
 }

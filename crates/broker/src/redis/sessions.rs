@@ -1,6 +1,7 @@
 //! Claims of sessions.
 
 use ::redis::{Cmd, Value};
+use fanfare_protocol::json::ByName;
 use fanfare_protocol::session::Control;
 use fanfare_protocol::{SessionId, User};
 use serde::Deserialize;
@@ -100,7 +101,8 @@ struct Owner {
 
 fn session_info(id: Value, value: Value) -> Option<SessionInfo> {
     let session = text(id)?.parse().ok()?;
-    let Owner { node, epoch, since, client, leaving } = serde_json::from_slice(&bytes(value)?).ok()?;
+    let Owner { node, epoch, since, client, leaving } =
+        serde_json::from_slice(&bytes(value)?).map(|ByName(owner)| owner).ok()?;
     leaving.is_none().then(|| SessionInfo { session, node, epoch, since, client: client.into() })
 }
 

@@ -75,6 +75,11 @@ impl RedisSettings {
         }
     }
 
+    /// Returns whether the URL is one.
+    pub fn is_url(&self) -> bool {
+        self.info(ProtocolVersion::RESP2).is_some_and(|info| Client::open(info).is_ok())
+    }
+
     /// Checks what can be checked without Redis.
     ///
     /// # Errors

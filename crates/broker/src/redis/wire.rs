@@ -246,6 +246,7 @@ fn published(answer: Result<Value, BrokerError>) -> Result<(), String> {
 fn lost(what: &str, error: &RedisError) -> Over {
     match error::sort(error) {
         BrokerError::Refused(text) | BrokerError::Unavailable(text) => Over::Lost(format!("{what}: {text}")),
+        condition @ BrokerError::Condition { .. } => Over::Lost(format!("{what}: {condition}")),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use fanfare_protocol::event::CONTROL_TYPES;
+use fanfare_protocol::json;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -48,8 +49,7 @@ impl Message {
     pub(crate) fn read(block: Block, enveloped: bool) -> anyhow::Result<Self> {
         let Block { kind, data, id } = block;
         if enveloped && kind.is_none() {
-            let event: Event =
-                serde_json::from_str(&data).context("the server sent an event that is no envelope")?;
+            let event: Event = json::object(&data).context("the server sent an event that is no envelope")?;
             return Ok(Self::Event(Event { cursor: id, ..event }));
         }
         let kind = kind.unwrap_or_else(|| "message".to_owned());

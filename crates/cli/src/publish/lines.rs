@@ -1,13 +1,18 @@
-//! The lines of stdin, as batches of publications.
+//! The lines of stdin, as what is published in one call.
+//!
+//! One line that cannot be published costs no other line anything: it is refused with its number, and reading goes on.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
+use std::sync::Arc;
 
 use anyhow::Context;
 use fanfare_protocol::Channel;
 use fanfare_protocol::event::{Event, EventType, MAX_DATA_BYTES};
+use fanfare_protocol::json;
 use fanfare_protocol::publish::Publication;
-use serde_json::Value;
-use tokio::sync::mpsc;
+use serde_json::value::RawValue;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 /// How many events one call carries at most.
@@ -15,7 +20,9 @@ const BATCH_EVENTS: usize = 100;
 /// A call is sent once its lines have so many bytes.
 const BATCH_BYTES: usize = 256 * 1024;
 /// The longest line that is read, in bytes: the largest event there is, with every byte escaped.
-const LINE_BYTES: u64 = 6 * MAX_DATA_BYTES as u64 + 4096;
+const LINE_BYTES: usize = 6 * MAX_DATA_BYTES + 4096;
+/// How many bytes of lines are read ahead at most.
+const AHEAD_BYTES: usize = 2 * LINE_BYTES;
 
 /// What a line stands for.
 pub(crate) enum Line {
@@ -25,7 +32,7 @@ pub(crate) enum Line {
         channel: Channel,
         /// Their type.
         kind: Option<EventType>,
-        /// Whether they are kept.
+        /// Sent over the live topic only.
         ephemeral: bool,
     },
     /// A whole publication in JSON.
@@ -35,21 +42,27 @@ pub(crate) enum Line {
 /// What is sent in one call.
 #[derive(Default)]
 pub(crate) struct Batch {
-    /// The publications.
-    pub(crate) items: Vec<Value>,
+    /// The publications, each as JSON text.
+    pub(crate) items: Vec<String>,
     /// The number of the line each came from, counted from 1.
-    pub(crate) numbers: Vec<usize>,
+    pub(crate) numbers: Vec<u64>,
     /// Lines that are no publications, and why.
-    pub(crate) refused: Vec<(usize, String)>,
+    pub(crate) refused: Vec<(u64, String)>,
+}
+
+/// A line as it was read.
+struct Coming {
+    number: u64,
+    text: Result<String, String>,
+    /// Its share of what is read ahead. Held until the line is taken into a batch.
+    _ahead: Option<OwnedSemaphorePermit>,
 }
 
 /// Reads stdin on a thread of its own, since that blocks.
 pub(crate) struct Lines {
     line: Line,
-    /// How many lines were taken so far.
-    count: usize,
     /// What comes, at most a batch ahead.
-    coming: mpsc::Receiver<String>,
+    coming: mpsc::Receiver<Coming>,
     /// Ends with stdin, or when `coming` is dropped and another line comes.
     reader: JoinHandle<io::Result<()>>,
 }
@@ -58,39 +71,35 @@ impl Lines {
     /// Begins to read.
     pub(crate) fn read(line: Line) -> Self {
         let (sender, coming) = mpsc::channel(BATCH_EVENTS);
-        let reader = tokio::task::spawn_blocking(move || forward(&mut io::stdin().lock(), &sender));
-        Self { line, count: 0, coming, reader }
+        let runtime = Handle::current();
+        let reader = tokio::task::spawn_blocking(move || forward(&mut io::stdin().lock(), &sender, &runtime));
+        Self { line, coming, reader }
     }
 
-    /// The lines that are there, up to a batch, waiting for the first; none at the end.
-    ///
-    /// # Errors
-    ///
-    /// When a JSON line cannot be carried on.
-    pub(crate) async fn batch(&mut self) -> anyhow::Result<Option<Batch>> {
-        let Some(first) = self.coming.recv().await else { return Ok(None) };
+    /// The lines that are there, up to a batch, waiting for the first; none at the end. Cancel-safe.
+    pub(crate) async fn batch(&mut self) -> Option<Batch> {
+        let mut next = Some(self.coming.recv().await?);
         let mut batch = Batch::default();
         let mut bytes = 0;
-        let mut next = Some(first);
-        while let Some(text) = next {
-            self.count += 1;
-            bytes += text.len();
-            match self.line.publication(&text) {
-                Ok(item) => {
+        while let Some(Coming { number, text, _ahead }) = next {
+            match text.and_then(|text| self.line.publication(&text)) {
+                Ok(Some(item)) => {
+                    bytes += item.len();
                     batch.items.push(item);
-                    batch.numbers.push(self.count);
+                    batch.numbers.push(number);
                 }
-                Err(error) => batch.refused.push((self.count, error.to_string())),
+                Ok(None) => {}
+                Err(why) => batch.refused.push((number, why)),
             }
             if batch.items.len() == BATCH_EVENTS || bytes >= BATCH_BYTES {
                 break;
             }
             next = self.coming.try_recv().ok();
         }
-        Ok(Some(batch))
+        Some(batch)
     }
 
-    /// Whether stdin was read to its end.
+    /// Waits until stdin is read to its end.
     ///
     /// # Errors
     ///
@@ -102,59 +111,134 @@ impl Lines {
 }
 
 impl Line {
-    fn publication(&self, text: &str) -> anyhow::Result<Value> {
+    /// The JSON of the publication that a line stands for; none where it stands for none.
+    fn publication(&self, text: &str) -> Result<Option<String>, String> {
         match self {
+            // An empty line is an event whose data is empty.
             Self::Data { channel, kind, ephemeral } => {
-                let event = Event::new(kind.clone(), text.to_owned(), MAX_DATA_BYTES)?;
+                let event = Event::new(kind.clone(), text.to_owned(), MAX_DATA_BYTES);
+                let event = event.map_err(|error| error.to_string())?;
                 let publication =
                     Publication { channel: channel.clone(), event, key: None, ephemeral: *ephemeral };
-                Ok(publication.to_json())
+                Ok(Some(publication.to_json().to_string()))
             }
-            Self::Publication => serde_json::from_str(text).context("not JSON"),
+            Self::Publication if text.trim_ascii().is_empty() => Ok(None),
+            // As it was written: what it says is the server's to judge.
+            Self::Publication => {
+                let text = json::text(text.as_bytes()).map_err(|error| format!("the line {error}"))?;
+                let item: &RawValue =
+                    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+                Ok(Some(item.get().to_owned()))
+            }
         }
     }
 }
 
-fn forward(input: &mut impl BufRead, sender: &mpsc::Sender<String>) -> io::Result<()> {
-    loop {
-        let mut line = String::new();
-        if input.take(LINE_BYTES).read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        if line.len() as u64 == LINE_BYTES {
-            return Err(io::Error::other(format!("a line has more than {LINE_BYTES} bytes")));
-        }
-        if line.ends_with('\n') {
-            line.pop();
-            if line.ends_with('\r') {
-                line.pop();
-            }
-        }
-        if sender.blocking_send(line).is_err() {
-            return Ok(());
+/// Sends each line on. Waits while too many bytes of them are on their way.
+fn forward(input: &mut impl BufRead, sender: &mpsc::Sender<Coming>, runtime: &Handle) -> io::Result<()> {
+    let ahead = Arc::new(Semaphore::new(AHEAD_BYTES));
+    let mut number = 0;
+    while let Some(text) = next_line(input)? {
+        number += 1;
+        let bytes = text.as_ref().map_or(0, String::len).min(LINE_BYTES);
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        // It is never closed.
+        let permit = runtime.block_on(Arc::clone(&ahead).acquire_many_owned(permits)).ok();
+        if sender.blocking_send(Coming { number, text, _ahead: permit }).is_err() {
+            break;
         }
     }
+    Ok(())
+}
+
+/// Reads a line without its ending, LF or CR LF; none at the end. What is too long is read to its end and not kept.
+fn next_line(input: &mut impl BufRead) -> io::Result<Option<Result<String, String>>> {
+    let mut line = Vec::new();
+    let mut length: u64 = 0;
+    loop {
+        let read = match input.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if read.is_empty() && length == 0 {
+            return Ok(None);
+        }
+        let end = read.iter().position(|&byte| byte == b'\n');
+        let part = &read[..end.unwrap_or(read.len())];
+        // Two bytes more than allowed, so that an ending of CR is not what makes it too long.
+        let room = (LINE_BYTES + 2).saturating_sub(line.len());
+        line.extend_from_slice(&part[..part.len().min(room)]);
+        length += part.len() as u64;
+        let (taken, is_over) = (part.len() + usize::from(end.is_some()), end.is_some() || read.is_empty());
+        input.consume(taken);
+        if is_over {
+            break;
+        }
+    }
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    if line.len() > LINE_BYTES {
+        return Ok(Some(Err(format!("the line has {length} bytes; at most {LINE_BYTES} are read"))));
+    }
+    Ok(Some(String::from_utf8(line).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        format!("the line is not UTF-8 at byte {at}; only UTF-8 can be sent as server-sent events")
+    })))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn lines_lose_their_endings_and_nothing_else() {
-        let (sender, mut coming) = mpsc::channel(8);
-        forward(&mut &b"one\r\n\n two \nlast"[..], &sender).unwrap();
-        drop(sender);
-        let got: Vec<String> = std::iter::from_fn(|| coming.blocking_recv()).collect();
-        assert_eq!(got, ["one", "", " two ", "last"]);
+    fn read(mut input: &[u8]) -> Vec<Result<String, String>> {
+        std::iter::from_fn(|| next_line(&mut input).unwrap()).collect()
     }
 
     #[test]
-    fn a_line_is_data_verbatim_or_a_publication() {
+    fn lines_lose_their_endings_and_nothing_else() {
+        let got: Vec<_> = read(b"one\r\n\n two \nlast").into_iter().map(Result::unwrap).collect();
+        assert_eq!(got, ["one", "", " two ", "last"]);
+        assert_eq!(read(b"\r\n").len(), 1);
+        assert!(read(b"").is_empty());
+    }
+
+    #[test]
+    fn a_bad_line_is_refused_and_the_next_is_read() {
+        let got = read(b"one\nab\xff\nthree");
+        assert_eq!(got[0].as_deref(), Ok("one"));
+        assert!(got[1].as_ref().unwrap_err().contains("not UTF-8 at byte 2"));
+        assert_eq!(got[2].as_deref(), Ok("three"));
+    }
+
+    #[test]
+    fn of_a_line_that_is_too_long_only_the_length_is_kept() {
+        for (bytes, fits) in [(LINE_BYTES, true), (LINE_BYTES + 1, false), (5 * LINE_BYTES, false)] {
+            let mut input = vec![b'x'; bytes];
+            input.extend_from_slice(b"\r\nnext");
+            let got = read(&input);
+            assert_eq!(got[0].is_ok(), fits, "{bytes}");
+            assert!(
+                fits || got[0]
+                    .as_ref()
+                    .unwrap_err()
+                    .starts_with(&format!("the line has {} bytes", bytes + 1))
+            );
+            assert_eq!(got[1].as_deref(), Ok("next"));
+        }
+    }
+
+    #[test]
+    fn a_line_is_data_verbatim_or_a_publication_as_it_was_written() {
         let channel = Channel::new("room:7").unwrap();
         let data = Line::Data { channel, kind: None, ephemeral: true };
-        let item = data.publication(r#"{"a": 1}"#).unwrap();
-        assert_eq!(item.to_string(), r#"{"channel":"room:7","data":"{\"a\": 1}","ephemeral":true}"#);
-        assert!(Line::Publication.publication("{").is_err());
+        let item = data.publication(r#"{"a": 1}"#).unwrap().unwrap();
+        assert_eq!(item, r#"{"channel":"room:7","data":"{\"a\": 1}","ephemeral":true}"#);
+        let odd = r#"{"channel":"a","data":{"a":1E5,"a":{"$serde_json::private::RawValue":"2"}}}"#;
+        assert_eq!(Line::Publication.publication(&format!(" {odd} ")).unwrap().unwrap(), odd);
+        assert_eq!(Line::Publication.publication(" \t"), Ok(None));
+        assert!(Line::Publication.publication("{").unwrap_err().starts_with("not JSON"));
+        assert!(Line::Publication.publication("\u{feff}{}").unwrap_err().contains("byte order mark"));
+        assert!(data.publication("").unwrap().unwrap().contains(r#""data":"""#));
     }
 }

@@ -101,6 +101,13 @@ fn auth(config: &mut Config, checks: &mut Checks<'_>) {
     );
     if let (None, Some(file)) = (secret, file) {
         match std::fs::read_to_string(file) {
+            // As a part of the secret it would make every token's signature wrong.
+            Ok(text) if text.starts_with('\u{feff}') => checks.hold(
+                false,
+                &["auth.jwt.secret_file"],
+                "begins with a byte order mark (the bytes EF BB BF)",
+                "a file that holds the secret and nothing else",
+            ),
             Ok(text) => {
                 let line = text.strip_suffix('\n').unwrap_or(&text);
                 auth.jwt.secret = Some(Secret::new(line.strip_suffix('\r').unwrap_or(line).to_owned()));
@@ -129,8 +136,9 @@ fn redis(config: &Config, checks: &mut Checks<'_>) {
     if let Some(url) = &redis.url {
         let schemes = ["redis://", "rediss://", "unix://", "redis+unix://"];
         let rest = schemes.iter().find_map(|s| url.expose().strip_prefix(s));
+        let settings = redis.settings().unwrap_or_default();
         checks.hold(
-            rest.is_some_and(|rest| !rest.is_empty()),
+            rest.is_some_and(|rest| !rest.is_empty()) && settings.is_url(),
             &["redis.url"],
             "that is not the URL of a Redis",
             "redis://[[user]:password@]host[:port][/db], rediss:// with TLS, or unix:///path",

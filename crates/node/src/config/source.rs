@@ -83,13 +83,26 @@ fn from_file(path: &Path, given: &mut Vec<Given>, faults: &mut Vec<Fault>) {
         wrong,
         right: right.to_owned(),
     };
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
+    let text = match std::fs::read(path)
+        .map(|bytes| String::from_utf8(bytes).map_err(|error| error.utf8_error()))
+    {
+        Ok(Ok(text)) => text,
+        Ok(Err(error)) => {
+            faults
+                .push(fault(format!("is not UTF-8 at byte {}", error.valid_up_to()), "TOML, which is UTF-8"));
+            return;
+        }
         Err(error) => {
             faults.push(fault(format!("cannot be read: {error}"), "a file that this process may read"));
             return;
         }
     };
+    // TOML 1.0 allows a byte order mark nowhere, and editors of some systems write one.
+    if text.starts_with('\u{feff}') {
+        let wrong = "begins with a byte order mark (the bytes EF BB BF)".to_owned();
+        faults.push(fault(wrong, "UTF-8 without one: save the file as \"UTF-8\", not as \"UTF-8 with BOM\""));
+        return;
+    }
     match File::from_str(&text, FileFormat::Toml).collect() {
         Ok(table) => from_table("", table, &origin, given, faults),
         Err(error) => {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use fanfare_broker::BrokerError;
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::{From, Start};
 use fanfare_protocol::{Channel, Cursor, SessionId, User};
@@ -110,12 +109,12 @@ impl Door {
         let Some((channel, from)) = own else { return Ok(()) };
         match self.app.broker.locate(channel, From::Latest).await {
             Ok(position) => *from = From::Position(position),
-            Err(BrokerError::Unavailable(why)) => {
-                tracing::debug!(%why, "a stream's beginning could not be looked up");
+            Err(error) if error.is_passing() => {
+                tracing::debug!(%error, "a stream's beginning could not be looked up");
                 return Err(Reason::Unavailable);
             }
             // The hub goes on without it.
-            Err(BrokerError::Refused(_)) => {}
+            Err(_) => {}
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::app::App;
+use super::idempotency::IDEMPOTENCY_KEY;
 use super::metrics::RequestLabels;
 use super::problem::{self, Code, Problem};
 
@@ -74,6 +75,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             AUTHORIZATION,
             CONTENT_TYPE,
             CACHE_CONTROL,
+            IDEMPOTENCY_KEY,
             HeaderName::from_static("last-event-id"),
             HeaderName::from_static("prefer"),
         ])

@@ -9,12 +9,13 @@ use fanfare_broker::BrokerError;
 use fanfare_protocol::channel::ChannelError;
 use fanfare_protocol::cursor::CursorError;
 use fanfare_protocol::event::EventError;
-use fanfare_protocol::publish::PublicationError;
+use fanfare_protocol::publish::{BodyError, PublicationError};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use crate::auth::AuthError;
+use crate::throttle::Throttle;
 
 /// The media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -54,7 +55,7 @@ pub enum Code {
     UserSessions,
     /// Our mistake.
     Internal,
-    /// The broker is away.
+    /// The broker is away, or refuses everything of this kind.
     Unavailable,
     /// The node has as many streams as allowed.
     Overloaded,
@@ -95,7 +96,9 @@ impl Code {
                 ("user-sessions", StatusCode::TOO_MANY_REQUESTS, "The user has too many sessions")
             }
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Something broke on our side"),
-            Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Redis is away"),
+            Self::Unavailable => {
+                ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Redis cannot serve this now")
+            }
             Self::Overloaded => {
                 ("overloaded", StatusCode::SERVICE_UNAVAILABLE, "This node has as many streams as it takes")
             }
@@ -204,6 +207,16 @@ impl From<CursorError> for Problem {
     }
 }
 
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        let code = match error {
+            BodyError::Encoding(_) | BodyError::Json(_) => Code::BadJson,
+            BodyError::TooMany { .. } => Code::TooLarge,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
 impl From<PublicationError> for Problem {
     fn from(error: PublicationError) -> Self {
         let code = match &error {
@@ -226,8 +239,26 @@ impl From<BrokerError> for Problem {
                               and publish with a key so that an event is stored once";
                 Self::new(Code::Unavailable, detail)
             }
+            // Redis's own words stay in the log.
+            BrokerError::Condition { condition, detail } => {
+                static LOG: Throttle = Throttle::of_a_condition();
+                if let Some(held_back) = LOG.admit() {
+                    tracing::warn!(%condition, detail, held_back, "Redis refuses requests");
+                }
+                if condition.ends_by_itself() {
+                    return Self::new(
+                        Code::Unavailable,
+                        format!("{condition}. This was not carried out: try again"),
+                    );
+                }
+                let detail = format!("{condition}. This was not carried out, and an operator must act first");
+                Self { retry_after: None, ..Self::new(Code::Unavailable, detail) }
+            }
             BrokerError::Refused(why) => {
-                tracing::warn!(%why, "the broker refused a request");
+                static LOG: Throttle = Throttle::of_events();
+                if let Some(held_back) = LOG.admit() {
+                    tracing::warn!(%why, held_back, "Redis refused a request");
+                }
                 let detail = "Redis refuses this until somebody mends it: most likely a key has another type than it \
                               should. The node's log says more";
                 Self::new(Code::Refused, detail)
@@ -250,6 +281,8 @@ pub fn of_panic(panic: Box<dyn Any + Send>) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use fanfare_broker::Condition;
+
     use super::*;
 
     #[test]
@@ -266,8 +299,23 @@ mod tests {
     }
 
     #[test]
+    fn a_redis_that_refuses_is_not_said_to_be_away() {
+        let problem =
+            |condition| Problem::from(BrokerError::Condition { condition, detail: "10.0.0.1".into() });
+        let full = problem(Condition::OutOfMemory);
+        assert!(full.detail.starts_with("Redis is out of memory. This was not carried out"), "{full:?}");
+        assert!(full.retry_after.is_some());
+        let locked = problem(Condition::NotAuthenticated);
+        assert_eq!((locked.code.status().as_u16(), locked.retry_after), (503, None));
+    }
+
+    #[test]
     fn internal_text_stays_inside() {
-        for error in [BrokerError::Unavailable("10.0.0.1".into()), BrokerError::Refused("10.0.0.1".into())] {
+        for error in [
+            BrokerError::Unavailable("10.0.0.1".into()),
+            BrokerError::Refused("10.0.0.1".into()),
+            BrokerError::Condition { condition: Condition::CannotSave, detail: "10.0.0.1".into() },
+        ] {
             assert!(!Problem::from(error).to_json().to_string().contains("10.0.0.1"));
         }
     }

@@ -8,13 +8,14 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use fanfare_broker::Published;
-use fanfare_protocol::publish::{Body, Publication, PublicationError};
+use fanfare_protocol::publish::{Body, BodyError, BodyLimits, Publication, PublicationError};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use super::app::App;
+use super::idempotency::IdempotencyKey;
 use super::params::Params;
 use super::problem::{Code, Problem};
 use crate::auth::Bearer;
@@ -39,22 +40,21 @@ async fn answer(app: &App, request: Request) -> Result<Value, Problem> {
     if !is_json(request.headers()) {
         return Err(Problem::new(Code::MediaType, "send the body with Content-Type: application/json"));
     }
+    let key = IdempotencyKey::read(request.headers())?;
     let patience = app.http.body_read_timeout;
     let body = tokio::time::timeout(patience, read(request, bytes(app.limits.batch_bytes)))
         .await
         .map_err(|_| Problem::bad_request("the body took too long to arrive"))??;
-    match parse(body, bytes(app.limits.event_data)).await? {
+    let limits = BodyLimits { data: bytes(app.limits.event_data), events: app.limits.batch_events };
+    let mut body = parse(body, limits).await?;
+    if let Some(key) = key {
+        key.give(&mut body)?;
+    }
+    match body {
         Body::One(item) => {
             let mut results = all(app, &bearer, vec![item]).await;
             // One item has one result.
             results.pop().unwrap_or_else(|| Err(Problem::new(Code::Internal, "the event has no result")))
-        }
-        Body::Many(items) if items.len() > app.limits.batch_events => {
-            let (got, most) = (items.len(), app.limits.batch_events);
-            Err(Problem::new(
-                Code::TooLarge,
-                format!("the batch has {got} events; at most {most} are allowed"),
-            ))
         }
         Body::Many(items) => {
             let results = all(app, &bearer, items).await;
@@ -108,6 +108,10 @@ fn granted(bearer: &Bearer, publication: Publication) -> Result<Publication, Pro
 }
 
 fn count(app: &App, result: &Result<Published, Problem>) {
+    if let Err(problem) = result {
+        // Not its text, which may quote the event.
+        tracing::debug!(code = problem.code.as_str(), "an event was refused");
+    }
     app.metrics.count_publish(match result {
         Ok(Published { repeat: true, .. }) => "repeat",
         Ok(Published { position: Some(_), .. }) => "stored",
@@ -170,11 +174,14 @@ async fn hear_out(mut body: HttpBody) {
     let _ = tokio::time::timeout(patience, read).await;
 }
 
-async fn parse(body: Bytes, limit: usize) -> Result<Body, Problem> {
-    let bad = |error: serde_json::Error| Problem::new(Code::BadJson, error.to_string());
-    if body.len() <= READ_APART {
-        return Body::parse(&body, limit).map_err(bad);
-    }
-    let parsed = tokio::task::spawn_blocking(move || Body::parse(&body, limit)).await;
-    parsed.map_err(|_| Problem::new(Code::Internal, "the body could not be read"))?.map_err(bad)
+async fn parse(body: Bytes, limits: BodyLimits) -> Result<Body, Problem> {
+    let length = body.len();
+    let parse = move || Body::parse(&body, limits);
+    let parsed: Result<Body, BodyError> = if length <= READ_APART {
+        parse()
+    } else {
+        let parsed = tokio::task::spawn_blocking(parse).await;
+        parsed.map_err(|_| Problem::new(Code::Internal, "the body could not be read"))?
+    };
+    Ok(parsed?)
 }

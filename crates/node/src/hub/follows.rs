@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::inbox::{Inbox, Message};
 use crate::delivery::Delivery;
 use crate::metrics::Metrics;
+use crate::throttle::Throttle;
 use fanfare_broker::wire::WireState;
 
 /// One channel that somebody on this node follows.
@@ -43,8 +44,26 @@ pub(crate) struct Follows {
     pub(crate) state: watch::Sender<WireState>,
     control: mpsc::Sender<Bytes>,
     metrics: Arc<Metrics>,
+    logs: Logs,
     /// Cancelled when a writer loop broke.
     pub(crate) broken: CancellationToken,
+}
+
+/// What is logged of things that were dropped.
+struct Logs {
+    malformed: Throttle,
+    control: Throttle,
+    inbox: Throttle,
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Self {
+            malformed: Throttle::of_events(),
+            control: Throttle::of_a_condition(),
+            inbox: Throttle::of_a_condition(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +89,7 @@ impl Follows {
             state: watch::Sender::default(),
             control,
             metrics,
+            logs: Logs::default(),
             broken: CancellationToken::new(),
         }
     }
@@ -137,6 +157,9 @@ impl Follows {
             WireEvent::Control(message) => {
                 if self.control.try_send(message).is_err() {
                     self.metrics.control_dropped.inc();
+                    if let Some(held_back) = self.logs.control.admit() {
+                        tracing::warn!(held_back, "control commands were dropped, since too many wait");
+                    }
                 }
             }
             WireEvent::Up => self.state.send_modify(|state| {
@@ -153,9 +176,11 @@ impl Follows {
             Ok(Frame::Kept(entry)) => Delivery::kept(channel, &entry),
             Ok(Frame::Ephemeral(event)) => Delivery::ephemeral(channel, event, unix_ms()),
             Err(error) => {
-                // A stranger can send these as fast as Redis takes them: counted always, told seldom.
-                if (self.metrics.wire_malformed.inc() + 1).is_power_of_two() {
-                    tracing::warn!(%channel, %error, "a message on a live wire is no event; it is dropped");
+                // A stranger can send these as fast as Redis takes them.
+                self.metrics.wire_malformed.inc();
+                if let Some(held_back) = self.logs.malformed.admit() {
+                    let (reason, bytes) = (error.reason(), message.len());
+                    tracing::warn!(%channel, reason, bytes, held_back, "a live message that is no event was dropped");
                 }
                 return;
             }
@@ -168,6 +193,13 @@ impl Follows {
                 && !inbox.push_event(delivery.for_another_loop(), self.inbox_bytes)
             {
                 self.metrics.inbox_dropped.inc();
+                if let Some(held_back) = self.logs.inbox.admit() {
+                    let stored = delivery.kept.is_some();
+                    tracing::warn!(
+                        %channel, stored, held_back,
+                        "events were dropped, since too many bytes wait (stream.inbox); stored ones are read from the log"
+                    );
+                }
             }
         }
     }

@@ -12,6 +12,9 @@ use crate::delivery::Delivery;
 use crate::ending::Ending;
 use crate::stream::{Socket, Stream};
 
+/// For how many messages a queue keeps its memory once it is empty.
+const KEPT_MESSAGES: usize = 4096;
+
 /// One thing for a writer loop to do.
 pub(crate) enum Message {
     /// An event of a channel that the loop follows.
@@ -81,8 +84,11 @@ impl Inbox {
     }
 
     /// Takes everything into `messages`, which must be empty and becomes the new queue, so that its memory is used
-    /// again. Answers whether events were dropped since the last time: every channel must be repaired from its log.
+    /// again, unless a burst made it large. Answers whether events were dropped since the last time: every channel must be repaired from its log.
     pub(crate) fn take(&self, messages: &mut VecDeque<Message>) -> bool {
+        if messages.capacity() > KEPT_MESSAGES {
+            *messages = VecDeque::new();
+        }
         let mut state = self.state();
         state.bytes = 0;
         std::mem::swap(&mut state.messages, messages);
@@ -99,5 +105,27 @@ impl Inbox {
     fn state(&self) -> MutexGuard<'_, State> {
         // The queue is whole after each of the calls above.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_burst_needed_is_not_kept() {
+        let (inbox, mut messages) = (Inbox::default(), VecDeque::new());
+        for _ in 0..100 * KEPT_MESSAGES {
+            inbox.push(Message::Down);
+        }
+        inbox.take(&mut messages);
+        assert!(messages.capacity() > KEPT_MESSAGES);
+        for _ in 0..2 {
+            messages.clear();
+            inbox.push(Message::Down);
+            inbox.take(&mut messages);
+        }
+        assert!(messages.capacity() <= KEPT_MESSAGES, "{}", messages.capacity());
+        assert!(inbox.state().messages.capacity() <= KEPT_MESSAGES);
     }
 }

@@ -10,17 +10,19 @@ use tokio::sync::mpsc;
 use super::Stop;
 use super::leadership::Leadership;
 use super::round::Round;
-use super::taking::{Batch, Item};
+use super::taking::{Batch, Dead, Item};
 use crate::metrics::cluster::ClusterMetrics;
+use crate::throttle::Throttle;
 
 pub(super) struct Publishing {
     broker: Arc<dyn Broker>,
     metrics: Arc<ClusterMetrics>,
+    log: Throttle,
 }
 
 impl Publishing {
     pub(super) fn new(broker: &Arc<dyn Broker>, metrics: &Arc<ClusterMetrics>) -> Self {
-        Self { broker: Arc::clone(broker), metrics: Arc::clone(metrics) }
+        Self { broker: Arc::clone(broker), metrics: Arc::clone(metrics), log: Throttle::of_events() }
     }
 
     /// Publishes what was taken, until nothing more comes. What can never be published is among the dead before anything
@@ -58,23 +60,29 @@ impl Publishing {
             return Ok(Round::default());
         }
         lead.check()?;
-        let ids: Vec<_> = items.iter().map(|item| item.id).collect();
+        let ids: Vec<_> = items.iter().map(|item| (item.id, item.publication.channel.clone())).collect();
         let entries = chain(items.into_iter().map(|item| (item.id, item.publication)));
         let results = self.broker.publish_intake(reading, entries).await;
         Ok(Round::sort(&ids, results, &self.metrics))
     }
 
-    async fn reject(&self, lead: &Leadership, reading: &Reading, dead: Vec<Rejected>) -> Result<(), Stop> {
+    async fn reject(&self, lead: &Leadership, reading: &Reading, dead: Vec<Dead>) -> Result<(), Stop> {
         if dead.is_empty() {
             return Ok(());
         }
         lead.check()?;
-        let count = dead.len() as u64;
-        self.broker.reject_intake(reading, dead).await.map_err(|error| {
+        let rejected =
+            dead.iter().map(|Dead { id, reason, .. }| Rejected { id: *id, reason: reason.clone() });
+        self.broker.reject_intake(reading, rejected.collect()).await.map_err(|error| {
             self.metrics.intake_reject_failed.inc();
             Stop::Failed("could not move intake entries to the dead ones", error)
         })?;
-        self.metrics.intake_dead.inc_by(count);
+        for Dead { id, channel, reason } in dead {
+            self.metrics.intake_dead.inc();
+            if let Some(held_back) = self.log.admit() {
+                tracing::warn!(entry = %id, ?channel, reason, held_back, "an intake entry is dead: it cannot be published");
+            }
+        }
         Ok(())
     }
 }

@@ -1,9 +1,10 @@
 //! One call to publish, and what became of each of its entries.
 
 use fanfare_broker::BrokerError;
-use fanfare_broker::intake::{Intaken, Rejected};
-use fanfare_protocol::Position;
+use fanfare_broker::intake::Intaken;
+use fanfare_protocol::{Channel, Position};
 
+use super::taking::Dead;
 use crate::metrics::cluster::ClusterMetrics;
 
 /// What became of one call to publish.
@@ -11,7 +12,7 @@ use crate::metrics::cluster::ClusterMetrics;
 pub(super) struct Round {
     pub(super) published: Vec<Position>,
     /// Never to be published.
-    pub(super) dead: Vec<Rejected>,
+    pub(super) dead: Vec<Dead>,
     /// Whether entries are left that were held up or failed for now.
     pub(super) is_unfinished: bool,
     /// The first failure that passes.
@@ -19,15 +20,15 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// Sorts the results, which are in the order of the ids, and counts them.
+    /// Sorts the results, which are in the order of the entries, and counts them.
     pub(super) fn sort(
-        ids: &[Position],
+        entries: &[(Position, Channel)],
         results: Vec<Result<Intaken, BrokerError>>,
         metrics: &ClusterMetrics,
     ) -> Self {
         let mut round = Self::default();
         let missing = std::iter::repeat_with(|| Err(BrokerError::Unavailable("no result".into())));
-        for (&id, result) in ids.iter().zip(results.into_iter().chain(missing)) {
+        for ((id, channel), result) in entries.iter().zip(results.into_iter().chain(missing)) {
             match result {
                 Ok(Intaken::HeldUp) => {
                     metrics.intake_retried.inc();
@@ -38,14 +39,17 @@ impl Round {
                         metrics.intake_repeat.inc();
                     }
                     metrics.intake_done.inc();
-                    round.published.push(id);
+                    round.published.push(*id);
                 }
                 Err(error) if error.is_passing() => {
                     metrics.intake_retried.inc();
                     round.is_unfinished = true;
                     round.error.get_or_insert(error);
                 }
-                Err(error) => round.dead.push(Rejected { id, reason: error.to_string() }),
+                Err(error) => {
+                    let channel = channel.to_string();
+                    round.dead.push(Dead { id: *id, channel, reason: error.to_string() });
+                }
             }
         }
         round

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fanfare_broker::Broker;
-use fanfare_broker::intake::{IntakeEntry, Reading, Rejected};
+use fanfare_broker::intake::{IntakeEntry, Reading};
 use fanfare_protocol::Position;
+use fanfare_protocol::channel::MAX_CHANNEL_BYTES;
 use fanfare_protocol::publish::Publication;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,17 @@ pub(super) struct Item {
 pub(super) struct Batch {
     pub(super) items: Vec<Item>,
     /// What can never be published.
-    pub(super) dead: Vec<Rejected>,
+    pub(super) dead: Vec<Dead>,
+}
+
+/// An entry that can never be published.
+#[derive(Debug)]
+pub(super) struct Dead {
+    pub(super) id: Position,
+    /// What it names as its channel, as far as that may be logged.
+    pub(super) channel: String,
+    /// Why, for whoever wrote it.
+    pub(super) reason: String,
 }
 
 pub(super) struct Taking {
@@ -102,11 +113,21 @@ impl Batch {
         for entry in entries {
             match Publication::from_fields(&entry.fields, max_data) {
                 Ok(publication) => items.push(Item { id: entry.id, publication }),
-                Err(error) => dead.push(Rejected { id: entry.id, reason: error.to_string() }),
+                Err(error) => {
+                    let channel = channel(&entry);
+                    dead.push(Dead { id: entry.id, channel, reason: error.to_string() });
+                }
             }
         }
         Self { items, dead }
     }
+}
+
+/// What an entry names as its channel, whatever that is.
+fn channel(entry: &IntakeEntry) -> String {
+    let named = entry.fields.iter().find(|(name, _)| &name[..] == b"channel");
+    let text = named.map(|(_, value)| String::from_utf8_lossy(&value[..value.len().min(MAX_CHANNEL_BYTES)]));
+    text.unwrap_or_default().into_owned()
 }
 
 /// How old the oldest of these is. Its id is its time by the broker's clock.

@@ -262,7 +262,7 @@ impl Releaser {
         if self.pause.is_none() {
             self.pause = Some(Instant::now() + self.backoff.fail());
         }
-        self.warn("the broker is away: sessions are given up and renewed later", error);
+        self.warn("sessions cannot be given up or renewed now; this is tried again", error);
     }
 
     fn warn(&mut self, what: &'static str, error: &BrokerError) {

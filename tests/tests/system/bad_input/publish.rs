@@ -42,7 +42,7 @@ async fn a_body_that_is_no_publication_is_refused() {
         (b"\"text\"", &["publication"]),
         (b"7", &["publication"]),
         (b"null", &["publication"]),
-        (b"{\"channel\":\"a\",\"data\":\"\xff\"}", &[]),
+        (b"{\"channel\":\"a\",\"data\":\"\xff\"}", &["byte 23"]),
         (b"{\"channel\":\"a\",\"channel\":\"b\",\"data\":1}", &["channel"]),
         (b"{\"channel\":7,\"data\":1}", &["string"]),
         (b"{\"channel\":\"a\",\"data\":1,\"ephemeral\":\"yes\"}", &["boolean"]),

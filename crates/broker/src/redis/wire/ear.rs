@@ -163,6 +163,8 @@ impl Ear {
     }
 
     fn message(&self, state: &mut State, topic: &[u8], payload: Value) {
+        // No event is nearly so large, so nothing is lost with it; what came behind it is read from the logs.
+        let is_outlier = reply::is_outlier(&payload);
         let Some(payload) = reply::bytes(payload) else { return };
         state.tell_confirmed();
         if let Some(channel) = self.inner.keys.channel_of(topic) {
@@ -175,6 +177,12 @@ impl Ear {
             let number = std::str::from_utf8(&payload).ok().and_then(|text| text.parse().ok());
             state.news.probe = number.unwrap_or_default();
             self.inner.news.notify_one();
+        }
+        if is_outlier {
+            self.end(
+                state,
+                "a message of more than 8 MiB came, and the connection keeps a buffer of its size",
+            );
         }
     }
 

@@ -15,6 +15,7 @@ use crate::delivery::{Delivery, Kept};
 use crate::hub::follows::unix_ms;
 use crate::hub::reads::{Answer, TopicKey};
 use crate::hub::topic::{Ask, Member, Read};
+use crate::throttle::Throttle;
 
 /// The first and the longest pause before a failed read is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -151,7 +152,7 @@ impl Writer {
             (Ok(Answer::Page(page)), _) => self.page(key.0, read, &page),
             (Ok(Answer::Located(position)), _) => self.located(key.0, ask, read, position),
             // Nothing can be located until somebody mends the log: this channel begins now, and holds up no other.
-            (Err(error @ BrokerError::Refused(_)), Ask::Locate(_)) => {
+            (Err(error), Ask::Locate(_)) if !error.is_passing() => {
                 self.tell_failure(key, &error);
                 self.located(key.0, ask, read, Position::new(unix_ms(), 0));
             }
@@ -162,8 +163,12 @@ impl Writer {
     fn page(&mut self, at: usize, read: Read, page: &Page) {
         let topic = &mut self.topics[at];
         if page.malformed > 0 {
+            static LOG: Throttle = Throttle::of_events();
             self.around.metrics.log_malformed.inc_by(page.malformed as u64);
-            tracing::warn!(channel = %topic.channel, entries = page.malformed, "log entries that are no events");
+            if let Some(held_back) = LOG.admit() {
+                let (channel, entries) = (&topic.channel, page.malformed);
+                tracing::warn!(%channel, entries, held_back, "log entries that are no events were skipped");
+            }
         }
         // Nothing came since the question was sent: the page's end is the channel's end. If the wire is not heard
         // yet, this is made good when it is: then every connection of the topic looks into the log once more.

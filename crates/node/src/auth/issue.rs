@@ -1,0 +1,69 @@
+//! Making tokens: what an application's login does, for those who try the node out or write a script.
+
+use std::time::{Duration, SystemTime};
+
+use fanfare_protocol::{Grants, User};
+use jsonwebtoken::{EncodingKey, Header};
+use serde::Serialize;
+
+use crate::config::auth::JwtConfig;
+
+/// A token to be made.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// Whose it is: `sub`.
+    pub user: User,
+    /// What it lets them do: `fanfare`.
+    pub grants: Grants,
+    /// For how long it is good, from now.
+    pub ttl: Duration,
+}
+
+/// Why a token cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// The settings have no secret.
+    #[error("there is no secret to sign with (auth.jwt.secret or auth.jwt.secret_file)")]
+    NoSecret,
+    /// The time is beyond what a token can say.
+    #[error("the token would be good for too long")]
+    TooLong,
+    /// Signing failed.
+    #[error("the token cannot be signed: {0}")]
+    Sign(#[from] jsonwebtoken::errors::Error),
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    sub: &'a str,
+    iat: u64,
+    exp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<&'a str>,
+    fanfare: &'a Grants,
+}
+
+impl NewToken {
+    /// Returns the token, which a node with these settings accepts.
+    ///
+    /// # Errors
+    ///
+    /// When there is no secret.
+    pub fn sign(&self, config: &JwtConfig, now: SystemTime) -> Result<String, IssueError> {
+        let secret = config.secret.as_ref().ok_or(IssueError::NoSecret)?;
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let until = now.checked_add(self.ttl).ok_or(IssueError::TooLong)?;
+        let claims = Claims {
+            sub: self.user.id(),
+            iat: now.as_secs(),
+            exp: until.as_secs(),
+            iss: config.issuer.as_deref(),
+            aud: config.audience.as_deref(),
+            fanfare: &self.grants,
+        };
+        let key = EncodingKey::from_secret(secret.expose().as_bytes());
+        Ok(jsonwebtoken::encode(&Header::default(), &claims, &key)?)
+    }
+}

@@ -1,0 +1,156 @@
+//! The header `Idempotency-Key`: the key of a publication, for clients that set it by themselves.
+//!
+//! <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>: the value is a string in quotes (RFC 8941,
+//! section 3.3.3). Most clients that are there send the key without quotes, which is taken too.
+
+use fanfare_protocol::publish::{Body, MAX_KEY_BYTES, Publication, PublicationError};
+use http::{HeaderMap, HeaderName};
+
+use super::problem::Problem;
+
+/// Its name.
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// A key that came as a header.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// Reads the header; none where there is none.
+    ///
+    /// # Errors
+    ///
+    /// When it is there twice, or is no key.
+    pub(super) fn read(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
+        let bad = |why: &str| Problem::bad_request(format!("Idempotency-Key: {why}"));
+        let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+        let Some(value) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(bad("the header is there twice"));
+        }
+        let text = value.to_str().map_err(|_| bad("a key is visible ASCII"))?.trim();
+        let key = match text.strip_prefix('"') {
+            Some(rest) => quoted(rest).ok_or_else(|| {
+                bad("a key in quotes ends with a quote; in it only \\\" and \\\\ are escaped (RFC 8941)")
+            })?,
+            None if text.contains(['"', '\\', ',', ' ', '\t']) => {
+                return Err(bad("a key without quotes has no quote, backslash, comma or space in it"));
+            }
+            None => text.to_owned(),
+        };
+        if key.is_empty() || key.len() > MAX_KEY_BYTES {
+            return Err(bad(&format!("a key has 1 to {MAX_KEY_BYTES} bytes")));
+        }
+        Ok(Some(Self(key)))
+    }
+
+    /// Gives a body's events the key. Of a batch each gets one of its own, the key with `#` and its place behind it, so that a
+    /// batch that is sent again stores nothing twice. An item's own key is left as it is, and ephemeral ones get none.
+    ///
+    /// # Errors
+    ///
+    /// When a single event has another key already, or is ephemeral.
+    pub(super) fn give(self, body: &mut Body) -> Result<(), Problem> {
+        let Self(key) = self;
+        match body {
+            Body::One(Ok(publication)) => {
+                if publication.key.as_ref().is_some_and(|own| *own != key) {
+                    let why = "the header Idempotency-Key and the field key are both there and differ; send one of them";
+                    return Err(Problem::bad_request(why));
+                }
+                publication.key = Some(key);
+                Ok(publication.check_key()?)
+            }
+            Body::One(Err(_)) => Ok(()),
+            Body::Many(items) => {
+                for (place, item) in items.iter_mut().enumerate() {
+                    give_item(item, &key, place);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn give_item(item: &mut Result<Publication, PublicationError>, key: &str, place: usize) {
+    if let Ok(publication) = item
+        && !publication.ephemeral
+    {
+        publication.key.get_or_insert_with(|| format!("{key}#{place}"));
+    }
+}
+
+/// The string whose opening quote was read. Parameters behind it, of which none is defined, are ignored.
+fn quoted(text: &str) -> Option<String> {
+    let mut key = String::new();
+    let mut chars = text.chars();
+    loop {
+        match chars.next()? {
+            '"' => break,
+            '\\' => key.push(chars.next().filter(|c| ['"', '\\'].contains(c))?),
+            c if c.is_ascii_graphic() || c == ' ' => key.push(c),
+            _ => return None,
+        }
+    }
+    let rest = chars.as_str().trim_start();
+    (rest.is_empty() || rest.starts_with(';')).then_some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_protocol::publish::BodyLimits;
+
+    use super::*;
+
+    fn read(values: &[&str]) -> Result<Option<String>, String> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(IDEMPOTENCY_KEY, value.parse().unwrap());
+        }
+        let key = IdempotencyKey::read(&headers).map_err(|problem| problem.detail)?;
+        Ok(key.map(|IdempotencyKey(key)| key))
+    }
+
+    fn body(json: &str) -> Body {
+        Body::parse(json.as_bytes(), BodyLimits { data: 100, events: 10 }).unwrap()
+    }
+
+    #[test]
+    fn a_key_is_a_string_in_quotes_or_a_bare_word() {
+        for (value, key) in [
+            (r#""8e03978e-40d5-43e8-bc93-6894a57f9324""#, "8e03978e-40d5-43e8-bc93-6894a57f9324"),
+            ("8e03978e-40d5-43e8-bc93-6894a57f9324", "8e03978e-40d5-43e8-bc93-6894a57f9324"),
+            (r#" "a \"b\" \\ c" ; v=1"#, r#"a "b" \ c"#),
+            ("a+/b==", "a+/b=="),
+        ] {
+            assert_eq!(read(&[value]), Ok(Some(key.to_owned())), "{value}");
+        }
+        assert_eq!(read(&[]), Ok(None));
+        for bad in ["", "\"\"", "\"a", "\"a\" b", r#""a\n""#, "a b", "a,b", "a\"b", &"x".repeat(129)] {
+            assert!(read(&[bad]).unwrap_err().starts_with("Idempotency-Key: "), "{bad}");
+        }
+        assert!(read(&["a", "a"]).unwrap_err().contains("twice"));
+    }
+
+    #[test]
+    fn one_event_gets_the_key_and_each_of_a_batch_its_own() {
+        let give = |json: &str| {
+            let mut body = body(json);
+            IdempotencyKey("k".into()).give(&mut body).map_err(|problem| problem.detail)?;
+            Ok::<_, String>(match body {
+                Body::One(item) => vec![item.unwrap().key],
+                Body::Many(items) => {
+                    items.into_iter().map(|item| item.ok().and_then(|item| item.key)).collect()
+                }
+            })
+        };
+        let key = |key: &str| Some(key.to_owned());
+        assert_eq!(give(r#"{"channel":"a","data":1}"#).unwrap(), [key("k")]);
+        assert_eq!(give(r#"{"channel":"a","data":1,"key":"k"}"#).unwrap(), [key("k")]);
+        assert!(give(r#"{"channel":"a","data":1,"key":"other"}"#).unwrap_err().contains("differ"));
+        assert!(give(r#"{"channel":"a","data":1,"ephemeral":true}"#).unwrap_err().contains("ephemeral"));
+        let batch = r#"[{"channel":"a","data":1},0,{"channel":"a","data":1,"key":"own"},
+            {"channel":"a","data":1,"ephemeral":true},{"channel":"a","data":1}]"#;
+        assert_eq!(give(batch).unwrap(), [key("k#0"), None, key("own"), None, key("k#4")]);
+    }
+}

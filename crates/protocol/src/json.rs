@@ -1,0 +1,255 @@
+//! JSON text that passes through: checked against RFC 8259, and otherwise left as its writer sent it.
+//!
+//! Data that a publisher sends as JSON is text to us. It is never made into a tree: a tree has one value for each name,
+//! rounds numbers and knows one way to write a string, and `serde_json` gives some names of members a meaning of its own.
+//! Only white space between tokens is removed, which RFC 8259, section 2, calls insignificant.
+
+use std::fmt;
+
+use memchr::memchr2;
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
+use serde::forward_to_deserialize_any;
+use serde_json::value::RawValue;
+
+/// How deep arrays and objects may be nested in data: many parsers of subscribers fail beyond it.
+pub const MAX_DEPTH: usize = 128;
+
+/// Bytes that are no JSON text, whatever they say (RFC 8259, section 8.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EncodingError {
+    /// A byte order mark in front of UTF-8.
+    #[error("begins with a byte order mark (the bytes EF BB BF); JSON is UTF-8 without one")]
+    ByteOrderMark,
+    /// A byte order mark of UTF-16 or UTF-32.
+    #[error("begins with a byte order mark of UTF-16 or UTF-32; JSON is UTF-8 without one")]
+    Wide,
+    /// Something else than UTF-8.
+    #[error("is not UTF-8 at byte {at}")]
+    NotUtf8 {
+        /// The offset of the first wrong byte.
+        at: usize,
+    },
+}
+
+/// Data that is nested too deep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the JSON is nested more than {MAX_DEPTH} levels deep")]
+pub struct TooDeep;
+
+/// Returns the text of bytes that are meant to be JSON.
+///
+/// # Errors
+///
+/// When they begin with a byte order mark or are not UTF-8.
+pub fn text(bytes: &[u8]) -> Result<&str, EncodingError> {
+    match bytes {
+        [0xef, 0xbb, 0xbf, ..] => Err(EncodingError::ByteOrderMark),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, 0, 0xfe, 0xff, ..] => Err(EncodingError::Wide),
+        bytes => {
+            std::str::from_utf8(bytes).map_err(|error| EncodingError::NotUtf8 { at: error.valid_up_to() })
+        }
+    }
+}
+
+/// Returns a value's text without white space between its tokens: everything else is byte for byte what was sent.
+///
+/// Takes one allocation of the value's length, and no stack for its depth.
+///
+/// # Errors
+///
+/// When the value is nested more than [`MAX_DEPTH`] levels deep.
+pub fn compact(value: &RawValue) -> Result<String, TooDeep> {
+    let text = value.get();
+    let bytes = text.as_bytes();
+    let mut out = String::with_capacity(text.len());
+    // What lies between `from` and `at` is to be copied.
+    let (mut depth, mut from, mut at) = (0, 0, 0);
+    // The text is valid JSON, so bytes outside of strings are ASCII and strings end.
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at = string_end(bytes, at);
+                continue;
+            }
+            b' ' | b'\t' | b'\n' | b'\r' => {
+                out.push_str(text.get(from..at).unwrap_or_default());
+                from = at + 1;
+            }
+            b'[' | b'{' if depth == MAX_DEPTH => return Err(TooDeep),
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth -= 1,
+            _ => {}
+        }
+        at += 1;
+    }
+    out.push_str(text.get(from..).unwrap_or_default());
+    Ok(out)
+}
+
+/// Returns the offset behind the string that begins at `from`.
+fn string_end(bytes: &[u8], from: usize) -> usize {
+    let mut at = from + 1;
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if bytes[at] == b'"' {
+            return at + 1;
+        }
+        at += 2;
+    }
+    bytes.len()
+}
+
+/// A value that must be an object, its members found by their names.
+///
+/// What serde derives for a struct also takes an array, member by member in the order of the declaration. No contract of
+/// ours says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByName<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for ByName<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(Object(deserializer)).map(Self)
+    }
+}
+
+/// Takes an object and nothing else.
+struct Object<D>(D);
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Object<D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_map(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+/// Reads an object that is the whole text.
+///
+/// # Errors
+///
+/// When it is not the object meant.
+pub fn object<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_json::Error> {
+    serde_json::from_str(text).map(|ByName(object)| object)
+}
+
+/// The items of an array, of which a bounded number is kept.
+#[derive(Debug)]
+pub(crate) struct Items<'a> {
+    /// The first of them.
+    pub(crate) kept: Vec<&'a RawValue>,
+    /// How many there are.
+    pub(crate) count: usize,
+}
+
+impl<'a> Items<'a> {
+    /// Reads an array that is the whole text, and keeps `most` of its items.
+    pub(crate) fn read(text: &'a str, most: usize) -> Result<Self, serde_json::Error> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let items = json.deserialize_seq(Keep { most })?;
+        json.end()?;
+        Ok(items)
+    }
+}
+
+struct Keep {
+    most: usize,
+}
+
+impl<'de> Visitor<'de> for Keep {
+    type Value = Items<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Items<'de>, A::Error> {
+        let mut items = Items { kept: Vec::new(), count: 0 };
+        while let Some(item) = seq.next_element::<&'de RawValue>()? {
+            items.count += 1;
+            if items.kept.len() < self.most {
+                items.kept.push(item);
+            }
+        }
+        Ok(items)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn compacted(text: &str) -> String {
+        compact(serde_json::from_str(text).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn only_white_space_between_tokens_is_removed() {
+        for text in [
+            "1E5",
+            "1.0",
+            "-0",
+            "1e400",
+            "123456789012345678901234567890.10",
+            r#"{"a":1,"a":2}"#,
+            r#"{"b":1,"a":2}"#,
+            r#""\u0041\/ \" \\""#,
+            r#"["\ud800"]"#,
+            r#"{"$serde_json::private::Number":"42"}"#,
+            r#"{"$serde_json::private::RawValue":"{\"admin\":true}"}"#,
+            r#"[{"x":{"$serde_json::private::RawValue":"[1, 2]"}}]"#,
+            r#"{"":[[],{}, "é \t\\"]}"#,
+        ] {
+            let without = text.replace(", \"é", ",\"é");
+            assert_eq!(compacted(text), without);
+        }
+        assert_eq!(compacted(" { \"a b\" :\t[ 1 ,\r\n2 ] } "), r#"{"a b":[1,2]}"#);
+        assert_eq!(compacted(r#"["\\" , "\"" , " "]"#), r#"["\\","\""," "]"#);
+    }
+
+    #[test]
+    fn depth_is_bounded_without_a_stack() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert_eq!(compacted(&nested(MAX_DEPTH)).len(), 2 * MAX_DEPTH);
+        for depth in [MAX_DEPTH + 1, 1_000_000] {
+            let text = nested(depth);
+            assert_eq!(compact(serde_json::from_str(&text).unwrap()), Err(TooDeep));
+        }
+        assert_eq!(compacted(&format!("[{}]", vec!["[]"; 1000].join(" , "))).len(), 3001);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_named() {
+        assert_eq!(text(b"\xef\xbb\xbf{}"), Err(EncodingError::ByteOrderMark));
+        assert_eq!(text(b"\xff\xfe{\0"), Err(EncodingError::Wide));
+        assert_eq!(text(b"\xfe\xff\0{"), Err(EncodingError::Wide));
+        assert_eq!(text(b"{\"\xff"), Err(EncodingError::NotUtf8 { at: 2 }));
+        assert_eq!(text("{\u{feff}}".as_bytes()), Ok("{\u{feff}}"));
+    }
+
+    #[test]
+    fn an_array_is_no_object() {
+        #[derive(Debug, serde::Deserialize, PartialEq, Eq)]
+        struct Pair {
+            a: u8,
+            b: u8,
+        }
+        assert_eq!(object::<Pair>(r#"{"b":2,"a":1}"#).unwrap(), Pair { a: 1, b: 2 });
+        assert!(object::<Pair>("[1,2]").is_err());
+        assert_eq!(serde_json::from_str::<Pair>("[1,2]").unwrap(), Pair { a: 1, b: 2 }, "why this is here");
+    }
+
+    proptest! {
+        #[test]
+        fn compact_text_means_the_same_and_is_compact(texts: Vec<String>, spaces in "[ \t\r\n]{0,3}") {
+            let strings: Vec<_> = texts.iter().map(|text| serde_json::to_string(text).unwrap()).collect();
+            let spaced = format!("{spaces}[{spaces}{}{spaces}]{spaces}", strings.join(&format!("{spaces},{spaces}")));
+            prop_assert_eq!(compacted(&spaced), format!("[{}]", strings.join(",")));
+        }
+    }
+}
