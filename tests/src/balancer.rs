@@ -34,7 +34,8 @@ pub enum Kind {
 pub struct Balancer {
     kind: Kind,
     address: SocketAddr,
-    child: Child,
+    /// None while it is stopped.
+    child: Option<Child>,
     /// Configuration, log. Removed when dropped.
     dir: TempDir,
 }
@@ -53,24 +54,51 @@ impl Balancer {
         std::fs::set_permissions(dir.path(), open).expect("our own directory");
         let config = dir.path().join("config");
         std::fs::write(&config, kind.config(address, nodes, dir.path())).expect("a file can be written");
-        let log = File::create(dir.path().join("log")).expect("a file can be written");
-        let child = kind
-            .command(&config)
+        let mut balancer = Self { kind, address, child: None, dir };
+        balancer.start_again().await;
+        balancer
+    }
+
+    /// Starts it on the same address, and waits until it passes requests on.
+    ///
+    /// # Panics
+    ///
+    /// When it runs already, is not installed, does not like its configuration, or does not get ready soon.
+    pub async fn start_again(&mut self) {
+        assert!(self.child.is_none(), "{:?} runs already", self.kind);
+        let log = File::options().create(true).append(true).open(self.dir.path().join("log"));
+        let log = log.expect("the log can be written");
+        let child = self
+            .kind
+            .command(&self.dir.path().join("config"))
             .env("PATH", path_with_sbin())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be cloned"))
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|e| panic!("{kind:?} is installed: {e}"));
-        let mut balancer = Self { kind, address, child, dir };
-        balancer.ready().await;
-        balancer
+            .unwrap_or_else(|e| panic!("{:?} is installed: {e}", self.kind));
+        self.child = Some(child);
+        self.ready().await;
+    }
+
+    /// Stops it with all that passes through it: nothing listens on its address.
+    ///
+    /// # Panics
+    ///
+    /// When it is stopped already, or does not end soon.
+    pub async fn stop(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        terminate(&child);
+        until(&format!("{:?} ends", self.kind), SOON, async || {
+            child.try_wait().ok().flatten().ok_or("it still runs")
+        })
+        .await;
     }
 
     async fn ready(&mut self) {
         let api = Api::at(self.address);
         until(&format!("{:?} passes requests on", self.kind), SOON, async || {
-            let ended = self.child.try_wait().ok().flatten();
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
             assert!(ended.is_none(), "{:?} ended with {ended:?}\n{}", self.kind, self.log());
             let answer = api.call("GET", "/readyz", &[], "").await;
             let answer = answer.map_err(|e| format!("{e:?}\n{}", self.log()))?;
@@ -144,15 +172,20 @@ impl Drop for Balancer {
         if std::thread::panicking() {
             eprintln!("---- {:?} at {}\n{}", self.kind, self.address, self.log());
         }
+        let Some(mut child) = self.child.take() else { return };
         // nginx ends its workers itself, so it must not be killed first.
-        if let Ok(pid) = i32::try_from(self.child.id()) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        }
+        terminate(&child);
         let end = Instant::now() + STOPS;
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < end {
+        while matches!(child.try_wait(), Ok(None)) && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+fn terminate(child: &Child) {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     }
 }

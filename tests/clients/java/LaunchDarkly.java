@@ -1,0 +1,23 @@
+import com.launchdarkly.eventsource.ConnectStrategy;
+import com.launchdarkly.eventsource.ErrorStrategy;
+import com.launchdarkly.eventsource.EventSource;
+import com.launchdarkly.eventsource.MessageEvent;
+import com.launchdarkly.eventsource.RetryDelayStrategy;
+import java.net.URI;
+import java.util.concurrent.TimeUnit;
+
+/** LaunchDarkly's okhttp-eventsource: comes back by itself with an error strategy that goes on. */
+final class LaunchDarkly {
+    public static void main(String[] arguments) throws Exception {
+        EventSource.Builder builder =
+                new EventSource.Builder(ConnectStrategy.http(URI.create(arguments[0])))
+                        .errorStrategy(ErrorStrategy.alwaysContinue())
+                        // Each end within a minute of the one before doubles the delay, up to 30 s.
+                        .retryDelayStrategy(RetryDelayStrategy.defaultStrategy().maxDelay(4, TimeUnit.SECONDS));
+        try (EventSource source = builder.build()) {
+            for (MessageEvent event : source.messages()) {
+                Line.show(event.getEventName(), event.getLastEventId(), event.getData());
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+"""One line of JSON for each message that the library hands over."""
+
+import json
+import sys
+
+
+def show(kind, id, data):
+    print(json.dumps({"type": kind, "id": id, "data": data}), flush=True)
+
+
+def log(error):
+    print(f"it comes back after: {error!r}", file=sys.stderr, flush=True)

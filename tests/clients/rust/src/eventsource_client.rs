@@ -1,0 +1,28 @@
+//! `eventsource-client`: reconnects by itself, and gives the error to the program first.
+
+use std::time::Duration;
+
+use ::eventsource_client::{Client, ClientBuilder, ReconnectOptions, SSE};
+use futures_util::StreamExt;
+use launchdarkly_sdk_transport::HyperTransport;
+
+use crate::{Outcome, show};
+
+pub(crate) async fn run(url: &str) -> Outcome {
+    // Longer than two heartbeats (stream.heartbeat, 15s).
+    let transport = HyperTransport::builder()
+        .connect_timeout(Duration::from_secs(10))
+        .read_timeout(Duration::from_secs(40))
+        .build_http()?;
+    let reconnect = ReconnectOptions::reconnect(true).delay_max(Duration::from_secs(2)).build();
+    let client = ClientBuilder::for_url(url)?.reconnect(reconnect).build_with_transport(transport);
+    let mut stream = client.stream();
+    while let Some(item) = stream.next().await {
+        match item {
+            Ok(SSE::Event(event)) => show(&event.event_type, event.id.as_deref(), &event.data),
+            Ok(SSE::Connected(_) | SSE::Comment(_)) => {}
+            Err(error) => eprintln!("it comes back after: {error:?}"),
+        }
+    }
+    Err("it gave up".into())
+}
