@@ -15,6 +15,9 @@ const binary = join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug
 /** Starts `fanfare dev` on a free port; answers its address and a way to stop it. */
 export const startDev = () => start(["dev", "--listen", "127.0.0.1:0"]);
 
+/** Starts a node without Redis on a port. */
+export const startNode = (port, env) => start(["serve", "--listen", `127.0.0.1:${port}`, "--auth", "none"], env);
+
 /** Starts a node without Redis that speaks TLS, with a certificate that nobody vouches for. */
 export async function startTls() {
   const dir = await mkdtemp(join(tmpdir(), "fanfare-tls-"));

@@ -47,13 +47,23 @@ impl Balancer {
     ///
     /// When it is not installed, does not like its configuration, or does not get ready soon.
     pub async fn before(kind: Kind, nodes: [SocketAddr; 3]) -> Self {
+        Self::changed(kind, nodes, &[]).await
+    }
+
+    /// The same with other words in its file: each must be there.
+    ///
+    /// # Panics
+    ///
+    /// When it is not installed, does not like its configuration, or does not get ready soon.
+    pub async fn changed(kind: Kind, nodes: [SocketAddr; 3], words: &[(&str, &str)]) -> Self {
         let address = SocketAddr::from((loopback::address(), 8080));
         let dir = tempfile::tempdir().expect("a temporary directory");
         // nginx's workers are another user.
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(dir.path(), open).expect("our own directory");
         let config = dir.path().join("config");
-        std::fs::write(&config, kind.config(address, nodes, dir.path())).expect("a file can be written");
+        std::fs::write(&config, kind.config(address, nodes, dir.path(), words))
+            .expect("a file can be written");
         let mut balancer = Self { kind, address, child: None, dir };
         balancer.start_again().await;
         balancer
@@ -125,7 +135,13 @@ impl Balancer {
 
 impl Kind {
     /// The file in `deploy/` with the addresses of a test.
-    fn config(self, address: SocketAddr, nodes: [SocketAddr; 3], dir: &Path) -> String {
+    fn config(
+        self,
+        address: SocketAddr,
+        nodes: [SocketAddr; 3],
+        dir: &Path,
+        words: &[(&str, &str)],
+    ) -> String {
         let (name, listen) = match self {
             Self::Nginx => ("nginx.conf", ("listen 8080", format!("listen {address}"))),
             Self::Haproxy => ("haproxy.cfg", ("bind :8080", format!("bind {address}"))),
@@ -137,6 +153,9 @@ impl Kind {
             text = text.replace(what, with);
         };
         replace(listen.0, &listen.1);
+        for (what, with) in words {
+            replace(what, with);
+        }
         for (name, node) in NODES.iter().zip(nodes) {
             replace(name, &node.to_string());
         }

@@ -15,6 +15,7 @@
 //! - [`balancer`]: nginx or `HAProxy` in front of nodes, configured as `deploy/` says
 //! - [`certificate`], [`wire`], [`http2`]: the ways to a node: clear text, TLS, one connection for many streams
 //! - [`api`]: the node's HTTP calls that are not streams
+//! - [`exchange`]: one request, byte for byte
 //! - [`token`]: what `--auth jwt` asks for
 //! - [`publisher`]: the ways in through Redis
 //! - [`request`], [`head`], [`body`], [`coding`], [`parser`], [`client`]: a stream, read by rules of our own
@@ -31,6 +32,7 @@ pub mod client;
 pub mod cluster;
 pub mod coding;
 pub mod deadline;
+pub mod exchange;
 pub mod footprint;
 pub mod head;
 pub mod http2;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::effect::Proof;
 use crate::phase::{Phase, Summary};
 
 /// One board for a run.
@@ -89,6 +90,26 @@ impl Board {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// How it ended, while the run went on.
+    pub(crate) fn ended(&self, clean: bool) {
+        self.now(|phase| phase.ended(clean));
+    }
+
+    /// A client is told that its node leaves.
+    pub(crate) fn told_shutdown(&self) {
+        self.now(Phase::told_shutdown);
+    }
+
+    /// Keeps what a fault of the present phase has caused, or has not.
+    pub(crate) fn prove(&self, proof: Proof) {
+        self.now(|phase| phase.prove(proof));
+    }
+
+    /// What the present phase has counted so far.
+    pub(crate) fn so_far(&self) -> Option<Summary> {
+        self.phases().last().map(|phase| phase.summary(Instant::now()))
+    }
+
     /// A client gave up.
     pub(crate) fn gave_up(&self) {
         self.given_up.fetch_add(1, Ordering::Relaxed);
@@ -106,6 +127,7 @@ impl Board {
     /// A publisher was told no, or nothing.
     pub(crate) fn publish_failed(&self) {
         self.publish_errors.fetch_add(1, Ordering::Relaxed);
+        self.now(Phase::refused);
     }
 
     fn now(&self, change: impl FnOnce(&mut Phase)) {

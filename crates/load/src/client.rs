@@ -93,6 +93,7 @@ impl Diary {
         let was_open = std::mem::take(&mut self.open);
         if was_open {
             self.board.closed();
+            self.board.ended(clean);
             self.ended = Some(Instant::now());
         }
         match (was_open, clean) {
@@ -117,7 +118,10 @@ impl Diary {
                 return;
             }
             "gap" => Some(&mut self.told.gaps),
-            "shutdown" => Some(&mut self.told.shutdowns),
+            "shutdown" => {
+                self.board.told_shutdown();
+                Some(&mut self.told.shutdowns)
+            }
             "superseded" => Some(&mut self.told.superseded),
             _ => None,
         };

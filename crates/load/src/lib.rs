@@ -23,6 +23,7 @@
 //! A run:
 //!
 //! - [`scenario`]: what is done to the cluster meanwhile
+//! - [`effect`]: what that must have caused
 //! - [`control`]: how an operator lets it be done
 //! - [`soak`]: everything together
 //! - [`report`]: the verdict
@@ -40,6 +41,7 @@ pub mod body;
 pub mod client;
 pub mod control;
 pub mod door;
+pub mod effect;
 pub mod event;
 pub mod event_source;
 pub mod floor;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::effect::Proof;
 use crate::histogram::Histogram;
 
 /// The width of what a storm is measured in.
@@ -21,6 +22,11 @@ pub struct Phase {
     outages: Histogram,
     /// When clients connected again, since the phase began. One for each attempt.
     reconnects: Vec<Duration>,
+    ended: u64,
+    broken: u64,
+    shutdowns: u64,
+    refused: u64,
+    proofs: Vec<Proof>,
 }
 
 /// What is said of a phase. Times are milliseconds.
@@ -44,6 +50,16 @@ pub struct Summary {
     pub reconnects_per_100_ms: Vec<usize>,
     /// The fullest 100 ms against the even share; zero without reconnects.
     pub peak: f64,
+    /// Streams that ended cleanly.
+    pub ended: u64,
+    /// Streams that broke.
+    pub broken: u64,
+    /// How often a client was told that its node leaves.
+    pub shutdowns: u64,
+    /// Attempts to publish that failed.
+    pub refused: u64,
+    /// What its faults must have caused.
+    pub proofs: Vec<Proof>,
 }
 
 /// How long some things took, in milliseconds.
@@ -75,6 +91,11 @@ impl Phase {
             delays: Histogram::default(),
             outages: Histogram::default(),
             reconnects: Vec::new(),
+            ended: 0,
+            broken: 0,
+            shutdowns: 0,
+            refused: 0,
+            proofs: Vec::new(),
         }
     }
 
@@ -93,6 +114,27 @@ impl Phase {
         self.reconnects.push(self.from.elapsed());
     }
 
+    /// An open stream has ended.
+    pub fn ended(&mut self, clean: bool) {
+        let count = if clean { &mut self.ended } else { &mut self.broken };
+        *count += 1;
+    }
+
+    /// A client is told that its node leaves.
+    pub fn told_shutdown(&mut self) {
+        self.shutdowns += 1;
+    }
+
+    /// An attempt to publish has failed.
+    pub fn refused(&mut self) {
+        self.refused += 1;
+    }
+
+    /// Keeps what a fault of the phase has caused, or has not.
+    pub fn prove(&mut self, proof: Proof) {
+        self.proofs.push(proof);
+    }
+
     /// What is to be said when it ends at `end`.
     pub fn summary(&self, end: Instant) -> Summary {
         let slices = slices(&self.reconnects);
@@ -106,6 +148,11 @@ impl Phase {
             reconnects: self.reconnects.len(),
             peak: peak(&slices),
             reconnects_per_100_ms: slices,
+            ended: self.ended,
+            broken: self.broken,
+            shutdowns: self.shutdowns,
+            refused: self.refused,
+            proofs: self.proofs.clone(),
         }
     }
 

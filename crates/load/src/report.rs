@@ -198,6 +198,12 @@ impl Report {
         for note in &self.notes {
             writeln!(out, "wrong: {note}")?;
         }
+        for (phase, proof) in
+            self.phases.iter().flat_map(|phase| phase.proofs.iter().map(move |p| (phase, p)))
+        {
+            let verdict = if proof.holds { "shown" } else { "NOT shown" };
+            writeln!(out, "{}: {verdict}: {} ({})", phase.label, proof.wanted, proof.found)?;
+        }
         writeln!(out)?;
         writeln!(
             out,

@@ -5,6 +5,11 @@ use std::future::Future;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::effect::Effect;
+
+/// How much later each answer of Redis comes in [`Verb::Delay`].
+pub const LATE: Duration = Duration::from_millis(100);
+
 /// What can be done to a node or to Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -71,6 +76,8 @@ pub enum Step {
     Wait(Duration),
     /// Until every client has its stream again.
     Back,
+    /// The phase must have shown this: the run fails if it has not within a few seconds.
+    Must(Effect),
     /// So many more clients have a stream and never read from it: they come, or go.
     Stall(usize),
 }
@@ -183,6 +190,7 @@ impl Scenario {
                 // The others are measured when the buffers on the way are full.
                 add(vec![Step::Phase("filling".into()), Step::Stall(stalled), Step::Wait(3 * duration)]);
                 add(measured("beside"));
+                add(vec![Step::Must(Effect::Unread(stalled))]);
                 add(vec![Step::Phase("leaving".into()), Step::Stall(0), Step::Wait(quiet)]);
                 // Once more, to tell their doing from that of the machine.
                 add(measured("alone again"));
@@ -256,8 +264,28 @@ impl Fault {
         };
         let mut steps = vec![Step::Phase(label)];
         steps.extend(done);
-        steps.extend([Step::Back, Step::Wait(quiet)]);
+        // While its clients are there; else when they are back and what was late has come.
+        match self {
+            Self::Stall(_) => steps.insert(steps.len() - 1, Step::Must(self.effect(lasts))),
+            _ => steps.extend([Step::Back, Step::Must(self.effect(lasts))]),
+        }
+        steps.push(Step::Wait(quiet));
         steps
+    }
+
+    /// What it must have caused.
+    fn effect(self, lasts: Duration) -> Effect {
+        match self {
+            Self::Roll(_) => Effect::SentAway,
+            Self::Kill(_) => Effect::Broken,
+            // What was published at its beginning comes at its end.
+            Self::Pause(_) | Self::Partition(_) => Effect::Late(lasts / 2),
+            // Publishers give an attempt up after a while.
+            Self::Freeze => Effect::RefusedOrLate(lasts / 2),
+            Self::Restart | Self::Fill | Self::Demote | Self::Disconnect => Effect::Refused,
+            Self::Delay => Effect::Slow(LATE),
+            Self::Stall(clients) => Effect::Unread(clients),
+        }
     }
 
     /// How long it takes, about.
@@ -358,6 +386,22 @@ mod tests {
             }
         }
         assert!("nothing".parse::<Scenario>().unwrap_err().to_string().contains("redis-restart"));
+    }
+
+    #[test]
+    fn every_fault_must_show_that_it_happened() {
+        let hour = Score { duration: Duration::from_hours(1), ..score(7) };
+        for scenario in Scenario::ALL.into_iter().filter(|scenario| *scenario != Scenario::Steady) {
+            let steps = scenario.steps(&hour);
+            let begins = |step: &&Step| match step {
+                Step::Do(action) => !matches!(action.verb, Verb::Start | Verb::Resume | Verb::Mend),
+                Step::Stall(clients) => *clients > 0,
+                _ => false,
+            };
+            let faults = steps.iter().filter(begins).count();
+            let proofs = steps.iter().filter(|step| matches!(step, Step::Must(_))).count();
+            assert!(faults > 0 && faults == proofs, "{scenario}: {faults} faults, {proofs} proofs");
+        }
     }
 
     #[test]

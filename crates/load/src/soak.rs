@@ -1,9 +1,11 @@
 //! One run: clients on the cluster, numbered events, a scenario, a verdict.
 
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
@@ -14,6 +16,7 @@ use crate::account::Account;
 use crate::board::Board;
 use crate::client::{self, Life};
 use crate::door::Doors;
+use crate::effect::Effect;
 use crate::event_source::EventSource;
 use crate::ledger::Ledger;
 use crate::lifecycle::{self, Listener};
@@ -23,6 +26,10 @@ use crate::report::Report;
 use crate::scenario::{Faults, Step};
 use crate::target::Target;
 
+/// How the answer to a stream that is served begins.
+const ANSWER: &[u8; 12] = b"HTTP/1.1 200";
+/// How long a fault may take to show what it must cause; no longer than the run may settle.
+const SHOWN: Duration = Duration::from_secs(10);
 /// How often a condition is looked at.
 const STEP: Duration = Duration::from_millis(20);
 /// How long all clients together may take to be there, or there again.
@@ -196,9 +203,38 @@ impl Soak {
                         .push(format!("{} clients were not back in a minute", self.settings.clients - there));
                 }
             }
+            Step::Must(effect) => self.prove(*effect).await,
             Step::Stall(clients) => self.stall(*clients).await.context("clients that do not read")?,
         }
         Ok(())
+    }
+
+    /// How many streams are open now.
+    pub fn open_streams(&self) -> usize {
+        self.board.open()
+    }
+
+    /// Waits until a fault has shown what it must cause, and notes it if it has not.
+    async fn prove(&mut self, effect: Effect) {
+        let proof = || self.board.so_far().map(|phase| effect.proof(&phase, self.unread()));
+        reached(self.settings.settle.min(SHOWN), || proof().is_some_and(|proof| proof.holds)).await;
+        let Some(proof) = proof() else { return };
+        if !proof.holds {
+            let label = self.board.so_far().map_or_else(String::new, |phase| phase.label);
+            self.notes.push(format!("{label}: the fault proves nothing: {}: {}", proof.wanted, proof.found));
+        }
+        self.board.prove(proof);
+    }
+
+    /// How many of the connections that nobody reads from have got a stream.
+    fn unread(&self) -> usize {
+        let answered = |socket: &&TcpStream| {
+            let mut head = [0; ANSWER.len()];
+            // A peek leaves it there.
+            let read = recv(socket.as_raw_fd(), &mut head, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+            read.is_ok() && head == *ANSWER
+        };
+        self.stalled.iter().filter(answered).count()
     }
 
     async fn stall(&mut self, clients: usize) -> anyhow::Result<()> {

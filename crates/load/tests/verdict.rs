@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fanfare_load::account::Faults;
 use fanfare_load::control::Control;
+use fanfare_load::effect::Effect;
 use fanfare_load::report::Report;
 use fanfare_load::scenario::Step;
 use fanfare_load::soak::{Settings, Soak};
@@ -48,7 +49,10 @@ struct Server {
 
 impl Server {
     fn deliver(&self, channel: &str, text: &str) {
-        let _ = self.streams[channel].send(format!("event: numbered\ndata: {text}\n\n"));
+        // A client that was turned away has none.
+        if let Some(stream) = self.streams.get(channel) {
+            let _ = stream.send(format!("id: 1-1\nevent: numbered\ndata: {text}\n\n"));
+        }
     }
 
     /// Takes an event; false if nobody is told that it did.
@@ -72,7 +76,7 @@ impl Server {
             Mischief::Doubles => (0..2).for_each(|_| self.deliver(channel, text)),
             Mischief::Swaps => self.held = Some((channel.to_owned(), text.to_owned())),
             Mischief::TellsAGap => {
-                let _ = self.streams[channel].send("event: gap\ndata: {}\n\n".to_owned());
+                let _ = self.streams[channel].send("id: 1-1\nevent: gap\ndata: {}\n\n".to_owned());
                 self.deliver(channel, text);
             }
             Mischief::Answers(_) => {
@@ -150,12 +154,17 @@ fn open(channel: &str, server: &Mutex<Server>) -> (String, Option<UnboundedRecei
     }
     let (sender, events) = unbounded_channel();
     server.streams.insert(channel.to_owned(), sender);
-    let first = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nid: 1-1\nretry: 10\n\nevent: connected\ndata: {}\n\n";
+    let first = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nid: 1-1\nretry: 10\nevent: connected\ndata: {}\n\n";
     (first.to_owned(), Some(events))
 }
 
 /// A run against such a server.
 async fn run(mischief: Mischief) -> Report {
+    run_and(mischief, &[]).await
+}
+
+/// The same with more steps behind it.
+async fn run_and(mischief: Mischief, steps: &[Step]) -> Report {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = Server {
@@ -186,6 +195,9 @@ async fn run(mischief: Mischief) -> Report {
     let mut soak = Soak::start(settings).await.unwrap();
     let mut control = Control { command: None, nodes: Vec::new() };
     soak.step(&Step::Wait(Duration::from_millis(300)), &mut control).await.unwrap();
+    for step in steps {
+        soak.step(step, &mut control).await.unwrap();
+    }
     soak.finish().await.unwrap()
 }
 
@@ -229,4 +241,19 @@ async fn an_event_counts_as_accepted_when_a_publisher_knows_it() {
     let report = run(Mischief::Refuses).await;
     assert!(!report.passed && report.unknown > 0 && report.faults.is_clean(), "{}", report.table());
     assert!(report.notes[0].contains("closed before the answer"), "{}", report.table());
+}
+
+#[tokio::test]
+async fn a_fault_that_did_nothing_fails_the_run_and_one_that_did_something_does_not() {
+    let late = Duration::from_secs(1);
+    for effect in [Effect::SentAway, Effect::Broken, Effect::Refused, Effect::Late(late), Effect::Unread(1)] {
+        let report = run_and(Mischief::Nothing, &[Step::Must(effect)]).await;
+        assert!(!report.passed && report.faults.is_clean(), "{effect}\n{}", report.table());
+        assert!(report.notes[0].contains("the fault proves nothing"), "{effect}\n{}", report.table());
+        assert!(report.table().contains("NOT shown"), "{}", report.table());
+    }
+    let report = run_and(Mischief::HidesAnAnswer, &[Step::Must(Effect::Refused)]).await;
+    assert!(report.passed, "{}", report.table());
+    let report = run_and(Mischief::Nothing, &[Step::Stall(3), Step::Must(Effect::Unread(3))]).await;
+    assert!(report.passed && report.phases[0].proofs[0].holds, "{}", report.table());
 }

@@ -8,6 +8,7 @@
 //!   be served
 //! - `accept_encoding`: whether a client accepts a stream that is compressed
 //! - [`publish`], [`history`], [`sessions`], [`nodes`]: the other calls
+//! - [`head_size`]: how large a request's head may be
 //! - [`health`]: whether the node lives, and whether it is ready
 //! - [`problem`]: the one place where errors become answers
 //! - [`layers`]: what is done around every call
@@ -17,6 +18,7 @@ mod accept_encoding;
 pub mod app;
 pub mod events;
 pub mod handover;
+pub mod head_size;
 pub mod health;
 pub mod history;
 mod idempotency;
@@ -41,7 +43,7 @@ use self::problem::{Code, Problem};
 
 /// Every call. `pages` are routes of somebody else, like the page of `fanfare dev`.
 pub fn router(app: &Arc<App>, door: Door, pages: Router) -> Router {
-    let events = Router::new().route("/v1/events", get(events::events)).with_state(Arc::new(door));
+    let events = Router::new().route(events::PATH, get(events::events)).with_state(Arc::new(door));
     layers::around(calls(app).merge(events).merge(pages), app)
 }
 

@@ -23,10 +23,18 @@ use crate::{Channel, Position};
 /// The most channels one cursor may name.
 pub const MAX_CURSOR_CHANNELS: usize = 256;
 /// The longest cursor that is read, in bytes.
-pub const MAX_CURSOR_BYTES: usize = 8192;
+pub const MAX_CURSOR_BYTES: usize = longest(MAX_CURSOR_CHANNELS);
 
 const VERSION: char = 'a';
 const TAG_BYTES: usize = 6;
+/// The longest a 64-bit number is as a varint.
+const VARINT_BYTES: usize = 10;
+
+/// The length of the longest cursor of a stream that follows so many channels, in bytes: what a URL must leave room for.
+pub const fn longest(channels: usize) -> usize {
+    let raw = 1 + VARINT_BYTES + channels * (TAG_BYTES + 2 * VARINT_BYTES);
+    1 + (raw * 4).div_ceil(3)
+}
 
 /// What a client holds: its position in the one channel it follows, or in each of several.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,6 +249,21 @@ mod tests {
             ];
             prop_assert!(Cursor::Many(entries).to_string().len() <= 48);
         }
+    }
+
+    #[test]
+    fn no_cursor_is_longer_than_the_longest() {
+        for channels in 1..=MAX_CURSOR_CHANNELS {
+            // The oldest has the longest distance to the newest.
+            let far = (0..)
+                .take(channels)
+                .map(|tag| (tag, Position { ms: if tag == 0 { u64::MAX } else { 0 }, seq: u64::MAX }));
+            let text = Cursor::Many(far.collect()).to_string();
+            let longest = longest(channels);
+            assert!((longest - 12..=longest).contains(&text.len()), "{channels}: {}", text.len());
+            assert!(Cursor::parse(&text).is_ok());
+        }
+        assert!(Cursor::One(Position { ms: u64::MAX, seq: u64::MAX }).to_string().len() <= longest(1));
     }
 
     #[test]

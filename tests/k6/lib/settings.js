@@ -32,6 +32,9 @@ export function settings(defaults) {
     ramp: seconds(__ENV.RAMP || defaults.ramp),
     duration: seconds(__ENV.DURATION || defaults.duration),
     storms: number("STORMS", 2),
+    // None: as many as the storms cause.
+    reconnects: number("RECONNECTS", null),
+    broken: number("BROKEN", 0),
     payload: number("PAYLOAD", 100),
     retry: number("RETRY_MS", 3000),
     grace: seconds(__ENV.GRACE || "30s"),

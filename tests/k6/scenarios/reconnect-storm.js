@@ -16,7 +16,9 @@ export const options = plan(s, {
   lasting: s.duration,
   thresholds: {
     fanfare_resumed: [`p(95)<${s.resumedMs}`],
-    fanfare_reconnects: [`count>=${Math.floor((s.storms * s.streams) / s.instances)}`],
+    // A fault that did nothing proves nothing.
+    fanfare_reconnects: [`count>=${Math.floor((s.reconnects ?? s.storms * s.streams) / s.instances)}`],
+    ...(s.broken > 0 ? { fanfare_broken: [`count>=${Math.floor(s.broken / s.instances)}`] } : {}),
     // A node that is full for a moment says so, and the client comes back.
     fanfare_overloaded: null,
     // What was published while a stream was away comes late, as it must.

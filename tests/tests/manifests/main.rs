@@ -9,10 +9,11 @@
 //! - [`settings`]: what a node makes of the environment that it is given
 //! - [`kinds`]: the kinds of objects, each as the API server knows it
 //! - [`kustomization`]: which files belong together
-//! - [`kubernetes`], [`compose`], [`image`]: the tests
+//! - [`kubernetes`], [`compose`], [`image`], [`head`]: the tests
 
 mod compose;
 mod files;
+mod head;
 mod image;
 mod kinds;
 mod kubernetes;

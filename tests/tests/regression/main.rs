@@ -2,10 +2,12 @@
 //!
 //! # Layout
 //!
+//! - [`balancer_answers`]: what balancers say while no node is there
 //! - [`clear_errors`]: errors that sent people the wrong way
 //! - [`data_verbatim`]: JSON data that arrived as something else
 //! - [`dropped_is_logged`]: what is put aside or dropped, and the log
 //! - [`event_types`]: types that a browser takes for its connection
+//! - [`gone_clients`]: clients that leave behind a balancer
 //! - [`gzip_sync`]: compressed streams, and decoders that hold text back
 //! - [`idempotency_key`]: the header of that name
 //! - [`lines`]: one bad line among others
@@ -14,12 +16,15 @@
 //! - [`planned_ends`]: how soon a client comes back
 //! - [`quick_start`]: README's quick start, as it is printed
 //! - [`redis_refuses`]: a Redis that answers and refuses
+//! - [`request_heads`]: long URLs and their cursors, with and without a balancer
 //! - [`stream_text`]: text that clients read in different ways
 
+mod balancer_answers;
 mod clear_errors;
 mod data_verbatim;
 mod dropped_is_logged;
 mod event_types;
+mod gone_clients;
 mod gzip_sync;
 mod idempotency_key;
 mod lines;
@@ -28,4 +33,5 @@ mod outlier_buffers;
 mod planned_ends;
 mod quick_start;
 mod redis_refuses;
+mod request_heads;
 mod stream_text;

@@ -8,7 +8,7 @@ use fanfare_tests::publisher::live_topic;
 use fanfare_tests::redis::Redis;
 
 /// For the allocator to give pages back: it does so some ten seconds after they were freed.
-const DECAY: Duration = Duration::from_secs(60);
+const DECAY: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn the_memory_of_a_message_that_is_far_too_large_comes_back() {

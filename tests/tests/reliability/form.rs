@@ -13,6 +13,8 @@ pub(crate) struct Form {
     pub(crate) rate: f64,
     /// Bytes of data in each event.
     pub(crate) size: usize,
+    /// By which ways events come in. Not over HTTP by default: what is shipped must work with nothing but streams on it.
+    pub(crate) mix: &'static str,
     /// Of the scenario.
     pub(crate) score: Score,
 }
@@ -35,6 +37,6 @@ impl Form {
             seed: 1,
             stalled: 1000,
         };
-        Self { clients: if long { 3000 } else { 500 }, rate: 210.0, size: 100, score }
+        Self { clients: if long { 3000 } else { 500 }, rate: 210.0, size: 100, mix: "fcall:2,xadd:1", score }
     }
 }

@@ -12,14 +12,18 @@
 //! - [`roll`]: nodes are asked to leave, one after another
 //! - [`crash`]: nodes are killed, or frozen
 //! - [`redis`]: Redis restarts, loses its connections, or cannot be reached
+//! - [`over_http`]: publishers that go through the balancer
+//! - [`streams_only`]: a balancer that nothing but streams passes through
 //! - [`stall`]: a thousand clients that do not read
 //! - [`random`]: faults of all kinds
 
 mod come_back;
 mod crash;
 mod form;
+mod over_http;
 mod random;
 mod redis;
 mod roll;
 mod stage;
 mod stall;
+mod streams_only;

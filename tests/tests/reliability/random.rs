@@ -24,6 +24,7 @@ async fn nothing_is_lost_in_a_storm_of_random_faults() {
     let mut stage = Stage::behind(kind, leaves_soon).await;
     let seconds = number("FANFARE_SOAK_SECONDS").unwrap_or(if is_long() { 3600 } else { 300 });
     form.score.duration = Duration::from_secs(seconds);
+    form.mix = "fcall:2,xadd:1,http:1";
     (form.score.fault, form.score.stalled) = (Duration::from_secs(6), 200);
     println!("seed {} behind {kind:?}", form.score.seed);
     let report = stage.play(Scenario::Random, &form).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use fanfare_load::report::Report;
-use fanfare_load::scenario::{Action, Faults, Scenario, Verb, Who};
+use fanfare_load::scenario::{Action, Faults, LATE, Scenario, Verb, Who};
 use fanfare_load::soak::{Settings, Soak};
 use fanfare_tests::balancer::{Balancer, Kind};
 use fanfare_tests::breaker::Breaker;
@@ -22,9 +22,6 @@ static TURN: Mutex<()> = Mutex::const_new(());
 /// How long a node may take to leave: longer than its own deadline.
 const LEAVES: Duration = Duration::from_mins(1);
 
-/// How slow a slow Redis is.
-const LATE: Duration = Duration::from_millis(100);
-
 /// A cluster as an operator has one. Its parts end in the order in which they stand here.
 pub(crate) struct Stage {
     balancer: Balancer,
@@ -40,6 +37,15 @@ pub(crate) struct Stage {
 impl Stage {
     /// A cluster with its data on disk, each node with the settings that `configure` makes.
     pub(crate) async fn behind(kind: Kind, configure: impl Fn(NodeBuilder) -> NodeBuilder) -> Self {
+        Self::behind_changed(kind, &[], configure).await
+    }
+
+    /// The same with other words in the balancer's file.
+    pub(crate) async fn behind_changed(
+        kind: Kind,
+        words: &[(&str, &str)],
+        configure: impl Fn(NodeBuilder) -> NodeBuilder,
+    ) -> Self {
         let turn = TURN.lock().await;
         let redis = Redis::durable().await;
         let (mut nodes, mut builders, mut wires) = (Vec::new(), Vec::new(), Vec::new());
@@ -51,7 +57,7 @@ impl Stage {
             builders.push(builder);
             wires.push(wire);
         }
-        let balancer = Balancer::before(kind, addresses).await;
+        let balancer = Balancer::changed(kind, addresses, words).await;
         Self { balancer, nodes, builders, wires, redis, _turn: turn }
     }
 
@@ -77,7 +83,7 @@ impl Stage {
             shared: 10,
             rate: form.rate,
             size: form.size,
-            mix: "fcall:2,xadd:1,http:1".parse().expect("a mix"),
+            mix: form.mix.parse().expect("a mix"),
             settle: Duration::from_secs(30),
             progress: None,
             online: scenario.keeps_users_online(),

@@ -21,6 +21,7 @@ use super::tap::{Flushed, Tap};
 use super::{Peer, Server, head};
 use crate::config::{Config, bytes};
 use crate::http::handover::{Handover, Parcel};
+use crate::http::head_size;
 use crate::stream::{Framing, Socket};
 
 /// A stream that wants the socket, and the response that its handler gave.
@@ -38,7 +39,8 @@ pub(super) fn builder(config: &Config) -> Builder {
     let mut http = Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(config.http.header_read_timeout)
-        .max_buf_size(bytes(config.limits.head_bytes));
+        // What is beyond the limit by less than that is refused with a reason.
+        .max_buf_size(bytes(config.limits.head_bytes) + head_size::BEYOND);
     http
 }
 

@@ -31,6 +31,7 @@ use self::seat::Seat;
 use super::tap::Tap;
 use super::{Peer, Server};
 use crate::config::{Config, bytes};
+use crate::http::head_size;
 use crate::stream::Socket;
 
 /// A peer is asked so often whether it is there, and has so long to answer.
@@ -46,11 +47,16 @@ const PENDING_RESETS: usize = 20;
 /// How many requests we may have refused for faults of the client; more end the connection (CVE-2025-8671).
 const LOCAL_RESETS: usize = 256;
 
+/// How many fields a head may have, as over HTTP/1.1.
+const FIELDS: usize = 100;
+
 /// How all of them are served.
 pub(super) fn builder(config: &Config) -> Builder {
     let mut http = Builder::new();
-    // The settings allow 1 MiB at most.
-    let head = u32::try_from(bytes(config.limits.head_bytes)).unwrap_or(u32::MAX);
+    // HTTP/2 counts 32 bytes more for each field (RFC 9113, section 6.5.2).
+    let head = bytes(config.limits.head_bytes) + head_size::BEYOND + 32 * FIELDS;
+    // The settings allow 64 KiB at most.
+    let head = u32::try_from(head).unwrap_or(u32::MAX);
     http.max_concurrent_streams(config.limits.requests_per_connection)
         .max_header_list_size(head)
         .max_send_buffer_size(SEND_BUFFER)

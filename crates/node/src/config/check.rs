@@ -218,7 +218,7 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
     within(checks, "limits.channels_per_stream", limits.channels_per_stream, 2, MAX_CURSOR_CHANNELS);
     let data = ByteSize::b(MAX_DATA_BYTES as u64);
     sized(checks, "limits.event_data", limits.event_data, ByteSize::b(1), data);
-    sized(checks, "limits.head_bytes", limits.head_bytes, ByteSize::kib(16), ByteSize::mib(1));
+    sized(checks, "limits.head_bytes", limits.head_bytes, ByteSize::kib(16), ByteSize::kib(64));
     sized(checks, "limits.batch_bytes", limits.batch_bytes, ByteSize::kib(1), ByteSize::mib(256));
     checks.hold(
         limits.batch_bytes >= limits.event_data,

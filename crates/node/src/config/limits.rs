@@ -31,7 +31,8 @@ pub struct LimitsConfig {
     pub batch_events: usize,
     /// How many bytes the body of such a request may have. `FANFARE_LIMITS__BATCH_BYTES`.
     pub batch_bytes: ByteSize,
-    /// How many bytes the head of a request may have; 16 KiB to 1 MiB, since a cursor alone may have 8 KiB.
+    /// How many bytes the head of a request may have, with room for a stream's cursor; 16 to 64 KiB. Balancers must let
+    /// as much through.
     /// `FANFARE_LIMITS__HEAD_BYTES`.
     pub head_bytes: ByteSize,
 }

@@ -288,7 +288,7 @@ pub const SETTINGS: &[Setting] = &[
         "limits.head_bytes",
         Kind::Size,
         "32KiB",
-        "How many bytes the head of a request may have; 16 KiB to 1 MiB.",
+        "How many bytes the head of a request may have, with room for a stream's cursor; 16 to 64 KiB. Balancers must let as much through.",
     ),
     setting(
         "retention.events",

@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::accept_encoding::negotiate;
 use super::app::App;
 use super::handover::{Handover, Openings, Parcel};
+use super::head_size;
 use super::overload::{self, Reason};
 use super::params::Params;
 use super::problem::{Code, Problem};
@@ -27,6 +28,8 @@ use crate::hub::Hub;
 use crate::session::ClaimError;
 use crate::stream::{Coding, Framing, Stream};
 
+/// Where streams are asked for.
+pub const PATH: &str = "/v1/events";
 /// How many events `last=` may ask for.
 pub const MAX_LAST: usize = 1000;
 
@@ -161,6 +164,7 @@ impl Plan {
         let params = Params::parse(query, &["session", "after", "last", "format"], &["channel"])?;
         let bearer = app.bearer(headers, &params)?;
         let channels = channels(&bearer, &params, app.limits.channels_per_stream)?;
+        head_size::check_stream((PATH, query), headers, channels.len(), app.limits.head_bytes)?;
         let start = start(headers, &params)?;
         let cursor = match &start {
             Start::Cursor(cursor) => Some(cursor.to_string().into()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
 };
@@ -19,6 +19,7 @@ use super::app::App;
 use super::idempotency::IDEMPOTENCY_KEY;
 use super::metrics::RequestLabels;
 use super::problem::{self, Code, Problem};
+use super::{events, head_size};
 
 /// How long a browser may remember what it asked about CORS.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
@@ -30,12 +31,25 @@ pub(super) fn around(router: Router, app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(async || {
             Problem::new(Code::MethodNotAllowed, "the Allow header names the methods of this path")
         })
-        .layer(CatchPanicLayer::custom(problem::of_panic));
+        .layer(CatchPanicLayer::custom(problem::of_panic))
+        .layer(from_fn_with_state(Arc::clone(app), head));
     let router = match cors(&app.http.allowed_origins) {
         Some(cors) => router.layer(cors),
         None => router,
     };
     router.layer(from_fn_with_state(Arc::clone(app), count))
+}
+
+/// Refuses a head that is too large. One of a stream is judged where its channels are known.
+async fn head(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if request.uri().path() == events::PATH && request.method() != Method::OPTIONS {
+        return next.run(request).await;
+    }
+    let size = head_size::of(request.method(), request.uri(), request.headers());
+    match head_size::check(size, app.limits.head_bytes) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
 }
 
 /// Counts a request and its answer. The path is told without its query: there may be a token in it.

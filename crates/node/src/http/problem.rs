@@ -49,6 +49,8 @@ pub enum Code {
     Refused,
     /// More than a limit allows.
     TooLarge,
+    /// A head that leaves too little room, or has more bytes than a limit allows.
+    HeadTooLarge,
     /// A body of another type.
     MediaType,
     /// The user has as many sessions as allowed.
@@ -91,6 +93,11 @@ impl Code {
             }
             Self::Refused => ("refused", StatusCode::CONFLICT, "Redis refuses this"),
             Self::TooLarge => ("too-large", StatusCode::PAYLOAD_TOO_LARGE, "That is too large"),
+            Self::HeadTooLarge => (
+                "head-too-large",
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "The request's head is too large",
+            ),
             Self::MediaType => ("media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be JSON"),
             Self::UserSessions => {
                 ("user-sessions", StatusCode::TOO_MANY_REQUESTS, "The user has too many sessions")

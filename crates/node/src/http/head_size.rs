@@ -1,0 +1,162 @@
+//! How large a request's head may be: `limits.head_bytes`.
+//!
+//! One limit holds for a node and for what stands before it. A native `EventSource` repeats its URL at each reconnect
+//! and adds its cursor, and a refusal ends it for good. So a stream is judged by what its reconnects will need: a URL
+//! that passes leaves room for the longest cursor of its channels, and one that does not is refused at the first
+//! connect.
+
+use bytesize::ByteSize;
+use fanfare_protocol::cursor::{self, MAX_CURSOR_BYTES};
+use http::{HeaderMap, Method, Uri};
+
+use super::problem::{Code, Problem};
+use crate::config::bytes;
+
+/// What the header fields of a stream's request may take in any case, in bytes, the cursor aside: cookies and tokens
+/// change between two connects, and must not make the difference.
+pub const FIELDS: usize = 8 * 1024;
+/// What balancers may add to a request without that it counts, in bytes.
+const ADDED: usize = 1024;
+/// What a head that is read may have beyond the limit, in bytes: a second cursor, since a client may send one in the
+/// query and one in the header, and what balancers add. Beyond that HTTP itself answers, without a reason.
+pub const BEYOND: usize = MAX_CURSOR_BYTES.next_multiple_of(4096) + 4096;
+
+/// Names of parameters that carry a cursor, or where a stream begins.
+const CURSORS: [&str; 5] = ["after", "lastEventId", "lastEventID", "last_event_id", "last-event-id"];
+/// The header that carries one.
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// The size of a head on an HTTP/1.1 connection, in bytes, the empty line included.
+pub fn of(method: &Method, uri: &Uri, headers: &HeaderMap) -> usize {
+    let target = uri.path_and_query().map_or(1, |target| target.as_str().len());
+    line(method.as_str().len() + target) + fields(headers, |_| true) + 2
+}
+
+/// Checks the head of a call.
+///
+/// # Errors
+///
+/// When it is larger than the limit.
+pub fn check(size: usize, limit: ByteSize) -> Result<(), Problem> {
+    if size <= bytes(limit) {
+        return Ok(());
+    }
+    let detail = format!(
+        "the request's head has {size} bytes; {} are allowed, for the request line and all fields together (limits.head_bytes)",
+        limit.as_u64()
+    );
+    Err(Problem::new(Code::HeadTooLarge, detail))
+}
+
+/// Checks the head of a stream that follows so many channels, in the same way for the first connect and for each
+/// reconnect: cursors do not count, the longest one does.
+///
+/// # Errors
+///
+/// When it leaves too little room.
+pub fn check_stream(
+    (path, query): (&str, Option<&str>),
+    headers: &HeaderMap,
+    channels: usize,
+    limit: ByteSize,
+) -> Result<(), Problem> {
+    let url = path.len() + query.map_or(0, |query| 1 + without_cursors(query));
+    let cursor = field(LAST_EVENT_ID.len(), cursor::longest(channels));
+    let fields = fields(headers, |name| name != LAST_EVENT_ID).saturating_sub(ADDED).max(FIELDS);
+    let taken = line(Method::GET.as_str().len()) + fields + cursor + 2;
+    if url + taken <= bytes(limit) {
+        return Ok(());
+    }
+    let detail = format!(
+        "the URL has {url} bytes without its cursor; {} are allowed for {channels} channels: of {} bytes for the whole \
+         head (limits.head_bytes), {fields} are for header fields and {cursor} for the cursor. Follow fewer channels, \
+         or open another stream for some of them",
+        bytes(limit).saturating_sub(taken),
+        limit.as_u64()
+    );
+    Err(Problem::new(Code::HeadTooLarge, detail))
+}
+
+/// Two spaces, the version and the line's end, around so many bytes.
+fn line(bytes: usize) -> usize {
+    bytes + "  HTTP/1.1\r\n".len()
+}
+
+/// A colon, a space and the line's end.
+fn field(name: usize, value: usize) -> usize {
+    name + value + ": \r\n".len()
+}
+
+fn fields(headers: &HeaderMap, counts: impl Fn(&str) -> bool) -> usize {
+    let counted = headers.iter().filter(|(name, _)| counts(name.as_str()));
+    counted.map(|(name, value)| field(name.as_str().len(), value.len())).sum()
+}
+
+/// The length of a query without the parameters that carry a cursor.
+fn without_cursors(query: &str) -> usize {
+    let name = |pair: &str| pair.split('=').next().is_some_and(|name| CURSORS.contains(&name));
+    query.split('&').filter(|pair| !name(pair)).map(|pair| pair.len() + 1).sum::<usize>().saturating_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: ByteSize = ByteSize::kib(32);
+
+    fn headers(pairs: &[(&'static str, String)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    fn stream(query: &str, pairs: &[(&'static str, String)], channels: usize) -> Result<(), String> {
+        check_stream(("/v1/events", Some(query)), &headers(pairs), channels, LIMIT)
+            .map_err(|problem| problem.detail)
+    }
+
+    #[test]
+    fn a_head_is_counted_as_it_is_written() {
+        let uri = "/v1/publish?token=x".parse().unwrap();
+        let text = "POST /v1/publish?token=x HTTP/1.1\r\nhost: a\r\nx: yz\r\n\r\n";
+        let headers = headers(&[("host", "a".into()), ("x", "yz".into())]);
+        assert_eq!(of(&Method::POST, &uri, &headers), text.len());
+        assert!(check(32 * 1024, LIMIT).is_ok());
+        let problem = check(32 * 1024 + 1, LIMIT).unwrap_err();
+        assert!(problem.code == Code::HeadTooLarge && problem.detail.contains("32769"), "{problem:?}");
+    }
+
+    #[test]
+    fn a_reconnect_is_judged_as_the_first_connect_wherever_its_cursor_is() {
+        let longest = "a".repeat(cursor::longest(256));
+        for length in [10, 15_000, 15_632, 15_633, 30_000] {
+            let query = format!("channel={}", "x".repeat(length));
+            let first = stream(&query, &[], 256);
+            assert_eq!(first, stream(&query, &[("last-event-id", longest.clone())], 256), "{length}");
+            for name in CURSORS {
+                for query in [format!("{query}&{name}={longest}"), format!("{name}={longest}&{query}")] {
+                    assert_eq!(first, stream(&query, &[("last-event-id", longest.clone())], 256), "{length}");
+                }
+            }
+            assert_eq!(first.is_ok(), length <= 15_632, "{length}: {first:?}");
+        }
+    }
+
+    #[test]
+    fn fields_that_change_between_connects_make_no_difference_up_to_their_share() {
+        let share = FIELDS + ADDED - "cookie: \r\n".len();
+        let query = |length: usize| "x".repeat(length);
+        let most = (1..32_768).rev().find(|length| stream(&query(*length), &[], 2).is_ok()).unwrap();
+        let cookie = |length: usize| [("cookie", "c".repeat(length))];
+        assert!(stream(&query(most), &cookie(share), 2).is_ok());
+        assert!(stream(&query(most), &cookie(share + 1), 2).is_err());
+        assert!(stream(&query(most - 1), &cookie(share + 1), 2).is_ok());
+        let refused = stream(&query(most + 1), &[], 2).unwrap_err();
+        assert!(refused.contains("Follow fewer channels") && refused.contains("32768"), "{refused}");
+    }
+
+    #[test]
+    fn a_head_that_passes_is_read_with_two_cursors() {
+        let cursors = 2 * ("last-event-id: \r\n".len() + MAX_CURSOR_BYTES);
+        // One is within the limit.
+        assert!(cursors - MAX_CURSOR_BYTES < BEYOND);
+    }
+}
