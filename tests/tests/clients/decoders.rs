@@ -132,7 +132,7 @@ async fn wait<T>(mut look: impl AsyncFnMut() -> Result<T, ()>) -> Result<T, ()> 
     loop {
         match look().await {
             Err(()) if tokio::time::Instant::now() < end => {
-                tokio::time::sleep(Duration::from_millis(10)).await
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
             outcome => return outcome,
         }
