@@ -24,11 +24,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use fanfare_broker::log::is_gap;
+use fanfare_broker::log::Page;
 use fanfare_protocol::sse::{Block, HEARTBEAT};
-use fanfare_protocol::{Position, SessionId};
+use fanfare_protocol::{Channel, Position, SessionId};
 
 pub(crate) use self::clock::{Clock, Due};
+use self::following::Turn;
 pub(crate) use self::following::{Following, State};
 use self::id::{Id, write_cursor};
 use self::outlet::{CHUNK_HEAD, Outlet, Written};
@@ -56,6 +57,15 @@ pub(crate) enum Taken {
     Passed,
     /// The channel must be read from its log.
     Behind,
+}
+
+/// What became of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turned {
+    /// Whether the connection is at the end of the log.
+    pub(crate) at_end: bool,
+    /// Whether the log went back, and the connection with it.
+    pub(crate) back: bool,
 }
 
 /// What a connection needs after it was written to.
@@ -86,6 +96,10 @@ pub(crate) struct Connection {
     pub(crate) follows: Box<[Following]>,
     /// How many of them are [`State::Behind`].
     pub(crate) behind: u32,
+    /// How many of them are [`State::Reading`].
+    pub(crate) reading: u32,
+    /// Where the next look for one that is [`State::Behind`] begins, so that each has its turn.
+    pub(crate) next_behind: usize,
     /// How many of them are [`State::Locating`].
     pub(crate) locating: u32,
     queue: Queue,
@@ -117,6 +131,8 @@ impl Connection {
             id: Id::CameWith(came_with),
             follows: Box::default(),
             behind: 0,
+            reading: 0,
+            next_behind: 0,
             locating: 0,
             queue: Queue::default(),
             outlet: Outlet::new(socket, framing, head),
@@ -136,7 +152,7 @@ impl Connection {
     }
 
     /// Whether to read on from a log: only when the kernel has taken all there was, so that a log is read as fast as
-    /// the client takes it, and each page moves the connection on by one entry at least.
+    /// the client takes it, and nothing waits when a page comes.
     pub(crate) fn wants_more(&self) -> bool {
         self.ending.is_none() && self.is_drained()
     }
@@ -144,6 +160,12 @@ impl Connection {
     /// Whether nothing waits, here or in the outlet.
     pub(crate) fn is_drained(&self) -> bool {
         self.queue.is_empty() && self.outlet.waiting() == 0
+    }
+
+    /// Whether as much waits as may wait for one client.
+    pub(crate) fn is_full(&self, around: &Surroundings) -> bool {
+        let bound = usize::try_from(around.settings.queue.as_u64()).unwrap_or(usize::MAX);
+        self.queue.bytes() + self.outlet.waiting() >= bound
     }
 
     /// Reads from each of the places in memory that an event needs. What comes of it means nothing.
@@ -161,6 +183,8 @@ impl Connection {
         let old = std::mem::replace(&mut self.follows[index].state, state);
         self.behind += u32::from(state == State::Behind);
         self.behind -= u32::from(old == State::Behind);
+        self.reading += u32::from(state == State::Reading);
+        self.reading -= u32::from(old == State::Reading);
         self.locating += u32::from(state == State::Locating);
         self.locating -= u32::from(old == State::Locating);
     }
@@ -181,9 +205,10 @@ impl Connection {
         };
         let following = &self.follows[index];
         match following.state {
+            // The hub compares it with the log if it is not one that came before.
             State::Live if kept.position <= following.position => Taken::Passed,
-            State::Live if kept.previous == following.position && self.has_room(delivery, bound) => {
-                self.follows[index].position = kept.position;
+            State::Live if following.continues(kept) && self.has_room(delivery, bound) => {
+                self.follows[index].take(kept);
                 Taken::Next
             }
             State::Live => {
@@ -192,7 +217,7 @@ impl Connection {
                 Taken::Behind
             }
             State::Behind => Taken::Behind,
-            State::Locating | State::Reading => Taken::Passed,
+            State::Locating | State::Reading | State::Stalled => Taken::Passed,
         }
     }
 
@@ -214,31 +239,51 @@ impl Connection {
     }
 
     /// Entries that come next in the channel at `index`, from its log or its window. Those that the client has are
-    /// passed over; a gap is told. Answers whether all were taken; the others are to be asked for again.
+    /// passed over; a gap is told. All are queued: what was read for a client is not read again.
     pub(crate) fn take_entries<'a>(
         &mut self,
         index: usize,
         entries: impl Iterator<Item = (Kept, &'a Arc<Delivery>)>,
         around: &Surroundings,
-    ) -> bool {
-        let bound = usize::try_from(around.settings.queue.as_u64()).unwrap_or(usize::MAX);
+    ) {
         for (kept, delivery) in entries {
-            let position = self.follows[index].position;
-            if kept.position <= position {
+            if kept.position <= self.follows[index].position {
                 continue;
             }
-            if !self.has_room(delivery, bound) {
-                return false;
+            let position = self.follows[index].held();
+            if self.follows[index].take(kept) {
+                self.tell_gap(&delivery.channel, position, around);
             }
-            if is_gap(position, Some(kept.previous).filter(|previous| *previous < position), kept.previous) {
-                around.metrics.gaps.inc();
-                let data = serde_json::json!({"channel": delivery.channel, "after": position.to_string()});
-                self.push_control(Block::new().event("gap").data(&data.to_string()));
-            }
-            self.follows[index].position = kept.position;
             self.queue_event(index, delivery, around);
         }
-        true
+    }
+
+    /// A page of the log of the channel at `index`, and its entries. `fork` is the position after which the log has other
+    /// entries than before, if that is known.
+    pub(crate) fn take_page(
+        &mut self,
+        index: usize,
+        (channel, page, entries): (&Channel, &Page, &[(Kept, Arc<Delivery>)]),
+        fork: Option<Position>,
+        around: &Surroundings,
+    ) -> Turned {
+        let position = self.follows[index].position;
+        match self.follows[index].compare(page, fork) {
+            Turn::On => {
+                self.take_entries(index, entries.iter().map(|(kept, delivery)| (*kept, delivery)), around);
+                self.follows[index].pass(page.next);
+                return Turned { at_end: page.end, back: false };
+            }
+            Turn::Back => {}
+            Turn::Lost => self.tell_gap(channel, position, around),
+        }
+        Turned { at_end: self.follows[index].position == page.last, back: true }
+    }
+
+    fn tell_gap(&mut self, channel: &Channel, after: Position, around: &Surroundings) {
+        around.metrics.gaps.inc();
+        let data = serde_json::json!({"channel": channel, "after": after.to_string()});
+        self.push_control(Block::new().event("gap").data(&data.to_string()));
     }
 
     fn count_event(&mut self, delivery: &Delivery, around: &Surroundings) {
@@ -249,9 +294,7 @@ impl Connection {
     /// Queues an event.
     pub(crate) fn queue_event(&mut self, index: usize, delivery: &Arc<Delivery>, around: &Surroundings) {
         self.count_event(delivery, around);
-        // The limits allow at most 256 channels.
-        let index = u16::try_from(index).unwrap_or(u16::MAX);
-        self.queue.push(Item::Event(Arc::clone(delivery), index), self.view);
+        self.queue.push(Item::Event(Arc::clone(delivery), narrow(index)), self.view);
     }
 
     fn push_control(&mut self, block: Bytes) {
@@ -260,9 +303,7 @@ impl Connection {
 
     /// A channel's beginning was found.
     pub(crate) fn located(&mut self, index: usize, position: Position) {
-        let following = &mut self.follows[index];
-        following.position = position;
-        following.sent = position;
+        self.follows[index].begin(position);
         self.set_state(index, State::Behind);
     }
 
@@ -420,6 +461,11 @@ impl Connection {
         }
         batch.finish();
     }
+}
+
+/// The index of a channel, of which the limits allow at most 256.
+fn narrow(index: usize) -> u16 {
+    u16::try_from(index).unwrap_or(u16::MAX)
 }
 
 /// Appends an event of the channel at `index`, with the cursor that the client has from there on. An ephemeral one moves

@@ -3,10 +3,12 @@
 //! # Layout
 //!
 //! - [`balancer_answers`]: what balancers say while no node is there
+//! - [`catching_up`]: what a client that is behind costs Redis
 //! - [`clear_errors`]: errors that sent people the wrong way
 //! - [`data_verbatim`]: JSON data that arrived as something else
 //! - [`dropped_is_logged`]: what is put aside or dropped, and the log
 //! - [`event_types`]: types that a browser takes for its connection
+//! - [`extremes`]: positions, times and limits at their extremes
 //! - [`gone_clients`]: clients that leave behind a balancer
 //! - [`gzip_sync`]: compressed streams, and decoders that hold text back
 //! - [`idempotency_key`]: the header of that name
@@ -14,16 +16,19 @@
 //! - [`long_lines`]: the longest line of a stream
 //! - [`outlier_buffers`]: memory that one message took
 //! - [`planned_ends`]: how soon a client comes back
+//! - [`positions_ahead`]: a log that went back
 //! - [`quick_start`]: README's quick start, as it is printed
 //! - [`redis_refuses`]: a Redis that answers and refuses
 //! - [`request_heads`]: long URLs and their cursors, with and without a balancer
 //! - [`stream_text`]: text that clients read in different ways
 
 mod balancer_answers;
+mod catching_up;
 mod clear_errors;
 mod data_verbatim;
 mod dropped_is_logged;
 mod event_types;
+mod extremes;
 mod gone_clients;
 mod gzip_sync;
 mod idempotency_key;
@@ -31,6 +36,7 @@ mod lines;
 mod long_lines;
 mod outlier_buffers;
 mod planned_ends;
+mod positions_ahead;
 mod quick_start;
 mod redis_refuses;
 mod request_heads;

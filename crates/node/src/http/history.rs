@@ -53,7 +53,8 @@ pub async fn history(
     Ok(Json(json!({
         "channel": channel,
         "events": events,
-        "next": page.next.to_string(),
+        // A log that went back may give its next events positions before the one asked for.
+        "next": if page.went_back(after) { page.last } else { page.next }.to_string(),
         "more": !page.end,
         "gap": page.gap_after(after),
     })))

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use fanfare_broker::log::{Page, PageLimit};
+use fanfare_broker::log::{Page, PageLimit, event_bytes};
 use fanfare_broker::{Broker, BrokerError};
 use fanfare_protocol::{Channel, Position};
 use futures_util::StreamExt;
@@ -55,6 +55,12 @@ impl Reads {
         }
     }
 
+    /// How many bytes the largest of some events needs, if a page does not hold it, else 0.
+    pub(crate) fn large(&self, page: &Page) -> u32 {
+        let largest = page.entries.iter().map(|entry| event_bytes(&entry.event)).max().unwrap_or_default();
+        if largest > self.page.bytes { u32::try_from(largest).unwrap_or(u32::MAX) } else { 0 }
+    }
+
     /// Puts a question in line.
     pub(crate) fn ask(&mut self, topic: TopicKey, ask: Ask) {
         self.in_line.push_back((topic, ask));
@@ -70,9 +76,11 @@ impl Reads {
         if self.can_send() { self.in_line.pop_front() } else { None }
     }
 
-    /// Sends a question.
-    pub(crate) fn send(&mut self, topic: TopicKey, channel: Channel, ask: Ask) {
-        let (broker, budget, page) = (Arc::clone(&self.broker), Arc::clone(&self.budget), self.page);
+    /// Sends a question. A page may have more bytes than usual, if `large` says so.
+    pub(crate) fn send(&mut self, topic: TopicKey, channel: Channel, ask: Ask, large: u32) {
+        let (broker, budget) = (Arc::clone(&self.broker), Arc::clone(&self.budget));
+        let large = usize::try_from(large).unwrap_or(usize::MAX);
+        let page = PageLimit { bytes: self.page.bytes.max(large), ..self.page };
         self.under_way.push(Box::pin(async move {
             let answer = match ask {
                 Ask::Page(after) => budget.page(&*broker, &channel, after, page).await.map(Answer::Page),

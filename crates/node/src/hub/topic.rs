@@ -5,10 +5,12 @@ use indexmap::IndexMap;
 use smallvec::SmallVec;
 
 use fanfare_broker::backoff::Backoff;
+use fanfare_broker::log::Page;
 use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position};
 
 use super::window::Window;
+use crate::delivery::Kept;
 
 /// A connection's place in a topic: its key in the loop's slab, and the channel's index among its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +77,16 @@ pub(crate) struct Topic {
     /// Most have one.
     pub(crate) members: SmallVec<[Member; 1]>,
     pub(crate) window: Window,
-    /// The newest position that was really seen, on the wire or in the log. A client's word is not enough.
-    pub(crate) newest: Position,
+    /// The newest position that the wire or the log told since the wire was last in doubt. A client's word is not enough.
+    newest: Position,
+    /// The last one that the wire told since then.
+    wire: Option<Position>,
+    /// Whether the log told the window's tip. What only the wire told is a hint: anybody may write there.
+    agreed: bool,
+    /// The first event with which the wire went back: all after the one before it is new to those who were beyond.
+    fork: Option<Box<Kept>>,
+    /// How many bytes a read must bring to hold an event as large as the last ones; 0 if a page holds them.
+    pub(crate) large: u32,
     /// Whether the wire hears the channel.
     pub(crate) heard: bool,
     /// Grows with everything that arrives, and with every change of the wire.
@@ -95,6 +105,10 @@ impl Topic {
             members: SmallVec::new(),
             window: Window::default(),
             newest: Position::ZERO,
+            wire: None,
+            agreed: false,
+            fork: None,
+            large: 0,
             heard: false,
             version: 0,
             reads: Questions::default(),
@@ -107,5 +121,53 @@ impl Topic {
         self.heard = heard;
         self.version += 1;
         self.window.forget();
+        (self.newest, self.wire, self.agreed) = (Position::ZERO, None, false);
+        self.fork = None;
+    }
+
+    /// A live event contradicts what is known: nothing is, but where the wire went back, if it was the wire that did.
+    pub(crate) fn doubt(&mut self, kept: Kept) {
+        let back = self.wire.is_some_and(|wire| kept.position <= wire);
+        self.unsettle(self.heard);
+        self.fork = back.then(|| Box::new(kept));
+    }
+
+    /// Where the log went back to, if that is known and the log still has what came then.
+    pub(crate) fn fork(&self, page: &Page) -> Option<Position> {
+        self.fork.as_ref().filter(|first| page.last >= first.position).map(|first| first.previous)
+    }
+
+    /// Whether a live event says that the log went back: it is not after what is known of the channel, and came neither
+    /// before nor next on the wire, on which events come in their order. The log decides then.
+    pub(crate) fn contradicts(&self, kept: Kept) -> bool {
+        kept.position <= self.newest && self.wire != Some(kept.previous) && !self.window.has(kept)
+    }
+
+    /// The wire told an event.
+    pub(crate) fn told(&mut self, position: Position) {
+        self.version += 1;
+        self.newest = self.newest.max(position);
+        (self.wire, self.agreed) = (Some(position), false);
+    }
+
+    /// The log told the channel's last position, in answer to a question that was sent when the topic had this version.
+    pub(crate) fn read(&mut self, last: Position, version: u64) {
+        self.newest = self.newest.max(last);
+        if self.version == version {
+            // Nothing came since: what comes next on the wire follows it.
+            self.window.settle(last);
+            self.agreed = self.window.tip() == Some(last);
+        }
+    }
+
+    /// Whether a page by which a connection found that the log went back contradicts what is known here, too. A connection
+    /// by itself is not enough: its position may be a client's word. Where the page has entries, it is ours.
+    pub(crate) fn went_back(&self, page: &Page) -> bool {
+        !page.entries.is_empty() || page.last < self.newest
+    }
+
+    /// The channel's last position, if it is known here.
+    pub(crate) fn tip(&self) -> Option<Position> {
+        self.window.tip().filter(|_| self.heard && self.agreed)
     }
 }

@@ -10,7 +10,7 @@ use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position};
 
 use super::{Timer, Writer};
-use crate::connection::State;
+use crate::connection::{State, Turned};
 use crate::delivery::{Delivery, Kept};
 use crate::hub::follows::unix_ms;
 use crate::hub::reads::{Answer, TopicKey};
@@ -20,15 +20,20 @@ use crate::throttle::Throttle;
 /// The first and the longest pause before a failed read is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// How many logs are read at once for one connection: that many pages wait for one client at most.
+const READS_AT_ONCE: u32 = 4;
 
 impl Writer {
     /// An event came over the wire.
     pub(super) fn deliver(&mut self, delivery: Arc<Delivery>) {
         let Some(&at) = self.by_channel.get(&delivery.channel) else { return };
-        let topic = &mut self.topics[at];
         if let Some(kept) = delivery.kept {
-            topic.version += 1;
-            topic.newest = topic.newest.max(kept.position);
+            if self.topics[at].contradicts(kept) {
+                self.topics[at].doubt(kept);
+                self.repair(at);
+            }
+            let topic = &mut self.topics[at];
+            topic.told(kept.position);
             let settings = &self.around.settings;
             let bytes = usize::try_from(settings.window.as_u64()).unwrap_or(usize::MAX);
             // A window that was settled by a read may be ahead of the wire; connections that are not still need this.
@@ -96,32 +101,45 @@ impl Writer {
             let connection = &mut self.seats[key].connection;
             if connection.follows[index].state == State::Live {
                 connection.set_state(index, State::Behind);
-                self.advance(key, index);
+                self.advance(key);
             }
         }
     }
 
-    /// The next step of a connection that is behind in a channel, if its client has taken all there was.
-    pub(super) fn advance(&mut self, key: usize, index: usize) {
+    /// The next steps of a connection that is behind in some channel, if its client has taken all there was.
+    pub(super) fn advance(&mut self, key: usize) {
         let connection = &self.seats[key].connection;
         if connection.locating == 0 && connection.wants_more() {
-            self.step(key, index);
+            self.catch_up(key);
+        }
+    }
+
+    /// Steps on in one channel after another, as far as one client's pages may be under way or wait at once.
+    pub(super) fn catch_up(&mut self, key: usize) {
+        for _ in 0..self.seats[key].connection.follows.len() {
+            let connection = &mut self.seats[key].connection;
+            if connection.behind == 0
+                || connection.reading >= READS_AT_ONCE
+                || connection.is_full(&self.around)
+            {
+                return;
+            }
+            let index = connection.next_behind % connection.follows.len();
+            connection.next_behind = index + 1;
+            if connection.follows[index].state == State::Behind {
+                self.step(key, index);
+            }
         }
     }
 
     /// Live by way of the window, or a read of the log.
-    pub(super) fn step(&mut self, key: usize, index: usize) {
+    fn step(&mut self, key: usize, index: usize) {
         let connection = &mut self.seats[key].connection;
         let following = &connection.follows[index];
-        if following.state != State::Behind {
-            return;
-        }
         let (at, position) = (following.topic, following.position);
         let rest = self.topics[at].window.after(position);
-        if let Some(all) = rest.map(|rest| connection.take_entries(index, rest, &self.around)) {
-            if all {
-                connection.set_state(index, State::Live);
-            }
+        if rest.map(|rest| connection.take_entries(index, rest, &self.around)).is_some() {
+            connection.set_state(index, State::Live);
             self.mark(key);
             return;
         }
@@ -172,61 +190,59 @@ impl Writer {
         }
         // Nothing came since the question was sent: the page's end is the channel's end. If the wire is not heard
         // yet, this is made good when it is: then every connection of the topic looks into the log once more.
-        let current = page.end && topic.version == read.version;
-        if let Some(last) = page.entries.last() {
-            topic.newest = topic.newest.max(last.position);
-        }
-        if current && page.next == topic.newest {
-            topic.window.settle(page.next);
-        }
-        let channel = &topic.channel;
+        topic.read(page.last, read.version);
+        topic.large = self.reads.large(page);
+        let channel = topic.channel.clone();
         let entries: Vec<(Kept, Arc<Delivery>)> = page
             .entries
             .iter()
             .map(|entry| {
                 let kept = Kept { position: entry.position, previous: entry.previous };
-                (kept, Delivery::kept(channel, entry))
+                (kept, Delivery::kept(&channel, entry))
             })
             .collect();
         for (member, serial) in read.waiting {
-            self.turn_page(member, serial, &entries, page, current);
+            self.turn_page((at, read.version), (member, serial), (&channel, page, &entries));
         }
     }
 
-    /// One connection takes a page.
+    /// One connection takes a page of the topic at a place, which was asked for when it had this version.
     fn turn_page(
         &mut self,
-        member: Member,
-        serial: u64,
-        entries: &[(Kept, Arc<Delivery>)],
-        page: &Page,
-        current: bool,
+        (at, version): (usize, u64),
+        (member, serial): (Member, u64),
+        page: (&Channel, &Page, &[(Kept, Arc<Delivery>)]),
     ) {
         let Member { connection: key, index } = member;
         let Some(seat) = self.seats.get_mut(key).filter(|seat| seat.connection.serial == serial) else {
             return;
         };
         let connection = &mut seat.connection;
-        if connection.ending.is_some() || connection.follows[index].state != State::Reading {
+        let state = connection.follows.get(index).map(|following| following.state);
+        if connection.ending.is_some() || !matches!(state, Some(State::Reading | State::Stalled)) {
             return;
         }
-        let all = connection.take_entries(index, entries.iter().map(|(kept, d)| (*kept, d)), &self.around);
-        let following = &mut connection.follows[index];
-        if all {
-            // Beyond entries that are no events, which nobody could take.
-            following.position = following.position.max(page.next);
+        // Of the channels that wait for a log that cannot be read, more may come at once than may wait.
+        let fits = state == Some(State::Reading) || !connection.is_full(&self.around);
+        let mut turned = Turned { at_end: false, back: false };
+        if fits {
+            turned = connection.take_page(index, page, self.topics[at].fork(page.1), &self.around);
         }
-        let state = if all && current { State::Live } else { State::Behind };
-        connection.set_state(index, state);
+        let current = self.topics[at].version == version;
+        connection.set_state(index, if turned.at_end && current { State::Live } else { State::Behind });
         self.mark(key);
-        self.advance(key, index);
+        if turned.back && self.topics[at].went_back(page.1) {
+            let heard = self.topics[at].heard;
+            self.topics[at].unsettle(heard);
+            self.repair(at);
+        }
+        self.advance(key);
     }
 
     fn located(&mut self, at: usize, ask: Ask, read: Read, position: Position) {
         let topic = &mut self.topics[at];
-        if ask == Ask::Locate(From::Latest) && topic.heard && topic.version == read.version {
-            topic.newest = topic.newest.max(position);
-            topic.window.settle(position);
+        if ask == Ask::Locate(From::Latest) && topic.heard {
+            topic.read(position, read.version);
         }
         for (member, serial) in read.waiting {
             let Some(connection) = self.connection(member, serial) else { continue };
@@ -246,6 +262,18 @@ impl Writer {
         read.waiting.retain(|(member, serial)| {
             seats.get(member.connection).is_some_and(|seat| seat.connection.serial == *serial)
         });
+        // Channels that can be read do not wait for one that cannot.
+        for &(member, serial) in &read.waiting {
+            if let Some(connection) = self.connection(member, serial)
+                && connection
+                    .follows
+                    .get(member.index)
+                    .is_some_and(|following| following.state == State::Reading)
+            {
+                connection.set_state(member.index, State::Stalled);
+                self.advance(member.connection);
+            }
+        }
         let Some(topic) = self.topic(key).filter(|_| !read.waiting.is_empty()) else { return };
         let pause = read.backoff.fail();
         read.asked = false;

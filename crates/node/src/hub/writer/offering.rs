@@ -96,7 +96,7 @@ impl Writer {
                     self.mark(key);
                 }
             }
-            Taken::Behind => self.advance(key, index),
+            Taken::Behind => self.advance(key),
             Taken::Passed => {}
         }
     }

@@ -168,9 +168,9 @@ impl Writer {
             let version = topic.version;
             let Some(read) = topic.reads.get_mut(&ask) else { continue };
             read.version = version;
-            let channel = topic.channel.clone();
+            let (channel, large) = (topic.channel.clone(), topic.large);
             self.around.metrics.reads.inc();
-            self.reads.send(key, channel, ask);
+            self.reads.send(key, channel, ask, large);
         }
     }
 
@@ -225,10 +225,8 @@ impl Writer {
             // The write time-out, or the next heartbeat, may come before what the timer was set for.
             self.timers.reset_at(&seat.timer, connection.clock.next_look(&self.around.settings));
         }
-        if connection.behind > 0 && connection.wants_more() {
-            for index in 0..connection.follows.len() {
-                self.advance(key, index);
-            }
+        if connection.behind > 0 {
+            self.advance(key);
         }
     }
 }

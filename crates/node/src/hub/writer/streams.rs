@@ -6,7 +6,7 @@ use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, SessionId};
 
 use super::{Seat, Timer, Writer};
-use crate::connection::{Clock, Connection, Following, State};
+use crate::connection::{Clock, Connection, Following};
 use crate::delivery::View;
 use crate::ending::Ending;
 use crate::hub::reads::TopicKey;
@@ -85,14 +85,7 @@ impl Writer {
                 self.new_topic(channel.clone())
             };
             let members = &mut self.topics[at].members;
-            follows.push(Following {
-                tag: channel.tag(),
-                topic: at,
-                place: members.len(),
-                position: fanfare_protocol::Position::ZERO,
-                sent: fanfare_protocol::Position::ZERO,
-                state: State::Locating,
-            });
+            follows.push(Following::new(channel.tag(), at, members.len()));
             members.push(Member { connection: key, index });
         }
         let connection = &mut self.seats[key].connection;
@@ -116,7 +109,7 @@ impl Writer {
             let at = self.seats[key].connection.follows[index].topic;
             let known = match from {
                 From::Position(position) => Some(position),
-                From::Latest if self.topics[at].heard => self.topics[at].window.tip(),
+                From::Latest => self.topics[at].tip(),
                 _ => None,
             };
             match known {
@@ -136,9 +129,7 @@ impl Writer {
         connection.greet(&self.around);
         self.mark(key);
         // At once, although the greeting is not written yet: those who come together ask together.
-        for index in 0..self.seats[key].connection.follows.len() {
-            self.step(key, index);
-        }
+        self.catch_up(key);
     }
 
     /// The first look, which arms the waker for the client's leaving.

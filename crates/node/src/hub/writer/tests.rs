@@ -18,6 +18,7 @@ use tokio::task::coop::unconstrained;
 
 use super::*;
 use crate::config::stream::StreamConfig;
+use crate::connection::Taken;
 use crate::delivery::Delivery;
 use crate::metrics::Metrics;
 use crate::read_budget::ReadBudget;
@@ -212,11 +213,15 @@ async fn an_event_larger_than_the_queue_is_not_kept_out_by_a_busy_channel_beside
     let connection = &mut writer.seats[0].connection;
     let mut take = |number, bytes| {
         let event = event(&channel, number, "x".repeat(bytes));
-        connection.take_entries(0, std::iter::once((event.kept.unwrap(), &event)), &writer.around)
+        let taken = connection.take_live(0, &event, &writer.around);
+        if taken == Taken::Next {
+            connection.queue_event(0, &event, &writer.around);
+        }
+        taken == Taken::Next
     };
     assert!(take(1, 10), "something waits");
     assert!(take(2, 70_000), "more than `stream.queue`");
-    assert!(!take(3, 10) && !take(3, 70_000), "one such event is all there is room for");
+    assert!(!take(3, 10), "one such event is all there is room for");
 }
 
 #[tokio::test(start_paused = true)]
