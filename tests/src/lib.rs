@@ -9,6 +9,7 @@
 //!
 //! - [`deadline`]: waiting for a condition, never for a time
 //! - [`loopback`]: addresses that nobody else uses
+//! - [`namespace`]: two networks with a cable between them that can be pulled
 //! - [`redis`]: a redis-server of one's own
 //! - [`breaker`]: a wire between a node and Redis that breaks on demand
 //! - [`binary`], [`node`], [`metrics`], [`cluster`]: `fanfare serve` processes, and what they say of themselves
@@ -40,6 +41,7 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod loopback;
 pub mod metrics;
+pub mod namespace;
 pub mod node;
 pub mod parser;
 pub mod publisher;

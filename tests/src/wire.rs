@@ -58,7 +58,11 @@ impl AsyncRead for Socket {
 }
 
 /// A TCP connection from an address and with a receive buffer, if they are given.
-pub(crate) async fn connect(
+///
+/// # Errors
+///
+/// When it cannot be made.
+pub async fn connect(
     to: SocketAddr,
     from: Option<Ipv4Addr>,
     receive_buffer: Option<u32>,
@@ -76,7 +80,15 @@ pub(crate) async fn connect(
 }
 
 /// TLS on a connection.
-pub(crate) async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
+///
+/// # Errors
+///
+/// When the other side does not speak it, or is not believed.
+///
+/// # Panics
+///
+/// Never: the name is one.
+pub async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
     certificate: &Certificate,
     protocols: &[&str],
     socket: IO,

@@ -70,6 +70,8 @@ pub enum Reason {
     Closed,
     /// The client took nothing for as long as the write time-out allows.
     WriteTimeout,
+    /// The client's machine answered nothing for as long as the peer time-out allows.
+    PeerTimeout,
     /// The connection was silent for as long as the idle limit allows.
     Idle,
     /// The connection reached its age limit.
@@ -92,6 +94,7 @@ impl Reason {
         match self {
             Self::Closed => "closed",
             Self::WriteTimeout => "write-timeout",
+            Self::PeerTimeout => "peer-timeout",
             Self::Idle => "idle",
             Self::Age => "age",
             Self::Expired => "expired",

@@ -43,8 +43,15 @@ use crate::tls::renewal::Renewal;
 const BACKLOG: u32 = 4096;
 /// How long to wait when no socket can be had: others must be closed first.
 const BACK_OFF: Duration = Duration::from_millis(200);
-/// A silent peer is asked whether it is there after so long, then so often, and so many times.
-const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_mins(1), Duration::from_secs(15), 4);
+/// A socket is full when so much waits in the kernel that the client's window, or the network, does not take yet. So what is
+/// behind is told soon, waits where it is bounded (`stream.queue`), and the write time-out runs.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MAX_NOT_SENT: u32 = 32 * 1024;
+/// How many probes of a silent peer there are. They begin after half of the time that the peer has.
+const PROBES: u32 = 3;
+
+/// A silent HTTP/2 client is asked at least so often.
+const FARTHEST_PING: Duration = Duration::from_mins(1);
 
 /// The client's address, as an extension of each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +90,8 @@ pub struct Server {
     head_timeout: Duration,
     /// How long a client may take nothing of an answer.
     write_timeout: Duration,
+    /// When a silent HTTP/2 client is asked whether it is there, and how long it may take to answer.
+    ping: (Duration, Duration),
     metrics: HttpMetrics,
     leave: CancellationToken,
     stop: CancellationToken,
@@ -97,16 +106,16 @@ impl Server {
     }
 }
 
-/// Listens on an address.
+/// Listens on an address. A peer that answers nothing for `peer_timeout` is given up.
 ///
 /// # Errors
 ///
 /// When it is in use, or not ours.
-pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+pub fn bind(addr: SocketAddr, peer_timeout: Duration) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // A node that is started again does not wait for the old sockets to be forgotten.
     socket.set_reuseaddr(true)?;
-    tune(&socket)?;
+    tune(&socket, peer_timeout)?;
     socket.bind(addr)?;
     socket.listen(BACKLOG)
 }
@@ -133,6 +142,7 @@ impl Accept {
             sockets: Arc::new(Semaphore::new(config.limits.sockets)),
             head_timeout: config.http.header_read_timeout,
             write_timeout: config.stream.write_timeout,
+            ping: (config.stream.heartbeat.min(FARTHEST_PING), config.stream.peer_timeout),
             metrics: metrics.clone(),
             leave: leave.clone(),
             stop: stop.clone(),
@@ -243,11 +253,25 @@ impl Listen {
 
 /// Small writes leave at once, and a peer that has vanished is noticed. Sockets have this from the one that they were
 /// accepted on, which costs no call for each.
-fn tune(socket: &TcpSocket) -> io::Result<()> {
+///
+/// Keepalive probes only while nothing waits to be acknowledged; what waits is retransmitted for a quarter of an hour by
+/// default. So both are bounded: keepalive, and `TCP_USER_TIMEOUT` (RFC 5482), which counts from the first byte that is not
+/// acknowledged. It also counts the time since a slow peer's window closed first, whatever was taken meanwhile, so it is
+/// switched off while a socket is full: then the write time-out counts, which sees progress.
+fn tune(socket: &TcpSocket, peer_timeout: Duration) -> io::Result<()> {
     socket.set_nodelay(true)?;
-    let (time, interval, retries) = KEEPALIVE;
-    let keepalive = TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(retries);
-    SockRef::from(socket).set_tcp_keepalive(&keepalive)
+    let socket = SockRef::from(socket);
+    // Whole seconds, not none, and no more than the kernel takes (32,767).
+    let seconds = |time: Duration| time.clamp(Duration::from_secs(1), Duration::from_hours(2));
+    let (time, interval) = (seconds(peer_timeout / 2), seconds(peer_timeout / (2 * PROBES)));
+    let keepalive = TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        socket.set_tcp_user_timeout(Some(peer_timeout))?;
+        socket.set_tcp_notsent_lowat(MAX_NOT_SENT)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use fanfare_protocol::{Grants, User};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, TokenData, Validation};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -143,10 +143,14 @@ impl Tokens {
     }
 
     fn check(&self, token: &str, now: SystemTime) -> Result<Bearer, AuthError> {
-        let ByName(claims) = jsonwebtoken::decode::<ByName<Claims>>(token, &self.key, &self.validation)
-            .map_err(|error| AuthError::BadToken(explain(error.kind())))?
-            .claims;
+        let TokenData { header, claims: ByName(claims), .. } =
+            jsonwebtoken::decode::<ByName<Claims>>(token, &self.key, &self.validation)
+                .map_err(|error| AuthError::BadToken(explain(error.kind())))?;
         let bad = |why: &str| AuthError::BadToken(why.to_owned());
+        // RFC 7515, section 4.1.11: a recipient that does not understand each of these refuses the token.
+        if header.crit.is_some() {
+            return Err(bad("its header has crit, and no extension named there is understood here"));
+        }
         let sub = claims.sub.ok_or_else(|| bad("it has no sub, which names the user"))?;
         let sub = subject(&sub).ok_or_else(|| bad("its sub is neither text nor a whole number"))?;
         let user =
@@ -335,6 +339,18 @@ mod tests {
         // {"alg":"none"}
         let (_, rest) = good.split_once('.').unwrap();
         bad(token(&format!("eyJhbGciOiJub25lIn0.{rest}")), "none");
+    }
+
+    #[test]
+    fn a_token_with_crit_is_refused() {
+        let auth = auth(|_| ());
+        for crit in [vec![], vec!["exp".to_owned()], vec!["b64".to_owned()]] {
+            let header = Header { crit: Some(crit), ..Header::default() };
+            let claims = json!({"sub": "7", "exp": NOW + 9});
+            let key = EncodingKey::from_secret(SECRET.as_bytes());
+            let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+            bad(auth.bearer(&HeaderMap::new(), Asked { token: Some(&token), user: None }, at(NOW)), "crit");
+        }
     }
 
     #[test]

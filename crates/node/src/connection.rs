@@ -32,9 +32,11 @@ pub(crate) use self::clock::{Clock, Due};
 use self::following::Turn;
 pub(crate) use self::following::{Following, State};
 use self::id::{Id, write_cursor};
+pub(crate) use self::outlet::Left;
 use self::outlet::{CHUNK_HEAD, Outlet, Written};
 use self::queue::{Item, Queue};
 pub(crate) use self::surroundings::Surroundings;
+use crate::config::stream::StreamConfig;
 use crate::delivery::{Delivery, Frame, Kept, View};
 use crate::ending::Ending;
 use crate::gzip::{Batch, Member};
@@ -393,7 +395,7 @@ impl Connection {
     /// Notes how a write ended, and goes on with the end if one has begun.
     fn settle(&mut self, written: Written, scratch: &mut Vec<u8>, cx: &mut Context<'_>) -> Flushed {
         match written {
-            Written::Broken => Flushed::Over(self.ending.unwrap_or(Ending::Closed)),
+            Written::Broken(ending) => Flushed::Over(self.ending.unwrap_or(ending)),
             Written::Full { some } => {
                 self.clock.blocked(some);
                 Flushed::Full
@@ -419,25 +421,42 @@ impl Connection {
                 Written::Full { .. } => {
                     return Flushed::Full;
                 }
-                Written::Broken => return self.over(),
+                Written::Broken(_) => return self.over(),
             }
         }
         if self.outlet.poll_shutdown(cx).is_pending() {
             return Flushed::Full;
         }
-        match self.outlet.poll_closed(cx) {
-            Poll::Ready(()) => self.over(),
-            Poll::Pending => Flushed::Full,
+        if self.outlet.is_half_closed() || self.outlet.poll_left(cx).is_ready() {
+            return self.over();
         }
+        Flushed::Full
     }
 
     fn over(&self) -> Flushed {
         Flushed::Over(self.ending.unwrap_or(Ending::Closed))
     }
 
-    /// Whether the client is gone.
-    pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.outlet.poll_closed(cx)
+    /// The socket became full, or is not any more. While it is, and for some time after, the client is slow, and the write
+    /// time-out counts instead of the kernel's: that counts from when the client's window closed first.
+    pub(crate) fn socket_changed(&mut self) {
+        if self.clock.is_blocked() && self.clock.begin_to_tolerate() {
+            self.outlet.set_peer_timeout(None);
+        }
+    }
+
+    /// A heartbeat is due: nothing was written for its time. What a slow client had behind it is with it by then.
+    pub(crate) fn heartbeat_is_due(&mut self, settings: &StreamConfig) {
+        self.clock.beaten();
+        if self.clock.end_to_tolerate(settings.peer_timeout) {
+            self.outlet.set_peer_timeout(Some(settings.peer_timeout));
+        }
+        self.beat();
+    }
+
+    /// Whether the client has closed its side, or the connection is broken.
+    pub(crate) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<Left> {
+        self.outlet.poll_left(cx)
     }
 
     /// Encodes what leaves next, behind room for a chunk's head.

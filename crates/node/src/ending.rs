@@ -9,6 +9,8 @@ pub enum Ending {
     Closed,
     /// The client took nothing for too long.
     WriteTimeout,
+    /// The client answered nothing for too long: its network or its machine is gone.
+    PeerTimeout,
     /// No event for too long.
     Idle,
     /// The stream reached its age limit.
@@ -25,9 +27,10 @@ pub enum Ending {
 
 impl Ending {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Closed,
         Self::WriteTimeout,
+        Self::PeerTimeout,
         Self::Idle,
         Self::Age,
         Self::Token,
@@ -41,6 +44,7 @@ impl Ending {
         match self {
             Self::Closed => Reason::Closed,
             Self::WriteTimeout => Reason::WriteTimeout,
+            Self::PeerTimeout => Reason::PeerTimeout,
             Self::Idle => Reason::Idle,
             Self::Age => Reason::Age,
             Self::Token => Reason::Expired,

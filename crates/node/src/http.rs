@@ -6,12 +6,13 @@
 //! - [`params`]: the query of a request
 //! - [`events`], [`handover`], [`overload`]: the stream, how its connection leaves HTTP, and the answer when it cannot
 //!   be served
+//! - `resume`: where a stream begins; [`ignored`]: the parameters of its request that are not known
 //! - `accept_encoding`: whether a client accepts a stream that is compressed
 //! - [`publish`], [`history`], [`sessions`], [`nodes`]: the other calls
 //! - [`head_size`]: how large a request's head may be
 //! - [`health`]: whether the node lives, and whether it is ready
 //! - [`problem`]: the one place where errors become answers
-//! - [`layers`]: what is done around every call
+//! - [`layers`]: what is done around every call; `letter`: what HTTP itself asks of a request
 //! - [`metrics`]: what HTTP counts
 
 mod accept_encoding;
@@ -22,13 +23,16 @@ pub mod head_size;
 pub mod health;
 pub mod history;
 mod idempotency;
+pub mod ignored;
 pub mod layers;
+mod letter;
 pub mod metrics;
 pub mod nodes;
 pub mod overload;
 pub mod params;
 pub mod problem;
 pub mod publish;
+mod resume;
 pub mod sessions;
 
 use std::sync::Arc;

@@ -108,7 +108,7 @@ impl Node {
         let tls = Tls::load(&config.tls)?;
         let addr = config.node.listen;
         let failed = |error| StartError::Listen { addr, error };
-        let listener = accept::bind(addr).map_err(failed)?;
+        let listener = accept::bind(addr, config.stream.peer_timeout).map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
 
         let mut registry = Registry::default();
@@ -140,6 +140,7 @@ impl Node {
             retries: Retries { stream: config.stream.clone(), leave_spread: config.drain.retry_spread },
             http: config.http.clone(),
             health: health(lease.state(), hub.wire(), &draining),
+            ignored: crate::http::ignored::Ignored::default(),
             metrics: http_metrics.clone(),
             registry,
         });

@@ -1,7 +1,7 @@
 //! A stream that was let in, on its way from HTTP to the hub.
 
 use std::os::fd::{AsRawFd, RawFd};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fanfare_protocol::sse::Format;
@@ -19,15 +19,40 @@ pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {
     fn descriptor(&self) -> Option<RawFd> {
         None
     }
+
+    /// The TCP connection below, if it is this socket's alone.
+    fn tcp(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+/// Sets how long the peer may leave bytes unacknowledged, or its window closed, before the kernel gives it up; none for as long
+/// as the kernel retransmits by default.
+pub(crate) fn set_peer_timeout(socket: &(impl Socket + ?Sized), timeout: Option<Duration>) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(tcp) = socket.tcp() {
+        // It fails on a socket that is broken already, which its next use tells.
+        let _ = socket2::SockRef::from(tcp).set_tcp_user_timeout(timeout);
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (socket.tcp(), timeout);
 }
 
 impl Socket for TcpStream {
     fn descriptor(&self) -> Option<RawFd> {
         Some(self.as_raw_fd())
     }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
 }
 
-impl Socket for TlsStream<TcpStream> {}
+impl Socket for TlsStream<TcpStream> {
+    fn tcp(&self) -> Option<&TcpStream> {
+        Some(self.get_ref().0)
+    }
+}
 
 /// A pipe, for tests.
 impl Socket for DuplexStream {}

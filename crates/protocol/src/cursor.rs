@@ -17,13 +17,36 @@ use std::hash::Hasher;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::position::PositionError;
 use crate::{Channel, Position};
 
 /// The most channels one cursor may name.
 pub const MAX_CURSOR_CHANNELS: usize = 256;
 /// The longest cursor that is read, in bytes.
 pub const MAX_CURSOR_BYTES: usize = longest(MAX_CURSOR_CHANNELS);
+
+/// The shortest text of the compact form: check, time, and one entry.
+const MIN_COMPACT_BYTES: usize = 1 + 14;
+/// How many characters of a text an error shows.
+const EXCERPT_CHARS: usize = 40;
+/// What programs write for a value that is missing, in lower case.
+const MISSING: [&str; 14] = [
+    "null",
+    "undefined",
+    "nan",
+    "none",
+    "nil",
+    "(null)",
+    "<nil>",
+    "<null>",
+    "true",
+    "false",
+    "[object object]",
+    "infinity",
+    "undefined-undefined",
+    "",
+];
+/// What other servers take as a place to begin, in lower case.
+const PLACES: [&str; 8] = ["latest", "earliest", "newest", "oldest", "first", "last", "now", "$"];
 
 const VERSION: char = 'a';
 const TAG_BYTES: usize = 6;
@@ -46,25 +69,57 @@ pub enum Cursor {
 }
 
 /// Why a text is not a cursor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CursorError {
     /// Neither form.
-    #[error("a cursor is a position like 1718031234567-3, or the text of an earlier id: field")]
-    Form,
+    #[error(
+        "{0} is not a cursor: a cursor is a position like 1718031234567-3, or the text of an earlier id: field"
+    )]
+    Form(Excerpt),
+    /// What programs write for a value that is missing.
+    #[error(
+        "the client sent the text {0}, which stands for a missing value: send the id: of the last event received, \
+         or no cursor at all"
+    )]
+    Missing(Excerpt),
+    /// A word that names a place, where a cursor is read.
+    #[error(
+        "the client sent the word {0} as a cursor: a stream begins at the end or at the oldest event with \
+         after=latest or after=earliest; Last-Event-ID takes the id: of an earlier event only"
+    )]
+    Place(Excerpt),
     /// Longer than [`MAX_CURSOR_BYTES`].
     #[error("a cursor has at most {MAX_CURSOR_BYTES} bytes")]
     TooLong,
     /// A version that this build does not know.
-    #[error("the cursor's version is not known here; it may come from a newer node")]
-    Version,
+    #[error(
+        "{0} is not a cursor of this node: its first letter would be a version that is not known here. Either a newer \
+         node wrote it, or it is not the text of an id: field"
+    )]
+    Version(Excerpt),
     /// The compact form, but damaged.
-    #[error("the cursor is damaged: {0}")]
-    Damaged(&'static str),
+    #[error("the cursor {0} is damaged: {1}")]
+    Damaged(Excerpt, &'static str),
 }
 
-impl From<PositionError> for CursorError {
-    fn from(_: PositionError) -> Self {
-        Self::Form
+/// The beginning of a text that was sent, in quotes: what an error shows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excerpt(String);
+
+impl Excerpt {
+    /// Keeps the first 40 characters.
+    pub fn of(text: &str) -> Self {
+        let mut shown: String = text.chars().take(EXCERPT_CHARS).collect();
+        if shown.len() < text.len() {
+            shown.push('…');
+        }
+        Self(shown)
+    }
+}
+
+impl std::fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.0)
     }
 }
 
@@ -78,11 +133,14 @@ impl Cursor {
         if text.len() > MAX_CURSOR_BYTES {
             return Err(CursorError::TooLong);
         }
+        let shown = || Excerpt::of(text);
         match text.chars().next() {
-            Some('0'..='9') => Ok(Self::One(text.parse()?)),
-            Some(VERSION) => parse_many(&text[1..]),
-            Some('b'..='z') => Err(CursorError::Version),
-            _ => Err(CursorError::Form),
+            Some('0'..='9') => text.parse().map(Self::One).map_err(|_| CursorError::Form(shown())),
+            _ if is_missing(text) => Err(CursorError::Missing(shown())),
+            _ if is_place(text) => Err(CursorError::Place(shown())),
+            Some(VERSION) => parse_many(&text[1..]).map_err(|why| CursorError::Damaged(shown(), why)),
+            Some('b'..='z') if may_be_compact(text) => Err(CursorError::Version(shown())),
+            _ => Err(CursorError::Form(shown())),
         }
     }
 
@@ -140,37 +198,48 @@ where
     out.truncate(start + written);
 }
 
-fn parse_many(text: &str) -> Result<Cursor, CursorError> {
-    let raw = URL_SAFE_NO_PAD
-        .decode(text)
-        .map_err(|_| CursorError::Damaged("it is not base64url without padding"))?;
+/// Whether it is what a program writes for a missing value, perhaps in quotes. An empty text is, inside quotes only.
+fn is_missing(text: &str) -> bool {
+    let bare = text.trim_matches(['"', '\'']);
+    !text.is_empty() && MISSING.iter().any(|word| bare.eq_ignore_ascii_case(word))
+}
+
+fn is_place(text: &str) -> bool {
+    PLACES.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+/// Whether it could be the compact form of some version, by its letters and length.
+fn may_be_compact(text: &str) -> bool {
+    text.len() >= MIN_COMPACT_BYTES
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+fn parse_many(text: &str) -> Result<Cursor, &'static str> {
+    let raw = URL_SAFE_NO_PAD.decode(text).map_err(|_| "it is not base64url without padding")?;
     let Some((&first, mut rest)) = raw.split_first() else {
-        return Err(CursorError::Damaged("it ends too early"));
+        return Err("it ends too early");
     };
     if first != check(rest) {
-        return Err(CursorError::Damaged("its check does not fit"));
+        return Err("its check does not fit");
     }
     let latest = read_varint(&mut rest)?;
     let mut entries: Vec<(u64, Position)> = Vec::new();
     while !rest.is_empty() {
-        let (tag, after) =
-            rest.split_at_checked(TAG_BYTES).ok_or(CursorError::Damaged("it ends too early"))?;
+        let (tag, after) = rest.split_at_checked(TAG_BYTES).ok_or("it ends too early")?;
         rest = after;
         let tag = tag.iter().fold(0, |sum, &byte| (sum << 8) | u64::from(byte));
-        let ms = latest
-            .checked_sub(read_varint(&mut rest)?)
-            .ok_or(CursorError::Damaged("a time lies before 1970"))?;
+        let ms = latest.checked_sub(read_varint(&mut rest)?).ok_or("a time lies before 1970")?;
         let seq = read_varint(&mut rest)?;
         if entries.last().is_some_and(|&(last, _)| last >= tag) {
-            return Err(CursorError::Damaged("its channels are out of order"));
+            return Err("its channels are out of order");
         }
         if entries.len() == MAX_CURSOR_CHANNELS {
-            return Err(CursorError::Damaged("it names too many channels"));
+            return Err("it names too many channels");
         }
         entries.push((tag, Position { ms, seq }));
     }
     if entries.is_empty() {
-        return Err(CursorError::Damaged("it names no channel"));
+        return Err("it names no channel");
     }
     Ok(Cursor::Many(entries))
 }
@@ -189,10 +258,10 @@ fn write_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push((value & 0x7f) as u8);
 }
 
-fn read_varint(rest: &mut &[u8]) -> Result<u64, CursorError> {
+fn read_varint(rest: &mut &[u8]) -> Result<u64, &'static str> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
-        let (&byte, after) = rest.split_first().ok_or(CursorError::Damaged("it ends too early"))?;
+        let (&byte, after) = rest.split_first().ok_or("it ends too early")?;
         *rest = after;
         if shift == 63 && byte > 1 {
             break;
@@ -202,7 +271,7 @@ fn read_varint(rest: &mut &[u8]) -> Result<u64, CursorError> {
             return Ok(value);
         }
     }
-    Err(CursorError::Damaged("a number is too large"))
+    Err("a number is too large")
 }
 
 #[cfg(test)]
@@ -272,11 +341,40 @@ mod tests {
         for end in 1..good.len() {
             assert!(Cursor::parse(&good[..end]).is_err() || end == 16, "{}", &good[..end]);
         }
-        assert_eq!(Cursor::parse(""), Err(CursorError::Form));
-        assert_eq!(Cursor::parse("z123"), Err(CursorError::Version));
-        assert_eq!(Cursor::parse("12x"), Err(CursorError::Form));
+        assert_eq!(Cursor::parse(""), Err(CursorError::Form(Excerpt::of(""))));
+        assert_eq!(Cursor::parse("12x"), Err(CursorError::Form(Excerpt::of("12x"))));
         assert_eq!(Cursor::parse(&"1".repeat(9000)), Err(CursorError::TooLong));
         assert!(Cursor::parse("a").is_err());
+    }
+
+    #[test]
+    fn an_error_names_what_was_sent_and_blames_a_newer_node_only_for_what_it_could_have_written() {
+        for (text, wanted) in [
+            ("null", "missing value"),
+            ("undefined", "missing value"),
+            ("NaN", "missing value"),
+            ("None", "missing value"),
+            ("\"undefined\"", "missing value"),
+            ("\"\"", "missing value"),
+            ("''", "missing value"),
+            ("[object Object]", "missing value"),
+            ("latest", "after=latest"),
+            ("Earliest", "after=earliest"),
+            ("$", "after=latest"),
+            ("z123", "not a cursor: a cursor is"),
+            ("some words", "not a cursor: a cursor is"),
+            ("\"17-3\"", "not a cursor: a cursor is"),
+            ("ünï", "not a cursor: a cursor is"),
+            ("abandoned", "damaged"),
+            ("bBxhY2RlZmdoaWprbA", "newer node"),
+        ] {
+            let error = Cursor::parse(text).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{text}: {error}");
+            assert!(error.contains(&format!("{text:?}")), "{text}: {error}");
+            assert_eq!(error.contains("newer"), wanted.contains("newer"), "{text}: {error}");
+        }
+        let long = Cursor::parse(&"x".repeat(5000)).unwrap_err().to_string();
+        assert!(long.len() < 300, "{long}");
     }
 
     #[test]

@@ -21,7 +21,9 @@ const NOISE: f64 = 25.0;
 
 async fn a_thousand_do_not_read(kind: Kind) {
     // They stay for the whole scenario, rather than be cut off for taking nothing.
-    let mut stage = Stage::behind(kind, |node| node.set("STREAM__WRITE_TIMEOUT", "1h")).await;
+    let mut stage =
+        Stage::behind(kind, |node| node.set("STREAM__WRITE_TIMEOUT", "1h").set("STREAM__PEER_TIMEOUT", "1h"))
+            .await;
     let mut form = Form::of(Scenario::Stall);
     // Large enough to fill what is between a node and a client.
     (form.size, form.score.quiet) = (4096, Duration::from_secs(5));

@@ -27,6 +27,7 @@ async fn flood(keep: usize) -> (Cluster, Ledger, Client) {
             .set("STREAM__QUEUE", "64KiB")
             .set("STREAM__INBOX", "4MiB")
             .set("STREAM__WRITE_TIMEOUT", "10m")
+            .set("STREAM__PEER_TIMEOUT", "10m")
     })
     .await;
     let ledger = Ledger::default();

@@ -68,7 +68,7 @@ impl Connection {
 
     async fn serve<IO: Socket + 'static>(self, socket: IO, protocol: Protocol, first: BytesMut) {
         let Self { server, peer, permit } = self;
-        let tap = Tap::new(socket, first, server.write_timeout);
+        let tap = Tap::new(socket, first, (server.write_timeout, server.ping.1));
         match protocol {
             Protocol::Http1 => http1::serve(server, peer, permit, tap).await,
             Protocol::Http2 => Box::pin(http2::serve(server, peer, permit, tap)).await,

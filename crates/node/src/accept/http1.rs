@@ -39,6 +39,8 @@ pub(super) fn builder(config: &Config) -> Builder {
     let mut http = Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(config.http.header_read_timeout)
+        // A client that has closed its sending half still wants its answer (RFC 9112, section 9.6).
+        .half_close(true)
         // What is beyond the limit by less than that is refused with a reason.
         .max_buf_size(bytes(config.limits.head_bytes) + head_size::BEYOND);
     http

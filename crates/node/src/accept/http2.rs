@@ -28,14 +28,12 @@ use tokio::time::{sleep, timeout};
 
 use self::exchange::Exchange;
 use self::seat::Seat;
-use super::tap::Tap;
+use super::tap::{Heard, Tap};
 use super::{Peer, Server};
 use crate::config::{Config, bytes};
 use crate::http::head_size;
 use crate::stream::Socket;
 
-/// A peer is asked so often whether it is there, and has so long to answer.
-const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 /// How long a client with nothing open may take to answer GOAWAY once the node has left.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How much of one answer or stream may wait in the connection for the client's window, or for the socket.
@@ -74,6 +72,7 @@ pub(super) async fn serve<IO: Socket + 'static>(
     permit: OwnedSemaphorePermit,
     tap: Tap<IO>,
 ) {
+    let heard = tap.heard();
     // Nothing was asked yet: on leaving it may end at once.
     let handshake = timeout(server.head_timeout, server.http2.handshake::<_, Bytes>(tap));
     let mut connection = match server.stop.run_until_cancelled(handshake).await {
@@ -83,7 +82,7 @@ pub(super) async fn serve<IO: Socket + 'static>(
         Some(Err(late)) => return server.ended_by(&late, peer),
     };
     let seat = Seat::new(Arc::clone(&server.sockets), permit);
-    let mut vanished = std::pin::pin!(vanished(connection.ping_pong()));
+    let mut vanished = std::pin::pin!(vanished(connection.ping_pong(), heard, server.ping));
     let mut leave = std::pin::pin!(time_to_leave(&server, &seat));
     let mut leaving = false;
     let mut exchanges = JoinSet::new();
@@ -151,14 +150,24 @@ async fn overstayed(server: &Server, seat: &Seat) {
     }
 }
 
-/// Waits until the peer does not answer a ping.
-async fn vanished(pings: Option<PingPong>) {
+/// Waits until the peer is silent: nothing came from it, not even the answer to a ping, for the whole time that it has.
+/// TCP notices a machine that is gone; this notices a process that hangs. What a slow client answers may wait behind much
+/// that it has not read yet, so any frame is a sign of life.
+async fn vanished(pings: Option<PingPong>, heard: Heard, (quiet, patience): (Duration, Duration)) {
     // It can be had once, and this is the once.
     let Some(mut pings) = pings else { return std::future::pending().await };
+    let mut waiting = false;
     loop {
-        sleep(PING.0).await;
-        if !matches!(timeout(PING.1, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
-            return;
+        sleep(quiet).await;
+        if heard.take() {
+            continue;
+        }
+        // One that was sent before and is not answered yet will do.
+        waiting |= pings.send_ping(Ping::opaque()).is_ok();
+        match timeout(patience, poll_fn(|cx| pings.poll_pong(cx))).await {
+            Ok(Ok(_)) => waiting = false,
+            Err(_) if heard.take() || !waiting => {}
+            Ok(Err(_)) | Err(_) => return,
         }
     }
 }

@@ -13,6 +13,8 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::stream::{Socket, set_peer_timeout};
+
 /// Whether everything that was to be written is written.
 #[derive(Clone, Debug)]
 pub(super) struct Flushed(Arc<AtomicBool>);
@@ -28,6 +30,17 @@ impl Flushed {
     }
 }
 
+/// Whether anything was read since it was asked last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heard(Arc<AtomicBool>);
+
+impl Heard {
+    pub(super) fn take(&self) -> bool {
+        // Set and read on one task.
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
 /// A socket in HTTP's hands.
 #[derive(Debug)]
 pub(super) struct Tap<IO> {
@@ -35,16 +48,33 @@ pub(super) struct Tap<IO> {
     /// Read before it was known who is to read it.
     first: BytesMut,
     flushed: Flushed,
+    heard: Heard,
     write_timeout: Duration,
+    peer_timeout: Duration,
+    /// Whether the kernel's time-out is off, since the client was slow.
+    tolerant: bool,
     /// Runs while the client takes nothing although something waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<IO> Tap<IO> {
     /// A socket of which `first` was read already.
-    pub(super) fn new(socket: IO, first: BytesMut, write_timeout: Duration) -> Self {
+    pub(super) fn new(
+        socket: IO,
+        first: BytesMut,
+        (write_timeout, peer_timeout): (Duration, Duration),
+    ) -> Self {
         let flushed = Flushed(Arc::new(AtomicBool::new(true)));
-        Self { socket, first, flushed, write_timeout, stalled: None }
+        Self {
+            socket,
+            first,
+            flushed,
+            heard: Heard::default(),
+            write_timeout,
+            peer_timeout,
+            tolerant: false,
+            stalled: None,
+        }
     }
 
     /// Tells from outside.
@@ -52,15 +82,29 @@ impl<IO> Tap<IO> {
         self.flushed.clone()
     }
 
+    /// Tells from outside.
+    pub(super) fn heard(&self) -> Heard {
+        self.heard.clone()
+    }
+}
+
+impl<IO: Socket> Tap<IO> {
     pub(super) fn into_inner(self) -> IO {
+        if self.tolerant {
+            set_peer_timeout(&self.socket, Some(self.peer_timeout));
+        }
         self.socket
     }
 
-    /// Fails what has waited too long.
+    /// Fails what has waited too long. A slow client has the write time-out alone from then on, until a stream takes the
+    /// socket; that an HTTP/2 client is still there, PING tells.
     fn watch<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if done.is_ready() {
             self.stalled = None;
             return done;
+        }
+        if !std::mem::replace(&mut self.tolerant, true) {
+            set_peer_timeout(&self.socket, None);
         }
         let timeout = self.write_timeout;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + timeout)));
@@ -75,7 +119,12 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Tap<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let tap = self.get_mut();
         if tap.first.is_empty() {
-            return Pin::new(&mut tap.socket).poll_read(cx, buf);
+            let before = buf.filled().len();
+            let read = Pin::new(&mut tap.socket).poll_read(cx, buf);
+            if buf.filled().len() > before {
+                tap.heard.0.store(true, Ordering::Relaxed);
+            }
+            return read;
         }
         let n = tap.first.len().min(buf.remaining());
         buf.put_slice(&tap.first[..n]);
@@ -88,7 +137,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Tap<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Tap<IO> {
+impl<IO: Socket> AsyncWrite for Tap<IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let tap = self.get_mut();
         tap.flushed.set(false);

@@ -88,7 +88,7 @@ pub(super) fn start(speech: Speech, change: impl FnOnce(&mut Config)) -> Fixture
         config.tls = own.config();
     }
     change(&mut config);
-    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = bind("127.0.0.1:0".parse().unwrap(), Duration::from_secs(30)).unwrap();
     let addr = listener.local_addr().unwrap();
     let (open, taken) = mpsc::unbounded_channel();
     let metrics = HttpMetrics::register(&mut Registry::default());
@@ -486,4 +486,24 @@ async fn a_handshake_has_its_time() {
     send(&mut next, HELLO).await;
     until(&mut next, "hello").await;
     fixture.shutdown().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_accepted_socket_has_what_bounds_a_peer_that_vanished_from_its_listener() {
+    let listener = bind("127.0.0.1:0".parse().unwrap(), Duration::from_secs(30)).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    let socket = SockRef::from(&accepted);
+    assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+    assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
+    assert_eq!(socket.tcp_notsent_lowat().unwrap(), MAX_NOT_SENT);
+    assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(15));
+    assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5));
+    assert_eq!(socket.tcp_keepalive_retries().unwrap(), PROBES);
+    drop(client);
+    // The kernel takes the shortest and the longest that the settings allow.
+    for peer_timeout in [Duration::from_secs(1), Duration::from_hours(24)] {
+        bind("127.0.0.1:0".parse().unwrap(), peer_timeout).unwrap();
+    }
 }

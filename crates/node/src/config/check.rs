@@ -191,6 +191,21 @@ fn stream(config: &Config, checks: &mut Checks<'_>) {
     ] {
         positive(checks, name, duration);
     }
+    checks.hold(
+        stream.peer_timeout >= stream.write_timeout,
+        &["stream.peer_timeout", "stream.write_timeout"],
+        "stream.peer_timeout is shorter than stream.write_timeout, and would cut off a slow client before it",
+        &format!(
+            "stream.peer_timeout of stream.write_timeout ({}) or longer",
+            humantime::format_duration(stream.write_timeout)
+        ),
+    );
+    checks.hold(
+        (Duration::from_secs(1)..=Duration::from_hours(24)).contains(&stream.peer_timeout),
+        &["stream.peer_timeout"],
+        "that is out of range",
+        "1s to 24h",
+    );
     for (name, count, most) in [
         ("stream.page_events", stream.page_events, 10_000),
         ("stream.reads", stream.reads, 100_000),

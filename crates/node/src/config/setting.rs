@@ -172,6 +172,12 @@ pub const SETTINGS: &[Setting] = &[
         "A client that takes nothing for so long although something waits is cut off.",
     ),
     setting(
+        "stream.peer_timeout",
+        Kind::Duration,
+        "30s",
+        "A client whose machine answers nothing for so long is given up; at least `stream.write_timeout`.",
+    ),
+    setting(
         "stream.max_age",
         Kind::Duration,
         "0s",

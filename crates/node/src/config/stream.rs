@@ -21,6 +21,10 @@ pub struct StreamConfig {
     /// A client that takes nothing for so long although something waits is cut off. `FANFARE_STREAM__WRITE_TIMEOUT`.
     #[serde(with = "humantime_serde")]
     pub write_timeout: Duration,
+    /// A client whose machine answers nothing for so long is given up; at least `write_timeout`, since the kernel counts
+    /// the time for which a client takes nothing too. `FANFARE_STREAM__PEER_TIMEOUT`.
+    #[serde(with = "humantime_serde")]
+    pub peer_timeout: Duration,
     /// A stream ends at this age; `0s` is never. `FANFARE_STREAM__MAX_AGE`.
     #[serde(with = "humantime_serde")]
     pub max_age: Duration,
@@ -66,6 +70,7 @@ impl Default for StreamConfig {
             retry: Duration::from_secs(2),
             retry_spread: Duration::from_secs(2),
             write_timeout: Duration::from_secs(30),
+            peer_timeout: Duration::from_secs(30),
             max_age: Duration::ZERO,
             idle: Duration::ZERO,
             linger: Duration::from_secs(2),

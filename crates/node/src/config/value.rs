@@ -99,6 +99,10 @@ fn list(value: Value) -> Result<Value, String> {
 
 fn rules(value: Value) -> Result<Value, String> {
     match value.kind {
+        // A rule's fields have names: an array in the place of a table would be read by the order of ours.
+        ValueKind::Array(ref items) if !items.iter().all(|item| matches!(item.kind, ValueKind::Table(_))) => {
+            Err("a rule in it is not a table with channel, events, age and positions".to_owned())
+        }
         ValueKind::Array(_) => Ok(value),
         ValueKind::String(text) => {
             let tables = split(&text).map(rule).collect::<Result<Vec<_>, _>>()?;

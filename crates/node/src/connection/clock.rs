@@ -27,6 +27,10 @@ pub(crate) struct Clock {
     opened: Instant,
     /// The last write; before the first, so long ago that a word is due [`HEAD_WAIT`] after the opening.
     written: Instant,
+    /// When the socket was full last; none while the client was never slow, or is not any more.
+    slow: Option<Instant>,
+    /// The time between probes of a client that has closed its sending half; none while both halves are open.
+    probe: Option<Duration>,
     /// The last event queued, or the opening.
     event: Instant,
     /// Since when the client has taken nothing although something waits.
@@ -46,6 +50,8 @@ impl Clock {
         Self {
             opened: now,
             written: (now + HEAD_WAIT).checked_sub(settings.heartbeat.clamp(HEAD_WAIT, FAR)).unwrap_or(now),
+            slow: None,
+            probe: None,
             event: now,
             blocked: None,
             until: left.map(|left| now + left.min(FARTHEST)),
@@ -62,6 +68,22 @@ impl Clock {
         self.written = now;
     }
 
+    /// The client has closed its sending half. One that has closed the other too answers the next write with a reset, so
+    /// heartbeats come as probes: at once, then after [`FIRST_PROBE`], and then at intervals that double until they are
+    /// heartbeats again.
+    pub(crate) fn half_closed(&mut self) {
+        self.probe = Some(FIRST_PROBE);
+    }
+
+    /// A heartbeat was due.
+    pub(crate) fn beaten(&mut self) {
+        self.probe = self.probe.map(|interval| (interval * 2).min(FAR));
+    }
+
+    fn heartbeat(&self, settings: &StreamConfig) -> Duration {
+        settings.heartbeat.min(self.probe.unwrap_or(FAR))
+    }
+
     /// The socket is full; `some` if it took something before.
     pub(crate) fn blocked(&mut self, some: bool) {
         if some || self.blocked.is_none() {
@@ -70,7 +92,23 @@ impl Clock {
     }
 
     pub(crate) fn unblocked(&mut self) {
-        self.blocked = None;
+        if self.blocked.take().is_some() {
+            self.slow = Some(Instant::now());
+        }
+    }
+
+    /// The client is slow from now on. Answers whether it was not before.
+    pub(crate) fn begin_to_tolerate(&mut self) -> bool {
+        self.slow.replace(Instant::now()).is_none()
+    }
+
+    /// Answers whether the client was slow, and has not been for so long. It is not slow any more then.
+    pub(crate) fn end_to_tolerate(&mut self, after: Duration) -> bool {
+        let over = self.blocked.is_none() && self.slow.is_some_and(|since| since.elapsed() >= after);
+        if over {
+            self.slow = None;
+        }
+        over
     }
 
     pub(crate) fn is_blocked(&self) -> bool {
@@ -120,10 +158,10 @@ impl Clock {
                     Due::End(Ending::WriteTimeout),
                 );
             }
-            None => check(Some(self.written + settings.heartbeat.min(FAR)), Due::Beat),
+            None => check(Some(self.written + self.heartbeat(settings)), Due::Beat),
         }
         if due == Due::Beat {
-            next = next.min(now + settings.heartbeat.min(FAR));
+            next = next.min(now + self.heartbeat(settings));
         }
         (due, next)
     }
@@ -132,6 +170,9 @@ impl Clock {
 /// How long the head of a response waits for the first block at most, so that both leave in one write. A client whose
 /// first block has to wait for a log is told after it that its stream is open.
 const HEAD_WAIT: Duration = Duration::from_millis(100);
+/// How long a client that has closed both halves has to answer the first probe with a reset. On the same machine or in
+/// the same data centre that is enough.
+const FIRST_PROBE: Duration = Duration::from_millis(2);
 /// Nobody looks further ahead than that: a timer wheel holds no more than about two years.
 const FAR: Duration = Duration::from_hours(24);
 /// What lies further than that is never, so that sums do not overflow.
@@ -175,6 +216,42 @@ mod tests {
         assert_eq!(clock.look(&settings()).0, Due::Beat);
         clock.progress(Instant::now());
         assert_eq!(clock.look(&settings()), (Due::Nothing, Instant::now() + settings().heartbeat));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_half_closed_client_is_probed_at_intervals_that_grow_to_the_heartbeat() {
+        let settings = StreamConfig { idle: Duration::ZERO, ..settings() };
+        let mut clock = Clock::new(None, &settings);
+        clock.progress(Instant::now());
+        clock.half_closed();
+        let (begun, mut probes) = (Instant::now(), 0);
+        while begun.elapsed() < Duration::from_mins(2) {
+            let (due, next) = clock.look(&settings);
+            if due == Due::Beat {
+                clock.beaten();
+                clock.progress(Instant::now());
+                probes += 1;
+                continue;
+            }
+            tokio::time::advance(next - Instant::now()).await;
+        }
+        // 2 ms, 4 ms and so on to 8 s and 15 s, then each 15 s.
+        assert!((18..=22).contains(&probes), "{probes}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_slow_until_its_socket_was_not_full_for_a_while() {
+        let (mut clock, after) = (Clock::new(None, &settings()), Duration::from_secs(30));
+        assert!(!clock.end_to_tolerate(after));
+        clock.blocked(false);
+        assert!(clock.begin_to_tolerate() && !clock.begin_to_tolerate());
+        tokio::time::advance(after).await;
+        assert!(!clock.end_to_tolerate(after));
+        clock.unblocked();
+        tokio::time::advance(after / 2).await;
+        assert!(!clock.end_to_tolerate(after));
+        tokio::time::advance(after / 2).await;
+        assert!(clock.end_to_tolerate(after) && !clock.end_to_tolerate(after));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,14 +1,18 @@
 //! The way of a connection's bytes to its socket.
 
+use std::io;
 use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::stream::{Framing, Socket};
+use crate::ending::Ending;
+use crate::stream::{Framing, Socket, set_peer_timeout};
 
 /// Room in front of a chunk for its size line: at most 8 hexadecimal digits, CR and LF.
 pub(crate) const CHUNK_HEAD: usize = 10;
@@ -27,6 +31,8 @@ pub(crate) struct Outlet {
     /// Encoded and not taken; begins at `taken`. Given back when it is empty.
     rest: Vec<u8>,
     taken: usize,
+    /// Whether the client has closed its sending half.
+    half_closed: bool,
 }
 
 /// What became of an attempt to write.
@@ -41,13 +47,35 @@ pub(crate) enum Written {
         some: bool,
     },
     /// The connection is broken.
-    Broken,
+    Broken(Ending),
+}
+
+/// What the client did to its side of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// It has closed its sending half. Whether it still reads cannot be told from that (RFC 9112, section 9.6): only a
+    /// write shows.
+    HalfClosed,
+    /// The connection is broken.
+    Broken(Ending),
 }
 
 impl Outlet {
     /// An outlet that writes `head` before anything else.
     pub(crate) fn new(socket: Box<dyn Socket>, framing: Framing, head: &[u8]) -> Self {
-        Self { descriptor: socket.descriptor(), socket, framing, rest: head.to_vec(), taken: 0 }
+        Self {
+            descriptor: socket.descriptor(),
+            socket,
+            framing,
+            rest: head.to_vec(),
+            taken: 0,
+            half_closed: false,
+        }
+    }
+
+    /// Sets how long the client may leave bytes unacknowledged before the kernel gives it up.
+    pub(crate) fn set_peer_timeout(&self, timeout: Option<Duration>) {
+        set_peer_timeout(&*self.socket, timeout);
     }
 
     /// How many bytes wait here.
@@ -111,16 +139,31 @@ impl Outlet {
         Pin::new(&mut self.socket).poll_shutdown(cx).map(|_| ())
     }
 
-    /// Whether the client has closed its side, or the connection is broken. What a client sends on a stream means
-    /// nothing and is thrown away, a little at a time: one that never stops must not hold up the others.
-    pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Whether the client has closed its sending half, by what was read so far.
+    pub(crate) fn is_half_closed(&self) -> bool {
+        self.half_closed
+    }
+
+    /// Whether the client has closed its side, or the connection is broken. Each is told once. What a client sends on a
+    /// stream means nothing and is thrown away, a little at a time: one that never stops must not hold up the others.
+    pub(crate) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<Left> {
+        if self.half_closed {
+            return Poll::Pending;
+        }
         let mut scratch = [0; READ_BYTES];
         for _ in 0..READS_A_TURN {
             let mut buffer = ReadBuf::new(&mut scratch);
             match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
-                Poll::Ready(_) => return Poll::Ready(()),
+                // A TLS client that closes its half without close_notify has closed it all the same.
+                Poll::Ready(Err(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                    return Poll::Ready(Left::Broken(ended_by(&error)));
+                }
+                Poll::Ready(_) => {
+                    self.half_closed = true;
+                    return Poll::Ready(Left::HalfClosed);
+                }
             }
         }
         cx.waker().wake_by_ref();
@@ -130,15 +173,23 @@ impl Outlet {
     /// Sends what the kernel takes at once of a socket that has a descriptor. Answers how much that was.
     ///
     /// Nearly every write is taken at once. What tokio keeps of each socket's readiness is one more place in memory to
-    /// fetch, so it is asked only when the kernel took less, and tells then who waits, or what is wrong.
-    fn try_send(&self, bytes: &[u8]) -> usize {
-        let Some(descriptor) = self.descriptor.filter(|_| !bytes.is_empty()) else { return 0 };
-        send(descriptor, bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL).unwrap_or_default()
+    /// fetch, so it is asked only when the kernel took less, and tells then who waits. What is wrong with the connection
+    /// is told here, since the kernel says it once.
+    fn try_send(&self, bytes: &[u8]) -> Result<usize, Ending> {
+        let Some(descriptor) = self.descriptor.filter(|_| !bytes.is_empty()) else { return Ok(0) };
+        match send(descriptor, bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+            Ok(sent) => Ok(sent),
+            Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS | Errno::ENOMEM) => Ok(0),
+            Err(errno) => Err(ended_by(&errno.into())),
+        }
     }
 
     /// Writes `bytes` from `start`; `taken` says how far it came.
     fn write(&mut self, bytes: &[u8], start: usize, cx: &mut Context<'_>) -> Written {
-        let mut at = start + self.try_send(&bytes[start..]);
+        let mut at = match self.try_send(&bytes[start..]) {
+            Ok(sent) => start + sent,
+            Err(ending) => return Written::Broken(ending),
+        };
         if self.descriptor.is_some() && at == bytes.len() {
             self.taken = 0;
             return Written::All;
@@ -146,7 +197,8 @@ impl Outlet {
         while at < bytes.len() {
             match Pin::new(&mut self.socket).poll_write(cx, &bytes[at..]) {
                 Poll::Ready(Ok(n)) if n > 0 => at += n,
-                Poll::Ready(_) => return Written::Broken,
+                Poll::Ready(Ok(_)) => return Written::Broken(Ending::Closed),
+                Poll::Ready(Err(error)) => return Written::Broken(ended_by(&error)),
                 Poll::Pending => {
                     self.taken = at;
                     return Written::Full { some: at > start };
@@ -159,13 +211,20 @@ impl Outlet {
                 self.taken = 0;
                 Written::All
             }
-            Poll::Ready(Err(_)) => Written::Broken,
+            Poll::Ready(Err(error)) => Written::Broken(ended_by(&error)),
             Poll::Pending => {
                 self.taken = at;
                 Written::Full { some: at > start }
             }
         }
     }
+}
+
+/// How a stream ended whose socket says this: a peer that answers nothing is one that vanished.
+fn ended_by(error: &io::Error) -> Ending {
+    let unreachable =
+        [io::ErrorKind::TimedOut, io::ErrorKind::HostUnreachable, io::ErrorKind::NetworkUnreachable];
+    if unreachable.contains(&error.kind()) { Ending::PeerTimeout } else { Ending::Closed }
 }
 
 /// Writes the size line of a chunk (RFC 9112, section 7.1) right before its bytes. Answers where it begins.

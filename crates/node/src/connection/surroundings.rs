@@ -80,7 +80,7 @@ impl Surroundings {
             (Block::new().retry(retry).event("expired"), serde_json::json!({"reason": reason}))
         };
         let (block, data) = match ending {
-            Ending::Closed | Ending::WriteTimeout => return None,
+            Ending::Closed | Ending::WriteTimeout | Ending::PeerTimeout => return None,
             // Planned, as a drain: nothing is wrong here or elsewhere.
             Ending::Idle => expired(self.leave_retry_ms(), "idle"),
             Ending::Age => expired(self.leave_retry_ms(), "age"),

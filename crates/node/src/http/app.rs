@@ -10,6 +10,7 @@ use http::HeaderMap;
 use prometheus_client::registry::Registry;
 
 use super::health::Health;
+use super::ignored::Ignored;
 use super::metrics::HttpMetrics;
 use super::overload::Retries;
 use super::params::Params;
@@ -42,6 +43,8 @@ pub struct App {
     pub http: HttpConfig,
     /// Whether the node is ready.
     pub health: Health,
+    /// Parameters that were ignored.
+    pub ignored: Ignored,
     /// What HTTP counts.
     pub metrics: HttpMetrics,
     /// Everything that the node counts.

@@ -1,17 +1,21 @@
 //! `GET /v1/events`: the stream.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::num::NonZeroU32;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::{From, Start};
-use fanfare_protocol::{Channel, Cursor, SessionId, User};
+use fanfare_protocol::{Channel, SessionId, User};
+use futures_util::FutureExt;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use http::header::{CONTENT_ENCODING, HeaderName};
+use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::accept_encoding::negotiate;
@@ -21,7 +25,7 @@ use super::head_size;
 use super::overload::{self, Reason};
 use super::params::Params;
 use super::problem::{Code, Problem};
-use super::stream_headers;
+use super::{problem, resume, stream_headers};
 use crate::accept::Peer;
 use crate::auth::Bearer;
 use crate::hub::Hub;
@@ -32,9 +36,6 @@ use crate::stream::{Coding, Framing, Stream};
 pub const PATH: &str = "/v1/events";
 /// How many events `last=` may ask for.
 pub const MAX_LAST: usize = 1000;
-
-/// `Last-Event-ID`, by the WHATWG HTML standard, section 9.2.
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Where streams come in.
 #[derive(Debug)]
@@ -123,6 +124,15 @@ impl Door {
     }
 }
 
+/// A panic while a stream is opened is our mistake, and maybe one of this node only: a native `EventSource`, which a `500`
+/// would end for good, is told to come back.
+async fn unless_it_panics<T>(opening: impl Future<Output = Result<T, Reason>>) -> Result<T, Reason> {
+    AssertUnwindSafe(opening).catch_unwind().await.unwrap_or_else(|panic| {
+        problem::log_panic(&*panic);
+        Err(Reason::Internal)
+    })
+}
+
 /// The call. Also serves `HEAD`, which opens nothing.
 pub async fn events(State(door): State<Arc<Door>>, request: Request) -> Response {
     let plan = match Plan::read(&door.app, request.headers(), request.uri().query()) {
@@ -130,14 +140,16 @@ pub async fn events(State(door): State<Arc<Door>>, request: Request) -> Response
         Err(problem) => return problem.into_response(),
     };
     if request.method() == Method::HEAD {
-        return head(plan.coding);
+        // Of a length that nobody knows, as the stream would be (RFC 9110, section 8.6).
+        let body = Body::from_stream(futures_util::stream::pending::<Result<Bytes, Infallible>>());
+        return head(plan.coding).map(|_| body);
     }
     let status = overload::prefers_status(request.headers());
     let client = request.extensions().get::<Peer>().map_or_else(String::new, |Peer(peer)| peer.to_string());
     // The request's head pins a read buffer of hyper's; a claim may take a while.
     drop(request);
     let (coding, cursor) = (plan.coding, plan.cursor.clone());
-    match door.open(plan, client.into()).await {
+    match unless_it_panics(door.open(plan, client.into())).await {
         Ok(parcel) => {
             let mut response = head(coding);
             response.extensions_mut().insert(Handover::new(parcel));
@@ -161,11 +173,21 @@ fn head(coding: Coding) -> Response {
 
 impl Plan {
     fn read(app: &App, headers: &HeaderMap, query: Option<&str>) -> Result<Self, Problem> {
-        let params = Params::parse(query, &["session", "after", "last", "format"], &["channel"])?;
+        let mut cursors = Vec::new();
+        let other = |name: &str, value: &str| {
+            if resume::is_cursor_parameter(name) {
+                cursors.push(value.to_owned());
+            } else {
+                app.ignored.note(name, &app.metrics.ignored_parameters);
+            }
+        };
+        let params =
+            Params::parse_known(query, &["session", "after", "last", "format"], &["channel"], other)?;
         let bearer = app.bearer(headers, &params)?;
         let channels = channels(&bearer, &params, app.limits.channels_per_stream)?;
         head_size::check_stream((PATH, query), headers, channels.len(), app.limits.head_bytes)?;
-        let start = start(headers, &params)?;
+        let cursors = cursors.iter().map(String::as_str);
+        let start = resume::start(headers, cursors, params.get("after"))?;
         let cursor = match &start {
             Start::Cursor(cursor) => Some(cursor.to_string().into()),
             _ => None,
@@ -225,20 +247,6 @@ fn channels(bearer: &Bearer, params: &Params, limit: usize) -> Result<Vec<Channe
     Ok(channels)
 }
 
-/// Where to begin.
-fn start(headers: &HeaderMap, params: &Params) -> Result<Start, Problem> {
-    let mut ids = headers.get_all(LAST_EVENT_ID).into_iter();
-    Ok(match (ids.next(), ids.next()) {
-        (Some(_), Some(_)) => return Err(Problem::bad_request("the header Last-Event-ID is there twice")),
-        // A client that has no id yet may send an empty one.
-        (Some(id), None) if !id.is_empty() => {
-            let text = id.to_str().map_err(|_| fanfare_protocol::cursor::CursorError::Form)?;
-            Start::Cursor(Cursor::parse(text)?)
-        }
-        _ => params.get("after").map(Start::parse).transpose()?.unwrap_or_default(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
@@ -255,7 +263,7 @@ mod tests {
     fn plan(app: &App, query: &str, headers: &[(&str, &str)]) -> Result<Plan, (Code, String)> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+            map.append(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
         Plan::read(app, &map, Some(query)).map_err(|problem| (problem.code, problem.detail))
     }
@@ -284,7 +292,11 @@ mod tests {
         assert_eq!(of("last=5", &[]), From::Newest(5));
         assert_eq!(of("after=earliest", &[("last-event-id", "17-3")]), From::Position(Position::new(17, 3)));
         assert_eq!(of("after=earliest", &[("last-event-id", "")]), From::Earliest);
+        assert_eq!(of("after=earliest&last_event_id=17-3", &[]), From::Position(Position::new(17, 3)));
+        assert_eq!(of("lastEventId=1-1", &[("last-event-id", "17-3")]), From::Position(Position::new(17, 3)));
+        assert_eq!(of("after=&lastEventID=", &[]), From::Latest);
         assert_eq!(read("", &[("last-event-id", "17-3")]).unwrap().cursor.as_deref(), Some("17-3"));
+        assert_eq!(read("last-event-id=17-3", &[]).unwrap().cursor.as_deref(), Some("17-3"));
         assert_eq!(read("after=17-3", &[]).unwrap().cursor.as_deref(), Some("17-3"));
         assert_eq!(read("after=earliest", &[]).unwrap().cursor, None);
     }
@@ -292,19 +304,18 @@ mod tests {
     #[tokio::test]
     async fn what_is_wrong_is_said_and_nothing_guessed() {
         for (query, headers, code, word) in [
-            ("chanel=a", &[][..], Code::BadRequest, "chanel"),
-            ("format=xml", &[], Code::BadRequest, "format="),
+            ("format=xml", &[][..], Code::BadRequest, "format="),
             ("format=raw&format=raw", &[], Code::BadRequest, "format="),
             ("session=7", &[], Code::BadRequest, "UUID"),
             ("session=", &[], Code::BadRequest, "UUID"),
             ("last=0", &[], Code::BadRequest, "last="),
             ("last=1001", &[], Code::BadRequest, "1000"),
             ("after=yesterday", &[], Code::BadCursor, "cursor"),
-            ("after=", &[], Code::BadCursor, "cursor"),
+            ("lastEventId=12", &[], Code::BadCursor, "cursor"),
             ("after=aAAAA", &[], Code::BadCursor, "damaged"),
             ("", &[("last-event-id", "12")], Code::BadCursor, "cursor"),
             ("", &[("last-event-id", "latest")], Code::BadCursor, "cursor"),
-            ("", &[("last-event-id", "1-1"), ("last-event-id", "1-1")], Code::BadRequest, "twice"),
+            ("", &[("last-event-id", "1-1"), ("last-event-id", "1-2")], Code::BadCursor, "two different"),
             ("channel=", &[], Code::BadChannel, "empty"),
             ("channel=a+b", &[], Code::BadChannel, "' '"),
             ("channel=%FF", &[], Code::BadChannel, "byte 0"),
@@ -315,6 +326,27 @@ mod tests {
             assert_eq!(got, code, "{query}: {detail}");
             assert!(detail.contains(word), "{query}: {detail}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_native_event_source_survives_a_panic() {
+        let opened = unless_it_panics(async { panic!("on purpose") }).await;
+        let reason = opened.map(|parcel: Parcel| drop(parcel)).unwrap_err();
+        assert_eq!(reason, Reason::Internal);
+        let app = app();
+        let answer = |status| overload::answer(reason, Some("17-3"), status, &app.limits, &app.retries);
+        assert_eq!(answer(true).status(), 503, "a balancer asks another node");
+        let body = axum::body::to_bytes(answer(false).into_body(), 1000).await.unwrap();
+        let body = String::from_utf8_lossy(&body);
+        assert!(body.contains("event: overloaded") && body.contains("\"internal\""), "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_parameter_that_is_not_known_is_ignored_and_counted() {
+        let app = app();
+        let seen = plan(&app, "_=1718031234567&chanel=a&user=7&lastEventId=", &[]).unwrap();
+        assert_eq!(names(&seen), ["user:7", "broadcast"]);
+        assert_eq!(app.metrics.ignored_parameters.get(), 2);
     }
 
     #[tokio::test]

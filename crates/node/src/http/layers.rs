@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -17,6 +17,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::app::App;
 use super::idempotency::IDEMPOTENCY_KEY;
+use super::letter;
 use super::metrics::RequestLabels;
 use super::problem::{self, Code, Problem};
 use super::{events, head_size};
@@ -24,13 +25,20 @@ use super::{events, head_size};
 /// How long a browser may remember what it asked about CORS.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
 
+/// What a method that no server must know is counted as.
+const OTHER: &str = "other";
+
 /// Puts the layers around a router: the last is the outermost, and sees the others' answers.
 pub(super) fn around(router: Router, app: &Arc<App>) -> Router {
     let router = router
         // After all routes are there: it is given to each of them.
-        .method_not_allowed_fallback(async || {
+        .method_not_allowed_fallback(async |method: Method| {
+            if known(&method) == OTHER {
+                return Problem::new(Code::NotImplemented, "no call of this server knows this method");
+            }
             Problem::new(Code::MethodNotAllowed, "the Allow header names the methods of this path")
         })
+        .layer(from_fn(letter::check))
         .layer(CatchPanicLayer::custom(problem::of_panic))
         .layer(from_fn_with_state(Arc::clone(app), head));
     let router = match cors(&app.http.allowed_origins) {
@@ -77,7 +85,9 @@ fn known(method: &Method) -> &'static str {
         Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
         Method::PATCH => "PATCH",
-        _ => "other",
+        Method::CONNECT => "CONNECT",
+        Method::TRACE => "TRACE",
+        _ => OTHER,
     }
 }
 

@@ -47,6 +47,8 @@ pub struct HttpMetrics {
     publishes: Family<ResultLabel, Counter>,
     /// `fanfare_overloaded_total` by reason: streams turned away.
     overloaded: Family<ReasonLabel, Counter>,
+    /// `fanfare_ignored_parameters_total`: parameters of streams' requests that are not known.
+    pub ignored_parameters: Counter,
     /// `fanfare_accept_errors_total`: sockets that could not be accepted.
     pub accept_errors: Counter,
     /// `fanfare_accept_waits_total`: times accepting waited because too many sockets were open.
@@ -79,6 +81,11 @@ impl HttpMetrics {
         registry.register("fanfare_http_problems", "Requests refused, by code", metrics.problems.clone());
         registry.register("fanfare_publishes", "Events over HTTP, by result", metrics.publishes.clone());
         registry.register("fanfare_overloaded", "Streams turned away, by reason", metrics.overloaded.clone());
+        registry.register(
+            "fanfare_ignored_parameters",
+            "Parameters of streams' requests that are not known",
+            metrics.ignored_parameters.clone(),
+        );
         registry.register(
             "fanfare_accept_errors",
             "Sockets that could not be accepted",

@@ -33,12 +33,20 @@ pub enum Reason {
     Unavailable,
     /// The node is leaving.
     Draining,
+    /// Something broke on our side.
+    Internal,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Connections, Self::Rate, Self::UserSessions, Self::Unavailable, Self::Draining];
+    pub const ALL: [Self; 6] = [
+        Self::Connections,
+        Self::Rate,
+        Self::UserSessions,
+        Self::Unavailable,
+        Self::Draining,
+        Self::Internal,
+    ];
 
     /// The word in the event and in metrics.
     pub fn as_str(self) -> &'static str {
@@ -48,6 +56,7 @@ impl Reason {
             Self::UserSessions => "user-sessions",
             Self::Unavailable => "unavailable",
             Self::Draining => "draining",
+            Self::Internal => "internal",
         }
     }
 
@@ -69,6 +78,8 @@ impl Reason {
             }
             Self::Unavailable => Problem::new(Code::Unavailable, "Redis does not answer now"),
             Self::Draining => Problem::new(Code::Draining, "this node is leaving; another one will answer"),
+            // A balancer tries another node on 503.
+            Self::Internal => Problem::new(Code::InternalHere, "the node's log says more"),
         }
     }
 }

@@ -5,6 +5,9 @@ use super::problem::Problem;
 /// Parameters that every call takes.
 const EVERYWHERE: [&str; 2] = ["token", "user"];
 
+/// How many characters of an unknown name are shown.
+const NAME_CHARS: usize = 64;
+
 /// The parameters of one request.
 #[derive(Debug, Default)]
 pub struct Params {
@@ -22,11 +25,30 @@ impl Params {
         single: &[&'static str],
         repeatable: &[&'static str],
     ) -> Result<Self, Problem> {
+        let mut first_unknown = None;
+        let params = Self::parse_known(query, single, repeatable, |name, _| {
+            first_unknown.get_or_insert_with(|| unknown(name, single, repeatable));
+        });
+        first_unknown.map_or(params, Err)
+    }
+
+    /// Reads a query and passes over parameters that are not known: `other` gets the name and value of each.
+    ///
+    /// # Errors
+    ///
+    /// When a known parameter that may not be repeated is.
+    pub fn parse_known(
+        query: Option<&str>,
+        single: &[&'static str],
+        repeatable: &[&'static str],
+        mut other: impl FnMut(&str, &str),
+    ) -> Result<Self, Problem> {
         let mut params = Self::default();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             let mut known = single.iter().chain(repeatable).chain(&EVERYWHERE);
             let Some(known) = known.find(|known| **known == name) else {
-                return Err(unknown(&name, single, repeatable));
+                other(&name, &value);
+                continue;
             };
             if !repeatable.contains(known) && params.get(known).is_some() {
                 return Err(Problem::bad_request(format!("the parameter {known}= is there twice")));
@@ -61,9 +83,13 @@ impl Params {
     }
 }
 
+/// The beginning of a parameter's name, for errors and logs: it may be long, or a token in the wrong place.
+pub(super) fn shown(name: &str) -> String {
+    name.chars().take(NAME_CHARS).collect()
+}
+
 fn unknown(name: &str, single: &[&str], repeatable: &[&str]) -> Problem {
-    // What was sent may be a token under a wrong name, and may be long.
-    let name: String = name.chars().take(64).collect();
+    let name = shown(name);
     let known: Vec<_> = repeatable.iter().chain(single).map(|known| format!("{known}=")).collect();
     let known = if known.is_empty() { "none but token=".to_owned() } else { known.join(", ") };
     Problem::bad_request(format!("there is no parameter {name:?} here; there are: {known}"))
@@ -87,6 +113,22 @@ mod tests {
         assert!(parse("token=1&token=1").unwrap_err().contains("token="));
         assert!(parse("chanel=a").unwrap_err().contains("chanel"));
         assert!(Params::parse(None, &[], &[]).is_ok());
+    }
+
+    #[test]
+    fn a_lenient_reader_passes_over_unknown_names_and_nothing_else() {
+        let read = |query: &str| {
+            let mut ignored = Vec::new();
+            let params = Params::parse_known(Some(query), &["after"], &["channel"], |name, _| {
+                ignored.push(name.to_owned());
+            });
+            params.map(|params| (params.get("after").map(str::to_owned), ignored)).map_err(|p| p.detail)
+        };
+        assert_eq!(
+            read("_=17&after=1&_=18&=x"),
+            Ok((Some("1".into()), vec!["_".into(), "_".into(), String::new()]))
+        );
+        assert!(read("_=1&after=1&after=2").unwrap_err().contains("after="));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use fanfare_protocol::channel::ChannelError;
 use fanfare_protocol::cursor::CursorError;
 use fanfare_protocol::event::EventError;
 use fanfare_protocol::publish::{BodyError, PublicationError};
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
@@ -53,10 +53,20 @@ pub enum Code {
     HeadTooLarge,
     /// A body of another type.
     MediaType,
+    /// A body that is compressed or otherwise coded.
+    ContentCoding,
+    /// An expectation that cannot be met.
+    Expectation,
+    /// A condition that is not true.
+    Precondition,
+    /// A method or transfer coding that is not known.
+    NotImplemented,
     /// The user has as many sessions as allowed.
     UserSessions,
     /// Our mistake.
     Internal,
+    /// Our mistake, and another node may do better.
+    InternalHere,
     /// The broker is away, or refuses everything of this kind.
     Unavailable,
     /// The node has as many streams as allowed.
@@ -99,10 +109,25 @@ impl Code {
                 "The request's head is too large",
             ),
             Self::MediaType => ("media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be JSON"),
+            Self::ContentCoding => {
+                ("content-coding", StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must not be coded")
+            }
+            Self::Expectation => {
+                ("expectation", StatusCode::EXPECTATION_FAILED, "The expectation cannot be met")
+            }
+            Self::Precondition => {
+                ("precondition", StatusCode::PRECONDITION_FAILED, "The condition is not true")
+            }
+            Self::NotImplemented => {
+                ("not-implemented", StatusCode::NOT_IMPLEMENTED, "This server does not know that")
+            }
             Self::UserSessions => {
                 ("user-sessions", StatusCode::TOO_MANY_REQUESTS, "The user has too many sessions")
             }
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Something broke on our side"),
+            Self::InternalHere => {
+                ("internal", StatusCode::SERVICE_UNAVAILABLE, "Something broke on our side")
+            }
             Self::Unavailable => {
                 ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Redis cannot serve this now")
             }
@@ -180,6 +205,10 @@ impl IntoResponse for Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if self.code == Code::ContentCoding {
+            // RFC 9110, section 15.5.16.
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if let Some(challenge) = self.challenge().and_then(|text| text.parse().ok()) {
             headers.insert(WWW_AUTHENTICATE, challenge);
@@ -277,13 +306,18 @@ impl From<BrokerError> for Problem {
 /// The answer to a request whose handler panicked. The panic itself was told on stderr by the panic hook.
 #[allow(clippy::needless_pass_by_value)] // That is how the layer hands it over.
 pub fn of_panic(panic: Box<dyn Any + Send>) -> Response {
+    log_panic(&*panic);
+    Problem::new(Code::Internal, "the node's log says more").into_response()
+}
+
+/// Logs that a handler panicked.
+pub(super) fn log_panic(panic: &(dyn Any + Send)) {
     let message = panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
     tracing::error!(message, "a request handler panicked");
-    Problem::new(Code::Internal, "the node's log says more").into_response()
 }
 
 #[cfg(test)]

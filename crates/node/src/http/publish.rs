@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::app::App;
 use super::idempotency::IdempotencyKey;
+use super::letter;
 use super::params::Params;
 use super::problem::{Code, Problem};
 use crate::auth::Bearer;
@@ -37,6 +38,8 @@ pub async fn publish(State(app): State<Arc<App>>, request: Request) -> Response 
 async fn answer(app: &App, request: Request) -> Result<Value, Problem> {
     let params = Params::parse(request.uri().query(), &[], &[])?;
     let bearer = app.bearer(request.headers(), &params)?;
+    letter::precondition(request.headers())?;
+    letter::content_coding(request.headers())?;
     if !is_json(request.headers()) {
         return Err(Problem::new(Code::MediaType, "send the body with Content-Type: application/json"));
     }

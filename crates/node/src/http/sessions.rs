@@ -11,6 +11,7 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::app::App;
+use super::letter;
 use super::params::Params;
 use super::problem::{Code, Problem};
 
@@ -72,6 +73,7 @@ fn whose(app: &App, user: &str, query: Option<&str>, headers: &HeaderMap) -> Res
     let params = Params::parse(query, &[], &[])?;
     let bearer = app.bearer(headers, &params)?;
     let user = User::new(user).map_err(|error| Problem::bad_request(format!("user: {error}")))?;
+    letter::precondition(headers)?;
     if bearer.grants.admin || bearer.user.as_ref() == Some(&user) {
         Ok(user)
     } else {

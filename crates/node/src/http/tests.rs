@@ -72,6 +72,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         retries: super::overload::Retries { stream: config.stream, leave_spread: config.drain.retry_spread },
         http: config.http,
         health: Health { redis: ok(), wire: ok(), lease: ok(), draining: ok() },
+        ignored: super::ignored::Ignored::default(),
         metrics,
         registry,
     }
@@ -117,7 +118,8 @@ impl Calls {
         }))
     }
 
-    async fn send(&self, request: Request<Body>) -> Answer {
+    async fn send(&self, mut request: Request<Body>) -> Answer {
+        request.headers_mut().entry("host").or_insert(http::HeaderValue::from_static("a"));
         let response = self.0.clone().oneshot(request).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = to_bytes(response.into_body(), 64 << 20).await.unwrap();

@@ -73,13 +73,22 @@ impl AsyncWrite for StreamSocket {
 }
 
 impl AsyncRead for StreamSocket {
-    /// Never gives a byte: a stream's request is over when the hub gets it. Ends when the client has taken the stream
-    /// back, or both sides have ended it.
+    /// Never gives a byte: a stream's request is over when the hub gets it, which is no sign that the client is gone. An
+    /// error when the client has taken the stream back or its connection is gone; ends when we have ended it.
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let socket = self.get_mut();
         if socket.shut {
             return Poll::Ready(Ok(()));
         }
-        socket.out.poll_reset(cx).map(|_| Ok(()))
+        socket.out.poll_reset(cx).map(|reset| {
+            Err(match reset {
+                Ok(_) => io::ErrorKind::ConnectionReset.into(),
+                // The end of input of the whole connection is its end.
+                Err(error) => match error.get_io().map(io::Error::kind) {
+                    None | Some(io::ErrorKind::UnexpectedEof) => io::ErrorKind::BrokenPipe.into(),
+                    Some(kind) => kind.into(),
+                },
+            })
+        })
     }
 }

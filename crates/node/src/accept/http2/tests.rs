@@ -84,7 +84,8 @@ impl Fixture {
 /// Waits until the hub would know that the client has gone.
 async fn left(socket: &mut Box<dyn Socket>) {
     let mut read = [0; 10];
-    assert_eq!(timeout(SOON, socket.read(&mut read)).await.expect("the client has left").unwrap(), 0);
+    let read = timeout(SOON, socket.read(&mut read)).await.expect("the client has left");
+    assert!(!matches!(read, Ok(1..)), "{read:?}");
 }
 
 in_both! {
@@ -352,7 +353,7 @@ async fn more_requests_than_allowed_wait_with_the_client(speech: Speech) {
 async fn a_head_that_is_too_large_is_refused(speech: Speech) {
     let fixture = start(speech, |_| ());
     let mut client = Client::connect(&fixture).await;
-    let path = format!("/hello?{}", "x".repeat(40_000));
+    let path = format!("/hello?{}", "x".repeat(60_000));
     let response = client.ask(Method::GET, &path, None).await;
     let refused = timeout(SOON, response).await.unwrap();
     assert!(refused.is_err() || refused.unwrap().status() == 431);
@@ -374,7 +375,7 @@ async fn a_client_that_vanishes_without_a_word_is_noticed() {
     let begun = Instant::now();
     let mut read = Vec::new();
     let _ = client.read_to_end(&mut read).await;
-    assert!(begun.elapsed() >= super::PING.0 + super::PING.1 && begun.elapsed() < SOON * 10);
+    assert!(begun.elapsed() >= Duration::from_secs(45) && begun.elapsed() < SOON * 10);
     assert_eq!(fixture.metrics.connection_errors.get(), 1);
     fixture.shutdown().await;
 }

@@ -106,8 +106,8 @@ impl Writer {
         let connection = &mut seat.connection;
         if connection.ending.is_none() {
             let cx = &mut Context::from_waker(&seat.waker);
-            if connection.poll_closed(cx).is_ready() {
-                return self.drop_connection(key, Ending::Closed);
+            if let Poll::Ready(left) = connection.poll_left(cx) {
+                return self.left(key, left);
             }
         }
         if self.seats[key].connection.clock.is_blocked() || self.seats[key].connection.ending.is_some() {
@@ -136,7 +136,7 @@ impl Writer {
         match due {
             Due::Nothing => {}
             Due::Beat => {
-                seat.connection.beat();
+                seat.connection.heartbeat_is_due(&self.around.settings);
                 self.mark(key);
             }
             Due::End(ending @ Ending::WriteTimeout) => self.drop_connection(key, ending),
@@ -220,8 +220,9 @@ impl Writer {
             return self.drop_connection(key, ending);
         }
         let Some(seat) = self.seats.get_mut(key) else { return };
-        let connection = &seat.connection;
+        let connection = &mut seat.connection;
         if connection.clock.is_blocked() != was_blocked {
+            connection.socket_changed();
             // The write time-out, or the next heartbeat, may come before what the timer was set for.
             self.timers.reset_at(&seat.timer, connection.clock.next_look(&self.around.settings));
         }

@@ -1,12 +1,12 @@
 //! How a connection comes and goes.
 
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, SessionId};
 
 use super::{Seat, Timer, Writer};
-use crate::connection::{Clock, Connection, Following};
+use crate::connection::{Clock, Connection, Following, Left};
 use crate::delivery::View;
 use crate::ending::Ending;
 use crate::hub::reads::TopicKey;
@@ -135,8 +135,22 @@ impl Writer {
     /// The first look, which arms the waker for the client's leaving.
     fn look_for_close(&mut self, key: usize) {
         let seat = &mut self.seats[key];
-        if seat.connection.poll_closed(&mut Context::from_waker(&seat.waker)).is_ready() {
-            self.drop_connection(key, Ending::Closed);
+        if let Poll::Ready(left) = seat.connection.poll_left(&mut Context::from_waker(&seat.waker)) {
+            self.left(key, left);
+        }
+    }
+
+    /// The client has closed its side. One that has closed both halves must not stay: the first probe leaves at once.
+    pub(super) fn left(&mut self, key: usize, left: Left) {
+        match left {
+            Left::Broken(ending) => self.drop_connection(key, ending),
+            Left::HalfClosed => {
+                let seat = &mut self.seats[key];
+                seat.connection.clock.half_closed();
+                seat.connection.beat();
+                self.timers.reset_at(&seat.timer, seat.connection.clock.next_look(&self.around.settings));
+                self.mark(key);
+            }
         }
     }
 

@@ -1,0 +1,201 @@
+//! What RFC 9110 and RFC 9112 have a server refuse before it looks at what a request asks for.
+//!
+//! The framing of messages is hyper's and h2's. The rest is here, in a layer below CORS: a page sees why its request was
+//! refused.
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{ALLOW, CONTENT_ENCODING, EXPECT, HOST, IF_MATCH, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, StatusCode, Version};
+
+use super::problem::{Code, Problem};
+
+/// The methods of some call.
+const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
+
+/// The layer.
+pub(super) async fn check(request: Request, next: Next) -> Response {
+    match refusal(&request) {
+        Some(problem) => problem.into_response(),
+        // Of the server as a whole (RFC 9110, section 9.3.7).
+        None if request.uri().path() == "*" => (StatusCode::NO_CONTENT, [(ALLOW, METHODS)]).into_response(),
+        None => next.run(request).await,
+    }
+}
+
+fn refusal(request: &Request) -> Option<Problem> {
+    let problem = host(request).or_else(|| transfer_coding(request.headers()));
+    problem.or_else(|| expectation(request)).or_else(|| {
+        let asterisk = request.uri().path() == "*" && request.method() != Method::OPTIONS;
+        asterisk.then(|| Problem::bad_request("the target * is for OPTIONS only"))
+    })
+}
+
+/// RFC 9112, section 3.2: exactly one valid `Host` with HTTP/1.1. RFC 9113, section 8.3.1: `:authority` or `Host`, and
+/// no two that differ.
+fn host(request: &Request) -> Option<Problem> {
+    let refuse = |detail: &str| Some(Problem::bad_request(detail));
+    let authority = request.uri().authority();
+    if authority.is_some_and(|authority| authority.as_str().contains('@')) {
+        return refuse("the request's target names a user, which an HTTP URI must not");
+    }
+    let mut hosts = request.headers().get_all(HOST).into_iter();
+    match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => refuse("the request has more than one Host header"),
+        (Some(host), None) if !is_host(host.as_bytes()) => {
+            refuse("the Host header is not a host with an optional port, like example.org:8080")
+        }
+        (Some(host), None) => {
+            let differs =
+                authority.is_some_and(|a| !host.as_bytes().eq_ignore_ascii_case(a.as_str().as_bytes()));
+            // With HTTP/1.1 a target in absolute form wins (section 3.2.2).
+            if differs && request.version() == Version::HTTP_2 {
+                return refuse("the Host header and :authority name different hosts");
+            }
+            None
+        }
+        (None, None) if request.version() == Version::HTTP_11 => refuse("the request has no Host header"),
+        (None, None) if request.version() == Version::HTTP_2 && authority.is_none() => {
+            refuse("the request has neither :authority nor a Host header")
+        }
+        (None, None) => None,
+    }
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110, section 7.2; RFC 3986, section 3.2.2). The host may be empty.
+fn is_host(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let Some((address, port)) = rest.split_once(']') else { return false };
+            // Future forms of an address in brackets (IPvFuture) do not exist.
+            if address.parse::<std::net::Ipv6Addr>().is_err() {
+                return false;
+            }
+            ("", port.strip_prefix(':').or(port.is_empty().then_some("")))
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, Some("")),
+        },
+    };
+    let is_port = |port: &str| {
+        port.bytes().all(|b| b.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok())
+    };
+    is_reg_name(host.as_bytes()) && port.is_some_and(is_port)
+}
+
+fn is_reg_name(host: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(&byte) = host.get(at) {
+        let plain = byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);
+        let escape = || host.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+        match byte {
+            _ if plain => at += 1,
+            b'%' if escape() => at += 3,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// RFC 9112, section 6.1: transfer codings that are not understood are answered with 501. hyper has taken `chunked` off,
+/// and refused what does not end with it.
+fn transfer_coding(headers: &HeaderMap) -> Option<Problem> {
+    let codings: Vec<_> = members(headers, TRANSFER_ENCODING.as_str()).collect();
+    match codings.iter().position(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        _ if codings.is_empty() => None,
+        Some(0) if codings.len() == 1 => None,
+        Some(_) if codings.iter().all(|coding| coding.eq_ignore_ascii_case("chunked")) => {
+            Some(Problem::bad_request("Transfer-Encoding says chunked twice"))
+        }
+        _ => Some(Problem::new(
+            Code::NotImplemented,
+            "the only transfer coding that this server knows is chunked",
+        )),
+    }
+}
+
+/// RFC 9110, section 10.1.1: an expectation that cannot be met is answered with 417. HTTP/1.0 knows none.
+fn expectation(request: &Request) -> Option<Problem> {
+    if request.version() < Version::HTTP_11 {
+        return None;
+    }
+    let mut members = members(request.headers(), EXPECT.as_str());
+    let met = members.all(|member| member.eq_ignore_ascii_case("100-continue"));
+    (!met).then(|| {
+        Problem::new(Code::Expectation, "the only expectation that this server meets is 100-continue")
+    })
+}
+
+/// A call that reads a body (RFC 9110, section 15.5.16): it must not be coded.
+///
+/// # Errors
+///
+/// When it is.
+pub(super) fn content_coding(headers: &HeaderMap) -> Result<(), Problem> {
+    let coded =
+        members(headers, CONTENT_ENCODING.as_str()).any(|coding| !coding.eq_ignore_ascii_case("identity"));
+    if coded {
+        return Err(Problem::new(Code::ContentCoding, "send the body as it is, without Content-Encoding"));
+    }
+    Ok(())
+}
+
+/// A call that changes something (RFC 9110, section 13.1.1). Nothing here has an entity tag, so `If-Match` with one is
+/// never true.
+///
+/// # Errors
+///
+/// When there is such a condition.
+pub(super) fn precondition(headers: &HeaderMap) -> Result<(), Problem> {
+    if members(headers, IF_MATCH.as_str()).any(|tag| tag != "*") {
+        return Err(Problem::new(
+            Code::Precondition,
+            "nothing here has an entity tag that If-Match could match",
+        ));
+    }
+    Ok(())
+}
+
+/// The members of a list that may stand in several lines (RFC 9110, section 5.6.1). What is not text is one member.
+fn members<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).into_iter().map(|line| line.to_str().unwrap_or("?"));
+    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|member| !member.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_maybe_a_port() {
+        for good in
+            ["", "a", "example.org:8080", "127.0.0.1", "[::1]:80", "[::1]", "a_b", "x%20y", "a:", "a,b"]
+        {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "a b", "a/b", "http://a", "u@a", "[::1", "::1", "[x]", "a:b", "a:80:80", "a:99999", "a?", "%zz",
+            "\u{fc}",
+        ] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn chunked_alone_is_a_known_transfer_coding() {
+        let status = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(TRANSFER_ENCODING, line.parse().unwrap());
+            }
+            transfer_coding(&headers).map(|problem| problem.code.status().as_u16())
+        };
+        assert_eq!((status(&[]), status(&["Chunked"])), (None, None));
+        assert_eq!(status(&["gzip, chunked"]), Some(501));
+        assert_eq!(status(&["gzip", "chunked"]), Some(501));
+        assert_eq!(status(&["chunked, chunked"]), Some(400));
+    }
+}
