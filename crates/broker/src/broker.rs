@@ -10,7 +10,7 @@ use fanfare_protocol::{Channel, Position, SessionId, User};
 
 use crate::BrokerError;
 use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
-use crate::lease::{Lease, NodeId, NodeInfo};
+use crate::lease::{Lease, NodeId, NodeInfo, Swept};
 use crate::log::{Page, PageLimit};
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 use crate::wire::{Wire, WireSink};
@@ -94,10 +94,13 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// The nodes with a lease, by id.
     async fn nodes(&self) -> Result<Vec<NodeInfo>, BrokerError>;
 
-    /// Removes sessions of nodes whose lease has lapsed, a bounded number at a time, reports them with the reason
-    /// `node-lost`, and answers how many were removed. One node at a time does this: a lock held for `ttl` elects it,
-    /// and the others get 0.
-    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<usize, BrokerError>;
+    /// Makes one step of a sweep: removes sessions of nodes whose lease has lapsed and reports them with the reason
+    /// `node-lost`; ends the sessions that waited for another node until the grace was over, and reports users offline who
+    /// have none left. A step looks at [`SWEEP_STEP`](crate::lease::SWEEP_STEP) sessions and as many users at most. One
+    /// that was full says so: the caller makes the next one at once, until all is done.
+    ///
+    /// One node at a time does this: a lock held for `ttl` elects it, and the others do nothing.
+    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<Swept, BrokerError>;
 
     // ---- intake
 

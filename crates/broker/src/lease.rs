@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::BrokerError;
+
 /// A node's name, unique in the cluster: 1 to 128 ASCII letters, digits, `-`, `_` and `.`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -76,6 +78,32 @@ pub struct NodeInfo {
     pub connections: u64,
     /// Whether it is on its way out.
     pub draining: bool,
+}
+
+/// How many sessions, and how many users, one step of a sweep looks at, at most: a few milliseconds of Redis, in which
+/// publishers wait.
+pub const SWEEP_STEP: usize = 250;
+
+/// What one step of a sweep did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// How many sessions ended.
+    pub sessions: usize,
+    /// How many users were looked at again because their grace was over.
+    pub users: usize,
+    /// Whether the step was full: the next one is due at once.
+    pub more: bool,
+    /// Why something was left as it is, like a key of another type. The rest was done.
+    pub fault: Option<BrokerError>,
+}
+
+impl std::ops::AddAssign for Swept {
+    fn add_assign(&mut self, step: Self) {
+        self.sessions += step.sessions;
+        self.users += step.users;
+        self.more = step.more;
+        self.fault = step.fault.or(self.fault.take());
+    }
 }
 
 /// What became of a heartbeat.

@@ -38,7 +38,7 @@ use self::sessions::Sessions;
 use self::wire::Wires;
 use crate::broker::Published;
 use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
-use crate::lease::{Lease, NodeId, NodeInfo};
+use crate::lease::{Lease, NodeId, NodeInfo, Swept};
 use crate::log::{Page, PageLimit};
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 use crate::settings::BrokerSettings;
@@ -214,7 +214,8 @@ impl Broker for MemoryBroker {
         if let Claimed::Held { epoch, from: Some(from) } = &claimed
             && *from != claim.node
         {
-            let command = Control::Supersede { session: claim.session, epoch: *epoch };
+            let Claim { user, session, .. } = claim;
+            let command = Control::Supersede { user: user.clone(), session: *session, epoch: *epoch };
             state.wires.control(from, &command);
         }
         state.sessions.trim(self.settings.lifecycle_events);
@@ -266,7 +267,7 @@ impl Broker for MemoryBroker {
         Ok(self.state().cluster.nodes())
     }
 
-    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<usize, BrokerError> {
+    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<Swept, BrokerError> {
         let now = self.now();
         let mut state = self.state();
         let State { cluster, sessions, .. } = &mut *state;

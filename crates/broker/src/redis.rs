@@ -7,7 +7,7 @@
 //! # Layout
 //!
 //! - `settings`: where Redis is, and how patient we are with it
-//! - `keys`: the names of everything
+//! - `prefix`: what the names of one cluster begin with; `keys`: the names of everything
 //! - `link`: the shared, pipelined connections; `gather`: calls that leave in one write
 //! - `pool`: connections for blocking reads and rare commands
 //! - `script`: the Lua scripts, which lie beside as `.lua` files
@@ -29,6 +29,7 @@ mod library;
 mod link;
 mod log;
 mod pool;
+mod prefix;
 mod publish;
 mod reply;
 mod script;
@@ -50,10 +51,11 @@ use self::keys::Keys;
 use self::library::Library;
 use self::link::Link;
 use self::pool::Connections;
+pub use self::prefix::{Prefix, PrefixError};
 pub use self::settings::RedisSettings;
 use crate::broker::Published;
 use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
-use crate::lease::{Lease, NodeId, NodeInfo};
+use crate::lease::{Lease, NodeId, NodeInfo, Swept};
 use crate::log::{Page, PageLimit};
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 use crate::wire::{Wire, WireSink};
@@ -85,16 +87,16 @@ impl RedisBroker {
     ///
     /// # Errors
     ///
-    /// [`BrokerError::Refused`] when the URL or the prefix is not one. An absent Redis is no error: calls answer
-    /// [`BrokerError::Unavailable`] until it is there.
+    /// [`BrokerError::Refused`] when the URL or the prefix is not one, or another database than 0 is named. An absent Redis
+    /// is no error: calls answer [`BrokerError::Unavailable`] until it is there.
     pub fn connect(redis: RedisSettings, settings: BrokerSettings) -> Result<Self, BrokerError> {
-        redis.check()?;
+        let prefix = redis.check()?;
         Ok(Self {
-            keys: Keys::new(&redis.prefix),
             link: Link::new(&redis)?,
             reads: Link::new(&redis)?,
             pool: Connections::new(&redis)?,
-            library: Arc::new(Library::new(&redis.prefix, &settings)),
+            library: Arc::new(Library::new(&prefix, &settings)),
+            keys: Keys::new(prefix),
             process: Uuid::new_v4(),
             settings: Arc::new(settings),
             redis: Arc::new(redis),
@@ -159,7 +161,7 @@ impl Broker for RedisBroker {
         leases::nodes(self).await
     }
 
-    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<usize, BrokerError> {
+    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<Swept, BrokerError> {
         leases::sweep(self, node, ttl).await
     }
 

@@ -26,7 +26,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use fanfare_broker::log::Page;
 use fanfare_protocol::sse::{Block, HEARTBEAT};
-use fanfare_protocol::{Channel, Position, SessionId};
+use fanfare_protocol::{Channel, Position};
 
 pub(crate) use self::clock::{Clock, Due};
 use self::following::Turn;
@@ -41,7 +41,7 @@ use crate::delivery::{Delivery, Frame, Kept, View};
 use crate::ending::Ending;
 use crate::gzip::{Batch, Member};
 use crate::session::Held;
-use crate::stream::{Coding, Framing, Socket};
+use crate::stream::{Coding, Framing, Identity, Socket};
 use crate::throttle::Throttle;
 
 /// The largest batch after which a loop keeps its buffer, in bytes.
@@ -85,7 +85,7 @@ pub(crate) enum Flushed {
 pub(crate) struct Connection {
     /// Tells it from others that had the same place in the loop's slab.
     pub(crate) serial: u64,
-    pub(crate) session: SessionId,
+    pub(crate) identity: Identity,
     /// The epoch of the claim; 0 without one.
     pub(crate) epoch: u64,
     held: Option<Held>,
@@ -118,14 +118,14 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(
         serial: u64,
-        (session, held, view): (SessionId, Option<Held>, View),
+        (identity, held, view): (Identity, Option<Held>, View),
         came_with: Option<Box<str>>,
         (socket, framing, head): (Box<dyn Socket>, Framing, &[u8]),
         clock: Clock,
     ) -> Self {
         Self {
             serial,
-            session,
+            identity,
             epoch: held.as_ref().map_or(0, Held::epoch),
             held,
             view,
@@ -315,7 +315,8 @@ impl Connection {
         let mut cursor = Vec::new();
         write_cursor(&self.follows, &mut cursor);
         let cursor = String::from_utf8_lossy(&cursor);
-        let data = serde_json::json!({"session": self.session, "node": around.node, "cursor": cursor});
+        let data =
+            serde_json::json!({"session": self.identity.session(), "node": around.node, "cursor": cursor});
         self.push_control(Block::new().retry(around.retry_ms()).event("connected").data(&data.to_string()));
     }
 
@@ -331,7 +332,7 @@ impl Connection {
         if self.ending.is_some() {
             return;
         }
-        if let Some(block) = around.last_block(ending, self.session) {
+        if let Some(block) = around.last_block(ending, self.identity.session()) {
             self.push_control(block);
         }
         self.ending = Some(ending);

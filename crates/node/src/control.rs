@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fanfare_protocol::SessionId;
+use fanfare_protocol::SessionKey;
 use fanfare_protocol::session::Control;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -15,7 +15,7 @@ use crate::session::End;
 use crate::throttle::Throttle;
 
 /// Notes that another node claimed a session with an epoch, and answers whether a stream of it here must end.
-pub type Supersede = Arc<dyn Fn(SessionId, u64) -> bool + Send + Sync>;
+pub type Supersede = Arc<dyn Fn(&SessionKey, u64) -> bool + Send + Sync>;
 
 /// The task that takes control messages. Ends when it is shut down or dropped, or the messages end.
 #[derive(Debug)]
@@ -65,18 +65,19 @@ impl Actor {
 
     fn act(&mut self, message: &[u8]) {
         match Control::parse(message) {
-            Ok(Control::Supersede { session, epoch }) => {
+            Ok(Control::Supersede { user, session, epoch }) => {
+                let session = SessionKey::new(user, session);
                 // What came late speaks of a claim before ours.
-                if (self.supersede)(session, epoch) {
+                if (self.supersede)(&session, epoch) {
                     self.metrics.controls_supersede.inc();
                     (self.end)(session, epoch, Ending::Superseded);
                 } else {
                     self.metrics.controls_stale.inc();
                 }
             }
-            Ok(Control::Disconnect { session }) => {
+            Ok(Control::Disconnect { user, session }) => {
                 self.metrics.controls_disconnect.inc();
-                (self.end)(session, u64::MAX, Ending::Disconnected);
+                (self.end)(SessionKey::new(user, session), u64::MAX, Ending::Disconnected);
             }
             Err(error) => {
                 self.metrics.controls_malformed.inc();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fanfare_broker::broker::Published;
 use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
-use fanfare_broker::lease::Lease;
+use fanfare_broker::lease::{Lease, Swept};
 use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 use fanfare_broker::wire::{Wire, WireSink};
@@ -93,7 +93,12 @@ impl std::fmt::Debug for FaultyBroker {
 impl FaultyBroker {
     /// Without faults.
     pub(crate) fn new() -> Self {
-        let inner = MemoryBroker::starting_at(BrokerSettings::default(), 1_700_000_000_000);
+        Self::with(BrokerSettings::default())
+    }
+
+    /// Without faults, with settings.
+    pub(crate) fn with(settings: BrokerSettings) -> Self {
+        let inner = MemoryBroker::starting_at(settings, 1_700_000_000_000);
         Self { inner, script: Arc::default() }
     }
 
@@ -284,7 +289,7 @@ impl Broker for FaultyBroker {
         self.meet(Call::Nodes, self.inner.nodes()).await
     }
 
-    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<usize, BrokerError> {
+    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<Swept, BrokerError> {
         self.meet(Call::Sweep, self.inner.sweep(node, ttl)).await
     }
 

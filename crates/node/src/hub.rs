@@ -32,7 +32,7 @@ use bytes::Bytes;
 use fanfare_broker::log::PageLimit;
 use fanfare_broker::wire::WireState;
 use fanfare_broker::{Broker, NodeId};
-use fanfare_protocol::SessionId;
+use fanfare_protocol::SessionKey;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -46,7 +46,7 @@ use crate::connection::Surroundings;
 use crate::ending::Ending;
 use crate::metrics::Metrics;
 use crate::read_budget::ReadBudget;
-use crate::stream::{Socket, Stream};
+use crate::stream::{Identity, Socket, Stream};
 
 /// The most writer loops: a channel's loops are bits of one number.
 const MAX_WRITERS: usize = 64;
@@ -134,20 +134,21 @@ impl Hub {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Serves a stream on a socket until one of them ends. An older stream of the same session on this node is
+    /// Serves a stream on a socket until one of them ends. An older stream of the same identity on this node is
     /// superseded. Once the hub has ended, both are dropped.
     pub fn open(&self, stream: Stream, socket: Box<dyn Socket>) {
         // Counted here and not when its loop takes it in, so that a storm of them does not pass the limit unseen.
         self.inner.metrics.active.inc();
-        if !self.inbox_of(stream.session).push(Message::Open(Box::new(stream), socket)) {
+        if !self.inbox_of(&stream.identity()).push(Message::Open(Box::new(stream), socket)) {
             self.inner.metrics.active.dec();
             self.inner.metrics.count_end(Ending::Shutdown);
         }
     }
 
     /// Ends a session's stream on this node, if there is one and its claim's epoch is below `below`.
-    pub fn end(&self, session: SessionId, below: u64, ending: Ending) {
-        self.inbox_of(session).push(Message::End { session, below, ending });
+    pub fn end(&self, session: SessionKey, below: u64, ending: Ending) {
+        let identity = Identity::from(session);
+        self.inbox_of(&identity).push(Message::End { identity, below, ending });
     }
 
     /// The state of the wire, and news of it.
@@ -198,10 +199,10 @@ impl Hub {
         self.inner.follows.close().await;
     }
 
-    fn inbox_of(&self, session: SessionId) -> &Inbox {
+    fn inbox_of(&self, identity: &Identity) -> &Inbox {
         let inboxes = &self.inner.follows.inboxes;
         // Fewer than 64 of them: the remainder fits.
-        let index = self.inner.spread.hash_one(session) % inboxes.len() as u64;
+        let index = self.inner.spread.hash_one(identity) % inboxes.len() as u64;
         &inboxes[usize::try_from(index).unwrap_or_default()]
     }
 }

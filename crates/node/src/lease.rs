@@ -263,11 +263,18 @@ impl Heart {
         if let Some(occupant) = self.occupant().await? {
             return Ok(Entry::Occupied(occupant));
         }
+        // What is left after a heartbeat's time is for the sweeper: clients wait for this node.
+        let enough = Instant::now() + self.beat;
         loop {
             match within(self.beat, self.broker.sweep(&self.info.id, self.ttl)).await {
-                Ok(0) => break,
-                Ok(swept) => {
-                    self.metrics.swept.inc_by(swept as u64);
+                Ok(step) => {
+                    self.metrics.count_swept(&step);
+                    if let Some(error) = &step.fault {
+                        tracing::warn!(%error, "part of what an earlier process left behind could not be swept");
+                    }
+                    if !step.more || Instant::now() >= enough {
+                        break;
+                    }
                 }
                 Err(error) if error.is_passing() => return Err(error),
                 Err(error) => {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 use bytes::Bytes;
 use fanfare_broker::{Broker, NodeId, NodeInfo};
-use fanfare_protocol::SessionId;
+use fanfare_protocol::SessionKey;
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -258,7 +258,7 @@ impl Cluster {
             Arc::clone(metrics),
         );
         let held = sessions.clone();
-        let supersede = Arc::new(move |session: SessionId, epoch| held.supersede(session, epoch));
+        let supersede = Arc::new(move |session: &SessionKey, epoch| held.supersede(session, epoch));
         let control = ControlTask::start(commands, supersede, end, Arc::clone(metrics));
         let sweeper = Sweeper::start(
             Arc::clone(broker),

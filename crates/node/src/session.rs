@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use fanfare_broker::session::{Claim, Claimed, Reason, SessionInfo};
 use fanfare_broker::{Broker, BrokerError, NodeId};
 use fanfare_protocol::session::Control;
-use fanfare_protocol::{SessionId, User};
+use fanfare_protocol::{SessionId, SessionKey, User};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -33,12 +33,12 @@ use fanfare_broker::wire::WireState;
 
 /// Ends a session's stream on this node, if there is one and its claim's epoch is below the number given.
 /// [`crate::hub::Hub::end`], as sessions and control see it.
-pub type End = Arc<dyn Fn(SessionId, u64, Ending) + Send + Sync>;
+pub type End = Arc<dyn Fn(SessionKey, u64, Ending) + Send + Sync>;
 
 /// A session that this node owns. Dropping it gives the session up with the reason `closed`.
 pub struct Held {
     shared: Arc<Shared>,
-    session: SessionId,
+    session: SessionKey,
     epoch: u64,
     claim: ClaimNumber,
     reason: Reason,
@@ -46,8 +46,8 @@ pub struct Held {
 
 impl Held {
     /// Which session.
-    pub fn session(&self) -> SessionId {
-        self.session
+    pub fn session(&self) -> &SessionKey {
+        &self.session
     }
 
     /// The epoch of the claim. Of two claims of a session, the one with the greater epoch is the newer, in whatever
@@ -59,7 +59,7 @@ impl Held {
     /// Whether a newer claim of the session is known, here or elsewhere. To be asked once the stream can be found by
     /// [`End`]: a newer claim that was told of before that found no stream to end.
     pub fn is_lost(&self) -> bool {
-        self.shared.with(|registry| registry.is_lost(self.session, self.claim))
+        self.shared.with(|registry| registry.is_lost(&self.session, self.claim))
     }
 
     /// Gives the session up, in the background.
@@ -70,7 +70,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if self.shared.with(|registry| registry.end(self.session, self.claim, self.reason)) {
+        if self.shared.with(|registry| registry.end(&self.session, self.claim, self.reason)) {
             self.shared.wake.notify_one();
         }
     }
@@ -141,8 +141,8 @@ impl Shared {
     }
 
     /// Has a claim looked after of which it is not known whether it was carried out.
-    fn doubt(&self, user: User, session: SessionId) {
-        if !self.with(|registry| registry.doubt(user, session, Instant::now() + DOUBT_AFTER)) {
+    fn doubt(&self, session: SessionKey) {
+        if !self.with(|registry| registry.doubt(session, Instant::now() + DOUBT_AFTER)) {
             self.metrics.doubts_dropped.inc();
         }
         self.wake.notify_one();
@@ -194,7 +194,8 @@ impl Sessions {
             self.shared.metrics.claims_shut.inc();
             return Err(ClaimError::Unavailable(why.into()));
         }
-        let call = ClaimCall::begin(Arc::clone(&self.shared), user.clone(), session, client);
+        let session = SessionKey::new(user.clone(), session);
+        let call = ClaimCall::begin(Arc::clone(&self.shared), session, client);
         // On a task of its own: a client that goes away in the middle takes its request with it, and nobody would know
         // whether the claim was granted.
         let claimed = self.claims.spawn(call.run()).await;
@@ -221,13 +222,15 @@ impl Sessions {
         let elsewhere = found.iter().any(|info| info.node != self.shared.node);
         let alive = if elsewhere { self.shared.broker.nodes().await? } else { Vec::new() };
         for info in &found {
+            let key = SessionKey::new(user.clone(), info.session);
             if info.node == self.shared.node {
-                (self.shared.end)(info.session, u64::MAX, Ending::Disconnected);
-                if self.shared.with(|registry| registry.knows(info.session)) {
+                (self.shared.end)(key.clone(), u64::MAX, Ending::Disconnected);
+                if self.shared.with(|registry| registry.knows(&key)) {
                     continue;
                 }
             } else if alive.iter().any(|node| node.id == info.node) {
-                self.shared.broker.send(&info.node, &Control::Disconnect { session: info.session }).await?;
+                let command = Control::Disconnect { user: key.user, session: key.session };
+                self.shared.broker.send(&info.node, &command).await?;
                 continue;
             }
             // Recorded for a node that is dead, or for us by mistake: nobody else would remove it now.
@@ -239,12 +242,12 @@ impl Sessions {
 
     /// Notes that another node claimed a session with this epoch. Answers whether a stream of it here must end; false
     /// if our claim is newer: the message came late.
-    pub fn supersede(&self, session: SessionId, epoch: u64) -> bool {
+    pub fn supersede(&self, session: &SessionKey, epoch: u64) -> bool {
         self.shared.with(|registry| registry.supersede(session, epoch))
     }
 
     /// The epoch with which an open stream of this node holds a session.
-    pub fn epoch(&self, session: SessionId) -> Option<u64> {
+    pub fn epoch(&self, session: &SessionKey) -> Option<u64> {
         self.shared.with(|registry| registry.epoch(session))
     }
 
@@ -286,24 +289,23 @@ impl fmt::Debug for Sessions {
 /// One call to claim, from before it is sent until its answer is noted.
 struct ClaimCall {
     shared: Arc<Shared>,
-    user: User,
-    session: SessionId,
+    session: SessionKey,
     client: Arc<str>,
     /// Whether the broker has answered; if not, it is in doubt what it did.
     answered: bool,
 }
 
 impl ClaimCall {
-    fn begin(shared: Arc<Shared>, user: User, session: SessionId, client: Arc<str>) -> Self {
-        shared.with(|registry| registry.begin(session));
-        Self { shared, user, session, client, answered: false }
+    fn begin(shared: Arc<Shared>, session: SessionKey, client: Arc<str>) -> Self {
+        shared.with(|registry| registry.begin(&session));
+        Self { shared, session, client, answered: false }
     }
 
     async fn run(mut self) -> Result<Held, ClaimError> {
         let shared = Arc::clone(&self.shared);
         let claim = Claim {
-            user: self.user.clone(),
-            session: self.session,
+            user: self.session.user.clone(),
+            session: self.session.session,
             node: shared.node.clone(),
             client: Arc::clone(&self.client),
             limit: shared.limit,
@@ -312,9 +314,8 @@ impl ClaimCall {
             Ok(Claimed::Held { epoch, .. }) => {
                 self.answered = true;
                 shared.metrics.claims_held.inc();
-                let (session, since) = (self.session, unix_ms());
-                let claim =
-                    shared.with(|registry| registry.hold(&self.user, session, &self.client, epoch, since));
+                let (session, since) = (self.session.clone(), unix_ms());
+                let claim = shared.with(|registry| registry.hold(&session, &self.client, epoch, since));
                 Ok(Held { shared, session, epoch, claim, reason: Reason::Closed })
             }
             Ok(Claimed::Full) => {
@@ -334,9 +335,9 @@ impl ClaimCall {
 
 impl Drop for ClaimCall {
     fn drop(&mut self) {
-        self.shared.with(|registry| registry.finish(self.session));
+        self.shared.with(|registry| registry.finish(&self.session));
         if !self.answered {
-            self.shared.doubt(self.user.clone(), self.session);
+            self.shared.doubt(self.session.clone());
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::From;
-use fanfare_protocol::{Channel, SessionId, User};
+use fanfare_protocol::{Channel, SessionId, SessionKey, User};
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter, DuplexStream};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -79,6 +79,27 @@ pub enum Coding {
     Gzip,
 }
 
+/// The identity of a stream on this node: the session of a user, or of a client without a user. What has another identity
+/// can neither end nor supersede it, though the session id be the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    user: Option<User>,
+    session: SessionId,
+}
+
+impl Identity {
+    /// The session's id, to show it to its own client.
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+}
+
+impl std::convert::From<SessionKey> for Identity {
+    fn from(SessionKey { user, session }: SessionKey) -> Self {
+        Self { user: Some(user), session }
+    }
+}
+
 /// A stream that was accepted: everything the hub must know to serve it.
 #[derive(Debug)]
 pub struct Stream {
@@ -102,4 +123,11 @@ pub struct Stream {
     pub head: Bytes,
     /// How the body is framed.
     pub framing: Framing,
+}
+
+impl Stream {
+    /// Returns what the stream is known by on this node.
+    pub fn identity(&self) -> Identity {
+        Identity { user: self.user.clone(), session: self.session }
+    }
 }

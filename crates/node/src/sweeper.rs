@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare_broker::lease::Swept;
 use fanfare_broker::{Broker, NodeId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -69,27 +70,41 @@ impl Sweep {
         }
     }
 
+    /// Makes steps until one is not full: as many as there is work for, each of them short.
     async fn sweep(&mut self) {
         // Without a lease we would sweep up ourselves, so it must last longer than the call may take.
         let limit = self.ttl / 3;
+        let mut done = Swept::default();
         while self.lease.borrow().held_for(limit) {
-            let swept = tokio::time::timeout(limit, self.broker.sweep(&self.node, self.ttl)).await;
-            let error = match swept {
-                // Nothing was left, or another node is at it.
-                Ok(Ok(0)) => return,
-                Ok(Ok(swept)) => {
-                    self.metrics.swept.inc_by(swept as u64);
-                    tracing::info!(swept, "removed sessions of nodes that are gone");
-                    continue;
+            match tokio::time::timeout(limit, self.broker.sweep(&self.node, self.ttl)).await {
+                Ok(Ok(step)) => {
+                    self.metrics.count_swept(&step);
+                    done += step;
                 }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no answer within {limit:?}"),
-            };
-            self.metrics.sweeps_failed.inc();
-            if let Some(held_back) = self.log.admit() {
-                tracing::warn!(error, held_back, "could not look for sessions of nodes that are gone");
+                Ok(Err(error)) => self.failed(&error.to_string()),
+                Err(_) => self.failed(&format!("no answer within {limit:?}")),
             }
-            return;
+            if !std::mem::take(&mut done.more) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        if let Some(fault) = &done.fault {
+            self.warn(&fault.to_string());
+        }
+        if done.sessions > 0 {
+            tracing::info!(sessions = done.sessions, "removed sessions of nodes that are gone");
+        }
+    }
+
+    fn failed(&mut self, error: &str) {
+        self.metrics.sweeps_failed.inc();
+        self.warn(error);
+    }
+
+    fn warn(&mut self, error: &str) {
+        if let Some(held_back) = self.log.admit() {
+            tracing::warn!(error, held_back, "could not look for sessions of nodes that are gone");
         }
     }
 }

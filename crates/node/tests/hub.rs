@@ -21,7 +21,7 @@ use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::sse::{Format, HEARTBEAT};
 use fanfare_protocol::start::From;
-use fanfare_protocol::{Channel, Event, Position, SessionId};
+use fanfare_protocol::{Channel, Event, Position, SessionId, SessionKey, User};
 use flate2::write::GzDecoder;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, BufWriter, DuplexStream, ReadBuf};
@@ -293,6 +293,34 @@ async fn a_newer_stream_of_a_session_supersedes_the_older() {
     read_until(&mut newer, "data: hello").await;
     assert_eq!(node.metrics.active.get(), 1);
     drop(newer);
+    node.gone().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_superseded_and_ended_only_by_its_own_users_session() {
+    let node = start(&one_writer());
+    let id = SessionId::random();
+    let open = async |user: Option<&str>| {
+        let (mut ours, theirs) = tokio::io::duplex(1 << 16);
+        let user = user.map(|user| User::new(user).unwrap());
+        node.hub.open(Stream { user, ..stream(id, From::Latest) }, Box::new(theirs));
+        read_until(&mut ours, "connected").await;
+        ours
+    };
+    let (mut alice, mut bob, mut nameless) =
+        (open(Some("alice")).await, open(Some("bob")).await, open(None).await);
+    node.publish("to three").await;
+    for stream in [&mut alice, &mut bob, &mut nameless] {
+        read_until(stream, "data: to three").await;
+    }
+    node.hub.end(SessionKey::new(User::new("bob").unwrap(), id), u64::MAX, Ending::Disconnected);
+    read_until(&mut bob, "event: disconnected").await;
+    let again = open(None).await;
+    read_until(&mut nameless, "event: superseded").await;
+    drop((bob, nameless));
+    node.publish("to alice").await;
+    read_until(&mut alice, "data: to alice").await;
+    drop((alice, again));
     node.gone().await;
 }
 

@@ -140,7 +140,8 @@ pub enum UserError {
 }
 
 /// A user's id: what a token's `sub` says. `user:<id>` is always a valid channel.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct User(Channel);
 
 impl User {
@@ -169,6 +170,19 @@ impl User {
     /// The user's private channel.
     pub fn channel(&self) -> &Channel {
         &self.0
+    }
+}
+
+impl TryFrom<String> for User {
+    type Error = UserError;
+    fn try_from(id: String) -> Result<Self, UserError> {
+        Self::new(&id)
+    }
+}
+
+impl From<User> for String {
+    fn from(user: User) -> Self {
+        user.id().to_owned()
     }
 }
 

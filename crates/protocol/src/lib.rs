@@ -38,5 +38,5 @@ pub use entry::Entry;
 pub use event::{Event, EventType};
 pub use grants::Grants;
 pub use position::Position;
-pub use session::SessionId;
+pub use session::{SessionId, SessionKey};
 pub use start::Start;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::User;
 use crate::json::ByName;
 
 /// One client's logical stream: survives reconnects and moves between nodes.
@@ -54,20 +55,47 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// A command to one node, sent as JSON over its control topic.
+/// The identity of a user's session. A session id without its user identifies nothing: two users may have the same one,
+/// by accident or on purpose, and neither has any power over the other's session.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionKey {
+    /// The user.
+    pub user: User,
+    /// The id, unique among the user's sessions only.
+    pub session: SessionId,
+}
+
+impl SessionKey {
+    /// The session of this id that belongs to this user.
+    pub fn new(user: User, session: SessionId) -> Self {
+        Self { user, session }
+    }
+}
+
+impl fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.session, self.user)
+    }
+}
+
+/// A command to one node, sent as JSON over its control topic. It names the user: a command without one does nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Control {
     /// Another node claimed the session with this epoch: drop the connection if ours is older.
     Supersede {
-        /// Which session.
+        /// The session's user.
+        user: User,
+        /// The session's id.
         session: SessionId,
         /// The epoch of the new claim.
         epoch: u64,
     },
     /// End a session's connection for good.
     Disconnect {
-        /// Which session.
+        /// The session's user.
+        user: User,
+        /// The session's id.
         session: SessionId,
     },
 }
@@ -95,8 +123,9 @@ mod tests {
 
     #[test]
     fn a_command_reads_back() {
-        let session = SessionId::random();
-        for command in [Control::Supersede { session, epoch: 7 }, Control::Disconnect { session }] {
+        let (user, session) = (User::new("a:42").unwrap(), SessionId::random());
+        let supersede = Control::Supersede { user: user.clone(), session, epoch: 7 };
+        for command in [supersede, Control::Disconnect { user, session }] {
             assert_eq!(Control::parse(command.encode().as_bytes()).unwrap(), command);
         }
         for bad in [
@@ -105,8 +134,18 @@ mod tests {
             "7",
             r#"{"op":"format-disk"}"#,
             r#"{"op":"disconnect","session":"x"}"#,
+            r#"{"op":"disconnect","user":"42","session":"x"}"#,
             r#"["disconnect","0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11"]"#,
         ] {
+            assert!(Control::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_command_without_a_user_names_no_session() {
+        let session = SessionId::random();
+        for fields in ["", r#""user":null,"#, r#""user":"","#, r#""user":7,"#, r#""user":"a b","#] {
+            let bad = format!(r#"{{"op":"disconnect",{fields}"session":"{session}"}}"#);
             assert!(Control::parse(bad.as_bytes()).is_err(), "{bad}");
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! # Layout
 //!
+//! - [`backlog`]: what comes together is worked off without a rate
 //! - [`balancer_answers`]: what balancers say while no node is there
 //! - [`catching_up`]: what a client that is behind costs Redis
 //! - [`clear_errors`]: errors that sent people the wrong way
@@ -17,17 +18,20 @@
 //! - [`half_close`]: clients that have closed their sending half, and those that have left
 //! - [`http_letter`]: what the standards ask for, a row each
 //! - [`idempotency_key`]: the header of that name
+//! - [`identity`]: a session belongs to its user
 //! - [`lines`]: one bad line among others
 //! - [`long_lines`]: the longest line of a stream
 //! - [`outlier_buffers`]: memory that one message took
 //! - [`planned_ends`]: how soon a client comes back
 //! - [`positions_ahead`]: a log that went back
+//! - [`prefixes`]: two clusters on one Redis share no name
 //! - [`quick_start`]: README's quick start, as it is printed
 //! - [`raw`]: bytes on a socket, and what comes back
 //! - [`redis_refuses`]: a Redis that answers and refuses
 //! - [`request_heads`]: long URLs and their cursors, with and without a balancer
 //! - [`stream_text`]: text that clients read in different ways
 
+mod backlog;
 mod balancer_answers;
 mod catching_up;
 mod clear_errors;
@@ -43,11 +47,13 @@ mod gzip_sync;
 mod half_close;
 mod http_letter;
 mod idempotency_key;
+mod identity;
 mod lines;
 mod long_lines;
 mod outlier_buffers;
 mod planned_ends;
 mod positions_ahead;
+mod prefixes;
 mod quick_start;
 mod raw;
 mod redis_refuses;

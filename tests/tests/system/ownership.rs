@@ -49,6 +49,11 @@ async fn is_live(client: &mut Client, redis: &Redis, user: &str) {
     client.expect_data(&data).await;
 }
 
+/// What a node is told whose session of user 42 another node has claimed.
+fn control(session: &str, epoch: u64) -> String {
+    json!({"op": "supersede", "user": "42", "session": session, "epoch": epoch}).to_string()
+}
+
 async fn is_superseded(client: &mut Client, session: &str) {
     assert_eq!(client.expect("superseded").await.json()["session"], session);
     assert_eq!(client.end().await, End::Clean);
@@ -122,11 +127,11 @@ async fn a_control_command_with_an_old_epoch_changes_nothing() {
     let mut client = cluster.a().stream().user("42").session(&session).open().await;
     let epoch = held(&cluster.redis, "42").await[0].2;
     for old in [0, epoch - 1, epoch] {
-        let command = json!({"op": "supersede", "session": session, "epoch": old}).to_string();
+        let command = control(&session, old);
         assert_eq!(cluster.redis.cli(&["PUBLISH", "fanfare:node:a:control", &command]).await, "1");
     }
     is_live(&mut client, &cluster.redis, "42").await;
-    let command = json!({"op": "supersede", "session": session, "epoch": epoch + 1}).to_string();
+    let command = control(&session, epoch + 1);
     cluster.redis.cli(&["PUBLISH", "fanfare:node:a:control", &command]).await;
     is_superseded(&mut client, &session).await;
 }

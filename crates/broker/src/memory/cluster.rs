@@ -7,7 +7,7 @@ use indexmap::{IndexMap, IndexSet};
 use tokio::time::Instant;
 
 use super::sessions::Sessions;
-use crate::lease::{Lease, NodeId, NodeInfo};
+use crate::lease::{Lease, NodeId, NodeInfo, SWEEP_STEP, Swept};
 use crate::session::Reason;
 
 /// What the nodes know of each other.
@@ -54,34 +54,45 @@ impl Cluster {
         nodes
     }
 
-    /// Removes what dead nodes left, unless another node is at it. `grace` and `now` are for the sessions.
+    /// Makes one step of a sweep, unless another node is at it. `grace` and `now` are for the sessions.
     pub(super) fn sweep(
         &mut self,
         sessions: &mut Sessions,
         node: &NodeId,
         ttl: Duration,
         (grace, now): (Duration, u64),
-    ) -> usize {
+    ) -> Swept {
         let instant = Instant::now();
         if self.sweeper.as_ref().is_some_and(|(holder, until)| holder != node && *until > instant) {
-            return 0;
+            return Swept::default();
         }
         self.sweeper = Some((node.clone(), instant + ttl));
-        let mut orphans = std::mem::take(&mut self.former);
+        let mut room = SWEEP_STEP;
+        let mut orphans: Vec<_> = self.former.drain(..room.min(self.former.len())).collect();
+        room -= orphans.len();
         let lapsed = self.leases.iter().filter(|(_, (_, until))| *until <= instant);
         let mut dead: IndexSet<_> = lapsed.map(|(id, _)| id.clone()).collect();
         let owners = sessions.held().map(|(_, info)| &info.node);
         dead.extend(owners.filter(|node| !self.leases.contains_key(*node)).cloned());
         for dead in dead {
-            orphans.extend(held_by(sessions, &dead));
-            self.leases.shift_remove(&dead);
+            let mut held = held_by(sessions, &dead);
+            if held.len() <= room {
+                self.leases.shift_remove(&dead);
+            }
+            held.truncate(room);
+            room -= held.len();
+            orphans.extend(held);
         }
-        let mut swept = 0;
+        let mut swept = Swept::default();
         for (node, user, session, epoch) in orphans {
             let held = (&node, &user, session, epoch);
-            swept += usize::from(sessions.release(held, Reason::NodeLost, grace, now));
+            swept.sessions += usize::from(sessions.release(held, Reason::NodeLost, grace, now));
         }
-        swept + sessions.see_off(now)
+        let (users, ended) = sessions.depart(now, SWEEP_STEP);
+        swept.users = users;
+        swept.sessions += ended;
+        swept.more = room == 0 || users == SWEEP_STEP;
+        swept
     }
 }
 

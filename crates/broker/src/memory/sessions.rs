@@ -142,11 +142,12 @@ impl Sessions {
         all.filter(|(_, held)| held.leaving.is_none()).map(|(user, held)| (user, &held.info))
     }
 
-    /// Looks again at users whose time has come: ends the sessions that nobody took over, and reports those offline who
-    /// have none. Answers how many sessions ended.
-    pub(super) fn see_off(&mut self, now: u64) -> usize {
-        let due: Vec<User> =
-            self.leaving.iter().filter(|(_, till)| **till <= now).map(|(user, _)| user.clone()).collect();
+    /// Looks again at users whose time has come, `limit` at most: ends the sessions that no other node took over, and
+    /// reports those offline who have none. Returns how many users these were, and how many sessions ended.
+    pub(super) fn depart(&mut self, now: u64, limit: usize) -> (usize, usize) {
+        let due = self.leaving.iter().filter(|(_, till)| **till <= now);
+        let due: Vec<User> = due.take(limit).map(|(user, _)| user.clone()).collect();
+        let users = due.len();
         let mut ended = 0;
         for user in due {
             self.leaving.swap_remove(&user);
@@ -168,7 +169,7 @@ impl Sessions {
                 self.report(now, "user.offline", &user, &[]);
             }
         }
-        ended
+        (users, ended)
     }
 
     pub(super) fn trim(&mut self, keep: usize) {

@@ -14,7 +14,12 @@ local due = redis.call('ZSCORE', leaving, user)
 if not due or tonumber(due) > time then return 0 end
 
 local ended, again = 0, nil
-local fields = redis.call('HGETALL', sessions)
+local fields = redis.pcall('HGETALL', sessions)
+if fields.err then
+  -- A key of another type: those behind this user must not wait for it to be mended.
+  redis.call('ZADD', leaving, int(time + 60000), user)
+  return fields
+end
 for i = 1, #fields, 2 do
   local held = decode(fields[i + 1])
   local till = held and tonumber(held.leaving)

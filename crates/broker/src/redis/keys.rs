@@ -3,26 +3,26 @@
 //! `{…}` is a hash tag: one channel's names share a slot of a Redis Cluster, and no two channels are assumed to.
 
 use std::fmt::Write;
-use std::sync::Arc;
 
 use fanfare_protocol::{Channel, User};
 use uuid::Uuid;
 
+use super::prefix::Prefix;
 use crate::NodeId;
 
 /// Names everything under one prefix. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
-    prefix: Arc<str>,
+    prefix: Prefix,
 }
 
 impl Keys {
-    pub(super) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.into() }
+    pub(super) fn new(prefix: Prefix) -> Self {
+        Self { prefix }
     }
 
     pub(super) fn prefix(&self) -> &str {
-        &self.prefix
+        self.prefix.as_str()
     }
 
     pub(super) fn log(&self, channel: &Channel) -> String {
@@ -106,7 +106,7 @@ impl Keys {
 
     /// The channel's name in the name of a live topic.
     pub(super) fn channel_of<'a>(&self, live: &'a [u8]) -> Option<&'a str> {
-        let rest = live.strip_prefix(self.prefix.as_bytes())?.strip_prefix(b":{")?;
+        let rest = live.strip_prefix(self.prefix().as_bytes())?.strip_prefix(b":{")?;
         std::str::from_utf8(rest.strip_suffix(b"}:live")?).ok()
     }
 
@@ -116,7 +116,7 @@ impl Keys {
 
     fn of_channel(&self, channel: &str, what: &str) -> String {
         // Made for every event: one allocation.
-        let mut name = String::with_capacity(self.prefix.len() + channel.len() + what.len() + 4 + 24);
+        let mut name = String::with_capacity(self.prefix().len() + channel.len() + what.len() + 4 + 24);
         // Writing into memory does not fail.
         let _ = write!(name, "{}:{{{channel}}}:{what}", self.prefix);
         name
@@ -125,11 +125,14 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::prefix::TAKEN;
     use super::*;
 
     #[test]
     fn names_are_those_of_the_contract() {
-        let keys = Keys::new("fanfare");
+        let keys = Keys::new(Prefix::new("fanfare").unwrap());
         let channel = Channel::new("user:42").unwrap();
         assert_eq!(keys.log(&channel), "fanfare:{user:42}:log");
         assert_eq!(keys.once(&channel, "k"), "fanfare:{user:42}:once:k");
@@ -141,11 +144,123 @@ mod tests {
 
     #[test]
     fn a_live_topic_names_its_channel() {
-        let keys = Keys::new("ff:x");
+        let keys = Keys::new(Prefix::new("ff:x").unwrap());
         let channel = Channel::new("room:7").unwrap();
         assert_eq!(keys.channel_of(keys.live(&channel).as_bytes()), Some("room:7"));
         for other in ["ff:x:{room:7}:log", "ff:{room:7}:live", "ff:x:wire:1", ""] {
             assert_eq!(keys.channel_of(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    /// Everything that has a name, in keys and in topics, under one prefix.
+    fn names(prefix: &Prefix, channel: &Channel, once: &str, node: &NodeId, wire: Uuid) -> Vec<String> {
+        let keys = Keys::new(prefix.clone());
+        let user = User::new(channel.as_str().trim_start_matches("user:"));
+        let mut names = vec![
+            keys.log(channel),
+            keys.last(channel),
+            keys.live(channel),
+            keys.once(channel, once),
+            keys.nodes(),
+            keys.leaving(),
+            keys.lease(node),
+            keys.index(node),
+            keys.former(node),
+            keys.incarnation(node),
+            keys.control(node),
+            keys.sweeper(),
+            keys.ingest(),
+            keys.ingest_leader(),
+            keys.ingest_dead(),
+            keys.lifecycle(),
+            keys.probe(wire),
+        ];
+        names.extend(user.map(|user| keys.sessions(&user)));
+        names
+    }
+
+    /// Texts that are likely to be confused: few words, those of our own names among them.
+    fn prefix() -> impl Strategy<Value = Prefix> {
+        let word = "(a|x|node|nodes|ingest|wire|leader|dead|leaving|sweeper|lifecycle|sessions|live|log|[a-z0-9]{1,3})";
+        proptest::string::string_regex(&format!("{word}([:_.-]{word}){{0,4}}"))
+            .unwrap()
+            .prop_filter_map("a prefix that is refused", |text| Prefix::new(&text).ok())
+    }
+
+    fn node() -> impl Strategy<Value = NodeId> {
+        "(nodes|node|sessions|leaving|sweeper|ingest|lifecycle|wire|dead|leader|[a-z._-]{1,4})"
+            .prop_map(|text| NodeId::new(&text).unwrap())
+    }
+
+    fn channel() -> impl Strategy<Value = Channel> {
+        "(user:)?(a|x|node:x|broadcast|[a-z:.@-]{1,5})".prop_map(|text| Channel::new(&text).unwrap())
+    }
+
+    fn once() -> impl Strategy<Value = String> {
+        r"(a|\}:live|\{a\}:log|:|[a-z:]{1,6})"
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn no_two_clusters_share_a_name(
+            one in prefix(),
+            other in prefix(),
+            channels in (channel(), channel()),
+            keys in (once(), once()),
+            nodes in (node(), node()),
+        ) {
+            prop_assume!(one != other);
+            let wire = Uuid::nil();
+            let ours = names(&one, &channels.0, &keys.0, &nodes.0, wire);
+            let theirs = names(&other, &channels.1, &keys.1, &nodes.1, wire);
+            for name in &ours {
+                prop_assert!(!theirs.contains(name), "{name} is a name of both {one} and {other}");
+            }
+            prop_assert_ne!(one.library(), other.library());
+        }
+
+        #[test]
+        fn no_two_things_of_a_cluster_share_a_name(
+            prefix in prefix(),
+            channel in channel(),
+            once in once(),
+            node in node(),
+        ) {
+            let names = names(&prefix, &channel, &once, &node, Uuid::nil());
+            let distinct: std::collections::HashSet<_> = names.iter().collect();
+            prop_assert_eq!(distinct.len(), names.len());
+        }
+    }
+
+    #[test]
+    fn a_longer_prefix_is_apart_from_every_name_of_a_shorter_one() {
+        // All pairs of a prefix and a longer one that repeats a word of our names: also what is refused today must be
+        // refused for a reason.
+        let node = |id| NodeId::new(id).unwrap();
+        let channel = Channel::new("a").unwrap();
+        let short = Prefix::new("a").unwrap();
+        let ours: Vec<_> = ["x", "nodes", "leaving", "sweeper", "ingest", "lifecycle", "node", "wire"]
+            .iter()
+            .flat_map(|id| names(&short, &channel, "k", &node(id), Uuid::nil()))
+            .collect();
+        let words: std::collections::HashSet<String> = ours
+            .iter()
+            .flat_map(|name| name.split(':').skip(1).map(str::to_owned))
+            .filter(|word| !word.contains(['{', '}']))
+            .collect();
+        assert!(TAKEN.iter().all(|taken| words.contains(*taken)), "{words:?}");
+        for word in words {
+            let Ok(long) = Prefix::new(&format!("a:{word}")) else {
+                assert!(TAKEN.contains(&&*word) || word.contains("--"), "{word}");
+                continue;
+            };
+            for id in ["x", "sessions", "former", "control", "incarnation"] {
+                for name in names(&long, &channel, "k", &node(id), Uuid::nil()) {
+                    assert!(!ours.contains(&name), "{name}");
+                }
+            }
         }
     }
 }

@@ -12,10 +12,10 @@ use super::reply::{array, bytes, is_one, millis, text};
 use super::script::Script;
 use super::{RedisBroker, script};
 use crate::BrokerError;
-use crate::lease::{Lease, NodeId, NodeInfo};
+use crate::lease::{Lease, NodeId, NodeInfo, SWEEP_STEP, Swept};
 
-/// How many sessions one sweep removes at most: the rest waits for the next, so that no sweep holds Redis up.
-const SWEEP_BATCH: usize = 1000;
+/// How many nodes one step of a sweep looks at, at most.
+const NODES_STEP: usize = 500;
 
 pub(super) async fn lease(
     broker: &RedisBroker,
@@ -44,7 +44,8 @@ pub(super) async fn leave(broker: &RedisBroker, info: &NodeInfo) -> Result<(), B
     let mut call = script::LEAVE.call(&[&broker.keys.lease(&info.id)]);
     call.arg(&info.incarnation);
     script::LEAVE.run(&broker.link, call).await?;
-    bury(broker, &info.id).await
+    bury(broker, &[&info.id]).await?;
+    Ok(())
 }
 
 pub(super) async fn nodes(broker: &RedisBroker) -> Result<Vec<NodeInfo>, BrokerError> {
@@ -96,57 +97,99 @@ pub(super) fn holder(broker: &RedisBroker, node: &NodeId) -> String {
     format!("{node} {}", broker.process)
 }
 
-pub(super) async fn sweep(broker: &RedisBroker, node: &NodeId, ttl: Duration) -> Result<usize, BrokerError> {
+pub(super) async fn sweep(broker: &RedisBroker, node: &NodeId, ttl: Duration) -> Result<Swept, BrokerError> {
+    let mut swept = Swept::default();
     if !lock(broker, &script::LOCK, &broker.keys.sweeper(), node, ttl).await? {
-        return Ok(0);
+        return Ok(swept);
     }
-    let mut removed = 0;
-    let mut budget = SWEEP_BATCH;
-    for (dead, is_dead) in left_behind(broker).await? {
-        removed += sweep_set(broker, &dead, &broker.keys.former(&dead), &mut budget).await?;
-        if is_dead {
-            removed += sweep_set(broker, &dead, &broker.keys.index(&dead), &mut budget).await?;
-            bury(broker, &dead).await?;
+    let nodes = sweep_nodes(broker, &mut swept).await;
+    let users = depart(broker, &mut swept).await;
+    // One key that cannot be read must not keep the others waiting.
+    match nodes.and(users) {
+        Err(error) if error.is_passing() => return Err(error),
+        outcome => swept.fault = outcome.err(),
+    }
+    Ok(swept)
+}
+
+/// Removes what dead nodes, and earlier processes of live ones, left behind.
+async fn sweep_nodes(broker: &RedisBroker, swept: &mut Swept) -> Result<(), BrokerError> {
+    // A random part, if there are very many.
+    let mut some = about("SRANDMEMBER", &broker.keys.nodes());
+    some.arg(NODES_STEP);
+    let ids = ids(broker.link.command(some).await?)?;
+    let all = ids.len() < NODES_STEP;
+    let left = left_behind(broker, ids).await?;
+    let dead: Vec<_> = left.iter().filter(|(_, is_dead)| *is_dead).map(|(id, _)| id).collect();
+    let mut buried = bury(broker, &dead).await?.into_iter();
+    let mut budget = SWEEP_STEP;
+    let (mut outcome, mut is_empty) = (Ok(()), true);
+    for (id, is_dead) in &left {
+        // Most of those that left have left nothing.
+        if *is_dead && buried.next().unwrap_or(false) {
+            is_empty = false;
+            continue;
         }
+        let one = async {
+            swept.sessions += sweep_set(broker, id, &broker.keys.former(id), &mut budget).await?;
+            if *is_dead {
+                swept.sessions += sweep_set(broker, id, &broker.keys.index(id), &mut budget).await?;
+                bury(broker, &[id]).await?;
+            }
+            Ok(())
+        };
+        outcome = outcome.and(one.await);
         if budget == 0 {
+            swept.more = true;
             break;
         }
     }
-    Ok(removed + see_off(broker, budget).await?)
+    swept.more |= !all && !is_empty;
+    outcome
 }
 
-/// Looks again at users who were leaving, and answers how many sessions of theirs ended.
-async fn see_off(broker: &RedisBroker, budget: usize) -> Result<usize, BrokerError> {
-    if budget == 0 {
-        return Ok(0);
-    }
+/// Looks again at users whose time has come: ends their sessions that waited for another node, and reports them offline.
+async fn depart(broker: &RedisBroker, swept: &mut Swept) -> Result<(), BrokerError> {
     let keys = &broker.keys;
-    // Those whose time comes first. The script knows whether it has come.
-    let mut first = ::redis::cmd("ZRANGE");
-    first.arg(keys.leaving()).arg(0).arg(budget - 1);
-    let users = array(broker.link.command(first).await?).ok_or_else(|| unexpected("a sorted set"))?;
-    let mut departures = Vec::with_capacity(users.len());
-    for user in users.into_iter().filter_map(text) {
-        // What is no user was written by no node, and has no sessions that could be looked at.
-        let Ok(user) = User::new(&user) else { continue };
-        let mut call = script::DEPART.call(&[&keys.sessions(&user), &keys.leaving(), &keys.lifecycle()]);
-        call.arg(user.id()).arg(broker.settings.lifecycle_events);
-        departures.push(call);
+    let mut due = script::DUE.call(&[&keys.leaving()]);
+    due.arg(SWEEP_STEP);
+    let due = array(script::DUE.run(&broker.link, due).await?).ok_or_else(|| unexpected("a sorted set"))?;
+    let is_full = due.len() >= SWEEP_STEP;
+    let mut calls = Vec::with_capacity(due.len());
+    for member in due.into_iter().filter_map(bytes) {
+        let user = std::str::from_utf8(&member).ok().and_then(|id| User::new(id).ok());
+        calls.push(if let Some(user) = user {
+            let mut call = script::DEPART.call(&[&keys.sessions(&user), &keys.leaving(), &keys.lifecycle()]);
+            call.arg(user.id()).arg(broker.settings.lifecycle_events);
+            call
+        } else {
+            // What is no user was written by no node, and has no sessions that could be looked at.
+            let mut remove = about("ZREM", &keys.leaving());
+            remove.arg(&member[..]);
+            remove
+        });
     }
-    if departures.is_empty() {
-        return Ok(0);
+    let is_departure: Vec<bool> = calls.iter().map(is_script).collect();
+    let (mut outcome, mut done) = (Ok(()), 0);
+    for (reply, is_departure) in
+        script::DEPART.run_all(&broker.link, calls).await?.into_iter().zip(is_departure)
+    {
+        match Link::reply(reply) {
+            Ok(Value::Int(ended)) => {
+                done += 1;
+                swept.users += usize::from(is_departure);
+                swept.sessions += if is_departure { usize::try_from(ended).unwrap_or_default() } else { 0 };
+            }
+            Ok(_) => outcome = outcome.and(Err(unexpected("a number"))),
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
     }
-    let mut ended = 0;
-    for reply in script::DEPART.run_all(&broker.link, departures).await? {
-        let Value::Int(count) = Link::reply(reply)? else { return Err(unexpected("a number")) };
-        ended += usize::try_from(count).unwrap_or_default();
-    }
-    Ok(ended)
+    swept.more |= is_full && done > 0;
+    outcome
 }
 
-/// The nodes that may have left something behind, and whether they are without a lease.
-async fn left_behind(broker: &RedisBroker) -> Result<Vec<(NodeId, bool)>, BrokerError> {
-    let ids = known(broker).await?;
+/// Those of some nodes that may have left something behind, and whether they are without a lease.
+async fn left_behind(broker: &RedisBroker, ids: Vec<NodeId>) -> Result<Vec<(NodeId, bool)>, BrokerError> {
     let keys = ids.iter().flat_map(|id| [broker.keys.lease(id), broker.keys.former(id)]);
     let replies = broker.link.commands(keys.map(|key| about("EXISTS", &key)).collect()).await?;
     let exist = replies.into_iter().map(|reply| is_one(&Link::reply(reply)?));
@@ -168,7 +211,8 @@ async fn sweep_set(
     let mut some = ::redis::cmd("SRANDMEMBER");
     some.arg(set).arg(*budget);
     let members = array(broker.link.command(some).await?).ok_or_else(|| unexpected("a set"))?;
-    *budget -= members.len().min(*budget);
+    let members = members.into_iter().take(*budget).collect::<Vec<_>>();
+    *budget -= members.len();
     let mut calls = Vec::with_capacity(members.len());
     for member in members {
         let Some(member) = bytes(member) else { continue };
@@ -194,11 +238,14 @@ async fn sweep_set(
     }
     let is_sweep: Vec<bool> = calls.iter().map(is_script).collect();
     let replies = script::SWEEP.run_all(&broker.link, calls).await?;
-    let mut removed = 0;
+    let (mut removed, mut outcome) = (0, Ok(()));
     for (reply, is_sweep) in replies.into_iter().zip(is_sweep) {
-        removed += usize::from(is_one(&Link::reply(reply)?)? && is_sweep);
+        match Link::reply(reply).and_then(|reply| is_one(&reply)) {
+            Ok(done) => removed += usize::from(done && is_sweep),
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
     }
-    Ok(removed)
+    outcome.map(|()| removed)
 }
 
 fn is_script(command: &::redis::Cmd) -> bool {
@@ -212,22 +259,29 @@ fn session_of(member: &[u8]) -> Option<(SessionId, User)> {
     Some((session.parse().ok()?, User::new(user).ok()?))
 }
 
-async fn bury(broker: &RedisBroker, node: &NodeId) -> Result<(), BrokerError> {
+/// Forgets nodes that have neither a lease nor sessions, and answers which of them.
+async fn bury(broker: &RedisBroker, nodes: &[&NodeId]) -> Result<Vec<bool>, BrokerError> {
     let keys = &broker.keys;
-    let mut call = script::BURY.call(&[
-        &keys.lease(node),
-        &keys.nodes(),
-        &keys.index(node),
-        &keys.former(node),
-        &keys.incarnation(node),
-    ]);
-    call.arg(node.as_str());
-    script::BURY.run(&broker.link, call).await?;
-    Ok(())
+    let calls = nodes.iter().map(|node| {
+        let mut call = script::BURY.call(&[
+            &keys.lease(node),
+            &keys.nodes(),
+            &keys.index(node),
+            &keys.former(node),
+            &keys.incarnation(node),
+        ]);
+        call.arg(node.as_str());
+        call
+    });
+    let replies = script::BURY.run_all(&broker.link, calls.collect()).await?;
+    replies.into_iter().map(|reply| is_one(&Link::reply(reply)?)).collect()
 }
 
 async fn known(broker: &RedisBroker) -> Result<Vec<NodeId>, BrokerError> {
-    let reply = broker.link.command(about("SMEMBERS", &broker.keys.nodes())).await?;
+    ids(broker.link.command(about("SMEMBERS", &broker.keys.nodes())).await?)
+}
+
+fn ids(reply: Value) -> Result<Vec<NodeId>, BrokerError> {
     let members = array(reply).ok_or_else(|| unexpected("a set"))?;
     Ok(members.into_iter().filter_map(|id: Value| NodeId::new(&text(id)?).ok()).collect())
 }

@@ -13,6 +13,7 @@ use fanfare_protocol::event;
 
 use super::RedisBroker;
 use super::error::unexpected;
+use super::prefix::Prefix;
 use super::reply::{array, millis, pairs, text};
 use crate::{BrokerError, BrokerSettings, Retention};
 
@@ -26,10 +27,10 @@ pub(super) struct Library {
 }
 
 impl Library {
-    pub(super) fn new(prefix: &str, settings: &BrokerSettings) -> Self {
-        // Names of functions are shared by all who use a Redis: with the prefix in it, so is this one with nobody.
-        let name: String = prefix.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        let text = render(&name, prefix, settings);
+    pub(super) fn new(prefix: &Prefix, settings: &BrokerSettings) -> Self {
+        // All clusters of a Redis share the names of libraries and functions.
+        let name = prefix.library();
+        let text = render(&name, prefix.as_str(), settings);
         Self { name, text, brought: AtomicBool::new(false) }
     }
 }
@@ -120,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_function_is_named_after_the_prefix() {
-        let library = |prefix| Library::new(prefix, &BrokerSettings::default());
+        let library = |prefix| Library::new(&Prefix::new(prefix).unwrap(), &BrokerSettings::default());
         assert!(
             library("fanfare").text.starts_with("#!lua name=fanfare\nlocal name, prefix = 'fanfare_publish'")
         );

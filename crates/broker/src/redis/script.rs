@@ -37,6 +37,7 @@ scripts! {
     RENEW = include_str!("session.lua"), include_str!("renew.lua");
     SWEEP = include_str!("session.lua"), include_str!("sweep.lua");
     DEPART = include_str!("session.lua"), include_str!("depart.lua");
+    DUE = include_str!("due.lua");
     LEASE = include_str!("lease.lua");
     LEAVE = include_str!("leave.lua");
     BURY = include_str!("bury.lua");

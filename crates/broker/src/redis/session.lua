@@ -60,8 +60,9 @@ local function take(prefix, old, node, session, user, epoch)
   if old.node == node then return end
   local theirs = prefix .. ':node:' .. old.node
   redis.call('SREM', theirs .. ':sessions', session .. ' ' .. user)
+  -- Neither of the two has a character that JSON escapes.
   redis.call('PUBLISH', theirs .. ':control',
-    '{"op":"supersede","session":"' .. session .. '","epoch":' .. int(epoch) .. '}')
+    '{"op":"supersede","user":"' .. user .. '","session":"' .. session .. '","epoch":' .. int(epoch) .. '}')
 end
 
 -- A user without a session is offline when the grace is over and there is still none: until then the user is among

@@ -15,7 +15,7 @@ use crate::lease::NodeId;
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 
 /// How many sessions are renewed in one pipeline.
-const RENEW_BATCH: usize = 500;
+const RENEW_BATCH: usize = 250;
 
 pub(super) async fn claim(broker: &RedisBroker, claim: &Claim) -> Result<Claimed, BrokerError> {
     let mut call = call(broker, &script::CLAIM, &claim.node, &claim.user, claim.session);

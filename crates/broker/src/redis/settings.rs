@@ -10,20 +10,18 @@ use ::redis::{
     TlsCertificates,
 };
 
+use super::prefix::Prefix;
 use crate::BrokerError;
-
-/// The longest key prefix, in bytes.
-const MAX_PREFIX_BYTES: usize = 64;
 
 /// How the broker reaches Redis.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisSettings {
-    /// `redis://[user:password@]host[:port][/database]`, `rediss://` with TLS, or `unix:///path`. Its secrets are never
-    /// shown.
+    /// `redis://[user:password@]host[:port]`, `rediss://` with TLS, or `unix:///path`. No database but 0 can be named.
+    /// Its secrets are never shown.
     pub url: String,
     /// A PEM file with the certificates to trust instead of the system's, with `rediss://`.
     pub ca: Option<PathBuf>,
-    /// Begins every key: 1 to 64 ASCII letters, digits, `-`, `_`, `.` and `:`.
+    /// Begins every name in Redis: a [`Prefix`].
     pub prefix: String,
     /// How long an answer may take. A call that waited so long is not known to be carried out or not.
     pub timeout: Duration,
@@ -80,31 +78,40 @@ impl RedisSettings {
         self.info(ProtocolVersion::RESP2).is_some_and(|info| Client::open(info).is_ok())
     }
 
-    /// Checks what can be checked without Redis.
+    /// Checks what can be checked without Redis, and returns the prefix.
     ///
     /// # Errors
     ///
-    /// When the URL or the prefix is not one.
-    pub(super) fn check(&self) -> Result<(), BrokerError> {
+    /// When the URL or the prefix is not one, or the URL names another database than 0.
+    pub(super) fn check(&self) -> Result<Prefix, BrokerError> {
         self.client(ProtocolVersion::RESP2)?;
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
-        if !(1..=MAX_PREFIX_BYTES).contains(&self.prefix.len()) || !self.prefix.bytes().all(allowed) {
+        if let Some(database) = self.other_database() {
             return Err(BrokerError::Refused(format!(
-                "the prefix {:?} does not fit: it has 1 to {MAX_PREFIX_BYTES} ASCII letters, digits, '-', '_', '.' \
-                 and ':'",
-                self.prefix.chars().take(80).collect::<String>()
+                "the Redis URL names database {database}: Pub/Sub knows no databases, so only database 0 is used; keep \
+                 clusters apart with redis.prefix"
             )));
         }
-        Ok(())
+        Prefix::new(&self.prefix).map_err(|error| {
+            let shown: String = self.prefix.chars().take(80).collect();
+            BrokerError::Refused(format!("the prefix {shown:?} cannot be used: {error}"))
+        })
+    }
+
+    /// Returns the database that the URL names, if that is not 0: as its path, or as `db=` in its query.
+    pub fn other_database(&self) -> Option<String> {
+        let url = ::redis::parse_redis_url(&self.url)?;
+        let is_socket = url.scheme().ends_with("unix");
+        let path =
+            (!is_socket).then(|| url.path().trim_matches('/').to_owned()).filter(|path| !path.is_empty());
+        let query = url.query_pairs().filter(|(name, _)| name == "db").map(|(_, value)| value.into_owned());
+        path.into_iter().chain(query).find(|database| database.parse() != Ok(0))
     }
 
     /// A client that speaks the given protocol version.
     pub(super) fn client(&self, protocol: ProtocolVersion) -> Result<Client, BrokerError> {
         // The crate's own error may repeat parts of the URL, so it is left out.
         let refused = || {
-            BrokerError::Refused(
-                "the Redis URL is not one: redis[s]://[user:password@]host[:port][/database]".into(),
-            )
+            BrokerError::Refused("the Redis URL is not one: redis[s]://[user:password@]host[:port]".into())
         };
         let info = self.info(protocol).ok_or_else(refused)?;
         if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
@@ -150,10 +157,41 @@ mod tests {
 
     #[test]
     fn secrets_of_the_url_are_never_shown() {
-        let url = "redis://ann:hunter2@redis.example:6380/3".to_owned();
+        let url = "redis://ann:hunter2@redis.example:6380/0".to_owned();
         let shown = format!("{:?}", RedisSettings { url, ..RedisSettings::default() });
         assert!(shown.contains("redis.example:6380"), "{shown}");
         assert!(!shown.contains("hunter2") && !shown.contains("ann"), "{shown}");
+    }
+
+    #[test]
+    fn every_database_but_0_is_refused_however_it_is_named() {
+        let check = |url: &str| RedisSettings { url: url.into(), ..RedisSettings::default() }.check();
+        for (url, database) in [
+            ("redis://h/1", "1"),
+            ("redis://ann:hunter2@h:6380/15", "15"),
+            ("rediss://h/2/", "2"),
+            ("redis://[::1]/-1", "-1"),
+            ("redis://h?db=3", "3"),
+            ("redis://h/0?db=4", "4"),
+            ("redis://h?protocol=resp3&db=5", "5"),
+            ("unix:///run/redis.sock?db=6", "6"),
+            ("redis+unix:///run/redis.sock?user=ann&pass=hunter2&db=7", "7"),
+        ] {
+            let text = check(url).expect_err(url).to_string();
+            assert!(text.contains(&format!("database {database}")), "{url}: {text}");
+            assert!(text.contains("redis.prefix") && !text.contains("hunter2"), "{url}: {text}");
+        }
+        for url in [
+            "redis://h",
+            "redis://h/",
+            "redis://h/0",
+            "rediss://h:1/0",
+            "redis://h?db=0",
+            "unix:///run/1",
+            "unix:///run/redis.sock?db=0",
+        ] {
+            check(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+        }
     }
 
     #[test]

@@ -4,12 +4,13 @@
 //!
 //! - `fixture`: the brokers under test, and the hands that publishers, operators and time have
 //! - `server`: a redis-server of a test's own
-//! - `events`, `wires`, `sessions`, `nodes`, `intake`: the contracts
+//! - `events`, `wires`, `sessions`, `grace`, `nodes`, `backlog`, `intake`: the contracts
 //! - `proxy`: a network that can be broken
 //! - `fcall`: the function library, called by strangers
 //! - `faults`: Redis goes away, comes back, forgets, stops
 //! - `types`: keys that hold something else than they should
 
+mod backlog;
 mod events;
 mod faults;
 mod fcall;
@@ -103,6 +104,7 @@ contracts! {
         a_claim_that_was_forgotten_is_given_up_with_the_older_one,
         an_epoch_grows_also_over_a_release,
         sessions_are_listed_oldest_first,
+        a_session_id_belongs_to_each_of_two_users_by_itself,
         renewing_changes_nothing_for_a_session_that_is_held,
         renewing_tells_what_is_lost,
         renewing_restores_what_is_gone,
@@ -127,6 +129,10 @@ contracts! {
         what_an_earlier_process_left_is_swept_also_when_its_successor_leaves,
         a_successor_that_came_back_in_time_keeps_its_sessions,
         a_session_of_a_node_that_nobody_knows_is_swept;
+    backlog:
+        users_who_leave_together_are_reported_offline_in_full_steps,
+        the_sessions_of_a_killed_node_are_swept_in_full_steps,
+        sessions_that_wait_for_another_node_end_in_full_steps;
     intake:
         entries_are_taken_once_and_in_order,
         entries_left_before_anybody_asked_are_taken,

@@ -67,10 +67,10 @@ pub(crate) async fn the_sessions_of_a_dead_node_are_swept_and_reported<F: Fixtur
     }
     hold(broker, "u", dead, "n1").await;
     hold(broker, "v", alive, "n2").await;
-    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 0);
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 0);
     fixture.lapse(&node("n1")).await;
-    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 1);
-    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 0);
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 1);
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 0);
     assert!(broker.sessions(&user("u")).await.unwrap().is_empty());
     assert_eq!(broker.sessions(&user("v")).await.unwrap().len(), 1);
     let lines = life(&fixture, &[(dead, "dead")]).await;
@@ -89,7 +89,7 @@ pub(crate) async fn what_moved_away_in_time_is_not_swept<F: Fixture>() {
     let epoch = hold(broker, "u", released, "n1").await;
     broker.release(&node("n1"), &user("u"), released, epoch, Reason::Closed).await.unwrap();
     fixture.lapse(&node("n1")).await;
-    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 0);
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 0);
     assert_eq!(broker.sessions(&user("u")).await.unwrap()[0].node, node("n2"));
 }
 
@@ -101,7 +101,7 @@ pub(crate) async fn what_an_earlier_process_left_is_swept_also_when_its_successo
     fixture.lapse(&node("n1")).await;
     lease(broker, &info("n1", "i2")).await;
     broker.leave(&info("n1", "i2")).await.unwrap();
-    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 1);
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 1);
     assert!(broker.sessions(&user("u")).await.unwrap().is_empty());
 }
 
@@ -114,7 +114,7 @@ pub(crate) async fn a_successor_that_came_back_in_time_keeps_its_sessions<F: Fix
     hold(broker, "u", SessionId::random(), "n1").await;
     fixture.lapse(&node("n1")).await;
     assert_eq!(lease(broker, &info("n1", "i2")).await, Lease::Taken);
-    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 0);
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 0);
     assert_eq!(broker.sessions(&user("u")).await.unwrap().len(), 1);
 }
 
@@ -127,7 +127,7 @@ pub(crate) async fn a_session_of_a_node_that_nobody_knows_is_swept<F: Fixture>()
     let holding = holding("v", SessionId::random(), 7);
     broker.renew(&node("n3"), &[holding]).await.unwrap();
     lease(broker, &info("n2", "i")).await;
-    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 2);
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 2);
     for id in ["u", "v"] {
         assert!(broker.sessions(&user(id)).await.unwrap().is_empty());
     }
@@ -136,7 +136,7 @@ pub(crate) async fn a_session_of_a_node_that_nobody_knows_is_swept<F: Fixture>()
 pub(crate) async fn one_node_sweeps_at_a_time<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
-    let sweep = async |by: &str, ttl| broker.sweep(&node(by), ttl).await.unwrap();
+    let sweep = async |by: &str, ttl| broker.sweep(&node(by), ttl).await.unwrap().sessions;
     let orphan = async || {
         lease(broker, &info("n1", "i")).await;
         hold(broker, "u", SessionId::random(), "n1").await;
@@ -159,7 +159,7 @@ pub(crate) async fn a_node_that_left_is_swept_clean<F: Fixture>() {
     }
     hold(broker, "u", SessionId::random(), "n1").await;
     broker.leave(&info("n1", "i")).await.unwrap();
-    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 1);
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 1);
     assert!(broker.sessions(&user("u")).await.unwrap().is_empty());
 }
 
@@ -187,7 +187,7 @@ pub(crate) async fn a_node_that_came_back_in_time_keeps_its_sessions<F: Fixture>
     hold(broker, "u", SessionId::random(), "n1").await;
     fixture.lapse(&node("n1")).await;
     assert_eq!(lease(broker, &info("n1", "i")).await, Lease::Taken);
-    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 0);
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 0);
     assert_eq!(broker.sessions(&user("u")).await.unwrap().len(), 1);
 }
 
@@ -203,10 +203,10 @@ pub(crate) async fn what_an_earlier_process_of_the_name_left_is_swept<F: Fixture
     fixture.lapse(&node("n1")).await;
     assert_eq!(lease(broker, &info("n1", "i2")).await, Lease::Taken);
     hold(broker, "u", back, "n1").await;
-    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 1);
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 1);
     let sessions = broker.sessions(&user("u")).await.unwrap();
     assert_eq!(sessions.iter().map(|info| info.session).collect::<Vec<_>>(), [back]);
-    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 0);
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 0);
     fixture.lapse(&node("n1")).await;
-    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap(), 1);
+    assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 1);
 }

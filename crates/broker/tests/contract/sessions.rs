@@ -67,7 +67,10 @@ pub(crate) async fn a_claim_moves_a_session_and_tells_its_old_owner<F: Fixture>(
     assert!(epoch > first);
     assert_eq!(from, Some(node("n1")));
     eventually("the old owner is told", || async { !old.controls().is_empty() }).await;
-    assert_eq!(Control::parse(&old.controls()[0]).unwrap(), Control::Supersede { session, epoch });
+    assert_eq!(
+        Control::parse(&old.controls()[0]).unwrap(),
+        Control::Supersede { user: user("u"), session, epoch }
+    );
     let sessions = broker.sessions(&user("u")).await.unwrap();
     assert_eq!(sessions.len(), 1);
     assert_eq!((&sessions[0].node, sessions[0].epoch, sessions[0].since), (&node("n2"), epoch, since));
@@ -256,7 +259,7 @@ pub(crate) async fn renewing_restores_a_claim_that_was_forgotten<F: Fixture>() {
     let lines = life(&fixture, &[(moved, "moved"), (stayed, "stayed")]).await;
     assert_eq!(lines[3..], ["session.moved u moved n1 n2"]);
     fixture.lapse(&node("n1")).await;
-    assert_eq!(broker.sweep(&node("n2"), LONG).await.unwrap(), 1, "n1 owns only what stayed");
+    assert_eq!(broker.sweep(&node("n2"), LONG).await.unwrap().sessions, 1, "n1 owns only what stayed");
 }
 
 pub(crate) async fn a_claim_keeps_the_beginning_and_grows_beyond_a_clock_that_went_back<F: Fixture>() {
@@ -271,4 +274,34 @@ pub(crate) async fn a_claim_keeps_the_beginning_and_grows_beyond_a_clock_that_we
     );
     assert!(hold(broker, "u", session, "n2").await > epoch + 1);
     assert_eq!(broker.sessions(&user("u")).await.unwrap()[0].since, 1_700_000_000_000);
+}
+
+pub(crate) async fn a_session_id_belongs_to_each_of_two_users_by_itself<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let id = SessionId::random();
+    let (n1, n2) = (Heard::open(broker, "n1").await, Heard::open(broker, "n2").await);
+    let first = hold(broker, "alice", id, "n1").await;
+    let second = hold(broker, "bob", id, "n1").await;
+    // Moves bob's, and tells so whose it is.
+    let moved = hold(broker, "bob", id, "n2").await;
+    let told = Control::Supersede { user: user("bob"), session: id, epoch: moved };
+    eventually("the old owner is told", || async { !n1.controls().is_empty() }).await;
+    assert_eq!(n1.controls().iter().map(|text| Control::parse(text).unwrap()).collect::<Vec<_>>(), [told]);
+    assert!(n2.controls().is_empty());
+    let owner = async |of: &str| {
+        let all = broker.sessions(&user(of)).await.unwrap();
+        all.into_iter().map(|info| (info.node, info.epoch)).collect::<Vec<_>>()
+    };
+    assert_eq!(owner("alice").await, [(node("n1"), first)]);
+    assert_eq!(owner("bob").await, [(node("n2"), moved)]);
+    // Neither the epoch nor the owner of one says anything of the other.
+    assert!(!broker.release(&node("n1"), &user("bob"), id, second, Reason::Closed).await.unwrap());
+    assert!(!broker.release(&node("n2"), &user("alice"), id, moved, Reason::Closed).await.unwrap());
+    assert!(broker.release(&node("n2"), &user("bob"), id, moved, Reason::Closed).await.unwrap());
+    assert_eq!(owner("alice").await, [(node("n1"), first)]);
+    assert!(owner("bob").await.is_empty());
+    fixture.lapse(&node("n1")).await;
+    assert_eq!(broker.sweep(&node("n9"), LONG).await.unwrap().sessions, 1);
+    assert!(owner("alice").await.is_empty());
 }

@@ -201,7 +201,7 @@ async fn an_index_with_foreign_members_is_swept_clean() {
     let gone = format!("{random} nobody");
     redis.server.run::<()>(&["SADD", "fanfare:node:n1:sessions", "x", "x y", &random, &gone]).await;
     redis.broker.leave(&info("n1", "i")).await.unwrap();
-    assert_eq!(redis.broker.sweep(&node("n2"), TTL).await.unwrap(), 1);
+    assert_eq!(redis.broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 1);
     assert_eq!(keys(&redis).await, ["fanfare:lifecycle", "fanfare:sweeper"]);
 }
 
@@ -219,6 +219,6 @@ async fn nothing_is_left_of_sessions_that_ended() {
         assert!(!release("n1", stale).await);
         assert!(release("n2", epoch).await);
     }
-    assert_eq!(redis.broker.sweep(&node("n3"), TTL).await.unwrap(), 0);
+    assert_eq!(redis.broker.sweep(&node("n3"), TTL).await.unwrap().sessions, 0);
     assert_eq!(keys(&redis).await, ["fanfare:lifecycle", "fanfare:sweeper"]);
 }

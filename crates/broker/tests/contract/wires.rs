@@ -8,6 +8,7 @@ use fanfare_protocol::{Position, SessionId};
 
 use crate::eventually;
 use crate::fixture::{Fixture, Heard, channel, event, new, node, publication, publish};
+use crate::sessions::user;
 
 pub(crate) async fn what_is_published_after_the_confirmation_is_heard<F: Fixture>() {
     let fixture = new::<F>().await;
@@ -80,7 +81,7 @@ pub(crate) async fn a_command_is_heard_by_its_node_only<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     let (one, other) = (Heard::open(broker, "n1").await, Heard::open(broker, "n2").await);
-    let command = Control::Disconnect { session: SessionId::random() };
+    let command = Control::Disconnect { user: user("u"), session: SessionId::random() };
     broker.send(&node("n1"), &command).await.unwrap();
     broker.send(&node("nobody"), &command).await.unwrap();
     eventually("the command arrives", || async { one.controls().len() == 1 }).await;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use fanfare_broker::redis::Prefix;
 use fanfare_protocol::cursor::MAX_CURSOR_CHANNELS;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 
@@ -141,7 +142,18 @@ fn redis(config: &Config, checks: &mut Checks<'_>) {
             rest.is_some_and(|rest| !rest.is_empty()) && settings.is_url(),
             &["redis.url"],
             "that is not the URL of a Redis",
-            "redis://[[user]:password@]host[:port][/db], rediss:// with TLS, or unix:///path",
+            "redis://[[user]:password@]host[:port], rediss:// with TLS, or unix:///path",
+        );
+        let other = redis.settings().and_then(|settings| settings.other_database());
+        checks.hold(
+            other.is_none(),
+            &["redis.url"],
+            &format!(
+                "it names database {}, and Pub/Sub knows no databases: clusters in two of them would get each \
+                 other's events",
+                other.as_deref().unwrap_or_default()
+            ),
+            "the URL without a database, which is database 0, and another redis.prefix for each cluster",
         );
     }
     if let Some(ca) = &redis.ca {
@@ -159,12 +171,13 @@ fn redis(config: &Config, checks: &mut Checks<'_>) {
             "redis.url beginning with rediss://, or no redis.ca",
         );
     }
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
+    let prefix = Prefix::new(&redis.prefix);
     checks.hold(
-        (1..=64).contains(&redis.prefix.len()) && redis.prefix.bytes().all(allowed),
+        prefix.is_ok(),
         &["redis.prefix"],
-        "keys cannot begin like this",
-        "1 to 64 ASCII letters, digits, '-', '_', '.' and ':'",
+        &prefix.err().map(|error| error.to_string()).unwrap_or_default(),
+        "1 to 64 bytes: words of ASCII letters and digits with a single ':', '_', '-' or '.' between them, and none of \
+         'ingest', 'node' and 'wire' behind a ':'",
     );
     checks.hold(
         (1..=1024).contains(&redis.pool),

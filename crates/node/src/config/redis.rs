@@ -17,7 +17,7 @@ pub struct RedisConfig {
     /// A PEM file with the certificates to trust instead of the system's, for a URL that begins with `rediss://`.
     /// `FANFARE_REDIS__CA`.
     pub ca: Option<PathBuf>,
-    /// What every key begins with. `FANFARE_REDIS__PREFIX`.
+    /// What every name in Redis begins with. `FANFARE_REDIS__PREFIX`.
     pub prefix: String,
     /// How long a connection may take to be made. `FANFARE_REDIS__CONNECT_TIMEOUT`.
     #[serde(with = "humantime_serde")]

@@ -106,7 +106,7 @@ pub const SETTINGS: &[Setting] = &[
         "redis.url",
         Kind::Url,
         "",
-        "Where Redis is; `rediss://` is over TLS. Without it the node keeps everything in its own memory.",
+        "Where Redis is; `rediss://` is over TLS. Only database 0. Without it the node keeps everything in its own memory.",
     ),
     setting(
         "redis.ca",
@@ -114,7 +114,12 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "A PEM file with the certificates to trust instead of the system's, for a URL that begins with `rediss://`.",
     ),
-    setting("redis.prefix", Kind::Text, "fanfare", "What every key begins with."),
+    setting(
+        "redis.prefix",
+        Kind::Text,
+        "fanfare",
+        "What every name in Redis begins with. Each cluster on one Redis needs its own.",
+    ),
     setting("redis.connect_timeout", Kind::Duration, "1s", "How long a connection may take to be made."),
     setting("redis.timeout", Kind::Duration, "2s", "How long an answer may take."),
     setting(

@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fanfare_protocol::{Channel, SessionId};
+use fanfare_protocol::Channel;
 use futures_util::task::AtomicWaker;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::delivery::Delivery;
 use crate::ending::Ending;
-use crate::stream::{Socket, Stream};
+use crate::stream::{Identity, Socket, Stream};
 
 /// For how many messages a queue keeps its memory once it is empty.
 const KEPT_MESSAGES: usize = 4096;
@@ -25,8 +25,8 @@ pub(crate) enum Message {
     Down,
     /// A new stream.
     Open(Box<Stream>, Box<dyn Socket>),
-    /// The end of a session's stream, if its epoch is below.
-    End { session: SessionId, below: u64, ending: Ending },
+    /// The end of an identity's stream, if its epoch is below.
+    End { identity: Identity, below: u64, ending: Ending },
     /// The end of every stream, in even waves until the moment. `done` is dropped when the last has begun to end.
     Drain { until: Instant, done: mpsc::Sender<()> },
     /// The end of every stream, and of the loop.

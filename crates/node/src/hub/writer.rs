@@ -23,7 +23,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 
-use fanfare_protocol::{Channel, SessionId};
+use fanfare_protocol::Channel;
 use foldhash::fast::RandomState;
 use slab::Slab;
 use tokio_util::time::DelayQueue;
@@ -39,6 +39,7 @@ use super::topic::{Ask, Member, Topic};
 use super::wakers::{ConnectionWaker, Woken};
 use crate::connection::{Connection, Surroundings};
 use crate::ending::Ending;
+use crate::stream::Identity;
 
 /// What a timer is for.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +70,7 @@ pub(crate) struct Writer {
     inbox: Arc<Inbox>,
     woken: Arc<Woken>,
     seats: Slab<Seat>,
-    by_session: HashMap<SessionId, usize, RandomState>,
+    by_identity: HashMap<Identity, usize, RandomState>,
     topics: Slab<Topic>,
     by_channel: HashMap<Channel, usize, RandomState>,
     reads: Reads,
@@ -107,7 +108,7 @@ impl Writer {
             woken: Woken::new(Arc::clone(&inbox)),
             inbox,
             seats: Slab::new(),
-            by_session: HashMap::default(),
+            by_identity: HashMap::default(),
             topics: Slab::new(),
             by_channel: HashMap::default(),
             reads,

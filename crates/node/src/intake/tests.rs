@@ -14,14 +14,25 @@ use super::*;
 use crate::faulty::{Call, Fault, FaultyBroker, settle_tasks, until};
 
 const LEASE: Duration = Duration::from_secs(3);
+/// How many entries are taken at once.
+const BATCH: usize = 10;
 
 fn start(broker: &FaultyBroker, node: &str) -> (Intake, Arc<ClusterMetrics>) {
     start_with(broker, node, 100)
 }
 
 fn start_with(broker: &FaultyBroker, node: &str, max_data: usize) -> (Intake, Arc<ClusterMetrics>) {
+    start_with_batches(broker, node, max_data, BATCH)
+}
+
+fn start_with_batches(
+    broker: &FaultyBroker,
+    node: &str,
+    max_data: usize,
+    batch: usize,
+) -> (Intake, Arc<ClusterMetrics>) {
     let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
-    let config = IntakeConfig { batch: 10, lease: LEASE, ..IntakeConfig::default() };
+    let config = IntakeConfig { batch, lease: LEASE, ..IntakeConfig::default() };
     let settings = IntakeSettings { node: NodeId::new(node).unwrap(), config, max_data };
     (Intake::start(broker.shared(), settings, Arc::clone(&metrics)), metrics)
 }
@@ -549,4 +560,21 @@ async fn users_channels_are_channels_like_any_other() {
     until("it is done", || metrics.intake_done.get() == 1).await;
     intake.shutdown().await;
     assert_eq!(log(&broker, user.channel().as_str()).await, ["0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn twenty_thousand_entries_are_published_in_full_batches_without_a_pause() {
+    const ENTRIES: usize = 20_000;
+    let broker = FaultyBroker::new();
+    for n in 0..ENTRIES {
+        ingest(&broker, ["a", "b", "c"][n % 3], &n.to_string());
+    }
+    let begun = Instant::now();
+    let most = IntakeConfig::default().batch;
+    let (intake, metrics) = start_with_batches(&broker, "n1", 100, most);
+    until("all are published", || metrics.intake_done.get() == ENTRIES as u64).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // Batches grow from one entry to the most, and none but the last is smaller then.
+    assert!(broker.calls(Call::Publish) <= ENTRIES / most + 12, "{} calls", broker.calls(Call::Publish));
+    intake.shutdown().await;
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
+use fanfare_broker::lease::Swept;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -58,6 +59,8 @@ pub struct ClusterMetrics {
     pub prepares_failed: Counter,
     /// Sessions of dead nodes that this node removed.
     pub swept: Counter,
+    /// Users that this node looked at again because their grace was over.
+    pub departed: Counter,
     /// Sweeps that failed.
     pub sweeps_failed: Counter,
     /// Commands to drop a session that moved.
@@ -96,6 +99,13 @@ pub struct ClusterMetrics {
 type Labelled = Family<[(&'static str, &'static str); 1], Counter>;
 
 impl ClusterMetrics {
+    /// Counts what one step of a sweep did.
+    pub fn count_swept(&self, step: &Swept) {
+        self.swept.inc_by(step.sessions as u64);
+        self.departed.inc_by(step.users as u64);
+        self.sweeps_failed.inc_by(u64::from(step.fault.is_some()));
+    }
+
     /// Puts all of them into the registry.
     pub fn register(registry: &mut Registry) -> Self {
         let claims = family(registry, "fanfare_session_claims", "Claims of sessions, by outcome");
@@ -134,6 +144,7 @@ impl ClusterMetrics {
             beats_failed: outcome(&beats, "failed"),
             prepares_failed: Counter::default(),
             swept: Counter::default(),
+            departed: Counter::default(),
             sweeps_failed: Counter::default(),
             controls_supersede: kind("supersede"),
             controls_stale: kind("stale"),
@@ -174,6 +185,11 @@ impl ClusterMetrics {
                 "Failures to prepare what publishers rely on",
             ),
             (&self.swept, "fanfare_sessions_swept", "Sessions of dead nodes removed by this node"),
+            (
+                &self.departed,
+                "fanfare_users_departed",
+                "Users without a session whose grace was over when this node looked",
+            ),
             (&self.sweeps_failed, "fanfare_sweep_failures", "Sweeps that failed"),
             (&self.intake_lead_lost, "fanfare_intake_lead_lost", "Leads lost while entries were in hand"),
         ];
@@ -206,6 +222,7 @@ mod tests {
             r#"fanfare_intake_entries_total{outcome="dead"} 0"#,
             r#"fanfare_control_messages_total{kind="malformed"} 0"#,
             "fanfare_sessions_swept_total 0",
+            "fanfare_users_departed_total 0",
             "fanfare_lease_held 0",
             "fanfare_intake_lag_seconds 0.0",
         ] {

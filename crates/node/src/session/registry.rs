@@ -10,12 +10,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use fanfare_broker::session::{Holding, Reason, Renewed};
-use fanfare_protocol::{SessionId, User};
+use fanfare_protocol::SessionKey;
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
-/// The most claims in doubt that are remembered; beyond it the oldest is dropped and counted.
-pub(super) const MAX_DOUBTS: usize = 10_000;
+/// The most claims in doubt that are remembered; beyond it the oldest is dropped and counted, and what it may have claimed
+/// stays until the node leaves. More than the streams that fit on a node, which may all be claimed in one outage.
+pub(super) const MAX_DOUBTS: usize = 100_000;
 
 /// Tells the claims of this process apart. The epoch cannot: it changes when the session is renewed.
 pub(super) type ClaimNumber = u64;
@@ -23,7 +24,6 @@ pub(super) type ClaimNumber = u64;
 /// One session. Lives from the claim until the broker has heard that it is given up.
 #[derive(Debug)]
 struct Entry {
-    user: User,
     client: Arc<str>,
     /// The owner's epoch as the broker has it: that of the claim, or of the last renewal.
     epoch: u64,
@@ -49,8 +49,7 @@ struct Claiming {
 /// A claim that may have been carried out although the broker did not say so.
 #[derive(Debug)]
 pub(super) struct Doubt {
-    pub(super) user: User,
-    pub(super) session: SessionId,
+    pub(super) session: SessionKey,
     /// Not looked after before: until then the claim may still be under way.
     due: Instant,
 }
@@ -58,8 +57,7 @@ pub(super) struct Doubt {
 /// One session to give up.
 #[derive(Clone, Debug)]
 pub(super) struct Release {
-    pub(super) user: User,
-    pub(super) session: SessionId,
+    pub(super) session: SessionKey,
     pub(super) epoch: u64,
     pub(super) reason: Reason,
     claim: ClaimNumber,
@@ -78,14 +76,14 @@ pub(super) enum Look {
 
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    entries: HashMap<SessionId, Entry, RandomState>,
+    entries: HashMap<SessionKey, Entry, RandomState>,
     /// How many of the entries are to be given up.
     ending: usize,
     /// Those to give up that are not being given up just now; each once.
-    queue: VecDeque<SessionId>,
+    queue: VecDeque<SessionKey>,
     doubts: VecDeque<Doubt>,
     /// Sessions whose claims are under way.
-    claiming: HashMap<SessionId, Claiming, RandomState>,
+    claiming: HashMap<SessionKey, Claiming, RandomState>,
     last_claim: ClaimNumber,
 }
 
@@ -101,26 +99,26 @@ impl Registry {
     }
 
     /// The epoch with which an open stream holds the session.
-    pub(super) fn epoch(&self, session: SessionId) -> Option<u64> {
-        self.entries.get(&session).filter(|entry| entry.ending.is_none()).map(|entry| entry.epoch)
+    pub(super) fn epoch(&self, session: &SessionKey) -> Option<u64> {
+        self.entries.get(session).filter(|entry| entry.ending.is_none()).map(|entry| entry.epoch)
     }
 
     /// Whether a claim of the session is under way, or it has an entry.
-    pub(super) fn knows(&self, session: SessionId) -> bool {
-        self.entries.contains_key(&session) || self.claiming.contains_key(&session)
+    pub(super) fn knows(&self, session: &SessionKey) -> bool {
+        self.entries.contains_key(session) || self.claiming.contains_key(session)
     }
 
     // ---- claims
 
-    pub(super) fn begin(&mut self, session: SessionId) {
-        self.claiming.entry(session).or_default().calls += 1;
+    pub(super) fn begin(&mut self, session: &SessionKey) {
+        self.claiming.entry(session.clone()).or_default().calls += 1;
     }
 
-    pub(super) fn finish(&mut self, session: SessionId) {
-        if let Some(claiming) = self.claiming.get_mut(&session) {
+    pub(super) fn finish(&mut self, session: &SessionKey) {
+        if let Some(claiming) = self.claiming.get_mut(session) {
             claiming.calls -= 1;
             if claiming.calls == 0 {
-                self.claiming.remove(&session);
+                self.claiming.remove(session);
             }
         }
         if self.claiming.is_empty() {
@@ -132,34 +130,33 @@ impl Registry {
     /// when it ends. An answer that comes after the answer to a newer claim is not noted.
     pub(super) fn hold(
         &mut self,
-        user: &User,
-        session: SessionId,
+        session: &SessionKey,
         client: &Arc<str>,
         epoch: u64,
         since: u64,
     ) -> ClaimNumber {
         self.last_claim += 1;
         let claim = self.last_claim;
-        let old = self.entries.get(&session);
+        let old = self.entries.get(session);
         if old.is_some_and(|old| old.epoch > epoch) {
             return claim;
         }
         // The place in the queue stays, and is passed over when its turn comes.
         let queued = old.is_some_and(|old| old.queued);
         self.ending -= usize::from(old.is_some_and(|old| old.ending.is_some()));
-        let lost = self.claiming.get(&session).is_some_and(|claiming| epoch < claiming.below);
-        let (user, client) = (user.clone(), Arc::clone(client));
-        let entry = Entry { user, client, epoch, since, claim, ending: None, queued, lost };
-        self.entries.insert(session, entry);
+        let lost = self.claiming.get(session).is_some_and(|claiming| epoch < claiming.below);
+        let client = Arc::clone(client);
+        let entry = Entry { client, epoch, since, claim, ending: None, queued, lost };
+        self.entries.insert(session.clone(), entry);
         claim
     }
 
     /// Notes that another node claimed the session with this epoch. Answers false if our claim is newer.
-    pub(super) fn supersede(&mut self, session: SessionId, epoch: u64) -> bool {
-        if let Some(claiming) = self.claiming.get_mut(&session) {
+    pub(super) fn supersede(&mut self, session: &SessionKey, epoch: u64) -> bool {
+        if let Some(claiming) = self.claiming.get_mut(session) {
             claiming.below = claiming.below.max(epoch);
         }
-        match self.entries.get_mut(&session).filter(|entry| entry.ending.is_none()) {
+        match self.entries.get_mut(session).filter(|entry| entry.ending.is_none()) {
             Some(entry) => {
                 entry.lost |= entry.epoch < epoch;
                 entry.epoch < epoch
@@ -169,13 +166,13 @@ impl Registry {
     }
 
     /// Whether a claim is not the owner's any more, as far as we know.
-    pub(super) fn is_lost(&self, session: SessionId, claim: ClaimNumber) -> bool {
-        self.entries.get(&session).is_none_or(|entry| entry.claim != claim || entry.lost)
+    pub(super) fn is_lost(&self, session: &SessionKey, claim: ClaimNumber) -> bool {
+        self.entries.get(session).is_none_or(|entry| entry.claim != claim || entry.lost)
     }
 
     /// Marks a session to be given up, unless a newer claim has taken its place. Answers whether it did.
-    pub(super) fn end(&mut self, session: SessionId, claim: ClaimNumber, reason: Reason) -> bool {
-        match self.entries.get_mut(&session) {
+    pub(super) fn end(&mut self, session: &SessionKey, claim: ClaimNumber, reason: Reason) -> bool {
+        match self.entries.get_mut(session) {
             Some(entry) if entry.claim == claim && entry.ending.is_none() => {
                 entry.ending = Some(reason);
                 self.ending += 1;
@@ -186,11 +183,11 @@ impl Registry {
         }
     }
 
-    fn enqueue(&mut self, session: SessionId) {
-        if let Some(entry) = self.entries.get_mut(&session)
+    fn enqueue(&mut self, session: &SessionKey) {
+        if let Some(entry) = self.entries.get_mut(session)
             && !std::mem::replace(&mut entry.queued, true)
         {
-            self.queue.push_back(session);
+            self.queue.push_back(session.clone());
         }
     }
 
@@ -202,8 +199,8 @@ impl Registry {
             let Some(entry) = self.entries.get_mut(&session) else { continue };
             entry.queued = false;
             if let Some(reason) = entry.ending {
-                let (user, epoch, claim) = (entry.user.clone(), entry.epoch, entry.claim);
-                return Some(Release { user, session, epoch, reason, claim });
+                let (epoch, claim) = (entry.epoch, entry.claim);
+                return Some(Release { session, epoch, reason, claim });
             }
         }
         None
@@ -214,7 +211,7 @@ impl Registry {
         let entry = self.entries.get(&release.session);
         let same = entry.is_some_and(|entry| entry.claim == release.claim && entry.epoch == release.epoch);
         if same {
-            self.forget(release.session);
+            self.forget(&release.session);
         }
     }
 
@@ -222,12 +219,12 @@ impl Registry {
     pub(super) fn retry(&mut self, release: &Release) {
         let entry = self.entries.get(&release.session);
         if entry.is_some_and(|entry| entry.claim == release.claim && entry.ending.is_some()) {
-            self.enqueue(release.session);
+            self.enqueue(&release.session);
         }
     }
 
-    fn forget(&mut self, session: SessionId) {
-        if let Some(entry) = self.entries.remove(&session) {
+    fn forget(&mut self, session: &SessionKey) {
+        if let Some(entry) = self.entries.remove(session) {
             self.ending -= usize::from(entry.ending.is_some());
         }
         // Memory is given back when most of the streams are gone.
@@ -240,12 +237,12 @@ impl Registry {
     // ---- claims in doubt
 
     /// Remembers a claim that failed. Answers false if the oldest one had to go for it.
-    pub(super) fn doubt(&mut self, user: User, session: SessionId, due: Instant) -> bool {
+    pub(super) fn doubt(&mut self, session: SessionKey, due: Instant) -> bool {
         let full = self.doubts.len() >= MAX_DOUBTS;
         if full {
             self.doubts.pop_front();
         }
-        self.doubts.push_back(Doubt { user, session, due });
+        self.doubts.push_back(Doubt { session, due });
         !full
     }
 
@@ -268,18 +265,17 @@ impl Registry {
     /// ours, if it does.
     pub(super) fn mend(&mut self, doubt: &Doubt, found: Option<u64>) -> Look {
         let Some(epoch) = found else { return Look::Clear };
-        let session = doubt.session;
-        if self.claiming.contains_key(&session) {
+        let session = &doubt.session;
+        if self.claiming.contains_key(session) {
             return Look::Busy;
         }
-        match self.entries.get_mut(&session) {
+        match self.entries.get_mut(session) {
             Some(entry) if entry.epoch >= epoch => return Look::Clear,
             // Nobody but an older stream of ours can be meant: it goes on with the newer epoch.
             Some(entry) => entry.epoch = epoch,
             None => {
                 self.last_claim += 1;
                 let entry = Entry {
-                    user: doubt.user.clone(),
                     client: "".into(),
                     epoch,
                     since: 0,
@@ -288,11 +284,11 @@ impl Registry {
                     queued: false,
                     lost: false,
                 };
-                self.entries.insert(session, entry);
+                self.entries.insert(session.clone(), entry);
                 self.ending += 1;
             }
         }
-        if self.entries.get(&session).is_some_and(|entry| entry.ending.is_some()) {
+        if self.entries.get(session).is_some_and(|entry| entry.ending.is_some()) {
             self.enqueue(session);
         }
         Look::Mended
@@ -301,18 +297,19 @@ impl Registry {
     // ---- renewal
 
     /// Every session whose stream is open.
-    pub(super) fn open(&self) -> Vec<SessionId> {
-        self.entries.iter().filter(|(_, entry)| entry.ending.is_none()).map(|(id, _)| *id).collect()
+    pub(super) fn open(&self) -> Vec<SessionKey> {
+        let open = self.entries.iter().filter(|(_, entry)| entry.ending.is_none());
+        open.map(|(session, _)| session.clone()).collect()
     }
 
     /// What we believe to hold of these, also of those whose streams ended since the renewal began: if a first try was
     /// carried out and not answered, only a second one tells with which epoch they are to be given up.
-    pub(super) fn holdings(&self, sessions: &[SessionId]) -> Vec<(ClaimNumber, Holding)> {
+    pub(super) fn holdings(&self, sessions: &[SessionKey]) -> Vec<(ClaimNumber, Holding)> {
         let known = sessions.iter().filter_map(|session| {
             let entry = self.entries.get(session)?;
             let holding = Holding {
-                user: entry.user.clone(),
-                session: *session,
+                user: session.user.clone(),
+                session: session.session,
                 epoch: entry.epoch,
                 since: entry.since,
                 client: Arc::clone(&entry.client),
@@ -324,7 +321,8 @@ impl Registry {
 
     /// Notes what became of a holding. Answers true if the session is lost and its stream must end.
     pub(super) fn renewed(&mut self, claim: ClaimNumber, holding: &Holding, renewed: Renewed) -> bool {
-        let Some(entry) = self.entries.get_mut(&holding.session).filter(|entry| entry.claim == claim) else {
+        let session = SessionKey::new(holding.user.clone(), holding.session);
+        let Some(entry) = self.entries.get_mut(&session).filter(|entry| entry.claim == claim) else {
             // Claimed anew meanwhile, with an epoch that is greater than whatever we were given.
             return false;
         };
@@ -332,14 +330,14 @@ impl Registry {
             Renewed::Held(epoch) => {
                 // It may be that of a claim under way, which an older stream must not give up. If that claim fails, it
                 // is looked after.
-                if !self.claiming.contains_key(&holding.session) {
+                if !self.claiming.contains_key(&session) {
                     entry.epoch = entry.epoch.max(epoch);
                 }
                 false
             }
             Renewed::Lost if entry.epoch == holding.epoch => {
                 let open = entry.ending.is_none();
-                self.forget(holding.session);
+                self.forget(&session);
                 open
             }
             Renewed::Lost => false,
@@ -353,6 +351,6 @@ impl Registry {
 
     #[cfg(test)]
     pub(super) fn entry_bytes() -> usize {
-        size_of::<(SessionId, Entry)>()
+        size_of::<(SessionKey, Entry)>()
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use fanfare_broker::session::Renewed;
 use fanfare_broker::{Broker, BrokerError, NodeId};
-use fanfare_protocol::SessionId;
+use fanfare_protocol::SessionKey;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
@@ -30,7 +30,7 @@ use fanfare_broker::wire::WireState;
 /// How many calls are under way at once.
 const IN_FLIGHT: usize = 64;
 /// How many sessions one renewal call has.
-const RENEW_BATCH: usize = 500;
+const RENEW_BATCH: usize = 250;
 /// A claim in doubt is looked after no sooner: by then the call itself has reached the broker or never will.
 pub(super) const DOUBT_AFTER: Duration = Duration::from_secs(5);
 
@@ -43,7 +43,7 @@ pub(super) struct Releaser {
     /// How often the lease had been taken, and the wire connected, when the last renewal began.
     seen: (u64, u64),
     /// Sessions that are still to be renewed; a renewal is under way while there are any.
-    renewal: Vec<SessionId>,
+    renewal: Vec<SessionKey>,
     backoff: Backoff,
     /// Nothing is asked of the broker before.
     pause: Option<Instant>,
@@ -184,7 +184,8 @@ impl Releaser {
                             Renewed::Lost => metrics.renewals_lost.inc(),
                         };
                         if registry.renewed(*claim, holding, renewed) {
-                            lost.push((holding.session, holding.epoch));
+                            let session = SessionKey::new(holding.user.clone(), holding.session);
+                            lost.push((session, holding.epoch));
                         }
                     }
                 });
@@ -238,11 +239,11 @@ impl Releaser {
                     Look::Mended => {
                         metrics.doubts_mended.inc();
                     }
-                    Look::Busy => self.shared.doubt(doubt.user, doubt.session),
+                    Look::Busy => self.shared.doubt(doubt.session),
                 }
             }
             Outcome::Looked(doubt, Err(error)) if error.is_passing() => {
-                self.shared.doubt(doubt.user, doubt.session);
+                self.shared.doubt(doubt.session);
                 self.fail(&error);
             }
             Outcome::Looked(_, Err(error)) => {
@@ -275,14 +276,15 @@ impl Releaser {
 async fn perform(broker: &dyn Broker, node: &NodeId, job: Job) -> Outcome {
     match job {
         Job::Release(release) => {
-            let Release { user, session, epoch, reason, .. } = &release;
+            let Release { session: SessionKey { user, session }, epoch, reason, .. } = &release;
             let result = broker.release(node, user, *session, *epoch, *reason).await;
             Outcome::Released(release, result)
         }
         Job::LookAfter(doubt) => {
-            let result = broker.sessions(&doubt.user).await;
+            let SessionKey { user, session } = &doubt.session;
+            let result = broker.sessions(user).await;
             let ours = result.map(|all| {
-                let ours = all.iter().find(|info| info.session == doubt.session && info.node == *node);
+                let ours = all.iter().find(|info| info.session == *session && info.node == *node);
                 ours.map(|info| info.epoch)
             });
             Outcome::Looked(doubt, ours)

@@ -9,7 +9,7 @@ use super::*;
 use crate::faulty::{Call, Fault, FaultyBroker, settle_tasks, until};
 
 /// What streams were told to end, in order.
-type Ended = Arc<Mutex<Vec<(SessionId, u64, Ending)>>>;
+type Ended = Arc<Mutex<Vec<(SessionKey, u64, Ending)>>>;
 
 /// A node's sessions and everything around them.
 struct Node {
@@ -48,7 +48,7 @@ impl Node {
         self.wire.send_modify(|wire| wire.connects += 1);
     }
 
-    fn ended(&self) -> Vec<(SessionId, u64, Ending)> {
+    fn ended(&self) -> Vec<(SessionKey, u64, Ending)> {
         self.ended.lock().unwrap().clone()
     }
 
@@ -61,6 +61,10 @@ fn user() -> User {
     User::new("42").unwrap()
 }
 
+fn key(session: SessionId) -> SessionKey {
+    SessionKey::new(user(), session)
+}
+
 async fn owners(broker: &FaultyBroker) -> Vec<(NodeId, u64)> {
     let all = broker.inner.sessions(&user()).await.unwrap();
     all.into_iter().map(|info| (info.node, info.epoch)).collect()
@@ -70,7 +74,7 @@ async fn owners(broker: &FaultyBroker) -> Vec<(NodeId, u64)> {
 fn an_entry_of_the_registry_is_small() {
     // A hash table is at worst half empty; issue 5 allows 3.5 KB for everything of a stream.
     assert!(Registry::entry_bytes() <= 96, "{} bytes", Registry::entry_bytes());
-    assert!(size_of::<Held>() <= 48, "{} bytes", size_of::<Held>());
+    assert!(size_of::<Held>() <= 64, "{} bytes", size_of::<Held>());
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,7 +122,7 @@ async fn a_session_claimed_again_on_its_node_is_not_given_up_by_the_older_stream
     assert_eq!(node.sessions.counts(), (1, 0));
     drop(old);
     settle_tasks().await;
-    assert_eq!(node.sessions.epoch(session), Some(new.epoch()));
+    assert_eq!(node.sessions.epoch(&key(session)), Some(new.epoch()));
     assert_eq!(owners(&broker).await, [(node.id.clone(), new.epoch())]);
     assert_eq!(broker.calls(Call::Release), 0);
     drop(new);
@@ -327,7 +331,7 @@ async fn a_lost_answer_gives_its_epoch_to_the_older_stream_that_is_still_open() 
     broker.next(Call::Claim, [Fault::Unheard]);
     assert!(node.sessions.claim(&user(), session, "".into()).await.is_err());
     tokio::time::sleep(DOUBT_AFTER * 2).await;
-    assert_eq!(node.sessions.epoch(session), Some(held.epoch() + 1));
+    assert_eq!(node.sessions.epoch(&key(session)), Some(held.epoch() + 1));
     drop(held);
     node.released().await;
     assert_eq!(owners(&broker).await, []);
@@ -352,12 +356,12 @@ fn doubts_are_bounded_and_the_oldest_goes_first() {
     let _in = runtime.enter();
     let now = Instant::now();
     let first = SessionId::random();
-    assert!(registry.doubt(user(), first, now));
+    assert!(registry.doubt(key(first), now));
     for _ in 1..MAX_DOUBTS {
-        assert!(registry.doubt(user(), SessionId::random(), now));
+        assert!(registry.doubt(key(SessionId::random()), now));
     }
-    assert!(!registry.doubt(user(), SessionId::random(), now));
-    assert_ne!(registry.next_doubt(now, false).unwrap().session, first);
+    assert!(!registry.doubt(key(SessionId::random()), now));
+    assert_ne!(registry.next_doubt(now, false).unwrap().session, key(first));
 }
 
 // ---- renewal
@@ -375,8 +379,8 @@ async fn after_a_broker_that_came_back_empty_everything_held_is_claimed_once_mor
     node.wire_back();
     until("all are back", || node.metrics.renewals_held.get() >= 1200).await;
     assert_eq!(owners(&broker).await.len(), 1200);
-    // Three batches, and two that were made again.
-    assert_eq!((broker.calls(Call::Renew), broker.most_at_once(Call::Renew)), (5, 1));
+    // Five batches, and two that were made again.
+    assert_eq!((broker.calls(Call::Renew), broker.most_at_once(Call::Renew)), (7, 1));
     assert_eq!(node.ended(), []);
     drop(held);
     node.released().await;
@@ -401,16 +405,16 @@ async fn a_node_that_was_paused_beyond_its_lease_takes_new_epochs_or_lets_go() {
     let kept = a.claim(&user(), stays).await;
     let lost = a.claim(&user(), moves).await;
     tokio::time::advance(ttl * 2).await;
-    assert_eq!(broker.inner.sweep(&b.id, ttl).await, Ok(2));
+    assert_eq!(broker.inner.sweep(&b.id, ttl).await.unwrap().sessions, 2);
     let stolen = b.claim(&user(), moves).await;
 
     a.lease_taken_anew();
     until("both are renewed", || a.metrics.renewals_held.get() + a.metrics.renewals_lost.get() == 2).await;
     settle_tasks().await;
-    assert_eq!(a.ended(), [(moves, lost.epoch() + 1, Ending::Superseded)]);
-    let epoch = a.sessions.epoch(stays).unwrap();
+    assert_eq!(a.ended(), [(key(moves), lost.epoch() + 1, Ending::Superseded)]);
+    let epoch = a.sessions.epoch(&key(stays)).unwrap();
     assert!(epoch > kept.epoch());
-    assert_eq!(a.sessions.epoch(moves), None);
+    assert_eq!(a.sessions.epoch(&key(moves)), None);
     let mut found = owners(&broker).await;
     found.sort();
     assert_eq!(found, [(a.id.clone(), epoch), (b.id.clone(), stolen.epoch())]);
@@ -521,7 +525,7 @@ async fn a_session_claimed_anew_while_it_is_renewed_keeps_the_newer_claim() {
         let new = node.claim(&user(), session).await;
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(node.ended(), [], "{fault:?}");
-        assert_eq!(node.sessions.epoch(session), Some(new.epoch()), "{fault:?}");
+        assert_eq!(node.sessions.epoch(&key(session)), Some(new.epoch()), "{fault:?}");
         assert_eq!(owners(&broker).await, [(node.id.clone(), new.epoch())], "{fault:?}");
     }
 }
@@ -535,7 +539,7 @@ async fn a_renewal_that_is_refused_leaves_the_streams_open() {
     broker.next(Call::Renew, [Fault::Refused]);
     node.wire_back();
     until("it is refused", || node.metrics.renewals_refused.get() == 1).await;
-    assert_eq!((node.ended(), node.sessions.epoch(session)), (vec![], Some(held.epoch())));
+    assert_eq!((node.ended(), node.sessions.epoch(&key(session))), (vec![], Some(held.epoch())));
 }
 
 #[tokio::test(start_paused = true)]
@@ -567,9 +571,9 @@ async fn a_session_that_moves_before_its_stream_is_open_is_known_to_be_lost() {
     let session = SessionId::random();
     let held = node.claim(&user(), session).await;
     assert!(!held.is_lost());
-    assert!(!node.sessions.supersede(session, held.epoch()));
+    assert!(!node.sessions.supersede(&key(session), held.epoch()));
     assert!(!held.is_lost());
-    assert!(node.sessions.supersede(session, held.epoch() + 1));
+    assert!(node.sessions.supersede(&key(session), held.epoch() + 1));
     assert!(held.is_lost());
     // A newer claim of ours is not.
     tokio::time::advance(Duration::from_millis(5)).await;
@@ -587,7 +591,7 @@ async fn a_session_that_moves_before_our_own_claim_is_answered_is_known_to_be_lo
     let slow = tokio::spawn(async move { sessions.claim(&user(), session, "".into()).await.unwrap() });
     settle_tasks().await;
     let moved = b.claim(&user(), session).await;
-    assert!(a.sessions.supersede(session, moved.epoch()));
+    assert!(a.sessions.supersede(&key(session), moved.epoch()));
     let late = slow.await.unwrap();
     assert!(late.is_lost());
     drop(late);
@@ -621,10 +625,10 @@ async fn a_disconnect_reaches_the_session_on_whichever_node_it_is() {
 
     assert_eq!(a.sessions.disconnect(&user(), Some(SessionId::random())).await, Ok(0));
     assert_eq!(a.sessions.disconnect(&user(), Some(here)).await, Ok(1));
-    assert_eq!(a.ended(), [(here, u64::MAX, Ending::Disconnected)]);
+    assert_eq!(a.ended(), [(key(here), u64::MAX, Ending::Disconnected)]);
     assert_eq!((broker.calls(Call::Send), broker.calls(Call::Nodes)), (0, 0));
     assert_eq!(a.sessions.disconnect(&user(), None).await, Ok(2));
-    let command = Control::Disconnect { session: there }.encode();
+    let command = Control::Disconnect { user: user(), session: there }.encode();
     let said = |event: &fanfare_broker::wire::WireEvent| matches!(event, fanfare_broker::wire::WireEvent::Control(text) if *text == command.as_bytes());
     until("b hears it", || heard.lock().unwrap().iter().any(said)).await;
     assert_eq!(broker.calls(Call::Release), 0);
@@ -692,4 +696,77 @@ async fn shutdown_gives_up_at_its_deadline_and_says_how_many_are_left() {
     let begun = Instant::now();
     assert_eq!(node.sessions.shutdown(Duration::from_secs(3)).await, 1);
     assert_eq!(begun.elapsed().as_secs(), 3);
+}
+
+// ---- backlogs
+
+#[tokio::test(start_paused = true)]
+async fn twenty_thousand_sessions_are_renewed_in_full_calls_without_a_pause() {
+    const SESSIONS: usize = 20_000;
+    let broker = FaultyBroker::new();
+    let node = Node::start("a", &broker, usize::MAX);
+    let mut held = Vec::new();
+    for n in 0..SESSIONS {
+        held.push(node.claim(&User::new(&n.to_string()).unwrap(), SessionId::random()).await);
+    }
+    broker.inner.wipe();
+    let begun = Instant::now();
+    node.wire_back();
+    until("all are renewed", || node.metrics.renewals_held.get() == SESSIONS as u64).await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!(broker.calls(Call::Renew), SESSIONS / 250);
+    // And given up as fast, as when a node leaves: 64 at once, however long each takes.
+    broker.always(Call::Release, Fault::LateAnswer(Duration::from_millis(10)));
+    let begun = Instant::now();
+    drop(held);
+    assert_eq!(node.sessions.shutdown(Duration::from_secs(10)).await, 0);
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(broker.calls(Call::Release), SESSIONS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn twelve_thousand_claims_whose_answers_were_lost_leave_no_ghost() {
+    const SESSIONS: usize = 12_000;
+    let broker = FaultyBroker::new();
+    let node = Node::start("a", &broker, usize::MAX);
+    broker.always(Call::Claim, Fault::Unheard);
+    let users: Vec<User> = (0..SESSIONS).map(|n| User::new(&n.to_string()).unwrap()).collect();
+    for user in &users {
+        node.sessions.claim(user, SessionId::random(), "".into()).await.unwrap_err();
+    }
+    broker.heal();
+    until("all are looked after", || node.metrics.doubts_mended.get() == SESSIONS as u64).await;
+    node.released().await;
+    assert_eq!(node.metrics.doubts_dropped.get(), 0);
+    for user in &users {
+        assert!(broker.inner.sessions(user).await.unwrap().is_empty());
+    }
+}
+
+// ---- identity
+
+#[tokio::test(start_paused = true)]
+async fn two_users_with_one_session_id_hold_two_sessions_on_one_node() {
+    let broker = FaultyBroker::new();
+    let (a, b) = (Node::start("a", &broker, 1), Node::start("b", &broker, 1));
+    let (id, bob) = (SessionId::random(), User::new("bob").unwrap());
+    let ours = a.claim(&user(), id).await;
+    let theirs = a.claim(&bob, id).await;
+    assert_eq!(a.sessions.counts(), (2, 0));
+    assert!(!ours.is_lost() && !theirs.is_lost());
+    // Bob's moves away: that says nothing of ours.
+    let moved = b.claim(&bob, id).await;
+    assert!(a.sessions.supersede(&SessionKey::new(bob.clone(), id), moved.epoch()));
+    assert!(!ours.is_lost() && theirs.is_lost());
+    drop(theirs);
+    until("bob's is let go of", || a.sessions.counts() == (1, 0)).await;
+    assert_eq!(b.sessions.disconnect(&bob, Some(id)).await.unwrap(), 1);
+    assert_eq!(b.ended(), [(SessionKey::new(bob.clone(), id), u64::MAX, Ending::Disconnected)]);
+    assert_eq!(a.ended(), []);
+    assert_eq!(owners(&broker).await, [(a.id.clone(), ours.epoch())]);
+    drop((ours, moved));
+    for node in [&a, &b] {
+        node.released().await;
+    }
+    assert_eq!((owners(&broker).await, broker.inner.sessions(&bob).await.unwrap().len()), (vec![], 0));
 }

@@ -1,7 +1,8 @@
 //! Sweeping, in virtual time.
 
-use fanfare_broker::NodeInfo;
-use fanfare_broker::session::Claim;
+use fanfare_broker::lease::SWEEP_STEP;
+use fanfare_broker::session::{Claim, Claimed, Reason};
+use fanfare_broker::{BrokerSettings, NodeInfo};
 use fanfare_protocol::{SessionId, User};
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
@@ -19,8 +20,13 @@ fn start(broker: &FaultyBroker, node: &str, held: Duration) -> (Sweeper, Arc<Clu
     (Sweeper::start(broker.shared(), node, &config, lease, Arc::clone(&metrics)), metrics)
 }
 
-/// A node that took a lease, claimed sessions and was killed.
+/// A node that took a lease, claimed sessions of user 42 and was killed.
 async fn die(broker: &FaultyBroker, node: &str, sessions: usize) {
+    die_holding(broker, node, (0..sessions).map(|_| User::new("42").unwrap())).await;
+}
+
+/// The same with a session of each of these users.
+async fn die_holding(broker: &FaultyBroker, node: &str, users: impl Iterator<Item = User>) {
     let node = NodeId::new(node).unwrap();
     let info = NodeInfo {
         id: node.clone(),
@@ -31,8 +37,7 @@ async fn die(broker: &FaultyBroker, node: &str, sessions: usize) {
         draining: false,
     };
     broker.inner.lease(&info, TTL).await.unwrap();
-    for _ in 0..sessions {
-        let user = User::new("42").unwrap();
+    for user in users {
         let (node, session) = (node.clone(), SessionId::random());
         let claim = Claim { user, session, node, client: "".into(), limit: usize::MAX };
         broker.inner.claim(&claim).await.unwrap();
@@ -83,4 +88,40 @@ async fn nodes_that_started_together_do_not_sweep_together() {
     let begun = Instant::now();
     sweeper.shutdown().await;
     assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn twenty_thousand_users_who_leave_together_are_reported_by_the_next_sweep() {
+    const USERS: usize = 20_000;
+    let grace = Duration::from_secs(2);
+    let broker = FaultyBroker::with(BrokerSettings { grace, ..BrokerSettings::default() });
+    let node = NodeId::new("b").unwrap();
+    for n in 0..USERS {
+        let (user, session) = (User::new(&n.to_string()).unwrap(), SessionId::random());
+        let claim = Claim { user, session, node: node.clone(), client: "".into(), limit: 1 };
+        let Claimed::Held { epoch, .. } = broker.inner.claim(&claim).await.unwrap() else { panic!("full") };
+        assert!(broker.inner.release(&node, &claim.user, session, epoch, Reason::Closed).await.unwrap());
+    }
+    let begun = Instant::now();
+    let (sweeper, metrics) = start(&broker, "b", TTL * 1000);
+    until("all are reported", || metrics.departed.get() == USERS as u64).await;
+    // Half a lease, a quarter more by chance, and no rate.
+    assert!(begun.elapsed() < grace + TTL * 5 / 8 + Duration::from_secs(1), "{:?}", begun.elapsed());
+    let calls = broker.calls(Call::Sweep);
+    assert!(calls <= USERS / SWEEP_STEP + 3, "{calls} calls");
+    assert_eq!(broker.lifecycle().iter().filter(|line| *line == "user.offline").count(), USERS);
+    sweeper.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn twenty_thousand_sessions_of_a_killed_node_are_swept_at_once() {
+    const SESSIONS: usize = 20_000;
+    let broker = FaultyBroker::new();
+    die_holding(&broker, "dead", (0..SESSIONS).map(|n| User::new(&n.to_string()).unwrap())).await;
+    let begun = Instant::now();
+    let (sweeper, metrics) = start(&broker, "b", TTL * 1000);
+    until("all are swept", || metrics.swept.get() == SESSIONS as u64).await;
+    assert!(begun.elapsed() < TTL + TTL * 5 / 8 + Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(broker.calls(Call::Sweep) <= SESSIONS / SWEEP_STEP + 5);
+    sweeper.shutdown().await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
-use fanfare_broker::lease::Lease;
+use fanfare_broker::lease::{Lease, Swept};
 use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 use fanfare_broker::wire::{Ticket, Wire, WireEvent, WireSink};
@@ -187,7 +187,7 @@ impl Broker for Twin {
         self.inner.nodes().await
     }
 
-    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<usize, BrokerError> {
+    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<Swept, BrokerError> {
         self.inner.sweep(node, ttl).await
     }
 

@@ -15,7 +15,7 @@ use fanfare_node::stream::{Coding, Framing, Stream};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::sse::Format;
-use fanfare_protocol::{Channel, Event, SessionId, Start};
+use fanfare_protocol::{Channel, Event, SessionKey, Start, User};
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::sync::mpsc;
@@ -298,10 +298,11 @@ impl World {
         for (_, other) in self.nodes.iter().enumerate().filter(|(other, _)| *other != node) {
             other.hub.end(session(number), u64::MAX, Ending::Superseded);
         }
+        let SessionKey { user, session } = session(number);
         self.nodes[node].hub.open(
             Stream {
-                user: None,
-                session: session(number),
+                user: Some(user),
+                session,
                 held: None,
                 channels: begins,
                 format: Format::Json,
@@ -415,9 +416,9 @@ impl Node {
     }
 }
 
-/// A client keeps its session for ever.
-fn session(client: usize) -> SessionId {
-    uuid::Uuid::from_u128(client as u128 + 1).into()
+/// A client keeps its session for ever. All have one id: without the user it identifies nothing.
+fn session(client: usize) -> SessionKey {
+    SessionKey::new(User::new(&format!("client{client}")).unwrap(), uuid::Uuid::from_u128(1).into())
 }
 
 /// Reads at a pace of its own, a few bytes at a time, until it is aborted.

@@ -258,4 +258,25 @@ mod tests {
         assert_eq!(confirm(&mut topics, &round).len(), 3);
         assert!(topics.all_joined());
     }
+
+    #[test]
+    fn twenty_thousand_channels_left_at_once_are_left_in_full_rounds() {
+        let mut topics = Topics::default();
+        topics.follow((0..20_000).map(|n| (channel(n), 1)).collect());
+        let mut rounds = 0;
+        let mut work_off = |topics: &mut Topics| loop {
+            let round = topics.round(1000);
+            if round == Round::default() {
+                return std::mem::take(&mut rounds);
+            }
+            confirm(topics, &round);
+            rounds += 1;
+        };
+        assert_eq!(work_off(&mut topics), 20);
+        for n in 0..20_000 {
+            topics.unfollow(vec![channel(n)]);
+        }
+        assert_eq!(work_off(&mut topics), 20);
+        assert!(topics.entries.is_empty());
+    }
 }

@@ -77,7 +77,7 @@ impl Writer {
                 Message::Followed(channel) => self.followed(&channel),
                 Message::Down => self.lost(),
                 Message::Open(stream, socket) => self.open(*stream, socket),
-                Message::End { session, below, ending } => self.end_session(session, below, ending),
+                Message::End { identity, below, ending } => self.end_stream(&identity, below, ending),
                 Message::Drain { until, done } => self.begin_drain(until, done),
                 Message::Close(ending) => self.close(ending),
             }

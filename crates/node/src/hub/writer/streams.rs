@@ -2,8 +2,8 @@
 
 use std::task::{Context, Poll};
 
+use fanfare_protocol::Channel;
 use fanfare_protocol::start::From;
-use fanfare_protocol::{Channel, SessionId};
 
 use super::{Seat, Timer, Writer};
 use crate::connection::{Clock, Connection, Following, Left};
@@ -11,19 +11,19 @@ use crate::delivery::View;
 use crate::ending::Ending;
 use crate::hub::reads::TopicKey;
 use crate::hub::topic::{Ask, Member, Topic};
-use crate::stream::{Coding, Socket, Stream};
+use crate::stream::{Coding, Identity, Socket, Stream};
 
 impl Writer {
     /// Takes a new stream in. The wire is asked first and the logs after it, never the other way round.
     pub(super) fn open(&mut self, stream: Stream, socket: Box<dyn Socket>) {
-        let Stream { session, held, channels, format, coding, expires, cursor, head, framing, user: _ } =
-            stream;
+        let identity = stream.identity();
+        let Stream { held, channels, format, coding, expires, cursor, head, framing, .. } = stream;
         let view = View { format, coding };
         let serial = self.next_serial();
         let clock = Clock::new(expires, &self.around.settings);
         let resumed = cursor.is_some();
         let connection =
-            Connection::new(serial, (session, held, view), cursor, (socket, framing, &head), clock);
+            Connection::new(serial, (identity, held, view), cursor, (socket, framing, &head), clock);
         let next = connection.clock.next_look(&self.around.settings);
         let entry = self.seats.vacant_entry();
         let key = entry.key();
@@ -36,7 +36,7 @@ impl Writer {
         if resumed {
             self.around.metrics.reconnections.inc();
         }
-        if !self.enter_session(key) {
+        if !self.enter(key) {
             return;
         }
         let channels = self.join(key, channels);
@@ -44,25 +44,25 @@ impl Writer {
         self.look_for_close(key);
     }
 
-    /// Makes a connection its session's. An older one of the session is superseded; if this one is the older, it
-    /// ends. Answers whether it goes on.
-    fn enter_session(&mut self, key: usize) -> bool {
+    /// Makes a connection its identity's. An older one of the same identity is superseded; if this one is the older, it
+    /// ends. Returns whether it goes on.
+    fn enter(&mut self, key: usize) -> bool {
         if let Some(ending) = self.closing {
             self.begin_end(key, ending);
             return false;
         }
-        let (session, epoch) = {
+        let (identity, epoch) = {
             let connection = &self.seats[key].connection;
-            (connection.session, connection.epoch)
+            (connection.identity.clone(), connection.epoch)
         };
-        if let Some(&older) = self.by_session.get(&session) {
+        if let Some(&older) = self.by_identity.get(&identity) {
             if self.seats[older].connection.epoch > epoch {
                 self.begin_end(key, Ending::Superseded);
                 return false;
             }
             self.begin_end(older, Ending::Superseded);
         }
-        self.by_session.insert(session, key);
+        self.by_identity.insert(identity, key);
         // A claim may be lost before its stream comes in: whoever took it found nothing to end here.
         if self.seats[key].connection.is_lost() {
             self.begin_end(key, Ending::Superseded);
@@ -154,9 +154,9 @@ impl Writer {
         }
     }
 
-    /// Ends a session's stream if its epoch is below.
-    pub(super) fn end_session(&mut self, session: SessionId, below: u64, ending: Ending) {
-        if let Some(&key) = self.by_session.get(&session)
+    /// Ends an identity's stream if its epoch is below.
+    pub(super) fn end_stream(&mut self, identity: &Identity, below: u64, ending: Ending) {
+        if let Some(&key) = self.by_identity.get(identity)
             && self.seats[key].connection.epoch < below
         {
             self.begin_end(key, ending);
@@ -200,11 +200,10 @@ impl Writer {
     /// Frees the connection's session and its places among topics.
     fn leave(&mut self, key: usize) {
         let connection = &mut self.seats[key].connection;
-        let session = connection.session;
-        let follows = std::mem::take(&mut connection.follows);
-        if self.by_session.get(&session) == Some(&key) {
-            self.by_session.remove(&session);
+        if self.by_identity.get(&connection.identity) == Some(&key) {
+            self.by_identity.remove(&connection.identity);
         }
+        let follows = std::mem::take(&mut connection.follows);
         for following in &follows {
             self.remove_member(following.topic, following.place);
             let topic = &mut self.topics[following.topic];

@@ -9,7 +9,7 @@ use fanfare_broker::log::PageLimit;
 use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::From;
-use fanfare_protocol::{Entry, Event, Position};
+use fanfare_protocol::{Entry, Event, Position, SessionId};
 use futures_util::FutureExt;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, DuplexStream};

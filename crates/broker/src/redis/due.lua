@@ -1,0 +1,8 @@
+-- Names users of whom no node may hold a session any more, those who have waited longest first.
+--
+-- KEYS: users who are leaving.
+-- ARGV: how many at most.
+
+local time = redis.call('TIME')
+local now = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+return redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[1])
