@@ -163,19 +163,16 @@ impl Count {
 
     fn take(&mut self, numbers: &[u64], answers: &[Answer], json: bool) -> anyhow::Result<()> {
         for (number, answer) in numbers.iter().zip(answers) {
-            match &answer.error {
-                Some(error) => {
-                    let ByName(problem) = serde_json::from_str::<ByName<Problem>>(error.get())
-                        .context("the server answered something that is no Fanfare's answer")?;
-                    self.refuse(*number, &problem.to_string());
-                    if json {
-                        show(answer, json)?;
-                    }
-                }
-                None => {
-                    self.published += 1;
+            if let Some(error) = &answer.error {
+                let ByName(problem) = serde_json::from_str::<ByName<Problem>>(error.get())
+                    .context("the server answered something that is no Fanfare's answer")?;
+                self.refuse(*number, &problem.to_string());
+                if json {
                     show(answer, json)?;
                 }
+            } else {
+                self.published += 1;
+                show(answer, json)?;
             }
         }
         Ok(())
