@@ -52,7 +52,7 @@ async fn a_client_that_catches_up_costs_redis_what_it_gets_whatever_the_size_of_
                 let mut client = request.open().await;
                 read_all(&mut client, 0, events).await
             };
-            let factor = factor(&cluster, reading).await;
+            let factor = Box::pin(factor(&cluster, reading)).await;
             assert!(factor <= FACTOR, "events of {size} bytes, gzip {gzip}: factor {factor:.2}");
         }
     }
@@ -79,7 +79,7 @@ async fn many_clients_at_different_places_and_slow_ones_cost_what_they_get() {
         });
         futures_util::future::join_all(clients).await.into_iter().sum()
     };
-    let factor = factor(&cluster, reading).await;
+    let factor = Box::pin(factor(&cluster, reading)).await;
     assert!(factor <= FACTOR, "factor {factor:.2}");
 }
 
