@@ -116,10 +116,14 @@ async fn put_the_clock_ahead_after(cluster: &Cluster, previous: &str) {
 async fn what_anybody_writes_to_a_live_topic_makes_nobody_deaf() {
     let (cluster, mut publisher) = cluster().await;
     let mut live = cluster.a().stream().user("1").channel(CHANNEL).open().await;
-    let first = publisher.publish(CHANNEL, "n", "first").await;
-    live.expect_data("first").await;
-    let forged = format!("1 18446744073709551615-0 {first} n\nforged");
+    let mut newest = String::new();
+    for data in ["first", "second"] {
+        newest = publisher.publish(CHANNEL, "n", data).await.to_string();
+        live.expect_data(data).await;
+    }
+    let forged = format!("1 18446744073709551615-0 {newest} n\nforged");
     publisher.ephemeral(CHANNEL, &forged).await.unwrap();
+    live.expect_data("forged").await;
     let mut fresh = cluster.a().stream().user("2").channel(CHANNEL).open().await;
     for n in 0..3 {
         let data = format!("real {n}");
