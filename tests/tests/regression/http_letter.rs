@@ -376,6 +376,7 @@ fn json() -> Vec<Row> {
         row("8259 2: not JSON", sized("", "{'channel':1}"), &[400], &["bad-json"]),
         row("8259 8.1: not UTF-8 (UTF-16)", sized("", "{\0\"\0a\0\"\0:\x00\x31\0}\0"), &[400], &["bad-json"]),
         row("8259 2: more behind it", sized("", &format!("{EVENT} x")), &[400], &["bad-json"]),
+        row("8259 2: an array is no event", sized("", r#"[["a","t",1,null,false]]"#), &[200], &["\"error\""]),
         row("8259 2: white space around it", sized("", &format!(" \t\r\n{EVENT}\n")), &[200], &[]),
     ]
 }
@@ -566,6 +567,12 @@ async fn each_row_of_rfc_7515_is_kept() {
         ("7.1: two parts", format!("{}.{}", parts[0], parts[1]), 401),
         ("7.1: four parts", format!("{good}.x"), 401),
         ("5.2: another signature", format!("{}.{}.{}", parts[0], parts[1], "A".repeat(43)), 401),
+        ("7519 7.2: claims by place", signed(HEADER, r#"["7",9999999999,null,{}]"#), 401),
+        (
+            "7519 7.2: grants by place",
+            signed(HEADER, r#"{"sub":"7","exp":9999999999,"fanfare":[[],[],true]}"#),
+            401,
+        ),
         ("7519 4: sub twice", signed(HEADER, r#"{"sub":"7","sub":"8","exp":9999999999}"#), 401),
     ] {
         let answer = cluster.a().api().get(&format!("/v1/users/7/sessions?token={token}")).await;

@@ -150,7 +150,7 @@ async fn a_stream_that_is_closed_is_over_and_its_connection_goes_on() {
 
 /// One client takes nothing and is cut off; another on the same node, and by HTTP/2 the same connection, gets all.
 async fn stall(certificate: &Certificate, slow: Wire, quick: Wire) {
-    let cluster = pair(Some(certificate), &[("STREAM__WRITE_TIMEOUT", "1s")]).await;
+    let cluster = pair(Some(certificate), &[("STREAM__WRITE_TIMEOUT", "5s")]).await;
     let node = cluster.a();
     let slow = node.stream().over(slow).receive_buffer(4096).user("42").channel("room:1").open().await;
     let mut quick = node.stream().over(quick).user("43").channel("room:1").open().await;
