@@ -18,6 +18,7 @@ mod intake;
 mod sessions;
 mod wire;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -52,9 +53,11 @@ pub type StreamEntry = (Position, Vec<(String, String)>);
 #[derive(Clone, Debug)]
 pub struct MemoryBroker {
     settings: Arc<BrokerSettings>,
-    /// Unix milliseconds at `started`.
-    epoch_ms: u64,
+    /// Unix milliseconds at `started`; a simulation sets the clock by it.
+    epoch_ms: Arc<AtomicU64>,
     started: Instant,
+    /// How far apart the sequence numbers of one millisecond are: 1, but in a simulation.
+    sequence_step: Arc<AtomicU64>,
     state: Arc<Mutex<State>>,
     /// Woken when something is added to the ingest stream.
     ingested: Arc<Notify>,
@@ -80,8 +83,9 @@ impl MemoryBroker {
     pub fn starting_at(settings: BrokerSettings, epoch_ms: u64) -> Self {
         Self {
             settings: Arc::new(settings),
-            epoch_ms,
+            epoch_ms: Arc::new(AtomicU64::new(epoch_ms)),
             started: Instant::now(),
+            sequence_step: Arc::new(AtomicU64::new(1)),
             state: Arc::default(),
             ingested: Arc::default(),
         }
@@ -118,7 +122,8 @@ impl MemoryBroker {
 
     /// The broker's clock, in Unix milliseconds.
     pub fn now(&self) -> u64 {
-        self.epoch_ms + u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.epoch_ms.load(Ordering::Relaxed) + elapsed
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -165,7 +170,7 @@ impl MemoryBroker {
         if let Some(position) = key.as_ref().and_then(|key| log.seen(key, now)) {
             return Published { position: Some(position), repeat: true };
         }
-        let entry = log.append(now, event, &retention);
+        let entry = log.append(now, self.sequence_step.load(Ordering::Relaxed), event, &retention);
         if let Some(key) = key {
             log.remember(key, entry.position, now, self.settings.once);
         }

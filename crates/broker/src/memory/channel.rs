@@ -45,10 +45,12 @@ impl ChannelState {
         }
     }
 
-    pub(super) fn append(&mut self, now: u64, event: Event, retention: &Retention) -> Arc<Entry> {
+    /// Appends an event `step` after the last position, or at `now` if that is later.
+    pub(super) fn append(&mut self, now: u64, step: u64, event: Event, retention: &Retention) -> Arc<Entry> {
         let previous = self.last;
         // Positions go by the clock, which never comes near the greatest.
-        let position = previous.next().unwrap_or(previous).max(Position::new(now, 0));
+        let next = Position::new(previous.ms, previous.seq.saturating_add(step));
+        let position = next.max(Position::new(now, step - 1));
         let entry = Arc::new(Entry { position, previous, event });
         self.last = position;
         self.log.push_back(Arc::clone(&entry));

@@ -1,5 +1,7 @@
 //! What can be done to the memory broker in a simulation: everything that happens to a Redis in its life.
 
+use std::sync::atomic::Ordering;
+
 use fanfare_protocol::{Channel, Position};
 
 use super::MemoryBroker;
@@ -39,6 +41,27 @@ impl MemoryBroker {
         state.cluster = super::Cluster::default();
         state.sessions = super::Sessions::default();
         state.ingest = super::Ingest::default();
+    }
+
+    /// Deletes everything that is kept of one channel, its last position too.
+    pub fn forget(&self, channel: &Channel) {
+        self.state().channels.shift_remove(channel);
+    }
+
+    /// Sets the clock forward, or back if `by_ms` is negative. Positions given later still grow within a log.
+    pub fn step_clock(&self, by_ms: i64) {
+        let _ = self.epoch_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |epoch| {
+            Some(epoch.saturating_add_signed(by_ms))
+        });
+    }
+
+    /// Sets how far apart the sequence numbers of one millisecond are.
+    ///
+    /// Two Redis servers give two events one position when both append after the same entry in the same millisecond.
+    /// Milliseconds are few in a simulation, and this would happen far more often than it does. With a step of its own
+    /// each server gives positions of its own.
+    pub fn set_sequence_step(&self, step: u64) {
+        self.sequence_step.store(step.max(1), Ordering::Relaxed);
     }
 
     /// Somebody deletes the ingest stream.

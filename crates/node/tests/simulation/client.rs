@@ -8,6 +8,7 @@ use fanfare_protocol::{Channel, Cursor, Position, Start};
 use flate2::write::GzDecoder;
 
 use crate::ledger::Received;
+use crate::traffic::Number;
 
 /// What a client knows.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub(crate) struct Client {
     decoder: Option<GzDecoder<Vec<u8>>>,
     /// What of the stream is not a whole block yet.
     partial: Vec<u8>,
+    /// How many bytes of it were looked through for its end.
+    scanned: usize,
     /// What it received in each channel since it followed it without a break.
     pub(crate) channels: BTreeMap<Channel, Received>,
     /// Channels that it followed before and does not any more, with what it received in them.
@@ -28,6 +31,8 @@ pub(crate) struct Client {
     ephemeral: BTreeMap<Channel, u64>,
     /// Which of its connections this is: bytes of an older one are not taken.
     pub(crate) connection: u64,
+    /// Every event that it received, on whichever connection.
+    pub(crate) deliveries: Vec<Number>,
     pub(crate) trace: Vec<String>,
 }
 
@@ -37,6 +42,7 @@ impl Client {
     pub(crate) fn reconnect(&mut self, follows: Vec<Channel>, first: Start, coding: Coding) -> Start {
         self.decoder = (coding == Coding::Gzip).then(|| GzDecoder::new(Vec::new()));
         self.partial.clear();
+        self.scanned = 0;
         self.ephemeral.clear();
         self.connection += 1;
         let gone: Vec<Channel> = self.channels.keys().filter(|c| !follows.contains(c)).cloned().collect();
@@ -46,9 +52,9 @@ impl Client {
             }
         }
         for received in self.channels.values_mut() {
-            // Told before an event that never came. It asks again from the same place, maybe a node that still has in its
-            // window what the log has not; if not, it must be told again.
-            let held = received.positions.len();
+            // A gap before an event that never came. The client asks again from the same place, maybe a node that still has in
+            // its window what the log has not; if not, the gap must be announced again.
+            let held = received.numbers.len();
             received.gaps.retain(|gap| *gap < held);
         }
         self.follows = follows;
@@ -71,18 +77,21 @@ impl Client {
                 self.partial.append(decoder.get_mut());
             }
         }
-        while let Some(end) = self.partial.windows(2).position(|pair| pair == b"\n\n") {
-            let block: Vec<u8> = self.partial.drain(..end + 2).collect();
+        while let Some(end) = self.partial[self.scanned..].windows(2).position(|pair| pair == b"\n\n") {
+            let block: Vec<u8> = self.partial.drain(..self.scanned + end + 2).collect();
+            self.scanned = 0;
             // Heartbeats stand in front of a block.
             let block = std::str::from_utf8(&block).expect("UTF-8").trim_start_matches(":\n");
             self.take_block(block);
         }
+        self.scanned = self.partial.len().saturating_sub(1);
         true
     }
 
     fn take_block(&mut self, block: &str) {
         // An ephemeral event bears the time of this machine, which no seed repeats.
         let shown = if block.contains("ephemeral") { "ephemeral" } else { block.trim_end() };
+        let shown: String = shown.chars().take(300).collect();
         self.trace.push(shown.replace('\n', " | "));
         let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
         let (kind, id) = (field("event: "), field("id: "));
@@ -100,7 +109,7 @@ impl Client {
                 let data: serde_json::Value = serde_json::from_str(data).expect("JSON");
                 let channel = Channel::new(data["channel"].as_str().expect("a name")).expect("a channel");
                 let received = self.channels.get_mut(&channel).expect("a channel that is followed");
-                received.gaps.push(received.positions.len());
+                received.gaps.push(received.numbers.len());
             }
             (None, Some(data)) => self.event(data),
             _ => {}
@@ -112,12 +121,8 @@ impl Client {
         let text = self.cursor.as_deref().expect("the first block has an id");
         let cursor = Cursor::parse(text).expect("a cursor");
         for channel in &self.follows {
-            let start = match &cursor {
-                Cursor::One(position) => *position,
-                several @ Cursor::Many(_) => several.position_in(channel).expect("every channel is named"),
-            };
-            let fresh = Received { start, positions: Vec::new(), gaps: Vec::new() };
-            self.channels.entry(channel.clone()).or_insert(fresh);
+            let start = position(&cursor, channel);
+            self.channels.entry(channel.clone()).or_insert_with(|| Received::new(start));
         }
     }
 
@@ -132,9 +137,13 @@ impl Client {
             assert!(last.is_none_or(|last| last < number), "ephemeral: {number} after {last:?}");
             return;
         }
-        let position: Position = data["id"].as_str().expect("a kept event").parse().expect("a position");
-        assert_eq!(data["data"], payload(&channel), "the event's own data");
-        self.channels.get_mut(&channel).expect("a channel that is followed").positions.push(position);
+        assert!(data["id"].is_string(), "a stored event has a position");
+        let text = data["data"].as_str().expect("text");
+        let number = number(text);
+        assert_eq!(text, payload(number, text.len()), "the event's own data");
+        let received = self.channels.get_mut(&channel).expect("a channel that is followed");
+        received.numbers.push(number);
+        self.deliveries.push((channel, number));
     }
 
     /// Whether it follows everything that it asked for.
@@ -143,7 +152,25 @@ impl Client {
     }
 }
 
-/// What every event of a channel holds: in some channels so much that it is worth compressing.
-pub(crate) fn payload(channel: &Channel) -> String {
-    format!("{channel} payload").repeat(if channel.tag().is_multiple_of(2) { 1 } else { 20 })
+/// The cursor's position in a channel that it names.
+fn position(cursor: &Cursor, channel: &Channel) -> Position {
+    match cursor {
+        Cursor::One(position) => *position,
+        several @ Cursor::Many(_) => several.position_in(channel).expect("every channel is named"),
+    }
+}
+
+/// The data of the event with this number: `size` bytes, or a few if that is less. No compression makes little of it.
+pub(crate) fn payload(number: u64, size: usize) -> String {
+    let mut rng = fastrand::Rng::with_seed(number);
+    let mut text = format!("{number} ");
+    while text.len() < size {
+        text.push(rng.alphanumeric());
+    }
+    text
+}
+
+/// The number of the event with this data.
+pub(crate) fn number(data: &str) -> u64 {
+    data.split_once(' ').expect("a number and more").0.parse().expect("a number")
 }

@@ -6,21 +6,27 @@
 //!
 //! # Layout
 //!
-//! - `world`: one run: nodes, faults, publishers
-//! - `twin`: the broker and its faults
+//! - `world`: one run: nodes, publishers, clients that come and go
+//! - `faults`: what goes wrong in it
+//! - `catching_up`: a run in which nothing does, and much is read
+//! - `twin`: the broker, and the way to it
 //! - `client`: a client, and what it must have received
 //! - `ledger`: what was published, and the verdict
+//! - `traffic`: what was read, and what for
 
 #![allow(missing_docs, reason = "a test program has no users")]
 
+mod catching_up;
 mod client;
+mod faults;
 mod ledger;
+mod traffic;
 mod twin;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use world::Faults;
+use faults::Faults;
 
 /// Runs something from a seed on virtual time.
 fn seeded<T>(seed: u64, run: impl Future<Output = T>) -> T {
@@ -35,31 +41,36 @@ fn seeded<T>(seed: u64, run: impl Future<Output = T>) -> T {
 
 /// Runs one seed; panics with it if a rule was broken.
 fn run(seed: u64, faults: Faults, verbose: bool) {
-    if let Err(why) = seeded(seed, world::run(seed, faults, verbose)) {
+    judge(seed, &faults.to_string(), seeded(seed, world::run(seed, faults, verbose)));
+}
+
+fn judge(seed: u64, test: &str, verdict: Result<(), String>) {
+    if let Err(why) = verdict {
         panic!(
-            "{why}\nreplay alone: FANFARE_SIM_SEED={seed} cargo test -p fanfare-node --test simulation {faults}"
+            "{why}\nreplay alone: FANFARE_SIM_SEED={seed} cargo test -p fanfare-node --test simulation {test}"
         );
     }
 }
 
 /// Runs as many seeds as are asked for, on every core.
-fn run_many(faults: Faults, default: u64) {
+fn run_many(default: u64, run: impl Fn(u64, bool) + Sync) {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     if let Some(seed) = number("FANFARE_SIM_SEED") {
-        return run(seed, faults, true);
+        return run(seed, true);
     }
     let seeds = number("FANFARE_SIM_SEEDS").unwrap_or(default);
-    let next = AtomicU64::new(0);
+    let next = AtomicU64::new(number("FANFARE_SIM_FIRST").unwrap_or(0));
+    let end = next.load(Ordering::Relaxed) + seeds;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..cores {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds {
+                    if seed >= end {
                         return;
                     }
-                    run(seed, faults, false);
+                    run(seed, false);
                 }
             });
         }
@@ -68,27 +79,39 @@ fn run_many(faults: Faults, default: u64) {
 
 #[test]
 fn moving_clients() {
-    run_many(Faults::Moves, 300);
+    run_many(250, |seed, verbose| run(seed, Faults::Moves, verbose));
 }
 
 #[test]
 fn lost_wires() {
-    run_many(Faults::Wires, 400);
+    run_many(300, |seed, verbose| run(seed, Faults::Wires, verbose));
 }
 
 #[test]
 fn trimmed_and_expired_logs() {
-    run_many(Faults::Logs, 500);
+    run_many(350, |seed, verbose| run(seed, Faults::Logs, verbose));
 }
 
 #[test]
 fn failovers() {
-    run_many(Faults::Failovers, 500);
+    run_many(350, |seed, verbose| run(seed, Faults::Failovers, verbose));
+}
+
+#[test]
+fn clocks_that_go_back() {
+    run_many(500, |seed, verbose| run(seed, Faults::Clocks, verbose));
+}
+
+#[test]
+fn catching_up() {
+    run_many(250, |seed, verbose| {
+        judge(seed, "catching_up", seeded(seed, catching_up::run(seed, verbose)));
+    });
 }
 
 #[test]
 fn everything() {
-    run_many(Faults::Everything, 800);
+    run_many(500, |seed, verbose| run(seed, Faults::Everything, verbose));
 }
 
 #[test]

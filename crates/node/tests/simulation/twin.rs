@@ -1,6 +1,7 @@
-//! The broker's twin: the memory broker, with everything on the way to it that can go wrong.
+//! The broker's twin: the memory broker, with everything on the way to it that can go wrong, and a count of what was read.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,12 +18,27 @@ use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position, SessionId, User};
 use tokio::sync::mpsc;
 
+use crate::client::number;
+use crate::traffic::Reads;
+
 /// One node's way to the broker. Each node has its own, with its own faults.
 #[derive(Clone, Debug)]
 pub(crate) struct Twin {
     pub(crate) inner: MemoryBroker,
     rng: Arc<Mutex<fastrand::Rng>>,
     link: Arc<Mutex<Link>>,
+    reads: Arc<Mutex<Reads>>,
+    /// What the reads under way may bring together, in bytes, as the node has bounded them.
+    under_way: Arc<AtomicUsize>,
+}
+
+/// A read on its way; it is not when this is dropped.
+struct UnderWay<'a>(&'a AtomicUsize, usize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -38,8 +54,27 @@ struct Link {
 }
 
 impl Twin {
-    pub(crate) fn new(inner: MemoryBroker, seed: u64) -> Self {
-        Self { inner, rng: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))), link: Arc::default() }
+    /// A node's way to the broker, which counts in `reads` what goes it.
+    pub(crate) fn new(inner: MemoryBroker, seed: u64, reads: &Arc<Mutex<Reads>>) -> Self {
+        let rng = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed)));
+        Self { inner, rng, link: Arc::default(), reads: Arc::clone(reads), under_way: Arc::default() }
+    }
+
+    /// Notes that a read is under way which may bring so many bytes.
+    fn begin(&self, bytes: usize) -> UnderWay<'_> {
+        let others = self.under_way.fetch_add(bytes, Ordering::Relaxed);
+        // An event that is larger than the bound is read when nothing else is.
+        let together = if others == 0 { 0 } else { others + bytes };
+        let mut reads = self.reads.lock().unwrap();
+        reads.most_under_way = reads.most_under_way.max(together);
+        UnderWay(&self.under_way, bytes)
+    }
+
+    fn count(&self, channel: &Channel, page: &Page) {
+        let mut reads = self.reads.lock().unwrap();
+        for entry in &page.entries {
+            *reads.times.entry((channel.clone(), number(entry.event.data()))).or_default() += 1;
+        }
     }
 
     /// The wire is lost: what it says from now on is not heard.
@@ -110,11 +145,13 @@ impl Broker for Twin {
     }
 
     async fn page(&self, channel: &Channel, after: Position, limit: PageLimit) -> Result<Page, BrokerError> {
+        let _under_way = self.begin(limit.bytes);
         self.travel().await;
         self.hears()?;
-        let page = self.inner.page(channel, after, limit).await;
+        let page = self.inner.page(channel, after, limit).await?;
+        self.count(channel, &page);
         self.travel().await;
-        page
+        Ok(page)
     }
 
     async fn locate(&self, channel: &Channel, from: From) -> Result<Position, BrokerError> {

@@ -1,6 +1,5 @@
 //! One run: two nodes, three clients, publishers and faults, for a while; then peace, until all have caught up.
 
-use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,60 +22,45 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::{Client, payload};
-use crate::ledger::Ledger;
+use crate::faults::Faults;
+use crate::ledger::{Finish, Ledger};
+use crate::traffic::{Sizes, Traffic};
 use crate::twin::Twin;
 
 const CLIENTS: usize = 3;
 const CHANNELS: [&str; 5] = ["user:a", "broadcast", "room:1", "room:2", "room:3"];
 /// How long the faults go on, in virtual milliseconds.
-const TROUBLE_MS: u64 = 3_000;
+pub(crate) const TROUBLE_MS: u64 = 3_000;
+/// Longer than any way through the twin, and than the pause before a failed read is tried again.
+const SETTLE: Duration = Duration::from_secs(6);
 
-/// Which faults are drawn. Each kind has those of the ones before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Faults {
-    Moves,
-    Wires,
-    Logs,
-    Failovers,
-    Everything,
-}
-
-impl fmt::Display for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Moves => "moving_clients",
-            Self::Wires => "lost_wires",
-            Self::Logs => "trimmed_and_expired_logs",
-            Self::Failovers => "failovers",
-            Self::Everything => "everything",
-        })
-    }
-}
-
-struct Node {
-    hub: Hub,
-    twin: Twin,
-    metrics: Arc<Metrics>,
+pub(crate) struct Node {
+    pub(crate) hub: Hub,
+    pub(crate) twin: Twin,
+    pub(crate) metrics: Arc<Metrics>,
     _control: mpsc::Receiver<Bytes>,
 }
 
-struct World {
-    rng: fastrand::Rng,
-    faults: Faults,
-    broker: MemoryBroker,
-    channels: Vec<Channel>,
-    nodes: Vec<Node>,
-    clients: Vec<Arc<Mutex<Client>>>,
-    readers: Vec<Option<JoinHandle<()>>>,
+pub(crate) struct World {
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) faults: Faults,
+    pub(crate) broker: MemoryBroker,
+    pub(crate) channels: Vec<Channel>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) clients: Vec<Arc<Mutex<Client>>>,
+    pub(crate) readers: Vec<Option<JoinHandle<()>>>,
     /// Older connections that their clients neither read nor close any more.
-    zombies: Vec<JoinHandle<()>>,
+    pub(crate) zombies: Vec<JoinHandle<()>>,
     /// Nodes that were restarted, until they have left: how many streams they counted then.
-    leaving: Vec<JoinHandle<i64>>,
-    settings: StreamConfig,
+    pub(crate) leaving: Vec<JoinHandle<i64>>,
+    /// Which connection each client had when the newest events were published.
+    pub(crate) staying: Vec<u64>,
+    pub(crate) settings: StreamConfig,
     /// Counts ephemeral events.
-    ephemeral: u64,
-    ledger: Ledger,
-    log: Vec<String>,
+    pub(crate) ephemeral: u64,
+    pub(crate) ledger: Ledger,
+    pub(crate) traffic: Traffic,
+    pub(crate) log: Vec<String>,
 }
 
 /// Runs one seed and says which rule was broken.
@@ -84,18 +68,7 @@ pub(crate) async fn run(seed: u64, faults: Faults, verbose: bool) -> Result<(), 
     let mut world = World::new(seed, faults);
     world.trouble().await;
     let verdict = world.peace().await;
-    if verbose || verdict.is_err() {
-        let shown = if verbose { usize::MAX } else { 40 };
-        for line in world.log.iter().rev().take(shown).rev() {
-            println!("{line}");
-        }
-        for (number, client) in world.clients.iter().enumerate().filter(|_| verbose) {
-            for line in &client.lock().unwrap().trace {
-                println!("client {number}: {line}");
-            }
-        }
-    }
-    verdict.map_err(|why| format!("seed {seed}: {why}"))
+    world.report(seed, verdict, verbose)
 }
 
 /// Everything that happened in a run, as text.
@@ -112,12 +85,13 @@ pub(crate) async fn trace(seed: u64, faults: Faults) -> Vec<String> {
 }
 
 impl World {
-    fn new(seed: u64, faults: Faults) -> Self {
+    pub(crate) fn new(seed: u64, faults: Faults) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let broker = MemoryBroker::starting_at(BrokerSettings::default(), 1_700_000_000_000);
         let settings = StreamConfig {
             queue: ByteSize::b(rng.u64(150..1500)),
-            page_events: rng.usize(1..5),
+            page_events: if rng.bool() { rng.usize(1..5) } else { rng.usize(5..50) },
+            page: ByteSize::b(rng.u64(200..3_000)),
+            reads_bytes: ByteSize::b(rng.u64(3_000..20_000)),
             window_events: rng.usize(1..6),
             reads: rng.usize(1..4),
             inbox: ByteSize::b(if rng.u8(0..4) == 0 { 600 } else { 1_000_000 }),
@@ -128,27 +102,57 @@ impl World {
             max_age: Duration::from_millis(if rng.u8(0..3) == 0 { rng.u64(500..3000) } else { 0 }),
             ..StreamConfig::default()
         };
-        let nodes = ["a", "b"].map(|name| Node::start(name, &broker, &settings, rng.u64(..))).into();
+        Self::with(rng, faults, settings, CLIENTS, Sizes::Mixed)
+    }
+
+    pub(crate) fn with(
+        mut rng: fastrand::Rng,
+        faults: Faults,
+        settings: StreamConfig,
+        clients: usize,
+        sizes: Sizes,
+    ) -> Self {
+        let broker = MemoryBroker::starting_at(BrokerSettings::default(), 1_700_000_000_000);
+        let traffic = Traffic::new(sizes);
+        let nodes = ["a", "b"].map(|name| Node::start(name, &broker, &traffic, &settings, rng.u64(..)));
         Self {
             faults,
             broker,
             channels: CHANNELS.iter().map(|name| Channel::new(name).unwrap()).collect(),
-            nodes,
-            clients: (0..CLIENTS).map(|_| Arc::default()).collect(),
-            readers: (0..CLIENTS).map(|_| None).collect(),
+            nodes: nodes.into(),
+            clients: (0..clients).map(|_| Arc::default()).collect(),
+            readers: (0..clients).map(|_| None).collect(),
             zombies: Vec::new(),
             leaving: Vec::new(),
+            staying: Vec::new(),
             settings,
             ephemeral: 0,
             ledger: Ledger::default(),
+            traffic,
             log: Vec::new(),
             rng,
         }
     }
 
+    /// Prints what happened, if that is asked for or something went wrong.
+    pub(crate) fn report(&self, seed: u64, verdict: Result<(), String>, verbose: bool) -> Result<(), String> {
+        if verbose || verdict.is_err() {
+            let shown = if verbose { usize::MAX } else { 40 };
+            for line in self.log.iter().rev().take(shown).rev() {
+                println!("{line}");
+            }
+            for (number, client) in self.clients.iter().enumerate().filter(|_| verbose) {
+                for line in &client.lock().unwrap().trace {
+                    println!("client {number}: {line}");
+                }
+            }
+        }
+        verdict.map_err(|why| format!("seed {seed}: {why}"))
+    }
+
     /// Publishing, moving and breaking things, for a while.
     async fn trouble(&mut self) {
-        for client in 0..CLIENTS {
+        for client in 0..self.clients.len() {
             self.connect(client);
         }
         let end = Instant::now() + Duration::from_millis(TROUBLE_MS);
@@ -159,52 +163,14 @@ impl World {
                 0..65 => self.publish().await,
                 65..70 => self.publish_ephemeral().await,
                 70..80 => {
-                    let client = self.rng.usize(0..CLIENTS);
+                    let client = self.rng.usize(0..self.clients.len());
                     self.connect(client);
                 }
                 80 => self.disconnect(),
                 81 if self.faults >= Faults::Wires => self.restart(),
-                _ => self.fault().await,
+                _ => self.fault(),
             }
             self.come_back();
-        }
-    }
-
-    async fn fault(&mut self) {
-        let kinds = match self.faults {
-            Faults::Moves => return,
-            Faults::Wires => 4,
-            Faults::Logs => 6,
-            Faults::Failovers => 7,
-            Faults::Everything => 8,
-        };
-        let node = self.rng.usize(0..self.nodes.len());
-        let channel = self.channels[self.rng.usize(0..self.channels.len())].clone();
-        let kind = self.rng.u8(0..kinds);
-        self.log.push(format!("{:?} fault {kind} on node {node} or {channel}", self.broker.now()));
-        let twin = &self.nodes[node].twin;
-        match kind {
-            0 => twin.cut(),
-            1 => twin.mend(),
-            2 => twin.set_deaf(true),
-            3 => twin.set_deaf(false),
-            4 => self.broker.trim(&channel, self.rng.usize(0..5)),
-            5 => self.broker.expire(&channel),
-            6 => {
-                let lost = self.broker.roll_back(&channel, self.rng.usize(0..4));
-                self.log.push(format!("lost {lost:?}"));
-                self.ledger.lose(&channel, &lost);
-            }
-            // Rare, since little is left to check after it.
-            _ if self.rng.u8(0..4) == 0 => {
-                self.broker.wipe();
-                self.ledger.wipe();
-            }
-            _ => {}
-        }
-        if kind >= 6 {
-            // Neither a failover nor a restart is over within the millisecond: positions grow with the clock.
-            sleep(Duration::from_millis(2)).await;
         }
     }
 
@@ -215,12 +181,15 @@ impl World {
         }
     }
 
-    async fn publish_in(&mut self, channel: &Channel) {
-        let event = Event::new(None, payload(channel), 1000).unwrap();
+    pub(crate) async fn publish_in(&mut self, channel: &Channel) {
+        let number = self.ledger.next_number(channel);
+        let data = payload(number, self.traffic.draw(&mut self.rng));
+        self.traffic.publish((channel.clone(), number), data.len());
+        let event = Event::new(None, data, MAX_DATA_BYTES).unwrap();
         let publication = Publication { channel: channel.clone(), event, key: None, ephemeral: false };
         let published = self.broker.publish(vec![publication]).await.remove(0).unwrap();
-        let position = published.position.expect("a kept event has a position");
-        self.log.push(format!("{:?} published {channel} {position}", self.broker.now()));
+        let position = published.position.expect("a stored event has a position");
+        self.log.push(format!("{:?} published {channel} {number} at {position}", self.broker.now()));
         self.ledger.accept(channel, position);
     }
 
@@ -234,7 +203,7 @@ impl World {
 
     /// Somebody has a client disconnected, wherever it is.
     fn disconnect(&mut self) {
-        let number = self.rng.usize(0..CLIENTS);
+        let number = self.rng.usize(0..self.clients.len());
         self.log.push(format!("{:?} client {number} is disconnected", self.broker.now()));
         for node in &self.nodes {
             node.hub.end(session(number), u64::MAX, Ending::Disconnected);
@@ -245,7 +214,8 @@ impl World {
     fn restart(&mut self) {
         let number = self.rng.usize(0..self.nodes.len());
         self.log.push(format!("{:?} node {number} is restarted", self.broker.now()));
-        let new = Node::start(["a", "b"][number], &self.broker, &self.settings, self.rng.u64(..));
+        let new =
+            Node::start(["a", "b"][number], &self.broker, &self.traffic, &self.settings, self.rng.u64(..));
         let old = std::mem::replace(&mut self.nodes[number], new);
         self.leaving.push(tokio::spawn(async move {
             old.hub.shutdown(Ending::Shutdown).await;
@@ -255,7 +225,7 @@ impl World {
 
     /// Clients whose streams have ended open others, as an `EventSource` does.
     fn come_back(&mut self) {
-        for number in 0..CLIENTS {
+        for number in 0..self.clients.len() {
             if self.readers[number].as_ref().is_some_and(JoinHandle::is_finished) {
                 self.connect(number);
             }
@@ -279,16 +249,21 @@ impl World {
             follows.truncate(self.rng.usize(0..=follows.len()));
         }
         follows.push(broadcast);
-        let client = Arc::clone(&self.clients[number]);
         let first = match self.rng.u8(0..4) {
             0 => Start::Earliest,
             1 => Start::Time(self.broker.now() - self.rng.u64(0..500)),
             _ => Start::Latest,
         };
-        let coding = if self.rng.bool() { Coding::Gzip } else { Coding::Identity };
-        let start = client.lock().unwrap().reconnect(follows.clone(), first, coding);
-        let cursor = client.lock().unwrap().cursor.clone().map(String::into_boxed_str);
         let newest = (self.rng.u8(0..4) == 0).then(|| self.rng.usize(0..4));
+        self.open(number, &follows, first, newest);
+    }
+
+    /// Opens a client's stream on any node, in any coding.
+    pub(crate) fn open(&mut self, number: usize, follows: &[Channel], first: Start, newest: Option<usize>) {
+        let client = Arc::clone(&self.clients[number]);
+        let coding = if self.rng.bool() { Coding::Gzip } else { Coding::Identity };
+        let start = client.lock().unwrap().reconnect(follows.to_vec(), first, coding);
+        let cursor = client.lock().unwrap().cursor.clone().map(String::into_boxed_str);
         let begins =
             follows.iter().map(|c| (c.clone(), start.in_channel(c, follows.len(), newest))).collect();
         let (ours, theirs) = tokio::io::duplex(self.rng.usize(16..700));
@@ -299,81 +274,120 @@ impl World {
             other.hub.end(session(number), u64::MAX, Ending::Superseded);
         }
         let SessionKey { user, session } = session(number);
-        self.nodes[node].hub.open(
-            Stream {
-                user: Some(user),
-                session,
-                held: None,
-                channels: begins,
-                format: Format::Json,
-                coding,
-                expires: None,
-                cursor,
-                head: Bytes::new(),
-                framing: Framing::Plain,
-            },
-            Box::new(theirs),
-        );
+        let stream = Stream {
+            user: Some(user),
+            session,
+            held: None,
+            channels: begins,
+            format: Format::Json,
+            coding,
+            expires: None,
+            cursor,
+            head: Bytes::new(),
+            framing: Framing::Plain,
+        };
+        self.nodes[node].hub.open(stream, Box::new(theirs));
         let rng = self.rng.fork();
         let connection = client.lock().unwrap().connection;
         self.readers[number] = Some(tokio::spawn(read(client, connection, ours, rng)));
     }
 
-    /// Everything is mended; everybody must get each channel's newest event. Sometimes it comes before the mending,
-    /// and nothing comes after it that could wake a connection up.
+    /// Everything is mended; everybody must get each channel's newest event. Sometimes it comes before the mending, and
+    /// nothing comes after it that could wake a connection up. An event by which a connection learns that the log went
+    /// back may be among what a gap announces; the one after it reaches everybody who stays. (A client that comes back has
+    /// the cursor from before the gap until an event follows it, and gets the gap again.)
     async fn peace(&mut self) -> Result<(), String> {
         let before = self.rng.bool();
         for last in [before, !before] {
             // A wire that is still cut loses what was published only once the wire's task has had its turn.
             sleep(Duration::from_millis(5)).await;
-            if !last {
-                for node in &self.nodes {
-                    node.twin.mend();
-                    node.twin.set_deaf(false);
-                }
+            if last {
+                self.publish_everywhere().await;
                 continue;
             }
-            for channel in self.channels.clone() {
-                self.publish_in(&channel).await;
+            for node in &self.nodes {
+                node.twin.mend();
+                node.twin.set_deaf(false);
             }
         }
-        let caught_up = timeout(Duration::from_mins(10), async {
-            while let Err(why) = self.check(true) {
-                if !why.contains("never caught up") && !why.contains("not connected") {
-                    return Err(why);
-                }
-                sleep(Duration::from_millis(20)).await;
-                self.come_back();
+        for finish in [Finish::OrGap, Finish::OrGap, Finish::Newest] {
+            self.catch_up(finish).await?;
+            if finish != Finish::Newest {
+                // A gap may be an older one: time for what is under way.
+                sleep(SETTLE).await;
+                self.publish_everywhere().await;
             }
-            Ok(())
-        })
-        .await;
-        match caught_up {
-            Ok(verdict) => verdict?,
-            Err(_) => self.check(true)?,
         }
         self.leave().await
     }
 
-    fn check(&self, finished: bool) -> Result<(), String> {
+    async fn publish_everywhere(&mut self) {
+        for channel in self.channels.clone() {
+            self.publish_in(&channel).await;
+        }
+    }
+
+    /// Waits until everybody has everything.
+    pub(crate) async fn catch_up(&mut self, finish: Finish) -> Result<(), String> {
+        self.staying = self.clients.iter().map(|client| client.lock().unwrap().connection).collect();
+        // Whoever does not catch up in this time is named by the check.
+        let _ = timeout(Duration::from_mins(10), async {
+            while !self.is_finished(finish) {
+                sleep(Duration::from_millis(20)).await;
+                self.come_back();
+            }
+        })
+        .await;
+        self.check(finish)
+    }
+
+    /// How far a client must have come that may have come back meanwhile.
+    fn finish_of(&self, number: usize, client: &Client, finish: Finish) -> Finish {
+        if self.staying[number] == client.connection { finish } else { finish.min(Finish::OrGap) }
+    }
+
+    fn is_finished(&self, finish: Finish) -> bool {
+        self.clients.iter().enumerate().all(|(number, client)| {
+            let client = client.lock().unwrap();
+            let finish = self.finish_of(number, &client, finish);
+            let mut channels = client.channels.iter();
+            client.is_connected()
+                && channels.all(|(channel, got)| self.ledger.is_finished(channel, got, finish))
+        })
+    }
+
+    /// How many bytes clients received, how many nodes read of logs, and how many of those reached no client.
+    pub(crate) fn traffic(&self) -> (usize, usize, usize) {
+        let deliveries: Vec<_> =
+            self.clients.iter().flat_map(|client| client.lock().unwrap().deliveries.clone()).collect();
+        let delivered = self.traffic.delivered(deliveries.iter());
+        (delivered, self.traffic.read(), self.traffic.wasted(deliveries.iter()))
+    }
+
+    fn check(&self, finish: Finish) -> Result<(), String> {
+        let (most, bound) = (self.traffic.most_under_way(), self.settings.reads_bytes.as_u64());
+        if most as u64 > bound {
+            return Err(format!("reads of {most} bytes were under way at the same time, {bound} may be"));
+        }
         for (number, client) in self.clients.iter().enumerate() {
             let client = client.lock().unwrap();
             let fail = |why| format!("client {number}: {why}");
+            let finish = self.finish_of(number, &client, finish);
             if !client.is_connected() {
                 return Err(fail("not connected".into()));
             }
             for (channel, received) in &client.channels {
-                self.ledger.check(channel, received, finished).map_err(fail)?;
+                self.ledger.check(channel, received, finish).map_err(fail)?;
             }
             for (channel, received) in &client.left {
-                self.ledger.check(channel, received, false).map_err(fail)?;
+                self.ledger.check(channel, received, Finish::Anywhere).map_err(fail)?;
             }
         }
         Ok(())
     }
 
     /// Everybody leaves, and nothing of them stays.
-    async fn leave(&mut self) -> Result<(), String> {
+    pub(crate) async fn leave(&mut self) -> Result<(), String> {
         for reader in self.readers.iter_mut().filter_map(Option::take) {
             reader.abort();
         }
@@ -401,8 +415,14 @@ impl World {
 }
 
 impl Node {
-    fn start(name: &str, broker: &MemoryBroker, settings: &StreamConfig, seed: u64) -> Self {
-        let twin = Twin::new(broker.clone(), seed);
+    fn start(
+        name: &str,
+        broker: &MemoryBroker,
+        traffic: &Traffic,
+        settings: &StreamConfig,
+        seed: u64,
+    ) -> Self {
+        let twin = Twin::new(broker.clone(), seed, &traffic.reads);
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));
         let (control, receiver) = mpsc::channel(16);
         let shared: Arc<dyn Broker> = Arc::new(twin.clone());

@@ -1,0 +1,116 @@
+//! What goes wrong in a run.
+
+use std::fmt;
+
+use fanfare_protocol::Channel;
+
+use crate::world::{TROUBLE_MS, World};
+
+/// Sequence numbers are less than this apart: positions of two servers are never the same.
+const MAX_STEP: u64 = 1 << 40;
+
+/// Which faults are drawn. Each kind has those of the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Faults {
+    Moves,
+    Wires,
+    Logs,
+    Failovers,
+    Clocks,
+    Everything,
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Moves => "moving_clients",
+            Self::Wires => "lost_wires",
+            Self::Logs => "trimmed_and_expired_logs",
+            Self::Failovers => "failovers",
+            Self::Clocks => "clocks_that_go_back",
+            Self::Everything => "everything",
+        })
+    }
+}
+
+impl World {
+    /// One fault, of the kinds that the run has.
+    pub(crate) fn fault(&mut self) {
+        let kinds = match self.faults {
+            Faults::Moves => return,
+            Faults::Wires => 4,
+            Faults::Logs => 6,
+            Faults::Failovers => 7,
+            Faults::Clocks => 8,
+            Faults::Everything => 10,
+        };
+        let node = self.rng.usize(0..self.nodes.len());
+        let channel = self.channels[self.rng.usize(0..self.channels.len())].clone();
+        let kind = self.rng.u8(0..kinds);
+        self.log.push(format!("{:?} fault {kind} on node {node} or {channel}", self.broker.now()));
+        let twin = &self.nodes[node].twin;
+        match kind {
+            0 => twin.cut(),
+            1 => twin.mend(),
+            2 => twin.set_deaf(true),
+            3 => twin.set_deaf(false),
+            4 => self.broker.trim(&channel, self.rng.usize(0..5)),
+            5 => self.broker.expire(&channel),
+            6 => self.fail_over(),
+            7 => self.step_clock(),
+            8 => self.delete(&channel),
+            // Rarer, since less is left to check after it.
+            _ if self.rng.u8(0..3) == 0 => self.wipe(),
+            _ => {}
+        }
+    }
+
+    /// Another Redis takes over, which lacks the newest events of some channels and has a clock of its own.
+    fn fail_over(&mut self) {
+        for channel in self.channels.clone() {
+            let newest = if self.rng.bool() { self.rng.usize(0..4) } else { 0 };
+            let lost = self.broker.roll_back(&channel, newest);
+            self.log.push(format!("{channel} lost {lost:?}"));
+            self.ledger.lose(&channel, &lost);
+        }
+        self.replace();
+    }
+
+    /// Redis is restarted empty, or somebody calls FLUSHALL.
+    fn wipe(&mut self) {
+        self.broker.wipe();
+        for channel in &self.channels {
+            self.ledger.wipe(channel);
+        }
+        self.replace();
+    }
+
+    /// Somebody deletes a channel's keys, or they are evicted.
+    fn delete(&mut self, channel: &Channel) {
+        self.broker.forget(channel);
+        self.broker.set_sequence_step(self.rng.u64(1..MAX_STEP));
+        self.ledger.wipe(channel);
+    }
+
+    /// What gives positions is not what gave them before. Half of the time nodes notice, as their connections are cut;
+    /// those behind a proxy do not, nor when data is lost under a living Redis.
+    fn replace(&mut self) {
+        self.broker.set_sequence_step(self.rng.u64(1..MAX_STEP));
+        if self.faults >= Faults::Clocks && self.rng.u8(0..3) > 0 {
+            self.step_clock();
+        }
+        if self.rng.bool() {
+            for node in &self.nodes {
+                node.twin.cut();
+            }
+        }
+    }
+
+    /// The clock of Redis goes back or forward: a little, as NTP does, or by more than a whole run.
+    fn step_clock(&mut self) {
+        let furthest = [20, 600, 2 * i64::try_from(TROUBLE_MS).unwrap_or(i64::MAX)][self.rng.usize(0..3)];
+        let by = self.rng.i64(-furthest..=furthest);
+        self.log.push(format!("{:?} the clock goes by {by} ms", self.broker.now()));
+        self.broker.step_clock(by);
+    }
+}
