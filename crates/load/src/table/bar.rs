@@ -78,7 +78,7 @@ const fn bar(what: &'static str, figure: Figure<'static>) -> Bar {
 
 /// All of them.
 #[rustfmt::skip]
-pub(super) const BARS: [Bar; 22] = [
+pub(super) const BARS: [Bar; 23] = [
     bar("broadcast to 5,000, one in flight: CPU a delivery", ours("broadcast", "5,000", "cpu us"))
         .against("floor").at_most(1.10, "× floor"),
     bar("the same: deliveries a second on one core", ours("broadcast", "5,000", "deliveries/s"))
@@ -119,6 +119,8 @@ pub(super) const BARS: [Bar; 22] = [
         .at_most(3.0, "s"),
     bar("one client 100,000 events behind beside 5,000 live ones: the others' p99", ours("behind", "one far behind", "p99 ms"))
         .by(ours("behind", "nobody behind", "p99 ms")).at_most(1.2, "× without it"),
+    bar("clients catch up, events of 0.1 to 64 KB, one client and 200: bytes from Redis, the worst of them", ours("catch-up", "the worst of them", "redis bytes a byte"))
+        .at_most(1.5, "for each byte delivered"),
     bar("events through the durable intake", ours("publishing", "intake", "events/s"))
         .by(SCRIPT).at_least(0.8, "× the bare script"),
     bar("events by FCALL", ours("publishing", "FCALL", "events/s"))

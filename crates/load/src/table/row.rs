@@ -7,11 +7,13 @@
 //! - [`idle`], [`open`], [`resume`]: streams themselves
 //! - [`gzip`]: compressed events
 //! - [`channels`]: many channels, and a lost wire; `monitor` listens to Redis for [`resume`]
-//! - [`behind`]: somebody catches up
+//! - [`behind`], [`catch_up`]: clients catch up with an `archive`
 //! - [`publishing`]: events into the logs
 
+mod archive;
 mod behind;
 mod broadcast;
+mod catch_up;
 mod channels;
 mod gzip;
 mod idle;
@@ -52,6 +54,8 @@ pub enum Row {
     Channels,
     /// A client 100,000 events behind, beside 5,000 that are not
     Behind,
+    /// Clients catch up: bytes from Redis for each byte delivered; events of 0.1 to 64 KB, one client and 200
+    CatchUp,
     /// Events into the logs, against the bare script
     Publishing,
     /// One core and two
@@ -78,6 +82,7 @@ impl Row {
             Self::Gzip => "gzip",
             Self::Channels => "channels",
             Self::Behind => "behind",
+            Self::CatchUp => "catch-up",
             Self::Publishing => "publishing",
             Self::Cores => "cores",
         }
@@ -97,6 +102,7 @@ impl Row {
             Self::Gzip => gzip::measure(lab, page),
             Self::Channels => channels::measure(lab, page),
             Self::Behind => behind::measure(lab, page),
+            Self::CatchUp => catch_up::measure(lab, page),
             Self::Publishing => publishing::measure(lab, page),
             Self::Cores => broadcast::by_cores(lab, page),
         }

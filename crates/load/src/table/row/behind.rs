@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
-use crate::bench::crowd::{Crowd, Members};
+use super::archive;
+use crate::bench::crowd::Crowd;
 use crate::bench::measure::Pace;
 use crate::bench::measurement::{Measurement, number};
-use crate::bench::sample::{Content, MARK};
-use crate::bench::site::{Audience, Site, Way};
+use crate::bench::sample::MARK;
+use crate::bench::site::Audience;
 use crate::table::book::Page;
 use crate::table::contender::Running;
 use crate::table::contender::fanfare::Fanfare;
@@ -31,7 +32,7 @@ pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
     };
     let running = node.start(lab, Audience::All)?;
     let events = lab.streams(EVENTS);
-    fill(&running, events)?;
+    archive::fill(&running, "archive", events, 100)?;
     let mut crowd = lab.crowd(&running.site, lab.streams(STREAMS), Audience::All, 1)?;
     page.measured("nobody behind", "fanfare", others(lab, &mut crowd, &running)?);
     let client = Behind::start(running.site.address, events as u64);
@@ -45,18 +46,6 @@ pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
 
 fn others(lab: &Lab, crowd: &mut Crowd, running: &Running) -> anyhow::Result<Measurement> {
     Ok(crowd.measure(&lab.load(Pace::Rate(RATE)), &running.watched())?)
-}
-
-/// Publishes what the client will read.
-fn fill(running: &Running, events: usize) -> anyhow::Result<()> {
-    let mut site = running.site.clone();
-    if let Some(Way::Redis { command, .. }) = &mut site.way {
-        "fanfare:{archive}:log".clone_into(&mut command[3]);
-    }
-    let members = Members { streams: events, audience: Audience::Each(1), sampled: 0, publishers: 1 };
-    // Nobody of this crowd is ever opened: it only publishes, once for each of its targets.
-    let mut crowd = Crowd::new(Site { ready: String::new(), ..site }, members)?;
-    Ok(crowd.publish_round(100, Content::Filler)?)
 }
 
 /// The client that is behind. A thread of its own; it counts and does nothing else.
