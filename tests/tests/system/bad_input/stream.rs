@@ -1,5 +1,6 @@
 //! Requests for a stream.
 
+use fanfare_protocol::cursor::MAX_CURSOR_BYTES;
 use fanfare_tests::request::StreamRequest;
 
 use super::{Scene, scene, scene_with};
@@ -22,7 +23,7 @@ async fn a_cursor_that_cannot_be_read_is_refused_and_never_guessed_at() {
         bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
         String::from_utf8(bytes).expect("ASCII")
     };
-    let far = format!("a{}", "A".repeat(9000));
+    let far = format!("a{}", "A".repeat(MAX_CURSOR_BYTES));
     let forms = [
         ("12x", "cursor"),
         ("-1", "cursor"),
@@ -38,7 +39,7 @@ async fn a_cursor_that_cannot_be_read_is_refused_and_never_guessed_at() {
         ("a====", "damaged"),
         ("zAAAA", "cursor"),
         ("zBxhY2RlZmdoaWprbA", "version"),
-        (&far, "8192"),
+        (&far, &MAX_CURSOR_BYTES.to_string()),
         (&good[..good.len() - 1], "damaged"),
         (&good[..good.len() / 2], "damaged"),
         (&format!("{good}A"), "damaged"),
