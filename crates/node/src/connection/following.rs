@@ -22,6 +22,8 @@ pub(crate) struct Following {
     pub(crate) sent: Position,
     /// Whether the next event comes with a gap: the log was empty when it was read, and knew of no position.
     owes_gap: bool,
+    /// Whether the log went back and told no entry since.
+    awaits_log: bool,
     /// Whether `position` is that of an entry that is no event, and `had` the last event.
     past_event: bool,
     pub(crate) state: State,
@@ -64,6 +66,7 @@ impl Following {
             had: None,
             sent: Position::ZERO,
             owes_gap: false,
+            awaits_log: false,
             past_event: false,
             state: State::Locating,
         }
@@ -76,7 +79,13 @@ impl Following {
 
     /// Whether an entry follows the last one, and nothing else is to be told before it.
     pub(super) fn continues(&self, kept: Kept) -> bool {
-        kept.previous == self.position && !self.owes_gap
+        kept.previous == self.position && !self.awaits_log
+    }
+
+    /// Whether only the log may say what comes next: it went back, and what Pub/Sub still carries may be from before, so
+    /// that the client has it.
+    pub(crate) fn awaits_log(&self) -> bool {
+        self.awaits_log
     }
 
     /// What the client holds, when nothing is queued for it in the channel.
@@ -88,7 +97,7 @@ impl Following {
     pub(super) fn take(&mut self, kept: Kept) -> bool {
         let gap = self.owes_gap || is_gap(self.position, self.had, kept.previous);
         (self.position, self.had) = (kept.position, Some(kept.previous));
-        (self.owes_gap, self.past_event) = (false, false);
+        (self.owes_gap, self.awaits_log, self.past_event) = (false, false, false);
         gap
     }
 
@@ -115,7 +124,7 @@ impl Following {
             None if page.went_back(self.position) => page.last,
             _ => return Turn::On,
         };
-        self.past_event = false;
+        (self.past_event, self.awaits_log) = (false, true);
         match self.had.take() {
             // Nothing is known of the log: it was lost as a whole, or nothing was published for very long. The next event
             // tells that something may be missing, if there ever is one.
@@ -212,11 +221,21 @@ mod tests {
         for (fork, had) in [(4, vec![9]), (0, vec![9]), (4, vec![3, 5, 9])] {
             let mut following = having(&had);
             assert_eq!(following.compare(&page(9, &[], 7), Some(at(fork))), Turn::Lost);
-            assert!(following.continues(entry(6, fork)), "the gap is told with it");
+            assert!(!following.take(entry(6, fork)), "the gap was announced");
         }
         let mut following = having(&[3, 5, 9]);
         assert_eq!(following.compare(&page(9, &[], 7), Some(at(5))), Turn::Back);
         assert!(!following.take(entry(6, 5)), "nothing was lost but what the client has");
+    }
+
+    #[test]
+    fn what_pubsub_still_carries_after_a_log_went_back_is_not_taken() {
+        let mut following = having(&[3, 5, 9]);
+        assert_eq!(following.compare(&page(9, &[], 5), None), Turn::Back);
+        assert!(!following.continues(entry(9, 5)), "the client has it");
+        assert!(following.awaits_log());
+        assert!(!following.take(entry(7, 5)));
+        assert!(following.continues(entry(8, 7)) && !following.awaits_log());
     }
 
     #[test]

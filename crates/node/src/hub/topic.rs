@@ -38,6 +38,8 @@ pub(crate) struct Read {
     pub(crate) waiting: Vec<(Member, u64)>,
     /// Whether it is in line or sent; not while it waits to be asked again after a failure.
     pub(crate) asked: bool,
+    /// Whether the log turned out to have gone back after this was sent: the answer may be from before.
+    pub(crate) stale: bool,
     pub(crate) backoff: Backoff,
 }
 
@@ -61,6 +63,11 @@ impl Questions {
             self.0 = None;
         }
         read
+    }
+
+    /// The log went back: answers under way may be from before.
+    fn age(&mut self) {
+        self.0.iter_mut().flat_map(|reads| reads.values_mut()).for_each(|read| read.stale = true);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Ask, &Read)> {
@@ -123,6 +130,12 @@ impl Topic {
         self.window.forget();
         (self.newest, self.wire, self.agreed) = (Position::ZERO, None, false);
         self.fork = None;
+    }
+
+    /// The log is not what it was: nothing that is known, or on its way from the log, counts any more.
+    pub(crate) fn start_over(&mut self) {
+        self.unsettle(self.heard);
+        self.reads.age();
     }
 
     /// A live event contradicts what is known: nothing is, but where the wire went back, if it was the wire that did.

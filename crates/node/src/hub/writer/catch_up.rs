@@ -136,8 +136,8 @@ impl Writer {
     fn step(&mut self, key: usize, index: usize) {
         let connection = &mut self.seats[key].connection;
         let following = &connection.follows[index];
-        let (at, position) = (following.topic, following.position);
-        let rest = self.topics[at].window.after(position);
+        let (at, position, awaits_log) = (following.topic, following.position, following.awaits_log());
+        let rest = self.topics[at].window.after(position).filter(|_| !awaits_log);
         if rest.map(|rest| connection.take_entries(index, rest, &self.around)).is_some() {
             connection.set_state(index, State::Live);
             self.mark(key);
@@ -157,9 +157,10 @@ impl Writer {
             return;
         }
         let backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
-        topic
-            .reads
-            .insert(ask, Read { version: topic.version, waiting: vec![waiting], asked: true, backoff });
+        topic.reads.insert(
+            ask,
+            Read { version: topic.version, waiting: vec![waiting], asked: true, stale: false, backoff },
+        );
         self.reads.ask((at, topic.serial), ask);
     }
 
@@ -167,6 +168,12 @@ impl Writer {
     pub(super) fn answered(&mut self, key: TopicKey, ask: Ask, answer: Result<Answer, BrokerError>) {
         let Some(read) = self.topic(key).and_then(|topic| topic.reads.remove(&ask)) else { return };
         match (answer, ask) {
+            (Ok(Answer::Page(_)), _) if read.stale => {
+                if let Some(topic) = self.topic(key) {
+                    topic.reads.insert(ask, read);
+                    self.reads.ask(key, ask);
+                }
+            }
             (Ok(Answer::Page(page)), _) => self.page(key.0, read, &page),
             (Ok(Answer::Located(position)), _) => self.located(key.0, ask, read, position),
             // Nothing can be located until somebody mends the log: this channel begins now, and holds up no other.
@@ -232,8 +239,7 @@ impl Writer {
         connection.set_state(index, if turned.at_end && current { State::Live } else { State::Behind });
         self.mark(key);
         if turned.back && self.topics[at].went_back(page.1) {
-            let heard = self.topics[at].heard;
-            self.topics[at].unsettle(heard);
+            self.topics[at].start_over();
             self.repair(at);
         }
         self.advance(key);

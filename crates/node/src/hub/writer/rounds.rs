@@ -167,7 +167,7 @@ impl Writer {
             };
             let version = topic.version;
             let Some(read) = topic.reads.get_mut(&ask) else { continue };
-            read.version = version;
+            (read.version, read.stale) = (version, false);
             let (channel, large) = (topic.channel.clone(), topic.large);
             self.around.metrics.reads.inc();
             self.reads.send(key, channel, ask, large);
