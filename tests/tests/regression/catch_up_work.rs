@@ -1,0 +1,101 @@
+//! Clients that caught up with large events took Redis over: hundreds of megabytes of log waited there for one node, behind
+//! them publishers and leases, and the intake lost its lead.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use fanfare_protocol::Position;
+use fanfare_tests::client::Client;
+use fanfare_tests::deadline::until;
+use fanfare_tests::metrics::Metrics;
+use fanfare_tests::node::Node;
+use fanfare_tests::publisher::Publisher;
+use fanfare_tests::redis::Redis;
+
+/// The log that clients catch up with: how many events, and how many bytes of data in each.
+const EVENTS: usize = 12;
+const BYTES: usize = 1 << 20;
+const CLIENTS: usize = 12;
+/// The most bytes that may wait in Redis for the node: `stream.reads_bytes`, and as much again for what Redis allocates
+/// beside an answer.
+const ROOM: u64 = 8 << 20;
+
+/// Publishes the log to the channel `room`. Answers with the positions of its events.
+async fn fill(publisher: &mut Publisher) -> Vec<Position> {
+    let (mut positions, padding) = (Vec::new(), "x".repeat(BYTES - "00 ".len()));
+    for number in 0..EVENTS {
+        positions.push(publisher.publish("room", "", &format!("{number:02} {padding}")).await);
+    }
+    positions
+}
+
+/// Reads the log from an event on to its end.
+async fn read(mut client: Client, first: usize) {
+    for number in first..EVENTS {
+        let event = client.find(|event| !event.is_control()).await;
+        assert!(event.data.starts_with(&format!("{number:02} ")), "each once, in order: {number} is missing");
+    }
+}
+
+/// Watches how many bytes wait in Redis for the connections of nodes, and remembers the most.
+async fn most_waiting(redis: &Redis, finished: Arc<AtomicBool>) -> u64 {
+    let mut connection = redis.connection().await.expect("Redis is there");
+    let mut most = 0;
+    while !finished.load(Ordering::Relaxed) {
+        let list: String = redis::cmd("CLIENT")
+            .arg("LIST")
+            .arg("TYPE")
+            .arg("normal")
+            .query_async(&mut connection)
+            .await
+            .expect("the clients");
+        let waiting =
+            list.split_whitespace().filter_map(|field| field.strip_prefix("omem=")?.parse::<u64>().ok());
+        most = most.max(waiting.sum());
+    }
+    most
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_read_large_events_do_not_keep_redis_from_publishers_and_leases() {
+    let redis = Redis::start().await;
+    let node = Node::of(&redis).set("LIMITS__EVENT_DATA", "1MiB").start().await;
+    let mut publisher = Publisher::on(&redis).await;
+    let positions = fill(&mut publisher).await;
+    until("the node leads the intake", Duration::from_secs(20), async || {
+        let leads = node.metrics().await.sum("fanfare_intake_leader", &[]);
+        if leads > 0.0 { Ok(()) } else { Err("it does not") }
+    })
+    .await;
+    let taken = |metrics: &Metrics| metrics.sum("fanfare_lease_beats_total", &["outcome=\"taken\""]);
+    let before = taken(&node.metrics().await);
+
+    let finished = Arc::new(AtomicBool::new(false));
+    let watch = most_waiting(&redis, Arc::clone(&finished));
+    let readers = async {
+        let mut readers = tokio::task::JoinSet::new();
+        for client in 0..CLIENTS {
+            let first = client % 4 + 1;
+            let after = positions[first - 1].to_string();
+            let stream = node.stream().channel("room").after(&after).open().await;
+            readers.spawn(read(stream, first));
+        }
+        // Through the intake, each answered by its event before the next: it goes on while clients read.
+        let mut live = node.stream().channel("other").open().await;
+        while !readers.is_empty() {
+            publisher.ingest(&[("channel", b"other"), ("data", b"tick")]).await.expect("Redis is there");
+            live.expect_data("tick").await;
+            while let Some(reader) = readers.try_join_next() {
+                reader.expect("a client that read everything");
+            }
+        }
+        finished.store(true, Ordering::Relaxed);
+    };
+    let (most, ()) = tokio::join!(watch, readers);
+
+    assert!(most <= ROOM, "{most} bytes waited in Redis for the node at the same time");
+    let metrics = node.metrics().await;
+    assert!(taken(&metrics) <= before, "the lease lapsed");
+    assert!(metrics.sum("fanfare_intake_lead_lost_total", &[]) < 1.0, "the intake lost its lead");
+}
