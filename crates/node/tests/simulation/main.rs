@@ -79,39 +79,39 @@ fn run_many(default: u64, run: impl Fn(u64, bool) + Sync) {
 
 #[test]
 fn moving_clients() {
-    run_many(250, |seed, verbose| run(seed, Faults::Moves, verbose));
+    run_many(100, |seed, verbose| run(seed, Faults::Moves, verbose));
 }
 
 #[test]
 fn lost_wires() {
-    run_many(300, |seed, verbose| run(seed, Faults::Wires, verbose));
+    run_many(120, |seed, verbose| run(seed, Faults::Wires, verbose));
 }
 
 #[test]
 fn trimmed_and_expired_logs() {
-    run_many(350, |seed, verbose| run(seed, Faults::Logs, verbose));
+    run_many(140, |seed, verbose| run(seed, Faults::Logs, verbose));
 }
 
 #[test]
 fn failovers() {
-    run_many(350, |seed, verbose| run(seed, Faults::Failovers, verbose));
+    run_many(140, |seed, verbose| run(seed, Faults::Failovers, verbose));
 }
 
 #[test]
 fn clocks_that_go_back() {
-    run_many(500, |seed, verbose| run(seed, Faults::Clocks, verbose));
+    run_many(200, |seed, verbose| run(seed, Faults::Clocks, verbose));
 }
 
 #[test]
 fn catching_up() {
-    run_many(250, |seed, verbose| {
+    run_many(100, |seed, verbose| {
         judge(seed, "catching_up", seeded(seed, catching_up::run(seed, verbose)));
     });
 }
 
 #[test]
 fn everything() {
-    run_many(500, |seed, verbose| run(seed, Faults::Everything, verbose));
+    run_many(200, |seed, verbose| run(seed, Faults::Everything, verbose));
 }
 
 #[test]
