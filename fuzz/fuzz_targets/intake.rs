@@ -4,7 +4,7 @@
 #![no_main]
 
 use bytes::Bytes;
-use fanfare_protocol::publish::{Body, Publication};
+use fanfare_protocol::publish::{Body, BodyLimits, Publication};
 use libfuzzer_sys::fuzz_target;
 
 /// The most data an event may have here, in bytes.
@@ -23,7 +23,7 @@ fuzz_target!(|entry: &[u8]| {
     assert_eq!(again.ok().as_ref(), Some(&publication));
     assert!(!publication.ephemeral && publication.event.data().len() <= LIMIT);
     let json = publication.to_json().to_string();
-    match Body::parse(json.as_bytes(), LIMIT) {
+    match Body::parse(json.as_bytes(), BodyLimits { data: LIMIT, events: 1 }) {
         Ok(Body::One(Ok(back))) => assert_eq!(back, publication, "{json}"),
         other => panic!("{json} reads back as {other:?}"),
     }
