@@ -303,11 +303,12 @@ impl Fault {
 fn random(score: &Score) -> Vec<Vec<Step>> {
     let mut dice = fastrand::Rng::with_seed(score.seed);
     let (mut all, mut length) = (Vec::new(), Duration::ZERO);
-    let mut node = 0;
+    // The node that went away last: it has no clients until another one goes, so no fault of it would show.
+    let mut empty = None;
     while length < score.duration {
-        // Never the same node twice in turn: one that came back has no clients yet.
-        if score.nodes > 1 {
-            node = (node + dice.usize(1..score.nodes)) % score.nodes;
+        let mut node = dice.usize(0..score.nodes);
+        while score.nodes > 1 && Some(node) == empty {
+            node = dice.usize(0..score.nodes);
         }
         let fault = match dice.u8(0..16) {
             0..3 => Fault::Roll(node),
@@ -322,6 +323,9 @@ fn random(score: &Score) -> Vec<Vec<Step>> {
             14 => Fault::Disconnect,
             _ => Fault::Stall(score.stalled),
         };
+        if matches!(fault, Fault::Roll(_) | Fault::Kill(_)) {
+            empty = Some(node);
+        }
         let lasts = score.fault.mul_f64(0.2 + 1.8 * dice.f64());
         let quiet = score.quiet.mul_f64(dice.f64());
         length += fault.length(lasts, quiet);
@@ -409,6 +413,23 @@ mod tests {
         let draw = |seed| Scenario::Random.steps(&score(seed));
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
+    }
+
+    #[test]
+    fn no_random_fault_is_of_a_node_that_came_back_without_clients() {
+        let hour = Score { duration: Duration::from_hours(1), ..score(7) };
+        let mut empty = None;
+        for step in Scenario::Random.steps(&hour) {
+            let Step::Do(Action { verb, who: Who::Node(node) }) = step else { continue };
+            match verb {
+                Verb::Stop | Verb::Kill | Verb::Pause | Verb::Cut => assert_ne!(empty, Some(node), "{verb}"),
+                _ => {}
+            }
+            if matches!(verb, Verb::Stop | Verb::Kill) {
+                empty = Some(node);
+            }
+        }
+        assert!(empty.is_some());
     }
 
     #[test]
