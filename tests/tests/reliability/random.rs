@@ -1,4 +1,4 @@
-//! Faults of all kinds, drawn at random: five minutes, an hour in the long form.
+//! Faults of all kinds, drawn at random: three minutes, an hour in the long form.
 //!
 //! `FANFARE_SOAK_SEED` repeats a run's faults, `FANFARE_SOAK_SECONDS` sets another length. An odd seed is
 //! played behind `HAProxy`, an even one behind nginx.
@@ -22,7 +22,7 @@ async fn nothing_is_lost_in_a_storm_of_random_faults() {
     form.score.seed = number("FANFARE_SOAK_SEED").unwrap_or(form.score.seed);
     let kind = if form.score.seed.is_multiple_of(2) { Kind::Nginx } else { Kind::Haproxy };
     let mut stage = Stage::behind(kind, leaves_soon).await;
-    let seconds = number("FANFARE_SOAK_SECONDS").unwrap_or(if is_long() { 3600 } else { 300 });
+    let seconds = number("FANFARE_SOAK_SECONDS").unwrap_or(if is_long() { 3600 } else { 180 });
     form.score.duration = Duration::from_secs(seconds);
     form.mix = "fcall:2,xadd:1,http:1";
     (form.score.fault, form.score.stalled) = (Duration::from_secs(6), 200);
