@@ -16,6 +16,8 @@ pub const CHANNEL_PUNCTUATION: &str = "-_.:@|/+=~%$!#&;";
 
 /// The prefix of the channels that are private to one user.
 const USER_PREFIX: &str = "user:";
+/// The channel that every stream joins.
+const BROADCAST: &str = "broadcast";
 
 /// A named, ordered series of events: the only routing concept.
 ///
@@ -59,7 +61,7 @@ impl Channel {
 
     /// The channel that everybody joins.
     pub fn broadcast() -> Self {
-        Self("broadcast".into())
+        Self(BROADCAST.into())
     }
 
     /// The name.
@@ -70,6 +72,15 @@ impl Channel {
     /// The id in `user:<id>`; none for any other channel.
     pub fn user(&self) -> Option<&str> {
         self.0.strip_prefix(USER_PREFIX)
+    }
+
+    /// The namespace of a reserved channel, which a grant must spell out: `user:` or `broadcast`; none for any other
+    /// channel.
+    fn reserved(&self) -> Option<&'static str> {
+        if self.as_str() == BROADCAST {
+            return Some(BROADCAST);
+        }
+        self.as_str().starts_with(USER_PREFIX).then_some(USER_PREFIX)
     }
 
     /// A short, stable stand-in for the name inside a cursor: 48 bits of its FNV-1a hash.
@@ -218,6 +229,13 @@ impl Pattern {
     /// pattern's at worst.
     pub fn matches(&self, channel: &Channel) -> bool {
         glob(self.0.as_bytes(), channel.as_str().as_bytes())
+    }
+
+    /// Returns whether a grant of this pattern opens the channel. A reserved channel (`user:<id>`, `broadcast`) is opened
+    /// only by a pattern that begins with its namespace in plain letters: `user:*` opens `user:9`, and `*`, `u*` and `*9`
+    /// do not.
+    pub fn opens(&self, channel: &Channel) -> bool {
+        self.matches(channel) && channel.reserved().is_none_or(|namespace| self.0.starts_with(namespace))
     }
 
     /// The pattern's text.

@@ -23,22 +23,22 @@ impl Grants {
         Self { subscribe: every(), publish: every(), admin: true }
     }
 
-    /// Whether `user` may follow a channel. `user:<id>` is private: only a pattern that spells out the prefix
-    /// `user:` opens somebody else's.
+    /// Returns whether `user` may follow a channel and read its history. The user's own channel and `broadcast` need no
+    /// grant; [`Pattern::opens`] says which patterns open the others.
     pub fn may_subscribe(&self, user: Option<&User>, channel: &Channel) -> bool {
-        if *channel == Channel::broadcast() || user.is_some_and(|user| user.channel() == channel) {
-            return true;
-        }
-        let private = channel.user().is_some();
-        self.admin
-            || self.subscribe.iter().any(|pattern| {
-                pattern.matches(channel) && (!private || pattern.as_str().starts_with("user:"))
-            })
+        let joined = *channel == Channel::broadcast() || user.is_some_and(|user| user.channel() == channel);
+        joined || self.open(&self.subscribe, channel)
     }
 
-    /// Whether the bearer may publish to a channel.
+    /// Returns whether the bearer may publish to a channel. Nothing is granted unasked: not the user's own channel, and
+    /// not `broadcast`.
     pub fn may_publish(&self, channel: &Channel) -> bool {
-        self.admin || self.publish.iter().any(|pattern| pattern.matches(channel))
+        self.open(&self.publish, channel)
+    }
+
+    /// The one rule for every way to a channel.
+    fn open(&self, patterns: &[Pattern], channel: &Channel) -> bool {
+        self.admin || patterns.iter().any(|pattern| pattern.opens(channel))
     }
 }
 
@@ -62,13 +62,70 @@ mod tests {
     }
 
     #[test]
-    fn a_star_does_not_open_private_channels() {
-        let star = grants(r#"{"subscribe":["*"]}"#);
-        let spelt = grants(r#"{"subscribe":["user:*"]}"#);
-        let private = Channel::new("user:9").unwrap();
-        assert!(star.may_subscribe(None, &Channel::new("room:1").unwrap()));
-        assert!(!star.may_subscribe(None, &private));
-        assert!(spelt.may_subscribe(None, &private));
+    fn a_pattern_opens_a_reserved_channel_only_if_it_spells_out_the_namespace() {
+        // Pattern, channel, whether a grant of the pattern opens the channel.
+        let table = [
+            ("*", "room:1", true),
+            ("*", "user", true),
+            ("*", "users:9", true),
+            ("*", "broadcasts", true),
+            ("u*", "user-9", true),
+            ("*9", "room:9", true),
+            ("room:*", "room:9", true),
+            ("room:*", "user:9", false),
+            ("*", "user:9", false),
+            ("**", "user:9", false),
+            ("*:*", "user:9", false),
+            ("u*", "user:9", false),
+            ("user*", "user:9", false),
+            ("use*:9", "user:9", false),
+            ("*user:9", "user:9", false),
+            ("*ser:9", "user:9", false),
+            ("*9", "user:9", false),
+            ("*", "user:", false),
+            ("User:*", "user:9", false),
+            ("user:9", "user:9", true),
+            ("user:9", "user:90", false),
+            ("user:*", "user:9", true),
+            ("user:*9", "user:9", true),
+            ("user:9*", "user:90", true),
+            ("user:*", "room:9", false),
+            ("*", "broadcast", false),
+            ("b*", "broadcast", false),
+            ("*cast", "broadcast", false),
+            ("broad*", "broadcast", false),
+            ("*broadcast", "broadcast", false),
+            ("broadcast", "broadcast", true),
+            ("broadcast*", "broadcast", true),
+        ];
+        let user = User::new("7").unwrap();
+        for (pattern, channel, opens) in table {
+            let channel = Channel::new(channel).unwrap();
+            let publish = grants(&format!(r#"{{"publish":["{pattern}"]}}"#));
+            assert_eq!(publish.may_publish(&channel), opens, "publish {pattern} to {channel}");
+            let subscribe = grants(&format!(r#"{{"subscribe":["{pattern}"]}}"#));
+            let joined = channel == Channel::broadcast();
+            for user in [None, Some(&user)] {
+                let may = subscribe.may_subscribe(user, &channel);
+                assert_eq!(may, opens || joined, "subscribe {pattern} to {channel} as {user:?}");
+            }
+            assert!(!publish.may_subscribe(None, &channel) || joined, "publish grants no subscribe");
+            assert!(!subscribe.may_publish(&channel), "subscribe grants no publish");
+        }
+    }
+
+    #[test]
+    fn a_user_follows_the_own_channel_and_may_not_publish_to_it_unasked() {
+        let user = User::new("7").unwrap();
+        let star = grants(r#"{"publish":["*"],"subscribe":["*"]}"#);
+        assert!(star.may_subscribe(Some(&user), user.channel()));
+        assert!(!star.may_publish(user.channel()));
+        assert!(!star.may_subscribe(Some(&User::new("70").unwrap()), user.channel()));
+        for channel in ["user:9", "broadcast", "room:1"] {
+            let channel = Channel::new(channel).unwrap();
+            let all = Grants::all();
+            assert!(all.may_publish(&channel) && all.may_subscribe(None, &channel), "an admin, {channel}");
+        }
     }
 
     #[test]
