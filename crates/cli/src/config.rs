@@ -8,7 +8,7 @@ use fanfare_node::config::{Config, Effective};
 use serde_json::json;
 
 use crate::flags::Flags;
-use crate::table;
+use crate::{line, table};
 
 /// Show every setting of a node as it is in force, and where its value comes from. Secrets are masked.
 ///
@@ -32,7 +32,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.json {
         let one = |Effective { setting, value, origin }: Effective| json!({ "setting": setting, "value": value, "origin": origin.to_string() });
         let settings: Vec<_> = reading.effective.into_iter().map(one).collect();
-        writeln!(std::io::stdout(), "{}", json!({ "settings": settings }))?;
+        writeln!(std::io::stdout(), "{}", line::json(&json!({ "settings": settings }))?)?;
     } else {
         let rows = reading.effective.into_iter().map(|Effective { setting, value, origin }| {
             [setting.to_owned(), value.unwrap_or_else(|| "-".to_owned()), origin.to_string()]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use fanfare_protocol::Channel;
 use serde::{Deserialize, Serialize};
 
-use crate::line::{moment, visible};
+use crate::line::{self, moment, visible};
 use crate::server::{Server, ServerArgs};
 
 /// How many events one call may bring.
@@ -68,7 +68,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         left = left.saturating_sub(page.events.len());
         for event in &page.events {
             if args.json {
-                writeln!(out, "{}", serde_json::to_string(event)?)?;
+                writeln!(out, "{}", line::json(event)?)?;
             } else {
                 let kind = event.kind.as_deref().unwrap_or("message");
                 let (kind, data) = (visible(kind), visible(&event.data));

@@ -4,23 +4,49 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
-/// Text that cannot play tricks on a terminal: control characters but tabs are shown by their escapes, and
-/// further lines are indented under the first.
+use serde::Serialize;
+
+/// Text that cannot play tricks on a terminal: control characters but tabs, and what turns the direction of text around,
+/// are shown by their escapes, and further lines are indented under the first.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(|c| c.is_control() && c != '\t') {
+    if !text.chars().any(|c| c == '\n' || is_tricky(c)) {
         return text.into();
     }
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
         match c {
             '\n' => out.push_str("\n    "),
-            '\t' => out.push('\t'),
             // Writing into memory does not fail.
-            c if c.is_control() => drop(write!(out, "{}", c.escape_default())),
+            c if is_tricky(c) => drop(write!(out, "{}", c.escape_default())),
             c => out.push(c),
         }
     }
     out.into()
+}
+
+/// One line of JSON that cannot play tricks on a terminal, and that every reader takes for one line: JSON itself lets all
+/// but the first 32 control characters stand. It reads back as what it was.
+pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<String> {
+    let text = serde_json::to_string(value)?;
+    if !text.chars().any(is_tricky) {
+        return Ok(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        // They stand within strings only, and none is beyond U+FFFF.
+        match c {
+            c if is_tricky(c) => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    Ok(out)
+}
+
+/// Control characters but tab and line feed (C0, DEL and C1); marks, embeddings, overrides and isolates of direction
+/// (Unicode Standard Annex 9, section 2); the separators of lines and paragraphs.
+fn is_tricky(c: char) -> bool {
+    (c.is_control() && c != '\t' && c != '\n')
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A moment in Unix milliseconds as RFC 3339 in UTC.
@@ -48,6 +74,29 @@ mod tests {
         assert_eq!(visible("a\tb"), "a\tb");
         assert_eq!(visible("one\ntwo"), "one\n    two");
         assert_eq!(visible("\u{1b}[2Jx\r\u{9b}"), "\\u{1b}[2Jx\\r\\u{9b}");
+    }
+
+    #[test]
+    fn c1_controls_and_text_that_turns_around_are_shown_by_their_escapes() {
+        let tricks = "a\u{9b}31m\u{85}\u{7f}b\u{202e}gpj\u{2066}\u{2069}\u{200f}\u{61c}\u{2028}c";
+        let shown = visible(tricks);
+        assert_eq!(
+            shown,
+            "a\\u{9b}31m\\u{85}\\u{7f}b\\u{202e}gpj\\u{2066}\\u{2069}\\u{200f}\\u{61c}\\u{2028}c"
+        );
+        // Other letters of other scripts stay, and so do joiners.
+        let honest = "\u{5d0}\u{627}\u{1f469}\u{200d}\u{1f4bb}\u{fc}";
+        assert_eq!(visible(honest), honest);
+    }
+
+    #[test]
+    fn json_has_no_tricky_character_and_reads_back() {
+        let value =
+            serde_json::json!({ "data": "\u{1b}[2J\u{9b}\u{7f}\u{202e}\u{2028}\t\u{fc}\"\\", "\u{85}": 1 });
+        let line = json(&value).unwrap();
+        assert!(!line.chars().any(|c| c.is_control() || is_tricky(c)), "{line}");
+        assert!(line.contains("\\u009b") && line.contains("\\u202e") && line.contains('\u{fc}'), "{line}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), value);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use reqwest::Url;
 
 use self::event_source::{EventSource, Step};
 use self::message::Message;
-use crate::line::visible;
+use crate::line::{self, visible};
 use crate::server::{Server, ServerArgs};
 
 /// The exit code when another connection took the session.
@@ -124,7 +124,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Prints a message; the exit code if it is the last.
 fn show(args: &Args, message: &Message) -> anyhow::Result<Option<ExitCode>> {
     if args.json {
-        writeln!(std::io::stdout(), "{}", message.json())?;
+        writeln!(std::io::stdout(), "{}", line::json(&message.json())?)?;
     } else if let Message::Event(event) = message {
         writeln!(std::io::stdout(), "{}", event.line())?;
     }

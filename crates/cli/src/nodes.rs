@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-use crate::line::ago;
+use crate::line::{self, ago};
 use crate::server::{Server, ServerArgs};
 use crate::table;
 
@@ -42,7 +42,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let server = Server::new(args.server, None)?;
     let answer: Nodes = server.get(server.url(&["v1", "nodes"])).await?;
     if args.json {
-        writeln!(std::io::stdout(), "{}", serde_json::to_string(&answer)?)?;
+        writeln!(std::io::stdout(), "{}", line::json(&answer)?)?;
     } else {
         let rows = answer.nodes.into_iter().map(|node| {
             let state = if node.draining { "draining" } else { "serving" };

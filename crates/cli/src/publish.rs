@@ -12,8 +12,10 @@ use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use self::lines::{Batch, Line, Lines};
+use crate::line;
 use crate::problem::Problem;
 use crate::server::{Server, ServerArgs};
 
@@ -158,7 +160,7 @@ struct Count {
 impl Count {
     fn refuse(&mut self, number: u64, why: &str) {
         self.refused += 1;
-        eprintln!("fanfare: line {number}: {}", crate::line::visible(why));
+        eprintln!("fanfare: line {number}: {}", line::visible(why));
     }
 
     fn take(&mut self, numbers: &[u64], answers: &[Answer], json: bool) -> anyhow::Result<()> {
@@ -191,12 +193,12 @@ fn show(answer: &Answer, json: bool) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     if json {
         let text = match &answer.error {
-            Some(error) => format!(r#"{{"error":{error}}}"#),
-            None => serde_json::to_string(answer)?,
+            Some(error) => line::json(&json!({ "error": serde_json::from_str::<Value>(error.get())? }))?,
+            None => line::json(answer)?,
         };
         writeln!(out, "{text}")?;
     } else {
-        writeln!(out, "{}", answer.id.as_deref().unwrap_or("-"))?;
+        writeln!(out, "{}", line::visible(answer.id.as_deref().unwrap_or("-")))?;
         if answer.repeat {
             eprintln!("fanfare: the key was seen before; this is the first event's position");
         }

@@ -7,7 +7,7 @@ use fanfare_protocol::SessionId;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::line::{ago, visible};
+use crate::line::{self, ago, visible};
 use crate::server::{Server, ServerArgs};
 use crate::table;
 
@@ -64,7 +64,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn show(server: &Server, user: &str, json: bool) -> anyhow::Result<()> {
     let answer: Sessions = server.get(server.url(&["v1", "users", user, "sessions"])).await?;
     if json {
-        writeln!(std::io::stdout(), "{}", serde_json::to_string(&answer)?)?;
+        writeln!(std::io::stdout(), "{}", line::json(&answer)?)?;
     } else if answer.sessions.is_empty() {
         writeln!(std::io::stdout(), "{} has no session", visible(user))?;
     } else {
@@ -90,7 +90,7 @@ async fn disconnect(
     let answer: Disconnected = server.call(request).await?;
     let mut out = std::io::stdout();
     if json {
-        writeln!(out, "{}", serde_json::to_string(&answer)?)?;
+        writeln!(out, "{}", line::json(&answer)?)?;
     } else {
         let plural = if answer.disconnected == 1 { "" } else { "s" };
         writeln!(out, "{} session{plural} disconnected", answer.disconnected)?;
