@@ -2,6 +2,9 @@
 #
 # Needs nothing of BuildKit, so that it builds wherever there is an engine. The dependencies are a layer of their own:
 # a change of our sources alone compiles only ours.
+#
+# The base images are named by tag. A release is built from their digests of that day, which scripts/release-check looks up
+# where the registry is reached: --build-arg RUST=rust@sha256:… --build-arg RUNTIME=debian@sha256:…
 ARG RUST=rust:1.95-bookworm
 ARG RUNTIME=debian:bookworm-slim
 
@@ -42,7 +45,8 @@ FROM ${RUNTIME} AS node
 COPY --from=build /target/release/fanfare /usr/local/bin/fanfare
 # A number, so that Kubernetes can see that it is not root.
 USER 10001:10001
-EXPOSE 8080
+# Clients; and probes, metrics and admin calls, if the setting admin.listen says so.
+EXPOSE 8080 8081
 STOPSIGNAL SIGTERM
 # Whether the process answers, not whether it is ready: a node that lost Redis keeps its streams and must not be
 # replaced. Ask for more with `fanfare health --ready`.

@@ -110,7 +110,7 @@ impl Balancer {
         until(&format!("{:?} passes requests on", self.kind), SOON, async || {
             let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
             assert!(ended.is_none(), "{:?} ended with {ended:?}\n{}", self.kind, self.log());
-            let answer = api.call("GET", "/readyz", &[], "").await;
+            let answer = api.call("GET", "/healthz", &[], "").await;
             let answer = answer.map_err(|e| format!("{e:?}\n{}", self.log()))?;
             if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}\n{}", self.log())) }
         })

@@ -17,6 +17,17 @@ pub fn path() -> &'static Path {
     })
 }
 
+/// `fanfare` with no settings but those that a test gives it.
+pub fn command() -> Command {
+    let mut command = Command::new(path());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("FANFARE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// Where the example publisher `token-stream` is. Built in the same way.
 ///
 /// # Panics

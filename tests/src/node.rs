@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -42,6 +42,8 @@ pub struct NodeBuilder {
 pub struct Node {
     id: String,
     address: SocketAddr,
+    /// Where probes, metrics and admin calls are, if not there.
+    admin: Option<SocketAddr>,
     /// What it shows, if it speaks TLS.
     certificate: Option<Certificate>,
     child: Child,
@@ -97,6 +99,12 @@ impl NodeBuilder {
         self
     }
 
+    /// With an admin listener, on any free port.
+    #[must_use]
+    pub fn admin(self) -> Self {
+        self.set("ADMIN__LISTEN", "127.0.0.1:0")
+    }
+
     /// How many events each channel keeps.
     #[must_use]
     pub fn keep(self, events: usize) -> Self {
@@ -132,12 +140,7 @@ impl NodeBuilder {
     ///
     /// When it ends or does not listen soon.
     pub async fn launch(self) -> Node {
-        let mut command = Command::new(binary::path());
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("FANFARE_") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = binary::command();
         command
             .args(["serve", "--listen", &self.listen.to_string(), "--redis", &self.redis])
             .args(["--node-id", &self.id, "--auth", &self.auth])
@@ -157,31 +160,52 @@ impl NodeBuilder {
         let err = child.stderr.take().expect("stderr is a pipe");
         let readers =
             vec![read_lines(out, Arc::clone(&log), Some(found)), read_lines(err, Arc::clone(&log), None)];
-        let certificate = self.certificate;
-        let mut node =
-            Node { id: self.id, address: ([0, 0, 0, 0], 0).into(), certificate, child, log, readers };
-        // None when the process ended.
-        match tokio::time::timeout(SOON, listening.recv()).await {
-            Ok(Some(address)) => node.address = address,
-            ended => panic!("node {} does not listen ({ended:?})", node.id),
+        let (address, certificate) = (([0, 0, 0, 0], 0).into(), self.certificate);
+        let mut node = Node { id: self.id, address, admin: None, certificate, child, log, readers };
+        loop {
+            // None when the process ended.
+            match tokio::time::timeout(SOON, listening.recv()).await {
+                Ok(Some(Listening::Admin(address))) => node.admin = Some(address),
+                Ok(Some(Listening::Everything(address))) => node.address = address,
+                ended => panic!("node {} does not listen ({ended:?})", node.id),
+            }
+            if node.address.port() != 0 {
+                return node;
+            }
         }
-        node
+    }
+}
+
+/// Where a node says that it listens: for admin calls first, if that is another place.
+#[derive(Clone, Copy, Debug)]
+enum Listening {
+    Admin(SocketAddr),
+    Everything(SocketAddr),
+}
+
+impl Listening {
+    fn read(line: &str) -> Option<Self> {
+        let (before, address) = line.split_once("://")?;
+        let address = address.trim().parse().ok()?;
+        match before {
+            "admin calls on http" => Some(Self::Admin(address)),
+            "listening on http" | "listening on https" => Some(Self::Everything(address)),
+            _ => None,
+        }
     }
 }
 
 fn read_lines(
     from: impl Read + Send + 'static,
     log: Arc<Mutex<String>>,
-    found: Option<mpsc::UnboundedSender<SocketAddr>>,
+    found: Option<mpsc::UnboundedSender<Listening>>,
 ) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
-            if let Some((_, url)) = line.split_once("listening on http")
-                && let Some(found) = &found
-                && let Some((_, address)) = url.split_once("://")
-                && let Ok(address) = address.trim().parse()
+            if let Some(found) = &found
+                && let Some(listening) = Listening::read(&line)
             {
-                let _ = found.send(address);
+                let _ = found.send(listening);
             }
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             if log.len() < MAX_LOG {
@@ -223,6 +247,21 @@ impl Node {
         }
     }
 
+    /// Its calls for probes, monitoring and operators.
+    pub fn admin_api(&self) -> Api {
+        self.admin.map_or_else(|| self.api(), Api::at)
+    }
+
+    /// Where its admin listener is, if it has one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A stream from it, by HTTP/1.1 unless it is told otherwise.
     pub fn stream(&self) -> StreamRequest {
         let wire = self.certificate.clone().map_or(Wire::Clear, Wire::Tls);
@@ -244,7 +283,7 @@ impl Node {
     ///
     /// When it does not soon.
     pub async fn readyz(&self, status: u16) -> serde_json::Value {
-        let api = self.api();
+        let api = self.admin_api();
         until(&format!("/readyz of {} answers {status}", self.id), SOON, async || {
             let answer = api.call("GET", "/readyz", &[], "").await.map_err(|e| format!("{e:?}"))?;
             if answer.status == status { Ok(answer.json()) } else { Err(answer.text) }
@@ -258,7 +297,7 @@ impl Node {
     ///
     /// When it does not say.
     pub async fn metrics(&self) -> Metrics {
-        let answer = self.api().get("/metrics").await;
+        let answer = self.admin_api().get("/metrics").await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         Metrics::parse(&answer.text)
     }

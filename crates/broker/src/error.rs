@@ -26,6 +26,15 @@ impl BrokerError {
     pub fn is_passing(&self) -> bool {
         !matches!(self, Self::Refused(_))
     }
+
+    /// Returns what strangers may read: fixed words, without addresses and without what Redis said, which are for the log.
+    pub fn public(&self) -> String {
+        match self {
+            Self::Unavailable(_) => "Redis does not answer".to_owned(),
+            Self::Condition { condition, .. } => condition.to_string(),
+            Self::Refused(_) => "Redis refuses what the node needs; the node's log says more".to_owned(),
+        }
+    }
 }
 
 /// A state in which Redis answers, and refuses what a node needs of it.
@@ -87,5 +96,27 @@ impl Condition {
     /// Returns whether it may end without an operator.
     pub fn ends_by_itself(self) -> bool {
         !matches!(self, Self::NotAuthenticated | Self::NoPermission | Self::Cluster)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_read_neither_addresses_nor_what_redis_said() {
+        let secret = "10.0.0.1: user ann, redis.internal";
+        for error in [
+            BrokerError::Unavailable(secret.into()),
+            BrokerError::Condition { condition: Condition::NoPermission, detail: secret.into() },
+            BrokerError::Refused(secret.into()),
+        ] {
+            assert!(error.to_string().contains(secret));
+            let public = error.public();
+            assert!(
+                public.contains("Redis") && !public.contains("10.0.0.1") && !public.contains("ann"),
+                "{public}"
+            );
+        }
     }
 }

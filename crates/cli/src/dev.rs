@@ -44,6 +44,8 @@ fn config(listen: SocketAddr) -> anyhow::Result<Config> {
         flag("--listen", "node.listen", &listen.to_string()),
         flag("--node-id", "node.id", "dev"),
         flag("--auth", "auth.mode", "none"),
+        // A page of another name that leads here (DNS rebinding) is not answered.
+        flag("--allowed-hosts", "http.allowed_hosts", "localhost"),
         // Nobody waits for a balancer here, and Ctrl-C means now.
         flag("--drain-notice", "drain.notice", "0s"),
         flag("--drain-window", "drain.window", "0s"),
@@ -58,7 +60,7 @@ fn config(listen: SocketAddr) -> anyhow::Result<Config> {
 
 fn told(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
-        Some(StartError::Listen { addr, error }) if error.kind() == io::ErrorKind::AddrInUse => {
+        Some(StartError::Listen { addr, error, .. }) if error.kind() == io::ErrorKind::AddrInUse => {
             anyhow::anyhow!(
                 "{addr} is taken; choose another with --listen 127.0.0.1:8081, or any free one with --listen 127.0.0.1:0"
             )

@@ -8,7 +8,8 @@ const OTHERS: u64 = 256;
 
 /// Takes as many as the system allows, and says so if that is fewer than the settings promise to clients.
 pub(crate) fn raise_limit(config: &Config) {
-    let wanted = (config.limits.connections + config.limits.sockets) as u64 + OTHERS;
+    let admin = config.admin.listen.map_or(0, |_| config.admin.sockets);
+    let wanted = (config.limits.connections + config.limits.sockets + admin) as u64 + OTHERS;
     let limit = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, hard)) if soft < hard => match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
             Ok(()) => hard,

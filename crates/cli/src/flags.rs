@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use fanfare_broker::redis::RedisSettings;
 use fanfare_node::config::source::{Flag, Sources};
 
 /// Flags of the commands that read a node's settings. A flag wins over the environment, and that over the file.
@@ -13,6 +14,9 @@ pub(crate) struct Flags {
     /// Where Redis is; without it everything is kept in this process's memory
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
+    /// A file with the password of Redis. In a URL on the command line other users of this machine can see it
+    #[arg(long, value_name = "FILE")]
+    redis_password_file: Option<String>,
     /// The node's name, unique in the cluster [default: the host's name and six random characters]
     #[arg(long, value_name = "NAME")]
     node_id: Option<String>,
@@ -43,11 +47,18 @@ pub(crate) struct Flags {
 }
 
 impl Flags {
+    /// Whether a password stands in the command line, which other users of this machine can read.
+    pub(crate) fn shows_password(&self) -> bool {
+        let url = self.redis.clone();
+        url.is_some_and(|url| RedisSettings { url, ..RedisSettings::default() }.has_password())
+    }
+
     /// All that settings are read from: these flags, the environment, the file.
     pub(crate) fn sources(self) -> Sources {
         let flags = [
             ("--listen", "node.listen", self.listen),
             ("--redis", "redis.url", self.redis),
+            ("--redis-password-file", "redis.password_file", self.redis_password_file),
             ("--node-id", "node.id", self.node_id),
             ("--auth", "auth.mode", self.auth),
             ("--jwt-secret-file", "auth.jwt.secret_file", self.jwt_secret_file),
@@ -78,11 +89,20 @@ mod tests {
     }
 
     #[test]
+    fn a_password_in_a_flag_is_noticed() {
+        let shows = |url: &str| Line::parse_from(["x", "--redis", url]).flags.shows_password();
+        assert!(shows("redis://:hush@h") && shows("rediss://ann:hush@h:1"));
+        assert!(shows("unix:///run/redis.sock?pass=hush"));
+        assert!(!shows("redis://h") && !shows("redis://ann@h") && !shows("nonsense"));
+        assert!(!Line::parse_from(["x"]).flags.shows_password());
+    }
+
+    #[test]
     fn every_flag_names_a_setting() {
-        let line = "x --listen a --redis b --node-id c --auth d --jwt-secret-file e --log-level f --config g \
+        let line = "x --listen a --redis b --redis-password-file l --node-id c --auth d --jwt-secret-file e --log-level f --config g \
                     --drain-notice h --drain-window i --drain-retry-spread j --drain-deadline k";
         let sources = Line::parse_from(line.split(' ')).flags.sources();
-        assert_eq!(sources.flags.len(), 10);
+        assert_eq!(sources.flags.len(), 11);
         for flag in sources.flags {
             assert!(Setting::named(flag.setting).is_some(), "{}", flag.setting);
         }

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use fanfare_node::Config;
 use fanfare_node::config::source::{Flag, Sources};
+use fanfare_node::config::{Config, Reading};
 use serde::Deserialize;
 
 use crate::trust;
@@ -16,8 +16,9 @@ use crate::trust;
 /// Ask the node on this machine whether it lives, or whether it is ready.
 ///
 /// For images without an HTTP client: health checks of containers, `exec` probes. Exits with 0 for yes and 1 for no,
-/// and says on stderr why not. The node is looked for where the same settings would let `fanfare serve` listen, by TLS
-/// if they name a certificate; that is not checked, since no name is asked for.
+/// and says on stderr why not. The node is looked for where the same settings would let `fanfare serve` listen: on
+/// `admin.listen` if that is set, and else on `node.listen`, by TLS if they name a certificate. That is not checked, since
+/// no name is asked for.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Ask whether it takes new streams (`/readyz`), not only whether it lives (`/healthz`).
@@ -26,7 +27,7 @@ pub(crate) struct Args {
     /// How long the answer may take.
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// Where the node was told to listen [default: the setting `node.listen`].
+    /// Where the node was told to listen for this [default: the setting `admin.listen`, or else `node.listen`].
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<String>,
     /// The settings file of the node [default: what `FANFARE_CONFIG` names].
@@ -69,14 +70,21 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where the node was told to listen, and whether it speaks TLS there. Settings that are wrong are no matter here: the
-/// node refuses them itself.
+/// Where the node was told to listen for probes, and whether it speaks TLS there. Settings that are wrong are no matter
+/// here: the node refuses them itself.
 fn settings(listen: Option<String>, file: Option<PathBuf>) -> anyhow::Result<(SocketAddr, bool)> {
+    let chosen = listen.is_some();
     let flag = listen.map(|value| Flag { flag: "--listen", setting: "node.listen", value });
-    let reading = Config::read(&Sources::of_process(file, flag.into_iter().collect()));
-    match reading.faults.into_iter().find(|fault| fault.setting == "node.listen") {
-        Some(fault) => bail!("{} (from {}): {}", fault.setting, fault.origin, fault.wrong),
-        None => Ok((reading.config.node.listen, reading.config.tls.is_on())),
+    let Reading { config, faults, .. } = Config::read(&Sources::of_process(file, flag.into_iter().collect()));
+    // The flag may name the admin listener's address, which the node itself could not have twice.
+    let matters = |name: &str| name == "node.listen" || (name == "admin.listen" && !chosen);
+    if let Some(fault) = faults.into_iter().find(|fault| matters(&fault.setting)) {
+        bail!("{} (from {}): {}", fault.setting, fault.origin, fault.wrong);
+    }
+    let (node, admin) = (config.node.listen, config.admin.listen);
+    match admin.filter(|admin| !chosen || admin.port() == node.port()) {
+        Some(admin) => Ok((if chosen { node } else { admin }, false)),
+        None => Ok((node, config.tls.is_on())),
     }
 }
 

@@ -17,7 +17,8 @@ use crate::{config, files, log};
 
 /// Run a node.
 ///
-/// Prints `listening on http://<address>` (or `https://`) once it listens; the log is on stderr. SIGTERM or SIGINT lets it leave in
+/// Prints `listening on http://<address>` (or `https://`) once it listens, and before that `admin calls on
+/// http://<address>` if the setting `admin.listen` is set; the log is on stderr. SIGTERM or SIGINT lets it leave in
 /// order: not ready, each stream ended with a time to come back, sessions given up, exit 0. A second one stops it at
 /// once with 1. `fanfare config` lists all settings.
 #[derive(clap::Args)]
@@ -32,8 +33,9 @@ pub(crate) struct Args {
 ///
 /// When the node cannot start.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let shown = args.flags.shows_password();
     match Config::load(&args.flags.sources()) {
-        Ok(config) => serve(&config, Router::new(), |node| announce(&config, node)).await,
+        Ok(config) => serve(&config, Router::new(), |node| announce(&config, node, shown)).await,
         Err(faults) => Ok(config::wrong(&faults)),
     }
 }
@@ -87,8 +89,14 @@ fn broker(config: &Config) -> anyhow::Result<Arc<dyn Broker>> {
     })
 }
 
-/// Tells people and whoever started us where the node is.
-fn announce(config: &Config, node: &Node) {
+/// Tells people and whoever started us where the node is. `shown` says that a password stands in the command line.
+fn announce(config: &Config, node: &Node, shown: bool) {
+    if shown {
+        tracing::warn!(
+            "every user of this machine can read the password in --redis (ps): put it into a file (--redis-password-file) \
+             or the URL into FANFARE_REDIS__URL"
+        );
+    }
     let redis = config.redis.settings().map(|redis| redis.address());
     tracing::info!(
         node = %node.id(),
@@ -98,6 +106,10 @@ fn announce(config: &Config, node: &Node) {
     );
     if config.auth.mode == Some(AuthMode::None) && !node.addr().ip().is_loopback() {
         tracing::warn!("--auth none: everybody who can reach this node may do everything");
+    }
+    if let Some(admin) = node.admin_addr() {
+        // Before the line that says that the node is there.
+        let _ = writeln!(std::io::stdout(), "admin calls on http://{admin}");
     }
     let scheme = if config.tls.is_on() { "https" } else { "http" };
     // Nobody may be reading; that is no reason to stop.

@@ -132,7 +132,7 @@ fn check(auth: &AuthConfig, token: Option<String>) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(Bearer { user, grants, expires }: &Bearer) -> anyhow::Result<()> {
+fn show(Bearer { user, grants, expires, .. }: &Bearer) -> anyhow::Result<()> {
     let list = |patterns: &[Pattern]| match patterns {
         [] => "-".to_owned(),
         patterns => patterns.iter().map(Pattern::as_str).collect::<Vec<_>>().join(" "),

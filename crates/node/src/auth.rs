@@ -3,8 +3,13 @@
 //! # Layout
 //!
 //! - [`issue`]: making tokens
+//! - `hmac`: the cryptography of tokens
 
+mod hmac;
 pub mod issue;
+
+#[cfg(test)]
+pub(crate) use hmac::install;
 
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +28,21 @@ use crate::config::auth::{AuthConfig, AuthMode, JwtConfig};
 /// The last second of the year 9999: what a token may say beyond it means the same as never.
 const LATEST_EXPIRY: f64 = 253_402_300_799.0;
 
+/// What a token's header may say that it is (`typ`), in lower case and without `application/`: a JWT of no special kind,
+/// or an access token (RFC 9068).
+const TYPES: [&str; 2] = ["jwt", "at+jwt"];
+
+/// How a request shows who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// By a token in a header or the query: whoever wrote the request has it.
+    Sent,
+    /// By a token in a cookie: browsers add it to what any page asks for.
+    Cookie,
+    /// By reaching the node, which asks for no token.
+    Reach,
+}
+
 /// Who asks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bearer {
@@ -32,6 +52,8 @@ pub struct Bearer {
     pub grants: Grants,
     /// When the token's time runs out, the leeway included.
     pub expires: Option<SystemTime>,
+    /// How the request shows it.
+    pub carrier: Carrier,
 }
 
 /// Why a request is not anybody's.
@@ -72,6 +94,8 @@ struct Tokens {
     key: DecodingKey,
     validation: Validation,
     leeway: Duration,
+    /// How long a token may be good; none for as long as it says.
+    max_lifetime: Option<Duration>,
 }
 
 /// What we read of a token. Times are seconds since 1970, and may have a fraction (RFC 7519, section 2).
@@ -80,6 +104,7 @@ struct Claims {
     sub: Option<Box<RawValue>>,
     exp: Option<f64>,
     nbf: Option<f64>,
+    iat: Option<f64>,
     #[serde(default)]
     fanfare: ByName<Grants>,
 }
@@ -109,15 +134,12 @@ impl Auth {
     ) -> Result<Bearer, AuthError> {
         let Some(tokens) = &self.tokens else {
             let user = asked.user.map(User::new).transpose()?;
-            return Ok(Bearer { user, grants: Grants::all(), expires: None });
+            return Ok(Bearer { user, grants: Grants::all(), expires: None, carrier: Carrier::Reach });
         };
-        if let Some(token) = from_header(headers)? {
-            return tokens.check(token, now);
-        }
-        match asked.token.or_else(|| from_cookie(headers, &self.cookie)) {
-            Some(token) => tokens.check(token, now),
-            None => Err(AuthError::NoToken),
-        }
+        let sent = from_header(headers)?.or(asked.token).map(|token| (token, Carrier::Sent));
+        let found = sent.or_else(|| Some((from_cookie(headers, &self.cookie)?, Carrier::Cookie)));
+        let (token, carrier) = found.ok_or(AuthError::NoToken)?;
+        tokens.check(token, carrier, now)
     }
 }
 
@@ -139,10 +161,12 @@ impl Tokens {
         // Without a secret nobody gets in: the settings are refused before it comes to that.
         let secret =
             config.secret.as_ref().map_or_else(random_secret, |secret| secret.expose().as_bytes().to_vec());
-        Self { key: DecodingKey::from_secret(&secret), validation, leeway: config.leeway }
+        hmac::install();
+        let max_lifetime = Some(config.max_lifetime).filter(|lifetime| !lifetime.is_zero());
+        Self { key: DecodingKey::from_secret(&secret), validation, leeway: config.leeway, max_lifetime }
     }
 
-    fn check(&self, token: &str, now: SystemTime) -> Result<Bearer, AuthError> {
+    fn check(&self, token: &str, carrier: Carrier, now: SystemTime) -> Result<Bearer, AuthError> {
         let TokenData { header, claims: ByName(claims), .. } =
             jsonwebtoken::decode::<ByName<Claims>>(token, &self.key, &self.validation)
                 .map_err(|error| AuthError::BadToken(explain(error.kind())))?;
@@ -150,6 +174,10 @@ impl Tokens {
         // RFC 7515, section 4.1.11: a recipient that does not understand each of these refuses the token.
         if header.crit.is_some() {
             return Err(bad("its header has crit, and no extension named there is understood here"));
+        }
+        // RFC 8725, section 3.11: a token that was made for something else is not one for us, whoever signed it.
+        if !header.typ.as_deref().is_none_or(is_access_token) {
+            return Err(bad("its header's typ says that it is another kind of token than JWT or at+jwt"));
         }
         let sub = claims.sub.ok_or_else(|| bad("it has no sub, which names the user"))?;
         let sub = subject(&sub).ok_or_else(|| bad("its sub is neither text nor a whole number"))?;
@@ -166,9 +194,26 @@ impl Tokens {
                 return Err(bad("its time has not begun (nbf)"));
             }
         }
+        if let Some(most) = self.max_lifetime {
+            let issued = claims.iat.map(|iat| moment(iat).ok_or_else(|| bad("its iat is not a time")));
+            // Without iat it was made now at the latest.
+            let begins = issued.transpose()?.map_or(now, |issued| issued.min(now));
+            if expires.duration_since(begins).is_ok_and(|lifetime| lifetime > most + self.leeway * 2) {
+                let most = humantime::format_duration(most);
+                return Err(AuthError::BadToken(format!(
+                    "it is good for longer than {most} (auth.jwt.max_lifetime)"
+                )));
+            }
+        }
         let ByName(grants) = claims.fanfare;
-        Ok(Bearer { user: Some(user), grants, expires: Some(expires) })
+        Ok(Bearer { user: Some(user), grants, expires: Some(expires), carrier })
     }
+}
+
+/// Whether a `typ` is of a token that lets its bearer in. Media types know no case (RFC 7515, section 4.1.9).
+fn is_access_token(typ: &str) -> bool {
+    let typ = typ.to_ascii_lowercase();
+    TYPES.contains(&typ.strip_prefix("application/").unwrap_or(&typ))
 }
 
 impl std::fmt::Debug for Tokens {
@@ -257,8 +302,12 @@ mod tests {
     }
 
     fn sign(claims: &Value) -> String {
-        jsonwebtoken::encode(&Header::default(), claims, &EncodingKey::from_secret(SECRET.as_bytes()))
-            .unwrap()
+        sign_with(&Header::default(), claims, SECRET)
+    }
+
+    fn sign_with(header: &Header, claims: &Value, secret: &str) -> String {
+        hmac::install();
+        jsonwebtoken::encode(header, claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
     }
 
     fn at(seconds: u64) -> SystemTime {
@@ -301,7 +350,7 @@ mod tests {
         let auth = auth(|_| ());
         assert!(check(&auth, &json!({"sub": "7", "exp": NOW - 4})).is_ok());
         assert_eq!(check(&auth, &json!({"sub": "7", "exp": NOW - 5})), Err(AuthError::Expired));
-        assert!(check(&auth, &json!({"sub": "7", "exp": u64::MAX})).is_ok());
+        bad(check(&auth, &json!({"sub": "7", "exp": u64::MAX})), "max_lifetime");
         bad(check(&auth, &json!({"sub": "7"})), "exp");
         bad(check(&auth, &json!({"sub": "7", "exp": -1})), "exp");
         bad(check(&auth, &json!({"sub": "7", "exp": "soon"})), "JSON");
@@ -331,15 +380,13 @@ mod tests {
         bad(token("x"), "not a JWT");
         bad(token(""), "not a JWT");
         let good = sign(&json!({"sub": "7", "exp": NOW + 9}));
-        let foreign = EncodingKey::from_secret(b"another secret");
-        let forged = jsonwebtoken::encode(&Header::default(), &json!({"sub": "7", "exp": NOW + 9}), &foreign);
-        bad(token(&forged.unwrap()), "signature");
-        let other = jsonwebtoken::encode(
-            &Header::new(Algorithm::HS512),
-            &json!({"sub": "7", "exp": NOW + 9}),
-            &EncodingKey::from_secret(SECRET.as_bytes()),
-        );
-        bad(token(&other.unwrap()), "HS256");
+        let claims = json!({"sub": "7", "exp": NOW + 9});
+        bad(token(&sign_with(&Header::default(), &claims, "another secret")), "signature");
+        // {"alg":"HS512"} and so on, with any signature.
+        for (head, word) in [("eyJhbGciOiJIUzUxMiJ9", "HS256"), ("eyJhbGciOiJSUzI1NiJ9", "HS256")] {
+            let (_, rest) = good.split_once('.').unwrap();
+            bad(token(&format!("{head}.{rest}")), word);
+        }
         // {"alg":"none"}
         let (_, rest) = good.split_once('.').unwrap();
         bad(token(&format!("eyJhbGciOiJub25lIn0.{rest}")), "none");
@@ -350,11 +397,55 @@ mod tests {
         let auth = auth(|_| ());
         for crit in [vec![], vec!["exp".to_owned()], vec!["b64".to_owned()]] {
             let header = Header { crit: Some(crit), ..Header::default() };
-            let claims = json!({"sub": "7", "exp": NOW + 9});
-            let key = EncodingKey::from_secret(SECRET.as_bytes());
-            let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+            let token = sign_with(&header, &json!({"sub": "7", "exp": NOW + 9}), SECRET);
             bad(auth.bearer(&HeaderMap::new(), Asked { token: Some(&token), user: None }, at(NOW)), "crit");
         }
+    }
+
+    #[test]
+    fn a_token_of_another_kind_is_refused() {
+        let auth = auth(|_| ());
+        let of = |typ: Option<&str>| {
+            let header = Header { typ: typ.map(str::to_owned), ..Header::default() };
+            let token = sign_with(&header, &json!({"sub": "7", "exp": NOW + 9}), SECRET);
+            auth.bearer(&HeaderMap::new(), Asked { token: Some(&token), user: None }, at(NOW))
+        };
+        for typ in [None, Some("JWT"), Some("jwt"), Some("at+jwt"), Some("application/AT+JWT")] {
+            assert!(of(typ).is_ok(), "{typ:?}");
+        }
+        for typ in ["secevent+jwt", "logout+jwt", "dpop+jwt", "kb+jwt", "JOSE", "", "application/"] {
+            bad(of(Some(typ)), "typ");
+        }
+    }
+
+    #[test]
+    fn a_token_for_ever_is_refused_unless_the_settings_allow_it() {
+        let week = 7 * 24 * 3600;
+        let strict = auth(|jwt| jwt.max_lifetime = Duration::from_secs(week));
+        let claims = |iat: Option<u64>, exp: u64| match iat {
+            Some(iat) => json!({"sub": "7", "iat": iat, "exp": exp}),
+            None => json!({"sub": "7", "exp": exp}),
+        };
+        for (iat, exp, good) in [
+            (None, NOW + week, true),
+            (None, NOW + week + 60, false),
+            (Some(NOW), NOW + week, true),
+            // It was good for longer when it was made.
+            (Some(NOW - week), NOW + 60, false),
+            // A clock ahead makes nothing longer.
+            (Some(NOW + 3600), NOW + week + 3600, false),
+            (Some(NOW - 60), NOW + week - 60, true),
+        ] {
+            let result = check(&strict, &claims(iat, exp));
+            assert_eq!(result.is_ok(), good, "{iat:?} {exp}: {result:?}");
+            if !good {
+                bad(result, "7days (auth.jwt.max_lifetime)");
+            }
+        }
+        bad(check(&strict, &json!({"sub": "7", "exp": NOW + 9, "iat": -1})), "iat");
+        let open = auth(|jwt| jwt.max_lifetime = Duration::ZERO);
+        assert!(check(&open, &json!({"sub": "7", "exp": u64::MAX})).is_ok());
+        assert!(check(&auth(|_| ()), &claims(None, NOW + 365 * 24 * 3600)).is_ok(), "a year by default");
     }
 
     #[test]
@@ -383,6 +474,9 @@ mod tests {
         headers.insert(COOKIE, format!("a=b; fanfare_token={}; c", token("cookie")).parse().unwrap());
         headers.insert(AUTHORIZATION, "Basic eDp5".parse().unwrap());
         assert_eq!(user(&headers, None).unwrap(), "cookie");
+        let carrier = |token| auth.bearer(&headers, Asked { token, user: None }, at(NOW)).unwrap().carrier;
+        assert_eq!(carrier(None), Carrier::Cookie);
+        assert_eq!(carrier(Some(&token("query"))), Carrier::Sent);
         assert_eq!(user(&headers, Some(&token("query"))).unwrap(), "query");
         headers.append(AUTHORIZATION, format!("bearer  {}", token("header")).parse().unwrap());
         assert_eq!(user(&headers, Some(&token("query"))).unwrap(), "header");
@@ -397,7 +491,8 @@ mod tests {
         let auth = Auth::new(&AuthConfig { mode: Some(AuthMode::None), ..AuthConfig::default() });
         let asked = |user| auth.bearer(&HeaderMap::new(), Asked { token: None, user }, at(NOW));
         assert_eq!(asked(Some("7")).unwrap().user, Some(User::new("7").unwrap()));
-        assert_eq!(asked(None).unwrap(), Bearer { user: None, grants: Grants::all(), expires: None });
+        let nobody = Bearer { user: None, grants: Grants::all(), expires: None, carrier: Carrier::Reach };
+        assert_eq!(asked(None).unwrap(), nobody);
         assert!(matches!(asked(Some("")), Err(AuthError::BadUser(_))));
     }
 }

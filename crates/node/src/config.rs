@@ -7,22 +7,25 @@
 //! - [`source`]: where settings are written
 //! - [`setting`]: every setting by name, kind, default and meaning
 //! - [`value`]: from what somebody wrote to a value
-//! - `check`: what must hold between values
+//! - `check`: what must hold between values; `origin`, `host`: what a browser could send
 //! - [`fault`]: what is wrong, all of it
 //! - [`secret`]: a value that is never shown
-//! - one struct per topic: [`node`], [`redis`], [`auth`], [`stream`], [`limits`], [`retention`], [`publish`],
+//! - one struct per topic: [`node`], [`admin`], [`redis`], [`auth`], [`stream`], [`limits`], [`retention`], [`publish`],
 //!   [`intake`], [`lease`], [`session`], [`http`], [`tls`], [`drain`], [`log`]
 
+pub mod admin;
 pub mod auth;
 mod check;
 pub mod drain;
 pub mod fault;
+mod host;
 pub mod http;
 pub mod intake;
 pub mod lease;
 pub mod limits;
 pub mod log;
 pub mod node;
+mod origin;
 pub mod publish;
 pub mod redis;
 pub mod retention;
@@ -52,6 +55,8 @@ use self::value::Origin;
 pub struct Config {
     /// The node itself.
     pub node: node::NodeConfig,
+    /// The admin listener.
+    pub admin: admin::AdminConfig,
     /// The way to Redis.
     pub redis: redis::RedisConfig,
     /// Who may do what.

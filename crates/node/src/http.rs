@@ -10,6 +10,7 @@
 //! - `accept_encoding`: whether a client accepts a stream that is compressed
 //! - [`publish`], [`history`], [`sessions`], [`nodes`]: the other calls
 //! - [`head_size`]: how large a request's head may be
+//! - [`hosts`], `origin`: which names the node answers to, and which pages may use a visitor's rights
 //! - [`health`]: whether the node lives, and whether it is ready
 //! - [`problem`]: the one place where errors become answers
 //! - [`layers`]: what is done around every call; `letter`: what HTTP itself asks of a request
@@ -22,12 +23,14 @@ pub mod handover;
 pub mod head_size;
 pub mod health;
 pub mod history;
+pub mod hosts;
 mod idempotency;
 pub mod ignored;
 pub mod layers;
 mod letter;
 pub mod metrics;
 pub mod nodes;
+mod origin;
 pub mod overload;
 pub mod params;
 pub mod problem;
@@ -37,40 +40,76 @@ pub mod sessions;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::routing::{delete, get, post};
+use axum::routing::{any, delete, get, post};
+use axum::{Extension, Router};
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderName, VARY};
 
 use self::app::App;
 use self::events::Door;
+use self::hosts::Hosts;
 use self::problem::{Code, Problem};
 
-/// Every call. `pages` are routes of somebody else, like the page of `fanfare dev`.
-pub fn router(app: &Arc<App>, door: Door, pages: Router) -> Router {
+/// Which calls a listener has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// All of them: there is one listener.
+    Both,
+    /// Those of clients and publishers.
+    Public,
+    /// Those of probes, monitoring and operators.
+    Admin,
+}
+
+/// The calls of `node.listen`: all of them, or without those of the admin listener. `pages` are routes of somebody else,
+/// like the page of `fanfare dev`.
+pub fn router(app: &Arc<App>, door: Door, pages: Router, (side, hosts): (Side, Hosts)) -> Router {
     let events = Router::new().route(events::PATH, get(events::events)).with_state(Arc::new(door));
-    layers::around(calls(app).merge(events).merge(pages), app)
+    layers::around(calls(app, side).merge(events).merge(pages), app, hosts)
+}
+
+/// The calls of the admin listener.
+pub fn admin_router(app: &Arc<App>, hosts: Hosts) -> Router {
+    layers::around(calls(app, Side::Admin), app, hosts)
 }
 
 /// Every call but the stream.
-fn calls(app: &Arc<App>) -> Router {
-    Router::new()
+fn calls(app: &Arc<App>, side: Side) -> Router {
+    let publishing = Router::new()
         .route("/v1/publish", post(publish::publish))
         .route("/v1/channels/{channel}/events", get(history::history))
+        .route("/ready", get(health::ready));
+    let operating = Router::new()
+        .route("/v1/nodes", get(nodes::nodes))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics));
+    // A user sees the own sessions on the public listener, and an admin everybody's on the other.
+    let shared = Router::new()
         .route("/v1/users/{user}/sessions", get(sessions::list).delete(sessions::end_all))
         .route("/v1/users/{user}/sessions/{session}", delete(sessions::end_one))
-        .route("/v1/nodes", get(nodes::nodes))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
+        .route("/healthz", get(health::healthz));
+    let router = match side {
+        Side::Both => shared.merge(publishing).merge(operating),
+        Side::Public => ["/v1/nodes", "/readyz", "/metrics"]
+            .iter()
+            .fold(shared.merge(publishing), |router, path| router.route(path, any(elsewhere))),
+        Side::Admin => shared.merge(operating),
+    };
+    router
         .fallback(async || Problem::new(Code::NotFound, "no call has this path"))
+        .layer(Extension(side))
         .with_state(Arc::clone(app))
+}
+
+/// The answer to a call that is on the admin listener.
+async fn elsewhere() -> Problem {
+    Problem::new(Code::NotFound, "this call is on the admin listener (admin.listen)")
 }
 
 /// The headers of every event stream: nothing on the way may keep it back or change it.
 fn stream_headers() -> [(HeaderName, &'static str); 4] {
     [
         (CONTENT_TYPE, "text/event-stream"),
-        (CACHE_CONTROL, "no-cache, no-transform"),
+        (CACHE_CONTROL, "no-cache, no-store, no-transform"),
         (HeaderName::from_static("x-accel-buffering"), "no"),
         (VARY, ACCEPT_ENCODING.as_str()),
     ]

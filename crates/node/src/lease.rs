@@ -40,7 +40,8 @@ pub struct LeaseState {
     pub until: Option<Instant>,
     /// Since when the standing is what it is.
     pub since: SystemTime,
-    /// Why the last heartbeat failed, or where the other process of our name listens; empty when it is held.
+    /// Why the last heartbeat failed, in words that strangers may read, or where the other process of our name listens;
+    /// empty when it is held.
     pub why: Arc<str>,
     /// How often it was taken anew. When this grows beyond 1, the lease had lapsed, and others may have removed our
     /// sessions.
@@ -353,7 +354,7 @@ impl Heart {
         if let Some(held_back) = self.away.admit() {
             tracing::warn!(%error, held, held_back, "the lease could not be renewed");
         }
-        self.tell(Standing::Away, &error.to_string(), |_| {});
+        self.tell(Standing::Away, &error.public(), |_| {});
         self.backoff.fail()
     }
 

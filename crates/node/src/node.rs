@@ -11,6 +11,7 @@ use bytes::Bytes;
 use fanfare_broker::{Broker, NodeId, NodeInfo};
 use fanfare_protocol::SessionKey;
 use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -21,10 +22,12 @@ use crate::config::{Config, bytes};
 use crate::control::ControlTask;
 use crate::ending::Ending;
 use crate::http;
+use crate::http::Side;
 use crate::http::app::App;
 use crate::http::events::Door;
 use crate::http::handover::Openings;
 use crate::http::health::{Health, Part};
+use crate::http::hosts::Hosts;
 use crate::http::metrics::HttpMetrics;
 use crate::http::overload::Retries;
 use crate::hub::{Hub, HubSettings};
@@ -40,12 +43,22 @@ use fanfare_broker::wire::WireState;
 /// How many commands of other nodes may wait; more are dropped and counted.
 const CONTROL_QUEUE: usize = 1024;
 
+/// How long a client of the admin listener may take for the head of a request, and so how long its connection may be
+/// idle: few sockets are open there, and those that wait are probes.
+const ADMIN_HEAD: Duration = Duration::from_secs(5);
+/// How long such a client may take nothing of an answer.
+const ADMIN_WRITE: Duration = Duration::from_secs(10);
+/// How long requests in hand there may take when the node has left.
+const ADMIN_FAREWELL: Duration = Duration::from_millis(500);
+
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address is in use, or not ours.
-    #[error("cannot listen on {addr}: {error}")]
+    #[error("cannot listen on {addr} ({setting}): {error}")]
     Listen {
+        /// `node.listen` or `admin.listen`.
+        setting: &'static str,
         /// The address.
         addr: SocketAddr,
         /// What the system said.
@@ -81,6 +94,8 @@ pub struct Node {
     draining: Arc<AtomicBool>,
     openings: Openings,
     accept: Accept,
+    /// For probes, metrics and operators, until the very end.
+    admin: Option<Accept>,
     hub: Hub,
     control: ControlTask,
     intake: Intake,
@@ -106,10 +121,8 @@ impl Node {
     /// When it cannot listen, or has no certificate.
     pub fn start_with(config: &Config, broker: Arc<dyn Broker>, pages: Router) -> Result<Self, StartError> {
         let tls = Tls::load(&config.tls)?;
-        let addr = config.node.listen;
-        let failed = |error| StartError::Listen { addr, error };
-        let listener = accept::bind(addr, config.stream.peer_timeout).map_err(failed)?;
-        let bound = listener.local_addr().map_err(failed)?;
+        let (listener, bound) = listen(config, "node.listen", config.node.listen)?;
+        let admin = config.admin.listen.map(|addr| listen(config, "admin.listen", addr)).transpose()?;
 
         let mut registry = Registry::default();
         let metrics = Arc::new(Metrics::register(&mut registry));
@@ -146,13 +159,39 @@ impl Node {
         });
         let openings = Openings::default();
         let door = Door::new(Arc::clone(&app), hub.clone(), openings.clone());
-        let router = http::router(&app, door, pages);
+        let (allowed, is_open) = (&config.http.allowed_hosts, app.auth.is_open());
+        let side = if admin.is_some() { Side::Public } else { Side::Both };
+        let hosts = Hosts::new(allowed, config.node.listen, is_open);
+        let router = http::router(&app, door, pages, (side, hosts));
         let to_hub = hub.clone();
         let open = Arc::new(move |stream, socket| to_hub.open(stream, socket));
-        let accept = Accept::start(listener, bound, router, open, (config, tls), http_metrics);
+        let accept = Accept::start(listener, bound, router, open, (config, tls), http_metrics.clone());
+        // Metrics and readiness need no token.
+        let admin = admin.map(|(listener, bound)| {
+            let router = http::admin_router(&app, Hosts::new(allowed, bound, true));
+            accept_admin((listener, bound), router, config, http_metrics)
+        });
         let drain = config.drain.clone();
         let id = id.clone();
-        Ok(Self { id, drain, draining, openings, accept, hub, control, intake, sweeper, sessions, lease })
+        Ok(Self {
+            id,
+            drain,
+            draining,
+            openings,
+            accept,
+            admin,
+            hub,
+            control,
+            intake,
+            sweeper,
+            sessions,
+            lease,
+        })
+    }
+
+    /// Where probes, metrics and admin calls are served, if not where everything is.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Accept::addr)
     }
 
     /// Where it listens.
@@ -187,8 +226,20 @@ impl Node {
     }
 
     async fn leave(self, begun: Instant) {
-        let Self { id, drain, draining, openings, accept, hub, control, intake, sweeper, sessions, lease } =
-            self;
+        let Self {
+            id,
+            drain,
+            draining,
+            openings,
+            accept,
+            admin,
+            hub,
+            control,
+            intake,
+            sweeper,
+            sessions,
+            lease,
+        } = self;
         draining.store(true, Ordering::Relaxed);
         lease.set_draining(true);
         tracing::info!(node = %id, streams = hub.connections(), notice = ?drain.notice, "leaving: not ready");
@@ -206,8 +257,39 @@ impl Node {
             .shutdown((begun + drain.deadline * 7 / 8).saturating_duration_since(Instant::now()))
             .await;
         lease.shutdown().await;
+        // Last, so that operators see how it leaves. Who scrapes it now gets an answer.
+        if let Some(admin) = admin {
+            admin.shutdown(Instant::now() + ADMIN_FAREWELL).await;
+        }
         tracing::info!(node = %id, sessions_left = left, took = ?begun.elapsed(), "left");
     }
+}
+
+/// Listens on the address of a setting, and tells which address that is.
+fn listen(
+    config: &Config,
+    setting: &'static str,
+    addr: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |error| StartError::Listen { setting, addr, error };
+    let listener = accept::bind(addr, config.stream.peer_timeout).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Starts to accept on the admin listener: in clear text, with sockets and times of its own, and no streams.
+fn accept_admin(
+    (listener, bound): (TcpListener, SocketAddr),
+    router: Router,
+    config: &Config,
+    metrics: HttpMetrics,
+) -> Accept {
+    let mut own = config.clone();
+    own.limits.sockets = config.admin.sockets;
+    own.http.header_read_timeout = config.http.header_read_timeout.min(ADMIN_HEAD);
+    own.stream.write_timeout = config.stream.write_timeout.min(ADMIN_WRITE);
+    let none = Arc::new(|_, _| tracing::error!("a stream on the admin listener, which has none"));
+    Accept::start(listener, bound, router, none, (&own, None), metrics)
 }
 
 /// Ends all streams in even waves, and tells how far it is.

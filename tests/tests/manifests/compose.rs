@@ -138,6 +138,7 @@ fn its_settings_are_right_and_the_drain_fits_the_grace_period() {
             node.stop_grace_period.unwrap_or_else(|| panic!("{name}: 10 s is too short")),
         );
         assert!(config.redis.url.is_some());
+        assert!(config.admin.listen.is_some(), "{name}: the balancer's clients reach what is on node.listen");
     }
 }
 

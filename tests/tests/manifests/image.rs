@@ -63,3 +63,28 @@ fn the_image_is_built_from_every_member_of_the_workspace() {
         assert!(instructions.contains(&format!("{member}/Cargo.toml")), "{member} has no stand-in");
     }
 }
+
+#[test]
+fn base_images_have_a_version_and_can_be_given_by_digest() {
+    let all = instructions();
+    for stage in all.iter().filter_map(|line| line.strip_prefix("FROM ")) {
+        let base = stage.split(' ').next().unwrap();
+        let own = all.iter().any(|line| line.ends_with(&format!(" AS {base}")));
+        assert!(own || ["${RUST}", "${RUNTIME}"].contains(&base), "{base} cannot be given by --build-arg");
+    }
+    let check = files::text(&files::path("scripts/release-check"));
+    for line in all.iter().filter_map(|line| line.strip_prefix("ARG ")) {
+        let (name, image) = line.split_once('=').unwrap();
+        let (_, tag) = image.split_once(':').expect("a tag");
+        assert!(tag != "latest" && !tag.is_empty(), "{image}");
+        assert!(check.contains(name), "scripts/release-check does not look {name} up");
+    }
+}
+
+#[test]
+fn no_cryptography_of_public_keys_is_linked_for_tokens() {
+    let lock = files::text(&files::path("Cargo.lock"));
+    for name in ["rsa", "p256", "p384", "ed25519-dalek", "openssl"] {
+        assert!(!lock.contains(&format!("name = \"{name}\"\n")), "{name} is linked");
+    }
+}

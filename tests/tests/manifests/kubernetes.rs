@@ -152,12 +152,10 @@ fn a_roll_starts_the_new_pods_before_the_old_ones_leave() {
 #[test]
 fn probes_ask_for_what_they_are_for() {
     let (_, container) = nodes();
-    let ports = container.ports.as_deref().unwrap_or_default();
-    let [port] = ports else { panic!("a node has one port") };
-    assert_eq!(port.container_port, i32::from(node_settings().node.listen.port()));
+    assert_eq!(port(&container, "http"), node_settings().node.listen.port());
     let asked = |probe: Option<&Probe>| {
         let get = probe.and_then(|probe| probe.http_get.clone()).expect("a probe by HTTP");
-        assert_eq!(get.port, IntOrString::String(port.name.clone().unwrap()));
+        assert_eq!(get.port, IntOrString::String("admin".into()), "clients may fill the other listener");
         get.path.unwrap()
     };
     assert_eq!(asked(container.startup_probe.as_ref()), "/healthz");
@@ -172,6 +170,49 @@ fn probes_ask_for_what_they_are_for() {
         u64::try_from(readiness.period_seconds.unwrap() * readiness.failure_threshold.unwrap()).unwrap(),
     );
     assert!(noticed < node_settings().drain.notice, "a node that leaves is noticed only after {noticed:?}");
+}
+
+/// The port of a container that has this name.
+fn port(container: &Container, name: &str) -> u16 {
+    let mut ports = container.ports.iter().flatten();
+    let port = ports.find(|port| port.name.as_deref() == Some(name)).unwrap_or_else(|| panic!("no {name}"));
+    u16::try_from(port.container_port).unwrap()
+}
+
+#[test]
+fn probes_metrics_and_admin_calls_are_on_a_listener_that_clients_do_not_reach() {
+    let (deployment, container) = nodes();
+    let listen = node_settings().admin.listen.expect("the nodes have an admin listener");
+    assert_eq!(port(&container, "admin"), listen.port());
+    assert!(listen.ip().is_unspecified(), "the kubelet comes by the pod's address");
+    let template = &deployment.spec.as_ref().unwrap().template;
+    let annotations = template.metadata.as_ref().and_then(|meta| meta.annotations.as_ref()).unwrap();
+    assert_eq!(annotations["prometheus.io/port"], listen.port().to_string());
+    for object in kustomization("k8s/overlays/prod").objects() {
+        match object {
+            Object::Service(service) => {
+                let ports = service.spec.unwrap().ports.unwrap();
+                let to = ports.iter().map(|port| port.target_port.clone()).collect::<Vec<_>>();
+                assert_eq!(to, [Some(IntOrString::String("http".into()))], "a service leads clients there");
+            }
+            Object::NetworkPolicy(policy) => {
+                for rule in policy.spec.unwrap().ingress.unwrap_or_default() {
+                    let ports = rule.ports.expect("a rule names its ports");
+                    let admin = Some(IntOrString::String("admin".into()));
+                    let monitoring = |label: &BTreeMap<String, String>| {
+                        label.get("fanfare.dev/monitoring").is_some_and(|value| value == "true")
+                    };
+                    let by_label = rule.from.unwrap_or_default().iter().all(|from| {
+                        let namespace = from.namespace_selector.as_ref();
+                        namespace.and_then(|one| one.match_labels.as_ref()).is_some_and(monitoring)
+                    });
+                    let opens = ports.iter().any(|port| port.port == admin);
+                    assert_eq!(opens, by_label, "who reaches metrics and admin calls: {ports:?}");
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 #[test]

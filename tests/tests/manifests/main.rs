@@ -9,7 +9,7 @@
 //! - [`settings`]: what a node makes of the environment that it is given
 //! - [`kinds`]: the kinds of objects, each as the API server knows it
 //! - [`kustomization`]: which files belong together
-//! - [`kubernetes`], [`compose`], [`image`], [`head`]: the tests
+//! - [`kubernetes`], [`compose`], [`image`], [`head`], [`security`]: the tests
 
 mod compose;
 mod files;
@@ -18,4 +18,5 @@ mod image;
 mod kinds;
 mod kubernetes;
 mod kustomization;
+mod security;
 mod settings;

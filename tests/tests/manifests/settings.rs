@@ -13,7 +13,7 @@ pub(crate) const MARGIN: Duration = Duration::from_secs(5);
 /// The settings that a node reads from these variables. A secret's file is there and holds one.
 pub(crate) fn read<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Config {
     let mut secret = tempfile::NamedTempFile::new().unwrap();
-    writeln!(secret, "{}", "s".repeat(64)).unwrap();
+    writeln!(secret, "0123456789abcdef0123456789abcdef").unwrap();
     let own = |name: &str, value: &str| match name {
         "FANFARE_AUTH__JWT__SECRET_FILE" => secret.path().as_os_str().to_owned(),
         _ => OsString::from(value),

@@ -35,7 +35,7 @@ fn a_byte_order_mark_is_named_in_a_settings_file() {
     let (code, said) = fanfare(&["serve", "--auth", "none", "--config", file.to_str().unwrap()]);
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("byte order mark"), "{said}");
-    std::fs::write(&file, format!("\u{feff}{}\n", "s".repeat(64))).unwrap();
+    std::fs::write(&file, "\u{feff}0123456789abcdef0123456789abcdef\n").unwrap();
     let secret =
         ["serve", "--listen", "127.0.0.1:0", "--auth", "jwt", "--jwt-secret-file", file.to_str().unwrap()];
     let (code, said) = fanfare(&secret);

@@ -8,10 +8,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use fanfare_tests::cluster::Cluster;
-use fanfare_tests::node::SECRET;
+use fanfare_tests::node::{NodeBuilder, SECRET};
 use fanfare_tests::redis::Redis;
-use fanfare_tests::wire;
+use fanfare_tests::{token, wire};
 use http::{Method, Request};
+use jsonwebtoken::Algorithm;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::raw::exchange;
@@ -527,21 +528,20 @@ async fn http_2_is_held_to_the_same_letter() {
 
 /// What a token should begin with.
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
-/// What it should say.
+/// What it should say. It expires after the clock of every machine that runs this test, and its node knows no longest
+/// lifetime.
 const CLAIMS: &str = r#"{"sub":"7","exp":9999999999}"#;
 
 /// A token of exactly this header and these claims, signed as it should be.
 fn signed(header: &str, claims: &str) -> String {
     let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-    let signature =
-        jsonwebtoken::crypto::sign(text.as_bytes(), &key, jsonwebtoken::Algorithm::HS256).unwrap();
-    format!("{text}.{signature}")
+    token::signed(&text, SECRET, Algorithm::HS256)
 }
 
 #[tokio::test]
 async fn each_row_of_rfc_7515_is_kept() {
-    let cluster = Cluster::on(Redis::start().await, 1, |node| node.auth("jwt")).await;
+    let configure = |node: NodeBuilder| node.auth("jwt").set("AUTH__JWT__MAX_LIFETIME", "0s");
+    let cluster = Cluster::on(Redis::start().await, 1, configure).await;
     let good = signed(HEADER, CLAIMS);
     let parts: Vec<&str> = good.split('.').collect();
     let mut wrong = Vec::new();

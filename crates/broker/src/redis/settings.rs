@@ -19,6 +19,8 @@ pub struct RedisSettings {
     /// `redis://[user:password@]host[:port]`, `rediss://` with TLS, or `unix:///path`. No database but 0 can be named.
     /// Its secrets are never shown.
     pub url: String,
+    /// The password, in place of the URL's.
+    pub password: Option<String>,
     /// A PEM file with the certificates to trust instead of the system's, with `rediss://`.
     pub ca: Option<PathBuf>,
     /// Begins every name in Redis: a [`Prefix`].
@@ -41,6 +43,7 @@ impl Default for RedisSettings {
     fn default() -> Self {
         Self {
             url: "redis://127.0.0.1:6379".into(),
+            password: None,
             ca: None,
             prefix: "fanfare".into(),
             timeout: Duration::from_secs(2),
@@ -71,6 +74,12 @@ impl RedisSettings {
             Ok(info) => info.addr().to_string(),
             Err(_) => "not a Redis URL".into(),
         }
+    }
+
+    /// Returns whether the URL has a password in it.
+    pub fn has_password(&self) -> bool {
+        let info = self.url.as_str().into_connection_info();
+        info.is_ok_and(|info| info.redis_settings().password().is_some())
     }
 
     /// Returns whether the URL is one.
@@ -131,7 +140,10 @@ impl RedisSettings {
     /// The URL taken apart, with what every connection of ours has in common.
     pub(super) fn info(&self, protocol: ProtocolVersion) -> Option<ConnectionInfo> {
         let info = self.url.as_str().into_connection_info().ok()?;
-        let redis = info.redis_settings().clone().set_protocol(protocol);
+        let mut redis = info.redis_settings().clone().set_protocol(protocol);
+        if let Some(password) = &self.password {
+            redis = redis.set_password(password);
+        }
         let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(15));
         let tcp = TcpSettings::default()
             .set_nodelay(true)

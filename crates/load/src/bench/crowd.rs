@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use super::entrance::{Answers, Entrance};
 use super::sample::{self, Content};
-use super::site::{Audience, Site, SiteError};
+use super::site::{Audience, Site};
 use super::stream::Stream;
 use super::tally::{Reach, Tally};
 use crate::account::{Account, Faults};
@@ -30,9 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Why a measurement could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    /// The server cannot be described.
-    #[error(transparent)]
-    Site(#[from] SiteError),
     /// A socket.
     #[error("{what}: {error}")]
     Io {
@@ -126,7 +123,7 @@ impl Crowd {
         };
         let reach = (audience == Audience::All).then(|| Reach::new(count));
         Ok(Self {
-            requests: site.requests(count, audience)?,
+            requests: site.requests(count, audience),
             site,
             audience,
             poll,

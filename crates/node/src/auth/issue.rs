@@ -28,6 +28,12 @@ pub enum IssueError {
     /// The time is beyond what a token can say.
     #[error("the token would be good for too long")]
     TooLong,
+    /// Nodes with these settings would refuse it.
+    #[error(
+        "the token would be good for longer than {} (auth.jwt.max_lifetime), and no node would accept it",
+        humantime::format_duration(*.0)
+    )]
+    Lifetime(Duration),
     /// Signing failed.
     #[error("the token cannot be signed: {0}")]
     Sign(#[from] jsonwebtoken::errors::Error),
@@ -50,10 +56,13 @@ impl NewToken {
     ///
     /// # Errors
     ///
-    /// When there is no secret.
+    /// When there is no secret, or a node would refuse the token for its lifetime.
     pub fn sign(&self, config: &JwtConfig, now: SystemTime) -> Result<String, IssueError> {
         let secret = config.secret.as_ref().ok_or(IssueError::NoSecret)?;
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        if !config.max_lifetime.is_zero() && self.ttl > config.max_lifetime {
+            return Err(IssueError::Lifetime(config.max_lifetime));
+        }
         let until = now.checked_add(self.ttl).ok_or(IssueError::TooLong)?;
         let claims = Claims {
             sub: self.user.id(),
@@ -63,6 +72,7 @@ impl NewToken {
             aud: config.audience.as_deref(),
             fanfare: &self.grants,
         };
+        super::hmac::install();
         let key = EncodingKey::from_secret(secret.expose().as_bytes());
         Ok(jsonwebtoken::encode(&Header::default(), &claims, &key)?)
     }

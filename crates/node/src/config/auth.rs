@@ -49,6 +49,10 @@ pub struct JwtConfig {
     /// How far the clock of who makes the tokens may be off. `FANFARE_AUTH__JWT__LEEWAY`.
     #[serde(with = "humantime_serde")]
     pub leeway: Duration,
+    /// How long a token may be good, from its `iat` or else from now to its `exp`; `0s` is no limit.
+    /// `FANFARE_AUTH__JWT__MAX_LIFETIME`.
+    #[serde(with = "humantime_serde")]
+    pub max_lifetime: Duration,
 }
 
 impl Default for AuthConfig {
@@ -59,6 +63,13 @@ impl Default for AuthConfig {
 
 impl Default for JwtConfig {
     fn default() -> Self {
-        Self { secret: None, secret_file: None, issuer: None, audience: None, leeway: Duration::from_secs(5) }
+        Self {
+            secret: None,
+            secret_file: None,
+            issuer: None,
+            audience: None,
+            leeway: Duration::from_secs(5),
+            max_lifetime: Duration::from_hours(366 * 24),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What must hold for values, and between them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -16,8 +17,18 @@ use super::secret::Secret;
 use super::setting::Setting;
 use super::source::Given;
 use super::value::{Origin, show};
+use super::{host, origin};
 use crate::tls::TlsError;
 use crate::tls::pair::PairError;
+
+/// A secret of fewer different bytes was not made at random: even of 32 decimal digits, one in ten million has fewer.
+const MIN_SECRET_KINDS: usize = 6;
+/// Secrets that stand in other people's documentation, and are long enough.
+const PUBLISHED_SECRETS: [&str; 2] = [
+    // jwt.io
+    "a-string-secret-at-least-256-bits-long",
+    "a-string-secret-at-least-512-bits-long-when-using-HS512",
+];
 
 /// Collects what does not hold.
 struct Checks<'a> {
@@ -52,6 +63,7 @@ impl Checks<'_> {
 /// Checks everything, and reads the secret's file.
 pub(super) fn check(config: &mut Config, given: &HashMap<&'static str, Given>, faults: &mut Vec<Fault>) {
     let mut checks = Checks { given, faults };
+    admin(config, &mut checks);
     auth(config, &mut checks);
     redis(config, &mut checks);
     stream(config, &mut checks);
@@ -101,38 +113,71 @@ fn auth(config: &mut Config, checks: &mut Checks<'_>) {
         "auth.jwt.secret or auth.jwt.secret_file, with at least 32 random bytes (openssl rand -hex 32)",
     );
     if let (None, Some(file)) = (secret, file) {
-        match std::fs::read_to_string(file) {
-            // As a part of the secret it would make every token's signature wrong.
-            Ok(text) if text.starts_with('\u{feff}') => checks.hold(
-                false,
-                &["auth.jwt.secret_file"],
-                "begins with a byte order mark (the bytes EF BB BF)",
-                "a file that holds the secret and nothing else",
-            ),
-            Ok(text) => {
-                let line = text.strip_suffix('\n').unwrap_or(&text);
-                auth.jwt.secret = Some(Secret::new(line.strip_suffix('\r').unwrap_or(line).to_owned()));
-            }
-            Err(error) => checks.hold(
-                false,
-                &["auth.jwt.secret_file"],
-                &format!("cannot be read: {error}"),
-                "a text file that this process may read",
-            ),
-        }
+        auth.jwt.secret = secret_of(checks, "auth.jwt.secret_file", file);
     }
     if let Some(secret) = &auth.jwt.secret {
-        let bytes = secret.expose().len();
+        let weak = weakness(secret.expose());
         checks.hold(
-            bytes >= MIN_SECRET_BYTES,
+            weak.is_none(),
             &["auth.jwt.secret", "auth.jwt.secret_file"],
-            &format!("the secret has {bytes} bytes, which can be guessed"),
+            &weak.unwrap_or_default(),
             "at least 32 random bytes (openssl rand -hex 32)",
         );
     }
 }
 
-fn redis(config: &Config, checks: &mut Checks<'_>) {
+/// The secret that a file holds; none if there is something wrong with the file, which is told.
+fn secret_of(checks: &mut Checks<'_>, name: &'static str, file: &Path) -> Option<Secret> {
+    match std::fs::read_to_string(file) {
+        // As a part of the secret it would make every token's signature wrong.
+        Ok(text) if text.starts_with('\u{feff}') => checks.hold(
+            false,
+            &[name],
+            "begins with a byte order mark (the bytes EF BB BF)",
+            "a file that holds the secret and nothing else",
+        ),
+        Ok(text) => {
+            let line = text.strip_suffix('\n').unwrap_or(&text);
+            return Some(Secret::new(line.strip_suffix('\r').unwrap_or(line).to_owned()));
+        }
+        Err(error) => checks.hold(
+            false,
+            &[name],
+            &format!("cannot be read: {error}"),
+            "a text file that this process may read",
+        ),
+    }
+    None
+}
+
+/// Why a secret can be guessed; none if nothing shows that it can. A secret made at random passes.
+fn weakness(secret: &str) -> Option<String> {
+    let bytes = secret.as_bytes();
+    let unit = (1..=bytes.len() / 2).find(|&unit| bytes.chunks(unit).all(|part| bytes.starts_with(part)));
+    let kinds = bytes.iter().collect::<HashSet<_>>().len();
+    let words = match unit {
+        _ if bytes.len() < MIN_SECRET_BYTES => format!("has {} bytes", bytes.len()),
+        Some(unit) if unit < MIN_SECRET_BYTES / 2 => format!("repeats the same {unit} bytes"),
+        _ if kinds < MIN_SECRET_KINDS => format!("is made of {kinds} different bytes"),
+        _ if PUBLISHED_SECRETS.contains(&secret) => "is an example that is published".to_owned(),
+        _ => return None,
+    };
+    Some(format!("the secret {words}, which can be guessed"))
+}
+
+fn admin(config: &Config, checks: &mut Checks<'_>) {
+    let (admin, node) = (&config.admin, &config.node);
+    within(checks, "admin.sockets", admin.sockets, 1, 10_000);
+    checks.hold(
+        admin.listen.is_none_or(|listen| listen.port() != node.listen.port() || listen.port() == 0),
+        &["admin.listen", "node.listen"],
+        "admin.listen and node.listen have one port",
+        "another port, like 0.0.0.0:8081; or no admin.listen, and all calls are on node.listen",
+    );
+}
+
+fn redis(config: &mut Config, checks: &mut Checks<'_>) {
+    password(config, checks);
     let redis = &config.redis;
     if let Some(url) = &redis.url {
         let schemes = ["redis://", "rediss://", "unix://", "redis+unix://"];
@@ -193,6 +238,30 @@ fn redis(config: &Config, checks: &mut Checks<'_>) {
     ] {
         positive(checks, name, duration);
     }
+}
+
+/// Reads the password's file.
+fn password(config: &mut Config, checks: &mut Checks<'_>) {
+    let Some(file) = config.redis.password_file.clone() else { return };
+    checks.hold(
+        config.redis.url.is_some(),
+        &["redis.password_file"],
+        "there is a password for Redis, and no redis.url",
+        "redis.url with the address, or no redis.password_file",
+    );
+    checks.hold(
+        !config.redis.settings().is_some_and(|settings| settings.has_password()),
+        &["redis.password_file", "redis.url"],
+        "the password is given twice, in the URL and as a file",
+        "redis.url without a password, like redis://user@host:6379, and redis.password_file",
+    );
+    config.redis.password = secret_of(checks, "redis.password_file", &file);
+    checks.hold(
+        !config.redis.password.as_ref().is_some_and(|password| password.expose().is_empty()),
+        &["redis.password_file"],
+        "the file is empty",
+        "a file that holds the password and nothing else",
+    );
 }
 
 fn stream(config: &Config, checks: &mut Checks<'_>) {
@@ -313,11 +382,21 @@ fn http(config: &Config, checks: &mut Checks<'_>) {
     positive(checks, "http.body_read_timeout", config.http.body_read_timeout);
     let origins = &config.http.allowed_origins;
     for origin in origins {
+        let wrong = origin::wrong(origin, origins.len());
         checks.hold(
-            is_origin(origin) || (origin == "*" && origins.len() == 1),
+            wrong.is_none(),
             &["http.allowed_origins"],
-            &format!("{origin:?} is not an origin"),
+            &format!("{origin:?} {}", wrong.unwrap_or_default()),
             "scheme and host as a browser sends them, like https://app.example:8443, without a path; or * alone",
+        );
+    }
+    for host in &config.http.allowed_hosts {
+        let wrong = host::wrong(host, config.http.allowed_hosts.len());
+        checks.hold(
+            wrong.is_none(),
+            &["http.allowed_hosts"],
+            &format!("{host:?} {}", wrong.unwrap_or_default()),
+            "names without scheme, port and path, like sse.example; or * alone",
         );
     }
 }
@@ -371,12 +450,4 @@ fn sized(checks: &mut Checks<'_>, name: &'static str, size: ByteSize, least: Byt
 
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-}
-
-/// Whether a browser could send this as `Origin`.
-fn is_origin(text: &str) -> bool {
-    let Ok(uri) = text.parse::<::http::Uri>() else { return false };
-    let Some((scheme, host)) = text.split_once("://") else { return false };
-    uri.authority().is_some_and(|authority| authority.as_str() == host)
-        && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }

@@ -11,6 +11,9 @@ pub struct HttpConfig {
     /// The origins whose pages may call (CORS), like `https://app.example`; `*` is every one, without cookies.
     /// `FANFARE_HTTP__ALLOWED_ORIGINS`.
     pub allowed_origins: Vec<String>,
+    /// The names that a request's `Host` may have, besides addresses and `localhost`; `*` is every one. Without it: every
+    /// one, but where no token is asked for on the loopback those without a dot. `FANFARE_HTTP__ALLOWED_HOSTS`.
+    pub allowed_hosts: Vec<String>,
     /// How long a client may take to send the head of its next request, and so also how long a connection may be
     /// idle between requests. `FANFARE_HTTP__HEADER_READ_TIMEOUT`.
     #[serde(with = "humantime_serde")]
@@ -24,6 +27,7 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
             header_read_timeout: Duration::from_secs(30),
             body_read_timeout: Duration::from_secs(30),
         }

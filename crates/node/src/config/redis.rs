@@ -14,6 +14,12 @@ use super::secret::Secret;
 pub struct RedisConfig {
     /// Where it is; without it the node keeps everything in its own memory. `FANFARE_REDIS__URL`.
     pub url: Option<Secret>,
+    /// A file that holds the password instead of the URL; one line ending at its end is left out.
+    /// `FANFARE_REDIS__PASSWORD_FILE`.
+    pub password_file: Option<PathBuf>,
+    /// What the file holds, once it is read.
+    #[serde(skip)]
+    pub password: Option<Secret>,
     /// A PEM file with the certificates to trust instead of the system's, for a URL that begins with `rediss://`.
     /// `FANFARE_REDIS__CA`.
     pub ca: Option<PathBuf>,
@@ -41,6 +47,8 @@ impl Default for RedisConfig {
             RedisSettings::default();
         Self {
             url: None,
+            password_file: None,
+            password: None,
             ca: None,
             prefix,
             connect_timeout,
@@ -58,6 +66,7 @@ impl RedisConfig {
         let url = self.url.as_ref()?.expose().to_owned();
         Some(RedisSettings {
             url,
+            password: self.password.as_ref().map(|password| password.expose().to_owned()),
             ca: self.ca.clone(),
             prefix: self.prefix.clone(),
             timeout: self.timeout,

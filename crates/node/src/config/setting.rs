@@ -103,10 +103,29 @@ pub const SETTINGS: &[Setting] = &[
         "The `host:port` that `/v1/nodes` shows. Without it: what it listens on.",
     ),
     setting(
+        "admin.listen",
+        Kind::Address,
+        "",
+        "Where `/healthz`, `/readyz`, `/metrics` and the admin calls are served, in clear text. Without it they are on \
+         `node.listen`.",
+    ),
+    setting(
+        "admin.sockets",
+        Kind::Count,
+        "64",
+        "How many sockets may be open there; more wait to be accepted.",
+    ),
+    setting(
         "redis.url",
         Kind::Url,
         "",
         "Where Redis is; `rediss://` is over TLS. Only database 0. Without it the node keeps everything in its own memory.",
+    ),
+    setting(
+        "redis.password_file",
+        Kind::Text,
+        "",
+        "A file that holds the password of Redis instead of the URL. One line ending at its end is left out.",
     ),
     setting(
         "redis.ca",
@@ -157,6 +176,12 @@ pub const SETTINGS: &[Setting] = &[
     setting("auth.jwt.issuer", Kind::Text, "", "What a token's `iss` must be."),
     setting("auth.jwt.audience", Kind::Text, "", "What a token's `aud` must be or contain."),
     setting("auth.jwt.leeway", Kind::Duration, "5s", "How far the clock of who makes the tokens may be off."),
+    setting(
+        "auth.jwt.max_lifetime",
+        Kind::Duration,
+        "366d",
+        "How long a token may be good, from its `iat` or else from now to its `exp`; `0s` is no limit.",
+    ),
     setting(
         "stream.heartbeat",
         Kind::Duration,
@@ -354,6 +379,13 @@ pub const SETTINGS: &[Setting] = &[
         Kind::List,
         "",
         "The origins whose pages may call (CORS), like `https://app.example`; `*` is every one, without cookies.",
+    ),
+    setting(
+        "http.allowed_hosts",
+        Kind::List,
+        "",
+        "The names that a request's `Host` may have, besides addresses and `localhost`; `*` is every one. Without it: every \
+         one, but where no token is asked for on the loopback those without a dot.",
     ),
     setting(
         "http.header_read_timeout",

@@ -206,7 +206,8 @@ fn unknown(name: String, origin: Origin) -> Fault {
         let best = like(&whole).max(like(last));
         if like(group) > best { (like(group), group.to_owned()) } else { (best, whole) }
     };
-    let meant = SETTINGS.iter().map(alike).max_by(|(a, _), (b, _)| a.total_cmp(b));
+    // Of those that are alike the first is meant: `listen` is the node's.
+    let meant = SETTINGS.iter().rev().map(alike).max_by(|(a, _), (b, _)| a.total_cmp(b));
     let right = match meant.filter(|(likeness, _)| *likeness > 0.6) {
         Some((_, meant)) => format!("did you mean {meant}? `fanfare config` lists all of them"),
         None => "`fanfare config` lists all settings".to_owned(),

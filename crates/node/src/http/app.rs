@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use super::health::Health;
 use super::ignored::Ignored;
 use super::metrics::HttpMetrics;
+use super::origin;
 use super::overload::Retries;
 use super::params::Params;
 use super::problem::Problem;
@@ -56,14 +57,17 @@ impl App {
     ///
     /// # Errors
     ///
-    /// When there is no token or it is not accepted; or for `user=` where a token names the user.
+    /// When there is no token or it is not accepted; for `user=` where a token names the user; or when a page of another
+    /// origin uses what its visitor's browser adds by itself.
     pub fn bearer(&self, headers: &HeaderMap, params: &Params) -> Result<Bearer, Problem> {
         let user = params.get("user");
         if user.is_some() && !self.auth.is_open() {
             return Err(Problem::bad_request("user= is for --auth none only; here the token names the user"));
         }
         let asked = Asked { token: params.get("token"), user };
-        Ok(self.auth.bearer(headers, asked, SystemTime::now())?)
+        let bearer = self.auth.bearer(headers, asked, SystemTime::now())?;
+        origin::check(bearer.carrier, headers, &self.http.allowed_origins)?;
+        Ok(bearer)
     }
 }
 

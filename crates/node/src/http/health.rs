@@ -62,6 +62,11 @@ impl Health {
         !(self.draining)().ok
     }
 
+    /// Whether new streams are welcome.
+    pub fn is_ready(&self) -> bool {
+        [&self.redis, &self.wire, &self.lease, &self.draining].into_iter().all(|look| look().ok)
+    }
+
     /// Whether the broker answered when it was asked last.
     pub fn has_broker(&self) -> bool {
         (self.redis)().ok
@@ -77,6 +82,12 @@ impl fmt::Debug for Health {
 /// `GET /healthz`: whether the process lives.
 pub async fn healthz() -> Response {
     axum::Json(json!({"status": "ok"})).into_response()
+}
+
+/// `GET /ready`: whether streams should be sent here, and nothing more. Balancers can ask only where they send streams,
+/// which is where everybody can ask.
+pub async fn ready(State(app): State<Arc<App>>) -> StatusCode {
+    if app.health.is_ready() { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 /// `GET /readyz`: whether streams should be sent here, and if not, what is wrong.

@@ -1,4 +1,4 @@
-//! What is done around every call: counting, CORS, and catching panics.
+//! What is done around every call: counting, what browsers and caches must not do, CORS, and catching panics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,15 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::app::App;
+use super::hosts::{self, Hosts};
 use super::idempotency::IDEMPOTENCY_KEY;
 use super::letter;
 use super::metrics::RequestLabels;
@@ -28,8 +30,9 @@ const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
 /// What a method that no server must know is counted as.
 const OTHER: &str = "other";
 
-/// Puts the layers around a router: the last is the outermost, and sees the others' answers.
-pub(super) fn around(router: Router, app: &Arc<App>) -> Router {
+/// Puts the layers around the router of a listener that answers to `hosts`: the last is the outermost, and sees the
+/// others' answers.
+pub(super) fn around(router: Router, app: &Arc<App>, hosts: Hosts) -> Router {
     let router = router
         // After all routes are there: it is given to each of them.
         .method_not_allowed_fallback(async |method: Method| {
@@ -38,6 +41,7 @@ pub(super) fn around(router: Router, app: &Arc<App>) -> Router {
             }
             Problem::new(Code::MethodNotAllowed, "the Allow header names the methods of this path")
         })
+        .layer(from_fn_with_state(Arc::new(hosts), hosts::check))
         .layer(from_fn(letter::check))
         .layer(CatchPanicLayer::custom(problem::of_panic))
         .layer(from_fn_with_state(Arc::clone(app), head));
@@ -60,12 +64,14 @@ async fn head(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
     }
 }
 
-/// Counts a request and its answer. The path is told without its query: there may be a token in it.
+/// Counts a request and its answer, and finishes the answer's head. The path is told without its query: there may be a
+/// token in it.
 async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = known(request.method());
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    guard(response.headers_mut());
     let status = response.status().as_u16();
     if let Some(code) = response.extensions().get::<Code>() {
         app.metrics.count_problem(code.as_str());
@@ -73,6 +79,13 @@ async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     tracing::debug!(method, route, status, took = ?begun.elapsed(), "answered");
     app.metrics.requests.get_or_create(&RequestLabels { route, method, status }).inc();
     response
+}
+
+/// Says what no cache and no browser may do with an answer: keep it, or take it for another type than it has. What a call
+/// says of caches itself stays.
+fn guard(headers: &mut HeaderMap) {
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
 /// The method as a label: anybody may invent one, and each label costs memory for ever.

@@ -7,16 +7,18 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CONTENT_ENCODING, EXPECT, HOST, IF_MATCH, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 use super::problem::{Code, Problem};
 
 /// The methods of some call.
 const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
-/// The layer.
-pub(super) async fn check(request: Request, next: Next) -> Response {
-    match refusal(&request) {
+/// The layer. What comes behind it finds in `Host` the host of the request's target.
+pub(super) async fn check(mut request: Request, next: Next) -> Response {
+    let refusal = refusal(&request);
+    name_host(&mut request);
+    match refusal {
         Some(problem) => problem.into_response(),
         // Of the server as a whole (RFC 9110, section 9.3.7).
         None if request.uri().path() == "*" => (StatusCode::NO_CONTENT, [(ALLOW, METHODS)]).into_response(),
@@ -60,6 +62,14 @@ fn host(request: &Request) -> Option<Problem> {
             refuse("the request has neither :authority nor a Host header")
         }
         (None, None) => None,
+    }
+}
+
+/// A target in absolute form wins over `Host` (RFC 9112, section 3.2.2), and so does `:authority` (RFC 9113, section 8.3.1).
+fn name_host(request: &mut Request) {
+    let authority = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
+    if let Some(Ok(authority)) = authority {
+        request.headers_mut().insert(HOST, authority);
     }
 }
 

@@ -41,8 +41,12 @@ pub enum Code {
     ExpiredToken,
     /// Not allowed for this bearer.
     NoGrant,
+    /// A page of another origin, with rights that its visitor's browser added.
+    ForeignOrigin,
     /// Nothing there.
     NotFound,
+    /// A host that this node does not answer for.
+    Misdirected,
     /// Something there, but not for this method.
     MethodNotAllowed,
     /// The broker will not do it until somebody mends it.
@@ -97,6 +101,12 @@ impl Code {
             Self::BadToken => ("bad-token", StatusCode::UNAUTHORIZED, "The token is not accepted"),
             Self::ExpiredToken => ("expired-token", StatusCode::UNAUTHORIZED, "The token has expired"),
             Self::NoGrant => ("no-grant", StatusCode::FORBIDDEN, "The token does not allow this"),
+            Self::ForeignOrigin => {
+                ("foreign-origin", StatusCode::FORBIDDEN, "Pages of this origin may not do this")
+            }
+            Self::Misdirected => {
+                ("misdirected", StatusCode::MISDIRECTED_REQUEST, "This server does not answer to that name")
+            }
             Self::NotFound => ("not-found", StatusCode::NOT_FOUND, "There is nothing here"),
             Self::MethodNotAllowed => {
                 ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed here")

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
+use axum::{Extension, Json};
 use fanfare_broker::session::SessionInfo;
 use fanfare_protocol::User;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
+use super::Side;
 use super::app::App;
 use super::letter;
 use super::params::Params;
@@ -22,12 +23,13 @@ use super::problem::{Code, Problem};
 /// When they are somebody else's, or the broker is away.
 pub async fn list(
     State(app): State<Arc<App>>,
+    Extension(side): Extension<Side>,
     user: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
     let Path(user) = user?;
-    let user = whose(&app, &user, query.as_deref(), &headers)?;
+    let user = whose(&app, side, &user, query.as_deref(), &headers)?;
     let sessions: Vec<_> = app.sessions.sessions(&user).await?.iter().map(session).collect();
     Ok(Json(json!({ "user": user.id(), "sessions": sessions })))
 }
@@ -39,12 +41,13 @@ pub async fn list(
 /// When they are somebody else's, or the broker is away.
 pub async fn end_all(
     State(app): State<Arc<App>>,
+    Extension(side): Extension<Side>,
     user: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
     let Path(user) = user?;
-    let user = whose(&app, &user, query.as_deref(), &headers)?;
+    let user = whose(&app, side, &user, query.as_deref(), &headers)?;
     Ok(Json(json!({ "disconnected": app.sessions.disconnect(&user, None).await? })))
 }
 
@@ -55,12 +58,13 @@ pub async fn end_all(
 /// When it is somebody else's or not there, or the broker is away.
 pub async fn end_one(
     State(app): State<Arc<App>>,
+    Extension(side): Extension<Side>,
     path: Result<Path<(String, String)>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
     let Path((user, session)) = path?;
-    let user = whose(&app, &user, query.as_deref(), &headers)?;
+    let user = whose(&app, side, &user, query.as_deref(), &headers)?;
     let session = session.parse().map_err(|error| Problem::bad_request(format!("session: {error}")))?;
     match app.sessions.disconnect(&user, Some(session)).await? {
         0 => Err(Problem::new(Code::NotFound, format!("the user has no session {session}"))),
@@ -68,16 +72,26 @@ pub async fn end_one(
     }
 }
 
-/// The user in the path, if the bearer may see and end their sessions.
-fn whose(app: &App, user: &str, query: Option<&str>, headers: &HeaderMap) -> Result<User, Problem> {
+/// The user in the path, if the bearer may see and end their sessions here.
+fn whose(
+    app: &App,
+    side: Side,
+    user: &str,
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<User, Problem> {
     let params = Params::parse(query, &[], &[])?;
     let bearer = app.bearer(headers, &params)?;
     let user = User::new(user).map_err(|error| Problem::bad_request(format!("user: {error}")))?;
     letter::precondition(headers)?;
-    if bearer.grants.admin || bearer.user.as_ref() == Some(&user) {
-        Ok(user)
-    } else {
-        Err(Problem::no_grant("other users' sessions are for admins to see"))
+    match (bearer.user.as_ref() == Some(&user), bearer.grants.admin) {
+        (true, _) => Ok(user),
+        (false, true) if side != Side::Public => Ok(user),
+        (false, true) => Err(Problem::new(
+            Code::NotFound,
+            "other users' sessions are on the admin listener (admin.listen)",
+        )),
+        (false, false) => Err(Problem::no_grant("other users' sessions are for admins to see")),
     }
 }
 

@@ -19,8 +19,9 @@ use tower::ServiceExt;
 
 use super::app::App;
 use super::health::{Health, Part};
+use super::hosts::Hosts;
 use super::metrics::HttpMetrics;
-use super::{calls, layers};
+use super::{Side, calls, layers};
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::config::auth::AuthMode;
@@ -34,6 +35,7 @@ pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// A token for an hour.
 pub(crate) fn token(user: &str, grants: &Value) -> String {
+    crate::auth::install();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let claims = json!({"sub": user, "exp": (now + Duration::from_hours(1)).as_secs(), "fanfare": grants});
     jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
@@ -103,7 +105,7 @@ impl Calls {
         let app = Arc::new(app);
         let broken =
             Router::new().route("/panic", axum::routing::get(async || -> () { panic!("on purpose") }));
-        Self(layers::around(calls(&app).merge(broken), &app))
+        Self(layers::around(calls(&app, Side::Both).merge(broken), &app, Hosts::Every))
     }
 
     fn open() -> Self {

@@ -91,10 +91,7 @@ async fn a_lease_counts_as_lost_when_it_may_have_lapsed_and_is_taken_anew() {
     until("it is lost", || !state.borrow().held()).await;
     assert!(begun.elapsed() >= TTL * 2 / 3 && begun.elapsed() <= TTL, "{:?}", begun.elapsed());
     until("it is said", || metrics.lease_held.get() == 0).await;
-    assert_eq!(
-        (standing(&lease), &*state.borrow().why),
-        (Standing::Away, "the broker is unavailable: by script")
-    );
+    assert_eq!((standing(&lease), &*state.borrow().why), (Standing::Away, "Redis does not answer"));
     tokio::time::sleep(TTL).await;
     broker.down(false);
     let begun = Instant::now();

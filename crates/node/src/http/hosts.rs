@@ -1,0 +1,142 @@
+//! Which names a node answers to: DNS rebinding.
+//!
+//! A page of `evil.example` may let that name lead to 127.0.0.1 in its second moment. For the browser the node is then
+//! of the page's own origin, and only the `Host` of its requests tells the difference. Where a token is asked for that
+//! gains nothing, since the page has none and the browser's cookies are of another name. Where none is asked for, on the
+//! loopback, the names are checked.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use http::header::HOST;
+
+use super::problem::{Code, Problem};
+
+/// The names that one listener answers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hosts {
+    /// All of them.
+    Every,
+    /// These, besides addresses and `localhost`.
+    Named(Vec<String>),
+    /// Names without a dot, besides addresses and `localhost`: nobody can register one.
+    Local,
+}
+
+impl Hosts {
+    /// Returns the names for a listener. `allowed` is `http.allowed_hosts`; `open` says that who reaches the listener needs
+    /// no token.
+    pub fn new(allowed: &[String], listen: SocketAddr, open: bool) -> Self {
+        match allowed {
+            [] if open && listen.ip().is_loopback() => Self::Local,
+            [] => Self::Every,
+            [every] if every == "*" => Self::Every,
+            names => Self::Named(names.to_vec()),
+        }
+    }
+
+    /// Checks the `Host` of a request, which is valid if it is there. Only programs that are no browsers send none.
+    fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else { return Ok(()) };
+        let name = name(host);
+        let fits = match self {
+            Self::Every => true,
+            Self::Named(names) => names.iter().any(|one| one.eq_ignore_ascii_case(name)),
+            Self::Local => !name.contains('.'),
+        };
+        if fits || is_this_machine(name) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Code::Misdirected,
+            "this node does not answer to the name in Host; http.allowed_hosts has the names to which it does",
+        ))
+    }
+}
+
+/// The layer. `Host` is that of the request's target by now.
+pub(super) async fn check(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
+    match hosts.check(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// A host without its port and without the dot of the root.
+fn name(host: &str) -> &str {
+    let name = match host.rfind(':') {
+        Some(at) if !host.ends_with(']') => &host[..at],
+        _ => host,
+    };
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+/// An address is not looked up, so it cannot lead elsewhere; `localhost` is never looked up abroad (RFC 6761).
+fn is_this_machine(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
+    bare.parse::<IpAddr>().is_ok() || name == "localhost" || name.ends_with(".localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    fn answers(hosts: &Hosts, host: &str) -> bool {
+        let headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
+        hosts.check(&headers).is_ok()
+    }
+
+    #[test]
+    fn a_name_that_somebody_could_register_is_refused_where_no_token_is_asked_for_on_the_loopback() {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
+        let hosts = Hosts::new(&[], listen, true);
+        assert_eq!(Hosts::new(&[], SocketAddr::from((Ipv6Addr::LOCALHOST, 1)), true), hosts);
+        for good in [
+            "127.0.0.1:8080",
+            "127.0.0.1",
+            "[::1]:8080",
+            "[::1]",
+            "localhost:8080",
+            "LocalHost",
+            "localhost.:8080",
+            "app.localhost:8080",
+            "node-a:8080",
+            "10.0.0.7",
+            "",
+        ] {
+            assert!(answers(&hosts, good), "{good}");
+        }
+        for bad in [
+            "evil.example",
+            "evil.example:8080",
+            "127.0.0.1.evil.example:8080",
+            "localhost.evil.example",
+            "xlocalhost.evil.example",
+            "evil.example.",
+            "127.0.0.1.nip.io",
+        ] {
+            assert!(!answers(&hosts, bad), "{bad}");
+        }
+        assert!(hosts.check(&HeaderMap::new()).is_ok());
+    }
+
+    #[test]
+    fn elsewhere_every_name_is_answered_unless_some_are_named() {
+        let (near, far) = ("127.0.0.1:1".parse().unwrap(), "0.0.0.0:8080".parse().unwrap());
+        assert_eq!(Hosts::new(&[], near, false), Hosts::Every);
+        assert_eq!(Hosts::new(&[], far, true), Hosts::Every);
+        assert_eq!(Hosts::new(&["*".to_owned()], near, true), Hosts::Every);
+        let named = Hosts::new(&["sse.example".to_owned()], far, false);
+        assert!(
+            answers(&named, "SSE.example:443") && answers(&named, "10.0.0.7") && answers(&named, "localhost")
+        );
+        assert!(!answers(&named, "node-a") && !answers(&named, "x.sse.example"));
+    }
+}

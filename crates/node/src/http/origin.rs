@@ -1,0 +1,135 @@
+//! Which pages may use what a browser attaches to a request by itself: cross-site request forgery.
+//!
+//! A token in a header or in the query was put there by a program that has the token. A cookie, and the place in the
+//! network where no token is asked for, are used by every page that the browser shows. So such a request must come from
+//! a page of the node's own origin, or of one in `http.allowed_origins`. Browsers say which page asks in
+//! `Sec-Fetch-Site` (Fetch Metadata), and in `Origin` (RFC 6454); a page cannot change either. A program without both is
+//! not a browser.
+
+use http::header::{HOST, HeaderName, ORIGIN};
+use http::{HeaderMap, HeaderValue};
+
+use super::problem::{Code, Problem};
+use crate::auth::Carrier;
+
+/// What the crate `http` does not name.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Checks which page a request comes from, if its rights came without the page's doing.
+///
+/// # Errors
+///
+/// When it comes from a page of an origin that is neither the node's nor in `allowed`.
+pub(super) fn check(carrier: Carrier, headers: &HeaderMap, allowed: &[String]) -> Result<(), Problem> {
+    let origin = headers.get(ORIGIN);
+    let named = |origin: &HeaderValue| {
+        // `*` is for pages without cookies.
+        let every = carrier == Carrier::Reach && allowed.iter().any(|one| one == "*");
+        every || allowed.iter().any(|one| one.as_bytes() == origin.as_bytes())
+    };
+    if carrier == Carrier::Sent || origin.is_some_and(named) {
+        return Ok(());
+    }
+    let own = match headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
+        // A page of this origin, or an address that was typed.
+        Some(b"same-origin" | b"none") => true,
+        Some(_) => false,
+        // Older browsers, and what is not a browser.
+        None => origin.is_none_or(|origin| is_own(origin, headers.get(HOST))),
+    };
+    if own {
+        return Ok(());
+    }
+    let by = if carrier == Carrier::Cookie { "with the token in a cookie" } else { "without a token" };
+    let detail = format!(
+        "the request comes from a page of another origin, {by}: name its origin in http.allowed_origins, or send the token \
+         in Authorization or token="
+    );
+    Err(Problem::new(Code::ForeignOrigin, detail))
+}
+
+/// Whether an origin is that of the host that was asked. The scheme is not known behind a balancer that ends TLS.
+fn is_own(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
+    let (Ok(origin), Some(Ok(host))) = (origin.to_str(), host.map(HeaderValue::to_str)) else { return false };
+    let port = |scheme: &str| match scheme {
+        "http" => Some(":80"),
+        "https" => Some(":443"),
+        _ => None,
+    };
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let Some(port) = port(scheme) else { return false };
+    let bare = |authority: &str| authority.strip_suffix(port).unwrap_or(authority).to_ascii_lowercase();
+    !authority.is_empty() && bare(authority) == bare(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const APP: &str = "https://app.example";
+
+    /// Whether a request with these headers passes.
+    fn passes(carrier: Carrier, allowed: &[&str], fields: &[(&'static str, &str)]) -> bool {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.insert(*name, value.parse().unwrap());
+        }
+        let allowed: Vec<_> = allowed.iter().map(|&one| one.to_owned()).collect();
+        match check(carrier, &headers, &allowed) {
+            Ok(()) => true,
+            Err(problem) => {
+                assert_eq!(problem.code, Code::ForeignOrigin);
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_used_by_pages_of_the_own_origin_and_of_those_that_are_named() {
+        let host = ("host", "sse.example");
+        for (fields, allowed, pass) in [
+            (&[host][..], &[][..], true),
+            (&[host, ("origin", "https://sse.example")], &[], true),
+            (&[host, ("origin", "https://SSE.example:443")], &[], true),
+            (&[("host", "sse.example:443"), ("origin", "https://sse.example")], &[], true),
+            (&[("host", "[::1]:8080"), ("origin", "http://[::1]:8080")], &[], true),
+            (&[host, ("origin", "https://sse.example:8443")], &[], false),
+            (&[host, ("origin", "https://sse.example.evil.example")], &[], false),
+            (&[host, ("origin", "https://evil.example")], &[], false),
+            (&[host, ("origin", "null")], &[], false),
+            (&[host, ("origin", "")], &[], false),
+            (&[("origin", "https://sse.example")], &[], false),
+            (&[host, ("origin", "file://sse.example")], &[], false),
+            (&[host, ("origin", APP)], &[APP], true),
+            (&[host, ("origin", "https://app.example.evil.example")], &[APP], false),
+            (&[host, ("origin", APP)], &["*"], false),
+            // Of an image or a frame, no origin is sent.
+            (&[host, ("sec-fetch-site", "cross-site")], &[APP], false),
+            (&[host, ("sec-fetch-site", "same-site")], &[], false),
+            (&[host, ("sec-fetch-site", "none")], &[], true),
+            // A balancer in between has changed the host.
+            (
+                &[("host", "10.0.0.7"), ("origin", "https://sse.example"), ("sec-fetch-site", "same-origin")],
+                &[],
+                true,
+            ),
+            (&[host, ("origin", APP), ("sec-fetch-site", "cross-site")], &[APP], true),
+            (&[host, ("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")], &[APP], false),
+        ] {
+            assert_eq!(passes(Carrier::Cookie, allowed, fields), pass, "{fields:?} {allowed:?}");
+        }
+    }
+
+    #[test]
+    fn where_no_token_is_asked_for_the_same_holds_and_a_star_lets_every_page_in() {
+        let foreign = [("host", "127.0.0.1:8080"), ("origin", "https://evil.example")];
+        assert!(!passes(Carrier::Reach, &[], &foreign));
+        assert!(passes(Carrier::Reach, &["*"], &foreign));
+        assert!(passes(Carrier::Reach, &[], &[("host", "127.0.0.1:8080")]));
+    }
+
+    #[test]
+    fn who_sends_a_token_may_be_any_page() {
+        assert!(passes(Carrier::Sent, &[], &[("host", "a"), ("origin", "https://evil.example")]));
+    }
+}

@@ -1,0 +1,38 @@
+//! `docs/security.md` and `SECURITY.md`: what they name is there.
+
+use std::path::Path;
+
+use crate::files;
+
+/// What stands in round brackets behind a text in square ones, without what is beyond a `#`.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    links.map(|link| link.split('#').next().unwrap_or_default())
+}
+
+#[test]
+fn the_threat_model_names_tests_that_there_are_and_is_found() {
+    for name in ["docs/security.md", "SECURITY.md"] {
+        let path = files::path(name);
+        let text = files::text(&path);
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let mut tests = 0;
+        for link in links(&text).filter(|link| !link.is_empty() && !link.starts_with("http")) {
+            assert!(folder.join(link).is_file(), "{name} names {link}, which is not there");
+            tests += usize::from(link.contains("tests"));
+        }
+        assert!(name != "docs/security.md" || tests > 30, "{tests} links to tests");
+        assert!(!text.contains("@@"), "{name} has a gap");
+    }
+    let readme = files::text(&files::path("README.md"));
+    assert!(readme.contains("](docs/security.md)") && readme.contains("](SECURITY.md)"));
+}
+
+#[test]
+fn every_attack_file_is_named_in_the_threat_model() {
+    let text = files::text(&files::path("docs/security.md"));
+    for file in files::under(&files::path("tests/tests/attacks"), "rs") {
+        let name = file.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+        assert!(name == "main.rs" || text.contains(&format!("attacks/{name})")), "{name} is not named");
+    }
+}
