@@ -32,7 +32,7 @@ impl Hosts {
     /// no token.
     pub fn new(allowed: &[String], listen: SocketAddr, open: bool) -> Self {
         match allowed {
-            [] if open && listen.ip().is_loopback() => Self::Local,
+            [] if open && listen.ip().to_canonical().is_loopback() => Self::Local,
             [] => Self::Every,
             [every] if every == "*" => Self::Every,
             names => Self::Named(names.to_vec()),
@@ -97,7 +97,9 @@ mod tests {
     fn a_name_that_somebody_could_register_is_refused_where_no_token_is_asked_for_on_the_loopback() {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
         let hosts = Hosts::new(&[], listen, true);
-        assert_eq!(Hosts::new(&[], SocketAddr::from((Ipv6Addr::LOCALHOST, 1)), true), hosts);
+        for ip in [Ipv6Addr::LOCALHOST, Ipv4Addr::LOCALHOST.to_ipv6_mapped()] {
+            assert_eq!(Hosts::new(&[], SocketAddr::from((ip, 1)), true), hosts);
+        }
         for good in [
             "127.0.0.1:8080",
             "127.0.0.1",

@@ -40,8 +40,13 @@ pub(super) fn around(router: Router, app: &Arc<App>, hosts: Hosts) -> Router {
                 return Problem::new(Code::NotImplemented, "no call of this server knows this method");
             }
             Problem::new(Code::MethodNotAllowed, "the Allow header names the methods of this path")
-        })
-        .layer(from_fn_with_state(Arc::new(hosts), hosts::check))
+        });
+    let router = match hosts {
+        // Nothing to look at, and nothing to pay for it.
+        Hosts::Every => router,
+        hosts => router.layer(from_fn_with_state(Arc::new(hosts), hosts::check)),
+    };
+    let router = router
         .layer(from_fn(letter::check))
         .layer(CatchPanicLayer::custom(problem::of_panic))
         .layer(from_fn_with_state(Arc::clone(app), head));
