@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// How long the answer may take.
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// Where the node was told to listen for this [default: the setting `admin.listen`, or else `node.listen`].
+    /// Where the node listens for probes [default: the setting `admin.listen`, or else `node.listen`].
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<String>,
     /// The settings file of the node [default: what `FANFARE_CONFIG` names].
@@ -70,7 +70,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where the node was told to listen for probes, and whether it speaks TLS there. Settings that are wrong are no matter
+/// Returns where the settings let the node listen for probes, and whether it speaks TLS there. Settings that are wrong are no matter
 /// here: the node refuses them itself.
 fn settings(listen: Option<String>, file: Option<PathBuf>) -> anyhow::Result<(SocketAddr, bool)> {
     let chosen = listen.is_some();

@@ -89,7 +89,7 @@ fn broker(config: &Config) -> anyhow::Result<Arc<dyn Broker>> {
     })
 }
 
-/// Tells people and whoever started us where the node is. `shown` says that a password stands in the command line.
+/// Prints and logs where the node listens. `shown`: the command line contains a password.
 fn announce(config: &Config, node: &Node, shown: bool) {
     if shown {
         tracing::warn!(

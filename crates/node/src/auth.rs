@@ -32,14 +32,14 @@ const LATEST_EXPIRY: f64 = 253_402_300_799.0;
 /// or an access token (RFC 9068).
 const TYPES: [&str; 2] = ["jwt", "at+jwt"];
 
-/// How a request shows who asks.
+/// How a request carries its credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
-    /// By a token in a header or the query: whoever wrote the request has it.
+    /// A token in a header or the query: the program that wrote the request has it.
     Sent,
-    /// By a token in a cookie: browsers add it to what any page asks for.
+    /// A token in a cookie: browsers attach it to the requests of any page.
     Cookie,
-    /// By reaching the node, which asks for no token.
+    /// Network access alone: the node asks for no token.
     Reach,
 }
 
@@ -52,7 +52,7 @@ pub struct Bearer {
     pub grants: Grants,
     /// When the token's time runs out, the leeway included.
     pub expires: Option<SystemTime>,
-    /// How the request shows it.
+    /// How the request carried the credentials.
     pub carrier: Carrier,
 }
 
@@ -175,7 +175,7 @@ impl Tokens {
         if header.crit.is_some() {
             return Err(bad("its header has crit, and no extension named there is understood here"));
         }
-        // RFC 8725, section 3.11: a token that was made for something else is not one for us, whoever signed it.
+        // RFC 8725, section 3.11: a token issued for another purpose is not an access token.
         if !header.typ.as_deref().is_none_or(is_access_token) {
             return Err(bad("its header's typ says that it is another kind of token than JWT or at+jwt"));
         }

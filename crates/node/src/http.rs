@@ -60,7 +60,7 @@ pub enum Side {
     Admin,
 }
 
-/// The calls of `node.listen`: all of them, or without those of the admin listener. `pages` are routes of somebody else,
+/// The calls of `node.listen`: all of them, or without those of the admin listener. `pages` are further routes,
 /// like the page of `fanfare dev`.
 pub fn router(app: &Arc<App>, door: Door, pages: Router, (side, hosts): (Side, Hosts)) -> Router {
     let events = Router::new().route(events::PATH, get(events::events)).with_state(Arc::new(door));
@@ -82,7 +82,7 @@ fn calls(app: &Arc<App>, side: Side) -> Router {
         .route("/v1/nodes", get(nodes::nodes))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics));
-    // A user sees the own sessions on the public listener, and an admin everybody's on the other.
+    // Users see their own sessions on the public listener; admins see all sessions on the admin listener.
     let shared = Router::new()
         .route("/v1/users/{user}/sessions", get(sessions::list).delete(sessions::end_all))
         .route("/v1/users/{user}/sessions/{session}", delete(sessions::end_one))

@@ -257,7 +257,7 @@ impl Node {
             .shutdown((begun + drain.deadline * 7 / 8).saturating_duration_since(Instant::now()))
             .await;
         lease.shutdown().await;
-        // Last, so that operators see how it leaves. Who scrapes it now gets an answer.
+        // Last, so that probes and metrics are answered to the end of the drain.
         if let Some(admin) = admin {
             admin.shutdown(Instant::now() + ADMIN_FAREWELL).await;
         }
@@ -265,7 +265,7 @@ impl Node {
     }
 }
 
-/// Listens on the address of a setting, and tells which address that is.
+/// Listens on the address of a setting. Returns the listener and its address.
 fn listen(
     config: &Config,
     setting: &'static str,

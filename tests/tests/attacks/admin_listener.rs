@@ -87,19 +87,14 @@ async fn beside_an_admin_listener_the_public_one_has_no_metrics_readiness_and_ad
         let answer = fanfare_tests::exchange::exchange(node.address(), &request, "").await;
         assert_eq!(answer.head.status, 404, "{path}: {answer:?}");
     }
-    assert_eq!(
-        public.get("/healthz").await.text,
-        r#"{"status":"ok"}"#,
-        "a constant, for who asks whether we are there"
-    );
-    // What balancers ask says one thing.
+    assert_eq!(public.get("/healthz").await.text, r#"{"status":"ok"}"#, "a constant, for liveness checks");
+    // What balancers ask has no reasons.
     let ready = public.get("/ready").await;
     assert_eq!((ready.status, &*ready.text), (204, ""));
 }
 
 #[tokio::test]
-async fn who_asks_for_metrics_without_a_token_is_answered_on_the_admin_listener_and_admin_calls_still_need_one()
- {
+async fn metrics_need_no_token_on_the_admin_listener_and_admin_calls_still_do() {
     let redis = Redis::start().await;
     let node = node(&redis).await;
     let open = node.admin_api();
@@ -113,7 +108,7 @@ async fn who_asks_for_metrics_without_a_token_is_answered_on_the_admin_listener_
 }
 
 #[tokio::test]
-async fn a_user_sees_the_own_sessions_on_the_public_listener_and_an_admin_everybodys_on_the_other() {
+async fn users_see_their_own_sessions_on_the_public_listener_and_admins_see_all_on_the_admin_listener() {
     let redis = Redis::start().await;
     let node = node(&redis).await;
     let token = Token::of("7").sign();

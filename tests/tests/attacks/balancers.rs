@@ -1,4 +1,4 @@
-//! What passes the balancers of `deploy/`: nginx and `HAProxy` handed `/metrics` to everybody.
+//! What passes the balancers of `deploy/`: nginx and `HAProxy` passed `/metrics` to every client.
 
 use std::net::SocketAddr;
 

@@ -51,7 +51,7 @@ async fn with_the_token_in_a_cookie_a_page_of_another_origin_can_neither_publish
         assert_eq!(answer.status, 403, "{method} {path} of an image: {}", answer.text);
     }
     assert_eq!(stored().await, 0);
-    // Its own pages, pages that are named, who sends the token, and what is not a browser.
+    // Its own pages, named pages, clients that send the token, and clients that are not browsers.
     let post = async |fields: &[(&str, &str)]| {
         let fields = [fields, &[("Content-Type", "application/json")]].concat();
         node.api().call("POST", "/v1/publish", &fields, body.clone()).await.unwrap().status
@@ -120,7 +120,7 @@ async fn is_rebound(to: SocketAddr, host: &str, status: u16) {
 }
 
 #[tokio::test]
-async fn where_no_token_is_asked_for_on_the_loopback_a_registered_name_gets_nothing() {
+async fn without_tokens_on_the_loopback_a_registered_name_gets_nothing() {
     let redis = Redis::start().await;
     let node = Node::of(&redis).start().await;
     let port = node.address().port();

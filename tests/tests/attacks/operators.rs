@@ -88,7 +88,7 @@ fn settings_that_never_do_what_they_seem_to_are_refused_with_the_reason() {
         ("https://App.example", "browsers send https://app.example"),
         ("https://app.example:443", "browsers send https://app.example"),
         ("https://*.example", "name each one"),
-        ("null", "anybody"),
+        ("null", "any page"),
         ("https://app.example,*", "stands alone"),
     ] {
         let said = refused(&[("FANFARE_HTTP__ALLOWED_ORIGINS", origin)]);

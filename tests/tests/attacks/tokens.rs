@@ -79,7 +79,7 @@ fn a_secret_that_can_be_guessed_is_refused_when_the_node_starts_and_is_not_shown
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains(word) && said.contains("openssl rand -hex 32"), "{word}: {said}");
         assert!(!said.contains(&secret), "{said}");
-        // Who makes tokens with it is told as well.
+        // `fanfare token` refuses it as well.
         let (code, said) = fanfare(&["token", "--user", "7"], &[("FANFARE_AUTH__JWT__SECRET", &secret)]);
         assert!(code == Some(2) && said.contains(word), "{said}");
     }

@@ -126,7 +126,7 @@ fn auth(config: &mut Config, checks: &mut Checks<'_>) {
     }
 }
 
-/// The secret that a file holds; none if there is something wrong with the file, which is told.
+/// Reads a secret from a file. Returns none, and notes a fault, if the file cannot be used.
 fn secret_of(checks: &mut Checks<'_>, name: &'static str, file: &Path) -> Option<Secret> {
     match std::fs::read_to_string(file) {
         // As a part of the secret it would make every token's signature wrong.

@@ -17,7 +17,7 @@ pub(super) fn wrong(origin: &str, count: usize) -> Option<String> {
         return because("has a *, which stands for nothing within an origin: name each one");
     }
     if origin.eq_ignore_ascii_case("null") {
-        return because("is what every sandboxed page and every file sends, so it would be anybody");
+        return because("is what every sandboxed page and every file sends: it would allow any page");
     }
     let Some((scheme, rest)) = origin.split_once("://") else {
         return because("has no scheme, like https://");

@@ -84,8 +84,8 @@ pub async fn healthz() -> Response {
     axum::Json(json!({"status": "ok"})).into_response()
 }
 
-/// `GET /ready`: whether streams should be sent here, and nothing more. Balancers can ask only where they send streams,
-/// which is where everybody can ask.
+/// `GET /ready`: whether the node accepts new streams, without a reason. nginx can check only the address to which it sends
+/// streams, which clients can reach too.
 pub async fn ready(State(app): State<Arc<App>>) -> StatusCode {
     if app.health.is_ready() { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
 }

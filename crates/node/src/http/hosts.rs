@@ -1,7 +1,7 @@
 //! Which names a node answers to: DNS rebinding.
 //!
 //! A page of `evil.example` may let that name lead to 127.0.0.1 in its second moment. For the browser the node is then
-//! of the page's own origin, and only the `Host` of its requests tells the difference. Where a token is asked for that
+//! of the page's own origin, and only the `Host` of its requests differs. Where a token is asked for that
 //! gains nothing, since the page has none and the browser's cookies are of another name. Where none is asked for, on the
 //! loopback, the names are checked.
 
@@ -23,7 +23,7 @@ pub enum Hosts {
     Every,
     /// These, besides addresses and `localhost`.
     Named(Vec<String>),
-    /// Names without a dot, besides addresses and `localhost`: nobody can register one.
+    /// Names without a dot, besides addresses and `localhost`: they cannot be registered in DNS.
     Local,
 }
 
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_somebody_could_register_is_refused_where_no_token_is_asked_for_on_the_loopback() {
+    fn a_name_that_can_be_registered_is_refused_where_no_token_is_asked_for_on_the_loopback() {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
         let hosts = Hosts::new(&[], listen, true);
         for ip in [Ipv6Addr::LOCALHOST, Ipv4Addr::LOCALHOST.to_ipv6_mapped()] {
