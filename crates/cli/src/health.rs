@@ -82,7 +82,10 @@ fn settings(listen: Option<String>, file: Option<PathBuf>) -> anyhow::Result<(So
         bail!("{} (from {}): {}", fault.setting, fault.origin, fault.wrong);
     }
     let (node, admin) = (config.node.listen, config.admin.listen);
-    match admin.filter(|admin| !chosen || admin.port() == node.port()) {
+    let is_at = |admin: SocketAddr| {
+        admin.port() == node.port() && (admin.ip() == node.ip() || admin.ip().is_unspecified())
+    };
+    match admin.filter(|admin| !chosen || is_at(*admin)) {
         Some(admin) => Ok((if chosen { node } else { admin }, false)),
         None => Ok((node, config.tls.is_on())),
     }

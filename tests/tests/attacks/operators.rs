@@ -99,12 +99,18 @@ fn settings_that_never_do_what_they_seem_to_are_refused_with_the_reason() {
         let said = refused(&[("FANFARE_HTTP__ALLOWED_HOSTS", host)]);
         assert!(said.contains("http.allowed_hosts") && said.contains(word), "{host}: {said}");
     }
-    let ports = [("FANFARE_NODE__LISTEN", "0.0.0.0:8081"), ("FANFARE_ADMIN__LISTEN", "127.0.0.1:8081")];
+    for (node, admin) in [("0.0.0.0:8081", "127.0.0.1:8081"), ("127.0.0.1:8081", "127.0.0.1:8081")] {
+        let ports = [("FANFARE_NODE__LISTEN", node), ("FANFARE_ADMIN__LISTEN", admin)];
+        let mut command = binary::command();
+        let Output { status, stderr, .. } =
+            command.args(["serve", "--auth", "none"]).envs(ports).output().unwrap();
+        let said = String::from_utf8_lossy(&stderr);
+        assert!(status.code() == Some(2) && said.contains("have one port"), "{said}");
+    }
+    let apart = [("FANFARE_NODE__LISTEN", "10.0.0.7:8081"), ("FANFARE_ADMIN__LISTEN", "127.0.0.1:8081")];
     let mut command = binary::command();
-    let Output { status, stderr, .. } =
-        command.args(["serve", "--auth", "none"]).envs(ports).output().unwrap();
-    let said = String::from_utf8_lossy(&stderr);
-    assert!(status.code() == Some(2) && said.contains("have one port"), "{said}");
+    let status = command.args(["config", "--auth", "none"]).envs(apart).output().unwrap().status;
+    assert_eq!(status.code(), Some(0), "two addresses of one machine");
     let empty = tempfile::NamedTempFile::new().unwrap();
     let file = empty.path().to_str().unwrap();
     let url = ("FANFARE_REDIS__URL", "redis://127.0.0.1:1");

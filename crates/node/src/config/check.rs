@@ -1,6 +1,7 @@
 //! What must hold for values, and between them.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -169,11 +170,17 @@ fn admin(config: &Config, checks: &mut Checks<'_>) {
     let (admin, node) = (&config.admin, &config.node);
     within(checks, "admin.sockets", admin.sockets, 1, 10_000);
     checks.hold(
-        admin.listen.is_none_or(|listen| listen.port() != node.listen.port() || listen.port() == 0),
+        admin.listen.is_none_or(|listen| !overlap(listen, node.listen)),
         &["admin.listen", "node.listen"],
-        "admin.listen and node.listen have one port",
+        "admin.listen and node.listen have one port on one address",
         "another port, like 0.0.0.0:8081; or no admin.listen, and all calls are on node.listen",
     );
+}
+
+/// Returns whether two listeners cannot have these addresses at once.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_port = one.port() == other.port() && one.port() != 0;
+    same_port && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
 }
 
 fn redis(config: &mut Config, checks: &mut Checks<'_>) {
