@@ -38,8 +38,11 @@ async fn idle_sockets_that_fill_the_public_listener_leave_probes_metrics_admins_
         idle.push(TcpStream::connect(node.address()).await.unwrap());
     }
     until("the public listener is full", SOON, async || {
-        let waits = node.metrics().await.sum("fanfare_accept_waits_total", &[]);
-        if waits > 0.0 { Ok(()) } else { Err("it is not") }
+        let metrics = node.metrics().await;
+        let full =
+            ["fanfare_accept_waits_total", "fanfare_sockets_refused_total", "fanfare_sockets_evicted_total"];
+        let times: f64 = full.iter().map(|name| metrics.sum(name, &[])).sum();
+        if times > 0.0 { Ok(()) } else { Err("it is not") }
     })
     .await;
     let api = node.admin_api().with_token(&admin());
