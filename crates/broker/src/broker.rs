@@ -22,6 +22,8 @@ pub struct Published {
     pub position: Option<Position>,
     /// Whether the idempotency key was seen before: then nothing was stored now, and `position` is the first one's.
     pub repeat: bool,
+    /// Whether the channel is new: it had neither events nor a last position.
+    pub created: bool,
 }
 
 /// Everything that must outlive a node.
@@ -34,6 +36,10 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// Stores each event in its channel's log and sends it over the live wire, in one step each; an ephemeral
     /// event is only sent. Events of one batch for one channel keep their order. Answers in the batch's order.
     async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<Published, BrokerError>>;
+
+    /// The same as [`Broker::publish`], but makes no channel: answers none for an event to be stored in one that has neither
+    /// events nor a last position. For a publisher that has made as many as it may for now.
+    async fn publish_known(&self, batch: Vec<Publication>) -> Vec<Result<Option<Published>, BrokerError>>;
 
     /// The first entries after a position, as many as are there and the limit allows, and the channel's last position in
     /// the same step. An entry that is larger than the limit by itself is left out, and [`Page::needs`] says how large

@@ -81,12 +81,13 @@ impl MemoryBroker {
 
     /// An empty broker whose clock shows `epoch_ms` (Unix milliseconds) now and goes on with tokio's time.
     pub fn starting_at(settings: BrokerSettings, epoch_ms: u64) -> Self {
+        let sessions = Sessions::new(settings.lifecycle_per_minute);
         Self {
             settings: Arc::new(settings),
             epoch_ms: Arc::new(AtomicU64::new(epoch_ms)),
             started: Instant::now(),
             sequence_step: Arc::new(AtomicU64::new(1)),
-            state: Arc::default(),
+            state: Arc::new(Mutex::new(State { sessions, ..State::default() })),
             ingested: Arc::default(),
         }
     }
@@ -136,7 +137,7 @@ impl MemoryBroker {
         let mut state = self.state();
         if ephemeral {
             state.wires.message(&channel, &Frame::Ephemeral(event));
-            return Published { position: None, repeat: false };
+            return Published { position: None, repeat: false, created: false };
         }
         self.append(&mut state, &channel, event, key)
     }
@@ -168,7 +169,7 @@ impl MemoryBroker {
         let log = state.channels.entry(channel.clone()).or_default();
         log.age(now, &retention);
         if let Some(position) = key.as_ref().and_then(|key| log.seen(key, now)) {
-            return Published { position: Some(position), repeat: true };
+            return Published { position: Some(position), repeat: true, created: false };
         }
         let entry = log.append(now, self.sequence_step.load(Ordering::Relaxed), event, &retention);
         if let Some(key) = key {
@@ -176,7 +177,7 @@ impl MemoryBroker {
         }
         let position = entry.position;
         state.wires.message(channel, &Frame::Kept(Entry::clone(&entry)));
-        Published { position: Some(position), repeat: false }
+        Published { position: Some(position), repeat: false, created: entry.previous == Position::ZERO }
     }
 
     /// Reads one channel's log, aged to now; an unknown channel is an empty one.
@@ -198,6 +199,15 @@ impl MemoryBroker {
 impl Broker for MemoryBroker {
     async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<Published, BrokerError>> {
         batch.into_iter().map(|publication| Ok(self.publish_one(publication))).collect()
+    }
+
+    async fn publish_known(&self, batch: Vec<Publication>) -> Vec<Result<Option<Published>, BrokerError>> {
+        let publish = |publication: Publication| {
+            let is_known = publication.ephemeral
+                || self.read(&publication.channel, |log| log.last > Position::ZERO || !log.log.is_empty());
+            Ok(is_known.then(|| self.publish_one(publication)))
+        };
+        batch.into_iter().map(publish).collect()
     }
 
     async fn page(&self, channel: &Channel, after: Position, limit: PageLimit) -> Result<Page, BrokerError> {

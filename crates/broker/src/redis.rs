@@ -110,6 +110,10 @@ impl Broker for RedisBroker {
         publish::publish(self, batch).await
     }
 
+    async fn publish_known(&self, batch: Vec<Publication>) -> Vec<Result<Option<Published>, BrokerError>> {
+        publish::publish_known(self, batch).await
+    }
+
     async fn page(&self, channel: &Channel, after: Position, limit: PageLimit) -> Result<Page, BrokerError> {
         log::page(self, channel, after, limit).await
     }

@@ -20,6 +20,9 @@ pub struct BrokerSettings {
     pub max_data: usize,
     /// About how many entries the lifecycle stream keeps.
     pub lifecycle_events: usize,
+    /// How many session events one user may cause in the lifecycle stream in a minute; beyond that they are merged. 0 is
+    /// no limit.
+    pub lifecycle_per_minute: u32,
     /// About how many dead intake entries are kept.
     pub dead_events: usize,
 }
@@ -32,6 +35,7 @@ impl Default for BrokerSettings {
             grace: Duration::ZERO,
             max_data: DEFAULT_MAX_DATA_BYTES,
             lifecycle_events: 100_000,
+            lifecycle_per_minute: 0,
             dead_events: 10_000,
         }
     }

@@ -39,7 +39,9 @@ struct Session {
     id: String,
     node: String,
     since: u64,
-    client: String,
+    /// Nodes of older versions call it `client`.
+    #[serde(alias = "client")]
+    address: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,8 +73,8 @@ async fn show(server: &Server, user: &str, json: bool) -> anyhow::Result<()> {
         let rows = answer
             .sessions
             .into_iter()
-            .map(|session| [session.id, session.node, ago(session.since), session.client]);
-        table::print(["SESSION", "NODE", "SINCE", "CLIENT"], rows)?;
+            .map(|session| [session.id, session.node, ago(session.since), session.address]);
+        table::print(["SESSION", "NODE", "SINCE", "ADDRESS"], rows)?;
     }
     Ok(())
 }

@@ -314,7 +314,7 @@ async fn tables_are_aligned_and_cannot_play_tricks() {
         {"id": "b-long", "address": "127.0.0.1:2", "since": 0, "connections": 0, "draining": true},
     ]});
     let sessions = json!({"user": "u", "sessions": [
-        {"session": "s", "node": "a", "since": 0, "client": "\u{1b}[2J10.0.0.1"},
+        {"session": "s", "node": "a", "since": 0, "address": "\u{1b}[2J10.0.0.1"},
     ]});
     let script = [nodes.to_string(), sessions.to_string(), json!({"disconnected": 1}).to_string()];
     let server = Server::with(script.map(|text| (200, "application/json", text))).await;

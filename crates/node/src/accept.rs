@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! - [`connection`]: one socket: TLS, and which HTTP its client speaks
+//! - [`proxy_protocol`]: whose bytes a balancer passes on
 //! - [`protocol`]: how that is told in clear text
 //! - [`http1`]: until a stream takes the socket over
 //! - [`http2`]: all requests and streams of a connection side by side
@@ -14,6 +15,7 @@ pub mod head;
 pub mod http1;
 pub mod http2;
 pub mod protocol;
+pub mod proxy_protocol;
 pub mod tap;
 
 use std::io;
@@ -32,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::Connection;
+use crate::address::trusted::TrustedProxies;
 use crate::config::Config;
 use crate::http::metrics::HttpMetrics;
 use crate::stream::{Socket, Stream};
@@ -53,7 +56,8 @@ const PROBES: u32 = 3;
 /// A silent HTTP/2 client is asked at least so often.
 const FARTHEST_PING: Duration = Duration::from_mins(1);
 
-/// The client's address, as an extension of each request.
+/// The socket's peer, or the client that a trusted balancer named in a PROXY protocol header. An extension of each
+/// request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
@@ -80,6 +84,8 @@ pub struct Accept {
 /// What all connections have in common.
 pub struct Server {
     tls: Option<Tls>,
+    /// Those who may connect, with a PROXY protocol header; none if connections begin without one.
+    balancers: Option<TrustedProxies>,
     http1: hyper::server::conn::http1::Builder,
     http2: h2::server::Builder,
     router: Router,
@@ -135,6 +141,7 @@ impl Accept {
         let renewal = renewal.map(|renewal| tokio::spawn(renewal.run(stop.clone(), metrics.clone())));
         let server = Arc::new(Server {
             tls,
+            balancers: config.node.proxy_protocol.then(|| config.http.proxies()),
             http1: http1::builder(config),
             http2: http2::builder(config),
             router,

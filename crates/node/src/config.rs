@@ -155,6 +155,7 @@ impl Config {
             grace: self.session.grace,
             max_data: bytes(self.limits.event_data),
             lifecycle_events: self.retention.lifecycle_events,
+            lifecycle_per_minute: self.session.lifecycle_per_minute,
             dead_events: self.retention.dead_events,
         }
     }

@@ -21,7 +21,7 @@ mod queue;
 mod surroundings;
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use fanfare_broker::log::Page;
@@ -40,6 +40,7 @@ use crate::config::stream::StreamConfig;
 use crate::delivery::{Delivery, Frame, Kept, View};
 use crate::ending::Ending;
 use crate::gzip::{Batch, Member};
+use crate::hub::places::Place;
 use crate::session::Held;
 use crate::stream::{Coding, Framing, Identity, Socket};
 use crate::throttle::Throttle;
@@ -107,6 +108,7 @@ pub(crate) struct Connection {
     queue: Queue,
     outlet: Outlet,
     pub(crate) clock: Clock,
+    place: Place,
     /// Set when the end has begun: nothing is queued any more.
     pub(crate) ending: Option<Ending>,
     /// Whether our side of the socket is closed.
@@ -121,7 +123,7 @@ impl Connection {
         (identity, held, view): (Identity, Option<Held>, View),
         came_with: Option<Box<str>>,
         (socket, framing, head): (Box<dyn Socket>, Framing, &[u8]),
-        clock: Clock,
+        (clock, place): (Clock, Place),
     ) -> Self {
         Self {
             serial,
@@ -139,6 +141,7 @@ impl Connection {
             queue: Queue::default(),
             outlet: Outlet::new(socket, framing, head),
             clock,
+            place,
             ending: None,
             shut: false,
             dirty: false,
@@ -328,7 +331,8 @@ impl Connection {
     }
 
     /// Begins the end: the claim is given up at once, what is queued and a last event are still written.
-    pub(crate) fn begin_end(&mut self, ending: Ending, around: &Surroundings) {
+    /// `waker` is woken when the socket must be closed before the client does.
+    pub(crate) fn begin_end(&mut self, ending: Ending, around: &Surroundings, waker: &Waker) {
         if self.ending.is_some() {
             return;
         }
@@ -338,6 +342,7 @@ impl Connection {
         self.ending = Some(ending);
         self.release(ending);
         around.metrics.count_end(ending);
+        self.place.linger(waker);
         self.clock.linger(around.settings.linger);
     }
 
@@ -399,7 +404,7 @@ impl Connection {
             Written::Broken(ending) => Flushed::Over(self.ending.unwrap_or(ending)),
             Written::Full { some } => {
                 self.clock.blocked(some);
-                Flushed::Full
+                if self.ending.is_some() { self.wait_for_client() } else { Flushed::Full }
             }
             Written::All => {
                 self.clock.unblocked();
@@ -419,19 +424,22 @@ impl Connection {
             self.outlet.finish(scratch);
             match self.outlet.write_rest(cx) {
                 Written::All => {}
-                Written::Full { .. } => {
-                    return Flushed::Full;
-                }
+                Written::Full { .. } => return self.wait_for_client(),
                 Written::Broken(_) => return self.over(),
             }
         }
         if self.outlet.poll_shutdown(cx).is_pending() {
-            return Flushed::Full;
+            return self.wait_for_client();
         }
         if self.outlet.is_half_closed() || self.outlet.poll_left(cx).is_ready() {
             return self.over();
         }
-        Flushed::Full
+        self.wait_for_client()
+    }
+
+    /// The end is written as far as the client takes it now. One that may not linger is over with that.
+    fn wait_for_client(&self) -> Flushed {
+        if self.place.lingers() { Flushed::Full } else { self.over() }
     }
 
     fn over(&self) -> Flushed {

@@ -238,6 +238,12 @@ impl Broker for FaultyBroker {
         all.await.unwrap_or_else(|error| vec![Err(error); size])
     }
 
+    async fn publish_known(&self, batch: Vec<Publication>) -> Vec<Result<Option<Published>, BrokerError>> {
+        let size = batch.len();
+        let all = self.meet(Call::Publish, async { Ok(self.inner.publish_known(batch).await) });
+        all.await.unwrap_or_else(|error| vec![Err(error); size])
+    }
+
     async fn page(&self, channel: &Channel, after: Position, limit: PageLimit) -> Result<Page, BrokerError> {
         self.meet(Call::Page, self.inner.page(channel, after, limit)).await
     }

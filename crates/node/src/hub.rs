@@ -13,10 +13,12 @@
 //! - `topic`: one channel in one loop
 //! - `window`: its newest events, by which connections step from the log to the wire
 //! - `reads`: questions to the logs, shared by those who ask the same
+//! - `places`: the sockets that each user's streams have, until they are closed
 //! - `wakers`: which sockets have something to do
 
 mod follows;
 mod inbox;
+pub(crate) mod places;
 mod reads;
 mod topic;
 mod wakers;
@@ -39,6 +41,7 @@ use tokio::time::Instant;
 
 use self::follows::Follows;
 use self::inbox::{Inbox, Message};
+use self::places::Places;
 use self::reads::Reads;
 use self::writer::Writer;
 use crate::config::stream::StreamConfig;
@@ -60,6 +63,10 @@ pub struct HubSettings {
     pub max_ephemeral: usize,
     /// The random part of the `retry:` of a client that is sent away because the node leaves.
     pub leave_spread: Duration,
+    /// How many sockets a user's streams may have for those that ended to wait for their clients to close.
+    pub sockets_per_user: usize,
+    /// How many ended streams may do so in all.
+    pub lingering: usize,
 }
 
 /// The node's hub. Clones are handles of one hub, which runs until [`Hub::shutdown`].
@@ -113,10 +120,17 @@ impl Hub {
         );
         follows.attach(wire);
         let budget = Arc::new(ReadBudget::new(stream.reads_bytes));
+        let places = Places::new(settings.sockets_per_user, settings.lingering, Arc::clone(metrics));
         let writers = (0..count)
             .map(|index| {
                 let (metrics, node) = (Arc::clone(metrics), node.clone());
-                let around = Surroundings::new(stream.clone(), settings.leave_spread, metrics, node);
+                let around = Surroundings::new(
+                    stream.clone(),
+                    settings.leave_spread,
+                    metrics,
+                    node,
+                    Arc::clone(&places),
+                );
                 let bytes = usize::try_from(stream.page.as_u64()).unwrap_or(usize::MAX);
                 let page = PageLimit { entries: stream.page_events, bytes };
                 let reads =

@@ -7,6 +7,7 @@
 //! - [`config`]: settings, read and checked before anything is bound
 //! - [`node`]: puts everything below together, and takes it apart again
 //! - [`tls`], [`accept`]: sockets, until a stream takes one over
+//! - [`address`], [`rates`]: where a request comes from, and how many of them one user or address may send
 //! - [`http`], [`auth`]: the calls, and who may make them
 //! - [`stream`]: one that was let in, on its way to the hub
 //! - [`session`], [`lease`], [`sweeper`], [`control`]: who holds which session, and what other nodes ask of us
@@ -19,6 +20,7 @@
 //! - [`metrics`]: what the node counts
 
 pub mod accept;
+pub mod address;
 pub mod auth;
 pub mod config;
 mod connection;
@@ -34,6 +36,7 @@ pub mod intake;
 pub mod lease;
 pub mod metrics;
 pub mod node;
+pub mod rates;
 pub mod read_budget;
 mod retry;
 pub mod session;

@@ -32,6 +32,11 @@ impl From<Ending> for EndingLabel {
 pub struct Metrics {
     /// `sse_active_connections`: streams open now.
     pub active: Gauge,
+    /// `sse_lingering_connections`: streams that ended and whose clients have yet to close.
+    pub lingering: Gauge,
+    /// `sse_closed_at_once_total`: streams whose sockets were closed with the last byte, since their user or the node had
+    /// no place for one that lingers.
+    pub not_lingering: Counter,
     /// `sse_max_connections`: the limit in force.
     pub max: Gauge,
     /// `sse_connections_total`: streams opened.
@@ -79,6 +84,8 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             active: Gauge::default(),
+            lingering: Gauge::default(),
+            not_lingering: Counter::default(),
             max: Gauge::default(),
             opened: Counter::default(),
             reconnections: Counter::default(),
@@ -117,6 +124,16 @@ impl Metrics {
     fn register_streams(&self, registry: &mut Registry) {
         registry.register("sse_active_connections", "Streams open now", self.active.clone());
         registry.register("sse_max_connections", "The most streams this node takes", self.max.clone());
+        registry.register(
+            "sse_lingering_connections",
+            "Streams that ended and whose clients have yet to close",
+            self.lingering.clone(),
+        );
+        registry.register(
+            "sse_closed_at_once",
+            "Streams closed with the last byte, since there was no place to linger",
+            self.not_lingering.clone(),
+        );
         registry.register("sse_connections", "Streams opened", self.opened.clone());
         registry.register(
             "sse_reconnections",

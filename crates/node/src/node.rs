@@ -35,6 +35,8 @@ use crate::intake::{Intake, IntakeSettings};
 use crate::lease::{LeaseState, NameInUse, NodeLease, Standing};
 use crate::metrics::Metrics;
 use crate::metrics::cluster::ClusterMetrics;
+use crate::rates::Rates;
+use crate::rates::upkeep::Upkeep;
 use crate::session::{End, SessionSettings, Sessions};
 use crate::sweeper::Sweeper;
 use crate::tls::{Tls, TlsError};
@@ -96,6 +98,7 @@ pub struct Node {
     accept: Accept,
     /// For probes, metrics and operators, until the very end.
     admin: Option<Accept>,
+    upkeep: Upkeep,
     hub: Hub,
     control: ControlTask,
     intake: Intake,
@@ -136,11 +139,14 @@ impl Node {
             stream: config.stream.clone(),
             max_ephemeral: bytes(config.limits.event_data),
             leave_spread: config.drain.retry_spread,
+            sockets_per_user: config.limits.sessions_per_user,
+            lingering: config.limits.sockets,
         };
         let hub = Hub::start(&broker, id, &settings, &metrics, commands);
         let Cluster { control, intake, sweeper, sessions, lease } =
             Cluster::start(config, &broker, &hub, received, bound, &cluster);
 
+        let rates = Arc::new(Rates::new(&config.limits, http_metrics.clone()));
         let draining = Arc::new(AtomicBool::new(false));
         let app = Arc::new(App {
             node: id.clone(),
@@ -149,6 +155,8 @@ impl Node {
             sessions: sessions.clone(),
             auth: Auth::new(&config.auth),
             limits: config.limits.clone(),
+            rates: Arc::clone(&rates),
+            proxies: config.http.proxies(),
             gzip: config.stream.gzip,
             retries: Retries { stream: config.stream.clone(), leave_spread: config.drain.retry_spread },
             http: config.http.clone(),
@@ -173,6 +181,7 @@ impl Node {
         });
         let drain = config.drain.clone();
         let id = id.clone();
+        let upkeep = Upkeep::start(rates);
         Ok(Self {
             id,
             drain,
@@ -180,6 +189,7 @@ impl Node {
             openings,
             accept,
             admin,
+            upkeep,
             hub,
             control,
             intake,
@@ -233,6 +243,7 @@ impl Node {
             openings,
             accept,
             admin,
+            upkeep,
             hub,
             control,
             intake,
@@ -252,7 +263,7 @@ impl Node {
         hub.shutdown(Ending::Shutdown).await;
         // What clients make us wait for leaves time for what the cluster must know.
         accept.shutdown(begun + drain.deadline * 3 / 4).await;
-        tokio::join!(control.shutdown(), intake.shutdown(), sweeper.shutdown());
+        tokio::join!(control.shutdown(), intake.shutdown(), sweeper.shutdown(), upkeep.shutdown());
         let left = sessions
             .shutdown((begun + drain.deadline * 7 / 8).saturating_duration_since(Instant::now()))
             .await;
@@ -286,6 +297,8 @@ fn accept_admin(
 ) -> Accept {
     let mut own = config.clone();
     own.limits.sockets = config.admin.sockets;
+    // Probes come from where they come.
+    own.node.proxy_protocol = false;
     own.http.header_read_timeout = config.http.header_read_timeout.min(ADMIN_HEAD);
     own.stream.write_timeout = config.stream.write_timeout.min(ADMIN_WRITE);
     let none = Arc::new(|_, _| tracing::error!("a stream on the admin listener, which has none"));

@@ -44,6 +44,8 @@ fn start(settings: &StreamConfig) -> Node {
         stream: settings.clone(),
         max_ephemeral: MAX_DATA_BYTES,
         leave_spread: Duration::from_millis(600),
+        sockets_per_user: 16,
+        lingering: 1000,
     };
     let hub = Hub::start(&shared, &NodeId::new("a").unwrap(), &settings, &metrics, control);
     Node { hub, broker, metrics, _control: receiver }

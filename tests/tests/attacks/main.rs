@@ -18,3 +18,8 @@ mod grants;
 mod operators;
 mod terminals;
 mod tokens;
+
+mod client_addresses;
+mod floods;
+mod new_channels;
+mod places;

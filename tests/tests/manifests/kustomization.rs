@@ -51,11 +51,22 @@ struct Labels {
     pairs: BTreeMap<String, String>,
 }
 
+/// What a generator does with what another folder makes of the name.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Behavior {
+    #[default]
+    Create,
+    Merge,
+}
+
 /// A config map or secret that is made from files and texts.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Generator {
     pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) behavior: Behavior,
     #[serde(default)]
     pub(crate) envs: Vec<String>,
     #[serde(default)]
@@ -118,7 +129,8 @@ impl Kustomization {
 
     /// The names of the config maps and secrets that it makes, with those of the folders that it builds on.
     pub(crate) fn generated(&self) -> Vec<String> {
-        let own = self.config_map_generator.iter().chain(&self.secret_generator).map(|one| one.name.clone());
+        let own = self.config_map_generator.iter().chain(&self.secret_generator);
+        let own = own.filter(|one| one.behavior == Behavior::Create).map(|one| one.name.clone());
         let folders = self.resources.iter().map(|name| self.folder.join(name)).filter(|path| path.is_dir());
         own.chain(folders.flat_map(|folder| Self::read(&folder).generated())).collect()
     }

@@ -88,7 +88,7 @@ impl Cluster {
             let held = (&node, &user, session, epoch);
             swept.sessions += usize::from(sessions.release(held, Reason::NodeLost, grace, now));
         }
-        let (users, ended) = sessions.depart(now, SWEEP_STEP);
+        let (users, ended) = sessions.depart(now, SWEEP_STEP, grace);
         swept.users = users;
         swept.sessions += ended;
         swept.more = room == 0 || users == SWEEP_STEP;

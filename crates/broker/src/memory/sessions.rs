@@ -19,7 +19,21 @@ pub(super) struct Sessions {
     recorded: IndexMap<User, IndexMap<SessionId, Recorded>>,
     /// Users to look at again, and when, in Unix milliseconds: no node may hold a session of theirs then.
     leaving: IndexMap<User, u64>,
+    /// How many session events one user may cause in a minute; 0 is no limit.
+    per_minute: u32,
+    /// What is used of each user's share. A user who has used none is not in it.
+    shares: IndexMap<User, Share>,
     pub(super) lifecycle: VecDeque<StreamEntry>,
+}
+
+/// What a claim finds before it is recorded.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    /// Whether it is the user's first session.
+    first: bool,
+    /// Whether the user was among those who are leaving.
+    waited: bool,
+    merged: bool,
 }
 
 /// A session as it is recorded.
@@ -29,6 +43,20 @@ struct Recorded {
     /// Set when its node has let go of it: until when it waits for another, in Unix milliseconds.
     leaving: Option<u64>,
 }
+
+/// What a user has used of the share of the lifecycle stream, as in `session.lua`.
+#[derive(Debug)]
+enum Share {
+    /// Used up to the time at which all of it is free again, in Unix milliseconds.
+    Used(u64),
+    /// Used up: events are merged until the next look. What the stream has told last, and why a session of it ended.
+    Merged(IndexMap<SessionId, (NodeId, Option<Reason>)>),
+}
+
+/// How long a user's events are merged before the look that tells what is different, in milliseconds.
+const LOOK: u64 = 5_000;
+/// What a share is counted over, in milliseconds.
+const MINUTE: u64 = 60_000;
 
 /// Gives epochs out.
 #[derive(Debug, Default)]
@@ -46,6 +74,10 @@ impl Epochs {
 }
 
 impl Sessions {
+    pub(super) fn new(per_minute: u32) -> Self {
+        Self { per_minute, ..Self::default() }
+    }
+
     pub(super) fn claim(&mut self, claim: &Claim, now: u64) -> Claimed {
         let known = self.recorded.get(&claim.user);
         let old = known.and_then(|all| all.get(&claim.session)).map(|recorded| recorded.info.clone());
@@ -63,12 +95,15 @@ impl Sessions {
             client: claim.client.clone(),
         };
         let epoch = info.epoch;
+        let arrival = self.begin(now, &claim.user, first);
         self.record(&claim.user, info);
         let from = old.map(|old| old.node);
         match &from {
+            _ if arrival.merged => {}
             Some(from) => self.moved(now, &claim.user, claim.session, from, &claim.node),
-            None => self.connected(now, &claim.user, claim.session, &claim.node, first),
+            None => self.connected(now, &claim.user, claim.session, &claim.node),
         }
+        self.arrive(now, &claim.user, arrival);
         Claimed::Held { epoch, from }
     }
 
@@ -118,13 +153,16 @@ impl Sessions {
             client: holding.client.clone(),
         };
         let epoch = info.epoch;
+        let arrival = self.begin(now, &holding.user, first);
         match self.record(&holding.user, info) {
-            None => self.connected(now, &holding.user, holding.session, node, first),
+            _ if arrival.merged => {}
+            None => self.connected(now, &holding.user, holding.session, node),
             Some(old) if old.node != *node => {
                 self.moved(now, &holding.user, holding.session, &old.node, node);
             }
             Some(_) => {}
         }
+        self.arrive(now, &holding.user, arrival);
         epoch
     }
 
@@ -144,7 +182,8 @@ impl Sessions {
 
     /// Looks again at users whose time has come, `limit` at most: ends the sessions that no other node took over, and
     /// reports those offline who have none. Returns how many users these were, and how many sessions ended.
-    pub(super) fn depart(&mut self, now: u64, limit: usize) -> (usize, usize) {
+    pub(super) fn depart(&mut self, now: u64, limit: usize, grace: Duration) -> (usize, usize) {
+        self.shares.retain(|_, share| !matches!(share, Share::Used(till) if *till <= now));
         let due = self.leaving.iter().filter(|(_, till)| **till <= now);
         let due: Vec<User> = due.take(limit).map(|(user, _)| user.clone()).collect();
         let users = due.len();
@@ -162,8 +201,15 @@ impl Sessions {
                     continue;
                 }
                 self.forget(&user, session);
-                self.disconnected(now, &user, session, &node, Reason::Shutdown);
+                self.ended(now, &user, session, &node, Reason::Shutdown);
                 ended += 1;
+            }
+            if self.tell_merged(now, &user) && !grace.is_zero() && !self.recorded.contains_key(&user) {
+                // When the last one went is not known: the grace begins now.
+                self.look_again(&user, now + millis(grace));
+            }
+            if self.leaving.contains_key(&user) {
+                continue;
             }
             if !self.recorded.contains_key(&user) {
                 self.report(now, "user.offline", &user, &[]);
@@ -195,14 +241,19 @@ impl Sessions {
 
     /// A user without a session is offline when the grace is over and there is still none.
     fn disconnect(&mut self, user: &User, session: SessionId, reason: Reason, grace: Duration, now: u64) {
+        let merged = self.is_merged(now, user);
         let Some(gone) = self.forget(user, session) else { return };
-        self.disconnected(now, user, session, &gone.info.node, reason);
-        let last = !self.recorded.contains_key(user);
+        self.ended(now, user, session, &gone.info.node, reason);
+        // The look is due in any case.
+        if merged {
+            return;
+        }
+        let (last, waits) = (!self.recorded.contains_key(user), self.leaving.contains_key(user));
         if grace.is_zero() {
-            if last {
+            if last && !waits {
                 self.report(now, "user.offline", user, &[]);
             }
-        } else if last || self.leaving.contains_key(user) {
+        } else if last || waits {
             self.look_again(user, now + millis(grace));
         }
     }
@@ -212,12 +263,83 @@ impl Sessions {
         *known = till.max(*known);
     }
 
-    fn connected(&mut self, now: u64, user: &User, session: SessionId, node: &NodeId, first: bool) {
+    /// Whether what happens to a session of the user now is merged with what follows. To be asked before it is recorded.
+    fn is_merged(&mut self, now: u64, user: &User) -> bool {
+        if self.per_minute == 0 {
+            return false;
+        }
+        let used = match self.shares.get(user) {
+            Some(Share::Merged(_)) => return true,
+            Some(Share::Used(till)) => till.saturating_sub(now),
+            None => 0,
+        };
+        let used = used + MINUTE / u64::from(self.per_minute);
+        if used <= MINUTE {
+            self.shares.insert(user.clone(), Share::Used(now + used.max(1)));
+            return false;
+        }
+        let recorded = self.recorded.get(user).into_iter().flatten();
+        let told = recorded.map(|(id, held)| (*id, (held.info.node.clone(), None))).collect();
+        self.shares.insert(user.clone(), Share::Merged(told));
+        self.leaving.entry(user.clone()).or_insert(now + LOOK);
+        true
+    }
+
+    /// Tells what is different from what was told last, if events of the user were merged. The share is used up still.
+    fn tell_merged(&mut self, now: u64, user: &User) -> bool {
+        let Some(Share::Merged(_)) = self.shares.get(user) else { return false };
+        let Some(Share::Merged(told)) = self.shares.insert(user.clone(), Share::Used(now + MINUTE)) else {
+            return false;
+        };
+        let recorded = self.recorded.get(user).cloned().unwrap_or_default();
+        for (session, (node, reason)) in &told {
+            match recorded.get(session) {
+                None => self.disconnected(now, user, *session, node, reason.unwrap_or(Reason::Closed)),
+                Some(held) if held.info.node != *node => {
+                    self.moved(now, user, *session, node, &held.info.node);
+                }
+                Some(_) => {}
+            }
+        }
+        for (session, held) in recorded.iter().filter(|(session, _)| !told.contains_key(*session)) {
+            self.connected(now, user, *session, &held.info.node);
+        }
+        true
+    }
+
+    /// Looks at what a claim must know before it is recorded.
+    fn begin(&mut self, now: u64, user: &User, first: bool) -> Arrival {
+        let waited = self.leaving.contains_key(user);
+        Arrival { first, waited, merged: self.is_merged(now, user) }
+    }
+
+    /// Reports that a user came, unless nobody was told that the user had gone. A look that is due for what was merged
+    /// stays due.
+    fn arrive(&mut self, now: u64, user: &User, Arrival { first, waited, merged }: Arrival) {
+        if !first {
+            return;
+        }
+        if !waited {
+            self.report(now, "user.online", user, &[]);
+        } else if !merged {
+            self.leaving.swap_remove(user);
+        }
+    }
+
+    fn connected(&mut self, now: u64, user: &User, session: SessionId, node: &NodeId) {
         let session = session.to_string();
         self.report(now, "session.connected", user, &[("session", &session), ("node", node.as_str())]);
-        // Nobody was told that a user who is leaving had gone.
-        if first && self.leaving.swap_remove(user).is_none() {
-            self.report(now, "user.online", user, &[]);
+    }
+
+    /// Reports the end of a session, or notes its reason for the look that tells it.
+    fn ended(&mut self, now: u64, user: &User, session: SessionId, node: &NodeId, reason: Reason) {
+        match self.shares.get_mut(user) {
+            Some(Share::Merged(told)) => {
+                if let Some(last) = told.get_mut(&session) {
+                    *last = (node.clone(), Some(reason));
+                }
+            }
+            _ => self.disconnected(now, user, session, node, reason),
         }
     }
 

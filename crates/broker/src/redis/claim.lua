@@ -2,7 +2,7 @@
 --
 -- KEYS: the user's sessions, the node's index, the lifecycle stream, users who are leaving, all nodes.
 -- ARGV: node, session, user, the client's address as JSON, the user's limit, entries that lifecycle keeps, the
---       prefix of all names.
+--       prefix of all names, the user's share of lifecycle.
 -- Answers 0 when the user has as many sessions as allowed, else the epoch and the owner before or ''.
 
 local sessions, index, lifecycle, leaving, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -28,13 +28,17 @@ if old then
   epoch = math.max(epoch, old.epoch + 1)
   since = tonumber(old.since) or time
 end
+local waited = redis.call('ZSCORE', leaving, user)
+local merged = is_merged(sessions, leaving, user, ARGV[8])
 if old then take(ARGV[7], old, node, session, user, epoch) end
 hold(nodes, index, node, session .. ' ' .. user)
 own(sessions, session, node, epoch, since, client)
-if old then
+if merged then
+  -- Told by the look at the user, if it lasts until then.
+elseif old then
   report(lifecycle, keep, 'session.moved', user, 'session', session, 'from', old.node, 'node', node)
 else
   report(lifecycle, keep, 'session.connected', user, 'session', session, 'node', node)
 end
-if count == 0 then arrive(lifecycle, leaving, keep, user) end
+if count == 0 then arrive(lifecycle, leaving, keep, user, waited, merged) end
 return {int(epoch), old and old.node or ''}

@@ -1,19 +1,21 @@
--- Looks again at a user who was leaving: ends the sessions that no other node took over in time, and reports the user
--- offline if none is left.
+-- Looks again at a user who was leaving, or whose events were merged: ends the sessions that no other node took over in
+-- time, tells what was merged, and reports the user offline if none is left.
 --
 -- KEYS: the user's sessions, users who are leaving, the lifecycle stream.
--- ARGV: user, entries that lifecycle keeps.
+-- ARGV: user, entries that lifecycle keeps, the grace in milliseconds.
 -- Answers how many sessions ended.
 
 local sessions, leaving, lifecycle = KEYS[1], KEYS[2], KEYS[3]
-local user, keep = ARGV[1], ARGV[2]
+local user, keep, grace = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
 redis.call('XLEN', lifecycle)
 local time = now()
 local due = redis.call('ZSCORE', leaving, user)
 if not due or tonumber(due) > time then return 0 end
 
-local ended, again = 0, nil
+local told = share_of(sessions)
+local merged = redis.call('PTTL', told) == -1
+local count, again = 0, nil
 local fields = redis.pcall('HGETALL', sessions)
 if fields.err then
   -- A key of another type: those behind this user must not wait for it to be mended.
@@ -25,11 +27,37 @@ for i = 1, #fields, 2 do
   local till = held and tonumber(held.leaving)
   if till and till <= time then
     redis.call('HDEL', sessions, fields[i])
-    report(lifecycle, keep, 'session.disconnected', user, 'session', fields[i], 'node', held.node, 'reason', 'shutdown')
-    ended = ended + 1
+    ended(merged, sessions, lifecycle, keep, held.node, fields[i], user, 'shutdown')
+    count = count + 1
   elseif till then
     again = math.min(again or till, till)
   end
+end
+
+-- What is different from what was told last. The share is used up still, so that a user who goes on is merged again.
+if merged then
+  local last = redis.call('HGETALL', told)
+  local known = {}
+  for i = 1, #last, 2 do
+    local session = last[i]
+    local node, reason = string.match(last[i + 1], '^(%S+) ?(%S*)$')
+    local held = node and owner(sessions, session)
+    known[session] = true
+    if node and not held then
+      if reason == '' then reason = 'closed' end
+      report(lifecycle, keep, 'session.disconnected', user, 'session', session, 'node', node, 'reason', reason)
+    elseif held and held.node ~= node then
+      report(lifecycle, keep, 'session.moved', user, 'session', session, 'from', node, 'node', held.node)
+    end
+  end
+  for i = 1, #fields, 2 do
+    local held = not known[fields[i]] and owner(sessions, fields[i])
+    if held then report(lifecycle, keep, 'session.connected', user, 'session', fields[i], 'node', held.node) end
+  end
+  redis.call('DEL', told)
+  redis.call('SET', told, '', 'PX', 60000)
+  -- When the last one went is not known: the grace begins now.
+  if not again and grace > 0 and redis.call('EXISTS', sessions) == 0 then again = time + grace end
 end
 
 if again then
@@ -38,4 +66,4 @@ else
   redis.call('ZREM', leaving, user)
   if redis.call('EXISTS', sessions) == 0 then report(lifecycle, keep, 'user.offline', user) end
 end
-return ended
+return count

@@ -160,7 +160,7 @@ async fn depart(broker: &RedisBroker, swept: &mut Swept) -> Result<(), BrokerErr
         let user = std::str::from_utf8(&member).ok().and_then(|id| User::new(id).ok());
         calls.push(if let Some(user) = user {
             let mut call = script::DEPART.call(&[&keys.sessions(&user), &keys.leaving(), &keys.lifecycle()]);
-            call.arg(user.id()).arg(broker.settings.lifecycle_events);
+            call.arg(user.id()).arg(broker.settings.lifecycle_events).arg(broker.grace_ms());
             call
         } else {
             // What is no user was written by no node, and has no sessions that could be looked at.
@@ -234,6 +234,7 @@ async fn sweep_set(
         ]);
         call.arg(node.as_str()).arg(session.to_string()).arg(user.id());
         call.arg(broker.settings.lifecycle_events).arg(broker.grace_ms());
+        call.arg(broker.settings.lifecycle_per_minute);
         calls.push(call);
     }
     let is_sweep: Vec<bool> = calls.iter().map(is_script).collect();

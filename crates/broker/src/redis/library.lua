@@ -95,7 +95,8 @@ local function call(keys, args)
   local base = prefix .. ':{' .. channel .. '}:'
   local kept = retention(channel)
   local names = {keys[1], base .. 'last', base .. 'live', args[3] and base .. 'once:' .. args[3]}
-  return publish(names, {args[1], args[2], kept.events, kept.age, kept.positions, once})
+  local answer = publish(names, {args[1], args[2], kept.events, kept.age, kept.positions, once})
+  return {answer[1], answer[2]}
 end
 
 redis.register_function(name, call)

@@ -4,7 +4,7 @@
 -- args: type, data, events kept, their age in ms, how long the last position is kept in ms, and how long the
 --       idempotency key is kept in ms; for an entry of the ingest stream also its generation, its id, and if there is one
 --       the id of the entry that must be published before it.
--- Answers the position, and 1 if the key was seen before. For an entry of the ingest stream a number: 0 if it was
+-- Answers the position, and 1 if the key was seen before, else 0, and then 1 if the channel is new. For an entry of the ingest stream a number: 0 if it was
 -- published, 1 if it or its key was seen before, 2 if it is held up: nothing was done.
 --
 -- Behind the last position stands the mark of the intake, `<position> <generation> <id>`: the newest entry that was
@@ -97,5 +97,5 @@ local function publish(keys, args)
   call('SET', last_key, id .. mark, 'PX', args[5])
   if once_key then call('SET', once_key, id, 'PX', args[6]) end
   call('PUBLISH', keys[3], '1 ' .. id .. ' ' .. last .. ' ' .. kind .. '\n' .. data)
-  return generation and 0 or {id, 0}
+  return generation and 0 or {id, 0, last == '0-0' and 1 or nil}
 end

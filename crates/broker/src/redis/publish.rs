@@ -11,7 +11,7 @@ use super::RedisBroker;
 use super::error::{check, sort_for_key, unexpected};
 use super::link::Link;
 use super::reply::{array, millis, position};
-use super::script;
+use super::script::{self, Script};
 use crate::BrokerError;
 use crate::broker::Published;
 use crate::intake::{Intaken, Placed, Reading};
@@ -20,7 +20,26 @@ pub(super) async fn publish(
     broker: &RedisBroker,
     batch: Vec<Publication>,
 ) -> Vec<Result<Published, BrokerError>> {
-    run(broker, batch.into_iter().map(|publication| command(broker, publication)).collect(), published).await
+    let calls = batch.into_iter().map(|publication| command(broker, &script::PUBLISH, publication)).collect();
+    run(broker, &script::PUBLISH, calls, published).await
+}
+
+pub(super) async fn publish_known(
+    broker: &RedisBroker,
+    batch: Vec<Publication>,
+) -> Vec<Result<Option<Published>, BrokerError>> {
+    let command = |publication: Publication| {
+        let is_ephemeral = publication.ephemeral;
+        (command(broker, &script::PUBLISH_KNOWN, publication), is_ephemeral)
+    };
+    let (calls, ephemeral): (Vec<_>, Vec<_>) = batch.into_iter().map(command).unzip();
+    let replies = run(broker, &script::PUBLISH_KNOWN, calls, Ok).await;
+    let known = |(reply, is_ephemeral): (Result<Value, BrokerError>, bool)| match Link::reply(reply?)? {
+        // How many heard of an ephemeral event is a number, too.
+        Value::Int(0) if !is_ephemeral => Ok(None),
+        reply => published(reply).map(Some),
+    };
+    replies.into_iter().zip(ephemeral).map(known).collect()
 }
 
 pub(super) async fn publish_intake(
@@ -29,29 +48,30 @@ pub(super) async fn publish_intake(
     entries: Vec<Placed>,
 ) -> Vec<Result<Intaken, BrokerError>> {
     let calls = entries.into_iter().map(|entry| placed(broker, reading, entry)).collect();
-    run(broker, calls, intaken).await
+    run(broker, &script::PUBLISH, calls, intaken).await
 }
 
 async fn run<T>(
     broker: &RedisBroker,
+    script: &'static Script,
     calls: Vec<Cmd>,
     read: impl Fn(Value) -> Result<T, BrokerError>,
 ) -> Vec<Result<T, BrokerError>> {
     let count = calls.len();
-    match script::PUBLISH.run_all(&broker.link, calls).await {
+    match script.run_all(&broker.link, calls).await {
         Ok(replies) => replies.into_iter().map(read).collect(),
         Err(error) => (0..count).map(|_| Err(error.clone())).collect(),
     }
 }
 
-fn command(broker: &RedisBroker, publication: Publication) -> Cmd {
+fn command(broker: &RedisBroker, script: &'static Script, publication: Publication) -> Cmd {
     let Publication { channel, event, key, ephemeral } = publication;
     if ephemeral {
         let mut command = ::redis::cmd("PUBLISH");
         command.arg(broker.keys.live(&channel)).arg(Frame::Ephemeral(event).encode());
         return command;
     }
-    let mut call = append(broker, &channel, &event, key.as_deref(), Duration::ZERO);
+    let mut call = append(broker, script, (&channel, &event), key.as_deref(), Duration::ZERO);
     if key.is_some() {
         call.arg(millis(broker.settings.once));
     }
@@ -62,7 +82,7 @@ fn placed(broker: &RedisBroker, reading: &Reading, entry: Placed) -> Cmd {
     let Placed { id, after, publication } = entry;
     let Publication { channel, event, key, .. } = publication;
     // The mark goes with the last position, and the entry may come again after a leader died.
-    let mut call = append(broker, &channel, &event, key.as_deref(), broker.settings.once);
+    let mut call = append(broker, &script::PUBLISH, (&channel, &event), key.as_deref(), broker.settings.once);
     call.arg(millis(broker.settings.once)).arg(&reading.generation[..]).arg(id.to_string());
     if let Some(after) = after {
         call.arg(after.to_string());
@@ -73,8 +93,8 @@ fn placed(broker: &RedisBroker, reading: &Reading, entry: Placed) -> Cmd {
 /// A call of the script with the arguments that it always has. The last position is kept for `at_least` so long.
 fn append(
     broker: &RedisBroker,
-    channel: &Channel,
-    event: &Event,
+    script: &'static Script,
+    (channel, event): (&Channel, &Event),
     key: Option<&str>,
     at_least: Duration,
 ) -> Cmd {
@@ -82,8 +102,8 @@ fn append(
     let keys = &broker.keys;
     let (log, last, live) = (keys.log(channel), keys.last(channel), keys.live(channel));
     let mut call = match key {
-        Some(key) => script::PUBLISH.call(&[&log, &last, &live, &keys.once(channel, key)]),
-        None => script::PUBLISH.call(&[&log, &last, &live]),
+        Some(key) => script.call(&[&log, &last, &live, &keys.once(channel, key)]),
+        None => script.call(&[&log, &last, &live]),
     };
     call.arg(event.kind_str()).arg(&event.data_bytes()[..]);
     call.arg(retention.events.max(1)).arg(millis(retention.age));
@@ -96,11 +116,12 @@ fn published(reply: Value) -> Result<Published, BrokerError> {
         let mut parts = array(reply)?.into_iter();
         let position = position(parts.next()?)?;
         let repeat = matches!(parts.next()?, Value::Int(1));
-        Some(Published { position: Some(position), repeat })
+        let created = parts.next().is_some();
+        Some(Published { position: Some(position), repeat, created })
     };
     match Link::reply(reply)? {
         // How many heard of an ephemeral event.
-        Value::Int(_) => Ok(Published { position: None, repeat: false }),
+        Value::Int(_) => Ok(Published { position: None, repeat: false, created: false }),
         reply => told(reply).ok_or_else(|| unexpected("what became of a publication")),
     }
 }

@@ -3,7 +3,8 @@
 --
 -- KEYS: the user's sessions, the node's index, the lifecycle stream, users who are leaving, and one that
 --       only claims need.
--- ARGV: node, session, user, epoch, reason, entries that lifecycle keeps, the grace in milliseconds.
+-- ARGV: node, session, user, epoch, reason, entries that lifecycle keeps, the grace in milliseconds, the user's share of
+--       lifecycle.
 -- Answers 1 when it was given up.
 
 local sessions, index, lifecycle, leaving = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -21,7 +22,7 @@ if held and held.node == node then
     own(sessions, session, node, held.epoch, tonumber(held.since) or now(), cjson.encode(held.client or ''), till)
     redis.call('ZADD', leaving, 'GT', int(till), user)
   else
-    disconnect(sessions, lifecycle, leaving, keep, grace, node, session, user, reason)
+    disconnect(sessions, lifecycle, leaving, keep, ARGV[8], grace, node, session, user, reason)
   end
   return 1
 end

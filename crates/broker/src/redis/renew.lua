@@ -2,7 +2,7 @@
 --
 -- KEYS: the user's sessions, the node's index, the lifecycle stream, users who are leaving, all nodes.
 -- ARGV: node, session, user, epoch, since, the client's address as JSON, entries that lifecycle keeps, the prefix of all
---       names.
+--       names, the user's share of lifecycle.
 -- Answers the epoch, or 0 when somebody else holds it with a greater one.
 
 local sessions, index, lifecycle, leaving, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -26,13 +26,17 @@ end
 local first = redis.call('EXISTS', sessions) == 0
 local _, clock = now()
 local fresh = math.max(clock, tonumber(epoch) + 1)
+local waited = redis.call('ZSCORE', leaving, user)
+local merged = is_merged(sessions, leaving, user, ARGV[9])
 if held then take(ARGV[8], held, node, session, user, fresh) end
 hold(nodes, index, node, member)
 own(sessions, session, node, fresh, tonumber(since), client)
-if not held then
+if merged then
+  -- Told by the look at the user.
+elseif not held then
   report(lifecycle, keep, 'session.connected', user, 'session', session, 'node', node)
 elseif held.node ~= node then
   report(lifecycle, keep, 'session.moved', user, 'session', session, 'from', held.node, 'node', node)
 end
-if first then arrive(lifecycle, leaving, keep, user) end
+if first then arrive(lifecycle, leaving, keep, user, waited, merged) end
 return int(fresh)

@@ -30,6 +30,9 @@ macro_rules! scripts {
 
 scripts! {
     PUBLISH = include_str!("publish.lua"), "return publish(KEYS, ARGV)\n";
+    /// The same, but makes no channel: answers 0 instead.
+    PUBLISH_KNOWN = include_str!("publish.lua"),
+        "if redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 then return 0 end\nreturn publish(KEYS, ARGV)\n";
     PAGE = include_str!("page.lua");
     LOCATE = include_str!("position.lua"), include_str!("locate.lua");
     CLAIM = include_str!("session.lua"), include_str!("claim.lua");

@@ -20,7 +20,7 @@ const RENEW_BATCH: usize = 250;
 pub(super) async fn claim(broker: &RedisBroker, claim: &Claim) -> Result<Claimed, BrokerError> {
     let mut call = call(broker, &script::CLAIM, &claim.node, &claim.user, claim.session);
     call.arg(json(&claim.client)).arg(claim.limit).arg(broker.settings.lifecycle_events);
-    call.arg(broker.keys.prefix());
+    call.arg(broker.keys.prefix()).arg(broker.settings.lifecycle_per_minute);
     claimed(script::CLAIM.run(&broker.link, call).await?).ok_or_else(|| unexpected("a claim"))
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn release(
 ) -> Result<bool, BrokerError> {
     let mut call = call(broker, &script::RELEASE, node, user, session);
     call.arg(epoch).arg(reason.as_str()).arg(broker.settings.lifecycle_events);
-    call.arg(broker.grace_ms());
+    call.arg(broker.grace_ms()).arg(broker.settings.lifecycle_per_minute);
     is_one(&script::RELEASE.run(&broker.link, call).await?)
 }
 
@@ -62,6 +62,7 @@ pub(super) async fn renew(
             let mut call = call(broker, &script::RENEW, node, &holding.user, holding.session);
             call.arg(holding.epoch).arg(holding.since).arg(json(&holding.client));
             call.arg(broker.settings.lifecycle_events).arg(broker.keys.prefix());
+            call.arg(broker.settings.lifecycle_per_minute);
             calls.push(call);
         }
         for reply in script::RENEW.run_all(&broker.link, calls).await? {

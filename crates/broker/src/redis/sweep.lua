@@ -3,7 +3,7 @@
 -- KEYS: the user's sessions, the set that names the session, the node's index, its lease, the lifecycle stream, users
 --       who are leaving. The set
 --       is the index of a node whose lease has lapsed, or what an earlier process of the node's name left.
--- ARGV: node, session, user, entries that lifecycle keeps, the grace in milliseconds.
+-- ARGV: node, session, user, entries that lifecycle keeps, the grace in milliseconds, the user's share of lifecycle.
 -- Answers 1 when it was removed.
 
 local sessions, set, index, lease, lifecycle, leaving = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
@@ -24,5 +24,5 @@ redis.call('SREM', set, member)
 if kept then return 0 end
 local held = owner(sessions, session)
 if not held or held.node ~= node or held.leaving then return 0 end
-disconnect(sessions, lifecycle, leaving, keep, grace, node, session, user, 'node-lost')
+disconnect(sessions, lifecycle, leaving, keep, ARGV[6], grace, node, session, user, 'node-lost')
 return 1

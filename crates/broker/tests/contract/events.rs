@@ -61,7 +61,7 @@ pub(crate) async fn a_batch_keeps_its_order_and_is_answered_in_it<F: Fixture>() 
     let answers = broker.publish(batch).await;
     assert_eq!(answers.len(), 300);
     for (n, answer) in answers.iter().enumerate() {
-        let Published { position, repeat } = answer.clone().unwrap();
+        let Published { position, repeat, .. } = answer.clone().unwrap();
         assert!(!repeat);
         assert_eq!(position.is_none(), n % 3 == 2);
     }
@@ -88,7 +88,7 @@ pub(crate) async fn a_key_stores_an_event_once_in_its_channel<F: Fixture>() {
     assert_eq!(answers.iter().map(|answer| answer.repeat).collect::<Vec<_>>(), [false, true, false, false]);
     assert_eq!(answers[0].position, answers[1].position);
     let later = broker.publish(vec![keyed("a", "5")]).await.pop().unwrap().unwrap();
-    assert_eq!(later, Published { position: answers[0].position, repeat: true });
+    assert_eq!(later, Published { position: answers[0].position, repeat: true, created: false });
     assert_eq!(read(broker, "a", Position::ZERO).await, ["1", "3"]);
     assert_eq!(read(broker, "b", Position::ZERO).await, ["4"]);
 }
@@ -110,7 +110,7 @@ pub(crate) async fn an_ephemeral_event_is_not_kept<F: Fixture>() {
     let broker = fixture.broker();
     let ephemeral = Publication { ephemeral: true, ..publication("a", "1") };
     let answer = broker.publish(vec![ephemeral]).await.pop().unwrap().unwrap();
-    assert_eq!(answer, Published { position: None, repeat: false });
+    assert_eq!(answer, Published { position: None, repeat: false, created: false });
     assert_eq!(broker.locate(&channel("a"), From::Latest).await.unwrap(), Position::ZERO);
     assert!(read(broker, "a", Position::ZERO).await.is_empty());
 }
@@ -443,4 +443,27 @@ pub(crate) async fn the_newest_are_counted_whatever_their_sizes<F: Fixture>() {
     for n in [40, 41, 1000] {
         assert_eq!(broker.locate(&channel("a"), From::Newest(n)).await.unwrap(), Position::ZERO);
     }
+}
+
+pub(crate) async fn only_the_first_event_makes_a_channel_and_a_publisher_may_be_kept_from_it<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let created = async |name: &str| {
+        let answers = broker.publish(vec![publication(name, "x"), publication(name, "y")]).await;
+        answers.into_iter().map(|answer| answer.unwrap().created).collect::<Vec<_>>()
+    };
+    assert_eq!(created("old").await, [true, false]);
+    assert_eq!(created("old").await, [false, false]);
+    let ephemeral = Publication { ephemeral: true, ..publication("new", "e") };
+    let batch = vec![publication("old", "1"), publication("new", "2"), ephemeral, publication("old", "3")];
+    let answers = broker.publish_known(batch).await;
+    let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap()).collect();
+    let stored = |at: usize| answers[at].as_ref().map(|published| published.position.is_some());
+    assert_eq!([0, 1, 2, 3].map(stored), [Some(true), None, Some(false), Some(true)]);
+    assert_eq!(read(broker, "new", Position::ZERO).await, [""; 0]);
+    assert_eq!(read(broker, "old", Position::ZERO).await, ["x", "y", "x", "y", "1", "3"]);
+    // Without its events a channel is known by its last position.
+    fixture.expire(&channel("old")).await;
+    assert!(broker.publish_known(vec![publication("old", "4")]).await[0].as_ref().unwrap().is_some());
+    assert_eq!(created("new").await, [true, false]);
 }

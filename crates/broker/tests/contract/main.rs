@@ -4,7 +4,7 @@
 //!
 //! - `fixture`: the brokers under test, and the hands that publishers, operators and time have
 //! - `server`: a redis-server of a test's own
-//! - `events`, `wires`, `sessions`, `grace`, `nodes`, `backlog`, `intake`: the contracts
+//! - `events`, `wires`, `sessions`, `grace`, `merging`, `nodes`, `backlog`, `intake`: the contracts
 //! - `proxy`: a network that can be broken
 //! - `fcall`: the function library, called by strangers
 //! - `faults`: Redis goes away, comes back, forgets, stops
@@ -17,6 +17,7 @@ mod fcall;
 mod fixture;
 mod grace;
 mod intake;
+mod merging;
 mod nodes;
 mod proxy;
 mod server;
@@ -86,7 +87,8 @@ contracts! {
         a_page_is_bounded_in_bytes_whatever_the_sizes,
         a_page_tells_the_channels_last_position,
         nothing_comes_after_the_greatest_position,
-        the_newest_are_counted_whatever_their_sizes;
+        the_newest_are_counted_whatever_their_sizes,
+        only_the_first_event_makes_a_channel_and_a_publisher_may_be_kept_from_it;
     wires:
         what_is_published_after_the_confirmation_is_heard,
         an_ephemeral_event_is_heard,
@@ -129,6 +131,10 @@ contracts! {
         what_an_earlier_process_left_is_swept_also_when_its_successor_leaves,
         a_successor_that_came_back_in_time_keeps_its_sessions,
         a_session_of_a_node_that_nobody_knows_is_swept;
+    merging:
+        a_user_who_comes_and_goes_does_not_fill_the_lifecycle_stream,
+        what_was_merged_is_right_at_the_end,
+        a_user_who_left_while_events_were_merged_is_offline_at_the_end;
     backlog:
         users_who_leave_together_are_reported_offline_in_full_steps,
         the_sessions_of_a_killed_node_are_swept_in_full_steps,

@@ -1,4 +1,4 @@
-//! One socket: TLS if the node speaks it, then the HTTP that the client speaks.
+//! One socket: the balancer's word on whose it is, if it must begin with that; TLS if the node speaks it, then the HTTP that the client speaks.
 
 use std::io;
 use std::sync::Arc;
@@ -10,8 +10,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::protocol::{self, Protocol};
 use super::tap::Tap;
-use super::{Peer, Server, http1, http2};
+use super::{Peer, Server, http1, http2, proxy_protocol};
+use crate::address::trusted::TrustedProxies;
 use crate::stream::Socket;
+use crate::throttle::Throttle;
 use crate::tls;
 
 /// One accepted socket.
@@ -27,12 +29,48 @@ impl Connection {
     }
 
     /// Serves requests until the connection ends or a stream takes the socket.
-    pub(super) async fn run(self, socket: TcpStream) {
+    pub(super) async fn run(mut self, mut socket: TcpStream) {
+        let server = Arc::clone(&self.server);
+        if let Some(balancers) = &server.balancers {
+            match self.named_by(balancers, &mut socket).await {
+                Some(peer) => self.peer = peer,
+                None => return,
+            }
+        }
         match self.server.tls.clone() {
             None => self.run_clear(socket).await,
             // Much larger, and not for those who do not need it.
             Some(tls) => Box::pin(self.run_tls(tls, socket)).await,
         }
+    }
+
+    /// The client that a balancer names before anything else. None if no trusted one does.
+    async fn named_by(&self, balancers: &TrustedProxies, socket: &mut TcpStream) -> Option<Peer> {
+        static LOG: Throttle = Throttle::of_a_condition();
+        let Peer(balancer) = self.peer;
+        let named = if balancers.contains(balancer.ip()) {
+            self.in_time(proxy_protocol::read(socket)).await?
+        } else {
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is not from a trusted proxy"))
+        };
+        match named {
+            Ok(client) => return Some(client.map_or(self.peer, Peer)),
+            // A balancer that only looks whether someone listens.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            Err(error) => {
+                self.server.metrics.proxy_headers_refused.inc();
+                if let Some(held_back) = LOG.admit() {
+                    tracing::warn!(
+                        %error,
+                        peer = %balancer,
+                        held_back,
+                        "refused a connection without the PROXY protocol header of a trusted proxy \
+                         (node.proxy_protocol, http.trusted_proxies)"
+                    );
+                }
+            }
+        }
+        None
     }
 
     async fn run_clear(self, mut socket: TcpStream) {

@@ -19,6 +19,7 @@ use super::setting::Setting;
 use super::source::Given;
 use super::value::{Origin, show};
 use super::{host, origin};
+use crate::address::trusted::Network;
 use crate::tls::TlsError;
 use crate::tls::pair::PairError;
 
@@ -317,6 +318,7 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
     let requests = usize::try_from(limits.requests_per_connection).unwrap_or(usize::MAX);
     within(checks, "limits.requests_per_connection", requests, 1, 10_000);
     within(checks, "limits.sessions_per_user", limits.sessions_per_user, 1, 1_000_000);
+    within(checks, "limits.rate_keys", limits.rate_keys, 1000, 10_000_000);
     within(checks, "limits.batch_events", limits.batch_events, 1, 100_000);
     // Two are joined by every user's stream without asking.
     within(checks, "limits.channels_per_stream", limits.channels_per_stream, 2, MAX_CURSOR_CHANNELS);
@@ -361,7 +363,9 @@ fn retention(config: &Config, checks: &mut Checks<'_>) {
 }
 
 fn workers(config: &Config, checks: &mut Checks<'_>) {
-    let Config { lease, intake, publish, drain, .. } = config;
+    let Config { lease, intake, publish, drain, session, .. } = config;
+    let per_minute = usize::try_from(session.lifecycle_per_minute).unwrap_or(usize::MAX);
+    within(checks, "session.lifecycle_per_minute", per_minute, 0, 60_000);
     positive(checks, "publish.once", publish.once);
     checks.hold(
         drain.deadline > drain.notice.saturating_add(drain.window),
@@ -406,6 +410,18 @@ fn http(config: &Config, checks: &mut Checks<'_>) {
             "names without scheme, port and path, like sse.example; or * alone",
         );
     }
+    checks.hold(
+        !config.http.trusted_proxies.iter().any(Network::is_everything),
+        &["http.trusted_proxies"],
+        "trusts every address, so that each client may claim to be any other",
+        "the addresses of the balancers, like 10.0.0.5 or 10.0.0.0/24",
+    );
+    checks.hold(
+        !config.node.proxy_protocol || !config.http.trusted_proxies.is_empty(),
+        &["node.proxy_protocol", "http.trusted_proxies"],
+        "only trusted proxies may send a PROXY protocol header, and none is trusted",
+        "http.trusted_proxies with the addresses of the balancers",
+    );
 }
 
 fn tls(config: &Config, checks: &mut Checks<'_>) {

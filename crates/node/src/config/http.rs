@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::trusted::{ForwardedHeader, Network, TrustedProxies};
+
 /// `[http]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -14,6 +16,10 @@ pub struct HttpConfig {
     /// The names that a request's `Host` may have, besides addresses and `localhost`; `*` is every one. Without it: every
     /// one, but where no token is asked for on the loopback those without a dot. `FANFARE_HTTP__ALLOWED_HOSTS`.
     pub allowed_hosts: Vec<String>,
+    /// Addresses and ranges of the balancers in front of the node. `FANFARE_HTTP__TRUSTED_PROXIES`.
+    pub trusted_proxies: Vec<Network>,
+    /// The header in which they name the client. `FANFARE_HTTP__FORWARDED_HEADER`.
+    pub forwarded_header: ForwardedHeader,
     /// How long a client may take to send the head of its next request, and so also how long a connection may be
     /// idle between requests. `FANFARE_HTTP__HEADER_READ_TIMEOUT`.
     #[serde(with = "humantime_serde")]
@@ -28,8 +34,17 @@ impl Default for HttpConfig {
         Self {
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
             header_read_timeout: Duration::from_secs(30),
             body_read_timeout: Duration::from_secs(30),
         }
+    }
+}
+
+impl HttpConfig {
+    /// Returns the proxies that are believed.
+    pub fn proxies(&self) -> TrustedProxies {
+        TrustedProxies::new(self.trusted_proxies.clone(), self.forwarded_header)
     }
 }

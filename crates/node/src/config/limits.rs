@@ -1,9 +1,13 @@
 //! What bounds the work of one node: `[limits]`.
 
+use std::marker::PhantomData;
+
 use bytesize::ByteSize;
 use fanfare_protocol::cursor::MAX_CURSOR_CHANNELS;
 use fanfare_protocol::event::DEFAULT_MAX_DATA_BYTES;
 use serde::{Deserialize, Serialize};
+
+use crate::rates::Kind;
 
 /// `[limits]`: beyond them a request is refused, or the client is sent elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub struct LimitsConfig {
     /// How many streams this node holds; more are answered as overloaded. `FANFARE_LIMITS__CONNECTIONS`.
     pub connections: usize,
-    /// How many streams a second this node takes; more are answered as overloaded. 0 is no limit.
+    /// How many streams a second this node opens; more are answered as overloaded. 0 is no limit.
     /// `FANFARE_LIMITS__CONNECTS_PER_SECOND`.
     pub connects_per_second: u32,
     /// How many sockets may be open beside those of the streams; more wait to be accepted.
@@ -35,6 +39,90 @@ pub struct LimitsConfig {
     /// as much through.
     /// `FANFARE_LIMITS__HEAD_BYTES`.
     pub head_bytes: ByteSize,
+    /// How many users, and how many addresses, have a bucket of their own for each of the rates below; those beyond share
+    /// some. `FANFARE_LIMITS__RATE_KEYS`.
+    pub rate_keys: usize,
+    /// What one user may ask of this node in a second.
+    pub user: RatesConfig<PerUser>,
+    /// What one address may ask of this node in a second: an IPv4 address or an IPv6 /64. Trusted proxies are exempt.
+    pub address: RatesConfig<PerAddress>,
+}
+
+/// `[limits.user]` and `[limits.address]`: how many of each a second; 0 is no limit. As many may come at once. An address
+/// stands for many users behind one network, so its defaults are higher.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, bound = "S: RateScope")]
+pub struct RatesConfig<S> {
+    /// Streams asked for. `FANFARE_LIMITS__USER__CONNECTS_PER_SECOND`.
+    pub connects_per_second: u32,
+    /// Other requests that carry a token. `FANFARE_LIMITS__USER__REQUESTS_PER_SECOND`.
+    pub requests_per_second: u32,
+    /// Events published. `FANFARE_LIMITS__USER__EVENTS_PER_SECOND`.
+    pub events_per_second: u32,
+    /// Bytes of bodies that publish. `FANFARE_LIMITS__USER__BYTES_PER_SECOND`.
+    pub bytes_per_second: ByteSize,
+    /// Channels that did not exist and that a published event makes. `FANFARE_LIMITS__USER__CHANNELS_PER_SECOND`.
+    pub channels_per_second: u32,
+    #[serde(skip)]
+    scope: PhantomData<S>,
+}
+
+/// Whose rates they are: the defaults differ.
+pub trait RateScope {
+    /// The default of a rate, if it is this for a user and that for an address.
+    fn default_of(user: u32, address: u32) -> u32;
+}
+
+/// `[limits.user]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PerUser;
+
+/// `[limits.address]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PerAddress;
+
+impl RateScope for PerUser {
+    fn default_of(user: u32, _: u32) -> u32 {
+        user
+    }
+}
+
+impl RateScope for PerAddress {
+    fn default_of(_: u32, address: u32) -> u32 {
+        address
+    }
+}
+
+impl<S> RatesConfig<S> {
+    /// Returns how many of a kind a second are allowed, bytes as KiB; 0 is no limit.
+    pub fn per_second(&self, kind: Kind) -> u32 {
+        match kind {
+            Kind::Connects => self.connects_per_second,
+            Kind::Requests => self.requests_per_second,
+            Kind::Events => self.events_per_second,
+            Kind::Bytes => kib(self.bytes_per_second.as_u64()),
+            Kind::Channels => self.channels_per_second,
+        }
+    }
+}
+
+/// A number of bytes in KiB, rounded up.
+pub fn kib(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+}
+
+impl<S: RateScope> Default for RatesConfig<S> {
+    fn default() -> Self {
+        let of = S::default_of;
+        Self {
+            connects_per_second: of(50, 2000),
+            requests_per_second: of(2000, 10_000),
+            events_per_second: of(20_000, 40_000),
+            bytes_per_second: ByteSize::mib(u64::from(of(32, 64))),
+            channels_per_second: of(1000, 2000),
+            scope: PhantomData,
+        }
+    }
 }
 
 impl Default for LimitsConfig {
@@ -50,6 +138,9 @@ impl Default for LimitsConfig {
             batch_events: 1000,
             batch_bytes: ByteSize::mib(8),
             head_bytes: ByteSize::kib(32),
+            rate_keys: 100_000,
+            user: RatesConfig::default(),
+            address: RatesConfig::default(),
         }
     }
 }

@@ -17,11 +17,19 @@ pub struct NodeConfig {
     /// The `host:port` that `/v1/nodes` shows. By default what it listens on, with the host's name if that is every
     /// address. `FANFARE_NODE__ADDRESS`.
     pub address: Option<String>,
+    /// Whether each connection begins with a PROXY protocol v2 header; then only trusted proxies may connect.
+    /// `FANFARE_NODE__PROXY_PROTOCOL`.
+    pub proxy_protocol: bool,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self { id: random_id(), listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)), address: None }
+        Self {
+            id: random_id(),
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
+            address: None,
+            proxy_protocol: false,
+        }
     }
 }
 

@@ -103,6 +103,12 @@ pub const SETTINGS: &[Setting] = &[
         "The `host:port` that `/v1/nodes` shows. Without it: what it listens on.",
     ),
     setting(
+        "node.proxy_protocol",
+        Kind::Switch,
+        "false",
+        "Whether each connection begins with a PROXY protocol v2 header. Then only `http.trusted_proxies` may connect.",
+    ),
+    setting(
         "admin.listen",
         Kind::Address,
         "",
@@ -281,7 +287,7 @@ pub const SETTINGS: &[Setting] = &[
         "limits.connects_per_second",
         Kind::Count,
         "5000",
-        "How many streams a second this node takes; more are answered as overloaded. `0` is no limit.",
+        "How many streams a second this node opens; more are answered as overloaded. `0` is no limit.",
     ),
     setting(
         "limits.sockets",
@@ -327,6 +333,72 @@ pub const SETTINGS: &[Setting] = &[
         "How many bytes the head of a request may have, with room for a stream's cursor; 16 to 64 KiB. Balancers must let as much through.",
     ),
     setting(
+        "limits.rate_keys",
+        Kind::Count,
+        "100000",
+        "How many users, and how many addresses, have a bucket of their own for each of the rates below; those beyond share some.",
+    ),
+    setting(
+        "limits.user.connects_per_second",
+        Kind::Count,
+        "50",
+        "How many streams a second one user may ask this node for; more are answered as overloaded. `0` is no limit.",
+    ),
+    setting(
+        "limits.user.requests_per_second",
+        Kind::Count,
+        "2000",
+        "How many other requests with a token a second one user may send; more are answered `429`. `0` is no limit.",
+    ),
+    setting(
+        "limits.user.events_per_second",
+        Kind::Count,
+        "20000",
+        "How many events a second one user may publish over HTTP; more are answered `429`. `0` is no limit.",
+    ),
+    setting(
+        "limits.user.bytes_per_second",
+        Kind::Size,
+        "32MiB",
+        "How many bytes of bodies a second one user may publish over HTTP; more are answered `429`. `0B` is no limit.",
+    ),
+    setting(
+        "limits.user.channels_per_second",
+        Kind::Count,
+        "1000",
+        "How many channels that do not exist a second one user may make by publishing over HTTP; more are answered `429`. `0` is no limit.",
+    ),
+    setting(
+        "limits.address.connects_per_second",
+        Kind::Count,
+        "2000",
+        "How many streams a second one address (IPv4, or an IPv6 /64; not a trusted proxy's) may ask this node for; more are answered as overloaded. `0` is no limit.",
+    ),
+    setting(
+        "limits.address.requests_per_second",
+        Kind::Count,
+        "10000",
+        "How many other requests with a token a second one address (IPv4, or an IPv6 /64; not a trusted proxy's) may send; more are answered `429`. `0` is no limit.",
+    ),
+    setting(
+        "limits.address.events_per_second",
+        Kind::Count,
+        "40000",
+        "How many events a second one address (IPv4, or an IPv6 /64; not a trusted proxy's) may publish over HTTP; more are answered `429`. `0` is no limit.",
+    ),
+    setting(
+        "limits.address.bytes_per_second",
+        Kind::Size,
+        "64MiB",
+        "How many bytes of bodies a second one address (IPv4, or an IPv6 /64; not a trusted proxy's) may publish over HTTP; more are answered `429`. `0B` is no limit.",
+    ),
+    setting(
+        "limits.address.channels_per_second",
+        Kind::Count,
+        "2000",
+        "How many channels that do not exist a second one address (IPv4, or an IPv6 /64; not a trusted proxy's) may make by publishing over HTTP; more are answered `429`. `0` is no limit.",
+    ),
+    setting(
         "retention.events",
         Kind::Count,
         "1000",
@@ -369,6 +441,13 @@ pub const SETTINGS: &[Setting] = &[
          for another. `0s` reports at once.",
     ),
     setting(
+        "session.lifecycle_per_minute",
+        Kind::Count,
+        "60",
+        "How many session events a minute one user may cause in the lifecycle stream; beyond that they are merged. `0` is no \
+         limit.",
+    ),
+    setting(
         "lease.ttl",
         Kind::Duration,
         "10s",
@@ -386,6 +465,18 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "The names that a request's `Host` may have, besides addresses and `localhost`; `*` is every one. Without it: every \
          one, but where no token is asked for on the loopback those without a dot.",
+    ),
+    setting(
+        "http.trusted_proxies",
+        Kind::List,
+        "",
+        "Addresses and ranges (`10.0.0.0/8`) of the balancers in front of the node. They tell which client they serve.",
+    ),
+    setting(
+        "http.forwarded_header",
+        Kind::Choice(&["x-forwarded-for", "forwarded"]),
+        "x-forwarded-for",
+        "The header in which they tell it: the one that they set, since the other is passed on as a client sent it.",
     ),
     setting(
         "http.header_read_timeout",

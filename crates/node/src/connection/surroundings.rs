@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::config::stream::StreamConfig;
 use crate::ending::Ending;
+use crate::hub::places::Places;
 use crate::metrics::Metrics;
 use crate::retry::{LEAVE_RETRY, jittered_ms};
 
@@ -26,6 +27,7 @@ pub(crate) struct Surroundings {
     pub(crate) leave_spread: Duration,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) node: NodeId,
+    pub(crate) places: Arc<Places>,
     /// The time, as far as connections care: that of the loop's present step.
     pub(crate) now: Instant,
     /// What was queued since it was last added to the metrics, which all loops share: a loop counts by itself.
@@ -39,9 +41,10 @@ impl Surroundings {
         leave_spread: Duration,
         metrics: Arc<Metrics>,
         node: NodeId,
+        places: Arc<Places>,
     ) -> Self {
         let (sent, gzip_saved) = (Cell::new(0), Cell::new(0));
-        Self { settings, leave_spread, metrics, node, now: Instant::now(), sent, gzip_saved }
+        Self { settings, leave_spread, metrics, node, places, now: Instant::now(), sent, gzip_saved }
     }
 
     /// Counts an event that was queued, and the bytes that compression saved of it.

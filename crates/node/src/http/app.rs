@@ -16,9 +16,12 @@ use super::origin;
 use super::overload::Retries;
 use super::params::Params;
 use super::problem::Problem;
+use crate::address::ClientAddress;
+use crate::address::trusted::TrustedProxies;
 use crate::auth::{Asked, Auth, Bearer};
 use crate::config::http::HttpConfig;
 use crate::config::limits::LimitsConfig;
+use crate::rates::{Caller, Kind, Rates};
 use crate::read_budget::ReadBudget;
 use crate::session::Sessions;
 
@@ -36,6 +39,10 @@ pub struct App {
     pub auth: Auth,
     /// What bounds a request.
     pub limits: LimitsConfig,
+    /// What users and addresses may ask for in a second.
+    pub rates: Arc<Rates>,
+    /// Whose word on a client's address counts.
+    pub proxies: TrustedProxies,
     /// How long clients that are turned away are told to wait.
     pub retries: Retries,
     /// Whether streams are compressed for clients that accept it.
@@ -53,13 +60,30 @@ pub struct App {
 }
 
 impl App {
+    /// Tells who asks, and charges the request to the user's rate and the address's.
+    ///
+    /// # Errors
+    ///
+    /// As [`App::token`]; or when one of the rates is used up.
+    pub fn bearer(
+        &self,
+        headers: &HeaderMap,
+        params: &Params,
+        address: ClientAddress,
+    ) -> Result<Bearer, Problem> {
+        let bearer = self.token(headers, params);
+        let user = bearer.as_ref().ok().and_then(|bearer| bearer.user.as_ref());
+        self.rates.admit(Kind::Requests, Caller { user, address }, 1)?;
+        bearer
+    }
+
     /// Tells who asks.
     ///
     /// # Errors
     ///
     /// When there is no token or it is not accepted; for `user=` where a token names the user; or when a page of another
     /// origin uses what its visitor's browser adds by itself.
-    pub fn bearer(&self, headers: &HeaderMap, params: &Params) -> Result<Bearer, Problem> {
+    pub fn token(&self, headers: &HeaderMap, params: &Params) -> Result<Bearer, Problem> {
         let user = params.get("user");
         if user.is_some() && !self.auth.is_open() {
             return Err(Problem::bad_request("user= is for --auth none only; here the token names the user"));

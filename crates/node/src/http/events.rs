@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -14,7 +13,6 @@ use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::{From, Start};
 use fanfare_protocol::{Channel, SessionId, User};
 use futures_util::FutureExt;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderValue, Method};
 
@@ -26,9 +24,10 @@ use super::overload::{self, Reason};
 use super::params::Params;
 use super::problem::{Code, Problem};
 use super::{problem, resume, stream_headers};
-use crate::accept::Peer;
+use crate::address::ClientAddress;
 use crate::auth::Bearer;
 use crate::hub::Hub;
+use crate::rates::{Caller, Kind};
 use crate::session::ClaimError;
 use crate::stream::{Coding, Framing, Stream};
 
@@ -43,8 +42,6 @@ pub struct Door {
     app: Arc<App>,
     hub: Hub,
     openings: Openings,
-    /// How many a second; none for as many as come.
-    rate: Option<DefaultDirectRateLimiter>,
 }
 
 /// What a request asks for, and may have.
@@ -62,20 +59,29 @@ struct Plan {
 impl Door {
     /// A door to a hub.
     pub fn new(app: Arc<App>, hub: Hub, openings: Openings) -> Self {
-        let rate = NonZeroU32::new(app.limits.connects_per_second);
-        let rate = rate.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
-        Self { app, hub, openings, rate }
+        Self { app, hub, openings }
     }
 
-    /// Lets a stream in: what must be true of the node, then the claim.
-    async fn open(&self, plan: Plan, client: Arc<str>) -> Result<Parcel, Reason> {
+    /// Lets a stream in: the user's rate and the address's, then what must be true of the node, then the claim. So that
+    /// a flood of one user or address turns away no one else, what its own limits refuse is not charged to the node's.
+    async fn open(&self, plan: Plan, address: ClientAddress) -> Result<Parcel, Reason> {
         if self.app.health.is_draining() {
             return Err(Reason::Draining);
         }
-        let room = self.app.limits.connections.saturating_sub(self.hub.connections());
-        if self.rate.as_ref().is_some_and(|rate| rate.check().is_err()) {
+        let caller = Caller { user: plan.bearer.user.as_ref(), address };
+        self.app.rates.admit(Kind::Connects, caller, 1).map_err(Reason::Limited)?;
+        if !self.app.rates.connect() {
             return Err(Reason::Rate);
         }
+        let opened = self.open_at_rate(plan, address).await;
+        if opened.is_err() {
+            self.app.rates.not_connected();
+        }
+        opened
+    }
+
+    async fn open_at_rate(&self, plan: Plan, address: ClientAddress) -> Result<Parcel, Reason> {
+        let room = self.app.limits.connections.saturating_sub(self.hub.connections());
         let opening = self.openings.enter(room).ok_or(Reason::Connections)?;
         if !self.app.health.has_broker() {
             return Err(Reason::Unavailable);
@@ -87,7 +93,8 @@ impl Door {
         }
         let held = match &user {
             Some(user) => {
-                Some(self.app.sessions.claim(user, session, client).await.map_err(|error| match error {
+                let address = address.to_string().into();
+                Some(self.app.sessions.claim(user, session, address).await.map_err(|error| match error {
                     ClaimError::Full(_) => Reason::UserSessions,
                     ClaimError::Unavailable(why) => {
                         tracing::debug!(%why, "a session could not be claimed");
@@ -134,22 +141,25 @@ async fn unless_it_panics<T>(opening: impl Future<Output = Result<T, Reason>>) -
 }
 
 /// The call. Also serves `HEAD`, which opens nothing.
-pub async fn events(State(door): State<Arc<Door>>, request: Request) -> Response {
+pub async fn events(State(door): State<Arc<Door>>, address: ClientAddress, request: Request) -> Response {
     let plan = match Plan::read(&door.app, request.headers(), request.uri().query()) {
         Ok(plan) => plan,
         Err(problem) => return problem.into_response(),
     };
     if request.method() == Method::HEAD {
+        let caller = Caller { user: plan.bearer.user.as_ref(), address };
+        if let Err(limited) = door.app.rates.admit(Kind::Requests, caller, 1) {
+            return Problem::from(limited).into_response();
+        }
         // Of a length that nobody knows, as the stream would be (RFC 9110, section 8.6).
         let body = Body::from_stream(futures_util::stream::pending::<Result<Bytes, Infallible>>());
         return head(plan.coding).map(|_| body);
     }
     let status = overload::prefers_status(request.headers());
-    let client = request.extensions().get::<Peer>().map_or_else(String::new, |Peer(peer)| peer.to_string());
     // The request's head pins a read buffer of hyper's; a claim may take a while.
     drop(request);
     let (coding, cursor) = (plan.coding, plan.cursor.clone());
-    match unless_it_panics(door.open(plan, client.into())).await {
+    match unless_it_panics(door.open(plan, address)).await {
         Ok(parcel) => {
             let mut response = head(coding);
             response.extensions_mut().insert(Handover::new(parcel));
@@ -183,7 +193,7 @@ impl Plan {
         };
         let params =
             Params::parse_known(query, &["session", "after", "last", "format"], &["channel"], other)?;
-        let bearer = app.bearer(headers, &params)?;
+        let bearer = app.token(headers, &params)?;
         let channels = channels(&bearer, &params, app.limits.channels_per_stream)?;
         head_size::check_stream((PATH, query), headers, channels.len(), app.limits.head_bytes)?;
         let cursors = cursors.iter().map(String::as_str);

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::app::App;
 use super::params::Params;
 use super::problem::{Code, Problem};
+use crate::address::ClientAddress;
 
 /// How many events one call answers at most.
 const MAX_LIMIT: usize = 1000;
@@ -32,9 +33,10 @@ pub async fn history(
     channel: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
+    address: ClientAddress,
 ) -> Result<Json<Value>, Problem> {
     let params = Params::parse(query.as_deref(), &["after", "limit"], &[])?;
-    let bearer = app.bearer(&headers, &params)?;
+    let bearer = app.bearer(&headers, &params, address)?;
     let Path(name) = channel.map_err(|_| {
         Problem::new(Code::BadChannel, "the channel in the path is not UTF-8 once it is decoded")
     })?;

@@ -23,6 +23,7 @@ use super::letter;
 use super::metrics::RequestLabels;
 use super::problem::{self, Code, Problem};
 use super::{events, head_size};
+use crate::accept::Peer;
 
 /// How long a browser may remember what it asked about CORS.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
@@ -69,10 +70,15 @@ async fn head(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
     }
 }
 
-/// Counts a request and its answer, and finishes the answer's head. The path is told without its query: there may be a
-/// token in it.
-async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Finds out where a request comes from, counts it and its answer, and finishes the answer's head. The path is told without
+/// its query: there may be a token in it.
+async fn count(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
+    let peer = request.extensions().get::<Peer>().map(|Peer(peer)| peer.ip());
+    let address = peer.map(|peer| app.proxies.client(peer, request.headers()));
+    if let Some(address) = address {
+        request.extensions_mut().insert(address);
+    }
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = known(request.method());
     let mut response = next.run(request).await;
@@ -81,7 +87,8 @@ async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     if let Some(code) = response.extensions().get::<Code>() {
         app.metrics.count_problem(code.as_str());
     }
-    tracing::debug!(method, route, status, took = ?begun.elapsed(), "answered");
+    let address = address.map(tracing::field::display);
+    tracing::debug!(method, route, status, address, took = ?begun.elapsed(), "answered");
     app.metrics.requests.get_or_create(&RequestLabels { route, method, status }).inc();
     response
 }

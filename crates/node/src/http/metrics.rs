@@ -3,9 +3,11 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::overload::Reason;
+use crate::rates::{Kind, Scope};
 
 /// A request that was answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -36,6 +38,19 @@ pub struct ReasonLabel {
     reason: &'static str,
 }
 
+/// A rate that was used up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LimitLabels {
+    scope: &'static str,
+    kind: &'static str,
+}
+
+/// Whose rates.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ScopeLabel {
+    scope: &'static str,
+}
+
 /// What HTTP counts. Lives as long as the node.
 #[derive(Clone, Debug, Default)]
 pub struct HttpMetrics {
@@ -47,6 +62,15 @@ pub struct HttpMetrics {
     publishes: Family<ResultLabel, Counter>,
     /// `fanfare_overloaded_total` by reason: streams turned away.
     overloaded: Family<ReasonLabel, Counter>,
+    /// `fanfare_rate_limited_total` by scope and kind: requests refused because a user or an address asked for too much.
+    rate_limited: Family<LimitLabels, Counter>,
+    /// `fanfare_rate_keys` by scope: buckets in use.
+    rate_keys: Family<ScopeLabel, Gauge>,
+    /// `fanfare_rate_keys_shared_total`: checks of a user or address for which there was no bucket (`limits.rate_keys`).
+    pub rate_keys_shared: Counter,
+    /// `fanfare_proxy_headers_refused_total`: connections closed because they did not begin with a PROXY protocol header
+    /// of a trusted proxy.
+    pub proxy_headers_refused: Counter,
     /// `fanfare_ignored_parameters_total`: parameters of streams' requests that are not known.
     pub ignored_parameters: Counter,
     /// `fanfare_accept_errors_total`: sockets that could not be accepted.
@@ -71,12 +95,20 @@ impl HttpMetrics {
     /// Makes the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        for reason in Reason::ALL {
-            let _ = metrics.overloaded.get_or_create(&ReasonLabel { reason: reason.as_str() });
+        for reason in Reason::WORDS {
+            let _ = metrics.overloaded.get_or_create(&ReasonLabel { reason });
         }
         for result in ["stored", "repeat", "sent"] {
             let _ = metrics.publishes.get_or_create(&ResultLabel { result });
         }
+        for scope in Scope::ALL {
+            let _ = metrics.rate_keys.get_or_create(&ScopeLabel { scope: scope.as_str() });
+            for kind in Kind::ALL {
+                let labels = LimitLabels { scope: scope.as_str(), kind: kind.as_str() };
+                let _ = metrics.rate_limited.get_or_create(&labels);
+            }
+        }
+        metrics.register_rates(registry);
         registry.register("fanfare_http_requests", "Requests answered", metrics.requests.clone());
         registry.register("fanfare_http_problems", "Requests refused, by code", metrics.problems.clone());
         registry.register("fanfare_publishes", "Events over HTTP, by result", metrics.publishes.clone());
@@ -123,6 +155,41 @@ impl HttpMetrics {
             metrics.cut.clone(),
         );
         metrics
+    }
+
+    fn register_rates(&self, registry: &mut Registry) {
+        registry.register(
+            "fanfare_rate_limited",
+            "Requests refused because a user or an address asked for too much",
+            self.rate_limited.clone(),
+        );
+        registry.register(
+            "fanfare_rate_keys",
+            "Buckets of users and addresses in use",
+            self.rate_keys.clone(),
+        );
+        registry.register(
+            "fanfare_rate_keys_shared",
+            "Checks of a user or address that had no bucket of its own",
+            self.rate_keys_shared.clone(),
+        );
+        registry.register(
+            "fanfare_proxy_headers_refused",
+            "Connections closed without a PROXY protocol header of a trusted proxy",
+            self.proxy_headers_refused.clone(),
+        );
+    }
+
+    /// Counts a request that was refused because its user or address asked for too much.
+    pub fn count_limited(&self, scope: Scope, kind: Kind) {
+        let labels = LimitLabels { scope: scope.as_str(), kind: kind.as_str() };
+        self.rate_limited.get_or_create(&labels).inc();
+    }
+
+    /// Shows how many buckets are in use.
+    pub fn show_rate_keys(&self, scope: Scope, buckets: usize) {
+        let gauge = self.rate_keys.get_or_create(&ScopeLabel { scope: scope.as_str() });
+        gauge.set(i64::try_from(buckets).unwrap_or(i64::MAX));
     }
 
     /// Counts a request that was refused.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::app::App;
 use super::params::Params;
 use super::problem::Problem;
+use crate::address::ClientAddress;
 
 /// The call.
 ///
@@ -21,9 +22,10 @@ pub async fn nodes(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
+    address: ClientAddress,
 ) -> Result<Json<Value>, Problem> {
     let params = Params::parse(query.as_deref(), &[], &[])?;
-    if !app.bearer(&headers, &params)?.grants.admin {
+    if !app.bearer(&headers, &params, address)?.grants.admin {
         return Err(Problem::no_grant("the nodes are for admins to see"));
     }
     let nodes: Vec<_> = app.broker.nodes().await?.iter().map(node).collect();

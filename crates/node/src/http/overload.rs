@@ -15,6 +15,7 @@ use super::problem::{Code, Problem};
 use super::stream_headers;
 use crate::config::limits::LimitsConfig;
 use crate::config::stream::StreamConfig;
+use crate::rates::{RateLimited, Scope};
 use crate::retry::{LEAVE_RETRY, jittered_ms};
 
 /// `Prefer`, which the crate `http` does not name.
@@ -25,8 +26,10 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 pub enum Reason {
     /// The node has as many streams as it takes.
     Connections,
-    /// More streams a second come than the node takes.
+    /// More streams a second come than the node opens.
     Rate,
+    /// The user or the address has used up a rate.
+    Limited(RateLimited),
     /// The user has as many sessions as allowed.
     UserSessions,
     /// The broker is away.
@@ -38,14 +41,16 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Connections,
-        Self::Rate,
-        Self::UserSessions,
-        Self::Unavailable,
-        Self::Draining,
-        Self::Internal,
+    /// The words of all of them.
+    pub const WORDS: [&str; 8] = [
+        "connections",
+        "rate",
+        "user-rate",
+        "address-rate",
+        "user-sessions",
+        "unavailable",
+        "draining",
+        "internal",
     ];
 
     /// The word in the event and in metrics.
@@ -53,6 +58,8 @@ impl Reason {
         match self {
             Self::Connections => "connections",
             Self::Rate => "rate",
+            Self::Limited(RateLimited { scope: Scope::User, .. }) => "user-rate",
+            Self::Limited(RateLimited { scope: Scope::Address, .. }) => "address-rate",
             Self::UserSessions => "user-sessions",
             Self::Unavailable => "unavailable",
             Self::Draining => "draining",
@@ -68,9 +75,10 @@ impl Reason {
                 Problem::new(Code::Overloaded, detail)
             }
             Self::Rate => {
-                let detail = format!("this node takes {connects_per_second} streams a second, and more came");
+                let detail = format!("this node opens {connects_per_second} streams a second, and more came");
                 Problem::new(Code::Overloaded, detail)
             }
+            Self::Limited(limited) => limited.into(),
             Self::UserSessions => {
                 let detail =
                     format!("the user has {sessions_per_user} sessions, which is as many as allowed");

@@ -15,6 +15,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use crate::auth::AuthError;
+use crate::rates::RateLimited;
 use crate::throttle::Throttle;
 
 /// The media type of a problem.
@@ -67,6 +68,8 @@ pub enum Code {
     NotImplemented,
     /// The user has as many sessions as allowed.
     UserSessions,
+    /// The user or the address has used up a rate.
+    RateLimited,
     /// Our mistake.
     Internal,
     /// Our mistake, and another node may do better.
@@ -134,6 +137,7 @@ impl Code {
             Self::UserSessions => {
                 ("user-sessions", StatusCode::TOO_MANY_REQUESTS, "The user has too many sessions")
             }
+            Self::RateLimited => ("rate-limited", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Something broke on our side"),
             Self::InternalHere => {
                 ("internal", StatusCode::SERVICE_UNAVAILABLE, "Something broke on our side")
@@ -238,6 +242,12 @@ impl From<AuthError> for Problem {
             AuthError::BadUser(_) => Code::BadRequest,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<RateLimited> for Problem {
+    fn from(limited: RateLimited) -> Self {
+        Self::new(Code::RateLimited, limited.detail()).retry_after(limited.retry_after())
     }
 }
 

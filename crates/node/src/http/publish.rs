@@ -7,7 +7,7 @@ use axum::body::Body as HttpBody;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use fanfare_broker::Published;
+use fanfare_broker::{BrokerError, Published};
 use fanfare_protocol::publish::{Body, BodyError, BodyLimits, Publication, PublicationError};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
@@ -19,8 +19,11 @@ use super::idempotency::IdempotencyKey;
 use super::letter;
 use super::params::Params;
 use super::problem::{Code, Problem};
+use crate::address::ClientAddress;
 use crate::auth::Bearer;
 use crate::config::bytes;
+use crate::config::limits::kib;
+use crate::rates::{Caller, Kind};
 
 /// A body larger than this is read away from the loops that serve connections.
 const READ_APART: usize = 256 * 1024;
@@ -37,7 +40,9 @@ pub async fn publish(State(app): State<Arc<App>>, request: Request) -> Response 
 
 async fn answer(app: &App, request: Request) -> Result<Value, Problem> {
     let params = Params::parse(request.uri().query(), &[], &[])?;
-    let bearer = app.bearer(request.headers(), &params)?;
+    let address = request.extensions().get::<ClientAddress>().copied().unwrap_or_default();
+    let bearer = app.bearer(request.headers(), &params, address)?;
+    let caller = Caller { user: bearer.user.as_ref(), address };
     letter::precondition(request.headers())?;
     letter::content_coding(request.headers())?;
     if !is_json(request.headers()) {
@@ -48,19 +53,25 @@ async fn answer(app: &App, request: Request) -> Result<Value, Problem> {
     let body = tokio::time::timeout(patience, read(request, bytes(app.limits.batch_bytes)))
         .await
         .map_err(|_| Problem::bad_request("the body took too long to arrive"))??;
+    app.rates.admit(Kind::Bytes, caller, kib(body.len() as u64))?;
     let limits = BodyLimits { data: bytes(app.limits.event_data), events: app.limits.batch_events };
     let mut body = parse(body, limits).await?;
     if let Some(key) = key {
         key.give(&mut body)?;
     }
+    let events = match &body {
+        Body::One(_) => 1,
+        Body::Many(items) => u32::try_from(items.len()).unwrap_or(u32::MAX),
+    };
+    app.rates.admit(Kind::Events, caller, events)?;
     match body {
         Body::One(item) => {
-            let mut results = all(app, &bearer, vec![item]).await;
+            let mut results = all(app, (&bearer, caller), vec![item]).await;
             // One item has one result.
             results.pop().unwrap_or_else(|| Err(Problem::new(Code::Internal, "the event has no result")))
         }
         Body::Many(items) => {
-            let results = all(app, &bearer, items).await;
+            let results = all(app, (&bearer, caller), items).await;
             let each = |result: Result<Value, Problem>| {
                 result.unwrap_or_else(|problem| json!({ "error": problem.to_json() }))
             };
@@ -72,7 +83,7 @@ async fn answer(app: &App, request: Request) -> Result<Value, Problem> {
 /// Publishes what may be published, as one batch, and answers for each item in order.
 async fn all(
     app: &App,
-    bearer: &Bearer,
+    (bearer, caller): (&Bearer, Caller<'_>),
     items: Vec<Result<Publication, PublicationError>>,
 ) -> Vec<Result<Value, Problem>> {
     let mut batch = Vec::with_capacity(items.len());
@@ -86,13 +97,13 @@ async fn all(
             Err(problem) => refused.push(Some(problem)),
         }
     }
-    let published = if batch.is_empty() { Vec::new() } else { app.broker.publish(batch).await };
+    let published = if batch.is_empty() { Vec::new() } else { store(app, caller, batch).await };
     let mut published = published.into_iter();
     let result = |refused: Option<Problem>| {
         let result = match refused {
             Some(problem) => Err(problem),
             None => match published.next() {
-                Some(published) => published.map_err(Problem::from),
+                Some(published) => published,
                 None => Err(Problem::new(Code::Internal, "the event has no result")),
             },
         };
@@ -100,6 +111,27 @@ async fn all(
         result.map(shown)
     };
     refused.into_iter().map(result).collect()
+}
+
+/// Publishes a batch. A publisher that has made as many channels as it may for now publishes to those that there are.
+async fn store(app: &App, caller: Caller<'_>, batch: Vec<Publication>) -> Vec<Result<Published, Problem>> {
+    match app.rates.check(Kind::Channels, caller, 1) {
+        Ok(()) => {
+            let published = app.broker.publish(batch).await;
+            let made = published.iter().flatten().filter(|published| published.created).count();
+            app.rates.settle(Kind::Channels, caller, i64::try_from(made).unwrap_or(i64::MAX) - 1);
+            published.into_iter().map(|published| published.map_err(Problem::from)).collect()
+        }
+        Err(limited) => {
+            let known = |published: Result<Option<Published>, BrokerError>| {
+                published?.ok_or_else(|| {
+                    app.metrics.count_limited(limited.scope, limited.kind);
+                    Problem::from(limited)
+                })
+            };
+            app.broker.publish_known(batch).await.into_iter().map(known).collect()
+        }
+    }
 }
 
 fn granted(bearer: &Bearer, publication: Publication) -> Result<Publication, Problem> {

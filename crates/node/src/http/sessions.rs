@@ -15,6 +15,7 @@ use super::app::App;
 use super::letter;
 use super::params::Params;
 use super::problem::{Code, Problem};
+use crate::address::ClientAddress;
 
 /// `GET`: a user's sessions.
 ///
@@ -27,9 +28,10 @@ pub async fn list(
     user: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
+    address: ClientAddress,
 ) -> Result<Json<Value>, Problem> {
     let Path(user) = user?;
-    let user = whose(&app, side, &user, query.as_deref(), &headers)?;
+    let user = whose(&app, side, &user, query.as_deref(), (&headers, address))?;
     let sessions: Vec<_> = app.sessions.sessions(&user).await?.iter().map(session).collect();
     Ok(Json(json!({ "user": user.id(), "sessions": sessions })))
 }
@@ -45,9 +47,10 @@ pub async fn end_all(
     user: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
+    address: ClientAddress,
 ) -> Result<Json<Value>, Problem> {
     let Path(user) = user?;
-    let user = whose(&app, side, &user, query.as_deref(), &headers)?;
+    let user = whose(&app, side, &user, query.as_deref(), (&headers, address))?;
     Ok(Json(json!({ "disconnected": app.sessions.disconnect(&user, None).await? })))
 }
 
@@ -62,9 +65,10 @@ pub async fn end_one(
     path: Result<Path<(String, String)>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
+    address: ClientAddress,
 ) -> Result<Json<Value>, Problem> {
     let Path((user, session)) = path?;
-    let user = whose(&app, side, &user, query.as_deref(), &headers)?;
+    let user = whose(&app, side, &user, query.as_deref(), (&headers, address))?;
     let session = session.parse().map_err(|error| Problem::bad_request(format!("session: {error}")))?;
     match app.sessions.disconnect(&user, Some(session)).await? {
         0 => Err(Problem::new(Code::NotFound, format!("the user has no session {session}"))),
@@ -78,10 +82,10 @@ fn whose(
     side: Side,
     user: &str,
     query: Option<&str>,
-    headers: &HeaderMap,
+    (headers, address): (&HeaderMap, ClientAddress),
 ) -> Result<User, Problem> {
     let params = Params::parse(query, &[], &[])?;
-    let bearer = app.bearer(headers, &params)?;
+    let bearer = app.bearer(headers, &params, address)?;
     let user = User::new(user).map_err(|error| Problem::bad_request(format!("user: {error}")))?;
     letter::precondition(headers)?;
     match (bearer.user.as_ref() == Some(&user), bearer.grants.admin) {
@@ -96,6 +100,6 @@ fn whose(
 }
 
 fn session(info: &SessionInfo) -> Value {
-    let SessionInfo { session, node, since, client, epoch: _ } = info;
-    json!({ "session": session, "node": node, "since": since, "client": client })
+    let SessionInfo { session, node, since, client: address, epoch: _ } = info;
+    json!({ "session": session, "node": node, "since": since, "address": address })
 }

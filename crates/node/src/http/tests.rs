@@ -69,6 +69,8 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         broker,
         budget: Arc::new(crate::read_budget::ReadBudget::new(config.stream.reads_bytes)),
         auth: Auth::new(&config.auth),
+        rates: Arc::new(crate::rates::Rates::new(&config.limits, metrics.clone())),
+        proxies: config.http.proxies(),
         limits: config.limits,
         gzip: config.stream.gzip,
         retries: super::overload::Retries { stream: config.stream, leave_spread: config.drain.retry_spread },
@@ -318,7 +320,7 @@ async fn users_see_and_end_their_own_sessions_and_admins_everybodys() {
     let list = calls.call("GET", "/v1/users/7/sessions", &own).await;
     assert_eq!(list.body["user"], "7");
     let shown = list.body["sessions"][0].as_object().unwrap();
-    assert_eq!(shown.keys().collect::<Vec<_>>(), ["session", "node", "since", "client"]);
+    assert_eq!(shown.keys().collect::<Vec<_>>(), ["session", "node", "since", "address"]);
     assert_eq!(shown["session"], json!(session));
     assert!(shown["since"].is_u64());
     let path = format!("/v1/users/7/sessions/{session}");

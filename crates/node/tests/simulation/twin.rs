@@ -144,6 +144,10 @@ impl Broker for Twin {
         self.inner.publish(batch).await
     }
 
+    async fn publish_known(&self, batch: Vec<Publication>) -> Vec<Result<Option<Published>, BrokerError>> {
+        self.inner.publish_known(batch).await
+    }
+
     async fn page(&self, channel: &Channel, after: Position, limit: PageLimit) -> Result<Page, BrokerError> {
         let _under_way = self.begin(limit.bytes);
         self.travel().await;

@@ -430,6 +430,8 @@ impl Node {
             stream: settings.clone(),
             max_ephemeral: MAX_DATA_BYTES,
             leave_spread: Duration::from_millis(600),
+            sockets_per_user: 16,
+            lingering: 1000,
         };
         let hub = Hub::start(&shared, &NodeId::new(name).unwrap(), &settings, &metrics, control);
         Self { hub, twin, metrics, _control: receiver }

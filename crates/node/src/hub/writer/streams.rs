@@ -17,13 +17,14 @@ impl Writer {
     /// Takes a new stream in. The wire is asked first and the logs after it, never the other way round.
     pub(super) fn open(&mut self, stream: Stream, socket: Box<dyn Socket>) {
         let identity = stream.identity();
-        let Stream { held, channels, format, coding, expires, cursor, head, framing, .. } = stream;
+        let Stream { user, held, channels, format, coding, expires, cursor, head, framing, .. } = stream;
         let view = View { format, coding };
         let serial = self.next_serial();
         let clock = Clock::new(expires, &self.around.settings);
+        let place = self.around.places.enter(user);
         let resumed = cursor.is_some();
         let connection =
-            Connection::new(serial, (identity, held, view), cursor, (socket, framing, &head), clock);
+            Connection::new(serial, (identity, held, view), cursor, (socket, framing, &head), (clock, place));
         let next = connection.clock.next_look(&self.around.settings);
         let entry = self.seats.vacant_entry();
         let key = entry.key();
@@ -180,7 +181,7 @@ impl Writer {
         }
         self.leave(key);
         let seat = &mut self.seats[key];
-        seat.connection.begin_end(ending, &self.around);
+        seat.connection.begin_end(ending, &self.around, &seat.waker);
         self.timers.reset_at(&seat.timer, seat.connection.clock.next_look(&self.around.settings));
         self.mark(key);
     }

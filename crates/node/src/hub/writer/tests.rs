@@ -20,6 +20,7 @@ use super::*;
 use crate::config::stream::StreamConfig;
 use crate::connection::Taken;
 use crate::delivery::Delivery;
+use crate::hub::places::Places;
 use crate::metrics::Metrics;
 use crate::read_budget::ReadBudget;
 use crate::stream::{Coding, Framing, Stream};
@@ -32,7 +33,8 @@ fn writer() -> Writer {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(BrokerSettings::default()));
     let settings = StreamConfig::default();
     let budget = Arc::new(ReadBudget::new(settings.reads_bytes));
-    let around = Surroundings::new(settings, Duration::ZERO, metrics, NodeId::new("a").unwrap());
+    let places = Places::new(16, 100, Arc::clone(&metrics));
+    let around = Surroundings::new(settings, Duration::ZERO, metrics, NodeId::new("a").unwrap(), places);
     Writer::new(0, around, follows, Reads::new(broker, budget, 4, PageLimit::entries(100)))
 }
 

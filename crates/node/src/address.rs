@@ -1,0 +1,88 @@
+//! Client addresses: which address a request comes from, and how limits count it.
+//!
+//! # Layout
+//!
+//! - [`trusted`]: the proxies whose word counts, and the walk from the socket to the client
+//! - `forwarded`: what `Forwarded` and `X-Forwarded-For` say, read from the right
+
+mod forwarded;
+pub mod trusted;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+
+/// How many leading bits of an IPv6 address name one customer's network: a host may use each address of its /64.
+const IPV6_PREFIX: u32 = 64;
+
+/// What limits by address count: an IPv4 address, or the /64 network of an IPv6 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AddressKey(IpAddr);
+
+impl AddressKey {
+    /// Returns the key of an address. An IPv4-mapped IPv6 address counts as the IPv4 address.
+    pub fn of(ip: IpAddr) -> Self {
+        Self(match ip.to_canonical() {
+            IpAddr::V6(ip) => {
+                let network = u128::from(ip) & (u128::MAX << (128 - IPV6_PREFIX));
+                IpAddr::V6(Ipv6Addr::from(network))
+            }
+            v4 @ IpAddr::V4(_) => v4,
+        })
+    }
+}
+
+/// The address of the client that sent a request, as far as trusted proxies tell. An extension of each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddress {
+    ip: IpAddr,
+    /// Whether the address is a trusted proxy's: then who stands behind it is not known.
+    is_proxy: bool,
+}
+
+impl ClientAddress {
+    /// Returns the key that limits by address use. None if only a trusted proxy's address is known: all clients behind
+    /// the proxy would share one limit.
+    pub fn key(self) -> Option<AddressKey> {
+        (!self.is_proxy).then(|| AddressKey::of(self.ip))
+    }
+}
+
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ip.fmt(f)
+    }
+}
+
+/// An address that is not known: unspecified, and not limited. Without the extension, as in tests that call a router
+/// directly.
+impl Default for ClientAddress {
+    fn default() -> Self {
+        Self { ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED), is_proxy: true }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for ClientAddress {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().copied().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv4_address_counts_whole_and_an_ipv6_address_by_its_network() {
+        let key = |text: &str| AddressKey::of(text.parse().unwrap());
+        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+        assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
+        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:ffff:ffff:ffff"));
+        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
+    }
+}

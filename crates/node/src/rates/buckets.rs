@@ -1,0 +1,121 @@
+//! The buckets of one rate, bounded in number.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldhash::fast::RandomState;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::state::keyed::ShrinkableKeyedStateStore;
+
+/// How many parts the buckets are in, each behind a lock of its own.
+const PARTS: usize = 16;
+
+/// Buckets by key. When there are as many as may be, keys that have none share one in each part: a flood from very many
+/// keys is limited together, and keys that have a bucket keep it.
+#[derive(Debug)]
+pub(super) struct Buckets<K> {
+    parts: [Mutex<Part<K>>; PARTS],
+    /// Seeded at random, so that clients cannot choose their part.
+    spread: RandomState,
+    most_in_part: usize,
+    /// How often a key had no bucket of its own.
+    shared: AtomicU64,
+}
+
+/// Each bucket is the time at which it is full again, in nanoseconds since the limiter was made.
+#[derive(Debug)]
+struct Part<K> {
+    own: HashMap<K, Nanos, RandomState>,
+    shared: Option<Nanos>,
+}
+
+impl<K: Clone + Eq + Hash> Buckets<K> {
+    /// Has room for `most` keys.
+    pub(super) fn new(most: usize) -> Self {
+        let part = || Mutex::new(Part { own: HashMap::default(), shared: None });
+        Self {
+            parts: std::array::from_fn(|_| part()),
+            spread: RandomState::default(),
+            most_in_part: most.div_ceil(PARTS).max(1),
+            shared: AtomicU64::new(0),
+        }
+    }
+
+    /// Adds to the time at which a key's bucket is full again, or takes from it.
+    pub(super) fn adjust(&self, key: &K, nanos: i64) {
+        let mut part = self.part(key);
+        let Part { own, shared } = &mut *part;
+        if let Some(full) = own.get_mut(key).or(shared.as_mut()) {
+            *full = Nanos::new(full.as_u64().saturating_add_signed(nanos));
+        }
+    }
+
+    /// How often a key had no bucket of its own since the last call.
+    pub(super) fn take_shared(&self) -> u64 {
+        self.shared.swap(0, Ordering::Relaxed)
+    }
+
+    fn part(&self, key: &K) -> MutexGuard<'_, Part<K>> {
+        let index = usize::try_from(self.spread.hash_one(key) >> 60).unwrap_or_default();
+        lock(&self.parts[index % PARTS])
+    }
+}
+
+fn lock<K>(part: &Mutex<Part<K>>) -> MutexGuard<'_, Part<K>> {
+    // Each change is whole.
+    part.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The buckets as the limiter holds them.
+#[derive(Debug)]
+pub(super) struct Store<K>(pub(super) Arc<Buckets<K>>);
+
+impl<K: Clone + Eq + Hash> StateStore for Store<K> {
+    type Key = K;
+
+    fn measure_and_replace<T, F, E>(&self, key: &K, measure: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let Self(buckets) = self;
+        let mut part = buckets.part(key);
+        if let Some(full) = part.own.get_mut(key) {
+            let (outcome, next) = measure(Some(*full))?;
+            *full = next;
+            return Ok(outcome);
+        }
+        if part.own.len() < buckets.most_in_part {
+            let (outcome, next) = measure(None)?;
+            part.own.insert(key.clone(), next);
+            return Ok(outcome);
+        }
+        buckets.shared.fetch_add(1, Ordering::Relaxed);
+        let (outcome, next) = measure(part.shared)?;
+        part.shared = Some(next);
+        Ok(outcome)
+    }
+}
+
+impl<K: Clone + Eq + Hash> ShrinkableKeyedStateStore<K> for Store<K> {
+    fn retain_recent(&self, drop_below: Nanos) {
+        for part in &self.0.parts {
+            let mut part = lock(part);
+            part.own.retain(|_, full| *full > drop_below);
+            if part.own.len() < part.own.capacity() / 8 {
+                let room = part.own.len() * 2;
+                part.own.shrink_to(room);
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.0.parts.iter().map(|part| lock(part).own.len()).sum()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

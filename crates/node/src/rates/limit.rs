@@ -1,0 +1,103 @@
+//! One rate, with a bucket for each key.
+
+use std::hash::Hash;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::{Quota, RateLimiter};
+
+use super::buckets::{Buckets, Store};
+
+/// So many a second for each key, a whole second's worth at once.
+#[derive(Debug)]
+pub(super) struct Limit<K: Clone + Eq + Hash> {
+    limiter: RateLimiter<K, Store<K>, DefaultClock>,
+    buckets: Arc<Buckets<K>>,
+    per_second: NonZeroU32,
+}
+
+impl<K: Clone + Eq + Hash> Limit<K> {
+    /// A limit for up to `keys` keys; none if the rate is 0.
+    pub(super) fn new(per_second: u32, keys: usize) -> Option<Self> {
+        let per_second = NonZeroU32::new(per_second)?;
+        let buckets = Arc::new(Buckets::new(keys));
+        let store = Store(Arc::clone(&buckets));
+        let limiter = RateLimiter::new(Quota::per_second(per_second), store, DefaultClock::default());
+        Some(Self { limiter, buckets, per_second })
+    }
+
+    /// How many a second are allowed.
+    pub(super) fn per_second(&self) -> u32 {
+        self.per_second.get()
+    }
+
+    /// Takes `n` from the key's bucket. More than a whole second's worth takes all of it.
+    ///
+    /// # Errors
+    ///
+    /// When there is less in it: how long until there is enough.
+    pub(super) fn check(&self, key: &K, n: u32) -> Result<(), Duration> {
+        let Some(n) = NonZeroU32::new(n) else { return Ok(()) };
+        match self.limiter.check_key_n(key, n.min(self.per_second)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(until)) => Err(until.wait_time_from(self.limiter.clock().now())),
+            // Not more than the bucket holds.
+            Err(_) => Err(Duration::from_secs(1)),
+        }
+    }
+
+    /// Takes `n` more from a bucket that [`Limit::check`] has just taken from, or puts some back if it is negative.
+    pub(super) fn adjust(&self, key: &K, n: i64) {
+        let interval = Quota::per_second(self.per_second).replenish_interval().as_nanos();
+        let interval = i64::try_from(interval).unwrap_or(i64::MAX);
+        self.buckets.adjust(key, interval.saturating_mul(n));
+    }
+
+    /// Drops the buckets that are full again. Returns how many are left.
+    pub(super) fn forget(&self) -> usize {
+        self.limiter.retain_recent();
+        self.limiter.len()
+    }
+
+    /// How often a key had no bucket of its own since the last call.
+    pub(super) fn take_shared(&self) -> u64 {
+        self.buckets.take_shared()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_beyond_the_most_share_a_bucket_and_known_ones_keep_theirs() {
+        let limit = Limit::new(2, 160).unwrap();
+        for known in 0..160 {
+            let _ = limit.check(&known, 1);
+        }
+        let admitted = (1000..100_000).filter(|stranger| limit.check(stranger, 1).is_ok()).count();
+        // In each of the 16 parts: what was free, and a shared bucket.
+        assert!(admitted < 1000, "{admitted}");
+        assert!(limit.limiter.len() <= 160, "{}", limit.limiter.len());
+        assert!(limit.take_shared() > 90_000);
+        // Most of the first are known, and have one left.
+        let left = (0..160).filter(|known| limit.check(known, 1).is_ok()).count();
+        assert!(left > 80, "{left}");
+    }
+
+    #[test]
+    fn buckets_that_are_full_again_are_dropped() {
+        let limit = Limit::new(1_000_000, 1000).unwrap();
+        for key in 0..1000 {
+            let _ = limit.check(&key, 1);
+        }
+        let end = std::time::Instant::now() + Duration::from_secs(5);
+        // A bucket is kept for as long as a whole one takes to fill: a second.
+        while limit.forget() > 0 {
+            assert!(std::time::Instant::now() < end);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

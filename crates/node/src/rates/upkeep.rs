@@ -1,0 +1,42 @@
+//! The task that drops buckets that are full again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::Rates;
+
+/// How often. A bucket is full again after a second at the latest.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// The task. Ends when it is shut down or dropped.
+#[derive(Debug)]
+pub struct Upkeep {
+    stop: DropGuard,
+    task: JoinHandle<()>,
+}
+
+impl Upkeep {
+    /// Starts to look after `rates`.
+    pub fn start(rates: Arc<Rates>) -> Self {
+        let stop = CancellationToken::new();
+        let token = stop.clone();
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(EVERY);
+            // A tick that is lost changes nothing.
+            while token.run_until_cancelled(ticks.tick()).await.is_some() {
+                rates.forget();
+            }
+        });
+        Self { stop: stop.drop_guard(), task }
+    }
+
+    /// Ends the task.
+    pub async fn shutdown(self) {
+        let Self { stop, task } = self;
+        drop(stop);
+        let _ = task.await;
+    }
+}
