@@ -177,6 +177,8 @@ async fn a_users_flood_of_connects_turns_no_one_else_away() {
 async fn a_user_whose_sessions_are_taken_uses_up_nothing_of_the_nodes_rate() {
     let redis = Redis::start().await;
     let node = small(Node::of(&redis))
+        // Fewer than the flood has answered, also on a busy machine.
+        .set("LIMITS__CONNECTS_PER_SECOND", "20")
         .set("LIMITS__SESSIONS_PER_USER", "1")
         .set("LIMITS__USER__CONNECTS_PER_SECOND", "100000")
         .start()
@@ -188,13 +190,12 @@ async fn a_user_whose_sessions_are_taken_uses_up_nothing_of_the_nodes_rate() {
         let eve = eve.clone();
         flood.over((ATTACKER, node.address()), move || ask(&eve));
     }
-    flood.is_answered(800).await;
-    for n in 0..40 {
+    flood.is_answered(300).await;
+    for n in 0..10 {
         node.stream().token(&Token::of(&format!("v{n}")).sign()).open().await;
     }
-    flood.is_answered(100).await;
     let metrics = node.metrics().await;
-    assert!(metrics.sum("fanfare_overloaded_total", &[r#"reason="user-sessions""#]) > 500.0);
+    assert!(metrics.sum("fanfare_overloaded_total", &[r#"reason="user-sessions""#]) > 200.0);
 }
 
 #[tokio::test]

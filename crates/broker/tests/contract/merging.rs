@@ -80,8 +80,8 @@ pub(crate) async fn a_user_who_comes_and_goes_does_not_fill_the_lifecycle_stream
     let broker = fixture.broker();
     comes_and_goes(broker, 300).await;
     let told = life(&fixture, &[]).await;
-    // Each of the ten may have brought the user online or offline.
-    assert!(told.len() <= 2 * PER_MINUTE as usize, "{} events: {told:#?}", told.len());
+    // Each of the ten, and some more while the share fills again, may have brought the user online or offline.
+    assert!(told.len() <= 3 * PER_MINUTE as usize, "{} events: {told:#?}", told.len());
     Consumer::of(&told);
     // Another user has a share of their own.
     let other = SessionId::random();
