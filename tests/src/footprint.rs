@@ -12,7 +12,7 @@ pub struct Footprint {
     gauges: BTreeMap<String, f64>,
     /// Redis keys that hold sessions and owners.
     keys: Vec<String>,
-    /// The live wires that somebody hears.
+    /// The topics of channels that are subscribed to.
     wires: Vec<String>,
 }
 
@@ -27,7 +27,7 @@ impl Footprint {
             gauges.extend(metrics.into_iter().map(|(name, value)| (format!("{}: {name}", node.id()), value)));
         }
         let keys = redis.keys("fanfare:*sessions").await;
-        let mut wires: Vec<String> = redis.get(&["PUBSUB", "CHANNELS", "fanfare:*:live"]).await;
+        let mut wires: Vec<String> = redis.get(&["PUBSUB", "CHANNELS", "fanfare:{*}:*"]).await;
         wires.sort();
         Self { gauges, keys, wires }
     }

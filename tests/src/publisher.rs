@@ -19,6 +19,11 @@ pub fn log_key(channel: &str) -> String {
 }
 
 /// The topic of a channel's ephemeral events.
+pub fn ephemeral_topic(channel: &str) -> String {
+    format!("fanfare:{{{channel}}}:ephemeral")
+}
+
+/// The topic on which a channel's stored events are sent: by the publish script only, as it should be.
 pub fn live_topic(channel: &str) -> String {
     format!("fanfare:{{{channel}}}:live")
 }
@@ -107,8 +112,21 @@ impl Publisher {
     ///
     /// When Redis is away.
     pub async fn ephemeral(&mut self, channel: &str, message: impl AsRef<[u8]>) -> RedisResult<u64> {
+        self.send(&ephemeral_topic(channel), message).await
+    }
+
+    /// A message on a channel's live topic that the publish script did not send. Answers with how many nodes heard it.
+    ///
+    /// # Errors
+    ///
+    /// When Redis is away.
+    pub async fn forge(&mut self, channel: &str, message: impl AsRef<[u8]>) -> RedisResult<u64> {
+        self.send(&live_topic(channel), message).await
+    }
+
+    async fn send(&mut self, topic: &str, message: impl AsRef<[u8]>) -> RedisResult<u64> {
         let mut command = cmd("PUBLISH");
-        command.arg(live_topic(channel)).arg(message.as_ref());
+        command.arg(topic).arg(message.as_ref());
         command.query_async(&mut self.connection).await
     }
 }

@@ -48,7 +48,9 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
 
     /// The position to read on from. For a time: that of the last entry at or before it; if only younger ones are
     /// known and nothing is missing before the oldest of them, the position before that one; else the time itself,
-    /// so that reading on tells the gap. For `Newest(n)` and `Earliest`: the position before the oldest entry meant.
+    /// so that reading on tells the gap. For `Newest(n)` and `Earliest`: the position before the oldest entry meant;
+    /// of the newest, as many as [`NEWEST_EVENTS`](crate::log::NEWEST_EVENTS) and
+    /// [`NEWEST_BYTES`](crate::log::NEWEST_BYTES) allow.
     /// In a channel that has nothing: its last position, or zero.
     async fn locate(&self, channel: &Channel, from: From) -> Result<Position, BrokerError>;
 

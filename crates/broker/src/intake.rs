@@ -28,6 +28,13 @@ pub struct IntakeEntry {
     pub fields: Vec<(Bytes, Bytes)>,
 }
 
+impl IntakeEntry {
+    /// How many bytes its fields have.
+    pub fn bytes(&self) -> usize {
+        self.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+}
+
 /// An entry on its way to its channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
@@ -58,19 +65,39 @@ pub struct Rejected {
     pub id: Position,
     /// Why, for whoever wrote it.
     pub reason: String,
+    /// Its fields in order, as they were taken.
+    pub fields: Vec<(Bytes, Bytes)>,
 }
 
 /// How many fields of a dead entry are kept at most. An event has four.
-pub(crate) const DEAD_FIELDS: usize = 100;
+const DEAD_FIELDS: usize = 100;
 
-/// How many bytes of a dead entry are kept at most, names and values of its fields: an entry that says an event of
-/// `max_data` bytes is kept whole.
-pub(crate) fn dead_bytes(max_data: usize) -> usize {
-    max_data + 4096
-}
+/// How many bytes of a dead entry are kept at most beside the data of an event, names and values of its fields: an entry that
+/// says an event is kept whole.
+const DEAD_BYTES: usize = 4096;
 
 /// What is said behind the reason where a dead entry was kept in part.
-pub(crate) const DEAD_CUT: &str = " (the rest of the entry was cut off)";
+const DEAD_CUT: &str = " (the rest of the entry was cut off)";
+
+impl Rejected {
+    /// The reason, and the fields as far as they are kept where an event may have `max_data` bytes of data.
+    pub(crate) fn kept(self, max_data: usize) -> (String, Vec<(Bytes, Bytes)>) {
+        let Self { mut reason, fields, .. } = self;
+        let (mut room, mut is_cut) = (max_data + DEAD_BYTES, fields.len() > DEAD_FIELDS);
+        let mut keep = |bytes: Bytes| {
+            let kept = bytes.slice(..bytes.len().min(room));
+            room -= kept.len();
+            is_cut |= kept.len() < bytes.len();
+            kept
+        };
+        let kept =
+            fields.into_iter().take(DEAD_FIELDS).map(|(name, value)| (keep(name), keep(value))).collect();
+        if is_cut {
+            reason += DEAD_CUT;
+        }
+        (reason, kept)
+    }
+}
 
 /// Ties each entry to the one of its channel before it. They are in the order of their ids.
 pub fn chain(entries: impl IntoIterator<Item = (Position, Publication)>) -> Vec<Placed> {

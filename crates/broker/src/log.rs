@@ -7,6 +7,13 @@ use fanfare_protocol::{Entry, Event, Position};
 /// What an entry counts in a page beside its type and its data, in bytes: its positions, and what carries them.
 pub const ENTRY_BYTES: usize = 64;
 
+/// How many events [`fanfare_protocol::start::From::Newest`] goes back at most.
+pub const NEWEST_EVENTS: usize = 1000;
+
+/// How many bytes of events it goes back at most, as [`event_bytes`] counts them; a single event may be larger. To count them
+/// Redis must copy them, and does nothing else meanwhile.
+pub const NEWEST_BYTES: usize = 1024 * 1024;
+
 /// The most that one read of a log brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageLimit {
@@ -43,6 +50,8 @@ pub struct Page {
     pub last: Position,
     /// Set when the page has no entry because the first one is larger than the limit: how many bytes it counts.
     pub needs: Option<usize>,
+    /// When this page was read, by the clock that gives positions, in Unix milliseconds.
+    pub now: u64,
 }
 
 impl Page {

@@ -211,7 +211,7 @@ impl Broker for MemoryBroker {
     }
 
     async fn page(&self, channel: &Channel, after: Position, limit: PageLimit) -> Result<Page, BrokerError> {
-        Ok(self.read(channel, |log| log.page(after, limit)))
+        Ok(self.read(channel, |log| log.page(after, limit, self.now())))
     }
 
     async fn locate(&self, channel: &Channel, from: From) -> Result<Position, BrokerError> {

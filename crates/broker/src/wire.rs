@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use fanfare_protocol::Channel;
+use fanfare_protocol::wire::Topic;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -15,10 +16,11 @@ pub enum WireEvent {
     Up,
     /// The connection is lost: nothing is heard of any channel until it is confirmed again.
     Down,
-    /// From here on, and until `Down` or an unfollow, every message of these channels arrives.
+    /// From here on, and until `Down` or an unfollow, every message on both topics of these channels arrives, in the
+    /// order in which they were published.
     Followed(Vec<(Channel, Ticket)>),
-    /// A message on a channel's live wire.
-    Message(Channel, Bytes),
+    /// A message on one of a channel's topics.
+    Message(Channel, Topic, Bytes),
     /// A message on the node's control topic.
     Control(Bytes),
 }

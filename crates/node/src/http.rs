@@ -8,7 +8,7 @@
 //!   be served
 //! - `resume`: where a stream begins; [`ignored`]: the parameters of its request that are not known
 //! - `accept_encoding`: whether a client accepts a stream that is compressed
-//! - [`publish`], [`history`], [`sessions`], [`nodes`]: the other calls
+//! - [`publish`], [`history`], [`sessions`], [`nodes`]: the other calls; [`places`]: how many of the large ones at once
 //! - [`head_size`]: how large a request's head may be
 //! - [`hosts`], `origin`: which names the node answers to, and which pages may use a visitor's rights
 //! - [`health`]: whether the node lives, and whether it is ready
@@ -33,6 +33,7 @@ pub mod nodes;
 mod origin;
 pub mod overload;
 pub mod params;
+pub mod places;
 pub mod problem;
 pub mod publish;
 mod resume;

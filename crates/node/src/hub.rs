@@ -12,12 +12,13 @@
 //! - `writer`: a loop and its connections
 //! - `topic`: one channel in one loop
 //! - `window`: its newest events, by which connections step from the log to the wire
-//! - `reads`: questions to the logs, shared by those who ask the same
+//! - `reads`: questions to the logs, shared by those who ask the same; `line`: whose turn it is
 //! - `places`: the sockets that each user's streams have, until they are closed
 //! - `wakers`: which sockets have something to do
 
 mod follows;
 mod inbox;
+mod line;
 pub(crate) mod places;
 mod reads;
 mod topic;

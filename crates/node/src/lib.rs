@@ -13,6 +13,7 @@
 //! - [`session`], [`lease`], [`sweeper`], [`control`]: who holds which session, and what other nodes ask of us
 //! - [`hub`]: from the live wire to the connections
 //! - [`read_budget`]: how many bytes of logs may be on their way to the node at once
+//! - `log_clock`: what the clock that gives positions can show at most
 //! - `delivery`: an event on that way, encoded once
 //! - `gzip`: and compressed once, for clients that accept it
 //! - `connection`, [`ending`]: one stream of one client, and every way in which it ends
@@ -34,6 +35,7 @@ pub mod http;
 pub mod hub;
 pub mod intake;
 pub mod lease;
+mod log_clock;
 pub mod metrics;
 pub mod node;
 pub mod rates;

@@ -27,6 +27,43 @@ impl From<Ending> for EndingLabel {
     }
 }
 
+/// What speaks against a live event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// Its position is ahead of the clock of Redis.
+    Ahead,
+    /// It does not follow the event before it.
+    Chain,
+    /// The log does not have it.
+    Log,
+}
+
+impl Doubt {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Ahead, Self::Chain, Self::Log];
+
+    /// The word in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ahead => "ahead",
+            Self::Chain => "chain",
+            Self::Log => "log",
+        }
+    }
+}
+
+/// Why a live event may be forged.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DoubtLabel {
+    reason: &'static str,
+}
+
+impl From<Doubt> for DoubtLabel {
+    fn from(doubt: Doubt) -> Self {
+        Self { reason: doubt.as_str() }
+    }
+}
+
 /// What hub and connections count. Lives as long as the node.
 #[derive(Debug)]
 pub struct Metrics {
@@ -65,6 +102,8 @@ pub struct Metrics {
     pub wire_lost: Counter,
     /// `fanfare_wire_malformed_total`: messages on live wires that are no events.
     pub wire_malformed: Counter,
+    /// `fanfare_live_doubts_total` by reason: live events that may be forged.
+    doubts: Family<DoubtLabel, Counter>,
     /// `fanfare_inbox_dropped_total`: events dropped on their way to a writer loop, then read from the log.
     pub inbox_dropped: Counter,
     /// `fanfare_control_dropped_total`: commands dropped because too many waited.
@@ -100,6 +139,7 @@ impl Metrics {
             channels: Gauge::default(),
             wire_lost: Counter::default(),
             wire_malformed: Counter::default(),
+            doubts: Family::default(),
             inbox_dropped: Counter::default(),
             control_dropped: Counter::default(),
             reads: Counter::default(),
@@ -111,6 +151,9 @@ impl Metrics {
             // Every series exists from the start, so that a rate can be taken of each.
             let _ = metrics.ended.get_or_create(&ending.into());
         }
+        for doubt in Doubt::ALL {
+            let _ = metrics.doubts.get_or_create(&doubt.into());
+        }
         metrics.register_streams(registry);
         metrics.register_hub(registry);
         metrics
@@ -119,6 +162,16 @@ impl Metrics {
     /// Counts the end of a stream.
     pub fn count_end(&self, ending: Ending) {
         self.ended.get_or_create(&ending.into()).inc();
+    }
+
+    /// Counts a live event that may be forged.
+    pub fn count_doubt(&self, doubt: Doubt) {
+        self.doubts.get_or_create(&doubt.into()).inc();
+    }
+
+    /// Returns how many live events there were for such a doubt.
+    pub fn doubts(&self, doubt: Doubt) -> u64 {
+        self.doubts.get_or_create(&doubt.into()).get()
     }
 
     fn register_streams(&self, registry: &mut Registry) {
@@ -173,6 +226,11 @@ impl Metrics {
             "fanfare_wire_malformed",
             "Messages on live wires that are no events",
             self.wire_malformed.clone(),
+        );
+        registry.register(
+            "fanfare_live_doubts",
+            "Live events that may be forged, by what speaks against them; the log decides",
+            self.doubts.clone(),
         );
         registry.register(
             "fanfare_inbox_dropped",

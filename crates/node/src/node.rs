@@ -30,6 +30,7 @@ use crate::http::health::{Health, Part};
 use crate::http::hosts::Hosts;
 use crate::http::metrics::HttpMetrics;
 use crate::http::overload::Retries;
+use crate::http::places::Places;
 use crate::hub::{Hub, HubSettings};
 use crate::intake::{Intake, IntakeSettings};
 use crate::lease::{LeaseState, NameInUse, NodeLease, Standing};
@@ -152,6 +153,7 @@ impl Node {
             node: id.clone(),
             broker,
             budget: hub.budget(),
+            histories: Places::new(config.limits.history, config.limits.history_per_user),
             sessions: sessions.clone(),
             auth: Auth::new(&config.auth),
             limits: config.limits.clone(),

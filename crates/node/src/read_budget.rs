@@ -4,10 +4,22 @@
 //! the network are free again for them after so many bytes.
 
 use bytesize::ByteSize;
-use fanfare_broker::log::{Page, PageLimit};
+use fanfare_broker::log::{Page, PageLimit, event_bytes};
 use fanfare_broker::{Broker, BrokerError};
+use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::log_clock::LogClock;
+
+/// How many calls count back from the newest event at once. For each Redis copies about
+/// [`NEWEST_BYTES`](fanfare_broker::log::NEWEST_BYTES).
+const COUNTS: usize = 2;
+/// How many history calls read at once. So many reads are before those of streams at most.
+const HISTORIES: usize = 2;
+/// How much one read of a history call brings at most: it takes Redis a millisecond or two.
+const STEP: PageLimit = PageLimit { entries: 250, bytes: 256 * 1024 };
 
 /// A node's budget. Lives as long as the node.
 #[derive(Debug)]
@@ -15,6 +27,10 @@ pub struct ReadBudget {
     /// A permit for each byte. Reads wait for theirs in order.
     room: Semaphore,
     total: u32,
+    counts: Semaphore,
+    histories: Semaphore,
+    /// Set by each page.
+    clock: LogClock,
 }
 
 impl ReadBudget {
@@ -22,7 +38,75 @@ impl ReadBudget {
     pub fn new(bytes: ByteSize) -> Self {
         let total = u32::try_from(bytes.as_u64()).unwrap_or(u32::MAX);
         let room = Semaphore::new(usize::try_from(total).unwrap_or(Semaphore::MAX_PERMITS));
-        Self { room, total }
+        Self {
+            room,
+            total,
+            counts: Semaphore::new(COUNTS),
+            histories: Semaphore::new(HISTORIES),
+            clock: LogClock::new(),
+        }
+    }
+
+    /// Returns the latest that the clock which gives positions can show at a moment; none before the first page.
+    pub(crate) fn latest(&self, at: Instant) -> Option<u64> {
+        self.clock.latest(at)
+    }
+
+    /// Looks up where a reading begins.
+    ///
+    /// # Errors
+    ///
+    /// Those of the broker.
+    pub async fn locate(
+        &self,
+        broker: &dyn Broker,
+        channel: &Channel,
+        from: From,
+    ) -> Result<Position, BrokerError> {
+        // The semaphore is never closed.
+        let _turn = match from {
+            From::Newest(_) => self.counts.acquire().await.ok(),
+            _ => None,
+        };
+        broker.locate(channel, from).await
+    }
+
+    /// Reads a page for a history call, when it is its turn: in steps, between which Redis serves others.
+    ///
+    /// # Errors
+    ///
+    /// Those of the broker.
+    pub async fn history(
+        &self,
+        broker: &dyn Broker,
+        channel: &Channel,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, BrokerError> {
+        let _turn = self.histories.acquire().await.ok();
+        let step = |entries: usize, bytes: usize| PageLimit {
+            entries: STEP.entries.min(limit.entries.saturating_sub(entries)),
+            bytes: STEP.bytes.min(limit.bytes.saturating_sub(bytes)),
+        };
+        let mut page = self.page(broker, channel, after, step(0, 0)).await?;
+        loop {
+            let bytes: usize = page.entries.iter().map(|entry| event_bytes(&entry.event)).sum();
+            let step = step(page.entries.len() + page.malformed, bytes);
+            if page.end || step.entries == 0 || step.bytes == 0 {
+                return Ok(page);
+            }
+            let mut more = self.read(broker, channel, page.next, step).await?;
+            if let Some(needs) = more.needs {
+                if bytes + needs > limit.bytes {
+                    return Ok(page);
+                }
+                let one = PageLimit { entries: 1, bytes: needs };
+                more = self.read(broker, channel, page.next, one).await?;
+            }
+            page.entries.append(&mut more.entries);
+            page.malformed += more.malformed;
+            (page.next, page.end, page.last) = (more.next, more.end, more.last);
+        }
     }
 
     /// Reads a page when there is room for it. A first entry that is larger than the limit is a page by itself.
@@ -39,16 +123,31 @@ impl ReadBudget {
     ) -> Result<Page, BrokerError> {
         let mut limit = limit;
         loop {
-            let bytes = u32::try_from(limit.bytes).unwrap_or(u32::MAX).min(self.total);
-            // The semaphore is never closed.
-            let place = self.room.acquire_many(bytes).await.ok();
-            let page = broker.page(channel, after, limit).await?;
-            drop(place);
+            let page = self.read(broker, channel, after, limit).await?;
             match page.needs {
                 Some(needs) if needs > limit.bytes => limit = PageLimit { entries: 1, bytes: needs },
                 _ => return Ok(page),
             }
         }
+    }
+}
+
+impl ReadBudget {
+    /// One read, when there is room for it.
+    async fn read(
+        &self,
+        broker: &dyn Broker,
+        channel: &Channel,
+        after: Position,
+        limit: PageLimit,
+    ) -> Result<Page, BrokerError> {
+        let bytes = u32::try_from(limit.bytes).unwrap_or(u32::MAX).min(self.total);
+        // The semaphore is never closed.
+        let _place = self.room.acquire_many(bytes).await.ok();
+        let asked = Instant::now();
+        let page = broker.page(channel, after, limit).await?;
+        self.clock.set(asked, page.now);
+        Ok(page)
     }
 }
 
@@ -88,6 +187,23 @@ mod tests {
             assert!(pages.iter().all(|page| page.as_ref().is_ok_and(|page| page.entries.len() == 1)));
             assert_eq!(broker.most_at_once(Call::Page), at_once, "{bytes} of 1000 bytes");
             broker.forget_counts();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_history_call_reads_in_steps_and_answers_as_if_it_had_read_at_once() {
+        let channel = Channel::broadcast();
+        for sizes in [vec![100; 700], vec![50_000; 60], vec![10, 400_000, 400_000, 10, 400_000, 10]] {
+            let broker = filled(&sizes).await;
+            let budget = ReadBudget::new(ByteSize::mib(4));
+            for (entries, bytes) in [(1000, 1 << 20), (600, 1 << 20), (1000, 300_000), (1, 100)] {
+                let limit = PageLimit { entries, bytes };
+                broker.forget_counts();
+                let steps = budget.history(&broker, &channel, Position::ZERO, limit).await.unwrap();
+                assert!(broker.most_at_once(Call::Page) == 1);
+                let whole = budget.page(&broker, &channel, Position::ZERO, limit).await.unwrap();
+                assert_eq!((steps.entries, steps.next, steps.end), (whole.entries, whole.next, whole.end));
+            }
         }
     }
 

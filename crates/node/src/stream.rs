@@ -1,5 +1,6 @@
 //! A stream that was let in, on its way from HTTP to the hub.
 
+use std::hash::BuildHasher;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, SystemTime};
 
@@ -88,6 +89,14 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Whose reads of logs take turns with those of others: the user's, or those of a client without one.
+    pub(crate) fn asker(&self, hash: &impl BuildHasher) -> u64 {
+        match &self.user {
+            Some(user) => hash.hash_one(user),
+            None => hash.hash_one(self.session),
+        }
+    }
+
     /// The session's id, to show it to its own client.
     pub fn session(&self) -> SessionId {
         self.session

@@ -1,13 +1,12 @@
-//! The text a live wire carries: a kept event as it is appended, or an ephemeral one.
+//! The text of Pub/Sub messages. Each channel has two topics, so that an ACL can part who may publish on which.
 //!
-//! The publish script writes kept events as one header line and the data:
+//! On the live topic the publish script sends each stored event as it is appended, as one header line and the data:
 //!
 //! ```text
 //! 1 <position> <previous position> <type>\n<data>
 //! ```
 //!
-//! Anybody may publish an ephemeral event on the same topic as a JSON object,
-//! `{"type": "cursor", "data": …}`. The first byte tells the two apart.
+//! On the topic for ephemeral events publishers send JSON objects, `{"type": "cursor", "data": …}`.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -19,7 +18,16 @@ use crate::position::PositionError;
 use crate::publish::{DataError, brief, data_text};
 use crate::{Entry, Position};
 
-/// One message of a live wire.
+/// One of a channel's two topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// `…:live`: stored events, which only the publish script sends.
+    Live,
+    /// `…:ephemeral`: ephemeral events, which publishers send.
+    Ephemeral,
+}
+
+/// One message of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// An entry of the log.
@@ -31,9 +39,14 @@ pub enum Frame {
 /// Why a message is not a frame.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// Neither form.
-    #[error("a wire message is an object {{\"type\",\"data\"}} or what the publish script writes")]
+    /// On the live topic, what the publish script does not send.
+    #[error(
+        "a message of the live topic is what the publish script sends; ephemeral events have the topic …:ephemeral"
+    )]
     Form,
+    /// On the topic for ephemeral events, what is no object.
+    #[error("an ephemeral event is an object {{\"type\",\"data\"}}")]
+    NoObject,
     /// A header whose positions are not any.
     #[error(transparent)]
     Position(#[from] PositionError),
@@ -78,17 +91,27 @@ impl FrameError {
 }
 
 impl Frame {
-    /// Reads a message. `limit` is the most data an event may have, in bytes.
+    /// Reads a message of a topic. `limit` is the most data an event may have, in bytes.
     ///
     /// # Errors
     ///
-    /// When it is neither form, or the event in it is not allowed.
-    pub fn parse(message: &Bytes, limit: usize) -> Result<Self, FrameError> {
-        match message.first() {
-            Some(b'1') => parse_kept(message, limit).map(Self::Kept),
-            Some(b'{' | b' ' | b'\n' | b'\r' | b'\t') => parse_ephemeral(message, limit).map(Self::Ephemeral),
+    /// When it is not of the topic's form, or the event in it is not allowed.
+    pub fn parse(topic: Topic, message: &Bytes, limit: usize) -> Result<Self, FrameError> {
+        match (topic, message.first()) {
+            (Topic::Live, _) => parse_kept(message, limit).map(Self::Kept),
+            (Topic::Ephemeral, Some(b'{' | b' ' | b'\n' | b'\r' | b'\t')) => {
+                parse_ephemeral(message, limit).map(Self::Ephemeral)
+            }
             // A byte order mark is worth its name.
-            _ => Err(json::text(message).err().map_or(FrameError::Form, FrameError::Encoding)),
+            _ => Err(json::text(message).err().map_or(FrameError::NoObject, FrameError::Encoding)),
+        }
+    }
+
+    /// Returns the topic on which it is sent.
+    pub fn topic(&self) -> Topic {
+        match self {
+            Self::Kept(_) => Topic::Live,
+            Self::Ephemeral(_) => Topic::Ephemeral,
         }
     }
 
@@ -157,19 +180,24 @@ mod tests {
             let frame = Frame::Kept(Entry {
                 position: Position::new(ms, seq), previous: Position::new(ms - 1, before), event,
             });
-            prop_assert_eq!(Frame::parse(&frame.encode().into(), LIMIT).unwrap(), frame);
+            prop_assert_eq!(Frame::parse(Topic::Live, &frame.encode().into(), LIMIT).unwrap(), frame.clone());
+            prop_assert!(Frame::parse(Topic::Ephemeral, &frame.encode().into(), LIMIT).is_err());
         }
 
         #[test]
         fn an_ephemeral_event_reads_back(event in events()) {
             let frame = Frame::Ephemeral(event);
-            prop_assert_eq!(Frame::parse(&frame.encode().into(), LIMIT).unwrap(), frame);
+            prop_assert_eq!(Frame::parse(Topic::Ephemeral, &frame.encode().into(), LIMIT).unwrap(), frame.clone());
+            prop_assert!(Frame::parse(Topic::Live, &frame.encode().into(), LIMIT).is_err());
         }
 
         #[test]
         fn no_message_breaks_the_reader(bytes: Vec<u8>, tail in "1 [0-9- ]{0,30}\n?.{0,20}") {
-            let _ = Frame::parse(&bytes.into(), LIMIT);
-            let _ = Frame::parse(&tail.into_bytes().into(), LIMIT);
+            let (bytes, tail) = (Bytes::from(bytes), Bytes::from(tail));
+            for topic in [Topic::Live, Topic::Ephemeral] {
+                let _ = Frame::parse(topic, &bytes, LIMIT);
+                let _ = Frame::parse(topic, &tail, LIMIT);
+            }
         }
     }
 
@@ -192,13 +220,15 @@ mod tests {
             " [\"typing\",1]",
             "\u{feff}{\"data\":1}",
         ] {
-            assert!(Frame::parse(&Bytes::from_static(bad.as_bytes()), LIMIT).is_err(), "{bad:?}");
+            for topic in [Topic::Live, Topic::Ephemeral] {
+                assert!(Frame::parse(topic, &Bytes::from_static(bad.as_bytes()), LIMIT).is_err(), "{bad:?}");
+            }
         }
         let json = Bytes::from_static(br#"{"type":"cursor","data":{"x": 1}}"#);
-        let Ok(Frame::Ephemeral(event)) = Frame::parse(&json, LIMIT) else { panic!() };
+        let Ok(Frame::Ephemeral(event)) = Frame::parse(Topic::Ephemeral, &json, LIMIT) else { panic!() };
         assert_eq!((event.kind_str(), event.data()), ("cursor", r#"{"x":1}"#));
         let odd = Bytes::from_static(br#"{"data":{"a":1E5,"a":{"$serde_json::private::RawValue":"2"}}}"#);
-        let Ok(Frame::Ephemeral(event)) = Frame::parse(&odd, LIMIT) else { panic!() };
+        let Ok(Frame::Ephemeral(event)) = Frame::parse(Topic::Ephemeral, &odd, LIMIT) else { panic!() };
         assert_eq!(event.data(), r#"{"a":1E5,"a":{"$serde_json::private::RawValue":"2"}}"#);
     }
 }

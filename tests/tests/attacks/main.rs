@@ -7,7 +7,9 @@
 //! - [`balancers`]: what passes the balancers of `deploy/`
 //! - [`browsers`]: pages that use the rights of their visitor
 //! - [`grants`]: patterns that reach further than they say
+//! - [`live_topics`]: who may publish on a channel's topics, and what nodes believe of it
 //! - [`operators`]: what leaks to strangers, and what is refused when a node starts
+//! - [`reads`]: history and `last=` on behalf of one user, and what Redis does meanwhile
 //! - [`terminals`]: events that play tricks on who reads them in a shell
 //! - [`tokens`]: tokens that should not be accepted
 
@@ -15,7 +17,9 @@ mod admin_listener;
 mod balancers;
 mod browsers;
 mod grants;
+mod live_topics;
 mod operators;
+mod reads;
 mod terminals;
 mod tokens;
 

@@ -2,7 +2,7 @@
 //! private name of the parser was replaced by JSON of its writer's choice.
 
 use fanfare_tests::cluster::Cluster;
-use fanfare_tests::publisher::{live_topic, log_key};
+use fanfare_tests::publisher::{ephemeral_topic, log_key};
 use serde_json::json;
 
 /// JSON texts that a tree does not keep.
@@ -48,7 +48,7 @@ async fn json_data_arrives_as_it_was_sent_by_every_way_in_and_in_both_formats() 
             assert_eq!(answer.status, 200, "{text}: {}", answer.text);
         }
         let direct = format!(r#"{{"data":{text}}}"#);
-        cluster.redis.cli(&["PUBLISH", &live_topic("user:7"), &direct]).await;
+        cluster.redis.cli(&["PUBLISH", &ephemeral_topic("user:7"), &direct]).await;
         cluster.redis.cli(&["FCALL", "fanfare_publish", "1", &log_key("user:7"), "", &wanted]).await;
         cluster.redis.cli(&["XADD", "fanfare:ingest", "*", "channel", "user:7", "data", &wanted]).await;
         for _ in 0..7 {
@@ -75,7 +75,7 @@ async fn an_array_is_not_taken_for_an_object_by_the_places_of_its_items() {
     let error = &answer.json()[0]["error"];
     assert_eq!((answer.status, &error["status"]), (200, &json!(400)));
     assert!(error["detail"].as_str().unwrap().contains("expected an object with channel"), "{error}");
-    cluster.redis.cli(&["PUBLISH", &live_topic("user:7"), r#" ["note","by place"]"#]).await;
+    cluster.redis.cli(&["PUBLISH", &ephemeral_topic("user:7"), r#" ["note","by place"]"#]).await;
     api.publish("user:7", "note", "by name").await;
     assert_eq!(&*client.next().await.data, "by name");
 }
@@ -101,7 +101,7 @@ async fn data_of_any_shape_costs_a_few_times_its_size() {
     answer.is_problem(413, "too-large", &["1000000 events"]).unwrap();
     let _follower = node.stream().channel("x").open().await;
     let live = format!(r#"{{"data":{}}}"#, nested(2_000_000));
-    assert_eq!(cluster.redis.get::<u64>(&["PUBLISH", &live_topic("x"), &live]).await, 1);
+    assert_eq!(cluster.redis.get::<u64>(&["PUBLISH", &ephemeral_topic("x"), &live]).await, 1);
     node.api().publish("a", "note", "the node goes on").await;
     let took = node.peak_memory().saturating_sub(before);
     assert!(took < 30_000_000, "{took} bytes for bodies of 2 MB");

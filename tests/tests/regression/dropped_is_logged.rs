@@ -3,7 +3,7 @@
 
 use fanfare_tests::cluster::Cluster;
 use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::publisher::live_topic;
+use fanfare_tests::publisher::{ephemeral_topic, live_topic};
 
 #[tokio::test]
 async fn a_dead_intake_entry_is_logged_with_its_id_its_channel_and_the_reason() {
@@ -40,7 +40,10 @@ async fn malformed_live_messages_are_each_logged_until_there_are_too_many() {
     let cluster = Cluster::pair().await;
     let node = cluster.a();
     let mut client = node.stream().channel("room:7").open().await;
-    let publish = async |message: &str| cluster.redis.cli(&["PUBLISH", &live_topic("room:7"), message]).await;
+    let publish = async |message: &str| {
+        let topic = if message.starts_with('1') { live_topic("room:7") } else { ephemeral_topic("room:7") };
+        cluster.redis.cli(&["PUBLISH", &topic, message]).await
+    };
     // The third was not logged when the second power of two had been.
     for message in ["hello", "{\"type\":\"t\"}", "{\"data\":7,\"secret\":1}", "1 5-0 5-0 t\nd"] {
         publish(message).await;

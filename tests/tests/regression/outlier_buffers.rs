@@ -1,10 +1,10 @@
-//! A message of 200 MiB on a live topic was no event and was dropped, but the subscriber connection kept its buffer.
+//! A message of 200 MiB on a channel's topic was no event and was dropped, but the subscriber connection kept its buffer.
 
 use std::time::Duration;
 
 use fanfare_tests::deadline::until;
 use fanfare_tests::node::Node;
-use fanfare_tests::publisher::live_topic;
+use fanfare_tests::publisher::ephemeral_topic;
 use fanfare_tests::redis::Redis;
 
 /// For the allocator to give pages back: it does so some ten seconds after they were freed.
@@ -20,7 +20,7 @@ async fn the_memory_of_a_message_that_is_far_too_large_comes_back() {
     let mut connection = redis.connection().await.unwrap();
     let rubbish = vec![0xff_u8; 100 << 20];
     let heard: u64 = redis::cmd("PUBLISH")
-        .arg(live_topic("user:7"))
+        .arg(ephemeral_topic("user:7"))
         .arg(rubbish)
         .query_async(&mut connection)
         .await

@@ -122,8 +122,7 @@ async fn what_anybody_writes_to_a_live_topic_makes_nobody_deaf() {
         live.expect_data(data).await;
     }
     let forged = format!("1 18446744073709551615-0 {newest} n\nforged");
-    publisher.ephemeral(CHANNEL, &forged).await.unwrap();
-    live.expect_data("forged").await;
+    publisher.forge(CHANNEL, &forged).await.unwrap();
     let mut fresh = cluster.a().stream().user("2").channel(CHANNEL).open().await;
     for n in 0..3 {
         let data = format!("real {n}");
@@ -131,5 +130,12 @@ async fn what_anybody_writes_to_a_live_topic_makes_nobody_deaf() {
         live.find(|event| *event.data == *data).await;
         fresh.find(|event| *event.data == *data).await;
     }
-    assert!(fresh.received().iter().all(|event| event.kind != "gap"), "{}", fresh.story());
+    for client in [&live, &fresh] {
+        let all = client.received();
+        assert!(
+            all.iter().all(|event| event.kind != "gap" && &*event.data != "forged"),
+            "{}",
+            client.story()
+        );
+    }
 }

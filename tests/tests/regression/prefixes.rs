@@ -78,9 +78,9 @@ async fn clusters_with_much_alike_prefixes_on_one_redis_hear_nothing_of_each_oth
         let log = format!("{prefix}:{{user:7}}:log");
         redis.get::<(String, u8)>(&["FCALL", &format!("{function}_publish"), "1", &log, "t", prefix]).await;
         node.api().publish("user:7", "t", &format!("{prefix} by HTTP")).await;
-        let live = format!("{prefix}:{{user:7}}:live");
+        let topic = format!("{prefix}:{{user:7}}:ephemeral");
         let text = serde_json::json!({"type": "t", "data": format!("{prefix} in passing")}).to_string();
-        assert_eq!(redis.get::<u32>(&["PUBLISH", &live, &text]).await, 1, "one cluster hears it");
+        assert_eq!(redis.get::<u32>(&["PUBLISH", &topic, &text]).await, 1, "one cluster hears it");
         let listed = node.api().get("/v1/nodes").await.json();
         assert_eq!(listed["nodes"].as_array().map(Vec::len), Some(1), "{listed}");
     }

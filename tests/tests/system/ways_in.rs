@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use fanfare_tests::cluster::Cluster;
 use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::publisher::{live_topic, log_key};
+use fanfare_tests::publisher::{ephemeral_topic, log_key};
 use serde_json::json;
 
 /// "Within milliseconds", with room for a debug build beside other tests on a small machine, and for the start of
@@ -38,7 +38,7 @@ impl Way {
             }
             Self::Ephemeral => {
                 let event = json!({"type": kind, "data": data}).to_string();
-                redis.cli(&["PUBLISH", &live_topic(channel), &event]).await;
+                redis.cli(&["PUBLISH", &ephemeral_topic(channel), &event]).await;
             }
         }
     }

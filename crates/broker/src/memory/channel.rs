@@ -9,7 +9,7 @@ use fanfare_protocol::{Entry, Event, Position};
 use indexmap::IndexMap;
 
 use crate::Retention;
-use crate::log::{Page, PageLimit, event_bytes};
+use crate::log::{NEWEST_BYTES, NEWEST_EVENTS, Page, PageLimit, event_bytes};
 
 /// What is kept of one channel.
 #[derive(Debug, Default)]
@@ -73,7 +73,7 @@ impl ChannelState {
         self.mark.as_ref().filter(|(of, _)| **of == *generation).map(|&(_, id)| id)
     }
 
-    pub(super) fn page(&self, after: Position, limit: PageLimit) -> Page {
+    pub(super) fn page(&self, after: Position, limit: PageLimit, now: u64) -> Page {
         let start = self.log.partition_point(|entry| entry.position <= after);
         let mut bytes = 0;
         let fits = |entry: &&Arc<Entry>| {
@@ -85,7 +85,7 @@ impl ChannelState {
         let needs = self.log.get(start).filter(|_| entries.is_empty()).map(|first| event_bytes(&first.event));
         let end = start + entries.len() == self.log.len();
         let next = entries.last().map_or(after, |entry| entry.position);
-        Page { entries, next, end, malformed: 0, last: self.last, needs }
+        Page { entries, next, end, malformed: 0, last: self.last, needs, now }
     }
 
     pub(super) fn locate(&self, from: From) -> Position {
@@ -93,12 +93,20 @@ impl ChannelState {
             From::Position(position) => position,
             From::Latest => self.last,
             From::Earliest => self.log.front().map_or(self.last, |first| first.previous),
-            From::Newest(n) => {
-                let first = self.log.len().saturating_sub(n);
-                self.log.get(first).map_or(self.last, |entry| entry.previous)
-            }
+            From::Newest(n) => self.locate_newest(n),
             From::Time(time) => self.locate_time(time),
         }
+    }
+
+    fn locate_newest(&self, n: usize) -> Position {
+        let mut bytes = 0;
+        let fits = |entry: &&Arc<Entry>| {
+            let is_first = bytes == 0;
+            bytes += event_bytes(&entry.event);
+            is_first || bytes <= NEWEST_BYTES
+        };
+        let meant = self.log.iter().rev().take(n.min(NEWEST_EVENTS)).take_while(fits);
+        meant.last().map_or(self.last, |entry| entry.previous)
     }
 
     fn locate_time(&self, time: Position) -> Position {

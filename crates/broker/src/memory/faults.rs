@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use fanfare_protocol::{Channel, Position};
+use fanfare_protocol::wire::Frame;
+use fanfare_protocol::{Channel, Entry, Position};
 
 use super::MemoryBroker;
 
@@ -13,6 +14,11 @@ impl MemoryBroker {
             let drop = log.log.len().saturating_sub(keep);
             log.log.drain(..drop);
         }
+    }
+
+    /// Somebody who may publish on the channel's live topic sends an event there that no log has.
+    pub fn forge(&self, channel: &Channel, entry: Entry) {
+        self.state().wires.message(channel, &Frame::Kept(entry));
     }
 
     /// The events expire; the last position outlives them.

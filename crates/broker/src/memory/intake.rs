@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::StreamEntry;
-use crate::intake::{DEAD_CUT, DEAD_FIELDS, IntakeEntry, Reading, Rejected, dead_bytes};
+use crate::intake::{IntakeEntry, Reading, Rejected};
 use crate::lease::NodeId;
 use crate::{BrokerError, BrokerSettings};
 
@@ -73,12 +73,12 @@ impl Ingest {
         settings: &BrokerSettings,
     ) -> Result<(), BrokerError> {
         self.check(reading)?;
-        for Rejected { id, reason } in rejected {
-            let Ok(at) = self.entries.binary_search_by_key(&id, |entry| entry.id) else { continue };
-            let Some(entry) = self.entries.remove(at) else { continue };
+        for rejected in rejected {
+            let Ok(at) = self.entries.binary_search_by_key(&rejected.id, |entry| entry.id) else { continue };
+            self.entries.remove(at);
             let last = self.dead.back().map_or(Position::ZERO, |(id, _)| *id);
             let dead = Position::new(last.ms, last.seq + 1).max(Position::new(now, 0));
-            self.dead.push_back((dead, bury(&entry, reason, dead_bytes(settings.max_data))));
+            self.dead.push_back((dead, bury(rejected, settings.max_data)));
         }
         while self.dead.len() > settings.dead_events {
             self.dead.pop_front();
@@ -119,19 +119,10 @@ impl Ingest {
 }
 
 /// The fields of a dead entry: the reason, its id, and its own as far as there is room.
-fn bury(entry: &IntakeEntry, mut reason: String, mut room: usize) -> Vec<(String, String)> {
-    let mut is_cut = entry.fields.len() > DEAD_FIELDS;
-    let mut keep = |bytes: &Bytes| {
-        let kept = &bytes[..bytes.len().min(room)];
-        room -= kept.len();
-        is_cut |= kept.len() < bytes.len();
-        String::from_utf8_lossy(kept).into_owned()
-    };
-    let kept = entry.fields.iter().take(DEAD_FIELDS).map(|(name, value)| (keep(name), keep(value)));
-    let kept: Vec<_> = kept.collect();
-    if is_cut {
-        reason += DEAD_CUT;
-    }
-    let about = [("reason".to_owned(), reason), ("entry".to_owned(), entry.id.to_string())];
-    about.into_iter().chain(kept).collect()
+fn bury(rejected: Rejected, max_data: usize) -> Vec<(String, String)> {
+    let id = rejected.id.to_string();
+    let (reason, fields) = rejected.kept(max_data);
+    let text = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();
+    let about = [("reason".to_owned(), reason), ("entry".to_owned(), id)];
+    about.into_iter().chain(fields.into_iter().map(|(name, value)| (text(name), text(value)))).collect()
 }

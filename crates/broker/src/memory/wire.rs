@@ -38,9 +38,9 @@ impl Listener {
 
 impl Wires {
     pub(super) fn message(&self, channel: &Channel, frame: &Frame) {
-        let message = Bytes::from(frame.encode());
+        let (topic, message) = (frame.topic(), Bytes::from(frame.encode()));
         for listener in self.open.values().filter(|listener| listener.followed.contains_key(channel)) {
-            listener.tell(WireEvent::Message(channel.clone(), message.clone()));
+            listener.tell(WireEvent::Message(channel.clone(), topic, message.clone()));
         }
     }
 

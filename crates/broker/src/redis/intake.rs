@@ -16,8 +16,11 @@ use super::link::Link;
 use super::reply::{array, entries, millis, text};
 use super::{RedisBroker, script};
 use crate::BrokerError;
-use crate::intake::{DEAD_CUT, DEAD_FIELDS, IntakeEntry, Reading, Rejected, dead_bytes};
+use crate::intake::{IntakeEntry, Reading, Rejected};
 use crate::lease::NodeId;
+
+/// How many entries one script removes: Redis serves no other connection meanwhile.
+const SETTLED_AT_ONCE: usize = 1000;
 
 /// The one consumer in each group, which Redis makes when it is first named.
 const CONSUMER: &str = "leader";
@@ -58,10 +61,14 @@ pub(super) async fn reject(
     reading: &Reading,
     rejected: Vec<Rejected>,
 ) -> Result<(), BrokerError> {
-    let calls = rejected.into_iter().map(|Rejected { id, reason }| {
+    let calls = rejected.into_iter().map(|rejected| {
+        let id = rejected.id.to_string();
+        let (reason, fields) = rejected.kept(broker.settings.max_data);
         let mut call = script::REJECT.call(&[&broker.keys.ingest(), &broker.keys.ingest_dead()]);
-        call.arg(group(reading)).arg(id.to_string()).arg(reason).arg(broker.settings.dead_events);
-        call.arg(DEAD_FIELDS).arg(dead_bytes(broker.settings.max_data)).arg(DEAD_CUT);
+        call.arg(group(reading)).arg(id).arg(reason).arg(broker.settings.dead_events);
+        for (name, value) in fields {
+            call.arg(&name[..]).arg(&value[..]);
+        }
         call
     });
     for reply in script::REJECT.run_all(&broker.link, calls.collect()).await? {
@@ -75,12 +82,17 @@ pub(super) async fn settle(
     reading: &Reading,
     published: Vec<Position>,
 ) -> Result<(), BrokerError> {
-    let mut call = script::SETTLE.call(&[&broker.keys.ingest()]);
-    call.arg(group(reading));
-    for id in published {
-        call.arg(id.to_string());
+    let calls = published.chunks(SETTLED_AT_ONCE).map(|ids| {
+        let mut call = script::SETTLE.call(&[&broker.keys.ingest()]);
+        call.arg(group(reading));
+        for id in ids {
+            call.arg(id.to_string());
+        }
+        call
+    });
+    for reply in script::SETTLE.run_all(&broker.link, calls.collect()).await? {
+        Link::reply(reply)?;
     }
-    script::SETTLE.run(&broker.link, call).await?;
     Ok(())
 }
 

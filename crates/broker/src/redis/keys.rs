@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use fanfare_protocol::wire::Topic;
 use fanfare_protocol::{Channel, User};
 use uuid::Uuid;
 
@@ -33,8 +34,9 @@ impl Keys {
         self.of_channel(channel.as_str(), "last")
     }
 
-    pub(super) fn live(&self, channel: &Channel) -> String {
-        self.of_channel(channel.as_str(), "live")
+    /// The name of one of the channel's topics.
+    pub(super) fn topic(&self, channel: &Channel, topic: Topic) -> String {
+        self.of_channel(channel.as_str(), topic_name(topic))
     }
 
     pub(super) fn once(&self, channel: &Channel, key: &str) -> String {
@@ -104,10 +106,14 @@ impl Keys {
         format!("{}:wire:{wire}", self.prefix)
     }
 
-    /// The channel's name in the name of a live topic.
-    pub(super) fn channel_of<'a>(&self, live: &'a [u8]) -> Option<&'a str> {
-        let rest = live.strip_prefix(self.prefix().as_bytes())?.strip_prefix(b":{")?;
-        std::str::from_utf8(rest.strip_suffix(b"}:live")?).ok()
+    /// The channel's name in the name of one of its topics, and which one that is.
+    pub(super) fn channel_of<'a>(&self, name: &'a [u8]) -> Option<(&'a str, Topic)> {
+        let rest = name.strip_prefix(self.prefix().as_bytes())?.strip_prefix(b":{")?;
+        let (channel, topic) = match rest.strip_suffix(b"}:live") {
+            Some(channel) => (channel, Topic::Live),
+            None => (rest.strip_suffix(b"}:ephemeral")?, Topic::Ephemeral),
+        };
+        Some((std::str::from_utf8(channel).ok()?, topic))
     }
 
     fn of(&self, what: &str) -> String {
@@ -120,6 +126,13 @@ impl Keys {
         // Writing into memory does not fail.
         let _ = write!(name, "{}:{{{channel}}}:{what}", self.prefix);
         name
+    }
+}
+
+fn topic_name(topic: Topic) -> &'static str {
+    match topic {
+        Topic::Live => "live",
+        Topic::Ephemeral => "ephemeral",
     }
 }
 
@@ -143,10 +156,12 @@ mod tests {
     }
 
     #[test]
-    fn a_live_topic_names_its_channel() {
+    fn a_topic_names_its_channel() {
         let keys = Keys::new(Prefix::new("ff:x").unwrap());
         let channel = Channel::new("room:7").unwrap();
-        assert_eq!(keys.channel_of(keys.live(&channel).as_bytes()), Some("room:7"));
+        for topic in [Topic::Live, Topic::Ephemeral] {
+            assert_eq!(keys.channel_of(keys.topic(&channel, topic).as_bytes()), Some(("room:7", topic)));
+        }
         for other in ["ff:x:{room:7}:log", "ff:{room:7}:live", "ff:x:wire:1", ""] {
             assert_eq!(keys.channel_of(other.as_bytes()), None, "{other}");
         }
@@ -159,7 +174,8 @@ mod tests {
         let mut names = vec![
             keys.log(channel),
             keys.last(channel),
-            keys.live(channel),
+            keys.topic(channel, Topic::Live),
+            keys.topic(channel, Topic::Ephemeral),
             keys.once(channel, once),
             keys.nodes(),
             keys.leaving(),

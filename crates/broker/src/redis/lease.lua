@@ -3,7 +3,8 @@
 -- KEYS: the lease, all nodes, the node's index, what earlier processes of its name left, the incarnation that the
 --       index belongs to.
 -- ARGV: node, incarnation, the lease's value, its time in ms.
--- Answers 'renewed', 'taken' or 'foreign'.
+-- Answers 'renewed', 'taken' or 'foreign'; or 'moving': it is to be called again, since what an earlier process left is put
+-- aside in steps.
 
 local lease, nodes, index, former, incarnation = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local node, mine = ARGV[1], ARGV[2]
@@ -23,11 +24,16 @@ end
 -- A key of another type fails here, before the first change.
 local before = redis.call('GET', incarnation)
 local held = redis.call('SCARD', index)
-redis.call('SCARD', former)
+local aside = redis.call('SCARD', former)
 redis.call('SADD', nodes, node)
 if before and before ~= mine and held > 0 then
-  redis.call('SUNIONSTORE', former, former, index)
-  redis.call('DEL', index)
+  if aside == 0 then
+    redis.call('RENAME', index, former)
+  else
+    -- The process before was not swept up after yet.
+    redis.call('SADD', former, unpack(redis.call('SPOP', index, 1000)))
+    if held > 1000 then return 'moving' end
+  end
 end
 if before ~= mine then redis.call('SET', incarnation, mine) end
 redis.call('SET', lease, ARGV[3], 'PX', ARGV[4])

@@ -32,11 +32,15 @@ pub(super) async fn lease(
     ]);
     let value = serde_json::to_string(info).map_err(|error| BrokerError::Refused(error.to_string()))?;
     call.arg(info.id.as_str()).arg(&info.incarnation).arg(value).arg(millis(ttl));
-    match text(script::LEASE.run(&broker.link, call).await?).as_deref() {
-        Some("renewed") => Ok(Lease::Renewed),
-        Some("taken") => Ok(Lease::Taken),
-        Some("foreign") => Ok(Lease::Foreign),
-        _ => Err(unexpected("a lease")),
+    loop {
+        return match text(script::LEASE.run(&broker.link, call.clone()).await?).as_deref() {
+            Some("renewed") => Ok(Lease::Renewed),
+            Some("taken") => Ok(Lease::Taken),
+            Some("foreign") => Ok(Lease::Foreign),
+            // Each step makes what is left smaller: no session is added before the lease is taken.
+            Some("moving") => continue,
+            _ => Err(unexpected("a lease")),
+        };
     }
 }
 

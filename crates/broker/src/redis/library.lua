@@ -3,18 +3,25 @@
 --
 -- Put before this: the settings of the nodes, the reserved types (see library.rs) and publish.lua.
 
+-- The forms of a character of several bytes (Unicode 15, table 3-7), the most frequent first.
+local forms = {
+  '[\225-\236\238\239][\128-\191][\128-\191]', '[\194-\223][\128-\191]',
+  '\240[\144-\191][\128-\191][\128-\191]', '\224[\160-\191][\128-\191]', '\237[\128-\159][\128-\191]',
+  '[\241-\243][\128-\191][\128-\191][\128-\191]', '\244[\128-\143][\128-\191][\128-\191]',
+}
+
+-- How many bytes a text may have that is looked at: up to some milliseconds of Redis, in which it does nothing else. Of what is
+-- longer the nodes leave out what is not UTF-8.
+local most_looked_at = 65536
+
 local function is_utf8(text)
-  if not string.find(text, '[\128-\255]') then return true end
-  -- Each form of a character of several bytes is taken out (Unicode 15, table 3-7); what remains is not UTF-8. The mark
-  -- left in its place keeps what stood around it apart.
-  local forms = {
-    '[\194-\223][\128-\191]',
-    '\224[\160-\191][\128-\191]', '[\225-\236\238\239][\128-\191][\128-\191]', '\237[\128-\159][\128-\191]',
-    '\240[\144-\191][\128-\191][\128-\191]', '[\241-\243][\128-\191][\128-\191][\128-\191]',
-    '\244[\128-\143][\128-\191][\128-\191]',
-  }
-  for _, form in ipairs(forms) do text = string.gsub(text, form, '.') end
-  return not string.find(text, '[\128-\255]')
+  if #text > most_looked_at or not string.find(text, '[\128-\255]') then return true end
+  -- Each is taken out; what remains is not UTF-8. The mark left in its place keeps what stood around it apart.
+  for _, form in ipairs(forms) do
+    text = string.gsub(text, form, '.')
+    if not string.find(text, '[\128-\255]') then return true end
+  end
+  return false
 end
 
 -- `*` matches as little as possible first and is widened when what follows does not fit.

@@ -1,10 +1,9 @@
--- Answers the position to read on from; of 'newest', if there is more to look at, how many entries are still to be counted,
--- where to go on, and the position before those that were.
+-- Answers the position to read on from.
 --
 -- KEYS: the log, the last position.
 -- ARGV: 'latest', 'earliest', 'newest' or 'time'; how many, or the position that the time stands for; the age in ms
---       beyond which events count as gone; of 'newest' also where to count from, how many entries are read at a time, how
---       many bytes may be looked at, and the position before the entries that were counted, or nothing.
+--       beyond which events count as gone; of 'newest' also how many bytes the events may have together, with so many for
+--       each beside its type and data, and how many entries are read at a time.
 
 local log, mode, wanted = KEYS[1], ARGV[1], ARGV[2]
 local time = redis.call('TIME')
@@ -35,21 +34,26 @@ end
 if mode == 'latest' then return last() end
 
 if mode == 'newest' then
-  local left, from, at_a_time, budget, known = tonumber(wanted), ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
-  local count = 1
-  while left > 0 do
-    count = math.min(count, left)
+  -- There is no way to count entries but to copy them. So they are read a few at a time: one, then more as the sizes so far
+  -- allow.
+  local most, budget, each, at_a_time = tonumber(wanted), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+  local counted, bytes, from, oldest_meant, count = 0, 0, '+', nil, 1
+  while counted < most and bytes < budget do
+    count = math.min(count, most - counted)
     local found = redis.call('XREVRANGE', log, from, oldest, 'COUNT', count)
     for _, entry in ipairs(found) do
-      for _, field in ipairs(entry[2]) do budget = budget - #field end
-      known, from = before(entry), '(' .. entry[1]
+      local fields, weight = entry[2], each
+      for f = 2, #fields, 2 do
+        if fields[f - 1] ~= 'p' then weight = weight + #fields[f] end
+      end
+      if oldest_meant and bytes + weight > budget then return before(oldest_meant) end
+      bytes, counted, oldest_meant = bytes + weight, counted + 1, entry
     end
-    left = left - #found
     if #found < count then break end
-    if left > 0 and budget <= 0 then return {left, from, known} end
-    count = math.min(count * 4, at_a_time)
+    from = '(' .. oldest_meant[1]
+    count = math.max(1, math.min(count * 4, at_a_time, math.floor((budget - bytes) * counted / bytes)))
   end
-  return known == '' and last() or known
+  return oldest_meant and before(oldest_meant) or last()
 end
 
 local first = redis.call('XRANGE', log, oldest, '+', 'COUNT', 1)[1]

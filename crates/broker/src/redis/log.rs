@@ -16,10 +16,10 @@ use super::link::{Link, about};
 use super::reply::{array, bytes, millis, position};
 use super::{RedisBroker, script};
 use crate::BrokerError;
-use crate::log::{ENTRY_BYTES, Page, PageLimit};
+use crate::log::{ENTRY_BYTES, NEWEST_BYTES, NEWEST_EVENTS, Page, PageLimit};
 
-/// About how many bytes a script may copy before it answers: a few milliseconds of Redis, in which it does nothing else.
-const COPIED_BYTES: usize = 2 * 1024 * 1024;
+/// About how many bytes a script may copy at a time, beyond those that it was asked for: less than a millisecond of Redis.
+const COPIED_BYTES: usize = 1024 * 1024;
 /// How many entries a script reads at a time at most, however small they may be.
 const AT_A_TIME: usize = 32;
 
@@ -51,6 +51,7 @@ fn read_page(reply: Value, after: Position) -> Option<Page> {
     let end = number(&values.next()?)? == 1;
     let mut malformed = number(&values.next()?)?;
     let needs = number(&values.next()?).filter(|&needs| needs > 0);
+    let now = u64::try_from(number(&values.next()?)?).ok()?;
     let (mut entries, mut before) = (Vec::with_capacity(values.len() / 4), None);
     while let Some(id) = values.next() {
         let id = position(id)?;
@@ -62,7 +63,7 @@ fn read_page(reply: Value, after: Position) -> Option<Page> {
             None => malformed += 1,
         }
     }
-    Some(Page { entries, next, end, malformed, last, needs })
+    Some(Page { entries, next, end, malformed, last, needs, now })
 }
 
 fn number(value: &Value) -> Option<usize> {
@@ -87,8 +88,7 @@ pub(super) async fn locate(
 ) -> Result<Position, BrokerError> {
     let (mode, wanted) = match from {
         From::Position(position) => return Ok(position),
-        // More than a log can hold asks for all of it.
-        From::Newest(n) => return newest(broker, channel, n.min(1 << 30)).await,
+        From::Newest(n) => ("newest", n.min(NEWEST_EVENTS).to_string()),
         From::Latest => {
             if let Some(last) = latest(broker, channel).await? {
                 return Ok(last);
@@ -100,30 +100,9 @@ pub(super) async fn locate(
     };
     let age = millis(broker.settings.retention.of(channel).age);
     let mut call = script::LOCATE.call(&[&broker.keys.log(channel), &broker.keys.last(channel)]);
-    call.arg(mode).arg(wanted).arg(age);
+    call.arg(mode).arg(wanted).arg(age).arg(NEWEST_BYTES).arg(ENTRY_BYTES).arg(at_a_time(broker));
     let reply = script::LOCATE.run(&broker.reads, call).await?;
     position(reply).ok_or_else(|| unexpected("a position"))
-}
-
-/// Counts back from the newest entry, as far in each step as Redis may be held up.
-async fn newest(broker: &RedisBroker, channel: &Channel, n: usize) -> Result<Position, BrokerError> {
-    let age = millis(broker.settings.retention.of(channel).age);
-    let (mut left, mut from, mut known) = (n, Bytes::from_static(b"+"), Bytes::new());
-    loop {
-        let mut call = script::LOCATE.call(&[&broker.keys.log(channel), &broker.keys.last(channel)]);
-        call.arg("newest").arg(left).arg(age).arg(&from[..]).arg(at_a_time(broker)).arg(COPIED_BYTES);
-        call.arg(&known[..]);
-        let reply = script::LOCATE.run(&broker.reads, call).await?;
-        let Value::Array(step) = reply else {
-            return position(reply).ok_or_else(|| unexpected("a position"));
-        };
-        (left, from, known) = counted(step).ok_or_else(|| unexpected("how far it counted"))?;
-    }
-}
-
-fn counted(step: Vec<Value>) -> Option<(usize, Bytes, Bytes)> {
-    let mut values = step.into_iter();
-    Some((number(&values.next()?)?, bytes(values.next()?)?, bytes(values.next()?)?))
 }
 
 /// The channel's last position, in the usual cases, which need no script: it is kept, or nothing was ever published.

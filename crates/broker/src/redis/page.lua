@@ -9,8 +9,8 @@
 --       they may have together, with so many for each beside its type and data; how many entries are read at a time;
 --       the age in ms beyond which events count as gone.
 -- Answers: the last position; that of the last entry looked at, or nothing; 1 if nothing comes after it; how many were no
---       events; how many bytes the first entry has, if that is too much by itself, else 0; and for each event position,
---       type, data, and the position before it, or nothing if that is the event before.
+--       events; how many bytes the first entry has, if that is too much by itself, else 0; the time in ms; and for each
+--       event position, type, data, and the position before it, or nothing if that is the event before.
 
 local log, start, most, budget, each = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local at_a_time, age = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -24,7 +24,9 @@ if not last then
   last = newest and newest[1] or '0-0'
 end
 
-local answer, size = {last, '', 1, 0, 0}, 5
+local time = call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local answer, size = {last, '', 1, 0, 0, now}, 6
 if start == '' then
   -- Nothing comes after the greatest position; but what is no log is to be refused here, too.
   call('XLEN', log)
@@ -32,8 +34,7 @@ if start == '' then
 end
 
 -- Publishing trims what is too old only now and then, and in a quiet channel nobody publishes.
-local time = call('TIME')
-local oldest = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) - age
+local oldest = now - age
 if oldest > tonumber(string.match(start, '^%d+')) then start = string.format('%.0f', oldest) end
 
 local looked, bytes, before, count = 0, 0, nil, 1
@@ -54,9 +55,9 @@ while looked < most do
     end
     if kind and data and previous then
       local weight = #kind + #data + each
-      if bytes + weight > budget and (size > 5 or weight > budget) then
+      if bytes + weight > budget and (size > 6 or weight > budget) then
         answer[3] = 0
-        if size == 5 and looked == 0 then answer[5] = weight end
+        if size == 6 and looked == 0 then answer[5] = weight end
         return answer
       end
       bytes = bytes + weight

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ::redis::{Cmd, Value};
 use fanfare_protocol::publish::Publication;
-use fanfare_protocol::wire::Frame;
+use fanfare_protocol::wire::{Frame, Topic};
 use fanfare_protocol::{Channel, Event};
 
 use super::RedisBroker;
@@ -68,7 +68,7 @@ fn command(broker: &RedisBroker, script: &'static Script, publication: Publicati
     let Publication { channel, event, key, ephemeral } = publication;
     if ephemeral {
         let mut command = ::redis::cmd("PUBLISH");
-        command.arg(broker.keys.live(&channel)).arg(Frame::Ephemeral(event).encode());
+        command.arg(broker.keys.topic(&channel, Topic::Ephemeral)).arg(Frame::Ephemeral(event).encode());
         return command;
     }
     let mut call = append(broker, script, (&channel, &event), key.as_deref(), Duration::ZERO);
@@ -100,7 +100,7 @@ fn append(
 ) -> Cmd {
     let retention = broker.settings.retention.of(channel);
     let keys = &broker.keys;
-    let (log, last, live) = (keys.log(channel), keys.last(channel), keys.live(channel));
+    let (log, last, live) = (keys.log(channel), keys.last(channel), keys.topic(channel, Topic::Live));
     let mut call = match key {
         Some(key) => script.call(&[&log, &last, &live, &keys.once(channel, key)]),
         None => script.call(&[&log, &last, &live]),

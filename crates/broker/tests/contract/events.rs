@@ -431,18 +431,23 @@ pub(crate) async fn nothing_comes_after_the_greatest_position<F: Fixture>() {
     assert_eq!(first, Position::ZERO);
 }
 
-pub(crate) async fn the_newest_are_counted_whatever_their_sizes<F: Fixture>() {
+pub(crate) async fn the_newest_are_bounded_in_bytes_too<F: Fixture>() {
     let fixture = F::with(BrokerSettings { max_data: 1 << 20, ..BrokerSettings::default() }).await;
     let broker = fixture.broker();
     let sizes: Vec<usize> = (0..40).map(|n| if n % 3 == 0 { 1_000_000 } else { 10 }).collect();
     let at = publish_sizes(broker, "a", &sizes).await;
-    for n in [1, 2, 7, 39] {
+    // The fourth would be the second of a million bytes.
+    for (n, meant) in [(1, 1), (2, 2), (3, 3), (4, 3), (40, 3), (usize::MAX, 3)] {
         let located = broker.locate(&channel("a"), From::Newest(n)).await.unwrap();
-        assert_eq!(located, at[40 - n - 1], "the newest {n}");
+        assert_eq!(located, at[40 - meant - 1], "the newest {n}");
     }
-    for n in [40, 41, 1000] {
-        assert_eq!(broker.locate(&channel("a"), From::Newest(n)).await.unwrap(), Position::ZERO);
-    }
+    let at = publish_sizes(broker, "b", &[10, 1 << 20]).await;
+    let located = broker.locate(&channel("b"), From::Newest(2)).await.unwrap();
+    assert_eq!(located, at[0], "one event may be larger by itself");
+    let sizes = [100; 1200];
+    let at = publish_sizes(broker, "c", &sizes).await;
+    let located = broker.locate(&channel("c"), From::Newest(usize::MAX)).await.unwrap();
+    assert_eq!(located, at[199], "and in number");
 }
 
 pub(crate) async fn only_the_first_event_makes_a_channel_and_a_publisher_may_be_kept_from_it<F: Fixture>() {

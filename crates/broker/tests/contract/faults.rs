@@ -290,11 +290,11 @@ async fn thousands_of_channels_are_followed_and_followed_again_in_few_commands()
     };
     eventually("all are followed", || async { followed() == COUNT }).await;
     let first = commands().await;
-    assert!(first <= 20, "{first} commands");
+    assert!(first <= 24, "{first} commands");
     redis.server.run::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     eventually("all are followed again", || async { followed() == 2 * COUNT }).await;
     let again = commands().await - first;
-    assert!(again <= 8, "{again} commands");
+    assert!(again <= 12, "{again} commands");
     for some in names.chunks(500) {
         let batch = some.iter().map(|name| publication(name, "x")).collect();
         assert!(redis.broker.publish(batch).await.iter().all(Result::is_ok));
@@ -305,7 +305,7 @@ async fn thousands_of_channels_are_followed_and_followed_again_in_few_commands()
     .await;
     heard.unfollow(&names);
     eventually("every channel is left", || async {
-        redis.server.run::<Vec<String>>(&["PUBSUB", "CHANNELS", "*live"]).await.is_empty()
+        redis.server.run::<Vec<String>>(&["PUBSUB", "CHANNELS", "*{*"]).await.is_empty()
     })
     .await;
 }
@@ -348,9 +348,11 @@ async fn nothing_is_missed_between_the_confirmation_and_the_first_message() {
     for event in heard.events() {
         match event {
             WireEvent::Followed(some) => confirmed.extend(some),
-            WireEvent::Message(channel, message) => {
+            WireEvent::Message(channel, topic, message) => {
                 assert!(confirmed.contains_key(&channel), "a message before its confirmation");
-                let Frame::Kept(entry) = Frame::parse(&message, 100).unwrap() else { panic!("not kept") };
+                let Frame::Kept(entry) = Frame::parse(topic, &message, 100).unwrap() else {
+                    panic!("not kept")
+                };
                 chains.entry(channel).or_default().push((entry.previous, entry.position));
             }
             _ => {}

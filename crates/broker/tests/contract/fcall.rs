@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanfare_broker::log::PageLimit;
 use fanfare_broker::{Broker, BrokerSettings, Retention, RetentionRules};
-use fanfare_protocol::wire::Frame;
+use fanfare_protocol::wire::{Frame, Topic};
 use fanfare_protocol::{Pattern, Position};
 
 use crate::fixture::{Fixture, Heard, Redis, channel, new, publication, publish};
@@ -36,7 +36,7 @@ async fn a_stranger_publishes_into_the_same_chain() {
     assert_eq!(repeat, 0);
     let second: Position = second.parse().unwrap();
     let message = heard.wait_messages("a", 2).await.pop().unwrap();
-    let Frame::Kept(entry) = Frame::parse(&message, 1000).unwrap() else { panic!("not kept") };
+    let Frame::Kept(entry) = Frame::parse(Topic::Live, &message, 1000).unwrap() else { panic!("not kept") };
     assert_eq!((entry.previous, entry.position), (first, second));
     assert_eq!((entry.event.kind_str(), entry.event.data()), ("order.paid", "{\"id\":7}"));
     let page = redis.broker.page(&channel("a"), first, PageLimit::entries(10)).await.unwrap();

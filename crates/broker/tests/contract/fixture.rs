@@ -299,7 +299,7 @@ impl Heard {
     pub(crate) fn messages(&self, name: &str) -> Vec<Bytes> {
         let of = channel(name);
         let message = |event| match event {
-            WireEvent::Message(channel, message) if channel == of => Some(message),
+            WireEvent::Message(channel, _, message) if channel == of => Some(message),
             _ => None,
         };
         self.events().into_iter().filter_map(message).collect()

@@ -55,8 +55,17 @@ async fn settle(broker: &dyn Broker, reading: &Reading, ids: &[Position]) {
 }
 
 async fn reject(broker: &dyn Broker, reading: &Reading, ids: &[Position]) -> Result<(), BrokerError> {
-    let rejected = ids.iter().map(|id| Rejected { id: *id, reason: "for a reason".into() });
-    broker.reject_intake(reading, rejected.collect()).await
+    let entries = ids.iter().map(|&id| IntakeEntry { id, fields: Vec::new() });
+    reject_entries(broker, reading, entries.collect()).await
+}
+
+async fn reject_entries(
+    broker: &dyn Broker,
+    reading: &Reading,
+    entries: Vec<IntakeEntry>,
+) -> Result<(), BrokerError> {
+    let rejected = |IntakeEntry { id, fields }| Rejected { id, reason: "for a reason".into(), fields };
+    broker.reject_intake(reading, entries.into_iter().map(rejected).collect()).await
 }
 
 /// An entry of the channel `a` whose data is its id.
@@ -174,8 +183,8 @@ pub(crate) async fn what_cannot_be_published_goes_to_the_dead_with_the_reason<F:
     let broker = fixture.broker();
     fixture.ingest(&[("colour", "red"), ("colour", "blue")]).await;
     let reading = begin(broker).await;
-    let id = take(broker, &reading, 1).await.pop().unwrap().id;
-    let rejected = vec![Rejected { id, reason: "no channel".into() }];
+    let IntakeEntry { id, fields } = take(broker, &reading, 1).await.pop().unwrap();
+    let rejected = vec![Rejected { id, reason: "no channel".into(), fields }];
     broker.reject_intake(&reading, rejected.clone()).await.unwrap();
     // The answer may have been lost.
     broker.reject_intake(&reading, rejected).await.unwrap();
@@ -208,7 +217,8 @@ pub(crate) async fn of_a_dead_entry_that_is_too_large_a_part_is_kept<F: Fixture>
         left.push(fixture.ingest(fields).await);
     }
     let reading = begin(broker).await;
-    reject(broker, &reading, &left).await.unwrap();
+    let taken = take(broker, &reading, 3).await;
+    reject_entries(broker, &reading, taken).await.unwrap();
     let dead = fixture.dead().await;
     assert_eq!(dead[0][..2], [field("reason", "for a reason"), field("entry", &left[0].to_string())]);
     assert_eq!(dead[0][2..], [field("channel", "a"), field("data", &whole)]);

@@ -9,8 +9,10 @@
 //! - `fcall`: the function library, called by strangers
 //! - `faults`: Redis goes away, comes back, forgets, stops
 //! - `types`: keys that hold something else than they should
+//! - `bounded`: how long our scripts hold Redis
 
 mod backlog;
+mod bounded;
 mod events;
 mod faults;
 mod fcall;
@@ -87,7 +89,7 @@ contracts! {
         a_page_is_bounded_in_bytes_whatever_the_sizes,
         a_page_tells_the_channels_last_position,
         nothing_comes_after_the_greatest_position,
-        the_newest_are_counted_whatever_their_sizes,
+        the_newest_are_bounded_in_bytes_too,
         only_the_first_event_makes_a_channel_and_a_publisher_may_be_kept_from_it;
     wires:
         what_is_published_after_the_confirmation_is_heard,

@@ -128,8 +128,8 @@ async fn an_intake_of_another_type_is_refused_and_loses_nothing() {
     redis.server.run::<()>(&["SET", "fanfare:ingest:dead", "x"]).await;
     let take = async |reading: &_| redis.broker.take_intake(reading, 10, Duration::ZERO).await;
     let reading = begin(&redis.broker).await;
-    let id = take(&reading).await.unwrap().pop().unwrap().id;
-    let rejected = vec![Rejected { id, reason: "why".into() }];
+    let entry = take(&reading).await.unwrap().pop().unwrap();
+    let rejected = vec![Rejected { id: entry.id, reason: "why".into(), fields: entry.fields }];
     assert_refused(redis.broker.reject_intake(&reading, rejected).await);
     let reading = begin(&redis.broker).await;
     assert_eq!(take(&reading).await.unwrap().len(), 1, "it is still there");

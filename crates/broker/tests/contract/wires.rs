@@ -3,7 +3,7 @@
 use fanfare_broker::wire::WireEvent;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::session::Control;
-use fanfare_protocol::wire::Frame;
+use fanfare_protocol::wire::{Frame, Topic};
 use fanfare_protocol::{Position, SessionId};
 
 use crate::eventually;
@@ -22,7 +22,9 @@ pub(crate) async fn what_is_published_after_the_confirmation_is_heard<F: Fixture
     }
     let messages = heard.wait_messages("a", 100).await;
     for (n, message) in messages.iter().enumerate() {
-        let Frame::Kept(entry) = Frame::parse(message, 1000).unwrap() else { panic!("not kept") };
+        let Frame::Kept(entry) = Frame::parse(Topic::Live, message, 1000).unwrap() else {
+            panic!("not kept")
+        };
         assert_eq!((entry.previous, entry.position), (positions[n], positions[n + 1]));
         assert_eq!(entry.event, event(&n.to_string()));
     }
@@ -39,7 +41,8 @@ pub(crate) async fn an_ephemeral_event_is_heard<F: Fixture>() {
     let ephemeral = Publication { ephemeral: true, ..publication("a", "{\"x\":\"\u{1F980}\n\"}") };
     broker.publish(vec![ephemeral.clone()]).await.pop().unwrap().unwrap();
     let message = heard.wait_messages("a", 1).await.pop().unwrap();
-    assert_eq!(Frame::parse(&message, 1000).unwrap(), Frame::Ephemeral(ephemeral.event));
+    assert_eq!(Frame::parse(Topic::Ephemeral, &message, 1000).unwrap(), Frame::Ephemeral(ephemeral.event));
+    assert!(heard.events().contains(&WireEvent::Message(channel("a"), Topic::Ephemeral, message)));
 }
 
 pub(crate) async fn a_channel_that_is_not_followed_is_not_heard<F: Fixture>() {

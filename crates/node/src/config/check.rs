@@ -317,8 +317,10 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
     within(checks, "limits.sockets", limits.sockets, 1, 1_000_000);
     let requests = usize::try_from(limits.requests_per_connection).unwrap_or(usize::MAX);
     within(checks, "limits.requests_per_connection", requests, 1, 10_000);
-    within(checks, "limits.sessions_per_user", limits.sessions_per_user, 1, 1_000_000);
     within(checks, "limits.rate_keys", limits.rate_keys, 1000, 10_000_000);
+    within(checks, "limits.sessions_per_user", limits.sessions_per_user, 1, 1000);
+    within(checks, "limits.history", limits.history, 1, 10_000);
+    within(checks, "limits.history_per_user", limits.history_per_user, 1, 10_000);
     within(checks, "limits.batch_events", limits.batch_events, 1, 100_000);
     // Two are joined by every user's stream without asking.
     within(checks, "limits.channels_per_stream", limits.channels_per_stream, 2, MAX_CURSOR_CHANNELS);

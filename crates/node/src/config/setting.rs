@@ -305,7 +305,19 @@ pub const SETTINGS: &[Setting] = &[
         "limits.sessions_per_user",
         Kind::Count,
         "16",
-        "How many sessions a user may have in the whole cluster.",
+        "How many sessions a user may have in the whole cluster; at most 1000, since Redis looks through them.",
+    ),
+    setting(
+        "limits.history",
+        Kind::Count,
+        "16",
+        "How many history calls may be under way on this node, until their answers are written; more are answered with `503`.",
+    ),
+    setting(
+        "limits.history_per_user",
+        Kind::Count,
+        "4",
+        "How many of them one user may have; more are answered with `429`.",
     ),
     setting(
         "limits.channels_per_stream",

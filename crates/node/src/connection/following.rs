@@ -16,7 +16,7 @@ pub(crate) struct Following {
     pub(crate) place: usize,
     /// The last event put into the outgoing queue. Reading goes on after it.
     pub(crate) position: Position,
-    /// The position before that event, if it is known.
+    /// The position before that event, if it is known. While the log is awaited: where it went back to, if that is known.
     had: Option<Position>,
     /// The last event written out: what the client's cursor says.
     pub(crate) sent: Position,
@@ -95,7 +95,8 @@ impl Following {
 
     /// Moves on to an entry. Answers whether something was missed before it.
     pub(super) fn take(&mut self, kept: Kept) -> bool {
-        let gap = self.owes_gap || is_gap(self.position, self.had, kept.previous);
+        let had = self.had.filter(|_| !self.awaits_log);
+        let gap = self.owes_gap || is_gap(self.position, had, kept.previous);
         (self.position, self.had) = (kept.position, Some(kept.previous));
         (self.owes_gap, self.awaits_log, self.past_event) = (false, false, false);
         gap
@@ -105,7 +106,7 @@ impl Following {
     pub(super) fn pass(&mut self, next: Position) {
         if next > self.position {
             if !self.past_event {
-                self.had = Some(self.position);
+                (self.had, self.awaits_log) = (Some(self.position), false);
             }
             (self.position, self.past_event) = (next, true);
         }
@@ -115,30 +116,32 @@ impl Following {
     ///
     /// What decides is the chain, since a failover that lost writes, or a clock put right after a loss, gives later events
     /// smaller positions. Where nothing comes after our last entry, `last` lies before it then; where something does, it
-    /// follows an entry that we never had. All that came after the entry before our last one is new to us; if that one is
-    /// not known, or lost, too, what came after the fork is new, and without a fork nothing tells what is.
+    /// follows an entry that we never had. What came after the entry before our last one is new to us, and the next page
+    /// tells whether the log has that one; the last one may be forged, and nothing lost. If the entry before is not known, or
+    /// lost, too, what came after the fork is new, and without a fork nothing tells what is.
     pub(super) fn compare(&mut self, page: &Page, fork: Option<Position>) -> Turn {
+        let (had, fork) = if self.awaits_log { (None, self.had.or(fork)) } else { (self.had, fork) };
         let now = match page.entries.first().map(|first| first.previous) {
             Some(Position::ZERO) => return Turn::On,
-            Some(previous) if previous < self.position && Some(previous) != self.had => previous,
+            Some(previous) if previous < self.position && Some(previous) != had => previous,
             None if page.went_back(self.position) => page.last,
             _ => return Turn::On,
         };
-        (self.past_event, self.awaits_log) = (false, true);
-        match self.had.take() {
+        (self.past_event, self.awaits_log, self.had) = (false, true, None);
+        match had {
             // Nothing is known of the log: it was lost as a whole, or nothing was published for very long. The next event
             // tells that something may be missing, if there ever is one.
             _ if now == Position::ZERO => {
                 (self.position, self.owes_gap) = (Position::ZERO, true);
                 Turn::Back
             }
-            Some(had) if had <= now && fork.is_none_or(|fork| had <= fork) => {
+            Some(had) if had <= now => {
                 // A log that has none of what we had is another one.
-                (self.position, self.owes_gap) = (had, had == Position::ZERO);
+                (self.position, self.owes_gap, self.had) = (had, had == Position::ZERO, fork);
                 Turn::Back
             }
             // The first of its entries tells the gap.
-            _ if !page.entries.is_empty() => Turn::On,
+            _ if !page.entries.is_empty() && fork.is_none() => Turn::On,
             _ => {
                 self.position = fork.unwrap_or(now).min(now);
                 Turn::Lost
@@ -218,14 +221,40 @@ mod tests {
 
     #[test]
     fn what_came_after_the_fork_is_new_to_those_who_were_beyond_it() {
-        for (fork, had) in [(4, vec![9]), (0, vec![9]), (4, vec![3, 5, 9])] {
-            let mut following = having(&had);
+        for fork in [4, 0] {
+            let mut following = having(&[9]);
             assert_eq!(following.compare(&page(9, &[], 7), Some(at(fork))), Turn::Lost);
             assert!(!following.take(entry(6, fork)), "the gap was announced");
         }
         let mut following = having(&[3, 5, 9]);
+        assert_eq!(following.compare(&page(9, &[], 7), Some(at(4))), Turn::Back, "the log may have 5");
+        assert_eq!(following.compare(&page(5, &[(6, 4), (7, 6)], 7), None), Turn::Lost, "it does not");
+        assert!(!following.take(entry(6, 4)), "the gap was announced");
+        let mut following = having(&[3, 5, 9]);
         assert_eq!(following.compare(&page(9, &[], 7), Some(at(5))), Turn::Back);
         assert!(!following.take(entry(6, 5)), "nothing was lost but what the client has");
+    }
+
+    #[test]
+    fn a_forged_event_that_was_taken_costs_nobody_an_event_nor_a_gap() {
+        // Nothing came since, then something did; with and without another forged event that claims that the log went back.
+        for fork in [None, Some(at(0))] {
+            let mut following = having(&[3, 5, 9]);
+            assert_eq!(following.compare(&page(9, &[], 5), fork), Turn::Back);
+            assert_eq!(following.compare(&page(5, &[], 5), None), Turn::On);
+            assert!(!following.take(entry(11, 5)));
+            let mut following = having(&[3, 5, 9]);
+            assert_eq!(following.compare(&page(9, &[(11, 5)], 11), fork), Turn::On);
+            assert!(!following.take(entry(11, 5)));
+            let mut following = having(&[3, 5, 9]);
+            assert_eq!(
+                following.compare(&page(9, &[], 7), fork),
+                Turn::Back,
+                "7 came before what was forged"
+            );
+            assert_eq!(following.compare(&page(5, &[(7, 5)], 7), None), Turn::On);
+            assert!(!following.take(entry(7, 5)));
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::metrics::HttpMetrics;
 use super::origin;
 use super::overload::Retries;
 use super::params::Params;
+use super::places::Places;
 use super::problem::Problem;
 use crate::address::ClientAddress;
 use crate::address::trusted::TrustedProxies;
@@ -33,6 +34,8 @@ pub struct App {
     pub broker: Arc<dyn Broker>,
     /// What may be read of logs at once.
     pub budget: Arc<ReadBudget>,
+    /// Places for history calls.
+    pub histories: Arc<Places>,
     /// Who holds which session.
     pub sessions: Sessions,
     /// Tells who asks.

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
 use fanfare_broker::log::PageLimit;
 use fanfare_protocol::start::{From, Start};
 use fanfare_protocol::{Channel, Cursor, Entry};
 use http::HeaderMap;
-use serde_json::{Value, json};
+use http::header::CONTENT_TYPE;
+use serde::Serialize;
 
 use super::app::App;
 use super::params::Params;
+use super::places::Full;
 use super::problem::{Code, Problem};
 use crate::address::ClientAddress;
 
@@ -27,14 +29,14 @@ const DEFAULT_LIMIT: usize = 100;
 ///
 /// # Errors
 ///
-/// What is wrong with the request, or that the broker is away.
+/// What is wrong with the request, that too many such calls are under way, or that the broker is away.
 pub async fn history(
     State(app): State<Arc<App>>,
     channel: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     address: ClientAddress,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &["after", "limit"], &[])?;
     let bearer = app.bearer(&headers, &params, address)?;
     let Path(name) = channel.map_err(|_| {
@@ -45,21 +47,49 @@ pub async fn history(
         return Err(Problem::no_grant(format!("the token grants no subscribe for {channel}")));
     }
     let limit = params.count("limit", MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
-    let after = match begin(params.get("after"))? {
+    let begin = begin(params.get("after"))?;
+    let place = app.histories.enter(bearer.user.as_ref()).map_err(|full| full_up(full, &app))?;
+    let after = match begin {
         From::Position(position) => position,
-        from => app.broker.locate(&channel, from).await?,
+        from => app.budget.locate(&*app.broker, &channel, from).await?,
     };
     let limit = PageLimit { entries: limit, bytes: MAX_BYTES };
-    let page = app.budget.page(&*app.broker, &channel, after, limit).await?;
-    let events: Vec<_> = page.entries.iter().map(|entry| event(entry)).collect();
-    Ok(Json(json!({
-        "channel": channel,
-        "events": events,
+    let page = app.budget.history(&*app.broker, &channel, after, limit).await?;
+    let answer = Answer {
+        channel: &channel,
+        events: page.entries.iter().map(|entry| Shown::new(entry)).collect(),
         // A log that went back may give its next events positions before the one asked for.
-        "next": if page.went_back(after) { page.last } else { page.next }.to_string(),
-        "more": !page.end,
-        "gap": page.gap_after(after),
-    })))
+        next: if page.went_back(after) { page.last } else { page.next }.to_string(),
+        more: !page.end,
+        gap: page.gap_after(after),
+    };
+    let text = serde_json::to_vec(&answer).map_err(|error| {
+        tracing::error!(%error, "a page of history could not be written as JSON");
+        Problem::new(Code::Internal, "the node's log says more")
+    })?;
+    drop(page);
+    Ok(([(CONTENT_TYPE, "application/json")], place.until_written(text.into())).into_response())
+}
+
+/// Why a call must wait.
+fn full_up(full: Full, app: &App) -> Problem {
+    match full {
+        Full::User => {
+            let most = app.limits.history_per_user;
+            Problem::new(
+                Code::UserReads,
+                format!("the user has {most} history calls under way, which is as many as allowed"),
+            )
+        }
+        Full::Node => {
+            let most = app.limits.history;
+            Problem::new(
+                Code::Overloaded,
+                format!("this node has {most} history calls under way, which is as many as it takes"),
+            )
+        }
+    }
+    .retry_after(1)
 }
 
 fn begin(after: Option<&str>) -> Result<From, Problem> {
@@ -73,13 +103,29 @@ fn begin(after: Option<&str>) -> Result<From, Problem> {
     }
 }
 
-fn event(entry: &Entry) -> Value {
-    json!({
-        "id": entry.position.to_string(),
-        "time": entry.position.ms,
-        "type": entry.event.kind.as_ref().map_or("message", |kind| kind.as_str()),
-        "data": entry.event.data(),
-    })
+/// The answer, written from the page itself: an answer of a mebibyte is not copied into a tree first.
+#[derive(Serialize)]
+struct Answer<'a> {
+    channel: &'a Channel,
+    events: Vec<Shown<'a>>,
+    next: String,
+    more: bool,
+    gap: bool,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: String,
+    time: u64,
+    r#type: &'a str,
+    data: &'a str,
+}
+
+impl<'a> Shown<'a> {
+    fn new(Entry { position, event, .. }: &'a Entry) -> Self {
+        let r#type = event.kind.as_ref().map_or("message", |kind| kind.as_str());
+        Self { id: position.to_string(), time: position.ms, r#type, data: event.data() }
+    }
 }
 
 #[cfg(test)]

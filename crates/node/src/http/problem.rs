@@ -70,6 +70,8 @@ pub enum Code {
     UserSessions,
     /// The user or the address has used up a rate.
     RateLimited,
+    /// The user has as many calls under way that read logs as allowed.
+    UserReads,
     /// Our mistake.
     Internal,
     /// Our mistake, and another node may do better.
@@ -138,6 +140,9 @@ impl Code {
                 ("user-sessions", StatusCode::TOO_MANY_REQUESTS, "The user has too many sessions")
             }
             Self::RateLimited => ("rate-limited", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
+            Self::UserReads => {
+                ("user-reads", StatusCode::TOO_MANY_REQUESTS, "The user reads too much at once")
+            }
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Something broke on our side"),
             Self::InternalHere => {
                 ("internal", StatusCode::SERVICE_UNAVAILABLE, "Something broke on our side")
@@ -146,7 +151,7 @@ impl Code {
                 ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Redis cannot serve this now")
             }
             Self::Overloaded => {
-                ("overloaded", StatusCode::SERVICE_UNAVAILABLE, "This node has as many streams as it takes")
+                ("overloaded", StatusCode::SERVICE_UNAVAILABLE, "This node has as much to do as it takes")
             }
             Self::Draining => ("draining", StatusCode::SERVICE_UNAVAILABLE, "This node is leaving"),
         }

@@ -21,6 +21,7 @@ use super::app::App;
 use super::health::{Health, Part};
 use super::hosts::Hosts;
 use super::metrics::HttpMetrics;
+use super::places::Places;
 use super::{Side, calls, layers};
 use crate::auth::Auth;
 use crate::config::Config;
@@ -68,6 +69,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         node: config.node.id.clone(),
         broker,
         budget: Arc::new(crate::read_budget::ReadBudget::new(config.stream.reads_bytes)),
+        histories: Places::new(config.limits.history, config.limits.history_per_user),
         auth: Auth::new(&config.auth),
         rates: Arc::new(crate::rates::Rates::new(&config.limits, metrics.clone())),
         proxies: config.http.proxies(),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fanfare_broker::wire::{Ticket, Wire, WireEvent};
 use fanfare_protocol::Channel;
 use fanfare_protocol::event::MAX_DATA_BYTES;
-use fanfare_protocol::wire::Frame;
+use fanfare_protocol::wire::{Frame, Topic};
 use foldhash::fast::RandomState;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -152,7 +152,7 @@ impl Follows {
     /// Takes what the wire says. Never waits: the wire's reader must not.
     pub(crate) fn take(&self, event: WireEvent) {
         match event {
-            WireEvent::Message(channel, message) => self.message(&channel, &message),
+            WireEvent::Message(channel, topic, message) => self.message(&channel, topic, &message),
             WireEvent::Followed(channels) => self.followed(&channels),
             WireEvent::Control(message) => {
                 if self.control.try_send(message).is_err() {
@@ -170,9 +170,12 @@ impl Follows {
         }
     }
 
-    fn message(&self, channel: &Channel, message: &Bytes) {
-        let limit = if message.starts_with(b"1") { MAX_DATA_BYTES } else { self.max_ephemeral };
-        let delivery = match Frame::parse(message, limit) {
+    fn message(&self, channel: &Channel, topic: Topic, message: &Bytes) {
+        let limit = match topic {
+            Topic::Live => MAX_DATA_BYTES,
+            Topic::Ephemeral => self.max_ephemeral,
+        };
+        let delivery = match Frame::parse(topic, message, limit) {
             Ok(Frame::Kept(entry)) => Delivery::kept(channel, &entry),
             Ok(Frame::Ephemeral(event)) => Delivery::ephemeral(channel, event, unix_ms()),
             Err(error) => {

@@ -1,6 +1,5 @@
 //! Questions to the logs: a bounded number under way, the others in line.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,10 +7,13 @@ use std::task::{Context, Poll};
 
 use fanfare_broker::log::{Page, PageLimit, event_bytes};
 use fanfare_broker::{Broker, BrokerError};
+use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
 
+use super::line::{Asker, Line};
 use super::topic::Ask;
 use crate::read_budget::ReadBudget;
 
@@ -32,8 +34,11 @@ pub(crate) type Answered = (TopicKey, Ask, Result<Answer, BrokerError>);
 pub(crate) struct Reads {
     broker: Arc<dyn Broker>,
     under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Answered> + Send>>>,
-    in_line: VecDeque<(TopicKey, Ask)>,
+    in_line: Line<(TopicKey, Ask)>,
     limit: usize,
+    /// Those that count back from the newest event, for which Redis must copy many. One is under way at a time.
+    counts: Line<(TopicKey, Ask)>,
+    is_counting: bool,
     budget: Arc<ReadBudget>,
     page: PageLimit,
 }
@@ -48,8 +53,10 @@ impl Reads {
         Self {
             broker,
             under_way: FuturesUnordered::new(),
-            in_line: VecDeque::new(),
+            in_line: Line::default(),
             limit: limit.max(1),
+            counts: Line::default(),
+            is_counting: false,
             budget,
             page,
         }
@@ -61,19 +68,29 @@ impl Reads {
         if largest > self.page.bytes { u32::try_from(largest).unwrap_or(u32::MAX) } else { 0 }
     }
 
-    /// Puts a question in line.
-    pub(crate) fn ask(&mut self, topic: TopicKey, ask: Ask) {
-        self.in_line.push_back((topic, ask));
+    /// The latest that the clock which gives positions can show at a moment.
+    pub(crate) fn latest(&self, at: Instant) -> Option<u64> {
+        self.budget.latest(at)
+    }
+
+    /// Puts a question in line, for one of those who wait for its answer.
+    pub(crate) fn ask(&mut self, topic: TopicKey, ask: Ask, asker: Asker) {
+        let line = if counts(ask) { &mut self.counts } else { &mut self.in_line };
+        line.push(asker, (topic, ask));
     }
 
     /// Whether a question may be sent now.
     pub(crate) fn can_send(&self) -> bool {
-        self.under_way.len() < self.limit && !self.in_line.is_empty()
+        let may_count = !self.is_counting && !self.counts.is_empty();
+        self.under_way.len() < self.limit && (may_count || !self.in_line.is_empty())
     }
 
     /// The next question that may be sent now.
     pub(crate) fn next(&mut self) -> Option<(TopicKey, Ask)> {
-        if self.can_send() { self.in_line.pop_front() } else { None }
+        if !self.can_send() {
+            return None;
+        }
+        if self.is_counting { None } else { self.counts.pop() }.or_else(|| self.in_line.pop())
     }
 
     /// Sends a question. A page may have more bytes than usual, if `large` says so.
@@ -81,10 +98,11 @@ impl Reads {
         let (broker, budget) = (Arc::clone(&self.broker), Arc::clone(&self.budget));
         let large = usize::try_from(large).unwrap_or(usize::MAX);
         let page = PageLimit { bytes: self.page.bytes.max(large), ..self.page };
+        self.is_counting |= counts(ask);
         self.under_way.push(Box::pin(async move {
             let answer = match ask {
                 Ask::Page(after) => budget.page(&*broker, &channel, after, page).await.map(Answer::Page),
-                Ask::Locate(from) => broker.locate(&channel, from).await.map(Answer::Located),
+                Ask::Locate(from) => budget.locate(&*broker, &channel, from).await.map(Answer::Located),
             };
             (topic, ask, answer)
         }));
@@ -93,9 +111,16 @@ impl Reads {
     /// The next answer.
     pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answered> {
         match self.under_way.poll_next_unpin(cx) {
-            Poll::Ready(Some(answered)) => Poll::Ready(answered),
+            Poll::Ready(Some(answered)) => {
+                self.is_counting &= !counts(answered.1);
+                Poll::Ready(answered)
+            }
             // An empty set is not at its end: more questions come.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }
+}
+
+fn counts(ask: Ask) -> bool {
+    matches!(ask, Ask::Locate(From::Newest(_)))
 }

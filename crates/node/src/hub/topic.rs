@@ -9,6 +9,7 @@ use fanfare_broker::log::Page;
 use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position};
 
+use super::line::Asker;
 use super::window::Window;
 use crate::delivery::Kept;
 
@@ -38,6 +39,10 @@ pub(crate) struct Read {
     pub(crate) waiting: Vec<(Member, u64)>,
     /// Whether it is in line or sent; not while it waits to be asked again after a failure.
     pub(crate) asked: bool,
+    /// Whether it is sent. It may be in line several times: once for each user who waits.
+    pub(crate) sent: bool,
+    /// Who asked first.
+    pub(crate) asker: Asker,
     /// Whether the log turned out to have gone back after this was sent: the answer may be from before.
     pub(crate) stale: bool,
     pub(crate) backoff: Backoff,
@@ -90,6 +95,8 @@ pub(crate) struct Topic {
     wire: Option<Position>,
     /// Whether the log told the window's tip. What only the wire told is a hint: anybody may write there.
     agreed: bool,
+    /// The channel's last position, as the log told it last. Outlives doubts.
+    logged: Position,
     /// The first event with which the wire went back: all after the one before it is new to those who were beyond.
     fork: Option<Box<Kept>>,
     /// How many bytes a read must bring to hold an event as large as the last ones; 0 if a page holds them.
@@ -114,6 +121,7 @@ impl Topic {
             newest: Position::ZERO,
             wire: None,
             agreed: false,
+            logged: Position::ZERO,
             fork: None,
             large: 0,
             heard: false,
@@ -146,8 +154,23 @@ impl Topic {
     }
 
     /// Where the log went back to, if that is known and the log still has what came then.
+    ///
+    /// A fork is the word of Pub/Sub. It counts only where the log has gone back behind what it told last: else what is before
+    /// stands where it stood, and nobody is to get it again.
     pub(crate) fn fork(&self, page: &Page) -> Option<Position> {
-        self.fork.as_ref().filter(|first| page.last >= first.position).map(|first| first.previous)
+        let fork = self.fork.as_ref().filter(|first| page.last >= first.position && page.last < self.logged);
+        fork.map(|first| first.previous)
+    }
+
+    /// Whether a live event has a position that Redis cannot have given yet. `latest` is the latest that its clock can show.
+    /// After that was put back, positions go on in the millisecond of the last one.
+    pub(crate) fn is_ahead(&self, kept: Kept, latest: Option<u64>) -> bool {
+        latest.is_some_and(|latest| kept.position.ms > latest.max(self.logged.ms))
+    }
+
+    /// Whether a live event does not follow the one that the wire told before it, as each does that Redis sends.
+    pub(crate) fn is_stray(&self, kept: Kept) -> bool {
+        self.wire.is_some_and(|wire| wire != kept.previous)
     }
 
     /// Whether a live event says that the log went back: it is not after what is known of the channel, and came neither
@@ -164,13 +187,23 @@ impl Topic {
     }
 
     /// The log told the channel's last position, in answer to a question that was sent when the topic had this version.
-    pub(crate) fn read(&mut self, last: Position, version: u64) {
+    /// Answers whether that refutes what the wire told before.
+    #[must_use]
+    pub(crate) fn read(&mut self, last: Position, version: u64) -> bool {
+        self.logged = last;
         self.newest = self.newest.max(last);
-        if self.version == version {
-            // Nothing came since: what comes next on the wire follows it.
-            self.window.settle(last);
-            self.agreed = self.window.tip() == Some(last);
+        if self.version != version {
+            return false;
         }
+        if self.window.tip().is_some_and(|tip| tip > last) {
+            // What was known is not in the log, though it was asked later: it never was, or is lost.
+            self.start_over();
+            return true;
+        }
+        // Nothing came since: what comes next on the wire follows it.
+        self.window.settle(last);
+        self.agreed = self.window.tip() == Some(last);
+        false
     }
 
     /// Whether a page by which a connection found that the log went back contradicts what is known here, too. A connection

@@ -74,6 +74,8 @@ pub(crate) struct Writer {
     topics: Slab<Topic>,
     by_channel: HashMap<Channel, usize, RandomState>,
     reads: Reads,
+    /// Makes askers of identities.
+    askers: foldhash::fast::FixedState,
     timers: DelayQueue<Timer>,
     /// Connections for which something waits to be written.
     dirty: VecDeque<usize>,
@@ -112,6 +114,7 @@ impl Writer {
             topics: Slab::new(),
             by_channel: HashMap::default(),
             reads,
+            askers: foldhash::fast::FixedState::with_seed(fastrand::u64(..)),
             timers: DelayQueue::new(),
             dirty: VecDeque::new(),
             written: 0,

@@ -60,10 +60,13 @@ impl Publishing {
             return Ok(Round::default());
         }
         lead.check()?;
-        let ids: Vec<_> = items.iter().map(|item| (item.id, item.publication.channel.clone())).collect();
-        let entries = chain(items.into_iter().map(|item| (item.id, item.publication)));
-        let results = self.broker.publish_intake(reading, entries).await;
-        Ok(Round::sort(&ids, results, &self.metrics))
+        let (mut entries, mut placed) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+        for Item { id, publication, fields } in items {
+            entries.push((id, publication.channel.clone(), fields));
+            placed.push((id, publication));
+        }
+        let results = self.broker.publish_intake(reading, chain(placed)).await;
+        Ok(Round::sort(entries, results, &self.metrics))
     }
 
     async fn reject(&self, lead: &Leadership, reading: &Reading, dead: Vec<Dead>) -> Result<(), Stop> {
@@ -71,13 +74,16 @@ impl Publishing {
             return Ok(());
         }
         lead.check()?;
-        let rejected =
-            dead.iter().map(|Dead { id, reason, .. }| Rejected { id: *id, reason: reason.clone() });
+        let rejected = dead.iter().map(|Dead { id, reason, fields, .. }| Rejected {
+            id: *id,
+            reason: reason.clone(),
+            fields: fields.clone(),
+        });
         self.broker.reject_intake(reading, rejected.collect()).await.map_err(|error| {
             self.metrics.intake_reject_failed.inc();
             Stop::Failed("could not move intake entries to the dead ones", error)
         })?;
-        for Dead { id, channel, reason } in dead {
+        for Dead { id, channel, reason, .. } in dead {
             self.metrics.intake_dead.inc();
             if let Some(held_back) = self.log.admit() {
                 tracing::warn!(entry = %id, ?channel, reason, held_back, "an intake entry is dead: it cannot be published");

@@ -4,7 +4,7 @@ use fanfare_broker::BrokerError;
 use fanfare_broker::intake::Intaken;
 use fanfare_protocol::{Channel, Position};
 
-use super::taking::Dead;
+use super::taking::{Dead, Fields};
 use crate::metrics::cluster::ClusterMetrics;
 
 /// What became of one call to publish.
@@ -22,13 +22,13 @@ pub(super) struct Round {
 impl Round {
     /// Sorts the results, which are in the order of the entries, and counts them.
     pub(super) fn sort(
-        entries: &[(Position, Channel)],
+        entries: Vec<(Position, Channel, Fields)>,
         results: Vec<Result<Intaken, BrokerError>>,
         metrics: &ClusterMetrics,
     ) -> Self {
         let mut round = Self::default();
         let missing = std::iter::repeat_with(|| Err(BrokerError::Unavailable("no result".into())));
-        for ((id, channel), result) in entries.iter().zip(results.into_iter().chain(missing)) {
+        for ((id, channel, fields), result) in entries.into_iter().zip(results.into_iter().chain(missing)) {
             match result {
                 Ok(Intaken::HeldUp) => {
                     metrics.intake_retried.inc();
@@ -39,7 +39,7 @@ impl Round {
                         metrics.intake_repeat.inc();
                     }
                     metrics.intake_done.inc();
-                    round.published.push(*id);
+                    round.published.push(id);
                 }
                 Err(error) if error.is_passing() => {
                     metrics.intake_retried.inc();
@@ -48,7 +48,7 @@ impl Round {
                 }
                 Err(error) => {
                     let channel = channel.to_string();
-                    round.dead.push(Dead { id: *id, channel, reason: error.to_string() });
+                    round.dead.push(Dead { id, channel, reason: error.to_string(), fields });
                 }
             }
         }

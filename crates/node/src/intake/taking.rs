@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use fanfare_broker::Broker;
 use fanfare_broker::intake::{IntakeEntry, Reading};
 use fanfare_protocol::Position;
@@ -18,15 +19,23 @@ use crate::metrics::cluster::ClusterMetrics;
 
 /// The longest wait for a new entry in one call.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// About how many bytes of data are taken at once at most.
+/// About how many bytes of data are taken at once at most, however large the entries that come next are.
 const TAKE_BYTES: usize = 32 * 1024 * 1024;
+/// About how many bytes are taken at once if entries are like the largest of those before: Redis copies them, and does nothing
+/// else meanwhile.
+const TAKE_LIKE_BEFORE: usize = 1024 * 1024;
 
 /// An entry that can be published.
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) id: Position,
     pub(super) publication: Publication,
+    /// As it was taken, in case that Redis refuses it.
+    pub(super) fields: Fields,
 }
+
+/// The fields of an entry in order.
+pub(super) type Fields = Vec<(Bytes, Bytes)>;
 
 /// What one take brought, in order.
 #[derive(Debug)]
@@ -44,6 +53,7 @@ pub(super) struct Dead {
     pub(super) channel: String,
     /// Why, for whoever wrote it.
     pub(super) reason: String,
+    pub(super) fields: Fields,
 }
 
 pub(super) struct Taking {
@@ -96,7 +106,9 @@ impl Taking {
                 self.metrics.intake_take_failed.inc();
                 Stop::Failed("could not take intake entries", error)
             })?;
-            limit = (2 * limit).min(self.most);
+            let like_before =
+                TAKE_LIKE_BEFORE / entries.iter().map(IntakeEntry::bytes).max().unwrap_or(1).max(1);
+            limit = (2 * limit).min(self.most).min(like_before.max(1));
             self.metrics.intake_lag.set(lag(&entries).as_secs_f64());
             if !entries.is_empty() {
                 place.send(Batch::read(entries, self.max_data));
@@ -112,10 +124,11 @@ impl Batch {
         let mut dead = Vec::new();
         for entry in entries {
             match Publication::from_fields(&entry.fields, max_data) {
-                Ok(publication) => items.push(Item { id: entry.id, publication }),
+                Ok(publication) => items.push(Item { id: entry.id, publication, fields: entry.fields }),
                 Err(error) => {
                     let channel = channel(&entry);
-                    dead.push(Dead { id: entry.id, channel, reason: error.to_string() });
+                    let reason = error.to_string();
+                    dead.push(Dead { id: entry.id, channel, reason, fields: entry.fields });
                 }
             }
         }

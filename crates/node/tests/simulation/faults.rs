@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use fanfare_protocol::Channel;
+use fanfare_protocol::{Channel, Entry, Event, Position};
 
 use crate::world::{TROUBLE_MS, World};
 
@@ -15,6 +15,7 @@ pub(crate) enum Faults {
     Moves,
     Wires,
     Logs,
+    Forgeries,
     Failovers,
     Clocks,
     Everything,
@@ -26,6 +27,7 @@ impl fmt::Display for Faults {
             Self::Moves => "moving_clients",
             Self::Wires => "lost_wires",
             Self::Logs => "trimmed_and_expired_logs",
+            Self::Forgeries => "forged_live_events",
             Self::Failovers => "failovers",
             Self::Clocks => "clocks_that_go_back",
             Self::Everything => "everything",
@@ -40,9 +42,10 @@ impl World {
             Faults::Moves => return,
             Faults::Wires => 4,
             Faults::Logs => 6,
-            Faults::Failovers => 7,
-            Faults::Clocks => 8,
-            Faults::Everything => 10,
+            Faults::Forgeries => 7,
+            Faults::Failovers => 8,
+            Faults::Clocks => 9,
+            Faults::Everything => 11,
         };
         let node = self.rng.usize(0..self.nodes.len());
         let channel = self.channels[self.rng.usize(0..self.channels.len())].clone();
@@ -56,12 +59,34 @@ impl World {
             3 => twin.set_deaf(false),
             4 => self.broker.trim(&channel, self.rng.usize(0..5)),
             5 => self.broker.expire(&channel),
-            6 => self.fail_over(),
-            7 => self.step_clock(),
-            8 => self.delete(&channel),
+            6 => self.forge(&channel),
+            7 => self.fail_over(),
+            8 => self.step_clock(),
+            9 => self.delete(&channel),
             // Rarer, since less is left to check after it.
             _ if self.rng.u8(0..3) == 0 => self.wipe(),
             _ => {}
+        }
+    }
+
+    /// Somebody publishes events on a live topic that no log has, maybe several that follow each other, or one that was
+    /// there before. Their numbers are above those that Redis gives: nobody guesses a position before it is given.
+    fn forge(&mut self, channel: &Channel) {
+        let known = self.ledger.stored(channel);
+        let last = known.last().copied().unwrap_or_default();
+        let mut before = last;
+        for _ in 0..self.rng.usize(1..5) {
+            let any = known.get(self.rng.usize(0..=known.len())).copied().unwrap_or_default();
+            let previous = [before, before, last, any][self.rng.usize(0..4)];
+            let now = self.broker.now();
+            let ahead = [0, 40, 70, 10_000, 1 << 60][self.rng.usize(0..5)];
+            let ms = [now + self.rng.u64(0..=ahead), previous.ms, any.ms][self.rng.usize(0..3)];
+            self.forged += 1;
+            let position = Position::new(ms.max(previous.ms), (1 << 60) + self.forged);
+            let event = Event::new(None, format!("forged {}", self.forged), 1000).unwrap();
+            self.log.push(format!("{now:?} forged {channel} {position} after {previous}"));
+            self.broker.forge(channel, Entry { position, previous, event });
+            before = position;
         }
     }
 

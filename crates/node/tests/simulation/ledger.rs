@@ -40,6 +40,8 @@ pub(crate) struct Received {
     pub(crate) numbers: Vec<u64>,
     /// Before which of `numbers` a gap was announced.
     pub(crate) gaps: Vec<usize>,
+    /// Before which of `numbers` it was shown a forged event.
+    pub(crate) forged: Vec<usize>,
 }
 
 /// How far a client must have come, the least first.
@@ -55,7 +57,7 @@ pub(crate) enum Finish {
 
 impl Received {
     pub(crate) fn new(start: Position) -> Self {
-        Self { start, numbers: Vec::new(), gaps: Vec::new() }
+        Self { start, numbers: Vec::new(), gaps: Vec::new(), forged: Vec::new() }
     }
 
     /// The number of the event before the one at `index`, or of the event at which the stream began.
@@ -74,6 +76,12 @@ impl Ledger {
         let accepted = self.channels.entry(channel.clone()).or_default();
         assert!(accepted.iter().all(|other| other.position != position), "{position} was given twice");
         accepted.push(Accepted { position, fate: Fate::Stored });
+    }
+
+    /// The positions of what is stored, in order.
+    pub(crate) fn stored(&self, channel: &Channel) -> Vec<Position> {
+        let stored = self.accepted(channel).iter().filter(|accepted| accepted.fate == Fate::Stored);
+        stored.map(|accepted| accepted.position).collect()
     }
 
     /// A failover lost these.
@@ -160,7 +168,7 @@ impl Ledger {
     }
 
     /// Each gap has a cause: an event between its neighbors, or that the one before it is not in Redis any more, as a
-    /// node cannot know what else was lost with it.
+    /// node cannot know what else was lost with it; and a forged event never was there.
     fn check_gaps(&self, channel: &Channel, got: &Received, start: Option<u64>) -> Result<(), String> {
         for &gap in &got.gaps {
             let before = got.before(gap, start);
@@ -171,7 +179,7 @@ impl Ledger {
                 None => accepted.position > got.start,
             });
             let gone = before.and_then(|number| self.get(channel, number)).map(|accepted| accepted.fate);
-            if !missed && gone.is_none_or(|fate| fate == Fate::Stored) {
+            if !missed && !got.forged.contains(&gap) && gone.is_none_or(|fate| fate == Fate::Stored) {
                 return Err(format!("a gap after {before:?} where nothing was lost"));
             }
         }

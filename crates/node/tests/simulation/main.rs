@@ -1,5 +1,5 @@
 //! A deterministic simulation of delivery: the real hub, writer loops and connections over a twin of the broker that
-//! loses wires, delays and fails reads, trims, expires, wipes and rolls back logs; with clients that are slow, leave
+//! loses wires, delays and fails reads, trims, expires, wipes and rolls back logs, and to whose live topics others write; with clients that are slow, leave
 //! at any byte, move between nodes and change their channels. All is drawn from a seed, on virtual time.
 //!
 //! `FANFARE_SIM_SEEDS=10000` runs so many seeds, `FANFARE_SIM_SEED=77` one, and prints what happened in it.
@@ -90,6 +90,11 @@ fn lost_wires() {
 #[test]
 fn trimmed_and_expired_logs() {
     run_many(140, |seed, verbose| run(seed, Faults::Logs, verbose));
+}
+
+#[test]
+fn forged_live_events() {
+    run_many(140, |seed, verbose| run(seed, Faults::Forgeries, verbose));
 }
 
 #[test]

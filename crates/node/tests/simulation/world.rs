@@ -58,6 +58,8 @@ pub(crate) struct World {
     pub(crate) settings: StreamConfig,
     /// Counts ephemeral events.
     pub(crate) ephemeral: u64,
+    /// Counts forged ones.
+    pub(crate) forged: u64,
     pub(crate) ledger: Ledger,
     pub(crate) traffic: Traffic,
     pub(crate) log: Vec<String>,
@@ -127,6 +129,7 @@ impl World {
             staying: Vec::new(),
             settings,
             ephemeral: 0,
+            forged: 0,
             ledger: Ledger::default(),
             traffic,
             log: Vec::new(),

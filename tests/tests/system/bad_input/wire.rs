@@ -1,6 +1,6 @@
 //! Messages on a live wire that the publish script did not write.
 
-use fanfare_tests::deadline::SOON;
+use fanfare_tests::deadline::{SOON, until};
 
 use super::{GOOD, scene};
 
@@ -45,7 +45,9 @@ async fn a_wire_message_that_is_no_event_is_dropped() {
     ];
     for message in messages {
         let heard = scene.publisher.ephemeral(GOOD, message).await.unwrap();
-        assert_eq!(heard, 1, "the node hears the wire");
+        assert_eq!(heard, 1, "the node hears the topic for ephemeral events");
+        let heard = scene.publisher.forge(GOOD, message).await.unwrap();
+        assert_eq!(heard, 1, "the node hears the live topic");
         // The client's account would show whatever got through as foreign.
         let case: String = String::from_utf8_lossy(message).chars().take(60).collect();
         scene.after(&case, Ok(())).await;
@@ -58,13 +60,33 @@ async fn a_wire_message_that_is_no_event_is_dropped() {
 }
 
 #[tokio::test]
+async fn each_topic_takes_its_own_kind_of_message_only() {
+    let mut scene = scene().await;
+    let malformed = async |scene: &super::Scene| {
+        scene.cluster.a().metrics().await.sum("fanfare_wire_malformed_total", &[])
+    };
+    // An ACL that lets a publisher send ephemeral events lets it send nothing else.
+    scene.publisher.ephemeral(GOOD, b"1 5-0 4-0 t\nd").await.unwrap();
+    scene.publisher.forge(GOOD, br#"{"type":"typing","data":1}"#).await.unwrap();
+    scene.after("both", Ok(())).await;
+    let counted = malformed(&scene).await;
+    assert!((counted - 2.0).abs() < f64::EPSILON, "{counted}");
+    until("the topic is named", SOON, async || {
+        let log = scene.cluster.a().log();
+        if log.contains("ephemeral events have the topic") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    scene.finish(1).await;
+}
+
+#[tokio::test]
 async fn an_event_that_only_claims_to_be_kept_is_not_shown_twice_nor_does_it_hide_others() {
     let mut scene = scene().await;
     scene.after("warm", Ok(())).await;
     // It lies in the future and says that something came before it: the node reads the log, and finds neither.
     let later = "9999999999999-0";
     let forged = format!("1 {later} 9999999999998-0 t\nforged");
-    scene.publisher.ephemeral(GOOD, forged.as_bytes()).await.unwrap();
+    scene.publisher.forge(GOOD, forged.as_bytes()).await.unwrap();
     for _ in 0..5 {
         scene.publisher.issue(&scene.ledger, GOOD).await;
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::redis::{PushInfo, PushKind, Value};
 use fanfare_protocol::Channel;
+use fanfare_protocol::wire::Topic;
 use tokio::sync::Notify;
 
 use super::topics::{Round, Topics};
@@ -81,9 +82,9 @@ impl Ear {
         state.connection
     }
 
-    /// The channel's live topic.
-    pub(super) fn live(&self, channel: &Channel) -> String {
-        self.inner.keys.live(channel)
+    /// The names of the channel's topics, the live one last: what Redis confirms of it, is confirmed of both.
+    pub(super) fn topics(&self, channel: &Channel) -> [String; 2] {
+        [Topic::Ephemeral, Topic::Live].map(|topic| self.inner.keys.topic(channel, topic))
     }
 
     /// The connection is given up: tells the node, and forgets what was subscribed to.
@@ -150,7 +151,8 @@ impl Ear {
             PushKind::Unsubscribe => {
                 let Some(Value::BulkString(topic)) = data.next() else { return };
                 let expected = match self.inner.keys.channel_of(&topic) {
-                    Some(channel) => state.topics.left(channel),
+                    Some((channel, Topic::Live)) => state.topics.left(channel),
+                    Some((channel, Topic::Ephemeral)) => state.topics.is_leaving(channel),
                     None => false,
                 };
                 if !expected {
@@ -167,9 +169,9 @@ impl Ear {
         let is_outlier = reply::is_outlier(&payload);
         let Some(payload) = reply::bytes(payload) else { return };
         state.tell_confirmed();
-        if let Some(channel) = self.inner.keys.channel_of(topic) {
+        if let Some((channel, topic)) = self.inner.keys.channel_of(topic) {
             if let Some(channel) = state.topics.heard(channel).cloned() {
-                (state.sink)(WireEvent::Message(channel, payload));
+                (state.sink)(WireEvent::Message(channel, topic, payload));
             }
         } else if topic == self.inner.control.as_bytes() {
             (state.sink)(WireEvent::Control(payload));
@@ -187,7 +189,10 @@ impl Ear {
     }
 
     fn subscribed(&self, state: &mut State, topic: &[u8]) {
-        if let Some(channel) = self.inner.keys.channel_of(topic) {
+        if let Some((channel, topic)) = self.inner.keys.channel_of(topic) {
+            if topic == Topic::Ephemeral {
+                return;
+            }
             let confirmed = state.topics.joined(channel);
             state.confirmed.extend(confirmed);
             if state.topics.all_joined() {

@@ -138,6 +138,12 @@ impl Topics {
         asked_for
     }
 
+    /// Whether the channel is being left: the end of its first topic is to be expected.
+    #[must_use]
+    pub(super) fn is_leaving(&self, name: &str) -> bool {
+        self.entries.get(name).is_none_or(|topic| topic.state == Subscription::Leaving)
+    }
+
     /// Whether every subscription of the round is confirmed.
     pub(super) fn all_joined(&self) -> bool {
         self.asked == 0

@@ -15,6 +15,7 @@ use crate::delivery::{Delivery, Kept};
 use crate::hub::follows::unix_ms;
 use crate::hub::reads::{Answer, TopicKey};
 use crate::hub::topic::{Ask, Member, Read};
+use crate::metrics::Doubt;
 use crate::throttle::Throttle;
 
 /// The first and the longest pause before a failed read is tried again.
@@ -28,9 +29,15 @@ impl Writer {
     pub(super) fn deliver(&mut self, delivery: Arc<Delivery>) {
         let Some(&at) = self.by_channel.get(&delivery.channel) else { return };
         if let Some(kept) = delivery.kept {
+            if self.topics[at].is_ahead(kept, self.reads.latest(self.around.now)) {
+                return self.look(at, Doubt::Ahead);
+            }
             if self.topics[at].contradicts(kept) {
                 self.topics[at].doubt(kept);
+                self.tell_doubt(at, Doubt::Chain);
                 self.repair(at);
+            } else if self.topics[at].is_stray(kept) {
+                self.tell_doubt(at, Doubt::Chain);
             }
             let topic = &mut self.topics[at];
             topic.told(kept.position);
@@ -40,6 +47,25 @@ impl Writer {
             topic.window.add(kept, &delivery, settings.window_events, bytes);
         }
         self.begin_offering(delivery, at);
+    }
+
+    /// What the wire told is left out, and every connection looks into the log: if it is there, it is read there.
+    fn look(&mut self, at: usize, doubt: Doubt) {
+        let topic = &mut self.topics[at];
+        topic.unsettle(topic.heard);
+        self.tell_doubt(at, doubt);
+        self.repair(at);
+    }
+
+    /// Counts a live event that may be forged. After a failover, or when events were dropped before this loop, one that is not
+    /// may look like that: the log decides.
+    fn tell_doubt(&self, at: usize, doubt: Doubt) {
+        static LOG: Throttle = Throttle::of_events();
+        self.around.metrics.count_doubt(doubt);
+        if let Some(held_back) = LOG.admit() {
+            let (channel, why) = (&self.topics[at].channel, doubt.as_str());
+            tracing::warn!(%channel, why, held_back, "a live event is doubtful: forged, or Redis lost data; the log decides");
+        }
     }
 
     /// An event was offered to every member of its topic.
@@ -149,19 +175,30 @@ impl Writer {
 
     /// Asks a log, or joins those who asked the same.
     pub(super) fn ask(&mut self, at: usize, ask: Ask, member: Member) {
-        let waiting = (member, self.seats[member.connection].connection.serial);
+        let connection = &self.seats[member.connection].connection;
+        let (waiting, asker) = ((member, connection.serial), connection.identity.asker(&self.askers));
         let topic = &mut self.topics[at];
+        let key = (at, topic.serial);
         if let Some(read) = topic.reads.get_mut(&ask) {
             self.around.metrics.reads_shared.inc();
             read.waiting.push(waiting);
+            // It comes when it is the turn of any of them.
+            if read.asked && !read.sent && read.asker != asker {
+                self.reads.ask(key, ask, asker);
+            }
             return;
         }
-        let backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
-        topic.reads.insert(
-            ask,
-            Read { version: topic.version, waiting: vec![waiting], asked: true, stale: false, backoff },
-        );
-        self.reads.ask((at, topic.serial), ask);
+        let read = Read {
+            version: topic.version,
+            waiting: vec![waiting],
+            asked: true,
+            sent: false,
+            asker,
+            stale: false,
+            backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST),
+        };
+        topic.reads.insert(ask, read);
+        self.reads.ask(key, ask, asker);
     }
 
     /// A log answered.
@@ -170,8 +207,9 @@ impl Writer {
         match (answer, ask) {
             (Ok(Answer::Page(_)), _) if read.stale => {
                 if let Some(topic) = self.topic(key) {
-                    topic.reads.insert(ask, read);
-                    self.reads.ask(key, ask);
+                    let asker = read.asker;
+                    topic.reads.insert(ask, Read { sent: false, ..read });
+                    self.reads.ask(key, ask, asker);
                 }
             }
             (Ok(Answer::Page(page)), _) => self.page(key.0, read, &page),
@@ -195,9 +233,10 @@ impl Writer {
                 tracing::warn!(%channel, entries, held_back, "log entries that are no events were skipped");
             }
         }
+        let fork = topic.fork(page);
         // Nothing came since the question was sent: the page's end is the channel's end. If the wire is not heard
         // yet, this is made good when it is: then every connection of the topic looks into the log once more.
-        topic.read(page.last, read.version);
+        let is_refuted = topic.read(page.last, read.version);
         topic.large = self.reads.large(page);
         let channel = topic.channel.clone();
         let entries: Vec<(Kept, Arc<Delivery>)> = page
@@ -209,8 +248,17 @@ impl Writer {
             })
             .collect();
         for (member, serial) in read.waiting {
-            self.turn_page((at, read.version), (member, serial), (&channel, page, &entries));
+            self.turn_page((at, read.version), (member, serial), (&channel, page, &entries), fork);
         }
+        if is_refuted {
+            self.refuted(at);
+        }
+    }
+
+    /// The log does not have what the wire told: those who took it look into the log.
+    fn refuted(&mut self, at: usize) {
+        self.tell_doubt(at, Doubt::Log);
+        self.repair(at);
     }
 
     /// One connection takes a page of the topic at a place, which was asked for when it had this version.
@@ -219,6 +267,7 @@ impl Writer {
         (at, version): (usize, u64),
         (member, serial): (Member, u64),
         page: (&Channel, &Page, &[(Kept, Arc<Delivery>)]),
+        fork: Option<Position>,
     ) {
         let Member { connection: key, index } = member;
         let Some(seat) = self.seats.get_mut(key).filter(|seat| seat.connection.serial == serial) else {
@@ -233,7 +282,7 @@ impl Writer {
         let fits = state == Some(State::Reading) || !connection.is_full(&self.around);
         let mut turned = Turned { at_end: false, back: false };
         if fits {
-            turned = connection.take_page(index, page, self.topics[at].fork(page.1), &self.around);
+            turned = connection.take_page(index, page, fork, &self.around);
         }
         let current = self.topics[at].version == version;
         connection.set_state(index, if turned.at_end && current { State::Live } else { State::Behind });
@@ -247,15 +296,17 @@ impl Writer {
 
     fn located(&mut self, at: usize, ask: Ask, read: Read, position: Position) {
         let topic = &mut self.topics[at];
-        if ask == Ask::Locate(From::Latest) && topic.heard {
-            topic.read(position, read.version);
-        }
+        let is_refuted =
+            ask == Ask::Locate(From::Latest) && topic.heard && topic.read(position, read.version);
         for (member, serial) in read.waiting {
             let Some(connection) = self.connection(member, serial) else { continue };
             if connection.ending.is_none() && connection.follows[member.index].state == State::Locating {
                 connection.located(member.index, position);
                 self.greet(member.connection);
             }
+        }
+        if is_refuted {
+            self.refuted(at);
         }
     }
 
@@ -282,7 +333,7 @@ impl Writer {
         }
         let Some(topic) = self.topic(key).filter(|_| !read.waiting.is_empty()) else { return };
         let pause = read.backoff.fail();
-        read.asked = false;
+        (read.asked, read.sent) = (false, false);
         topic.reads.insert(ask, read);
         self.timers.insert(Timer::Retry(key, ask), pause);
     }
@@ -298,7 +349,8 @@ impl Writer {
         let read = self.topic(key).and_then(|topic| topic.reads.get_mut(&ask));
         if let Some(read) = read.filter(|read| !read.asked) {
             read.asked = true;
-            self.reads.ask(key, ask);
+            let asker = read.asker;
+            self.reads.ask(key, ask, asker);
         }
     }
 }

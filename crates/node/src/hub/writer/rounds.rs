@@ -166,8 +166,10 @@ impl Writer {
                 continue;
             };
             let version = topic.version;
-            let Some(read) = topic.reads.get_mut(&ask) else { continue };
-            (read.version, read.stale) = (version, false);
+            let Some(read) = topic.reads.get_mut(&ask).filter(|read| read.asked && !read.sent) else {
+                continue;
+            };
+            (read.version, read.stale, read.sent) = (version, false, true);
             let (channel, large) = (topic.channel.clone(), topic.large);
             self.around.metrics.reads.inc();
             self.reads.send(key, channel, ask, large);

@@ -1,0 +1,118 @@
+//! No script holds Redis for more than some milliseconds, whatever the data. What is measured is the time on the processor,
+//! which a busy machine does not change much.
+
+use std::time::Duration;
+
+use fanfare_broker::lease::Lease;
+use fanfare_broker::log::{NEWEST_BYTES, PageLimit};
+use fanfare_broker::{Broker, BrokerSettings};
+use fanfare_protocol::Position;
+use fanfare_protocol::start::From;
+
+use crate::fixture::{Fixture, Redis, channel, info, new, publication, publish};
+use crate::server::RedisServer;
+
+/// Several times of what was measured, and a small part of what it was when it depended on the data.
+const FEW: Duration = Duration::from_millis(25);
+
+/// The time on the processor that Redis has used so far.
+async fn used(server: &RedisServer) -> Duration {
+    let info: String = server.run(&["INFO", "cpu"]).await;
+    let figure = |name: &str| -> f64 {
+        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap().parse().unwrap()
+    };
+    Duration::from_secs_f64(figure("used_cpu_user_main_thread") + figure("used_cpu_sys_main_thread"))
+}
+
+/// Makes some calls, and fails if they take too long on the average.
+async fn is_short<T>(redis: &Redis, what: &str, call: impl AsyncFn() -> T) {
+    const TIMES: u32 = 8;
+    let before = used(&redis.server).await;
+    for _ in 0..TIMES {
+        call().await;
+    }
+    let each = used(&redis.server).await.saturating_sub(before) / TIMES;
+    assert!(each < FEW, "{what}: {each:?}");
+}
+
+#[tokio::test]
+async fn reading_a_log_of_large_events_holds_redis_for_milliseconds() {
+    for size in [60 * 1024, 1 << 20] {
+        let redis = Redis::with(BrokerSettings { max_data: 1 << 20, ..BrokerSettings::default() }).await;
+        let (broker, a) = (&redis.broker, channel("a"));
+        for _ in 0..8 {
+            let batch = (0..100).map(|_| publication("a", &"x".repeat(size))).take((60 << 20) / size / 8);
+            assert!(broker.publish(batch.collect()).await.iter().all(Result::is_ok));
+        }
+        is_short(&redis, "last=1000", async || broker.locate(&a, From::Newest(1000)).await.unwrap()).await;
+        is_short(&redis, "earliest", async || broker.locate(&a, From::Earliest).await.unwrap()).await;
+        let limit = PageLimit { entries: 1000, bytes: NEWEST_BYTES };
+        is_short(&redis, "history", async || broker.page(&a, Position::ZERO, limit).await.unwrap()).await;
+    }
+}
+
+#[tokio::test]
+async fn the_function_holds_redis_for_milliseconds_whatever_the_text() {
+    let redis = Redis::with(BrokerSettings { max_data: 1 << 20, ..BrokerSettings::default() }).await;
+    for text in ["x", "é", "漢", "😀", "é漢😀x"] {
+        let data = text.repeat((1 << 20) / text.len());
+        let call = async || {
+            let words = ["FCALL", "fanfare_publish", "1", "fanfare:{a}:log", "t", &data];
+            redis.server.run::<(String, u8)>(&words).await
+        };
+        is_short(&redis, text, call).await;
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_comes_back_twice_before_the_sweep_takes_over_in_steps() {
+    let redis = new::<Redis>().await;
+    let server = &redis.server;
+    let fill = |set: &'static str, what: &'static str, count: usize| async move {
+        let script = "for i = 1, ARGV[2] do redis.call('SADD', KEYS[1], ARGV[1] .. i) end";
+        server.run::<()>(&["EVAL", script, "1", set, what, &count.to_string()]).await;
+    };
+    let (index, former) = ("fanfare:node:n1:sessions", "fanfare:node:n1:former");
+    server.run::<()>(&["SET", "fanfare:node:n1:incarnation", "i0"]).await;
+    fill(index, "of the first ", 4500).await;
+    let lease =
+        async |incarnation| redis.broker.lease(&info("n1", incarnation), Duration::from_secs(30)).await;
+    assert_eq!(lease("i1").await.unwrap(), Lease::Taken);
+    server.run::<()>(&["DEL", "fanfare:node:n1"]).await;
+    fill(index, "of the second ", 4500).await;
+    assert_eq!(lease("i2").await.unwrap(), Lease::Taken);
+    let left: (usize, usize) = (server.run(&["SCARD", index]).await, server.run(&["SCARD", former]).await);
+    assert_eq!(left, (0, 9000), "all of it is put aside for the sweep");
+    let calls: String = server.run(&["INFO", "commandstats"]).await;
+    assert!(calls.contains("cmdstat_spop:calls=5,") && !calls.contains("cmdstat_sunionstore"), "{calls}");
+}
+
+#[tokio::test]
+async fn a_channel_of_one_short_event_with_a_key_takes_less_than_a_kilobyte() {
+    const COUNT: usize = 2000;
+    let redis = new::<Redis>().await;
+    publish(&redis.broker, "warm", "x").await;
+    let memory = async || -> usize {
+        let info: String = redis.server.run(&["INFO", "memory"]).await;
+        let line = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
+        line.unwrap().parse().unwrap()
+    };
+    let before = memory().await;
+    for first in (0..COUNT).step_by(500) {
+        let batch = (first..first + 500).map(|n| fanfare_protocol::publish::Publication {
+            key: Some(format!("order-{n}")),
+            ..publication(&format!("user:{n}"), "twenty bytes of data")
+        });
+        assert!(redis.broker.publish(batch.collect()).await.iter().all(Result::is_ok));
+    }
+    let each = (memory().await - before) / COUNT;
+    assert!(each < 1024, "{each} bytes");
+    // And it is the log that it was.
+    let page = redis.broker.page(&channel("user:7"), Position::ZERO, PageLimit::entries(10)).await.unwrap();
+    assert_eq!((page.entries.len(), page.entries[0].previous), (1, Position::ZERO));
+    let keys: Vec<String> = redis.server.run(&["KEYS", "fanfare:{user:7}:*"]).await;
+    assert_eq!(keys.len(), 3, "{keys:?}");
+    let ttl: i64 = redis.server.run(&["PTTL", "fanfare:{user:7}:log"]).await;
+    assert!(ttl > 0, "it expires");
+}

@@ -1,0 +1,69 @@
+//! What the clock that gives positions can show at most.
+//!
+//! Positions are times of Redis. Each page of a log brings the time at which it was read, so a node need not compare its own
+//! clock with that of Redis, but only count on from there.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use tokio::time::Instant;
+
+/// How much faster than ours the clock of Redis may have run since it was seen last, and how far it may have been stepped, in
+/// milliseconds. What is beyond it costs a read of a log, which brings the time again.
+const SLACK_MS: i64 = 50;
+/// No page was read yet.
+const UNKNOWN: i64 = i64::MIN;
+
+/// The clock. Lives as long as the node.
+#[derive(Debug)]
+pub(crate) struct LogClock {
+    started: Instant,
+    /// How many milliseconds of Unix time it was, at most, when the node started.
+    offset: AtomicI64,
+}
+
+impl LogClock {
+    pub(crate) fn new() -> Self {
+        Self { started: Instant::now(), offset: AtomicI64::new(UNKNOWN) }
+    }
+
+    /// Takes the time that came with a page which was asked for at `asked`: it was not that time before.
+    pub(crate) fn set(&self, asked: Instant, unix_ms: u64) {
+        let unix_ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
+        self.offset.store(unix_ms.saturating_sub(self.elapsed_ms(asked)), Ordering::Relaxed);
+    }
+
+    /// Returns the latest that the clock can show at a moment, in milliseconds of Unix time; none before the first page.
+    pub(crate) fn latest(&self, at: Instant) -> Option<u64> {
+        let offset = self.offset.load(Ordering::Relaxed);
+        if offset == UNKNOWN {
+            return None;
+        }
+        u64::try_from(offset.saturating_add(self.elapsed_ms(at)).saturating_add(SLACK_MS)).ok()
+    }
+
+    fn elapsed_ms(&self, at: Instant) -> i64 {
+        i64::try_from(at.saturating_duration_since(self.started).as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_latest_time_goes_on_from_the_newest_page() {
+        let clock = LogClock::new();
+        assert_eq!(clock.latest(Instant::now()), None);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let asked = Instant::now();
+        tokio::time::advance(Duration::from_millis(300)).await;
+        clock.set(asked, 1_000_000);
+        assert_eq!(clock.latest(Instant::now()), Some(1_000_350), "the answer was 300 ms on its way at most");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(clock.latest(Instant::now()), Some(1_001_350));
+        clock.set(Instant::now(), 900_000);
+        assert_eq!(clock.latest(Instant::now()), Some(900_050), "the clock of Redis was put back");
+    }
+}
