@@ -16,7 +16,7 @@
 //! - [`balancer`]: nginx or `HAProxy` in front of nodes, configured as `deploy/` says
 //! - [`certificate`], [`wire`], [`http2`]: the ways to a node: clear text, TLS, one connection for many streams
 //! - [`api`]: the node's HTTP calls that are not streams
-//! - [`exchange`]: one request, byte for byte
+//! - [`exchange`], [`frames`]: one request, byte for byte; HTTP/2, frame for frame
 //! - [`token`]: what `--auth jwt` asks for
 //! - [`publisher`]: the ways in through Redis
 //! - [`request`], [`head`], [`body`], [`coding`], [`parser`], [`client`]: a stream, read by rules of our own
@@ -35,6 +35,7 @@ pub mod coding;
 pub mod deadline;
 pub mod exchange;
 pub mod footprint;
+pub mod frames;
 pub mod head;
 pub mod http2;
 pub mod ledger;

@@ -3,10 +3,26 @@
 use std::io::IsTerminal;
 
 use fanfare_node::config::log::{LogConfig, LogFormat};
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
+
+/// Libraries between the socket and our handlers. A client can cause each of their lines, as often as it likes, and what
+/// goes wrong in them comes to us as an error, which we count. They log only what `log.level` asks for by their names.
+const LIBRARIES: [&str; 10] = [
+    "h2",
+    "hyper",
+    "hyper_util",
+    "tower",
+    "tower_http",
+    "axum",
+    "rustls",
+    "tokio_rustls",
+    "httparse",
+    "jsonwebtoken",
+];
 
 /// Starts it. Once for each process.
 ///
@@ -14,7 +30,7 @@ use tracing_subscriber::{Layer, fmt};
 ///
 /// When the level cannot be read, which checked settings rule out.
 pub(crate) fn start(config: &LogConfig) -> anyhow::Result<()> {
-    let filter: Targets = config.level.parse()?;
+    let filter = filter(&config.level)?;
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match config.format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
@@ -22,4 +38,36 @@ pub(crate) fn start(config: &LogConfig) -> anyhow::Result<()> {
     };
     tracing_subscriber::registry().with(lines.with_filter(filter)).try_init()?;
     Ok(())
+}
+
+/// What is logged at such a level. The last that names a target decides.
+fn filter(level: &str) -> anyhow::Result<Targets> {
+    let asked: Targets = level.parse()?;
+    let libraries = Targets::new().with_targets(LIBRARIES.map(|library| (library, LevelFilter::OFF)));
+    Ok(libraries.with_targets(asked.iter()).with_default(asked.default_level().unwrap_or(LevelFilter::OFF)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn libraries_log_only_what_is_asked_of_them_by_name() {
+        for (level, target, at, logs) in [
+            ("info", "h2::proto::streams::recv", Level::WARN, false),
+            ("info", "h2::proto", Level::ERROR, false),
+            ("debug", "hyper::proto", Level::WARN, false),
+            ("info,h2=warn", "h2::proto", Level::WARN, true),
+            ("info,h2::proto=debug", "h2::proto::streams", Level::DEBUG, true),
+            ("info,h2::proto=debug", "h2::codec", Level::ERROR, false),
+            ("info", "fanfare_node::accept", Level::INFO, true),
+            ("info", "fanfare_node::accept", Level::DEBUG, false),
+            ("info,fanfare_node::http=debug", "fanfare_node::http::layers", Level::DEBUG, true),
+            ("off", "fanfare_node", Level::ERROR, false),
+        ] {
+            assert_eq!(filter(level).unwrap().would_enable(target, &at), logs, "{level}: {target} {at}");
+        }
+    }
 }

@@ -2,20 +2,25 @@
 //!
 //! # Layout
 //!
+//! - `slots`: which sockets without a stream may be open
 //! - [`connection`]: one socket: TLS, and which HTTP its client speaks
 //! - [`proxy_protocol`]: whose bytes a balancer passes on
 //! - [`protocol`]: how that is told in clear text
 //! - [`http1`]: until a stream takes the socket over
 //! - [`http2`]: all requests and streams of a connection side by side
 //! - [`head`]: the head of a response that hyper does not write
-//! - [`tap`]: the socket as HTTP sees it
+//! - `answer`: what requests and answers hold of the node's memory
+//! - [`tap`]: the socket as HTTP sees it; `frames`: what an HTTP/2 client sends on it
 
+mod answer;
 pub mod connection;
+mod frames;
 pub mod head;
 pub mod http1;
 pub mod http2;
 pub mod protocol;
 pub mod proxy_protocol;
+mod slots;
 pub mod tap;
 
 use std::io;
@@ -27,17 +32,22 @@ use axum::Router;
 use futures_util::future::OptionFuture;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::Connection;
+use self::slots::{Full, Slots};
+use self::tap::Bounds;
+use crate::address::AddressKey;
 use crate::address::trusted::TrustedProxies;
-use crate::config::Config;
+use crate::config::{Config, bytes};
 use crate::http::metrics::HttpMetrics;
+use crate::memory::Memory;
+use crate::pace::Floor;
 use crate::stream::{Socket, Stream};
+use crate::throttle::Throttle;
 use crate::tls::Tls;
 use crate::tls::renewal::Renewal;
 
@@ -86,16 +96,21 @@ pub struct Server {
     tls: Option<Tls>,
     /// Those who may connect, with a PROXY protocol header; none if connections begin without one.
     balancers: Option<TrustedProxies>,
+    /// The balancers in front of the node.
+    proxies: TrustedProxies,
     http1: hyper::server::conn::http1::Builder,
     http2: h2::server::Builder,
     router: Router,
     open: Open,
-    /// One permit for each socket that carries no stream.
-    sockets: Arc<Semaphore>,
+    /// Of the sockets that carry no stream.
+    slots: Arc<Slots>,
+    memory: Memory,
     /// How long a client may take for the head of a request, and so how long a connection may be idle.
     head_timeout: Duration,
-    /// How long a client may take nothing of an answer.
-    write_timeout: Duration,
+    /// How long and how slow a client may be.
+    bounds: Bounds,
+    /// How many frames a second that carry nothing an HTTP/2 client may send.
+    control_frames: u32,
     /// When a silent HTTP/2 client is asked whether it is there, and how long it may take to answer.
     ping: (Duration, Duration),
     metrics: HttpMetrics,
@@ -105,11 +120,23 @@ pub struct Server {
 }
 
 impl Server {
+    /// The address that a socket counts for; none for a balancer, whose clients are many.
+    fn address_of(&self, peer: SocketAddr) -> Option<AddressKey> {
+        (!self.proxies.contains(peer.ip())).then(|| AddressKey::of(peer.ip()))
+    }
+
     /// A connection ended by an error.
     fn ended_by(&self, error: &(dyn std::error::Error + 'static), peer: Peer) {
         self.metrics.connection_errors.inc();
         tracing::debug!(error, peer = %peer.0, "a connection ended by an error");
     }
+}
+
+fn bounds(config: &Config) -> Bounds {
+    let write_timeout = config.stream.write_timeout;
+    let floor = Floor::new(bytes(config.http.min_rate), config.http.min_rate_over);
+    // Who takes nothing at all is below any floor.
+    Bounds { write_timeout, peer_timeout: config.stream.peer_timeout, floor: floor.within(write_timeout) }
 }
 
 /// Listens on an address. A peer that answers nothing for `peer_timeout` is given up.
@@ -134,7 +161,7 @@ impl Accept {
         router: Router,
         open: Open,
         (config, tls): (&Config, Option<(Tls, Renewal)>),
-        metrics: HttpMetrics,
+        (metrics, memory): (HttpMetrics, Memory),
     ) -> Self {
         let [leave, stop, cut] = std::array::from_fn(|_| CancellationToken::new());
         let (tls, renewal) = tls.unzip();
@@ -142,13 +169,16 @@ impl Accept {
         let server = Arc::new(Server {
             tls,
             balancers: config.node.proxy_protocol.then(|| config.http.proxies()),
+            proxies: config.http.proxies(),
             http1: http1::builder(config),
             http2: http2::builder(config),
             router,
             open,
-            sockets: Arc::new(Semaphore::new(config.limits.sockets)),
+            slots: Slots::new(&config.limits, metrics.clone()),
+            memory,
             head_timeout: config.http.header_read_timeout,
-            write_timeout: config.stream.write_timeout,
+            bounds: bounds(config),
+            control_frames: config.limits.control_frames,
             ping: (config.stream.heartbeat.min(FARTHEST_PING), config.stream.peer_timeout),
             metrics: metrics.clone(),
             leave: leave.clone(),
@@ -210,36 +240,42 @@ impl Listen {
 
     /// Accepts one socket.
     async fn next(&mut self) -> bool {
-        let Some(permit) = self.permit().await else { return false };
         match self.listener.accept().await {
             Ok((socket, peer)) => {
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("sockets are accepted again");
                 }
-                self.serve(socket, peer, permit);
+                self.serve(socket, peer);
             }
             Err(error) => self.failed(&error).await,
         }
         true
     }
 
-    /// Room for one more socket. Until there is, clients wait in the kernel's queue.
-    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = Arc::clone(&self.server.sockets).try_acquire_owned() {
-            return Some(permit);
+    /// Serves a socket if there is room for it. One without is closed: a client that can reach another node does.
+    fn serve(&self, socket: TcpStream, peer: SocketAddr) {
+        let server = &self.server;
+        server.metrics.accepted.inc();
+        let address = server.address_of(peer);
+        match server.slots.enter(address) {
+            Ok(slot) => {
+                let account = server.memory.account(address);
+                let connection = Connection::new(Arc::clone(server), Peer(peer), (slot, account));
+                self.connections.spawn(connection.run(socket));
+            }
+            Err(full) => {
+                let (counter, setting) = match full {
+                    Full::Address => (&server.metrics.sockets_refused_address, "limits.sockets_per_address"),
+                    Full::Node => (&server.metrics.sockets_refused_node, "limits.sockets"),
+                };
+                counter.inc();
+                tracing::debug!(peer = %peer, setting, "a socket was refused");
+            }
         }
-        self.server.metrics.accept_waits.inc();
-        tracing::debug!("too many sockets are open; the next one waits (limits.sockets)");
-        Arc::clone(&self.server.sockets).acquire_owned().await.ok()
-    }
-
-    fn serve(&self, socket: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
-        self.server.metrics.accepted.inc();
-        let connection = Connection::new(Arc::clone(&self.server), Peer(peer), permit);
-        self.connections.spawn(connection.run(socket));
     }
 
     async fn failed(&mut self, error: &io::Error) {
+        static LOG: Throttle = Throttle::of_a_condition();
         self.server.metrics.accept_errors.inc();
         let gone = [
             io::ErrorKind::ConnectionAborted,
@@ -251,7 +287,8 @@ impl Listen {
             // The client's trouble alone.
             return;
         }
-        if !std::mem::replace(&mut self.failing, true) {
+        if LOG.admit().is_some() {
+            self.failing = true;
             tracing::error!(%error, "no socket can be accepted now (too few file descriptors? see ulimit -n)");
         }
         tokio::time::sleep(BACK_OFF).await;

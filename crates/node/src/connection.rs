@@ -107,6 +107,8 @@ pub(crate) struct Connection {
     pub(crate) locating: u32,
     queue: Queue,
     outlet: Outlet,
+    /// How many bytes waited when they were last counted.
+    counted: usize,
     pub(crate) clock: Clock,
     place: Place,
     /// Set when the end has begun: nothing is queued any more.
@@ -140,6 +142,7 @@ impl Connection {
             locating: 0,
             queue: Queue::default(),
             outlet: Outlet::new(socket, framing, head),
+            counted: 0,
             clock,
             place,
             ending: None,
@@ -152,8 +155,27 @@ impl Connection {
     /// not full: it cannot wait for an empty one, which a busy channel beside it may never leave.
     fn has_room(&self, delivery: &Delivery, bound: usize) -> bool {
         let bytes = delivery.frame(self.view).len();
-        let waiting = self.queue.bytes() + self.outlet.waiting();
+        let waiting = self.waiting();
         if bytes > bound { waiting < bound } else { waiting + bytes <= bound }
+    }
+
+    /// How many bytes wait for the client.
+    fn waiting(&self) -> usize {
+        self.queue.bytes() + self.outlet.waiting()
+    }
+
+    /// Counts what waits now instead of what was counted last.
+    pub(crate) fn count_waiting(&mut self, around: &Surroundings) {
+        let waiting = self.waiting();
+        if waiting != self.counted {
+            around.count_waiting(waiting.wrapping_sub(self.counted).cast_signed());
+            self.counted = waiting;
+        }
+    }
+
+    /// Counts nothing of it any more.
+    pub(crate) fn count_gone(&mut self, around: &Surroundings) {
+        around.count_waiting(0_usize.wrapping_sub(std::mem::take(&mut self.counted)).cast_signed());
     }
 
     /// Whether to read on from a log: only when the kernel has taken all there was, so that a log is read as fast as
@@ -169,8 +191,7 @@ impl Connection {
 
     /// Whether as much waits as may wait for one client.
     pub(crate) fn is_full(&self, around: &Surroundings) -> bool {
-        let bound = usize::try_from(around.settings.queue.as_u64()).unwrap_or(usize::MAX);
-        self.queue.bytes() + self.outlet.waiting() >= bound
+        self.waiting() >= around.queue_bound()
     }
 
     /// Reads from each of the places in memory that an event needs. What comes of it means nothing.
@@ -204,7 +225,7 @@ impl Connection {
         if self.ending.is_some() {
             return Taken::Passed;
         }
-        let bound = usize::try_from(around.settings.queue.as_u64()).unwrap_or(usize::MAX);
+        let bound = around.queue_bound();
         let Some(kept) = delivery.kept else {
             return self.take_ephemeral(delivery, bound, around);
         };

@@ -11,13 +11,14 @@
 //! - [`publish`], [`history`], [`sessions`], [`nodes`]: the other calls; [`places`]: how many of the large ones at once
 //! - [`head_size`]: how large a request's head may be
 //! - [`hosts`], `origin`: which names the node answers to, and which pages may use a visitor's rights
-//! - [`health`]: whether the node lives, and whether it is ready
+//! - [`health`]: whether the node lives, and whether it is ready; [`counts`]: what it counts
 //! - [`problem`]: the one place where errors become answers
 //! - [`layers`]: what is done around every call; `letter`: what HTTP itself asks of a request
 //! - [`metrics`]: what HTTP counts
 
 mod accept_encoding;
 pub mod app;
+pub mod counts;
 pub mod events;
 pub mod handover;
 pub mod head_size;

@@ -48,6 +48,7 @@ use self::writer::Writer;
 use crate::config::stream::StreamConfig;
 use crate::connection::Surroundings;
 use crate::ending::Ending;
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::read_budget::ReadBudget;
 use crate::stream::{Identity, Socket, Stream};
@@ -68,6 +69,8 @@ pub struct HubSettings {
     pub sockets_per_user: usize,
     /// How many ended streams may do so in all.
     pub lingering: usize,
+    /// What may wait for all streams together.
+    pub memory: Memory,
 }
 
 /// The node's hub. Clones are handles of one hub, which runs until [`Hub::shutdown`].
@@ -125,13 +128,9 @@ impl Hub {
         let writers = (0..count)
             .map(|index| {
                 let (metrics, node) = (Arc::clone(metrics), node.clone());
-                let around = Surroundings::new(
-                    stream.clone(),
-                    settings.leave_spread,
-                    metrics,
-                    node,
-                    Arc::clone(&places),
-                );
+                let (places, memory) = (Arc::clone(&places), settings.memory.clone());
+                let around =
+                    Surroundings::new(stream.clone(), settings.leave_spread, metrics, node, places, memory);
                 let bytes = usize::try_from(stream.page.as_u64()).unwrap_or(usize::MAX);
                 let page = PageLimit { entries: stream.page_events, bytes };
                 let reads =

@@ -8,6 +8,8 @@
 //! - [`node`]: puts everything below together, and takes it apart again
 //! - [`tls`], [`accept`]: sockets, until a stream takes one over
 //! - [`address`], [`rates`]: where a request comes from, and how many of them one user or address may send
+//! - [`address`], [`memory`], [`pace`]: whom limits count, how many bytes clients make the node hold, and how slow they may
+//!   be
 //! - [`http`], [`auth`]: the calls, and who may make them
 //! - [`stream`]: one that was let in, on its way to the hub
 //! - [`session`], [`lease`], [`sweeper`], [`control`]: who holds which session, and what other nodes ask of us
@@ -36,8 +38,10 @@ pub mod hub;
 pub mod intake;
 pub mod lease;
 mod log_clock;
+pub mod memory;
 pub mod metrics;
 pub mod node;
+pub mod pace;
 pub mod rates;
 pub mod read_budget;
 mod retry;

@@ -275,6 +275,7 @@ mod tests {
         let _ = Metrics::register(&mut registry);
         let _ = ClusterMetrics::register(&mut registry);
         let _ = HttpMetrics::register(&mut registry);
+        crate::memory::Memory::new(1 << 20).register(&mut registry);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         let exported: BTreeSet<String> = text

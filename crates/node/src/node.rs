@@ -24,6 +24,7 @@ use crate::ending::Ending;
 use crate::http;
 use crate::http::Side;
 use crate::http::app::App;
+use crate::http::counts::Counts;
 use crate::http::events::Door;
 use crate::http::handover::Openings;
 use crate::http::health::{Health, Part};
@@ -34,6 +35,7 @@ use crate::http::places::Places;
 use crate::hub::{Hub, HubSettings};
 use crate::intake::{Intake, IntakeSettings};
 use crate::lease::{LeaseState, NameInUse, NodeLease, Standing};
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::rates::Rates;
@@ -53,6 +55,9 @@ const ADMIN_HEAD: Duration = Duration::from_secs(5);
 const ADMIN_WRITE: Duration = Duration::from_secs(10);
 /// How long requests in hand there may take when the node has left.
 const ADMIN_FAREWELL: Duration = Duration::from_millis(500);
+
+/// How many bytes its requests and answers may hold: probes are answered also when clients hold all of `limits.memory`.
+const ADMIN_MEMORY: usize = 32 * 1024 * 1024;
 
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +138,8 @@ impl Node {
         metrics.max.set(i64::try_from(config.limits.connections).unwrap_or(i64::MAX));
         let cluster = Arc::new(ClusterMetrics::register(&mut registry));
         let http_metrics = HttpMetrics::register(&mut registry);
+        let memory = Memory::new(bytes(config.limits.memory));
+        memory.register(&mut registry);
 
         let (commands, received) = mpsc::channel(CONTROL_QUEUE);
         let id = &config.node.id;
@@ -142,6 +149,7 @@ impl Node {
             leave_spread: config.drain.retry_spread,
             sockets_per_user: config.limits.sessions_per_user,
             lingering: config.limits.sockets,
+            memory: memory.clone(),
         };
         let hub = Hub::start(&broker, id, &settings, &metrics, commands);
         let Cluster { control, intake, sweeper, sessions, lease } =
@@ -152,6 +160,7 @@ impl Node {
         let app = Arc::new(App {
             node: id.clone(),
             broker,
+            memory: memory.clone(),
             budget: hub.budget(),
             histories: Places::new(config.limits.history, config.limits.history_per_user),
             sessions: sessions.clone(),
@@ -165,7 +174,7 @@ impl Node {
             health: health(lease.state(), hub.wire(), &draining),
             ignored: crate::http::ignored::Ignored::default(),
             metrics: http_metrics.clone(),
-            registry,
+            counts: Counts::new(registry),
         });
         let openings = Openings::default();
         let door = Door::new(Arc::clone(&app), hub.clone(), openings.clone());
@@ -175,7 +184,8 @@ impl Node {
         let router = http::router(&app, door, pages, (side, hosts));
         let to_hub = hub.clone();
         let open = Arc::new(move |stream, socket| to_hub.open(stream, socket));
-        let accept = Accept::start(listener, bound, router, open, (config, tls), http_metrics.clone());
+        let accept =
+            Accept::start(listener, bound, router, open, (config, tls), (http_metrics.clone(), memory));
         // Metrics and readiness need no token.
         let admin = admin.map(|(listener, bound)| {
             let router = http::admin_router(&app, Hosts::new(allowed, bound, true));
@@ -301,10 +311,11 @@ fn accept_admin(
     own.limits.sockets = config.admin.sockets;
     // Probes come from where they come.
     own.node.proxy_protocol = false;
+    own.limits.sockets_per_address = config.admin.sockets;
     own.http.header_read_timeout = config.http.header_read_timeout.min(ADMIN_HEAD);
     own.stream.write_timeout = config.stream.write_timeout.min(ADMIN_WRITE);
     let none = Arc::new(|_, _| tracing::error!("a stream on the admin listener, which has none"));
-    Accept::start(listener, bound, router, none, (&own, None), metrics)
+    Accept::start(listener, bound, router, none, (&own, None), (metrics, Memory::new(ADMIN_MEMORY)))
 }
 
 /// Ends all streams in even waves, and tells how far it is.

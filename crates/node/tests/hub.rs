@@ -15,6 +15,7 @@ use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::ending::Ending;
 use fanfare_node::hub::{Hub, HubSettings};
+use fanfare_node::memory::Memory;
 use fanfare_node::metrics::Metrics;
 use fanfare_node::stream::{Coding, Framing, Socket, Stream};
 use fanfare_protocol::event::MAX_DATA_BYTES;
@@ -46,6 +47,7 @@ fn start(settings: &StreamConfig) -> Node {
         leave_spread: Duration::from_millis(600),
         sockets_per_user: 16,
         lingering: 1000,
+        memory: Memory::new(usize::MAX),
     };
     let hub = Hub::start(&shared, &NodeId::new("a").unwrap(), &settings, &metrics, control);
     Node { hub, broker, metrics, _control: receiver }

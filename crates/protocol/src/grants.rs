@@ -30,6 +30,11 @@ impl Grants {
         joined || self.open(&self.subscribe, channel)
     }
 
+    /// Whether there is any channel that the bearer may publish to.
+    pub fn may_publish_somewhere(&self) -> bool {
+        self.admin || !self.publish.is_empty()
+    }
+
     /// Returns whether the bearer may publish to a channel. Nothing is granted unasked: not the user's own channel, and
     /// not `broadcast`.
     pub fn may_publish(&self, channel: &Channel) -> bool {
@@ -58,7 +63,9 @@ mod tests {
         assert!(nobody.may_subscribe(None, &Channel::broadcast()));
         assert!(nobody.may_subscribe(Some(&user), user.channel()));
         assert!(!nobody.may_subscribe(Some(&user), &room));
-        assert!(!nobody.may_publish(&room));
+        assert!(!nobody.may_publish(&room) && !nobody.may_publish_somewhere());
+        assert!(grants(r#"{"publish":["room:*"]}"#).may_publish_somewhere());
+        assert!(grants(r#"{"admin":true}"#).may_publish_somewhere());
     }
 
     #[test]

@@ -53,6 +53,14 @@ pub enum FrameError {
     /// An entry that does not come after the one before it.
     #[error("the position is not after the previous position")]
     Order,
+    /// More bytes than an event of the size allowed can have in any spelling.
+    #[error("the message has {got} bytes; an event of the size allowed has {most} at most")]
+    TooLong {
+        /// How many it has.
+        got: usize,
+        /// How many it may have.
+        most: usize,
+    },
     /// No JSON text.
     #[error("the message {0}")]
     Encoding(#[from] EncodingError),
@@ -66,6 +74,11 @@ pub enum FrameError {
     #[error(transparent)]
     Event(#[from] EventError),
 }
+
+/// How many bytes of JSON one byte of data takes at most: `\u0000`.
+const JSON_A_BYTE: usize = 6;
+/// How many bytes a message may have beside its data: positions, the type, names, white space.
+const BESIDE: usize = 16 * 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with data and maybe type")]
@@ -97,6 +110,10 @@ impl Frame {
     ///
     /// When it is not of the topic's form, or the event in it is not allowed.
     pub fn parse(topic: Topic, message: &Bytes, limit: usize) -> Result<Self, FrameError> {
+        let (got, most) = (message.len(), limit.saturating_mul(JSON_A_BYTE).saturating_add(BESIDE));
+        if got > most {
+            return Err(FrameError::TooLong { got, most });
+        }
         match (topic, message.first()) {
             (Topic::Live, _) => parse_kept(message, limit).map(Self::Kept),
             (Topic::Ephemeral, Some(b'{' | b' ' | b'\n' | b'\r' | b'\t')) => {
@@ -198,6 +215,20 @@ mod tests {
                 let _ = Frame::parse(topic, &bytes, LIMIT);
                 let _ = Frame::parse(topic, &tail, LIMIT);
             }
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_in_any_spelling_is_not_looked_into() {
+        let escaped = |count: usize| Bytes::from(format!(r#"{{"data":"{}"}}"#, "\\u0041".repeat(count)));
+        assert!(matches!(Frame::parse(Topic::Ephemeral, &escaped(LIMIT), LIMIT), Ok(Frame::Ephemeral(_))));
+        assert!(matches!(
+            Frame::parse(Topic::Ephemeral, &escaped(LIMIT + 1), LIMIT),
+            Err(FrameError::Event(_))
+        ));
+        for long in [format!("1{}", " ".repeat(30_000)), "[".repeat(30_000), "\0".repeat(30_000)] {
+            let error = Frame::parse(Topic::Ephemeral, &long.into(), LIMIT).unwrap_err();
+            assert!(matches!(error, FrameError::TooLong { .. }), "{error}");
         }
     }
 

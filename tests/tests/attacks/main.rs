@@ -5,25 +5,38 @@
 //!
 //! - [`admin_listener`]: clients that fill the public listener, and look for what is on the other
 //! - [`balancers`]: what passes the balancers of `deploy/`
+//! - [`bombs`]: messages that grow as they are read
 //! - [`browsers`]: pages that use the rights of their visitor
+//! - [`client_addresses`]: what clients say of where they come from
+//! - [`crowds`]: thousands of slow or silent clients, and others that do not notice
+//! - [`floods`]: one user or address that asks for more than its share
+//! - [`frame_floods`]: control frames of HTTP/2, and lines of the log
 //! - [`grants`]: patterns that reach further than they say
 //! - [`live_topics`]: who may publish on a channel's topics, and what nodes believe of it
 //! - [`operators`]: what leaks to strangers, and what is refused when a node starts
 //! - [`reads`]: history and `last=` on behalf of one user, and what Redis does meanwhile
+//! - [`new_channels`]: publishers that make channels without end
+//! - [`places`]: streams that linger past their limit
+//! - [`sockets`]: sockets that are kept open
 //! - [`terminals`]: events that play tricks on who reads them in a shell
 //! - [`tokens`]: tokens that should not be accepted
+//! - [`unfinished`]: bodies that do not end, and answers that are not taken
 
 mod admin_listener;
 mod balancers;
+mod bombs;
 mod browsers;
+mod client_addresses;
+mod crowds;
+mod floods;
+mod frame_floods;
 mod grants;
 mod live_topics;
+mod new_channels;
 mod operators;
+mod places;
 mod reads;
+mod sockets;
 mod terminals;
 mod tokens;
-
-mod client_addresses;
-mod floods;
-mod new_channels;
-mod places;
+mod unfinished;

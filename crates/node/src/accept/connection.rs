@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
+use super::frames::Meter;
 use super::protocol::{self, Protocol};
+use super::slots::Slot;
 use super::tap::Tap;
 use super::{Peer, Server, http1, http2, proxy_protocol};
 use crate::address::trusted::TrustedProxies;
+use crate::memory::Account;
 use crate::stream::Socket;
 use crate::throttle::Throttle;
 use crate::tls;
@@ -20,12 +22,13 @@ use crate::tls;
 pub(super) struct Connection {
     server: Arc<Server>,
     peer: Peer,
-    permit: OwnedSemaphorePermit,
+    slot: Slot,
+    account: Account,
 }
 
 impl Connection {
-    pub(super) fn new(server: Arc<Server>, peer: Peer, permit: OwnedSemaphorePermit) -> Self {
-        Self { server, peer, permit }
+    pub(super) fn new(server: Arc<Server>, peer: Peer, (slot, account): (Slot, Account)) -> Self {
+        Self { server, peer, slot, account }
     }
 
     /// Serves requests until the connection ends or a stream takes the socket.
@@ -95,21 +98,29 @@ impl Connection {
         }
     }
 
-    /// What a client does before its first request, in the time that it has for that. None if the node leaves first:
-    /// nothing was asked yet.
+    /// What a client does before its first request, in the time that it has for that. None if the node leaves first, or its
+    /// slot is given to another: nothing was asked yet.
     async fn in_time<T>(&self, step: impl Future<Output = io::Result<T>>) -> Option<io::Result<T>> {
         let until = Instant::now() + self.server.head_timeout;
         let step = timeout_at(until, step);
-        let done = self.server.stop.run_until_cancelled(step).await?;
+        let step = self.server.stop.run_until_cancelled(step);
+        // The connection ends in any case but the first.
+        let done = tokio::select! {
+            done = step => done?,
+            () = self.slot.activity().evicted() => return None,
+        };
         Some(done.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
     }
 
     async fn serve<IO: Socket + 'static>(self, socket: IO, protocol: Protocol, first: BytesMut) {
-        let Self { server, peer, permit } = self;
-        let tap = Tap::new(socket, first, (server.write_timeout, server.ping.1));
+        let Self { server, peer, slot, account } = self;
+        let meter = (protocol == Protocol::Http2).then(|| Meter::new(server.control_frames));
+        let watched = (Arc::clone(slot.activity()), &account);
+        let tap = Tap::new(socket, first, watched, meter, server.bounds);
+        let holds = (slot, account);
         match protocol {
-            Protocol::Http1 => http1::serve(server, peer, permit, tap).await,
-            Protocol::Http2 => Box::pin(http2::serve(server, peer, permit, tap)).await,
+            Protocol::Http1 => http1::serve(server, peer, holds, tap).await,
+            Protocol::Http2 => Box::pin(http2::serve(server, peer, holds, tap)).await,
         }
     }
 }

@@ -14,14 +14,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tower::ServiceExt;
 
+use super::slots::{Activity, Slot};
 use super::tap::{Flushed, Tap};
-use super::{Peer, Server, head};
+use super::{Peer, Server, answer, head};
 use crate::config::{Config, bytes};
 use crate::http::handover::{Handover, Parcel};
 use crate::http::head_size;
+use crate::memory::Account;
 use crate::stream::{Framing, Socket};
 
 /// A stream that wants the socket, and the response that its handler gave.
@@ -33,6 +35,17 @@ struct Taking {
 
 /// Where a request leaves what it wants the socket for. Once: the connection serves no other request then.
 type Desk = Arc<Mutex<Option<oneshot::Sender<Taking>>>>;
+
+/// What the requests of a connection need of it.
+#[derive(Clone)]
+struct Handler {
+    router: Router,
+    desk: Desk,
+    peer: Peer,
+    account: Account,
+    activity: Arc<Activity>,
+    flushed: Flushed,
+}
 
 /// How all of them are served.
 pub(super) fn builder(config: &Config) -> Builder {
@@ -50,14 +63,20 @@ pub(super) fn builder(config: &Config) -> Builder {
 pub(super) async fn serve<IO: Socket + 'static>(
     server: Arc<Server>,
     peer: Peer,
-    permit: OwnedSemaphorePermit,
+    (slot, account): (Slot, Account),
     tap: Tap<IO>,
 ) {
     let (sender, mut taking) = oneshot::channel();
-    let desk: Desk = Arc::new(Mutex::new(Some(sender)));
-    let router = server.router.clone();
-    let service = service_fn(move |request| answer(router.clone(), Arc::clone(&desk), peer, request));
     let flushed = tap.flushed();
+    let handler = Handler {
+        router: server.router.clone(),
+        desk: Arc::new(Mutex::new(Some(sender))),
+        peer,
+        account,
+        activity: Arc::clone(slot.activity()),
+        flushed: flushed.clone(),
+    };
+    let service = service_fn(move |request| handler.clone().answer(request));
     let mut http = server.http1.serve_connection(TokioIo::new(tap), service);
     let mut leaving = false;
     let taken = loop {
@@ -73,6 +92,14 @@ pub(super) async fn serve<IO: Socket + 'static>(
                 Err(Ok(())) => return,
                 Err(Err(error)) => return server.ended_by(&error, peer),
             },
+            () = slot.activity().evicted(), if !leaving => {
+                if slot.activity().is_idle() {
+                    return;
+                }
+                // A request came after all.
+                leaving = true;
+                Pin::new(&mut http).graceful_shutdown();
+            }
             () = server.stop.cancelled(), if !leaving => {
                 leaving = true;
                 Pin::new(&mut http).graceful_shutdown();
@@ -85,7 +112,7 @@ pub(super) async fn serve<IO: Socket + 'static>(
     let Taking { parcel: Parcel { mut stream, opening }, version, response } = taken;
     stream.framing = if version == Version::HTTP_10 { Framing::Plain } else { Framing::Chunked };
     stream.head = head::write(version, &response);
-    drop((permit, response));
+    drop((slot, response));
     (server.open)(stream, Box::new(socket));
     // The hub counts it from here on.
     drop(opening);
@@ -108,23 +135,23 @@ fn poll_taking(
     }
 }
 
-/// One request. One that opens a stream is never answered: its connection is taken from hyper meanwhile.
-async fn answer(
-    router: Router,
-    desk: Desk,
-    peer: Peer,
-    mut request: Request<Incoming>,
-) -> Result<Response, Infallible> {
-    let version = request.version();
-    request.extensions_mut().insert(peer);
-    let response = router.oneshot(request.map(Body::new)).await?;
-    let Some(parcel) = response.extensions().get::<Handover>().and_then(Handover::take) else {
-        return Ok(response);
-    };
-    let sender = desk.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(sender) = sender {
-        // If nobody takes it, the connection has ended, and the parcel with its claim with it.
-        let _ = sender.send(Taking { parcel, version, response });
+impl Handler {
+    /// One request. One that opens a stream is never answered: its connection is taken from hyper meanwhile.
+    async fn answer(self, mut request: Request<Incoming>) -> Result<Response, Infallible> {
+        let version = request.version();
+        let in_hand = self.activity.begin();
+        let entered = answer::enter(&self.account, &mut request);
+        request.extensions_mut().insert(self.peer);
+        let response = self.router.oneshot(request.map(Body::new)).await?;
+        let Some(parcel) = response.extensions().get::<Handover>().and_then(Handover::take) else {
+            let (response, charged) = answer::charge(&self.account, response);
+            return Ok(answer::hold(response, [entered, charged], &self.flushed, in_hand));
+        };
+        let sender = self.desk.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sender) = sender {
+            // If nobody takes it, the connection has ended, and the parcel with its claim with it.
+            let _ = sender.send(Taking { parcel, version, response });
+        }
+        pending().await
     }
-    pending().await
 }

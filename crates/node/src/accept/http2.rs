@@ -21,17 +21,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::Builder;
-use h2::{Ping, PingPong};
-use tokio::sync::OwnedSemaphorePermit;
+use h2::{Ping, PingPong, Reason};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use self::exchange::Exchange;
 use self::seat::Seat;
+use super::slots::Slot;
 use super::tap::{Heard, Tap};
 use super::{Peer, Server};
 use crate::config::{Config, bytes};
 use crate::http::head_size;
+use crate::memory::Account;
 use crate::stream::Socket;
 
 /// How long a client with nothing open may take to answer GOAWAY once the node has left.
@@ -69,10 +70,10 @@ pub(super) fn builder(config: &Config) -> Builder {
 pub(super) async fn serve<IO: Socket + 'static>(
     server: Arc<Server>,
     peer: Peer,
-    permit: OwnedSemaphorePermit,
+    (slot, account): (Slot, Account),
     tap: Tap<IO>,
 ) {
-    let heard = tap.heard();
+    let (heard, flushed, flooded) = (tap.heard(), tap.flushed(), tap.flooded());
     // Nothing was asked yet: on leaving it may end at once.
     let handshake = timeout(server.head_timeout, server.http2.handshake::<_, Bytes>(tap));
     let mut connection = match server.stop.run_until_cancelled(handshake).await {
@@ -81,7 +82,7 @@ pub(super) async fn serve<IO: Socket + 'static>(
         Some(Ok(Err(error))) => return server.ended_by(&error, peer),
         Some(Err(late)) => return server.ended_by(&late, peer),
     };
-    let seat = Seat::new(Arc::clone(&server.sockets), permit);
+    let seat = Seat::new(slot);
     let mut vanished = std::pin::pin!(vanished(connection.ping_pong(), heard, server.ping));
     let mut leave = std::pin::pin!(time_to_leave(&server, &seat));
     let mut leaving = false;
@@ -92,7 +93,8 @@ pub(super) async fn serve<IO: Socket + 'static>(
             biased;
             next = poll_fn(|cx| connection.poll_accept(cx)) => match next {
                 Some(Ok((request, respond))) => {
-                    let exchange = Exchange::new(Arc::clone(&server), peer, Seat::enter(&seat));
+                    let holds = (Seat::enter(&seat), account.clone(), flushed.clone());
+                    let exchange = Exchange::new(Arc::clone(&server), peer, holds);
                     exchanges.spawn(exchange.run(request, respond));
                 }
                 Some(Err(error)) => {
@@ -103,6 +105,20 @@ pub(super) async fn serve<IO: Socket + 'static>(
             },
             Some(done) = exchanges.join_next() => note(done),
             () = &mut leave, if !leaving => {
+                leaving = true;
+                connection.graceful_shutdown();
+            }
+            () = flooded.cancelled() => {
+                server.metrics.floods.inc();
+                tracing::debug!(peer = %peer.0, "a client that sends too many control frames is closed");
+                say_calm(&mut connection).await;
+                break;
+            }
+            idle = seat.evicted(), if !leaving => {
+                if idle {
+                    break;
+                }
+                // A request came after all.
                 leaving = true;
                 connection.graceful_shutdown();
             }
@@ -118,6 +134,12 @@ pub(super) async fn serve<IO: Socket + 'static>(
     // What is left of them finds its connection gone.
     drop(connection);
     exchanges.shutdown().await;
+}
+
+/// Says why the connection ends, if the client takes it.
+async fn say_calm<IO: Socket>(connection: &mut h2::server::Connection<Tap<IO>, Bytes>) {
+    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    let _ = timeout(FAREWELL, poll_fn(|cx| connection.poll_closed(cx))).await;
 }
 
 /// Waits until the client should make another connection for its next request.

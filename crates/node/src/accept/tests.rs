@@ -123,7 +123,7 @@ pub(super) fn start(speech: Speech, change: impl FnOnce(&mut Config)) -> Fixture
         router,
         open,
         (&config, Tls::load(&config.tls).unwrap()),
-        metrics.clone(),
+        (metrics.clone(), Memory::new(1 << 30)),
     );
     Fixture { accept, own, taken, metrics, asked, go, openings }
 }
@@ -346,18 +346,34 @@ async fn a_client_that_takes_nothing_is_cut_off(speech: Speech) {
 }
 
 #[tokio::test]
-async fn more_sockets_than_allowed_wait_and_streams_make_room() {
+async fn an_idle_socket_makes_room_for_another_and_a_stream_leaves_its_own() {
     let mut fixture = start(Speech::Clear, |config| config.limits.sockets = 1);
     let mut first = fixture.connect().await;
     send(&mut first, HELLO).await;
     until(&mut first, "hello").await;
     let mut second = fixture.connect().await;
-    send(&mut second, HELLO).await;
-    send(&mut first, STREAM).await;
+    send(&mut second, STREAM).await;
+    assert_eq!(rest(&mut first).await, "");
     let (_, socket) = fixture.take().await;
-    until(&mut second, "hello").await;
-    assert!(fixture.metrics.accept_waits.get() >= 1);
+    let mut third = fixture.connect().await;
+    send(&mut third, HELLO).await;
+    until(&mut third, "hello").await;
+    assert_eq!(fixture.metrics.sockets_evicted.get(), 1);
     drop(socket);
+    fixture.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_socket_with_a_request_in_hand_is_not_closed_for_another() {
+    let fixture = start(Speech::Clear, |config| config.limits.sockets = 1);
+    let mut first = fixture.connect().await;
+    send(&mut first, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    timeout(SOON, fixture.asked.notified()).await.unwrap();
+    let mut second = fixture.connect().await;
+    assert_eq!(rest(&mut second).await, "");
+    assert_eq!(fixture.metrics.sockets_refused_node.get(), 1);
+    fixture.go.notify_one();
+    until(&mut first, "at last").await;
     fixture.shutdown().await;
 }
 
@@ -474,15 +490,11 @@ async fn what_is_not_tls_is_refused_and_counted() {
 
 #[tokio::test]
 async fn a_handshake_has_its_time() {
-    let fixture = start(Speech::Tls, |config| {
-        config.http.header_read_timeout = Duration::from_millis(100);
-        config.limits.sockets = 1;
-    });
+    let fixture = start(Speech::Tls, |config| config.http.header_read_timeout = Duration::from_millis(100));
     let mut silent: Client = Box::new(TcpStream::connect(fixture.accept.addr()).await.unwrap());
-    // Its place is had by the next only after it was given up.
-    let mut next = timeout(SOON, fixture.connect()).await.unwrap();
-    assert_eq!(fixture.metrics.handshake_errors.get(), 1);
     assert_eq!(rest(&mut silent).await, "");
+    assert_eq!(fixture.metrics.handshake_errors.get(), 1);
+    let mut next = timeout(SOON, fixture.connect()).await.unwrap();
     send(&mut next, HELLO).await;
     until(&mut next, "hello").await;
     fixture.shutdown().await;

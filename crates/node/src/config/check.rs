@@ -20,6 +20,8 @@ use super::source::Given;
 use super::value::{Origin, show};
 use super::{host, origin};
 use crate::address::trusted::Network;
+use crate::http::publish::COPIES;
+use crate::memory::CONNECTIONS;
 use crate::tls::TlsError;
 use crate::tls::pair::PairError;
 
@@ -315,6 +317,10 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
     let limits = &config.limits;
     within(checks, "limits.connections", limits.connections, 1, 10_000_000);
     within(checks, "limits.sockets", limits.sockets, 1, 1_000_000);
+    within(checks, "limits.sockets_per_address", limits.sockets_per_address, 1, 1_000_000);
+    let frames = usize::try_from(limits.control_frames).unwrap_or(usize::MAX);
+    within(checks, "limits.control_frames", frames, 1, 1_000_000);
+    sized(checks, "limits.memory", limits.memory, ByteSize::mib(1), ByteSize::tib(1));
     let requests = usize::try_from(limits.requests_per_connection).unwrap_or(usize::MAX);
     within(checks, "limits.requests_per_connection", requests, 1, 10_000);
     within(checks, "limits.rate_keys", limits.rate_keys, 1000, 10_000_000);
@@ -328,6 +334,15 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
     sized(checks, "limits.event_data", limits.event_data, ByteSize::b(1), data);
     sized(checks, "limits.head_bytes", limits.head_bytes, ByteSize::kib(16), ByteSize::kib(64));
     sized(checks, "limits.batch_bytes", limits.batch_bytes, ByteSize::kib(1), ByteSize::mib(256));
+    // One connection may always send one body, of which there are copies while it is published.
+    let share = (CONNECTIONS * COPIES) as u64;
+    checks.hold(
+        limits.memory.as_u64() / share >= limits.batch_bytes.as_u64(),
+        &["limits.memory", "limits.batch_bytes"],
+        "a body of the size allowed by limits.batch_bytes does not fit into the eighth of limits.memory that a \
+         connection may hold",
+        &format!("limits.memory of at least {share} times limits.batch_bytes ({})", limits.batch_bytes),
+    );
     checks.hold(
         limits.batch_bytes >= limits.event_data,
         &["limits.batch_bytes", "limits.event_data"],
@@ -393,6 +408,13 @@ fn workers(config: &Config, checks: &mut Checks<'_>) {
 fn http(config: &Config, checks: &mut Checks<'_>) {
     positive(checks, "http.header_read_timeout", config.http.header_read_timeout);
     positive(checks, "http.body_read_timeout", config.http.body_read_timeout);
+    sized(checks, "http.min_rate", config.http.min_rate, ByteSize::b(0), ByteSize::mib(1));
+    checks.hold(
+        (Duration::from_secs(1)..=Duration::from_mins(10)).contains(&config.http.min_rate_over),
+        &["http.min_rate_over"],
+        "that is out of range",
+        "1s to 10m",
+    );
     let origins = &config.http.allowed_origins;
     for origin in origins {
         let wrong = origin::wrong(origin, origins.len());

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use crate::address::trusted::{ForwardedHeader, Network, TrustedProxies};
@@ -27,6 +28,12 @@ pub struct HttpConfig {
     /// How long it may take to send the body. `FANFARE_HTTP__BODY_READ_TIMEOUT`.
     #[serde(with = "humantime_serde")]
     pub body_read_timeout: Duration,
+    /// How many bytes a second a client must send of a body, or take of an answer, at least; a slower one is cut off. Streams
+    /// may be as slow as they are. `FANFARE_HTTP__MIN_RATE`.
+    pub min_rate: ByteSize,
+    /// The time over which that rate is measured. `FANFARE_HTTP__MIN_RATE_OVER`.
+    #[serde(with = "humantime_serde")]
+    pub min_rate_over: Duration,
 }
 
 impl Default for HttpConfig {
@@ -38,6 +45,8 @@ impl Default for HttpConfig {
             forwarded_header: ForwardedHeader::default(),
             header_read_timeout: Duration::from_secs(30),
             body_read_timeout: Duration::from_secs(30),
+            min_rate: ByteSize::kib(1),
+            min_rate_over: Duration::from_secs(10),
         }
     }
 }

@@ -18,9 +18,19 @@ pub struct LimitsConfig {
     /// How many streams a second this node opens; more are answered as overloaded. 0 is no limit.
     /// `FANFARE_LIMITS__CONNECTS_PER_SECOND`.
     pub connects_per_second: u32,
-    /// How many sockets may be open beside those of the streams; more wait to be accepted.
-    /// `FANFARE_LIMITS__SOCKETS`.
+    /// How many bytes requests, their bodies, answers and the queues of streams may hold together; at least 24 times
+    /// `batch_bytes`. `FANFARE_LIMITS__MEMORY`.
+    pub memory: ByteSize,
+    /// How many sockets may be open beside those of the streams. `FANFARE_LIMITS__SOCKETS`.
     pub sockets: usize,
+    /// How many of them one address may have; of an IPv6 address the first 64 bits count.
+    /// `FANFARE_LIMITS__SOCKETS_PER_ADDRESS`.
+    pub sockets_per_address: usize,
+    /// What happens to a socket beyond either. `FANFARE_LIMITS__WHEN_FULL`.
+    pub when_full: WhenFull,
+    /// How many frames a second that carry no data an HTTP/2 client may send, beside those that acknowledge what it
+    /// received. `FANFARE_LIMITS__CONTROL_FRAMES`.
+    pub control_frames: u32,
     /// How many requests, streams among them, may be open on one HTTP/2 connection.
     /// `FANFARE_LIMITS__REQUESTS_PER_CONNECTION`.
     pub requests_per_connection: u32,
@@ -131,12 +141,27 @@ impl<S: RateScope> Default for RatesConfig<S> {
     }
 }
 
+/// What happens to a socket when all slots are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenFull {
+    /// The socket that has been idle longest is closed for it, of the address that has most.
+    #[default]
+    Evict,
+    /// It is closed.
+    Refuse,
+}
+
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             connections: 50_000,
             connects_per_second: 5000,
+            memory: ByteSize::mib(256),
             sockets: 4096,
+            sockets_per_address: 1024,
+            when_full: WhenFull::default(),
+            control_frames: 100,
             requests_per_connection: 128,
             sessions_per_user: 16,
             history: 16,

@@ -290,10 +290,37 @@ pub const SETTINGS: &[Setting] = &[
         "How many streams a second this node opens; more are answered as overloaded. `0` is no limit.",
     ),
     setting(
+        "limits.memory",
+        Kind::Size,
+        "256MiB",
+        "How many bytes requests, their bodies, answers and the queues of streams may hold together; at least 24 times \
+         `limits.batch_bytes`.",
+    ),
+    setting(
         "limits.sockets",
         Kind::Count,
         "4096",
-        "How many sockets may be open beside those of the streams; more wait to be accepted.",
+        "How many sockets may be open beside those of the streams.",
+    ),
+    setting(
+        "limits.sockets_per_address",
+        Kind::Count,
+        "1024",
+        "How many of them one address may have. An IPv6 address counts by its first 64 bits.",
+    ),
+    setting(
+        "limits.when_full",
+        Kind::Choice(&["evict", "refuse"]),
+        "evict",
+        "What happens to a socket beyond these. `evict`: the one that has been idle longest is closed for it, of the \
+         address that has most. `refuse`: it is closed.",
+    ),
+    setting(
+        "limits.control_frames",
+        Kind::Count,
+        "100",
+        "How many frames a second that carry no data an HTTP/2 client may send, beside those that acknowledge what it \
+         received.",
     ),
     setting(
         "limits.requests_per_connection",
@@ -497,6 +524,14 @@ pub const SETTINGS: &[Setting] = &[
         "How long a client may take to send the head of its next request, and so how long a connection may be idle.",
     ),
     setting("http.body_read_timeout", Kind::Duration, "30s", "How long it may take to send the body."),
+    setting(
+        "http.min_rate",
+        Kind::Size,
+        "1KiB",
+        "How much a client must send of a body, or take of an answer, in each second at least; a slower one is cut off. \
+         Streams may be as slow as they are.",
+    ),
+    setting("http.min_rate_over", Kind::Duration, "10s", "The time over which that rate is measured."),
     setting(
         "tls.certificate",
         Kind::Text,

@@ -10,9 +10,11 @@ use fanfare_protocol::SessionId;
 use fanfare_protocol::sse::Block;
 use tokio::time::Instant;
 
+use crate::config::bytes;
 use crate::config::stream::StreamConfig;
 use crate::ending::Ending;
 use crate::hub::places::Places;
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::retry::{LEAVE_RETRY, jittered_ms};
 
@@ -33,6 +35,11 @@ pub(crate) struct Surroundings {
     /// What was queued since it was last added to the metrics, which all loops share: a loop counts by itself.
     sent: Cell<u64>,
     gzip_saved: Cell<u64>,
+    memory: Memory,
+    /// Bytes that came to the connections' queues, or left them, since they were last added to the node's memory.
+    waiting: Cell<isize>,
+    /// How many bytes may wait for one client now.
+    queue_bound: Cell<usize>,
 }
 
 impl Surroundings {
@@ -42,9 +49,34 @@ impl Surroundings {
         metrics: Arc<Metrics>,
         node: NodeId,
         places: Arc<Places>,
+        memory: Memory,
     ) -> Self {
         let (sent, gzip_saved) = (Cell::new(0), Cell::new(0));
-        Self { settings, leave_spread, metrics, node, places, now: Instant::now(), sent, gzip_saved }
+        let (waiting, queue_bound) = (Cell::new(0), Cell::new(bytes(settings.queue)));
+        let now = Instant::now();
+        Self {
+            settings,
+            leave_spread,
+            metrics,
+            node,
+            places,
+            now,
+            sent,
+            gzip_saved,
+            memory,
+            waiting,
+            queue_bound,
+        }
+    }
+
+    /// How many bytes may wait for one client now: fewer while the node's memory is short.
+    pub(super) fn queue_bound(&self) -> usize {
+        self.queue_bound.get()
+    }
+
+    /// Counts bytes that came to a connection's queue, or left it.
+    pub(crate) fn count_waiting(&self, more: isize) {
+        self.waiting.set(self.waiting.get() + more);
     }
 
     /// Counts an event that was queued, and the bytes that compression saved of it.
@@ -53,8 +85,13 @@ impl Surroundings {
         self.gzip_saved.set(self.gzip_saved.get() + saved as u64);
     }
 
-    /// Adds to the metrics what was counted.
+    /// Adds to the metrics and to the node's memory what was counted.
     pub(crate) fn tell_counts(&self) {
+        let waiting = self.waiting.take();
+        if waiting != 0 {
+            self.memory.count_queued(waiting);
+        }
+        self.queue_bound.set(self.memory.queue_bound(bytes(self.settings.queue)));
         for (count, metric) in
             [(&self.sent, &self.metrics.sent), (&self.gzip_saved, &self.metrics.gzip_saved)]
         {

@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use axum::extract::rejection::PathRejection;
 use fanfare_broker::{Broker, NodeId};
 use http::HeaderMap;
-use prometheus_client::registry::Registry;
 
+use super::counts::Counts;
 use super::health::Health;
 use super::ignored::Ignored;
 use super::metrics::HttpMetrics;
@@ -22,6 +22,7 @@ use crate::address::trusted::TrustedProxies;
 use crate::auth::{Asked, Auth, Bearer};
 use crate::config::http::HttpConfig;
 use crate::config::limits::LimitsConfig;
+use crate::memory::Memory;
 use crate::rates::{Caller, Kind, Rates};
 use crate::read_budget::ReadBudget;
 use crate::session::Sessions;
@@ -32,6 +33,8 @@ pub struct App {
     pub node: NodeId,
     /// Everything that outlives the node.
     pub broker: Arc<dyn Broker>,
+    /// What may be held for clients.
+    pub memory: Memory,
     /// What may be read of logs at once.
     pub budget: Arc<ReadBudget>,
     /// Places for history calls.
@@ -59,7 +62,7 @@ pub struct App {
     /// What HTTP counts.
     pub metrics: HttpMetrics,
     /// Everything that the node counts.
-    pub registry: Registry,
+    pub counts: Counts,
 }
 
 impl App {

@@ -27,6 +27,7 @@ use super::{problem, resume, stream_headers};
 use crate::address::ClientAddress;
 use crate::auth::Bearer;
 use crate::hub::Hub;
+use crate::memory::NoRoom;
 use crate::rates::{Caller, Kind};
 use crate::session::ClaimError;
 use crate::stream::{Coding, Framing, Stream};
@@ -156,6 +157,11 @@ pub async fn events(State(door): State<Arc<Door>>, address: ClientAddress, reque
         return head(plan.coding).map(|_| body);
     }
     let status = overload::prefers_status(request.headers());
+    if request.extensions().get::<NoRoom>().is_some() {
+        door.app.metrics.count_overloaded(Reason::Memory);
+        let cursor = plan.cursor.as_deref();
+        return overload::answer(Reason::Memory, cursor, status, &door.app.limits, &door.app.retries);
+    }
     // The request's head pins a read buffer of hyper's; a claim may take a while.
     drop(request);
     let (coding, cursor) = (plan.coding, plan.cursor.clone());

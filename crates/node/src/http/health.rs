@@ -103,12 +103,8 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
 
 /// `GET /metrics`.
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &app.registry) {
-        Ok(()) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "the metrics could not be written");
-            Problem::new(Code::Internal, "the metrics could not be written").into_response()
-        }
+    match app.counts.text().await {
+        Some(text) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+        None => Problem::new(Code::Internal, "the metrics could not be written").into_response(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
@@ -17,11 +18,14 @@ use super::params::Params;
 use super::places::Full;
 use super::problem::{Code, Problem};
 use crate::address::ClientAddress;
+use crate::memory::{Account, Kind};
 
 /// How many events one call answers at most.
 const MAX_LIMIT: usize = 1000;
 /// How many bytes of events it answers at most; a single event may be larger.
 const MAX_BYTES: usize = 1024 * 1024;
+/// How many copies of them there are while an answer is made: as they were read, as values, and as text.
+const COPIES: usize = 3;
 /// How many it answers if nobody says.
 const DEFAULT_LIMIT: usize = 100;
 
@@ -36,6 +40,7 @@ pub async fn history(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     address: ClientAddress,
+    account: Option<Extension<Account>>,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &["after", "limit"], &[])?;
     let bearer = app.bearer(&headers, &params, address)?;
@@ -53,6 +58,9 @@ pub async fn history(
         From::Position(position) => position,
         from => app.budget.locate(&*app.broker, &channel, from).await?,
     };
+    // While the answer is made; then it holds what it has.
+    let _room =
+        account.map(|Extension(account)| account.reserve(Kind::Answers, COPIES * MAX_BYTES)).transpose()?;
     let limit = PageLimit { entries: limit, bytes: MAX_BYTES };
     let page = app.budget.history(&*app.broker, &channel, after, limit).await?;
     let answer = Answer {

@@ -24,6 +24,7 @@ use super::metrics::RequestLabels;
 use super::problem::{self, Code, Problem};
 use super::{events, head_size};
 use crate::accept::Peer;
+use crate::memory::NoRoom;
 
 /// How long a browser may remember what it asked about CORS.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
@@ -49,6 +50,7 @@ pub(super) fn around(router: Router, app: &Arc<App>, hosts: Hosts) -> Router {
     };
     let router = router
         .layer(from_fn(letter::check))
+        .layer(from_fn(room))
         .layer(CatchPanicLayer::custom(problem::of_panic))
         .layer(from_fn_with_state(Arc::clone(app), head));
     let router = match cors(&app.http.allowed_origins) {
@@ -67,6 +69,14 @@ async fn head(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
     match head_size::check(size, app.limits.head_bytes) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
+    }
+}
+
+/// Refuses a request that found no room in the node's memory. One of a stream is answered where its cursor is known.
+async fn room(request: Request, next: Next) -> Response {
+    match request.extensions().get::<NoRoom>() {
+        Some(no_room) if request.uri().path() != events::PATH => Problem::from(*no_room).into_response(),
+        _ => next.run(request).await,
     }
 }
 

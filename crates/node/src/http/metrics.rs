@@ -32,6 +32,12 @@ pub struct ResultLabel {
     result: &'static str,
 }
 
+/// Which limit a socket was refused for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabel {
+    limit: &'static str,
+}
+
 /// Why a stream was turned away.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabel {
@@ -75,8 +81,14 @@ pub struct HttpMetrics {
     pub ignored_parameters: Counter,
     /// `fanfare_accept_errors_total`: sockets that could not be accepted.
     pub accept_errors: Counter,
-    /// `fanfare_accept_waits_total`: times accepting waited because too many sockets were open.
-    pub accept_waits: Counter,
+    /// `fanfare_sockets_evicted_total`: idle sockets closed to make room for others.
+    pub sockets_evicted: Counter,
+    /// `fanfare_sockets_refused_total` by limit: sockets closed because there was no room.
+    pub sockets_refused_address: Counter,
+    /// The same for the node's limit.
+    pub sockets_refused_node: Counter,
+    /// `fanfare_http2_floods_total`: connections closed because of too many control frames.
+    pub floods: Counter,
     /// `fanfare_http_connections_total`: sockets accepted.
     pub accepted: Counter,
     /// `fanfare_http_connection_errors_total`: connections that ended by an error: bad heads, time-outs, resets.
@@ -94,7 +106,7 @@ pub struct HttpMetrics {
 impl HttpMetrics {
     /// Makes the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
+        let mut metrics = Self::default();
         for reason in Reason::WORDS {
             let _ = metrics.overloaded.get_or_create(&ReasonLabel { reason });
         }
@@ -124,9 +136,22 @@ impl HttpMetrics {
             metrics.accept_errors.clone(),
         );
         registry.register(
-            "fanfare_accept_waits",
-            "Times accepting waited because too many sockets were open",
-            metrics.accept_waits.clone(),
+            "fanfare_sockets_evicted",
+            "Idle sockets closed to make room for others",
+            metrics.sockets_evicted.clone(),
+        );
+        let refused: Family<LimitLabel, Counter> = Family::default();
+        metrics.sockets_refused_address = refused.get_or_create_owned(&LimitLabel { limit: "address" });
+        metrics.sockets_refused_node = refused.get_or_create_owned(&LimitLabel { limit: "node" });
+        registry.register(
+            "fanfare_sockets_refused",
+            "Sockets closed because there was no room, by limit",
+            refused,
+        );
+        registry.register(
+            "fanfare_http2_floods",
+            "Connections closed because of too many control frames",
+            metrics.floods.clone(),
         );
         registry.register("fanfare_http_connections", "Sockets accepted", metrics.accepted.clone());
         registry.register(

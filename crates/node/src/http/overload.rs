@@ -32,6 +32,8 @@ pub enum Reason {
     Limited(RateLimited),
     /// The user has as many sessions as allowed.
     UserSessions,
+    /// The node, or the client's address, holds as many bytes as it may.
+    Memory,
     /// The broker is away.
     Unavailable,
     /// The node is leaving.
@@ -42,12 +44,13 @@ pub enum Reason {
 
 impl Reason {
     /// The words of all of them.
-    pub const WORDS: [&str; 8] = [
+    pub const WORDS: [&str; 9] = [
         "connections",
         "rate",
         "user-rate",
         "address-rate",
         "user-sessions",
+        "memory",
         "unavailable",
         "draining",
         "internal",
@@ -61,6 +64,7 @@ impl Reason {
             Self::Limited(RateLimited { scope: Scope::User, .. }) => "user-rate",
             Self::Limited(RateLimited { scope: Scope::Address, .. }) => "address-rate",
             Self::UserSessions => "user-sessions",
+            Self::Memory => "memory",
             Self::Unavailable => "unavailable",
             Self::Draining => "draining",
             Self::Internal => "internal",
@@ -84,6 +88,7 @@ impl Reason {
                     format!("the user has {sessions_per_user} sessions, which is as many as allowed");
                 Problem::new(Code::UserSessions, detail)
             }
+            Self::Memory => Problem::new(Code::Busy, "there is no room for more requests (limits.memory)"),
             Self::Unavailable => Problem::new(Code::Unavailable, "Redis does not answer now"),
             Self::Draining => Problem::new(Code::Draining, "this node is leaving; another one will answer"),
             // A balancer tries another node on 503.

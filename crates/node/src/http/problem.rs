@@ -15,6 +15,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use crate::auth::AuthError;
+use crate::memory::{NoRoom, Scope};
 use crate::rates::RateLimited;
 use crate::throttle::Throttle;
 
@@ -80,6 +81,12 @@ pub enum Code {
     Unavailable,
     /// The node has as many streams as allowed.
     Overloaded,
+    /// The node has no room for more bytes.
+    Busy,
+    /// A client holds as much of the node's memory as one may.
+    ShareUsed,
+    /// A request that came too slowly.
+    RequestTimeout,
     /// The node is leaving.
     Draining,
 }
@@ -152,6 +159,13 @@ impl Code {
             }
             Self::Overloaded => {
                 ("overloaded", StatusCode::SERVICE_UNAVAILABLE, "This node has as much to do as it takes")
+            }
+            Self::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE, "This node has no room for this now"),
+            Self::ShareUsed => {
+                ("share-used", StatusCode::TOO_MANY_REQUESTS, "The client has as much in hand as one may")
+            }
+            Self::RequestTimeout => {
+                ("request-timeout", StatusCode::REQUEST_TIMEOUT, "The request came too slowly")
             }
             Self::Draining => ("draining", StatusCode::SERVICE_UNAVAILABLE, "This node is leaving"),
         }
@@ -235,6 +249,26 @@ impl IntoResponse for Problem {
         // For whoever counts.
         response.extensions_mut().insert(self.code);
         response
+    }
+}
+
+impl From<NoRoom> for Problem {
+    fn from(NoRoom { scope, .. }: NoRoom) -> Self {
+        match scope {
+            Scope::Node => {
+                Self::new(Code::Busy, "this node holds as many bytes for clients as it may (limits.memory)")
+            }
+            Scope::Address => Self::new(
+                Code::ShareUsed,
+                "the connections from this address hold a quarter of limits.memory, which is as much as they may",
+            )
+            .retry_after(1),
+            Scope::Connection => Self::new(
+                Code::ShareUsed,
+                "this connection holds an eighth of limits.memory, which is as much as it may",
+            )
+            .retry_after(1),
+        }
     }
 }
 
@@ -337,12 +371,15 @@ pub fn of_panic(panic: Box<dyn Any + Send>) -> Response {
 
 /// Logs that a handler panicked.
 pub(super) fn log_panic(panic: &(dyn Any + Send)) {
+    static LOG: Throttle = Throttle::of_events();
     let message = panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
-    tracing::error!(message, "a request handler panicked");
+    if let Some(held_back) = LOG.admit() {
+        tracing::error!(message, held_back, "a request handler panicked");
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body as HttpBody;
+use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -11,6 +11,7 @@ use fanfare_broker::{BrokerError, Published};
 use fanfare_protocol::publish::{Body, BodyError, BodyLimits, Publication, PublicationError};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::request::Parts;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
@@ -23,36 +24,66 @@ use crate::address::ClientAddress;
 use crate::auth::Bearer;
 use crate::config::bytes;
 use crate::config::limits::kib;
+use crate::memory::{self, Account, Permit};
+use crate::pace::{Floor, Pace, TooSlow};
 use crate::rates::{Caller, Kind};
 
 /// A body larger than this is read away from the loops that serve connections.
 const READ_APART: usize = 256 * 1024;
-/// How long and how much more is read of a body that is too large, so that the client hears why.
-const HEAR_OUT: (Duration, usize) = (Duration::from_secs(2), 64 * 1024 * 1024);
+/// How many copies of a body there are at most: as it was read, what is parsed of it, and on its way to Redis.
+pub const COPIES: usize = 3;
+/// How much room a body gets before it comes, in bytes: its length is only what a client says.
+const FIRST_ROOM: usize = 64 * 1024;
+/// How long and how much more is read of a body that is refused, so that the client reads why, and how long the client may
+/// pause: a connection that is closed while bytes come is reset.
+const HEAR_OUT: HearOut =
+    HearOut { time: Duration::from_secs(2), pause: Duration::from_millis(250), bytes: 64 * 1024 * 1024 };
+
+struct HearOut {
+    time: Duration,
+    pause: Duration,
+    bytes: usize,
+}
 
 /// The call.
 pub async fn publish(State(app): State<Arc<App>>, request: Request) -> Response {
-    match answer(&app, request).await {
+    let (parts, mut body) = request.into_parts();
+    // A client that waits to be asked for the body is not asked for one that is refused.
+    let waits = parts.headers.contains_key(EXPECT);
+    match answer(&app, &parts, &mut body).await {
         Ok(body) => axum::Json(body).into_response(),
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            if !waits {
+                hear_out(body).await;
+            }
+            problem.into_response()
+        }
     }
 }
 
-async fn answer(app: &App, request: Request) -> Result<Value, Problem> {
-    let params = Params::parse(request.uri().query(), &[], &[])?;
-    let address = request.extensions().get::<ClientAddress>().copied().unwrap_or_default();
-    let bearer = app.bearer(request.headers(), &params, address)?;
+async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Value, Problem> {
+    let Parts { headers, uri, .. } = request;
+    // Rights, then length, then structure.
+    let params = Params::parse(uri.query(), &[], &[])?;
+    let address = request.extensions.get::<ClientAddress>().copied().unwrap_or_default();
+    let bearer = app.bearer(headers, &params, address)?;
     let caller = Caller { user: bearer.user.as_ref(), address };
-    letter::precondition(request.headers())?;
-    letter::content_coding(request.headers())?;
-    if !is_json(request.headers()) {
+    if !bearer.grants.may_publish_somewhere() {
+        return Err(Problem::no_grant("the token grants no publish"));
+    }
+    letter::precondition(headers)?;
+    letter::content_coding(headers)?;
+    if !is_json(headers) {
         return Err(Problem::new(Code::MediaType, "send the body with Content-Type: application/json"));
     }
-    let key = IdempotencyKey::read(request.headers())?;
+    let key = IdempotencyKey::read(headers)?;
+    let account = request.extensions.get::<Account>().cloned();
+    let account = account.unwrap_or_else(|| app.memory.account(None));
     let patience = app.http.body_read_timeout;
-    let body = tokio::time::timeout(patience, read(request, bytes(app.limits.batch_bytes)))
+    // Held until everything is answered for.
+    let (body, _permit) = tokio::time::timeout(patience, read(app, headers, body, &account))
         .await
-        .map_err(|_| Problem::bad_request("the body took too long to arrive"))??;
+        .map_err(|_| Problem::new(Code::RequestTimeout, "the body took too long to arrive"))??;
     app.rates.admit(Kind::Bytes, caller, kib(body.len() as u64))?;
     let limits = BodyLimits { data: bytes(app.limits.event_data), events: app.limits.batch_events };
     let mut body = parse(body, limits).await?;
@@ -166,47 +197,62 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
+/// Reads a body, and holds room for it as it comes.
+async fn read(
+    app: &App,
+    headers: &HeaderMap,
+    body: &mut HttpBody,
+    account: &Account,
+) -> Result<(Bytes, Permit), Problem> {
+    let limit = bytes(app.limits.batch_bytes);
     let too_large = || Problem::new(Code::TooLarge, format!("the body may have {limit} bytes at most"));
-    let headers = request.headers();
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    // A client that waits to be asked for the body is not asked for it.
-    let waits = headers.contains_key(EXPECT);
-    let mut body = request.into_body();
     if length.is_some_and(|length| length > limit) {
-        if !waits {
-            hear_out(body).await;
-        }
         return Err(too_large());
     }
-    let mut read = BytesMut::with_capacity(length.unwrap_or_default());
-    while let Some(frame) = body.frame().await {
+    let mut permit = account.permit(memory::Kind::Bodies);
+    let mut pace = Pace::new(Floor::new(bytes(app.http.min_rate), app.http.min_rate_over));
+    let mut read = BytesMut::with_capacity(length.unwrap_or_default().min(FIRST_ROOM));
+    while let Some(frame) = pace.within(body.frame()).await.map_err(|TooSlow| slow(app))? {
         let frame = frame.map_err(|_| Problem::bad_request("the body broke off"))?;
         let Ok(data) = frame.into_data() else { continue };
         if read.len() + data.len() > limit {
-            hear_out(body).await;
             return Err(too_large());
+        }
+        permit.grow(COPIES * data.len())?;
+        pace.moved(data.len());
+        if read.capacity() < read.len() + data.len() {
+            // As long as it says it is: memory that is not written to costs nothing, and one that grows leaves pieces behind.
+            read.reserve(length.unwrap_or_default().saturating_sub(read.len()).max(data.len()));
         }
         read.extend_from_slice(&data);
     }
-    Ok(read.freeze())
+    Ok((read.freeze(), permit))
 }
 
-/// Reads on for a while and throws it away: a connection that is closed with bytes unread is reset, and the client
-/// may never see the answer.
+fn slow(app: &App) -> Problem {
+    let (rate, period) = (app.http.min_rate, app.http.min_rate_over);
+    let period = humantime::format_duration(period);
+    let detail = format!("the body came slower than {rate} a second over {period} (http.min_rate)");
+    Problem::new(Code::RequestTimeout, detail)
+}
+
+/// Reads on for a while and throws it away.
 async fn hear_out(mut body: HttpBody) {
-    let (patience, most) = HEAR_OUT;
+    let HearOut { time, pause, bytes } = HEAR_OUT;
     let read = async {
         let mut heard = 0;
-        while let Some(Ok(frame)) = body.frame().await {
+        while !body.is_end_stream()
+            && let Ok(Some(Ok(frame))) = tokio::time::timeout(pause, body.frame()).await
+        {
             heard += frame.data_ref().map_or(0, Bytes::len);
-            if heard > most {
+            if heard > bytes {
                 break;
             }
         }
     };
-    // Whoever has more to say is cut off.
-    let _ = tokio::time::timeout(patience, read).await;
+    // A client that has more to say is cut off.
+    let _ = tokio::time::timeout(time, read).await;
 }
 
 async fn parse(body: Bytes, limits: BodyLimits) -> Result<Body, Problem> {

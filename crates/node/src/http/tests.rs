@@ -68,6 +68,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         sessions,
         node: config.node.id.clone(),
         broker,
+        memory: crate::memory::Memory::new(crate::config::bytes(config.limits.memory)),
         budget: Arc::new(crate::read_budget::ReadBudget::new(config.stream.reads_bytes)),
         histories: Places::new(config.limits.history, config.limits.history_per_user),
         auth: Auth::new(&config.auth),
@@ -80,7 +81,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         health: Health { redis: ok(), wire: ok(), lease: ok(), draining: ok() },
         ignored: super::ignored::Ignored::default(),
         metrics,
-        registry,
+        counts: super::counts::Counts::new(registry),
     }
 }
 
@@ -296,7 +297,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     let calls = Calls::open();
     let answer = calls
         .publish(Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>()), "");
-    assert_eq!(answer.await.code(), "bad-request");
+    assert_eq!(answer.await.code(), "request-timeout");
 }
 
 async fn claim(broker: &dyn Broker, user: &str) -> SessionId {

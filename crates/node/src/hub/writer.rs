@@ -164,6 +164,10 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         let mut unserved = self.seats.len();
+        for (_, seat) in &mut self.seats {
+            seat.connection.count_gone(&self.around);
+        }
+        self.around.tell_counts();
         for message in self.messages.drain(..).chain(self.inbox.close()) {
             if let Message::Open(..) = message {
                 self.around.metrics.count_end(Ending::Shutdown);

@@ -9,6 +9,7 @@ use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::ending::Ending;
 use fanfare_node::hub::{Hub, HubSettings};
+use fanfare_node::memory::Memory;
 use fanfare_node::metrics::Metrics;
 use fanfare_node::stream::{Coding, Framing, Stream};
 use fanfare_protocol::event::MAX_DATA_BYTES;
@@ -436,6 +437,7 @@ impl Node {
             leave_spread: Duration::from_millis(600),
             sockets_per_user: 16,
             lingering: 1000,
+            memory: Memory::new(usize::MAX),
         };
         let hub = Hub::start(&shared, &NodeId::new(name).unwrap(), &settings, &metrics, control);
         Self { hub, twin, metrics, _control: receiver }

@@ -12,14 +12,16 @@ use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Method, Request};
 use http_body_util::BodyExt;
-use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::body::Incoming;
 use super::seat::Place;
 use super::socket::StreamSocket;
-use crate::accept::{Peer, Server};
+use crate::accept::tap::Flushed;
+use crate::accept::{Peer, Server, answer};
 use crate::http::handover::{Handover, Parcel};
+use crate::memory::{Account, Permit};
+use crate::pace::{Pace, TooSlow};
 use crate::stream::Framing;
 
 /// One of them.
@@ -27,6 +29,8 @@ pub(super) struct Exchange {
     server: Arc<Server>,
     peer: Peer,
     place: Place,
+    account: Account,
+    flushed: Flushed,
 }
 
 /// Why an answer was not written to its end.
@@ -35,20 +39,25 @@ enum Broken {
     /// The client took it back, or its connection is gone.
     #[error(transparent)]
     Gone(#[from] h2::Error),
-    #[error("the client takes nothing")]
-    Stalled,
+    #[error(transparent)]
+    TooSlow(#[from] TooSlow),
     #[error("the answer broke off: {0}")]
     Body(axum::Error),
 }
 
 impl Exchange {
-    pub(super) fn new(server: Arc<Server>, peer: Peer, place: Place) -> Self {
-        Self { server, peer, place }
+    pub(super) fn new(
+        server: Arc<Server>,
+        peer: Peer,
+        (place, account, flushed): (Place, Account, Flushed),
+    ) -> Self {
+        Self { server, peer, place, account, flushed }
     }
 
     /// Answers. Ends early when the client takes its request back.
-    pub(super) async fn run(self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    pub(super) async fn run(self, mut request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let (peer, head_only) = (self.peer, request.method() == Method::HEAD);
+        let entered = answer::enter(&self.account, &mut request);
         let response = tokio::select! {
             response = self.server.router.clone().oneshot(self.incoming(request)) => response,
             // Only looks, and nobody waits for the answer any more.
@@ -58,7 +67,7 @@ impl Exchange {
         response.headers_mut().entry(DATE).or_insert_with(now);
         let result = match response.extensions().get::<Handover>().and_then(Handover::take) {
             Some(parcel) => self.hand_over(parcel, response, &mut respond),
-            None => self.answer(response, head_only, &mut respond).await,
+            None => self.answer(response, head_only, entered, &mut respond).await,
         };
         if let Err(error) = result {
             tracing::debug!(%error, peer = %peer.0, "a request was not answered to its end");
@@ -97,8 +106,10 @@ impl Exchange {
         &self,
         response: Response,
         head_only: bool,
+        entered: Option<Permit>,
         respond: &mut SendResponse<Bytes>,
     ) -> Result<(), Broken> {
+        let (response, charged) = answer::charge(&self.account, response);
         let (parts, mut body) = response.into_parts();
         let empty = head_only || body.is_end_stream();
         let mut out = respond.send_response(Response::from_parts(parts, ()), empty)?;
@@ -110,10 +121,13 @@ impl Exchange {
             // Nothing of it stays in the connection; a client that is gone already is not told again.
             out.send_reset(Reason::INTERNAL_ERROR);
         }
+        // The last of it waits in the connection for the socket.
+        [entered, charged].into_iter().flatten().for_each(|permit| self.flushed.hold(permit));
         sent
     }
 
     async fn send(&self, body: &mut Body, out: &mut SendStream<Bytes>) -> Result<(), Broken> {
+        let mut pace = Pace::new(self.server.bounds.floor);
         loop {
             let frame = tokio::select! {
                 frame = body.frame() => frame,
@@ -125,9 +139,10 @@ impl Exchange {
             let Ok(mut data) = frame.into_data() else { continue };
             while !data.is_empty() {
                 out.reserve_capacity(data.len());
-                let room = timeout(self.server.write_timeout, room(out)).await;
-                let room = room.map_err(|_| Broken::Stalled)??;
-                out.send_data(data.split_to(room.min(data.len())), false)?;
+                let room = pace.within(room(out)).await??;
+                let piece = data.split_to(room.min(data.len()));
+                pace.moved(piece.len());
+                out.send_data(piece, false)?;
             }
         }
         Ok(out.send_data(Bytes::new(), true)?)

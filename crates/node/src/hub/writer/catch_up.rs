@@ -339,8 +339,11 @@ impl Writer {
     }
 
     fn tell_failure(&mut self, key: TopicKey, error: &BrokerError) {
-        if let Some(topic) = self.topic(key) {
-            tracing::warn!(channel = %topic.channel, %error, "a log cannot be read");
+        static LOG: Throttle = Throttle::of_events();
+        if let Some(topic) = self.topic(key)
+            && let Some(held_back) = LOG.admit()
+        {
+            tracing::warn!(channel = %topic.channel, %error, held_back, "a log cannot be read");
         }
     }
 

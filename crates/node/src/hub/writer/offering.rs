@@ -92,7 +92,9 @@ impl Writer {
             Taken::Next => {
                 connection.queue_event(index, delivery, &self.around);
                 // One that is blocked says when it takes more.
-                if !connection.clock.is_blocked() {
+                if connection.clock.is_blocked() {
+                    connection.count_waiting(&self.around);
+                } else {
                     self.mark(key);
                 }
             }

@@ -223,6 +223,7 @@ impl Writer {
         }
         let Some(seat) = self.seats.get_mut(key) else { return };
         let connection = &mut seat.connection;
+        connection.count_waiting(&self.around);
         if connection.clock.is_blocked() != was_blocked {
             connection.socket_changed();
             // The write time-out, or the next heartbeat, may come before what the timer was set for.

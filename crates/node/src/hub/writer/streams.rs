@@ -193,7 +193,8 @@ impl Writer {
             self.around.metrics.count_end(ending);
             self.seats[key].connection.release(ending);
         }
-        let seat = self.seats.remove(key);
+        let mut seat = self.seats.remove(key);
+        seat.connection.count_gone(&self.around);
         self.timers.try_remove(&seat.timer);
         self.around.metrics.active.dec();
     }

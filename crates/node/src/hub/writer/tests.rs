@@ -34,7 +34,8 @@ fn writer() -> Writer {
     let settings = StreamConfig::default();
     let budget = Arc::new(ReadBudget::new(settings.reads_bytes));
     let places = Places::new(16, 100, Arc::clone(&metrics));
-    let around = Surroundings::new(settings, Duration::ZERO, metrics, NodeId::new("a").unwrap(), places);
+    let (node, memory) = (NodeId::new("a").unwrap(), crate::memory::Memory::new(usize::MAX));
+    let around = Surroundings::new(settings, Duration::ZERO, metrics, node, places, memory);
     Writer::new(0, around, follows, Reads::new(broker, budget, 4, PageLimit::entries(100)))
 }
 

@@ -1,0 +1,477 @@
+//! How many bytes the node holds for its clients: `limits.memory`.
+//!
+//! Everything that a client can make the node keep takes a [`Permit`] of its bytes: request heads, bodies, answers. A
+//! connection may have an eighth of the budget, and all connections from one address a quarter. What waits in the queues
+//! of streams is counted too, by each writer loop for itself.
+//!
+//! Each kind has its part, so that none takes the room of another; a sixteenth of the budget more is for addresses that hold
+//! little, so that those that hold much turn nobody else away. In the order of what it costs clients:
+//!
+//! 1. Bodies beyond a quarter and answers beyond an eighth are refused: `busy` (503).
+//! 2. Streams' queues shrink once they hold a quarter: clients that are behind catch up from the log, a little at a time.
+//! 3. Requests beyond three sixteenths are refused: `busy`, and `overloaded` for streams.
+//!
+//! A stream that is open is never closed for memory.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::address::AddressKey;
+
+/// The part of the budget that one connection may hold is one in so many.
+pub const CONNECTIONS: usize = 8;
+/// The part of the budget that the connections from one address may hold is one in so many.
+const ADDRESSES: usize = 4;
+/// What is for addresses that hold little is one in so many of the budget, for each kind.
+const RESERVE: usize = 16;
+/// An address holds little when it holds at most one in so many of the budget.
+const LITTLE: usize = 64;
+/// What a queue is cut down to while memory is short is one in so many of `stream.queue`.
+const QUEUES: usize = 16;
+/// The least that a queue is cut down to, in bytes.
+const LEAST_QUEUE: usize = 4096;
+
+/// What bytes are held for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Request heads, and what every request takes.
+    Requests,
+    /// Request bodies, and what is made of them.
+    Bodies,
+    /// Answers that are not written yet.
+    Answers,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Requests, Self::Bodies, Self::Answers];
+
+    /// The word in metrics.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Bodies => "bodies",
+            Self::Answers => "answers",
+        }
+    }
+
+    /// How much of the budget this kind may hold, the reserve aside.
+    fn bound(self, total: usize) -> usize {
+        let sixteenths = match self {
+            Self::Requests => 3,
+            Self::Bodies => 4,
+            Self::Answers => 2,
+        };
+        total / 16 * sixteenths
+    }
+}
+
+/// Whose part of the budget is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The connection's.
+    Connection,
+    /// The address's.
+    Address,
+    /// Everybody's.
+    Node,
+}
+
+impl Scope {
+    const ALL: [Self; 3] = [Self::Connection, Self::Address, Self::Node];
+
+    /// The word in metrics.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Address => "address",
+            Self::Node => "node",
+        }
+    }
+}
+
+/// There is no room for more bytes now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no memory left for {} (limits.memory, by {})", .kind.as_str(), .scope.as_str())]
+pub struct NoRoom {
+    /// What they were for.
+    pub kind: Kind,
+    /// Whose part is used up.
+    pub scope: Scope,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabels {
+    kind: &'static str,
+    scope: &'static str,
+}
+
+/// The node's budget. Clones are handles of one.
+#[derive(Clone)]
+pub struct Memory(Arc<Inner>);
+
+struct Inner {
+    total: usize,
+    /// Bytes held by permits, by kind.
+    held: [AtomicUsize; 3],
+    /// Bytes in the queues of streams.
+    queued: AtomicUsize,
+    /// Of addresses with an account.
+    addresses: Mutex<HashMap<AddressKey, Share>>,
+    /// `fanfare_memory_bytes` by kind.
+    gauges: [Gauge; 3],
+    queues: Gauge,
+    limit: Gauge,
+    bytes: Family<KindLabel, Gauge>,
+    /// `fanfare_memory_refused_total` by kind and scope.
+    refused: Family<RefusedLabels, Counter>,
+}
+
+/// What one address holds.
+struct Share {
+    held: Arc<AtomicUsize>,
+    accounts: usize,
+}
+
+/// What one connection holds. Lives as long as the last handle and the last permit.
+#[derive(Clone, Debug)]
+pub struct Account(Arc<Holder>);
+
+struct Holder {
+    memory: Memory,
+    held: AtomicUsize,
+    /// None for an address whose clients are many, such as a trusted balancer's.
+    address: Option<(AddressKey, Arc<AtomicUsize>)>,
+}
+
+/// Bytes that are held. They are given back when it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    account: Account,
+    kind: Kind,
+    bytes: usize,
+}
+
+impl Memory {
+    /// A budget of so many bytes.
+    pub fn new(total: usize) -> Self {
+        let bytes: Family<KindLabel, Gauge> = Family::default();
+        let gauge = |kind| bytes.get_or_create_owned(&KindLabel { kind });
+        let inner = Inner {
+            total,
+            held: Default::default(),
+            queued: AtomicUsize::new(0),
+            addresses: Mutex::default(),
+            gauges: Kind::ALL.map(|kind| gauge(kind.as_str())),
+            queues: gauge("queues"),
+            limit: Gauge::default(),
+            refused: Family::default(),
+            bytes,
+        };
+        inner.limit.set(i64::try_from(total).unwrap_or(i64::MAX));
+        for (kind, scope) in Kind::ALL.into_iter().flat_map(|kind| Scope::ALL.map(|scope| (kind, scope))) {
+            let _ = inner.refused.get_or_create(&labels(kind, scope));
+        }
+        Self(Arc::new(inner))
+    }
+
+    /// Registers its metrics.
+    pub fn register(&self, registry: &mut Registry) {
+        let Inner { limit, bytes, refused, .. } = &*self.0;
+        registry.register(
+            "fanfare_memory_bytes",
+            "Bytes held for clients, by what they are for",
+            bytes.clone(),
+        );
+        registry.register(
+            "fanfare_memory_limit_bytes",
+            "Bytes that may be held (limits.memory)",
+            limit.clone(),
+        );
+        registry.register(
+            "fanfare_memory_refused",
+            "Times there was no room for more bytes, by what they were for and whose part was used up",
+            refused.clone(),
+        );
+    }
+
+    /// Opens the account of a connection from an address; from none, the address has no part of its own.
+    pub fn account(&self, address: Option<AddressKey>) -> Account {
+        let address = address.map(|key| {
+            let mut addresses = self.addresses();
+            let share = addresses.entry(key).or_insert_with(|| Share { held: Arc::default(), accounts: 0 });
+            share.accounts += 1;
+            (key, Arc::clone(&share.held))
+        });
+        Account(Arc::new(Holder { memory: self.clone(), held: AtomicUsize::new(0), address }))
+    }
+
+    /// Counts bytes that came to the queues of streams, or left them. Each writer loop adds up its own before.
+    pub(crate) fn count_queued(&self, more: isize) {
+        // It wraps for bytes that left.
+        self.0.queued.fetch_add(more.cast_unsigned(), Ordering::Relaxed);
+        self.0.queues.inc_by(more as i64);
+    }
+
+    /// How many bytes may wait for one stream now, of `bound` when memory is not short.
+    pub(crate) fn queue_bound(&self, bound: usize) -> usize {
+        if self.0.queued.load(Ordering::Relaxed) <= self.0.total / 4 {
+            return bound;
+        }
+        (bound / QUEUES).max(LEAST_QUEUE).min(bound)
+    }
+
+    /// Holds bytes for the whole node, or answers that there is no room. `little` says that the address holds little.
+    fn hold(&self, kind: Kind, bytes: usize, little: bool) -> bool {
+        let total = self.0.total;
+        let bound = kind.bound(total) + if little { total / RESERVE } else { 0 };
+        let held = reserve(&self.0.held[kind as usize], bytes, bound);
+        if held {
+            self.0.gauges[kind as usize].inc_by(signed(bytes));
+        }
+        held
+    }
+
+    fn addresses(&self) -> MutexGuard<'_, HashMap<AddressKey, Share>> {
+        // Each change is whole.
+        self.0.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Account {
+    /// Holds bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the connection, its address or the node holds as much as it may.
+    pub fn take(&self, kind: Kind, bytes: usize) -> Result<Permit, NoRoom> {
+        let mut permit = self.permit(kind);
+        permit.grow(bytes)?;
+        Ok(permit)
+    }
+
+    /// Holds room for what is about to be made: so many bytes, but at most half of the connection's part.
+    ///
+    /// # Errors
+    ///
+    /// As [`Account::take`].
+    pub fn reserve(&self, kind: Kind, bytes: usize) -> Result<Permit, NoRoom> {
+        self.take(kind, bytes.min(self.0.memory.0.total / CONNECTIONS / 2))
+    }
+
+    /// A permit of nothing, to grow.
+    pub fn permit(&self, kind: Kind) -> Permit {
+        Permit { account: self.clone(), kind, bytes: 0 }
+    }
+
+    fn hold(&self, kind: Kind, bytes: usize) -> Result<(), Scope> {
+        let Holder { memory, held, address } = &*self.0;
+        let total = memory.0.total;
+        if !reserve(held, bytes, total / CONNECTIONS) {
+            return Err(Scope::Connection);
+        }
+        if let Some((_, share)) = address
+            && !reserve(share, bytes, total / ADDRESSES)
+        {
+            held.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(Scope::Address);
+        }
+        let of_address = address.as_ref().map_or(held, |(_, share)| share).load(Ordering::Relaxed);
+        if !memory.hold(kind, bytes, of_address <= total / LITTLE) {
+            held.fetch_sub(bytes, Ordering::Relaxed);
+            if let Some((_, share)) = address {
+                share.fetch_sub(bytes, Ordering::Relaxed);
+            }
+            return Err(Scope::Node);
+        }
+        Ok(())
+    }
+}
+
+impl Permit {
+    /// Holds more bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Account::take`]; what is held stays so.
+    pub fn grow(&mut self, more: usize) -> Result<(), NoRoom> {
+        if more == 0 {
+            return Ok(());
+        }
+        let kind = self.kind;
+        self.account.hold(kind, more).map_err(|scope| {
+            self.account.0.memory.0.refused.get_or_create(&labels(kind, scope)).inc();
+            NoRoom { kind, scope }
+        })?;
+        self.bytes += more;
+        Ok(())
+    }
+
+    /// How many bytes it holds.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Gives all of its bytes back.
+    pub fn clear(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        if bytes == 0 {
+            return;
+        }
+        let Holder { memory, held, address } = &*self.account.0;
+        held.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some((_, share)) = address {
+            share.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        memory.0.held[self.kind as usize].fetch_sub(bytes, Ordering::Relaxed);
+        memory.0.gauges[self.kind as usize].dec_by(signed(bytes));
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let Some((key, _)) = &self.address else { return };
+        let mut addresses = self.memory.addresses();
+        if let Entry::Occupied(mut share) = addresses.entry(*key) {
+            share.get_mut().accounts -= 1;
+            if share.get().accounts == 0 {
+                share.remove();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory")
+            .field("total", &self.0.total)
+            .field("held", &self.0.held)
+            .field("queued", &self.0.queued)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Holder").field("held", &self.held).finish_non_exhaustive()
+    }
+}
+
+/// Adds to a counter unless that would pass the bound.
+fn reserve(counter: &AtomicUsize, more: usize, bound: usize) -> bool {
+    let add = |held: usize| held.checked_add(more).filter(|held| *held <= bound);
+    counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+}
+
+fn labels(kind: Kind, scope: Scope) -> RefusedLabels {
+    RefusedLabels { kind: kind.as_str(), scope: scope.as_str() }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOTAL: usize = 1600;
+
+    fn account(memory: &Memory, last: u8) -> Account {
+        memory.account(Some(AddressKey::of([192, 0, 2, last].into())))
+    }
+
+    fn scope(result: Result<Permit, NoRoom>) -> Scope {
+        result.unwrap_err().scope
+    }
+
+    #[test]
+    fn a_connection_has_an_eighth_and_an_address_a_quarter() {
+        let memory = Memory::new(TOTAL);
+        let one = account(&memory, 1);
+        let mut permits = vec![one.take(Kind::Requests, 150).unwrap()];
+        assert_eq!(scope(one.take(Kind::Requests, 51)), Scope::Connection);
+        permits.push(one.take(Kind::Requests, 50).unwrap());
+        permits.push(account(&memory, 1).take(Kind::Bodies, 200).unwrap());
+        assert_eq!(scope(account(&memory, 1).take(Kind::Requests, 1)), Scope::Address);
+        assert!(account(&memory, 2).take(Kind::Bodies, 200).is_ok());
+        permits.clear();
+        assert!(one.take(Kind::Requests, 200).is_ok());
+        assert!(memory.0.held.iter().all(|held| held.load(Ordering::Relaxed) == 0));
+    }
+
+    #[test]
+    fn each_kind_has_its_part_and_addresses_that_hold_little_a_reserve() {
+        let memory = Memory::new(TOTAL);
+        let many = |kind, from, bytes| -> Vec<Permit> {
+            (from..from + 30).map_while(|last| account(&memory, last).take(kind, bytes).ok()).collect()
+        };
+        let bodies = many(Kind::Bodies, 0, 50);
+        assert_eq!(bodies.len(), 8, "a quarter");
+        assert_eq!(scope(account(&memory, 99).take(Kind::Bodies, 50)), Scope::Node);
+        let light = many(Kind::Bodies, 40, 20);
+        assert_eq!(light.len(), 5, "a sixteenth for those that hold little");
+        let answers = many(Kind::Answers, 80, 50);
+        assert_eq!(answers.len(), 4, "an eighth, whatever bodies hold");
+        let requests = many(Kind::Requests, 120, 50);
+        assert_eq!(requests.len(), 6, "three sixteenths");
+        assert_eq!(many(Kind::Requests, 160, 25).len(), 4);
+        drop(bodies);
+        assert!(account(&memory, 99).take(Kind::Bodies, 100).is_ok());
+    }
+
+    #[test]
+    fn queues_shrink_when_they_hold_a_quarter() {
+        let memory = Memory::new(TOTAL);
+        let bound = 64 * 1024;
+        assert_eq!(memory.queue_bound(bound), bound);
+        memory.count_queued(401);
+        assert_eq!(memory.queue_bound(bound), LEAST_QUEUE);
+        assert_eq!((memory.queue_bound(100), memory.queue_bound(1 << 20)), (100, (1 << 20) / QUEUES));
+        memory.count_queued(-1);
+        assert_eq!(memory.queue_bound(bound), bound);
+    }
+
+    #[test]
+    fn an_address_is_forgotten_with_its_last_account() {
+        let memory = Memory::new(TOTAL);
+        let (one, other) = (account(&memory, 1), account(&memory, 1));
+        let permit = other.take(Kind::Bodies, 10).unwrap();
+        drop((one, other));
+        assert_eq!(memory.addresses().len(), 1, "a permit keeps it");
+        drop(permit);
+        assert!(memory.addresses().is_empty());
+    }
+
+    #[test]
+    fn what_is_refused_is_counted_and_a_permit_that_could_not_grow_keeps_its_bytes() {
+        let memory = Memory::new(TOTAL);
+        let account = account(&memory, 1);
+        let mut permit = account.take(Kind::Bodies, 100).unwrap();
+        assert!(permit.grow(101).is_err());
+        assert_eq!(permit.bytes(), 100);
+        let refused = memory.0.refused.get_or_create(&labels(Kind::Bodies, Scope::Connection)).get();
+        assert_eq!((refused, memory.0.gauges[Kind::Bodies as usize].get()), (1, 100));
+        drop(permit);
+        assert_eq!(memory.0.gauges[Kind::Bodies as usize].get(), 0);
+    }
+}

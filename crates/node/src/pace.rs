@@ -1,0 +1,133 @@
+//! How fast a client must send a body or take an answer: `http.min_rate`.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+/// The slowest pace that is let pass: so many bytes in each period of so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Floor {
+    /// Bytes in each period; 0 asks for a single byte.
+    pub bytes: usize,
+    /// The period.
+    pub period: Duration,
+}
+
+/// A client that is slower than the floor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the client is slower than http.min_rate")]
+pub struct TooSlow;
+
+impl Floor {
+    /// A floor of `rate` bytes a second, measured over `period`.
+    pub fn new(rate: usize, period: Duration) -> Self {
+        let bytes = period.as_secs_f64() * u32::try_from(rate).map_or(f64::from(u32::MAX), f64::from);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a product of two that are positive"
+        )]
+        Self { bytes: bytes as usize, period }
+    }
+
+    /// The same rate, measured over at most `longest`.
+    #[must_use]
+    pub fn within(self, longest: Duration) -> Self {
+        if longest >= self.period {
+            return self;
+        }
+        let part = longest.as_secs_f64() / self.period.as_secs_f64();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a part of what was a number of bytes"
+        )]
+        Self { bytes: (self.bytes as f64 * part) as usize, period: longest }
+    }
+
+    /// Returns whether so many bytes in a period are enough.
+    pub fn is_met(self, bytes: usize) -> bool {
+        bytes >= self.bytes.max(1)
+    }
+}
+
+/// One transfer, held to a floor.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    floor: Floor,
+    /// The end of the present period.
+    until: Instant,
+    /// What came or went in it, in bytes.
+    moved: usize,
+}
+
+impl Pace {
+    /// A transfer that begins now.
+    pub(crate) fn new(floor: Floor) -> Self {
+        Self { floor, until: Instant::now() + floor.period, moved: 0 }
+    }
+
+    /// Counts what came or went.
+    pub(crate) fn moved(&mut self, bytes: usize) {
+        self.moved += bytes;
+    }
+
+    /// Waits for one step of the transfer.
+    ///
+    /// # Errors
+    ///
+    /// When a period ends in which too little came or went.
+    pub(crate) async fn within<T>(&mut self, step: impl Future<Output = T>) -> Result<T, TooSlow> {
+        let mut step = pin!(step);
+        loop {
+            if let Ok(done) = timeout_at(self.until, step.as_mut()).await {
+                return Ok(done);
+            }
+            if !self.floor.is_met(self.moved) {
+                return Err(TooSlow);
+            }
+            self.moved = 0;
+            self.until = Instant::now() + self.floor.period;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const FLOOR: Floor = Floor { bytes: 10_000, period: Duration::from_secs(10) };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transfer_below_the_floor_ends_with_its_period_and_one_above_goes_on() {
+        for (bytes, passes) in [(999, false), (1001, true)] {
+            let begun = Instant::now();
+            let mut pace = Pace::new(FLOOR);
+            let mut result = Ok(());
+            for _ in 0..60 {
+                result = pace.within(sleep(Duration::from_secs(1))).await;
+                if result.is_err() {
+                    break;
+                }
+                pace.moved(bytes);
+            }
+            assert_eq!(result.is_ok(), passes, "{bytes} bytes a second");
+            assert_eq!(begun.elapsed().as_secs() <= 10, !passes);
+        }
+    }
+
+    #[test]
+    fn a_floor_keeps_its_rate_over_a_shorter_period() {
+        assert_eq!(Floor::new(1000, Duration::from_secs(10)), FLOOR);
+        assert_eq!(
+            FLOOR.within(Duration::from_secs(5)),
+            Floor { bytes: 5000, period: Duration::from_secs(5) }
+        );
+        assert_eq!(FLOOR.within(Duration::from_secs(50)), FLOOR);
+        assert!(!Floor::new(0, Duration::from_secs(1)).is_met(0));
+    }
+}

@@ -1,0 +1,204 @@
+//! Bodies that do not end, and answers that are not taken.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfare_tests::deadline::{SOON, until};
+use fanfare_tests::exchange::exchange;
+use fanfare_tests::frames::{Frames, INITIAL_WINDOW, WINDOW_UPDATE, frame};
+use fanfare_tests::node::Node;
+use fanfare_tests::redis::Redis;
+use fanfare_tests::wire;
+use http::Request;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
+const BODY: usize = 8 << 20;
+
+fn head(length: usize) -> String {
+    format!(
+        "POST /v1/publish HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    )
+}
+
+async fn held(node: &Node, kind: &str) -> f64 {
+    node.metrics().await.sum("fanfare_memory_bytes", &[&format!("kind=\"{kind}\"")])
+}
+
+#[tokio::test]
+async fn bodies_of_one_address_that_do_not_end_leave_room_for_others() {
+    let redis = Redis::start().await;
+    let node = Node::of(&redis).start().await;
+    let before = node.memory();
+    let mut attack = JoinSet::new();
+    for _ in 0..40 {
+        let to = node.address();
+        attack.spawn(async move {
+            let mut socket = wire::connect(to, Some(ATTACKER), None).await.unwrap();
+            let _ = socket.write_all(head(BODY).as_bytes()).await;
+            let _ = socket.write_all(&vec![b' '; BODY - 1]).await;
+            // Refused, or held until it is too slow.
+            let mut answer = [0; 12];
+            let _ = timeout(SOON, socket.read_exact(&mut answer)).await;
+            String::from_utf8_lossy(&answer).into_owned()
+        });
+    }
+    until("the address has used up its quarter", SOON, async || {
+        let refused = node
+            .metrics()
+            .await
+            .sum("fanfare_memory_refused_total", &["kind=\"bodies\"", "scope=\"address\""]);
+        if refused >= 1.0 { Ok(()) } else { Err(format!("{refused} refused")) }
+    })
+    .await;
+    assert!(held(&node, "bodies").await <= f64::from(64 << 20));
+    node.api().publish("a", "note", "others publish").await;
+    let more = node.memory().saturating_sub(before);
+    assert!(more < 200 << 20, "{} MiB", more >> 20);
+    let mut refused = 0;
+    while let Some(answer) = attack.join_next().await {
+        let answer = answer.unwrap();
+        assert!(["HTTP/1.1 429", "HTTP/1.1 408"].contains(&answer.as_str()), "{answer}");
+        refused += usize::from(answer.ends_with("429"));
+    }
+    assert!(refused >= 30, "{refused} of 40");
+    assert!(held(&node, "bodies").await < 1.0);
+}
+
+#[tokio::test]
+async fn bodies_of_one_connection_that_do_not_end_are_bounded_together() {
+    let redis = Redis::start().await;
+    let node = Node::of(&redis).start().await;
+    let before = node.memory();
+    let socket = wire::connect(node.address(), Some(ATTACKER), None).await.unwrap();
+    let (requests, connection) = h2::client::handshake(socket).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let mut attack = JoinSet::new();
+    for _ in 0..16 {
+        let mut requests = requests.clone().ready().await.unwrap();
+        let request = Request::post("http://a/v1/publish").header("content-type", "application/json");
+        let (response, mut body) = requests.send_request(request.body(()).unwrap(), false).unwrap();
+        attack.spawn(async move {
+            let send = async {
+                let mut left = BODY - 1;
+                while left > 0 {
+                    body.reserve_capacity(left.min(64 << 10));
+                    let Some(Ok(room)) = std::future::poll_fn(|cx| body.poll_capacity(cx)).await else {
+                        return;
+                    };
+                    let piece = room.min(left);
+                    if body.send_data(Bytes::from(vec![b' '; piece]), false).is_err() {
+                        return;
+                    }
+                    left -= piece;
+                }
+            };
+            // All but the last byte: the node answers before the end.
+            let (answer, ()) = tokio::join!(response, send);
+            answer.map(|answer| answer.status().as_u16()).ok()
+        });
+    }
+    let mut answers = Vec::new();
+    while let Some(answer) = attack.join_next().await {
+        answers.push(answer.unwrap().expect("an answer"));
+    }
+    assert!(answers.iter().all(|status| [408, 429].contains(status)), "{answers:?}");
+    assert!(answers.iter().filter(|status| **status == 429).count() >= 13, "{answers:?}");
+    let more = node.peak_memory().saturating_sub(before);
+    assert!(more < 80 << 20, "{} MiB", more >> 20);
+    driver.abort();
+}
+
+#[tokio::test]
+async fn a_body_that_dribbles_is_refused_and_one_above_the_floor_is_taken() {
+    let redis = Redis::start().await;
+    let node = Node::of(&redis).set("HTTP__MIN_RATE_OVER", "1s").start().await;
+    let begun = Instant::now();
+    let answer = exchange(node.address(), &format!("{}{{", head(1000)), "request-timeout").await;
+    assert!(answer.head.status == 408 && begun.elapsed() < Duration::from_secs(10), "{answer:?}");
+    let body = format!(r#"{{"channel":"a","data":"{}"}}"#, "x".repeat(6000));
+    let mut socket = wire::connect(node.address(), None, None).await.unwrap();
+    socket.write_all(head(body.len()).as_bytes()).await.unwrap();
+    for piece in body.as_bytes().chunks(1500) {
+        socket.write_all(piece).await.unwrap();
+        sleep(Duration::from_millis(400)).await;
+    }
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+}
+
+#[tokio::test]
+async fn answers_that_are_taken_byte_by_byte_are_cut_off() {
+    let redis = Redis::start().await;
+    let node = Node::of(&redis).set("HTTP__MIN_RATE_OVER", "1s").start().await;
+    for n in 0..20 {
+        node.api().publish("a", "note", &n.to_string().repeat(25_000)).await;
+    }
+    let path = "/v1/channels/a/events?limit=1000";
+    // HTTP/2 with a window of nothing, and a byte more each time.
+    let mut client = Frames::connect(node.address(), &[(INITIAL_WINDOW, 0)]).await.unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        streams.push(client.request("GET", path, &[], false).await.unwrap());
+    }
+    until("answers are held", SOON, async || {
+        let answers = held(&node, "answers").await;
+        if answers > 1e6 { Ok(()) } else { Err(format!("{answers} bytes")) }
+    })
+    .await;
+    // HTTP/1.1 with a small buffer, of which a byte is read each time.
+    let mut slow = wire::connect(node.address(), None, Some(2048)).await.unwrap();
+    let asked = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").repeat(20);
+    slow.write_all(asked.as_bytes()).await.unwrap();
+    until("nothing is held any more", SOON, async || {
+        for stream in &streams {
+            let _ = client.send(&frame(WINDOW_UPDATE, 0, *stream, &1_u32.to_be_bytes())).await;
+        }
+        let _ = timeout(Duration::from_millis(50), slow.read(&mut [0])).await;
+        let answers = held(&node, "answers").await;
+        // The answer with the metrics is one, too.
+        if answers < 1e5 { Ok(()) } else { Err(format!("{answers} bytes")) }
+    })
+    .await;
+    assert!(node.metrics().await.sum("fanfare_http_connection_errors_total", &[]) >= 1.0);
+}
+
+#[tokio::test]
+async fn an_answer_that_finds_no_room_says_so_and_others_go_on() {
+    let redis = Redis::start().await;
+    let node =
+        Node::of(&redis).set("LIMITS__MEMORY", "4MiB").set("LIMITS__BATCH_BYTES", "128KiB").start().await;
+    for n in 0..5 {
+        node.api().publish("a", "note", &n.to_string().repeat(50_000)).await;
+    }
+    let mut client = Frames::connect(node.address(), &[(INITIAL_WINDOW, 0)]).await.unwrap();
+    let path = "/v1/channels/a/events?limit=1000";
+    for _ in 0..2 {
+        client.request("GET", path, &[], false).await.unwrap();
+    }
+    until("two answers are held", SOON, async || {
+        let answers = held(&node, "answers").await;
+        if answers > 4e5 { Ok(()) } else { Err(format!("{answers} bytes")) }
+    })
+    .await;
+    let refused = client.request("GET", path, &[], false).await.unwrap();
+    until("the third is refused", SOON, async || {
+        let refused = node.metrics().await.sum("fanfare_memory_refused_total", &["scope=\"connection\""]);
+        if refused >= 1.0 { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+    client.send(&frame(WINDOW_UPDATE, 0, refused, &100_000_u32.to_be_bytes())).await.unwrap();
+    let (status, body) = client.answer(refused).await;
+    assert_eq!(status, 429, "{}", String::from_utf8_lossy(&body));
+    assert!(String::from_utf8_lossy(&body).contains("share-used"));
+    drop(client);
+    until("others are answered", SOON, async || match node.api().get(path).await.status {
+        200 => Ok(()),
+        status => Err(status),
+    })
+    .await;
+}
