@@ -5,8 +5,8 @@
 //!
 //! # Layout
 //!
-//! - [`limit`]: one rate, with a bucket for each key
-//! - [`buckets`]: the buckets, bounded in number
+//! - `limit`: one rate, with a bucket for each key
+//! - `buckets`: the buckets, bounded in number
 //! - [`upkeep`]: the task that drops buckets that are full again
 
 mod buckets;
