@@ -9,7 +9,10 @@ use crate::world::{TROUBLE_MS, World};
 /// Sequence numbers are less than this apart: positions of two servers are never the same.
 const MAX_STEP: u64 = 1 << 40;
 
-/// Which faults are drawn. Each kind has those of the ones before it.
+/// The sequence number of the first forged position: above those that Redis gives.
+const FORGED: u64 = 1 << 60;
+
+/// Which faults are drawn. Each kind has those of the ones before it, but that only `Forgeries` and `Everything` forge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Faults {
     Moves,
@@ -35,21 +38,26 @@ impl fmt::Display for Faults {
     }
 }
 
+/// Whether a position is one that no server has given.
+pub(crate) fn is_forged(position: Position) -> bool {
+    position.seq >= FORGED && position.seq != u64::MAX
+}
+
 impl World {
     /// One fault, of the kinds that the run has.
     pub(crate) fn fault(&mut self) {
-        let kinds = match self.faults {
+        let kinds: &[u8] = match self.faults {
             Faults::Moves => return,
-            Faults::Wires => 4,
-            Faults::Logs => 6,
-            Faults::Forgeries => 7,
-            Faults::Failovers => 8,
-            Faults::Clocks => 9,
-            Faults::Everything => 11,
+            Faults::Wires => &[0, 1, 2, 3],
+            Faults::Logs => &[0, 1, 2, 3, 4, 5],
+            Faults::Forgeries => &[0, 1, 2, 3, 4, 5, 10],
+            Faults::Failovers => &[0, 1, 2, 3, 4, 5, 6],
+            Faults::Clocks => &[0, 1, 2, 3, 4, 5, 6, 7],
+            Faults::Everything => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
         };
         let node = self.rng.usize(0..self.nodes.len());
         let channel = self.channels[self.rng.usize(0..self.channels.len())].clone();
-        let kind = self.rng.u8(0..kinds);
+        let kind = kinds[self.rng.usize(0..kinds.len())];
         self.log.push(format!("{:?} fault {kind} on node {node} or {channel}", self.broker.now()));
         let twin = &self.nodes[node].twin;
         match kind {
@@ -59,19 +67,20 @@ impl World {
             3 => twin.set_deaf(false),
             4 => self.broker.trim(&channel, self.rng.usize(0..5)),
             5 => self.broker.expire(&channel),
-            6 => self.forge(&channel),
-            7 => self.fail_over(),
-            8 => self.step_clock(),
-            9 => self.delete(&channel),
+            6 => self.fail_over(),
+            7 => self.step_clock(),
+            8 => self.delete(&channel),
             // Rarer, since less is left to check after it.
-            _ if self.rng.u8(0..3) == 0 => self.wipe(),
-            _ => {}
+            9 if self.rng.u8(0..3) == 0 => self.wipe(),
+            9 => {}
+            _ => self.forge(&channel),
         }
     }
 
     /// Somebody publishes events on a live topic that no log has, maybe several that follow each other, or one that was
     /// there before. Their numbers are above those that Redis gives: nobody guesses a position before it is given.
     fn forge(&mut self, channel: &Channel) {
+        self.ledger.forge(channel);
         let known = self.ledger.stored(channel);
         let last = known.last().copied().unwrap_or_default();
         let mut before = last;
@@ -82,7 +91,7 @@ impl World {
             let ahead = [0, 40, 70, 10_000, 1 << 60][self.rng.usize(0..5)];
             let ms = [now + self.rng.u64(0..=ahead), previous.ms, any.ms][self.rng.usize(0..3)];
             self.forged += 1;
-            let position = Position::new(ms.max(previous.ms), (1 << 60) + self.forged);
+            let position = Position::new(ms.max(previous.ms), FORGED + self.forged);
             let event = Event::new(None, format!("forged {}", self.forged), 1000).unwrap();
             self.log.push(format!("{now:?} forged {channel} {position} after {previous}"));
             self.broker.forge(channel, Entry { position, previous, event });

@@ -3,14 +3,18 @@
 //! The verdict looks at the numbers that events carry in their data, which no rule of the hub knows. Positions are only
 //! used to find the number at which a client began.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use fanfare_protocol::{Channel, Position};
+
+use crate::faults::is_forged;
 
 /// Everything that was ever accepted.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     channels: HashMap<Channel, Vec<Accepted>>,
+    /// Channels of which events were forged.
+    forged: HashSet<Channel>,
 }
 
 /// One event; its number is its place in the channel, beginning with 1.
@@ -84,6 +88,17 @@ impl Ledger {
         stored.map(|accepted| accepted.position).collect()
     }
 
+    /// An event of the channel is forged.
+    pub(crate) fn forge(&mut self, channel: &Channel) {
+        self.forged.insert(channel.clone());
+    }
+
+    /// Whether the channel's log has gone back and nodes were deceived about how far: then events may come again behind a gap.
+    fn may_repeat(&self, channel: &Channel) -> bool {
+        self.forged.contains(channel)
+            && self.accepted(channel).iter().any(|accepted| accepted.fate != Fate::Stored)
+    }
+
     /// A failover lost these.
     pub(crate) fn lose(&mut self, channel: &Channel, positions: &[Position]) {
         for accepted in self.channels.get_mut(channel).into_iter().flatten() {
@@ -126,8 +141,11 @@ impl Ledger {
     }
 
     fn check_order(&self, channel: &Channel, got: &Received, start: Option<u64>) -> Result<(), String> {
-        if let Some(pair) = got.numbers.windows(2).find(|pair| pair[0] >= pair[1]) {
-            return Err(format!("twice or out of order: {pair:?}"));
+        let may_repeat = self.may_repeat(channel);
+        for (index, pair) in got.numbers.windows(2).enumerate() {
+            if pair[0] >= pair[1] && !(may_repeat && got.gaps.contains(&(index + 1))) {
+                return Err(format!("twice or out of order: {pair:?}"));
+            }
         }
         if let Some(stray) = got.numbers.iter().find(|number| self.get(channel, **number).is_none()) {
             return Err(format!("never published: {stray}"));
@@ -153,9 +171,10 @@ impl Ledger {
             return Err(format!("never caught up with the newest of {}", all.len()));
         }
         let begin = start.unwrap_or(0) + 1;
-        for missed in (begin..=last).filter(|number| got.numbers.binary_search(number).is_err()) {
+        for missed in (begin..=last).filter(|number| !got.numbers.contains(number)) {
             let accepted = &all[index(missed)];
-            let place = got.numbers.partition_point(|number| *number < missed);
+            let later = got.numbers.iter().position(|number| *number > missed);
+            let place = later.unwrap_or(got.numbers.len());
             // A client that held nothing cannot know that what it waited for was deleted.
             let held_nothing = place == 0 && got.start == Position::ZERO;
             let before_start = place == 0 && start.is_none() && accepted.position <= got.start;
@@ -179,7 +198,8 @@ impl Ledger {
                 None => accepted.position > got.start,
             });
             let gone = before.and_then(|number| self.get(channel, number)).map(|accepted| accepted.fate);
-            if !missed && !got.forged.contains(&gap) && gone.is_none_or(|fate| fate == Fate::Stored) {
+            let forged = got.forged.contains(&gap) || gap == 0 && is_forged(got.start);
+            if !missed && !forged && gone.is_none_or(|fate| fate == Fate::Stored) {
                 return Err(format!("a gap after {before:?} where nothing was lost"));
             }
         }
