@@ -40,7 +40,8 @@ async fn bodies_of_one_address_that_do_not_end_leave_room_for_others() {
             let mut socket = wire::connect(to, Some(ATTACKER), None).await.unwrap();
             let _ = socket.write_all(head(BODY).as_bytes()).await;
             let _ = socket.write_all(&vec![b' '; BODY - 1]).await;
-            // Refused, or held until it is too slow.
+            // Refused, or held until it is too slow. A refused body is not read for ever: what is sent beyond that time resets
+            // the connection, and may take the answer with it.
             let mut answer = [0; 12];
             let _ = timeout(SOON, socket.read_exact(&mut answer)).await;
             String::from_utf8_lossy(&answer).into_owned()
@@ -58,13 +59,15 @@ async fn bodies_of_one_address_that_do_not_end_leave_room_for_others() {
     node.api().publish("a", "note", "others publish").await;
     let more = node.memory().saturating_sub(before);
     assert!(more < 200 << 20, "{} MiB", more >> 20);
-    let mut refused = 0;
+    let (mut refused, mut closed) = (0, 0);
     while let Some(answer) = attack.join_next().await {
-        let answer = answer.unwrap();
-        assert!(["HTTP/1.1 429", "HTTP/1.1 408"].contains(&answer.as_str()), "{answer}");
-        refused += usize::from(answer.ends_with("429"));
+        match answer.unwrap().trim_matches('\0') {
+            "HTTP/1.1 429" => refused += 1,
+            "" => closed += 1,
+            answer => assert_eq!(answer, "HTTP/1.1 408"),
+        }
     }
-    assert!(refused >= 30, "{refused} of 40");
+    assert!(refused > 0 && refused + closed >= 30, "{refused} refused, {closed} closed of 40");
     assert!(held(&node, "bodies").await < 1.0);
 }
 
