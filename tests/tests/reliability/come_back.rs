@@ -42,7 +42,7 @@ async fn one_node_is_down(kind: Kind) {
         let client = StreamRequest::to(to).user(&n.to_string()).open().await;
         assert!(["a", "c"].contains(&client.node()));
     }
-    let answer = fanfare_tests::api::Api::at(to).get("/v1/nodes").await;
+    let answer = fanfare_tests::api::Api::at(to).get("/v1/channels/broadcast/events").await;
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
