@@ -1,7 +1,7 @@
 //! Which sockets without a stream may be open: `limits.sockets`, `limits.sockets_per_address`, `limits.when_full`.
 //!
 //! A new socket finds room even when all slots are taken: the socket is closed that has been idle longest of the address
-//! that has most. A client that keeps sockets open and asks nothing turns away nobody but itself.
+//! that has most. A client that keeps sockets open and asks nothing loses its own first.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -18,7 +18,7 @@ pub struct Counts(Arc<Inner>);
 
 struct Inner {
     registry: Registry,
-    /// The text that will be written next, while somebody waits for it.
+    /// The text that will be written next, while a request waits for it.
     next: Mutex<Option<Shared<BoxFuture<'static, Option<Bytes>>>>>,
 }
 

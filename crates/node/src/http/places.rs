@@ -47,7 +47,7 @@ impl Places {
         Arc::new(Self { most, most_of_user, taken: Mutex::default() })
     }
 
-    /// Takes a place. The user's share is looked at first: whoever uses that up hears of it, and not of a full node.
+    /// Takes a place. The user's share is checked first: a user who has none left gets that answer, not that the node is full.
     ///
     /// # Errors
     ///
