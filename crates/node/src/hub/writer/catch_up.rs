@@ -177,9 +177,14 @@ impl Writer {
     pub(super) fn ask(&mut self, at: usize, ask: Ask, member: Member) {
         let connection = &self.seats[member.connection].connection;
         let (waiting, asker) = ((member, connection.serial), connection.identity.asker(&self.askers));
+        let awaits_log = connection.follows[member.index].awaits_log();
         let topic = &mut self.topics[at];
         let key = (at, topic.serial);
         if let Some(read) = topic.reads.get_mut(&ask) {
+            if awaits_log && read.sent {
+                read.late.push(waiting);
+                return;
+            }
             self.around.metrics.reads_shared.inc();
             read.waiting.push(waiting);
             // It comes when it is the turn of any of them.
@@ -194,7 +199,7 @@ impl Writer {
             asked: true,
             sent: false,
             asker,
-            stale: false,
+            late: Vec::new(),
             backoff: Backoff::new(RETRY_FIRST, RETRY_LONGEST),
         };
         topic.reads.insert(ask, read);
@@ -203,15 +208,9 @@ impl Writer {
 
     /// A log answered.
     pub(super) fn answered(&mut self, key: TopicKey, ask: Ask, answer: Result<Answer, BrokerError>) {
-        let Some(read) = self.topic(key).and_then(|topic| topic.reads.remove(&ask)) else { return };
+        let Some(mut read) = self.topic(key).and_then(|topic| topic.reads.remove(&ask)) else { return };
+        let late = std::mem::take(&mut read.late);
         match (answer, ask) {
-            (Ok(Answer::Page(_)), _) if read.stale => {
-                if let Some(topic) = self.topic(key) {
-                    let asker = read.asker;
-                    topic.reads.insert(ask, Read { sent: false, ..read });
-                    self.reads.ask(key, ask, asker);
-                }
-            }
             (Ok(Answer::Page(page)), _) => self.page(key.0, read, &page),
             (Ok(Answer::Located(position)), _) => self.located(key.0, ask, read, position),
             // Nothing can be located until somebody mends the log: this channel begins now, and holds up no other.
@@ -219,7 +218,15 @@ impl Writer {
                 self.tell_failure(key, &error);
                 self.located(key.0, ask, read, Position::new(unix_ms(), 0));
             }
-            (Err(error), _) => self.failed(key, ask, read, &error),
+            (Err(error), _) => {
+                read.waiting.extend(late);
+                return self.failed(key, ask, read, &error);
+            }
+        }
+        for (member, serial) in late {
+            if self.connection(member, serial).is_some_and(|connection| connection.is_reading(member.index)) {
+                self.ask(key.0, ask, member);
+            }
         }
     }
 
@@ -288,7 +295,8 @@ impl Writer {
         connection.set_state(index, if turned.at_end && current { State::Live } else { State::Behind });
         self.mark(key);
         if turned.back && self.topics[at].went_back(page.1) {
-            self.topics[at].start_over();
+            let heard = self.topics[at].heard;
+            self.topics[at].unsettle(heard);
             self.repair(at);
         }
         self.advance(key);

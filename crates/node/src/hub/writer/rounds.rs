@@ -169,7 +169,7 @@ impl Writer {
             let Some(read) = topic.reads.get_mut(&ask).filter(|read| read.asked && !read.sent) else {
                 continue;
             };
-            (read.version, read.stale, read.sent) = (version, false, true);
+            (read.version, read.sent) = (version, true);
             let (channel, large) = (topic.channel.clone(), topic.large);
             self.around.metrics.reads.inc();
             self.reads.send(key, channel, ask, large);

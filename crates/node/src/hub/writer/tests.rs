@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_broker::log::PageLimit;
+use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::From;
@@ -20,17 +20,22 @@ use super::*;
 use crate::config::stream::StreamConfig;
 use crate::connection::Taken;
 use crate::delivery::Delivery;
+use crate::faulty::{Call, Fault, FaultyBroker};
 use crate::hub::places::Places;
+use crate::hub::reads::Answer;
 use crate::metrics::Metrics;
 use crate::read_budget::ReadBudget;
 use crate::stream::{Coding, Framing, Stream};
 
 fn writer() -> Writer {
+    writer_on(Arc::new(MemoryBroker::new(BrokerSettings::default())))
+}
+
+fn writer_on(broker: Arc<dyn Broker>) -> Writer {
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
     let (control, _) = mpsc::channel(1);
     let follows =
         Arc::new(Follows::new(vec![Arc::default()], 1 << 30, 1 << 20, control, Arc::clone(&metrics)));
-    let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(BrokerSettings::default()));
     let settings = StreamConfig::default();
     let budget = Arc::new(ReadBudget::new(settings.reads_bytes));
     let places = Places::new(16, 100, Arc::clone(&metrics));
@@ -161,6 +166,53 @@ async fn an_event_that_goes_round_for_many_turns_does_not_keep_other_streams_wai
     one_turn(&mut writer).await;
     assert!(writer.offering.is_some());
     assert_eq!(received(&mut alone), ":\n");
+}
+
+/// Answers a question that the broker leaves open: the events after `after`, each one after the one before.
+async fn answer(writer: &mut Writer, after: u64, events: &[u64]) {
+    let at = |number| Position::new(number, 0);
+    let entries: Vec<_> = events
+        .iter()
+        .map(|&number| {
+            let event = Event::new(None, format!("event {number}."), 1 << 20).unwrap();
+            Arc::new(Entry { position: at(number), previous: at(number - 1), event })
+        })
+        .collect();
+    let last = at(*events.last().unwrap_or(&after.min(6)));
+    let page = Page { entries, next: last.max(at(after)), end: true, last, ..Page::default() };
+    let ask = Ask::Page(at(after));
+    let topic = &writer.topics[0];
+    let sent = topic.reads.iter().any(|(asked, read)| *asked == ask && read.sent);
+    assert!(sent, "what comes after {after} is not asked: {:?}", topic.reads);
+    writer.answered((0, topic.serial), ask, Ok(Answer::Page(page)));
+    settle(writer).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_from_before_a_failover_is_not_for_who_has_seen_what_came_of_it() {
+    let broker = FaultyBroker::new();
+    broker.always(Call::Page, Fault::Hung);
+    let mut writer = writer_on(broker.shared());
+    let channel = Channel::new("room").unwrap();
+    let mut first = open(&writer, &channel, From::Position(Position::new(6, 0)));
+    settle(&mut writer).await;
+    answer(&mut writer, 6, &[]).await;
+    publish(&writer, &channel, 7);
+    settle(&mut writer).await;
+    // Somebody else asks for what comes after 6. Before that is answered, a failover loses 7, and the first client's
+    // connection finds that out; the wire is lost twice meanwhile.
+    let mut second = open(&writer, &channel, From::Position(Position::new(6, 0)));
+    settle(&mut writer).await;
+    writer.followed(&channel);
+    settle(&mut writer).await;
+    writer.followed(&channel);
+    answer(&mut writer, 7, &[]).await;
+    answer(&mut writer, 6, &[7]).await;
+    assert_eq!(received(&mut first).matches("event 7.").count(), 1);
+    assert_eq!(received(&mut second).matches("event 7.").count(), 1);
+    // It asks by itself.
+    answer(&mut writer, 6, &[]).await;
+    assert!(received(&mut first).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
