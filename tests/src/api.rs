@@ -158,8 +158,8 @@ impl Answer {
 ///
 /// Says what is different.
 pub fn check_problem(problem: &Value, status: u16, code: &str, words: &[&str]) -> Result<(), String> {
-    let wanted = format!("about:blank#{code}");
-    if problem["type"] != wanted.as_str() || problem["status"] != status {
+    let wanted = format!("/v1/problems#{code}");
+    if problem["type"] != wanted.as_str() || problem["code"] != code || problem["status"] != status {
         return Err(format!("not {status} {code}: {problem}"));
     }
     if problem["title"].as_str().is_none_or(str::is_empty) {
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn a_problem_is_checked_for_status_code_and_words() {
         let problem = json!({
-            "type": "about:blank#bad-json", "title": "Bad JSON", "status": 400, "detail": "EOF at line 1"
+            "type": "/v1/problems#bad-json", "code": "bad-json", "title": "Bad JSON", "status": 400, "detail": "EOF at line 1"
         });
         assert_eq!(check_problem(&problem, 400, "bad-json", &["eof", "line 1"]), Ok(()));
         assert!(check_problem(&problem, 401, "bad-json", &[]).is_err());

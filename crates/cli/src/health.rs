@@ -58,7 +58,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         if error.is_timeout() {
             anyhow::anyhow!("{url} did not answer within {:?}", args.timeout)
         } else {
-            anyhow::anyhow!("nobody answers at {url}")
+            anyhow::anyhow!("cannot connect to {url}")
         }
     })?;
     let status = response.status();
@@ -110,7 +110,7 @@ fn refusal(status: u16, body: &[u8]) -> String {
         return format!("the answer was {status}");
     };
     let why = parts.iter().filter(|(_, part)| part["ok"] == false).map(|(name, part)| {
-        let why = part["why"].as_str().unwrap_or("no reason told");
+        let why = part["reason"].as_str().unwrap_or("no reason given");
         format!("{name}: {}", crate::line::visible(why))
     });
     format!("not ready: {}", why.collect::<Vec<_>>().join("; "))
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn each_part_that_is_wrong_is_named() {
-        let body = br#"{"ready":false,"parts":{"redis":{"ok":false,"why":"away"},"wire":{"ok":true},"draining":{"ok":false,"why":"leaving"}}}"#;
+        let body = br#"{"ready":false,"parts":{"redis":{"ok":false,"reason":"away"},"pubsub":{"ok":true},"draining":{"ok":false,"reason":"leaving"}}}"#;
         assert_eq!(refusal(503, body), "not ready: redis: away; draining: leaving");
         assert_eq!(refusal(502, b"<html>"), "the answer was 502");
     }

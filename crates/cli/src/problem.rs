@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn a_problem_is_told_by_title_and_detail() {
-        let body = br#"{"type":"about:blank#bad-cursor","title":"Bad cursor","status":400,"detail":"it is damaged"}"#;
+        let body = br#"{"type":"/v1/problems#bad-cursor","title":"Bad cursor","status":400,"detail":"it is damaged"}"#;
         assert_eq!(Problem::read(StatusCode::BAD_REQUEST, body).to_string(), "Bad cursor: it is damaged");
     }
 

@@ -209,7 +209,7 @@ async fn listen_ends_when_coming_back_is_useless() {
     let control =
         |kind: &str| stream(&format!("{HELLO}id: a0\nevent: {kind}\ndata: {{\"session\":\"s\"}}\n\n"));
     let problem =
-        json!({"type": "about:blank#bad-token", "title": "Bad token", "detail": "it is not signed by us"});
+        json!({"type": "/v1/problems#bad-token", "title": "Bad token", "detail": "it is not signed by us"});
     for (script, code, word) in [
         (control("superseded"), 3, "another connection took the session"),
         (control("disconnected"), 4, "disconnected"),
@@ -368,7 +368,7 @@ async fn a_reader_that_stops_early_is_no_failure() {
 
 #[tokio::test]
 async fn health_says_yes_or_why_not() {
-    let not_ready = r#"{"ready":false,"parts":{"redis":{"ok":false,"why":"away"},"wire":{"ok":true}}}"#;
+    let not_ready = r#"{"ready":false,"parts":{"redis":{"ok":false,"reason":"away"},"pubsub":{"ok":true}}}"#;
     let server = Server::with([
         (200, "application/json", r#"{"status":"ok"}"#.into()),
         (200, "application/json", r#"{"ready":true,"parts":{}}"#.into()),
@@ -411,5 +411,5 @@ async fn health_of_a_node_that_hangs_or_is_not_there_is_no() {
     drop(mute);
     let (code, _, stderr) = said(&fanfare("", &["health", "--listen", &listen], "").await);
     assert_eq!(code, Some(1));
-    assert!(stderr.contains(&format!("nobody answers at http://{listen}")), "{stderr}");
+    assert!(stderr.contains(&format!("cannot connect to http://{listen}")), "{stderr}");
 }

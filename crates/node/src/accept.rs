@@ -134,7 +134,7 @@ impl Server {
 
 fn bounds(config: &Config) -> Bounds {
     let write_timeout = config.stream.write_timeout;
-    let floor = Floor::new(bytes(config.http.min_rate), config.http.min_rate_over);
+    let floor = Floor::new(bytes(config.http.min_rate), config.http.min_rate_window);
     // Who takes nothing at all is below any floor.
     Bounds { write_timeout, peer_timeout: config.stream.peer_timeout, floor: floor.within(write_timeout) }
 }

@@ -36,6 +36,7 @@ pub mod overload;
 pub mod params;
 pub mod places;
 pub mod problem;
+pub mod problems;
 pub mod publish;
 mod resume;
 pub mod sessions;
@@ -88,6 +89,7 @@ fn calls(app: &Arc<App>, side: Side) -> Router {
     let shared = Router::new()
         .route("/v1/users/{user}/sessions", get(sessions::list).delete(sessions::end_all))
         .route("/v1/users/{user}/sessions/{session}", delete(sessions::end_one))
+        .route(problem::TYPES_PATH, get(problems::problems))
         .route("/healthz", get(health::healthz));
     let router = match side {
         Side::Both => shared.merge(publishing).merge(operating),

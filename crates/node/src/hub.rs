@@ -107,9 +107,9 @@ impl Hub {
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let HubSettings { stream, max_ephemeral, .. } = settings;
-        let count = if stream.writers == 0 { cores } else { stream.writers }.min(MAX_WRITERS);
+        let count = if stream.shards == 0 { cores } else { stream.shards }.min(MAX_WRITERS);
         let inboxes = (0..count).map(|_| Arc::default()).collect::<Vec<Arc<Inbox>>>();
-        let inbox_bytes = usize::try_from(stream.inbox.as_u64()).unwrap_or(usize::MAX);
+        let inbox_bytes = usize::try_from(stream.shard_queue.as_u64()).unwrap_or(usize::MAX);
         let follows =
             Arc::new(Follows::new(inboxes, inbox_bytes, *max_ephemeral, control, Arc::clone(metrics)));
         // Weak, since the table holds the wire and the wire's task holds this.
@@ -123,7 +123,7 @@ impl Hub {
             }),
         );
         follows.attach(wire);
-        let budget = Arc::new(ReadBudget::new(stream.reads_bytes));
+        let budget = Arc::new(ReadBudget::new(stream.max_log_read_bytes));
         let places = Places::new(settings.sockets_per_user, settings.lingering, Arc::clone(metrics));
         let writers = (0..count)
             .map(|index| {
@@ -131,10 +131,14 @@ impl Hub {
                 let (places, memory) = (Arc::clone(&places), settings.memory.clone());
                 let around =
                     Surroundings::new(stream.clone(), settings.leave_spread, metrics, node, places, memory);
-                let bytes = usize::try_from(stream.page.as_u64()).unwrap_or(usize::MAX);
+                let bytes = usize::try_from(stream.page_bytes.as_u64()).unwrap_or(usize::MAX);
                 let page = PageLimit { entries: stream.page_events, bytes };
-                let reads =
-                    Reads::new(Arc::clone(broker), Arc::clone(&budget), stream.reads.div_ceil(count), page);
+                let reads = Reads::new(
+                    Arc::clone(broker),
+                    Arc::clone(&budget),
+                    stream.max_log_reads.div_ceil(count),
+                    page,
+                );
                 tokio::spawn(Writer::new(index, around, Arc::clone(&follows), reads).run())
             })
             .collect();

@@ -71,7 +71,7 @@ pub struct Metrics {
     pub active: Gauge,
     /// `sse_lingering_connections`: streams that ended and whose clients have yet to close.
     pub lingering: Gauge,
-    /// `sse_closed_at_once_total`: streams whose sockets were closed with the last byte, since their user or the node had
+    /// `sse_lingering_skipped_total`: streams whose sockets were closed with the last byte, since their user or the node had
     /// no place for one that lingers.
     pub not_lingering: Counter,
     /// `sse_max_connections`: the limit in force.
@@ -98,13 +98,13 @@ pub struct Metrics {
     pub catch_ups: Counter,
     /// `fanfare_channels`: channels followed by this node.
     pub channels: Gauge,
-    /// `fanfare_wire_lost_total`: times the live wire was lost.
+    /// `fanfare_pubsub_disconnects_total`: times the live wire was lost.
     pub wire_lost: Counter,
-    /// `fanfare_wire_malformed_total`: messages on live wires that are no events.
+    /// `fanfare_pubsub_malformed_total`: messages on live wires that are no events.
     pub wire_malformed: Counter,
-    /// `fanfare_live_doubts_total` by reason: live events that may be forged.
+    /// `fanfare_pubsub_suspect_total` by reason: live events that may be forged.
     doubts: Family<DoubtLabel, Counter>,
-    /// `fanfare_inbox_dropped_total`: events dropped on their way to a writer loop, then read from the log.
+    /// `fanfare_shard_queue_dropped_total`: events dropped on their way to a writer loop, then read from the log.
     pub inbox_dropped: Counter,
     /// `fanfare_control_dropped_total`: commands dropped because too many waited.
     pub control_dropped: Counter,
@@ -183,7 +183,7 @@ impl Metrics {
             self.lingering.clone(),
         );
         registry.register(
-            "sse_closed_at_once",
+            "sse_lingering_skipped",
             "Streams closed with the last byte, since there was no place to linger",
             self.not_lingering.clone(),
         );
@@ -221,19 +221,23 @@ impl Metrics {
 
     fn register_hub(&self, registry: &mut Registry) {
         registry.register("fanfare_channels", "Channels followed by this node", self.channels.clone());
-        registry.register("fanfare_wire_lost", "Times the live wire was lost", self.wire_lost.clone());
         registry.register(
-            "fanfare_wire_malformed",
+            "fanfare_pubsub_disconnects",
+            "Times the live wire was lost",
+            self.wire_lost.clone(),
+        );
+        registry.register(
+            "fanfare_pubsub_malformed",
             "Messages on live wires that are no events",
             self.wire_malformed.clone(),
         );
         registry.register(
-            "fanfare_live_doubts",
+            "fanfare_pubsub_suspect",
             "Live events that may be forged, by what speaks against them; the log decides",
             self.doubts.clone(),
         );
         registry.register(
-            "fanfare_inbox_dropped",
+            "fanfare_shard_queue_dropped",
             "Events dropped before a writer loop, and read from the log instead",
             self.inbox_dropped.clone(),
         );

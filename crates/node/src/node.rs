@@ -162,7 +162,7 @@ impl Node {
             broker,
             memory: memory.clone(),
             budget: hub.budget(),
-            histories: Places::new(config.limits.history, config.limits.history_per_user),
+            histories: Places::new(config.limits.history_reads, config.limits.history_reads_per_user),
             sessions: sessions.clone(),
             auth: Auth::new(&config.auth),
             limits: config.limits.clone(),
@@ -403,7 +403,7 @@ fn health(
     let (heard, draining) = (lease.clone(), Arc::clone(draining));
     Health {
         redis: Box::new(move || broker(&heard.borrow())),
-        wire: Box::new(move || Part::when(wire.borrow().up, "the live wire is not connected")),
+        pubsub: Box::new(move || Part::when(wire.borrow().up, "the subscriber connection to Redis is down")),
         lease: Box::new(move || held(&lease.borrow())),
         draining: Box::new(move || Part::when(!draining.load(Ordering::Relaxed), "the node is leaving")),
     }

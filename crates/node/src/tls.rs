@@ -86,7 +86,7 @@ impl Tls {
         // A client that comes back resumes by what it holds, and not by what we would have to keep.
         server.ticketer = ring::Ticketer::new()?;
         let tls = Self { acceptor: Arc::new(server).into(), shown };
-        let renewal = Renewal::new(files, &pair, config.reload, tls.clone());
+        let renewal = Renewal::new(files, &pair, config.reload_interval, tls.clone());
         Ok(Some((tls, renewal)))
     }
 
@@ -118,7 +118,7 @@ pub(crate) fn check(config: &TlsConfig) -> Result<(), TlsError> {
 }
 
 fn files(config: &TlsConfig) -> Result<Option<Files>, TlsError> {
-    let TlsConfig { certificate, key, reload: _ } = config;
+    let TlsConfig { certificate, key, reload_interval: _ } = config;
     match (certificate, key) {
         (Some(certificate), Some(key)) => {
             Ok(Some(Files { certificate: PathBuf::clone(certificate), key: PathBuf::clone(key) }))

@@ -54,7 +54,7 @@ fn start(settings: &StreamConfig) -> Node {
 }
 
 fn one_writer() -> StreamConfig {
-    StreamConfig { writers: 1, ..StreamConfig::default() }
+    StreamConfig { shards: 1, ..StreamConfig::default() }
 }
 
 impl Node {
@@ -198,7 +198,7 @@ async fn read_until(socket: &mut DuplexStream, text: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn connections_resuming_at_the_same_place_cause_one_log_read() {
-    let node = start(&StreamConfig { window_events: 2, ..one_writer() });
+    let node = start(&StreamConfig { recent_events: 2, ..one_writer() });
     let first = node.publish("0").await;
     for number in 1..50 {
         node.publish(&number.to_string()).await;

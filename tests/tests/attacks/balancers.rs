@@ -77,7 +77,7 @@ async fn inside(kind: Kind) {
     }
     let answer = ask(balancer.address(), "GET", "/metrics", "").await;
     assert_eq!(answer.head.field("content-type"), "application/problem+json", "{answer:?}");
-    assert!(answer.rest.contains("about:blank#not-found"), "{answer:?}");
+    assert!(answer.rest.contains("/v1/problems#not-found"), "{answer:?}");
     // The node itself answers.
     assert_eq!(ask(node.address(), "GET", "/metrics", "").await.head.status, 200);
 }

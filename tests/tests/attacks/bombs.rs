@@ -101,7 +101,7 @@ async fn a_message_on_a_live_topic_takes_a_few_times_its_bytes_whatever_is_in_it
             .unwrap();
         assert_eq!(heard, 1);
         until("it is dropped and counted", SOON, async || {
-            let counted = node.metrics().await.sum("fanfare_wire_malformed_total", &[]);
+            let counted = node.metrics().await.sum("fanfare_pubsub_malformed_total", &[]);
             if counted > before_it { Ok(()) } else { Err(format!("{counted} so far")) }
         })
         .await;

@@ -105,7 +105,7 @@ async fn is_rebound(to: SocketAddr, host: &str, status: u16) {
         let answer = exchange(to, &request, "").await;
         if status == 421 {
             assert_eq!(answer.head.status, 421, "{method} {path} of {host}: {answer:?}");
-            assert!(answer.rest.contains("about:blank#misdirected"), "{answer:?}");
+            assert!(answer.rest.contains("/v1/problems#misdirected"), "{answer:?}");
         } else {
             assert_ne!(answer.head.status, 421, "{method} {path} of {host}: {answer:?}");
         }

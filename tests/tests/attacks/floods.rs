@@ -166,7 +166,7 @@ async fn a_users_flood_of_connects_turns_no_one_else_away() {
         limited("address", "connects").abs() < 1.0,
         "what the user is refused is not charged to the address"
     );
-    let turned_away = metrics.sum("fanfare_overloaded_total", &[r#"reason="rate""#]);
+    let turned_away = metrics.sum("fanfare_streams_refused_total", &[r#"reason="rate""#]);
     assert!(turned_away.abs() < 1.0, "the node's own rate was never used up: {turned_away}");
     for client in &mut held {
         assert_eq!(client.received().len(), 1, "{}", client.story());
@@ -195,7 +195,7 @@ async fn a_user_whose_sessions_are_taken_uses_up_nothing_of_the_nodes_rate() {
         node.stream().token(&Token::of(&format!("v{n}")).sign()).open().await;
     }
     let metrics = node.metrics().await;
-    assert!(metrics.sum("fanfare_overloaded_total", &[r#"reason="user-sessions""#]) > 200.0);
+    assert!(metrics.sum("fanfare_streams_refused_total", &[r#"reason="user-sessions""#]) > 200.0);
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn an_addresss_flood_of_connects_turns_no_one_else_away() {
     }
     is_told(&node.stream().token(&Token::of("another").sign()).from(ATTACKER), "address-rate").await;
     let metrics = node.metrics().await;
-    assert!(metrics.sum("fanfare_overloaded_total", &[r#"reason="rate""#]).abs() < 1.0);
+    assert!(metrics.sum("fanfare_streams_refused_total", &[r#"reason="rate""#]).abs() < 1.0);
 }
 
 #[tokio::test]

@@ -43,7 +43,8 @@ async fn publish(publisher: &mut Publisher, clients: &mut [&mut Client], names: 
 async fn is_noticed(cluster: &Cluster, reasons: &[&str]) {
     until("it is noticed", SOON, async || {
         let metrics = cluster.a().metrics().await;
-        let of = |reason: &&str| metrics.sum("fanfare_live_doubts_total", &[&format!("reason=\"{reason}\"")]);
+        let of =
+            |reason: &&str| metrics.sum("fanfare_pubsub_suspect_total", &[&format!("reason=\"{reason}\"")]);
         let counted: f64 = reasons.iter().map(of).sum();
         let is_logged = cluster.a().log().contains("a live event is doubtful");
         if counted >= 1.0 && is_logged {

@@ -25,7 +25,7 @@ async fn a_publisher_makes_only_so_many_channels_and_publishes_to_those_there_ar
         let answer = eve.post(&batch(round)).await.unwrap();
         assert_eq!(answer.status, 200);
         for item in answer.json().as_array().unwrap() {
-            assert_eq!(item["error"]["type"], "about:blank#rate-limited", "{item}");
+            assert_eq!(item["error"]["type"], "/v1/problems#rate-limited", "{item}");
             let detail = item["error"]["detail"].as_str().unwrap();
             assert!(detail.contains("limits.user.channels_per_second"), "{detail}");
         }
@@ -45,7 +45,7 @@ async fn a_publisher_makes_only_so_many_channels_and_publishes_to_those_there_ar
     ]);
     let answer = eve.post(&mixed).await.unwrap().json();
     assert!(answer[0]["id"].is_string(), "{answer}");
-    assert_eq!(answer[1]["error"]["type"], "about:blank#rate-limited");
+    assert_eq!(answer[1]["error"]["type"], "/v1/problems#rate-limited");
     assert!(answer[2]["id"].is_null() && answer[2]["error"].is_null(), "{answer}");
     assert!(answer[3]["id"].is_null() && answer[3]["error"].is_null(), "{answer}");
     bob.publish("c:of:bob", "t", "x").await;

@@ -47,7 +47,8 @@ async fn the_newest_thousand_events_are_as_many_as_a_mebibyte_holds() {
 async fn one_user_who_asks_for_much_history_is_refused_and_others_get_theirs() {
     let redis = Redis::start().await;
     let node = Node::of(&redis).auth("jwt").set("REDIS__TIMEOUT", "30s");
-    let node = node.set("LIMITS__HISTORY", "6").set("LIMITS__HISTORY_PER_USER", "2").start().await;
+    let node =
+        node.set("LIMITS__HISTORY_READS", "6").set("LIMITS__HISTORY_READS_PER_USER", "2").start().await;
     fill(&redis).await;
     let api = |user: &str| node.api().with_token(&Token::of(user).subscribe(&["room:*"]).sign());
     // Nothing is answered, so all that is let in is under way.

@@ -62,7 +62,7 @@ async fn an_address_with_requests_in_hand_is_refused_more_sockets_and_others_are
     let redis = Redis::start().await;
     let node = Node::of(&redis)
         .set("LIMITS__SOCKETS_PER_ADDRESS", "50")
-        .set("HTTP__MIN_RATE_OVER", "1m")
+        .set("HTTP__MIN_RATE_WINDOW", "1m")
         .start()
         .await;
     let head = b"POST /v1/publish HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n";

@@ -118,7 +118,7 @@ async fn bodies_of_one_connection_that_do_not_end_are_bounded_together() {
 #[tokio::test]
 async fn a_body_that_dribbles_is_refused_and_one_above_the_floor_is_taken() {
     let redis = Redis::start().await;
-    let node = Node::of(&redis).set("HTTP__MIN_RATE_OVER", "1s").start().await;
+    let node = Node::of(&redis).set("HTTP__MIN_RATE_WINDOW", "1s").start().await;
     let begun = Instant::now();
     let answer = exchange(node.address(), &format!("{}{{", head(1000)), "request-timeout").await;
     assert!(answer.head.status == 408 && begun.elapsed() < Duration::from_secs(10), "{answer:?}");
@@ -137,7 +137,7 @@ async fn a_body_that_dribbles_is_refused_and_one_above_the_floor_is_taken() {
 #[tokio::test]
 async fn answers_that_are_taken_byte_by_byte_are_cut_off() {
     let redis = Redis::start().await;
-    let node = Node::of(&redis).set("HTTP__MIN_RATE_OVER", "1s").start().await;
+    let node = Node::of(&redis).set("HTTP__MIN_RATE_WINDOW", "1s").start().await;
     for n in 0..20 {
         node.api().publish("a", "note", &n.to_string().repeat(25_000)).await;
     }

@@ -17,7 +17,7 @@ use fanfare_tests::redis::Redis;
 const EVENTS: usize = 12;
 const BYTES: usize = 1 << 20;
 const CLIENTS: usize = 12;
-/// The most bytes that may wait in Redis for the node: `stream.reads_bytes`, and as much again for what Redis allocates
+/// The most bytes that may wait in Redis for the node: `stream.max_log_read_bytes`, and as much again for what Redis allocates
 /// beside an answer.
 const ROOM: u64 = 8 << 20;
 
@@ -68,7 +68,7 @@ async fn clients_that_read_large_events_do_not_keep_redis_from_publishers_and_le
         if leads > 0.0 { Ok(()) } else { Err("it does not") }
     })
     .await;
-    let taken = |metrics: &Metrics| metrics.sum("fanfare_lease_beats_total", &["outcome=\"taken\""]);
+    let taken = |metrics: &Metrics| metrics.sum("fanfare_heartbeats_total", &["outcome=\"taken\""]);
     let before = taken(&node.metrics().await);
 
     let finished = Arc::new(AtomicBool::new(false));

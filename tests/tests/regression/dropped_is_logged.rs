@@ -62,7 +62,7 @@ async fn malformed_live_messages_are_each_logged_until_there_are_too_many() {
     cluster.redis.cli(&["EVAL", flood, "1", &live_topic("room:7")]).await;
     node.api().publish("room:7", "note", "behind the flood").await;
     client.expect_data("behind the flood").await;
-    let counted = node.metrics().await.sum("fanfare_wire_malformed_total", &[]);
+    let counted = node.metrics().await.sum("fanfare_pubsub_malformed_total", &[]);
     assert!((counted - 5004.0).abs() < f64::EPSILON, "{counted}");
     assert!(lines(&node.log()) < 60, "{} lines", lines(&node.log()));
 }

@@ -27,7 +27,7 @@ async fn the_memory_of_a_message_that_is_far_too_large_comes_back() {
         .unwrap();
     assert_eq!(heard, 1);
     until("it is counted", DECAY, async || {
-        let counted = node.metrics().await.sum("fanfare_wire_malformed_total", &[]);
+        let counted = node.metrics().await.sum("fanfare_pubsub_malformed_total", &[]);
         if counted >= 1.0 { Ok(()) } else { Err(format!("{counted} so far")) }
     })
     .await;

@@ -20,7 +20,7 @@ async fn node(setting: &str, value: &str) -> Cluster {
 
 #[tokio::test]
 async fn a_stream_that_expires_by_age_or_idleness_comes_back_as_fast_as_from_a_drain() {
-    for (setting, reason) in [("STREAM__MAX_AGE", "age"), ("STREAM__IDLE", "idle")] {
+    for (setting, reason) in [("STREAM__MAX_AGE", "age"), ("STREAM__IDLE_TIMEOUT", "idle")] {
         let cluster = node(setting, "500ms").await;
         let mut retries = Vec::new();
         for _ in 0..5 {

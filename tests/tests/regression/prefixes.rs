@@ -42,7 +42,7 @@ fn a_prefix_that_could_be_confused_with_another_one_is_refused() {
     for (prefix, word) in [
         ("a:node", "node"),
         ("a:ingest", "ingest"),
-        ("a:wire:b", "wire"),
+        ("a:probe:b", "probe"),
         ("a:", "byte 1"),
         ("a*", "byte 1"),
         ("{a}", "byte 0"),

@@ -101,7 +101,7 @@ async fn the_cursor_of_a_gap_claims_nothing_that_was_not_received() {
 
 #[tokio::test]
 async fn every_last_word_has_the_cursor() {
-    let configure = |node: NodeBuilder| node.set("STREAM__IDLE", "2s").set("DRAIN__NOTICE", "0s");
+    let configure = |node: NodeBuilder| node.set("STREAM__IDLE_TIMEOUT", "2s").set("DRAIN__NOTICE", "0s");
     let mut cluster = node(configure).await;
     let mut publisher = Publisher::on(&cluster.redis).await;
     let session = "0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11";

@@ -183,7 +183,7 @@ async fn what_is_seen_while_redis_is_away(scene: &Scene) {
     for node in &scene.cluster.nodes {
         let told = node.readyz(503).await;
         assert_eq!(told["ready"], false, "{told}");
-        assert!(told["parts"]["redis"]["ok"] == false || told["parts"]["wire"]["ok"] == false, "{told}");
+        assert!(told["parts"]["redis"]["ok"] == false || told["parts"]["pubsub"]["ok"] == false, "{told}");
         let healthy = node.api().get("/healthz").await;
         assert_eq!(healthy.status, 200, "the process itself is well");
 
@@ -271,7 +271,7 @@ async fn streams_survive_without_writes(break_it: &[&str], mend_it: &[&str]) {
     for node in &scene.cluster.nodes {
         let told = node.readyz(503).await;
         assert_eq!(told["parts"]["redis"]["ok"], false, "{told}");
-        assert_eq!(told["parts"]["wire"]["ok"], true, "what needs no write goes on: {told}");
+        assert_eq!(told["parts"]["pubsub"]["ok"], true, "what needs no write goes on: {told}");
     }
     scene.cluster.redis.get::<String>(mend_it).await;
     for node in &scene.cluster.nodes {
@@ -305,7 +305,7 @@ async fn streams_live_with_a_redis_that_takes_100_ms_for_every_answer() {
     scene.goes_on().await;
     for node in &scene.cluster.nodes {
         node.ready().await;
-        let lost = node.metrics().await.sum("fanfare_wire_lost_total", &[]);
+        let lost = node.metrics().await.sum("fanfare_pubsub_disconnects_total", &[]);
         assert!(lost < 1.0, "slow is not gone");
     }
     let mut late = scene.cluster.a().stream().user("late").open().await;

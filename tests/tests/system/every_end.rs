@@ -21,7 +21,7 @@ struct Scene {
 }
 
 async fn scene(configure: impl Fn(NodeBuilder) -> NodeBuilder) -> Scene {
-    let configure = |node: NodeBuilder| configure(node.set("STREAM__UNFOLLOW_AFTER", "100ms"));
+    let configure = |node: NodeBuilder| configure(node.set("STREAM__UNSUBSCRIBE_DELAY", "100ms"));
     let cluster = Cluster::on(Redis::start().await, 1, configure).await;
     let nothing = Footprint::of(&cluster.nodes, &cluster.redis).await;
     Scene { cluster, nothing }
@@ -114,7 +114,7 @@ async fn a_client_that_takes_nothing_for_too_long_is_cut_off() {
 
 #[tokio::test]
 async fn a_stream_without_events_ends_at_the_idle_limit() {
-    let scene = scene(|node| node.set("STREAM__IDLE", "1s").set("STREAM__HEARTBEAT", "200ms")).await;
+    let scene = scene(|node| node.set("STREAM__IDLE_TIMEOUT", "1s").set("STREAM__HEARTBEAT", "200ms")).await;
     let mut client = scene.stream().open().await;
     says(&mut client, "expired", Some("idle")).await;
     assert!(client.comments() > 0, "heartbeats do not count as events");
@@ -195,7 +195,7 @@ const ABREAST: usize = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_10_000_connects_and_drops_nothing_is_left() {
-    let configure = |node: NodeBuilder| node.set("STREAM__UNFOLLOW_AFTER", "100ms");
+    let configure = |node: NodeBuilder| node.set("STREAM__UNSUBSCRIBE_DELAY", "100ms");
     let cluster = Cluster::on(Redis::start().await, 2, configure).await;
     let nothing = Footprint::of(&cluster.nodes, &cluster.redis).await;
     let come_and_go = async |first: usize, count: usize| {

@@ -113,7 +113,7 @@ async fn from_goaway_on_new_streams_take_another_connection_and_old_ones_go_on()
         ("DRAIN__WINDOW", "1h"),
         ("DRAIN__DEADLINE", "2h"),
         // Each has waves of its own.
-        ("STREAM__WRITERS", "1"),
+        ("STREAM__SHARDS", "1"),
     ];
     let cluster = pair(Some(&certificate), &settings).await;
     let http2 = Http2::tls(&certificate);
@@ -185,13 +185,13 @@ async fn a_client_that_takes_nothing_over_tls_is_cut_off() {
 #[tokio::test]
 async fn a_renewed_certificate_is_shown_and_streams_go_on() {
     let certificate = Certificate::default();
-    let cluster = pair(Some(&certificate), &[("TLS__RELOAD", "50ms")]).await;
+    let cluster = pair(Some(&certificate), &[("TLS__RELOAD_INTERVAL", "50ms")]).await;
     let node = cluster.a();
     let mut client = node.stream().channel("room:1").open().await;
     let first = wire::shown(&certificate, node.address()).await.unwrap();
     // What is half written changes nothing, and is said once.
     std::fs::write(certificate.key_file(), "-----BEGIN PRIVATE KEY-----").unwrap();
-    let refused = "fanfare_tls_certificates_refused_total";
+    let refused = "fanfare_tls_certificate_failures_total";
     becomes("refusals", 1.0, async || node.metrics().await.sum(refused, &[])).await;
     assert_eq!(wire::shown(&certificate, node.address()).await.unwrap(), first);
     certificate.renew();
@@ -202,7 +202,7 @@ async fn a_renewed_certificate_is_shown_and_streams_go_on() {
     .await;
     // Taken once; between the writes of its two files a look may have refused it once more.
     let metrics = node.metrics().await;
-    assert!((metrics.sum("fanfare_tls_certificates_taken_total", &[]) - 1.0).abs() < f64::EPSILON);
+    assert!((metrics.sum("fanfare_tls_certificates_loaded_total", &[]) - 1.0).abs() < f64::EPSILON);
     assert!(metrics.sum(refused, &[]) <= 2.0);
     assert!(!node.log().contains("BEGIN"), "{}", node.log());
     node.api().publish("room:1", "t", "x").await;

@@ -62,7 +62,7 @@ async fn is_superseded(client: &mut Client, session: &str) {
 #[tokio::test]
 async fn of_two_connections_with_one_session_the_newer_wins_and_the_older_frees_everything() {
     let cluster =
-        Cluster::on(Redis::start().await, 2, |node| node.set("STREAM__UNFOLLOW_AFTER", "100ms")).await;
+        Cluster::on(Redis::start().await, 2, |node| node.set("STREAM__UNSUBSCRIBE_DELAY", "100ms")).await;
     let session = Uuid::new_v4().to_string();
     let nothing = Footprint::of(&cluster.nodes[..1], &cluster.redis).await;
     let mut old = cluster.a().stream().user("42").session(&session).open().await;

@@ -25,7 +25,7 @@ async fn flood(keep: usize) -> (Cluster, Ledger, Client) {
     let cluster = Cluster::on(Redis::start().await, 1, |node| {
         node.keep(keep)
             .set("STREAM__QUEUE", "64KiB")
-            .set("STREAM__INBOX", "4MiB")
+            .set("STREAM__SHARD_QUEUE", "4MiB")
             .set("STREAM__WRITE_TIMEOUT", "10m")
             .set("STREAM__PEER_TIMEOUT", "10m")
     })

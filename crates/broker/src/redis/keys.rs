@@ -103,7 +103,7 @@ impl Keys {
 
     /// A topic of one wire's own, for its probes.
     pub(super) fn probe(&self, wire: Uuid) -> String {
-        format!("{}:wire:{wire}", self.prefix)
+        format!("{}:probe:{wire}", self.prefix)
     }
 
     /// The channel's name in the name of one of its topics, and which one that is.
@@ -162,7 +162,7 @@ mod tests {
         for topic in [Topic::Live, Topic::Ephemeral] {
             assert_eq!(keys.channel_of(keys.topic(&channel, topic).as_bytes()), Some(("room:7", topic)));
         }
-        for other in ["ff:x:{room:7}:log", "ff:{room:7}:live", "ff:x:wire:1", ""] {
+        for other in ["ff:x:{room:7}:log", "ff:{room:7}:live", "ff:x:probe:1", ""] {
             assert_eq!(keys.channel_of(other.as_bytes()), None, "{other}");
         }
     }
@@ -205,7 +205,7 @@ mod tests {
 
     /// Two prefixes, of which one often continues the other, or differs in a separator only.
     fn two_prefixes() -> impl Strategy<Value = (Prefix, Prefix)> {
-        let more = prop::sample::select(vec![":node", ":ingest", ":wire", ":x", "_x", "-x", ".x"]);
+        let more = prop::sample::select(vec![":node", ":ingest", ":probe", ":x", "_x", "-x", ".x"]);
         let near = (prefix(), more.clone(), more).prop_filter_map(
             "a prefix that is refused",
             |(one, more, other)| {
@@ -215,7 +215,7 @@ mod tests {
             },
         );
         let any = (prefix(), prefix());
-        let longer = (prefix(), prop::sample::select(vec![":node", ":ingest", ":wire", ":x"]));
+        let longer = (prefix(), prop::sample::select(vec![":node", ":ingest", ":probe", ":x"]));
         let longer = longer.prop_filter_map("a prefix that is refused", |(one, more)| {
             let other = Prefix::new(&format!("{one}{more}")).ok()?;
             Some((one, other))
@@ -225,7 +225,7 @@ mod tests {
 
     fn node() -> impl Strategy<Value = NodeId> {
         let ours =
-            ["nodes", "node", "sessions", "leaving", "sweeper", "ingest", "lifecycle", "wire", "dead", "x"];
+            ["nodes", "node", "sessions", "leaving", "sweeper", "ingest", "lifecycle", "probe", "dead", "x"];
         prop::sample::select(ours.to_vec()).prop_map(|text| NodeId::new(text).unwrap())
     }
 
@@ -277,7 +277,7 @@ mod tests {
         let node = |id| NodeId::new(id).unwrap();
         let channel = Channel::new("a").unwrap();
         let short = Prefix::new("a").unwrap();
-        let ours: Vec<_> = ["x", "nodes", "leaving", "sweeper", "ingest", "lifecycle", "node", "wire"]
+        let ours: Vec<_> = ["x", "nodes", "leaving", "sweeper", "ingest", "lifecycle", "node", "probe"]
             .iter()
             .flat_map(|id| names(&short, &channel, "k", &node(id), Uuid::nil()))
             .collect();

@@ -16,7 +16,7 @@ use std::sync::Arc;
 const MAX_BYTES: usize = 64;
 
 /// The first words of names that have more than one.
-pub(super) const TAKEN: [&str; 3] = ["ingest", "node", "wire"];
+pub(super) const TAKEN: [&str; 3] = ["ingest", "node", "probe"];
 
 /// What stands between the words of a prefix, and how many `_` stand for it in the name of the library.
 const SEPARATORS: [(char, usize); 4] = [(':', 1), ('_', 2), ('-', 3), ('.', 4)];
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn a_prefix_that_reads_like_another_ones_names_is_refused() {
         for (bad, shorter, word) in
-            [("a:node", "a", "node"), ("a:b:ingest", "a:b", "ingest"), ("a:wire:c", "a", "wire")]
+            [("a:node", "a", "node"), ("a:b:ingest", "a:b", "ingest"), ("a:probe:c", "a", "probe")]
         {
             assert_eq!(Prefix::new(bad), Err(PrefixError::Taken(shorter.into(), word)));
         }

@@ -235,15 +235,15 @@ fn redis(config: &mut Config, checks: &mut Checks<'_>) {
          'ingest', 'node' and 'wire' behind a ':'",
     );
     checks.hold(
-        (1..=1024).contains(&redis.pool),
-        &["redis.pool"],
+        (1..=1024).contains(&redis.pool_size),
+        &["redis.pool_size"],
         "that is not enough, or too many",
         "1 to 1024",
     );
     for (name, duration) in [
         ("redis.connect_timeout", redis.connect_timeout),
         ("redis.timeout", redis.timeout),
-        ("redis.probe", redis.probe),
+        ("redis.probe_interval", redis.probe_interval),
         ("redis.probe_timeout", redis.probe_timeout),
     ] {
         positive(checks, name, duration);
@@ -300,17 +300,17 @@ fn stream(config: &Config, checks: &mut Checks<'_>) {
     );
     for (name, count, most) in [
         ("stream.page_events", stream.page_events, 10_000),
-        ("stream.reads", stream.reads, 100_000),
-        ("stream.window_events", stream.window_events, 100_000),
+        ("stream.max_log_reads", stream.max_log_reads, 100_000),
+        ("stream.recent_events", stream.recent_events, 100_000),
     ] {
         within(checks, name, count, 1, most);
     }
-    within(checks, "stream.writers", stream.writers, 0, 1024);
+    within(checks, "stream.shards", stream.shards, 0, 1024);
     sized(checks, "stream.queue", stream.queue, ByteSize::kib(1), ByteSize::gib(1));
-    sized(checks, "stream.page", stream.page, ByteSize::kib(1), ByteSize::mib(64));
+    sized(checks, "stream.page_bytes", stream.page_bytes, ByteSize::kib(1), ByteSize::mib(64));
     // The largest event there may be has room.
-    sized(checks, "stream.reads_bytes", stream.reads_bytes, ByteSize::mib(2), ByteSize::gib(1));
-    sized(checks, "stream.inbox", stream.inbox, ByteSize::mib(1), ByteSize::gib(64));
+    sized(checks, "stream.max_log_read_bytes", stream.max_log_read_bytes, ByteSize::mib(2), ByteSize::gib(1));
+    sized(checks, "stream.shard_queue", stream.shard_queue, ByteSize::mib(1), ByteSize::gib(64));
 }
 
 fn limits(config: &Config, checks: &mut Checks<'_>) {
@@ -325,8 +325,8 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
     within(checks, "limits.requests_per_connection", requests, 1, 10_000);
     within(checks, "limits.rate_keys", limits.rate_keys, 1000, 10_000_000);
     within(checks, "limits.sessions_per_user", limits.sessions_per_user, 1, 1000);
-    within(checks, "limits.history", limits.history, 1, 10_000);
-    within(checks, "limits.history_per_user", limits.history_per_user, 1, 10_000);
+    within(checks, "limits.history_reads", limits.history_reads, 1, 10_000);
+    within(checks, "limits.history_reads_per_user", limits.history_reads_per_user, 1, 10_000);
     within(checks, "limits.batch_events", limits.batch_events, 1, 100_000);
     // Two are joined by every user's stream without asking.
     within(checks, "limits.channels_per_stream", limits.channels_per_stream, 2, MAX_CURSOR_CHANNELS);
@@ -383,7 +383,7 @@ fn workers(config: &Config, checks: &mut Checks<'_>) {
     let Config { lease, intake, publish, drain, session, .. } = config;
     let per_minute = usize::try_from(session.lifecycle_per_minute).unwrap_or(usize::MAX);
     within(checks, "session.lifecycle_per_minute", per_minute, 0, 60_000);
-    positive(checks, "publish.once", publish.once);
+    positive(checks, "publish.idempotency_window", publish.idempotency_window);
     checks.hold(
         drain.deadline > drain.notice.saturating_add(drain.window),
         &["drain.deadline", "drain.notice", "drain.window"],
@@ -410,8 +410,8 @@ fn http(config: &Config, checks: &mut Checks<'_>) {
     positive(checks, "http.body_read_timeout", config.http.body_read_timeout);
     sized(checks, "http.min_rate", config.http.min_rate, ByteSize::b(0), ByteSize::mib(1));
     checks.hold(
-        (Duration::from_secs(1)..=Duration::from_mins(10)).contains(&config.http.min_rate_over),
-        &["http.min_rate_over"],
+        (Duration::from_secs(1)..=Duration::from_mins(10)).contains(&config.http.min_rate_window),
+        &["http.min_rate_window"],
         "that is out of range",
         "1s to 10m",
     );
@@ -449,7 +449,7 @@ fn http(config: &Config, checks: &mut Checks<'_>) {
 }
 
 fn tls(config: &Config, checks: &mut Checks<'_>) {
-    positive(checks, "tls.reload", config.tls.reload);
+    positive(checks, "tls.reload_interval", config.tls.reload_interval);
     let Err(error) = crate::tls::check(&config.tls) else { return };
     let names: &[&str] = match error {
         TlsError::Half if config.tls.key.is_none() => &["tls.key"],

@@ -31,9 +31,9 @@ pub struct HttpConfig {
     /// How many bytes a second a client must send of a body, or take of an answer, at least; a slower one is cut off. Streams
     /// may be as slow as they are. `FANFARE_HTTP__MIN_RATE`.
     pub min_rate: ByteSize,
-    /// The time over which that rate is measured. `FANFARE_HTTP__MIN_RATE_OVER`.
+    /// The time over which that rate is measured. `FANFARE_HTTP__MIN_RATE_WINDOW`.
     #[serde(with = "humantime_serde")]
-    pub min_rate_over: Duration,
+    pub min_rate_window: Duration,
 }
 
 impl Default for HttpConfig {
@@ -46,7 +46,7 @@ impl Default for HttpConfig {
             header_read_timeout: Duration::from_secs(30),
             body_read_timeout: Duration::from_secs(30),
             min_rate: ByteSize::kib(1),
-            min_rate_over: Duration::from_secs(10),
+            min_rate_window: Duration::from_secs(10),
         }
     }
 }

@@ -38,10 +38,10 @@ pub struct LimitsConfig {
     /// `FANFARE_LIMITS__SESSIONS_PER_USER`.
     pub sessions_per_user: usize,
     /// How many history calls may be under way on this node, until their answers are written; more are answered with 503.
-    /// `FANFARE_LIMITS__HISTORY`.
-    pub history: usize,
-    /// How many of them one user may have; more are answered with 429. `FANFARE_LIMITS__HISTORY_PER_USER`.
-    pub history_per_user: usize,
+    /// `FANFARE_LIMITS__HISTORY_READS`.
+    pub history_reads: usize,
+    /// How many of them one user may have; more are answered with 429. `FANFARE_LIMITS__HISTORY_READS_PER_USER`.
+    pub history_reads_per_user: usize,
     /// How many channels a stream may follow, its user's own and `broadcast` included; at most 256.
     /// `FANFARE_LIMITS__CHANNELS_PER_STREAM`.
     pub channels_per_stream: usize,
@@ -164,8 +164,8 @@ impl Default for LimitsConfig {
             control_frames: 100,
             requests_per_connection: 128,
             sessions_per_user: 16,
-            history: 16,
-            history_per_user: 4,
+            history_reads: 16,
+            history_reads_per_user: 4,
             channels_per_stream: MAX_CURSOR_CHANNELS,
             event_data: ByteSize::b(DEFAULT_MAX_DATA_BYTES as u64),
             batch_events: 1000,

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PublishConfig {
-    /// How long an idempotency key is remembered. `FANFARE_PUBLISH__ONCE`.
+    /// How long an idempotency key is remembered. `FANFARE_PUBLISH__IDEMPOTENCY_WINDOW`.
     #[serde(with = "humantime_serde")]
-    pub once: Duration,
+    pub idempotency_window: Duration,
 }
 
 impl Default for PublishConfig {
     fn default() -> Self {
-        Self { once: Duration::from_mins(10) }
+        Self { idempotency_window: Duration::from_mins(10) }
     }
 }

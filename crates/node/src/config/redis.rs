@@ -31,11 +31,11 @@ pub struct RedisConfig {
     /// How long an answer may take. `FANFARE_REDIS__TIMEOUT`.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
-    /// How many connections serve blocking reads and rare commands at most. `FANFARE_REDIS__POOL`.
-    pub pool: usize,
-    /// How often the live wire is asked whether it is still there. `FANFARE_REDIS__PROBE`.
+    /// How many connections serve blocking reads and rare commands at most. `FANFARE_REDIS__POOL_SIZE`.
+    pub pool_size: usize,
+    /// How often the live wire is asked whether it is still there. `FANFARE_REDIS__PROBE_INTERVAL`.
     #[serde(with = "humantime_serde")]
-    pub probe: Duration,
+    pub probe_interval: Duration,
     /// A live wire is given up when it did not answer for so long. `FANFARE_REDIS__PROBE_TIMEOUT`.
     #[serde(with = "humantime_serde")]
     pub probe_timeout: Duration,
@@ -53,8 +53,8 @@ impl Default for RedisConfig {
             prefix,
             connect_timeout,
             timeout,
-            pool: pool_size,
-            probe: probe_every,
+            pool_size: pool_size,
+            probe_interval: probe_every,
             probe_timeout,
         }
     }
@@ -71,8 +71,8 @@ impl RedisConfig {
             prefix: self.prefix.clone(),
             timeout: self.timeout,
             connect_timeout: self.connect_timeout,
-            pool_size: self.pool,
-            probe_every: self.probe,
+            pool_size: self.pool_size,
+            probe_every: self.probe_interval,
             probe_timeout: self.probe_timeout,
             ..RedisSettings::default()
         })

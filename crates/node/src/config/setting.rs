@@ -148,13 +148,13 @@ pub const SETTINGS: &[Setting] = &[
     setting("redis.connect_timeout", Kind::Duration, "1s", "How long a connection may take to be made."),
     setting("redis.timeout", Kind::Duration, "2s", "How long an answer may take."),
     setting(
-        "redis.pool",
+        "redis.pool_size",
         Kind::Count,
         "4",
         "How many connections serve blocking reads and rare commands at most.",
     ),
     setting(
-        "redis.probe",
+        "redis.probe_interval",
         Kind::Duration,
         "1s",
         "How often the live wire is asked whether it is still there.",
@@ -220,7 +220,7 @@ pub const SETTINGS: &[Setting] = &[
         "A stream ends at this age, or up to a tenth later; `0s` is never.",
     ),
     setting(
-        "stream.idle",
+        "stream.idle_timeout",
         Kind::Duration,
         "0s",
         "A stream ends after so long without an event, or up to a tenth later; `0s` is never.",
@@ -239,33 +239,33 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("stream.page_events", Kind::Count, "100", "How many events one read of a log brings at most."),
     setting(
-        "stream.page",
+        "stream.page_bytes",
         Kind::Size,
         "64KiB",
         "How many bytes of events one read of a log brings at most; a single event may be larger.",
     ),
-    setting("stream.reads", Kind::Count, "64", "How many reads of logs may be under way at once."),
+    setting("stream.max_log_reads", Kind::Count, "64", "How many reads of logs may be under way at once."),
     setting(
-        "stream.reads_bytes",
+        "stream.max_log_read_bytes",
         Kind::Size,
         "4MiB",
         "How many bytes of logs may be on their way to the node at once, for streams and the history call together.",
     ),
     setting(
-        "stream.window_events",
+        "stream.recent_events",
         Kind::Count,
         "64",
         "How many recent events of a channel are kept at hand.",
     ),
-    setting("stream.window", Kind::Size, "64KiB", "How many bytes of them."),
+    setting("stream.recent_bytes", Kind::Size, "64KiB", "How many bytes of them."),
     setting(
-        "stream.inbox",
+        "stream.shard_queue",
         Kind::Size,
         "64MiB",
         "How much may wait for one writer loop; beyond it events are dropped and its streams catch up from the logs.",
     ),
     setting(
-        "stream.unfollow_after",
+        "stream.unsubscribe_delay",
         Kind::Duration,
         "5s",
         "How long a channel that nobody follows any more is still heard.",
@@ -276,7 +276,7 @@ pub const SETTINGS: &[Setting] = &[
         "true",
         "Whether streams are compressed for clients that accept gzip.",
     ),
-    setting("stream.writers", Kind::Count, "0", "How many writer loops there are; 0 is one for each core."),
+    setting("stream.shards", Kind::Count, "0", "How many writer loops there are; 0 is one for each core."),
     setting(
         "limits.connections",
         Kind::Count,
@@ -335,13 +335,13 @@ pub const SETTINGS: &[Setting] = &[
         "How many sessions a user may have in the whole cluster; at most 1000, since Redis looks through them.",
     ),
     setting(
-        "limits.history",
+        "limits.history_reads",
         Kind::Count,
         "16",
         "How many history calls may be under way on this node, until their answers are written; more are answered with `503`.",
     ),
     setting(
-        "limits.history_per_user",
+        "limits.history_reads_per_user",
         Kind::Count,
         "4",
         "How many of them one user may have; more are answered with `429`.",
@@ -463,7 +463,12 @@ pub const SETTINGS: &[Setting] = &[
         "About how many entries the lifecycle stream keeps.",
     ),
     setting("retention.dead_events", Kind::Count, "10000", "About how many dead intake entries are kept."),
-    setting("publish.once", Kind::Duration, "10m", "How long an idempotency key is remembered."),
+    setting(
+        "publish.idempotency_window",
+        Kind::Duration,
+        "10m",
+        "How long an idempotency key is remembered.",
+    ),
     setting("intake.enabled", Kind::Switch, "true", "Whether this node takes entries of the ingest stream."),
     setting("intake.batch", Kind::Count, "500", "How many entries are taken and published at once."),
     setting(
@@ -531,7 +536,7 @@ pub const SETTINGS: &[Setting] = &[
         "How much a client must send of a body, or take of an answer, in each second at least; a slower one is cut off. \
          Streams may be as slow as they are.",
     ),
-    setting("http.min_rate_over", Kind::Duration, "10s", "The time over which that rate is measured."),
+    setting("http.min_rate_window", Kind::Duration, "10s", "The time over which that rate is measured."),
     setting(
         "tls.certificate",
         Kind::Text,
@@ -541,7 +546,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("tls.key", Kind::Text, "", "A PEM file with the certificate's private key."),
     setting(
-        "tls.reload",
+        "tls.reload_interval",
         Kind::Duration,
         "1m",
         "How often the two files are looked at, so that a renewed certificate is taken without a restart.",

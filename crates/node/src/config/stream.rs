@@ -28,9 +28,9 @@ pub struct StreamConfig {
     /// A stream ends at this age; `0s` is never. `FANFARE_STREAM__MAX_AGE`.
     #[serde(with = "humantime_serde")]
     pub max_age: Duration,
-    /// A stream ends after so long without an event; `0s` is never. `FANFARE_STREAM__IDLE`.
+    /// A stream ends after so long without an event; `0s` is never. `FANFARE_STREAM__IDLE_TIMEOUT`.
     #[serde(with = "humantime_serde")]
-    pub idle: Duration,
+    pub idle_timeout: Duration,
     /// How long a connection that we ended may take to close from the client's side, so that it receives the last
     /// bytes. `FANFARE_STREAM__LINGER`.
     #[serde(with = "humantime_serde")]
@@ -40,27 +40,27 @@ pub struct StreamConfig {
     pub queue: ByteSize,
     /// How many events one read of a log brings at most. `FANFARE_STREAM__PAGE_EVENTS`.
     pub page_events: usize,
-    /// How many bytes of events one read of a log brings at most; a single event may be larger. `FANFARE_STREAM__PAGE`.
-    pub page: ByteSize,
-    /// How many reads of logs may be under way at once. `FANFARE_STREAM__READS`.
-    pub reads: usize,
+    /// How many bytes of events one read of a log brings at most; a single event may be larger. `FANFARE_STREAM__PAGE_BYTES`.
+    pub page_bytes: ByteSize,
+    /// How many reads of logs may be under way at once. `FANFARE_STREAM__MAX_LOG_READS`.
+    pub max_log_reads: usize,
     /// How many bytes of logs may be on their way to the node at once, for streams and the history call together.
-    /// `FANFARE_STREAM__READS_BYTES`.
-    pub reads_bytes: ByteSize,
-    /// How many recent events of a channel are kept at hand. `FANFARE_STREAM__WINDOW_EVENTS`.
-    pub window_events: usize,
-    /// How many bytes of them. `FANFARE_STREAM__WINDOW`.
-    pub window: ByteSize,
+    /// `FANFARE_STREAM__MAX_LOG_READ_BYTES`.
+    pub max_log_read_bytes: ByteSize,
+    /// How many recent events of a channel are kept at hand. `FANFARE_STREAM__RECENT_EVENTS`.
+    pub recent_events: usize,
+    /// How many bytes of them. `FANFARE_STREAM__RECENT_BYTES`.
+    pub recent_bytes: ByteSize,
     /// How many bytes of events may wait for one writer loop; beyond it they are dropped and its streams catch up
-    /// from the logs. `FANFARE_STREAM__INBOX`.
-    pub inbox: ByteSize,
-    /// How long a channel that nobody follows any more is still heard. `FANFARE_STREAM__UNFOLLOW_AFTER`.
+    /// from the logs. `FANFARE_STREAM__SHARD_QUEUE`.
+    pub shard_queue: ByteSize,
+    /// How long a channel that nobody follows any more is still heard. `FANFARE_STREAM__UNSUBSCRIBE_DELAY`.
     #[serde(with = "humantime_serde")]
-    pub unfollow_after: Duration,
+    pub unsubscribe_delay: Duration,
     /// Whether streams are compressed for clients that accept gzip. `FANFARE_STREAM__GZIP`.
     pub gzip: bool,
-    /// How many writer loops there are; 0 is one for each core. `FANFARE_STREAM__WRITERS`.
-    pub writers: usize,
+    /// How many writer loops there are; 0 is one for each core. `FANFARE_STREAM__SHARDS`.
+    pub shards: usize,
 }
 
 impl Default for StreamConfig {
@@ -72,19 +72,19 @@ impl Default for StreamConfig {
             write_timeout: Duration::from_secs(30),
             peer_timeout: Duration::from_secs(30),
             max_age: Duration::ZERO,
-            idle: Duration::ZERO,
+            idle_timeout: Duration::ZERO,
             linger: Duration::from_secs(2),
             queue: ByteSize::kib(64),
             page_events: 100,
-            page: ByteSize::kib(64),
-            reads: 64,
-            reads_bytes: ByteSize::mib(4),
-            window_events: 64,
-            window: ByteSize::kib(64),
-            inbox: ByteSize::mib(64),
-            unfollow_after: Duration::from_secs(5),
+            page_bytes: ByteSize::kib(64),
+            max_log_reads: 64,
+            max_log_read_bytes: ByteSize::mib(4),
+            recent_events: 64,
+            recent_bytes: ByteSize::kib(64),
+            shard_queue: ByteSize::mib(64),
+            unsubscribe_delay: Duration::from_secs(5),
             gzip: true,
-            writers: 0,
+            shards: 0,
         }
     }
 }

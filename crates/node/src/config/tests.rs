@@ -75,7 +75,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
         mode = "none"
         [redis]
         prefix = "file"
-        pool = 3
+        pool_size = 3
         [stream]
         heartbeat = "1s"
         [limits]
@@ -93,7 +93,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     let Reading { config, effective, faults } = Config::read(&sources);
     assert_eq!(faults, []);
     assert_eq!(config.redis.prefix, "flag");
-    assert_eq!(config.redis.pool, 3);
+    assert_eq!(config.redis.pool_size, 3);
     assert_eq!(config.stream.heartbeat, Duration::from_secs(2));
     assert_eq!(config.limits.event_data.as_u64(), 1000);
     assert_eq!(config.retention.rules().of(&Channel::new("room:1").unwrap()).events, 5);
@@ -101,7 +101,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     let of = |name: &str| effective.iter().find(|effective| effective.setting == name).unwrap();
     assert_eq!(of("redis.prefix").origin.to_string(), "flag --redis-prefix");
     assert_eq!(of("stream.heartbeat").origin.to_string(), "environment FANFARE_STREAM__HEARTBEAT");
-    assert!(of("redis.pool").origin.to_string().starts_with("file /"));
+    assert!(of("redis.pool_size").origin.to_string().starts_with("file /"));
     assert_eq!(of("stream.retry").origin, Origin::Default);
     assert_eq!(of("retention.rules").value.as_deref(), Some("room:* events=5"));
     assert_eq!(of("node.id").value.as_deref(), Some(config.node.id.as_str()));
@@ -109,8 +109,9 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 
 #[test]
 fn everything_that_is_wrong_is_told_at_once() {
-    let (_file, mut sources) =
-        file("listen = 1\n[stream]\nheartbet = \"1s\"\nreads = \"many\"\nredis = 7\n[nod]\nid = \"x\"");
+    let (_file, mut sources) = file(
+        "listen = 1\n[stream]\nheartbet = \"1s\"\nmax_log_reads = \"many\"\nredis = 7\n[nod]\nid = \"x\"",
+    );
     sources.variables = variables(&[
         ("FANFARE_STREAM__HEARTBEAT", "15"),
         ("FANFARE_NODE__LISTEN", "localhost"),
@@ -127,7 +128,7 @@ fn everything_that_is_wrong_is_told_at_once() {
     for word in [
         "stream.heartbet",
         "did you mean stream.heartbeat?",
-        "stream.reads = many",
+        "stream.max_log_reads = many",
         "listen (from",
         "did you mean node.listen?",
         "did you mean node?",
@@ -195,7 +196,7 @@ fn a_certificate_comes_with_its_key_and_its_faults_are_told_with_the_others() {
         unread.contains("tls.certificate = /nowhere/c.pem") && unread.contains("cannot be read"),
         "{unread}"
     );
-    assert!(told(&[("FANFARE_TLS__RELOAD", "0s")]).contains("tls.reload"));
+    assert!(told(&[("FANFARE_TLS__RELOAD_INTERVAL", "0s")]).contains("tls.reload_interval"));
     let (url, ca) = (("FANFARE_REDIS__URL", "rediss://h"), ("FANFARE_REDIS__CA", "/nowhere/ca.pem"));
     assert!(!told(&[url]).contains("redis."));
     assert!(told(&[url, ca]).contains("redis.ca = /nowhere/ca.pem"));

@@ -14,9 +14,9 @@ pub struct TlsConfig {
     /// A PEM file with the certificate's private key. `FANFARE_TLS__KEY`.
     pub key: Option<PathBuf>,
     /// How often the two files are looked at, so that a renewed certificate is taken without a restart.
-    /// `FANFARE_TLS__RELOAD`.
+    /// `FANFARE_TLS__RELOAD_INTERVAL`.
     #[serde(with = "humantime_serde")]
-    pub reload: Duration,
+    pub reload_interval: Duration,
 }
 
 impl TlsConfig {
@@ -28,6 +28,6 @@ impl TlsConfig {
 
 impl Default for TlsConfig {
     fn default() -> Self {
-        Self { certificate: None, key: None, reload: Duration::from_mins(1) }
+        Self { certificate: None, key: None, reload_interval: Duration::from_mins(1) }
     }
 }

@@ -147,7 +147,7 @@ impl Clock {
         }
         check(self.until, Due::End(Ending::Token));
         for (since, limit, ending) in
-            [(self.opened, settings.max_age, Ending::Age), (self.event, settings.idle, Ending::Idle)]
+            [(self.opened, settings.max_age, Ending::Age), (self.event, settings.idle_timeout, Ending::Idle)]
         {
             check(some(limit).map(|limit| since + limit.mul_f64(self.grace)), Due::End(ending));
         }
@@ -190,7 +190,7 @@ mod tests {
         StreamConfig {
             heartbeat: Duration::from_secs(15),
             write_timeout: Duration::from_secs(5),
-            idle: Duration::from_mins(1),
+            idle_timeout: Duration::from_mins(1),
             ..StreamConfig::default()
         }
     }
@@ -220,7 +220,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_half_closed_client_is_probed_at_intervals_that_grow_to_the_heartbeat() {
-        let settings = StreamConfig { idle: Duration::ZERO, ..settings() };
+        let settings = StreamConfig { idle_timeout: Duration::ZERO, ..settings() };
         let mut clock = Clock::new(None, &settings);
         clock.progress(Instant::now());
         clock.half_closed();

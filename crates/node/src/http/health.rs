@@ -23,21 +23,21 @@ pub struct Part {
     pub ok: bool,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
+    pub reason: Option<String>,
 }
 
 impl Part {
     /// As it should be.
-    pub const OK: Self = Self { ok: true, why: None };
+    pub const OK: Self = Self { ok: true, reason: None };
 
     /// Not as it should be.
-    pub fn wrong(why: impl Into<String>) -> Self {
-        Self { ok: false, why: Some(why.into()) }
+    pub fn wrong(reason: impl Into<String>) -> Self {
+        Self { ok: false, reason: Some(reason.into()) }
     }
 
     /// One or the other.
-    pub fn when(ok: bool, why: &str) -> Self {
-        if ok { Self::OK } else { Self::wrong(why) }
+    pub fn when(ok: bool, reason: &str) -> Self {
+        if ok { Self::OK } else { Self::wrong(reason) }
     }
 }
 
@@ -48,8 +48,8 @@ pub type Look = Box<dyn Fn() -> Part + Send + Sync>;
 pub struct Health {
     /// Whether the broker answers.
     pub redis: Look,
-    /// Whether the live wire is up.
-    pub wire: Look,
+    /// Whether the subscriber connection is up.
+    pub pubsub: Look,
     /// Whether the lease is held.
     pub lease: Look,
     /// Whether the node stays.
@@ -64,7 +64,7 @@ impl Health {
 
     /// Whether new streams are welcome.
     pub fn is_ready(&self) -> bool {
-        [&self.redis, &self.wire, &self.lease, &self.draining].into_iter().all(|look| look().ok)
+        [&self.redis, &self.pubsub, &self.lease, &self.draining].into_iter().all(|look| look().ok)
     }
 
     /// Whether the broker answered when it was asked last.
@@ -92,8 +92,8 @@ pub async fn ready(State(app): State<Arc<App>>) -> StatusCode {
 
 /// `GET /readyz`: whether streams should be sent here, and if not, what is wrong.
 pub async fn readyz(State(app): State<Arc<App>>) -> Response {
-    let Health { redis, wire, lease, draining } = &app.health;
-    let parts = [("redis", redis()), ("wire", wire()), ("lease", lease()), ("draining", draining())];
+    let Health { redis, pubsub, lease, draining } = &app.health;
+    let parts = [("redis", redis()), ("pubsub", pubsub()), ("lease", lease()), ("draining", draining())];
     let ready = parts.iter().all(|(_, part)| part.ok);
     let parts: serde_json::Map<_, _> =
         parts.into_iter().map(|(name, part)| (name.to_owned(), json!(part))).collect();

@@ -83,14 +83,14 @@ pub async fn history(
 fn full_up(full: Full, app: &App) -> Problem {
     match full {
         Full::User => {
-            let most = app.limits.history_per_user;
+            let most = app.limits.history_reads_per_user;
             Problem::new(
                 Code::UserReads,
                 format!("the user has {most} history calls under way, which is as many as allowed"),
             )
         }
         Full::Node => {
-            let most = app.limits.history;
+            let most = app.limits.history_reads;
             Problem::new(
                 Code::Overloaded,
                 format!("this node has {most} history calls under way, which is as many as it takes"),

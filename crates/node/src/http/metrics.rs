@@ -66,7 +66,7 @@ pub struct HttpMetrics {
     problems: Family<CodeLabel, Counter>,
     /// `fanfare_publishes_total` by result: `stored`, `repeat`, `sent` (ephemeral), or a problem's code.
     publishes: Family<ResultLabel, Counter>,
-    /// `fanfare_overloaded_total` by reason: streams turned away.
+    /// `fanfare_streams_refused_total` by reason: streams turned away.
     overloaded: Family<ReasonLabel, Counter>,
     /// `fanfare_rate_limited_total` by scope and kind: requests refused because a user or an address asked for too much.
     rate_limited: Family<LimitLabels, Counter>,
@@ -95,9 +95,9 @@ pub struct HttpMetrics {
     pub connection_errors: Counter,
     /// `fanfare_tls_handshake_errors_total`: connections that ended before TLS was agreed on.
     pub handshake_errors: Counter,
-    /// `fanfare_tls_certificates_taken_total`: renewed certificates that were put in force.
+    /// `fanfare_tls_certificates_loaded_total`: renewed certificates that were put in force.
     pub certificates_taken: Counter,
-    /// `fanfare_tls_certificates_refused_total`: times a renewed certificate or its key could not be used.
+    /// `fanfare_tls_certificate_failures_total`: times a renewed certificate or its key could not be used.
     pub certificates_refused: Counter,
     /// `fanfare_http_connections_cut_total`: connections cut off because the node could not wait any longer.
     pub cut: Counter,
@@ -124,7 +124,11 @@ impl HttpMetrics {
         registry.register("fanfare_http_requests", "Requests answered", metrics.requests.clone());
         registry.register("fanfare_http_problems", "Requests refused, by code", metrics.problems.clone());
         registry.register("fanfare_publishes", "Events over HTTP, by result", metrics.publishes.clone());
-        registry.register("fanfare_overloaded", "Streams turned away, by reason", metrics.overloaded.clone());
+        registry.register(
+            "fanfare_streams_refused",
+            "Streams turned away, by reason",
+            metrics.overloaded.clone(),
+        );
         registry.register(
             "fanfare_ignored_parameters",
             "Parameters of streams' requests that are not known",
@@ -165,12 +169,12 @@ impl HttpMetrics {
             metrics.handshake_errors.clone(),
         );
         registry.register(
-            "fanfare_tls_certificates_taken",
+            "fanfare_tls_certificates_loaded",
             "Renewed certificates put in force",
             metrics.certificates_taken.clone(),
         );
         registry.register(
-            "fanfare_tls_certificates_refused",
+            "fanfare_tls_certificate_failures",
             "Times a renewed certificate could not be used",
             metrics.certificates_refused.clone(),
         );

@@ -19,6 +19,9 @@ use crate::memory::{NoRoom, Scope};
 use crate::rates::RateLimited;
 use crate::throttle::Throttle;
 
+/// Where the kinds of problems are listed: with `#` and the code, the `type` of a problem (RFC 9457, section 3.1.1).
+pub const TYPES_PATH: &str = "/v1/problems";
+
 /// The media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -92,6 +95,42 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every kind of problem, in the order of the variants.
+    pub const ALL: [Self; 32] = [
+        Self::BadRequest,
+        Self::BadCursor,
+        Self::BadChannel,
+        Self::BadEvent,
+        Self::BadJson,
+        Self::NoToken,
+        Self::BadToken,
+        Self::ExpiredToken,
+        Self::NoGrant,
+        Self::ForeignOrigin,
+        Self::NotFound,
+        Self::Misdirected,
+        Self::MethodNotAllowed,
+        Self::Refused,
+        Self::TooLarge,
+        Self::HeadTooLarge,
+        Self::MediaType,
+        Self::ContentCoding,
+        Self::Expectation,
+        Self::Precondition,
+        Self::NotImplemented,
+        Self::UserSessions,
+        Self::RateLimited,
+        Self::UserReads,
+        Self::Internal,
+        Self::InternalHere,
+        Self::Unavailable,
+        Self::Overloaded,
+        Self::Busy,
+        Self::ShareUsed,
+        Self::RequestTimeout,
+        Self::Draining,
+    ];
+
     /// The word that clients tell problems apart by.
     pub fn as_str(self) -> &'static str {
         self.parts().0
@@ -100,6 +139,11 @@ impl Code {
     /// The HTTP status.
     pub fn status(self) -> StatusCode {
         self.parts().1
+    }
+
+    /// The summary for people, the same for every problem of the kind.
+    pub fn title(self) -> &'static str {
+        self.parts().2
     }
 
     fn parts(self) -> (&'static str, StatusCode, &'static str) {
@@ -211,7 +255,8 @@ impl Problem {
     pub fn to_json(&self) -> Value {
         let (code, status, title) = self.code.parts();
         json!({
-            "type": format!("about:blank#{code}"),
+            "type": format!("{TYPES_PATH}#{code}"),
+            "code": code,
             "title": title,
             "status": status.as_u16(),
             "detail": self.detail,

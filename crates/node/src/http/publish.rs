@@ -211,7 +211,7 @@ async fn read(
         return Err(too_large());
     }
     let mut permit = account.permit(memory::Kind::Bodies);
-    let mut pace = Pace::new(Floor::new(bytes(app.http.min_rate), app.http.min_rate_over));
+    let mut pace = Pace::new(Floor::new(bytes(app.http.min_rate), app.http.min_rate_window));
     let mut read = BytesMut::with_capacity(length.unwrap_or_default().min(FIRST_ROOM));
     while let Some(frame) = pace.within(body.frame()).await.map_err(|TooSlow| slow(app))? {
         let frame = frame.map_err(|_| Problem::bad_request("the body broke off"))?;
@@ -231,7 +231,7 @@ async fn read(
 }
 
 fn slow(app: &App) -> Problem {
-    let (rate, period) = (app.http.min_rate, app.http.min_rate_over);
+    let (rate, period) = (app.http.min_rate, app.http.min_rate_window);
     let period = humantime::format_duration(period);
     let detail = format!("the body came slower than {rate} a second over {period} (http.min_rate)");
     Problem::new(Code::RequestTimeout, detail)

@@ -69,8 +69,8 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         node: config.node.id.clone(),
         broker,
         memory: crate::memory::Memory::new(crate::config::bytes(config.limits.memory)),
-        budget: Arc::new(crate::read_budget::ReadBudget::new(config.stream.reads_bytes)),
-        histories: Places::new(config.limits.history, config.limits.history_per_user),
+        budget: Arc::new(crate::read_budget::ReadBudget::new(config.stream.max_log_read_bytes)),
+        histories: Places::new(config.limits.history_reads, config.limits.history_reads_per_user),
         auth: Auth::new(&config.auth),
         rates: Arc::new(crate::rates::Rates::new(&config.limits, metrics.clone())),
         proxies: config.http.proxies(),
@@ -78,7 +78,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         gzip: config.stream.gzip,
         retries: super::overload::Retries { stream: config.stream, leave_spread: config.drain.retry_spread },
         http: config.http,
-        health: Health { redis: ok(), wire: ok(), lease: ok(), draining: ok() },
+        health: Health { redis: ok(), pubsub: ok(), lease: ok(), draining: ok() },
         ignored: super::ignored::Ignored::default(),
         metrics,
         counts: super::counts::Counts::new(registry),
@@ -101,7 +101,7 @@ impl Answer {
         assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.body);
         assert_eq!(self.body["status"], self.status);
         assert!(self.body["title"].is_string() && self.body["detail"].is_string());
-        self.body["type"].as_str().unwrap().strip_prefix("about:blank#").unwrap()
+        self.body["type"].as_str().unwrap().strip_prefix("/v1/problems#").unwrap()
     }
 }
 
@@ -229,13 +229,13 @@ async fn each_item_of_a_batch_has_its_own_result() {
         codes,
         [
             None,
-            code("about:blank#no-grant"),
-            code("about:blank#bad-json"),
-            code("about:blank#bad-channel"),
-            code("about:blank#bad-event"),
-            code("about:blank#too-large"),
+            code("/v1/problems#no-grant"),
+            code("/v1/problems#bad-json"),
+            code("/v1/problems#bad-channel"),
+            code("/v1/problems#bad-event"),
+            code("/v1/problems#too-large"),
             None,
-            code("about:blank#bad-json"),
+            code("/v1/problems#bad-json"),
         ]
     );
     assert_eq!(answer.body[6], json!({"id": null, "repeat": false}));
@@ -400,7 +400,7 @@ async fn what_is_not_there_and_what_breaks_is_a_problem_too() {
         r#"fanfare_http_requests_total{route="none",method="GET",status="404"} 1"#,
         r#"fanfare_http_requests_total{route="/panic",method="GET",status="500"} 1"#,
         r#"fanfare_http_problems_total{code="method-not-allowed"} 2"#,
-        r#"fanfare_overloaded_total{reason="draining"} 0"#,
+        r#"fanfare_streams_refused_total{reason="draining"} 0"#,
         r#"fanfare_publishes_total{result="stored"} 0"#,
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
@@ -416,8 +416,8 @@ async fn readiness_says_which_part_is_wrong() {
     assert_eq!(
         answer.body,
         json!({"ready": false, "parts": {
-            "redis": {"ok": true}, "wire": {"ok": true},
-            "lease": {"ok": false, "why": "another process has the name"}, "draining": {"ok": true},
+            "redis": {"ok": true}, "pubsub": {"ok": true},
+            "lease": {"ok": false, "reason": "another process has the name"}, "draining": {"ok": true},
         }})
     );
 }

@@ -200,7 +200,7 @@ impl Follows {
                     let stored = delivery.kept.is_some();
                     tracing::warn!(
                         %channel, stored, held_back,
-                        "events were dropped, since too many bytes wait (stream.inbox); stored ones are read from the log"
+                        "events were dropped, since too many bytes wait (stream.shard_queue); stored ones are read from the log"
                     );
                 }
             }

@@ -111,8 +111,8 @@ impl ClusterMetrics {
         let claims = family(registry, "fanfare_session_claims", "Claims of sessions, by outcome");
         let releases = family(registry, "fanfare_session_releases", "Sessions given up, by outcome");
         let renewals = family(registry, "fanfare_session_renewals", "Sessions claimed once more, by outcome");
-        let doubts = family(registry, "fanfare_session_doubts", "Failed claims looked after, by outcome");
-        let beats = family(registry, "fanfare_lease_beats", "Heartbeats of the lease, by outcome");
+        let doubts = family(registry, "fanfare_claims_uncertain", "Failed claims looked after, by outcome");
+        let beats = family(registry, "fanfare_heartbeats", "Heartbeats of the lease, by outcome");
         let controls = family(registry, "fanfare_control_messages", "Control messages heard, by kind");
         let entries = family(registry, "fanfare_intake_entries", "Intake entries handled, by outcome");
         let failures = family(registry, "fanfare_intake_failures", "Failed calls of the intake, by call");
@@ -181,7 +181,7 @@ impl ClusterMetrics {
         let counters = [
             (
                 &self.prepares_failed,
-                "fanfare_prepare_failures",
+                "fanfare_function_load_failures",
                 "Failures to prepare what publishers rely on",
             ),
             (&self.swept, "fanfare_sessions_swept", "Sessions of dead nodes removed by this node"),

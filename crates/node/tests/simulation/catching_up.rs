@@ -19,13 +19,13 @@ pub(crate) async fn run(seed: u64, verbose: bool) -> Result<(), String> {
     let settings = StreamConfig {
         queue: ByteSize::b(rng.u64(500..8_000)),
         page_events: rng.usize(1..100),
-        page: ByteSize::b(rng.u64(500..8_000)),
-        reads_bytes: ByteSize::b(rng.u64(8_000..40_000)),
-        window_events: rng.usize(1..6),
-        reads: rng.usize(1..6),
+        page_bytes: ByteSize::b(rng.u64(500..8_000)),
+        max_log_read_bytes: ByteSize::b(rng.u64(8_000..40_000)),
+        recent_events: rng.usize(1..6),
+        max_log_reads: rng.usize(1..6),
         heartbeat: Duration::from_millis(200),
         write_timeout: Duration::from_hours(1),
-        writers: rng.usize(1..3),
+        shards: rng.usize(1..3),
         ..StreamConfig::default()
     };
     let clients = if rng.u8(0..3) == 0 { 1 } else { rng.usize(2..12) };

@@ -93,15 +93,15 @@ impl World {
         let settings = StreamConfig {
             queue: ByteSize::b(rng.u64(150..1500)),
             page_events: if rng.bool() { rng.usize(1..5) } else { rng.usize(5..50) },
-            page: ByteSize::b(rng.u64(200..3_000)),
-            reads_bytes: ByteSize::b(rng.u64(3_000..20_000)),
-            window_events: rng.usize(1..6),
-            reads: rng.usize(1..4),
-            inbox: ByteSize::b(if rng.u8(0..4) == 0 { 600 } else { 1_000_000 }),
-            unfollow_after: Duration::from_millis(rng.u64(1..300)),
+            page_bytes: ByteSize::b(rng.u64(200..3_000)),
+            max_log_read_bytes: ByteSize::b(rng.u64(3_000..20_000)),
+            recent_events: rng.usize(1..6),
+            max_log_reads: rng.usize(1..4),
+            shard_queue: ByteSize::b(if rng.u8(0..4) == 0 { 600 } else { 1_000_000 }),
+            unsubscribe_delay: Duration::from_millis(rng.u64(1..300)),
             heartbeat: Duration::from_millis(200),
             write_timeout: Duration::from_hours(1),
-            writers: rng.usize(1..3),
+            shards: rng.usize(1..3),
             max_age: Duration::from_millis(if rng.u8(0..3) == 0 { rng.u64(500..3000) } else { 0 }),
             ..StreamConfig::default()
         };
@@ -370,7 +370,7 @@ impl World {
     }
 
     fn check(&self, finish: Finish) -> Result<(), String> {
-        let (most, bound) = (self.traffic.most_under_way(), self.settings.reads_bytes.as_u64());
+        let (most, bound) = (self.traffic.most_under_way(), self.settings.max_log_read_bytes.as_u64());
         if most as u64 > bound {
             return Err(format!("reads of {most} bytes were under way at the same time, {bound} may be"));
         }

@@ -63,7 +63,7 @@ async fn a_wire_message_that_is_no_event_is_dropped() {
 async fn each_topic_takes_its_own_kind_of_message_only() {
     let mut scene = scene().await;
     let malformed = async |scene: &super::Scene| {
-        scene.cluster.a().metrics().await.sum("fanfare_wire_malformed_total", &[])
+        scene.cluster.a().metrics().await.sum("fanfare_pubsub_malformed_total", &[])
     };
     // An ACL that lets a publisher send ephemeral events lets it send nothing else.
     scene.publisher.ephemeral(GOOD, b"1 5-0 4-0 t\nd").await.unwrap();

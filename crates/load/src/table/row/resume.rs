@@ -17,7 +17,7 @@ const CLIENTS: usize = 10_000;
 /// How many connect at a time: more would measure the listen queue.
 const CONNECTING: usize = 1000;
 
-/// How long they stay away: longer than a node goes on hearing a channel that nobody follows (`stream.unfollow_after`), so
+/// How long they stay away: longer than a node goes on hearing a channel that nobody follows (`stream.unsubscribe_delay`), so
 /// that nothing is at hand when they come back, as on a node that they have not been on.
 const AWAY: Duration = Duration::from_secs(8);
 

@@ -42,9 +42,9 @@ impl Writer {
             let topic = &mut self.topics[at];
             topic.told(kept.position);
             let settings = &self.around.settings;
-            let bytes = usize::try_from(settings.window.as_u64()).unwrap_or(usize::MAX);
+            let bytes = usize::try_from(settings.recent_bytes.as_u64()).unwrap_or(usize::MAX);
             // A window that was settled by a read may be ahead of the wire; connections that are not still need this.
-            topic.window.add(kept, &delivery, settings.window_events, bytes);
+            topic.window.add(kept, &delivery, settings.recent_events, bytes);
         }
         self.begin_offering(delivery, at);
     }

@@ -212,7 +212,7 @@ impl Writer {
             if topic.members.is_empty() && !topic.unfollowing {
                 topic.unfollowing = true;
                 let topic = (following.topic, topic.serial);
-                self.timers.insert(Timer::Unfollow(topic), self.around.settings.unfollow_after);
+                self.timers.insert(Timer::Unfollow(topic), self.around.settings.unsubscribe_delay);
             }
         }
         // The events still queued name channels by their index, for the cursor in their `id:`.

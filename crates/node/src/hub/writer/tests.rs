@@ -37,7 +37,7 @@ fn writer_on(broker: Arc<dyn Broker>) -> Writer {
     let follows =
         Arc::new(Follows::new(vec![Arc::default()], 1 << 30, 1 << 20, control, Arc::clone(&metrics)));
     let settings = StreamConfig::default();
-    let budget = Arc::new(ReadBudget::new(settings.reads_bytes));
+    let budget = Arc::new(ReadBudget::new(settings.max_log_read_bytes));
     let places = Places::new(16, 100, Arc::clone(&metrics));
     let (node, memory) = (NodeId::new("a").unwrap(), crate::memory::Memory::new(usize::MAX));
     let around = Surroundings::new(settings, Duration::ZERO, metrics, node, places, memory);
