@@ -12,24 +12,24 @@ use clap::Parser;
 
 use command::{bench, floor, soak, table};
 
-/// Load on a Fanfare cluster from outside, and a verdict on what every client got.
+/// Load tests of a Fanfare cluster, with a verdict on what every client received.
 #[derive(Parser)]
 #[command(version)]
 enum Line {
-    /// Many clients as browsers are, numbered events, and faults meanwhile
+    /// Soak test: browser-like clients, numbered events, faults, and a verdict on every client
     ///
-    /// Ends with 0 when every client got everything that was accepted, once and in order, and none gave up; with 1
-    /// when not; with 2 when the run could not be made.
+    /// Exits with 0 if every client received all accepted events, once and in order, and no client gave up; with 1
+    /// if not; with 2 if the test could not run.
     Soak(soak::Args),
-    /// One measurement of any server: deliveries, processor time, delays, loss and order
+    /// Measures one server: deliveries, processor time, delays, loss and order
     ///
-    /// Ends with 0, also when events were lost; with 2 when nothing could be measured.
+    /// Exits with 0, even if events were lost; with 2 if the measurement failed.
     Bench(bench::Args),
-    /// The server that does nothing but write: what it costs is the measure
+    /// Runs the baseline server, which only writes: the lower bound of every benchmark
     Floor(floor::Args),
-    /// Every server side by side, every row of the table, and the document
+    /// Measures all servers side by side, and writes docs/performance.md
     ///
-    /// Starts everything by itself: servers on the first core, load and Redis on the second.
+    /// Starts all processes: the servers on the first core, the load and Redis on the second.
     Table(table::Args),
 }
 

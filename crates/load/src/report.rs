@@ -171,12 +171,12 @@ impl Report {
         )?;
         writeln!(
             out,
-            "lost {lost}  duplicated {duplicated}  out of order {out_of_order}  given up {}  gaps told {}  misread {}",
+            "lost {lost}  duplicated {duplicated}  out of order {out_of_order}  given up {}  gaps {}  misread {}",
             self.given_up, self.gaps, self.misread
         )?;
         writeln!(
             out,
-            "streams ended {}  broken {}  connects failed {}  told shutdown {}  overloaded {}  superseded {}",
+            "streams ended {}  broken {}  connects failed {}  shutdown {}  overloaded {}  superseded {}",
             self.ended, self.broken, self.failed, self.shutdowns, self.overloaded, self.superseded
         )?;
         if !self.lifecycle.is_empty() {
@@ -196,7 +196,7 @@ impl Report {
             )?;
         }
         for note in &self.notes {
-            writeln!(out, "wrong: {note}")?;
+            writeln!(out, "error: {note}")?;
         }
         for (phase, proof) in
             self.phases.iter().flat_map(|phase| phase.proofs.iter().map(move |p| (phase, p)))

@@ -39,7 +39,7 @@ pub enum BenchError {
         error: io::Error,
     },
     /// Something that was waited for does not happen.
-    #[error("nothing moves any more: {0}")]
+    #[error("the measurement is stuck: {0}")]
     Stuck(String),
     /// Streams ended, or were refused.
     #[error("{count} streams were refused or ended; the last: {why}")]
@@ -228,7 +228,7 @@ impl Crowd {
             if self.tally.received != last.0 {
                 last = (self.tally.received, Instant::now());
             } else if last.1.elapsed() > PATIENCE {
-                return Err(BenchError::Stuck(format!("{} events do not come", self.missing())));
+                return Err(BenchError::Stuck(format!("{} events are missing", self.missing())));
             }
         }
         Ok(())
@@ -265,7 +265,7 @@ impl Crowd {
             if self.answers.accepted != last.0 {
                 last = (self.answers.accepted, Instant::now());
             } else if last.1.elapsed() > PATIENCE {
-                return Err(BenchError::Stuck("events are not taken".into()));
+                return Err(BenchError::Stuck("the server does not accept events".into()));
             }
         }
         Ok(())

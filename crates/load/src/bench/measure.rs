@@ -120,7 +120,7 @@ impl Crowd {
                 if self.tally.received != moved.0 || matches!(load.pace, Pace::Rate(_)) {
                     moved = (self.tally.received, now);
                 } else if now.saturating_sub(moved.1) > PATIENCE {
-                    return Err(BenchError::Stuck(format!("{} events do not come", self.missing())));
+                    return Err(BenchError::Stuck(format!("{} events are missing", self.missing())));
                 }
             }
         }

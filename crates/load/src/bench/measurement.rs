@@ -120,7 +120,7 @@ impl fmt::Display for Measurement {
         for (label, cpu) in &self.cpu {
             writeln!(
                 f,
-                "  cpu         {label}: {:.2} us a delivery, {:.0} % of a core",
+                "  cpu         {label}: {:.2} us per delivery, {:.0} % of a core",
                 cpu.per_delivery,
                 cpu.cores * 100.0
             )?;
@@ -136,7 +136,7 @@ impl fmt::Display for Measurement {
             self.unsent, self.lost, self.surplus, self.duplicated, self.out_of_order
         )?;
         if self.load_was_the_limit {
-            writeln!(f, "  warning     the load took all of its core: the server could have done more")?;
+            writeln!(f, "  warning     the load used its whole core: it limited the server")?;
         }
         Ok(())
     }

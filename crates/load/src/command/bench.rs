@@ -12,85 +12,86 @@ use fanfare_load::bench::process::Watched;
 use fanfare_load::bench::sample::Content;
 use fanfare_load::bench::site::{Audience, Site, Way, place};
 
-/// What it is told.
+/// The arguments.
 #[derive(clap::Args)]
 #[command(after_help = "\
-Fanfare, broadcast by FCALL:
+Fanfare, broadcast with FCALL:
   fanfare-load bench --url http://127.0.0.1:8080/v1/events --redis 127.0.0.1:6379 \\
     --redis-command \"FCALL fanfare_publish 1 fanfare:{broadcast}:log '' {data}\" --watch node=4711
-Fanfare, one user at a time over HTTP:
+Fanfare, one user per event, over HTTP:
   fanfare-load bench --each --url 'http://127.0.0.1:8080/v1/events?user={user}' \\
     --publish-url http://127.0.0.1:8080/v1/publish --publish-header 'Content-Type: application/json' \\
     --publish-body '{\"channel\":\"user:{target}\",\"data\":\"{escaped}\"}'
-The floor:
+The baseline:
   fanfare-load floor --listen 127.0.0.1:8088
   fanfare-load bench --url http://127.0.0.1:8088/ --publish-url http://127.0.0.1:8088/ --publish-body '{data}'")]
 pub(crate) struct Args {
-    /// Where a stream is opened; `{user}` is the stream's number, `{channels}` a `&channel=c<target>` for each target
+    /// URL of a stream; `{user}` is the stream's number, `{channels}` a `&channel=c<target>` for each target
     #[arg(long)]
     url: String,
-    /// A header line of a stream's request; `{token}` is a JWT for the user
+    /// Header line for the stream's request; `{token}` is a JWT for the user
     #[arg(long)]
     header: Vec<String>,
-    /// The HS256 secret of those tokens
+    /// File with the HS256 secret of these tokens
     #[arg(long)]
     jwt_secret_file: Option<PathBuf>,
-    /// What a stream says when it is open, like `event: connected` [default: nothing but the head]
+    /// Text that shows that a stream is open, like `event: connected` [default: the response head is enough]
     #[arg(long, default_value = "")]
     ready: String,
-    /// How many streams
+    /// Number of streams
     #[arg(long, default_value_t = 1000)]
     streams: usize,
-    /// How many of them connect at a time
+    /// Number of streams that connect at a time
     #[arg(long, default_value_t = 64)]
     connecting: usize,
-    /// Each event goes to one stream and not to all
+    /// Send each event to one stream instead of all
     #[arg(long)]
     each: bool,
-    /// Targets of each stream, with --each
+    /// Targets per stream, with --each
     #[arg(long, default_value_t = 1)]
     targets: usize,
-    /// How many streams read every event, the others count them [default: 100; all with --each]
+    /// Number of streams that read every event; the others only count events [default: 100; all with --each]
     #[arg(long)]
     sampled: Option<usize>,
-    /// Publish over HTTP: where; `{target}` is the target
+    /// Publish over HTTP to this URL; `{target}` is the target
     #[arg(long)]
     publish_url: Option<String>,
-    /// A header line of a publishing request
+    /// Header line for the publishing request
     #[arg(long)]
     publish_header: Vec<String>,
-    /// Its body; `{data}` is the event's data, `{escaped}` the same as a part of a JSON string, `{target}` the target
+    /// Body of the publishing request; `{data}` is the event's data, `{escaped}` the same escaped for a JSON string,
+    /// `{target}` the target
     #[arg(long, default_value = "{data}")]
     publish_body: String,
-    /// Publish through Redis: `host:port`
+    /// Publish through Redis at `host:port`
     #[arg(long, conflicts_with = "publish_url", requires = "redis_command")]
     redis: Option<String>,
-    /// The command, its words between spaces, `''` an empty one; places as in --publish-body
+    /// Redis command, its words separated by spaces, `''` for an empty word; placeholders as in --publish-body
     #[arg(long)]
     redis_command: Option<String>,
     /// Bytes of data in each event
     #[arg(long, default_value_t = 100)]
     size: usize,
-    /// What is in them
+    /// Kind of data
     #[arg(long, value_enum, default_value_t)]
     content: Content,
-    /// How many events are out at any time; delays count from the sending
+    /// Number of events in flight; delays are measured from sending
     #[arg(long, default_value_t = 1, conflicts_with = "rate")]
     in_flight: u64,
-    /// How many events a second, whatever comes; delays count from when an event was due, so that one that is sent late
-    /// hides nothing. Those that are due are sent each 200 us
+    /// Events a second, independent of deliveries; delays are measured from when an event was due, so that a late
+    /// publisher hides nothing. Due events are sent every 200 us
     #[arg(long)]
     rate: Option<f64>,
-    /// A process to watch with its children: `name=pid`
+    /// Process to observe, with its children: `name=pid`
     #[arg(long, value_parser = watched)]
     watch: Vec<Watched>,
-    /// How long to run before anything is measured
+    /// Time before the measurement starts
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     warm_up: Duration,
-    /// How long to measure
+    /// Duration of the measurement
     #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
     window: Duration,
-    /// Write what was found as JSON to standard output
+    /// Write the result as JSON to standard output
     #[arg(long)]
     json: bool,
 }
@@ -146,7 +147,7 @@ fn site(args: &Args) -> anyhow::Result<Site> {
             let address = address.with_context(|| format!("{redis:?} is not host:port"))?;
             Way::Redis { address, command: words(command) }
         }
-        _ => anyhow::bail!("say how events are published: --publish-url, or --redis with --redis-command"),
+        _ => anyhow::bail!("no way to publish is set (use --publish-url, or --redis with --redis-command)"),
     };
     let secret = args.jwt_secret_file.as_ref().map(|path| {
         std::fs::read(path)

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use fanfare_load::floor::Floor;
 
-/// What it is told.
+/// The arguments.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where to listen; port 0 is any free one
+    /// Listen address; port 0 is any free port
     #[arg(long, default_value = "127.0.0.1:8088")]
     listen: SocketAddr,
 }

@@ -10,28 +10,28 @@ use fanfare_load::plan::Mix;
 use fanfare_load::scenario::{Scenario, Score};
 use fanfare_load::soak::{Settings, Soak};
 
-/// What it is told.
+/// The arguments.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where the cluster, or its balancer, is. It must believe `?user=` (`--auth none`)
+    /// URL of the cluster or its load balancer. The cluster must accept `?user=` (`--auth none`)
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     url: String,
-    /// Where its Redis is: for publishing past the nodes, and for the lifecycle stream
+    /// URL of the cluster's Redis, for publishing through Redis and for the lifecycle stream
     #[arg(long)]
     redis: Option<String>,
-    /// What its keys begin with
+    /// Prefix of the cluster's keys (`redis.prefix`)
     #[arg(long, default_value = "fanfare")]
     prefix: String,
-    /// What is done meanwhile: steady, roll, kill, redis-restart, redis-disconnect, partition, pause, stall, random
+    /// Faults to cause: steady (none), roll, kill, redis-restart, redis-disconnect, partition, pause, stall, random
     #[arg(long, default_value = "steady")]
     scenario: Scenario,
-    /// How many clients
+    /// Number of clients
     #[arg(long, default_value_t = 500)]
     clients: usize,
-    /// How many of them connect in a second at the start
+    /// Clients that connect per second at the start
     #[arg(long, default_value_t = 250.0)]
     ramp: f64,
-    /// How many channels every other client shares with some
+    /// Number of shared channels; every second client subscribes to one
     #[arg(long, default_value_t = 10)]
     shared: usize,
     /// Events a second, over all channels
@@ -40,40 +40,40 @@ pub(crate) struct Args {
     /// Bytes of data in each event
     #[arg(long, default_value_t = 100)]
     size: usize,
-    /// By which ways events come in [default: fcall:2,xadd:1; without --redis: http]. Requests that end can hide from a
-    /// balancer what streams alone do to it, so there are none by default
+    /// Publishing interfaces and their weights [default: fcall:2,xadd:1; without --redis: http]. Short HTTP requests
+    /// change how a balancer behaves with streams alone, so there are none by default
     #[arg(long)]
     mix: Option<Mix>,
-    /// How long `steady` and `random` last, and each part of `stall`
+    /// Duration of `steady` and `random`, and of each part of `stall`
     #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
     duration: Duration,
-    /// How long a fault lasts that has a length [default: by scenario; 10s for `partition`, 15s for `pause`]
+    /// Duration of a fault [default: by scenario; 10s for `partition`, 15s for `pause`]
     #[arg(long, value_parser = humantime::parse_duration)]
     fault: Option<Duration>,
-    /// The quiet time between one fault and the next
+    /// Pause between two faults
     #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
     quiet: Duration,
-    /// How long after the scenario everything that was accepted may still come
+    /// Time after the scenario in which accepted events may still arrive
     #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
     settle: Duration,
-    /// How many clients stop reading in `stall`
+    /// Number of clients that stop reading in `stall`
     #[arg(long, default_value_t = 1000)]
     stalled: usize,
-    /// What `random` draws from: the same faults for the same number [default: another one each time, which is told]
+    /// Seed of `random`: the same seed causes the same faults [default: a new seed, which is printed]
     #[arg(long)]
     seed: Option<u64>,
-    /// The nodes' names, for the command below
+    /// Names of the nodes, for --control
     #[arg(long, value_delimiter = ',', default_value = "a,b,c")]
     nodes: Vec<String>,
-    /// A shell command that does one thing to the cluster and ends when it is done, like
-    /// `./control {verb} {who}`. Verbs: stop, kill, start, pause, resume, cut, mend; and of redis alone fill, demote,
+    /// Shell command that causes one fault and exits when the fault is in place, like
+    /// `./control {verb} {who}`. Verbs: stop, kill, start, pause, resume, cut, mend; for redis only: fill, demote,
     /// delay and disconnect
     #[arg(long)]
     control: Option<String>,
-    /// How often to tell how it goes
+    /// Interval between progress lines
     #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
     progress: Duration,
-    /// Where to write the report as JSON
+    /// File for the report as JSON
     #[arg(long)]
     json: Option<PathBuf>,
 }

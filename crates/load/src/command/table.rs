@@ -6,25 +6,25 @@ use std::process::ExitCode;
 use anyhow::Context;
 use fanfare_load::table::{self, Row, Settings};
 
-/// What it is told.
+/// The arguments.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which rows [default: all]
+    /// Benchmarks to run [default: all]
     #[arg(value_enum)]
     rows: Vec<Row>,
-    /// How often each is measured; the median counts
+    /// Number of runs; figures are their median
     #[arg(long, default_value_t = 3)]
     runs: usize,
-    /// Short times and small numbers, once, into `target/bench`: to see that everything works
+    /// One short and small run, into `target/bench`: checks that everything works
     #[arg(long)]
     quick: bool,
-    /// The `fanfare` binary [default: beside this one]
+    /// The `fanfare` binary [default: next to this binary]
     #[arg(long)]
     fanfare: Option<PathBuf>,
-    /// The folder of `performance.md` [default: docs]
+    /// Directory of `performance.md` [default: docs]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Measure nothing; write the document again from the results that are there
+    /// Write the page again from the stored results, without measuring
     #[arg(long)]
     render: bool,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let beside = || -> anyhow::Result<PathBuf> {
         let path = std::env::current_exe()?.with_file_name("fanfare");
-        anyhow::ensure!(path.exists(), "there is no {}; build it, or say --fanfare", path.display());
+        anyhow::ensure!(path.exists(), "{} does not exist (build it, or use --fanfare)", path.display());
         Ok(path)
     };
     let fanfare = match args.fanfare {

@@ -79,23 +79,23 @@ const fn bar(what: &'static str, figure: Figure<'static>) -> Bar {
 /// All of them.
 #[rustfmt::skip]
 pub(super) const BARS: [Bar; 23] = [
-    bar("broadcast to 5,000, one in flight: CPU a delivery", ours("broadcast", "5,000", "cpu us"))
+    bar("broadcast to 5,000, one in flight: CPU per delivery", ours("broadcast", "5,000", "cpu us"))
         .against("floor").at_most(1.10, "× floor"),
     bar("the same: deliveries a second on one core", ours("broadcast", "5,000", "deliveries/s"))
         .against("floor").at_least(0.9, "× floor"),
-    bar("broadcast to 1,000, one in flight: CPU a delivery", ours("broadcast", "1,000", "cpu us"))
+    bar("broadcast to 1,000, one in flight: CPU per delivery", ours("broadcast", "1,000", "cpu us"))
         .against("floor").at_most(1.10, "× floor"),
-    bar("broadcast to 15,000, one in flight: CPU a delivery", ours("broadcast", "15,000", "cpu us"))
+    bar("broadcast to 15,000, one in flight: CPU per delivery", ours("broadcast", "15,000", "cpu us"))
         .against("floor").at_most(1.10, "× floor"),
-    bar("broadcast to 5,000, 8 in flight: CPU a delivery", ours("batching", "8 in flight", "cpu us"))
+    bar("broadcast to 5,000, 8 in flight: CPU per delivery", ours("batching", "8 in flight", "cpu us"))
         .against("floor").at_most(0.40, "× floor"),
     bar("the same: deliveries a second on one core", ours("batching", "8 in flight", "deliveries/s"))
         .against("floor").at_least(2.2, "× floor"),
-    bar("per user through Redis, one in flight: node CPU an event", ours("per-user", "1 in flight", "cpu us"))
+    bar("per user through Redis, one in flight: node CPU per event", ours("per-user", "1 in flight", "cpu us"))
         .against("nchan-redis").at_most(0.35, "× nchan with Redis"),
     bar("the same, 64 in flight", ours("per-user", "64 in flight", "cpu us"))
         .by(ours("per-user", "broadcast", "cpu us").of("floor")).at_most(2.0, "× the floor's broadcast delivery"),
-    bar("per user over HTTP, one in flight: node CPU an event", ours("per-user-http", "1 in flight", "cpu us").of("fanfare-http"))
+    bar("per user over HTTP, one in flight: node CPU per event", ours("per-user-http", "1 in flight", "cpu us").of("fanfare-http"))
         .against("nchan-redis").at_most(0.75, "× nchan with Redis"),
     bar("publish to receipt at half of full load, per user: p99", ours("latency", "half load", "p99 ms"))
         .at_most(2.0, "ms"),
@@ -103,24 +103,24 @@ pub(super) const BARS: [Bar; 23] = [
         .at_most(3500.0, "bytes"),
     bar("opening a stream with token and claim: node CPU", ours("open", "token and claim", "cpu us"))
         .at_most(120.0, "µs"),
-    bar("the same against nchan with Redis, which checks no token", ours("open", "token and claim", "cpu us"))
+    bar("the same, compared with nchan with Redis, which checks no token", ours("open", "token and claim", "cpu us"))
         .by(ours("open", "plain", "cpu us").of("nchan-redis")).at_most(1.0, "× nchan with Redis"),
-    bar("10,000 resume at once: commands that the node sends to Redis, each client", ours("resume", "one missed event each", "commands sent"))
+    bar("10,000 clients resume at once: commands that the node sends to Redis per client", ours("resume", "one missed event each", "commands sent"))
         .at_most(3.0, "commands"),
-    bar("the same: time until all are live", ours("resume", "one missed event each", "resumed s"))
+    bar("the same: time until all clients are live", ours("resume", "one missed event each", "resumed s"))
         .by(ours("resume", "one missed event each", "plain s")).at_most(2.0, "× plain connects"),
     bar("1 KB of JSON to gzip clients: bytes on the wire", ours("gzip", "gzip", "bytes"))
         .by(ours("gzip", "plain", "bytes")).at_most(0.45, "× plain"),
-    bar("the same: CPU a delivery", ours("gzip", "gzip", "cpu us"))
+    bar("the same: CPU per delivery", ours("gzip", "gzip", "cpu us"))
         .by(ours("gzip", "plain", "cpu us")).at_most(1.0, "× plain"),
-    bar("100,000 channels: memory of each beyond its stream", ours("channels", "100,000 channels", "bytes a channel"))
+    bar("100,000 channels: memory per channel beyond its stream", ours("channels", "100,000 channels", "bytes a channel"))
         .at_most(1000.0, "bytes"),
-    bar("the same: time to repair all after a lost wire", ours("channels", "100,000 channels", "repair s"))
+    bar("the same: time to recover all after a lost subscriber connection", ours("channels", "100,000 channels", "repair s"))
         .at_most(3.0, "s"),
-    bar("one client 100,000 events behind beside 5,000 live ones: the others' p99", ours("behind", "one far behind", "p99 ms"))
+    bar("one client 100,000 events behind, beside 5,000 live streams: p99 of the live streams", ours("behind", "one far behind", "p99 ms"))
         .by(ours("behind", "nobody behind", "p99 ms")).at_most(1.2, "× without it"),
-    bar("clients catch up, events of 0.1 to 64 KB, one client and 200: bytes from Redis, the worst of them", ours("catch-up", "the worst of them", "redis bytes a byte"))
-        .at_most(1.5, "for each byte delivered"),
+    bar("catch-up, events of 0.1 to 64 KB, one client and 200 clients: bytes from Redis, worst case", ours("catch-up", "the worst of them", "redis bytes a byte"))
+        .at_most(1.5, "per byte delivered"),
     bar("events through the durable intake", ours("publishing", "intake", "events/s"))
         .by(SCRIPT).at_least(0.8, "× the bare script"),
     bar("events by FCALL", ours("publishing", "FCALL", "events/s"))

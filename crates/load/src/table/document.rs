@@ -68,7 +68,7 @@ fn spread(spread: Spread) -> String {
 
 /// Every bar with what was found.
 pub(super) fn bars(book: &Book) -> String {
-    let mut text = "| measure | bar | found | |\n|---|---|---|---|\n".to_owned();
+    let mut text = "| measure | target | result | |\n|---|---|---|---|\n".to_owned();
     for bar in &BARS {
         let (found, met) = match bar.judge(book) {
             None => (NOTHING.to_owned(), "not measured"),
@@ -84,7 +84,7 @@ fn describe(machine: &Machine, book: &Book) -> String {
     let mut text = String::new();
     if book.quick {
         text.push_str(
-            "**A quick run: it shows that everything works, and no figure in it is worth anything.**\n\n",
+            "**A quick run: it shows that everything works. Its figures have no meaning.**\n\n",
         );
     }
     let Machine { processor, cores, memory_gib, kernel, programs } = machine;
@@ -101,7 +101,7 @@ fn describe(machine: &Machine, book: &Book) -> String {
     let limited = book.limited_by_the_load();
     let _ = writeln!(
         text,
-        "| measurements in which the second core was full and the first was not | {limited} |"
+        "| measurements limited by the second core (full while the first was not) | {limited} |"
     );
     if book.hours() >= 6 {
         let _ = writeln!(text, "| between the first measurement and the last | {} hours |", book.hours());

@@ -32,7 +32,7 @@ use super::lab::Lab;
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Row {
-    /// Everybody gets every event, one in flight; 1,000, 5,000 and 15,000 streams
+    /// Every stream receives every event, one in flight; 1,000, 5,000 and 15,000 streams
     Broadcast,
     /// The same with 8 in flight, 5,000 streams
     Batching,
@@ -50,13 +50,13 @@ pub enum Row {
     Resume,
     /// 1 KB of JSON, compressed and plain
     Gzip,
-    /// 100,000 channels on one node, and a lost wire
+    /// 100,000 channels on one node, and a lost subscriber connection
     Channels,
-    /// A client 100,000 events behind, beside 5,000 that are not
+    /// A client 100,000 events behind, beside 5,000 live streams
     Behind,
-    /// Clients catch up: bytes from Redis for each byte delivered; events of 0.1 to 64 KB, one client and 200
+    /// Catch-up: bytes from Redis for each byte delivered; events of 0.1 to 64 KB, one client and 200 clients
     CatchUp,
-    /// Events into the logs, against the bare script
+    /// Publishing rate of each interface, compared with the bare script
     Publishing,
     /// One core and two
     Cores,
