@@ -1,14 +1,15 @@
-//! What can go wrong with a broker, and whether trying again helps.
+//! Errors of the broker, and whether a retry can help.
 
 /// A call that the broker did not carry out, or of which it is not known whether it did.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
-    /// No answer: no connection, a time-out, a connection that broke. Trying again helps; the call may have been carried out.
-    #[error("the broker is unavailable: {0}")]
+    /// No answer: no connection, a time-out, a connection that broke. Trying again helps; the call may have been
+    /// carried out.
+    #[error("Redis unavailable: {0}")]
     Unavailable(String),
-    /// The broker answers and carries nothing of this kind out, for a reason that has nothing to do with the call. Trying
-    /// again helps once the condition is over. The call was not carried out.
-    #[error("{condition}: {} (Redis says: {detail})", .condition.remedy())]
+    /// The broker answers and carries nothing of this kind out, for a reason that has nothing to do with the call.
+    /// Trying again helps once the condition is over. The call was not carried out.
+    #[error("{condition}: {} (Redis: {detail})", .condition.remedy())]
     Condition {
         /// The state that Redis is in.
         condition: Condition,
@@ -17,7 +18,7 @@ pub enum BrokerError {
     },
     /// Lasting: a key of another type, a command that is not known. Trying again is useless until an operator changes
     /// something.
-    #[error("the broker refused: {0}")]
+    #[error("refused by Redis: {0}")]
     Refused(String),
 }
 
@@ -27,12 +28,13 @@ impl BrokerError {
         !matches!(self, Self::Refused(_))
     }
 
-    /// Returns what strangers may read: fixed words, without addresses and without what Redis said, which are for the log.
+    /// Returns what strangers may read: fixed words, without addresses and without what Redis said, which are for the
+    /// log.
     pub fn public(&self) -> String {
         match self {
             Self::Unavailable(_) => "Redis does not answer".to_owned(),
             Self::Condition { condition, .. } => condition.to_string(),
-            Self::Refused(_) => "Redis refuses what the node needs; the node's log says more".to_owned(),
+            Self::Refused(_) => "Redis refuses the node's commands; see the node's log".to_owned(),
         }
     }
 }
@@ -47,28 +49,28 @@ pub enum Condition {
     #[error("Redis cannot save its data and refuses writes")]
     CannotSave,
     /// `NOREPLICAS`.
-    #[error("Redis has too few replicas in reach and refuses writes")]
+    #[error("Redis has too few connected replicas and refuses writes")]
     TooFewReplicas,
     /// `READONLY`.
     #[error("Redis is a read-only replica")]
     ReadOnly,
     /// `LOADING`.
-    #[error("Redis is loading its data")]
+    #[error("Redis is loading its dataset")]
     Loading,
     /// `BUSY`.
-    #[error("Redis is busy with a script")]
+    #[error("Redis is busy running a script")]
     Busy,
     /// `MASTERDOWN`.
     #[error("Redis is a replica that has lost its primary")]
     PrimaryDown,
     /// `ERR max number of clients reached`.
-    #[error("Redis has as many clients as it takes")]
+    #[error("Redis has reached its maximum number of clients")]
     TooManyClients,
     /// `NOAUTH`, `WRONGPASS`.
-    #[error("Redis does not accept the user or password of redis.url")]
+    #[error("Redis rejects the user or password of redis.url")]
     NotAuthenticated,
     /// `NOPERM`.
-    #[error("the Redis user of redis.url may not do what a node needs")]
+    #[error("the Redis user of redis.url lacks permissions that a node needs")]
     NoPermission,
     /// `CLUSTERDOWN`, `CROSSSLOT`, `MOVED`, `ASK`, or `mode cluster` in the answer to `HELLO`.
     #[error("this Redis is a Redis Cluster, which Fanfare does not support yet")]
@@ -79,16 +81,16 @@ impl Condition {
     /// Returns what an operator does about it.
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::OutOfMemory => "raise maxmemory, or find what fills it",
-            Self::CannotSave => "look at its log and its disk",
-            Self::TooFewReplicas => "bring replicas back, or lower min-replicas-to-write",
-            Self::ReadOnly => "redis.url must lead to the primary",
-            Self::Loading => "wait until it has loaded",
-            Self::Busy => "wait, or end the script with SCRIPT KILL or FUNCTION KILL",
-            Self::PrimaryDown => "bring the primary back, or promote a replica",
-            Self::TooManyClients => "raise maxclients, or find who holds its connections",
-            Self::NotAuthenticated => "correct user and password in redis.url",
-            Self::NoPermission => "grant it with ACL SETUSER; ACL LOG shows what was refused",
+            Self::OutOfMemory => "raise maxmemory, or find what uses the memory",
+            Self::CannotSave => "check the log and the disk of Redis",
+            Self::TooFewReplicas => "restore the replicas, or lower min-replicas-to-write",
+            Self::ReadOnly => "redis.url must point to the primary",
+            Self::Loading => "wait until the dataset is loaded",
+            Self::Busy => "wait, or stop the script with SCRIPT KILL or FUNCTION KILL",
+            Self::PrimaryDown => "restore the primary, or promote a replica",
+            Self::TooManyClients => "raise maxclients, or find which clients hold the connections",
+            Self::NotAuthenticated => "correct the user and password in redis.url",
+            Self::NoPermission => "grant them with ACL SETUSER; ACL LOG shows what was denied",
             Self::Cluster => "use a primary with replicas (cluster-enabled no)",
         }
     }

@@ -40,8 +40,8 @@ impl IntakeEntry {
 pub struct Placed {
     /// Its id in the ingest stream.
     pub id: Position,
-    /// The entry of the same channel before it in the same call, an earlier one: until that one is published, neither is
-    /// this one.
+    /// The entry of the same channel before it in the same call, an earlier one: until that one is published, neither
+    /// is this one.
     pub after: Option<Position>,
     /// What it says. It is kept: an entry of the ingest stream is never ephemeral.
     pub publication: Publication,
@@ -72,12 +72,12 @@ pub struct Rejected {
 /// How many fields of a dead entry are kept at most. An event has four.
 const DEAD_FIELDS: usize = 100;
 
-/// How many bytes of a dead entry are kept at most beside the data of an event, names and values of its fields: an entry that
-/// says an event is kept whole.
+/// How many bytes of a dead entry are kept at most beside the data of an event, names and values of its fields: an
+/// entry that says an event is kept whole.
 const DEAD_BYTES: usize = 4096;
 
 /// What is said behind the reason where a dead entry was kept in part.
-const DEAD_CUT: &str = " (the rest of the entry was cut off)";
+const DEAD_CUT: &str = " (the rest of the entry is truncated)";
 
 impl Rejected {
     /// The reason, and the fields as far as they are kept where an event may have `max_data` bytes of data.

@@ -14,7 +14,7 @@ pub struct NodeId(Arc<str>);
 
 /// A text that cannot name a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a node id has 1 to 128 ASCII letters, digits, '-', '_' and '.'; {0:?} does not fit")]
+#[error("invalid node id {0:?}: it must have 1 to 128 ASCII letters, digits, '-', '_' and '.'")]
 pub struct NodeIdError(String);
 
 impl NodeId {
@@ -80,8 +80,8 @@ pub struct NodeInfo {
     pub draining: bool,
 }
 
-/// How many sessions, and how many users, one step of a sweep looks at, at most: a few milliseconds of Redis, in which
-/// publishers wait.
+/// How many sessions, and how many users, one step of a sweep looks at, at most: a few milliseconds of Redis, in
+/// which publishers wait.
 pub const SWEEP_STEP: usize = 250;
 
 /// What one step of a sweep did.

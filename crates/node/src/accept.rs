@@ -56,8 +56,8 @@ use crate::tls::renewal::Renewal;
 const BACKLOG: u32 = 4096;
 /// How long to wait when no socket can be had: others must be closed first.
 const BACK_OFF: Duration = Duration::from_millis(200);
-/// A socket is full when so much waits in the kernel that the client's window, or the network, does not take yet. So what is
-/// behind is told soon, waits where it is bounded (`stream.queue`), and the write time-out runs.
+/// A socket is full when so much waits in the kernel that the client's window, or the network, does not take yet. So
+/// what is behind is told soon, waits where it is bounded (`stream.queue`), and the write time-out runs.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const MAX_NOT_SENT: u32 = 32 * 1024;
 /// How many probes of a silent peer there are. They begin after half of the time that the peer has.
@@ -128,7 +128,7 @@ impl Server {
     /// A connection ended by an error.
     fn ended_by(&self, error: &(dyn std::error::Error + 'static), peer: Peer) {
         self.metrics.connection_errors.inc();
-        tracing::debug!(error, peer = %peer.0, "a connection ended by an error");
+        tracing::debug!(error, peer = %peer.0, "connection closed by an error");
     }
 }
 
@@ -196,28 +196,29 @@ impl Accept {
         self.addr
     }
 
-    /// Tells clients whose connection carries several requests to make another one for the next (GOAWAY). What is open
-    /// goes on, and the last closes the connection.
+    /// Tells clients whose connection carries several requests to make another one for the next (GOAWAY). What is
+    /// open goes on, and the last closes the connection.
     pub fn leave(&self) {
         self.leave.cancel();
     }
 
-    /// Accepts no more, closes idle connections, lets requests in hand finish until `deadline`, and cuts off the rest.
+    /// Accepts no more, closes idle connections, lets requests in hand finish until `deadline`, and cuts off the
+    /// rest.
     pub async fn shutdown(self, deadline: Instant) {
         self.stop.cancel();
         if let Err(error) = self.task.await {
-            tracing::error!(%error, "the accept loop broke");
+            tracing::error!(%error, "accept task panicked");
         }
         self.connections.close();
         if tokio::time::timeout_at(deadline, self.connections.wait()).await.is_err() {
             let left = self.connections.len();
-            tracing::warn!(left, "connections are cut off at the deadline");
+            tracing::warn!(left, "deadline reached: closing the remaining connections");
             self.metrics.cut.inc_by(left as u64);
             self.cut.cancel();
             self.connections.wait().await;
         }
         if let Some(Err(error)) = OptionFuture::from(self.renewal).await {
-            tracing::error!(%error, "the look for a renewed certificate broke");
+            tracing::error!(%error, "certificate reload task panicked");
         }
     }
 }
@@ -243,7 +244,7 @@ impl Listen {
         match self.listener.accept().await {
             Ok((socket, peer)) => {
                 if std::mem::take(&mut self.failing) {
-                    tracing::info!("sockets are accepted again");
+                    tracing::info!("accepting connections again");
                 }
                 self.serve(socket, peer);
             }
@@ -269,7 +270,7 @@ impl Listen {
                     Full::Node => (&server.metrics.sockets_refused_node, "limits.sockets"),
                 };
                 counter.inc();
-                tracing::debug!(peer = %peer, setting, "a socket was refused");
+                tracing::debug!(peer = %peer, setting, "socket refused");
             }
         }
     }
@@ -289,7 +290,7 @@ impl Listen {
         }
         if LOG.admit().is_some() {
             self.failing = true;
-            tracing::error!(%error, "no socket can be accepted now (too few file descriptors? see ulimit -n)");
+            tracing::error!(%error, "failed to accept a socket (out of file descriptors? check ulimit -n)");
         }
         tokio::time::sleep(BACK_OFF).await;
     }
@@ -298,10 +299,10 @@ impl Listen {
 /// Small writes leave at once, and a peer that has vanished is noticed. Sockets have this from the one that they were
 /// accepted on, which costs no call for each.
 ///
-/// Keepalive probes only while nothing waits to be acknowledged; what waits is retransmitted for a quarter of an hour by
-/// default. So both are bounded: keepalive, and `TCP_USER_TIMEOUT` (RFC 5482), which counts from the first byte that is not
-/// acknowledged. It also counts the time since a slow peer's window closed first, whatever was taken meanwhile, so it is
-/// switched off while a socket is full: then the write time-out counts, which sees progress.
+/// Keepalive probes only while nothing waits to be acknowledged; what waits is retransmitted for a quarter of an hour
+/// by default. So both are bounded: keepalive, and `TCP_USER_TIMEOUT` (RFC 5482), which counts from the first byte
+/// that is not acknowledged. It also counts the time since a slow peer's window closed first, whatever was taken
+/// meanwhile, so it is switched off while a socket is full: then the write time-out counts, which sees progress.
 fn tune(socket: &TcpSocket, peer_timeout: Duration) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let socket = SockRef::from(socket);

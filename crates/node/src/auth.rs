@@ -28,8 +28,8 @@ use crate::config::auth::{AuthConfig, AuthMode, JwtConfig};
 /// The last second of the year 9999: what a token may say beyond it means the same as never.
 const LATEST_EXPIRY: f64 = 253_402_300_799.0;
 
-/// What a token's header may say that it is (`typ`), in lower case and without `application/`: a JWT of no special kind,
-/// or an access token (RFC 9068).
+/// What a token's header may say that it is (`typ`), in lower case and without `application/`: a JWT of no special
+/// kind, or an access token (RFC 9068).
 const TYPES: [&str; 2] = ["jwt", "at+jwt"];
 
 /// How a request carries its credentials.
@@ -60,10 +60,10 @@ pub struct Bearer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// No token anywhere.
-    #[error("there is no token; send it as Authorization: Bearer, as token=, or as a cookie")]
+    #[error("the request has no token; send it as Authorization: Bearer, as token=, or as a cookie")]
     NoToken,
     /// A token that is none of ours. What is said of it helps nobody to make one.
-    #[error("the token is not accepted: {0}")]
+    #[error("invalid token: {0}")]
     BadToken(String),
     /// A token whose time has run out.
     #[error("the token has expired; get a new one")]
@@ -173,16 +173,16 @@ impl Tokens {
         let bad = |why: &str| AuthError::BadToken(why.to_owned());
         // RFC 7515, section 4.1.11: a recipient that does not understand each of these refuses the token.
         if header.crit.is_some() {
-            return Err(bad("its header has crit, and no extension named there is understood here"));
+            return Err(bad("its header has crit, and no extension in it is supported"));
         }
         // RFC 8725, section 3.11: a token issued for another purpose is not an access token.
         if !header.typ.as_deref().is_none_or(is_access_token) {
-            return Err(bad("its header's typ says that it is another kind of token than JWT or at+jwt"));
+            return Err(bad("its header's typ is neither JWT nor at+jwt"));
         }
         let sub = claims.sub.ok_or_else(|| bad("it has no sub, which names the user"))?;
         let sub = subject(&sub).ok_or_else(|| bad("its sub is neither text nor a whole number"))?;
-        let user =
-            User::new(&sub).map_err(|error| AuthError::BadToken(format!("its sub is no user: {error}")))?;
+        let user = User::new(&sub)
+            .map_err(|error| AuthError::BadToken(format!("its sub is not a user id: {error}")))?;
         let exp = claims.exp.ok_or_else(|| bad("it has no exp; tokens must expire"))?;
         let expires = moment(exp).ok_or_else(|| bad("its exp is not a time"))? + self.leeway;
         if now >= expires {
@@ -191,7 +191,7 @@ impl Tokens {
         if let Some(nbf) = claims.nbf {
             let begins = moment(nbf).ok_or_else(|| bad("its nbf is not a time"))?;
             if begins > now + self.leeway {
-                return Err(bad("its time has not begun (nbf)"));
+                return Err(bad("it is not valid yet (nbf)"));
             }
         }
         if let Some(most) = self.max_lifetime {
@@ -201,7 +201,7 @@ impl Tokens {
             if expires.duration_since(begins).is_ok_and(|lifetime| lifetime > most + self.leeway * 2) {
                 let most = humantime::format_duration(most);
                 return Err(AuthError::BadToken(format!(
-                    "it is good for longer than {most} (auth.jwt.max_lifetime)"
+                    "its lifetime exceeds {most} (auth.jwt.max_lifetime)"
                 )));
             }
         }
@@ -227,8 +227,8 @@ fn random_secret() -> Vec<u8> {
     [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].iter().flat_map(|uuid| *uuid.as_bytes()).collect()
 }
 
-/// The user that `sub` names. By RFC 7519, section 4.1.2, that is text; many issuers write a user's number, which is taken as
-/// its digits.
+/// The user that `sub` names. By RFC 7519, section 4.1.2, that is text; many issuers write a user's number, which is
+/// taken as its digits.
 fn subject(sub: &RawValue) -> Option<String> {
     let text = sub.get();
     let digits = text.strip_prefix('-').unwrap_or(text);
@@ -254,7 +254,7 @@ fn from_header(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
             continue;
         }
         if found.replace(token.trim()).is_some() {
-            return Err(bad("there are two of them"));
+            return Err(bad("the request has two tokens"));
         }
     }
     match found {
@@ -271,13 +271,13 @@ fn from_cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 fn explain(kind: &ErrorKind) -> String {
     match kind {
-        ErrorKind::InvalidSignature => "its signature does not fit".to_owned(),
+        ErrorKind::InvalidSignature => "its signature does not match".to_owned(),
         ErrorKind::InvalidAlgorithm => "its algorithm is not HS256".to_owned(),
-        ErrorKind::InvalidIssuer => "its iss is not the one expected".to_owned(),
-        ErrorKind::InvalidAudience => "its aud is not the one expected".to_owned(),
+        ErrorKind::InvalidIssuer => "its iss is not auth.jwt.issuer".to_owned(),
+        ErrorKind::InvalidAudience => "its aud is not auth.jwt.audience".to_owned(),
         ErrorKind::MissingRequiredClaim(claim) => format!("it has no {claim}"),
         // Of the header, or, once the signature fits, of the claims: nothing that the bearer has not sent.
-        ErrorKind::Json(error) => format!("its JSON cannot be read: {error}"),
+        ErrorKind::Json(error) => format!("its JSON is invalid: {error}"),
         _ => "it is not a JWT".to_owned(),
     }
 }

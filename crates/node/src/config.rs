@@ -1,14 +1,14 @@
-//! Settings: defaults, then a file, then the environment, then flags.
+//! Settings: defaults, overridden by a file, the environment and flags, in this order.
 //!
-//! Every value is read and checked before anything is bound, and all that is wrong is told at once.
+//! Every value is read and checked before anything is bound, and all faults are reported at once.
 //!
 //! # Layout
 //!
-//! - [`source`]: where settings are written
-//! - [`setting`]: every setting by name, kind, default and meaning
-//! - [`value`]: from what somebody wrote to a value
-//! - `check`: what must hold between values; `origin`, `host`: what a browser could send
-//! - [`fault`]: what is wrong, all of it
+//! - [`source`]: the sources of settings
+//! - [`setting`]: every setting with its name, kind, default and description
+//! - [`value`]: parses and shows values
+//! - `check`: checks of values and between them; `origin`, `host`: checks of origins and host names
+//! - [`fault`]: faults of the configuration
 //! - [`secret`]: a value that is never shown
 //! - one struct per topic: [`node`], [`admin`], [`redis`], [`auth`], [`stream`], [`limits`], [`retention`], [`publish`],
 //!   [`intake`], [`lease`], [`session`], [`http`], [`tls`], [`drain`], [`log`]
@@ -57,53 +57,53 @@ pub struct Config {
     pub node: node::NodeConfig,
     /// The admin listener.
     pub admin: admin::AdminConfig,
-    /// The way to Redis.
+    /// Redis connection.
     pub redis: redis::RedisConfig,
-    /// Who may do what.
+    /// Authentication and authorization.
     pub auth: auth::AuthConfig,
-    /// The streams that clients hold open.
+    /// Streams.
     pub stream: stream::StreamConfig,
-    /// What bounds the work of one node.
+    /// Limits of one node.
     pub limits: limits::LimitsConfig,
-    /// How much of each channel is kept.
+    /// Retention of the channels' logs.
     pub retention: retention::RetentionConfig,
     /// Publishing.
     pub publish: publish::PublishConfig,
     /// The durable intake.
     pub intake: intake::IntakeConfig,
-    /// The lease on what the node owns.
+    /// The node's lease.
     pub lease: lease::LeaseConfig,
-    /// Sessions and their users.
+    /// Sessions.
     pub session: session::SessionConfig,
     /// HTTP.
     pub http: http::HttpConfig,
     /// TLS.
     pub tls: tls::TlsConfig,
-    /// Leaving.
+    /// Graceful shutdown.
     pub drain: drain::DrainConfig,
     /// The node's own log.
     pub log: log::LogConfig,
 }
 
-/// One setting as it is in force.
+/// The effective value of one setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effective {
-    /// Which.
+    /// Name of the setting.
     pub setting: &'static str,
-    /// Its value as people would write it, secrets masked; none if it is not set.
+    /// The value as text, with secrets masked; `None` if it is not set.
     pub value: Option<String>,
-    /// Who said so.
+    /// The source of the value.
     pub origin: Origin,
 }
 
-/// What the sources say, right or wrong.
+/// The result of reading all sources, valid or not.
 #[derive(Clone, Debug)]
 pub struct Reading {
-    /// The configuration; a setting that is wrong has its default.
+    /// The configuration; an invalid setting has its default.
     pub config: Config,
     /// Every setting, by topic.
     pub effective: Vec<Effective>,
-    /// What is wrong.
+    /// The faults.
     pub faults: Vec<Fault>,
 }
 
@@ -112,13 +112,13 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// When anything is wrong: all of it.
+    /// Returns all faults if any setting is invalid.
     pub fn load(sources: &Sources) -> Result<Self, Faults> {
         let Reading { config, faults, .. } = Self::read(sources);
         if faults.is_empty() { Ok(config) } else { Err(Faults(faults)) }
     }
 
-    /// Reads all sources and tells what they say, also when something is wrong.
+    /// Reads all sources and returns the result even if settings are invalid.
     pub fn read(sources: &Sources) -> Reading {
         let (given, mut faults) = source::collect(sources);
         let mut winners: HashMap<&'static str, Given> = HashMap::new();
@@ -137,7 +137,7 @@ impl Config {
             }
         }
         let mut config = assemble(&winners).unwrap_or_else(|error| {
-            // Each value was read on its own before, so this is a setting that the structs and the table disagree on.
+            // Each value was deserialized alone before, so the structs and the table disagree about a setting.
             faults.push(inconsistent(&error));
             Self::default()
         });
@@ -147,7 +147,7 @@ impl Config {
         Reading { config, effective, faults }
     }
 
-    /// What both brokers are told.
+    /// Returns the settings of the broker.
     pub fn broker_settings(&self) -> BrokerSettings {
         BrokerSettings {
             retention: self.retention.rules(),
@@ -161,12 +161,12 @@ impl Config {
     }
 }
 
-/// A size as a number of bytes in memory.
+/// Converts a size to a number of bytes in memory.
 pub fn bytes(size: ByteSize) -> usize {
     usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
 }
 
-/// Settings as the crate `config` takes them.
+/// Settings as a source of the crate `config`.
 #[derive(Clone, Debug)]
 struct Layer(Map<String, Value>);
 
@@ -180,7 +180,7 @@ impl Source for Layer {
     }
 }
 
-/// Reads one value alone, to the type that its field has.
+/// Reads one value alone, and checks that its field's type accepts it.
 fn read_one(setting: &'static Setting, value: Value) -> Result<Value, String> {
     let value = value::read(setting.kind, value)?;
     deserialize(Map::from([(setting.name.to_owned(), value.clone())])).map_err(|error| explain(&error))?;
@@ -195,7 +195,7 @@ fn deserialize(values: Map<String, Value>) -> Result<Config, ConfigError> {
     ::config::Config::builder().add_source(Layer(values)).build()?.try_deserialize()
 }
 
-/// The heart of an error, without the names and origins that we tell ourselves.
+/// Returns the innermost message of an error, without names and origins, which the fault has already.
 fn explain(error: &ConfigError) -> String {
     match error {
         ConfigError::At { error, .. } => explain(error),

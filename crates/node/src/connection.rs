@@ -263,7 +263,7 @@ impl Connection {
             around.metrics.ephemeral_dropped.inc();
             if let Some(held_back) = LOG.admit() {
                 let channel = &delivery.channel;
-                tracing::info!(%channel, held_back, "ephemeral events were dropped, since a client is slow (stream.queue)");
+                tracing::info!(%channel, held_back, "dropped ephemeral events: client is slow (stream.queue)");
             }
             return Taken::Passed;
         }
@@ -290,8 +290,8 @@ impl Connection {
         }
     }
 
-    /// A page of the log of the channel at `index`, and its entries. `fork` is the position after which the log has other
-    /// entries than before, if that is known.
+    /// A page of the log of the channel at `index`, and its entries. `fork` is the position after which the log has
+    /// other entries than before, if that is known.
     pub(crate) fn take_page(
         &mut self,
         index: usize,
@@ -473,8 +473,8 @@ impl Connection {
         Flushed::Over(self.ending.unwrap_or(Ending::Closed))
     }
 
-    /// The socket became full, or is not any more. While it is, and for some time after, the client is slow, and the write
-    /// time-out counts instead of the kernel's: that counts from when the client's window closed first.
+    /// The socket became full, or is not any more. While it is, and for some time after, the client is slow, and the
+    /// write time-out counts instead of the kernel's: that counts from when the client's window closed first.
     pub(crate) fn socket_changed(&mut self) {
         if self.clock.is_blocked() && self.clock.begin_to_tolerate() {
             self.outlet.set_peer_timeout(None);
@@ -523,8 +523,8 @@ fn narrow(index: usize) -> u16 {
     u16::try_from(index).unwrap_or(u16::MAX)
 }
 
-/// Appends an event of the channel at `index`, with the cursor that the client has from there on. An ephemeral one moves
-/// nothing, and says where the client is.
+/// Appends an event of the channel at `index`, with the cursor that the client has from there on. An ephemeral one
+/// moves nothing, and says where the client is.
 fn encode_event(
     batch: &mut Batch<'_>,
     follows: &mut [Following],

@@ -88,7 +88,7 @@ impl Actor {
                         ?kind,
                         bytes = message.len(),
                         held_back,
-                        "not a command on the control topic"
+                        "ignored a malformed message on the control topic"
                     );
                 }
             }

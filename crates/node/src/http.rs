@@ -99,14 +99,14 @@ fn calls(app: &Arc<App>, side: Side) -> Router {
         Side::Admin => shared.merge(operating),
     };
     router
-        .fallback(async || Problem::new(Code::NotFound, "no call has this path"))
+        .fallback(async || Problem::new(Code::NotFound, "no endpoint has this path"))
         .layer(Extension(side))
         .with_state(Arc::clone(app))
 }
 
 /// The answer to a call that is on the admin listener.
 async fn elsewhere() -> Problem {
-    Problem::new(Code::NotFound, "this call is on the admin listener (admin.listen)")
+    Problem::new(Code::NotFound, "this endpoint is served on the admin listener (admin.listen)")
 }
 
 /// The headers of every event stream: nothing on the way may keep it back or change it.

@@ -211,7 +211,7 @@ impl Hub {
         let writers = std::mem::take(&mut *self.inner.writers.lock().unwrap_or_else(PoisonError::into_inner));
         for writer in writers {
             if let Err(error) = writer.await {
-                tracing::error!(%error, "a writer loop broke");
+                tracing::error!(%error, "shard task panicked");
             }
         }
         self.inner.follows.close().await;

@@ -3,7 +3,8 @@
 //! One node of the cluster leads and does all of it; the others stand by. ADR 3 (`docs/adr/`) says why, and why each
 //! entry lands once and the entries of a channel keep their order.
 //!
-//! While one batch is settled, the next is published and the one after it is taken; no stage has more than one in hand.
+//! While one batch is settled, the next is published and the one after it is taken; no stage has more than one in
+//! hand.
 //!
 //! # Layout
 //!
@@ -84,9 +85,9 @@ impl Intake {
         Self { stop: stop.drop_guard(), task: tokio::spawn(worker.run()) }
     }
 
-    /// Finishes the entries in hand, at most three batches, lets another node lead, and ends. Takes up to a second where
-    /// the leader waits for entries, and one failed call where the broker is away: then the entries stay for the next
-    /// leader.
+    /// Finishes the entries in hand, at most three batches, lets another node lead, and ends. Takes up to a second
+    /// where the leader waits for entries, and one failed call where the broker is away: then the entries stay for
+    /// the next leader.
     pub async fn shutdown(self) {
         let Self { stop, task } = self;
         drop(stop);
@@ -139,7 +140,7 @@ impl Worker {
                 Err(error) => {
                     self.metrics.intake_lead_failed.inc();
                     if let Some(held_back) = self.log.admit() {
-                        tracing::warn!(%error, held_back, "could not ask for the lead of the intake");
+                        tracing::warn!(%error, held_back, "failed to acquire the intake leadership");
                     }
                 }
             }
@@ -149,21 +150,22 @@ impl Worker {
     }
 
     async fn lead(&mut self, lead: Leadership) {
-        tracing::info!("leading the intake");
+        tracing::info!("became intake leader");
         self.metrics.intake_leader.set(1);
         let work = lead.during(self.work(&lead)).await.flatten();
         if work.is_ok() {
             lead.resign().await;
         } else {
             self.metrics.intake_lead_lost.inc();
-            tracing::warn!("lost the lead of the intake");
+            tracing::warn!("lost the intake leadership");
         }
         self.metrics.intake_leader.set(0);
         self.metrics.intake_lag.set(0.0);
     }
 
-    /// Reads the stream until the node leaves or the lead is lost. Whatever fails ends a reading, and the next one begins at
-    /// the oldest entry again: so what was left half done, by us or by an earlier leader, comes before everything new.
+    /// Reads the stream until the node leaves or the lead is lost. Whatever fails ends a reading, and the next one
+    /// begins at the oldest entry again: so what was left half done, by us or by an earlier leader, comes before
+    /// everything new.
     async fn work(&mut self, lead: &Leadership) -> Result<(), Lapsed> {
         while !self.stop.is_cancelled() {
             lead.check()?;
@@ -173,7 +175,7 @@ impl Worker {
                 Ok(None) => Err(Stop::Lapsed),
                 Err(error) => {
                     self.metrics.intake_take_failed.inc();
-                    Err(Stop::Failed("could not begin to read the ingest stream", error))
+                    Err(Stop::Failed("failed to start reading the ingest stream", error))
                 }
             };
             if begun.elapsed() >= LONGEST_REST {
@@ -188,8 +190,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Brings the entries of one reading to their channels until the node leaves or something fails. What was published by
-    /// then is settled.
+    /// Brings the entries of one reading to their channels until the node leaves or something fails. What was
+    /// published by then is settled.
     async fn carry(&mut self, lead: &Leadership, reading: &Reading) -> Result<(), Stop> {
         // A stage takes up a batch when it has the next one's only place for it: so at most three are in hand.
         let (taken, to_publish) = mpsc::channel(1);

@@ -40,8 +40,8 @@ pub struct LeaseState {
     pub until: Option<Instant>,
     /// Since when the standing is what it is.
     pub since: SystemTime,
-    /// Why the last heartbeat failed, in words that strangers may read, or where the other process of our name listens;
-    /// empty when it is held.
+    /// Why the last heartbeat failed, in words that strangers may read, or where the other process of our name
+    /// listens; empty when it is held.
     pub why: Arc<str>,
     /// How often it was taken anew. When this grows beyond 1, the lease had lapsed, and others may have removed our
     /// sessions.
@@ -55,7 +55,7 @@ impl LeaseState {
     }
 
     fn starting() -> Self {
-        let why = "the broker was not asked yet".into();
+        let why = "no heartbeat yet".into();
         Self { standing: Standing::Starting, until: None, since: SystemTime::now(), why, taken: 0 }
     }
 
@@ -172,8 +172,10 @@ impl NodeLease {
         let _ = task.await;
         match tokio::time::timeout(call, broker.leave(&info)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the lease was not given up; it will lapse"),
-            Err(_) => tracing::warn!("the broker did not answer; the lease was not given up and will lapse"),
+            Ok(Err(error)) => tracing::warn!(%error, "failed to release the lease; it will expire"),
+            Err(_) => {
+                tracing::warn!("failed to release the lease: the broker did not answer; it will expire")
+            }
         }
     }
 }
@@ -218,7 +220,7 @@ impl Heart {
                 // It may have been taken anew by a call whose answer never came: then this one only renews it.
                 Ok(Lease::Renewed) if self.state.borrow().held() => self.held(sent, false),
                 Ok(Lease::Renewed | Lease::Taken) => {
-                    tracing::warn!(id = %self.info.id, "the lease had lapsed and is taken anew");
+                    tracing::warn!(id = %self.info.id, "lease expired; acquired again");
                     self.held(sent, true);
                 }
                 Ok(Lease::Foreign) => {
@@ -271,7 +273,7 @@ impl Heart {
                 Ok(step) => {
                     self.metrics.count_swept(&step);
                     if let Some(error) = &step.fault {
-                        tracing::warn!(%error, "part of what an earlier process left behind could not be swept");
+                        tracing::warn!(%error, "failed to remove some sessions of an earlier process with this node.id");
                     }
                     if !step.more || Instant::now() >= enough {
                         break;
@@ -280,7 +282,7 @@ impl Heart {
                 Err(error) if error.is_passing() => return Err(error),
                 Err(error) => {
                     self.metrics.sweeps_failed.inc();
-                    tracing::warn!(%error, "what an earlier process left behind could not be swept");
+                    tracing::warn!(%error, "failed to remove the sessions of an earlier process with this node.id");
                     break;
                 }
             }
@@ -324,7 +326,7 @@ impl Heart {
         if let Err(error) = within(self.beat, self.broker.prepare()).await {
             self.metrics.prepares_failed.inc();
             if let Some(held_back) = self.unprepared.admit() {
-                tracing::warn!(%error, held_back, "what publishers rely on could not be prepared");
+                tracing::warn!(%error, held_back, "failed to load the Redis function library");
             }
         }
     }
@@ -342,7 +344,7 @@ impl Heart {
     fn waiting(&self, by: Occupied) {
         let Occupied(address) = by;
         if self.state.borrow().standing != Standing::Waiting {
-            tracing::info!(id = %self.info.id, address, "waiting for the lease of an earlier process to lapse");
+            tracing::info!(id = %self.info.id, address, "waiting for the lease of an earlier process with this node.id to expire");
         }
         self.tell(Standing::Waiting, &address, |_| {});
     }
@@ -352,7 +354,7 @@ impl Heart {
         let held = self.state.borrow().held();
         self.metrics.lease_held.set(i64::from(held));
         if let Some(held_back) = self.away.admit() {
-            tracing::warn!(%error, held, held_back, "the lease could not be renewed");
+            tracing::warn!(%error, held, held_back, "failed to renew the lease");
         }
         self.tell(Standing::Away, &error.public(), |_| {});
         self.backoff.fail()
@@ -361,7 +363,7 @@ impl Heart {
     fn foreign(&self, by: Occupied) {
         let Occupied(address) = by;
         self.metrics.lease_held.set(0);
-        tracing::error!(id = %self.info.id, address, "another process has this node's id");
+        tracing::error!(id = %self.info.id, address, "node.id is in use by another process");
         self.tell(Standing::Foreign, &address, |state| state.until = None);
     }
 

@@ -1,11 +1,11 @@
 //! How many bytes the node holds for its clients: `limits.memory`.
 //!
 //! Everything that a client can make the node keep takes a [`Permit`] of its bytes: request heads, bodies, answers. A
-//! connection may have an eighth of the budget, and all connections from one address a quarter. What waits in the queues
-//! of streams is counted too, by each writer loop for itself.
+//! connection may have an eighth of the budget, and all connections from one address a quarter. What waits in the
+//! queues of streams is counted too, by each writer loop for itself.
 //!
-//! Each kind has its part, so that none takes the room of another; a sixteenth of the budget more is for addresses that hold
-//! little, so that those that hold much turn nobody else away. In the order of what it costs clients:
+//! Each kind has its part, so that none takes the room of another; a sixteenth of the budget more is for addresses
+//! that hold little, so that those that hold much turn nobody else away. In the order of what it costs clients:
 //!
 //! 1. Bodies beyond a quarter and answers beyond an eighth are refused: `busy` (503).
 //! 2. Streams' queues shrink once they hold a quarter: clients that are behind catch up from the log, a little at a time.
@@ -191,19 +191,15 @@ impl Memory {
     /// Registers its metrics.
     pub fn register(&self, registry: &mut Registry) {
         let Inner { limit, bytes, refused, .. } = &*self.0;
-        registry.register(
-            "fanfare_memory_bytes",
-            "Bytes held for clients, by what they are for",
-            bytes.clone(),
-        );
+        registry.register("fanfare_memory_bytes", "Bytes held for clients, by kind", bytes.clone());
         registry.register(
             "fanfare_memory_limit_bytes",
-            "Bytes that may be held (limits.memory)",
+            "Maximum bytes held for clients (limits.memory)",
             limit.clone(),
         );
         registry.register(
             "fanfare_memory_refused",
-            "Times there was no room for more bytes, by what they were for and whose part was used up",
+            "Refused memory reservations, by kind and by the scope whose share was used up",
             refused.clone(),
         );
     }

@@ -1,4 +1,4 @@
-//! What the node counts. Names and meanings are public: `docs/operations.md` lists them.
+//! Metrics of the node. Names and meanings are public: `docs/operations.md` lists them.
 
 pub mod cluster;
 
@@ -15,7 +15,7 @@ use crate::ending::Ending;
 const LATENCY_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// Why a stream ended.
+/// Label: close reason of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct EndingLabel {
     reason: &'static str,
@@ -27,22 +27,22 @@ impl From<Ending> for EndingLabel {
     }
 }
 
-/// What speaks against a live event.
+/// Reason to suspect a live event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubt {
-    /// Its position is ahead of the clock of Redis.
+    /// The position is ahead of the clock of Redis.
     Ahead,
-    /// It does not follow the event before it.
+    /// The event does not follow the one before it.
     Chain,
-    /// The log does not have it.
+    /// The log does not contain the event.
     Log,
 }
 
 impl Doubt {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 3] = [Self::Ahead, Self::Chain, Self::Log];
 
-    /// The word in metrics and logs.
+    /// Returns the name in metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ahead => "ahead",
@@ -52,7 +52,7 @@ impl Doubt {
     }
 }
 
-/// Why a live event may be forged.
+/// Label: reason to suspect a live event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DoubtLabel {
     reason: &'static str,
@@ -64,62 +64,63 @@ impl From<Doubt> for DoubtLabel {
     }
 }
 
-/// What hub and connections count. Lives as long as the node.
+/// Metrics of the hub and its connections. Lives as long as the node.
 #[derive(Debug)]
 pub struct Metrics {
-    /// `sse_active_connections`: streams open now.
+    /// `sse_active_connections`: open streams.
     pub active: Gauge,
-    /// `sse_lingering_connections`: streams that ended and whose clients have yet to close.
+    /// `sse_lingering_connections`: streams that ended and whose clients have not closed the connection yet.
     pub lingering: Gauge,
-    /// `sse_lingering_skipped_total`: streams whose sockets were closed with the last byte, since their user or the node had
-    /// no place for one that lingers.
+    /// `sse_lingering_skipped_total`: streams whose sockets were closed with the last byte, because too many
+    /// connections of the user or of the node lingered.
     pub not_lingering: Counter,
-    /// `sse_max_connections`: the limit in force.
+    /// `sse_max_connections`: maximum number of streams.
     pub max: Gauge,
     /// `sse_connections_total`: streams opened.
     pub opened: Counter,
-    /// `sse_reconnections_total`: streams opened by a client that came back with a cursor.
+    /// `sse_reconnections_total`: streams opened by a reconnecting client (with a cursor).
     pub reconnections: Counter,
-    /// `sse_gzip_connections_total`: streams opened that are compressed.
+    /// `sse_gzip_connections_total`: compressed streams opened.
     pub gzip: Counter,
-    /// `sse_gzip_saved_bytes_total`: how many bytes less were queued because events are compressed.
+    /// `sse_gzip_saved_bytes_total`: bytes saved by compression.
     pub gzip_saved: Counter,
-    /// `sse_connections_ended_total` by reason.
+    /// `sse_connections_ended_total` by close reason.
     pub ended: Family<EndingLabel, Counter>,
-    /// `sse_events_sent_total`: events put into a connection's queue.
+    /// `sse_events_sent_total`: events queued for clients.
     pub sent: Counter,
     /// `sse_event_latency_seconds`: from the event's position (the clock of Redis) to its last local write.
     pub latency: Histogram,
-    /// `sse_gaps_total`: `gap` events told.
+    /// `sse_gaps_total`: `gap` events sent to clients.
     pub gaps: Counter,
-    /// `sse_ephemeral_dropped_total`: ephemeral events not queued because the client was slow.
+    /// `sse_ephemeral_dropped_total`: ephemeral events dropped because a client was slow.
     pub ephemeral_dropped: Counter,
-    /// `sse_catch_ups_total`: times a live connection fell behind and went to its log.
+    /// `sse_catch_ups_total`: times a live stream fell behind and started catch-up from the log.
     pub catch_ups: Counter,
-    /// `fanfare_channels`: channels followed by this node.
+    /// `fanfare_channels`: channels this node is subscribed to.
     pub channels: Gauge,
-    /// `fanfare_pubsub_disconnects_total`: times the live wire was lost.
+    /// `fanfare_pubsub_disconnects_total`: times the subscriber connection was lost.
     pub wire_lost: Counter,
-    /// `fanfare_pubsub_malformed_total`: messages on live wires that are no events.
+    /// `fanfare_pubsub_malformed_total`: malformed messages on live topics.
     pub wire_malformed: Counter,
     /// `fanfare_pubsub_suspect_total` by reason: live events that may be forged.
     doubts: Family<DoubtLabel, Counter>,
-    /// `fanfare_shard_queue_dropped_total`: events dropped on their way to a writer loop, then read from the log.
+    /// `fanfare_shard_queue_dropped_total`: events dropped because a shard's queue was full; read from the log
+    /// instead.
     pub inbox_dropped: Counter,
-    /// `fanfare_control_dropped_total`: commands dropped because too many waited.
+    /// `fanfare_control_dropped_total`: commands dropped because the queue was full.
     pub control_dropped: Counter,
-    /// `fanfare_log_reads_total`: reads of logs.
+    /// `fanfare_log_reads_total`: log reads.
     pub reads: Counter,
-    /// `fanfare_log_reads_shared_total`: connections served by a read that another had caused.
+    /// `fanfare_log_reads_shared_total`: connections served by a log read that another connection started.
     pub reads_shared: Counter,
-    /// `fanfare_log_reads_failed_total`: reads that failed and are tried again.
+    /// `fanfare_log_reads_failed_total`: log reads that failed and are retried.
     pub reads_failed: Counter,
-    /// `fanfare_log_malformed_total`: log entries that are no events.
+    /// `fanfare_log_malformed_total`: malformed log entries.
     pub log_malformed: Counter,
 }
 
 impl Metrics {
-    /// Makes the metrics and registers them.
+    /// Creates and registers the metrics.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             active: Gauge::default(),
@@ -148,7 +149,7 @@ impl Metrics {
             log_malformed: Counter::default(),
         };
         for ending in Ending::ALL {
-            // Every series exists from the start, so that a rate can be taken of each.
+            // Every series exists from the start, so that rates can be computed.
             let _ = metrics.ended.get_or_create(&ending.into());
         }
         for doubt in Doubt::ALL {
@@ -169,99 +170,91 @@ impl Metrics {
         self.doubts.get_or_create(&doubt.into()).inc();
     }
 
-    /// Returns how many live events there were for such a doubt.
+    /// Returns the number of live events suspected for this reason.
     pub fn doubts(&self, doubt: Doubt) -> u64 {
         self.doubts.get_or_create(&doubt.into()).get()
     }
 
     fn register_streams(&self, registry: &mut Registry) {
-        registry.register("sse_active_connections", "Streams open now", self.active.clone());
-        registry.register("sse_max_connections", "The most streams this node takes", self.max.clone());
+        registry.register("sse_active_connections", "Open streams", self.active.clone());
+        registry.register("sse_max_connections", "Maximum number of streams", self.max.clone());
         registry.register(
             "sse_lingering_connections",
-            "Streams that ended and whose clients have yet to close",
+            "Streams that ended and whose clients have not closed the connection yet",
             self.lingering.clone(),
         );
         registry.register(
             "sse_lingering_skipped",
-            "Streams closed with the last byte, since there was no place to linger",
+            "Streams whose sockets were closed at once because too many connections lingered",
             self.not_lingering.clone(),
         );
         registry.register("sse_connections", "Streams opened", self.opened.clone());
         registry.register(
             "sse_reconnections",
-            "Streams opened by a client that came back with a cursor",
+            "Streams opened by a reconnecting client (with a cursor)",
             self.reconnections.clone(),
         );
-        registry.register("sse_gzip_connections", "Streams opened that are compressed", self.gzip.clone());
-        registry.register(
-            "sse_gzip_saved_bytes",
-            "Bytes less queued because events are compressed",
-            self.gzip_saved.clone(),
-        );
+        registry.register("sse_gzip_connections", "Compressed streams opened", self.gzip.clone());
+        registry.register("sse_gzip_saved_bytes", "Bytes saved by compression", self.gzip_saved.clone());
         registry.register("sse_connections_ended", "Streams ended, by reason", self.ended.clone());
-        registry.register("sse_events_sent", "Events queued for a client", self.sent.clone());
+        registry.register("sse_events_sent", "Events queued for clients", self.sent.clone());
         registry.register(
             "sse_event_latency_seconds",
-            "From an event's position, by the clock of Redis, to its last write on this node",
+            "Time from an event's position (clock of Redis) to its last write on this node",
             self.latency.clone(),
         );
-        registry.register("sse_gaps", "Gap events told to clients", self.gaps.clone());
+        registry.register("sse_gaps", "Gap events sent to clients", self.gaps.clone());
         registry.register(
             "sse_ephemeral_dropped",
-            "Ephemeral events dropped because the client was slow",
+            "Ephemeral events dropped because a client was slow",
             self.ephemeral_dropped.clone(),
         );
         registry.register(
             "sse_catch_ups",
-            "Times a live stream fell behind and went to its log",
+            "Times a live stream fell behind and started catch-up from the log",
             self.catch_ups.clone(),
         );
     }
 
     fn register_hub(&self, registry: &mut Registry) {
-        registry.register("fanfare_channels", "Channels followed by this node", self.channels.clone());
+        registry.register("fanfare_channels", "Channels this node is subscribed to", self.channels.clone());
         registry.register(
             "fanfare_pubsub_disconnects",
-            "Times the live wire was lost",
+            "Times the subscriber connection was lost",
             self.wire_lost.clone(),
         );
         registry.register(
             "fanfare_pubsub_malformed",
-            "Messages on live wires that are no events",
+            "Malformed messages on live topics",
             self.wire_malformed.clone(),
         );
         registry.register(
             "fanfare_pubsub_suspect",
-            "Live events that may be forged, by what speaks against them; the log decides",
+            "Live events that may be forged, by reason; checked against the log",
             self.doubts.clone(),
         );
         registry.register(
             "fanfare_shard_queue_dropped",
-            "Events dropped before a writer loop, and read from the log instead",
+            "Events dropped because a shard's queue was full; read from the log instead",
             self.inbox_dropped.clone(),
         );
         registry.register(
             "fanfare_control_dropped",
-            "Control commands dropped because too many waited",
+            "Control commands dropped because the queue was full",
             self.control_dropped.clone(),
         );
-        registry.register("fanfare_log_reads", "Reads of logs", self.reads.clone());
+        registry.register("fanfare_log_reads", "Log reads", self.reads.clone());
         registry.register(
             "fanfare_log_reads_shared",
-            "Streams served by a read that another had caused",
+            "Streams served by a log read that another stream started",
             self.reads_shared.clone(),
         );
         registry.register(
             "fanfare_log_reads_failed",
-            "Reads of logs that failed and are tried again",
+            "Log reads that failed and are retried",
             self.reads_failed.clone(),
         );
-        registry.register(
-            "fanfare_log_malformed",
-            "Log entries that are no events",
-            self.log_malformed.clone(),
-        );
+        registry.register("fanfare_log_malformed", "Malformed log entries", self.log_malformed.clone());
     }
 }
 

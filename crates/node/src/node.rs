@@ -56,7 +56,8 @@ const ADMIN_WRITE: Duration = Duration::from_secs(10);
 /// How long requests in hand there may take when the node has left.
 const ADMIN_FAREWELL: Duration = Duration::from_millis(500);
 
-/// How many bytes its requests and answers may hold: probes are answered also when clients hold all of `limits.memory`.
+/// How many bytes its requests and answers may hold: probes are answered also when clients hold all of
+/// `limits.memory`.
 const ADMIN_MEMORY: usize = 32 * 1024 * 1024;
 
 /// Why a node could not start.
@@ -80,7 +81,7 @@ pub enum StartError {
 
 /// The node was not done when its time was over (`drain.deadline`). What was left ends with the process.
 #[derive(Debug, thiserror::Error)]
-#[error("the node was not done after {0:?} (drain.deadline)")]
+#[error("shutdown did not complete within {0:?} (drain.deadline)")]
 pub struct TooLate(Duration);
 
 /// Why a node cannot go on.
@@ -90,7 +91,7 @@ pub enum MustStop {
     #[error(transparent)]
     Name(NameInUse),
     /// A part of it broke, by a fault of ours: whoever started it should start it again.
-    #[error("a writer loop broke; the log says where")]
+    #[error("a shard task panicked; see the log")]
     Broken,
 }
 
@@ -235,8 +236,8 @@ impl Node {
         }
     }
 
-    /// Leaves: not ready, a while for the load balancer to notice, each stream sent away in its wave, requests in hand
-    /// finished, sessions and lease given up.
+    /// Leaves: not ready, a while for the load balancer to notice, each stream sent away in its wave, requests in
+    /// hand finished, sessions and lease given up.
     ///
     /// # Errors
     ///
@@ -265,7 +266,7 @@ impl Node {
         } = self;
         draining.store(true, Ordering::Relaxed);
         lease.set_draining(true);
-        tracing::info!(node = %id, streams = hub.connections(), notice = ?drain.notice, "leaving: not ready");
+        tracing::info!(node = %id, streams = hub.connections(), notice = ?drain.notice, "draining: readiness set to false");
         tokio::time::sleep(drain.notice).await;
         // From here on the balancer sends new connections elsewhere, and those that there are should follow.
         accept.leave();
@@ -284,7 +285,7 @@ impl Node {
         if let Some(admin) = admin {
             admin.shutdown(Instant::now() + ADMIN_FAREWELL).await;
         }
-        tracing::info!(node = %id, sessions_left = left, took = ?begun.elapsed(), "left");
+        tracing::info!(node = %id, sessions_left = left, took = ?begun.elapsed(), "shutdown complete");
     }
 }
 
@@ -314,7 +315,7 @@ fn accept_admin(
     own.limits.sockets_per_address = config.admin.sockets;
     own.http.header_read_timeout = config.http.header_read_timeout.min(ADMIN_HEAD);
     own.stream.write_timeout = config.stream.write_timeout.min(ADMIN_WRITE);
-    let none = Arc::new(|_, _| tracing::error!("a stream on the admin listener, which has none"));
+    let none = Arc::new(|_, _| tracing::error!("BUG: a stream was opened on the admin listener"));
     Accept::start(listener, bound, router, none, (&own, None), (metrics, Memory::new(ADMIN_MEMORY)))
 }
 
@@ -326,7 +327,7 @@ async fn send_away(hub: &Hub, window: Duration) {
         // A drain under way is held by reference, and a tick that is lost is only a line of the log.
         tokio::select! {
             () = &mut drained => return,
-            _ = progress.tick() => tracing::info!(streams = hub.connections(), ?window, "sending streams away"),
+            _ = progress.tick() => tracing::info!(streams = hub.connections(), ?window, "closing streams"),
         }
     }
 }
@@ -405,7 +406,7 @@ fn health(
         redis: Box::new(move || broker(&heard.borrow())),
         pubsub: Box::new(move || Part::when(wire.borrow().up, "the subscriber connection to Redis is down")),
         lease: Box::new(move || held(&lease.borrow())),
-        draining: Box::new(move || Part::when(!draining.load(Ordering::Relaxed), "the node is leaving")),
+        draining: Box::new(move || Part::when(!draining.load(Ordering::Relaxed), "the node is draining")),
     }
 }
 
@@ -419,9 +420,11 @@ fn broker(lease: &LeaseState) -> Part {
 
 fn held(lease: &LeaseState) -> Part {
     match lease.standing {
-        Standing::Waiting => Part::wrong("the lease of a predecessor of the same name has yet to lapse"),
-        Standing::Foreign => Part::wrong("another live process has this node's name"),
-        _ => Part::when(lease.held(), "the lease is not held"),
+        Standing::Waiting => {
+            Part::wrong("waiting for the lease of an earlier process with this node.id to expire")
+        }
+        Standing::Foreign => Part::wrong("another running process uses this node.id"),
+        _ => Part::when(lease.held(), "the node does not hold its lease"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rates: what one user, one address, and all clients together may ask of this node in a second.
 //!
-//! A user's rate is checked before the address's, and both before the node's: what a flood is refused by its own limit
-//! takes nothing from anyone who shares the next one.
+//! A user's rate is checked before the address's, and both before the node's: what a flood is refused by its own
+//! limit takes nothing from anyone who shares the next one.
 //!
 //! # Layout
 //!
@@ -114,7 +114,9 @@ impl RateLimited {
     pub fn detail(&self) -> String {
         let Self { scope, kind, per_second, .. } = self;
         let (scope, noun, kind) = (scope.as_str(), kind.noun(), kind.as_str());
-        format!("more than {per_second} {noun} a second from this {scope} (limits.{scope}.{kind}_per_second)")
+        format!(
+            "more than {per_second} {noun} per second from this {scope} (limits.{scope}.{kind}_per_second)"
+        )
     }
 
     /// Returns after how many whole seconds to try again, at least one.
@@ -182,8 +184,8 @@ impl Rates {
         Ok(())
     }
 
-    /// Charges more of a kind after [`Rates::admit`], also beyond what the rate allows: what is done cannot be refused,
-    /// but what comes next can. Less, if `n` is negative.
+    /// Charges more of a kind after [`Rates::admit`], also beyond what the rate allows: what is done cannot be
+    /// refused, but what comes next can. Less, if `n` is negative.
     pub fn settle(&self, kind: Kind, caller: Caller<'_>, n: i64) {
         if let Some((user, limit)) = caller.user.zip(self.user.of(kind)) {
             limit.adjust(user, n);

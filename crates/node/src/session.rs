@@ -89,10 +89,10 @@ impl fmt::Debug for Held {
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
     /// The user has as many sessions as allowed.
-    #[error("the user has {0} sessions, which is the limit")]
+    #[error("the user has {0} sessions, which is the limit (limits.sessions_per_user)")]
     Full(usize),
     /// The broker is away.
-    #[error("sessions cannot be claimed now: {0}")]
+    #[error("cannot claim sessions: {0}")]
     Unavailable(String),
 }
 
@@ -183,10 +183,10 @@ impl Sessions {
     /// When the user has too many, the broker is away, or the node has no lease.
     pub async fn claim(&self, user: &User, session: SessionId, client: Arc<str>) -> Result<Held, ClaimError> {
         let shut = if self.claims.is_closed() {
-            Some("the node is leaving")
+            Some("the node is draining")
         } else if !self.lease.borrow().held() {
             // Nobody would sweep up after a node without a lease.
-            Some("the node has no lease")
+            Some("the node does not hold its lease")
         } else {
             None
         };
@@ -196,8 +196,8 @@ impl Sessions {
         }
         let session = SessionKey::new(user.clone(), session);
         let call = ClaimCall::begin(Arc::clone(&self.shared), session, client);
-        // On a task of its own: a client that goes away in the middle takes its request with it, and nobody would know
-        // whether the claim was granted.
+        // On a task of its own: a client that goes away in the middle takes its request with it, and nobody would
+        // know whether the claim was granted.
         let claimed = self.claims.spawn(call.run()).await;
         claimed.unwrap_or_else(|error| Err(ClaimError::Unavailable(error.to_string())))
     }
@@ -211,7 +211,8 @@ impl Sessions {
         self.shared.broker.sessions(user).await
     }
 
-    /// Disconnects one of a user's sessions, or all of them, on whichever nodes they are. Answers how many there were.
+    /// Disconnects one of a user's sessions, or all of them, on whichever nodes they are. Answers how many there
+    /// were.
     ///
     /// # Errors
     ///
@@ -273,7 +274,7 @@ impl Sessions {
         }
         let (held, ending) = self.counts();
         if held + ending > 0 {
-            tracing::warn!(held, ending, "sessions were not given up; they will be swept");
+            tracing::warn!(held, ending, "sessions not released; another node will sweep them");
         }
         held + ending
     }

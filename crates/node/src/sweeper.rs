@@ -93,7 +93,7 @@ impl Sweep {
             self.warn(&fault.to_string());
         }
         if done.sessions > 0 {
-            tracing::info!(sessions = done.sessions, "removed sessions of nodes that are gone");
+            tracing::info!(sessions = done.sessions, "removed sessions of dead nodes");
         }
     }
 
@@ -104,7 +104,7 @@ impl Sweep {
 
     fn warn(&mut self, error: &str) {
         if let Some(held_back) = self.log.admit() {
-            tracing::warn!(error, held_back, "could not look for sessions of nodes that are gone");
+            tracing::warn!(error, held_back, "failed to sweep sessions of dead nodes");
         }
     }
 }

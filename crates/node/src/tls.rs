@@ -38,10 +38,10 @@ pub enum TlsError {
     #[error(transparent)]
     Pair(#[from] PairError),
     /// One of the two settings is missing.
-    #[error("tls.certificate and tls.key are needed together")]
+    #[error("tls.certificate and tls.key must be set together")]
     Half,
     /// The library refused, by a fault of ours or for want of random numbers.
-    #[error("TLS cannot be set up: {0}")]
+    #[error("failed to set up TLS: {0}")]
     Library(#[from] rustls::Error),
 }
 

@@ -31,14 +31,14 @@ pub struct Channel(Arc<str>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChannelError {
     /// Nothing there.
-    #[error("a channel name is empty; it has 1 to {MAX_CHANNEL_BYTES} bytes")]
+    #[error("the channel name is empty; it must have 1 to {MAX_CHANNEL_BYTES} bytes")]
     Empty,
     /// More than [`MAX_CHANNEL_BYTES`].
-    #[error("a channel name has {0} bytes; at most {MAX_CHANNEL_BYTES} are allowed")]
+    #[error("the channel name has {0} bytes; at most {MAX_CHANNEL_BYTES} are allowed")]
     TooLong(usize),
     /// A character outside the alphabet.
     #[error(
-        "channel name has {found:?} at byte {at}; allowed are ASCII letters, digits and {CHANNEL_PUNCTUATION}"
+        "the channel name has {found:?} at byte {at}; allowed are ASCII letters, digits and {CHANNEL_PUNCTUATION}"
     )]
     Character {
         /// The character.
@@ -133,14 +133,14 @@ pub const MAX_USER_BYTES: usize = MAX_CHANNEL_BYTES - USER_PREFIX.len();
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UserError {
     /// Nothing there.
-    #[error("a user id is empty; it has 1 to {MAX_USER_BYTES} bytes")]
+    #[error("the user id is empty; it must have 1 to {MAX_USER_BYTES} bytes")]
     Empty,
     /// More than [`MAX_USER_BYTES`].
-    #[error("a user id has {0} bytes; at most {MAX_USER_BYTES} are allowed")]
+    #[error("the user id has {0} bytes; at most {MAX_USER_BYTES} are allowed")]
     TooLong(usize),
     /// A character outside the alphabet of channels.
     #[error(
-        "user id has {found:?} at byte {at}; allowed are ASCII letters, digits and {CHANNEL_PUNCTUATION}"
+        "the user id has {found:?} at byte {at}; allowed are ASCII letters, digits and {CHANNEL_PUNCTUATION}"
     )]
     Character {
         /// The character.
@@ -231,9 +231,9 @@ impl Pattern {
         glob(self.0.as_bytes(), channel.as_str().as_bytes())
     }
 
-    /// Returns whether a grant of this pattern opens the channel. A reserved channel (`user:<id>`, `broadcast`) is opened
-    /// only by a pattern that begins with its namespace in plain letters: `user:*` opens `user:9`, and `*`, `u*` and `*9`
-    /// do not.
+    /// Returns whether a grant of this pattern opens the channel. A reserved channel (`user:<id>`, `broadcast`) is
+    /// opened only by a pattern that begins with its namespace in plain letters: `user:*` opens `user:9`, and `*`,
+    /// `u*` and `*9` do not.
     pub fn opens(&self, channel: &Channel) -> bool {
         self.matches(channel) && channel.reserved().is_none_or(|namespace| self.0.starts_with(namespace))
     }

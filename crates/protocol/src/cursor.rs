@@ -53,7 +53,8 @@ const TAG_BYTES: usize = 6;
 /// The longest a 64-bit number is as a varint.
 const VARINT_BYTES: usize = 10;
 
-/// The length of the longest cursor of a stream that follows so many channels, in bytes: what a URL must leave room for.
+/// The length of the longest cursor of a stream that follows so many channels, in bytes: what a URL must leave room
+/// for.
 pub const fn longest(channels: usize) -> usize {
     let raw = 1 + VARINT_BYTES + channels * (TAG_BYTES + 2 * VARINT_BYTES);
     1 + (raw * 4).div_ceil(3)
@@ -73,28 +74,28 @@ pub enum Cursor {
 pub enum CursorError {
     /// Neither form.
     #[error(
-        "{0} is not a cursor: a cursor is a position like 1718031234567-3, or the text of an earlier id: field"
+        "{0} is not a cursor: a cursor is a position like 1718031234567-3, or the value of an earlier id: field"
     )]
     Form(Excerpt),
     /// What programs write for a value that is missing.
     #[error(
-        "the client sent the text {0}, which stands for a missing value: send the id: of the last event received, \
+        "the cursor is the text {0}, which stands for a missing value: send the id: of the last event received, \
          or no cursor at all"
     )]
     Missing(Excerpt),
     /// A word that names a place, where a cursor is read.
     #[error(
-        "the client sent the word {0} as a cursor: a stream begins at the end or at the oldest event with \
+        "the cursor is the word {0}: a stream starts at the end or at the oldest event with \
          after=latest or after=earliest; Last-Event-ID takes the id: of an earlier event only"
     )]
     Place(Excerpt),
     /// Longer than [`MAX_CURSOR_BYTES`].
-    #[error("a cursor has at most {MAX_CURSOR_BYTES} bytes")]
+    #[error("the cursor is too long; at most {MAX_CURSOR_BYTES} bytes are allowed")]
     TooLong,
     /// A version that this build does not know.
     #[error(
-        "{0} is not a cursor of this node: its first letter would be a version that is not known here. Either a newer \
-         node wrote it, or it is not the text of an id: field"
+        "{0} is not a cursor that this node can read: its first letter is an unknown version. Either a newer \
+         node wrote it, or it is not the value of an id: field"
     )]
     Version(Excerpt),
     /// The compact form, but damaged.

@@ -9,16 +9,16 @@ use bytes::Bytes;
 pub const MAX_TYPE_BYTES: usize = 128;
 /// The most data one event may carry unless a setting says otherwise, in bytes.
 ///
-/// A line of a stream may have 64 KiB for many readers, the line ending and `data: ` included: Go's `bufio.Scanner` gives up
-/// on a longer one, and comes back to the same event for ever.
+/// A line of a stream may have 64 KiB for many readers, the line ending and `data: ` included: Go's `bufio.Scanner`
+/// gives up on a longer one, and comes back to the same event for ever.
 pub const DEFAULT_MAX_DATA_BYTES: usize = 60 * 1024;
 /// The most that the setting may say, in bytes.
 pub const MAX_DATA_BYTES: usize = 1024 * 1024;
 /// Types of control events, which only Fanfare itself sends.
 pub const CONTROL_TYPES: [&str; 8] =
     ["connected", "disconnected", "shutdown", "superseded", "gap", "overloaded", "expired", "end"];
-/// Types with which a browser's `EventSource` tells of its connection (WHATWG HTML, section 9.2.2). An event of such a type
-/// calls `onerror` or `onopen` too, and a page takes it for a connection that was lost or made.
+/// Types with which a browser's `EventSource` tells of its connection (WHATWG HTML, section 9.2.2). An event of such
+/// a type calls `onerror` or `onopen` too, and a page takes it for a connection that was lost or made.
 pub const CONNECTION_TYPES: [&str; 2] = ["error", "open"];
 
 /// What the `event:` field says: one line, not empty, not reserved.
@@ -29,13 +29,13 @@ pub struct EventType(Arc<str>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
     /// An empty type.
-    #[error("an event type is empty; leave it out for a plain message")]
+    #[error("the event type is empty; omit it for a plain message")]
     EmptyType,
     /// More than [`MAX_TYPE_BYTES`].
-    #[error("an event type has {0} bytes; at most {MAX_TYPE_BYTES} are allowed")]
+    #[error("the event type has {0} bytes; at most {MAX_TYPE_BYTES} are allowed")]
     TypeTooLong(usize),
     /// A type that would end its line, or that a client would not take.
-    #[error("an event type has {found} at byte {at}; it must be one line without NUL")]
+    #[error("the event type has {found} at byte {at}; it must be one line without NUL")]
     TypeCharacter {
         /// Which of the three.
         found: &'static str,
@@ -43,12 +43,12 @@ pub enum EventError {
         at: usize,
     },
     /// One of [`CONTROL_TYPES`].
-    #[error("the event type {0:?} is reserved for Fanfare itself; choose another")]
+    #[error("the event type {0:?} is reserved for Fanfare's control events; choose another")]
     Reserved(&'static str),
     /// One of [`CONNECTION_TYPES`].
     #[error(
-        "the event type {0:?} is reserved: a browser calls on{0} for it, as for the connection itself; \
-         use a name of your own, like \"task.{0}\""
+        "the event type {0:?} is reserved: a browser calls on{0} for it, as for events of the connection; \
+         choose another, like \"task.{0}\""
     )]
     Connection(&'static str),
     /// Bytes that are not UTF-8.

@@ -14,7 +14,7 @@ pub struct Position {
 
 /// A text that is not `<milliseconds>-<sequence>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a position is <milliseconds>-<sequence>, like 1718031234567-3")]
+#[error("a position must be <milliseconds>-<sequence>, like 1718031234567-3")]
 pub struct PositionError;
 
 impl Position {

@@ -33,7 +33,7 @@ pub struct Publication {
 #[derive(Debug, thiserror::Error)]
 pub enum PublicationError {
     /// Not the JSON meant: names the place or the field.
-    #[error("not a publication: {}", brief(.0))]
+    #[error("invalid publication: {}", brief(.0))]
     Json(#[from] serde_json::Error),
     /// The channel's name is not one.
     #[error("channel: {0}")]
@@ -45,22 +45,22 @@ pub enum PublicationError {
     #[error("data: {0}")]
     Data(#[from] DataError),
     /// The key is empty, too long, or has a control character.
-    #[error("key: a key has 1 to {MAX_KEY_BYTES} bytes without control characters")]
+    #[error("key: it must have 1 to {MAX_KEY_BYTES} bytes without control characters")]
     Key,
     /// A field that must be there is not.
     #[error("the field {0:?} is missing")]
     Missing(&'static str),
     /// A field that has no meaning.
-    #[error("the field {0:?} is not known; fields are channel, type, data and key")]
+    #[error("unknown field {0:?}; fields are channel, type, data and key")]
     Unknown(String),
     /// A field that is there more than once.
-    #[error("the field {0:?} is there twice")]
+    #[error("the field {0:?} is present twice")]
     Doubled(&'static str),
     /// A field whose bytes are not UTF-8.
     #[error("the field {0:?} is not UTF-8")]
     NotUtf8(&'static str),
     /// A key promises to store an event once; an ephemeral event is not stored.
-    #[error("key: an ephemeral event is not kept, so it can have no key")]
+    #[error("key: an ephemeral event is not stored and cannot have a key")]
     EphemeralKey,
 }
 
@@ -218,8 +218,8 @@ impl Publication {
     }
 }
 
-/// Returns the text that JSON data stands for: of a string its characters, of anything else the JSON as it was sent, but
-/// for white space between its tokens.
+/// Returns the text that JSON data stands for: of a string its characters, of anything else the JSON as it was sent,
+/// but for white space between its tokens.
 ///
 /// # Errors
 ///
@@ -323,12 +323,12 @@ mod tests {
             (vec![], "\"channel\" is missing"),
             (vec![field("data", "x")], "\"channel\" is missing"),
             (vec![field("channel", "a")], "\"data\" is missing"),
-            (with(b"colour", b"red"), "\"colour\" is not known"),
-            (with(b"Type", b"t"), "\"Type\" is not known"),
-            (with(b"\xff", b""), "is not known"),
-            (with(b"ephemeral", b"1"), "is not known"),
-            (with(b"data", b"y"), "\"data\" is there twice"),
-            (with(b"channel", b"a"), "\"channel\" is there twice"),
+            (with(b"colour", b"red"), "unknown field \"colour\""),
+            (with(b"Type", b"t"), "unknown field \"Type\""),
+            (with(b"\xff", b""), "unknown field"),
+            (with(b"ephemeral", b"1"), "unknown field"),
+            (with(b"data", b"y"), "\"data\" is present twice"),
+            (with(b"channel", b"a"), "\"channel\" is present twice"),
             (with(b"type", b"a\nb"), "LF"),
             (with(b"type", b"\xff"), "the event type is not UTF-8"),
             (with(b"type", b"shutdown"), "reserved"),
@@ -410,13 +410,13 @@ mod tests {
             (r#"{"data":1}"#, "channel"),
             (r#"{"channel":"a","data":1,"colour":2}"#, "colour"),
             (r#"{"channel":"a b","data":1}"#, "' '"),
-            (r#"{"channel":"a","data":1,"type":""}"#, "leave it out"),
+            (r#"{"channel":"a","data":1,"type":""}"#, "omit it"),
             (r#"{"channel":"a","data":1,"type":"x\ny"}"#, "LF"),
             (r#"{"channel":"a","data":1,"type":"gap"}"#, "reserved"),
             (r#"{"channel":"a","data":1,"key":""}"#, "key"),
             (r#"{"channel":"a","data":1,"key":"k","ephemeral":true}"#, "ephemeral"),
             (r#"{"channel":"a","data":"\ud800"}"#, "data: the string has no UTF-8 text"),
-            (r#""text""#, "not a publication"),
+            (r#""text""#, "invalid publication"),
             ("{", "EOF"),
         ] {
             let error = one(json).expect_err(json);

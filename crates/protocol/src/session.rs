@@ -16,7 +16,7 @@ pub struct SessionId(Uuid);
 
 /// A text that is not a UUID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a session id is a UUID, like 0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11")]
+#[error("a session id must be a UUID, like 0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11")]
 pub struct SessionIdError;
 
 impl SessionId {
@@ -55,8 +55,8 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// The identity of a user's session. A session id without its user identifies nothing: two users may have the same one,
-/// by accident or on purpose, and neither has any power over the other's session.
+/// The identity of a user's session. A session id without its user identifies nothing: two users may have the same
+/// one, by accident or on purpose, and neither has any power over the other's session.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey {
     /// The user.

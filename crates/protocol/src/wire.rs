@@ -41,11 +41,11 @@ pub enum Frame {
 pub enum FrameError {
     /// On the live topic, what the publish script does not send.
     #[error(
-        "a message of the live topic is what the publish script sends; ephemeral events have the topic …:ephemeral"
+        "messages of a live topic come from the publish script only; ephemeral events use the topic …:ephemeral"
     )]
     Form,
     /// On the topic for ephemeral events, what is no object.
-    #[error("an ephemeral event is an object {{\"type\",\"data\"}}")]
+    #[error("an ephemeral event must be an object {{\"type\",\"data\"}}")]
     NoObject,
     /// A header whose positions are not any.
     #[error(transparent)]
@@ -54,7 +54,7 @@ pub enum FrameError {
     #[error("the position is not after the previous position")]
     Order,
     /// More bytes than an event of the size allowed can have in any spelling.
-    #[error("the message has {got} bytes; an event of the size allowed has {most} at most")]
+    #[error("the message has {got} bytes; an event within the limits has at most {most}")]
     TooLong {
         /// How many it has.
         got: usize,
@@ -65,7 +65,7 @@ pub enum FrameError {
     #[error("the message {0}")]
     Encoding(#[from] EncodingError),
     /// JSON that is not the object meant.
-    #[error("not an ephemeral event: {}", brief(.0))]
+    #[error("invalid ephemeral event: {}", brief(.0))]
     Json(#[from] serde_json::Error),
     /// Data that cannot be sent.
     #[error(transparent)]

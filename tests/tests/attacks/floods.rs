@@ -152,7 +152,7 @@ async fn a_users_flood_of_connects_turns_no_one_else_away() {
     until("a status says which rate", SOON, async || {
         let refused = node.stream().token(&eve).header("Prefer", "status").send().await.answer().await;
         assert!(refused.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0), "{refused:?}");
-        let words = ["20 streams a second", "limits.user.connects_per_second"];
+        let words = ["20 streams per second", "limits.user.connects_per_second"];
         refused.is_problem(429, "rate-limited", &words)
     })
     .await;

@@ -9,14 +9,14 @@ use fanfare_tests::redis::Redis;
 
 /// What Redis's errors, the system's and ours about them have, and fixed words have not.
 const INTERNAL: [&str; 8] =
-    ["127.", "os error", "refused (", "broken pipe", "Redis says", "NOPERM", "WRONGPASS", "6379"];
+    ["127.", "os error", "refused (", "broken pipe", "(Redis: ", "NOPERM", "WRONGPASS", "6379"];
 
 #[tokio::test]
 async fn readyz_says_in_fixed_words_what_is_wrong_with_redis_and_the_log_says_the_rest() {
     let locked = Redis::start().await;
     locked.get::<String>(&["CONFIG", "SET", "requirepass", "right"]).await;
     let node = Node::of(&locked).through(&locked.url().replace("redis://", "redis://:wrong@")).launch().await;
-    says(&node, "Redis does not accept the user or password of redis.url", "WRONGPASS").await;
+    says(&node, "Redis rejects the user or password of redis.url", "WRONGPASS").await;
     let mut redis = Redis::start().await;
     let node = Node::of(&redis).short_lease().start().await;
     redis.stop().await;
@@ -87,9 +87,9 @@ fn settings_that_never_do_what_they_seem_to_are_refused_with_the_reason() {
         ("app.example", "no scheme"),
         ("https://App.example", "browsers send https://app.example"),
         ("https://app.example:443", "browsers send https://app.example"),
-        ("https://*.example", "name each one"),
+        ("https://*.example", "list each origin"),
         ("null", "any page"),
-        ("https://app.example,*", "stands alone"),
+        ("https://app.example,*", "must stand alone"),
     ] {
         let said = refused(&[("FANFARE_HTTP__ALLOWED_ORIGINS", origin)]);
         assert!(said.contains("http.allowed_origins") && said.contains(word), "{origin}: {said}");
@@ -105,7 +105,7 @@ fn settings_that_never_do_what_they_seem_to_are_refused_with_the_reason() {
         let Output { status, stderr, .. } =
             command.args(["serve", "--auth", "none"]).envs(ports).output().unwrap();
         let said = String::from_utf8_lossy(&stderr);
-        assert!(status.code() == Some(2) && said.contains("have one port"), "{said}");
+        assert!(status.code() == Some(2) && said.contains("the same address and port"), "{said}");
     }
     let apart = [("FANFARE_NODE__LISTEN", "10.0.0.7:8081"), ("FANFARE_ADMIN__LISTEN", "127.0.0.1:8081")];
     let mut command = binary::command();
@@ -115,8 +115,8 @@ fn settings_that_never_do_what_they_seem_to_are_refused_with_the_reason() {
     let file = empty.path().to_str().unwrap();
     let url = ("FANFARE_REDIS__URL", "redis://127.0.0.1:1");
     assert!(refused(&[url, ("FANFARE_REDIS__PASSWORD_FILE", file)]).contains("empty"));
-    assert!(refused(&[("FANFARE_REDIS__PASSWORD_FILE", file)]).contains("no redis.url"));
+    assert!(refused(&[("FANFARE_REDIS__PASSWORD_FILE", file)]).contains("redis.url is not"));
     let twice = ("FANFARE_REDIS__URL", "redis://:s3cr3t@127.0.0.1:1");
     let said = refused(&[twice, ("FANFARE_REDIS__PASSWORD_FILE", file)]);
-    assert!(said.contains("given twice") && !said.contains("s3cr3t"), "{said}");
+    assert!(said.contains("set twice") && !said.contains("s3cr3t"), "{said}");
 }

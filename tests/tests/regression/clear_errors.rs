@@ -54,7 +54,7 @@ fn a_redis_url_that_is_none_is_a_fault_of_the_settings() {
     ] {
         let (code, said) = fanfare(&["serve", "--listen", "127.0.0.1:0", "--auth", "none", "--redis", url]);
         assert_eq!(code, Some(2), "{url}: {said}");
-        assert!(said.contains("redis.url") && said.contains("right: redis://"), "{url}: {said}");
+        assert!(said.contains("redis.url") && said.contains("expected: redis://"), "{url}: {said}");
         assert!(!said.contains("s3cret"), "{said}");
     }
 }

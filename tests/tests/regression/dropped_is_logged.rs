@@ -1,5 +1,5 @@
-//! Entries that could never be published were put aside without a line in the log, and a flood of lines was bounded by powers
-//! of two, so that a reason could stay untold for ever.
+//! Entries that could never be published were put aside without a line in the log, and a flood of lines was bounded
+//! by powers of two, so that a reason could stay untold for ever.
 
 use fanfare_tests::cluster::Cluster;
 use fanfare_tests::deadline::{SOON, until};
@@ -18,15 +18,15 @@ async fn a_dead_intake_entry_is_logged_with_its_id_its_channel_and_the_reason() 
     cluster.redis.cli(&["SET", "fanfare:{broken}:log", "x"]).await;
     let refused = add(&["channel", "broken", "data", "x"]).await;
     for (id, channel, reason) in [
-        (&unknown, "orders", "the field \\\"colour\\\" is not known"),
+        (&unknown, "orders", "unknown field \\\"colour\\\""),
         (&missing, "orders", "the field \\\"data\\\" is missing"),
         (&refused, "broken", "WRONGTYPE"),
     ] {
         until(&format!("{id} is logged"), SOON, async || {
             let log = cluster.a().log() + &cluster.b().log();
-            let line = log
-                .lines()
-                .find(|line| line.contains("an intake entry is dead") && line.contains(id.as_str()));
+            let line = log.lines().find(|line| {
+                line.contains("moving intake entry to the dead-letter stream") && line.contains(id.as_str())
+            });
             let line = line.ok_or_else(|| log.clone())?;
             if line.contains(channel) && line.contains(reason) { Ok(()) } else { Err(line.to_owned()) }
         })
@@ -50,8 +50,9 @@ async fn malformed_live_messages_are_each_logged_until_there_are_too_many() {
     }
     node.api().publish("room:7", "note", "behind them").await;
     client.expect("note").await;
-    let lines =
-        |log: &str| log.lines().filter(|line| line.contains("a live message that is no event")).count();
+    let lines = |log: &str| {
+        log.lines().filter(|line| line.contains("dropped a malformed message of a live topic")).count()
+    };
     until("each is logged", SOON, async || match lines(&node.log()) {
         4 => Ok(()),
         lines => Err(format!("{lines} lines")),

@@ -14,7 +14,7 @@ const CONDITIONS: [Condition; 3] = [
     (
         &["CONFIG", "SET", "min-replicas-to-write", "1"],
         &["CONFIG", "SET", "min-replicas-to-write", "0"],
-        "Redis has too few replicas in reach",
+        "Redis has too few connected replicas",
     ),
     (&["CONFIG", "SET", "maxmemory", "1"], &["CONFIG", "SET", "maxmemory", "0"], "Redis is out of memory"),
     (&["REPLICAOF", "127.0.0.1", "1"], &["REPLICAOF", "NO", "ONE"], "Redis is a read-only replica"),
@@ -30,7 +30,7 @@ async fn each_condition_in_which_redis_refuses_has_its_own_words_everywhere() {
         answer.is_problem(503, "unavailable", &[words, "not carried out"]).unwrap();
         assert!(!answer.header("retry-after").is_empty(), "{words}");
         // Redis's own text, with its settings' names, is not for clients.
-        assert!(!answer.text.contains("Redis says"), "{}", answer.text);
+        assert!(!answer.text.contains("(Redis: "), "{}", answer.text);
         why(&node, words).await;
         let told = async || if node.log().contains(words) { Ok(()) } else { Err(node.log()) };
         until(&format!("the log says {words:?}"), SOON, told).await;
@@ -47,9 +47,9 @@ async fn a_password_that_redis_does_not_accept_is_named() {
     for user in ["", ":wrong@"] {
         let url = redis.url().replace("redis://", &format!("redis://{user}"));
         let node = Node::of(&redis).through(&url).launch().await;
-        why(&node, "does not accept the user or password").await;
+        why(&node, "rejects the user or password").await;
         let answer = node.api().post(&json!({"channel": "a", "data": "x"})).await.unwrap();
-        answer.is_problem(503, "unavailable", &["an operator must act"]).unwrap();
+        answer.is_problem(503, "unavailable", &["an operator must fix"]).unwrap();
         assert_eq!(answer.header("retry-after"), "");
         assert!(!node.log().contains("wrong"), "the password is not logged");
     }
@@ -89,7 +89,7 @@ async fn a_redis_that_is_busy_with_a_script_is_not_away() {
     until("Redis says BUSY", SOON, async || {
         let answer =
             node.api().post(&json!({"channel": "a", "data": "x"})).await.map_err(|e| format!("{e:?}"))?;
-        answer.is_problem(503, "unavailable", &["Redis is busy with a script"])
+        answer.is_problem(503, "unavailable", &["Redis is busy running a script"])
     })
     .await;
     redis.get::<String>(&["SCRIPT", "KILL"]).await;

@@ -94,7 +94,9 @@ impl Ingest {
 
     fn check(&self, reading: &Reading) -> Result<(), BrokerError> {
         let is_current = self.reading.as_ref().is_some_and(|(current, _)| current == reading);
-        is_current.then_some(()).ok_or_else(|| BrokerError::Unavailable("the reading is over".into()))
+        is_current
+            .then_some(())
+            .ok_or_else(|| BrokerError::Unavailable("this reader is no longer the current one".into()))
     }
 
     /// How many entries are not settled.

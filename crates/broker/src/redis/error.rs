@@ -27,8 +27,8 @@ pub(super) fn sort_connecting(error: &RedisError) -> BrokerError {
     }
 }
 
-/// Sorts an error of a call whose entry is given up where the error lasts: only what Redis says of the keys does. Whatever
-/// else an operator has to mend is no fault of the entry.
+/// Sorts an error of a call whose entry is given up where the error lasts: only what Redis says of the keys does.
+/// Whatever else an operator has to mend is no fault of the entry.
 pub(super) fn sort_for_key(error: &RedisError) -> BrokerError {
     let is_full = error.detail().is_some_and(|detail| detail.contains("exhausted the last possible ID"));
     match sort(error) {
@@ -52,7 +52,7 @@ pub(super) fn is_stale(error: &RedisError) -> bool {
 
 /// A reply that is not what the command answers.
 pub(super) fn unexpected(what: &str) -> BrokerError {
-    BrokerError::Refused(format!("Redis answered something else than {what}"))
+    BrokerError::Refused(format!("unexpected reply from Redis: expected {what}"))
 }
 
 /// The error inside a reply, if it is one.
@@ -97,8 +97,8 @@ fn condition(error: &RedisError) -> Option<Condition> {
     })
 }
 
-/// Whether the same call will meet the error again. That is so for everything that Redis answers to the command itself, but
-/// for states that it is known to leave again.
+/// Whether the same call will meet the error again. That is so for everything that Redis answers to the command
+/// itself, but for states that it is known to leave again.
 fn lasting(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(kind) => !matches!(

@@ -1,8 +1,8 @@
 //! Calls that are made at the same moment leave in one write.
 //!
-//! Each write is a system call that costs more than the command in it. So calls go through one task, which lets whoever
-//! else is ready to run come along before it sends. Under load that makes a pipeline of many commands; a call that is
-//! alone waits for nobody.
+//! Each write is a system call that costs more than the command in it. So calls go through one task, which lets
+//! whoever else is ready to run come along before it sends. Under load that makes a pipeline of many commands; a call
+//! that is alone waits for nobody.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Gathered {
     pub(super) async fn call(&self, commands: Vec<Cmd>) -> Answer {
         let (answer, answered) = oneshot::channel();
         // The task ends after the last handle only.
-        let gone = || Arc::new(RedisError::from((::redis::ErrorKind::Io, "the connection is given up")));
+        let gone = || Arc::new(RedisError::from((::redis::ErrorKind::Io, "the connection is closed")));
         self.calls.send(Call { commands, answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
@@ -85,8 +85,8 @@ async fn waiting(next: &mut Option<Call>, calls: &mut mpsc::Receiver<Call>) -> O
 /// Lets every task run that is ready now.
 async fn others_first() {
     let mut yielded = false;
-    // Tokio puts a task that wakes itself behind all others. Its own `yield_now` would wait for the next look at sockets
-    // and timers, too.
+    // Tokio puts a task that wakes itself behind all others. Its own `yield_now` would wait for the next look at
+    // sockets and timers, too.
     poll_fn(|cx| {
         if std::mem::replace(&mut yielded, true) {
             return Poll::Ready(());

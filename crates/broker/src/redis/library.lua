@@ -54,12 +54,12 @@ end
 local function wrong_channel(log)
   local head, tail = prefix .. ':{', '}:log'
   if string.sub(log, 1, #head) ~= head or string.sub(log, -#tail) ~= tail or #log < #head + #tail then
-    return nil, 'the key is ' .. head .. '<channel>' .. tail
+    return nil, 'the key must be ' .. head .. '<channel>' .. tail
   end
   local channel = string.sub(log, #head + 1, -#tail - 1)
-  if channel == '' then return nil, 'a channel name is empty; it has 1 to 255 bytes' end
+  if channel == '' then return nil, 'the channel name is empty; it must have 1 to 255 bytes' end
   if #channel > 255 then
-    return nil, 'a channel name has ' .. #channel .. ' bytes; at most 255 are allowed'
+    return nil, 'the channel name has ' .. #channel .. ' bytes; at most 255 are allowed'
   end
   local at = string.find(channel, '[^%w%-_.:@|/+=~%%$!#&;]')
   if at then
@@ -70,8 +70,8 @@ local function wrong_channel(log)
 end
 
 local function wrong_type(kind)
-  if #kind > 128 then return 'an event type has ' .. #kind .. ' bytes; at most 128 are allowed' end
-  if string.find(kind, '[\r\n%z]') then return 'an event type must be one line without CR, LF and NUL' end
+  if #kind > 128 then return 'the event type has ' .. #kind .. ' bytes; at most 128 are allowed' end
+  if string.find(kind, '[\r\n%z]') then return 'the event type must be one line without CR, LF and NUL' end
   if not is_utf8(kind) then return 'the event type is not UTF-8' end
   if reserved_types[kind] then return reserved_types[kind] end
 end
@@ -84,7 +84,7 @@ end
 local function wrong_key(key)
   if key == '' or #key > 128 or string.find(key, '[%z\1-\31\127]') or string.find(key, '\194[\128-\159]')
       or not is_utf8(key) then
-    return 'a key has 1 to 128 bytes of UTF-8 without control characters'
+    return 'the key must have 1 to 128 bytes of UTF-8 without control characters'
   end
 end
 
@@ -93,8 +93,8 @@ local function refuse(why)
 end
 
 local function call(keys, args)
-  if #keys ~= 1 then return refuse('one key is needed: ' .. prefix .. ':{<channel>}:log') end
-  if #args < 2 or #args > 3 then return refuse('two or three arguments are needed: type, data and key') end
+  if #keys ~= 1 then return refuse('exactly one key is required: ' .. prefix .. ':{<channel>}:log') end
+  if #args < 2 or #args > 3 then return refuse('two or three arguments are required: type, data and key') end
   local channel, wrong = wrong_channel(keys[1])
   wrong = wrong or wrong_type(args[1]) or wrong_data(args[2]) or (args[3] and wrong_key(args[3]))
   if wrong then return refuse(wrong) end

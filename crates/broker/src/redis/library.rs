@@ -55,7 +55,7 @@ pub(super) async fn prepare(broker: &RedisBroker) -> Result<(), BrokerError> {
         let mut load = ::redis::cmd("FUNCTION");
         load.arg("LOAD").arg("REPLACE").arg(&library.text);
         broker.pool.command(&load, Duration::ZERO).await?;
-        tracing::info!(library = library.name, "the function library was loaded");
+        tracing::info!(library = library.name, "loaded the Redis function library");
     }
     library.brought.store(true, Ordering::Relaxed);
     Ok(())

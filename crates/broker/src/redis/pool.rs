@@ -59,7 +59,7 @@ impl Connections {
         let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
         let replies = match tokio::time::timeout(blocking + self.timeout, sent).await {
             Ok(replies) => replies.map_err(|error| error::sort(&error))?,
-            Err(_) => return Err(BrokerError::Unavailable("no answer in time".into())),
+            Err(_) => return Err(BrokerError::Unavailable("timed out waiting for a reply".into())),
         };
         let stale = replies.iter().any(|reply| match reply {
             Value::ServerError(error) => {
@@ -99,7 +99,7 @@ impl Drop for Held {
 fn away(error: &PoolError) -> BrokerError {
     match error {
         PoolError::Backend(error) => error::sort_connecting(error),
-        PoolError::Timeout(_) => BrokerError::Unavailable("no connection in time".into()),
+        PoolError::Timeout(_) => BrokerError::Unavailable("timed out waiting for a connection".into()),
         other => BrokerError::Unavailable(other.to_string()),
     }
 }

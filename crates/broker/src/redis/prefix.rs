@@ -1,7 +1,7 @@
 //! The prefix of a cluster's names in Redis, and why no two clusters share a name.
 //!
-//! Pub/Sub and function libraries know no database, so the prefix alone keeps two clusters of one Redis apart. Two rules
-//! make that hold, for every pair of prefixes:
+//! Pub/Sub and function libraries know no database, so the prefix alone keeps two clusters of one Redis apart. Two
+//! rules make that hold, for every pair of prefixes:
 //!
 //! - A name is `<prefix>:<rest>`. A longer prefix `<prefix>:<more>` can collide with the shorter one's names only where
 //!   `<rest>` begins with `<more>:`. A rest begins with `{`, is a single word, or begins with one of [`TAKEN`] and a colon,
@@ -29,15 +29,17 @@ pub struct Prefix(Arc<str>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrefixError {
     /// It is empty or too long.
-    #[error("it has {0} bytes; 1 to {MAX_BYTES} are allowed")]
+    #[error("invalid key prefix: {0} bytes; 1 to {MAX_BYTES} are allowed")]
     Length(usize),
     /// It is not made of words and separators.
     #[error(
-        "it is not made of ASCII letters and digits with a single ':', '_', '-' or '.' between them (byte {0})"
+        "invalid key prefix at byte {0}: words of ASCII letters and digits must be separated by a single ':', '_', '-' or '.'"
     )]
     Form(usize),
     /// It could be taken for the names of a shorter prefix.
-    #[error("'{1}' behind a ':' would mix its names with those of the prefix {0:?}")]
+    #[error(
+        "invalid key prefix: with '{1}' after a ':' its keys would collide with those of the prefix {0:?}"
+    )]
     Taken(String, &'static str),
 }
 

@@ -122,7 +122,7 @@ fn published(reply: Value) -> Result<Published, BrokerError> {
     match Link::reply(reply)? {
         // How many heard of an ephemeral event.
         Value::Int(_) => Ok(Published { position: None, repeat: false, created: false }),
-        reply => told(reply).ok_or_else(|| unexpected("what became of a publication")),
+        reply => told(reply).ok_or_else(|| unexpected("the result of a publication")),
     }
 }
 
@@ -132,6 +132,6 @@ fn intaken(reply: Value) -> Result<Intaken, BrokerError> {
         Value::Int(1) => Ok(Intaken::Repeat),
         Value::Int(2) => Ok(Intaken::HeldUp),
         // The entry may be in the log.
-        _ => Err(BrokerError::Unavailable("Redis does not say what became of an entry".into())),
+        _ => Err(BrokerError::Unavailable("Redis did not return the result of an entry".into())),
     }
 }

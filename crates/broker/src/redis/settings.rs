@@ -16,8 +16,8 @@ use crate::BrokerError;
 /// How the broker reaches Redis.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisSettings {
-    /// `redis://[user:password@]host[:port]`, `rediss://` with TLS, or `unix:///path`. No database but 0 can be named.
-    /// Its secrets are never shown.
+    /// `redis://[user:password@]host[:port]`, `rediss://` with TLS, or `unix:///path`. No database but 0 can be
+    /// named. Its secrets are never shown.
     pub url: String,
     /// The password, in place of the URL's.
     pub password: Option<String>,
@@ -102,7 +102,7 @@ impl RedisSettings {
         }
         Prefix::new(&self.prefix).map_err(|error| {
             let shown: String = self.prefix.chars().take(80).collect();
-            BrokerError::Refused(format!("the prefix {shown:?} cannot be used: {error}"))
+            BrokerError::Refused(format!("redis.prefix {shown:?}: {error}"))
         })
     }
 
@@ -120,7 +120,7 @@ impl RedisSettings {
     pub(super) fn client(&self, protocol: ProtocolVersion) -> Result<Client, BrokerError> {
         // The crate's own error may repeat parts of the URL, so it is left out.
         let refused = || {
-            BrokerError::Refused("the Redis URL is not one: redis[s]://[user:password@]host[:port]".into())
+            BrokerError::Refused("invalid Redis URL: expected redis[s]://[user:password@]host[:port]".into())
         };
         let info = self.info(protocol).ok_or_else(refused)?;
         if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
@@ -134,7 +134,7 @@ impl RedisSettings {
         })?;
         // The crate says nothing of the URL here.
         Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
-            .map_err(|error| BrokerError::Refused(format!("TLS to Redis cannot be set up: {error}")))
+            .map_err(|error| BrokerError::Refused(format!("failed to set up TLS to Redis: {error}")))
     }
 
     /// The URL taken apart, with what every connection of ours has in common.

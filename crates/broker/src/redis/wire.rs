@@ -1,7 +1,8 @@
 //! The live wire: one connection that hears the channels a node follows, and comes back by itself for ever.
 //!
 //! It speaks RESP3, in which messages, confirmations and replies share one connection in order. The connection serves
-//! nothing but subscriptions. One task owns it: that connects, sends what is to be subscribed to in rounds, and probes.
+//! nothing but subscriptions. One task owns it: that connects, sends what is to be subscribed to in rounds, and
+//! probes.
 //!
 //! A probe goes the way of every event: a number is published over the connection that publishes events, to a topic
 //! that only this wire hears. So a partition, a paused Redis and a wire left behind at a former primary are noticed
@@ -94,7 +95,7 @@ impl Line {
             };
             self.ear.lost();
             let pause = self.backoff.fail();
-            tracing::warn!(why, retry_ms = pause.as_millis(), "the live wire is down");
+            tracing::warn!(why, retry_ms = pause.as_millis(), "subscriber connection down; reconnecting");
             if let Err(Over::Closed) = self.listening(tokio::time::sleep(pause)).await {
                 return;
             }
@@ -168,7 +169,7 @@ impl Line {
                         return Over::Lost(why);
                     }
                 }
-                () = reached(deadline) => return Over::Lost("a probe did not come back".into()),
+                () = reached(deadline) => return Over::Lost("liveness probe timed out".into()),
                 _ = probe.every.tick(), if open => probe.send(&self.link, self.ear.probe_topic()),
                 command = self.asked.recv() => match command {
                     Some(command) => self.ear.command(command),
@@ -233,11 +234,14 @@ async fn reached(deadline: Option<Instant>) {
 
 fn published(answer: Result<Value, BrokerError>) -> Result<(), String> {
     match answer {
-        Ok(Value::Int(0)) => Err("events are published to another Redis than the wire listens to".into()),
+        Ok(Value::Int(0)) => {
+            Err("events are published to a different Redis than the subscriber connection is connected to"
+                .into())
+        }
         Ok(_) => Ok(()),
         // Proves nothing yet: the probe is overdue soon enough.
         Err(error) => {
-            tracing::debug!(%error, "a probe of the live wire could not be published");
+            tracing::debug!(%error, "failed to publish a liveness probe");
             Ok(())
         }
     }

@@ -223,7 +223,7 @@ pub(crate) async fn of_a_dead_entry_that_is_too_large_a_part_is_kept<F: Fixture>
     assert_eq!(dead[0][..2], [field("reason", "for a reason"), field("entry", &left[0].to_string())]);
     assert_eq!(dead[0][2..], [field("channel", "a"), field("data", &whole)]);
     for dead in &dead[1..] {
-        assert_eq!(dead[0].1, "for a reason (the rest of the entry was cut off)");
+        assert_eq!(dead[0].1, "for a reason (the rest of the entry is truncated)");
     }
     assert_eq!(dead[1][2], field("data", &large[..most + 4096 - "data".len()]));
     assert_eq!((dead[2].len(), &dead[2][101]), (102, &field("f99", "99")));
@@ -570,8 +570,8 @@ async fn a_stranger_leaves_the_mark_as_it_is() {
     assert_eq!(log(broker).await, [id(1), Position::new(8, 0), id(2)]);
 }
 
-/// Redis fails in the middle of pipelines and recovers in them, again and again: it runs out of memory whenever another
-/// connection says so.
+/// Redis fails in the middle of pipelines and recovers in them, again and again: it runs out of memory whenever
+/// another connection says so.
 #[tokio::test]
 async fn a_redis_that_fails_in_the_middle_of_a_call_neither_reorders_nor_loses() {
     const ALL: u64 = 30_000;

@@ -1,4 +1,5 @@
-//! One socket: the balancer's word on whose it is, if it must begin with that; TLS if the node speaks it, then the HTTP that the client speaks.
+//! One socket: the balancer's word on whose it is, if it must begin with that; TLS if the node speaks it, then the
+//! HTTP that the client speaks.
 
 use std::io;
 use std::sync::Arc;
@@ -54,7 +55,7 @@ impl Connection {
         let named = if balancers.contains(balancer.ip()) {
             self.in_time(proxy_protocol::read(socket)).await?
         } else {
-            Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is not from a trusted proxy"))
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, "the peer is not a trusted proxy"))
         };
         match named {
             Ok(client) => return Some(client.map_or(self.peer, Peer)),
@@ -67,7 +68,7 @@ impl Connection {
                         %error,
                         peer = %balancer,
                         held_back,
-                        "refused a connection without the PROXY protocol header of a trusted proxy \
+                        "refused connection: no PROXY protocol header from a trusted proxy \
                          (node.proxy_protocol, http.trusted_proxies)"
                     );
                 }
@@ -93,13 +94,13 @@ impl Connection {
             }
             Err(error) => {
                 self.server.metrics.handshake_errors.inc();
-                tracing::debug!(%error, peer = %self.peer.0, "a TLS handshake failed");
+                tracing::debug!(%error, peer = %self.peer.0, "TLS handshake failed");
             }
         }
     }
 
-    /// What a client does before its first request, in the time that it has for that. None if the node leaves first, or its
-    /// slot is given to another: nothing was asked yet.
+    /// What a client does before its first request, in the time that it has for that. None if the node leaves first,
+    /// or its slot is given to another: nothing was asked yet.
     async fn in_time<T>(&self, step: impl Future<Output = io::Result<T>>) -> Option<io::Result<T>> {
         let until = Instant::now() + self.server.head_timeout;
         let step = timeout_at(until, step);

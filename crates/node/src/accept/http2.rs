@@ -110,7 +110,7 @@ pub(super) async fn serve<IO: Socket + 'static>(
             }
             () = flooded.cancelled() => {
                 server.metrics.floods.inc();
-                tracing::debug!(peer = %peer.0, "a client that sends too many control frames is closed");
+                tracing::debug!(peer = %peer.0, "closing HTTP/2 connection: too many control frames");
                 say_calm(&mut connection).await;
                 break;
             }
@@ -124,7 +124,7 @@ pub(super) async fn serve<IO: Socket + 'static>(
             }
             () = overstayed(&server, &seat), if leaving => break,
             () = &mut vanished => {
-                tracing::debug!(peer = %peer.0, "a client that does not answer pings is given up");
+                tracing::debug!(peer = %peer.0, "closing HTTP/2 connection: ping timeout");
                 server.metrics.connection_errors.inc();
                 break;
             }
@@ -172,9 +172,9 @@ async fn overstayed(server: &Server, seat: &Seat) {
     }
 }
 
-/// Waits until the peer is silent: nothing came from it, not even the answer to a ping, for the whole time that it has.
-/// TCP notices a machine that is gone; this notices a process that hangs. What a slow client answers may wait behind much
-/// that it has not read yet, so any frame is a sign of life.
+/// Waits until the peer is silent: nothing came from it, not even the answer to a ping, for the whole time that it
+/// has. TCP notices a machine that is gone; this notices a process that hangs. What a slow client answers may wait
+/// behind much that it has not read yet, so any frame is a sign of life.
 async fn vanished(pings: Option<PingPong>, heard: Heard, (quiet, patience): (Duration, Duration)) {
     // It can be had once, and this is the once.
     let Some(mut pings) = pings else { return std::future::pending().await };
@@ -196,7 +196,7 @@ async fn vanished(pings: Option<PingPong>, heard: Heard, (quiet, patience): (Dur
 
 fn note(done: Result<(), JoinError>) {
     if let Err(error) = done {
-        tracing::error!(%error, "the answer to a request broke");
+        tracing::error!(%error, "HTTP/2 response task panicked");
     }
 }
 

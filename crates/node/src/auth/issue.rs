@@ -23,19 +23,19 @@ pub struct NewToken {
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     /// The settings have no secret.
-    #[error("there is no secret to sign with (auth.jwt.secret or auth.jwt.secret_file)")]
+    #[error("no secret is set to sign with (auth.jwt.secret or auth.jwt.secret_file)")]
     NoSecret,
     /// The time is beyond what a token can say.
-    #[error("the token would be good for too long")]
+    #[error("the token's lifetime is too long")]
     TooLong,
     /// Nodes with these settings would refuse it.
     #[error(
-        "the token would be good for longer than {} (auth.jwt.max_lifetime), and no node would accept it",
+        "the token's lifetime exceeds {} (auth.jwt.max_lifetime); nodes would not accept it",
         humantime::format_duration(*.0)
     )]
     Lifetime(Duration),
     /// Signing failed.
-    #[error("the token cannot be signed: {0}")]
+    #[error("failed to sign the token: {0}")]
     Sign(#[from] jsonwebtoken::errors::Error),
 }
 

@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// `[admin]`: a listener for probes, metrics and admin calls, with sockets of its own.
+/// `[admin]`: a separate listener for probes, metrics and admin calls, with its own socket limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminConfig {
-    /// Where `/healthz`, `/readyz`, `/metrics` and the admin calls are served, in clear text; port 0 is any free one.
-    /// Without it they are on `node.listen`. `FANFARE_ADMIN__LISTEN`.
+    /// Listen address for `/healthz`, `/readyz`, `/metrics` and the admin calls, in clear text. Default: they are
+    /// served on `node.listen`. `FANFARE_ADMIN__LISTEN`.
     pub listen: Option<SocketAddr>,
-    /// How many sockets may be open there; more wait to be accepted. `FANFARE_ADMIN__SOCKETS`.
+    /// Maximum number of open sockets on `admin.listen`; further ones wait to be accepted. Default: `64`.
+    /// `FANFARE_ADMIN__SOCKETS`.
     pub sockets: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What must hold for values, and between them.
+//! Checks of single values and of values that depend on each other.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -25,30 +25,31 @@ use crate::memory::CONNECTIONS;
 use crate::tls::TlsError;
 use crate::tls::pair::PairError;
 
-/// A secret of fewer different bytes was not made at random: even of 32 decimal digits, one in ten million has fewer.
+/// Minimum number of different bytes in a secret. A random secret has more: of secrets of 32 decimal digits, one in
+/// ten million has fewer.
 const MIN_SECRET_KINDS: usize = 6;
-/// Secrets that stand in other people's documentation, and are long enough.
+/// Secrets that are long enough, but published as examples.
 const PUBLISHED_SECRETS: [&str; 2] = [
     // jwt.io
     "a-string-secret-at-least-256-bits-long",
     "a-string-secret-at-least-512-bits-long-when-using-HS512",
 ];
 
-/// Collects what does not hold.
+/// Collects the faults.
 struct Checks<'a> {
     given: &'a HashMap<&'static str, Given>,
     faults: &'a mut Vec<Fault>,
 }
 
 impl Checks<'_> {
-    /// Notes a fault of the first setting unless `holds`. Says nothing when one of the settings could not be read:
-    /// then its default is in its place, and what does not fit it is nobody's mistake.
+    /// Records a fault of the first setting unless `holds`. Skips the check when one of the settings could not be
+    /// read: its default is in its place then, and a conflict with the default is not a fault of the configuration.
     fn hold(&mut self, holds: bool, settings: &[&'static str], wrong: &str, right: &str) {
         let unread = |name: &&str| self.faults.iter().any(|fault| fault.setting == **name);
         if holds || settings.iter().any(unread) {
             return;
         }
-        // The one that somebody set is the one to mend.
+        // Report the setting that was set explicitly, not one that has its default.
         let name = settings.iter().find(|name| self.given.contains_key(*name)).unwrap_or(&settings[0]);
         let given = self.given.get(name);
         let default = Setting::named(name).map(|setting| setting.default).filter(|text| !text.is_empty());
@@ -64,7 +65,7 @@ impl Checks<'_> {
     }
 }
 
-/// Checks everything, and reads the secret's file.
+/// Checks all settings, and reads the secret's file.
 pub(super) fn check(config: &mut Config, given: &HashMap<&'static str, Given>, faults: &mut Vec<Fault>) {
     let mut checks = Checks { given, faults };
     admin(config, &mut checks);
@@ -84,20 +85,15 @@ fn auth(config: &mut Config, checks: &mut Checks<'_>) {
     checks.hold(
         auth.mode.is_some(),
         &["auth.mode"],
-        "nobody has said whether tokens are asked for",
-        "--auth jwt with auth.jwt.secret, so that every request carries a token; or --auth none, so that everybody \
+        "auth.mode is not set",
+        "--auth jwt and auth.jwt.secret, so that every request needs a token; or --auth none, so that every request \
          may do everything",
     );
-    checks.hold(
-        is_token(&auth.cookie),
-        &["auth.cookie"],
-        "a cookie cannot have this name",
-        "letters, digits, _ and -",
-    );
+    checks.hold(is_token(&auth.cookie), &["auth.cookie"], "invalid cookie name", "letters, digits, _ and -");
     checks.hold(
         auth.jwt.leeway <= Duration::from_hours(1),
         &["auth.jwt.leeway"],
-        "that is more than clocks are off",
+        "value out of range",
         "at most 1h",
     );
     if auth.mode != Some(AuthMode::Jwt) {
@@ -107,13 +103,13 @@ fn auth(config: &mut Config, checks: &mut Checks<'_>) {
     checks.hold(
         secret.is_none() || file.is_none(),
         &["auth.jwt.secret_file", "auth.jwt.secret"],
-        "the secret is given twice, as a value and as a file",
+        "the secret is set twice, as a value and as a file",
         "one of auth.jwt.secret and auth.jwt.secret_file",
     );
     checks.hold(
         secret.is_some() || file.is_some(),
         &["auth.jwt.secret", "auth.jwt.secret_file"],
-        "tokens are asked for, but there is no secret to check them with",
+        "auth.mode is jwt, but no secret is set to verify tokens with",
         "auth.jwt.secret or auth.jwt.secret_file, with at least 32 random bytes (openssl rand -hex 32)",
     );
     if let (None, Some(file)) = (secret, file) {
@@ -130,7 +126,7 @@ fn auth(config: &mut Config, checks: &mut Checks<'_>) {
     }
 }
 
-/// Reads a secret from a file. Returns none, and notes a fault, if the file cannot be used.
+/// Reads a secret from a file. Returns `None`, and records a fault, if the file cannot be used.
 fn secret_of(checks: &mut Checks<'_>, name: &'static str, file: &Path) -> Option<Secret> {
     match std::fs::read_to_string(file) {
         // As a part of the secret it would make every token's signature wrong.
@@ -138,7 +134,7 @@ fn secret_of(checks: &mut Checks<'_>, name: &'static str, file: &Path) -> Option
             false,
             &[name],
             "begins with a byte order mark (the bytes EF BB BF)",
-            "a file that holds the secret and nothing else",
+            "a file that contains only the secret",
         ),
         Ok(text) => {
             let line = text.strip_suffix('\n').unwrap_or(&text);
@@ -154,7 +150,7 @@ fn secret_of(checks: &mut Checks<'_>, name: &'static str, file: &Path) -> Option
     None
 }
 
-/// Why a secret can be guessed; none if nothing shows that it can. A secret made at random passes.
+/// Returns why a secret is easy to guess, or `None` if it passes. A random secret passes.
 fn weakness(secret: &str) -> Option<String> {
     let bytes = secret.as_bytes();
     let unit = (1..=bytes.len() / 2).find(|&unit| bytes.chunks(unit).all(|part| bytes.starts_with(part)));
@@ -162,11 +158,11 @@ fn weakness(secret: &str) -> Option<String> {
     let words = match unit {
         _ if bytes.len() < MIN_SECRET_BYTES => format!("has {} bytes", bytes.len()),
         Some(unit) if unit < MIN_SECRET_BYTES / 2 => format!("repeats the same {unit} bytes"),
-        _ if kinds < MIN_SECRET_KINDS => format!("is made of {kinds} different bytes"),
-        _ if PUBLISHED_SECRETS.contains(&secret) => "is an example that is published".to_owned(),
+        _ if kinds < MIN_SECRET_KINDS => format!("has only {kinds} different bytes"),
+        _ if PUBLISHED_SECRETS.contains(&secret) => "is a published example".to_owned(),
         _ => return None,
     };
-    Some(format!("the secret {words}, which can be guessed"))
+    Some(format!("the secret {words} and is easy to guess"))
 }
 
 fn admin(config: &Config, checks: &mut Checks<'_>) {
@@ -175,12 +171,12 @@ fn admin(config: &Config, checks: &mut Checks<'_>) {
     checks.hold(
         admin.listen.is_none_or(|listen| !overlap(listen, node.listen)),
         &["admin.listen", "node.listen"],
-        "admin.listen and node.listen have one port on one address",
-        "another port, like 0.0.0.0:8081; or no admin.listen, and all calls are on node.listen",
+        "admin.listen and node.listen use the same address and port",
+        "another port, like 0.0.0.0:8081; or no admin.listen, so that node.listen serves all calls",
     );
 }
 
-/// Returns whether two listeners cannot have these addresses at once.
+/// Returns whether two listeners cannot be bound to these addresses at the same time.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let same_port = one.port() == other.port() && one.port() != 0;
     same_port && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
@@ -196,7 +192,7 @@ fn redis(config: &mut Config, checks: &mut Checks<'_>) {
         checks.hold(
             rest.is_some_and(|rest| !rest.is_empty()) && settings.is_url(),
             &["redis.url"],
-            "that is not the URL of a Redis",
+            "not a Redis URL",
             "redis://[[user]:password@]host[:port], rediss:// with TLS, or unix:///path",
         );
         let other = redis.settings().and_then(|settings| settings.other_database());
@@ -204,11 +200,11 @@ fn redis(config: &mut Config, checks: &mut Checks<'_>) {
             other.is_none(),
             &["redis.url"],
             &format!(
-                "it names database {}, and Pub/Sub knows no databases: clusters in two of them would get each \
-                 other's events",
+                "the URL selects database {}, but Pub/Sub ignores databases: clusters in two databases would receive \
+                 each other's events",
                 other.as_deref().unwrap_or_default()
             ),
-            "the URL without a database, which is database 0, and another redis.prefix for each cluster",
+            "a URL without a database (database 0), and a different redis.prefix for each cluster",
         );
     }
     if let Some(ca) = &redis.ca {
@@ -222,8 +218,8 @@ fn redis(config: &mut Config, checks: &mut Checks<'_>) {
         checks.hold(
             redis.url.as_ref().is_some_and(|url| url.expose().starts_with("rediss://")),
             &["redis.ca", "redis.url"],
-            "certificates are trusted for TLS, and the URL is not with TLS",
-            "redis.url beginning with rediss://, or no redis.ca",
+            "redis.ca needs TLS, but redis.url does not use TLS",
+            "a redis.url that begins with rediss://, or no redis.ca",
         );
     }
     let prefix = Prefix::new(&redis.prefix);
@@ -231,13 +227,13 @@ fn redis(config: &mut Config, checks: &mut Checks<'_>) {
         prefix.is_ok(),
         &["redis.prefix"],
         &prefix.err().map(|error| error.to_string()).unwrap_or_default(),
-        "1 to 64 bytes: words of ASCII letters and digits with a single ':', '_', '-' or '.' between them, and none of \
-         'ingest', 'node' and 'wire' behind a ':'",
+        "1 to 64 bytes: words of ASCII letters and digits, separated by a single ':', '_', '-' or '.', without \
+         'ingest', 'node' or 'probe' after a ':'",
     );
     checks.hold(
         (1..=1024).contains(&redis.pool_size),
         &["redis.pool_size"],
-        "that is not enough, or too many",
+        "value out of range",
         "1 to 1024",
     );
     for (name, duration) in [
@@ -256,21 +252,21 @@ fn password(config: &mut Config, checks: &mut Checks<'_>) {
     checks.hold(
         config.redis.url.is_some(),
         &["redis.password_file"],
-        "there is a password for Redis, and no redis.url",
-        "redis.url with the address, or no redis.password_file",
+        "redis.password_file is set, but redis.url is not",
+        "a redis.url, or no redis.password_file",
     );
     checks.hold(
         !config.redis.settings().is_some_and(|settings| settings.has_password()),
         &["redis.password_file", "redis.url"],
-        "the password is given twice, in the URL and as a file",
-        "redis.url without a password, like redis://user@host:6379, and redis.password_file",
+        "the password is set twice, in the URL and as a file",
+        "a redis.url without a password, like redis://user@host:6379, and redis.password_file",
     );
     config.redis.password = secret_of(checks, "redis.password_file", &file);
     checks.hold(
         !config.redis.password.as_ref().is_some_and(|password| password.expose().is_empty()),
         &["redis.password_file"],
         "the file is empty",
-        "a file that holds the password and nothing else",
+        "a file that contains only the password",
     );
 }
 
@@ -286,16 +282,13 @@ fn stream(config: &Config, checks: &mut Checks<'_>) {
     checks.hold(
         stream.peer_timeout >= stream.write_timeout,
         &["stream.peer_timeout", "stream.write_timeout"],
-        "stream.peer_timeout is shorter than stream.write_timeout, and would cut off a slow client before it",
-        &format!(
-            "stream.peer_timeout of stream.write_timeout ({}) or longer",
-            humantime::format_duration(stream.write_timeout)
-        ),
+        "stream.peer_timeout is shorter than stream.write_timeout and would disconnect a slow client first",
+        &format!("at least stream.write_timeout ({})", humantime::format_duration(stream.write_timeout)),
     );
     checks.hold(
         (Duration::from_secs(1)..=Duration::from_hours(24)).contains(&stream.peer_timeout),
         &["stream.peer_timeout"],
-        "that is out of range",
+        "value out of range",
         "1s to 24h",
     );
     for (name, count, most) in [
@@ -308,7 +301,7 @@ fn stream(config: &Config, checks: &mut Checks<'_>) {
     within(checks, "stream.shards", stream.shards, 0, 1024);
     sized(checks, "stream.queue", stream.queue, ByteSize::kib(1), ByteSize::gib(1));
     sized(checks, "stream.page_bytes", stream.page_bytes, ByteSize::kib(1), ByteSize::mib(64));
-    // The largest event there may be has room.
+    // The largest allowed event must fit.
     sized(checks, "stream.max_log_read_bytes", stream.max_log_read_bytes, ByteSize::mib(2), ByteSize::gib(1));
     sized(checks, "stream.shard_queue", stream.shard_queue, ByteSize::mib(1), ByteSize::gib(64));
 }
@@ -328,25 +321,24 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
     within(checks, "limits.history_reads", limits.history_reads, 1, 10_000);
     within(checks, "limits.history_reads_per_user", limits.history_reads_per_user, 1, 10_000);
     within(checks, "limits.batch_events", limits.batch_events, 1, 100_000);
-    // Two are joined by every user's stream without asking.
+    // Every user's stream includes two channels implicitly.
     within(checks, "limits.channels_per_stream", limits.channels_per_stream, 2, MAX_CURSOR_CHANNELS);
     let data = ByteSize::b(MAX_DATA_BYTES as u64);
     sized(checks, "limits.event_data", limits.event_data, ByteSize::b(1), data);
     sized(checks, "limits.head_bytes", limits.head_bytes, ByteSize::kib(16), ByteSize::kib(64));
     sized(checks, "limits.batch_bytes", limits.batch_bytes, ByteSize::kib(1), ByteSize::mib(256));
-    // One connection may always send one body, of which there are copies while it is published.
+    // One connection may always send one body, and the body is copied while it is published.
     let share = (CONNECTIONS * COPIES) as u64;
     checks.hold(
         limits.memory.as_u64() / share >= limits.batch_bytes.as_u64(),
         &["limits.memory", "limits.batch_bytes"],
-        "a body of the size allowed by limits.batch_bytes does not fit into the eighth of limits.memory that a \
-         connection may hold",
-        &format!("limits.memory of at least {share} times limits.batch_bytes ({})", limits.batch_bytes),
+        "a body of limits.batch_bytes does not fit into the eighth of limits.memory that one connection may hold",
+        &format!("limits.memory at least {share} times limits.batch_bytes ({})", limits.batch_bytes),
     );
     checks.hold(
         limits.batch_bytes >= limits.event_data,
         &["limits.batch_bytes", "limits.event_data"],
-        "an event of the size allowed by limits.event_data does not fit into limits.batch_bytes",
+        "an event of limits.event_data does not fit into limits.batch_bytes",
         "limits.batch_bytes larger than limits.event_data",
     );
 }
@@ -360,7 +352,7 @@ fn retention(config: &Config, checks: &mut Checks<'_>) {
     checks.hold(
         retention.positions >= retention.age,
         &["retention.positions", "retention.age"],
-        "a channel's last position would be forgotten before its events",
+        "a channel's last position would expire before its events",
         "retention.positions at least as long as retention.age",
     );
     for (pattern, rule) in &retention.rules().rules {
@@ -387,20 +379,20 @@ fn workers(config: &Config, checks: &mut Checks<'_>) {
     checks.hold(
         drain.deadline > drain.notice.saturating_add(drain.window),
         &["drain.deadline", "drain.notice", "drain.window"],
-        "the deadline comes before the last stream was sent away",
-        "a deadline longer than notice and window together",
+        "the deadline expires before the last wave of streams is closed",
+        "longer than drain.notice and drain.window together",
     );
     within(checks, "intake.batch", intake.batch, 1, 10_000);
     checks.hold(
         intake.lease >= Duration::from_millis(500),
         &["intake.lease"],
-        "a lease that short lapses by itself",
+        "too short: the lease would expire between two renewals",
         "at least 500ms",
     );
     checks.hold(
         lease.ttl >= LeaseConfig::SHORTEST_TTL,
         &["lease.ttl"],
-        "a lease that short lapses by itself",
+        "too short: the lease would expire between two heartbeats",
         "at least 1s",
     );
 }
@@ -412,7 +404,7 @@ fn http(config: &Config, checks: &mut Checks<'_>) {
     checks.hold(
         (Duration::from_secs(1)..=Duration::from_mins(10)).contains(&config.http.min_rate_window),
         &["http.min_rate_window"],
-        "that is out of range",
+        "value out of range",
         "1s to 10m",
     );
     let origins = &config.http.allowed_origins;
@@ -422,7 +414,7 @@ fn http(config: &Config, checks: &mut Checks<'_>) {
             wrong.is_none(),
             &["http.allowed_origins"],
             &format!("{origin:?} {}", wrong.unwrap_or_default()),
-            "scheme and host as a browser sends them, like https://app.example:8443, without a path; or * alone",
+            "a scheme and a host as browsers send them, like https://app.example:8443, without a path; or only *",
         );
     }
     for host in &config.http.allowed_hosts {
@@ -431,20 +423,20 @@ fn http(config: &Config, checks: &mut Checks<'_>) {
             wrong.is_none(),
             &["http.allowed_hosts"],
             &format!("{host:?} {}", wrong.unwrap_or_default()),
-            "names without scheme, port and path, like sse.example; or * alone",
+            "host names without scheme, port and path, like sse.example; or only *",
         );
     }
     checks.hold(
         !config.http.trusted_proxies.iter().any(Network::is_everything),
         &["http.trusted_proxies"],
-        "trusts every address, so that each client may claim to be any other",
-        "the addresses of the balancers, like 10.0.0.5 or 10.0.0.0/24",
+        "trusts every address: any client could claim any client address",
+        "the addresses of the load balancers, like 10.0.0.5 or 10.0.0.0/24",
     );
     checks.hold(
         !config.node.proxy_protocol || !config.http.trusted_proxies.is_empty(),
         &["node.proxy_protocol", "http.trusted_proxies"],
-        "only trusted proxies may send a PROXY protocol header, and none is trusted",
-        "http.trusted_proxies with the addresses of the balancers",
+        "node.proxy_protocol is on, but no proxy is trusted to send the PROXY protocol header",
+        "http.trusted_proxies with the addresses of the load balancers",
     );
 }
 
@@ -462,8 +454,8 @@ fn tls(config: &Config, checks: &mut Checks<'_>) {
         false,
         names,
         &error.to_string(),
-        "two PEM files that this process may read: tls.certificate with the chain, the node's own first, and tls.key with \
-         its private key",
+        "two readable PEM files: tls.certificate with the certificate chain (the node's own certificate first), and \
+         tls.key with its private key",
     );
 }
 
@@ -476,23 +468,23 @@ fn log(config: &Config, checks: &mut Checks<'_>) {
     checks.hold(
         config.log.level.split(',').all(level),
         &["log.level"],
-        "that is not a level",
-        "error, warn, info, debug, trace or off; for parts of the program like info,fanfare_node::http=debug",
+        "unknown log level",
+        "error, warn, info, debug, trace or off; per module like info,fanfare_node::http=debug",
     );
 }
 
 fn positive(checks: &mut Checks<'_>, name: &'static str, duration: Duration) {
-    checks.hold(!duration.is_zero(), &[name], "that is no time at all", "longer than 0s");
+    checks.hold(!duration.is_zero(), &[name], "must be greater than 0s", "longer than 0s");
 }
 
 fn within(checks: &mut Checks<'_>, name: &'static str, count: usize, least: usize, most: usize) {
     let right = format!("{least} to {most}");
-    checks.hold((least..=most).contains(&count), &[name], "that is out of range", &right);
+    checks.hold((least..=most).contains(&count), &[name], "value out of range", &right);
 }
 
 fn sized(checks: &mut Checks<'_>, name: &'static str, size: ByteSize, least: ByteSize, most: ByteSize) {
     let right = format!("{least} to {most}");
-    checks.hold((least..=most).contains(&size), &[name], "that is out of range", &right);
+    checks.hold((least..=most).contains(&size), &[name], "value out of range", &right);
 }
 
 fn is_token(text: &str) -> bool {

@@ -1,26 +1,26 @@
-//! Settings of leaving: `[drain]`.
+//! Settings of graceful shutdown: `[drain]`.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// `[drain]`: what happens between SIGTERM and the end.
+/// `[drain]`: how a node closes its streams between SIGTERM and its exit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DrainConfig {
-    /// How long the node keeps the streams that it has before it sends them away, so that the load balancer notices and
-    /// sends new ones elsewhere.
-    /// `FANFARE_DRAIN__NOTICE`.
+    /// How long a node keeps its streams after it was asked to stop, so that load balancers notice first. Default:
+    /// `5s`. `FANFARE_DRAIN__NOTICE`.
     #[serde(with = "humantime_serde")]
     pub notice: Duration,
-    /// The time over which streams are ended, in even waves. `FANFARE_DRAIN__WINDOW`.
+    /// Time over which streams are closed, in even waves. Default: `20s`. `FANFARE_DRAIN__WINDOW`.
     #[serde(with = "humantime_serde")]
     pub window: Duration,
-    /// A client that is sent away comes back after 100 ms and a random part of this. `FANFARE_DRAIN__RETRY_SPREAD`.
+    /// Clients of a draining node reconnect after 100 ms plus a random part of this time. Default: `400ms`.
+    /// `FANFARE_DRAIN__RETRY_SPREAD`.
     #[serde(with = "humantime_serde")]
     pub retry_spread: Duration,
-    /// How long a node that was told to stop may take in all; what is left then is cut off. More than notice and
-    /// window together. `FANFARE_DRAIN__DEADLINE`.
+    /// Maximum time from the request to stop to the exit; remaining streams are cut. Longer than `drain.notice` and
+    /// `drain.window` together. Default: `45s`. `FANFARE_DRAIN__DEADLINE`.
     #[serde(with = "humantime_serde")]
     pub deadline: Duration,
 }

@@ -1,25 +1,25 @@
-//! What is wrong with the settings, all of it.
+//! Faults of the configuration. All faults are reported at once.
 
 use std::fmt;
 
 use super::value::Origin;
 
-/// One thing that is wrong.
+/// One fault of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The setting's name, or what was written in the place of one.
+    /// The setting's name, or the unknown name that was found.
     pub setting: String,
-    /// The value as it was written, if there is one and it may be shown.
+    /// The value as it was written, if there is one that may be shown.
     pub value: Option<String>,
-    /// Who said so.
+    /// The source of the value.
     pub origin: Origin,
-    /// What is wrong.
+    /// The problem.
     pub wrong: String,
-    /// What would be right.
+    /// The values that are accepted.
     pub right: String,
 }
 
-/// Everything that is wrong; at least one thing.
+/// All faults of a configuration; at least one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Faults(pub Vec<Fault>);
 
@@ -29,7 +29,7 @@ impl fmt::Display for Fault {
         if let Some(value) = &self.value {
             write!(f, " = {value}")?;
         }
-        write!(f, " (from {})\n    {}\n    right: {}", self.origin, self.wrong, self.right)
+        write!(f, " (from {})\n    {}\n    expected: {}", self.origin, self.wrong, self.right)
     }
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(faults) = self;
         let what = if faults.len() == 1 { "setting is" } else { "settings are" };
-        write!(f, "{} {what} wrong:", faults.len())?;
+        write!(f, "{} {what} invalid:", faults.len())?;
         faults.iter().try_for_each(|fault| write!(f, "\n\n  {fault}"))
     }
 }

@@ -1,18 +1,20 @@
-//! What a name in `http.allowed_hosts` must be like to match a request's `Host`.
+//! Checks whether an entry of `http.allowed_hosts` can match a request's `Host`.
 
-/// Says why a name never matches; none if it may. `*` must be the only one of `count`.
+/// Returns why a name never matches, or `None` if it may. `*` must be the only one of `count` entries.
 pub(super) fn wrong(name: &str, count: usize) -> Option<&'static str> {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     Some(match name {
         "*" if count == 1 => return None,
-        "*" => "is every host, and stands alone",
-        _ if name.contains("://") || name.contains('/') => "has a scheme or a path, which no Host has",
-        _ if name.contains(':') => {
-            "has a port, which is not looked at, or is an address, which is always answered"
+        "*" => "matches every host and must stand alone",
+        _ if name.contains("://") || name.contains('/') => {
+            "has a scheme or a path, which a Host header never has"
         }
-        _ if name.contains('*') => "has a *, which stands for nothing within a name",
-        _ if name.is_empty() || !name.bytes().all(letter) => "is not a host name (outside of ASCII: xn--)",
-        _ if name.ends_with('.') => "ends with a dot, which is not looked at",
+        _ if name.contains(':') => "has a port, which is ignored, or is an address, which is always allowed",
+        _ if name.contains('*') => "has a * within a name, which is not a wildcard",
+        _ if name.is_empty() || !name.bytes().all(letter) => {
+            "is not a host name (for letters outside ASCII use xn--)"
+        }
+        _ if name.ends_with('.') => "ends with a dot, which is ignored",
         _ => return None,
     })
 }

@@ -11,27 +11,29 @@ use crate::address::trusted::{ForwardedHeader, Network, TrustedProxies};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {
-    /// The origins whose pages may call (CORS), like `https://app.example`; `*` is every one, without cookies.
-    /// `FANFARE_HTTP__ALLOWED_ORIGINS`.
+    /// Origins whose pages may call the API (CORS), like `https://app.example`; `*` allows every origin, without
+    /// cookies. `FANFARE_HTTP__ALLOWED_ORIGINS`.
     pub allowed_origins: Vec<String>,
-    /// The names that a request's `Host` may have, besides addresses and `localhost`; `*` is every one. Without it: every
-    /// one, but where no token is asked for on the loopback those without a dot. `FANFARE_HTTP__ALLOWED_HOSTS`.
+    /// Names allowed in a request's `Host`, besides addresses and `localhost`; `*` allows every name. Default: every
+    /// name; on the loopback without tokens only those without a dot. `FANFARE_HTTP__ALLOWED_HOSTS`.
     pub allowed_hosts: Vec<String>,
-    /// Addresses and ranges of the balancers in front of the node. `FANFARE_HTTP__TRUSTED_PROXIES`.
+    /// Addresses and ranges (`10.0.0.0/8`) of the load balancers in front of the node, whose client addresses are
+    /// trusted. `FANFARE_HTTP__TRUSTED_PROXIES`.
     pub trusted_proxies: Vec<Network>,
-    /// The header in which they name the client. `FANFARE_HTTP__FORWARDED_HEADER`.
+    /// Header that trusted proxies set to the client's address. Name the one that they overwrite. Default:
+    /// `x-forwarded-for`. `FANFARE_HTTP__FORWARDED_HEADER`.
     pub forwarded_header: ForwardedHeader,
-    /// How long a client may take to send the head of its next request, and so also how long a connection may be
-    /// idle between requests. `FANFARE_HTTP__HEADER_READ_TIMEOUT`.
+    /// Timeout for receiving the head of the next request, and so the keep-alive timeout. Default: `30s`.
+    /// `FANFARE_HTTP__HEADER_READ_TIMEOUT`.
     #[serde(with = "humantime_serde")]
     pub header_read_timeout: Duration,
-    /// How long it may take to send the body. `FANFARE_HTTP__BODY_READ_TIMEOUT`.
+    /// Timeout for receiving a request's body. Default: `30s`. `FANFARE_HTTP__BODY_READ_TIMEOUT`.
     #[serde(with = "humantime_serde")]
     pub body_read_timeout: Duration,
-    /// How many bytes a second a client must send of a body, or take of an answer, at least; a slower one is cut off. Streams
-    /// may be as slow as they are. `FANFARE_HTTP__MIN_RATE`.
+    /// Minimum bytes per second at which a client sends a body or reads an answer; slower clients are disconnected.
+    /// Streams are exempt. Default: `1KiB`. `FANFARE_HTTP__MIN_RATE`.
     pub min_rate: ByteSize,
-    /// The time over which that rate is measured. `FANFARE_HTTP__MIN_RATE_WINDOW`.
+    /// Time over which `http.min_rate` is measured. Default: `10s`. `FANFARE_HTTP__MIN_RATE_WINDOW`.
     #[serde(with = "humantime_serde")]
     pub min_rate_window: Duration,
 }
@@ -52,7 +54,7 @@ impl Default for HttpConfig {
 }
 
 impl HttpConfig {
-    /// Returns the proxies that are believed.
+    /// Returns the trusted proxies.
     pub fn proxies(&self) -> TrustedProxies {
         TrustedProxies::new(self.trusted_proxies.clone(), self.forwarded_header)
     }

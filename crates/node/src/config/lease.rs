@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// `[lease]`: how soon a node that is gone counts as dead.
+/// `[lease]`: how soon a node that stopped renewing its lease is considered dead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LeaseConfig {
-    /// A node that was not heard of for so long is dead, and others remove its sessions. A node that was paused or
-    /// cut off for longer claims its sessions anew. At least `1s`; default `10s`. `FANFARE_LEASE__TTL`.
+    /// Node lease duration, renewed every third of it. A node whose lease expires is considered dead. Default: `10s`.
+    /// `FANFARE_LEASE__TTL`.
     #[serde(with = "humantime_serde")]
     pub ttl: Duration,
 }
@@ -21,15 +21,15 @@ impl Default for LeaseConfig {
 }
 
 impl LeaseConfig {
-    /// The shortest `ttl` that leaves time for a lost heartbeat.
+    /// Minimum `ttl`, which leaves time for a lost heartbeat.
     pub const SHORTEST_TTL: Duration = Duration::from_secs(1);
 
-    /// How often the lease is renewed: two heartbeats may be lost.
+    /// Returns the interval of heartbeats: the lease survives two lost heartbeats.
     pub fn heartbeat(&self) -> Duration {
         self.ttl / 3
     }
 
-    /// How often each node looks for the sessions of dead nodes, before jitter.
+    /// Returns the interval of sweeps for sessions of dead nodes, before jitter.
     pub fn sweep_every(&self) -> Duration {
         self.ttl / 2
     }

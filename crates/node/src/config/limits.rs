@@ -1,4 +1,4 @@
-//! What bounds the work of one node: `[limits]`.
+//! Limits of one node: `[limits]`.
 
 use std::marker::PhantomData;
 
@@ -9,83 +9,87 @@ use serde::{Deserialize, Serialize};
 
 use crate::rates::Kind;
 
-/// `[limits]`: beyond them a request is refused, or the client is sent elsewhere.
+/// `[limits]`: a request beyond a limit is refused, or its client is sent to another node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// How many streams this node holds; more are answered as overloaded. `FANFARE_LIMITS__CONNECTIONS`.
+    /// Maximum number of streams on this node; further ones get an `overloaded` event. Default: `50000`.
+    /// `FANFARE_LIMITS__CONNECTIONS`.
     pub connections: usize,
-    /// How many streams a second this node opens; more are answered as overloaded. 0 is no limit.
-    /// `FANFARE_LIMITS__CONNECTS_PER_SECOND`.
+    /// Maximum rate of new streams on this node; further ones get an `overloaded` event. `0` disables the limit.
+    /// Default: `5000`. `FANFARE_LIMITS__CONNECTS_PER_SECOND`.
     pub connects_per_second: u32,
-    /// How many bytes requests, their bodies, answers and the queues of streams may hold together; at least 24 times
-    /// `batch_bytes`. `FANFARE_LIMITS__MEMORY`.
+    /// Maximum bytes that requests, their bodies, answers and stream queues hold together; at least 24 times
+    /// `limits.batch_bytes`. Default: `256MiB`. `FANFARE_LIMITS__MEMORY`.
     pub memory: ByteSize,
-    /// How many sockets may be open beside those of the streams. `FANFARE_LIMITS__SOCKETS`.
+    /// Maximum number of open sockets that serve no stream. Default: `4096`. `FANFARE_LIMITS__SOCKETS`.
     pub sockets: usize,
-    /// How many of them one address may have; of an IPv6 address the first 64 bits count.
+    /// Maximum number of these for one address. An IPv6 address counts by its first 64 bits. Default: `1024`.
     /// `FANFARE_LIMITS__SOCKETS_PER_ADDRESS`.
     pub sockets_per_address: usize,
-    /// What happens to a socket beyond either. `FANFARE_LIMITS__WHEN_FULL`.
+    /// What happens to a socket beyond these limits. `evict`: it replaces the socket that has been idle longest, of
+    /// the address that has most. `refuse`: it is closed. Default: `evict`. `FANFARE_LIMITS__WHEN_FULL`.
     pub when_full: WhenFull,
-    /// How many frames a second that carry no data an HTTP/2 client may send, beside those that acknowledge what it
-    /// received. `FANFARE_LIMITS__CONTROL_FRAMES`.
+    /// Maximum rate of HTTP/2 frames without data from a client, not counting acknowledgements of received data.
+    /// Default: `100`. `FANFARE_LIMITS__CONTROL_FRAMES`.
     pub control_frames: u32,
-    /// How many requests, streams among them, may be open on one HTTP/2 connection.
+    /// Maximum number of concurrent requests, streams included, on one HTTP/2 connection; 1 to 10000. Default: `128`.
     /// `FANFARE_LIMITS__REQUESTS_PER_CONNECTION`.
     pub requests_per_connection: u32,
-    /// How many sessions a user may have in the whole cluster; at most 1000, since Redis looks through them.
-    /// `FANFARE_LIMITS__SESSIONS_PER_USER`.
+    /// Maximum number of sessions of a user in the whole cluster; at most 1000, since Redis scans them. Default:
+    /// `16`. `FANFARE_LIMITS__SESSIONS_PER_USER`.
     pub sessions_per_user: usize,
-    /// How many history calls may be under way on this node, until their answers are written; more are answered with 503.
+    /// Maximum number of concurrent history calls on this node; further ones get `503`. Default: `16`.
     /// `FANFARE_LIMITS__HISTORY_READS`.
     pub history_reads: usize,
-    /// How many of them one user may have; more are answered with 429. `FANFARE_LIMITS__HISTORY_READS_PER_USER`.
+    /// Maximum number of concurrent history calls of one user; further ones get `429`. Default: `4`.
+    /// `FANFARE_LIMITS__HISTORY_READS_PER_USER`.
     pub history_reads_per_user: usize,
-    /// How many channels a stream may follow, its user's own and `broadcast` included; at most 256.
+    /// Maximum number of channels of a stream, the user's own and `broadcast` included; at most 256. Default: `256`.
     /// `FANFARE_LIMITS__CHANNELS_PER_STREAM`.
     pub channels_per_stream: usize,
-    /// The most data an event may have; at most 1 MiB. `FANFARE_LIMITS__EVENT_DATA`.
+    /// Maximum size of an event's data; at most 1 MiB. Lines of more than 60 KiB are too long for some clients.
+    /// Default: `60KiB`. `FANFARE_LIMITS__EVENT_DATA`.
     pub event_data: ByteSize,
-    /// How many events one request may publish. `FANFARE_LIMITS__BATCH_EVENTS`.
+    /// Maximum number of events in one publish request. Default: `1000`. `FANFARE_LIMITS__BATCH_EVENTS`.
     pub batch_events: usize,
-    /// How many bytes the body of such a request may have. `FANFARE_LIMITS__BATCH_BYTES`.
+    /// Maximum size of the body of a publish request; at most 256 MiB. Default: `8MiB`.
+    /// `FANFARE_LIMITS__BATCH_BYTES`.
     pub batch_bytes: ByteSize,
-    /// How many bytes the head of a request may have, with room for a stream's cursor; 16 to 64 KiB. Balancers must let
-    /// as much through.
-    /// `FANFARE_LIMITS__HEAD_BYTES`.
+    /// Maximum size of a request's head, with room for a stream's cursor; 16 to 64 KiB. Balancers must let as much
+    /// through. Default: `32KiB`. `FANFARE_LIMITS__HEAD_BYTES`.
     pub head_bytes: ByteSize,
-    /// How many users, and how many addresses, have a bucket of their own for each of the rates below; those beyond share
-    /// some. `FANFARE_LIMITS__RATE_KEYS`.
+    /// Number of users, and of addresses, that have their own bucket for each of the rates below; further ones share
+    /// buckets. Default: `100000`. `FANFARE_LIMITS__RATE_KEYS`.
     pub rate_keys: usize,
-    /// What one user may ask of this node in a second.
+    /// Rates of one user on this node.
     pub user: RatesConfig<PerUser>,
-    /// What one address may ask of this node in a second: an IPv4 address or an IPv6 /64. Trusted proxies are exempt.
+    /// Rates of one address on this node: an IPv4 address or an IPv6 /64. Trusted proxies are exempt.
     pub address: RatesConfig<PerAddress>,
 }
 
-/// `[limits.user]` and `[limits.address]`: how many of each a second; 0 is no limit. As many may come at once. An address
-/// stands for many users behind one network, so its defaults are higher.
+/// `[limits.user]` and `[limits.address]`: maximum rates per second; 0 disables a limit. The burst is as large as the
+/// rate. An address may stand for many users behind one network, so its defaults are higher.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, bound = "S: RateScope")]
 pub struct RatesConfig<S> {
-    /// Streams asked for. `FANFARE_LIMITS__USER__CONNECTS_PER_SECOND`.
+    /// New streams. `FANFARE_LIMITS__USER__CONNECTS_PER_SECOND`.
     pub connects_per_second: u32,
-    /// Other requests that carry a token. `FANFARE_LIMITS__USER__REQUESTS_PER_SECOND`.
+    /// Other requests with a token. `FANFARE_LIMITS__USER__REQUESTS_PER_SECOND`.
     pub requests_per_second: u32,
-    /// Events published. `FANFARE_LIMITS__USER__EVENTS_PER_SECOND`.
+    /// Events published over HTTP. `FANFARE_LIMITS__USER__EVENTS_PER_SECOND`.
     pub events_per_second: u32,
-    /// Bytes of bodies that publish. `FANFARE_LIMITS__USER__BYTES_PER_SECOND`.
+    /// Bytes of publish requests' bodies. `FANFARE_LIMITS__USER__BYTES_PER_SECOND`.
     pub bytes_per_second: ByteSize,
-    /// Channels that did not exist and that a published event makes. `FANFARE_LIMITS__USER__CHANNELS_PER_SECOND`.
+    /// Channels created by publishing over HTTP. `FANFARE_LIMITS__USER__CHANNELS_PER_SECOND`.
     pub channels_per_second: u32,
     #[serde(skip)]
     scope: PhantomData<S>,
 }
 
-/// Whose rates they are: the defaults differ.
+/// Scope of rates, which determines their defaults.
 pub trait RateScope {
-    /// The default of a rate, if it is this for a user and that for an address.
+    /// Returns the default of a rate, from those for a user and for an address.
     fn default_of(user: u32, address: u32) -> u32;
 }
 
@@ -110,7 +114,7 @@ impl RateScope for PerAddress {
 }
 
 impl<S> RatesConfig<S> {
-    /// Returns how many of a kind a second are allowed, bytes as KiB; 0 is no limit.
+    /// Returns the maximum rate of a kind per second, bytes in KiB; 0 is no limit.
     pub fn per_second(&self, kind: Kind) -> u32 {
         match kind {
             Kind::Connects => self.connects_per_second,
@@ -122,7 +126,7 @@ impl<S> RatesConfig<S> {
     }
 }
 
-/// A number of bytes in KiB, rounded up.
+/// Converts bytes to KiB, rounded up.
 pub fn kib(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
@@ -141,14 +145,14 @@ impl<S: RateScope> Default for RatesConfig<S> {
     }
 }
 
-/// What happens to a socket when all slots are taken.
+/// Policy for a new socket when all slots are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WhenFull {
-    /// The socket that has been idle longest is closed for it, of the address that has most.
+    /// Closes the socket that has been idle longest, of the address that has most.
     #[default]
     Evict,
-    /// It is closed.
+    /// Closes the new socket.
     Refuse,
 }
 

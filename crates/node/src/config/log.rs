@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
-    /// `error`, `warn`, `info`, `debug`, `trace` or `off`; also for parts of the program, with commas between them:
-    /// `info,fanfare_node::http=debug`. `FANFARE_LOG__LEVEL`.
+    /// `error`, `warn`, `info`, `debug`, `trace` or `off`; also per module: `info,fanfare_node::http=debug`. Default:
+    /// `info`. `FANFARE_LOG__LEVEL`.
     pub level: String,
-    /// Lines for people or for machines. `FANFARE_LOG__FORMAT`.
+    /// `text` for people, `json` for machines. Default: `text`. `FANFARE_LOG__FORMAT`.
     pub format: LogFormat,
 }
 
-/// How a line of the log is written.
+/// Format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Human-readable lines.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

@@ -5,20 +5,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 use fanfare_broker::NodeId;
 use serde::{Deserialize, Serialize};
 
-/// `[node]`: its name and where it is found.
+/// `[node]`: name and addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NodeConfig {
-    /// The node's name, unique in the cluster. By default the host's name and six random characters, so that a
-    /// process is never taken for its predecessor. `FANFARE_NODE__ID`.
+    /// Node name, unique in the cluster. Default: the host name and six random characters. `FANFARE_NODE__ID`.
     pub id: NodeId,
-    /// Where it listens, `0.0.0.0:8080` by default; port 0 is any free one. `FANFARE_NODE__LISTEN`.
+    /// Listen address for clients. Port 0 picks any free port. Default: `0.0.0.0:8080`. `FANFARE_NODE__LISTEN`.
     pub listen: SocketAddr,
-    /// The `host:port` that `/v1/nodes` shows. By default what it listens on, with the host's name if that is every
-    /// address. `FANFARE_NODE__ADDRESS`.
+    /// The `host:port` that `/v1/nodes` shows. Default: the listen address. `FANFARE_NODE__ADDRESS`.
     pub address: Option<String>,
-    /// Whether each connection begins with a PROXY protocol v2 header; then only trusted proxies may connect.
-    /// `FANFARE_NODE__PROXY_PROTOCOL`.
+    /// Whether each connection begins with a PROXY protocol v2 header. Only `http.trusted_proxies` may connect then.
+    /// Default: `false`. `FANFARE_NODE__PROXY_PROTOCOL`.
     pub proxy_protocol: bool,
 }
 
@@ -34,7 +32,7 @@ impl Default for NodeConfig {
 }
 
 impl NodeConfig {
-    /// What `/v1/nodes` shows for a node that is bound to `bound`.
+    /// Returns the address that `/v1/nodes` shows for a node bound to `bound`.
     pub fn advertised(&self, bound: SocketAddr) -> String {
         match &self.address {
             Some(address) => address.clone(),
@@ -47,11 +45,11 @@ impl NodeConfig {
 fn random_id() -> NodeId {
     let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(6).collect();
     let id = format!("{}-{}", host_name(), random.to_ascii_lowercase());
-    // The host's name was reduced to the alphabet of node ids and 64 characters.
+    // The host name is reduced to the alphabet of node ids and 64 characters.
     NodeId::new(&id).expect("a host name of the right alphabet and length makes a node id")
 }
 
-/// The host's name, reduced to what a node id may hold.
+/// Returns the host name without characters that a node id may not have.
 fn host_name() -> String {
     let name = nix::unistd::gethostname().unwrap_or_default();
     let allowed = |c: &char| c.is_ascii_alphanumeric() || ['-', '.', '_'].contains(c);

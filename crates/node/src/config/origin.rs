@@ -1,29 +1,29 @@
-//! What an entry of `http.allowed_origins` must be like to match what browsers send.
+//! Checks whether an entry of `http.allowed_origins` can match what browsers send.
 
 use url::Url;
 
-/// Schemes whose origins browsers write in one way, which the crate `url` knows.
+/// Schemes whose origins have one serialization, which the crate `url` implements.
 const WEB: [&str; 2] = ["http", "https"];
-/// Schemes whose pages have no origin: browsers send `null` for them.
+/// Schemes whose pages have an opaque origin: browsers send `null` for them.
 const WITHOUT_ORIGIN: [&str; 4] = ["file", "data", "blob", "about"];
 
-/// Says why an entry never matches; none if it may. `*` must be the only one of `count`.
+/// Returns why an entry never matches, or `None` if it may. `*` must be the only one of `count` entries.
 pub(super) fn wrong(origin: &str, count: usize) -> Option<String> {
     let because = |why: &str| Some(why.to_owned());
     if origin == "*" {
-        return if count == 1 { None } else { because("is every origin, and stands alone") };
+        return if count == 1 { None } else { because("matches every origin and must stand alone") };
     }
     if origin.contains('*') {
-        return because("has a *, which stands for nothing within an origin: name each one");
+        return because("has a * within an origin, which is not a wildcard: list each origin");
     }
     if origin.eq_ignore_ascii_case("null") {
-        return because("is what every sandboxed page and every file sends: it would allow any page");
+        return because("is sent by every sandboxed page and every file: it would allow any page");
     }
     let Some((scheme, rest)) = origin.split_once("://") else {
         return because("has no scheme, like https://");
     };
     if WITHOUT_ORIGIN.contains(&scheme) {
-        return because("is of pages for which browsers send the origin null");
+        return because("has a scheme for whose pages browsers send the origin null");
     }
     if WEB.contains(&scheme.to_ascii_lowercase().as_str()) {
         return wrong_web(origin, rest);
@@ -38,7 +38,7 @@ pub(super) fn wrong(origin: &str, count: usize) -> Option<String> {
     because("is not a scheme and a host in lower case")
 }
 
-/// Compares with what a browser makes of it.
+/// Compares an origin with its serialization by a browser.
 fn wrong_web(origin: &str, rest: &str) -> Option<String> {
     let url = match Url::parse(origin) {
         Ok(url) => url,
@@ -49,19 +49,19 @@ fn wrong_web(origin: &str, rest: &str) -> Option<String> {
         return None;
     }
     let why = if !url.username().is_empty() || url.password().is_some() {
-        "names a user"
+        "has a user name"
     } else if url.query().is_some() || url.fragment().is_some() || url.path() != "/" {
         "has a path"
     } else if rest.ends_with('/') {
         "ends with a slash"
     } else if rest.ends_with(":80") || rest.ends_with(":443") {
-        "has the port that its scheme has anyway"
+        "has the default port of its scheme"
     } else if origin.bytes().any(|byte| byte.is_ascii_uppercase()) {
         "has upper-case letters"
     } else {
-        "is written in another way"
+        "is not in the form that browsers send"
     };
-    Some(format!("{why}, and never matches: browsers send {sent}"))
+    Some(format!("{why} and never matches: browsers send {sent}"))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PublishConfig {
-    /// How long an idempotency key is remembered. `FANFARE_PUBLISH__IDEMPOTENCY_WINDOW`.
+    /// How long an idempotency key is remembered. Default: `10m`. `FANFARE_PUBLISH__IDEMPOTENCY_WINDOW`.
     #[serde(with = "humantime_serde")]
     pub idempotency_window: Duration,
 }

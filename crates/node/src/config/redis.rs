@@ -1,4 +1,4 @@
-//! Settings of the way to Redis: `[redis]`.
+//! Settings of the Redis connection: `[redis]`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,35 +8,37 @@ use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
 
-/// `[redis]`: where it is, and how long to wait for it.
+/// `[redis]`: address, credentials and timeouts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RedisConfig {
-    /// Where it is; without it the node keeps everything in its own memory. `FANFARE_REDIS__URL`.
+    /// URL of Redis; `rediss://` uses TLS. Only database 0. Without a URL the node keeps everything in its own
+    /// memory. `FANFARE_REDIS__URL`.
     pub url: Option<Secret>,
-    /// A file that holds the password instead of the URL; one line ending at its end is left out.
-    /// `FANFARE_REDIS__PASSWORD_FILE`.
+    /// File with the password of Redis, in place of a password in the URL. One line ending at the end of the file is
+    /// ignored. `FANFARE_REDIS__PASSWORD_FILE`.
     pub password_file: Option<PathBuf>,
-    /// What the file holds, once it is read.
+    /// Content of the file, once it is read.
     #[serde(skip)]
     pub password: Option<Secret>,
-    /// A PEM file with the certificates to trust instead of the system's, for a URL that begins with `rediss://`.
-    /// `FANFARE_REDIS__CA`.
+    /// PEM file with the certificates to trust in place of the system's, for a `rediss://` URL. `FANFARE_REDIS__CA`.
     pub ca: Option<PathBuf>,
-    /// What every name in Redis begins with. `FANFARE_REDIS__PREFIX`.
+    /// Prefix of every key and topic in Redis. Each cluster that shares a Redis needs its own. Default: `fanfare`.
+    /// `FANFARE_REDIS__PREFIX`.
     pub prefix: String,
-    /// How long a connection may take to be made. `FANFARE_REDIS__CONNECT_TIMEOUT`.
+    /// Timeout for connecting to Redis. Default: `1s`. `FANFARE_REDIS__CONNECT_TIMEOUT`.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// How long an answer may take. `FANFARE_REDIS__TIMEOUT`.
+    /// Timeout for a reply from Redis. Default: `2s`. `FANFARE_REDIS__TIMEOUT`.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
-    /// How many connections serve blocking reads and rare commands at most. `FANFARE_REDIS__POOL_SIZE`.
+    /// Maximum number of connections for blocking reads and rare commands. Default: `4`. `FANFARE_REDIS__POOL_SIZE`.
     pub pool_size: usize,
-    /// How often the live wire is asked whether it is still there. `FANFARE_REDIS__PROBE_INTERVAL`.
+    /// Interval between liveness probes of the subscriber connection. Default: `1s`. `FANFARE_REDIS__PROBE_INTERVAL`.
     #[serde(with = "humantime_serde")]
     pub probe_interval: Duration,
-    /// A live wire is given up when it did not answer for so long. `FANFARE_REDIS__PROBE_TIMEOUT`.
+    /// A subscriber connection that does not answer a probe within this time is replaced. Default: `3s`.
+    /// `FANFARE_REDIS__PROBE_TIMEOUT`.
     #[serde(with = "humantime_serde")]
     pub probe_timeout: Duration,
 }

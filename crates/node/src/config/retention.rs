@@ -1,4 +1,4 @@
-//! How much of each channel is kept: `[retention]`.
+//! Settings of retention: `[retention]`.
 
 use std::time::Duration;
 
@@ -6,33 +6,36 @@ use fanfare_broker::{Retention, RetentionRules};
 use fanfare_protocol::Pattern;
 use serde::{Deserialize, Serialize};
 
-/// `[retention]`: for every channel, and rules for some.
+/// `[retention]`: retention of every channel, and rules for some channels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetentionConfig {
-    /// How many events a channel keeps at least, if they are young enough. `FANFARE_RETENTION__EVENTS`.
+    /// Number of events that a channel keeps at least, unless they are older than `retention.age`. Default: `1000`.
+    /// `FANFARE_RETENTION__EVENTS`.
     pub events: usize,
-    /// How old a kept event may become. `FANFARE_RETENTION__AGE`.
+    /// Maximum age of a stored event. Default: `1h`. `FANFARE_RETENTION__AGE`.
     #[serde(with = "humantime_serde")]
     pub age: Duration,
-    /// How long a channel's last position outlives its newest event; at least `age`.
+    /// How long a channel's last position is kept after its newest event; at least `retention.age`. Default: `7d`.
     /// `FANFARE_RETENTION__POSITIONS`.
     #[serde(with = "humantime_serde")]
     pub positions: Duration,
-    /// Other figures for channels that match a pattern; the first rule that matches counts.
+    /// Different retention for channels that match a pattern; the first matching rule applies.
     /// `FANFARE_RETENTION__RULES`.
     pub rules: Vec<RetentionRule>,
-    /// About how many entries the lifecycle stream keeps. `FANFARE_RETENTION__LIFECYCLE_EVENTS`.
+    /// Approximate number of entries that the lifecycle stream keeps. Default: `100000`.
+    /// `FANFARE_RETENTION__LIFECYCLE_EVENTS`.
     pub lifecycle_events: usize,
-    /// About how many intake entries that could not be published are kept. `FANFARE_RETENTION__DEAD_EVENTS`.
+    /// Approximate number of entries that the dead-letter stream keeps. Default: `10000`.
+    /// `FANFARE_RETENTION__DEAD_EVENTS`.
     pub dead_events: usize,
 }
 
-/// One rule. What it leaves out is as for every channel.
+/// Retention of channels that match a pattern. A missing value is that of every channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetentionRule {
-    /// Which channels.
+    /// Pattern of channel names.
     pub channel: Pattern,
     /// As in [`RetentionConfig`].
     #[serde(default)]
@@ -46,7 +49,7 @@ pub struct RetentionRule {
 }
 
 impl RetentionConfig {
-    /// The rules as the brokers take them.
+    /// Returns the rules for the broker.
     pub fn rules(&self) -> RetentionRules {
         let default = Retention { events: self.events, age: self.age, positions: self.positions };
         let rule = |rule: &RetentionRule| {

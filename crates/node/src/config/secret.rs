@@ -1,24 +1,24 @@
-//! A value that is never shown.
+//! Secret values, which are never shown.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// What stands in the place of a secret wherever it would be shown.
+/// Text shown in place of a secret.
 pub const MASK: &str = "********";
 
-/// A secret setting: its text is there for who asks, and nowhere else.
+/// A secret setting. `Debug` and serialization show [`MASK`]; only [`Secret::expose`] returns the text.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps a text.
+    /// Creates a secret from a text.
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn expose(&self) -> &str {
         &self.0
     }

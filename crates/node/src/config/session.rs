@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionConfig {
-    /// How long a user without a stream is not reported offline yet, and how long a session that a leaving node let go
-    /// of waits for another. `0s` reports at once. `FANFARE_SESSION__GRACE`.
+    /// How long after their last stream a user is reported offline, and how long a session that a draining node
+    /// released waits for another node. `0s` reports at once. Default: `15s`. `FANFARE_SESSION__GRACE`.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
-    /// How many session events a minute one user may cause in the lifecycle stream, in the whole cluster; beyond that they
-    /// are merged. 0 is no limit. `FANFARE_SESSION__LIFECYCLE_PER_MINUTE`.
+    /// Maximum rate of session events of one user in the lifecycle stream; further ones are merged. `0` disables the
+    /// limit. Default: `60`. `FANFARE_SESSION__LIFECYCLE_PER_MINUTE`.
     pub lifecycle_per_minute: u32,
 }
 

@@ -1,27 +1,27 @@
-//! Every setting by name: what kind of value it has, its default and its meaning.
+//! Table of all settings: name, kind of value, default and description.
 //!
-//! This table is what errors, `fanfare config` and `docs/configuration.md` are made from. That it names exactly the
-//! fields of the structs, with their defaults, is tested.
+//! Errors, `fanfare config` and `docs/configuration.md` use this table. Tests check that it has exactly the fields of
+//! the structs, with their defaults.
 
 use std::time::Duration;
 
 /// One setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// `group.name`, as in the file.
+    /// Name, as `group.name`.
     pub name: &'static str,
-    /// What its value is.
+    /// Kind of the value.
     pub kind: Kind,
-    /// The default as it would be written in the environment; empty is none.
+    /// Default, as written in the environment; empty if there is none.
     pub default: &'static str,
-    /// What the value changes, in one sentence.
+    /// Description.
     pub meaning: &'static str,
 }
 
-/// What a value is, and so how its text is read.
+/// Kind of a value, which determines how its text is parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `15s`, `2m`, `1h30m`; at most a year, so that no clock is passed by adding one.
+    /// `15s`, `2m`, `1h30m`; at most a year, so that adding it to a time does not overflow.
     Duration,
     /// `64KiB`, `1MB`, or bytes.
     Size,
@@ -31,63 +31,63 @@ pub enum Kind {
     Switch,
     /// Any text.
     Text,
-    /// Any text, never shown.
+    /// Any text; never shown.
     Secret,
-    /// A URL whose password is never shown.
+    /// A URL; its password is never shown.
     Url,
     /// `ip:port`.
     Address,
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// Texts; in the environment with commas between them.
+    /// Texts; separated by commas in the environment.
     List,
-    /// Retention rules; in the environment `pattern events=… age=… positions=…` with commas between them.
+    /// Retention rules; in the environment `pattern events=… age=… positions=…`, separated by commas.
     Rules,
 }
 
-/// The longest duration that any setting may have.
+/// Maximum duration of any setting.
 pub const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
 
 impl Kind {
-    /// What would be right, for error messages.
+    /// Returns the accepted form, for error messages.
     pub fn right(self) -> String {
         match self {
-            Self::Duration => "a duration with its unit, at most a year, like 15s, 2m or 1h30m".to_owned(),
-            Self::Size => "a size with its unit, like 64KiB or 1MB".to_owned(),
+            Self::Duration => "a duration with a unit, at most a year, like 15s, 2m or 1h30m".to_owned(),
+            Self::Size => "a size with a unit, like 64KiB or 1MB".to_owned(),
             Self::Count => "a whole number, like 100".to_owned(),
             Self::Switch => "true or false".to_owned(),
             Self::Text | Self::Secret => "a text".to_owned(),
             Self::Url => "a URL like redis://127.0.0.1:6379".to_owned(),
-            Self::Address => "an address and a port, like 0.0.0.0:8080 or [::]:8080".to_owned(),
+            Self::Address => "an IP address and a port, like 0.0.0.0:8080 or [::]:8080".to_owned(),
             Self::Choice(words) => format!("one of: {}", words.join(", ")),
-            Self::List => "a list of texts; in the environment with commas between them".to_owned(),
+            Self::List => "a list of texts; separated by commas in the environment".to_owned(),
             Self::Rules => "a list of tables with channel, events, age and positions; in the environment \
-                            like: room:* events=100 age=10m, log:* events=5"
+                            like room:* events=100 age=10m, log:* events=5"
                 .to_owned(),
         }
     }
 }
 
 impl Setting {
-    /// The setting of that name.
+    /// Returns the setting with this name.
     pub fn named(name: &str) -> Option<&'static Self> {
         SETTINGS.iter().find(|setting| setting.name == name)
     }
 
-    /// The name of its environment variable.
+    /// Returns the name of the environment variable.
     pub fn variable(&self) -> String {
         format!("{VARIABLE_PREFIX}{}", self.name.replace('.', "__").to_uppercase())
     }
 }
 
-/// What the names of environment variables begin with.
+/// Prefix of the environment variables.
 pub const VARIABLE_PREFIX: &str = "FANFARE_";
 
 const fn setting(name: &'static str, kind: Kind, default: &'static str, meaning: &'static str) -> Setting {
     Setting { name, kind, default, meaning }
 }
 
-/// All of them, by topic.
+/// All settings, by topic.
 pub const SETTINGS: &[Setting] = &[
     setting(
         "node.id",

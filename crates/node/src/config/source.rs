@@ -1,4 +1,4 @@
-//! Where settings are written: a file, the environment, flags.
+//! Sources of settings: a file, the environment, flags.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use super::fault::Fault;
 use super::setting::{SETTINGS, Setting, VARIABLE_PREFIX};
 use super::value::Origin;
 
-/// Names the configuration file, if no flag does.
+/// Environment variable with the path of the configuration file, unless a flag sets it.
 pub const FILE_VARIABLE: &str = "FANFARE_CONFIG";
 
-/// Variables with our prefix that are no settings: the file, and what the client commands take.
+/// Variables with the prefix that are not settings: the file, and those of the client commands.
 const OTHER_VARIABLES: [&str; 4] = [FILE_VARIABLE, "FANFARE_SERVER", "FANFARE_TOKEN", "FANFARE_CA"];
 
 /// A flag that sets a setting.
@@ -22,24 +22,24 @@ pub struct Flag {
     pub flag: &'static str,
     /// The setting, like `node.listen`.
     pub setting: &'static str,
-    /// What was given.
+    /// The value.
     pub value: String,
 }
 
-/// Everything settings are read from, weakest first.
+/// All sources of settings; later ones override earlier ones.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// A TOML file.
     pub file: Option<PathBuf>,
-    /// Environment variables; those without our prefix do not matter.
+    /// Environment variables; those without the prefix are ignored.
     pub variables: Vec<(OsString, OsString)>,
     /// Flags.
     pub flags: Vec<Flag>,
 }
 
 impl Sources {
-    /// The process's environment, and a file and flags from its command line. The only place where the environment
-    /// is read.
+    /// Returns the sources of this process: its environment, and a file and flags from its command line. This is the
+    /// only place where the environment is read.
     pub fn of_process(file: Option<PathBuf>, flags: Vec<Flag>) -> Self {
         let file = file
             .or_else(|| std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from));
@@ -47,7 +47,7 @@ impl Sources {
     }
 }
 
-/// A setting that somebody gave a value.
+/// A setting with a value from one of the sources.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
     pub(super) setting: &'static Setting,
@@ -55,7 +55,7 @@ pub(super) struct Given {
     pub(super) origin: Origin,
 }
 
-/// What all sources say, weakest first, and what in them is no setting.
+/// Returns the values of all sources, in order of precedence, and a fault for each name that is not a setting.
 pub(super) fn collect(sources: &Sources) -> (Vec<Given>, Vec<Fault>) {
     let mut given = Vec::new();
     let mut faults = Vec::new();
@@ -66,7 +66,7 @@ pub(super) fn collect(sources: &Sources) -> (Vec<Given>, Vec<Fault>) {
         from_variable(name, value, &mut given, &mut faults);
     }
     for Flag { flag, setting, value } in &sources.flags {
-        // Flags are ours; one that names no setting is caught by the test of the command line.
+        // The command line defines the flags; its test catches a flag that names no setting.
         if let Some(setting) = Setting::named(setting) {
             given.push(Given { setting, value: Value::from(value.as_str()), origin: Origin::Flag(flag) });
         }
@@ -89,7 +89,7 @@ fn from_file(path: &Path, given: &mut Vec<Given>, faults: &mut Vec<Fault>) {
         Ok(Ok(text)) => text,
         Ok(Err(error)) => {
             faults
-                .push(fault(format!("is not UTF-8 at byte {}", error.valid_up_to()), "TOML, which is UTF-8"));
+                .push(fault(format!("is not UTF-8 at byte {}", error.valid_up_to()), "a TOML file in UTF-8"));
             return;
         }
         Err(error) => {
@@ -97,16 +97,16 @@ fn from_file(path: &Path, given: &mut Vec<Given>, faults: &mut Vec<Fault>) {
             return;
         }
     };
-    // TOML 1.0 allows a byte order mark nowhere, and editors of some systems write one.
+    // TOML 1.0 does not allow a byte order mark, but some editors write one.
     if text.starts_with('\u{feff}') {
         let wrong = "begins with a byte order mark (the bytes EF BB BF)".to_owned();
-        faults.push(fault(wrong, "UTF-8 without one: save the file as \"UTF-8\", not as \"UTF-8 with BOM\""));
+        faults.push(fault(wrong, "UTF-8 without BOM: save the file as \"UTF-8\", not as \"UTF-8 with BOM\""));
         return;
     }
     match File::from_str(&text, FileFormat::Toml).collect() {
         Ok(table) => from_table("", table, &origin, given, faults),
         Err(error) => {
-            // The error quotes the line, in which there may be a secret.
+            // The error quotes the line, which may contain a secret.
             let told: Vec<_> =
                 error.to_string().lines().filter(|line| !line.contains('|')).map(str::to_owned).collect();
             faults.push(fault(
@@ -117,7 +117,7 @@ fn from_file(path: &Path, given: &mut Vec<Given>, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Goes down the tables of a file to the settings.
+/// Collects the settings of a file's tables, recursively.
 fn from_table(
     group: &str,
     table: Map<String, Value>,
@@ -137,7 +137,7 @@ fn from_table(
             ValueKind::Table(table) if is_group => from_table(&inside, table, origin, given, faults),
             _ if is_group => faults.push(Fault {
                 right: format!("a table: [{name}]"),
-                wrong: "this is a group of settings, not a setting".to_owned(),
+                wrong: "a group of settings, not a setting".to_owned(),
                 setting: name,
                 value: None,
                 origin: origin.clone(),
@@ -163,7 +163,7 @@ fn from_variable(
         return;
     };
     match value.to_str() {
-        // Compose files and charts set variables that they have no value for.
+        // Compose files and Helm charts set variables without a value.
         Some("") => {}
         Some(text) => given.push(Given { setting, value: Value::from(text), origin }),
         None => faults.push(Fault {
@@ -176,8 +176,8 @@ fn from_variable(
     }
 }
 
-/// Kubernetes gives every container variables about the services of its namespace, made from their names. Those of a
-/// service called `fanfare` or `fanfare-redis` begin like our settings.
+/// Returns whether a variable is one of those that Kubernetes sets in every container for the services of its
+/// namespace. Variables of a service called `fanfare` or `fanfare-redis` have the prefix of the settings.
 fn is_service_link(name: &str) -> bool {
     let words: Vec<&str> = name.split('_').collect();
     let port = |rest: &[&str]| match rest {
@@ -193,11 +193,11 @@ fn is_service_link(name: &str) -> bool {
         })
 }
 
-/// A name that is no setting's, with the one that was probably meant.
+/// Returns the fault of an unknown name, with the setting that was probably meant.
 fn unknown(name: String, origin: Origin) -> Fault {
     let variable = matches!(origin, Origin::Variable(_));
     let written = |setting: &Setting| if variable { setting.variable() } else { setting.name.to_owned() };
-    // A name may be a group's, or a setting's that was written outside its group.
+    // The name may be that of a group, or of a setting outside its group.
     let alike = |setting: &Setting| {
         let whole = written(setting);
         let last = setting.name.rsplit('.').next().unwrap_or_default();
@@ -206,13 +206,13 @@ fn unknown(name: String, origin: Origin) -> Fault {
         let best = like(&whole).max(like(last));
         if like(group) > best { (like(group), group.to_owned()) } else { (best, whole) }
     };
-    // Of those that are alike the first is meant: `listen` is the node's.
+    // Of equally similar settings the first is meant: `listen` is `node.listen`.
     let meant = SETTINGS.iter().rev().map(alike).max_by(|(a, _), (b, _)| a.total_cmp(b));
     let right = match meant.filter(|(likeness, _)| *likeness > 0.6) {
-        Some((_, meant)) => format!("did you mean {meant}? `fanfare config` lists all of them"),
+        Some((_, meant)) => format!("did you mean {meant}? `fanfare config` lists all settings"),
         None => "`fanfare config` lists all settings".to_owned(),
     };
-    Fault { setting: name, value: None, origin, wrong: "there is no such setting".to_owned(), right }
+    Fault { setting: name, value: None, origin, wrong: "unknown setting".to_owned(), right }
 }
 
 #[cfg(test)]

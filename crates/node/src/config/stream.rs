@@ -9,57 +9,67 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StreamConfig {
-    /// A comment is sent after so long without anything else. `FANFARE_STREAM__HEARTBEAT`.
+    /// Interval after which a comment is sent on a stream that is otherwise silent. Default: `15s`.
+    /// `FANFARE_STREAM__HEARTBEAT`.
     #[serde(with = "humantime_serde")]
     pub heartbeat: Duration,
-    /// The shortest `retry:` that a client is told. `FANFARE_STREAM__RETRY`.
+    /// Minimum `retry:` (reconnection time) sent to clients. Default: `2s`. `FANFARE_STREAM__RETRY`.
     #[serde(with = "humantime_serde")]
     pub retry: Duration,
-    /// Each client's `retry:` is longer than that by a random part of this. `FANFARE_STREAM__RETRY_SPREAD`.
+    /// Maximum random addition to `stream.retry`, drawn for each client. Default: `2s`.
+    /// `FANFARE_STREAM__RETRY_SPREAD`.
     #[serde(with = "humantime_serde")]
     pub retry_spread: Duration,
-    /// A client that takes nothing for so long although something waits is cut off. `FANFARE_STREAM__WRITE_TIMEOUT`.
+    /// A client that reads nothing for this time although data is queued is disconnected. Default: `30s`.
+    /// `FANFARE_STREAM__WRITE_TIMEOUT`.
     #[serde(with = "humantime_serde")]
     pub write_timeout: Duration,
-    /// A client whose machine answers nothing for so long is given up; at least `write_timeout`, since the kernel counts
-    /// the time for which a client takes nothing too. `FANFARE_STREAM__PEER_TIMEOUT`.
+    /// A client whose machine acknowledges nothing for this time is disconnected; at least `stream.write_timeout`.
+    /// Default: `30s`. `FANFARE_STREAM__PEER_TIMEOUT`.
     #[serde(with = "humantime_serde")]
     pub peer_timeout: Duration,
-    /// A stream ends at this age; `0s` is never. `FANFARE_STREAM__MAX_AGE`.
+    /// Maximum age of a stream, plus up to a tenth; `0s` disables the limit. Default: `0s`.
+    /// `FANFARE_STREAM__MAX_AGE`.
     #[serde(with = "humantime_serde")]
     pub max_age: Duration,
-    /// A stream ends after so long without an event; `0s` is never. `FANFARE_STREAM__IDLE_TIMEOUT`.
+    /// A stream is closed after this time without an event, plus up to a tenth; `0s` disables the limit. Default:
+    /// `0s`. `FANFARE_STREAM__IDLE_TIMEOUT`.
     #[serde(with = "humantime_serde")]
     pub idle_timeout: Duration,
-    /// How long a connection that we ended may take to close from the client's side, so that it receives the last
-    /// bytes. `FANFARE_STREAM__LINGER`.
+    /// How long a client may take to close a connection that the node has ended. Default: `2s`.
+    /// `FANFARE_STREAM__LINGER`.
     #[serde(with = "humantime_serde")]
     pub linger: Duration,
-    /// How many bytes may wait for one client; beyond it the client catches up from the log.
+    /// Maximum bytes queued for one client; beyond it the client catches up from the log. Default: `64KiB`.
     /// `FANFARE_STREAM__QUEUE`.
     pub queue: ByteSize,
-    /// How many events one read of a log brings at most. `FANFARE_STREAM__PAGE_EVENTS`.
+    /// Maximum number of events that one log read fetches. Default: `100`. `FANFARE_STREAM__PAGE_EVENTS`.
     pub page_events: usize,
-    /// How many bytes of events one read of a log brings at most; a single event may be larger. `FANFARE_STREAM__PAGE_BYTES`.
+    /// Maximum bytes of events that one log read fetches; a single event may be larger. Default: `64KiB`.
+    /// `FANFARE_STREAM__PAGE_BYTES`.
     pub page_bytes: ByteSize,
-    /// How many reads of logs may be under way at once. `FANFARE_STREAM__MAX_LOG_READS`.
+    /// Maximum number of concurrent log reads. Default: `64`. `FANFARE_STREAM__MAX_LOG_READS`.
     pub max_log_reads: usize,
-    /// How many bytes of logs may be on their way to the node at once, for streams and the history call together.
+    /// Maximum bytes of concurrent log reads, for streams and the history call together. Default: `4MiB`.
     /// `FANFARE_STREAM__MAX_LOG_READ_BYTES`.
     pub max_log_read_bytes: ByteSize,
-    /// How many recent events of a channel are kept at hand. `FANFARE_STREAM__RECENT_EVENTS`.
+    /// Number of recent events of each channel that are kept in memory. Default: `64`.
+    /// `FANFARE_STREAM__RECENT_EVENTS`.
     pub recent_events: usize,
-    /// How many bytes of them. `FANFARE_STREAM__RECENT_BYTES`.
+    /// Maximum bytes of recent events of each channel that are kept in memory. Default: `64KiB`.
+    /// `FANFARE_STREAM__RECENT_BYTES`.
     pub recent_bytes: ByteSize,
-    /// How many bytes of events may wait for one writer loop; beyond it they are dropped and its streams catch up
-    /// from the logs. `FANFARE_STREAM__SHARD_QUEUE`.
+    /// Maximum bytes of events queued for one shard; further events are dropped and its streams catch up from the
+    /// log. Default: `64MiB`. `FANFARE_STREAM__SHARD_QUEUE`.
     pub shard_queue: ByteSize,
-    /// How long a channel that nobody follows any more is still heard. `FANFARE_STREAM__UNSUBSCRIBE_DELAY`.
+    /// How long the node stays subscribed to a channel after its last stream is gone. Default: `5s`.
+    /// `FANFARE_STREAM__UNSUBSCRIBE_DELAY`.
     #[serde(with = "humantime_serde")]
     pub unsubscribe_delay: Duration,
-    /// Whether streams are compressed for clients that accept gzip. `FANFARE_STREAM__GZIP`.
+    /// Whether streams are compressed for clients that accept gzip. Default: `true`. `FANFARE_STREAM__GZIP`.
     pub gzip: bool,
-    /// How many writer loops there are; 0 is one for each core. `FANFARE_STREAM__SHARDS`.
+    /// Number of shards (event loops that own the streams); 0 uses one for each core. Default: `0`.
+    /// `FANFARE_STREAM__SHARDS`.
     pub shards: usize,
 }
 

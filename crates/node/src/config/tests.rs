@@ -1,4 +1,4 @@
-//! What people may write, and what they are told.
+//! Tests of configuration sources and of the errors they cause.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -25,7 +25,7 @@ fn file(text: &str) -> (tempfile::NamedTempFile, Sources) {
     (file, sources)
 }
 
-/// The faults but for the one that everybody has who says nothing of auth.
+/// Returns the faults except the one of `auth.mode`, which is not set.
 fn faults(reading: &Reading) -> Vec<&Fault> {
     reading.faults.iter().filter(|fault| fault.setting != "auth.mode").collect()
 }
@@ -148,7 +148,7 @@ fn everything_that_is_wrong_is_told_at_once() {
     ] {
         assert!(told.contains(word), "{word} is not in:\n{told}");
     }
-    assert!(told.starts_with("15 settings are wrong"), "{told}");
+    assert!(told.starts_with("15 settings are invalid"), "{told}");
 }
 
 #[test]

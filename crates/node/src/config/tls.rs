@@ -5,22 +5,23 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// `[tls]`: without a certificate and a key the node speaks clear text.
+/// `[tls]`: without a certificate and a key the node uses clear text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {
-    /// A PEM file with the node's certificate, and after it those that lead to its issuer. `FANFARE_TLS__CERTIFICATE`.
+    /// PEM file with the node's certificate, followed by intermediate certificates. The node then speaks only TLS.
+    /// `FANFARE_TLS__CERTIFICATE`.
     pub certificate: Option<PathBuf>,
-    /// A PEM file with the certificate's private key. `FANFARE_TLS__KEY`.
+    /// PEM file with the certificate's private key. `FANFARE_TLS__KEY`.
     pub key: Option<PathBuf>,
-    /// How often the two files are looked at, so that a renewed certificate is taken without a restart.
+    /// Interval between checks of the two files; a renewed certificate is loaded without a restart. Default: `1m`.
     /// `FANFARE_TLS__RELOAD_INTERVAL`.
     #[serde(with = "humantime_serde")]
     pub reload_interval: Duration,
 }
 
 impl TlsConfig {
-    /// Whether the node speaks TLS.
+    /// Returns whether the node uses TLS.
     pub fn is_on(&self) -> bool {
         self.certificate.is_some() || self.key.is_some()
     }

@@ -1,4 +1,4 @@
-//! From what somebody wrote to the value of a setting.
+//! Parses and shows the values of settings.
 
 use bytesize::ByteSize;
 use config::{Map, Value, ValueKind};
@@ -6,16 +6,16 @@ use config::{Map, Value, ValueKind};
 use super::secret::MASK;
 use super::setting::{Kind, MAX_DURATION};
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody said anything else.
+    /// The setting is not set and has its default.
     Default,
-    /// The file of this path.
+    /// The file with this path.
     File(String),
-    /// The environment variable of this name.
+    /// The environment variable with this name.
     Variable(String),
-    /// The flag of this name.
+    /// The flag with this name.
     Flag(&'static str),
 }
 
@@ -30,7 +30,7 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// Brings a value to the one form that its kind has. Text in the environment and on the command line is read here.
+/// Converts a value to the canonical form of its kind. Parses the text of environment variables and flags.
 pub(super) fn read(kind: Kind, value: Value) -> Result<Value, String> {
     match kind {
         Kind::Count => count(value),
@@ -41,7 +41,7 @@ pub(super) fn read(kind: Kind, value: Value) -> Result<Value, String> {
         Kind::Size => text(value).and_then(size),
         Kind::Choice(words) => text(value).and_then(|text| match text.as_str() {
             word if words.contains(&word) => Ok(Value::from(text)),
-            _ => Err("that is not a choice".to_owned()),
+            _ => Err("unknown value".to_owned()),
         }),
         Kind::Text | Kind::Secret | Kind::Url | Kind::Address => text(value).map(Value::from),
     }
@@ -52,14 +52,14 @@ fn text(value: Value) -> Result<String, String> {
         ValueKind::String(text) => Ok(text),
         ValueKind::I64(number) => Ok(number.to_string()),
         ValueKind::U64(number) => Ok(number.to_string()),
-        _ => Err("that is not a text".to_owned()),
+        _ => Err("not a text".to_owned()),
     }
 }
 
 fn duration(text: String) -> Result<Value, String> {
     let duration = humantime::parse_duration(&text).map_err(|error| error.to_string())?;
     if duration > MAX_DURATION {
-        return Err("that is longer than a year".to_owned());
+        return Err("longer than a year".to_owned());
     }
     Ok(Value::from(text))
 }
@@ -76,7 +76,7 @@ fn count(value: Value) -> Result<Value, String> {
         ValueKind::String(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
         _ => None,
     };
-    number.map(Value::from).ok_or_else(|| "that is not a whole number".to_owned())
+    number.map(Value::from).ok_or_else(|| "not a whole number".to_owned())
 }
 
 fn switch(value: Value) -> Result<Value, String> {
@@ -84,7 +84,7 @@ fn switch(value: Value) -> Result<Value, String> {
         ValueKind::Boolean(on) => Ok(Value::from(on)),
         ValueKind::String(text) if text == "true" => Ok(Value::from(true)),
         ValueKind::String(text) if text == "false" => Ok(Value::from(false)),
-        _ => Err("that is neither true nor false".to_owned()),
+        _ => Err("neither true nor false".to_owned()),
     }
 }
 
@@ -92,27 +92,27 @@ fn list(value: Value) -> Result<Value, String> {
     let items = match value.kind {
         ValueKind::Array(items) => items.into_iter().map(text).collect::<Result<Vec<_>, _>>()?,
         ValueKind::String(text) => split(&text).map(str::to_owned).collect(),
-        _ => return Err("that is not a list".to_owned()),
+        _ => return Err("not a list".to_owned()),
     };
     Ok(Value::from(items))
 }
 
 fn rules(value: Value) -> Result<Value, String> {
     match value.kind {
-        // A rule's fields have names: an array in the place of a table would be read by the order of ours.
+        // An array in place of a table would be deserialized by the order of the struct's fields.
         ValueKind::Array(ref items) if !items.iter().all(|item| matches!(item.kind, ValueKind::Table(_))) => {
-            Err("a rule in it is not a table with channel, events, age and positions".to_owned())
+            Err("a rule is not a table with channel, events, age and positions".to_owned())
         }
         ValueKind::Array(_) => Ok(value),
         ValueKind::String(text) => {
             let tables = split(&text).map(rule).collect::<Result<Vec<_>, _>>()?;
             Ok(Value::from(tables))
         }
-        _ => Err("that is not a list of rules".to_owned()),
+        _ => Err("not a list of rules".to_owned()),
     }
 }
 
-/// One rule as in the environment: `room:* events=100 age=10m`.
+/// Parses one rule as written in the environment: `room:* events=100 age=10m`.
 fn rule(text: &str) -> Result<Map<String, Value>, String> {
     let mut words = text.split_whitespace();
     // `split` leaves no empty item.
@@ -123,10 +123,10 @@ fn rule(text: &str) -> Result<Map<String, Value>, String> {
             .split_once('=')
             .filter(|(name, _)| ["events", "age", "positions"].contains(name))
             .ok_or_else(|| {
-                format!("{word:?} in the rule for {channel} is none of events=, age=, positions=")
+                format!("{word:?} in the rule for {channel} is not one of events=, age=, positions=")
             })?;
         if table.insert(name.to_owned(), Value::from(value)).is_some() {
-            return Err(format!("the rule for {channel} says {name}= twice"));
+            return Err(format!("the rule for {channel} has {name}= twice"));
         }
     }
     Ok(table)
@@ -136,7 +136,7 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
-/// A value as it is shown to people.
+/// Returns a value as text, with secrets masked.
 pub(super) fn show(kind: Kind, value: &Value) -> String {
     match kind {
         Kind::Secret => MASK.to_owned(),
@@ -159,10 +159,10 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// `redis://user:word@host` becomes `redis://user:********@host`.
+/// Masks the password of a URL: `redis://user:word@host` becomes `redis://user:********@host`.
 fn mask_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
-        // Not a URL: nobody knows what is secret in it.
+        // Not a URL: any part of it may be the secret.
         return MASK.to_owned();
     };
     match rest.rsplit_once('@') {

@@ -87,12 +87,14 @@ impl App {
     ///
     /// # Errors
     ///
-    /// When there is no token or it is not accepted; for `user=` where a token names the user; or when a page of another
-    /// origin uses what its visitor's browser adds by itself.
+    /// When there is no token or it is not accepted; for `user=` where a token names the user; or when a page of
+    /// another origin uses what its visitor's browser adds by itself.
     pub fn token(&self, headers: &HeaderMap, params: &Params) -> Result<Bearer, Problem> {
         let user = params.get("user");
         if user.is_some() && !self.auth.is_open() {
-            return Err(Problem::bad_request("user= is for --auth none only; here the token names the user"));
+            return Err(Problem::bad_request(
+                "user= is accepted with --auth none only; the token names the user",
+            ));
         }
         let asked = Asked { token: params.get("token"), user };
         let bearer = self.auth.bearer(headers, asked, SystemTime::now())?;
@@ -109,6 +111,6 @@ impl fmt::Debug for App {
 
 impl From<PathRejection> for Problem {
     fn from(rejection: PathRejection) -> Self {
-        Self::bad_request(format!("the path cannot be read: {}", rejection.body_text()))
+        Self::bad_request(format!("invalid path: {}", rejection.body_text()))
     }
 }

@@ -28,8 +28,8 @@ impl Counts {
         Self(Arc::new(Inner { registry, next: Mutex::default() }))
     }
 
-    /// Writes the text, not older than the call; none when it cannot be written. Those who ask at the same time get the same
-    /// bytes, so that a flood of calls costs neither time nor memory for each.
+    /// Writes the text, not older than the call; none when it cannot be written. Those who ask at the same time get
+    /// the same bytes, so that a flood of calls costs neither time nor memory for each.
     pub async fn text(&self) -> Option<Bytes> {
         let next = {
             // It is whole after each change.
@@ -47,7 +47,7 @@ impl Counts {
         match prometheus_client::encoding::text::encode(&mut text, &self.0.registry) {
             Ok(()) => Some(text.into()),
             Err(error) => {
-                tracing::error!(%error, "the metrics could not be written");
+                tracing::error!(%error, "failed to encode the metrics");
                 None
             }
         }

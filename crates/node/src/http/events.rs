@@ -63,8 +63,9 @@ impl Door {
         Self { app, hub, openings }
     }
 
-    /// Lets a stream in: the user's rate and the address's, then what must be true of the node, then the claim. So that
-    /// a flood of one user or address turns away no one else, what its own limits refuse is not charged to the node's.
+    /// Lets a stream in: the user's rate and the address's, then what must be true of the node, then the claim. So
+    /// that a flood of one user or address turns away no one else, what its own limits refuse is not charged to the
+    /// node's.
     async fn open(&self, plan: Plan, address: ClientAddress) -> Result<Parcel, Reason> {
         if self.app.health.is_draining() {
             return Err(Reason::Draining);
@@ -98,7 +99,7 @@ impl Door {
                 Some(self.app.sessions.claim(user, session, address).await.map_err(|error| match error {
                     ClaimError::Full(_) => Reason::UserSessions,
                     ClaimError::Unavailable(why) => {
-                        tracing::debug!(%why, "a session could not be claimed");
+                        tracing::debug!(%why, "failed to claim a session");
                         Reason::Unavailable
                     }
                 })?)
@@ -122,7 +123,7 @@ impl Door {
         match self.app.broker.locate(channel, From::Latest).await {
             Ok(position) => *from = From::Position(position),
             Err(error) if error.is_passing() => {
-                tracing::debug!(%error, "a stream's beginning could not be looked up");
+                tracing::debug!(%error, "failed to look up the start position of a stream");
                 return Err(Reason::Unavailable);
             }
             // The hub goes on without it.
@@ -132,8 +133,8 @@ impl Door {
     }
 }
 
-/// A panic while a stream is opened is our mistake, and maybe one of this node only: a native `EventSource`, which a `500`
-/// would end for good, is told to come back.
+/// A panic while a stream is opened is our mistake, and maybe one of this node only: a native `EventSource`, which a
+/// `500` would end for good, is told to come back.
 async fn unless_it_panics<T>(opening: impl Future<Output = Result<T, Reason>>) -> Result<T, Reason> {
     AssertUnwindSafe(opening).catch_unwind().await.unwrap_or_else(|panic| {
         problem::log_panic(&*panic);
@@ -222,7 +223,7 @@ impl Plan {
         let format = match params.get("format") {
             None | Some("raw") => Format::Raw,
             Some("json") => Format::Json,
-            Some(_) => return Err(Problem::bad_request("format= is raw or json")),
+            Some(_) => return Err(Problem::bad_request("format= must be raw or json")),
         };
         let coding = if app.gzip { negotiate(headers) } else { Coding::Identity };
         Ok(Self { bearer, session, channels, format, coding, cursor })
@@ -241,14 +242,13 @@ fn channels(bearer: &Bearer, params: &Params, limit: usize) -> Result<Vec<Channe
             Some(same) if *same == channel => continue,
             // One in 2^48: a cursor could not tell them apart.
             Some(other) => {
-                let detail =
-                    format!("the channels {channel} and {other} cannot be followed by one stream: open two");
+                let detail = format!("one stream cannot follow both {channel} and {other}: open two streams");
                 return Err(Problem::new(Code::BadChannel, detail));
             }
             None => {}
         }
         if !bearer.grants.may_subscribe(bearer.user.as_ref(), &channel) {
-            return Err(Problem::no_grant(format!("the token grants no subscribe for {channel}")));
+            return Err(Problem::no_grant(format!("the token does not grant subscribe on {channel}")));
         }
         tags.insert(channel.tag(), channel.clone());
         channels.push(channel);
@@ -257,7 +257,7 @@ fn channels(bearer: &Bearer, params: &Params, limit: usize) -> Result<Vec<Channe
     if channels.len() > limit {
         let asked = channels.len();
         let detail =
-            format!("these are {asked} channels with those joined unasked; a stream may follow {limit}");
+            format!("the stream would follow {asked} channels, implicit ones included; the limit is {limit}");
         return Err(Problem::bad_request(detail));
     }
     Ok(channels)

@@ -42,7 +42,7 @@ pub fn check(size: usize, limit: ByteSize) -> Result<(), Problem> {
         return Ok(());
     }
     let detail = format!(
-        "the request's head has {size} bytes; {} are allowed, for the request line and all fields together (limits.head_bytes)",
+        "the request's head has {size} bytes; the limit for the request line and all fields is {} (limits.head_bytes)",
         limit.as_u64()
     );
     Err(Problem::new(Code::HeadTooLarge, detail))

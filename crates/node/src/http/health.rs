@@ -1,4 +1,4 @@
-//! Whether the node lives, whether it is ready, and what it counts.
+//! Health checks, readiness and metrics.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,58 +16,58 @@ use super::problem::{Code, Problem};
 /// The text format that `prometheus-client` writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// One part of being ready.
+/// State of one part of the readiness.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Part {
-    /// Whether it is as it should be.
+    /// Whether the part is ready.
     pub ok: bool,
-    /// Why not.
+    /// Why the part is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 impl Part {
-    /// As it should be.
+    /// A part that is ready.
     pub const OK: Self = Self { ok: true, reason: None };
 
-    /// Not as it should be.
+    /// Creates a part that is not ready.
     pub fn wrong(reason: impl Into<String>) -> Self {
         Self { ok: false, reason: Some(reason.into()) }
     }
 
-    /// One or the other.
+    /// Creates a part that is ready if `ok`.
     pub fn when(ok: bool, reason: &str) -> Self {
         if ok { Self::OK } else { Self::wrong(reason) }
     }
 }
 
-/// Looks at one part.
+/// Checks one part.
 pub type Look = Box<dyn Fn() -> Part + Send + Sync>;
 
-/// Looks at all parts. Each is looked at when it is asked for, and none of them waits.
+/// Checks of all parts. Each check runs on request and does not block.
 pub struct Health {
-    /// Whether the broker answers.
+    /// The broker answers.
     pub redis: Look,
-    /// Whether the subscriber connection is up.
+    /// The subscriber connection is up.
     pub pubsub: Look,
-    /// Whether the lease is held.
+    /// The lease is held.
     pub lease: Look,
-    /// Whether the node stays.
+    /// The node is not draining.
     pub draining: Look,
 }
 
 impl Health {
-    /// Whether the node is leaving.
+    /// Returns whether the node is draining.
     pub fn is_draining(&self) -> bool {
         !(self.draining)().ok
     }
 
-    /// Whether new streams are welcome.
+    /// Returns whether the node accepts new streams.
     pub fn is_ready(&self) -> bool {
         [&self.redis, &self.pubsub, &self.lease, &self.draining].into_iter().all(|look| look().ok)
     }
 
-    /// Whether the broker answered when it was asked last.
+    /// Returns whether the broker answered the last call.
     pub fn has_broker(&self) -> bool {
         (self.redis)().ok
     }
@@ -79,18 +79,18 @@ impl fmt::Debug for Health {
     }
 }
 
-/// `GET /healthz`: whether the process lives.
+/// `GET /healthz`: liveness of the process.
 pub async fn healthz() -> Response {
     axum::Json(json!({"status": "ok"})).into_response()
 }
 
-/// `GET /ready`: whether the node accepts new streams, without a reason. nginx can check only the address to which it sends
-/// streams, which clients can reach too.
+/// `GET /ready`: whether the node accepts new streams, without a reason. nginx can check only the address to which it
+/// sends streams, and clients can reach that address too.
 pub async fn ready(State(app): State<Arc<App>>) -> StatusCode {
     if app.health.is_ready() { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-/// `GET /readyz`: whether streams should be sent here, and if not, what is wrong.
+/// `GET /readyz`: whether the node accepts new streams, and for each part that is not ready the reason.
 pub async fn readyz(State(app): State<Arc<App>>) -> Response {
     let Health { redis, pubsub, lease, draining } = &app.health;
     let parts = [("redis", redis()), ("pubsub", pubsub()), ("lease", lease()), ("draining", draining())];
@@ -105,6 +105,6 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     match app.counts.text().await {
         Some(text) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
-        None => Problem::new(Code::Internal, "the metrics could not be written").into_response(),
+        None => Problem::new(Code::Internal, "the metrics could not be encoded").into_response(),
     }
 }

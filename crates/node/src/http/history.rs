@@ -45,11 +45,11 @@ pub async fn history(
     let params = Params::parse(query.as_deref(), &["after", "limit"], &[])?;
     let bearer = app.bearer(&headers, &params, address)?;
     let Path(name) = channel.map_err(|_| {
-        Problem::new(Code::BadChannel, "the channel in the path is not UTF-8 once it is decoded")
+        Problem::new(Code::BadChannel, "the channel in the path is not UTF-8 after percent-decoding")
     })?;
     let channel = Channel::new(&name)?;
     if !bearer.grants.may_subscribe(bearer.user.as_ref(), &channel) {
-        return Err(Problem::no_grant(format!("the token grants no subscribe for {channel}")));
+        return Err(Problem::no_grant(format!("the token does not grant subscribe on {channel}")));
     }
     let limit = params.count("limit", MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
     let begin = begin(params.get("after"))?;
@@ -72,8 +72,8 @@ pub async fn history(
         gap: page.gap_after(after),
     };
     let text = serde_json::to_vec(&answer).map_err(|error| {
-        tracing::error!(%error, "a page of history could not be written as JSON");
-        Problem::new(Code::Internal, "the node's log says more")
+        tracing::error!(%error, "failed to encode a history page as JSON");
+        Problem::new(Code::Internal, "internal error; see the node's log")
     })?;
     drop(page);
     Ok(([(CONTENT_TYPE, "application/json")], place.until_written(text.into())).into_response())
@@ -86,14 +86,14 @@ fn full_up(full: Full, app: &App) -> Problem {
             let most = app.limits.history_reads_per_user;
             Problem::new(
                 Code::UserReads,
-                format!("the user has {most} history calls under way, which is as many as allowed"),
+                format!("the user has {most} history calls in progress, which is the limit (limits.history_reads_per_user)"),
             )
         }
         Full::Node => {
             let most = app.limits.history_reads;
             Problem::new(
                 Code::Overloaded,
-                format!("this node has {most} history calls under way, which is as many as it takes"),
+                format!("this node has {most} history calls in progress, which is the limit (limits.history_reads)"),
             )
         }
     }
@@ -104,7 +104,7 @@ fn begin(after: Option<&str>) -> Result<From, Problem> {
     let Some(text) = after else { return Ok(From::Earliest) };
     match Start::parse(text)? {
         Start::Cursor(Cursor::Many(_)) => {
-            Err(Problem::new(Code::BadCursor, "this cursor is of a stream; here after= takes a position"))
+            Err(Problem::new(Code::BadCursor, "this is the cursor of a stream; after= takes a position here"))
         }
         // One channel is asked for, so a position is its own and nothing else is needed.
         start => Ok(start.in_channel(&Channel::broadcast(), 1, None)),

@@ -1,8 +1,8 @@
 //! Which names a node answers to: DNS rebinding.
 //!
-//! A page of `evil.example` may let that name lead to 127.0.0.1 in its second moment. For the browser the node is then
-//! of the page's own origin, and only the `Host` of its requests differs. Where a token is asked for that
-//! gains nothing, since the page has none and the browser's cookies are of another name. Where none is asked for, on the
+//! A page of `evil.example` may let that name lead to 127.0.0.1 in its second moment. For the browser the node is
+//! then of the page's own origin, and only the `Host` of its requests differs. Where a token is asked for that gains
+//! nothing, since the page has none and the browser's cookies are of another name. Where none is asked for, on the
 //! loopback, the names are checked.
 
 use std::net::{IpAddr, SocketAddr};
@@ -28,8 +28,8 @@ pub enum Hosts {
 }
 
 impl Hosts {
-    /// Returns the names for a listener. `allowed` is `http.allowed_hosts`; `open` says that who reaches the listener needs
-    /// no token.
+    /// Returns the names for a listener. `allowed` is `http.allowed_hosts`; `open` says that who reaches the listener
+    /// needs no token.
     pub fn new(allowed: &[String], listen: SocketAddr, open: bool) -> Self {
         match allowed {
             [] if open && listen.ip().to_canonical().is_loopback() => Self::Local,
@@ -51,10 +51,7 @@ impl Hosts {
         if fits || is_this_machine(name) {
             return Ok(());
         }
-        Err(Problem::new(
-            Code::Misdirected,
-            "this node does not answer to the name in Host; http.allowed_hosts has the names to which it does",
-        ))
+        Err(Problem::new(Code::Misdirected, "the name in Host is not one of http.allowed_hosts"))
     }
 }
 

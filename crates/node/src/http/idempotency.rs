@@ -1,7 +1,7 @@
 //! The header `Idempotency-Key`: the key of a publication, for clients that set it by themselves.
 //!
-//! <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>: the value is a string in quotes (RFC 8941,
-//! section 3.3.3). Most clients that are there send the key without quotes, which is taken too.
+//! <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>: the value is a string in quotes
+//! (RFC 8941, section 3.3.3). Most clients that are there send the key without quotes, which is taken too.
 
 use fanfare_protocol::publish::{Body, MAX_KEY_BYTES, Publication, PublicationError};
 use http::{HeaderMap, HeaderName};
@@ -26,26 +26,27 @@ impl IdempotencyKey {
         let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
         let Some(value) = values.next() else { return Ok(None) };
         if values.next().is_some() {
-            return Err(bad("the header is there twice"));
+            return Err(bad("the header is present twice"));
         }
-        let text = value.to_str().map_err(|_| bad("a key is visible ASCII"))?.trim();
+        let text = value.to_str().map_err(|_| bad("a key must be visible ASCII"))?.trim();
         let key = match text.strip_prefix('"') {
             Some(rest) => quoted(rest).ok_or_else(|| {
-                bad("a key in quotes ends with a quote; in it only \\\" and \\\\ are escaped (RFC 8941)")
+                bad("a quoted key must end with a quote and may escape only \\\" and \\\\ (RFC 8941)")
             })?,
             None if text.contains(['"', '\\', ',', ' ', '\t']) => {
-                return Err(bad("a key without quotes has no quote, backslash, comma or space in it"));
+                return Err(bad("an unquoted key must not contain a quote, backslash, comma or space"));
             }
             None => text.to_owned(),
         };
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
-            return Err(bad(&format!("a key has 1 to {MAX_KEY_BYTES} bytes")));
+            return Err(bad(&format!("a key must have 1 to {MAX_KEY_BYTES} bytes")));
         }
         Ok(Some(Self(key)))
     }
 
-    /// Gives a body's events the key. Of a batch each gets one of its own, the key with `#` and its place behind it, so that a
-    /// batch that is sent again stores nothing twice. An item's own key is left as it is, and ephemeral ones get none.
+    /// Gives a body's events the key. Of a batch each gets one of its own, the key with `#` and its place behind it,
+    /// so that a batch that is sent again stores nothing twice. An item's own key is left as it is, and ephemeral
+    /// ones get none.
     ///
     /// # Errors
     ///
@@ -55,7 +56,7 @@ impl IdempotencyKey {
         match body {
             Body::One(Ok(publication)) => {
                 if publication.key.as_ref().is_some_and(|own| *own != key) {
-                    let why = "the header Idempotency-Key and the field key are both there and differ; send one of them";
+                    let why = "the header Idempotency-Key and the field key differ; send one of them";
                     return Err(Problem::bad_request(why));
                 }
                 publication.key = Some(key);

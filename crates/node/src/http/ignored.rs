@@ -1,7 +1,7 @@
 //! Parameters that a stream's request has and that the node does not know: passed over, counted and named in the log.
 //!
-//! A native `EventSource` gives up for good on a `400`, so a cache buster, or what a proxy or a library adds, must not
-//! be one.
+//! A native `EventSource` gives up for good on a `400`, so a cache buster, or what a proxy or a library adds, must
+//! not be one.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -36,7 +36,7 @@ impl Ignored {
             tracing::info!(
                 name,
                 more,
-                "a parameter of GET /v1/events that is not known was ignored; more were since the last such line"
+                "ignored an unknown parameter of GET /v1/events; `more` counts those since the last such event"
             );
         }
     }

@@ -39,9 +39,9 @@ pub(super) fn around(router: Router, app: &Arc<App>, hosts: Hosts) -> Router {
         // After all routes are there: it is given to each of them.
         .method_not_allowed_fallback(async |method: Method| {
             if known(&method) == OTHER {
-                return Problem::new(Code::NotImplemented, "no call of this server knows this method");
+                return Problem::new(Code::NotImplemented, "no endpoint supports this method");
             }
-            Problem::new(Code::MethodNotAllowed, "the Allow header names the methods of this path")
+            Problem::new(Code::MethodNotAllowed, "the Allow header lists the methods of this path")
         });
     let router = match hosts {
         // Nothing to look at, and nothing to pay for it.
@@ -80,8 +80,8 @@ async fn room(request: Request, next: Next) -> Response {
     }
 }
 
-/// Finds out where a request comes from, counts it and its answer, and finishes the answer's head. The path is told without
-/// its query: there may be a token in it.
+/// Finds out where a request comes from, counts it and its answer, and finishes the answer's head. The path is told
+/// without its query: there may be a token in it.
 async fn count(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let peer = request.extensions().get::<Peer>().map(|Peer(peer)| peer.ip());
@@ -98,13 +98,13 @@ async fn count(State(app): State<Arc<App>>, mut request: Request, next: Next) ->
         app.metrics.count_problem(code.as_str());
     }
     let address = address.map(tracing::field::display);
-    tracing::debug!(method, route, status, address, took = ?begun.elapsed(), "answered");
+    tracing::debug!(method, route, status, address, took = ?begun.elapsed(), "request completed");
     app.metrics.requests.get_or_create(&RequestLabels { route, method, status }).inc();
     response
 }
 
-/// Says what no cache and no browser may do with an answer: keep it, or take it for another type than it has. What a call
-/// says of caches itself stays.
+/// Says what no cache and no browser may do with an answer: keep it, or take it for another type than it has. What a
+/// call says of caches itself stays.
 fn guard(headers: &mut HeaderMap) {
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -1,7 +1,7 @@
 //! What RFC 9110 and RFC 9112 have a server refuse before it looks at what a request asks for.
 //!
-//! The framing of messages is hyper's and h2's. The rest is here, in a layer below CORS: a page sees why its request was
-//! refused.
+//! The framing of messages is hyper's and h2's. The rest is here, in a layer below CORS: a page sees why its request
+//! was refused.
 
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -30,17 +30,17 @@ fn refusal(request: &Request) -> Option<Problem> {
     let problem = host(request).or_else(|| transfer_coding(request.headers()));
     problem.or_else(|| expectation(request)).or_else(|| {
         let asterisk = request.uri().path() == "*" && request.method() != Method::OPTIONS;
-        asterisk.then(|| Problem::bad_request("the target * is for OPTIONS only"))
+        asterisk.then(|| Problem::bad_request("the target * is allowed with OPTIONS only"))
     })
 }
 
-/// RFC 9112, section 3.2: exactly one valid `Host` with HTTP/1.1. RFC 9113, section 8.3.1: `:authority` or `Host`, and
-/// no two that differ.
+/// RFC 9112, section 3.2: exactly one valid `Host` with HTTP/1.1. RFC 9113, section 8.3.1: `:authority` or `Host`,
+/// and no two that differ.
 fn host(request: &Request) -> Option<Problem> {
     let refuse = |detail: &str| Some(Problem::bad_request(detail));
     let authority = request.uri().authority();
     if authority.is_some_and(|authority| authority.as_str().contains('@')) {
-        return refuse("the request's target names a user, which an HTTP URI must not");
+        return refuse("the request target contains user information, which an HTTP URI must not have");
     }
     let mut hosts = request.headers().get_all(HOST).into_iter();
     match (hosts.next(), hosts.next()) {
@@ -65,7 +65,8 @@ fn host(request: &Request) -> Option<Problem> {
     }
 }
 
-/// A target in absolute form wins over `Host` (RFC 9112, section 3.2.2), and so does `:authority` (RFC 9113, section 8.3.1).
+/// A target in absolute form wins over `Host` (RFC 9112, section 3.2.2), and so does `:authority` (RFC 9113, section
+/// 8.3.1).
 fn name_host(request: &mut Request) {
     let authority = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
     if let Some(Ok(authority)) = authority {
@@ -110,20 +111,17 @@ fn is_reg_name(host: &[u8]) -> bool {
     true
 }
 
-/// RFC 9112, section 6.1: transfer codings that are not understood are answered with 501. hyper has taken `chunked` off,
-/// and refused what does not end with it.
+/// RFC 9112, section 6.1: transfer codings that are not understood are answered with 501. hyper has taken `chunked`
+/// off, and refused what does not end with it.
 fn transfer_coding(headers: &HeaderMap) -> Option<Problem> {
     let codings: Vec<_> = members(headers, TRANSFER_ENCODING.as_str()).collect();
     match codings.iter().position(|coding| coding.eq_ignore_ascii_case("chunked")) {
         _ if codings.is_empty() => None,
         Some(0) if codings.len() == 1 => None,
         Some(_) if codings.iter().all(|coding| coding.eq_ignore_ascii_case("chunked")) => {
-            Some(Problem::bad_request("Transfer-Encoding says chunked twice"))
+            Some(Problem::bad_request("Transfer-Encoding has chunked twice"))
         }
-        _ => Some(Problem::new(
-            Code::NotImplemented,
-            "the only transfer coding that this server knows is chunked",
-        )),
+        _ => Some(Problem::new(Code::NotImplemented, "the only supported transfer coding is chunked")),
     }
 }
 
@@ -134,9 +132,7 @@ fn expectation(request: &Request) -> Option<Problem> {
     }
     let mut members = members(request.headers(), EXPECT.as_str());
     let met = members.all(|member| member.eq_ignore_ascii_case("100-continue"));
-    (!met).then(|| {
-        Problem::new(Code::Expectation, "the only expectation that this server meets is 100-continue")
-    })
+    (!met).then(|| Problem::new(Code::Expectation, "the only supported expectation is 100-continue"))
 }
 
 /// A call that reads a body (RFC 9110, section 15.5.16): it must not be coded.
@@ -148,23 +144,23 @@ pub(super) fn content_coding(headers: &HeaderMap) -> Result<(), Problem> {
     let coded =
         members(headers, CONTENT_ENCODING.as_str()).any(|coding| !coding.eq_ignore_ascii_case("identity"));
     if coded {
-        return Err(Problem::new(Code::ContentCoding, "send the body as it is, without Content-Encoding"));
+        return Err(Problem::new(
+            Code::ContentCoding,
+            "send the body uncompressed, without Content-Encoding",
+        ));
     }
     Ok(())
 }
 
-/// A call that changes something (RFC 9110, section 13.1.1). Nothing here has an entity tag, so `If-Match` with one is
-/// never true.
+/// A call that changes something (RFC 9110, section 13.1.1). Nothing here has an entity tag, so `If-Match` with one
+/// is never true.
 ///
 /// # Errors
 ///
 /// When there is such a condition.
 pub(super) fn precondition(headers: &HeaderMap) -> Result<(), Problem> {
     if members(headers, IF_MATCH.as_str()).any(|tag| tag != "*") {
-        return Err(Problem::new(
-            Code::Precondition,
-            "nothing here has an entity tag that If-Match could match",
-        ));
+        return Err(Problem::new(Code::Precondition, "If-Match cannot match: resources have no entity tags"));
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ pub async fn nodes(
 ) -> Result<Json<Value>, Problem> {
     let params = Params::parse(query.as_deref(), &[], &[])?;
     if !app.bearer(&headers, &params, address)?.grants.admin {
-        return Err(Problem::no_grant("the nodes are for admins to see"));
+        return Err(Problem::no_grant("listing the nodes needs admin"));
     }
     let nodes: Vec<_> = app.broker.nodes().await?.iter().map(node).collect();
     Ok(Json(json!({ "nodes": nodes })))

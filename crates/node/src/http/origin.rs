@@ -1,10 +1,10 @@
 //! Which pages may use what a browser attaches to a request by itself: cross-site request forgery.
 //!
 //! A token in a header or in the query was put there by a program that has the token. A cookie, and the place in the
-//! network where no token is asked for, are used by every page that the browser shows. So such a request must come from
-//! a page of the node's own origin, or of one in `http.allowed_origins`. Browsers say which page asks in
-//! `Sec-Fetch-Site` (Fetch Metadata), and in `Origin` (RFC 6454); a page cannot change either. A program without both is
-//! not a browser.
+//! network where no token is asked for, are used by every page that the browser shows. So such a request must come
+//! from a page of the node's own origin, or of one in `http.allowed_origins`. Browsers say which page asks in
+//! `Sec-Fetch-Site` (Fetch Metadata), and in `Origin` (RFC 6454); a page cannot change either. A program without both
+//! is not a browser.
 
 use http::header::{HOST, HeaderName, ORIGIN};
 use http::{HeaderMap, HeaderValue};
@@ -42,7 +42,7 @@ pub(super) fn check(carrier: Carrier, headers: &HeaderMap, allowed: &[String]) -
     }
     let by = if carrier == Carrier::Cookie { "with the token in a cookie" } else { "without a token" };
     let detail = format!(
-        "the request comes from a page of another origin, {by}: name its origin in http.allowed_origins, or send the token \
+        "the request comes from a page of another origin, {by}: add the origin to http.allowed_origins, or send the token \
          in Authorization or token="
     );
     Err(Problem::new(Code::ForeignOrigin, detail))

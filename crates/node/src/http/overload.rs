@@ -75,24 +75,30 @@ impl Reason {
         let LimitsConfig { connections, connects_per_second, sessions_per_user, .. } = limits;
         match self {
             Self::Connections => {
-                let detail = format!("this node has {connections} streams, which is as many as it takes");
+                let detail =
+                    format!("this node has {connections} streams, which is the limit (limits.connections)");
                 Problem::new(Code::Overloaded, detail)
             }
             Self::Rate => {
-                let detail = format!("this node opens {connects_per_second} streams a second, and more came");
+                let detail = format!(
+                    "more than {connects_per_second} new streams per second (limits.connects_per_second)"
+                );
                 Problem::new(Code::Overloaded, detail)
             }
             Self::Limited(limited) => limited.into(),
             Self::UserSessions => {
-                let detail =
-                    format!("the user has {sessions_per_user} sessions, which is as many as allowed");
+                let detail = format!(
+                    "the user has {sessions_per_user} sessions, which is the limit (limits.sessions_per_user)"
+                );
                 Problem::new(Code::UserSessions, detail)
             }
-            Self::Memory => Problem::new(Code::Busy, "there is no room for more requests (limits.memory)"),
+            Self::Memory => Problem::new(Code::Busy, "no memory left for more requests (limits.memory)"),
             Self::Unavailable => Problem::new(Code::Unavailable, "Redis does not answer now"),
-            Self::Draining => Problem::new(Code::Draining, "this node is leaving; another one will answer"),
+            Self::Draining => {
+                Problem::new(Code::Draining, "this node is shutting down; another node will answer")
+            }
             // A balancer tries another node on 503.
-            Self::Internal => Problem::new(Code::InternalHere, "the node's log says more"),
+            Self::Internal => Problem::new(Code::InternalHere, "internal error; see the node's log"),
         }
     }
 }

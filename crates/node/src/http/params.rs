@@ -51,7 +51,7 @@ impl Params {
                 continue;
             };
             if !repeatable.contains(known) && params.get(known).is_some() {
-                return Err(Problem::bad_request(format!("the parameter {known}= is there twice")));
+                return Err(Problem::bad_request(format!("the parameter {known}= is present twice")));
             }
             params.given.push((known, value.into_owned()));
         }
@@ -78,7 +78,7 @@ impl Params {
         let number = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
         match number.filter(|number| (1..=most).contains(number)) {
             Some(number) => Ok(Some(number)),
-            None => Err(Problem::bad_request(format!("{name}= is a whole number from 1 to {most}"))),
+            None => Err(Problem::bad_request(format!("{name}= must be a whole number from 1 to {most}"))),
         }
     }
 }
@@ -91,8 +91,8 @@ pub(super) fn shown(name: &str) -> String {
 fn unknown(name: &str, single: &[&str], repeatable: &[&str]) -> Problem {
     let name = shown(name);
     let known: Vec<_> = repeatable.iter().chain(single).map(|known| format!("{known}=")).collect();
-    let known = if known.is_empty() { "none but token=".to_owned() } else { known.join(", ") };
-    Problem::bad_request(format!("there is no parameter {name:?} here; there are: {known}"))
+    let known = if known.is_empty() { "only token=".to_owned() } else { known.join(", ") };
+    Problem::bad_request(format!("unknown parameter {name:?}; known parameters: {known}"))
 }
 
 #[cfg(test)]

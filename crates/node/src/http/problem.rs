@@ -1,6 +1,6 @@
-//! The one place where errors become answers: `application/problem+json` (RFC 9457).
+//! Maps errors to HTTP responses: `application/problem+json` (RFC 9457). The only place that does.
 //!
-//! Internal text never reaches a client: it is logged where it is handled.
+//! Internal text never reaches a client: errors are logged where they are handled.
 
 use std::any::Any;
 
@@ -19,83 +19,84 @@ use crate::memory::{NoRoom, Scope};
 use crate::rates::RateLimited;
 use crate::throttle::Throttle;
 
-/// Where the kinds of problems are listed: with `#` and the code, the `type` of a problem (RFC 9457, section 3.1.1).
+/// Path of the page that lists the problem types: with `#` and the code, the `type` of a problem (RFC 9457, section
+/// 3.1.1).
 pub const TYPES_PATH: &str = "/v1/problems";
 
-/// The media type of a problem.
+/// Media type of a problem.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// What kind of problem it is. Public: part of the contract.
+/// Kind of a problem. Part of the public API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
-    /// A parameter, header or path that cannot be meant.
+    /// A parameter, header or path is invalid.
     BadRequest,
-    /// A cursor that cannot be read.
+    /// The cursor is invalid.
     BadCursor,
-    /// A name that is no channel's.
+    /// The channel name is invalid.
     BadChannel,
-    /// An event that cannot be published.
+    /// The event cannot be published.
     BadEvent,
-    /// A body that is not the JSON meant.
+    /// The body is not JSON of the expected form.
     BadJson,
-    /// No token.
+    /// The request has no token.
     NoToken,
-    /// A token that is not accepted.
+    /// The token is not accepted.
     BadToken,
-    /// A token whose time has run out.
+    /// The token has expired.
     ExpiredToken,
-    /// Not allowed for this bearer.
+    /// The token does not grant this.
     NoGrant,
-    /// A page of another origin, with rights that its visitor's browser added.
+    /// The request comes from a page of another origin, with credentials that the browser added.
     ForeignOrigin,
-    /// Nothing there.
+    /// The path or the resource does not exist.
     NotFound,
-    /// A host that this node does not answer for.
+    /// The `Host` is not one of `http.allowed_hosts`.
     Misdirected,
-    /// Something there, but not for this method.
+    /// The path does not support the method.
     MethodNotAllowed,
-    /// The broker will not do it until somebody mends it.
+    /// The broker refuses the request until an operator fixes the cause.
     Refused,
-    /// More than a limit allows.
+    /// The body, an event or a batch exceeds a limit.
     TooLarge,
-    /// A head that leaves too little room, or has more bytes than a limit allows.
+    /// The head exceeds a limit, or leaves too little room for the cursor.
     HeadTooLarge,
-    /// A body of another type.
+    /// The body has another media type.
     MediaType,
-    /// A body that is compressed or otherwise coded.
+    /// The body is compressed or otherwise coded.
     ContentCoding,
-    /// An expectation that cannot be met.
+    /// The expectation cannot be met.
     Expectation,
-    /// A condition that is not true.
+    /// The precondition is false.
     Precondition,
-    /// A method or transfer coding that is not known.
+    /// The method or transfer coding is unknown.
     NotImplemented,
-    /// The user has as many sessions as allowed.
+    /// The user has reached the session limit.
     UserSessions,
-    /// The user or the address has used up a rate.
+    /// The user or the address exceeds a rate.
     RateLimited,
-    /// The user has as many calls under way that read logs as allowed.
+    /// The user has reached the limit of concurrent calls that read logs.
     UserReads,
-    /// Our mistake.
+    /// Internal error.
     Internal,
-    /// Our mistake, and another node may do better.
+    /// Internal error; another node may succeed.
     InternalHere,
-    /// The broker is away, or refuses everything of this kind.
+    /// The broker does not answer, or refuses all requests of this kind.
     Unavailable,
-    /// The node has as many streams as allowed.
+    /// The node has reached a limit of streams.
     Overloaded,
-    /// The node has no room for more bytes.
+    /// The node has used up `limits.memory`.
     Busy,
-    /// A client holds as much of the node's memory as one may.
+    /// The client has used up its share of `limits.memory`.
     ShareUsed,
-    /// A request that came too slowly.
+    /// The request arrived too slowly.
     RequestTimeout,
-    /// The node is leaving.
+    /// The node is draining.
     Draining,
 }
 
 impl Code {
-    /// Every kind of problem, in the order of the variants.
+    /// All kinds, in the order of the variants.
     pub const ALL: [Self; 32] = [
         Self::BadRequest,
         Self::BadCursor,
@@ -131,127 +132,105 @@ impl Code {
         Self::Draining,
     ];
 
-    /// The word that clients tell problems apart by.
+    /// Returns the code, by which clients distinguish problems.
     pub fn as_str(self) -> &'static str {
         self.parts().0
     }
 
-    /// The HTTP status.
+    /// Returns the HTTP status.
     pub fn status(self) -> StatusCode {
         self.parts().1
     }
 
-    /// The summary for people, the same for every problem of the kind.
+    /// Returns the title, which is the same for every problem of the kind.
     pub fn title(self) -> &'static str {
         self.parts().2
     }
 
     fn parts(self) -> (&'static str, StatusCode, &'static str) {
         match self {
-            Self::BadRequest => ("bad-request", StatusCode::BAD_REQUEST, "The request cannot be understood"),
-            Self::BadCursor => ("bad-cursor", StatusCode::BAD_REQUEST, "The cursor cannot be read"),
-            Self::BadChannel => ("bad-channel", StatusCode::BAD_REQUEST, "That is not a channel"),
-            Self::BadEvent => ("bad-event", StatusCode::BAD_REQUEST, "The event cannot be published"),
-            Self::BadJson => ("bad-json", StatusCode::BAD_REQUEST, "The body is not the JSON expected"),
-            Self::NoToken => ("no-token", StatusCode::UNAUTHORIZED, "A token is needed"),
-            Self::BadToken => ("bad-token", StatusCode::UNAUTHORIZED, "The token is not accepted"),
-            Self::ExpiredToken => ("expired-token", StatusCode::UNAUTHORIZED, "The token has expired"),
-            Self::NoGrant => ("no-grant", StatusCode::FORBIDDEN, "The token does not allow this"),
-            Self::ForeignOrigin => {
-                ("foreign-origin", StatusCode::FORBIDDEN, "Pages of this origin may not do this")
-            }
-            Self::Misdirected => {
-                ("misdirected", StatusCode::MISDIRECTED_REQUEST, "This server does not answer to that name")
-            }
-            Self::NotFound => ("not-found", StatusCode::NOT_FOUND, "There is nothing here"),
+            Self::BadRequest => ("bad-request", StatusCode::BAD_REQUEST, "Invalid request"),
+            Self::BadCursor => ("bad-cursor", StatusCode::BAD_REQUEST, "Invalid cursor"),
+            Self::BadChannel => ("bad-channel", StatusCode::BAD_REQUEST, "Invalid channel name"),
+            Self::BadEvent => ("bad-event", StatusCode::BAD_REQUEST, "Invalid event"),
+            Self::BadJson => ("bad-json", StatusCode::BAD_REQUEST, "Invalid JSON body"),
+            Self::NoToken => ("no-token", StatusCode::UNAUTHORIZED, "Missing token"),
+            Self::BadToken => ("bad-token", StatusCode::UNAUTHORIZED, "Invalid token"),
+            Self::ExpiredToken => ("expired-token", StatusCode::UNAUTHORIZED, "Expired token"),
+            Self::NoGrant => ("no-grant", StatusCode::FORBIDDEN, "Permission denied"),
+            Self::ForeignOrigin => ("foreign-origin", StatusCode::FORBIDDEN, "Origin not allowed"),
+            Self::Misdirected => ("misdirected", StatusCode::MISDIRECTED_REQUEST, "Host not allowed"),
+            Self::NotFound => ("not-found", StatusCode::NOT_FOUND, "Not found"),
             Self::MethodNotAllowed => {
-                ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed here")
+                ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
             }
-            Self::Refused => ("refused", StatusCode::CONFLICT, "Redis refuses this"),
-            Self::TooLarge => ("too-large", StatusCode::PAYLOAD_TOO_LARGE, "That is too large"),
-            Self::HeadTooLarge => (
-                "head-too-large",
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "The request's head is too large",
-            ),
-            Self::MediaType => ("media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be JSON"),
+            Self::Refused => ("refused", StatusCode::CONFLICT, "Refused by Redis"),
+            Self::TooLarge => ("too-large", StatusCode::PAYLOAD_TOO_LARGE, "Content too large"),
+            Self::HeadTooLarge => {
+                ("head-too-large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request head too large")
+            }
+            Self::MediaType => ("media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported media type"),
             Self::ContentCoding => {
-                ("content-coding", StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must not be coded")
+                ("content-coding", StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported content coding")
             }
-            Self::Expectation => {
-                ("expectation", StatusCode::EXPECTATION_FAILED, "The expectation cannot be met")
-            }
-            Self::Precondition => {
-                ("precondition", StatusCode::PRECONDITION_FAILED, "The condition is not true")
-            }
-            Self::NotImplemented => {
-                ("not-implemented", StatusCode::NOT_IMPLEMENTED, "This server does not know that")
-            }
+            Self::Expectation => ("expectation", StatusCode::EXPECTATION_FAILED, "Expectation failed"),
+            Self::Precondition => ("precondition", StatusCode::PRECONDITION_FAILED, "Precondition failed"),
+            Self::NotImplemented => ("not-implemented", StatusCode::NOT_IMPLEMENTED, "Not implemented"),
             Self::UserSessions => {
-                ("user-sessions", StatusCode::TOO_MANY_REQUESTS, "The user has too many sessions")
+                ("user-sessions", StatusCode::TOO_MANY_REQUESTS, "Too many sessions of the user")
             }
             Self::RateLimited => ("rate-limited", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Self::UserReads => {
-                ("user-reads", StatusCode::TOO_MANY_REQUESTS, "The user reads too much at once")
+                ("user-reads", StatusCode::TOO_MANY_REQUESTS, "Too many history calls of the user")
             }
-            Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Something broke on our side"),
-            Self::InternalHere => {
-                ("internal", StatusCode::SERVICE_UNAVAILABLE, "Something broke on our side")
-            }
-            Self::Unavailable => {
-                ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Redis cannot serve this now")
-            }
-            Self::Overloaded => {
-                ("overloaded", StatusCode::SERVICE_UNAVAILABLE, "This node has as much to do as it takes")
-            }
-            Self::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE, "This node has no room for this now"),
-            Self::ShareUsed => {
-                ("share-used", StatusCode::TOO_MANY_REQUESTS, "The client has as much in hand as one may")
-            }
-            Self::RequestTimeout => {
-                ("request-timeout", StatusCode::REQUEST_TIMEOUT, "The request came too slowly")
-            }
-            Self::Draining => ("draining", StatusCode::SERVICE_UNAVAILABLE, "This node is leaving"),
+            Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
+            Self::InternalHere => ("internal", StatusCode::SERVICE_UNAVAILABLE, "Internal error"),
+            Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Redis unavailable"),
+            Self::Overloaded => ("overloaded", StatusCode::SERVICE_UNAVAILABLE, "Node overloaded"),
+            Self::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE, "Node out of memory"),
+            Self::ShareUsed => ("share-used", StatusCode::TOO_MANY_REQUESTS, "Memory share used up"),
+            Self::RequestTimeout => ("request-timeout", StatusCode::REQUEST_TIMEOUT, "Request timeout"),
+            Self::Draining => ("draining", StatusCode::SERVICE_UNAVAILABLE, "Node shutting down"),
         }
     }
 }
 
-/// A request, or an item of a batch, that was not carried out.
+/// Error response to a request, or to an item of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What kind.
+    /// Kind of the problem.
     pub code: Code,
-    /// What is wrong with this one, for people.
+    /// Human-readable explanation of this occurrence.
     pub detail: String,
-    /// After how many seconds trying again makes sense.
+    /// `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
 }
 
 impl Problem {
-    /// A problem of a kind.
+    /// Creates a problem. A problem with status 503 has a random `Retry-After`.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then(|| fastrand::u64(1..=3));
         Self { code, detail: detail.into(), retry_after }
     }
 
-    /// The request cannot be understood.
+    /// Creates a [`Code::BadRequest`] problem.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(Code::BadRequest, detail)
     }
 
-    /// The bearer may not do this.
+    /// Creates a [`Code::NoGrant`] problem.
     pub fn no_grant(detail: impl Into<String>) -> Self {
         Self::new(Code::NoGrant, detail)
     }
 
-    /// For another time to try again.
+    /// Sets `Retry-After`, in seconds.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
     }
 
-    /// The body.
+    /// Returns the body.
     pub fn to_json(&self) -> Value {
         let (code, status, title) = self.code.parts();
         json!({
@@ -263,7 +242,7 @@ impl Problem {
         })
     }
 
-    /// RFC 6750, section 3.
+    /// Returns the value of `WWW-Authenticate` (RFC 6750, section 3).
     fn challenge(&self) -> Option<String> {
         let error = match self.code {
             Code::NoToken => return Some(r#"Bearer realm="fanfare""#.to_owned()),
@@ -291,7 +270,7 @@ impl IntoResponse for Problem {
         if let Some(challenge) = self.challenge().and_then(|text| text.parse().ok()) {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        // For whoever counts.
+        // Read by the layer that counts problems.
         response.extensions_mut().insert(self.code);
         response
     }
@@ -301,16 +280,16 @@ impl From<NoRoom> for Problem {
     fn from(NoRoom { scope, .. }: NoRoom) -> Self {
         match scope {
             Scope::Node => {
-                Self::new(Code::Busy, "this node holds as many bytes for clients as it may (limits.memory)")
+                Self::new(Code::Busy, "the requests and streams of this node use up limits.memory")
             }
             Scope::Address => Self::new(
                 Code::ShareUsed,
-                "the connections from this address hold a quarter of limits.memory, which is as much as they may",
+                "the connections of this address use a quarter of limits.memory, which is the maximum for one address",
             )
             .retry_after(1),
             Scope::Connection => Self::new(
                 Code::ShareUsed,
-                "this connection holds an eighth of limits.memory, which is as much as it may",
+                "this connection uses an eighth of limits.memory, which is the maximum for one connection",
             )
             .retry_after(1),
         }
@@ -372,14 +351,14 @@ impl From<PublicationError> for Problem {
 impl From<BrokerError> for Problem {
     fn from(error: BrokerError) -> Self {
         match error {
-            // That the broker is away is logged by who watches it, once, and not by each request.
+            // The subscriber connection logs an outage of the broker once; requests do not log it again.
             BrokerError::Unavailable(why) => {
-                tracing::debug!(%why, "a request failed because the broker is away");
-                let detail = "Redis does not answer now. It is not known whether this was carried out: try again, \
-                              and publish with a key so that an event is stored once";
+                tracing::debug!(%why, "request failed: broker unavailable");
+                let detail = "Redis does not answer. The request may have been carried out or not: retry, and publish \
+                              with an idempotency key so that an event is stored once";
                 Self::new(Code::Unavailable, detail)
             }
-            // Redis's own words stay in the log.
+            // The error text of Redis goes to the log only.
             BrokerError::Condition { condition, detail } => {
                 static LOG: Throttle = Throttle::of_a_condition();
                 if let Some(held_back) = LOG.admit() {
@@ -388,10 +367,11 @@ impl From<BrokerError> for Problem {
                 if condition.ends_by_itself() {
                     return Self::new(
                         Code::Unavailable,
-                        format!("{condition}. This was not carried out: try again"),
+                        format!("{condition}. The request was not carried out: retry"),
                     );
                 }
-                let detail = format!("{condition}. This was not carried out, and an operator must act first");
+                let detail =
+                    format!("{condition}. The request was not carried out; an operator must fix this first");
                 Self { retry_after: None, ..Self::new(Code::Unavailable, detail) }
             }
             BrokerError::Refused(why) => {
@@ -399,19 +379,19 @@ impl From<BrokerError> for Problem {
                 if let Some(held_back) = LOG.admit() {
                     tracing::warn!(%why, held_back, "Redis refused a request");
                 }
-                let detail = "Redis refuses this until somebody mends it: most likely a key has another type than it \
-                              should. The node's log says more";
+                let detail = "Redis refuses this request until an operator fixes the cause, most likely a key of a wrong \
+                              type; see the node's log";
                 Self::new(Code::Refused, detail)
             }
         }
     }
 }
 
-/// The answer to a request whose handler panicked. The panic itself was told on stderr by the panic hook.
-#[allow(clippy::needless_pass_by_value)] // That is how the layer hands it over.
+/// Returns the response to a request whose handler panicked. The panic hook has written the panic to stderr.
+#[allow(clippy::needless_pass_by_value)] // The signature that the layer requires.
 pub fn of_panic(panic: Box<dyn Any + Send>) -> Response {
     log_panic(&*panic);
-    Problem::new(Code::Internal, "the node's log says more").into_response()
+    Problem::new(Code::Internal, "internal error; see the node's log").into_response()
 }
 
 /// Logs that a handler panicked.
@@ -451,7 +431,10 @@ mod tests {
         let problem =
             |condition| Problem::from(BrokerError::Condition { condition, detail: "10.0.0.1".into() });
         let full = problem(Condition::OutOfMemory);
-        assert!(full.detail.starts_with("Redis is out of memory. This was not carried out"), "{full:?}");
+        assert!(
+            full.detail.starts_with("Redis is out of memory. The request was not carried out"),
+            "{full:?}"
+        );
         assert!(full.retry_after.is_some());
         let locked = problem(Condition::NotAuthenticated);
         assert_eq!((locked.code.status().as_u16(), locked.retry_after), (503, None));

@@ -1,4 +1,4 @@
-//! The page that the `type` of each problem leads to.
+//! The page that the `type` of each problem refers to.
 
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -7,7 +7,7 @@ use axum::response::{Html, IntoResponse, Response};
 
 use super::problem::Code;
 
-/// `GET /v1/problems`: what each kind of problem means, so that `type` resolves (RFC 9457, section 3.1.1).
+/// `GET /v1/problems`: lists the problem types, so that `type` resolves (RFC 9457, section 3.1.1).
 pub async fn problems() -> Response {
     static PAGE: LazyLock<String> = LazyLock::new(page);
     Html(PAGE.as_str()).into_response()
@@ -16,7 +16,7 @@ pub async fn problems() -> Response {
 fn page() -> String {
     let mut page = String::from(concat!(
         r#"<!doctype html><html lang="en"><meta charset="utf-8"><title>Fanfare: problem types</title>"#,
-        "<h1>Problem types</h1><p>The <code>type</code> of an error that Fanfare answers, RFC 9457.<dl>"
+        "<h1>Problem types</h1><p>The <code>type</code> of Fanfare's error responses (RFC 9457).<dl>"
     ));
     let mut listed = Vec::new();
     for code in Code::ALL {

@@ -34,8 +34,8 @@ const READ_APART: usize = 256 * 1024;
 pub const COPIES: usize = 3;
 /// How much room a body gets before it comes, in bytes: its length is only what a client says.
 const FIRST_ROOM: usize = 64 * 1024;
-/// How long and how much more is read of a body that is refused, so that the client reads why, and how long the client may
-/// pause: a connection that is closed while bytes come is reset.
+/// How long and how much more is read of a body that is refused, so that the client reads why, and how long the
+/// client may pause: a connection that is closed while bytes come is reset.
 const HEAR_OUT: HearOut =
     HearOut { time: Duration::from_secs(2), pause: Duration::from_millis(250), bytes: 64 * 1024 * 1024 };
 
@@ -69,7 +69,7 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Value
     let bearer = app.bearer(headers, &params, address)?;
     let caller = Caller { user: bearer.user.as_ref(), address };
     if !bearer.grants.may_publish_somewhere() {
-        return Err(Problem::no_grant("the token grants no publish"));
+        return Err(Problem::no_grant("the token does not grant publish"));
     }
     letter::precondition(headers)?;
     letter::content_coding(headers)?;
@@ -169,14 +169,14 @@ fn granted(bearer: &Bearer, publication: Publication) -> Result<Publication, Pro
     if bearer.grants.may_publish(&publication.channel) {
         Ok(publication)
     } else {
-        Err(Problem::no_grant(format!("the token grants no publish for {}", publication.channel)))
+        Err(Problem::no_grant(format!("the token does not grant publish on {}", publication.channel)))
     }
 }
 
 fn count(app: &App, result: &Result<Published, Problem>) {
     if let Err(problem) = result {
         // Not its text, which may quote the event.
-        tracing::debug!(code = problem.code.as_str(), "an event was refused");
+        tracing::debug!(code = problem.code.as_str(), "event refused");
     }
     app.metrics.count_publish(match result {
         Ok(Published { repeat: true, .. }) => "repeat",
@@ -205,7 +205,7 @@ async fn read(
     account: &Account,
 ) -> Result<(Bytes, Permit), Problem> {
     let limit = bytes(app.limits.batch_bytes);
-    let too_large = || Problem::new(Code::TooLarge, format!("the body may have {limit} bytes at most"));
+    let too_large = || Problem::new(Code::TooLarge, format!("the body has more than {limit} bytes"));
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > limit) {
         return Err(too_large());
@@ -214,7 +214,7 @@ async fn read(
     let mut pace = Pace::new(Floor::new(bytes(app.http.min_rate), app.http.min_rate_window));
     let mut read = BytesMut::with_capacity(length.unwrap_or_default().min(FIRST_ROOM));
     while let Some(frame) = pace.within(body.frame()).await.map_err(|TooSlow| slow(app))? {
-        let frame = frame.map_err(|_| Problem::bad_request("the body broke off"))?;
+        let frame = frame.map_err(|_| Problem::bad_request("the body ended early"))?;
         let Ok(data) = frame.into_data() else { continue };
         if read.len() + data.len() > limit {
             return Err(too_large());
@@ -222,7 +222,8 @@ async fn read(
         permit.grow(COPIES * data.len())?;
         pace.moved(data.len());
         if read.capacity() < read.len() + data.len() {
-            // As long as it says it is: memory that is not written to costs nothing, and one that grows leaves pieces behind.
+            // As long as it says it is: memory that is not written to costs nothing, and one that grows leaves pieces
+            // behind.
             read.reserve(length.unwrap_or_default().saturating_sub(read.len()).max(data.len()));
         }
         read.extend_from_slice(&data);
@@ -233,7 +234,7 @@ async fn read(
 fn slow(app: &App) -> Problem {
     let (rate, period) = (app.http.min_rate, app.http.min_rate_window);
     let period = humantime::format_duration(period);
-    let detail = format!("the body came slower than {rate} a second over {period} (http.min_rate)");
+    let detail = format!("the body arrived slower than {rate} per second over {period} (http.min_rate)");
     Problem::new(Code::RequestTimeout, detail)
 }
 

@@ -93,9 +93,9 @@ fn whose(
         (false, true) if side != Side::Public => Ok(user),
         (false, true) => Err(Problem::new(
             Code::NotFound,
-            "other users' sessions are on the admin listener (admin.listen)",
+            "sessions of other users are served on the admin listener (admin.listen)",
         )),
-        (false, false) => Err(Problem::no_grant("other users' sessions are for admins to see")),
+        (false, false) => Err(Problem::no_grant("sessions of other users need admin")),
     }
 }
 

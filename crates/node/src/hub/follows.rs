@@ -106,8 +106,8 @@ impl Follows {
         }
     }
 
-    /// A writer loop follows channels that it did not follow before. Each is answered by [`Message::Followed`] when it
-    /// is heard; also one that is heard already, so that the answer keeps its place behind an earlier
+    /// A writer loop follows channels that it did not follow before. Each is answered by [`Message::Followed`] when
+    /// it is heard; also one that is heard already, so that the answer keeps its place behind an earlier
     /// [`Message::Down`] in the inbox.
     pub(crate) fn join(&self, writer: usize, channels: &[Channel]) {
         let mut asked = Vec::new();
@@ -158,7 +158,7 @@ impl Follows {
                 if self.control.try_send(message).is_err() {
                     self.metrics.control_dropped.inc();
                     if let Some(held_back) = self.logs.control.admit() {
-                        tracing::warn!(held_back, "control commands were dropped, since too many wait");
+                        tracing::warn!(held_back, "dropped control commands: queue full");
                     }
                 }
             }
@@ -183,7 +183,7 @@ impl Follows {
                 self.metrics.wire_malformed.inc();
                 if let Some(held_back) = self.logs.malformed.admit() {
                     let (reason, bytes) = (error.reason(), message.len());
-                    tracing::warn!(%channel, reason, bytes, held_back, "a live message that is no event was dropped");
+                    tracing::warn!(%channel, reason, bytes, held_back, "dropped a malformed message of a live topic");
                 }
                 return;
             }
@@ -200,7 +200,7 @@ impl Follows {
                     let stored = delivery.kept.is_some();
                     tracing::warn!(
                         %channel, stored, held_back,
-                        "events were dropped, since too many bytes wait (stream.shard_queue); stored ones are read from the log"
+                        "dropped events: shard queue full (stream.shard_queue); streams catch up from the log"
                     );
                 }
             }

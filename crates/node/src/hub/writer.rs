@@ -178,9 +178,9 @@ impl Drop for Writer {
         if std::thread::panicking() {
             self.follows.broken.cancel();
             tracing::error!(
-                writer = self.index,
+                shard = self.index,
                 streams = unserved,
-                "a writer loop broke; its streams are cut off"
+                "shard task panicked; closing its streams"
             );
         }
     }

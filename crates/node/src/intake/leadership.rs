@@ -104,7 +104,7 @@ impl Leadership {
         // When this fails, the lead lapses.
         let resigned = tokio::time::timeout(self.ttl / 3, self.broker.resign_intake(&self.node)).await;
         if !matches!(resigned, Ok(Ok(()))) {
-            tracing::info!("the lead of the intake was not given up; it will lapse");
+            tracing::info!("failed to release the intake leadership; it will expire");
         }
     }
 }

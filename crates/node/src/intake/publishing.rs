@@ -25,8 +25,9 @@ impl Publishing {
         Self { broker: Arc::clone(broker), metrics: Arc::clone(metrics), log: Throttle::of_events() }
     }
 
-    /// Publishes what was taken, until nothing more comes. What can never be published is among the dead before anything
-    /// newer is published: the next leader might judge otherwise, and find that newer entries have passed it.
+    /// Publishes what was taken, until nothing more comes. What can never be published is among the dead before
+    /// anything newer is published: the next leader might judge otherwise, and find that newer entries have passed
+    /// it.
     ///
     /// Whatever is left unpublished ends the reading: the next one has it, in its place.
     pub(super) async fn run(
@@ -45,7 +46,7 @@ impl Publishing {
                 place.send(round.published);
             }
             if let Some(error) = round.error {
-                return Err(Stop::Failed("could not publish intake entries", error));
+                return Err(Stop::Failed("failed to publish intake entries", error));
             }
             self.reject(lead, reading, round.dead).await?;
             if round.is_unfinished {
@@ -81,12 +82,12 @@ impl Publishing {
         });
         self.broker.reject_intake(reading, rejected.collect()).await.map_err(|error| {
             self.metrics.intake_reject_failed.inc();
-            Stop::Failed("could not move intake entries to the dead ones", error)
+            Stop::Failed("failed to move intake entries to the dead-letter stream", error)
         })?;
         for Dead { id, channel, reason, .. } in dead {
             self.metrics.intake_dead.inc();
             if let Some(held_back) = self.log.admit() {
-                tracing::warn!(entry = %id, ?channel, reason, held_back, "an intake entry is dead: it cannot be published");
+                tracing::warn!(entry = %id, ?channel, reason, held_back, "moving intake entry to the dead-letter stream: it cannot be published");
             }
         }
         Ok(())

@@ -32,7 +32,7 @@ impl Settling {
             lead.check()?;
             self.broker.settle_intake(reading, ids).await.map_err(|error| {
                 self.metrics.intake_settle_failed.inc();
-                Stop::Failed("could not settle intake entries", error)
+                Stop::Failed("failed to acknowledge intake entries", error)
             })?;
         }
         Ok(())

@@ -21,8 +21,8 @@ use crate::metrics::cluster::ClusterMetrics;
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// About how many bytes of data are taken at once at most, however large the entries that come next are.
 const TAKE_BYTES: usize = 32 * 1024 * 1024;
-/// About how many bytes are taken at once if entries are like the largest of those before: Redis copies them, and does nothing
-/// else meanwhile.
+/// About how many bytes are taken at once if entries are like the largest of those before: Redis copies them, and
+/// does nothing else meanwhile.
 const TAKE_LIKE_BEFORE: usize = 1024 * 1024;
 
 /// An entry that can be published.
@@ -86,9 +86,10 @@ impl Taking {
         }
     }
 
-    /// Takes batches until the node leaves: one entry, then two, then four. What made the reading before fail may be that
-    /// entries are too large together, for us or for a call. A call is not cut short then: its answer is on its way. One that fails ends the
-    /// reading: it may have been carried out, and then only the next one finds what it took.
+    /// Takes batches until the node leaves: one entry, then two, then four. What made the reading before fail may be
+    /// that entries are too large together, for us or for a call. A call is not cut short then: its answer is on its
+    /// way. One that fails ends the reading: it may have been carried out, and then only the next one finds what it
+    /// took.
     pub(super) async fn run(
         &self,
         lead: &Leadership,
@@ -104,7 +105,7 @@ impl Taking {
             lead.check()?;
             let entries = self.broker.take_intake(reading, limit, self.wait).await.map_err(|error| {
                 self.metrics.intake_take_failed.inc();
-                Stop::Failed("could not take intake entries", error)
+                Stop::Failed("failed to read intake entries", error)
             })?;
             let like_before =
                 TAKE_LIKE_BEFORE / entries.iter().map(IntakeEntry::bytes).max().unwrap_or(1).max(1);

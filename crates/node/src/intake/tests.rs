@@ -148,7 +148,7 @@ async fn an_entry_that_the_broker_refuses_is_dead_and_the_rest_continue() {
     until("all are handled", || metrics.intake_done.get() + metrics.intake_dead.get() == 3).await;
     intake.shutdown().await;
     assert_eq!(log(&broker, "a").await, ["1", "3"]);
-    assert_eq!(broker.inner.dead()[0].1[0].1, "the broker refused: another type");
+    assert_eq!(broker.inner.dead()[0].1[0].1, "refused by Redis: another type");
 }
 
 // ---- leaders that go

@@ -1,4 +1,4 @@
-//! What the node counts about sessions, its lease, and the intake.
+//! Metrics of sessions, the node's lease and the intake.
 
 use std::sync::atomic::AtomicU64;
 
@@ -8,72 +8,72 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// The cluster side's metrics. Every series exists from the start, so that a rate can be taken of each.
+/// Metrics of coordination in the cluster. Every series exists from the start, so that rates can be computed.
 #[derive(Debug)]
 pub struct ClusterMetrics {
-    /// Sessions that this node owns and whose streams are open.
+    /// Sessions owned by this node whose streams are open.
     pub sessions_held: Gauge,
-    /// Sessions that this node is about to give up.
+    /// Sessions that this node is releasing.
     pub sessions_releasing: Gauge,
-    /// Claims that were granted.
+    /// Claims granted.
     pub claims_held: Counter,
     /// Claims refused because the user has too many sessions.
     pub claims_full: Counter,
-    /// Claims refused because the node has no lease, or is leaving.
+    /// Claims refused because the node has no lease, or is draining.
     pub claims_shut: Counter,
-    /// Claims of which the broker did not say what became of them.
+    /// Claims whose outcome is unknown because the broker did not answer.
     pub claims_failed: Counter,
-    /// Sessions given up.
+    /// Sessions released.
     pub releases_done: Counter,
-    /// Sessions that were somebody else's by the time they were to be given up.
+    /// Sessions that another claim had taken before they were released.
     pub releases_stale: Counter,
-    /// Sessions that the broker refused to give up: they stay recorded until somebody mends it.
+    /// Releases refused by the broker: the sessions stay recorded until an operator fixes the cause.
     pub releases_refused: Counter,
-    /// Tries to give up a session that are made again.
+    /// Releases that failed and are retried.
     pub releases_retried: Counter,
-    /// Sessions confirmed or taken back after the lease had lapsed or the wire was lost.
+    /// Sessions confirmed or claimed again after the lease expired or the subscriber connection was lost.
     pub renewals_held: Counter,
-    /// Sessions that somebody else had claimed meanwhile.
+    /// Sessions that another claim had taken meanwhile.
     pub renewals_lost: Counter,
     /// Sessions whose renewal the broker refused.
     pub renewals_refused: Counter,
-    /// Batches of renewals that are made again.
+    /// Batches of renewals that failed and are retried.
     pub renewals_retried: Counter,
-    /// Failed claims that had left nothing behind.
+    /// Uncertain claims that had not been carried out.
     pub doubts_clear: Counter,
-    /// Failed claims that had been carried out: now given up, or taken for the open stream's.
+    /// Uncertain claims that had been carried out: released, or adopted by the open stream.
     pub doubts_mended: Counter,
-    /// Failed claims nobody will look after, because there were too many.
+    /// Uncertain claims dropped because there were too many.
     pub doubts_dropped: Counter,
     /// 1 while the node's lease is held.
     pub lease_held: Gauge,
     /// Heartbeats that renewed the lease.
     pub beats_renewed: Counter,
-    /// Heartbeats that found no lease: the first, and those after it had lapsed.
+    /// Heartbeats that acquired the lease: the first, and those after the lease expired.
     pub beats_taken: Counter,
-    /// Heartbeats that found another process of the same name.
+    /// Heartbeats that found another process with the same node id.
     pub beats_foreign: Counter,
     /// Heartbeats that failed.
     pub beats_failed: Counter,
-    /// Failures to prepare what publishers rely on.
+    /// Failures to load the Redis function library.
     pub prepares_failed: Counter,
     /// Sessions of dead nodes that this node removed.
     pub swept: Counter,
-    /// Users that this node looked at again because their grace was over.
+    /// Users that this node checked because their grace period was over.
     pub departed: Counter,
     /// Sweeps that failed.
     pub sweeps_failed: Counter,
     /// Commands to drop a session that moved.
     pub controls_supersede: Counter,
-    /// Such commands that were older than our claim.
+    /// Such commands that were older than this node's claim.
     pub controls_stale: Counter,
     /// Commands to disconnect a session.
     pub controls_disconnect: Counter,
-    /// Messages on the control topic that are no commands.
+    /// Malformed messages on the control topic.
     pub controls_malformed: Counter,
     /// 1 while this node leads the intake.
     pub intake_leader: Gauge,
-    /// Age of the oldest entry when it was last taken, in seconds; 0 when there was none.
+    /// Age in seconds of the oldest entry at the last read; 0 if there was none.
     pub intake_lag: Gauge<f64, AtomicU64>,
     /// Entries stored in their channel's log.
     pub intake_done: Counter,
@@ -81,39 +81,39 @@ pub struct ClusterMetrics {
     pub intake_repeat: Counter,
     /// Entries that can never be published.
     pub intake_dead: Counter,
-    /// Tries to publish an entry that are made again.
+    /// Attempts to publish an entry that failed and are retried.
     pub intake_retried: Counter,
-    /// Failed calls to gain or keep the lead.
+    /// Failed calls to acquire or renew the leadership.
     pub intake_lead_failed: Counter,
-    /// Failed calls to take entries.
+    /// Failed calls to read entries.
     pub intake_take_failed: Counter,
-    /// Failed calls to settle entries.
+    /// Failed calls to acknowledge entries.
     pub intake_settle_failed: Counter,
-    /// Failed calls to move entries to the dead ones.
+    /// Failed calls to move entries to the dead-letter stream.
     pub intake_reject_failed: Counter,
-    /// Times that the lead was lost while there was work in hand.
+    /// Times the leadership was lost while entries were in progress.
     pub intake_lead_lost: Counter,
 }
 
-/// A family whose series are told apart by one label.
+/// A family with one label.
 type Labelled = Family<[(&'static str, &'static str); 1], Counter>;
 
 impl ClusterMetrics {
-    /// Counts what one step of a sweep did.
+    /// Counts the result of one sweep step.
     pub fn count_swept(&self, step: &Swept) {
         self.swept.inc_by(step.sessions as u64);
         self.departed.inc_by(step.users as u64);
         self.sweeps_failed.inc_by(u64::from(step.fault.is_some()));
     }
 
-    /// Puts all of them into the registry.
+    /// Creates and registers the metrics.
     pub fn register(registry: &mut Registry) -> Self {
-        let claims = family(registry, "fanfare_session_claims", "Claims of sessions, by outcome");
-        let releases = family(registry, "fanfare_session_releases", "Sessions given up, by outcome");
-        let renewals = family(registry, "fanfare_session_renewals", "Sessions claimed once more, by outcome");
-        let doubts = family(registry, "fanfare_claims_uncertain", "Failed claims looked after, by outcome");
+        let claims = family(registry, "fanfare_session_claims", "Session claims, by outcome");
+        let releases = family(registry, "fanfare_session_releases", "Session releases, by outcome");
+        let renewals = family(registry, "fanfare_session_renewals", "Session renewals, by outcome");
+        let doubts = family(registry, "fanfare_claims_uncertain", "Uncertain claims reconciled, by outcome");
         let beats = family(registry, "fanfare_heartbeats", "Heartbeats of the lease, by outcome");
-        let controls = family(registry, "fanfare_control_messages", "Control messages heard, by kind");
+        let controls = family(registry, "fanfare_control_messages", "Control messages received, by kind");
         let entries = family(registry, "fanfare_intake_entries", "Intake entries handled, by outcome");
         let failures = family(registry, "fanfare_intake_failures", "Failed calls of the intake, by call");
         let outcome = |family: &Labelled, name| family.get_or_create_owned(&[("outcome", name)]);
@@ -168,30 +168,38 @@ impl ClusterMetrics {
 
     fn register_plain(&self, registry: &mut Registry) {
         let gauges = [
-            (&self.sessions_held, "fanfare_sessions_held", "Sessions owned whose streams are open"),
-            (&self.sessions_releasing, "fanfare_sessions_releasing", "Sessions about to be given up"),
+            (
+                &self.sessions_held,
+                "fanfare_sessions_held",
+                "Sessions owned by this node whose streams are open",
+            ),
+            (&self.sessions_releasing, "fanfare_sessions_releasing", "Sessions being released"),
             (&self.lease_held, "fanfare_lease_held", "Whether the node's lease is held"),
             (&self.intake_leader, "fanfare_intake_leader", "Whether this node leads the intake"),
         ];
         for (gauge, name, help) in gauges {
             registry.register(name, help, gauge.clone());
         }
-        let lag = "Age of the oldest intake entry when it was last taken";
+        let lag = "Age of the oldest intake entry at the last read";
         registry.register("fanfare_intake_lag_seconds", lag, self.intake_lag.clone());
         let counters = [
             (
                 &self.prepares_failed,
                 "fanfare_function_load_failures",
-                "Failures to prepare what publishers rely on",
+                "Failures to load the Redis function library",
             ),
             (&self.swept, "fanfare_sessions_swept", "Sessions of dead nodes removed by this node"),
             (
                 &self.departed,
                 "fanfare_users_departed",
-                "Users without a session whose grace was over when this node looked",
+                "Users without a session whose grace period was over when this node checked",
             ),
             (&self.sweeps_failed, "fanfare_sweep_failures", "Sweeps that failed"),
-            (&self.intake_lead_lost, "fanfare_intake_lead_lost", "Leads lost while entries were in hand"),
+            (
+                &self.intake_lead_lost,
+                "fanfare_intake_lead_lost",
+                "Times the leadership was lost while entries were in progress",
+            ),
         ];
         for (counter, name, help) in counters {
             registry.register(name, help, counter.clone());

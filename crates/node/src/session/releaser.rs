@@ -156,7 +156,7 @@ impl Releaser {
         self.seen = now;
         self.renewal = self.shared.with(|registry| registry.open());
         if !self.renewal.is_empty() {
-            tracing::info!(sessions = self.renewal.len(), "renewing the sessions held");
+            tracing::info!(sessions = self.renewal.len(), "renewing sessions");
         }
     }
 
@@ -202,7 +202,7 @@ impl Releaser {
             Err(error) => {
                 // Each session keeps its epoch, and is fenced by it.
                 metrics.renewals_refused.inc_by(holdings.len() as u64);
-                self.warn("sessions could not be renewed", &error);
+                self.warn("failed to renew sessions", &error);
                 self.renewal.truncate(from);
             }
         }
@@ -228,7 +228,7 @@ impl Releaser {
             Outcome::Released(release, Err(error)) => {
                 metrics.releases_refused.inc();
                 self.shared.with(|registry| registry.released(&release));
-                self.warn("a session could not be given up", &error);
+                self.warn("failed to release a session", &error);
             }
             Outcome::Looked(doubt, Ok(found)) => {
                 self.succeed();
@@ -248,7 +248,7 @@ impl Releaser {
             }
             Outcome::Looked(_, Err(error)) => {
                 metrics.doubts_dropped.inc();
-                self.warn("a claim in doubt could not be looked after", &error);
+                self.warn("failed to reconcile an uncertain claim", &error);
             }
         }
     }
@@ -263,7 +263,7 @@ impl Releaser {
         if self.pause.is_none() {
             self.pause = Some(Instant::now() + self.backoff.fail());
         }
-        self.warn("sessions cannot be given up or renewed now; this is tried again", error);
+        self.warn("failed to release or renew sessions; retrying", error);
     }
 
     fn warn(&mut self, what: &'static str, error: &BrokerError) {

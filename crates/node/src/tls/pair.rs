@@ -34,16 +34,16 @@ pub enum PairError {
     #[error("{0} cannot be read: {1}")]
     Unreadable(PathBuf, #[source] io::Error),
     /// There is no PEM block `CERTIFICATE` in it.
-    #[error("{0} holds no certificate (PEM, BEGIN CERTIFICATE)")]
+    #[error("{0} contains no certificate (PEM, BEGIN CERTIFICATE)")]
     NoCertificate(PathBuf),
     /// There is no PEM block of a private key in it.
-    #[error("{0} holds no private key (PEM, BEGIN PRIVATE KEY, unencrypted)")]
+    #[error("{0} contains no private key (PEM, BEGIN PRIVATE KEY, unencrypted)")]
     NoKey(PathBuf),
     /// A PEM block is cut off, or no base64.
     #[error("{0} is not PEM: {1}")]
     Pem(PathBuf, #[source] pem::Error),
     /// The key is of a kind that is not known, or it is another certificate's.
-    #[error("the key in {key} does not go with the certificate in {certificate}: {error}")]
+    #[error("the key in {key} does not match the certificate in {certificate}: {error}")]
     Mismatch {
         /// The key's file.
         key: PathBuf,

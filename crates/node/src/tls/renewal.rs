@@ -50,15 +50,12 @@ impl Renewal {
                 Look::Same => {}
                 Look::Taken => {
                     metrics.certificates_taken.inc();
-                    tracing::info!(file = %self.files.certificate.display(), "a renewed certificate is in force");
+                    tracing::info!(file = %self.files.certificate.display(), "loaded a renewed certificate");
                 }
                 Look::Refused => {
                     metrics.certificates_refused.inc();
                     let error = self.told.as_deref().unwrap_or_default();
-                    tracing::error!(
-                        error,
-                        "the renewed certificate cannot be used; the old one stays in force"
-                    );
+                    tracing::error!(error, "failed to load the renewed certificate; keeping the old one");
                 }
             }
         }

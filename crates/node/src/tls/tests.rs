@@ -26,7 +26,7 @@ fn what_is_wrong_with_the_files_is_told_by_the_file() {
         (&cut, &text(&key), &certificate, "not PEM"),
         (&text(&certificate), "", &key, "no private key"),
         (&text(&certificate), &text(&certificate), &key, "no private key"),
-        (&text(&certificate), &text(&other.key_file()), &key, "does not go with"),
+        (&text(&certificate), &text(&other.key_file()), &key, "does not match"),
     ] {
         let damaged = Own::new();
         fs::write(damaged.certificate_file(), certificate_text).unwrap();

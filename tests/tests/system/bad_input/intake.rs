@@ -17,9 +17,9 @@ async fn malformed_entries_go_to_the_dead_with_the_reason_and_the_rest_goes_on()
     let cases: &[Entry] = &[
         (&[d], &["channel", "missing"]),
         (&[c], &["data", "missing"]),
-        (&[("a", b"b")], &["\"a\"", "not known"]),
-        (&[c, d, ("colour", b"red")], &["colour", "not known"]),
-        (&[c, d, ("Type", b"t")], &["Type", "not known"]),
+        (&[("a", b"b")], &["\"a\"", "unknown field"]),
+        (&[c, d, ("colour", b"red")], &["colour", "unknown field"]),
+        (&[c, d, ("Type", b"t")], &["Type", "unknown field"]),
         (&[c, c, d], &["channel", "twice"]),
         (&[("channel", b""), d], &["channel", "empty"]),
         (&[("channel", b"a b"), d], &["channel", "' '"]),

@@ -79,7 +79,7 @@ async fn an_event_that_cannot_be_one_is_refused() {
         refused(s, with(&json!({"channel": channel})), 400, "bad-channel", words).await;
     }
     for (kind, words) in [
-        ("", &["leave it out"][..]),
+        ("", &["omit it"][..]),
         ("a\nid: 7", &["LF", "byte 1"]),
         ("a\rb", &["CR"]),
         ("a\0b", &["NUL"]),

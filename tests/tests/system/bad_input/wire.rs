@@ -73,7 +73,7 @@ async fn each_topic_takes_its_own_kind_of_message_only() {
     assert!((counted - 2.0).abs() < f64::EPSILON, "{counted}");
     until("the topic is named", SOON, async || {
         let log = scene.cluster.a().log();
-        if log.contains("ephemeral events have the topic") { Ok(()) } else { Err(log) }
+        if log.contains("ephemeral events use the topic") { Ok(()) } else { Err(log) }
     })
     .await;
     scene.finish(1).await;

@@ -181,10 +181,7 @@ impl Ear {
             self.inner.news.notify_one();
         }
         if is_outlier {
-            self.end(
-                state,
-                "a message of more than 8 MiB came, and the connection keeps a buffer of its size",
-            );
+            self.end(state, "received a message of more than 8 MiB, whose buffer the connection would keep");
         }
     }
 

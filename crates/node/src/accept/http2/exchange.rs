@@ -41,7 +41,7 @@ enum Broken {
     Gone(#[from] h2::Error),
     #[error(transparent)]
     TooSlow(#[from] TooSlow),
-    #[error("the answer broke off: {0}")]
+    #[error("the response ended early: {0}")]
     Body(axum::Error),
 }
 
@@ -70,7 +70,7 @@ impl Exchange {
             None => self.answer(response, head_only, entered, &mut respond).await,
         };
         if let Err(error) = result {
-            tracing::debug!(%error, peer = %peer.0, "a request was not answered to its end");
+            tracing::debug!(%error, peer = %peer.0, "response not completed");
         }
     }
 

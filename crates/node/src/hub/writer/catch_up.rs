@@ -57,14 +57,14 @@ impl Writer {
         self.repair(at);
     }
 
-    /// Counts a live event that may be forged. After a failover, or when events were dropped before this loop, one that is not
-    /// may look like that: the log decides.
+    /// Counts a live event that may be forged. After a failover, or when events were dropped before this loop, one
+    /// that is not may look like that: the log decides.
     fn tell_doubt(&self, at: usize, doubt: Doubt) {
         static LOG: Throttle = Throttle::of_events();
         self.around.metrics.count_doubt(doubt);
         if let Some(held_back) = LOG.admit() {
             let (channel, why) = (&self.topics[at].channel, doubt.as_str());
-            tracing::warn!(%channel, why, held_back, "a live event is doubtful: forged, or Redis lost data; the log decides");
+            tracing::warn!(%channel, why, held_back, "suspect live event: forged, or Redis lost data; checking the log");
         }
     }
 
@@ -79,8 +79,8 @@ impl Writer {
         }
     }
 
-    /// A window serves connections that are behind, and those to come. Of a channel whose only connection is live it keeps
-    /// nothing but the tip: most channels are like that, and their windows would be most of the memory.
+    /// A window serves connections that are behind, and those to come. Of a channel whose only connection is live it
+    /// keeps nothing but the tip: most channels are like that, and their windows would be most of the memory.
     fn forget_window(&mut self, at: usize) {
         let topic = &mut self.topics[at];
         if let [only] = topic.members[..]
@@ -237,7 +237,7 @@ impl Writer {
             self.around.metrics.log_malformed.inc_by(page.malformed as u64);
             if let Some(held_back) = LOG.admit() {
                 let (channel, entries) = (&topic.channel, page.malformed);
-                tracing::warn!(%channel, entries, held_back, "log entries that are no events were skipped");
+                tracing::warn!(%channel, entries, held_back, "skipped malformed log entries");
             }
         }
         let fork = topic.fork(page);
@@ -351,7 +351,7 @@ impl Writer {
         if let Some(topic) = self.topic(key)
             && let Some(held_back) = LOG.admit()
         {
-            tracing::warn!(channel = %topic.channel, %error, held_back, "a log cannot be read");
+            tracing::warn!(channel = %topic.channel, %error, held_back, "failed to read a log; retrying");
         }
     }
 
