@@ -1,15 +1,15 @@
 # The image of a node: `docker build -t fanfare .`
 #
-# Needs nothing of BuildKit, so that it builds wherever there is an engine. The dependencies are a layer of their own:
-# a change of our sources alone compiles only ours.
+# Needs no BuildKit features, so that any engine can build it. The dependencies are a separate layer: a change of the
+# sources of this repository recompiles only these.
 #
-# The base images are named by tag. A release is built from their digests of that day, which scripts/release-check looks up
-# where the registry is reached: --build-arg RUST=rust@sha256:… --build-arg RUNTIME=debian@sha256:…
+# The base images are named by tag. A release is built from the digests that scripts/release-check looks up in the registry
+# that day: --build-arg RUST=rust@sha256:… --build-arg RUNTIME=debian@sha256:…
 ARG RUST=rust:1.95-bookworm
 ARG RUNTIME=debian:bookworm-slim
 
-# Only what decides about dependencies. The stage is made anew with every change, but what the next one copies from it
-# is the same as long as no manifest changes.
+# Keeps only the files that determine the dependencies. Every change rebuilds this stage, but its output, which the next
+# stage copies, stays the same until a manifest changes.
 FROM ${RUST} AS manifests
 WORKDIR /src
 COPY . .
@@ -22,17 +22,17 @@ RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete \
 
 FROM ${RUST} AS build
 WORKDIR /src
-# Function names stay for backtraces; line tables are most of the size.
+# Keeps function names for backtraces; removes line tables, which are most of the size.
 ENV CARGO_PROFILE_RELEASE_DEBUG=none CARGO_PROFILE_RELEASE_STRIP=debuginfo CARGO_TARGET_DIR=/target
 COPY --from=manifests /src .
-# What was built of the stand-ins is forgotten: sources may be older than they, and cargo goes by the time.
+# Removes the build results of the stub sources: cargo compares times, and the real sources may be older than the stubs.
 RUN cargo build --release --locked --package fanfare \
  && rm -rf crates examples tests /target/release/.fingerprint/fanfare*
 COPY . .
 RUN mkdir -p tests/src && touch tests/src/lib.rs \
  && cargo build --release --locked --package fanfare
 
-# The soak program, for scripts/test-compose and scripts/test-k8s: `docker build --target load -t fanfare-load .`
+# The soak test, for scripts/test-compose and scripts/test-k8s: `docker build --target load -t fanfare-load .`
 FROM build AS build-load
 RUN cargo build --release --locked --package fanfare-load
 
@@ -43,14 +43,14 @@ ENTRYPOINT ["fanfare-load"]
 
 FROM ${RUNTIME} AS node
 COPY --from=build /target/release/fanfare /usr/local/bin/fanfare
-# A number, so that Kubernetes can see that it is not root.
+# A numeric user, so that Kubernetes can verify that it is not root.
 USER 10001:10001
-# Clients; and probes, metrics and admin calls, if the setting admin.listen says so.
+# Clients; and probes, metrics and admin calls, if admin.listen is set.
 EXPOSE 8080 8081
 STOPSIGNAL SIGTERM
-# Whether the process answers, not whether it is ready: a node that lost Redis keeps its streams and must not be
-# replaced. Ask for more with `fanfare health --ready`.
+# Checks liveness, not readiness: a node that lost Redis keeps its streams and must not be replaced. Use
+# `fanfare health --ready` to check readiness.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s --retries=3 CMD ["fanfare", "health"]
-# The node takes signals itself and has no children, so it needs no init.
+# The node handles signals itself and has no child processes, so it needs no init.
 ENTRYPOINT ["fanfare"]
 CMD ["serve"]

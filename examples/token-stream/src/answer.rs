@@ -10,14 +10,14 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::connection;
 
-/// What a language model would make.
+/// The tokens, in place of a language model's output.
 const WORDS: [&str; 8] = ["the ", "tide ", "comes ", "in, ", "the ", "tide ", "goes ", "out; "];
 
-/// How all answers are written.
+/// Settings that all answers share.
 #[derive(Clone, Debug)]
 pub(crate) struct Manner {
     prefix: String,
-    /// The function that the nodes bring to Redis.
+    /// The Redis function that the nodes load.
     function: String,
     every: Duration,
     tokens: u64,
@@ -30,16 +30,16 @@ impl Manner {
     }
 }
 
-/// An answer to be written.
+/// An answer to write.
 pub(crate) struct Answer {
     client: Client,
-    /// Its own. None before the first event and after a failure, whichever it was: a primary that has become a replica
-    /// is left behind, too.
+    /// The answer's own connection. `None` before the first event and after any failure, so that the answer also leaves
+    /// a primary that has become a replica.
     redis: Option<MultiplexedConnection>,
     manner: Manner,
     user: String,
-    /// The lifecycle entry that it answers to. Its keys are made of it, so that two of these publishers side by side, or
-    /// one that sends again what may have arrived, store each token once.
+    /// The id of the lifecycle entry that started the answer. It is part of the idempotency keys, so that two of these
+    /// publishers side by side, or one that retries, store each token once.
     id: String,
 }
 
@@ -48,11 +48,11 @@ impl Answer {
         Self { client, redis: None, manner, user, id }
     }
 
-    /// Writes it to its end, or until it is cancelled: the other end is dropped.
+    /// Writes the answer to its end, or until the sender of `cancelled` is dropped.
     pub(crate) async fn write(mut self, cancelled: oneshot::Receiver<()>) {
         let (user, mut written) = (self.user.clone(), 0);
         tokio::select! {
-            // What was being sent may still arrive: one token more than it says.
+            // A token in flight may still arrive: one more than the line says.
             _ = cancelled => println!("cancelled {user} after {written} tokens"),
             ended = self.write_all(&mut written) => match ended {
                 Ok(()) => println!("done {user} after {written} tokens"),
@@ -63,7 +63,7 @@ impl Answer {
 
     async fn write_all(&mut self, written: &mut u64) -> RedisResult<()> {
         let mut pace = interval(self.manner.every);
-        // After an outage at the usual pace again, not all at once.
+        // After an outage, continues at the usual pace instead of catching up at once.
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for (n, word) in (0..self.manner.tokens).zip(WORDS.iter().cycle()) {
             pace.tick().await;
@@ -75,8 +75,8 @@ impl Answer {
         self.publish("done", &end, "done").await
     }
 
-    /// Publishes one event, and tries again until Redis has told that it has it: with the same key, so that it is stored
-    /// once. Fails when Fanfare says that the event is wrong, as it would say again.
+    /// Publishes one event and retries until Redis confirms it, with the same idempotency key, so that it is stored once.
+    /// Fails if Fanfare refuses the event, because a retry would fail too.
     async fn publish(&mut self, kind: &str, data: &str, part: &str) -> RedisResult<()> {
         let mut call = cmd("FCALL");
         call.arg(&self.manner.function)
@@ -92,7 +92,7 @@ impl Answer {
                     self.redis = None;
                     failures += 1;
                     let wait = connection::wait(failures);
-                    eprintln!("{} {part}: {why}; again in {wait:?}", self.user);
+                    eprintln!("{} {part}: {why}; retrying in {wait:?}", self.user);
                     sleep(wait).await;
                 }
             }

@@ -1,4 +1,4 @@
-//! Who comes and who leaves.
+//! Reads from the lifecycle stream which users come online and go offline.
 
 use std::time::Duration;
 
@@ -9,28 +9,27 @@ use tokio::sync::mpsc::Sender;
 
 use crate::connection;
 
-/// How long Redis waits for an entry before it answers that there is none: not for ever, as an overdue answer is all
-/// that tells of a dead connection.
+/// How long an `XREAD` blocks. Not forever, because only an overdue reply reveals a dead connection.
 const BLOCK: Duration = Duration::from_secs(5);
 
-/// What a publisher acts on. The `session.*` events are left out: a session that moves to another node in a rolling
-/// restart is one of those and nothing else, and a user who ends one of several sessions has not left.
+/// The events that a publisher acts on. Not the `session.*` events: a session that moves to another node in a rolling
+/// restart causes only those, and a user who ends one of several sessions is still online.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A user is there. The entry's id names this coming.
+    /// A user came online. `id` is the entry's id.
     Online { user: String, id: String },
-    /// A user has had no session for the grace of the nodes.
+    /// A user has had no session for the nodes' grace (`session.grace`).
     Offline { user: String },
 }
 
-/// A reader of `<prefix>:lifecycle`.
+/// Reads `<prefix>:lifecycle`.
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     client: Client,
     key: String,
-    /// The id of the last entry read, or where reading began. None until Redis has told where that is.
+    /// The id of the last entry read, or of the starting point. `None` until Redis has returned the starting point.
     last: Option<String>,
-    /// Failures in a row.
+    /// Number of consecutive failures.
     failures: u32,
 }
 
@@ -39,17 +38,17 @@ impl Lifecycle {
         Self { client, key: format!("{prefix}:lifecycle"), last: None, failures: 0 }
     }
 
-    /// Reads until nobody takes the events any more. While Redis is away it tries again, and goes on where it was.
+    /// Reads until the receiver of `events` is dropped. While Redis is down it retries, and then resumes where it was.
     pub(crate) async fn read(mut self, events: Sender<Event>) {
         while let Err(why) = self.follow(&events).await {
             self.failures += 1;
             let wait = connection::wait(self.failures);
-            eprintln!("{}: {why}; again in {wait:?}", self.key);
+            eprintln!("{}: {why}; retrying in {wait:?}", self.key);
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// Reads over one connection until it fails.
+    /// Reads over one connection until that fails.
     async fn follow(&mut self, events: &Sender<Event>) -> RedisResult<()> {
         let mut redis = connection::open(&self.client, BLOCK).await?;
         let mut last = self.begin(&mut redis).await?;
@@ -71,7 +70,7 @@ impl Lifecycle {
         }
     }
 
-    /// The id to read on from. A plain `$` would pass over what comes between two reads.
+    /// Returns the id to read from. A plain `$` would skip entries that arrive between two reads.
     async fn begin(&mut self, redis: &mut MultiplexedConnection) -> RedisResult<String> {
         let mut range = async |command: &str, from: &str, to: &str| {
             let mut command = cmd(command);
@@ -79,14 +78,14 @@ impl Lifecycle {
             let found: StreamRangeReply = command.query_async(redis).await?;
             RedisResult::Ok(found.ids.into_iter().next().map(|entry| entry.id))
         };
-        // The stream loses its oldest entries first: while the last one read is there, so are all after it.
+        // The stream loses its oldest entries first: if the last entry read still exists, so do all later ones.
         let mut from = self.last.clone();
         if let Some(last) = from.take_if(|last| last != "0-0") {
             let next = range("XRANGE", &last, "+").await?;
             if next.as_ref() != Some(&last) {
-                eprintln!("{}: entries after {last} may be gone, and with them who left", self.key);
+                eprintln!("{}: entries after {last} may be lost, including users who went offline", self.key);
             }
-            // A Redis that came back empty, or behind, may have nothing at or after it: then as in the beginning.
+            // A Redis that returned empty or behind may have no entry at or after it: then start as at the beginning.
             from = next.and(Some(last));
         }
         let begin = match from {
@@ -100,7 +99,7 @@ impl Lifecycle {
 }
 
 impl Event {
-    /// None for an entry of which nothing follows here.
+    /// Returns `None` for an entry that the publisher ignores.
     fn of(entry: &StreamId) -> Option<Self> {
         let user = entry.get("user")?;
         match entry.get::<String>("event")?.as_str() {

@@ -1,12 +1,13 @@
-//! An example publisher: a made-up answer, token by token, for each user who is there, cancelled when the user has left.
+//! An example publisher: streams a made-up answer, token by token, to each online user, and cancels it when the user has
+//! gone offline.
 //!
-//! It speaks plain Redis and uses no library of Fanfare's.
+//! It uses plain Redis commands and no Fanfare library.
 //!
 //! # Layout
 //!
-//! - [`lifecycle`]: who comes and who leaves
+//! - [`lifecycle`]: users who come online or go offline
 //! - [`answer`]: one user's answer
-//! - [`connection`]: a connection to Redis, and how long to wait for the next one
+//! - [`connection`]: connecting to Redis, and the delay before a retry
 
 mod answer;
 mod connection;
@@ -25,44 +26,44 @@ use tokio::task::JoinSet;
 use answer::{Answer, Manner};
 use lifecycle::{Event, Lifecycle};
 
-/// Events read ahead of the loop that acts on them.
+/// Maximum number of events queued for the main loop.
 const READ_AHEAD: usize = 64;
 
-/// Streams a made-up answer, token by token, to each user who comes online; cancels it when the user has left.
+/// Streams a made-up answer, token by token, to each user who comes online; cancels it when the user goes offline.
 #[derive(Debug, Parser)]
 struct Args {
-    /// The Redis of the nodes.
+    /// URL of the nodes' Redis.
     #[arg(long, env = "REDIS_URL", hide_env_values = true, default_value = "redis://127.0.0.1:6379")]
     redis: String,
     /// The nodes' setting `redis.prefix`.
     #[arg(long, default_value = "fanfare")]
     prefix: String,
-    /// Milliseconds from token to token.
+    /// Milliseconds between tokens.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     every: u64,
-    /// Tokens of each answer.
+    /// Number of tokens in each answer.
     #[arg(long, default_value_t = 300)]
     tokens: u64,
-    /// The most answers at a time; users who come beyond it get none, and it says so.
+    /// Maximum number of concurrent answers; further users get none, which is logged.
     #[arg(long, default_value_t = 1000)]
     answers: usize,
 }
 
-/// The answers being written.
+/// The answers in progress.
 struct Desk {
     client: Client,
     manner: Manner,
     most: usize,
-    /// By user. Dropping the sender cancels the answer.
+    /// Senders by user. Dropping a sender cancels the answer.
     cancels: HashMap<String, oneshot::Sender<()>>,
-    /// Owns the answers' tasks; a task ends by itself soon after it was cancelled.
+    /// Owns the tasks of the answers; a task ends soon after its answer is cancelled.
     tasks: JoinSet<()>,
 }
 
 impl Desk {
     fn handle(&mut self, event: Event) {
         match event {
-            // After Redis has lost its data, users who never left are reported online again: their answers go on.
+            // After Redis has lost its data, users who are still online are reported online again: their answers continue.
             Event::Online { user, .. } if self.cancels.contains_key(&user) => {}
             Event::Online { user, .. } if self.cancels.len() >= self.most => {
                 println!("too busy for {user}");
@@ -78,7 +79,7 @@ impl Desk {
         }
     }
 
-    /// Forgets the answers that have ended.
+    /// Removes the answers that have ended.
     fn tidy(&mut self) {
         self.cancels.retain(|_, cancel| !cancel.is_closed());
     }
