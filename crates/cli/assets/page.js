@@ -1,5 +1,5 @@
 "use strict";
-// The page of `fanfare dev`. It follows the stream with a stock EventSource and draws only what comes back.
+// The page of `fanfare dev`. It follows the stream with a standard EventSource and shows only what it receives.
 
 const $ = (id) => document.getElementById(id);
 const ROWS = 200; // rows kept in the list
@@ -51,7 +51,7 @@ function connect() {
   url.searchParams.set("user", USER);
   url.searchParams.set("session", session);
   url.searchParams.set("format", "json");
-  // A new EventSource cannot set Last-Event-ID; `after` says the same. Reconnects of its own use the header.
+  // A new EventSource cannot set Last-Event-ID, so `after` has the cursor. Automatic reconnects use the header.
   if (cursor) url.searchParams.set("after", cursor);
   state("connecting", "connecting");
   source = new EventSource(url);
@@ -134,7 +134,7 @@ function said(text, bad = false) {
 }
 
 const ANSWER =
-  "Each word you read is one event. It went into a log, over a wire to the node that holds you, and into this page, once and in order.";
+  "Each word you read is one event. It went into a log, over Pub/Sub to the node that serves you, and into this page, once and in order.";
 
 async function tokens() {
   const words = ANSWER.match(/\S+\s*/g);

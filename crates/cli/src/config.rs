@@ -1,4 +1,4 @@
-//! `fanfare config`: the settings in force, and who said so.
+//! `fanfare config`: the effective settings and their sources.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -10,9 +10,9 @@ use serde_json::json;
 use crate::flags::Flags;
 use crate::{line, table};
 
-/// Show every setting of a node as it is in force, and where its value comes from. Secrets are masked.
+/// Show the effective value and the source of every setting of a node. Secrets are masked.
 ///
-/// Exits with 2 if a setting is wrong, and says on stderr what is.
+/// Exits with 2 if a setting is invalid; all errors are on stderr.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Print JSON.
@@ -45,7 +45,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(wrong(&Faults(reading.faults)))
 }
 
-/// Says on stderr what is wrong with the settings, and answers the exit code: 2, as for a wrong command line.
+/// Prints the faults of the settings on stderr. Returns the exit code 2, as for an invalid command line.
 pub(crate) fn wrong(faults: &Faults) -> ExitCode {
     eprintln!("fanfare: {faults}");
     ExitCode::from(2)

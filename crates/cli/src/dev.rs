@@ -1,4 +1,4 @@
-//! `fanfare dev`: a node and a page to play with.
+//! `fanfare dev`: a development node with a demo page.
 //!
 //! # Layout
 //!
@@ -16,13 +16,13 @@ use fanfare_node::node::{Node, StartError};
 
 use crate::serve;
 
-/// Start a node on this machine with a page to play with.
+/// Start a development node on this machine, with a demo page.
 ///
-/// No Redis, no tokens: whoever is on this machine may do everything, and nothing outlives the process. Settings in
-/// files and the environment do not matter. Ctrl-C ends it.
+/// It needs no Redis and no tokens: everyone on this machine may do everything, and all data is lost when the process
+/// exits. Settings in files and the environment are ignored. Ctrl-C stops it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where to listen, on this machine only; port 0 takes a free one.
+    /// Listen address, on the loopback only; port 0 picks any free port.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = loopback)]
     listen: SocketAddr,
 }
@@ -31,28 +31,28 @@ pub(crate) struct Args {
 ///
 /// # Errors
 ///
-/// When the address cannot be listened on, or the node was not done in time after Ctrl-C.
+/// Fails if the address cannot be bound, or if the shutdown after Ctrl-C does not complete in time.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = config(args.listen)?;
     serve::serve(&config, page::page(), welcome).await.map_err(told)
 }
 
-/// The settings of a node that is always the same, whatever the environment says.
+/// Returns the settings of the node, which do not depend on the environment.
 fn config(listen: SocketAddr) -> anyhow::Result<Config> {
     let flag = |flag, setting, value: &str| Flag { flag, setting, value: value.to_owned() };
     let flags = vec![
         flag("--listen", "node.listen", &listen.to_string()),
         flag("--node-id", "node.id", "dev"),
         flag("--auth", "auth.mode", "none"),
-        // A page of another name that leads here (DNS rebinding) is not answered.
+        // Refuses pages whose host name resolves to this machine (DNS rebinding).
         flag("--allowed-hosts", "http.allowed_hosts", "localhost"),
-        // Nobody waits for a balancer here, and Ctrl-C means now.
+        // There is no load balancer to wait for: Ctrl-C stops at once.
         flag("--drain-notice", "drain.notice", "0s"),
         flag("--drain-window", "drain.window", "0s"),
-        // As many as a shell's usual limit of open files allows without a warning.
+        // Fits the usual limit of open files of a shell without a warning.
         flag("--connections", "limits.connections", "200"),
         flag("--sockets", "limits.sockets", "200"),
-        // People read this terminal; what they should know is a warning.
+        // The terminal shows warnings only.
         flag("--log-level", "log.level", "warn"),
     ];
     Ok(Config::load(&Sources { flags, ..Sources::default() })?)
@@ -62,7 +62,7 @@ fn told(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
         Some(StartError::Listen { addr, error, .. }) if error.kind() == io::ErrorKind::AddrInUse => {
             anyhow::anyhow!(
-                "{addr} is taken; choose another with --listen 127.0.0.1:8081, or any free one with --listen 127.0.0.1:0"
+                "{addr} is in use; choose another address with --listen 127.0.0.1:8081, or any free port with --listen 127.0.0.1:0"
             )
         }
         _ => error,
@@ -72,10 +72,10 @@ fn told(error: anyhow::Error) -> anyhow::Error {
 fn welcome(node: &Node) {
     let addr = node.addr();
     let url = format!("http://{addr}");
-    // As it was typed: somebody in a clone has no `fanfare` in the path.
+    // As it was typed: in a clone, `fanfare` is not in the path.
     let program = std::env::args().next().unwrap_or_else(|| "fanfare".to_owned());
     let server = if addr.port() == 8080 { String::new() } else { format!(" --server {url}") };
-    // Nobody may be reading; that is no reason to stop.
+    // A closed stdout does not stop the node.
     let _ = writeln!(
         io::stdout(),
         "\
@@ -85,16 +85,16 @@ Fanfare is at {url}/
   publish   curl {url}/v1/publish --json '{{\"channel\":\"demo\",\"type\":\"note\",\"data\":\"hello\"}}'
   or        {program} listen demo --user me{server}
 
-Everything is kept in memory and lost with Ctrl-C."
+All data is in memory and lost on exit (Ctrl-C)."
     );
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let addr: SocketAddr = text.parse().map_err(|_| "an address looks like 127.0.0.1:8080".to_owned())?;
+    let addr: SocketAddr = text.parse().map_err(|_| "expected an address like 127.0.0.1:8080".to_owned())?;
     if addr.ip().is_loopback() {
         Ok(addr)
     } else {
-        Err("it lets everybody in, so it listens on this machine only: 127.0.0.1 or [::1]".into())
+        Err("the node has no authentication and listens on the loopback only: 127.0.0.1 or [::1]".into())
     }
 }
 

@@ -1,11 +1,11 @@
-//! How a command that failed says so.
+//! Error output of a failed command.
 
 use std::io;
 use std::process::ExitCode;
 
-/// Says on one line of stderr what went wrong, and answers the exit code: 1.
+/// Prints the error on one line of stderr. Returns the exit code 1.
 ///
-/// Whoever reads our output may stop early, as `head` does. That is no failure and says nothing.
+/// A closed pipe (`| head`) is not a failure: prints nothing and returns 0.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let gone = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)

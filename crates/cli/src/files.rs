@@ -1,12 +1,12 @@
-//! How many file descriptors the process may have: each stream takes one.
+//! Limit of open files: each stream uses one file descriptor.
 
 use fanfare_node::config::Config;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// For Redis, the listener, the log and whatever the runtime needs.
+/// File descriptors for Redis, the listener, the log and the runtime.
 const OTHERS: u64 = 256;
 
-/// Takes as many as the system allows, and says so if that is fewer than the settings promise to clients.
+/// Raises the soft limit to the hard limit, and warns if it is lower than the settings need.
 pub(crate) fn raise_limit(config: &Config) {
     let admin = config.admin.listen.map_or(0, |_| config.admin.sockets);
     let wanted = (config.limits.connections + config.limits.sockets + admin) as u64 + OTHERS;
@@ -14,13 +14,13 @@ pub(crate) fn raise_limit(config: &Config) {
         Ok((soft, hard)) if soft < hard => match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
             Ok(()) => hard,
             Err(error) => {
-                tracing::warn!(%error, "the limit of open files could not be raised");
+                tracing::warn!(%error, "failed to raise the limit of open files");
                 soft
             }
         },
         Ok((soft, _)) => soft,
         Err(error) => {
-            tracing::warn!(%error, "the limit of open files is not known");
+            tracing::warn!(%error, "failed to read the limit of open files");
             return;
         }
     };
@@ -28,7 +28,7 @@ pub(crate) fn raise_limit(config: &Config) {
         tracing::warn!(
             limit,
             wanted,
-            "fewer files may be open than limits.connections and limits.sockets need: raise ulimit -n"
+            "limit of open files is lower than limits.connections and limits.sockets need: raise ulimit -n"
         );
     }
 }

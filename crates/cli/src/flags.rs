@@ -1,59 +1,60 @@
-//! The flags that set settings, for those that people reach for. Everything else is in the file and the environment.
+//! Flags for the most common settings. All settings can be set in the file and the environment.
 
 use std::path::PathBuf;
 
 use fanfare_broker::redis::RedisSettings;
 use fanfare_node::config::source::{Flag, Sources};
 
-/// Flags of the commands that read a node's settings. A flag wins over the environment, and that over the file.
+/// Flags of the commands that read a node's settings. Flags override the environment, which overrides the file.
 #[derive(clap::Args)]
 pub(crate) struct Flags {
-    /// Where to listen; port 0 is any free one [default: 0.0.0.0:8080]
+    /// Listen address; port 0 picks any free port [default: 0.0.0.0:8080]
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<String>,
-    /// Where Redis is; without it everything is kept in this process's memory
+    /// URL of Redis; without it the node keeps everything in its own memory
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
-    /// A file with the password of Redis. In a URL on the command line other users of this machine can see it
+    /// File with the password of Redis. A password in --redis is visible to other users of this machine
     #[arg(long, value_name = "FILE")]
     redis_password_file: Option<String>,
-    /// The node's name, unique in the cluster [default: the host's name and six random characters]
+    /// Node name, unique in the cluster [default: the host name and six random characters]
     #[arg(long, value_name = "NAME")]
     node_id: Option<String>,
-    /// `jwt`: every request carries a token. `none`: everybody may do everything. One must be said, here or elsewhere
+    /// `jwt`: every request needs a token. `none`: every request may do everything. Required, here or as `auth.mode`
     #[arg(long, value_name = "jwt|none")]
     auth: Option<String>,
-    /// A file with the secret that tokens are signed with (HS256), at least 32 bytes
+    /// File with the HS256 secret of tokens, at least 32 bytes
     #[arg(long, value_name = "FILE")]
     jwt_secret_file: Option<String>,
-    /// How long a node that was told to stop keeps its streams, so that the balancer notices [default: 5s]
+    /// How long a node keeps its streams after it was asked to stop, so that load balancers notice first [default:
+    /// 5s]
     #[arg(long, value_name = "DURATION")]
     drain_notice: Option<String>,
-    /// The time over which its streams are then ended, in even waves [default: 20s]
+    /// Time over which streams are then closed, in even waves [default: 20s]
     #[arg(long, value_name = "DURATION")]
     drain_window: Option<String>,
-    /// A client that is sent away comes back after 100 ms and a random part of this [default: 400ms]
+    /// Clients of a draining node reconnect after 100 ms plus a random part of this time [default: 400ms]
     #[arg(long, value_name = "DURATION")]
     drain_retry_spread: Option<String>,
-    /// When it stops whatever is left [default: 45s]
+    /// Maximum time from the request to stop to the exit; remaining streams are cut [default: 45s]
     #[arg(long, value_name = "DURATION")]
     drain_deadline: Option<String>,
-    /// How much to log: error, warn, info, debug or trace [default: info]
+    /// Log level: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
-    /// A TOML file with settings [default: what `FANFARE_CONFIG` names]
+    /// TOML file with settings [default: `FANFARE_CONFIG`]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 impl Flags {
-    /// Whether a password stands in the command line, which other users of this machine can read.
+    /// Returns whether the command line contains a password, which other users of this machine can read.
     pub(crate) fn shows_password(&self) -> bool {
         let url = self.redis.clone();
         url.is_some_and(|url| RedisSettings { url, ..RedisSettings::default() }.has_password())
     }
 
-    /// All that settings are read from: these flags, the environment, the file.
+    /// Returns all sources of settings: these flags, the environment, the file.
     pub(crate) fn sources(self) -> Sources {
         let flags = [
             ("--listen", "node.listen", self.listen),

@@ -1,4 +1,4 @@
-//! `fanfare health`: asks the node on this machine how it is.
+//! `fanfare health`: health check of the node on this machine.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,24 +13,24 @@ use serde::Deserialize;
 
 use crate::trust;
 
-/// Ask the node on this machine whether it lives, or whether it is ready.
+/// Check the liveness or the readiness of the node on this machine.
 ///
-/// For images without an HTTP client: health checks of containers, `exec` probes. Exits with 0 for yes and 1 for no,
-/// and says on stderr why not. The node is looked for where the same settings would let `fanfare serve` listen: on
-/// `admin.listen` if that is set, and else on `node.listen`, by TLS if they name a certificate. That is not checked, since
-/// no name is asked for.
+/// For images without an HTTP client: health checks of containers, `exec` probes. Exits with 0 if the check passes,
+/// and otherwise with 1 and the reason on stderr. Uses the address on which `fanfare serve` listens with the same
+/// settings: `admin.listen` if it is set, otherwise `node.listen`, with TLS if a certificate is set. The certificate
+/// is not verified, since the node is addressed by its IP address.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Ask whether it takes new streams (`/readyz`), not only whether it lives (`/healthz`).
+    /// Check readiness for new streams (`/readyz`) instead of liveness (`/healthz`).
     #[arg(long)]
     ready: bool,
-    /// How long the answer may take.
+    /// Timeout of the check.
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
     timeout: Duration,
-    /// Where the node listens for probes [default: the setting `admin.listen`, or else `node.listen`].
+    /// Address on which the node listens for probes [default: the setting `admin.listen`, or else `node.listen`].
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<String>,
-    /// The settings file of the node [default: what `FANFARE_CONFIG` names].
+    /// Settings file of the node [default: `FANFARE_CONFIG`].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -44,12 +44,12 @@ struct Readiness {
 ///
 /// # Errors
 ///
-/// When the answer is no, or there is none.
+/// Fails if the check fails, or if the node does not answer.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (listen, tls) = settings(args.listen, args.config)?;
     let node = nearby(listen)?;
     let path = if args.ready { "readyz" } else { "healthz" };
-    // The node is on this machine; a proxy that the environment names for others is not on the way to it.
+    // The node is on this machine; a proxy from the environment is not used.
     let http = reqwest::Client::builder().no_proxy().timeout(args.timeout);
     let http = http.tls_backend_preconfigured(trust::of_this_machine()?).build()?;
     let scheme = if tls { "https" } else { "http" };
@@ -62,7 +62,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     })?;
     let status = response.status();
-    let body = response.bytes().await.with_context(|| format!("the answer of {url} broke off"))?;
+    let body = response.bytes().await.with_context(|| format!("the response of {url} ended early"))?;
     if !status.is_success() {
         bail!("{}", refusal(status.as_u16(), &body));
     }
@@ -70,13 +70,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns where the settings let the node listen for probes, and whether it speaks TLS there. Settings that are wrong are no matter
-/// here: the node refuses them itself.
+/// Returns the address on which the node listens for probes, and whether it uses TLS there. Other settings that are
+/// invalid are ignored: the node reports them itself.
 fn settings(listen: Option<String>, file: Option<PathBuf>) -> anyhow::Result<(SocketAddr, bool)> {
     let chosen = listen.is_some();
     let flag = listen.map(|value| Flag { flag: "--listen", setting: "node.listen", value });
     let Reading { config, faults, .. } = Config::read(&Sources::of_process(file, flag.into_iter().collect()));
-    // The flag may name the admin listener's address, which the node itself could not have twice.
+    // The flag may be the address of the admin listener, which the node itself could not bind twice.
     let matters = |name: &str| name == "node.listen" || (name == "admin.listen" && !chosen);
     if let Some(fault) = faults.into_iter().find(|fault| matters(&fault.setting)) {
         bail!("{} (from {}): {}", fault.setting, fault.origin, fault.wrong);
@@ -91,10 +91,10 @@ fn settings(listen: Option<String>, file: Option<PathBuf>) -> anyhow::Result<(So
     }
 }
 
-/// The address at which a node that listens there is reached from its own machine.
+/// Returns the address at which a node is reached from its own machine.
 fn nearby(listen: SocketAddr) -> anyhow::Result<SocketAddr> {
     if listen.port() == 0 {
-        bail!("the node takes any free port: say which with --listen");
+        bail!("the node listens on a random port: set the port with --listen");
     }
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -104,10 +104,10 @@ fn nearby(listen: SocketAddr) -> anyhow::Result<SocketAddr> {
     Ok(SocketAddr::new(ip, listen.port()))
 }
 
-/// What a node that said no told about why.
+/// Returns the reason of a failed check.
 fn refusal(status: u16, body: &[u8]) -> String {
     let Ok(Readiness { parts }) = serde_json::from_slice(body) else {
-        return format!("the answer was {status}");
+        return format!("the node answered with status {status}");
     };
     let why = parts.iter().filter(|(_, part)| part["ok"] == false).map(|(name, part)| {
         let why = part["reason"].as_str().unwrap_or("no reason given");
@@ -134,6 +134,6 @@ mod tests {
     fn each_part_that_is_wrong_is_named() {
         let body = br#"{"ready":false,"parts":{"redis":{"ok":false,"reason":"away"},"pubsub":{"ok":true},"draining":{"ok":false,"reason":"leaving"}}}"#;
         assert_eq!(refusal(503, body), "not ready: redis: away; draining: leaving");
-        assert_eq!(refusal(502, b"<html>"), "the answer was 502");
+        assert_eq!(refusal(502, b"<html>"), "the node answered with status 502");
     }
 }

@@ -1,4 +1,4 @@
-//! `fanfare history`: what a channel's log still holds.
+//! `fanfare history`: the events in a channel's log.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,22 +9,22 @@ use serde::{Deserialize, Serialize};
 use crate::line::{self, moment, visible};
 use crate::server::{Server, ServerArgs};
 
-/// How many events one call may bring.
+/// Maximum number of events of one call.
 const PAGE: usize = 1000;
 
-/// Show the events that a channel has kept, oldest first.
+/// Show the events in a channel's log, oldest first.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which channel.
+    /// Name of the channel.
     #[arg(value_parser = Channel::new)]
     channel: Channel,
-    /// Begin after this: a position, a Unix time in milliseconds, `earliest` or `latest`.
+    /// Start after this: a position, a Unix time in milliseconds, `earliest` or `latest`.
     #[arg(long, value_name = "WHERE", default_value = "earliest")]
     after: String,
-    /// Show so many events at most.
+    /// Maximum number of events.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = limit)]
     limit: usize,
-    /// Print one JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -52,7 +52,7 @@ struct Event {
 ///
 /// # Errors
 ///
-/// When the server cannot be reached or refuses.
+/// Fails if the server cannot be reached or refuses the request.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let server = Server::new(args.server, None)?;
     let mut out = std::io::stdout();
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         url.query_pairs_mut().append_pair("after", &after).append_pair("limit", &left.min(PAGE).to_string());
         let page: Page = server.get(url).await?;
         if page.gap {
-            eprintln!("fanfare: some events after {} are no longer kept", visible(&after));
+            eprintln!("fanfare: gap: some events after {} are no longer in the log", visible(&after));
         }
         left = left.saturating_sub(page.events.len());
         for event in &page.events {
@@ -77,7 +77,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         if left == 0 || !page.more || page.next == after {
             if page.more && !args.json {
-                eprintln!("fanfare: there is more; go on with --after {}", visible(&page.next));
+                eprintln!("fanfare: there are more events; continue with --after {}", visible(&page.next));
             }
             return Ok(ExitCode::SUCCESS);
         }
@@ -87,7 +87,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn limit(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(0) | Err(_) => Err("a number from 1".into()),
+        Ok(0) | Err(_) => Err("expected a number of at least 1".into()),
         Ok(limit) => Ok(limit),
     }
 }

@@ -1,4 +1,4 @@
-//! An event as a line for people.
+//! Output lines that are safe for a terminal.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-/// Text that cannot play tricks on a terminal: control characters but tabs, and what turns the direction of text around,
-/// are shown by their escapes, and further lines are indented under the first.
+/// Returns text that is safe for a terminal: escapes control characters other than tabs, and characters that change
+/// the direction of text. Indents further lines.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|c| c == '\n' || is_tricky(c)) {
         return text.into();
@@ -24,8 +24,8 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// One line of JSON that cannot play tricks on a terminal, and that every reader takes for one line: JSON itself lets all
-/// but the first 32 control characters stand. It reads back as what it was.
+/// Returns one line of JSON that is safe for a terminal and has no other line separators. JSON itself escapes only
+/// the first 32 control characters. The line decodes to the same value.
 pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<String> {
     let text = serde_json::to_string(value)?;
     if !text.chars().any(is_tricky) {
@@ -33,7 +33,7 @@ pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<String> {
     }
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        // They stand within strings only, and none is beyond U+FFFF.
+        // These characters are within strings only, and none is beyond U+FFFF.
         match c {
             c if is_tricky(c) => drop(write!(out, "\\u{:04x}", u32::from(c))),
             c => out.push(c),
@@ -49,15 +49,15 @@ fn is_tricky(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A moment in Unix milliseconds as RFC 3339 in UTC.
+/// Formats Unix milliseconds as RFC 3339 in UTC.
 pub(crate) fn moment(ms: u64) -> String {
-    // Year 9999 is the last that the form has; nothing real lies beyond.
+    // Year 9999 is the last one of the format.
     let latest = 253_402_300_799_999;
     humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + Duration::from_millis(ms.min(latest)))
         .to_string()
 }
 
-/// How long ago a moment in Unix milliseconds was, in its two largest units.
+/// Formats the age of a moment in Unix milliseconds, in its two largest units.
 pub(crate) fn ago(ms: u64) -> String {
     let then = SystemTime::UNIX_EPOCH + Duration::from_millis(ms.min(253_402_300_799_999));
     let age = then.elapsed().unwrap_or_default();

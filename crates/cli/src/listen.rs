@@ -1,9 +1,9 @@
-//! `fanfare listen`: follows channels and prints what comes, across reconnects.
+//! `fanfare listen`: follows channels and prints their events, across reconnects.
 //!
 //! # Layout
 //!
-//! - [`event_source`]: the connection that comes back by itself
-//! - [`message`]: what a message means, and how it is printed
+//! - [`event_source`]: the connection, which reconnects automatically
+//! - [`message`]: messages and their output
 
 mod event_source;
 mod message;
@@ -20,46 +20,47 @@ use self::message::Message;
 use crate::line::{self, visible};
 use crate::server::{Server, ServerArgs};
 
-/// The exit code when another connection took the session.
+/// Exit code if another connection took over the session.
 const SUPERSEDED: u8 = 3;
-/// The exit code when somebody disconnected the session.
+/// Exit code if the session was disconnected by an API call.
 const DISCONNECTED: u8 = 4;
 
-/// Follow channels, and print events as they come.
+/// Follow channels and print their events.
 ///
-/// Reconnects by itself and goes on where it was. Exit codes: 0 after --count events or Ctrl-C, 1 when the
-/// server refuses or sent something that cannot be read (which is reported and passed over), 3 when another connection took the session, 4 when somebody disconnected it.
+/// Reconnects automatically and resumes after the last event. Exit codes: 0 after --count events or Ctrl-C, 1 if the
+/// server refuses the stream or sent a malformed message (which is reported and skipped), 3 if another connection
+/// took over the session, 4 if the session was disconnected by an API call.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Channels to follow, besides the user's own and `broadcast`.
     #[arg(value_parser = Channel::new, value_name = "CHANNEL")]
     channels: Vec<Channel>,
-    /// The session to take; without it, a new one.
+    /// Session id [default: a new session].
     #[arg(long, value_name = "UUID")]
     session: Option<SessionId>,
-    /// Begin after this: a cursor, `latest`, `earliest`, or a Unix time in milliseconds.
+    /// Start after this: a cursor, `latest`, `earliest`, or a Unix time in milliseconds.
     #[arg(long, value_name = "WHERE")]
     after: Option<String>,
-    /// Begin with the newest N events of each channel.
+    /// Start with the newest N events of each channel.
     #[arg(long, value_name = "N")]
     last: Option<usize>,
-    /// Who listens, where the server runs with --auth none.
+    /// User id, for servers that run with --auth none.
     #[arg(long)]
     user: Option<String>,
-    /// How the server sends events; `json` says channel, time and position of each, `raw` is what a plain
-    /// `EventSource` sees.
+    /// Format in which the server sends events: `json` has the channel, time and position of each event, `raw` is
+    /// what a plain `EventSource` receives.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Print one JSON object a line, control events as {"control":…} among them.
+    /// Print one JSON object per line; control events are printed as {"control":…}.
     #[arg(long)]
     json: bool,
-    /// Stop after so many events.
+    /// Exit after N events.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
-    /// Reconnect when nothing came for so long, not even a heartbeat.
+    /// Reconnect after this time without data, heartbeats included.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     silence: Duration,
-    /// Say nothing about the connection on stderr.
+    /// Print nothing about the connection on stderr.
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
@@ -77,18 +78,18 @@ enum Format {
 ///
 /// # Errors
 ///
-/// When the server refuses for good, or stdout cannot be written.
+/// Fails if the server refuses the stream permanently, or if stdout cannot be written.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let server = Server::new(args.server.clone(), Some(args.silence))?;
     let url = stream_url(&args, server.url(&["v1", "events"]));
     let mut source = EventSource::new(server, url);
     let mut left = args.count;
-    // A message that cannot be read ends nothing, and the exit code tells of it.
+    // A malformed message does not end the stream, but sets the exit code.
     let mut outcome = ExitCode::SUCCESS;
-    // One for the whole time: a Ctrl-C that comes while an event is printed is heard too.
+    // One future for the whole time, so that a Ctrl-C while an event is printed is not lost.
     let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
     while left != Some(0) {
-        // Both branches may be dropped at any point: Ctrl-C ends the command.
+        // Both branches may be dropped at any point, since Ctrl-C ends the command.
         let step = tokio::select! {
             step = source.next() => step?,
             stopped = &mut stop => {
@@ -104,7 +105,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 let message = match Message::read(block, args.format == Format::Json) {
                     Ok(message) => message,
                     Err(error) => {
-                        eprintln!("fanfare: {}", visible(&format!("{error:#}; it is passed over")));
+                        eprintln!("fanfare: {}", visible(&format!("{error:#}; skipped")));
                         outcome = ExitCode::FAILURE;
                         continue;
                     }
@@ -121,7 +122,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(outcome)
 }
 
-/// Prints a message; the exit code if it is the last.
+/// Prints a message. Returns the exit code if it is the last one.
 fn show(args: &Args, message: &Message) -> anyhow::Result<Option<ExitCode>> {
     if args.json {
         writeln!(std::io::stdout(), "{}", line::json(&message.json())?)?;
@@ -134,25 +135,25 @@ fn show(args: &Args, message: &Message) -> anyhow::Result<Option<ExitCode>> {
         "connected" => {
             note(args, &format!("connected to node {}, session {}", told("node"), told("session")));
         }
-        // Never quiet: something the reader wanted is not there.
+        // Printed even with --quiet: events are missing.
         "gap" => eprintln!(
-            "fanfare: {}: events after {} are no longer kept and were missed",
+            "fanfare: {}: gap: events after {} are no longer in the log",
             visible(&told("channel")),
             visible(&told("after"))
         ),
         "expired" => note(args, &format!("the stream expired ({})", told("reason"))),
-        "overloaded" => note(args, &format!("the node takes no stream now ({})", told("reason"))),
-        "shutdown" => note(args, &format!("node {} shuts down", told("node"))),
+        "overloaded" => note(args, &format!("the node refused the stream ({})", told("reason"))),
+        "shutdown" => note(args, &format!("node {} is shutting down", told("node"))),
         "superseded" => {
-            eprintln!("fanfare: another connection took the session");
+            eprintln!("fanfare: another connection took over the session");
             return Ok(Some(ExitCode::from(SUPERSEDED)));
         }
         "disconnected" => {
             eprintln!("fanfare: the session was disconnected");
             return Ok(Some(ExitCode::from(DISCONNECTED)));
         }
-        // A newer server may say more; it is not ours to stop for.
-        other => note(args, &format!("the server says {other}")),
+        // A newer server may send further control events.
+        other => note(args, &format!("control event {other}")),
     }
     Ok(None)
 }
@@ -165,11 +166,11 @@ fn note(args: &Args, text: &str) {
 
 fn farewell(args: &Args, cursor: &str) {
     if !cursor.is_empty() {
-        note(args, &format!("stopped; to go on from here: --after {cursor}"));
+        note(args, &format!("stopped; to resume: --after {cursor}"));
     }
 }
 
-/// The stream's address. The session is the same at each reconnect, so that the server sees one client.
+/// Returns the URL of the stream. The session is the same for each reconnect, so that the server sees one client.
 fn stream_url(args: &Args, mut url: Url) -> Url {
     {
         let mut query = url.query_pairs_mut();

@@ -1,4 +1,4 @@
-//! The process's own log, on stderr.
+//! The node's log, on stderr.
 
 use std::io::IsTerminal;
 
@@ -9,8 +9,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-/// Libraries between the socket and our handlers. A client can cause each of their lines, as often as it likes, and what
-/// goes wrong in them comes to us as an error, which we count. They log only what `log.level` asks for by their names.
+/// Libraries between the socket and the handlers. Clients can cause any number of their log lines, and the node
+/// counts their errors anyway. They log only if `log.level` names them.
 const LIBRARIES: [&str; 10] = [
     "h2",
     "hyper",
@@ -24,11 +24,11 @@ const LIBRARIES: [&str; 10] = [
     "jsonwebtoken",
 ];
 
-/// Starts it. Once for each process.
+/// Starts the log. Must be called once per process.
 ///
 /// # Errors
 ///
-/// When the level cannot be read, which checked settings rule out.
+/// Fails if the level is invalid, which checked settings rule out.
 pub(crate) fn start(config: &LogConfig) -> anyhow::Result<()> {
     let filter = filter(&config.level)?;
     let lines = fmt::layer().with_writer(std::io::stderr);
@@ -40,7 +40,7 @@ pub(crate) fn start(config: &LogConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is logged at such a level. The last that names a target decides.
+/// Returns the filter for a level. The last entry for a target decides.
 fn filter(level: &str) -> anyhow::Result<Targets> {
     let asked: Targets = level.parse()?;
     let libraries = Targets::new().with_targets(LIBRARIES.map(|library| (library, LevelFilter::OFF)));

@@ -3,14 +3,13 @@
 //! # Layout
 //!
 //! - [`serve`], [`config`]: one node, and its settings
-//! - [`health`]: whether the node on this machine lives, or is ready
-//! - [`dev`]: a node and a page to play with
-//! - `flags`, `log`, `files`: what a node is told, says, and may open
+//! - [`health`]: health check of the node on this machine
+//! - [`dev`]: a development node with a demo page
+//! - `flags`, `log`, `files`: a node's flags, its log, and its limit of open files
 //! - [`publish`], [`listen`], [`history`], [`sessions`], [`nodes`]: clients of a running cluster
-//! - [`token`]: makes and checks tokens
-//! - `server`, `trust`, `problem`: the HTTP calls behind them, whose certificates are believed, and what the server
-//!   answers when it refuses
-//! - `line`, `table`, `failure`: what people read
+//! - [`token`]: creates and checks tokens
+//! - `server`, `trust`, `problem`: HTTP client, trusted certificates, and error responses
+//! - `line`, `table`, `failure`: output
 
 mod config;
 mod dev;
@@ -36,10 +35,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Server-sent events for any number of clients, from a cluster of stateless nodes.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// Server-sent events for any number of clients, from a cluster of stateless nodes.
 #[derive(Parser)]
 #[command(name = "fanfare", version, propagate_version = true)]
 struct Cli {

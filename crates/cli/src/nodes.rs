@@ -1,4 +1,4 @@
-//! `fanfare nodes`: the cluster.
+//! `fanfare nodes`: the cluster's nodes.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use crate::line::{self, ago};
 use crate::server::{Server, ServerArgs};
 use crate::table;
 
-/// Show the cluster's nodes.
+/// List the cluster's nodes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Print JSON.
@@ -37,7 +37,7 @@ struct Node {
 ///
 /// # Errors
 ///
-/// When the server cannot be reached or refuses.
+/// Fails if the server cannot be reached or refuses the request.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let server = Server::new(args.server, None)?;
     let answer: Nodes = server.get(server.url(&["v1", "nodes"])).await?;

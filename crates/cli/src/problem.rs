@@ -1,20 +1,20 @@
-//! What the server answers when it refuses: `application/problem+json`, RFC 9457.
+//! Error responses of the server: `application/problem+json`, RFC 9457.
 
 use std::fmt;
 
 use fanfare_protocol::json::ByName;
 use serde::Deserialize;
 
-/// A refusal, as one line for people: `title: detail`.
+/// An error response. Displays as one line: `title: detail`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Problem {
-    /// The HTTP status, where it was told.
+    /// HTTP status, if known.
     #[serde(default)]
     pub(crate) status: Option<u16>,
-    /// What kind of problem it is.
+    /// Kind of problem.
     #[serde(default)]
     title: String,
-    /// What is wrong this time.
+    /// Explanation of this occurrence.
     #[serde(default)]
     detail: String,
 }
@@ -22,8 +22,8 @@ pub(crate) struct Problem {
 impl std::error::Error for Problem {}
 
 impl Problem {
-    /// Reads an answer's body. Something between us and the node may have answered in its own words, so
-    /// whatever has no title is told by its status.
+    /// Parses a response body. A proxy may have answered instead of the node: a body without a title is described by
+    /// the status.
     pub(crate) fn read(status: reqwest::StatusCode, body: &[u8]) -> Self {
         let status_code = Some(status.as_u16());
         match serde_json::from_slice::<ByName<Self>>(body) {
@@ -33,7 +33,11 @@ impl Problem {
                 let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
                 let markup = first.starts_with('<');
                 let detail = if markup { String::new() } else { first.chars().take(200).collect() };
-                Self { status: status_code, title: format!("the server answered {status}"), detail }
+                Self {
+                    status: status_code,
+                    title: format!("the server answered with status {status}"),
+                    detail,
+                }
             }
         }
     }
@@ -63,8 +67,11 @@ mod tests {
     #[test]
     fn what_is_no_problem_is_told_by_its_status() {
         let told = |body: &[u8]| Problem::read(StatusCode::BAD_GATEWAY, body).to_string();
-        assert_eq!(told(b"<html><h1>502</h1>"), "the server answered 502 Bad Gateway");
-        assert_eq!(told(b"\n upstream gone\nmore"), "the server answered 502 Bad Gateway: upstream gone");
-        assert_eq!(told(b"{}"), "the server answered 502 Bad Gateway: {}");
+        assert_eq!(told(b"<html><h1>502</h1>"), "the server answered with status 502 Bad Gateway");
+        assert_eq!(
+            told(b"\n upstream gone\nmore"),
+            "the server answered with status 502 Bad Gateway: upstream gone"
+        );
+        assert_eq!(told(b"{}"), "the server answered with status 502 Bad Gateway: {}");
     }
 }

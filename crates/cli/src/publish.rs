@@ -1,4 +1,4 @@
-//! `fanfare publish`: one event, or one for each line of stdin.
+//! `fanfare publish`: publishes one event, or one for each line of stdin.
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -23,44 +23,44 @@ mod lines;
 
 /// Publish an event.
 ///
-/// Prints the event's position, or `-` for an ephemeral one, which has none.
+/// Prints the event's position, or `-` for an ephemeral event, which has no position.
 #[derive(clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag that people type")]
 pub(crate) struct Args {
-    /// Where the event goes.
+    /// Channel of the event.
     #[arg(value_parser = Channel::new, required_unless_present = "json_lines")]
     channel: Option<Channel>,
-    /// The event's data, verbatim; `-` takes all of stdin.
+    /// The event's data, verbatim; `-` reads all of stdin.
     #[arg(
         required_unless_present_any = ["lines", "json_lines"],
         conflicts_with_all = ["lines", "json_lines"],
         allow_hyphen_values = true
     )]
     data: Option<String>,
-    /// The event's type; without it clients see a plain message.
+    /// The event's type [default: a plain message].
     #[arg(long = "type", value_name = "TYPE", value_parser = EventType::new)]
     kind: Option<EventType>,
-    /// An idempotency key: of several events with one key, the channel keeps only the first.
+    /// Idempotency key: of several events with the same key, the channel stores only the first.
     #[arg(long, conflicts_with_all = ["lines", "json_lines", "ephemeral"])]
     key: Option<String>,
-    /// Send it to whoever listens now, and keep nothing.
+    /// Deliver the event to current subscribers only; it is not stored.
     #[arg(long)]
     ephemeral: bool,
-    /// Take each line of stdin as the data of one event; an empty line is an event with empty data. A line that cannot be
-    /// published is reported with its number, and the others are published: the exit code is 1 then.
+    /// Publish each line of stdin as the data of one event; an empty line is an event with empty data. A line that
+    /// cannot be published is reported with its number, the others are published, and the exit code is 1.
     #[arg(long, conflicts_with = "json_lines")]
     lines: bool,
-    /// Take each line of stdin as one event: {"channel","type","data","key","ephemeral"}. Blank lines are passed over.
+    /// Publish each line of stdin as one event: {"channel","type","data","key","ephemeral"}. Blank lines are skipped.
     #[arg(long, conflicts_with_all = ["channel", "kind", "ephemeral"])]
     json_lines: bool,
-    /// Print the server's answers as JSON, one a line.
+    /// Print the server's responses as JSON, one per line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// What became of one event.
+/// The server's response for one event.
 #[derive(Serialize, Deserialize)]
 struct Answer {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +75,7 @@ struct Answer {
 ///
 /// # Errors
 ///
-/// When the server cannot be reached or refuses, or stdin cannot be read.
+/// Fails if the server cannot be reached or refuses the request, or if stdin cannot be read.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let server = Server::new(args.server.clone(), None)?;
     if args.json_lines {
@@ -98,8 +98,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Publishes what stdin brings, as it comes: a batch is whatever is there, so that a slow source is not held up
-/// and a fast one is not sent line by line.
+/// Publishes the lines of stdin. A batch has all lines that are available, so that a slow source is not delayed and a
+/// fast one is not sent line by line.
 async fn batches(server: &Server, line: Line, json: bool) -> anyhow::Result<ExitCode> {
     let mut lines = Lines::read(line);
     let mut count = Count::default();
@@ -117,7 +117,7 @@ async fn batches(server: &Server, line: Line, json: bool) -> anyhow::Result<Exit
                 Err(error) if is_too_large(&error) && items.len() == 1 => {
                     count.refuse(numbers[0], &error.to_string());
                 }
-                // The server takes less at once. The first half is sent first.
+                // The batch exceeds the server's limit: split it. The first half is sent first.
                 Err(error) if is_too_large(&error) => {
                     let half = items.len() / 2;
                     parts.push((items.split_off(half), numbers.split_off(half)));
@@ -125,7 +125,7 @@ async fn batches(server: &Server, line: Line, json: bool) -> anyhow::Result<Exit
                 }
                 Err(error) => {
                     count.report();
-                    return Err(error.context(format!("from line {} on", numbers[0])));
+                    return Err(error.context(format!("lines from {} on were not published", numbers[0])));
                 }
             }
         }
@@ -142,7 +142,10 @@ async fn send(server: &Server, items: &[String]) -> anyhow::Result<Vec<Answer>> 
         .header(CONTENT_TYPE, "application/json")
         .body(format!("[{}]", items.join(",")));
     let answers: Vec<ByName<Answer>> = server.call(request).await?;
-    ensure!(answers.len() == items.len(), "the server answered for another number of events");
+    ensure!(
+        answers.len() == items.len(),
+        "unexpected response: the number of results differs from the number of events"
+    );
     Ok(answers.into_iter().map(|ByName(answer)| answer).collect())
 }
 
@@ -150,7 +153,7 @@ fn is_too_large(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Problem>().is_some_and(|problem| problem.status == Some(413))
 }
 
-/// What became of the lines so far.
+/// Results of the lines so far.
 #[derive(Default)]
 struct Count {
     published: u64,
@@ -167,7 +170,7 @@ impl Count {
         for (number, answer) in numbers.iter().zip(answers) {
             if let Some(error) = &answer.error {
                 let ByName(problem) = serde_json::from_str::<ByName<Problem>>(error.get())
-                    .context("the server answered something that is no Fanfare's answer")?;
+                    .context("unexpected response (is this a Fanfare server?)")?;
                 self.refuse(*number, &problem.to_string());
                 if json {
                     show(answer, json)?;
@@ -180,7 +183,7 @@ impl Count {
         Ok(())
     }
 
-    /// Says at the end how many lines were refused; nothing where none were.
+    /// Prints the number of refused lines, if there are any.
     fn report(&self) {
         let Self { published, refused } = self;
         if *refused > 0 {
@@ -200,18 +203,20 @@ fn show(answer: &Answer, json: bool) -> anyhow::Result<()> {
     } else {
         writeln!(out, "{}", line::visible(answer.id.as_deref().unwrap_or("-")))?;
         if answer.repeat {
-            eprintln!("fanfare: the key was seen before; this is the first event's position");
+            eprintln!(
+                "fanfare: the idempotency key was used before; this is the position of the first event"
+            );
         }
     }
     Ok(())
 }
 
-/// All of stdin, without the one line ending that shells and `echo` add.
+/// Reads stdin, without the one line ending that shells and `echo` add.
 fn stdin() -> anyhow::Result<String> {
     let mut data = Vec::new();
-    // More than allowed shows that there is too much. A line ending may come behind what is allowed.
+    // One byte more than the limit shows that the data is too long. A line ending may follow the data.
     let most = MAX_DATA_BYTES as u64 + 3;
-    std::io::stdin().lock().take(most).read_to_end(&mut data).context("stdin cannot be read")?;
+    std::io::stdin().lock().take(most).read_to_end(&mut data).context("cannot read stdin")?;
     let mut data = String::from_utf8(data).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         anyhow::anyhow!("stdin is not UTF-8 at byte {at}; only UTF-8 can be sent as server-sent events")

@@ -1,4 +1,4 @@
-//! `fanfare serve`: one node.
+//! `fanfare serve`: runs one node.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -17,10 +17,10 @@ use crate::{config, files, log};
 
 /// Run a node.
 ///
-/// Prints `listening on http://<address>` (or `https://`) once it listens, and before that `admin calls on
-/// http://<address>` if the setting `admin.listen` is set; the log is on stderr. SIGTERM or SIGINT lets it leave in
-/// order: not ready, each stream ended with a time to come back, sessions given up, exit 0. A second one stops it at
-/// once with 1. `fanfare config` lists all settings.
+/// Prints `listening on http://<address>` (or `https://`) once the node listens, and before that `admin calls on
+/// http://<address>` if the setting `admin.listen` is set. The log is on stderr. SIGTERM or SIGINT starts a graceful
+/// shutdown: the node is no longer ready, closes its streams in waves with a reconnection time, releases its sessions
+/// and exits with 0. A second signal stops it at once with exit code 1. `fanfare config` lists all settings.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub(crate) struct Args {
 ///
 /// # Errors
 ///
-/// When the node cannot start.
+/// Fails if the node cannot start.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let shown = args.flags.shows_password();
     match Config::load(&args.flags.sources()) {
@@ -40,19 +40,19 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Runs a node from settings that were checked, and `pages` beside its calls, until it is told to stop. `announce` tells
-/// whoever started it that it listens.
+/// Runs a node with checked settings until a signal stops it. `pages` are served besides the API. `announce` is
+/// called once the node listens.
 ///
 /// # Errors
 ///
-/// When it cannot start.
+/// Fails if the node cannot start.
 pub(crate) async fn serve(
     config: &Config,
     pages: Router,
     announce: impl FnOnce(&Node),
 ) -> anyhow::Result<ExitCode> {
     log::start(&config.log)?;
-    // Before anything else, so that a signal during the start is not lost.
+    // First, so that a signal during the start is not lost.
     let mut signals = Signals::new().context("cannot listen for signals")?;
     files::raise_limit(config);
     let broker = broker(config)?;
@@ -60,23 +60,23 @@ pub(crate) async fn serve(
     announce(&node);
     let in_order = tokio::select! {
         why = node.must_stop() => {
-            tracing::error!(error = %why, "this node must stop");
+            tracing::error!(error = %why, "fatal error, shutting down");
             false
         }
         name = signals.next() => {
-            tracing::info!(signal = name, "told to stop; a second signal stops at once");
+            tracing::info!(signal = name, "received signal, shutting down (send again to exit now)");
             true
         }
     };
     let left = tokio::select! {
         left = node.shutdown() => left,
         name = signals.next() => {
-            tracing::warn!(signal = name, "stopped at once");
+            tracing::warn!(signal = name, "received second signal, exiting now");
             return Ok(ExitCode::FAILURE);
         }
     };
     if let Err(error) = &left {
-        tracing::error!(%error, "what was left is cut off");
+        tracing::error!(%error, "graceful shutdown incomplete");
     }
     Ok(if in_order && left.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -89,30 +89,30 @@ fn broker(config: &Config) -> anyhow::Result<Arc<dyn Broker>> {
     })
 }
 
-/// Prints and logs where the node listens. `shown`: the command line contains a password.
+/// Prints and logs the listen addresses. `shown`: the command line contains a password.
 fn announce(config: &Config, node: &Node, shown: bool) {
     if shown {
         tracing::warn!(
-            "every user of this machine can read the password in --redis (ps): put it into a file (--redis-password-file) \
-             or the URL into FANFARE_REDIS__URL"
+            "the password in --redis is visible to every user of this machine (ps): use --redis-password-file, or set \
+             FANFARE_REDIS__URL"
         );
     }
     let redis = config.redis.settings().map(|redis| redis.address());
     tracing::info!(
         node = %node.id(),
         address = %node.addr(),
-        redis = redis.as_deref().unwrap_or("none: everything is in memory and ends with this process"),
-        "serving"
+        redis = redis.as_deref().unwrap_or("none (in memory; all data is lost on exit)"),
+        "listening"
     );
     if config.auth.mode == Some(AuthMode::None) && !node.addr().ip().is_loopback() {
-        tracing::warn!("--auth none: everybody who can reach this node may do everything");
+        tracing::warn!("auth.mode is none: every client that can reach this node may do everything");
     }
     if let Some(admin) = node.admin_addr() {
-        // Before the line that says that the node is there.
+        // Printed before the line that announces the node.
         let _ = writeln!(std::io::stdout(), "admin calls on http://{admin}");
     }
     let scheme = if config.tls.is_on() { "https" } else { "http" };
-    // Nobody may be reading; that is no reason to stop.
+    // A closed stdout does not stop the node.
     let _ = writeln!(std::io::stdout(), "listening on {scheme}://{}", node.addr());
 }
 
@@ -127,7 +127,7 @@ impl Signals {
         Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for the next, and names it. Cancel-safe.
+    /// Waits for the next signal and returns its name. Cancel-safe.
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.term.recv() => "SIGTERM",

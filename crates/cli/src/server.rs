@@ -1,4 +1,4 @@
-//! The server that a client command talks to.
+//! HTTP client of the commands that call a server.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,16 +12,16 @@ use serde::de::DeserializeOwned;
 use crate::problem::Problem;
 use crate::trust;
 
-/// How long connecting may take.
+/// Timeout for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a call that is no stream may take.
+/// Timeout of a call that is not a stream.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where the server is, and who asks. Not `Debug`: it may hold a token.
+/// Address and credentials. Not `Debug`, since it may contain a token.
 #[derive(clap::Args, Clone)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
-    /// The address of a node, or of the load balancer before them.
+    /// URL of a node, or of the load balancer in front of the nodes.
     #[arg(
         long,
         env = "FANFARE_SERVER",
@@ -30,13 +30,13 @@ pub(crate) struct ServerArgs {
         value_parser = base_url
     )]
     server: Url,
-    /// A PEM file with the certificates to trust instead of the system's, for https.
+    /// PEM file with the certificates to trust in place of the system's, for https.
     #[arg(long, env = "FANFARE_CA", value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// The token to show. Other users of this machine can see arguments: prefer `FANFARE_TOKEN` or `--token-file`.
+    /// Token. Arguments are visible to other users of this machine: prefer `FANFARE_TOKEN` or `--token-file`.
     #[arg(long, env = "FANFARE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
-    /// A file that holds the token; it wins over --token, and is read again at each connect.
+    /// File with the token. Overrides --token; read again for each connection.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
@@ -48,7 +48,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A client. `silence` is how long an open answer may bring nothing before it counts as dead.
+    /// Creates a client. `silence` is the maximum time without data before a response counts as dead.
     pub(crate) fn new(args: ServerArgs, silence: Option<Duration>) -> anyhow::Result<Self> {
         let mut http = reqwest::Client::builder()
             .tls_backend_preconfigured(trust::of_server(&args.server, args.ca.as_deref())?)
@@ -57,54 +57,55 @@ impl Server {
         if let Some(silence) = silence {
             http = http.read_timeout(silence);
         }
-        Ok(Self { args, http: http.build().context("the HTTP client cannot be set up")? })
+        Ok(Self { args, http: http.build().context("failed to set up the HTTP client")? })
     }
 
-    /// The address of a call; each part of the path may hold any character.
+    /// Returns the URL of a call; each part of the path may have any character.
     pub(crate) fn url(&self, path: &[&str]) -> Url {
         let mut url = self.args.server.clone();
-        // `base_url` took only addresses that have a path.
+        // `base_url` accepts only URLs that can have a path.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
         url
     }
 
-    /// A request with the token on it.
+    /// Creates a request with the token.
     pub(crate) fn request(&self, method: Method, url: Url) -> anyhow::Result<RequestBuilder> {
         let mut request = self.http.request(method, url);
         if let Some(token) = self.token()? {
             let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-                .context("the token has characters that no header can carry")?;
+                .context("the token has characters that are not allowed in a header")?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
         Ok(request)
     }
 
-    /// Makes a call and reads its JSON answer.
+    /// Sends a request and parses the JSON response.
     ///
     /// # Errors
     ///
-    /// When the server cannot be reached, refuses ([`Problem`]), or answers something else.
+    /// Fails if the server cannot be reached, refuses the request ([`Problem`]), or returns something else.
     pub(crate) async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
         let response = request.timeout(CALL_TIMEOUT).send().await.map_err(|e| self.unreachable(&e))?;
         let response = accepted(response).await?;
         let body = response.bytes().await.map_err(|e| self.unreachable(&e))?;
-        serde_json::from_slice(&body)
-            .with_context(|| format!("{} answered something that is no Fanfare's answer", self.args.server))
+        serde_json::from_slice(&body).with_context(|| {
+            format!("unexpected response from {} (is this a Fanfare server?)", self.args.server)
+        })
     }
 
-    /// Gets a JSON answer.
+    /// Sends a `GET` request and parses the JSON response.
     ///
     /// # Errors
     ///
-    /// As for [`Server::call`].
+    /// See [`Server::call`].
     pub(crate) async fn get<T: DeserializeOwned>(&self, url: Url) -> anyhow::Result<T> {
         self.call(self.request(Method::GET, url)?).await
     }
 
-    /// What to say of a request that got no answer: the address, and the innermost cause.
+    /// Returns the error of a request without a response: the address and the innermost cause.
     pub(crate) fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
         let mut cause: &dyn std::error::Error = error;
         while let Some(inner) = cause.source() {
@@ -116,20 +117,20 @@ impl Server {
         let at = self.args.server.as_str().trim_end_matches('/');
         if refused {
             anyhow::anyhow!(
-                "cannot reach {at}: nobody listens there (choose with --server or FANFARE_SERVER)"
+                "cannot connect to {at}: connection refused (set the server with --server or FANFARE_SERVER)"
             )
         } else if error.is_timeout() {
-            anyhow::anyhow!("{at} did not answer in time")
+            anyhow::anyhow!("timed out waiting for {at}")
         } else {
-            anyhow::anyhow!("cannot reach {at}: {cause}")
+            anyhow::anyhow!("cannot connect to {at}: {cause}")
         }
     }
 
     fn token(&self) -> anyhow::Result<Option<String>> {
         let Some(file) = &self.args.token_file else { return Ok(self.args.token.clone()) };
         let text = std::fs::read_to_string(file)
-            .with_context(|| format!("the token file {} cannot be read", file.display()))?;
-        // Editors of some systems write a byte order mark.
+            .with_context(|| format!("cannot read the token file {}", file.display()))?;
+        // Some editors write a byte order mark.
         let token = text.trim_start_matches('\u{feff}').trim();
         if token.is_empty() {
             bail!("the token file {} is empty", file.display());
@@ -138,11 +139,11 @@ impl Server {
     }
 }
 
-/// The answer itself, if the server did not refuse.
+/// Returns the response if it is successful.
 ///
 /// # Errors
 ///
-/// The [`Problem`] that a refusal tells.
+/// Returns the [`Problem`] of an error response.
 pub(crate) async fn accepted(response: Response) -> anyhow::Result<Response> {
     let status = response.status();
     if status.is_success() {
@@ -153,9 +154,9 @@ pub(crate) async fn accepted(response: Response) -> anyhow::Result<Response> {
 }
 
 fn base_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|e| format!("{e}; an address looks like http://127.0.0.1:8080"))?;
+    let url = Url::parse(text).map_err(|e| format!("{e}; expected a URL like http://127.0.0.1:8080"))?;
     if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
-        return Err("an address looks like http://127.0.0.1:8080 or https://sse.example".into());
+        return Err("expected a URL like http://127.0.0.1:8080 or https://sse.example".into());
     }
     Ok(url)
 }

@@ -1,4 +1,4 @@
-//! `fanfare sessions`: who is connected, and ending it.
+//! `fanfare sessions`: lists and disconnects a user's sessions.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -11,12 +11,12 @@ use crate::line::{self, ago, visible};
 use crate::server::{Server, ServerArgs};
 use crate::table;
 
-/// Show a user's sessions, or end them.
+/// List a user's sessions, or disconnect them.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Whose sessions.
+    /// User id.
     user: String,
-    /// End this session, or without one all of the user's sessions.
+    /// Disconnect this session, or all sessions of the user if no session is given.
     #[arg(long, value_name = "SESSION", num_args = 0..=1)]
     #[expect(clippy::option_option, reason = "the flag may be there with and without a session")]
     disconnect: Option<Option<SessionId>>,
@@ -39,7 +39,7 @@ struct Session {
     id: String,
     node: String,
     since: u64,
-    /// Nodes of older versions call it `client`.
+    /// Older nodes send it as `client`.
     #[serde(alias = "client")]
     address: String,
 }
@@ -53,7 +53,7 @@ struct Disconnected {
 ///
 /// # Errors
 ///
-/// When the server cannot be reached or refuses.
+/// Fails if the server cannot be reached or refuses the request.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let server = Server::new(args.server, None)?;
     match args.disconnect {
@@ -68,7 +68,7 @@ async fn show(server: &Server, user: &str, json: bool) -> anyhow::Result<()> {
     if json {
         writeln!(std::io::stdout(), "{}", line::json(&answer)?)?;
     } else if answer.sessions.is_empty() {
-        writeln!(std::io::stdout(), "{} has no session", visible(user))?;
+        writeln!(std::io::stdout(), "{} has no sessions", visible(user))?;
     } else {
         let rows = answer
             .sessions

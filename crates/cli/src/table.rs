@@ -1,4 +1,4 @@
-//! Aligned columns for people.
+//! Output in aligned columns.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,7 @@ use crate::line::visible;
 ///
 /// # Errors
 ///
-/// When stdout cannot be written.
+/// Fails if stdout cannot be written.
 pub(crate) fn print<const N: usize>(
     heading: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,

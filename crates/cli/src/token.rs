@@ -1,4 +1,4 @@
-//! `fanfare token`: makes a token, and says what one is worth.
+//! `fanfare token`: creates and checks tokens.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -16,30 +16,30 @@ use fanfare_protocol::{Grants, Pattern, User};
 
 use crate::config;
 
-/// Make a token for a user, or check one.
+/// Create a token for a user, or check a token.
 ///
-/// Prints the token and nothing else. It is signed with the secret that a node with the same settings checks tokens with:
-/// --jwt-secret-file, `FANFARE_AUTH__JWT__SECRET`, or the settings file. Exits with 2 if there is no secret.
+/// Prints only the token. Signs it with the secret of a node with the same settings: --jwt-secret-file,
+/// `FANFARE_AUTH__JWT__SECRET`, or the settings file. Exits with 2 if no secret is set.
 ///
-/// A token lets its user follow their own channel and `broadcast`; anything else must be granted.
+/// A token allows its user to follow their own channel and `broadcast`; everything else must be granted.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     check: Option<Command>,
-    /// The user: the token's `sub`.
+    /// User id: the token's `sub`.
     #[arg(long, value_name = "ID", required = true, value_parser = User::new)]
     user: Option<User>,
-    /// Channels that the user may follow, like 'room:*'; may be given more than once.
+    /// Pattern of channels that the user may follow, like 'room:*'; may be repeated.
     #[arg(long, value_name = "PATTERN", value_parser = Pattern::new)]
     subscribe: Vec<Pattern>,
-    /// Channels that the user may publish to; may be given more than once.
+    /// Pattern of channels that the user may publish to; may be repeated.
     #[arg(long, value_name = "PATTERN", value_parser = Pattern::new)]
     publish: Vec<Pattern>,
-    /// Let the user do everything: all channels, all sessions, the nodes.
+    /// Allow everything: all channels, all sessions, the nodes.
     #[arg(long)]
     admin: bool,
-    /// How long the token is good.
+    /// Lifetime of the token.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = positive)]
     ttl: Duration,
     #[command(flatten)]
@@ -51,12 +51,12 @@ enum Command {
     Check(CheckArgs),
 }
 
-/// Say whose a token is, what it grants and how long it is good.
+/// Show the user, the grants and the expiry of a token.
 ///
-/// Exits with 1 if a node with the same settings would not accept it, and says on stderr why.
+/// Exits with 1 if a node with the same settings would not accept the token; the reason is on stderr.
 #[derive(clap::Args)]
 struct CheckArgs {
-    /// The token; without it, or with `-`, it is read from stdin. Other users of this machine can see arguments.
+    /// The token; read from stdin if it is missing or `-`. Arguments are visible to other users of this machine.
     token: Option<String>,
     #[command(flatten)]
     secret: Secret,
@@ -64,10 +64,10 @@ struct CheckArgs {
 
 #[derive(clap::Args)]
 struct Secret {
-    /// A file with the secret (HS256), at least 32 bytes, as for `fanfare serve`.
+    /// File with the HS256 secret, at least 32 bytes, as for `fanfare serve`.
     #[arg(long, value_name = "FILE")]
     jwt_secret_file: Option<String>,
-    /// A TOML file with settings [default: what `FANFARE_CONFIG` names]
+    /// TOML file with settings [default: `FANFARE_CONFIG`]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -76,7 +76,7 @@ struct Secret {
 ///
 /// # Errors
 ///
-/// When a token cannot be made, or is not accepted.
+/// Fails if the token cannot be created, or is not accepted.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(Command::Check(CheckArgs { token, secret })) = args.check {
         return match secret.settings() {
@@ -89,14 +89,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Ok(auth) => auth,
         Err(faults) => return Ok(config::wrong(&faults)),
     };
-    let user = user.context("no user was given")?;
+    let user = user.context("--user is missing")?;
     let token = NewToken { user, grants: Grants { subscribe, publish, admin }, ttl };
     writeln!(std::io::stdout(), "{}", token.sign(&auth.jwt, SystemTime::now())?)?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl Secret {
-    /// Reads the settings of a node about tokens. What is wrong with others is the node's to say.
+    /// Reads the settings for tokens. Faults of other settings are ignored: the node reports them.
     fn settings(self) -> Result<AuthConfig, Faults> {
         let flag = |flag, setting, value| Flag { flag, setting, value };
         let mut flags = vec![flag("fanfare token", "auth.mode", "jwt".to_owned())];
@@ -114,12 +114,8 @@ fn check(auth: &AuthConfig, token: Option<String>) -> anyhow::Result<ExitCode> {
         Some(token) if token != "-" => token,
         _ => {
             let mut text = String::new();
-            // More than any node takes in a request's head.
-            std::io::stdin()
-                .lock()
-                .take(1 << 20)
-                .read_to_string(&mut text)
-                .context("stdin cannot be read")?;
+            // More than any node accepts in a request's head.
+            std::io::stdin().lock().take(1 << 20).read_to_string(&mut text).context("cannot read stdin")?;
             text
         }
     };
@@ -153,6 +149,6 @@ fn positive(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if time >= Duration::from_secs(1) => Ok(time),
         Ok(_) => Err("at least 1s".to_owned()),
-        Err(error) => Err(format!("{error}; a time looks like 30m, 1h or 7days")),
+        Err(error) => Err(format!("{error}; expected a duration like 30m, 1h or 7days")),
     }
 }

@@ -1,4 +1,4 @@
-//! Whose certificates are believed.
+//! Trusted certificates.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-/// Trusts what the system trusts, or only the certificates in the file `ca`. In clear text nobody is asked, and the
-/// system need not have any.
+/// Returns a TLS configuration that trusts the system's certificates, or only those in the file `ca`. A server
+/// without TLS needs no certificates.
 ///
 /// # Errors
 ///
-/// When there is nobody to trust.
+/// Fails if there is no certificate to trust.
 pub(crate) fn of_server(server: &Url, ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     match ca {
@@ -26,13 +26,13 @@ pub(crate) fn of_server(server: &Url, ca: Option<&Path>) -> anyhow::Result<Clien
                 roots.add(certificate.with_context(told)?).with_context(told)?;
             }
             if roots.is_empty() {
-                bail!("{} holds no certificate (PEM, BEGIN CERTIFICATE)", told());
+                bail!("{} contains no certificate (PEM, BEGIN CERTIFICATE)", told());
             }
         }
         None if server.scheme() == "https" => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
-                bail!("this system trusts no certificates: name a file with --ca");
+                bail!("this system has no trusted certificates: set a file with --ca");
             }
         }
         None => {}
@@ -40,11 +40,12 @@ pub(crate) fn of_server(server: &Url, ca: Option<&Path>) -> anyhow::Result<Clien
     Ok(client()?.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// Believes every certificate: for the node on this machine, which is asked by an address that no certificate has.
+/// Returns a TLS configuration that trusts every certificate: for the node on this machine, which is addressed by its
+/// IP address.
 ///
 /// # Errors
 ///
-/// When the library is not what it should be.
+/// Fails if the TLS library does not support its own defaults.
 pub(crate) fn of_this_machine() -> anyhow::Result<ClientConfig> {
     let verifier = Arc::new(Anybody(provider()));
     Ok(client()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
@@ -58,7 +59,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// Looks at the signatures, and not at whose they are.
+/// Verifies signatures, but not the certificates' issuers and names.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 

@@ -211,14 +211,14 @@ async fn listen_ends_when_coming_back_is_useless() {
     let problem =
         json!({"type": "/v1/problems#bad-token", "title": "Bad token", "detail": "it is not signed by us"});
     for (script, code, word) in [
-        (control("superseded"), 3, "another connection took the session"),
+        (control("superseded"), 3, "another connection took over the session"),
         (control("disconnected"), 4, "disconnected"),
         (
             (401, "application/problem+json", problem.to_string()),
             1,
             "fanfare: Bad token: it is not signed by us\n",
         ),
-        ((200, "text/html", "<html>".into()), 1, "no event stream"),
+        ((200, "text/html", "<html>".into()), 1, "not an event stream"),
         ((204, "text/plain", String::new()), 0, ""),
     ] {
         let server = Server::with([script]).await;
@@ -238,7 +238,7 @@ async fn a_gap_is_told_even_when_quiet() {
     let (code, stdout, stderr) = said(&server.run(&["listen", "c", "-q", "--count", "1"], "").await);
     assert_eq!(code, Some(0));
     assert_eq!(stdout, "1970-01-01T00:00:00.005Z  c  -  t  x\n");
-    assert_eq!(stderr, "fanfare: c: events after 5-1 are no longer kept and were missed\n");
+    assert_eq!(stderr, "fanfare: c: gap: events after 5-1 are no longer in the log\n");
 }
 
 #[tokio::test]
@@ -299,7 +299,7 @@ async fn history_reads_on_until_it_has_enough() {
     let server = Server::with([page(1, 1000, true), page(1001, 1500, true)]).await;
     let output = server.run(&["history", "c", "--limit", "1500", "--json"], "").await;
     assert_eq!(lines(&output).len(), 1500);
-    assert!(said(&output).2.contains("no longer kept"));
+    assert!(said(&output).2.contains("no longer in the log"));
     let uris: Vec<String> = server.seen().into_iter().map(|seen| seen.uri).collect();
     assert_eq!(
         uris,
@@ -353,7 +353,7 @@ async fn ctrl_c_ends_listening_cleanly_and_says_where_it_was() {
     nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).unwrap();
     let (code, _, stderr) = said(&ended(child).await);
     assert_eq!(code, Some(0), "{stderr}");
-    assert!(stderr.ends_with("to go on from here: --after a1\n"), "{stderr}");
+    assert!(stderr.ends_with("to resume: --after a1\n"), "{stderr}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The page at `/`: static, embedded, and without anything from elsewhere, so that it works offline.
+//! The demo page at `/`: static, embedded, and without external resources, so that it works offline.
 
 use axum::Router;
 use axum::http::header::{
@@ -11,11 +11,11 @@ const HTML: &str = include_str!("../../assets/index.html");
 const CSS: &str = include_str!("../../assets/page.css");
 const JS: &str = include_str!("../../assets/page.js");
 
-/// Events are shown as text only; should that ever fail, the browser still runs nothing but our script.
+/// Content Security Policy. Events are shown as text; the policy also allows only the page's own script to run.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The page and what it needs.
+/// Returns the routes of the page and its resources.
 pub(crate) fn page() -> Router {
     Router::new()
         .route("/", get(|| async { asset("text/html; charset=utf-8", HTML) }))

@@ -1,5 +1,5 @@
-//! A connection to a stream that comes back by itself, as the standard's `EventSource` does, and better: it backs
-//! off while the server is away, and a gateway's error does not end it.
+//! A connection to a stream that reconnects automatically, like the standard's `EventSource`. Unlike the standard, it
+//! backs off while the server is unavailable, and an error of a gateway does not end it.
 //!
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html>
 
@@ -14,11 +14,11 @@ use sse_stream::{Sse, SseByteStream};
 use crate::problem::Problem;
 use crate::server::Server;
 
-/// The wait before a reconnect until the server says another.
+/// Reconnection time until the server sends `retry:`.
 const RETRY: Duration = Duration::from_secs(2);
-/// The longest wait that a server may ask for.
+/// Maximum reconnection time that a server may set.
 const LONGEST_RETRY: Duration = Duration::from_mins(5);
-/// The longest wait while the server is away, unless it asked for more.
+/// Maximum backoff while the server is unavailable, unless the server set a longer time.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 type Blocks = Pin<Box<dyn Stream<Item = Result<Sse, sse_stream::Error>> + Send>>;
@@ -26,7 +26,7 @@ type Blocks = Pin<Box<dyn Stream<Item = Result<Sse, sse_stream::Error>> + Send>>
 /// One message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Block {
-    /// The `event:` field; none for a plain message.
+    /// The `event:` field; `None` for a plain message.
     pub(crate) kind: Option<String>,
     /// The `data:` lines.
     pub(crate) data: String,
@@ -34,19 +34,19 @@ pub(crate) struct Block {
     pub(crate) id: Option<String>,
 }
 
-/// What happened.
+/// The result of one step.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// A message came.
+    /// A message was received.
     Message(Block),
-    /// The connection ended, or there was none. The next call waits and then reconnects.
+    /// The connection ended or failed. The next call waits and then reconnects.
     Lost {
-        /// Why.
+        /// The reason.
         why: String,
-        /// How long the wait is.
+        /// Time until the reconnect.
         wait: Duration,
     },
-    /// The server says that there is nothing to come back for (status 204).
+    /// The server told the client not to reconnect (status 204).
     Done,
 }
 
@@ -55,17 +55,17 @@ enum State {
     Open(Blocks),
 }
 
-/// Why there is no stream.
+/// Reason why there is no stream.
 enum Refusal {
-    /// It may work later; the server may have said when.
+    /// Temporary failure, with the server's `Retry-After`.
     Passing(String, Option<Duration>),
-    /// It will not.
+    /// Permanent failure.
     Final(anyhow::Error),
-    /// Nothing to come back for.
+    /// The server told the client not to reconnect.
     Done,
 }
 
-/// The connection, and what survives it.
+/// The connection and the state that survives reconnects.
 pub(crate) struct EventSource {
     server: Server,
     url: Url,
@@ -73,7 +73,7 @@ pub(crate) struct EventSource {
     cursor: String,
     /// The last `retry:`.
     retry: Duration,
-    /// How many connections in a row brought no message.
+    /// Number of successive connections without a message.
     failures: u32,
     state: State,
 }
@@ -85,16 +85,16 @@ impl EventSource {
         Self { server, url, cursor: String::new(), retry: RETRY, failures: 0, state }
     }
 
-    /// Where the stream stands.
+    /// Returns the last `id:`.
     pub(crate) fn cursor(&self) -> &str {
         &self.cursor
     }
 
-    /// What happens next.
+    /// Waits for the next step.
     ///
     /// # Errors
     ///
-    /// When the server refuses for good: coming back would not help.
+    /// Fails if the server refuses the stream permanently.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Step> {
         loop {
             match &mut self.state {
@@ -120,7 +120,7 @@ impl EventSource {
         }
     }
 
-    /// Notes what a block says for the stream; the message in it, if it has one.
+    /// Stores a block's `retry:` and `id:`. Returns its message, if it has one.
     fn take(&mut self, block: Sse) -> Option<Block> {
         if let Some(ms) = block.retry {
             self.retry = Duration::from_millis(ms).min(LONGEST_RETRY);
@@ -130,15 +130,15 @@ impl EventSource {
         }
         let data = block.data?;
         let kind = block.event.filter(|kind| !kind.is_empty());
-        // A node that takes no streams answers too; that is not success.
+        // An `overloaded` event is not a success.
         if kind.as_deref() != Some("overloaded") {
             self.failures = 0;
         }
         Some(Block { kind, data, id: block.id })
     }
 
-    /// A stream that has brought something is worth its `retry:`, which the server has spread among its clients
-    /// already. Otherwise the wait doubles each time, and we do the spreading.
+    /// Schedules a reconnect. After a stream with messages it uses `retry:`, which the server has randomized already.
+    /// Otherwise the time doubles with each failure and is randomized here.
     fn lost(&mut self, why: String, after: Option<Duration>) -> Step {
         let mut wait = self.retry;
         if self.failures > 0 {
@@ -162,8 +162,11 @@ impl EventSource {
             .header(ACCEPT, "text/event-stream")
             .header(CACHE_CONTROL, "no-store");
         if !self.cursor.is_empty() {
-            let cursor = HeaderValue::from_str(&self.cursor)
-                .map_err(|_| Refusal::Final(anyhow::anyhow!("the server's cursor fits no header")))?;
+            let cursor = HeaderValue::from_str(&self.cursor).map_err(|_| {
+                Refusal::Final(anyhow::anyhow!(
+                    "the server's cursor has characters that are not allowed in a header"
+                ))
+            })?;
             request = request.header("last-event-id", cursor);
         }
         let response = request
@@ -174,14 +177,14 @@ impl EventSource {
     }
 }
 
-/// The stream in an answer.
+/// Returns the stream of a response.
 async fn checked(response: Response) -> Result<Blocks, Refusal> {
     let status = response.status();
     if status == StatusCode::OK {
         let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("text/event-stream") {
-            let error = anyhow::anyhow!("the server answered {essence:?} and no event stream");
+            let error = anyhow::anyhow!("unexpected content type {essence:?}: not an event stream");
             return Err(Refusal::Final(error));
         }
         return Ok(Box::pin(SseByteStream::new(response.bytes_stream())));
@@ -199,11 +202,11 @@ async fn checked(response: Response) -> Result<Blocks, Refusal> {
     }
 }
 
-/// The innermost reason why a stream broke.
+/// Returns the innermost reason of a broken stream.
 fn broken(error: &sse_stream::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    format!("the stream broke: {cause}")
+    format!("the stream failed: {cause}")
 }

@@ -1,4 +1,4 @@
-//! What one message of a stream means.
+//! Messages of a stream.
 
 use anyhow::Context;
 use fanfare_protocol::event::CONTROL_TYPES;
@@ -9,16 +9,16 @@ use serde_json::{Map, Value};
 use super::event_source::Block;
 use crate::line::{moment, visible};
 
-/// A published event, or one that the server sends about the stream itself.
+/// A published event, or a control event.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// Somebody published it.
+    /// A published event.
     Event(Event),
-    /// About the stream.
+    /// A control event, which is about the stream itself.
     Control {
-        /// Which one.
+        /// The event's type.
         kind: String,
-        /// What it says.
+        /// The event's data.
         data: Value,
     },
 }
@@ -26,34 +26,34 @@ pub(crate) enum Message {
 /// A published event.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Event {
-    /// Missing in the format `raw`.
+    /// Channel; missing in the format `raw`.
     channel: Option<String>,
     #[serde(rename = "type")]
     kind: String,
-    /// The position in its channel; missing in the format `raw`, and for an ephemeral event.
+    /// Position in the channel; missing in the format `raw`, and for an ephemeral event.
     id: Option<String>,
     /// Unix milliseconds; missing in the format `raw`.
     time: Option<u64>,
     data: String,
-    /// Where the stream stands after it. An ephemeral event moves nothing.
+    /// Cursor of the stream after the event. An ephemeral event does not change it.
     #[serde(skip)]
     cursor: Option<String>,
 }
 
 impl Message {
-    /// Reads a message. `enveloped` says that events come in envelopes.
+    /// Parses a message. `enveloped`: events are in JSON envelopes.
     ///
     /// # Errors
     ///
-    /// When what should be an envelope is none.
+    /// Fails if an envelope is malformed.
     pub(crate) fn read(block: Block, enveloped: bool) -> anyhow::Result<Self> {
         let Block { kind, data, id } = block;
         if enveloped && kind.is_none() {
-            let event: Event = json::object(&data).context("the server sent an event that is no envelope")?;
+            let event: Event = json::object(&data).context("the server sent a malformed event")?;
             return Ok(Self::Event(Event { cursor: id, ..event }));
         }
         let kind = kind.unwrap_or_else(|| "message".to_owned());
-        // In the format `json` they are the only messages with a type; in `raw`, their types cannot be published.
+        // In the format `json` only control events have a type; in `raw`, their types cannot be published.
         if enveloped || CONTROL_TYPES.contains(&kind.as_str()) {
             let data = serde_json::from_str(&data).unwrap_or(Value::String(data));
             return Ok(Self::Control { kind, data });
@@ -61,7 +61,7 @@ impl Message {
         Ok(Self::Event(Event { channel: None, kind, id: None, time: None, data, cursor: id }))
     }
 
-    /// One line of JSON.
+    /// Returns the message as a JSON object.
     pub(crate) fn json(&self) -> Value {
         let mut object = Map::new();
         match self {
@@ -92,12 +92,12 @@ impl Message {
 }
 
 impl Event {
-    /// One line for people: time, channel, position, type, data.
+    /// Formats the event as a line: time, channel, position, type, data.
     pub(crate) fn line(&self) -> String {
         let mut words = Vec::new();
         words.extend(self.time.map(moment));
         words.extend(self.channel.as_deref().map(|channel| visible(channel).into_owned()));
-        // Of the format `raw` it is only known where the stream is.
+        // The format `raw` has only the stream's cursor.
         let position = if self.channel.is_some() { &self.id } else { &self.cursor };
         let position = position.as_deref().unwrap_or("-");
         words.push(visible(position).into_owned());

@@ -1,6 +1,6 @@
-//! The lines of stdin, as what is published in one call.
+//! Batches of publications from the lines of stdin.
 //!
-//! One line that cannot be published costs no other line anything: it is refused with its number, and reading goes on.
+//! A line that cannot be published is reported with its number and does not affect the other lines.
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -15,60 +15,60 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
-/// How many events one call carries at most.
+/// Maximum number of events in one call.
 const BATCH_EVENTS: usize = 100;
-/// A call is sent once its lines have so many bytes.
+/// A call is sent once its lines have this many bytes.
 const BATCH_BYTES: usize = 256 * 1024;
-/// The longest line that is read, in bytes: the largest event there is, with every byte escaped.
+/// Maximum length of a line, in bytes: the largest event, with every byte escaped.
 const LINE_BYTES: usize = 6 * MAX_DATA_BYTES + 4096;
-/// How many bytes of lines are read ahead at most.
+/// Maximum bytes of lines that are read ahead.
 const AHEAD_BYTES: usize = 2 * LINE_BYTES;
 
-/// What a line stands for.
+/// Interpretation of a line.
 pub(crate) enum Line {
-    /// The data of an event that is otherwise like all others.
+    /// The line is the data of an event.
     Data {
-        /// Where they all go.
+        /// Channel of all events.
         channel: Channel,
-        /// Their type.
+        /// Type of all events.
         kind: Option<EventType>,
-        /// Sent over the live topic only.
+        /// Whether the events are ephemeral.
         ephemeral: bool,
     },
-    /// A whole publication in JSON.
+    /// The line is a publication in JSON.
     Publication,
 }
 
-/// What is sent in one call.
+/// The lines of one call.
 #[derive(Default)]
 pub(crate) struct Batch {
     /// The publications, each as JSON text.
     pub(crate) items: Vec<String>,
-    /// The number of the line each came from, counted from 1.
+    /// Line number of each publication, from 1.
     pub(crate) numbers: Vec<u64>,
-    /// Lines that are no publications, and why.
+    /// Numbers of lines that are not publications, with the reason.
     pub(crate) refused: Vec<(u64, String)>,
 }
 
-/// A line as it was read.
+/// A line that was read.
 struct Coming {
     number: u64,
     text: Result<String, String>,
-    /// Its share of what is read ahead. Held until the line is taken into a batch.
+    /// Share of [`AHEAD_BYTES`], held until the line is in a batch.
     _ahead: Option<OwnedSemaphorePermit>,
 }
 
-/// Reads stdin on a thread of its own, since that blocks.
+/// Reads stdin on a separate thread, since reading blocks.
 pub(crate) struct Lines {
     line: Line,
-    /// What comes, at most a batch ahead.
+    /// Lines read, at most a batch ahead.
     coming: mpsc::Receiver<Coming>,
     /// Ends with stdin, or when `coming` is dropped and another line comes.
     reader: JoinHandle<io::Result<()>>,
 }
 
 impl Lines {
-    /// Begins to read.
+    /// Starts reading.
     pub(crate) fn read(line: Line) -> Self {
         let (sender, coming) = mpsc::channel(BATCH_EVENTS);
         let runtime = Handle::current();
@@ -76,7 +76,8 @@ impl Lines {
         Self { line, coming, reader }
     }
 
-    /// The lines that are there, up to a batch, waiting for the first; none at the end. Cancel-safe.
+    /// Returns the lines that are available, at most a batch; waits for the first one. Returns `None` at the end.
+    /// Cancel-safe.
     pub(crate) async fn batch(&mut self) -> Option<Batch> {
         let mut next = Some(self.coming.recv().await?);
         let mut batch = Batch::default();
@@ -99,19 +100,19 @@ impl Lines {
         Some(batch)
     }
 
-    /// Waits until stdin is read to its end.
+    /// Waits until stdin is read to the end.
     ///
     /// # Errors
     ///
-    /// When it could not be.
+    /// Fails if reading failed.
     pub(crate) async fn join(self) -> anyhow::Result<()> {
         drop(self.coming);
-        self.reader.await.context("the reader of stdin broke")?.context("stdin cannot be read")
+        self.reader.await.context("the reader of stdin panicked")?.context("cannot read stdin")
     }
 }
 
 impl Line {
-    /// The JSON of the publication that a line stands for; none where it stands for none.
+    /// Returns the publication of a line as JSON, or `None` for a blank line.
     fn publication(&self, text: &str) -> Result<Option<String>, String> {
         match self {
             // An empty line is an event whose data is empty.
@@ -123,18 +124,18 @@ impl Line {
                 Ok(Some(publication.to_json().to_string()))
             }
             Self::Publication if text.trim_ascii().is_empty() => Ok(None),
-            // As it was written: what it says is the server's to judge.
+            // Sent verbatim: the server validates it.
             Self::Publication => {
                 let text = json::text(text.as_bytes()).map_err(|error| format!("the line {error}"))?;
                 let item: &RawValue =
-                    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+                    serde_json::from_str(text).map_err(|error| format!("invalid JSON: {error}"))?;
                 Ok(Some(item.get().to_owned()))
             }
         }
     }
 }
 
-/// Sends each line on. Waits while too many bytes of them are on their way.
+/// Sends each line to the channel. Waits while [`AHEAD_BYTES`] are used up.
 fn forward(input: &mut impl BufRead, sender: &mpsc::Sender<Coming>, runtime: &Handle) -> io::Result<()> {
     let ahead = Arc::new(Semaphore::new(AHEAD_BYTES));
     let mut number = 0;
@@ -142,7 +143,7 @@ fn forward(input: &mut impl BufRead, sender: &mpsc::Sender<Coming>, runtime: &Ha
         number += 1;
         let bytes = text.as_ref().map_or(0, String::len).min(LINE_BYTES);
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-        // It is never closed.
+        // The semaphore is never closed.
         let permit = runtime.block_on(Arc::clone(&ahead).acquire_many_owned(permits)).ok();
         if sender.blocking_send(Coming { number, text, _ahead: permit }).is_err() {
             break;
@@ -151,7 +152,8 @@ fn forward(input: &mut impl BufRead, sender: &mpsc::Sender<Coming>, runtime: &Ha
     Ok(())
 }
 
-/// Reads a line without its ending, LF or CR LF; none at the end. What is too long is read to its end and not kept.
+/// Reads a line without its ending (LF or CR LF); `None` at the end. A line that is too long is read to its end and
+/// discarded.
 fn next_line(input: &mut impl BufRead) -> io::Result<Option<Result<String, String>>> {
     let mut line = Vec::new();
     let mut length: u64 = 0;
@@ -165,7 +167,7 @@ fn next_line(input: &mut impl BufRead) -> io::Result<Option<Result<String, Strin
         }
         let end = read.iter().position(|&byte| byte == b'\n');
         let part = &read[..end.unwrap_or(read.len())];
-        // Two bytes more than allowed, so that an ending of CR is not what makes it too long.
+        // Two bytes more than the limit, so that a trailing CR does not make the line too long.
         let room = (LINE_BYTES + 2).saturating_sub(line.len());
         line.extend_from_slice(&part[..part.len().min(room)]);
         length += part.len() as u64;
@@ -179,7 +181,7 @@ fn next_line(input: &mut impl BufRead) -> io::Result<Option<Result<String, Strin
         line.pop();
     }
     if line.len() > LINE_BYTES {
-        return Ok(Some(Err(format!("the line has {length} bytes; at most {LINE_BYTES} are read"))));
+        return Ok(Some(Err(format!("the line has {length} bytes; at most {LINE_BYTES} are allowed"))));
     }
     Ok(Some(String::from_utf8(line).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -237,7 +239,7 @@ mod tests {
         let odd = r#"{"channel":"a","data":{"a":1E5,"a":{"$serde_json::private::RawValue":"2"}}}"#;
         assert_eq!(Line::Publication.publication(&format!(" {odd} ")).unwrap().unwrap(), odd);
         assert_eq!(Line::Publication.publication(" \t"), Ok(None));
-        assert!(Line::Publication.publication("{").unwrap_err().starts_with("not JSON"));
+        assert!(Line::Publication.publication("{").unwrap_err().starts_with("invalid JSON"));
         assert!(Line::Publication.publication("\u{feff}{}").unwrap_err().contains("byte order mark"));
         assert!(data.publication("").unwrap().unwrap().contains(r#""data":"""#));
     }

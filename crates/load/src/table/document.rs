@@ -83,9 +83,7 @@ pub(super) fn bars(book: &Book) -> String {
 fn describe(machine: &Machine, book: &Book) -> String {
     let mut text = String::new();
     if book.quick {
-        text.push_str(
-            "**A quick run: it shows that everything works. Its figures have no meaning.**\n\n",
-        );
+        text.push_str("**A quick run: it shows that everything works. Its figures have no meaning.**\n\n");
     }
     let Machine { processor, cores, memory_gib, kernel, programs } = machine;
     let _ = writeln!(text, "| | |\n|---|---|");
