@@ -189,8 +189,8 @@ mod tests {
         for words in [
             "| measured | 2026-01-02 |",
             "| commit | abc; def |",
-            "| network | a namespace of its own; the machine's, with its firewall rules |",
-            "\nMeasured 3 times on 2026-01-02, commit abc; network: a namespace of its own.\n\n| | server |",
+            "| network | a separate namespace; the machine's, with its firewall rules |",
+            "\nMeasured 3 times on 2026-01-02, commit abc; network: a separate namespace.\n\n| | server |",
         ] {
             assert!(text.contains(words), "{words} in {text}");
         }

@@ -32,7 +32,7 @@ impl Network {
     /// In the document's words.
     pub(super) fn words(self) -> &'static str {
         match self {
-            Self::Own => "a namespace of its own",
+            Self::Own => "a separate namespace",
             Self::Machine => "the machine's, with its firewall rules",
         }
     }
