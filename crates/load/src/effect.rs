@@ -46,14 +46,14 @@ impl Effect {
         let (late, slow) = (phase.delay.max, phase.delay.p90);
         let (holds, found) = match self {
             Self::SentAway => {
-                (shutdowns > 0 && ended > 0, format!("{shutdowns} told shutdown, {ended} ended cleanly"))
+                (shutdowns > 0 && ended > 0, format!("{shutdowns} received shutdown, {ended} ended cleanly"))
             }
             Self::Broken => (broken > 0, format!("{broken} broke")),
             Self::Refused => (refused > 0, format!("{refused} failed")),
-            Self::Late(least) => (late >= milliseconds(least), format!("the latest by {late:.0} ms")),
+            Self::Late(least) => (late >= milliseconds(least), format!("the latest event by {late:.0} ms")),
             Self::RefusedOrLate(least) => (
                 refused > 0 || late >= milliseconds(least),
-                format!("{refused} failed, the latest came by {late:.0} ms"),
+                format!("{refused} failed, the latest event by {late:.0} ms"),
             ),
             Self::Slow(least) => (slow >= milliseconds(least), format!("p90 {slow:.0} ms")),
             Self::Unread(least) => (unread >= least, format!("{unread} connections")),
@@ -65,7 +65,7 @@ impl Effect {
 impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SentAway => f.write_str("streams told shutdown and ended"),
+            Self::SentAway => f.write_str("streams that received shutdown and ended"),
             Self::Broken => f.write_str("streams broken"),
             Self::Refused => f.write_str("attempts to publish failed"),
             Self::Late(least) => write!(f, "an event late by {} ms", least.as_millis()),
@@ -73,7 +73,7 @@ impl fmt::Display for Effect {
                 write!(f, "attempts to publish failed, or an event late by {} ms", least.as_millis())
             }
             Self::Slow(least) => write!(f, "one event in ten late by {} ms", least.as_millis()),
-            Self::Unread(least) => write!(f, "{least} connections with an answer that is not read"),
+            Self::Unread(least) => write!(f, "{least} connections with an unread response"),
         }
     }
 }

@@ -221,7 +221,10 @@ impl Soak {
         let Some(proof) = proof() else { return };
         if !proof.holds {
             let label = self.board.so_far().map_or_else(String::new, |phase| phase.label);
-            self.notes.push(format!("{label}: the fault proves nothing: {}: {}", proof.wanted, proof.found));
+            self.notes.push(format!(
+                "{label}: the fault proves nothing: required {}, found {}",
+                proof.wanted, proof.found
+            ));
         }
         self.board.prove(proof);
     }
