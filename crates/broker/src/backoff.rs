@@ -12,7 +12,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The first wait, and the longest.
+    /// Returns the first wait, and the longest.
     pub fn new(first: Duration, most: Duration) -> Self {
         Self { first, most, failures: 0 }
     }
@@ -29,7 +29,7 @@ impl Backoff {
         self.failures = 0;
     }
 
-    /// Whether the last try failed.
+    /// Returns whether the last try failed.
     pub fn is_failing(&self) -> bool {
         self.failures > 0
     }

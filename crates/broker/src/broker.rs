@@ -41,17 +41,16 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// events nor a last position. For a publisher that has made as many as it may for now.
     async fn publish_known(&self, batch: Vec<Publication>) -> Vec<Result<Option<Published>, BrokerError>>;
 
-    /// The first entries after a position, as many as are there and the limit allows, and the channel's last position in
-    /// the same step. An entry that is larger than the limit by itself is left out, and [`Page::needs`] says how large
-    /// it is.
+    /// Returns the first entries after a position, as many as are there and the limit allows, and the channel's last
+    /// position in the same step. An entry that is larger than the limit by itself is left out, and [`Page::needs`]
+    /// says how large it is.
     async fn page(&self, channel: &Channel, after: Position, limit: PageLimit) -> Result<Page, BrokerError>;
 
-    /// The position to read on from. For a time: that of the last entry at or before it; if only younger ones are
-    /// known and nothing is missing before the oldest of them, the position before that one; else the time itself,
-    /// so that reading on tells the gap. For `Newest(n)` and `Earliest`: the position before the oldest entry meant;
-    /// of the newest, as many as [`NEWEST_EVENTS`](crate::log::NEWEST_EVENTS) and
-    /// [`NEWEST_BYTES`](crate::log::NEWEST_BYTES) allow.
-    /// In a channel that has nothing: its last position, or zero.
+    /// Returns the position to read on from. For a time: that of the last entry at or before it; if only younger ones
+    /// are known and nothing is missing before the oldest of them, the position before that one; else the time
+    /// itself, so that reading on tells the gap. For `Newest(n)` and `Earliest`: the position before the oldest entry
+    /// meant; of the newest, as many as [`NEWEST_EVENTS`](crate::log::NEWEST_EVENTS) and
+    /// [`NEWEST_BYTES`](crate::log::NEWEST_BYTES) allow. In a channel that has nothing: its last position, or zero.
     async fn locate(&self, channel: &Channel, from: From) -> Result<Position, BrokerError>;
 
     /// Opens a live wire that also hears the node's control topic. Never fails: it tries until it is closed.
@@ -84,7 +83,7 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// its end or the lifecycle stream is as new as everything else.
     async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError>;
 
-    /// A user's sessions, oldest first.
+    /// Returns a user's sessions, oldest first.
     async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError>;
 
     /// Sends a command to a node. It is lost if the node is not listening.
@@ -99,7 +98,7 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// Gives a node's lease up, if it is this incarnation's.
     async fn leave(&self, info: &NodeInfo) -> Result<(), BrokerError>;
 
-    /// The nodes with a lease, by id.
+    /// Returns the nodes with a lease, by id.
     async fn nodes(&self) -> Result<Vec<NodeInfo>, BrokerError>;
 
     /// Makes one step of a sweep: removes sessions of nodes whose lease has lapsed and reports them with the reason
@@ -123,13 +122,13 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// over. None if `node` does not lead.
     async fn read_intake(&self, node: &NodeId) -> Result<Option<Reading>, BrokerError>;
 
-    /// The next `limit` entries of a reading in order, waiting up to `wait` for the first. Entries of an answer that was
-    /// lost are taken by the next reading only.
+    /// Returns the next `limit` entries of a reading in order, waiting up to `wait` for the first. Entries of an
+    /// answer that was lost are taken by the next reading only.
     ///
     /// # Errors
     ///
-    /// This and the other calls about a reading's entries, but for publishing, fail when the reading is over and then do
-    /// nothing: the next one has the entries, or other entries of their ids. It is an error that passes.
+    /// This and the other calls about a reading's entries, but for publishing, fail when the reading is over and then
+    /// do nothing: the next one has the entries, or other entries of their ids. It is an error that passes.
     async fn take_intake(
         &self,
         reading: &Reading,

@@ -29,7 +29,7 @@ pub struct IntakeEntry {
 }
 
 impl IntakeEntry {
-    /// How many bytes its fields have.
+    /// Returns how many bytes its fields have.
     pub fn bytes(&self) -> usize {
         self.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
@@ -80,7 +80,7 @@ const DEAD_BYTES: usize = 4096;
 const DEAD_CUT: &str = " (the rest of the entry is truncated)";
 
 impl Rejected {
-    /// The reason, and the fields as far as they are kept where an event may have `max_data` bytes of data.
+    /// Returns the reason, and the fields as far as they are kept where an event may have `max_data` bytes of data.
     pub(crate) fn kept(self, max_data: usize) -> (String, Vec<(Bytes, Bytes)>) {
         let Self { mut reason, fields, .. } = self;
         let (mut room, mut is_cut) = (max_data + DEAD_BYTES, fields.len() > DEAD_FIELDS);

@@ -22,7 +22,7 @@ impl NodeId {
     ///
     /// # Errors
     ///
-    /// When it is empty, too long or has another character.
+    /// Fails if it is empty, too long or has another character.
     pub fn new(text: &str) -> Result<Self, NodeIdError> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
         if (1..=128).contains(&text.len()) && text.bytes().all(allowed) {
@@ -32,7 +32,7 @@ impl NodeId {
         }
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -24,13 +24,13 @@ pub struct PageLimit {
 }
 
 impl PageLimit {
-    /// So many entries of any size.
+    /// Returns so many entries of any size.
     pub const fn entries(entries: usize) -> Self {
         Self { entries, bytes: usize::MAX }
     }
 }
 
-/// What an event counts in a page, in bytes.
+/// Returns what an event counts in a page, in bytes.
 pub fn event_bytes(event: &Event) -> usize {
     event.kind_str().len() + event.data_bytes().len() + ENTRY_BYTES
 }
@@ -55,26 +55,26 @@ pub struct Page {
 }
 
 impl Page {
-    /// Whether a reader who was at `position`, and knows nothing of what came before it, has missed something.
-    /// `position` must be the one that the page was asked for.
+    /// Returns whether a reader who was at `position`, and knows nothing of what came before it, has missed
+    /// something. `position` must be the one that the page was asked for.
     pub fn gap_after(&self, position: Position) -> bool {
         self.went_back(position)
             || self.entries.first().is_some_and(|first| is_gap(position, None, first.previous))
     }
 
-    /// Whether the log ends before `position`, which the page was asked for: Redis has lost what was there, or has
-    /// forgotten where the channel stood.
+    /// Returns whether the log ends before `position`, which the page was asked for: Redis has lost what was there,
+    /// or has forgotten where the channel stood.
     pub fn went_back(&self, position: Position) -> bool {
         self.end && self.next == position && self.last < position
     }
 }
 
-/// Whether a reader has missed something before an entry: `position` is the reader's last entry, `had` the one before
-/// it if that is known, and `previous` what the entry says came before it.
+/// Returns whether a reader has missed something before an entry: `position` is the reader's last entry, `had` the
+/// one before it if that is known, and `previous` what the entry says came before it.
 ///
-/// Nothing was missed if the entry follows the reader's last one; or the one before, since then Redis has lost the last
-/// one and the reader has it. An entry before that lies after the reader's was missed. One that lies before it belongs to
-/// a log that went back and has other entries now; and the first entry of a log belongs to another log.
+/// Nothing was missed if the entry follows the reader's last one; or the one before, since then Redis has lost the
+/// last one and the reader has it. An entry before that lies after the reader's was missed. One that lies before it
+/// belongs to a log that went back and has other entries now; and the first entry of a log belongs to another log.
 pub fn is_gap(position: Position, had: Option<Position>, previous: Position) -> bool {
     previous != position && (previous == Position::ZERO || Some(previous) != had)
 }

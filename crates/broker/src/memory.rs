@@ -73,13 +73,13 @@ struct State {
 }
 
 impl MemoryBroker {
-    /// An empty broker whose clock is the system's.
+    /// Creates an empty broker whose clock is the system's.
     pub fn new(settings: BrokerSettings) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self::starting_at(settings, u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// An empty broker whose clock shows `epoch_ms` (Unix milliseconds) now and goes on with tokio's time.
+    /// Creates an empty broker whose clock shows `epoch_ms` (Unix milliseconds) now and goes on with tokio's time.
     pub fn starting_at(settings: BrokerSettings, epoch_ms: u64) -> Self {
         let sessions = Sessions::new(settings.lifecycle_per_minute);
         Self {
@@ -106,22 +106,22 @@ impl MemoryBroker {
         self.ingested.notify_waiters();
     }
 
-    /// How many entries of the ingest stream are not settled.
+    /// Returns how many entries of the ingest stream are not settled.
     pub fn unsettled(&self) -> usize {
         self.state().ingest.len()
     }
 
-    /// The lifecycle stream.
+    /// Returns the lifecycle stream.
     pub fn lifecycle(&self) -> Vec<StreamEntry> {
         self.state().sessions.lifecycle.iter().cloned().collect()
     }
 
-    /// The dead intake entries.
+    /// Returns the dead intake entries.
     pub fn dead(&self) -> Vec<StreamEntry> {
         self.state().ingest.dead.iter().cloned().collect()
     }
 
-    /// The broker's clock, in Unix milliseconds.
+    /// Returns the broker's clock, in Unix milliseconds.
     pub fn now(&self) -> u64 {
         let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.epoch_ms.load(Ordering::Relaxed) + elapsed

@@ -78,17 +78,17 @@ pub struct RedisBroker {
 }
 
 impl RedisBroker {
-    /// The grace in milliseconds; 0 is none.
+    /// Returns the grace in milliseconds; 0 is none.
     fn grace_ms(&self) -> u64 {
         u64::try_from(self.settings.grace.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A broker that connects when it is used.
+    /// Creates a broker that connects when it is used.
     ///
     /// # Errors
     ///
-    /// [`BrokerError::Refused`] when the URL or the prefix is not one, or another database than 0 is named. An absent Redis
-    /// is no error: calls answer [`BrokerError::Unavailable`] until it is there.
+    /// [`BrokerError::Refused`] when the URL or the prefix is not one, or another database than 0 is named. An absent
+    /// Redis is no error: calls answer [`BrokerError::Unavailable`] until it is there.
     pub fn connect(redis: RedisSettings, settings: BrokerSettings) -> Result<Self, BrokerError> {
         let prefix = redis.check()?;
         Ok(Self {

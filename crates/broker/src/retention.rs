@@ -32,7 +32,7 @@ pub struct RetentionRules {
 }
 
 impl RetentionRules {
-    /// What is kept of a channel.
+    /// Returns what is kept of a channel.
     pub fn of(&self, channel: &Channel) -> Retention {
         let rule = self.rules.iter().find(|(pattern, _)| pattern.matches(channel));
         rule.map_or(self.default, |(_, retention)| *retention)

@@ -89,7 +89,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The word used in the lifecycle stream, in metrics and in logs.
+    /// Returns the word used in the lifecycle stream, in metrics and in logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",

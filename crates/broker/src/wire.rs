@@ -57,7 +57,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// A wire served by `task`, which ends when the command channel closes.
+    /// Creates a wire served by `task`, which ends when the command channel closes.
     pub fn new(commands: mpsc::UnboundedSender<WireCommand>, task: JoinHandle<()>) -> Self {
         Self { commands, task }
     }

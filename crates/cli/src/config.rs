@@ -26,7 +26,7 @@ pub(crate) struct Args {
 ///
 /// # Errors
 ///
-/// When stdout cannot be written.
+/// Fails if stdout cannot be written.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let reading = Config::read(&args.flags.sources());
     if args.json {

@@ -26,7 +26,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Whether nothing is wrong.
+    /// Returns whether nothing is wrong.
     pub fn is_clean(self) -> bool {
         self == Self::default()
     }
@@ -65,7 +65,7 @@ impl Account {
         }
     }
 
-    /// What is wrong, when everything has come that will come. `accepted` tells a channel's last number.
+    /// Returns what is wrong, when everything has come that will come. `accepted` tells a channel's last number.
     pub fn judge(&self, accepted: impl Fn(usize) -> u64) -> Faults {
         let lost = |following: &Following| {
             let accepted = accepted(following.channel);

@@ -23,7 +23,7 @@ pub struct Board {
 }
 
 impl Board {
-    /// A board whose first phase begins now.
+    /// Creates a board whose first phase begins now.
     pub fn new(label: &str) -> Self {
         Self {
             began: Instant::now(),
@@ -40,32 +40,32 @@ impl Board {
         self.phases().push(Phase::begin(label));
     }
 
-    /// The time since the run began.
+    /// Returns the time since the run began.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// How many streams are open: connected, and with a first block.
+    /// Returns how many streams are open: connected, and with a first block.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// How many clients gave up for good.
+    /// Returns how many clients gave up for good.
     pub fn given_up(&self) -> usize {
         self.given_up.load(Ordering::Relaxed)
     }
 
-    /// How many deliveries came, each counted once.
+    /// Returns how many deliveries came, each counted once.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// How often a publisher was told no, or nothing.
+    /// Returns how often a publisher was told no, or nothing.
     pub fn publish_errors(&self) -> u64 {
         self.publish_errors.load(Ordering::Relaxed)
     }
 
-    /// What is to be said of every phase, the present one as if it ended now.
+    /// Returns what is to be said of every phase, the present one as if it ended now.
     pub fn summaries(&self) -> Vec<Summary> {
         let phases = self.phases();
         let ends = phases.iter().skip(1).map(Phase::from).chain([Instant::now()]);
@@ -105,7 +105,7 @@ impl Board {
         self.now(|phase| phase.prove(proof));
     }
 
-    /// What the present phase has counted so far.
+    /// Returns what the present phase has counted so far.
     pub(crate) fn so_far(&self) -> Option<Summary> {
         self.phases().last().map(|phase| phase.summary(Instant::now()))
     }

@@ -37,7 +37,7 @@ pub struct Body {
 const SIZE: State = State::Size { size: 0, read: 0, digits: false, extension: false };
 
 impl Body {
-    /// A body that begins now.
+    /// Creates a body that begins now.
     pub fn new(framing: Framing) -> Self {
         let state = match framing {
             Framing::Chunked => SIZE,
@@ -48,12 +48,12 @@ impl Body {
         Self { chunked: framing == Framing::Chunked, state }
     }
 
-    /// Whether the last byte was seen. A body that ends with its connection is never finished before.
+    /// Returns whether the last byte was seen. A body that ends with its connection is never finished before.
     pub fn is_finished(&self) -> bool {
         self.state == State::Done
     }
 
-    /// Whether the end of the connection is the proper end here.
+    /// Returns whether the end of the connection is the proper end here.
     pub fn may_end(&self) -> bool {
         matches!(self.state, State::Done | State::Open)
     }
@@ -62,7 +62,7 @@ impl Body {
     ///
     /// # Errors
     ///
-    /// When they are no chunks.
+    /// Fails if they are no chunks.
     pub fn feed(&mut self, mut bytes: &[u8], mut out: impl FnMut(&[u8])) -> Result<(), Malformed> {
         while let [first, rest @ ..] = bytes {
             match &mut self.state {

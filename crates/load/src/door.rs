@@ -41,7 +41,7 @@ pub struct Doors {
 }
 
 impl Doors {
-    /// The doors of publisher `number`. Keys begin with `prefix`.
+    /// Returns the doors of publisher `number`. Keys begin with `prefix`.
     pub fn new(number: usize, target: Target, redis: Option<redis::Client>, prefix: &str) -> Self {
         Self { number, target, redis, prefix: prefix.to_owned(), to_redis: None, to_node: None }
     }
@@ -111,7 +111,7 @@ impl Doors {
     }
 }
 
-/// A connection that waits as long as the publisher does.
+/// Returns a connection that waits as long as the publisher does.
 pub(crate) async fn connect(client: &redis::Client) -> redis::RedisResult<MultiplexedConnection> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(PATIENCE))

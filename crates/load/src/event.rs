@@ -18,7 +18,7 @@ pub struct Numbered {
 }
 
 impl Numbered {
-    /// The data, filled up to `size` bytes where there is room for more than a space.
+    /// Returns the data, filled up to `size` bytes where there is room for more than a space.
     pub fn data(&self, size: usize) -> String {
         let mut data = String::with_capacity(size.max(32));
         // Writing into memory does not fail.

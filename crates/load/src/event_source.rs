@@ -79,7 +79,7 @@ pub struct EventSource {
 }
 
 impl EventSource {
-    /// A client of `path`, which begins with a slash.
+    /// Creates a client of `path`, which begins with a slash.
     pub fn new(target: Target, number: usize, path: String) -> Self {
         Self { target, number, path, reader: Reader::default() }
     }

@@ -65,16 +65,16 @@ impl Floor {
     ///
     /// # Errors
     ///
-    /// When it cannot.
+    /// Fails if it cannot.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         Ok(Self { listener: TcpListener::bind(address)?, talking: Vec::new(), streams: Vec::new() })
     }
 
-    /// Where it listens.
+    /// Returns where it listens.
     ///
     /// # Errors
     ///
-    /// When the socket is gone.
+    /// Fails if the socket is gone.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -83,7 +83,7 @@ impl Floor {
     ///
     /// # Errors
     ///
-    /// When it can accept no more.
+    /// Fails if it can accept no more.
     pub fn run(mut self) -> io::Result<()> {
         loop {
             let (accept, ready) = self.wait()?;
@@ -173,7 +173,7 @@ fn deliver(request: &Request<'_>, streams: &mut [Option<TcpStream>]) {
     }
 }
 
-/// The event in its chunk.
+/// Returns the event in its chunk.
 fn block(data: &[u8]) -> Vec<u8> {
     let mut event = format!("id: {ID}\n").into_bytes();
     for line in data.split(|byte| *byte == b'\n') {
@@ -189,7 +189,7 @@ fn block(data: &[u8]) -> Vec<u8> {
 }
 
 impl<'a> Request<'a> {
-    /// The request at the start; none while it is not complete, an error if it never will be.
+    /// Returns the request at the start; `None` while it is not complete, an error if it never will be.
     fn parse(text: &'a [u8]) -> Result<Option<Self>, ()> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut request = httparse::Request::new(&mut fields);

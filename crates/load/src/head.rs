@@ -44,11 +44,11 @@ pub enum HeadError {
 }
 
 impl Head {
-    /// The head at the start of these bytes and its length; none while it is not complete.
+    /// Returns the head at the start of these bytes and its length; `None` while it is not complete.
     ///
     /// # Errors
     ///
-    /// When it never will be one.
+    /// Fails if it never will be one.
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, HeadError> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut response = httparse::Response::new(&mut fields);

@@ -33,12 +33,12 @@ impl Histogram {
         self.longest = self.longest.max(duration);
     }
 
-    /// How many were counted.
+    /// Returns how many were counted.
     pub fn total(&self) -> u64 {
         self.total
     }
 
-    /// The longest.
+    /// Returns the longest.
     pub fn longest(&self) -> Duration {
         self.longest
     }
@@ -67,7 +67,7 @@ fn index(micros: u64) -> u64 {
     (doubling + 1) * STEPS + (micros >> doubling) - STEPS
 }
 
-/// The longest that falls into a bucket.
+/// Returns the longest that falls into a bucket.
 fn upper(index: u64) -> u64 {
     if index < STEPS {
         return index;

@@ -31,7 +31,7 @@ impl Ledger {
         Self { lines, followers, due: AtomicU64::new(0) }
     }
 
-    /// The number of a channel's next event.
+    /// Returns the number of a channel's next event.
     pub fn draw(&self, channel: usize) -> u64 {
         self.lines[channel].sent.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -42,23 +42,23 @@ impl Ledger {
         self.due.fetch_add(self.followers[channel], Ordering::Relaxed);
     }
 
-    /// The last number accepted on a channel: each client of it must get 1 to that.
+    /// Returns the last number accepted on a channel: each client of it must get 1 to that.
     pub fn accepted(&self, channel: usize) -> u64 {
         self.lines[channel].accepted.load(Ordering::Relaxed)
     }
 
-    /// How many events were accepted on all channels.
+    /// Returns how many events were accepted on all channels.
     pub fn total(&self) -> u64 {
         self.lines.iter().map(|line| line.accepted.load(Ordering::Relaxed)).sum()
     }
 
-    /// How many events were sent without that their outcome is known.
+    /// Returns how many events were sent without that their outcome is known.
     pub fn unknown(&self) -> u64 {
         let sent: u64 = self.lines.iter().map(|line| line.sent.load(Ordering::Relaxed)).sum();
         sent - self.total()
     }
 
-    /// How many deliveries are due for what was accepted.
+    /// Returns how many deliveries are due for what was accepted.
     pub fn due(&self) -> u64 {
         self.due.load(Ordering::Relaxed)
     }

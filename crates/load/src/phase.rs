@@ -135,7 +135,7 @@ impl Phase {
         self.proofs.push(proof);
     }
 
-    /// What is to be said when it ends at `end`.
+    /// Returns what is to be said when it ends at `end`.
     pub fn summary(&self, end: Instant) -> Summary {
         let slices = slices(&self.reconnects);
         Summary {
@@ -162,7 +162,7 @@ impl Phase {
     }
 }
 
-/// How many fall into each slice, from the first to the last.
+/// Returns how many fall into each slice, from the first to the last.
 fn slices(times: &[Duration]) -> Vec<usize> {
     let Some(first) = times.iter().min() else { return Vec::new() };
     let mut slices = Vec::new();

@@ -57,7 +57,7 @@ impl fmt::Display for Mix {
 }
 
 impl Mix {
-    /// Whether any channel needs Redis.
+    /// Returns whether any channel needs Redis.
     pub fn needs_redis(&self) -> bool {
         self.0.iter().any(|(way, _)| *way != Way::Http)
     }
@@ -107,7 +107,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan for so many clients and shared channels.
+    /// Creates a plan for so many clients and shared channels.
     pub fn new(clients: usize, shared: usize, mix: &Mix) -> Self {
         let run: String = std::iter::repeat_with(fastrand::alphanumeric).take(6).collect();
         let run = format!("soak-{}", run.to_ascii_lowercase());
@@ -129,8 +129,8 @@ impl Plan {
         Self { seats: seats.collect(), channels, shared, run }
     }
 
-    /// A client beside those that are counted, which follows a shared channel. Its user's name does not begin as
-    /// theirs do, so that what is told of it does not count either.
+    /// Returns a client beside those that are counted, which follows a shared channel. Its user's name does not begin
+    /// as theirs do, so that what is told of it does not count either.
     pub fn extra(&self, number: usize) -> String {
         format!(
             "{}&channel={}:{}",
@@ -140,7 +140,7 @@ impl Plan {
         )
     }
 
-    /// How many clients follow each channel.
+    /// Returns how many clients follow each channel.
     pub fn followers(&self) -> Vec<u64> {
         let mut followers = vec![0; self.channels.len()];
         for channel in self.seats.iter().flat_map(|seat| &seat.channels) {

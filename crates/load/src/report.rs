@@ -79,7 +79,7 @@ pub struct ClientFaults {
 }
 
 impl Report {
-    /// A report with the judgement of every client. The rest is to be filled in.
+    /// Creates a report with the judgement of every client. The rest is to be filled in.
     pub(crate) fn judge(scenario: String, run: String, lives: &[Life], ledger: &Ledger) -> Self {
         let mut report = Self {
             scenario,
@@ -141,12 +141,12 @@ impl Report {
         self.passed = told && self.faults.is_clean() && self.notes.is_empty();
     }
 
-    /// The phase of this name, if there is one.
+    /// Returns the phase of this name, if there is one.
     pub fn phase(&self, label: &str) -> Option<&Summary> {
         self.phases.iter().find(|phase| phase.label == label)
     }
 
-    /// The table.
+    /// Returns the table.
     pub fn table(&self) -> String {
         let mut table = tabwriter::TabWriter::new(Vec::new()).padding(2);
         // Writing into memory does not fail.

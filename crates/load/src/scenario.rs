@@ -61,7 +61,7 @@ pub trait Faults {
     ///
     /// # Errors
     ///
-    /// When it cannot be done: the run ends.
+    /// Fails if it cannot be done: the run ends.
     fn act(&mut self, action: Action) -> impl Future<Output = anyhow::Result<()>>;
 }
 
@@ -141,7 +141,7 @@ impl Scenario {
         Self::Random,
     ];
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Steady => "steady",
@@ -156,13 +156,13 @@ impl Scenario {
         }
     }
 
-    /// Whether a user may be told to be offline meanwhile: where nobody is away for longer than the hand-over grace,
-    /// nobody may.
+    /// Returns whether a user may be told to be offline meanwhile: where nobody is away for longer than the hand-over
+    /// grace, nobody may.
     pub fn keeps_users_online(self) -> bool {
         matches!(self, Self::Steady | Self::Roll | Self::Stall)
     }
 
-    /// How long a fault lasts unless it is told.
+    /// Returns how long a fault lasts unless it is told.
     pub fn usual_fault(self) -> Duration {
         Duration::from_secs(match self {
             Self::Partition => 10,
@@ -171,7 +171,7 @@ impl Scenario {
         })
     }
 
-    /// What is done, in order.
+    /// Returns what is done, in order.
     pub fn steps(self, score: &Score) -> Vec<Step> {
         let Score { nodes, quiet, fault, duration, stalled, .. } = score.clone();
         let mut steps = vec![Step::Phase("before".into()), Step::Wait(quiet)];
@@ -273,7 +273,7 @@ impl Fault {
         steps
     }
 
-    /// What it must have caused.
+    /// Returns what it must have caused.
     fn effect(self, lasts: Duration) -> Effect {
         match self {
             Self::Roll(_) => Effect::SentAway,
@@ -288,7 +288,7 @@ impl Fault {
         }
     }
 
-    /// How long it takes, about.
+    /// Returns how long it takes, about.
     fn length(self, lasts: Duration, quiet: Duration) -> Duration {
         let waits = self.steps(lasts, quiet).into_iter().map(|step| match step {
             Step::Wait(length) => length,

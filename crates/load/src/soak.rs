@@ -96,7 +96,8 @@ impl Soak {
     ///
     /// # Errors
     ///
-    /// When an address is wrong, Redis is away, or not all streams are open within a minute after the last should.
+    /// Fails if an address is wrong, Redis is away, or not all streams are open within a minute after the last
+    /// should.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let target = Target::resolve(&settings.url).await?;
         let redis =
@@ -182,7 +183,7 @@ impl Soak {
     ///
     /// # Errors
     ///
-    /// When something cannot be done to the cluster.
+    /// Fails if something cannot be done to the cluster.
     pub async fn step(&mut self, step: &Step, faults: &mut impl Faults) -> anyhow::Result<()> {
         match step {
             Step::Phase(label) => {
@@ -209,7 +210,7 @@ impl Soak {
         Ok(())
     }
 
-    /// How many streams are open now.
+    /// Returns how many streams are open now.
     pub fn open_streams(&self) -> usize {
         self.board.open()
     }
@@ -229,7 +230,7 @@ impl Soak {
         self.board.prove(proof);
     }
 
-    /// How many of the connections that nobody reads from have got a stream.
+    /// Returns how many of the connections that nobody reads from have got a stream.
     fn unread(&self) -> usize {
         let answered = |socket: &&TcpStream| {
             let mut head = [0; ANSWER.len()];
@@ -259,7 +260,7 @@ impl Soak {
     ///
     /// # Errors
     ///
-    /// When a part of the run has panicked.
+    /// Fails if a part of the run has panicked.
     pub async fn finish(mut self) -> anyhow::Result<Report> {
         self.board.begin("settling");
         self.office.stop.cancel();

@@ -38,12 +38,12 @@ impl Reader {
         *self = Self { last_id, retry, ..Self::default() };
     }
 
-    /// What a client sends as `Last-Event-ID`.
+    /// Returns what a client sends as `Last-Event-ID`.
     pub fn last_id(&self) -> &str {
         &self.last_id
     }
 
-    /// The last `retry:`, in milliseconds.
+    /// Returns the last `retry:`, in milliseconds.
     pub fn retry(&self) -> Option<u64> {
         self.retry
     }

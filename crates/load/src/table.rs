@@ -50,12 +50,12 @@ pub struct Settings {
     pub render: bool,
 }
 
-/// Measures, and writes `performance.md`, and `results.json` and the plots in a folder `performance` beside it. Rows that
-/// are not measured keep the results that are there.
+/// Measures, and writes `performance.md`, and `results.json` and the plots in a folder `performance` beside it. Rows
+/// that are not measured keep the results that are there.
 ///
 /// # Errors
 ///
-/// When a server does not run, a measurement cannot be made, or a file cannot be written.
+/// Fails if a server does not run, a measurement cannot be made, or a file cannot be written.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let dir = settings.out.join("performance");
     fs::create_dir_all(&dir)?;

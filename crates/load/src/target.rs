@@ -40,7 +40,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// When the URL is not `http://host[:port]`, or the host has no address.
+    /// Fails if the URL is not `http://host[:port]`, or the host has no address.
     pub async fn resolve(url: &str) -> Result<Self, TargetError> {
         let wrong = || TargetError::Url(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| wrong())?;
@@ -55,7 +55,7 @@ impl Target {
         Ok(Self { authority: authority.to_string(), address })
     }
 
-    /// What the `Host` header says.
+    /// Returns what the `Host` header says.
     pub fn authority(&self) -> &str {
         &self.authority
     }
@@ -65,7 +65,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// When there is no connection.
+    /// Fails if there is no connection.
     pub async fn connect(&self, number: usize) -> io::Result<TcpStream> {
         self.connect_with(number, None).await
     }
@@ -74,7 +74,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// When there is no connection.
+    /// Fails if there is no connection.
     pub async fn connect_small(&self, number: usize) -> io::Result<TcpStream> {
         self.connect_with(number, Some(SMALL)).await
     }

@@ -14,7 +14,7 @@ use fanfare_load::floor::Floor;
 
 const STREAMS: usize = 40;
 
-/// A floor in a thread of its own, which ends with the test's process.
+/// Returns a floor in a thread of its own, which ends with the test's process.
 fn floor() -> Site {
     let floor = Floor::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = floor.address().unwrap();

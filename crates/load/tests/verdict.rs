@@ -158,7 +158,7 @@ fn open(channel: &str, server: &Mutex<Server>) -> (String, Option<UnboundedRecei
     (first.to_owned(), Some(events))
 }
 
-/// A run against such a server.
+/// Returns a run against such a server.
 async fn run(mischief: Mischief) -> Report {
     run_and(mischief, &[]).await
 }

@@ -116,7 +116,7 @@ impl Auth {
         Self { cookie: config.cookie.clone(), tokens }
     }
 
-    /// Whether everybody may do everything.
+    /// Returns whether everybody may do everything.
     pub fn is_open(&self) -> bool {
         self.tokens.is_none()
     }
@@ -125,7 +125,7 @@ impl Auth {
     ///
     /// # Errors
     ///
-    /// When there is no token, or it is not accepted.
+    /// Fails if there is no token, or it is not accepted.
     pub fn bearer(
         &self,
         headers: &HeaderMap,
@@ -210,7 +210,7 @@ impl Tokens {
     }
 }
 
-/// Whether a `typ` is of a token that lets its bearer in. Media types know no case (RFC 7515, section 4.1.9).
+/// Returns whether a `typ` is of a token that lets its bearer in. Media types know no case (RFC 7515, section 4.1.9).
 fn is_access_token(typ: &str) -> bool {
     let typ = typ.to_ascii_lowercase();
     TYPES.contains(&typ.strip_prefix("application/").unwrap_or(&typ))
@@ -222,13 +222,13 @@ impl std::fmt::Debug for Tokens {
     }
 }
 
-/// A secret that nobody knows.
+/// Returns a secret that nobody knows.
 fn random_secret() -> Vec<u8> {
     [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].iter().flat_map(|uuid| *uuid.as_bytes()).collect()
 }
 
-/// The user that `sub` names. By RFC 7519, section 4.1.2, that is text; many issuers write a user's number, which is
-/// taken as its digits.
+/// Returns the user that `sub` names. By RFC 7519, section 4.1.2, that is text; many issuers write a user's number,
+/// which is taken as its digits.
 fn subject(sub: &RawValue) -> Option<String> {
     let text = sub.get();
     let digits = text.strip_prefix('-').unwrap_or(text);

@@ -151,7 +151,7 @@ impl Connection {
         }
     }
 
-    /// Whether the queue takes an event. One whose frame is larger than the bound is taken by a queue that is
+    /// Returns whether the queue takes an event. One whose frame is larger than the bound is taken by a queue that is
     /// not full: it cannot wait for an empty one, which a busy channel beside it may never leave.
     fn has_room(&self, delivery: &Delivery, bound: usize) -> bool {
         let bytes = delivery.frame(self.view).len();
@@ -159,7 +159,7 @@ impl Connection {
         if bytes > bound { waiting < bound } else { waiting + bytes <= bound }
     }
 
-    /// How many bytes wait for the client.
+    /// Returns how many bytes wait for the client.
     fn waiting(&self) -> usize {
         self.queue.bytes() + self.outlet.waiting()
     }
@@ -178,18 +178,18 @@ impl Connection {
         around.count_waiting(0_usize.wrapping_sub(std::mem::take(&mut self.counted)).cast_signed());
     }
 
-    /// Whether to read on from a log: only when the kernel has taken all there was, so that a log is read as fast as
-    /// the client takes it, and nothing waits when a page comes.
+    /// Returns whether to read on from a log: only when the kernel has taken all there was, so that a log is read as
+    /// fast as the client takes it, and nothing waits when a page comes.
     pub(crate) fn wants_more(&self) -> bool {
         self.ending.is_none() && self.is_drained()
     }
 
-    /// Whether nothing waits, here or in the outlet.
+    /// Returns whether nothing waits, here or in the outlet.
     pub(crate) fn is_drained(&self) -> bool {
         self.queue.is_empty() && self.outlet.waiting() == 0
     }
 
-    /// Whether as much waits as may wait for one client.
+    /// Returns whether as much waits as may wait for one client.
     pub(crate) fn is_full(&self, around: &Surroundings) -> bool {
         self.waiting() >= around.queue_bound()
     }
@@ -204,7 +204,7 @@ impl Connection {
             .wrapping_add(usize::from(self.clock.is_blocked()))
     }
 
-    /// Whether a read of the log of the channel at `index` is under way for it.
+    /// Returns whether a read of the log of the channel at `index` is under way for it.
     pub(crate) fn is_reading(&self, index: usize) -> bool {
         self.ending.is_none()
             && self.follows.get(index).is_some_and(|following| following.state == State::Reading)
@@ -373,7 +373,7 @@ impl Connection {
         self.clock.linger(around.settings.linger);
     }
 
-    /// Whether the claim is somebody else's by now.
+    /// Returns whether the claim is somebody else's by now.
     pub(crate) fn is_lost(&self) -> bool {
         self.held.as_ref().is_some_and(Held::is_lost)
     }
@@ -490,7 +490,7 @@ impl Connection {
         self.beat();
     }
 
-    /// Whether the client has closed its side, or the connection is broken.
+    /// Returns whether the client has closed its side, or the connection is broken.
     pub(crate) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<Left> {
         self.outlet.poll_left(cx)
     }
@@ -518,7 +518,7 @@ impl Connection {
     }
 }
 
-/// The index of a channel, of which the limits allow at most 256.
+/// Returns the index of a channel, of which the limits allow at most 256.
 fn narrow(index: usize) -> u16 {
     u16::try_from(index).unwrap_or(u16::MAX)
 }

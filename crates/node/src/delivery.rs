@@ -52,7 +52,7 @@ pub(crate) enum Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// How many bytes it takes in a queue and on the socket.
+    /// Returns how many bytes it takes in a queue and on the socket.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -60,7 +60,7 @@ impl Frame<'_> {
         }
     }
 
-    /// How many bytes compression saved.
+    /// Returns how many bytes compression saved.
     pub(crate) fn saved(&self) -> usize {
         match self {
             Self::Text(_) => 0,
@@ -99,7 +99,8 @@ impl Delivery {
         Arc::new(Self { channel: channel.clone(), kept: *kept, body: Arc::clone(body) })
     }
 
-    /// Its frame. Encoded and compressed when it is asked for first, whoever asks; others who ask meanwhile wait.
+    /// Returns its frame. Encoded and compressed when it is asked for first, whoever asks; others who ask meanwhile
+    /// wait.
     pub(crate) fn frame(&self, view: View) -> Frame<'_> {
         let cells = match view.format {
             Format::Raw => &self.body.raw,
@@ -115,7 +116,7 @@ impl Delivery {
         Frame::Packed(cells.packed.get_or_init(|| Box::new(Packed::new(text))), text.len())
     }
 
-    /// How many bytes of it were compressed so far.
+    /// Returns how many bytes of it were compressed so far.
     pub(crate) fn packed_bytes(&self) -> usize {
         let of = |cells: &Cells| match (cells.packed.get(), cells.text.get()) {
             (Some(_), Some(text)) => text.len(),

@@ -39,7 +39,7 @@ impl Ending {
         Self::Shutdown,
     ];
 
-    /// The reason that the lifecycle stream and the metrics give.
+    /// Returns the reason that the lifecycle stream and the metrics give.
     pub fn reason(self) -> Reason {
         match self {
             Self::Closed => Reason::Closed,

@@ -142,12 +142,12 @@ impl FaultyBroker {
         self.script().publish = Some(Box::new(decide));
     }
 
-    /// How many calls of this kind were made.
+    /// Returns how many calls of this kind were made.
     pub(crate) fn calls(&self, call: Call) -> usize {
         self.script().calls.get(&call).copied().unwrap_or_default()
     }
 
-    /// How many calls of this kind were under way at once at most.
+    /// Returns how many calls of this kind were under way at once at most.
     pub(crate) fn most_at_once(&self, call: Call) -> usize {
         self.script().most_at_once.get(&call).copied().unwrap_or_default()
     }
@@ -159,12 +159,12 @@ impl FaultyBroker {
         script.most_at_once.clear();
     }
 
-    /// How many intake entries each call was to publish.
+    /// Returns how many intake entries each call was to publish.
     pub(crate) fn batches(&self) -> Vec<usize> {
         self.script().batches.clone()
     }
 
-    /// The lifecycle stream as `event user` words, without positions.
+    /// Returns the lifecycle stream as `event user` words, without positions.
     pub(crate) fn lifecycle(&self) -> Vec<String> {
         let value = |fields: &[(String, String)], name: &str| {
             fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone())

@@ -25,7 +25,7 @@ const STORED_HEAD: usize = 5;
 /// An empty stored block: the mark that ends a flush (`Z_SYNC_FLUSH` and `Z_FULL_FLUSH` of zlib).
 const MARK: [u8; STORED_HEAD] = stored_head(0, false);
 
-/// The head of a stored block with so many bytes; the member's last block is final.
+/// Returns the head of a stored block with so many bytes; the member's last block is final.
 const fn stored_head(length: u16, last: bool) -> [u8; STORED_HEAD] {
     let ([l, h], [nl, nh]) = (length.to_le_bytes(), (!length).to_le_bytes());
     [last as u8, l, h, nl, nh]

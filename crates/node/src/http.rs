@@ -63,19 +63,19 @@ pub enum Side {
     Admin,
 }
 
-/// The calls of `node.listen`: all of them, or without those of the admin listener. `pages` are further routes,
-/// like the page of `fanfare dev`.
+/// Returns the calls of `node.listen`: all of them, or without those of the admin listener. `pages` are further
+/// routes, like the page of `fanfare dev`.
 pub fn router(app: &Arc<App>, door: Door, pages: Router, (side, hosts): (Side, Hosts)) -> Router {
     let events = Router::new().route(events::PATH, get(events::events)).with_state(Arc::new(door));
     layers::around(calls(app, side).merge(events).merge(pages), app, hosts)
 }
 
-/// The calls of the admin listener.
+/// Returns the calls of the admin listener.
 pub fn admin_router(app: &Arc<App>, hosts: Hosts) -> Router {
     layers::around(calls(app, Side::Admin), app, hosts)
 }
 
-/// Every call but the stream.
+/// Returns every call but the stream.
 fn calls(app: &Arc<App>, side: Side) -> Router {
     let publishing = Router::new()
         .route("/v1/publish", post(publish::publish))
@@ -104,12 +104,12 @@ fn calls(app: &Arc<App>, side: Side) -> Router {
         .with_state(Arc::clone(app))
 }
 
-/// The answer to a call that is on the admin listener.
+/// Returns the answer to a call that is on the admin listener.
 async fn elsewhere() -> Problem {
     Problem::new(Code::NotFound, "this endpoint is served on the admin listener (admin.listen)")
 }
 
-/// The headers of every event stream: nothing on the way may keep it back or change it.
+/// Returns the headers of every event stream: nothing on the way may keep it back or change it.
 fn stream_headers() -> [(HeaderName, &'static str); 4] {
     [
         (CONTENT_TYPE, "text/event-stream"),

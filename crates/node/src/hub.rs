@@ -169,7 +169,7 @@ impl Hub {
         self.inbox_of(&identity).push(Message::End { identity, below, ending });
     }
 
-    /// The state of the wire, and news of it.
+    /// Returns the state of the wire, and news of it.
     pub fn wire(&self) -> watch::Receiver<WireState> {
         self.inner.follows.state.subscribe()
     }
@@ -179,12 +179,12 @@ impl Hub {
         self.inner.follows.broken.cancelled().await;
     }
 
-    /// What may be read of logs at once. The hub's streams share it with whatever else reads logs.
+    /// Returns what may be read of logs at once. The hub's streams share it with whatever else reads logs.
     pub fn budget(&self) -> Arc<ReadBudget> {
         Arc::clone(&self.inner.budget)
     }
 
-    /// How many streams are open.
+    /// Returns how many streams are open.
     pub fn connections(&self) -> usize {
         usize::try_from(self.inner.metrics.active.get()).unwrap_or_default()
     }

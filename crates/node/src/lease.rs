@@ -49,7 +49,7 @@ pub struct LeaseState {
 }
 
 impl LeaseState {
-    /// A lease held until a moment: for tests, and for a node that is alone.
+    /// Creates a lease held until a moment: for tests, and for a node that is alone.
     pub fn held_until(until: Instant) -> Self {
         Self { standing: Standing::Held, until: Some(until), taken: 1, ..Self::starting() }
     }
@@ -59,12 +59,12 @@ impl LeaseState {
         Self { standing: Standing::Starting, until: None, since: SystemTime::now(), why, taken: 0 }
     }
 
-    /// Whether the lease is ours now. False as soon as it may have lapsed, also when this process was paused.
+    /// Returns whether the lease is ours now. False as soon as it may have lapsed, also when this process was paused.
     pub fn held(&self) -> bool {
         self.held_for(Duration::ZERO)
     }
 
-    /// Whether it is ours now and, without another heartbeat, for so long.
+    /// Returns whether it is ours now and, without another heartbeat, for so long.
     pub fn held_for(&self, time: Duration) -> bool {
         self.until.is_some_and(|until| Instant::now() + time < until)
     }
@@ -127,7 +127,7 @@ impl NodeLease {
         Self { broker, info, call: config.heartbeat(), state: seen, draining, stop: stop.drop_guard(), task }
     }
 
-    /// The state, and news of it with each heartbeat.
+    /// Returns the state, and news of it with each heartbeat.
     pub fn state(&self) -> watch::Receiver<LeaseState> {
         self.state.clone()
     }
@@ -137,7 +137,7 @@ impl NodeLease {
     ///
     /// # Errors
     ///
-    /// When another process has the name and keeps it for longer than a dead one could.
+    /// Fails if another process has the name and keeps it for longer than a dead one could.
     pub async fn first(&self) -> Result<(), NameInUse> {
         let mut state = self.state.clone();
         let known = |state: &LeaseState| !matches!(state.standing, Standing::Starting | Standing::Waiting);
@@ -349,7 +349,7 @@ impl Heart {
         self.tell(Standing::Waiting, &address, |_| {});
     }
 
-    /// Answers how long to wait.
+    /// Returns how long to wait.
     fn failed(&mut self, error: &BrokerError) -> Duration {
         let held = self.state.borrow().held();
         self.metrics.lease_held.set(i64::from(held));

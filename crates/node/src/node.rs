@@ -119,7 +119,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// When it cannot listen, or has no certificate.
+    /// Fails if it cannot listen, or has no certificate.
     pub fn start(config: &Config, broker: Arc<dyn Broker>) -> Result<Self, StartError> {
         Self::start_with(config, broker, Router::new())
     }
@@ -128,7 +128,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// When it cannot listen, or has no certificate.
+    /// Fails if it cannot listen, or has no certificate.
     pub fn start_with(config: &Config, broker: Arc<dyn Broker>, pages: Router) -> Result<Self, StartError> {
         let tls = Tls::load(&config.tls)?;
         let (listener, bound) = listen(config, "node.listen", config.node.listen)?;
@@ -212,17 +212,17 @@ impl Node {
         })
     }
 
-    /// Where probes, metrics and admin calls are served, if not where everything is.
+    /// Returns where probes, metrics and admin calls are served, if not where everything is.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Accept::addr)
     }
 
-    /// Where it listens.
+    /// Returns where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.accept.addr()
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn id(&self) -> &NodeId {
         &self.id
     }
@@ -241,7 +241,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// When that took longer than `drain.deadline`.
+    /// Fails if that took longer than `drain.deadline`.
     pub async fn shutdown(self) -> Result<(), TooLate> {
         let limit = self.drain.deadline;
         let begun = Instant::now();
@@ -395,7 +395,7 @@ fn info(config: &Config, bound: SocketAddr) -> NodeInfo {
     }
 }
 
-/// What `/readyz` looks at.
+/// Returns what `/readyz` looks at.
 fn health(
     lease: watch::Receiver<LeaseState>,
     wire: watch::Receiver<WireState>,
@@ -410,7 +410,7 @@ fn health(
     }
 }
 
-/// Whether the broker answered the last heartbeat.
+/// Returns whether the broker answered the last heartbeat.
 fn broker(lease: &LeaseState) -> Part {
     match lease.standing {
         Standing::Starting | Standing::Away => Part::wrong(lease.why.to_string()),

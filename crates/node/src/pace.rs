@@ -20,7 +20,7 @@ pub struct Floor {
 pub struct TooSlow;
 
 impl Floor {
-    /// A floor of `rate` bytes a second, measured over `period`.
+    /// Creates a floor of `rate` bytes a second, measured over `period`.
     pub fn new(rate: usize, period: Duration) -> Self {
         let bytes = period.as_secs_f64() * u32::try_from(rate).map_or(f64::from(u32::MAX), f64::from);
         #[expect(
@@ -64,7 +64,7 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// A transfer that begins now.
+    /// Creates a transfer that begins now.
     pub(crate) fn new(floor: Floor) -> Self {
         Self { floor, until: Instant::now() + floor.period, moved: 0 }
     }
@@ -78,7 +78,7 @@ impl Pace {
     ///
     /// # Errors
     ///
-    /// When a period ends in which too little came or went.
+    /// Fails if a period ends in which too little came or went.
     pub(crate) async fn within<T>(&mut self, step: impl Future<Output = T>) -> Result<T, TooSlow> {
         let mut step = pin!(step);
         loop {

@@ -34,7 +34,7 @@ pub struct ReadBudget {
 }
 
 impl ReadBudget {
-    /// A budget of so many bytes, at most 4 GiB.
+    /// Creates a budget of so many bytes, at most 4 GiB.
     pub fn new(bytes: ByteSize) -> Self {
         let total = u32::try_from(bytes.as_u64()).unwrap_or(u32::MAX);
         let room = Semaphore::new(usize::try_from(total).unwrap_or(Semaphore::MAX_PERMITS));

@@ -50,14 +50,14 @@ impl Held {
         &self.session
     }
 
-    /// The epoch of the claim. Of two claims of a session, the one with the greater epoch is the newer, in whatever
-    /// order they were answered.
+    /// Returns the epoch of the claim. Of two claims of a session, the one with the greater epoch is the newer, in
+    /// whatever order they were answered.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Whether a newer claim of the session is known, here or elsewhere. To be asked once the stream can be found by
-    /// [`End`]: a newer claim that was told of before that found no stream to end.
+    /// Returns whether a newer claim of the session is known, here or elsewhere. To be asked once the stream can be
+    /// found by [`End`]: a newer claim that was told of before that found no stream to end.
     pub fn is_lost(&self) -> bool {
         self.shared.with(|registry| registry.is_lost(&self.session, self.claim))
     }
@@ -180,7 +180,7 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// When the user has too many, the broker is away, or the node has no lease.
+    /// Fails if the user has too many, the broker is away, or the node has no lease.
     pub async fn claim(&self, user: &User, session: SessionId, client: Arc<str>) -> Result<Held, ClaimError> {
         let shut = if self.claims.is_closed() {
             Some("the node is draining")
@@ -202,11 +202,11 @@ impl Sessions {
         claimed.unwrap_or_else(|error| Err(ClaimError::Unavailable(error.to_string())))
     }
 
-    /// A user's sessions on all nodes, oldest first.
+    /// Returns a user's sessions on all nodes, oldest first.
     ///
     /// # Errors
     ///
-    /// When the broker is away.
+    /// Fails if the broker is away.
     pub async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
         self.shared.broker.sessions(user).await
     }
@@ -216,7 +216,7 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// When the broker is away; then some may be disconnected. May be called again.
+    /// Fails if the broker is away; then some may be disconnected. May be called again.
     pub async fn disconnect(&self, user: &User, session: Option<SessionId>) -> Result<usize, BrokerError> {
         let mut found = self.shared.broker.sessions(user).await?;
         found.retain(|info| session.is_none_or(|session| session == info.session));
@@ -247,12 +247,12 @@ impl Sessions {
         self.shared.with(|registry| registry.supersede(session, epoch))
     }
 
-    /// The epoch with which an open stream of this node holds a session.
+    /// Returns the epoch with which an open stream of this node holds a session.
     pub fn epoch(&self, session: &SessionKey) -> Option<u64> {
         self.shared.with(|registry| registry.epoch(session))
     }
 
-    /// How many sessions are held, and how many are yet to be given up.
+    /// Returns how many sessions are held, and how many are yet to be given up.
     pub fn counts(&self) -> (usize, usize) {
         self.shared.with(|registry| (registry.held(), registry.ending()))
     }

@@ -16,12 +16,12 @@ use crate::session::Held;
 
 /// A client's connection, once it is ours.
 pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {
-    /// The descriptor, if what is written to it is what the client gets.
+    /// Returns the descriptor, if what is written to it is what the client gets.
     fn descriptor(&self) -> Option<RawFd> {
         None
     }
 
-    /// The TCP connection below, if it is this socket's alone.
+    /// Returns the TCP connection below, if it is this socket's alone.
     fn tcp(&self) -> Option<&TcpStream> {
         None
     }
@@ -97,7 +97,7 @@ impl Identity {
         }
     }
 
-    /// The session's id, to show it to its own client.
+    /// Returns the session's id, to show it to its own client.
     pub fn session(&self) -> SessionId {
         self.session
     }

@@ -73,7 +73,7 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// When the files hold no certificate with its key.
+    /// Fails if the files hold no certificate with its key.
     pub fn load(config: &TlsConfig) -> Result<Option<(Self, Renewal)>, TlsError> {
         let Some(files) = files(config)? else { return Ok(None) };
         let pair = files.read()?;
@@ -94,7 +94,7 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// When the client speaks something else, trusts us not, or goes away.
+    /// Fails if the client speaks something else, trusts us not, or goes away.
     pub(crate) async fn accept<IO>(&self, socket: IO) -> std::io::Result<TlsStream<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -107,12 +107,12 @@ impl Tls {
     }
 }
 
-/// Whether the client chose HTTP/2.
+/// Returns whether the client chose HTTP/2.
 pub(crate) fn is_http2<IO>(socket: &TlsStream<IO>) -> bool {
     socket.get_ref().1.alpn_protocol() == Some(HTTP2)
 }
 
-/// What is wrong with the settings' files, if anything.
+/// Returns what is wrong with the settings' files, if anything.
 pub(crate) fn check(config: &TlsConfig) -> Result<(), TlsError> {
     files(config)?.map_or(Ok(()), |files| files.read().map(drop).map_err(TlsError::from))
 }

@@ -163,7 +163,7 @@ impl Zipped {
         n > 0
     }
 
-    /// All that came so far.
+    /// Returns all that came so far.
     fn text(&self) -> &str {
         std::str::from_utf8(self.decoder.get_ref()).expect("UTF-8")
     }
@@ -343,7 +343,7 @@ fn orders(bytes: usize) -> String {
         .join(",")
 }
 
-/// A stream's text without what is its own: the first block.
+/// Returns a stream's text without what is its own: the first block.
 fn events(text: &str) -> &str {
     let (first, rest) = text.split_once("\n\n").unwrap_or((text, ""));
     assert!(first.contains("retry: ") && first.contains("\nevent: connected\ndata: "), "{text}");

@@ -53,29 +53,29 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// When it is empty, too long or has a character outside the alphabet.
+    /// Fails if it is empty, too long or has a character outside the alphabet.
     pub fn new(name: &str) -> Result<Self, ChannelError> {
         check(name, false)?;
         Ok(Self(name.into()))
     }
 
-    /// The channel that everybody joins.
+    /// Returns the channel that everybody joins.
     pub fn broadcast() -> Self {
         Self(BROADCAST.into())
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The id in `user:<id>`; none for any other channel.
+    /// Returns the id in `user:<id>`; `None` for any other channel.
     pub fn user(&self) -> Option<&str> {
         self.0.strip_prefix(USER_PREFIX)
     }
 
-    /// The namespace of a reserved channel, which a grant must spell out: `user:` or `broadcast`; none for any other
-    /// channel.
+    /// Returns the namespace of a reserved channel, which a grant must spell out: `user:` or `broadcast`; `None` for
+    /// any other channel.
     fn reserved(&self) -> Option<&'static str> {
         if self.as_str() == BROADCAST {
             return Some(BROADCAST);
@@ -83,7 +83,7 @@ impl Channel {
         self.as_str().starts_with(USER_PREFIX).then_some(USER_PREFIX)
     }
 
-    /// A short, stable stand-in for the name inside a cursor: 48 bits of its FNV-1a hash.
+    /// Returns a short, stable stand-in for the name inside a cursor: 48 bits of its FNV-1a hash.
     ///
     /// Part of the cursor's format: nodes of different versions must agree on it.
     pub fn tag(&self) -> u64 {
@@ -160,7 +160,7 @@ impl User {
     ///
     /// # Errors
     ///
-    /// When it is empty or `user:<id>` is not a channel name.
+    /// Fails if it is empty or `user:<id>` is not a channel name.
     pub fn new(id: &str) -> Result<Self, UserError> {
         if id.len() > MAX_USER_BYTES {
             return Err(UserError::TooLong(id.len()));
@@ -173,12 +173,12 @@ impl User {
         Ok(Self(Channel(format!("{USER_PREFIX}{id}").into())))
     }
 
-    /// The id alone.
+    /// Returns the id alone.
     pub fn id(&self) -> &str {
         &self.0.as_str()[USER_PREFIX.len()..]
     }
 
-    /// The user's private channel.
+    /// Returns the user's private channel.
     pub fn channel(&self) -> &Channel {
         &self.0
     }
@@ -219,13 +219,13 @@ impl Pattern {
     ///
     /// # Errors
     ///
-    /// As for [`Channel::new`].
+    /// See [`Channel::new`].
     pub fn new(pattern: &str) -> Result<Self, ChannelError> {
         check(pattern, true)?;
         Ok(Self(pattern.to_owned()))
     }
 
-    /// Whether the channel is one of those meant. Takes time proportional to the name's length times the
+    /// Returns whether the channel is one of those meant. Takes time proportional to the name's length times the
     /// pattern's at worst.
     pub fn matches(&self, channel: &Channel) -> bool {
         glob(self.0.as_bytes(), channel.as_str().as_bytes())
@@ -238,7 +238,7 @@ impl Pattern {
         self.matches(channel) && channel.reserved().is_none_or(|namespace| self.0.starts_with(namespace))
     }
 
-    /// The pattern's text.
+    /// Returns the pattern's text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

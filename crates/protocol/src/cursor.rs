@@ -53,8 +53,8 @@ const TAG_BYTES: usize = 6;
 /// The longest a 64-bit number is as a varint.
 const VARINT_BYTES: usize = 10;
 
-/// The length of the longest cursor of a stream that follows so many channels, in bytes: what a URL must leave room
-/// for.
+/// Returns the length of the longest cursor of a stream that follows so many channels, in bytes: what a URL must
+/// leave room for.
 pub const fn longest(channels: usize) -> usize {
     let raw = 1 + VARINT_BYTES + channels * (TAG_BYTES + 2 * VARINT_BYTES);
     1 + (raw * 4).div_ceil(3)
@@ -129,7 +129,7 @@ impl Cursor {
     ///
     /// # Errors
     ///
-    /// When the text is neither form exactly. Nothing is guessed.
+    /// Fails if the text is neither form exactly. Nothing is guessed.
     pub fn parse(text: &str) -> Result<Self, CursorError> {
         if text.len() > MAX_CURSOR_BYTES {
             return Err(CursorError::TooLong);
@@ -145,7 +145,7 @@ impl Cursor {
         }
     }
 
-    /// The position for a channel, if the cursor is of the form for several and has one.
+    /// Returns the position for a channel, if the cursor is of the form for several and has one.
     pub fn position_in(&self, channel: &Channel) -> Option<Position> {
         match self {
             Self::One(_) => None,
@@ -199,7 +199,8 @@ where
     out.truncate(start + written);
 }
 
-/// Whether it is what a program writes for a missing value, perhaps in quotes. An empty text is, inside quotes only.
+/// Returns whether it is what a program writes for a missing value, perhaps in quotes. An empty text is, inside
+/// quotes only.
 fn is_missing(text: &str) -> bool {
     let bare = text.trim_matches(['"', '\'']);
     !text.is_empty() && MISSING.iter().any(|word| bare.eq_ignore_ascii_case(word))
@@ -209,7 +210,7 @@ fn is_place(text: &str) -> bool {
     PLACES.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
-/// Whether it could be the compact form of some version, by its letters and length.
+/// Returns whether it could be the compact form of some version, by its letters and length.
 fn may_be_compact(text: &str) -> bool {
     text.len() >= MIN_COMPACT_BYTES
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')

@@ -69,7 +69,7 @@ pub enum EventError {
     },
 }
 
-/// Every type that cannot be published, and the error that says why.
+/// Returns every type that cannot be published, and the error that says why.
 pub fn reserved() -> impl Iterator<Item = (&'static str, EventError)> {
     let control = CONTROL_TYPES.into_iter().map(|kind| (kind, EventError::Reserved(kind)));
     control.chain(CONNECTION_TYPES.into_iter().map(|kind| (kind, EventError::Connection(kind))))
@@ -80,7 +80,7 @@ impl EventType {
     ///
     /// # Errors
     ///
-    /// When it is empty, too long, reserved, or has CR, LF or NUL.
+    /// Fails if it is empty, too long, reserved, or has CR, LF or NUL.
     pub fn new(text: &str) -> Result<Self, EventError> {
         if text.is_empty() {
             return Err(EventError::EmptyType);
@@ -102,7 +102,7 @@ impl EventType {
         }
     }
 
-    /// The type's text.
+    /// Returns the type's text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -127,7 +127,7 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// When the data has more than `limit` bytes.
+    /// Fails if the data has more than `limit` bytes.
     pub fn new(kind: Option<EventType>, data: String, limit: usize) -> Result<Self, EventError> {
         if data.len() > limit {
             return Err(EventError::DataTooLong { got: data.len(), limit });
@@ -139,7 +139,7 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// When either is not UTF-8, the type is not one, or the data has more than `limit` bytes.
+    /// Fails if either is not UTF-8, the type is not one, or the data has more than `limit` bytes.
     pub fn from_bytes(kind: &[u8], data: Bytes, limit: usize) -> Result<Self, EventError> {
         let utf8 = |what, bytes| {
             std::str::from_utf8(bytes).map_err(|e| EventError::NotUtf8 { what, at: e.valid_up_to() })
@@ -155,18 +155,18 @@ impl Event {
         Ok(Self { kind, data })
     }
 
-    /// The type as it is stored: empty for a plain message.
+    /// Returns the type as it is stored: empty for a plain message.
     pub fn kind_str(&self) -> &str {
         self.kind.as_ref().map_or("", EventType::as_str)
     }
 
-    /// The data: UTF-8, with whatever line endings the publisher sent.
+    /// Returns the data: UTF-8, with whatever line endings the publisher sent.
     pub fn data(&self) -> &str {
         // Both constructors checked it; a lossy answer keeps this total without `unsafe`.
         std::str::from_utf8(&self.data).unwrap_or_default()
     }
 
-    /// The data's bytes.
+    /// Returns the data's bytes.
     pub fn data_bytes(&self) -> &Bytes {
         &self.data
     }

@@ -30,7 +30,7 @@ impl Grants {
         joined || self.open(&self.subscribe, channel)
     }
 
-    /// Whether there is any channel that the bearer may publish to.
+    /// Returns whether there is any channel that the bearer may publish to.
     pub fn may_publish_somewhere(&self) -> bool {
         self.admin || !self.publish.is_empty()
     }

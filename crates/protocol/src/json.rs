@@ -40,7 +40,7 @@ pub struct TooDeep;
 ///
 /// # Errors
 ///
-/// When they begin with a byte order mark or are not UTF-8.
+/// Fails if they begin with a byte order mark or are not UTF-8.
 pub fn text(bytes: &[u8]) -> Result<&str, EncodingError> {
     match bytes {
         [0xef, 0xbb, 0xbf, ..] => Err(EncodingError::ByteOrderMark),
@@ -57,7 +57,7 @@ pub fn text(bytes: &[u8]) -> Result<&str, EncodingError> {
 ///
 /// # Errors
 ///
-/// When the value is nested more than [`MAX_DEPTH`] levels deep.
+/// Fails if the value is nested more than [`MAX_DEPTH`] levels deep.
 pub fn compact(value: &RawValue) -> Result<String, TooDeep> {
     let text = value.get();
     let bytes = text.as_bytes();
@@ -132,7 +132,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Object<D> {
 ///
 /// # Errors
 ///
-/// When it is not the object meant.
+/// Fails if it is not the object meant.
 pub fn object<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_json::Error> {
     serde_json::from_str(text).map(|ByName(object)| object)
 }

@@ -21,12 +21,12 @@ impl Position {
     /// Before every entry: where a channel without any event stands.
     pub const ZERO: Self = Self { ms: 0, seq: 0 };
 
-    /// A position from its two parts.
+    /// Creates a position from its two parts.
     pub const fn new(ms: u64, seq: u64) -> Self {
         Self { ms, seq }
     }
 
-    /// The smallest position after this one; none after the greatest.
+    /// Returns the smallest position after this one; `None` after the greatest.
     pub const fn next(self) -> Option<Self> {
         match (self.seq.checked_add(1), self.ms.checked_add(1)) {
             (Some(seq), _) => Some(Self { ms: self.ms, seq }),
@@ -39,7 +39,7 @@ impl Position {
     ///
     /// # Errors
     ///
-    /// When it is not two decimal numbers below 2^64 with a hyphen between them.
+    /// Fails if it is not two decimal numbers below 2^64 with a hyphen between them.
     pub fn parse(text: &[u8]) -> Result<Self, PositionError> {
         let hyphen = text.iter().position(|&b| b == b'-').ok_or(PositionError)?;
         Ok(Self { ms: number(&text[..hyphen])?, seq: number(&text[hyphen + 1..])? })

@@ -130,7 +130,7 @@ impl Body {
     ///
     /// # Errors
     ///
-    /// When the whole is not JSON, or has too many items. What is neither an object nor an array is one bad item.
+    /// Fails if the whole is not JSON, or has too many items. What is neither an object nor an array is one bad item.
     pub fn parse(body: &[u8], limits: BodyLimits) -> Result<Self, BodyError> {
         let text = json::text(body)?;
         if text.trim_ascii_start().starts_with('[') {
@@ -161,7 +161,7 @@ impl Publication {
     ///
     /// # Errors
     ///
-    /// When a field is missing, not known or there twice, or what it says is not allowed.
+    /// Fails if a field is missing, not known or there twice, or what it says is not allowed.
     pub fn from_fields(fields: &[(Bytes, Bytes)], limit: usize) -> Result<Self, PublicationError> {
         const NAMES: [&str; 4] = ["channel", "type", "data", "key"];
         let mut found: [Option<&Bytes>; 4] = [None; 4];
@@ -189,7 +189,7 @@ impl Publication {
     ///
     /// # Errors
     ///
-    /// When the key is not allowed, or not for an ephemeral event.
+    /// Fails if the key is not allowed, or not for an ephemeral event.
     pub fn check_key(&self) -> Result<(), PublicationError> {
         match &self.key {
             Some(_) if self.ephemeral => Err(PublicationError::EphemeralKey),
@@ -200,7 +200,7 @@ impl Publication {
         }
     }
 
-    /// The JSON that reads back as this publication.
+    /// Returns the JSON that reads back as this publication.
     pub fn to_json(&self) -> serde_json::Value {
         let mut object = serde_json::Map::new();
         object.insert("channel".into(), self.channel.as_str().into());
@@ -223,7 +223,7 @@ impl Publication {
 ///
 /// # Errors
 ///
-/// When a string has a lone surrogate, or a value is nested beyond [`json::MAX_DEPTH`].
+/// Fails if a string has a lone surrogate, or a value is nested beyond [`json::MAX_DEPTH`].
 pub(crate) fn data_text(data: &RawValue) -> Result<String, DataError> {
     if data.get().starts_with('"') {
         return Ok(serde_json::from_str(data.get())?);

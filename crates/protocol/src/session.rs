@@ -20,7 +20,7 @@ pub struct SessionId(Uuid);
 pub struct SessionIdError;
 
 impl SessionId {
-    /// A new one that nobody else has.
+    /// Creates a new one that nobody else has.
     pub fn random() -> Self {
         Self(Uuid::new_v4())
     }
@@ -66,7 +66,7 @@ pub struct SessionKey {
 }
 
 impl SessionKey {
-    /// The session of this id that belongs to this user.
+    /// Returns the session of this id that belongs to this user.
     pub fn new(user: User, session: SessionId) -> Self {
         Self { user, session }
     }
@@ -105,12 +105,12 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// When it is not one of the commands exactly.
+    /// Fails if it is not one of the commands exactly.
     pub fn parse(message: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(message).map(|ByName(command)| command)
     }
 
-    /// The JSON text.
+    /// Returns the JSON text.
     pub fn encode(&self) -> String {
         // A tagged enum of plain fields always has a JSON text.
         serde_json::to_string(self).unwrap_or_default()

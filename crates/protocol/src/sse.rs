@@ -38,7 +38,7 @@ struct Envelope<'a> {
     data: &'a str,
 }
 
-/// An event's frame in a format. `time` is Unix milliseconds; an ephemeral event has no position.
+/// Returns an event's frame in a format. `time` is Unix milliseconds; an ephemeral event has no position.
 pub fn frame(
     format: Format,
     channel: &Channel,
@@ -67,7 +67,7 @@ pub fn frame(
 pub struct Block(Vec<u8>);
 
 impl Block {
-    /// An empty block.
+    /// Creates an empty block.
     pub fn new() -> Self {
         Self::default()
     }
@@ -114,7 +114,7 @@ impl Block {
     }
 }
 
-/// The lines of a text by the standard's three line endings; one more than there are endings.
+/// Returns the lines of a text by the standard's three line endings; one more than there are endings.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -137,7 +137,7 @@ mod tests {
     use futures_util::StreamExt;
     use proptest::prelude::*;
 
-    /// What an independent parser makes of a text.
+    /// Returns what an independent parser makes of a text.
     fn read(text: &[u8]) -> Vec<eventsource_stream::Event> {
         let chunks = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(text.to_vec())]);
         futures_util::future::FutureExt::now_or_never(

@@ -37,7 +37,7 @@ impl Start {
     ///
     /// # Errors
     ///
-    /// When it is none of them.
+    /// Fails if it is none of them.
     pub fn parse(text: &str) -> Result<Self, CursorError> {
         match text {
             "latest" => Ok(Self::Latest),
@@ -49,7 +49,7 @@ impl Start {
         }
     }
 
-    /// Where to begin in one of `followed` channels. `newest` is what `last=` asked for: it serves the
+    /// Returns where to begin in one of `followed` channels. `newest` is what `last=` asked for: it serves the
     /// channels for which there is no position.
     ///
     /// A plain position is exact in the only channel of a stream, and in `broadcast`: since that is joined by all, a

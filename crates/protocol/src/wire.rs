@@ -108,7 +108,7 @@ impl Frame {
     ///
     /// # Errors
     ///
-    /// When it is not of the topic's form, or the event in it is not allowed.
+    /// Fails if it is not of the topic's form, or the event in it is not allowed.
     pub fn parse(topic: Topic, message: &Bytes, limit: usize) -> Result<Self, FrameError> {
         let (got, most) = (message.len(), limit.saturating_mul(JSON_A_BYTE).saturating_add(BESIDE));
         if got > most {
@@ -132,7 +132,7 @@ impl Frame {
         }
     }
 
-    /// The message's bytes, as the publish script or an ephemeral publisher writes them.
+    /// Returns the message's bytes, as the publish script or an ephemeral publisher writes them.
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Kept(Entry { position, previous, event }) => {

@@ -68,7 +68,7 @@ impl ChannelState {
         self.once.insert(key, (position, now + millis(ttl)));
     }
 
-    /// The newest entry of a generation that was published here, if it is known.
+    /// Returns the newest entry of a generation that was published here, if it is known.
     pub(super) fn newest_of(&self, generation: &str) -> Option<Position> {
         self.mark.as_ref().filter(|(of, _)| **of == *generation).map(|&(_, id)| id)
     }

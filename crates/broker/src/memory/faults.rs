@@ -26,7 +26,8 @@ impl MemoryBroker {
         self.trim(channel, 0);
     }
 
-    /// A failover to a replica that had not received the newest `n` entries. Answers the positions that are lost.
+    /// Returns a failover to a replica that had not received the newest `n` entries. Answers the positions that are
+    /// lost.
     pub fn roll_back(&self, channel: &Channel, n: usize) -> Vec<Position> {
         let mut state = self.state();
         let Some(log) = state.channels.get_mut(channel) else { return Vec::new() };
@@ -76,7 +77,7 @@ impl MemoryBroker {
         self.ingested.notify_waiters();
     }
 
-    /// How many entries a log holds.
+    /// Returns how many entries a log holds.
     pub fn log_len(&self, channel: &Channel) -> usize {
         self.state().channels.get(channel).map_or(0, |log| log.log.len())
     }

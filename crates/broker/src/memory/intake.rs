@@ -99,7 +99,7 @@ impl Ingest {
             .ok_or_else(|| BrokerError::Unavailable("this reader is no longer the current one".into()))
     }
 
-    /// How many entries are not settled.
+    /// Returns how many entries are not settled.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -120,7 +120,7 @@ impl Ingest {
     }
 }
 
-/// The fields of a dead entry: the reason, its id, and its own as far as there is room.
+/// Returns the fields of a dead entry: the reason, its id, and its own as far as there is room.
 fn bury(rejected: Rejected, max_data: usize) -> Vec<(String, String)> {
     let id = rejected.id.to_string();
     let (reason, fields) = rejected.kept(max_data);

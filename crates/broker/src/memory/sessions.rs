@@ -174,7 +174,7 @@ impl Sessions {
         list
     }
 
-    /// Every session that is held: whose it is, and the owner.
+    /// Returns every session that is held: whose it is, and the owner.
     pub(super) fn held(&self) -> impl Iterator<Item = (&User, &SessionInfo)> {
         let all = self.recorded.iter().flat_map(|(user, all)| all.values().map(move |held| (user, held)));
         all.filter(|(_, held)| held.leaving.is_none()).map(|(user, held)| (user, &held.info))
@@ -224,7 +224,7 @@ impl Sessions {
         }
     }
 
-    /// Answers what was recorded before.
+    /// Returns what was recorded before.
     fn record(&mut self, user: &User, info: SessionInfo) -> Option<SessionInfo> {
         let all = self.recorded.entry(user.clone()).or_default();
         all.insert(info.session, Recorded { info, leaving: None }).map(|old| old.info)
@@ -263,7 +263,8 @@ impl Sessions {
         *known = till.max(*known);
     }
 
-    /// Whether what happens to a session of the user now is merged with what follows. To be asked before it is recorded.
+    /// Returns whether what happens to a session of the user now is merged with what follows. To be asked before it
+    /// is recorded.
     fn is_merged(&mut self, now: u64, user: &User) -> bool {
         if self.per_minute == 0 {
             return false;
@@ -285,7 +286,8 @@ impl Sessions {
         true
     }
 
-    /// Tells what is different from what was told last, if events of the user were merged. The share is used up still.
+    /// Returns what is different from what was told last, if events of the user were merged. The share is used up
+    /// still.
     fn tell_merged(&mut self, now: u64, user: &User) -> bool {
         let Some(Share::Merged(_)) = self.shares.get(user) else { return false };
         let Some(Share::Merged(told)) = self.shares.insert(user.clone(), Share::Used(now + MINUTE)) else {

@@ -39,8 +39,8 @@ pub(super) fn sort_for_key(error: &RedisError) -> BrokerError {
     }
 }
 
-/// Whether the connection is of no use any more: it is broken, does not answer, or leads to what is no longer the
-/// primary.
+/// Returns whether the connection is of no use any more: it is broken, does not answer, or leads to what is no longer
+/// the primary.
 pub(super) fn is_stale(error: &RedisError) -> bool {
     error.is_unrecoverable_error()
         || error.is_io_error()
@@ -55,7 +55,7 @@ pub(super) fn unexpected(what: &str) -> BrokerError {
     BrokerError::Refused(format!("unexpected reply from Redis: expected {what}"))
 }
 
-/// The error inside a reply, if it is one.
+/// Returns the error inside a reply, if it is one.
 pub(super) fn check(reply: Value) -> Result<Value, RedisError> {
     match reply {
         Value::ServerError(error) => Err(error.into()),
@@ -97,8 +97,8 @@ fn condition(error: &RedisError) -> Option<Condition> {
     })
 }
 
-/// Whether the same call will meet the error again. That is so for everything that Redis answers to the command
-/// itself, but for states that it is known to leave again.
+/// Returns whether the same call will meet the error again. That is so for everything that Redis answers to the
+/// command itself, but for states that it is known to leave again.
 fn lasting(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(kind) => !matches!(

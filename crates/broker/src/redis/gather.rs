@@ -106,7 +106,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// The first call and those that wait behind it, as far as they fit; `next` is the one that does not.
+    /// Returns the first call and those that wait behind it, as far as they fit; `next` is the one that does not.
     fn of(first: Call, calls: &mut mpsc::Receiver<Call>, next: &mut Option<Call>) -> Self {
         let mut batch = Self::default();
         batch.add(first);
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(writes, 1);
     }
 
-    /// How many commands of how many callers leave together, of calls of so many commands that wait.
+    /// Returns how many commands of how many callers leave together, of calls of so many commands that wait.
     async fn together(waiting: &[(usize, bool)]) -> Vec<(usize, usize)> {
         let (sender, mut calls) = mpsc::channel(WAITING);
         let mut callers = Vec::new();

@@ -34,7 +34,7 @@ impl Keys {
         self.of_channel(channel.as_str(), "last")
     }
 
-    /// The name of one of the channel's topics.
+    /// Returns the name of one of the channel's topics.
     pub(super) fn topic(&self, channel: &Channel, topic: Topic) -> String {
         self.of_channel(channel.as_str(), topic_name(topic))
     }
@@ -72,7 +72,7 @@ impl Keys {
         format!("{}:node:{node}:former", self.prefix)
     }
 
-    /// Which process the index belongs to. Outlives the lease.
+    /// Returns which process the index belongs to. Outlives the lease.
     pub(super) fn incarnation(&self, node: &NodeId) -> String {
         format!("{}:node:{node}:incarnation", self.prefix)
     }
@@ -101,12 +101,12 @@ impl Keys {
         self.of("lifecycle")
     }
 
-    /// A topic of one wire's own, for its probes.
+    /// Returns a topic of one wire's own, for its probes.
     pub(super) fn probe(&self, wire: Uuid) -> String {
         format!("{}:probe:{wire}", self.prefix)
     }
 
-    /// The channel's name in the name of one of its topics, and which one that is.
+    /// Returns the channel's name in the name of one of its topics, and which one that is.
     pub(super) fn channel_of<'a>(&self, name: &'a [u8]) -> Option<(&'a str, Topic)> {
         let rest = name.strip_prefix(self.prefix().as_bytes())?.strip_prefix(b":{")?;
         let (channel, topic) = match rest.strip_suffix(b"}:live") {

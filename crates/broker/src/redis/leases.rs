@@ -192,7 +192,7 @@ async fn depart(broker: &RedisBroker, swept: &mut Swept) -> Result<(), BrokerErr
     outcome
 }
 
-/// Those of some nodes that may have left something behind, and whether they are without a lease.
+/// Returns those of some nodes that may have left something behind, and whether they are without a lease.
 async fn left_behind(broker: &RedisBroker, ids: Vec<NodeId>) -> Result<Vec<(NodeId, bool)>, BrokerError> {
     let keys = ids.iter().flat_map(|id| [broker.keys.lease(id), broker.keys.former(id)]);
     let replies = broker.link.commands(keys.map(|key| about("EXISTS", &key)).collect()).await?;

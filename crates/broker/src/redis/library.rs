@@ -95,7 +95,7 @@ fn retention(kept: &Retention) -> String {
     )
 }
 
-/// A Lua string of these bytes, whatever they are.
+/// Returns a Lua string of these bytes, whatever they are.
 fn quote(text: &str) -> String {
     let mut out = String::from("'");
     for byte in text.bytes() {

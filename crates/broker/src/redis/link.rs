@@ -93,7 +93,7 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// When it is not known what became of them.
+    /// Fails if it is not known what became of them.
     pub(super) async fn commands(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, BrokerError> {
         if commands.is_empty() {
             return Ok(Vec::new());
@@ -194,7 +194,7 @@ impl Inner {
     }
 }
 
-/// A command about one key.
+/// Returns a command about one key.
 pub(super) fn about(name: &str, key: &str) -> Cmd {
     let mut command = ::redis::cmd(name);
     command.arg(key);
@@ -220,7 +220,7 @@ async fn connect(client: Client, config: AsyncConnectionConfig) -> Result<Gather
     Ok(Gathered::new(connection))
 }
 
-/// What a server says of itself in its answer to `HELLO`: `standalone`, `sentinel` or `cluster`.
+/// Returns what a server says of itself in its answer to `HELLO`: `standalone`, `sentinel` or `cluster`.
 fn mode(hello: Value) -> Option<String> {
     let Value::Map(fields) = hello else { return None };
     let named = fields.into_iter().find(|(name, _)| reply::text(name.clone()).as_deref() == Some("mode"));

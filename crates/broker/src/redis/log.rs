@@ -23,7 +23,7 @@ const COPIED_BYTES: usize = 1024 * 1024;
 /// How many entries a script reads at a time at most, however small they may be.
 const AT_A_TIME: usize = 32;
 
-/// How many entries a script reads at a time: of those of the greatest size there is, what it may copy.
+/// Returns how many entries a script reads at a time: of those of the greatest size there is, what it may copy.
 fn at_a_time(broker: &RedisBroker) -> usize {
     (COPIED_BYTES / broker.settings.max_data.max(1)).clamp(1, AT_A_TIME)
 }
@@ -73,7 +73,7 @@ fn number(value: &Value) -> Option<usize> {
     }
 }
 
-/// An event of the log; none for what the publish script did not write.
+/// Returns an event of the log; `None` for what the publish script did not write.
 fn entry(position: Position, previous: Option<Position>, kind: &Bytes, data: Bytes) -> Option<Entry> {
     let previous = previous.filter(|previous| *previous < position)?;
     // The limit in force may have been greater when it was written.
@@ -105,7 +105,8 @@ pub(super) async fn locate(
     position(reply).ok_or_else(|| unexpected("a position"))
 }
 
-/// The channel's last position, in the usual cases, which need no script: it is kept, or nothing was ever published.
+/// Returns the channel's last position, in the usual cases, which need no script: it is kept, or nothing was ever
+/// published.
 async fn latest(broker: &RedisBroker, channel: &Channel) -> Result<Option<Position>, BrokerError> {
     let commands = vec![about("GET", &broker.keys.last(channel)), about("EXISTS", &broker.keys.log(channel))];
     let mut replies = broker.reads.commands(commands).await?.into_iter();
@@ -117,7 +118,8 @@ async fn latest(broker: &RedisBroker, channel: &Channel) -> Result<Option<Positi
     })
 }
 
-/// The position at the beginning of what is kept as a channel's last one; the mark of the intake may stand behind it.
+/// Returns the position at the beginning of what is kept as a channel's last one; the mark of the intake may stand
+/// behind it.
 fn last_position(last: Value) -> Option<Position> {
     let last = bytes(last)?;
     Position::parse(last.split(|&byte| byte == b' ').next()?).ok()

@@ -48,7 +48,7 @@ impl Prefix {
     ///
     /// # Errors
     ///
-    /// When another prefix could have the same names.
+    /// Fails if another prefix could have the same names.
     pub fn new(text: &str) -> Result<Self, PrefixError> {
         if !(1..=MAX_BYTES).contains(&text.len()) {
             return Err(PrefixError::Length(text.len()));
@@ -75,7 +75,7 @@ impl Prefix {
         Ok(Self(text.into()))
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

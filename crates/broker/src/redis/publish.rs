@@ -90,7 +90,8 @@ fn placed(broker: &RedisBroker, reading: &Reading, entry: Placed) -> Cmd {
     call
 }
 
-/// A call of the script with the arguments that it always has. The last position is kept for `at_least` so long.
+/// Returns a call of the script with the arguments that it always has. The last position is kept for `at_least` so
+/// long.
 fn append(
     broker: &RedisBroker,
     script: &'static Script,

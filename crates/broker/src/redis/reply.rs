@@ -13,7 +13,7 @@ use crate::BrokerError;
 /// for is smaller as a rule: the largest event has 1 MiB.
 pub(super) const MAX_KEPT_BUFFER: usize = 8 * 1024 * 1024;
 
-/// Whether a connection that read this is to be replaced, since it keeps a buffer of that size.
+/// Returns whether a connection that read this is to be replaced, since it keeps a buffer of that size.
 pub(super) fn is_outlier(value: &Value) -> bool {
     size(value) > MAX_KEPT_BUFFER
 }
@@ -62,14 +62,14 @@ pub(super) fn is_one(value: &Value) -> Result<bool, BrokerError> {
     }
 }
 
-/// The next two values, as in a flat list of names and values.
+/// Returns the next two values, as in a flat list of names and values.
 pub(super) fn pairs(values: Vec<Value>) -> impl Iterator<Item = (Value, Value)> {
     let mut values = values.into_iter();
     std::iter::from_fn(move || Some((values.next()?, values.next()?)))
 }
 
-/// The entries of a stream: ids and fields in order. `None` where something is not an entry, like one that was deleted
-/// while it was pending.
+/// Returns the entries of a stream: ids and fields in order. `None` where something is not an entry, like one that
+/// was deleted while it was pending.
 pub(super) fn entries(value: Value) -> Option<Vec<Option<StreamEntry>>> {
     Some(array(value)?.into_iter().map(entry).collect())
 }
@@ -86,7 +86,7 @@ fn entry(value: Value) -> Option<StreamEntry> {
     Some((id, fields))
 }
 
-/// A duration as Redis takes it: at least 1, and far below what overflows its clock.
+/// Returns a duration as Redis takes it: at least 1, and far below what overflows its clock.
 pub(super) fn millis(duration: std::time::Duration) -> u64 {
     const LONGEST: u64 = 100 * 365 * 24 * 3_600_000;
     u64::try_from(duration.as_millis()).unwrap_or(LONGEST).clamp(1, LONGEST)

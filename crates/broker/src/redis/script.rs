@@ -55,12 +55,12 @@ scripts! {
 }
 
 impl Script {
-    /// Every script there is.
+    /// Returns every script there is.
     pub(super) fn all() -> &'static [&'static Self] {
         ALL
     }
 
-    /// The command that makes the script known to Redis.
+    /// Returns the command that makes the script known to Redis.
     pub(super) fn load(&self) -> Cmd {
         let mut command = ::redis::cmd("SCRIPT");
         command.arg("LOAD").arg(self.text);

@@ -91,7 +91,7 @@ impl RedisSettings {
     ///
     /// # Errors
     ///
-    /// When the URL or the prefix is not one, or the URL names another database than 0.
+    /// Fails if the URL or the prefix is not one, or the URL names another database than 0.
     pub(super) fn check(&self) -> Result<Prefix, BrokerError> {
         self.client(ProtocolVersion::RESP2)?;
         if let Some(database) = self.other_database() {
@@ -116,7 +116,7 @@ impl RedisSettings {
         path.into_iter().chain(query).find(|database| database.parse() != Ok(0))
     }
 
-    /// A client that speaks the given protocol version.
+    /// Returns a client that speaks the given protocol version.
     pub(super) fn client(&self, protocol: ProtocolVersion) -> Result<Client, BrokerError> {
         // The crate's own error may repeat parts of the URL, so it is left out.
         let refused = || {
@@ -137,7 +137,7 @@ impl RedisSettings {
             .map_err(|error| BrokerError::Refused(format!("failed to set up TLS to Redis: {error}")))
     }
 
-    /// The URL taken apart, with what every connection of ours has in common.
+    /// Returns the URL taken apart, with what every connection of ours has in common.
     pub(super) fn info(&self, protocol: ProtocolVersion) -> Option<ConnectionInfo> {
         let info = self.url.as_str().into_connection_info().ok()?;
         let mut redis = info.redis_settings().clone().set_protocol(protocol);

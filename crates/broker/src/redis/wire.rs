@@ -217,7 +217,7 @@ async fn subscribe(
     Ok(())
 }
 
-/// The end of what is under way; never, if nothing is.
+/// Returns the end of what is under way; never, if nothing is.
 async fn under_way<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     match future {
         Some(future) => future.await,

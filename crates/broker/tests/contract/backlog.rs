@@ -41,7 +41,7 @@ async fn sweep_till(broker: &dyn Broker, enough: impl Fn(&[Swept]) -> bool) -> V
     steps
 }
 
-/// So many users with one session each on a node.
+/// Returns so many users with one session each on a node.
 async fn claimed(broker: &dyn Broker, by: &str) -> Vec<(User, SessionId, u64)> {
     let claims = (0..MANY).map(|n| {
         let claim = claim(&format!("u{n}"), SessionId::random(), by);

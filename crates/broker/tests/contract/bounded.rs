@@ -15,7 +15,7 @@ use crate::server::RedisServer;
 /// Several times of what was measured, and a small part of what it was when it depended on the data.
 const FEW: Duration = Duration::from_millis(25);
 
-/// The time on the processor that Redis has used so far.
+/// Returns the time on the processor that Redis has used so far.
 async fn used(server: &RedisServer) -> Duration {
     let info: String = server.run(&["INFO", "cpu"]).await;
     let figure = |name: &str| -> f64 {

@@ -30,7 +30,7 @@ pub(crate) trait Fixture: Send + Sync {
     async fn wipe(&self);
     /// A node's heartbeats have stopped for longer than its lease.
     async fn lapse(&self, node: &NodeId);
-    /// A publisher leaves an entry.
+    /// Returns a publisher leaves an entry.
     async fn ingest(&self, fields: &[(&str, &str)]) -> Position;
     /// The same with an id of the publisher's choice.
     async fn ingest_as(&self, id: Position, fields: &[(&str, &str)]);
@@ -235,7 +235,7 @@ pub(crate) async fn publish(broker: &dyn Broker, name: &str, data: &str) -> Posi
     published.unwrap().position.unwrap()
 }
 
-/// The data of what a log holds after a position.
+/// Returns the data of what a log holds after a position.
 pub(crate) async fn read(broker: &dyn Broker, name: &str, after: Position) -> Vec<String> {
     let page = broker.page(&channel(name), after, PageLimit::entries(1000)).await.unwrap();
     page.entries.iter().map(|entry| entry.event.data().to_owned()).collect()
@@ -295,7 +295,7 @@ impl Heard {
         self.events.lock().unwrap().clone()
     }
 
-    /// The messages heard of a channel.
+    /// Returns the messages heard of a channel.
     pub(crate) fn messages(&self, name: &str) -> Vec<Bytes> {
         let of = channel(name);
         let message = |event| match event {

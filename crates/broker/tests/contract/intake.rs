@@ -68,7 +68,7 @@ async fn reject_entries(
     broker.reject_intake(reading, entries.into_iter().map(rejected).collect()).await
 }
 
-/// An entry of the channel `a` whose data is its id.
+/// Returns an entry of the channel `a` whose data is its id.
 fn entry(id: Position) -> (Position, Publication) {
     (id, publication("a", &id.to_string()))
 }
@@ -82,7 +82,7 @@ async fn put(broker: &dyn Broker, reading: &Reading, entries: Vec<Placed>) -> Ve
     results.into_iter().map(Result::unwrap).collect()
 }
 
-/// The ids of the entries in the log of `a`.
+/// Returns the ids of the entries in the log of `a`.
 async fn log(broker: &dyn Broker) -> Vec<Position> {
     read(broker, "a", Position::ZERO).await.iter().map(|data| data.parse().unwrap()).collect()
 }

@@ -99,7 +99,7 @@ impl RedisServer {
         !self.has_ended() && self.is_ours().await
     }
 
-    /// Whether the server on the port is the process we have started, and not another test's.
+    /// Returns whether the server on the port is the process we have started, and not another test's.
     async fn is_ours(&self) -> bool {
         let info: String = self.run(&["INFO", "server"]).await;
         info.contains(&format!("process_id:{}\r\n", self.child.as_ref().unwrap().id()))

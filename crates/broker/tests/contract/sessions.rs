@@ -24,7 +24,7 @@ pub(crate) async fn hold(broker: &dyn Broker, of: &str, session: SessionId, by: 
     }
 }
 
-/// The lifecycle as short lines: the event and the values of its fields, sessions by the names given.
+/// Returns the lifecycle as short lines: the event and the values of its fields, sessions by the names given.
 pub(crate) async fn life<F: Fixture>(fixture: &F, names: &[(SessionId, &str)]) -> Vec<String> {
     let line = |fields: Fields| {
         let mut words: Vec<String> = fields.into_iter().map(|(_, value)| value).collect();

@@ -100,11 +100,11 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// A crowd whose streams are all closed.
+    /// Creates a crowd whose streams are all closed.
     ///
     /// # Errors
     ///
-    /// When its publisher cannot connect, or its tokens cannot be made.
+    /// Fails if its publisher cannot connect, or its tokens cannot be made.
     pub fn new(site: Site, members: Members) -> Result<Self, BenchError> {
         let Members { streams: count, audience, sampled, publishers } = members;
         let poll = Poll::new().map_err(io("poll"))?;
@@ -142,22 +142,22 @@ impl Crowd {
         })
     }
 
-    /// How many streams are open.
+    /// Returns how many streams are open.
     pub fn open_streams(&self) -> usize {
         self.tally.open
     }
 
-    /// How many events all streams together have got.
+    /// Returns how many events all streams together have got.
     pub fn received(&self) -> u64 {
         self.tally.received
     }
 
-    /// How many bytes all streams together have got.
+    /// Returns how many bytes all streams together have got.
     pub fn bytes(&self) -> u64 {
         self.tally.bytes
     }
 
-    /// How many events were published.
+    /// Returns how many events were published.
     pub fn published(&self) -> u64 {
         self.published
     }
@@ -166,7 +166,7 @@ impl Crowd {
     ///
     /// # Errors
     ///
-    /// When a stream is refused, or no answer comes.
+    /// Fails if a stream is refused, or no answer comes.
     pub fn open(&mut self, at_a_time: usize) -> Result<Duration, BenchError> {
         let began = Instant::now();
         let mut closed: Vec<usize> =
@@ -205,7 +205,7 @@ impl Crowd {
     ///
     /// # Errors
     ///
-    /// When a stream ends.
+    /// Fails if a stream ends.
     pub fn rest(&mut self, time: Duration) -> Result<(), BenchError> {
         let end = Instant::now() + time;
         while let Some(left) = end.checked_duration_since(Instant::now()) {
@@ -219,7 +219,7 @@ impl Crowd {
     ///
     /// # Errors
     ///
-    /// When a stream ends, or nothing comes for a long time.
+    /// Fails if a stream ends, or nothing comes for a long time.
     pub fn wait_for_all(&mut self) -> Result<(), BenchError> {
         let mut last = (self.tally.received, Instant::now());
         while self.missing() > 0 {
@@ -238,7 +238,7 @@ impl Crowd {
     ///
     /// # Errors
     ///
-    /// When an event is refused.
+    /// Fails if an event is refused.
     pub fn publish_round(&mut self, size: usize, content: Content) -> Result<(), BenchError> {
         self.publish_rounds(1, size, content)
     }
@@ -247,7 +247,7 @@ impl Crowd {
     ///
     /// # Errors
     ///
-    /// When an event is refused.
+    /// Fails if an event is refused.
     pub fn publish_rounds(&mut self, rounds: usize, size: usize, content: Content) -> Result<(), BenchError> {
         let targets = self.numbers.len();
         let (mut sent, all) = (0, rounds * targets);
@@ -283,7 +283,7 @@ impl Crowd {
         self.streams.iter().enumerate().map(surplus).sum()
     }
 
-    /// What the streams say that read every event.
+    /// Returns what the streams say that read every event.
     pub fn faults(&self) -> Faults {
         let accounts = self.streams.iter().filter_map(Stream::account);
         accounts.map(|account| account.judge(|target| self.numbers[target])).fold(
@@ -296,17 +296,17 @@ impl Crowd {
         )
     }
 
-    /// How many events a stream should have.
+    /// Returns how many events a stream should have.
     fn due(&self, stream: usize) -> u64 {
         self.numbers[self.audience.of(stream)].iter().sum()
     }
 
-    /// A target for the next event: any.
+    /// Returns a target for the next event: any.
     pub(super) fn any_target(&mut self) -> usize {
         self.random.usize(..self.numbers.len())
     }
 
-    /// Whether an event can be sent now.
+    /// Returns whether an event can be sent now.
     pub(super) fn is_free(&self) -> bool {
         self.entrance.as_ref().is_some_and(Entrance::is_free)
     }

@@ -52,7 +52,7 @@ impl Entrance {
     ///
     /// # Errors
     ///
-    /// When nobody is there.
+    /// Fails if nobody is there.
     pub(super) fn open(way: &Way, connections: usize, first: usize, registry: &Registry) -> io::Result<Self> {
         Ok(match way {
             Way::Http { address, .. } => {
@@ -62,7 +62,7 @@ impl Entrance {
         })
     }
 
-    /// Whether another event can be sent now.
+    /// Returns whether another event can be sent now.
     pub(super) fn is_free(&self) -> bool {
         match self {
             Self::Requests(requests) => requests.is_free(),
@@ -74,7 +74,7 @@ impl Entrance {
     ///
     /// # Errors
     ///
-    /// When the connection is gone.
+    /// Fails if the connection is gone.
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Requests(requests) => requests.send(bytes),
@@ -89,7 +89,7 @@ impl Entrance {
     ///
     /// # Errors
     ///
-    /// When the connection is gone.
+    /// Fails if the connection is gone.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Requests(_) => Ok(()),
@@ -101,7 +101,7 @@ impl Entrance {
     ///
     /// # Errors
     ///
-    /// When the connection is gone, or what came makes no sense.
+    /// Fails if the connection is gone, or what came makes no sense.
     pub(super) fn on(&mut self, event: &Event, buffer: &mut [u8], answers: &mut Answers) -> io::Result<()> {
         match self {
             Self::Requests(requests) => requests.on(event, buffer, answers),

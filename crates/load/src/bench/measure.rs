@@ -82,7 +82,7 @@ impl Crowd {
     ///
     /// # Errors
     ///
-    /// When a stream ends, an event is refused, or nothing comes any more.
+    /// Fails if a stream ends, an event is refused, or nothing comes any more.
     pub fn measure(&mut self, load: &Load, watched: &[Watched]) -> Result<Measurement, BenchError> {
         let began = self.tally.now();
         let mut pacer = Pacer::new(began);

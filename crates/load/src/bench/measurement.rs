@@ -46,13 +46,13 @@ impl From<&Histogram> for Delays {
     }
 }
 
-/// A count to reckon with.
+/// Returns a count to reckon with.
 #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
 pub fn number(count: u64) -> f64 {
     count as f64
 }
 
-/// A duration in microseconds.
+/// Returns a duration in microseconds.
 pub fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }

@@ -21,12 +21,12 @@ pub(super) struct Pacer {
 }
 
 impl Pacer {
-    /// A timetable that begins now.
+    /// Creates a timetable that begins now.
     pub(super) fn new(now: Duration) -> Self {
         Self { began: now, taken: 0, next_tick: now }
     }
 
-    /// Whether it is time to look.
+    /// Returns whether it is time to look.
     pub(super) fn ticks(&self, now: Duration) -> bool {
         now >= self.next_tick
     }
@@ -46,7 +46,7 @@ impl Pacer {
         self.next_tick.saturating_sub(now)
     }
 
-    /// How many events are due by `end` and not taken: none only if [`take`](Self::take) has none.
+    /// Returns how many events are due by `end` and not taken: none only if [`take`](Self::take) has none.
     pub(super) fn left(&self, rate: f64, end: Duration) -> u64 {
         let Some(late) = end.checked_sub(self.due(rate)) else { return 0 };
         #[allow(
@@ -67,7 +67,7 @@ impl Pacer {
 mod tests {
     use super::*;
 
-    /// All that are due, each by when it was.
+    /// Returns all that are due, each by when it was.
     fn take_all(pacer: &mut Pacer, now: Duration) -> Vec<u128> {
         std::iter::from_fn(|| pacer.take(10_000.0, now)).map(|due| due.as_micros()).collect()
     }

@@ -25,18 +25,18 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// A process under a name.
+    /// Creates a process under a name.
     pub fn new(label: &str, pid: u32) -> Self {
         Self { label: label.to_owned(), pid }
     }
 
-    /// The time that the family has spent on processors, in the kernel too. What a thread took that has ended is
-    /// forgotten, as is a process that has.
+    /// Returns the time that the family has spent on processors, in the kernel too. What a thread took that has ended
+    /// is forgotten, as is a process that has.
     pub fn cpu(&self) -> Duration {
         family(self.pid).iter().map(|pid| cpu(&tasks(*pid))).sum()
     }
 
-    /// What the family holds.
+    /// Returns what the family holds.
     pub fn memory(&self) -> Memory {
         let status = family(self.pid).into_iter().filter_map(|pid| read(pid, "status"));
         status.fold(Memory::default(), |sum, status| Memory {
@@ -46,7 +46,7 @@ impl Watched {
     }
 }
 
-/// The time that the calling thread has spent on a processor.
+/// Returns the time that the calling thread has spent on a processor.
 pub fn own_cpu() -> Duration {
     cpu(&[PathBuf::from("/proc/thread-self")])
 }
@@ -56,7 +56,7 @@ fn tasks(pid: u32) -> Vec<PathBuf> {
     tasks.flatten().map(|task| task.path()).collect()
 }
 
-/// The first number of `schedstat`: nanoseconds on a processor.
+/// Returns the first number of `schedstat`: nanoseconds on a processor.
 fn cpu(tasks: &[PathBuf]) -> Duration {
     let time = |task: &Path| {
         let text = fs::read_to_string(task.join("schedstat")).ok()?;
@@ -65,7 +65,7 @@ fn cpu(tasks: &[PathBuf]) -> Duration {
     Duration::from_nanos(tasks.iter().filter_map(|task| time(task)).sum())
 }
 
-/// The process and its descendants.
+/// Returns the process and its descendants.
 fn family(pid: u32) -> Vec<u32> {
     let mut family = vec![pid];
     let parents: Vec<(u32, u32)> = every_process().filter_map(|pid| Some((pid, parent(pid)?))).collect();
@@ -82,7 +82,7 @@ fn every_process() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// The second field after the name, which stands in brackets and may have any character in it.
+/// Returns the second field after the name, which stands in brackets and may have any character in it.
 fn parent(pid: u32) -> Option<u32> {
     let stat = read(pid, "stat")?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
@@ -92,7 +92,7 @@ fn read(pid: u32, file: &str) -> Option<String> {
     fs::read_to_string(format!("/proc/{pid}/{file}")).ok()
 }
 
-/// A field in kB.
+/// Returns a field in kB.
 fn field(status: &str, name: &str) -> u64 {
     let value = status.lines().find_map(|line| line.strip_prefix(name));
     let kilobytes = value.and_then(|value| value.split_whitespace().next()?.parse().ok());

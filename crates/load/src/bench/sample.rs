@@ -26,7 +26,7 @@ pub fn data(event: &Numbered, size: usize, content: Content) -> String {
     }
 }
 
-/// What an event's data tells; none if it is other.
+/// Returns what an event's data tells; `None` if it is other.
 pub fn parse(data: &str) -> Option<Numbered> {
     Numbered::parse(data.split_once(char::from(MARK))?.1)
 }

@@ -17,7 +17,7 @@ pub enum Audience {
 }
 
 impl Audience {
-    /// How many targets there are with so many streams.
+    /// Returns how many targets there are with so many streams.
     pub fn targets(self, streams: usize) -> usize {
         match self {
             Self::All => 1,
@@ -25,7 +25,7 @@ impl Audience {
         }
     }
 
-    /// The targets of one stream.
+    /// Returns the targets of one stream.
     pub fn of(self, stream: usize) -> std::ops::Range<usize> {
         match self {
             Self::All => 0..1,
@@ -87,7 +87,7 @@ pub enum SiteError {
 ///
 /// # Errors
 ///
-/// When it is none, or its host has no address.
+/// Fails if it is none, or its host has no address.
 pub fn place(url: &str) -> Result<(SocketAddr, String), SiteError> {
     let wrong = || SiteError::Url(url.to_owned());
     let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
@@ -99,7 +99,7 @@ pub fn place(url: &str) -> Result<(SocketAddr, String), SiteError> {
 }
 
 impl Site {
-    /// A server that wants no headers and whose streams are open when it has answered.
+    /// Creates a server that wants no headers and whose streams are open when it has answered.
     pub fn new(address: SocketAddr, stream: &str, way: Way) -> Self {
         Self {
             address,
@@ -111,12 +111,12 @@ impl Site {
         }
     }
 
-    /// The requests of all streams, made beforehand so that it costs nothing while time is taken.
+    /// Returns the requests of all streams, made beforehand so that it costs nothing while time is taken.
     pub(super) fn requests(&self, streams: usize, audience: Audience) -> Vec<String> {
         (0..streams).map(|stream| self.request(stream, audience)).collect()
     }
 
-    /// A stream's request without the blank line at its end, so that a header may be added.
+    /// Returns a stream's request without the blank line at its end, so that a header may be added.
     fn request(&self, stream: usize, audience: Audience) -> String {
         let user = stream.to_string();
         let mut path = self.stream.replace("{user}", &user);
@@ -139,7 +139,7 @@ impl Site {
     }
 }
 
-/// A token for an hour, of the user and nobody else.
+/// Returns a token for an hour, of the user and nobody else.
 fn token(secret: &[u8], user: &str) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let claims = serde_json::json!({ "sub": user, "exp": now.as_secs() + 3600 });

@@ -56,14 +56,14 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// A stream that is closed and counts. With an account it reads every event.
+    /// Creates a stream that is closed and counts. With an account it reads every event.
     pub(super) fn new(account: Option<Account>) -> Self {
         let full = account
             .map(|account| Box::new(Full { body: None, inflate: None, reader: Reader::default(), account }));
         Self { socket: None, state: State::Closed, text: Vec::new(), full, events: 0 }
     }
 
-    /// Whether it has no socket.
+    /// Returns whether it has no socket.
     pub(super) fn is_closed(&self) -> bool {
         self.state == State::Closed
     }
@@ -73,7 +73,7 @@ impl Stream {
         self.events
     }
 
-    /// The account, if every event is read.
+    /// Returns the account, if every event is read.
     pub(super) fn account(&self) -> Option<&Account> {
         self.full.as_ref().map(|full| &full.account)
     }
@@ -82,7 +82,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// When there is no socket to be had.
+    /// Fails if there is no socket to be had.
     pub(super) fn start(
         &mut self,
         number: usize,
@@ -218,7 +218,7 @@ impl Stream {
 }
 
 impl Full {
-    /// How many events these bytes complete.
+    /// Returns how many events these bytes complete.
     fn take(&mut self, bytes: &[u8], tally: &mut Tally) -> io::Result<u64> {
         let now = tally.now();
         let mut count = 0;

@@ -80,12 +80,12 @@ impl Tally {
         }
     }
 
-    /// The time that events are stamped with.
+    /// Returns the time that events are stamped with.
     pub(super) fn now(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// How many events have reached everybody whom they should.
+    /// Returns how many events have reached everybody whom they should.
     pub(super) fn complete(&self) -> u64 {
         self.reach.as_ref().map_or(self.received, |reach| reach.complete)
     }

@@ -30,7 +30,7 @@ pub(super) struct Verdict {
 }
 
 impl Bar {
-    /// The bound in words.
+    /// Returns the bound in words.
     pub(super) fn bound(&self) -> String {
         let (sign, bound) = match self.bound {
             Bound::AtMost(most) => ("≤", most),
@@ -71,7 +71,7 @@ impl Bar {
     }
 }
 
-/// What is held against a bound that comes next.
+/// Returns what is held against a bound that comes next.
 const fn bar(what: &'static str, figure: Figure<'static>) -> Bar {
     Bar { what, figure, by: None, bound: Bound::AtMost(f64::INFINITY), unit: "" }
 }

@@ -37,7 +37,7 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// The spread of some values; none of no values.
+    /// Returns the spread of some values; `None` of no values.
     pub(super) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (least, most) = (*values.first()?, *values.last()?);
@@ -67,7 +67,7 @@ impl<'a> Figure<'a> {
     }
 }
 
-/// A figure of Fanfare.
+/// Returns a figure of Fanfare.
 pub(super) const fn ours<'a>(row: &'a str, setting: &'a str, name: &'a str) -> Figure<'a> {
     Figure { row, setting, server: "fanfare", name }
 }
@@ -104,13 +104,13 @@ impl Book {
         }
     }
 
-    /// A page for one run of one row.
+    /// Returns a page for one run of one row.
     pub(super) fn page(&mut self, row: &'static str, run: usize) -> Page<'_> {
         Page { book: self, row, run }
     }
 
-    /// How many measurements there are in which load and Redis together took (nearly) all of their core: then deliveries a
-    /// second are a limit of that core and not of the server.
+    /// Returns how many measurements there are in which load and Redis together took (nearly) all of their core: then
+    /// deliveries a second are a limit of that core and not of the server.
     pub(super) fn limited_by_the_load(&self) -> usize {
         let full = |found: &&Measurement| {
             let cores = |label| found.cpu.get(label).map_or(0.0, |cpu| cpu.cores);
@@ -119,13 +119,13 @@ impl Book {
         self.samples.iter().filter_map(|sample| sample.measurement.as_ref()).filter(full).count()
     }
 
-    /// How many hours lie between the first sample and the last.
+    /// Returns how many hours lie between the first sample and the last.
     pub(super) fn hours(&self) -> u64 {
         let times = || self.samples.iter().map(|sample| sample.at);
         times().max().unwrap_or(0).saturating_sub(times().min().unwrap_or(0)) / 3600
     }
 
-    /// A figure over all runs.
+    /// Returns a figure over all runs.
     pub(super) fn figure(&self, figure: Figure<'_>) -> Option<Spread> {
         Spread::of(self.by_run(figure).into_values().collect())
     }

@@ -51,7 +51,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// What is watched: the server and Redis.
+    /// Returns what is watched: the server and Redis.
     pub(super) fn watched(&self) -> Vec<Watched> {
         let redis = self.redis.as_ref().map(|redis| Watched::new("redis", redis.pid()));
         [Watched::new("server", self.server.pid())].into_iter().chain(redis).collect()
@@ -59,7 +59,7 @@ impl Running {
 }
 
 impl Contender {
-    /// Its name in the results.
+    /// Returns its name in the results.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Floor => "floor",
@@ -72,7 +72,7 @@ impl Contender {
         }
     }
 
-    /// Whether its programs are on this machine.
+    /// Returns whether its programs are on this machine.
     fn is_here(self) -> bool {
         match self {
             Self::Floor | Self::Fanfare | Self::FanfareHttp | Self::FanfareAlone => true,
@@ -86,7 +86,7 @@ impl Contender {
         all.into_iter().filter(|contender| contender.is_here())
     }
 
-    /// How many of so many streams it is given: Pushpin takes 3,000 in reasonable time.
+    /// Returns how many of so many streams it is given: Pushpin takes 3,000 in reasonable time.
     pub(super) fn streams(self, streams: usize) -> usize {
         if self == Self::Pushpin { streams.min(3000) } else { streams }
     }

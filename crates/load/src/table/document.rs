@@ -37,7 +37,7 @@ pub(super) fn write(machine: &Machine, book: &Book) -> String {
     text
 }
 
-/// A number as people read it.
+/// Returns a number as people read it.
 pub(super) fn number(value: f64) -> String {
     match value.abs() {
         1000.0.. => thousands(value),
@@ -59,14 +59,14 @@ fn thousands(value: f64) -> String {
     text
 }
 
-/// The median, and in brackets the least and the most if they differ.
+/// Returns the median, and in brackets the least and the most if they differ.
 fn spread(spread: Spread) -> String {
     let (least, most) = (number(spread.least), number(spread.most));
     let median = number(spread.median);
     if least == most { median } else { format!("{median} ({least} – {most})") }
 }
 
-/// Every bar with what was found.
+/// Returns every bar with what was found.
 pub(super) fn bars(book: &Book) -> String {
     let mut text = "| measure | target | result | |\n|---|---|---|---|\n".to_owned();
     for bar in &BARS {
@@ -107,7 +107,7 @@ fn describe(machine: &Machine, book: &Book) -> String {
     text
 }
 
-/// What the rows say, each thing once.
+/// Returns what the rows say, each thing once.
 fn different<'a>(book: &'a Book, what: impl Fn(&'a Edition) -> &'a str) -> String {
     let all: BTreeSet<&str> = book.editions.values().map(what).collect();
     all.into_iter().collect::<Vec<_>>().join("; ")

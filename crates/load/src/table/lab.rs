@@ -45,17 +45,17 @@ impl Lab {
         })
     }
 
-    /// A number of streams, or a twentieth of it.
+    /// Returns a number of streams, or a twentieth of it.
     pub(super) fn streams(&self, streams: usize) -> usize {
         if self.quick { streams / 20 } else { streams }
     }
 
-    /// A time, or a fifth of it.
+    /// Returns a time, or a fifth of it.
     pub(super) fn time(&self, time: Duration) -> Duration {
         if self.quick { time / 5 } else { time }
     }
 
-    /// A load of 100 bytes an event.
+    /// Returns a load of 100 bytes an event.
     pub(super) fn load(&self, pace: Pace) -> Load {
         Load {
             pace,
@@ -108,7 +108,8 @@ impl Lab {
     }
 }
 
-/// How many publishing connections: one more than events are out, so that an answer that comes late holds up nothing.
+/// Returns how many publishing connections: one more than events are out, so that an answer that comes late holds up
+/// nothing.
 fn publishers(pace: Pace) -> usize {
     match pace {
         Pace::InFlight(events) => usize::try_from(events).unwrap_or(64) + 1,

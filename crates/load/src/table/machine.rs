@@ -49,7 +49,7 @@ impl Machine {
     }
 }
 
-/// The first line that a program says, on whichever of its outputs; none if it is not there or says no.
+/// Returns the first line that a program says, on whichever of its outputs; `None` if it is not there or says no.
 pub(super) fn said(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).output().ok().filter(|output| output.status.success())?;
     let text = [output.stdout, output.stderr].concat();

@@ -64,7 +64,7 @@ const PLOTS: [Plot; 4] = [
     },
 ];
 
-/// All plots: file names and SVG texts. Where nothing was measured there are no bars.
+/// Returns all plots: file names and SVG texts. Where nothing was measured there are no bars.
 pub(super) fn all(book: &Book) -> anyhow::Result<Vec<(&'static str, String)>> {
     PLOTS.iter().map(|plot| Ok((plot.file, plot.draw(book)?))).collect()
 }
@@ -133,7 +133,7 @@ impl Plot {
         Ok(())
     }
 
-    /// How many bars wide a group is, with the gap behind it.
+    /// Returns how many bars wide a group is, with the gap behind it.
     #[allow(clippy::cast_precision_loss, reason = "a handful of servers")]
     fn group_width(&self) -> f64 {
         self.servers.len() as f64 + 1.0

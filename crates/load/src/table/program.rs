@@ -47,7 +47,7 @@ impl Program {
         Ok(program)
     }
 
-    /// Its id.
+    /// Returns its id.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -80,17 +80,17 @@ impl Drop for Program {
     }
 }
 
-/// An address that nobody listens on.
+/// Returns an address that nobody listens on.
 pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Whether somebody listens there.
+/// Returns whether somebody listens there.
 pub(super) fn listens(address: SocketAddr) -> bool {
     TcpStream::connect(address).is_ok()
 }
 
-/// Whether a stream can be opened there.
+/// Returns whether a stream can be opened there.
 pub(super) fn streams(address: SocketAddr, path: &str) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut socket = TcpStream::connect(address)?;
@@ -103,7 +103,7 @@ pub(super) fn streams(address: SocketAddr, path: &str) -> bool {
     ask().unwrap_or(false)
 }
 
-/// The answer to a request, head and all; empty if there is none.
+/// Returns the answer to a request, head and all; empty if there is none.
 pub(super) fn get(address: SocketAddr, path: &str) -> String {
     let ask = || -> std::io::Result<String> {
         let mut socket = TcpStream::connect(address)?;

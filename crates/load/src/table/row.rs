@@ -63,12 +63,12 @@ pub enum Row {
 }
 
 impl Row {
-    /// All of them, in order.
+    /// Returns all of them, in order.
     pub fn every() -> Vec<Self> {
         Self::value_variants().to_vec()
     }
 
-    /// Its name on the command line and in the results.
+    /// Returns its name on the command line and in the results.
     pub fn name(self) -> &'static str {
         match self {
             Self::Broadcast => "broadcast",

@@ -84,12 +84,12 @@ fn last_unquoted(text: &[u8], wanted: u8) -> Option<usize> {
     None
 }
 
-/// Whether an odd number of backslashes stands before a byte.
+/// Returns whether an odd number of backslashes stands before a byte.
 fn is_escaped(text: &[u8], at: usize) -> bool {
     text[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-/// The value of the element's one `for=`, without quotes (RFC 7239, section 4).
+/// Returns the value of the element's one `for=`, without quotes (RFC 7239, section 4).
 fn for_parameter(element: &str) -> Option<String> {
     let mut found = None;
     let mut rest = Some(element);

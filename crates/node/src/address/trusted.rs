@@ -20,7 +20,7 @@ const MAX_HOPS: usize = 32;
 pub struct Network(IpNet);
 
 impl Network {
-    /// Whether every address is in it.
+    /// Returns whether every address is in it.
     pub fn is_everything(&self) -> bool {
         self.0.prefix_len() == 0
     }
@@ -80,7 +80,7 @@ impl TrustedProxies {
         Self { networks, header }
     }
 
-    /// Whether a proxy of this address is believed.
+    /// Returns whether a proxy of this address is believed.
     pub fn contains(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.networks.iter().any(|network| network.contains(ip))
@@ -115,7 +115,7 @@ mod tests {
         TrustedProxies::new(networks.iter().map(|text| text.parse().unwrap()).collect(), header)
     }
 
-    /// What the client's address is found to be: `10.0.0.9` is the balancer that the socket comes from.
+    /// Returns what the client's address is found to be: `10.0.0.9` is the balancer that the socket comes from.
     fn walk(header: ForwardedHeader, lines: &[&[u8]]) -> (String, bool) {
         let name = if header == ForwardedHeader::Forwarded { "forwarded" } else { "x-forwarded-for" };
         let mut headers = HeaderMap::new();

@@ -56,7 +56,7 @@ impl NewToken {
     ///
     /// # Errors
     ///
-    /// When there is no secret, or a node would refuse the token for its lifetime.
+    /// Fails if there is no secret, or a node would refuse the token for its lifetime.
     pub fn sign(&self, config: &JwtConfig, now: SystemTime) -> Result<String, IssueError> {
         let secret = config.secret.as_ref().ok_or(IssueError::NoSecret)?;
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

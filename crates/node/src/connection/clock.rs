@@ -102,7 +102,7 @@ impl Clock {
         self.slow.replace(Instant::now()).is_none()
     }
 
-    /// Answers whether the client was slow, and has not been for so long. It is not slow any more then.
+    /// Returns whether the client was slow, and has not been for so long. It is not slow any more then.
     pub(crate) fn end_to_tolerate(&mut self, after: Duration) -> bool {
         let over = self.blocked.is_none() && self.slow.is_some_and(|since| since.elapsed() >= after);
         if over {
@@ -128,7 +128,7 @@ impl Clock {
         }
     }
 
-    /// What is due now, and when to look again once that is done.
+    /// Returns what is due now, and when to look again once that is done.
     pub(crate) fn look(&self, settings: &StreamConfig) -> (Due, Instant) {
         let now = Instant::now();
         let mut next = now + FAR;

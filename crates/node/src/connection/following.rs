@@ -77,18 +77,18 @@ impl Following {
         (self.position, self.sent) = (position, position);
     }
 
-    /// Whether an entry follows the last one, and nothing else is to be told before it.
+    /// Returns whether an entry follows the last one, and nothing else is to be told before it.
     pub(super) fn continues(&self, kept: Kept) -> bool {
         kept.previous == self.position && !self.awaits_log
     }
 
-    /// Whether only the log may say what comes next: it went back, and what Pub/Sub still carries may be from before, so
-    /// that the client has it.
+    /// Returns whether only the log may say what comes next: it went back, and what Pub/Sub still carries may be from
+    /// before, so that the client has it.
     pub(crate) fn awaits_log(&self) -> bool {
         self.awaits_log
     }
 
-    /// What the client holds, when nothing is queued for it in the channel.
+    /// Returns what the client holds, when nothing is queued for it in the channel.
     pub(super) fn held(&self) -> Position {
         if self.owes_gap { self.sent } else { self.position }
     }
@@ -166,7 +166,7 @@ mod tests {
         Kept { position: at(position), previous: at(previous) }
     }
 
-    /// A connection that has had these, each after the one before.
+    /// Returns a connection that has had these, each after the one before.
     fn having(entries: &[u64]) -> Following {
         let mut following = Following::new(1, 0, 0);
         following.begin(at(entries[0]));

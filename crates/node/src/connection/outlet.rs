@@ -61,7 +61,7 @@ pub(crate) enum Left {
 }
 
 impl Outlet {
-    /// An outlet that writes `head` before anything else.
+    /// Creates an outlet that writes `head` before anything else.
     pub(crate) fn new(socket: Box<dyn Socket>, framing: Framing, head: &[u8]) -> Self {
         Self {
             descriptor: socket.descriptor(),
@@ -78,7 +78,7 @@ impl Outlet {
         set_peer_timeout(&*self.socket, timeout);
     }
 
-    /// How many bytes wait here.
+    /// Returns how many bytes wait here.
     pub(crate) fn waiting(&self) -> usize {
         self.rest.len() - self.taken
     }
@@ -139,13 +139,14 @@ impl Outlet {
         Pin::new(&mut self.socket).poll_shutdown(cx).map(|_| ())
     }
 
-    /// Whether the client has closed its sending half, by what was read so far.
+    /// Returns whether the client has closed its sending half, by what was read so far.
     pub(crate) fn is_half_closed(&self) -> bool {
         self.half_closed
     }
 
-    /// Whether the client has closed its side, or the connection is broken. Each is told once. What a client sends on a
-    /// stream means nothing and is thrown away, a little at a time: one that never stops must not hold up the others.
+    /// Returns whether the client has closed its side, or the connection is broken. Each is told once. What a client
+    /// sends on a stream means nothing and is thrown away, a little at a time: one that never stops must not hold up
+    /// the others.
     pub(crate) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<Left> {
         if self.half_closed {
             return Poll::Pending;
@@ -220,7 +221,7 @@ impl Outlet {
     }
 }
 
-/// How a stream ended whose socket says this: a peer that answers nothing is one that vanished.
+/// Returns how a stream ended whose socket says this: a peer that answers nothing is one that vanished.
 fn ended_by(error: &io::Error) -> Ending {
     let unreachable =
         [io::ErrorKind::TimedOut, io::ErrorKind::HostUnreachable, io::ErrorKind::NetworkUnreachable];

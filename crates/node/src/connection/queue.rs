@@ -31,7 +31,7 @@ impl Queue {
         self.items.is_empty()
     }
 
-    /// How many bytes wait.
+    /// Returns how many bytes wait.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

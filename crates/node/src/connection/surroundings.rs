@@ -69,7 +69,7 @@ impl Surroundings {
         }
     }
 
-    /// How many bytes may wait for one client now: fewer while the node's memory is short.
+    /// Returns how many bytes may wait for one client now: fewer while the node's memory is short.
     pub(super) fn queue_bound(&self) -> usize {
         self.queue_bound.get()
     }
@@ -102,8 +102,8 @@ impl Surroundings {
         }
     }
 
-    /// A `retry:` for one client, in milliseconds: jittered, so that clients who left together do not come back
-    /// together.
+    /// Returns a `retry:` for one client, in milliseconds: jittered, so that clients who left together do not come
+    /// back together.
     pub(crate) fn retry_ms(&self) -> u64 {
         jittered_ms(self.settings.retry, self.settings.retry_spread)
     }
@@ -113,7 +113,7 @@ impl Surroundings {
         jittered_ms(LEAVE_RETRY, self.leave_spread)
     }
 
-    /// What a client is told at the end, if it can hear it.
+    /// Returns what a client is told at the end, if it can hear it.
     pub(super) fn last_block(&self, ending: Ending, session: SessionId) -> Option<Bytes> {
         let block = Block::new();
         let expired = |retry, reason| {

@@ -61,12 +61,12 @@ impl<'a> Batch<'a> {
         Self { member, out, open: None }
     }
 
-    /// How long the buffer is.
+    /// Returns how long the buffer is.
     pub(crate) fn len(&self) -> usize {
         self.out.len()
     }
 
-    /// Where to append text.
+    /// Returns where to append text.
     pub(crate) fn text(&mut self) -> &mut Vec<u8> {
         if let (Some(member), None) = (&mut self.member, self.open) {
             member.begin(self.out);

@@ -47,13 +47,13 @@ impl Packed {
         }
     }
 
-    /// How many bytes its blocks have.
+    /// Returns how many bytes its blocks have.
     pub(crate) fn len(&self) -> usize {
         self.blocks.len()
     }
 }
 
-/// The text compressed; none if it is not shorter then.
+/// Returns the text compressed; `None` if it is not shorter then.
 fn compress(text: &[u8], deflate: &mut Deflate) -> Option<Vec<u8>> {
     let mut blocks = vec![0; text.len()];
     let (before, after) = (deflate.total_in(), deflate.total_out());

@@ -29,14 +29,14 @@ impl Client {
         Self(GzDecoder::new(Vec::new()))
     }
 
-    /// All the text so far.
+    /// Returns all the text so far.
     fn take(&mut self, bytes: &[u8]) -> &[u8] {
         self.0.write_all(bytes).expect("gzip");
         self.0.flush().expect("gzip");
         self.0.get_ref()
     }
 
-    /// All the text; the trailer must be there and right.
+    /// Returns all the text; the trailer must be there and right.
     fn end(self) -> Vec<u8> {
         self.0.finish().expect("a right trailer")
     }
@@ -58,7 +58,7 @@ impl Strict {
         Self { inflate: Inflate::new(true, 16 + 15), held, text }
     }
 
-    /// All the text that it has handed out so far.
+    /// Returns all the text that it has handed out so far.
     fn take(&mut self, mut bytes: &[u8]) -> &[u8] {
         let mut decoded = vec![0; 1 << 18];
         while !bytes.is_empty() {

@@ -16,8 +16,8 @@ struct Weights {
     others: Option<Weight>,
 }
 
-/// The coding to answer with: gzip for who accepts it and does not prefer none. A client that names no coding gets none,
-/// although it would have to accept any.
+/// Returns the coding to answer with: gzip for who accepts it and does not prefer none. A client that names no coding
+/// gets none, although it would have to accept any.
 pub(super) fn negotiate(headers: &HeaderMap) -> Coding {
     let mut weights = Weights::default();
     let lines = headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
@@ -52,7 +52,7 @@ impl Weights {
     }
 }
 
-/// The value of a parameter `q` (RFC 9110, section 12.4.2).
+/// Returns the value of a parameter `q` (RFC 9110, section 12.4.2).
 fn weight(parameter: &str) -> Option<Weight> {
     let (name, value) = parameter.trim_matches([' ', '\t']).split_once('=')?;
     if !name.eq_ignore_ascii_case("q") {

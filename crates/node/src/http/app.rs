@@ -87,7 +87,7 @@ impl App {
     ///
     /// # Errors
     ///
-    /// When there is no token or it is not accepted; for `user=` where a token names the user; or when a page of
+    /// Fails if there is no token or it is not accepted; for `user=` where a token names the user; or when a page of
     /// another origin uses what its visitor's browser adds by itself.
     pub fn token(&self, headers: &HeaderMap, params: &Params) -> Result<Bearer, Problem> {
         let user = params.get("user");

@@ -58,7 +58,7 @@ struct Plan {
 }
 
 impl Door {
-    /// A door to a hub.
+    /// Creates a door to a hub.
     pub fn new(app: Arc<App>, hub: Hub, openings: Openings) -> Self {
         Self { app, hub, openings }
     }
@@ -179,7 +179,7 @@ pub async fn events(State(door): State<Arc<Door>>, address: ClientAddress, reque
     }
 }
 
-/// A stream's response, without the stream.
+/// Returns a stream's response, without the stream.
 fn head(coding: Coding) -> Response {
     let mut response = stream_headers().into_response();
     if coding == Coding::Gzip {
@@ -230,7 +230,7 @@ impl Plan {
     }
 }
 
-/// Each channel once: the user's own, `broadcast`, and those that were asked for.
+/// Returns each channel once: the user's own, `broadcast`, and those that were asked for.
 fn channels(bearer: &Bearer, params: &Params, limit: usize) -> Result<Vec<Channel>, Problem> {
     let mut channels = Vec::new();
     let mut tags: HashMap<u64, Channel> = HashMap::new();

@@ -26,7 +26,7 @@ const CURSORS: [&str; 5] = ["after", "lastEventId", "lastEventID", "last_event_i
 /// The header that carries one.
 const LAST_EVENT_ID: &str = "last-event-id";
 
-/// The size of a head on an HTTP/1.1 connection, in bytes, the empty line included.
+/// Returns the size of a head on an HTTP/1.1 connection, in bytes, the empty line included.
 pub fn of(method: &Method, uri: &Uri, headers: &HeaderMap) -> usize {
     let target = uri.path_and_query().map_or(1, |target| target.as_str().len());
     line(method.as_str().len() + target) + fields(headers, |_| true) + 2
@@ -36,7 +36,7 @@ pub fn of(method: &Method, uri: &Uri, headers: &HeaderMap) -> usize {
 ///
 /// # Errors
 ///
-/// When it is larger than the limit.
+/// Fails if it is larger than the limit.
 pub fn check(size: usize, limit: ByteSize) -> Result<(), Problem> {
     if size <= bytes(limit) {
         return Ok(());
@@ -53,7 +53,7 @@ pub fn check(size: usize, limit: ByteSize) -> Result<(), Problem> {
 ///
 /// # Errors
 ///
-/// When it leaves too little room.
+/// Fails if it leaves too little room.
 pub fn check_stream(
     (path, query): (&str, Option<&str>),
     headers: &HeaderMap,
@@ -82,7 +82,7 @@ fn line(bytes: usize) -> usize {
     bytes + "  HTTP/1.1\r\n".len()
 }
 
-/// A colon, a space and the line's end.
+/// Returns a colon, a space and the line's end.
 fn field(name: usize, value: usize) -> usize {
     name + value + ": \r\n".len()
 }
@@ -92,7 +92,7 @@ fn fields(headers: &HeaderMap, counts: impl Fn(&str) -> bool) -> usize {
     counted.map(|(name, value)| field(name.as_str().len(), value.len())).sum()
 }
 
-/// The length of a query without the parameters that carry a cursor.
+/// Returns the length of a query without the parameters that carry a cursor.
 fn without_cursors(query: &str) -> usize {
     let name = |pair: &str| pair.split('=').next().is_some_and(|name| CURSORS.contains(&name));
     query.split('&').filter(|pair| !name(pair)).map(|pair| pair.len() + 1).sum::<usize>().saturating_sub(1)

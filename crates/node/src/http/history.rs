@@ -79,7 +79,7 @@ pub async fn history(
     Ok(([(CONTENT_TYPE, "application/json")], place.until_written(text.into())).into_response())
 }
 
-/// Why a call must wait.
+/// Returns why a call must wait.
 fn full_up(full: Full, app: &App) -> Problem {
     match full {
         Full::User => {

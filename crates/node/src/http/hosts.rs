@@ -63,7 +63,7 @@ pub(super) async fn check(State(hosts): State<Arc<Hosts>>, request: Request, nex
     }
 }
 
-/// A host without its port and without the dot of the root.
+/// Returns a host without its port and without the dot of the root.
 fn name(host: &str) -> &str {
     let name = match host.rfind(':') {
         Some(at) if !host.ends_with(']') => &host[..at],

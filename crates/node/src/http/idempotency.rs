@@ -20,7 +20,7 @@ impl IdempotencyKey {
     ///
     /// # Errors
     ///
-    /// When it is there twice, or is no key.
+    /// Fails if it is there twice, or is no key.
     pub(super) fn read(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         let bad = |why: &str| Problem::bad_request(format!("Idempotency-Key: {why}"));
         let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
@@ -50,7 +50,7 @@ impl IdempotencyKey {
     ///
     /// # Errors
     ///
-    /// When a single event has another key already, or is ephemeral.
+    /// Fails if a single event has another key already, or is ephemeral.
     pub(super) fn give(self, body: &mut Body) -> Result<(), Problem> {
         let Self(key) = self;
         match body {
@@ -81,7 +81,7 @@ fn give_item(item: &mut Result<Publication, PublicationError>, key: &str, place:
     }
 }
 
-/// The string whose opening quote was read. Parameters behind it, of which none is defined, are ignored.
+/// Returns the string whose opening quote was read. Parameters behind it, of which none is defined, are ignored.
 fn quoted(text: &str) -> Option<String> {
     let mut key = String::new();
     let mut chars = text.chars();

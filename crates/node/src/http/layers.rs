@@ -110,7 +110,7 @@ fn guard(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
-/// The method as a label: anybody may invent one, and each label costs memory for ever.
+/// Returns the method as a label: anybody may invent one, and each label costs memory for ever.
 fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -139,7 +139,7 @@ fn expectation(request: &Request) -> Option<Problem> {
 ///
 /// # Errors
 ///
-/// When it is.
+/// Fails if it is.
 pub(super) fn content_coding(headers: &HeaderMap) -> Result<(), Problem> {
     let coded =
         members(headers, CONTENT_ENCODING.as_str()).any(|coding| !coding.eq_ignore_ascii_case("identity"));
@@ -157,7 +157,7 @@ pub(super) fn content_coding(headers: &HeaderMap) -> Result<(), Problem> {
 ///
 /// # Errors
 ///
-/// When there is such a condition.
+/// Fails if there is such a condition.
 pub(super) fn precondition(headers: &HeaderMap) -> Result<(), Problem> {
     if members(headers, IF_MATCH.as_str()).any(|tag| tag != "*") {
         return Err(Problem::new(Code::Precondition, "If-Match cannot match: resources have no entity tags"));
@@ -165,7 +165,8 @@ pub(super) fn precondition(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The members of a list that may stand in several lines (RFC 9110, section 5.6.1). What is not text is one member.
+/// Returns the members of a list that may stand in several lines (RFC 9110, section 5.6.1). What is not text is one
+/// member.
 fn members<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).into_iter().map(|line| line.to_str().unwrap_or("?"));
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|member| !member.is_empty())

@@ -17,7 +17,7 @@ use crate::address::ClientAddress;
 ///
 /// # Errors
 ///
-/// When the bearer is not an admin, or the broker is away.
+/// Fails if the bearer is not an admin, or the broker is away.
 pub async fn nodes(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,

@@ -19,7 +19,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 ///
 /// # Errors
 ///
-/// When it comes from a page of an origin that is neither the node's nor in `allowed`.
+/// Fails if it comes from a page of an origin that is neither the node's nor in `allowed`.
 pub(super) fn check(carrier: Carrier, headers: &HeaderMap, allowed: &[String]) -> Result<(), Problem> {
     let origin = headers.get(ORIGIN);
     let named = |origin: &HeaderValue| {
@@ -48,7 +48,8 @@ pub(super) fn check(carrier: Carrier, headers: &HeaderMap, allowed: &[String]) -
     Err(Problem::new(Code::ForeignOrigin, detail))
 }
 
-/// Whether an origin is that of the host that was asked. The scheme is not known behind a balancer that ends TLS.
+/// Returns whether an origin is that of the host that was asked. The scheme is not known behind a balancer that ends
+/// TLS.
 fn is_own(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
     let (Ok(origin), Some(Ok(host))) = (origin.to_str(), host.map(HeaderValue::to_str)) else { return false };
     let port = |scheme: &str| match scheme {
@@ -68,7 +69,7 @@ mod tests {
 
     const APP: &str = "https://app.example";
 
-    /// Whether a request with these headers passes.
+    /// Returns whether a request with these headers passes.
     fn passes(carrier: Carrier, allowed: &[&str], fields: &[(&'static str, &str)]) -> bool {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {

@@ -56,7 +56,7 @@ impl Reason {
         "internal",
     ];
 
-    /// The word in the event and in metrics.
+    /// Returns the word in the event and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connections => "connections",
@@ -122,7 +122,7 @@ impl Retries {
     }
 }
 
-/// The answer; `status` is what [`prefers_status`] said. The client keeps the `cursor` that it came with.
+/// Returns the answer; `status` is what [`prefers_status`] said. The client keeps the `cursor` that it came with.
 pub fn answer(
     reason: Reason,
     cursor: Option<&str>,
@@ -140,7 +140,7 @@ pub fn answer(
     (stream_headers(), block).into_response()
 }
 
-/// Whether there is `Prefer: status`, maybe among others.
+/// Returns whether there is `Prefer: status`, maybe among others.
 pub fn prefers_status(headers: &HeaderMap) -> bool {
     let values = headers.get_all(PREFER).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|line| line.split(',')).any(|preference| {

@@ -19,7 +19,7 @@ impl Params {
     ///
     /// # Errors
     ///
-    /// When there is another parameter, or one that may not be repeated is.
+    /// Fails if there is another parameter, or one that may not be repeated is.
     pub fn parse(
         query: Option<&str>,
         single: &[&'static str],
@@ -36,7 +36,7 @@ impl Params {
     ///
     /// # Errors
     ///
-    /// When a known parameter that may not be repeated is.
+    /// Fails if a known parameter that may not be repeated is.
     pub fn parse_known(
         query: Option<&str>,
         single: &[&'static str],
@@ -58,21 +58,21 @@ impl Params {
         Ok(params)
     }
 
-    /// The value of a parameter, if it is there.
+    /// Returns the value of a parameter, if it is there.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
-    /// All values of a parameter, in order.
+    /// Returns all values of a parameter, in order.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.given.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
-    /// A whole number from 1 to `most`.
+    /// Returns a whole number from 1 to `most`.
     ///
     /// # Errors
     ///
-    /// When it is something else.
+    /// Fails if it is something else.
     pub fn count(&self, name: &str, most: usize) -> Result<Option<usize>, Problem> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let number = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
@@ -83,7 +83,7 @@ impl Params {
     }
 }
 
-/// The beginning of a parameter's name, for errors and logs: it may be long, or a token in the wrong place.
+/// Returns the beginning of a parameter's name, for errors and logs: it may be long, or a token in the wrong place.
 pub(super) fn shown(name: &str) -> String {
     name.chars().take(NAME_CHARS).collect()
 }

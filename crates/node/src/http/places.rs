@@ -42,16 +42,17 @@ pub struct Place {
 }
 
 impl Places {
-    /// So many places, and so many of them for each user. Who has no user has no share.
+    /// Returns so many places, and so many of them for each user. Who has no user has no share.
     pub fn new(most: usize, most_of_user: usize) -> Arc<Self> {
         Arc::new(Self { most, most_of_user, taken: Mutex::default() })
     }
 
-    /// Takes a place. The user's share is checked first: a user who has none left gets that answer, not that the node is full.
+    /// Takes a place. The user's share is checked first: a user who has none left gets that answer, not that the node
+    /// is full.
     ///
     /// # Errors
     ///
-    /// When there is none.
+    /// Fails if there is none.
     pub fn enter(self: &Arc<Self>, user: Option<&User>) -> Result<Place, Full> {
         let mut taken = self.taken();
         let of_user = user.and_then(|user| taken.users.get(user)).copied().unwrap_or_default();
@@ -87,7 +88,7 @@ impl Drop for Place {
 }
 
 impl Place {
-    /// A body that holds the place until it was written out, or given up.
+    /// Returns a body that holds the place until it was written out, or given up.
     pub fn until_written(self, bytes: Bytes) -> Body {
         Body::new(Written { body: Body::from(bytes), _place: self })
     }

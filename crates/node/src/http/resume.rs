@@ -17,7 +17,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// What every spelling of the parameter comes to without case, `-` and `_`.
 const PARAMETER: &str = "lasteventid";
 
-/// Whether a parameter carries a cursor under one of the names that libraries use.
+/// Returns whether a parameter carries a cursor under one of the names that libraries use.
 pub(super) fn is_cursor_parameter(name: &str) -> bool {
     // Long names are not compared at length.
     if name.len() > 2 * PARAMETER.len() {
@@ -27,12 +27,12 @@ pub(super) fn is_cursor_parameter(name: &str) -> bool {
     letters.eq(PARAMETER.bytes())
 }
 
-/// Where to begin. `parameters` are the values of cursor parameters in the
+/// Returns where to begin. `parameters` are the values of cursor parameters in the
 /// order of the query, `after` is the value of `after=`. An empty value is no value.
 ///
 /// # Errors
 ///
-/// When the value that counts cannot be read. Nothing is guessed.
+/// Fails if the value that counts cannot be read. Nothing is guessed.
 pub(super) fn start<'a>(
     headers: &HeaderMap,
     parameters: impl DoubleEndedIterator<Item = &'a str>,
@@ -49,8 +49,8 @@ pub(super) fn start<'a>(
     })
 }
 
-/// The header's value, if it has one. Lines with several values are one list (RFC 9110, section 5.3): the same cursor
-/// twice is one cursor.
+/// Returns the header's value, if it has one. Lines with several values are one list (RFC 9110, section 5.3): the
+/// same cursor twice is one cursor.
 fn header(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let mut found: Option<&str> = None;
     for line in headers.get_all(LAST_EVENT_ID) {

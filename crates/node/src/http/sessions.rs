@@ -21,7 +21,7 @@ use crate::address::ClientAddress;
 ///
 /// # Errors
 ///
-/// When they are somebody else's, or the broker is away.
+/// Fails if they are somebody else's, or the broker is away.
 pub async fn list(
     State(app): State<Arc<App>>,
     Extension(side): Extension<Side>,
@@ -40,7 +40,7 @@ pub async fn list(
 ///
 /// # Errors
 ///
-/// When they are somebody else's, or the broker is away.
+/// Fails if they are somebody else's, or the broker is away.
 pub async fn end_all(
     State(app): State<Arc<App>>,
     Extension(side): Extension<Side>,
@@ -58,7 +58,7 @@ pub async fn end_all(
 ///
 /// # Errors
 ///
-/// When it is somebody else's or not there, or the broker is away.
+/// Fails if it is somebody else's or not there, or the broker is away.
 pub async fn end_one(
     State(app): State<Arc<App>>,
     Extension(side): Extension<Side>,
@@ -76,7 +76,7 @@ pub async fn end_one(
     }
 }
 
-/// The user in the path, if the bearer may see and end their sessions here.
+/// Returns the user in the path, if the bearer may see and end their sessions here.
 fn whose(
     app: &App,
     side: Side,

@@ -34,7 +34,7 @@ use fanfare_broker::wire::WireState;
 
 pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-/// A token for an hour.
+/// Returns a token for an hour.
 pub(crate) fn token(user: &str, grants: &Value) -> String {
     crate::auth::install();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
@@ -96,7 +96,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// The code of a problem, which must look like one.
+    /// Returns the code of a problem, which must look like one.
     fn code(&self) -> &str {
         assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.body);
         assert_eq!(self.body["status"], self.status);

@@ -30,7 +30,7 @@ impl<T> Line<T> {
         waiting.push_back(item);
     }
 
-    /// The first of the user whose turn it is.
+    /// Returns the first of the user whose turn it is.
     pub(crate) fn pop(&mut self) -> Option<T> {
         let asker = self.turns.pop_front()?;
         let waiting = self.waiting.get_mut(&asker)?;

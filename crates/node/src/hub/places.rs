@@ -112,8 +112,8 @@ impl Place {
         self.close = Some(close);
     }
 
-    /// Whether the socket of a stream that ended may wait for the client to close; else it must be closed as soon as the
-    /// last bytes were written.
+    /// Returns whether the socket of a stream that ended may wait for the client to close; else it must be closed as
+    /// soon as the last bytes were written.
     pub(crate) fn lingers(&self) -> bool {
         self.close.as_ref().is_some_and(|close| !close.load(Ordering::Relaxed))
     }

@@ -62,13 +62,13 @@ impl Reads {
         }
     }
 
-    /// How many bytes the largest of some events needs, if a page does not hold it, else 0.
+    /// Returns how many bytes the largest of some events needs, if a page does not hold it, else 0.
     pub(crate) fn large(&self, page: &Page) -> u32 {
         let largest = page.entries.iter().map(|entry| event_bytes(&entry.event)).max().unwrap_or_default();
         if largest > self.page.bytes { u32::try_from(largest).unwrap_or(u32::MAX) } else { 0 }
     }
 
-    /// The latest that the clock which gives positions can show at a moment.
+    /// Returns the latest that the clock which gives positions can show at a moment.
     pub(crate) fn latest(&self, at: Instant) -> Option<u64> {
         self.budget.latest(at)
     }
@@ -79,13 +79,13 @@ impl Reads {
         line.push(asker, (topic, ask));
     }
 
-    /// Whether a question may be sent now.
+    /// Returns whether a question may be sent now.
     pub(crate) fn can_send(&self) -> bool {
         let may_count = !self.is_counting && !self.counts.is_empty();
         self.under_way.len() < self.limit && (may_count || !self.in_line.is_empty())
     }
 
-    /// The next question that may be sent now.
+    /// Returns the next question that may be sent now.
     pub(crate) fn next(&mut self) -> Option<(TopicKey, Ask)> {
         if !self.can_send() {
             return None;
@@ -108,7 +108,7 @@ impl Reads {
         }));
     }
 
-    /// The next answer.
+    /// Returns the next answer.
     pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answered> {
         match self.under_way.poll_next_unpin(cx) {
             Poll::Ready(Some(answered)) => {

@@ -143,28 +143,29 @@ impl Topic {
         self.fork = back.then(|| Box::new(kept));
     }
 
-    /// Where the log went back to, if that is known and the log still has what came then.
+    /// Returns where the log went back to, if that is known and the log still has what came then.
     ///
-    /// A fork is the word of Pub/Sub. It counts only where the log has gone back behind what it told last: else what is before
-    /// stands where it stood, and nobody is to get it again.
+    /// A fork is the word of Pub/Sub. It counts only where the log has gone back behind what it told last: else what
+    /// is before stands where it stood, and nobody is to get it again.
     pub(crate) fn fork(&self, page: &Page) -> Option<Position> {
         let fork = self.fork.as_ref().filter(|first| page.last >= first.position && page.last < self.logged);
         fork.map(|first| first.previous)
     }
 
-    /// Whether a live event has a position that Redis cannot have given yet. `latest` is the latest that its clock can show.
-    /// After that was put back, positions go on in the millisecond of the last one.
+    /// Returns whether a live event has a position that Redis cannot have given yet. `latest` is the latest that its
+    /// clock can show. After that was put back, positions go on in the millisecond of the last one.
     pub(crate) fn is_ahead(&self, kept: Kept, latest: Option<u64>) -> bool {
         latest.is_some_and(|latest| kept.position.ms > latest.max(self.logged.ms))
     }
 
-    /// Whether a live event does not follow the one that the wire told before it, as each does that Redis sends.
+    /// Returns whether a live event does not follow the one that the wire told before it, as each does that Redis
+    /// sends.
     pub(crate) fn is_stray(&self, kept: Kept) -> bool {
         self.wire.is_some_and(|wire| wire != kept.previous)
     }
 
-    /// Whether a live event says that the log went back: it is not after what is known of the channel, and came neither
-    /// before nor next on the wire, on which events come in their order. The log decides then.
+    /// Returns whether a live event says that the log went back: it is not after what is known of the channel, and
+    /// came neither before nor next on the wire, on which events come in their order. The log decides then.
     pub(crate) fn contradicts(&self, kept: Kept) -> bool {
         kept.position <= self.newest && self.wire != Some(kept.previous) && !self.window.has(kept)
     }
@@ -196,13 +197,14 @@ impl Topic {
         false
     }
 
-    /// Whether a page by which a connection found that the log went back contradicts what is known here, too. A connection
-    /// by itself is not enough: its position may be a client's word. Where the page has entries, it is ours.
+    /// Returns whether a page by which a connection found that the log went back contradicts what is known here, too.
+    /// A connection by itself is not enough: its position may be a client's word. Where the page has entries, it is
+    /// ours.
     pub(crate) fn went_back(&self, page: &Page) -> bool {
         !page.entries.is_empty() || page.last < self.newest
     }
 
-    /// The channel's last position, if it is known here.
+    /// Returns the channel's last position, if it is known here.
     pub(crate) fn tip(&self) -> Option<Position> {
         self.window.tip().filter(|_| self.heard && self.agreed)
     }

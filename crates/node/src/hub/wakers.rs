@@ -24,7 +24,7 @@ impl Woken {
         Arc::new(Self { keys: Mutex::default(), inbox })
     }
 
-    /// A waker for the connection with this key.
+    /// Returns a waker for the connection with this key.
     pub(crate) fn waker(self: &Arc<Self>, key: usize) -> Waker {
         let woken = Arc::clone(self);
         Arc::new(ConnectionWaker { key, listed: AtomicBool::new(false), woken }).into()

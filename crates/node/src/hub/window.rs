@@ -37,7 +37,7 @@ impl Window {
         }
     }
 
-    /// The newest position known.
+    /// Returns the newest position known.
     pub(crate) fn tip(&self) -> Option<Position> {
         self.chain.back().map(|(kept, _)| kept.position).or(self.base)
     }
@@ -62,13 +62,13 @@ impl Window {
         }
     }
 
-    /// Whether an event is a link of the chain.
+    /// Returns whether an event is a link of the chain.
     pub(crate) fn has(&self, kept: Kept) -> bool {
         let found = self.chain.binary_search_by_key(&kept.position, |(kept, _)| kept.position);
         found.is_ok_and(|at| self.chain[at].0.previous == kept.previous)
     }
 
-    /// What follows a position, if it is a link of the chain.
+    /// Returns what follows a position, if it is a link of the chain.
     pub(crate) fn after(&self, position: Position) -> Option<impl Iterator<Item = (Kept, &Arc<Delivery>)>> {
         let start = if self.base == Some(position) {
             0

@@ -135,17 +135,17 @@ impl Writer {
         self.serial
     }
 
-    /// The connection with this key, if it is still the one meant.
+    /// Returns the connection with this key, if it is still the one meant.
     fn connection(&mut self, member: Member, serial: u64) -> Option<&mut Connection> {
         self.seats.get_mut(member.connection).map(|seat| &mut seat.connection).filter(|c| c.serial == serial)
     }
 
-    /// The topic with this key, if it is still the one meant.
+    /// Returns the topic with this key, if it is still the one meant.
     fn topic(&mut self, key: TopicKey) -> Option<&mut Topic> {
         self.topics.get_mut(key.0).filter(|topic| topic.serial == key.1)
     }
 
-    /// How many writes there will have been when everything that waits now is written.
+    /// Returns how many writes there will have been when everything that waits now is written.
     fn written_then(&self) -> u64 {
         self.written + self.dirty.len() as u64
     }

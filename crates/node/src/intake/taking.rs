@@ -137,14 +137,14 @@ impl Batch {
     }
 }
 
-/// What an entry names as its channel, whatever that is.
+/// Returns what an entry names as its channel, whatever that is.
 fn channel(entry: &IntakeEntry) -> String {
     let named = entry.fields.iter().find(|(name, _)| &name[..] == b"channel");
     let text = named.map(|(_, value)| String::from_utf8_lossy(&value[..value.len().min(MAX_CHANNEL_BYTES)]));
     text.unwrap_or_default().into_owned()
 }
 
-/// How old the oldest of these is. Its id is its time by the broker's clock.
+/// Returns how old the oldest of these is. Its id is its time by the broker's clock.
 fn lag(entries: &[IntakeEntry]) -> Duration {
     entries.first().map_or(Duration::ZERO, |oldest| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

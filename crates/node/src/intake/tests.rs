@@ -50,7 +50,7 @@ fn ingest(broker: &FaultyBroker, channel: &str, data: &str) -> Position {
     broker.inner.ingest(fields(&[("channel", channel), ("type", "t"), ("data", data)]))
 }
 
-/// The data of a channel's log, in order.
+/// Returns the data of a channel's log, in order.
 async fn log(broker: &FaultyBroker, name: &str) -> Vec<String> {
     let page = broker.inner.page(&channel(name), Position::ZERO, PageLimit::entries(10_000)).await.unwrap();
     page.entries.iter().map(|entry| entry.event.data().to_owned()).collect()

@@ -53,7 +53,7 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
         }
     }
 
-    /// How often a key had no bucket of its own since the last call.
+    /// Returns how often a key had no bucket of its own since the last call.
     pub(super) fn take_shared(&self) -> u64 {
         self.shared.swap(0, Ordering::Relaxed)
     }

@@ -19,7 +19,7 @@ pub(super) struct Limit<K: Clone + Eq + Hash> {
 }
 
 impl<K: Clone + Eq + Hash> Limit<K> {
-    /// A limit for up to `keys` keys; none if the rate is 0.
+    /// Creates a limit for up to `keys` keys; `None` if the rate is 0.
     pub(super) fn new(per_second: u32, keys: usize) -> Option<Self> {
         let per_second = NonZeroU32::new(per_second)?;
         let buckets = Arc::new(Buckets::new(keys));
@@ -28,7 +28,7 @@ impl<K: Clone + Eq + Hash> Limit<K> {
         Some(Self { limiter, buckets, per_second })
     }
 
-    /// How many a second are allowed.
+    /// Returns how many a second are allowed.
     pub(super) fn per_second(&self) -> u32 {
         self.per_second.get()
     }
@@ -37,7 +37,7 @@ impl<K: Clone + Eq + Hash> Limit<K> {
     ///
     /// # Errors
     ///
-    /// When there is less in it: how long until there is enough.
+    /// Fails if there is less in it: how long until there is enough.
     pub(super) fn check(&self, key: &K, n: u32) -> Result<(), Duration> {
         let Some(n) = NonZeroU32::new(n) else { return Ok(()) };
         match self.limiter.check_key_n(key, n.min(self.per_second)) {
@@ -61,7 +61,7 @@ impl<K: Clone + Eq + Hash> Limit<K> {
         self.limiter.len()
     }
 
-    /// How often a key had no bucket of its own since the last call.
+    /// Returns how often a key had no bucket of its own since the last call.
     pub(super) fn take_shared(&self) -> u64 {
         self.buckets.take_shared()
     }

@@ -98,12 +98,12 @@ impl Registry {
         self.ending
     }
 
-    /// The epoch with which an open stream holds the session.
+    /// Returns the epoch with which an open stream holds the session.
     pub(super) fn epoch(&self, session: &SessionKey) -> Option<u64> {
         self.entries.get(session).filter(|entry| entry.ending.is_none()).map(|entry| entry.epoch)
     }
 
-    /// Whether a claim of the session is under way, or it has an entry.
+    /// Returns whether a claim of the session is under way, or it has an entry.
     pub(super) fn knows(&self, session: &SessionKey) -> bool {
         self.entries.contains_key(session) || self.claiming.contains_key(session)
     }
@@ -165,7 +165,7 @@ impl Registry {
         }
     }
 
-    /// Whether a claim is not the owner's any more, as far as we know.
+    /// Returns whether a claim is not the owner's any more, as far as we know.
     pub(super) fn is_lost(&self, session: &SessionKey, claim: ClaimNumber) -> bool {
         self.entries.get(session).is_none_or(|entry| entry.claim != claim || entry.lost)
     }
@@ -193,7 +193,7 @@ impl Registry {
 
     // ---- releases
 
-    /// The next session to give up.
+    /// Returns the next session to give up.
     pub(super) fn next_release(&mut self) -> Option<Release> {
         while let Some(session) = self.queue.pop_front() {
             let Some(entry) = self.entries.get_mut(&session) else { continue };
@@ -246,7 +246,7 @@ impl Registry {
         !full
     }
 
-    /// The next claim to look after; `hurry` does not wait until it is due.
+    /// Returns the next claim to look after; `hurry` does not wait until it is due.
     pub(super) fn next_doubt(&mut self, now: Instant, hurry: bool) -> Option<Doubt> {
         self.doubts.pop_front_if(|doubt| hurry || doubt.due <= now)
     }
@@ -296,14 +296,14 @@ impl Registry {
 
     // ---- renewal
 
-    /// Every session whose stream is open.
+    /// Returns every session whose stream is open.
     pub(super) fn open(&self) -> Vec<SessionKey> {
         let open = self.entries.iter().filter(|(_, entry)| entry.ending.is_none());
         open.map(|(session, _)| session.clone()).collect()
     }
 
-    /// What we believe to hold of these, also of those whose streams ended since the renewal began: if a first try was
-    /// carried out and not answered, only a second one tells with which epoch they are to be given up.
+    /// Returns what we believe to hold of these, also of those whose streams ended since the renewal began: if a
+    /// first try was carried out and not answered, only a second one tells with which epoch they are to be given up.
     pub(super) fn holdings(&self, sessions: &[SessionKey]) -> Vec<(ClaimNumber, Holding)> {
         let known = sessions.iter().filter_map(|session| {
             let entry = self.entries.get(session)?;
@@ -344,7 +344,7 @@ impl Registry {
         }
     }
 
-    /// Whether nothing is left to do for the releaser.
+    /// Returns whether nothing is left to do for the releaser.
     pub(super) fn is_idle(&self) -> bool {
         self.ending == 0 && self.doubts.is_empty()
     }

@@ -126,7 +126,7 @@ impl Releaser {
         self.lease.borrow().held()
     }
 
-    /// How many calls may be under way: one probes while the broker is away.
+    /// Returns how many calls may be under way: one probes while the broker is away.
     fn width(&self) -> usize {
         if self.backoff.is_failing() { 1 } else { IN_FLIGHT }
     }

@@ -60,7 +60,7 @@ impl Files {
     ///
     /// # Errors
     ///
-    /// When they do not.
+    /// Fails if they do not.
     pub fn read(&self) -> Result<Pair, PairError> {
         let (certificate, key) = (read(&self.certificate)?, read(&self.key)?);
         let mark = foldhash::quality::FixedState::default().hash_one((&certificate, &key));
@@ -81,11 +81,11 @@ fn read(path: &Path) -> Result<Vec<u8>, PairError> {
     std::fs::read(path).map_err(|error| PairError::Unreadable(path.to_owned(), error))
 }
 
-/// The certificates in a PEM file; at least one.
+/// Returns the certificates in a PEM file; at least one.
 ///
 /// # Errors
 ///
-/// When there is none.
+/// Fails if there is none.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PairError> {
     parse(path, &read(path)?)
 }

@@ -151,13 +151,13 @@ impl Client {
         self.deliveries.push((channel, number));
     }
 
-    /// Whether it follows everything that it asked for.
+    /// Returns whether it follows everything that it asked for.
     pub(crate) fn is_connected(&self) -> bool {
         !self.follows.is_empty() && self.follows.iter().all(|channel| self.channels.contains_key(channel))
     }
 }
 
-/// The cursor's position in a channel that it names.
+/// Returns the cursor's position in a channel that it names.
 fn position(cursor: &Cursor, channel: &Channel) -> Position {
     match cursor {
         Cursor::One(position) => *position,
@@ -165,7 +165,8 @@ fn position(cursor: &Cursor, channel: &Channel) -> Position {
     }
 }
 
-/// The data of the event with this number: `size` bytes, or a few if that is less. No compression makes little of it.
+/// Returns the data of the event with this number: `size` bytes, or a few if that is less. No compression makes
+/// little of it.
 pub(crate) fn payload(number: u64, size: usize) -> String {
     let mut rng = fastrand::Rng::with_seed(number);
     let mut text = format!("{number} ");
@@ -175,7 +176,7 @@ pub(crate) fn payload(number: u64, size: usize) -> String {
     text
 }
 
-/// The number of the event with this data.
+/// Returns the number of the event with this data.
 pub(crate) fn number(data: &str) -> u64 {
     data.split_once(' ').expect("a number and more").0.parse().expect("a number")
 }

@@ -38,7 +38,7 @@ impl fmt::Display for Faults {
     }
 }
 
-/// Whether a position is one that no server has given.
+/// Returns whether a position is one that no server has given.
 pub(crate) fn is_forged(position: Position) -> bool {
     position.seq >= FORGED && position.seq != u64::MAX
 }

@@ -62,14 +62,14 @@ impl Received {
         Self { start, numbers: Vec::new(), gaps: Vec::new(), forged: Vec::new() }
     }
 
-    /// The number of the event before the one at `index`, or of the event at which the stream began.
+    /// Returns the number of the event before the one at `index`, or of the event at which the stream began.
     fn before(&self, index: usize, start: Option<u64>) -> Option<u64> {
         if index == 0 { start } else { Some(self.numbers[index - 1]) }
     }
 }
 
 impl Ledger {
-    /// The number of the channel's next event.
+    /// Returns the number of the channel's next event.
     pub(crate) fn next_number(&self, channel: &Channel) -> u64 {
         self.accepted(channel).len() as u64 + 1
     }
@@ -80,7 +80,7 @@ impl Ledger {
         accepted.push(Accepted { position, fate: Fate::Stored });
     }
 
-    /// The positions of what is stored, in order.
+    /// Returns the positions of what is stored, in order.
     pub(crate) fn stored(&self, channel: &Channel) -> Vec<Position> {
         let stored = self.accepted(channel).iter().filter(|accepted| accepted.fate == Fate::Stored);
         stored.map(|accepted| accepted.position).collect()
@@ -114,7 +114,7 @@ impl Ledger {
             .map_err(|why| format!("{channel}: {why}\nreceived: {got:?}"))
     }
 
-    /// Whether the client has come that far.
+    /// Returns whether the client has come that far.
     pub(crate) fn is_finished(&self, channel: &Channel, got: &Received, finish: Finish) -> bool {
         if finish == Finish::Anywhere || finish == Finish::OrGap && got.gaps.contains(&got.numbers.len()) {
             return true;
@@ -192,7 +192,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// The number of the event at a position; none for a position that no event has: zero, or a point in time.
+    /// Returns the number of the event at a position; `None` for a position that no event has: zero, or a point in
+    /// time.
     fn number_at(&self, channel: &Channel, position: Position) -> Option<u64> {
         let found = self.accepted(channel).iter().position(|accepted| accepted.position == position)?;
         Some(found as u64 + 1)
@@ -207,7 +208,7 @@ impl Ledger {
     }
 }
 
-/// Where the event with this number, which is at least 1, is among the accepted ones.
+/// Returns where the event with this number, which is at least 1, is among the accepted ones.
 fn index(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX) - 1
 }

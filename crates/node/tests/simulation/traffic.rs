@@ -43,7 +43,7 @@ impl Traffic {
         Self { sizes, published: HashMap::new(), reads: Arc::default() }
     }
 
-    /// The size of the next event.
+    /// Returns the size of the next event.
     pub(crate) fn draw(&self, rng: &mut fastrand::Rng) -> usize {
         match self.sizes {
             Sizes::Small => rng.usize(4..60),
@@ -62,24 +62,24 @@ impl Traffic {
         self.published.insert(number, bytes);
     }
 
-    /// How many bytes these events have.
+    /// Returns how many bytes these events have.
     pub(crate) fn delivered<'a>(&self, deliveries: impl Iterator<Item = &'a Number>) -> usize {
         deliveries.map(|number| self.published[number]).sum()
     }
 
-    /// How many bytes were read of logs.
+    /// Returns how many bytes were read of logs.
     pub(crate) fn read(&self) -> usize {
         let reads = self.reads.lock().unwrap();
         reads.times.iter().map(|(number, times)| self.published[number] * times).sum()
     }
 
-    /// The most bytes that several reads of one node might have brought at the same time.
+    /// Returns the most bytes that several reads of one node might have brought at the same time.
     pub(crate) fn most_under_way(&self) -> usize {
         self.reads.lock().unwrap().most_under_way
     }
 
-    /// How many bytes of what was read did not reach a client: events count as often as they were read more often than
-    /// they were delivered.
+    /// Returns how many bytes of what was read did not reach a client: events count as often as they were read more
+    /// often than they were delivered.
     pub(crate) fn wasted<'a>(&self, deliveries: impl Iterator<Item = &'a Number>) -> usize {
         let mut unused = self.reads.lock().unwrap().times.clone();
         for number in deliveries {

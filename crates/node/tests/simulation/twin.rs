@@ -54,7 +54,7 @@ struct Link {
 }
 
 impl Twin {
-    /// A node's way to the broker, which counts in `reads` what goes it.
+    /// Creates a node's way to the broker, which counts in `reads` what goes it.
     pub(crate) fn new(inner: MemoryBroker, seed: u64, reads: &Arc<Mutex<Reads>>) -> Self {
         let rng = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed)));
         Self { inner, rng, link: Arc::default(), reads: Arc::clone(reads), under_way: Arc::default() }

@@ -346,7 +346,7 @@ impl World {
         self.check(finish)
     }
 
-    /// How far a client must have come that may have come back meanwhile.
+    /// Returns how far a client must have come that may have come back meanwhile.
     fn finish_of(&self, number: usize, client: &Client, finish: Finish) -> Finish {
         if self.staying[number] == client.connection { finish } else { finish.min(Finish::OrGap) }
     }
@@ -361,7 +361,7 @@ impl World {
         })
     }
 
-    /// How many bytes clients received, how many nodes read of logs, and how many of those reached no client.
+    /// Returns how many bytes clients received, how many nodes read of logs, and how many of those reached no client.
     pub(crate) fn traffic(&self) -> (usize, usize, usize) {
         let deliveries: Vec<_> =
             self.clients.iter().flat_map(|client| client.lock().unwrap().deliveries.clone()).collect();
@@ -444,7 +444,7 @@ impl Node {
     }
 }
 
-/// A client keeps its session for ever. All have one id: without the user it identifies nothing.
+/// Returns a client keeps its session for ever. All have one id: without the user it identifies nothing.
 fn session(client: usize) -> SessionKey {
     SessionKey::new(User::new(&format!("client{client}")).unwrap(), uuid::Uuid::from_u128(1).into())
 }

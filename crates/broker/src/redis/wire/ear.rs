@@ -65,7 +65,7 @@ impl Ear {
         Self { inner: Arc::new(Inner { keys, control, probe, news, state: Mutex::new(state) }) }
     }
 
-    /// What every connection hears besides channels: the node's control topic and its own probes.
+    /// Returns what every connection hears besides channels: the node's control topic and its own probes.
     pub(super) fn own_topics(&self) -> [String; 2] {
         [self.inner.control.clone(), self.inner.probe.clone()]
     }
@@ -82,7 +82,7 @@ impl Ear {
         state.connection
     }
 
-    /// The names of the channel's topics, the live one last: what Redis confirms of it, is confirmed of both.
+    /// Returns the names of the channel's topics, the live one last: what Redis confirms of it, is confirmed of both.
     pub(super) fn topics(&self, channel: &Channel) -> [String; 2] {
         [Topic::Ephemeral, Topic::Live].map(|topic| self.inner.keys.topic(channel, topic))
     }
@@ -119,7 +119,7 @@ impl Ear {
         }
     }
 
-    /// What to subscribe to and to leave next.
+    /// Returns what to subscribe to and to leave next.
     pub(super) fn round(&self, size: usize) -> Round {
         self.state().topics.round(size)
     }

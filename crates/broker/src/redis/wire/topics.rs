@@ -87,7 +87,7 @@ impl Topics {
         }
     }
 
-    /// The next round of at most `size` channels. Only when the round before is confirmed.
+    /// Returns the next round of at most `size` channels. Only when the round before is confirmed.
     pub(super) fn round(&mut self, size: usize) -> Round {
         let mut round = Round::default();
         let keep = self.dirty.len().saturating_sub(size);
@@ -138,18 +138,18 @@ impl Topics {
         asked_for
     }
 
-    /// Whether the channel is being left: the end of its first topic is to be expected.
+    /// Returns whether the channel is being left: the end of its first topic is to be expected.
     #[must_use]
     pub(super) fn is_leaving(&self, name: &str) -> bool {
         self.entries.get(name).is_none_or(|topic| topic.state == Subscription::Leaving)
     }
 
-    /// Whether every subscription of the round is confirmed.
+    /// Returns whether every subscription of the round is confirmed.
     pub(super) fn all_joined(&self) -> bool {
         self.asked == 0
     }
 
-    /// The channel of a message, if it is heard and wanted.
+    /// Returns the channel of a message, if it is heard and wanted.
     pub(super) fn heard(&self, name: &str) -> Option<&Channel> {
         let (channel, topic) = self.entries.get_key_value(name)?;
         (topic.state == Subscription::On && topic.wanted.is_some()).then_some(channel)

@@ -19,7 +19,7 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// When nobody is there.
+    /// Fails if nobody is there.
     pub(super) fn open(address: SocketAddr, token: Token, registry: &Registry) -> io::Result<Self> {
         let socket = std::net::TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
@@ -29,7 +29,7 @@ impl Link {
         Ok(Self { socket, out: Vec::new() })
     }
 
-    /// How many bytes wait to be written.
+    /// Returns how many bytes wait to be written.
     pub(super) fn waiting(&self) -> usize {
         self.out.len()
     }
@@ -43,7 +43,7 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// When it is gone.
+    /// Fails if it is gone.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         while !self.out.is_empty() {
             match self.socket.write(&self.out) {
@@ -61,7 +61,7 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// When it is gone.
+    /// Fails if it is gone.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         match self.socket.read(buffer) {
             Ok(length) => Ok(Some(length)),

@@ -14,11 +14,11 @@ pub(super) struct Reply<'a> {
     pub(super) error: Option<&'a [u8]>,
 }
 
-/// The reply at the start of these bytes; none while it is not complete.
+/// Returns the reply at the start of these bytes; `None` while it is not complete.
 ///
 /// # Errors
 ///
-/// When it never will be one.
+/// Fails if it never will be one.
 pub(super) fn first(bytes: &[u8]) -> io::Result<Option<Reply<'_>>> {
     let Some(length) = length(bytes, DEPTH)? else { return Ok(None) };
     let error = bytes.strip_prefix(b"-").map(|_| &bytes[1..length - 2]);

@@ -76,7 +76,7 @@ pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The positions of an archive's events, and before them one that stands before all.
+/// Returns the positions of an archive's events, and before them one that stands before all.
 fn positions(redis: &Redis, archive: &Archive) -> anyhow::Result<Vec<String>> {
     let mut range = redis::cmd("XRANGE");
     range.arg(format!("fanfare:{{{}}}:log", archive.channel)).arg("-").arg("+");
@@ -172,7 +172,7 @@ impl Meter {
     }
 }
 
-/// How many bytes Redis has sent since it started.
+/// Returns how many bytes Redis has sent since it started.
 fn sent(connection: &mut redis::Connection) -> anyhow::Result<f64> {
     let stats: String = redis::cmd("INFO").arg("stats").query(connection)?;
     let line = stats.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:"));

@@ -44,7 +44,7 @@ struct Repair {
     all: Duration,
 }
 
-/// The memory of node and Redis with so many channels for each stream, and the repair if it is asked for.
+/// Returns the memory of node and Redis with so many channels for each stream, and the repair if it is asked for.
 fn open(
     lab: &Lab,
     streams: usize,

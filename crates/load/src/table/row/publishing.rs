@@ -57,7 +57,7 @@ pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a node's `EVALSHA` is, with the retention that nodes have by default.
+/// Returns what a node's `EVALSHA` is, with the retention that nodes have by default.
 fn script(sha: &str) -> Vec<String> {
     let channel = "fanfare:{room:{channel}}:";
     [
@@ -91,8 +91,8 @@ fn pour(redis: &Redis, command: &[String], events: usize) -> anyhow::Result<f64>
     Ok(number((rounds * CHANNELS) as u64) / began.elapsed().as_secs_f64())
 }
 
-/// How many entries a second leave the intake, from the first that does to the last. A node begins before it says that it
-/// is ready, so this is watched from before it is started.
+/// Returns how many entries a second leave the intake, from the first that does to the last. A node begins before it
+/// says that it is ready, so this is watched from before it is started.
 fn drained(mut connection: redis::Connection) -> anyhow::Result<f64> {
     let mut left =
         || -> anyhow::Result<u64> { Ok(redis::cmd("XLEN").arg("fanfare:ingest").query(&mut connection)?) };

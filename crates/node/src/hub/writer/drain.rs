@@ -23,7 +23,7 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    /// How many streams are to be sent away by now.
+    /// Returns how many streams are to be sent away by now.
     fn due(&self) -> usize {
         let window = self.until.duration_since(self.begun).as_secs_f64();
         let elapsed = self.begun.elapsed().as_secs_f64();

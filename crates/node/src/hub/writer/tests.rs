@@ -140,7 +140,7 @@ async fn one_turn(writer: &mut Writer) {
     unconstrained(turn).await;
 }
 
-/// What a client has got so far.
+/// Returns what a client has got so far.
 fn received(socket: &mut DuplexStream) -> String {
     let mut text = Vec::new();
     while let Some(read) = unconstrained(socket.read_buf(&mut text)).now_or_never() {
