@@ -1,9 +1,8 @@
-//! How long to wait before trying again.
+//! Time between retries.
 
 use std::time::Duration;
 
-/// Doubles from failure to failure up to a limit. Jittered, so that nodes that failed together do not come back
-/// together.
+/// Exponential backoff up to a limit, with jitter, so that nodes that failed together do not retry together.
 #[derive(Debug)]
 pub struct Backoff {
     first: Duration,
@@ -12,30 +11,30 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Returns the first wait, and the longest.
+    /// Creates a backoff from its first and its longest time.
     pub fn new(first: Duration, most: Duration) -> Self {
         Self { first, most, failures: 0 }
     }
 
-    /// Notes a failure, and answers how long to wait after it: between half the time and all of it.
+    /// Records a failure. Returns the time to wait: between half of the current time and all of it.
     pub fn fail(&mut self) -> Duration {
         let whole = self.first.saturating_mul(1 << self.failures.min(20)).min(self.most);
         self.failures = self.failures.saturating_add(1);
         jittered(whole.mul_f64(0.75), 1.0 / 3.0)
     }
 
-    /// Notes a success.
+    /// Records a success.
     pub fn succeed(&mut self) {
         self.failures = 0;
     }
 
-    /// Returns whether the last try failed.
+    /// Returns whether the last attempt failed.
     pub fn is_failing(&self) -> bool {
         self.failures > 0
     }
 }
 
-/// `middle`, more or less by up to the part `spread` of it.
+/// Returns a random time around `middle`, which differs by at most the fraction `spread`.
 pub fn jittered(middle: Duration, spread: f64) -> Duration {
     middle.mul_f64(1.0 + spread * (2.0 * fastrand::f64() - 1.0))
 }

@@ -1,6 +1,6 @@
-//! What publishers left in the ingest stream, and how it gets into the logs once and in order.
+//! Entries of the ingest stream, which are stored in the logs once and in order.
 //!
-//! ADR 3 (`docs/adr/`) says why it is so, and what a leader that was paused can still do.
+//! ADR 3 (`docs/adr/`) has the reasons, and what a leader that was paused can still do.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,78 +9,77 @@ use bytes::Bytes;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, Position};
 
-/// One reading of the ingest stream, from its oldest entry on. It is over when another begins, or when the stream is
-/// deleted: it then gives no entries any more.
+/// One reading of the ingest stream, from its oldest entry. It ends when another reading starts, or when the stream
+/// is deleted, and then returns no more entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// Which stream: within a generation, ids grow. A stream that was deleted comes back as another generation.
+    /// Generation of the stream, within which ids grow. A stream that was deleted and recreated is a new generation.
     pub generation: Arc<str>,
-    /// Tells this reading from every other one.
+    /// Unique name of the reading.
     pub name: Arc<str>,
 }
 
-/// One entry of the ingest stream, as it was written: not checked yet.
+/// One entry of the ingest stream, not validated yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IntakeEntry {
-    /// Its id in the ingest stream.
+    /// Id in the ingest stream.
     pub id: Position,
-    /// Its fields in order.
+    /// Fields, in order.
     pub fields: Vec<(Bytes, Bytes)>,
 }
 
 impl IntakeEntry {
-    /// Returns how many bytes its fields have.
+    /// Returns the size of the fields, in bytes.
     pub fn bytes(&self) -> usize {
         self.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 }
 
-/// An entry on its way to its channel.
+/// A valid entry, to be published to its channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
-    /// Its id in the ingest stream.
+    /// Id in the ingest stream.
     pub id: Position,
-    /// The entry of the same channel before it in the same call, an earlier one: until that one is published, neither
-    /// is this one.
+    /// The previous entry of the same channel in the same call: this entry is not published before that one.
     pub after: Option<Position>,
-    /// What it says. It is kept: an entry of the ingest stream is never ephemeral.
+    /// The publication. It is stored: an entry of the ingest stream is never ephemeral.
     pub publication: Publication,
 }
 
-/// What became of an entry that the broker was asked to publish.
+/// Result of publishing an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intaken {
-    /// It is in its channel's log now.
+    /// The entry was appended to its channel's log.
     Published,
-    /// It, or what another way brought under its key, was there before.
+    /// The entry, or another event with its idempotency key, was stored before.
     Repeat,
-    /// Nothing was done, since the entry before it is not published.
+    /// Nothing was done, since the previous entry is not published.
     HeldUp,
 }
 
 /// An entry that can never be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// Its id in the ingest stream.
+    /// Id in the ingest stream.
     pub id: Position,
-    /// Why, for whoever wrote it.
+    /// The reason, for the publisher.
     pub reason: String,
-    /// Its fields in order, as they were taken.
+    /// Fields, in order.
     pub fields: Vec<(Bytes, Bytes)>,
 }
 
-/// How many fields of a dead entry are kept at most. An event has four.
+/// Maximum number of fields of an entry in the dead-letter stream. An event has four.
 const DEAD_FIELDS: usize = 100;
 
-/// How many bytes of a dead entry are kept at most beside the data of an event, names and values of its fields: an
-/// entry that says an event is kept whole.
+/// Maximum bytes of an entry in the dead-letter stream besides the data of an event: names and values of its fields.
+/// An entry that is an event is kept whole.
 const DEAD_BYTES: usize = 4096;
 
-/// What is said behind the reason where a dead entry was kept in part.
+/// Appended to the reason if the entry is truncated.
 const DEAD_CUT: &str = " (the rest of the entry is truncated)";
 
 impl Rejected {
-    /// Returns the reason, and the fields as far as they are kept where an event may have `max_data` bytes of data.
+    /// Returns the reason and the fields, truncated. `max_data` is the maximum size of an event's data, in bytes.
     pub(crate) fn kept(self, max_data: usize) -> (String, Vec<(Bytes, Bytes)>) {
         let Self { mut reason, fields, .. } = self;
         let (mut room, mut is_cut) = (max_data + DEAD_BYTES, fields.len() > DEAD_FIELDS);
@@ -99,7 +98,7 @@ impl Rejected {
     }
 }
 
-/// Ties each entry to the one of its channel before it. They are in the order of their ids.
+/// Links each entry to the previous entry of its channel. The entries must be in the order of their ids.
 pub fn chain(entries: impl IntoIterator<Item = (Position, Publication)>) -> Vec<Placed> {
     let mut newest: HashMap<Channel, Position> = HashMap::new();
     let place = |(id, publication): (Position, Publication)| {

@@ -1,4 +1,4 @@
-//! Which nodes are alive.
+//! Leases of nodes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,22 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::BrokerError;
 
-/// A node's name, unique in the cluster: 1 to 128 ASCII letters, digits, `-`, `_` and `.`.
+/// A node id, unique in the cluster: 1 to 128 ASCII letters, digits, `-`, `_` and `.`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NodeId(Arc<str>);
 
-/// A text that cannot name a node.
+/// A text that is not a valid node id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid node id {0:?}: it must have 1 to 128 ASCII letters, digits, '-', '_' and '.'")]
 pub struct NodeIdError(String);
 
 impl NodeId {
-    /// Checks a name.
+    /// Checks a node id.
     ///
     /// # Errors
     ///
-    /// Fails if it is empty, too long or has another character.
+    /// Fails if the text is empty, too long, or has another character.
     pub fn new(text: &str) -> Result<Self, NodeIdError> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
         if (1..=128).contains(&text.len()) && text.bytes().all(allowed) {
@@ -63,37 +63,37 @@ impl fmt::Debug for NodeId {
     }
 }
 
-/// What a node says of itself with each heartbeat; the JSON value of its lease.
+/// State of a node, sent with each heartbeat; the JSON value of its lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeInfo {
-    /// Its name.
+    /// Node id.
     pub id: NodeId,
-    /// A UUID drawn at start: tells a process from its predecessor of the same name.
+    /// Random UUID of the process, which distinguishes it from an earlier process with the same node id.
     pub incarnation: String,
-    /// Where it listens, `host:port`.
+    /// Address, as `host:port`.
     pub address: String,
-    /// When it started, in Unix milliseconds.
+    /// Start time, in Unix milliseconds.
     pub since: u64,
-    /// How many streams it holds.
+    /// Number of streams.
     pub connections: u64,
-    /// Whether it is on its way out.
+    /// Whether the node is draining.
     pub draining: bool,
 }
 
-/// How many sessions, and how many users, one step of a sweep looks at, at most: a few milliseconds of Redis, in
-/// which publishers wait.
+/// Maximum number of sessions, and of users, that one step of a sweep checks: Redis is busy for a few milliseconds,
+/// in which publishers wait.
 pub const SWEEP_STEP: usize = 250;
 
-/// What one step of a sweep did.
+/// Result of one step of a sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// How many sessions ended.
+    /// Number of sessions removed.
     pub sessions: usize,
-    /// How many users were looked at again because their grace was over.
+    /// Number of users that were checked because their grace period was over.
     pub users: usize,
-    /// Whether the step was full: the next one is due at once.
+    /// Whether the step reached its limit, and the next one is due at once.
     pub more: bool,
-    /// Why something was left as it is, like a key of another type. The rest was done.
+    /// Why a part was skipped, like a key of a wrong type. The rest was done.
     pub fault: Option<BrokerError>,
 }
 
@@ -106,13 +106,14 @@ impl std::ops::AddAssign for Swept {
     }
 }
 
-/// What became of a heartbeat.
+/// Result of a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lease {
-    /// The lease was ours and is longer now.
+    /// The node held the lease, and it was extended.
     Renewed,
-    /// There was none: this is the first, or it had lapsed and others may have swept our sessions.
+    /// There was no lease, and the node acquired it: the first heartbeat, or the lease had expired and other nodes
+    /// may have removed the node's sessions.
     Taken,
-    /// Another live process has this name. Nothing was changed.
+    /// Another process holds the lease of this node id. Nothing was changed.
     Foreign,
 }

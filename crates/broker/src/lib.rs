@@ -1,22 +1,22 @@
-//! Everything that must outlive a node: logs, live wires, sessions, leases, intake.
+//! Shared state of the cluster: logs, live topics, sessions, leases, intake.
 //!
-//! [`Broker`] is the seam. [`redis`] is the real one and the only code that knows Redis; [`memory`] is its twin in
-//! one process. Both pass one contract suite.
+//! [`Broker`] is the interface. [`redis`] implements it with Redis and is the only code that knows Redis; [`memory`]
+//! implements it within one process. Both pass the same contract suite.
 //!
 //! # Layout
 //!
-//! In the order an event passes them:
+//! In the order in which an event passes through them:
 //!
 //! - [`broker`]: the trait
-//! - [`intake`]: what publishers left in the ingest stream
-//! - [`retention`]: how much of a channel is kept
-//! - [`settings`]: what both brokers are told
-//! - [`log`]: pages of kept events, and where to begin
-//! - [`wire`]: what a live wire tells the node
-//! - [`session`]: claims and owners
-//! - [`lease`]: which nodes are alive
-//! - [`error`]: what can go wrong, and whether trying again helps
-//! - [`backoff`]: how long to wait before trying again
+//! - [`intake`]: entries of the ingest stream
+//! - [`retention`]: how many events, and how old, a log keeps
+//! - [`settings`]: settings of both brokers
+//! - [`log`]: pages of stored events
+//! - [`wire`]: the subscriber connection: its events and commands
+//! - [`session`]: claims and owners of sessions
+//! - [`lease`]: leases of nodes
+//! - [`error`]: errors, and whether a retry can help
+//! - [`backoff`]: time between retries
 //! - [`memory`], [`redis`]: the two brokers
 
 pub mod backoff;

@@ -1,56 +1,56 @@
-//! Pages of kept events, and what the chain of positions says.
+//! Pages of stored events, and gap detection by the chain of positions.
 
 use std::sync::Arc;
 
 use fanfare_protocol::{Entry, Event, Position};
 
-/// What an entry counts in a page beside its type and its data, in bytes: its positions, and what carries them.
+/// Bytes that an entry counts in a page besides its type and data, for its positions and overhead.
 pub const ENTRY_BYTES: usize = 64;
 
-/// How many events [`fanfare_protocol::start::From::Newest`] goes back at most.
+/// Maximum number of events that [`fanfare_protocol::start::From::Newest`] goes back.
 pub const NEWEST_EVENTS: usize = 1000;
 
-/// How many bytes of events it goes back at most, as [`event_bytes`] counts them; a single event may be larger. To count them
-/// Redis must copy them, and does nothing else meanwhile.
+/// Maximum bytes of events that it goes back, as counted by [`event_bytes`]; a single event may be larger. To count
+/// them Redis must copy them, and it serves no other command meanwhile.
 pub const NEWEST_BYTES: usize = 1024 * 1024;
 
-/// The most that one read of a log brings.
+/// Limits of one log read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageLimit {
-    /// How many entries are looked at; at least 1.
+    /// Maximum number of entries; at least 1.
     pub entries: usize,
-    /// How many bytes they have together, as [`event_bytes`] counts them.
+    /// Maximum bytes of all entries, as counted by [`event_bytes`].
     pub bytes: usize,
 }
 
 impl PageLimit {
-    /// Returns so many entries of any size.
+    /// Creates a limit of entries of any size.
     pub const fn entries(entries: usize) -> Self {
         Self { entries, bytes: usize::MAX }
     }
 }
 
-/// Returns what an event counts in a page, in bytes.
+/// Returns the bytes that an event counts in a page.
 pub fn event_bytes(event: &Event) -> usize {
     event.kind_str().len() + event.data_bytes().len() + ENTRY_BYTES
 }
 
-/// Some of a log, in order, and where the channel stood in the same moment.
+/// A part of a log, in order, with the channel's last position at the same moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// What could be read. Entries of the log that are no events are left out and counted in `malformed`.
+    /// The entries. Malformed entries of the log are skipped and counted in `malformed`.
     pub entries: Vec<Arc<Entry>>,
-    /// Where the next page begins: after this position. Not before the position asked for.
+    /// The next page starts after this position. Not before the requested position.
     pub next: Position,
     /// Whether the log had nothing after `next` when this page was read.
     pub end: bool,
-    /// How many entries of the log were left out.
+    /// Number of malformed entries that were skipped.
     pub malformed: usize,
     /// The channel's last position when this page was read; [`Position::ZERO`] if none is known.
     pub last: Position,
-    /// Set when the page has no entry because the first one is larger than the limit: how many bytes it counts.
+    /// Bytes of the first entry, set if the page is empty because this entry exceeds the limit.
     pub needs: Option<usize>,
-    /// When this page was read, by the clock that gives positions, in Unix milliseconds.
+    /// Time of the read by the clock that assigns positions, in Unix milliseconds.
     pub now: u64,
 }
 
@@ -69,12 +69,13 @@ impl Page {
     }
 }
 
-/// Returns whether a reader has missed something before an entry: `position` is the reader's last entry, `had` the
-/// one before it if that is known, and `previous` what the entry says came before it.
+/// Returns whether a reader has missed an event before an entry: `position` is the reader's last entry, `had` the
+/// entry before that one if it is known, and `previous` the entry's previous position.
 ///
-/// Nothing was missed if the entry follows the reader's last one; or the one before, since then Redis has lost the
-/// last one and the reader has it. An entry before that lies after the reader's was missed. One that lies before it
-/// belongs to a log that went back and has other entries now; and the first entry of a log belongs to another log.
+/// There is no gap if the entry follows the reader's last entry, or the one before it: then Redis has lost the last
+/// entry, and the reader has received it. There is a gap if `previous` is after the reader's position. If `previous`
+/// is before it, the log was rolled back and has other entries now; and the first entry of a log belongs to another
+/// log.
 pub fn is_gap(position: Position, had: Option<Position>, previous: Position) -> bool {
     previous != position && (previous == Position::ZERO || Some(previous) != had)
 }

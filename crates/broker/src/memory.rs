@@ -1,15 +1,15 @@
-//! The broker in one process: the same contract without Redis, for a first look, tests and simulations.
+//! The broker in one process: the same contract without Redis, for development, tests and simulations.
 //!
 //! Nothing outlives the process. All state is behind one lock, which is never held across an await.
 //!
 //! # Layout
 //!
 //! - `channel`: one channel's log, last position, mark and idempotency keys
-//! - `sessions`: who holds which, and the lifecycle stream
+//! - `sessions`: owners of sessions, and the lifecycle stream
 //! - `cluster`: leases and locks
 //! - `intake`: the ingest stream
-//! - `wire`: the live wires of this process's nodes
-//! - `faults`: what can be done to it in a simulation
+//! - `wire`: subscriber connections of this process's nodes
+//! - `faults`: faults for simulations
 
 mod channel;
 mod cluster;
@@ -46,20 +46,20 @@ use crate::settings::BrokerSettings;
 use crate::wire::{Wire, WireSink};
 use crate::{Broker, BrokerError};
 
-/// An entry of the lifecycle or the dead stream: its id and its fields.
+/// An entry of the lifecycle or the dead-letter stream: its id and fields.
 pub type StreamEntry = (Position, Vec<(String, String)>);
 
 /// The memory broker. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct MemoryBroker {
     settings: Arc<BrokerSettings>,
-    /// Unix milliseconds at `started`; a simulation sets the clock by it.
+    /// Unix milliseconds at `started`; simulations set the clock with it.
     epoch_ms: Arc<AtomicU64>,
     started: Instant,
-    /// How far apart the sequence numbers of one millisecond are: 1, but in a simulation.
+    /// Step of the sequence numbers within a millisecond: 1, except in simulations.
     sequence_step: Arc<AtomicU64>,
     state: Arc<Mutex<State>>,
-    /// Woken when something is added to the ingest stream.
+    /// Notified when an entry is added to the ingest stream.
     ingested: Arc<Notify>,
 }
 
@@ -73,7 +73,7 @@ struct State {
 }
 
 impl MemoryBroker {
-    /// Creates an empty broker whose clock is the system's.
+    /// Creates an empty broker with the system's clock.
     pub fn new(settings: BrokerSettings) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self::starting_at(settings, u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
@@ -106,7 +106,7 @@ impl MemoryBroker {
         self.ingested.notify_waiters();
     }
 
-    /// Returns how many entries of the ingest stream are not settled.
+    /// Returns the number of entries of the ingest stream that are not acknowledged.
     pub fn unsettled(&self) -> usize {
         self.state().ingest.len()
     }
@@ -116,7 +116,7 @@ impl MemoryBroker {
         self.state().sessions.lifecycle.iter().cloned().collect()
     }
 
-    /// Returns the dead intake entries.
+    /// Returns the dead-letter stream.
     pub fn dead(&self) -> Vec<StreamEntry> {
         self.state().ingest.dead.iter().cloned().collect()
     }
@@ -128,7 +128,7 @@ impl MemoryBroker {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic under the lock leaves plain data, each piece whole.
+        // A panic under the lock leaves consistent plain data.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -180,7 +180,7 @@ impl MemoryBroker {
         Published { position: Some(position), repeat: false, created: entry.previous == Position::ZERO }
     }
 
-    /// Reads one channel's log, aged to now; an unknown channel is an empty one.
+    /// Reads one channel's log after dropping expired events; an unknown channel is empty.
     fn read<T>(&self, channel: &Channel, read: impl FnOnce(&ChannelState) -> T) -> T {
         let now = self.now();
         let retention = self.settings.retention.of(channel);
@@ -302,7 +302,7 @@ impl Broker for MemoryBroker {
 
     async fn read_intake(&self, node: &NodeId) -> Result<Option<Reading>, BrokerError> {
         let reading = self.state().ingest.read(node);
-        // Whoever waits for entries of another reading waits in vain.
+        // Wakes readers of earlier readings, which have ended.
         self.ingested.notify_waiters();
         Ok(reading)
     }
@@ -315,7 +315,7 @@ impl Broker for MemoryBroker {
     ) -> Result<Vec<IntakeEntry>, BrokerError> {
         let deadline = Instant::now() + wait;
         loop {
-            // Made before the look, so that an entry added between the two still wakes us.
+            // Created before the check, so that an entry added in between is not missed.
             let mut added = std::pin::pin!(self.ingested.notified());
             added.as_mut().enable();
             let taken = self.state().ingest.take(reading, limit)?;

@@ -1,24 +1,24 @@
 //! The broker on Redis or Valkey.
 //!
-//! Publishing and sessions share one pipelined connection, reading logs another, each wire has its own, and a small
-//! pool serves blocking reads and rare commands. None of them is needed to start: each connects when it is used, and
-//! comes back by itself.
+//! Publishing and sessions share one pipelined connection, log reads share another, each subscriber connection is
+//! separate, and a small pool serves blocking reads and rare commands. None of them is needed to start: each connects
+//! when it is used, and reconnects automatically.
 //!
 //! # Layout
 //!
-//! - `settings`: where Redis is, and how patient we are with it
-//! - `prefix`: what the names of one cluster begin with; `keys`: the names of everything
-//! - `link`: the shared, pipelined connections; `gather`: calls that leave in one write
+//! - `settings`: address, credentials and timeouts
+//! - `prefix`: the key prefix of a cluster; `keys`: the names of keys and topics
+//! - `link`: the shared, pipelined connections; `gather`: batches of calls in one write
 //! - `pool`: connections for blocking reads and rare commands
-//! - `script`: the Lua scripts, which lie beside as `.lua` files
-//! - `publish`: a batch is one pipeline
-//! - `log`: pages, and where to begin
-//! - `wire`: the live wires
-//! - `sessions`: claims
+//! - `script`: the Lua scripts, in `.lua` files
+//! - `publish`: publishing, with one pipeline for each batch
+//! - `log`: log reads
+//! - `wire`: subscriber connections
+//! - `sessions`: claims of sessions
 //! - `leases`: leases, locks and the sweep
 //! - `intake`: the ingest stream
 //! - `library`: the function library for publishers
-//! - `reply`, `error`: taking replies apart, sorting errors
+//! - `reply`, `error`: parsing of replies, classification of errors
 
 mod error;
 mod gather;
@@ -67,28 +67,28 @@ pub struct RedisBroker {
     settings: Arc<BrokerSettings>,
     redis: Arc<RedisSettings>,
     keys: Keys,
-    /// For everything that changes something, and for probes.
+    /// Connection for commands that write, and for probes.
     link: Link,
-    /// For logs: a storm of readers does not hold publishers up.
+    /// Connection for log reads, so that many readers do not delay publishers.
     reads: Link,
     pool: Connections,
     library: Arc<Library>,
-    /// Tells us from another process that was given the same node id.
+    /// Random id of this process, which distinguishes it from another process with the same node id.
     process: Uuid,
 }
 
 impl RedisBroker {
-    /// Returns the grace in milliseconds; 0 is none.
+    /// Returns the grace period in milliseconds; 0 disables it.
     fn grace_ms(&self) -> u64 {
         u64::try_from(self.settings.grace.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Creates a broker that connects when it is used.
+    /// Creates a broker. It connects when it is used.
     ///
     /// # Errors
     ///
-    /// [`BrokerError::Refused`] when the URL or the prefix is not one, or another database than 0 is named. An absent
-    /// Redis is no error: calls answer [`BrokerError::Unavailable`] until it is there.
+    /// [`BrokerError::Refused`] if the URL or the prefix is invalid, or if the URL selects another database than 0. A
+    /// Redis that cannot be reached is not an error: calls return [`BrokerError::Unavailable`] until it is available.
     pub fn connect(redis: RedisSettings, settings: BrokerSettings) -> Result<Self, BrokerError> {
         let prefix = redis.check()?;
         Ok(Self {

@@ -1,18 +1,18 @@
-//! How much of a channel is kept.
+//! How many events, and how old, a log keeps.
 
 use std::time::Duration;
 
 use fanfare_protocol::{Channel, Pattern};
 
-/// What is kept of one channel.
+/// Retention of one channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// At least this many events, if they are young enough; the log may hold a few more.
+    /// Number of events that are kept at least, unless they are older than `age`; the log may have a few more.
     pub events: usize,
-    /// How old an event may become.
+    /// Maximum age of an event.
     pub age: Duration,
-    /// How long the channel's last position outlives its newest event. At least `age`. Beyond it, a client that
-    /// comes back is told of a gap.
+    /// How long the channel's last position is kept after its newest event; at least `age`. A client that reconnects
+    /// later gets a `gap` event.
     pub positions: Duration,
 }
 
@@ -22,17 +22,17 @@ impl Default for Retention {
     }
 }
 
-/// Retention for every channel: the first rule whose pattern matches, else the default.
+/// Retention of all channels: the first rule whose pattern matches applies, otherwise the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RetentionRules {
-    /// Tried in this order.
+    /// Rules, in order.
     pub rules: Vec<(Pattern, Retention)>,
-    /// For channels that no rule matches.
+    /// Retention of channels that match no rule.
     pub default: Retention,
 }
 
 impl RetentionRules {
-    /// Returns what is kept of a channel.
+    /// Returns the retention of a channel.
     pub fn of(&self, channel: &Channel) -> Retention {
         let rule = self.rules.iter().find(|(pattern, _)| pattern.matches(channel));
         rule.map_or(self.default, |(_, retention)| *retention)

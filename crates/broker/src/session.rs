@@ -7,89 +7,87 @@ use serde::{Deserialize, Serialize};
 
 use crate::NodeId;
 
-/// A claim of one session for one node.
+/// A claim of a session by a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Whose session it is.
+    /// The session's user.
     pub user: User,
-    /// Which session.
+    /// The session's id.
     pub session: SessionId,
-    /// Who claims it.
+    /// The node that claims it.
     pub node: NodeId,
-    /// The client's address, for people who look at the list.
+    /// The client's address, shown in the list of sessions.
     pub client: Arc<str>,
-    /// How many sessions the user may have in the whole cluster. A session that the user has already is not
-    /// counted twice.
+    /// Maximum number of sessions of the user in the whole cluster. An existing session is not counted twice.
     pub limit: usize,
 }
 
-/// What became of a claim.
+/// Result of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claimed {
-    /// It is ours now, with this epoch, which is greater than any that the session had before. `from` is the owner
-    /// it was taken from.
+    /// The node owns the session, with an epoch greater than any before.
     Held {
-        /// Fences every later call about this session.
+        /// Fencing token for every later call about this session.
         epoch: u64,
-        /// The owner before, which may be this very node.
+        /// The previous owner, which may be the same node.
         from: Option<NodeId>,
     },
-    /// The user has as many sessions as allowed. Nothing was changed.
+    /// The user has reached the session limit. Nothing was changed.
     Full,
 }
 
-/// A session that a node believes to hold.
+/// A session that a node holds, as far as it knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holding {
-    /// Whose it is.
+    /// The session's user.
     pub user: User,
-    /// Which session.
+    /// The session's id.
     pub session: SessionId,
-    /// The epoch of our claim.
+    /// The epoch of the node's claim.
     pub epoch: u64,
-    /// When the session began, in Unix milliseconds.
+    /// Start time of the session, in Unix milliseconds.
     pub since: u64,
     /// The client's address.
     pub client: Arc<str>,
 }
 
-/// What became of a session that was claimed once more after a lapsed lease or a Redis that came back empty.
+/// Result of renewing a claim after the lease expired or Redis lost its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewed {
-    /// Ours, with this epoch.
+    /// The node owns the session, with this epoch.
     Held(u64),
-    /// Somebody else has claimed it since: let go.
+    /// Another claim has taken the session.
     Lost,
 }
 
-/// Why a session ends; the `reason` in the lifecycle stream.
+/// Close reason of a session; the `reason` in the lifecycle stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// The client closed the connection, or it broke.
+    /// The client closed the connection, or the connection broke.
     Closed,
-    /// The client took nothing for as long as the write time-out allows.
+    /// The client read nothing for `stream.write_timeout` although data was queued.
     WriteTimeout,
-    /// The client's machine answered nothing for as long as the peer time-out allows.
+    /// The client's machine acknowledged nothing for `stream.peer_timeout`.
     PeerTimeout,
-    /// The connection was silent for as long as the idle limit allows.
+    /// The stream had no event for `stream.idle_timeout`.
     Idle,
-    /// The connection reached its age limit.
+    /// The stream reached `stream.max_age`.
     Age,
-    /// The token's time ran out.
+    /// The token expired.
     Expired,
-    /// Somebody asked for it.
+    /// The session was disconnected by an API call.
     Disconnected,
     /// Another connection claimed the session.
     Superseded,
-    /// The node is leaving.
+    /// The node is draining.
     Shutdown,
-    /// The node died and another swept up after it.
+    /// The node died, and another node removed the session.
     NodeLost,
 }
 
 impl Reason {
-    /// Returns the word used in the lifecycle stream, in metrics and in logs.
+    /// Returns the name in the lifecycle stream, in metrics and in logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -106,16 +104,16 @@ impl Reason {
     }
 }
 
-/// One session as the list shows it.
+/// One session in the list of a user's sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionInfo {
-    /// Which session.
+    /// The session's id.
     pub session: SessionId,
     /// The node that holds it.
     pub node: NodeId,
-    /// The epoch of its claim.
+    /// The epoch of the node's claim.
     pub epoch: u64,
-    /// When it began, in Unix milliseconds; survives moves.
+    /// Start time, in Unix milliseconds; survives moves.
     pub since: u64,
     /// The client's address.
     pub client: Arc<str>,

@@ -1,4 +1,4 @@
-//! What both brokers are told.
+//! Settings of both brokers.
 
 use std::time::Duration;
 
@@ -6,24 +6,24 @@ use fanfare_protocol::event::DEFAULT_MAX_DATA_BYTES;
 
 use crate::RetentionRules;
 
-/// Settings of the broker that do not depend on which one it is.
+/// Settings that do not depend on the kind of broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerSettings {
-    /// How much of each channel is kept.
+    /// Retention of the channels' logs.
     pub retention: RetentionRules,
     /// How long an idempotency key is remembered.
     pub once: Duration,
-    /// How long a user without a session is not reported offline yet, and a session that a leaving node let go of waits
-    /// for another.
+    /// How long after their last session a user is reported offline, and how long a session that a draining node
+    /// released waits for another node.
     pub grace: Duration,
-    /// The most data an event may have, in bytes.
+    /// Maximum size of an event's data, in bytes.
     pub max_data: usize,
-    /// About how many entries the lifecycle stream keeps.
+    /// Approximate number of entries that the lifecycle stream keeps.
     pub lifecycle_events: usize,
-    /// How many session events one user may cause in the lifecycle stream in a minute; beyond that they are merged. 0 is
-    /// no limit.
+    /// Maximum rate of session events of one user in the lifecycle stream, per minute; further ones are merged. 0
+    /// disables the limit.
     pub lifecycle_per_minute: u32,
-    /// About how many dead intake entries are kept.
+    /// Approximate number of entries that the dead-letter stream keeps.
     pub dead_events: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What a live wire tells the node, and what the node asks of it.
+//! The subscriber connection: its events and commands.
 
 use bytes::Bytes;
 use fanfare_protocol::Channel;
@@ -6,15 +6,15 @@ use fanfare_protocol::wire::Topic;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Names one `follow`, so that the answer to an earlier one is not taken for the answer to a later one. Grows.
+/// Number of a `follow` command, so that an earlier confirmation is not taken for a later one. Grows.
 pub type Ticket = u64;
 
-/// What comes out of a wire, in order.
+/// An event of the subscriber connection, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WireEvent {
-    /// Connected. Each channel followed is confirmed by `Followed` of its own.
+    /// Connected. Each channel is confirmed by `Followed`.
     Up,
-    /// The connection is lost: nothing is heard of any channel until it is confirmed again.
+    /// The connection is lost: no messages of a channel arrive until the channel is confirmed again.
     Down,
     /// From here on, and until `Down` or an unfollow, every message on both topics of these channels arrives, in the
     /// order in which they were published.
@@ -25,55 +25,55 @@ pub enum WireEvent {
     Control(Bytes),
 }
 
-/// The state of the live wire.
+/// The state of the subscriber connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WireState {
-    /// Whether it is connected.
+    /// Whether the connection is up.
     pub up: bool,
-    /// How often it has been connected.
+    /// Number of connects.
     pub connects: u64,
 }
 
-/// What takes the events. Called from the wire's own task: it must not block.
+/// Receives the events. Called from the connection's task: it must not block.
 pub type WireSink = Box<dyn FnMut(WireEvent) + Send>;
 
-/// What the node asks of its wire.
+/// A command to the subscriber connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WireCommand {
-    /// Hear these channels. Following one again replaces its ticket and confirms it again.
+    /// Subscribes to channels. A repeated command for a channel replaces its ticket and is confirmed again.
     Follow(Vec<(Channel, Ticket)>),
-    /// Stop hearing these.
+    /// Unsubscribes from channels.
     Unfollow(Vec<Channel>),
 }
 
-/// The node's hold on its wire: one task that keeps one connection, comes back by itself for ever, and
-/// subscribes again in batches. Ends when this is closed or dropped.
+/// Handle of the subscriber connection: one task that keeps one connection, reconnects forever, and subscribes again
+/// in batches. The task ends when the handle is closed or dropped.
 #[derive(Debug)]
 pub struct Wire {
-    /// Not bounded by itself: the wire's task takes commands at once, also while it has no connection, and what it
-    /// keeps of them is one entry for each channel followed.
+    /// Unbounded, but the task receives commands at once, also while it has no connection, and keeps one entry for
+    /// each channel.
     commands: mpsc::UnboundedSender<WireCommand>,
     task: JoinHandle<()>,
 }
 
 impl Wire {
-    /// Creates a wire served by `task`, which ends when the command channel closes.
+    /// Creates a handle of `task`, which ends when the command channel closes.
     pub fn new(commands: mpsc::UnboundedSender<WireCommand>, task: JoinHandle<()>) -> Self {
         Self { commands, task }
     }
 
-    /// Asks to hear these channels; confirmed by [`WireEvent::Followed`] with the same tickets.
+    /// Subscribes to channels; confirmed by [`WireEvent::Followed`] with the same tickets.
     pub fn follow(&self, channels: Vec<(Channel, Ticket)>) {
-        // A closed channel is a wire at its end: there is nothing left to hear.
+        // A closed channel means that the task has ended.
         let _ = self.commands.send(WireCommand::Follow(channels));
     }
 
-    /// Asks to hear these channels no longer.
+    /// Unsubscribes from channels.
     pub fn unfollow(&self, channels: Vec<Channel>) {
         let _ = self.commands.send(WireCommand::Unfollow(channels));
     }
 
-    /// Ends the wire and waits until its task has ended.
+    /// Closes the connection and waits until its task has ended.
     pub async fn close(self) {
         let Self { commands, task } = self;
         drop(commands);

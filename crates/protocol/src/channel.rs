@@ -1,36 +1,36 @@
-//! The name events are routed by, and the patterns that match names.
+//! Channel names, users, and patterns that match names.
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest channel name, in bytes.
+/// Maximum length of a channel name, in bytes.
 pub const MAX_CHANNEL_BYTES: usize = 255;
 
-/// What a channel name may consist of besides ASCII letters and digits.
+/// Characters allowed in a channel name besides ASCII letters and digits.
 ///
-/// Left out on purpose: `{` and `}` (Redis Cluster hash tags), `*` (patterns), `,` (lists), quotes,
+/// Excluded on purpose: `{` and `}` (Redis Cluster hash tags), `*` (patterns), `,` (lists), quotes,
 /// white space, control characters and everything outside ASCII.
 pub const CHANNEL_PUNCTUATION: &str = "-_.:@|/+=~%$!#&;";
 
-/// The prefix of the channels that are private to one user.
+/// Prefix of the channels that are private to one user.
 const USER_PREFIX: &str = "user:";
-/// The channel that every stream joins.
+/// The channel that every stream follows.
 const BROADCAST: &str = "broadcast";
 
 /// A named, ordered series of events: the only routing concept.
 ///
-/// Cheap to clone. `user:<id>` is private to that user and joined by it automatically; `broadcast` is joined
-/// by all; any other name is joined by asking and needs a grant.
+/// Cheap to clone. `user:<id>` is private to that user, and the user's streams follow it automatically; all streams
+/// follow `broadcast`; any other channel must be requested and needs a grant.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Channel(Arc<str>);
 
-/// Why a text is not a channel name.
+/// Why a text is not a valid channel name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChannelError {
-    /// Nothing there.
+    /// An empty text.
     #[error("the channel name is empty; it must have 1 to {MAX_CHANNEL_BYTES} bytes")]
     Empty,
     /// More than [`MAX_CHANNEL_BYTES`].
@@ -59,7 +59,7 @@ impl Channel {
         Ok(Self(name.into()))
     }
 
-    /// Returns the channel that everybody joins.
+    /// Returns the channel that every stream follows.
     pub fn broadcast() -> Self {
         Self(BROADCAST.into())
     }
@@ -69,7 +69,7 @@ impl Channel {
         &self.0
     }
 
-    /// Returns the id in `user:<id>`; `None` for any other channel.
+    /// Returns the id of `user:<id>`; `None` for any other channel.
     pub fn user(&self) -> Option<&str> {
         self.0.strip_prefix(USER_PREFIX)
     }
@@ -83,9 +83,9 @@ impl Channel {
         self.as_str().starts_with(USER_PREFIX).then_some(USER_PREFIX)
     }
 
-    /// Returns a short, stable stand-in for the name inside a cursor: 48 bits of its FNV-1a hash.
+    /// Returns the tag that represents the channel in a cursor: 48 bits of the name's FNV-1a hash.
     ///
-    /// Part of the cursor's format: nodes of different versions must agree on it.
+    /// Part of the cursor's format, on which nodes of different versions must agree.
     pub fn tag(&self) -> u64 {
         use std::hash::Hasher;
         let mut hasher = fnv::FnvHasher::default();
@@ -126,13 +126,13 @@ impl std::borrow::Borrow<str> for Channel {
     }
 }
 
-/// The longest user id, in bytes: `user:<id>` is a channel.
+/// Maximum length of a user id, in bytes: `user:<id>` is a channel name.
 pub const MAX_USER_BYTES: usize = MAX_CHANNEL_BYTES - USER_PREFIX.len();
 
-/// Why a text is not a user id. Offsets are within the id.
+/// Why a text is not a valid user id. Offsets are within the id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UserError {
-    /// Nothing there.
+    /// An empty text.
     #[error("the user id is empty; it must have 1 to {MAX_USER_BYTES} bytes")]
     Empty,
     /// More than [`MAX_USER_BYTES`].
@@ -150,7 +150,7 @@ pub enum UserError {
     },
 }
 
-/// A user's id: what a token's `sub` says. `user:<id>` is always a valid channel.
+/// A user's id, as in a token's `sub`. `user:<id>` is always a valid channel.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct User(Channel);
@@ -173,7 +173,7 @@ impl User {
         Ok(Self(Channel(format!("{USER_PREFIX}{id}").into())))
     }
 
-    /// Returns the id alone.
+    /// Returns the id, without `user:`.
     pub fn id(&self) -> &str {
         &self.0.as_str()[USER_PREFIX.len()..]
     }
@@ -209,7 +209,7 @@ impl fmt::Debug for User {
     }
 }
 
-/// A channel name in which each `*` stands for any run of characters, also an empty one.
+/// A pattern of channel names in which each `*` matches any number of characters, also none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Pattern(String);
@@ -257,7 +257,7 @@ impl From<Pattern> for String {
     }
 }
 
-/// `*` matches as little as possible first and is widened when what follows does not fit.
+/// Matches a name: each `*` first matches as little as possible, and more if the rest does not match.
 fn glob(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

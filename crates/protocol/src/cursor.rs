@@ -1,16 +1,16 @@
-//! The positions a client sends back to go on where it was.
+//! The client's positions in all its channels, with which it resumes a stream.
 //!
-//! A stream that follows one channel has that channel's position as its cursor, in plain text. A stream that
-//! follows several has a compact text:
+//! The cursor of a stream that follows one channel is that channel's position, in plain text. A stream that follows
+//! several channels has a compact text:
 //!
 //! ```text
 //! "a" base64url( check , varint(latest ms) , entries… )    entries in ascending order of their tags
 //! entry = tag (6 bytes, big endian) , varint(latest ms - ms) , varint(seq)
 //! ```
 //!
-//! The letter is the format's version. `check` is the lowest byte of the FNV-1a hash of what follows it, so that
-//! a cursor that was cut short is seen as one. A varint is LEB128: seven bits a byte, lowest first. Clients treat a
-//! cursor as opaque.
+//! The letter is the version of the format. `check` is the lowest byte of the FNV-1a hash of the bytes after it,
+//! which detects a truncated cursor. A varint is LEB128: seven bits per byte, lowest first. Cursors are opaque to
+//! clients.
 
 use std::hash::Hasher;
 
@@ -19,16 +19,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::{Channel, Position};
 
-/// The most channels one cursor may name.
+/// Maximum number of channels in a cursor.
 pub const MAX_CURSOR_CHANNELS: usize = 256;
-/// The longest cursor that is read, in bytes.
+/// Maximum length of a cursor, in bytes.
 pub const MAX_CURSOR_BYTES: usize = longest(MAX_CURSOR_CHANNELS);
 
-/// The shortest text of the compact form: check, time, and one entry.
+/// Minimum length of the compact form: check, time, and one entry.
 const MIN_COMPACT_BYTES: usize = 1 + 14;
-/// How many characters of a text an error shows.
+/// Number of characters of a text that an error shows.
 const EXCERPT_CHARS: usize = 40;
-/// What programs write for a value that is missing, in lower case.
+/// Texts that programs write for a missing value, in lower case.
 const MISSING: [&str; 14] = [
     "null",
     "undefined",
@@ -45,22 +45,22 @@ const MISSING: [&str; 14] = [
     "undefined-undefined",
     "",
 ];
-/// What other servers take as a place to begin, in lower case.
+/// Words that other servers accept as a start position, in lower case.
 const PLACES: [&str; 8] = ["latest", "earliest", "newest", "oldest", "first", "last", "now", "$"];
 
 const VERSION: char = 'a';
 const TAG_BYTES: usize = 6;
-/// The longest a 64-bit number is as a varint.
+/// Maximum length of a 64-bit number as a varint.
 const VARINT_BYTES: usize = 10;
 
-/// Returns the length of the longest cursor of a stream that follows so many channels, in bytes: what a URL must
-/// leave room for.
+/// Returns the maximum length of the cursor of a stream that follows this number of channels, in bytes: what a URL
+/// must leave room for.
 pub const fn longest(channels: usize) -> usize {
     let raw = 1 + VARINT_BYTES + channels * (TAG_BYTES + 2 * VARINT_BYTES);
     1 + (raw * 4).div_ceil(3)
 }
 
-/// What a client holds: its position in the one channel it follows, or in each of several.
+/// A client's position in the one channel that it follows, or in each of several channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cursor {
     /// The position in the only channel followed.
@@ -69,21 +69,21 @@ pub enum Cursor {
     Many(Vec<(u64, Position)>),
 }
 
-/// Why a text is not a cursor.
+/// Why a text is not a valid cursor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CursorError {
-    /// Neither form.
+    /// Neither of the two forms.
     #[error(
         "{0} is not a cursor: a cursor is a position like 1718031234567-3, or the value of an earlier id: field"
     )]
     Form(Excerpt),
-    /// What programs write for a value that is missing.
+    /// A text that programs write for a missing value.
     #[error(
         "the cursor is the text {0}, which stands for a missing value: send the id: of the last event received, \
          or no cursor at all"
     )]
     Missing(Excerpt),
-    /// A word that names a place, where a cursor is read.
+    /// A word for a start position in place of a cursor.
     #[error(
         "the cursor is the word {0}: a stream starts at the end or at the oldest event with \
          after=latest or after=earliest; Last-Event-ID takes the id: of an earlier event only"
@@ -92,18 +92,18 @@ pub enum CursorError {
     /// Longer than [`MAX_CURSOR_BYTES`].
     #[error("the cursor is too long; at most {MAX_CURSOR_BYTES} bytes are allowed")]
     TooLong,
-    /// A version that this build does not know.
+    /// An unknown version of the format.
     #[error(
         "{0} is not a cursor that this node can read: its first letter is an unknown version. Either a newer \
          node wrote it, or it is not the value of an id: field"
     )]
     Version(Excerpt),
-    /// The compact form, but damaged.
+    /// A damaged compact form.
     #[error("the cursor {0} is damaged: {1}")]
     Damaged(Excerpt, &'static str),
 }
 
-/// The beginning of a text that was sent, in quotes: what an error shows of it.
+/// The beginning of a text, as shown in errors. Displays in quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excerpt(String);
 
@@ -125,11 +125,11 @@ impl std::fmt::Display for Excerpt {
 }
 
 impl Cursor {
-    /// Reads a cursor.
+    /// Parses a cursor.
     ///
     /// # Errors
     ///
-    /// Fails if the text is neither form exactly. Nothing is guessed.
+    /// Fails if the text is not exactly one of the two forms. Nothing is guessed.
     pub fn parse(text: &str) -> Result<Self, CursorError> {
         if text.len() > MAX_CURSOR_BYTES {
             return Err(CursorError::TooLong);
@@ -145,7 +145,7 @@ impl Cursor {
         }
     }
 
-    /// Returns the position for a channel, if the cursor is of the form for several and has one.
+    /// Returns the position for a channel, if the cursor is a [`Cursor::Many`] that contains it.
     pub fn position_in(&self, channel: &Channel) -> Option<Position> {
         match self {
             Self::One(_) => None,
@@ -194,7 +194,7 @@ where
     out.push(VERSION as u8);
     let start = out.len();
     out.resize(start + raw.len().div_ceil(3) * 4, 0);
-    // The room is that of the padded form, so it is always enough.
+    // The buffer has the size of the padded form, so it is always large enough.
     let written = URL_SAFE_NO_PAD.encode_slice(&raw, &mut out[start..]).unwrap_or_default();
     out.truncate(start + written);
 }
@@ -210,7 +210,7 @@ fn is_place(text: &str) -> bool {
     PLACES.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
-/// Returns whether it could be the compact form of some version, by its letters and length.
+/// Returns whether a text could be the compact form of another version, by its characters and length.
 fn may_be_compact(text: &str) -> bool {
     text.len() >= MIN_COMPACT_BYTES
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')

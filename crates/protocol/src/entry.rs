@@ -1,16 +1,16 @@
-//! A kept event: the event, its position, and the position before it.
+//! A stored event with its position and the position before it.
 
 use crate::{Event, Position};
 
 /// One entry of a channel's log.
 ///
-/// `previous` makes the log a chain: whoever stands at `previous` has missed nothing when this entry arrives.
+/// `previous` makes the log a chain: a reader at `previous` has missed nothing when it receives this entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Where the event stands.
+    /// Position of the event.
     pub position: Position,
-    /// The channel's last position when this one was appended; [`Position::ZERO`] when it had none.
+    /// The channel's last position when this entry was appended; [`Position::ZERO`] if it had none.
     pub previous: Position,
-    /// What was published.
+    /// The event.
     pub event: Event,
 }

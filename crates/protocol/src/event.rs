@@ -1,31 +1,31 @@
-//! Type and data of an event, and what may be in them.
+//! Type and data of an event, and their limits.
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// The longest event type, in bytes.
+/// Maximum length of an event type, in bytes.
 pub const MAX_TYPE_BYTES: usize = 128;
-/// The most data one event may carry unless a setting says otherwise, in bytes.
+/// Default of the maximum size of an event's data, in bytes.
 ///
-/// A line of a stream may have 64 KiB for many readers, the line ending and `data: ` included: Go's `bufio.Scanner`
-/// gives up on a longer one, and comes back to the same event for ever.
+/// Many clients accept lines of at most 64 KiB, including the line ending and `data: `: Go's `bufio.Scanner` fails on
+/// a longer line, and its client reconnects to the same event forever.
 pub const DEFAULT_MAX_DATA_BYTES: usize = 60 * 1024;
-/// The most that the setting may say, in bytes.
+/// Upper bound of that setting, in bytes.
 pub const MAX_DATA_BYTES: usize = 1024 * 1024;
 /// Types of control events, which only Fanfare itself sends.
 pub const CONTROL_TYPES: [&str; 8] =
     ["connected", "disconnected", "shutdown", "superseded", "gap", "overloaded", "expired", "end"];
-/// Types with which a browser's `EventSource` tells of its connection (WHATWG HTML, section 9.2.2). An event of such
-/// a type calls `onerror` or `onopen` too, and a page takes it for a connection that was lost or made.
+/// Types with which a browser's `EventSource` reports the state of its connection (WHATWG HTML, section 9.2.2). An
+/// event of such a type would call `onerror` or `onopen`, and a page would take it for a lost or new connection.
 pub const CONNECTION_TYPES: [&str; 2] = ["error", "open"];
 
-/// What the `event:` field says: one line, not empty, not reserved.
+/// Type of an event, sent as `event:`: one line, not empty, not reserved.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct EventType(Arc<str>);
 
-/// Why a type or data cannot be an event's.
+/// Why a type or data is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
     /// An empty type.
@@ -34,10 +34,10 @@ pub enum EventError {
     /// More than [`MAX_TYPE_BYTES`].
     #[error("the event type has {0} bytes; at most {MAX_TYPE_BYTES} are allowed")]
     TypeTooLong(usize),
-    /// A type that would end its line, or that a client would not take.
+    /// A type with CR or LF, which would end the line, or with NUL, which clients reject.
     #[error("the event type has {found} at byte {at}; it must be one line without NUL")]
     TypeCharacter {
-        /// Which of the three.
+        /// Name of the character.
         found: &'static str,
         /// Its offset in bytes.
         at: usize,
@@ -54,22 +54,22 @@ pub enum EventError {
     /// Bytes that are not UTF-8.
     #[error("{what} is not UTF-8 at byte {at}; only UTF-8 can be sent as server-sent events")]
     NotUtf8 {
-        /// Type or data.
+        /// The type or the data.
         what: &'static str,
-        /// Where the first wrong byte is.
+        /// Offset of the first invalid byte.
         at: usize,
     },
-    /// More than the limit in force.
+    /// More data than the limit.
     #[error("the data has {got} bytes; at most {limit} are allowed")]
     DataTooLong {
-        /// What it has.
+        /// Size of the data, in bytes.
         got: usize,
-        /// What is allowed.
+        /// The limit, in bytes.
         limit: usize,
     },
 }
 
-/// Returns every type that cannot be published, and the error that says why.
+/// Returns every type that cannot be published, with the error.
 pub fn reserved() -> impl Iterator<Item = (&'static str, EventError)> {
     let control = CONTROL_TYPES.into_iter().map(|kind| (kind, EventError::Reserved(kind)));
     control.chain(CONNECTION_TYPES.into_iter().map(|kind| (kind, EventError::Connection(kind))))
@@ -114,16 +114,16 @@ impl fmt::Debug for EventType {
     }
 }
 
-/// What a publisher sends: a type, if it has one, and data. Cheap to clone.
+/// An event: an optional type, and data. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event {
-    /// None is a plain message: clients see the type `message`.
+    /// The type; `None` is a plain message, which clients receive with the type `message`.
     pub kind: Option<EventType>,
     data: Bytes,
 }
 
 impl Event {
-    /// Puts an event together.
+    /// Creates an event.
     ///
     /// # Errors
     ///
@@ -135,11 +135,12 @@ impl Event {
         Ok(Self { kind, data: data.into() })
     }
 
-    /// Reads an event from the raw bytes of its parts. An empty type is a plain message.
+    /// Creates an event from raw bytes. An empty type is a plain message.
     ///
     /// # Errors
     ///
-    /// Fails if either is not UTF-8, the type is not one, or the data has more than `limit` bytes.
+    /// Fails if the type or the data is not UTF-8, if the type is invalid, or if the data has more than `limit`
+    /// bytes.
     pub fn from_bytes(kind: &[u8], data: Bytes, limit: usize) -> Result<Self, EventError> {
         let utf8 = |what, bytes| {
             std::str::from_utf8(bytes).map_err(|e| EventError::NotUtf8 { what, at: e.valid_up_to() })
@@ -162,7 +163,7 @@ impl Event {
 
     /// Returns the data: UTF-8, with whatever line endings the publisher sent.
     pub fn data(&self) -> &str {
-        // Both constructors checked it; a lossy answer keeps this total without `unsafe`.
+        // Both constructors check UTF-8; the default avoids a panic without `unsafe`.
         std::str::from_utf8(&self.data).unwrap_or_default()
     }
 
@@ -174,7 +175,7 @@ impl Event {
 
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // No payloads in logs.
+        // Payloads must not get into logs.
         write!(f, "Event({:?}, {} bytes)", self.kind_str(), self.data.len())
     }
 }

@@ -1,30 +1,30 @@
-//! What a token lets its bearer do.
+//! Permissions of a token.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Channel, Pattern, User};
 
-/// The `fanfare` claim of a token. What is left out is not granted.
+/// The `fanfare` claim of a token. A missing member grants nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Grants {
-    /// Channels that may be followed, beside the user's own and `broadcast`.
+    /// Channels that the bearer may follow, besides the user's own channel and `broadcast`.
     pub subscribe: Vec<Pattern>,
-    /// Channels that may be published to.
+    /// Channels that the bearer may publish to.
     pub publish: Vec<Pattern>,
-    /// Whether sessions, nodes and every channel's history may be seen and changed.
+    /// Whether the bearer may do everything: all channels, all sessions, the nodes.
     pub admin: bool,
 }
 
 impl Grants {
-    /// Everything.
+    /// Returns grants that allow everything.
     pub fn all() -> Self {
         let every = || Pattern::new("*").into_iter().collect();
         Self { subscribe: every(), publish: every(), admin: true }
     }
 
-    /// Returns whether `user` may follow a channel and read its history. The user's own channel and `broadcast` need no
-    /// grant; [`Pattern::opens`] says which patterns open the others.
+    /// Returns whether `user` may follow a channel and read its history. The user's own channel and `broadcast` need
+    /// no grant; [`Pattern::opens`] says which patterns open the others.
     pub fn may_subscribe(&self, user: Option<&User>, channel: &Channel) -> bool {
         let joined = *channel == Channel::broadcast() || user.is_some_and(|user| user.channel() == channel);
         joined || self.open(&self.subscribe, channel)
@@ -35,13 +35,13 @@ impl Grants {
         self.admin || !self.publish.is_empty()
     }
 
-    /// Returns whether the bearer may publish to a channel. Nothing is granted unasked: not the user's own channel, and
-    /// not `broadcast`.
+    /// Returns whether the bearer may publish to a channel. Nothing is granted unasked: not the user's own channel,
+    /// and not `broadcast`.
     pub fn may_publish(&self, channel: &Channel) -> bool {
         self.open(&self.publish, channel)
     }
 
-    /// The one rule for every way to a channel.
+    /// Checks patterns against a channel. All access to channels uses this rule.
     fn open(&self, patterns: &[Pattern], channel: &Channel) -> bool {
         self.admin || patterns.iter().any(|pattern| pattern.opens(channel))
     }

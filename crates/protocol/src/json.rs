@@ -1,7 +1,7 @@
-//! JSON text that passes through: checked against RFC 8259, and otherwise left as its writer sent it.
+//! JSON text that passes through: validated against RFC 8259 and otherwise unchanged.
 //!
-//! Data that a publisher sends as JSON is text to us. It is never made into a tree: a tree has one value for each name,
-//! rounds numbers and knows one way to write a string, and `serde_json` gives some names of members a meaning of its own.
+//! JSON data of a publisher is handled as text. It is never parsed into a tree: a tree has one value for each name,
+//! rounds numbers, has one way to write a string, and `serde_json` treats some member names specially.
 //! Only white space between tokens is removed, which RFC 8259, section 2, calls insignificant.
 
 use std::fmt;
@@ -11,10 +11,10 @@ use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::value::RawValue;
 
-/// How deep arrays and objects may be nested in data: many parsers of subscribers fail beyond it.
+/// Maximum nesting depth of arrays and objects in data; many parsers of subscribers fail beyond it.
 pub const MAX_DEPTH: usize = 128;
 
-/// Bytes that are no JSON text, whatever they say (RFC 8259, section 8.1).
+/// Bytes that are not JSON text because of their encoding (RFC 8259, section 8.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EncodingError {
     /// A byte order mark in front of UTF-8.
@@ -23,10 +23,10 @@ pub enum EncodingError {
     /// A byte order mark of UTF-16 or UTF-32.
     #[error("begins with a byte order mark of UTF-16 or UTF-32; JSON is UTF-8 without one")]
     Wide,
-    /// Something else than UTF-8.
+    /// Not UTF-8.
     #[error("is not UTF-8 at byte {at}")]
     NotUtf8 {
-        /// The offset of the first wrong byte.
+        /// Offset of the first invalid byte.
         at: usize,
     },
 }
@@ -36,7 +36,7 @@ pub enum EncodingError {
 #[error("the JSON is nested more than {MAX_DEPTH} levels deep")]
 pub struct TooDeep;
 
-/// Returns the text of bytes that are meant to be JSON.
+/// Returns the text of a JSON document.
 ///
 /// # Errors
 ///
@@ -51,9 +51,9 @@ pub fn text(bytes: &[u8]) -> Result<&str, EncodingError> {
     }
 }
 
-/// Returns a value's text without white space between its tokens: everything else is byte for byte what was sent.
+/// Returns a value's text without white space between its tokens; everything else is unchanged.
 ///
-/// Takes one allocation of the value's length, and no stack for its depth.
+/// Allocates once, with the value's length, and uses no stack for nesting.
 ///
 /// # Errors
 ///
@@ -62,7 +62,7 @@ pub fn compact(value: &RawValue) -> Result<String, TooDeep> {
     let text = value.get();
     let bytes = text.as_bytes();
     let mut out = String::with_capacity(text.len());
-    // What lies between `from` and `at` is to be copied.
+    // The bytes between `from` and `at` are to be copied.
     let (mut depth, mut from, mut at) = (0, 0, 0);
     // The text is valid JSON, so bytes outside of strings are ASCII and strings end.
     while let Some(&byte) = bytes.get(at) {
@@ -99,10 +99,10 @@ fn string_end(bytes: &[u8], from: usize) -> usize {
     bytes.len()
 }
 
-/// A value that must be an object, its members found by their names.
+/// A value that must be an object, deserialized by member names.
 ///
-/// What serde derives for a struct also takes an array, member by member in the order of the declaration. No contract of
-/// ours says so.
+/// A derived `Deserialize` of a struct also accepts an array, with the members in the order of declaration. The API
+/// does not allow that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ByName<T>(pub T);
 
@@ -112,7 +112,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for ByName<T> {
     }
 }
 
-/// Takes an object and nothing else.
+/// Accepts only an object.
 struct Object<D>(D);
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Object<D> {
@@ -128,26 +128,26 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Object<D> {
     }
 }
 
-/// Reads an object that is the whole text.
+/// Parses a text that is one object.
 ///
 /// # Errors
 ///
-/// Fails if it is not the object meant.
+/// Fails if the text is not an object of this type.
 pub fn object<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_json::Error> {
     serde_json::from_str(text).map(|ByName(object)| object)
 }
 
-/// The items of an array, of which a bounded number is kept.
+/// The items of an array; a bounded number is kept.
 #[derive(Debug)]
 pub(crate) struct Items<'a> {
-    /// The first of them.
+    /// The first items.
     pub(crate) kept: Vec<&'a RawValue>,
-    /// How many there are.
+    /// Number of all items.
     pub(crate) count: usize,
 }
 
 impl<'a> Items<'a> {
-    /// Reads an array that is the whole text, and keeps `most` of its items.
+    /// Parses a text that is one array, and keeps its first `most` items.
     pub(crate) fn read(text: &'a str, most: usize) -> Result<Self, serde_json::Error> {
         let mut json = serde_json::Deserializer::from_str(text);
         let items = json.deserialize_seq(Keep { most })?;

@@ -1,23 +1,23 @@
-//! The pure types of Fanfare: what an event is, where it stands, and how it is written down.
+//! The pure types of Fanfare: channels, events, positions, cursors and their text forms.
 //!
-//! Nothing here does I/O, knows Redis or needs a runtime.
+//! No I/O, no Redis and no async runtime.
 //!
 //! # Layout
 //!
-//! In the order an event passes them:
+//! In the order in which an event passes through them:
 //!
-//! - [`channel`]: the name events are routed by, and the patterns that match names
-//! - [`event`]: type and data, and what may be in them
+//! - [`channel`]: channel names, users, and patterns that match names
+//! - [`event`]: type and data of an event, and their limits
 //! - [`json`]: JSON text that passes through unchanged
-//! - [`publish`]: the JSON a publisher sends
-//! - [`position`]: where a kept event stands in its channel's log
+//! - [`publish`]: the body of a publish request
+//! - [`position`]: the place of a stored event in its channel's log
 //! - [`entry`]: an event with its position and the position before it
-//! - [`wire`]: the text a live wire carries
-//! - [`sse`]: the text a client receives
-//! - [`cursor`]: the positions a client sends back to go on where it was
-//! - [`start`]: every way of saying where a stream begins
-//! - [`grants`]: what a token lets its bearer do
-//! - [`session`]: who is connected, and the words nodes send each other about it
+//! - [`wire`]: the messages of live topics
+//! - [`sse`]: the text that a client receives
+//! - [`cursor`]: the client's positions, with which it resumes a stream
+//! - [`start`]: where a stream starts
+//! - [`grants`]: permissions of a token
+//! - [`session`]: session ids, and control messages between nodes
 
 pub mod channel;
 pub mod cursor;

@@ -1,14 +1,14 @@
-//! Where a kept event stands in its channel's log.
+//! The place of a stored event in its channel's log.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A Redis stream entry id, `<milliseconds>-<sequence>`: ordered, never reused within a channel.
+/// A Redis stream id, `<milliseconds>-<sequence>`: ordered, never reused within a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Position {
     /// Unix time in milliseconds by the clock of Redis.
     pub ms: u64,
-    /// Counts the entries of one millisecond.
+    /// Sequence number within the millisecond.
     pub seq: u64,
 }
 
@@ -18,15 +18,15 @@ pub struct Position {
 pub struct PositionError;
 
 impl Position {
-    /// Before every entry: where a channel without any event stands.
+    /// The position before every entry, which is that of a channel without events.
     pub const ZERO: Self = Self { ms: 0, seq: 0 };
 
-    /// Creates a position from its two parts.
+    /// Creates a position.
     pub const fn new(ms: u64, seq: u64) -> Self {
         Self { ms, seq }
     }
 
-    /// Returns the smallest position after this one; `None` after the greatest.
+    /// Returns the next position; `None` after the greatest one.
     pub const fn next(self) -> Option<Self> {
         match (self.seq.checked_add(1), self.ms.checked_add(1)) {
             (Some(seq), _) => Some(Self { ms: self.ms, seq }),
@@ -35,18 +35,18 @@ impl Position {
         }
     }
 
-    /// Reads one from bytes as Redis sends them.
+    /// Parses a position from the bytes of a Redis reply.
     ///
     /// # Errors
     ///
-    /// Fails if it is not two decimal numbers below 2^64 with a hyphen between them.
+    /// Fails if the text is not two decimal numbers below 2^64, separated by a hyphen.
     pub fn parse(text: &[u8]) -> Result<Self, PositionError> {
         let hyphen = text.iter().position(|&b| b == b'-').ok_or(PositionError)?;
         Ok(Self { ms: number(&text[..hyphen])?, seq: number(&text[hyphen + 1..])? })
     }
 }
 
-/// Decimal digits alone: no sign, no space, no leading zero but in `0` itself, so that each position has one text.
+/// Parses decimal digits, without sign, space or leading zeros, so that each position has exactly one text.
 pub(crate) fn number(digits: &[u8]) -> Result<u64, PositionError> {
     let canonical = match digits {
         [] => false,

@@ -1,4 +1,4 @@
-//! The JSON a publisher sends: one event, or an array of them.
+//! The body of a publish request: one event, or an array of events.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -8,34 +8,34 @@ use crate::channel::{Channel, ChannelError};
 use crate::event::{Event, EventError, EventType};
 use crate::json::{self, EncodingError, Items, TooDeep};
 
-/// The longest idempotency key, in bytes.
+/// Maximum length of an idempotency key, in bytes.
 pub const MAX_KEY_BYTES: usize = 128;
 
-/// How much of a field's unknown name an error repeats, in characters.
+/// Maximum length of an unknown field's name in an error, in characters.
 const MAX_SHOWN: usize = 64;
-/// How much of a parser's error is repeated, in characters: it may quote what it read.
+/// Maximum length of a parser's error, in characters: it may quote its input.
 const MAX_DETAIL: usize = 300;
 
-/// One event on its way to a channel.
+/// An event to be published to a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
-    /// Where it goes.
+    /// The channel.
     pub channel: Channel,
-    /// What goes.
+    /// The event.
     pub event: Event,
-    /// The idempotency key: of several publications to a channel with one key, only the first is kept.
+    /// Idempotency key: of several publications to a channel with the same key, only the first is stored.
     pub key: Option<String>,
-    /// Sent over the live wire only, and not kept.
+    /// Whether the event is delivered to current subscribers only, and not stored.
     pub ephemeral: bool,
 }
 
-/// Why a publication is refused.
+/// Why a publication is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum PublicationError {
-    /// Not the JSON meant: names the place or the field.
+    /// Not JSON of the expected form; includes the place or the field.
     #[error("invalid publication: {}", brief(.0))]
     Json(#[from] serde_json::Error),
-    /// The channel's name is not one.
+    /// The channel name is invalid.
     #[error("channel: {0}")]
     Channel(#[from] ChannelError),
     /// The type or the data is not allowed.
@@ -47,35 +47,35 @@ pub enum PublicationError {
     /// The key is empty, too long, or has a control character.
     #[error("key: it must have 1 to {MAX_KEY_BYTES} bytes without control characters")]
     Key,
-    /// A field that must be there is not.
+    /// A required field is missing.
     #[error("the field {0:?} is missing")]
     Missing(&'static str),
-    /// A field that has no meaning.
+    /// An unknown field.
     #[error("unknown field {0:?}; fields are channel, type, data and key")]
     Unknown(String),
-    /// A field that is there more than once.
+    /// A field that is present more than once.
     #[error("the field {0:?} is present twice")]
     Doubled(&'static str),
     /// A field whose bytes are not UTF-8.
     #[error("the field {0:?} is not UTF-8")]
     NotUtf8(&'static str),
-    /// A key promises to store an event once; an ephemeral event is not stored.
+    /// An ephemeral event with an idempotency key, although it is not stored.
     #[error("key: an ephemeral event is not stored and cannot have a key")]
     EphemeralKey,
 }
 
-/// JSON data that has no text.
+/// Why JSON data cannot be sent as text.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// A string that cannot be written in UTF-8. (Inside of an object or an array, it passes as it was sent.)
+    /// A string that cannot be encoded as UTF-8. (Within an object or an array it passes unchanged.)
     #[error("the string has no UTF-8 text: {}", brief(.0))]
     Text(#[from] serde_json::Error),
-    /// Arrays and objects in each other.
+    /// Arrays and objects nested too deep.
     #[error(transparent)]
     TooDeep(#[from] TooDeep),
 }
 
-/// A publish body: each item is read on its own, so that one bad item does not hide the others.
+/// The body of a publish request. Each item is parsed separately, so that an invalid item does not affect the others.
 #[derive(Debug)]
 pub enum Body {
     /// A single object.
@@ -84,31 +84,31 @@ pub enum Body {
     Many(Vec<Result<Publication, PublicationError>>),
 }
 
-/// Why a body cannot be read at all.
+/// Why a whole body is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// No JSON text.
+    /// Not JSON text because of its encoding.
     #[error("the body {0}")]
     Encoding(#[from] EncodingError),
-    /// Not the JSON meant.
+    /// Not JSON.
     #[error("the body is not JSON: {}", brief(.0))]
     Json(#[from] serde_json::Error),
     /// Too many items.
     #[error("the batch has {got} events; at most {most} are allowed")]
     TooMany {
-        /// How many there are.
+        /// Number of items.
         got: usize,
-        /// How many there may be.
+        /// The limit.
         most: usize,
     },
 }
 
-/// What a body may have.
+/// Limits of a body.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLimits {
-    /// The most data of one event, in bytes.
+    /// Maximum size of an event's data, in bytes.
     pub data: usize,
-    /// The most events of one batch.
+    /// Maximum number of events in a batch.
     pub events: usize,
 }
 
@@ -126,11 +126,12 @@ struct Fields<'a> {
 }
 
 impl Body {
-    /// Reads a body.
+    /// Parses a body.
     ///
     /// # Errors
     ///
-    /// Fails if the whole is not JSON, or has too many items. What is neither an object nor an array is one bad item.
+    /// Fails if the body is not JSON, or has too many items. A body that is neither an object nor an array is one
+    /// invalid item.
     pub fn parse(body: &[u8], limits: BodyLimits) -> Result<Self, BodyError> {
         let text = json::text(body)?;
         if text.trim_ascii_start().starts_with('[') {
@@ -156,8 +157,8 @@ impl Publication {
         Ok(publication)
     }
 
-    /// Reads the fields of an entry of the ingest stream: `channel` and `data`, and if they are there `type` and
-    /// `key`. An empty type is a plain message. `limit` is the most data an event may have, in bytes.
+    /// Parses the fields of an entry of the ingest stream: `channel` and `data`, and optionally `type` and `key`. An
+    /// empty type is a plain message. `limit` is the maximum size of an event's data, in bytes.
     ///
     /// # Errors
     ///
@@ -185,11 +186,11 @@ impl Publication {
         Ok(publication)
     }
 
-    /// Checks the idempotency key that a publisher gave, by whichever way.
+    /// Checks the idempotency key.
     ///
     /// # Errors
     ///
-    /// Fails if the key is not allowed, or not for an ephemeral event.
+    /// Fails if the key is invalid, or if the event is ephemeral and has a key.
     pub fn check_key(&self) -> Result<(), PublicationError> {
         match &self.key {
             Some(_) if self.ephemeral => Err(PublicationError::EphemeralKey),
@@ -200,7 +201,7 @@ impl Publication {
         }
     }
 
-    /// Returns the JSON that reads back as this publication.
+    /// Returns the publication as JSON, which parses as the same publication.
     pub fn to_json(&self) -> serde_json::Value {
         let mut object = serde_json::Map::new();
         object.insert("channel".into(), self.channel.as_str().into());

@@ -1,4 +1,4 @@
-//! Who is connected, and the words nodes send each other about it.
+//! Session ids, and control messages between nodes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::User;
 use crate::json::ByName;
 
-/// One client's logical stream: survives reconnects and moves between nodes.
+/// Id of one client's logical stream, which survives reconnects and moves between nodes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(Uuid);
@@ -20,7 +20,7 @@ pub struct SessionId(Uuid);
 pub struct SessionIdError;
 
 impl SessionId {
-    /// Creates a new one that nobody else has.
+    /// Creates a random id.
     pub fn random() -> Self {
         Self(Uuid::new_v4())
     }
@@ -35,7 +35,7 @@ impl From<Uuid> for SessionId {
 impl FromStr for SessionId {
     type Err = SessionIdError;
     fn from_str(text: &str) -> Result<Self, SessionIdError> {
-        // Only the usual form with hyphens: one text for each session.
+        // Only the form with hyphens, so that each session has one text.
         match Uuid::try_parse(text) {
             Ok(uuid) if text.len() == 36 => Ok(Self(uuid)),
             _ => Err(SessionIdError),
@@ -55,18 +55,18 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// The identity of a user's session. A session id without its user identifies nothing: two users may have the same
-/// one, by accident or on purpose, and neither has any power over the other's session.
+/// The key of a session: user and id. An id without its user identifies nothing: two users may have the same id, by
+/// accident or on purpose, and neither can affect the other's session.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey {
     /// The user.
     pub user: User,
-    /// The id, unique among the user's sessions only.
+    /// The id, unique only among the user's sessions.
     pub session: SessionId,
 }
 
 impl SessionKey {
-    /// Returns the session of this id that belongs to this user.
+    /// Creates the key of a user's session.
     pub fn new(user: User, session: SessionId) -> Self {
         Self { user, session }
     }
@@ -78,11 +78,12 @@ impl fmt::Debug for SessionKey {
     }
 }
 
-/// A command to one node, sent as JSON over its control topic. It names the user: a command without one does nothing.
+/// A command to one node, sent as JSON over its control topic. Includes the user, since a session id alone identifies
+/// nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Control {
-    /// Another node claimed the session with this epoch: drop the connection if ours is older.
+    /// Another node claimed the session with this epoch: close the connection if its own claim is older.
     Supersede {
         /// The session's user.
         user: User,
@@ -91,7 +92,7 @@ pub enum Control {
         /// The epoch of the new claim.
         epoch: u64,
     },
-    /// End a session's connection for good.
+    /// Disconnects a session permanently.
     Disconnect {
         /// The session's user.
         user: User,
@@ -101,18 +102,18 @@ pub enum Control {
 }
 
 impl Control {
-    /// Reads a command.
+    /// Parses a command.
     ///
     /// # Errors
     ///
-    /// Fails if it is not one of the commands exactly.
+    /// Fails if the message is not exactly one of the commands.
     pub fn parse(message: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(message).map(|ByName(command)| command)
     }
 
     /// Returns the JSON text.
     pub fn encode(&self) -> String {
-        // A tagged enum of plain fields always has a JSON text.
+        // Serializing a tagged enum of plain fields cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 }

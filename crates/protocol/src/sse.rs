@@ -1,22 +1,22 @@
-//! The text a client receives, by the WHATWG HTML standard, section 9.2 (server-sent events).
+//! The text that a client receives, by the WHATWG HTML standard, section 9.2 (server-sent events).
 //!
 //! An event's *frame* (its `event:` and `data:` lines and the blank line) is the same for every client and
 //! encoded once. Only the `id:` line before it may differ, since it carries a client's cursor.
 //!
-//! The text is one that every client reads alike, also those that depart from the standard: each block has data, and an
-//! `id:` as soon as the client has a cursor. Some libraries drop the `id:` of a block without data, others hand such a
-//! block to the application as an empty message; and some take each event's `id:` as their position, and have none after
-//! an event without one.
+//! All clients parse the text in the same way, also those that deviate from the standard: each block has data, and an
+//! `id:` as soon as the client has a cursor. Some libraries ignore the `id:` of a block without data, others deliver
+//! such a block as an empty message, and some use each event's `id:` as their position and have none after an event
+//! without `id:`.
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use crate::{Channel, Event, Position};
 
-/// A heartbeat: a comment line alone. A blank line behind it would end a block without data.
+/// A heartbeat: a comment line. A blank line after it would dispatch a block without data.
 pub const HEARTBEAT: &[u8] = b":\n";
 
-/// How events are shown to a client.
+/// Format in which a client receives events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// `event:` is the type, `data:` the data verbatim.
@@ -56,13 +56,13 @@ pub fn frame(
                 time,
                 data: event.data(),
             };
-            // Strings and numbers always have a JSON text.
+            // Serializing strings and numbers cannot fail.
             Block::new().data(&serde_json::to_string(&envelope).unwrap_or_default())
         }
     }
 }
 
-/// Builds one block of fields. It is complete with its data: there is no block without.
+/// Builds one block of fields. [`Block::data`] completes it: there is no block without data.
 #[derive(Debug, Default)]
 pub struct Block(Vec<u8>);
 
@@ -72,21 +72,21 @@ impl Block {
         Self::default()
     }
 
-    /// `id:`; the text is a cursor, which never has CR, LF or NUL.
+    /// Appends `id:`. The text is a cursor, which never has CR, LF or NUL.
     #[must_use]
     pub fn id(mut self, cursor: &str) -> Self {
         self.field("id", cursor);
         self
     }
 
-    /// `retry:` in milliseconds.
+    /// Appends `retry:`, in milliseconds.
     #[must_use]
     pub fn retry(mut self, ms: u64) -> Self {
         self.field("retry", &ms.to_string());
         self
     }
 
-    /// `event:`; nothing for an empty type.
+    /// Appends `event:`, unless the type is empty.
     #[must_use]
     pub fn event(mut self, kind: &str) -> Self {
         if !kind.is_empty() {

@@ -1,39 +1,39 @@
-//! Every way of saying where a stream begins.
+//! Where a stream starts.
 
 use crate::cursor::CursorError;
 use crate::{Channel, Cursor, Position};
 
-/// Where a client wants its stream to begin: `Last-Event-ID`, or `after=`.
+/// The start of a stream, as requested with `Last-Event-ID` or `after=`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Start {
-    /// Only what comes from now on.
+    /// New events only.
     #[default]
     Latest,
-    /// From the oldest event kept.
+    /// From the oldest event in the log.
     Earliest,
-    /// After this moment, in Unix milliseconds.
+    /// After this time, in Unix milliseconds.
     Time(u64),
-    /// Where an earlier stream stood.
+    /// After the cursor of an earlier stream.
     Cursor(Cursor),
 }
 
-/// Where the reading of one channel begins.
+/// The start of one channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum From {
-    /// After this position, which the client has really held: anything missing after it is a gap.
+    /// After this position, which the client has received: a missing event after it is a gap.
     Position(Position),
-    /// After this point in time. Whether something is missing is for the log to say.
+    /// After this point in time. The log determines whether events are missing.
     Time(Position),
     /// After the newest event.
     Latest,
-    /// Before the oldest event kept.
+    /// Before the oldest event in the log.
     Earliest,
-    /// Before the newest so many events.
+    /// Before this number of newest events.
     Newest(usize),
 }
 
 impl Start {
-    /// Reads `latest`, `earliest`, a time in Unix milliseconds, or a cursor.
+    /// Parses `latest`, `earliest`, a time in Unix milliseconds, or a cursor.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
-//! The text of Pub/Sub messages. Each channel has two topics, so that an ACL can part who may publish on which.
+//! The text of Pub/Sub messages. Each channel has two topics, so that an ACL can control who may publish on which.
 //!
-//! On the live topic the publish script sends each stored event as it is appended, as one header line and the data:
+//! On the live topic the publish script sends each stored event when it is appended, as one header line and the data:
 //!
 //! ```text
 //! 1 <position> <previous position> <type>\n<data>
@@ -36,48 +36,48 @@ pub enum Frame {
     Ephemeral(Event),
 }
 
-/// Why a message is not a frame.
+/// Why a message is malformed.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// On the live topic, what the publish script does not send.
+    /// A message on the live topic that is not of the publish script's form.
     #[error(
         "messages of a live topic come from the publish script only; ephemeral events use the topic …:ephemeral"
     )]
     Form,
-    /// On the topic for ephemeral events, what is no object.
+    /// A message on the topic for ephemeral events that is not an object.
     #[error("an ephemeral event must be an object {{\"type\",\"data\"}}")]
     NoObject,
-    /// A header whose positions are not any.
+    /// A header with an invalid position.
     #[error(transparent)]
     Position(#[from] PositionError),
-    /// An entry that does not come after the one before it.
+    /// An entry whose position is not after the previous one.
     #[error("the position is not after the previous position")]
     Order,
-    /// More bytes than an event of the size allowed can have in any spelling.
+    /// More bytes than an event within the limits can have in any encoding.
     #[error("the message has {got} bytes; an event within the limits has at most {most}")]
     TooLong {
-        /// How many it has.
+        /// Size of the message, in bytes.
         got: usize,
-        /// How many it may have.
+        /// The limit, in bytes.
         most: usize,
     },
-    /// No JSON text.
+    /// Not JSON text because of its encoding.
     #[error("the message {0}")]
     Encoding(#[from] EncodingError),
-    /// JSON that is not the object meant.
+    /// JSON that is not an object of the expected form.
     #[error("invalid ephemeral event: {}", brief(.0))]
     Json(#[from] serde_json::Error),
     /// Data that cannot be sent.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A type or data that cannot be an event's.
+    /// An invalid type or invalid data.
     #[error(transparent)]
     Event(#[from] EventError),
 }
 
-/// How many bytes of JSON one byte of data takes at most: `\u0000`.
+/// Maximum bytes of JSON for one byte of data: `\u0000`.
 const JSON_A_BYTE: usize = 6;
-/// How many bytes a message may have beside its data: positions, the type, names, white space.
+/// Maximum bytes of a message besides its data: positions, the type, names, white space.
 const BESIDE: usize = 16 * 1024;
 
 #[derive(Deserialize)]
@@ -90,12 +90,15 @@ struct Ephemeral<'a> {
 }
 
 impl FrameError {
-    /// Returns what a log may say: the reason without any part of the message.
+    /// Returns the reason without any part of the message, for logs.
     pub fn reason(&self) -> String {
         match self {
             Self::Json(error) | Self::Data(DataError::Text(error)) => {
                 let (line, column) = (error.line(), error.column());
-                format!("not an ephemeral event: {:?} error at line {line} column {column}", error.classify())
+                format!(
+                    "invalid ephemeral event: {:?} error at line {line} column {column}",
+                    error.classify()
+                )
             }
             Self::Event(EventError::Reserved(_)) => "a reserved event type".to_owned(),
             other => other.to_string(),
@@ -104,11 +107,11 @@ impl FrameError {
 }
 
 impl Frame {
-    /// Reads a message of a topic. `limit` is the most data an event may have, in bytes.
+    /// Parses a message of a topic. `limit` is the maximum size of an event's data, in bytes.
     ///
     /// # Errors
     ///
-    /// Fails if it is not of the topic's form, or the event in it is not allowed.
+    /// Fails if the message does not have the topic's form, or if its event is not allowed.
     pub fn parse(topic: Topic, message: &Bytes, limit: usize) -> Result<Self, FrameError> {
         let (got, most) = (message.len(), limit.saturating_mul(JSON_A_BYTE).saturating_add(BESIDE));
         if got > most {
@@ -119,12 +122,12 @@ impl Frame {
             (Topic::Ephemeral, Some(b'{' | b' ' | b'\n' | b'\r' | b'\t')) => {
                 parse_ephemeral(message, limit).map(Self::Ephemeral)
             }
-            // A byte order mark is worth its name.
+            // Report a byte order mark as such.
             _ => Err(json::text(message).err().map_or(FrameError::NoObject, FrameError::Encoding)),
         }
     }
 
-    /// Returns the topic on which it is sent.
+    /// Returns the topic of the message.
     pub fn topic(&self) -> Topic {
         match self {
             Self::Kept(_) => Topic::Live,

@@ -11,25 +11,25 @@ use indexmap::IndexMap;
 use crate::Retention;
 use crate::log::{NEWEST_BYTES, NEWEST_EVENTS, Page, PageLimit, event_bytes};
 
-/// What is kept of one channel.
+/// State of one channel.
 #[derive(Debug, Default)]
 pub(super) struct ChannelState {
     pub(super) log: VecDeque<Arc<Entry>>,
-    /// The last position given; outlives the entries.
+    /// The last position; outlives the entries.
     pub(super) last: Position,
-    /// The newest entry of the ingest stream that was published here, and of which generation. Goes with `last`.
+    /// Generation and id of the newest intake entry that was published here. Kept with `last`.
     pub(super) mark: Option<(Arc<str>, Position)>,
-    /// Idempotency keys: the position given, and when it is forgotten in Unix milliseconds. In order of their making.
+    /// Idempotency keys: the position, and the expiry in Unix milliseconds. In order of creation.
     once: IndexMap<String, (Position, u64)>,
-    /// How many keys there are when those that are over are looked for again.
+    /// Number of keys at which expired keys are removed again.
     once_full: usize,
 }
 
-/// Fewer keys than this are not worth looking through.
+/// Minimum number of keys at which expired keys are removed.
 const ONCE_FEW: usize = 64;
 
 impl ChannelState {
-    /// Drops what has become too old.
+    /// Drops expired events, keys and positions.
     pub(super) fn age(&mut self, now: u64, retention: &Retention) {
         let oldest = now.saturating_sub(millis(retention.age));
         while self.log.front().is_some_and(|entry| entry.position.ms < oldest) {
@@ -48,7 +48,7 @@ impl ChannelState {
     /// Appends an event `step` after the last position, or at `now` if that is later.
     pub(super) fn append(&mut self, now: u64, step: u64, event: Event, retention: &Retention) -> Arc<Entry> {
         let previous = self.last;
-        // Positions go by the clock, which never comes near the greatest.
+        // Positions follow the clock, which never reaches the maximum.
         let next = Position::new(previous.ms, previous.seq.saturating_add(step));
         let position = next.max(Position::new(now, step - 1));
         let entry = Arc::new(Entry { position, previous, event });
@@ -68,7 +68,7 @@ impl ChannelState {
         self.once.insert(key, (position, now + millis(ttl)));
     }
 
-    /// Returns the newest entry of a generation that was published here, if it is known.
+    /// Returns the newest intake entry of a generation that was published here, if it is known.
     pub(super) fn newest_of(&self, generation: &str) -> Option<Position> {
         self.mark.as_ref().filter(|(of, _)| **of == *generation).map(|&(_, id)| id)
     }

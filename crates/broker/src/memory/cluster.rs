@@ -1,4 +1,4 @@
-//! Which nodes are alive, and the sweep of what dead ones left.
+//! Leases of nodes, and the sweep of dead nodes' sessions.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use super::sessions::Sessions;
 use crate::lease::{Lease, NodeId, NodeInfo, SWEEP_STEP, Swept};
 use crate::session::Reason;
 
-/// What the nodes know of each other.
+/// Leases and locks.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
     leases: IndexMap<NodeId, (NodeInfo, Instant)>,
-    /// What earlier processes of nodes that are alive have left behind, with the epochs of their claims.
+    /// Sessions of earlier processes with a live node's id, with the epochs of their claims.
     former: Vec<(NodeId, User, SessionId, u64)>,
-    /// Who sweeps, and until when.
+    /// The node that sweeps, and until when.
     sweeper: Option<(NodeId, Instant)>,
 }
 
@@ -29,7 +29,7 @@ impl Cluster {
                 (true, true) => lease = Lease::Renewed,
                 (true, false) => return Lease::Foreign,
                 (false, true) => {}
-                // Another process of the name: it holds nothing of what this one held.
+                // Another process with the same node id: it does not hold the sessions of the earlier one.
                 (false, false) => self.former.extend(held_by(sessions, &info.id)),
             }
         }
@@ -41,7 +41,7 @@ impl Cluster {
         if let Some((holder, until)) = self.leases.get_mut(&info.id)
             && holder.incarnation == info.incarnation
         {
-            // Kept as a lapsed lease, so that what the node may have left behind is swept.
+            // Kept as an expired lease, so that remaining sessions of the node are swept.
             *until = Instant::now();
         }
     }
@@ -54,7 +54,7 @@ impl Cluster {
         nodes
     }
 
-    /// Makes one step of a sweep, unless another node is at it. `grace` and `now` are for the sessions.
+    /// Performs one step of a sweep, unless another node sweeps. `grace` and `now` are for the sessions.
     pub(super) fn sweep(
         &mut self,
         sessions: &mut Sessions,

@@ -1,4 +1,4 @@
-//! What can be done to the memory broker in a simulation: everything that happens to a Redis in its life.
+//! Faults of the memory broker for simulations: everything that can happen to a Redis.
 
 use std::sync::atomic::Ordering;
 
@@ -16,18 +16,17 @@ impl MemoryBroker {
         }
     }
 
-    /// Somebody who may publish on the channel's live topic sends an event there that no log has.
+    /// Publishes a forged event on the channel's live topic, which is not in the log.
     pub fn forge(&self, channel: &Channel, entry: Entry) {
         self.state().wires.message(channel, &Frame::Kept(entry));
     }
 
-    /// The events expire; the last position outlives them.
+    /// Expires all events of a channel, but not its last position.
     pub fn expire(&self, channel: &Channel) {
         self.trim(channel, 0);
     }
 
-    /// Returns a failover to a replica that had not received the newest `n` entries. Answers the positions that are
-    /// lost.
+    /// Fails over to a replica that had not received the newest `n` entries. Returns the positions that are lost.
     pub fn roll_back(&self, channel: &Channel, n: usize) -> Vec<Position> {
         let mut state = self.state();
         let Some(log) = state.channels.get_mut(channel) else { return Vec::new() };
@@ -35,13 +34,13 @@ impl MemoryBroker {
         let lost = log.log.split_off(keep);
         if let Some(first) = lost.front() {
             log.last = first.previous;
-            // That of then is not known any more: an entry may come twice, and none is lost.
+            // The earlier mark is unknown: an entry may be repeated, but none is lost.
             log.mark = None;
         }
         lost.iter().map(|entry| entry.position).collect()
     }
 
-    /// Restarted empty: logs, positions, keys, sessions and leases are gone. Wires stay as they are.
+    /// Restarts empty, without logs, positions, keys, sessions and leases. Subscriber connections stay.
     pub fn wipe(&self) {
         let mut state = self.state();
         state.channels.clear();
@@ -50,7 +49,7 @@ impl MemoryBroker {
         state.ingest = super::Ingest::default();
     }
 
-    /// Deletes everything that is kept of one channel, its last position too.
+    /// Deletes all state of a channel, including its last position.
     pub fn forget(&self, channel: &Channel) {
         self.state().channels.shift_remove(channel);
     }
@@ -65,19 +64,19 @@ impl MemoryBroker {
     /// Sets how far apart the sequence numbers of one millisecond are.
     ///
     /// Two Redis servers give two events one position when both append after the same entry in the same millisecond.
-    /// Milliseconds are few in a simulation, and this would happen far more often than it does. With a step of its own
-    /// each server gives positions of its own.
+    /// A simulation has few milliseconds, so this would happen far more often than in reality. With different steps
+    /// the servers give different positions.
     pub fn set_sequence_step(&self, step: u64) {
         self.sequence_step.store(step.max(1), Ordering::Relaxed);
     }
 
-    /// Somebody deletes the ingest stream.
+    /// Deletes the ingest stream.
     pub fn delete_ingest(&self) {
         self.state().ingest.delete();
         self.ingested.notify_waiters();
     }
 
-    /// Returns how many entries a log holds.
+    /// Returns the number of entries in a log.
     pub fn log_len(&self, channel: &Channel) -> usize {
         self.state().channels.get(channel).map_or(0, |log| log.log.len())
     }

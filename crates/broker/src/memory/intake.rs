@@ -13,16 +13,16 @@ use crate::intake::{IntakeEntry, Reading, Rejected};
 use crate::lease::NodeId;
 use crate::{BrokerError, BrokerSettings};
 
-/// Entries that are not settled, and those that never can be published.
+/// Entries that are not acknowledged, and the dead-letter stream.
 #[derive(Debug, Default)]
 pub(super) struct Ingest {
     last: Position,
     /// In the order of their ids.
     entries: VecDeque<IntakeEntry>,
     pub(super) dead: VecDeque<StreamEntry>,
-    /// The reading there is, and the newest entry that it gave.
+    /// The current reading, and the newest entry that it returned.
     reading: Option<(Reading, Position)>,
-    /// Who takes entries, and until when.
+    /// The leader, and until when.
     leader: Option<(NodeId, Instant)>,
 }
 
@@ -33,13 +33,13 @@ impl Ingest {
         id
     }
 
-    /// With an id that the publisher chose; greater than all before.
+    /// Adds an entry with an id of the publisher's choice, greater than all before.
     pub(super) fn add_as(&mut self, id: Position, fields: Vec<(Bytes, Bytes)>) {
         self.last = id;
         self.entries.push_back(IntakeEntry { id, fields });
     }
 
-    /// The stream is gone, and its generation with it. Who leads and what is dead stays.
+    /// Deletes the stream with its generation. The leader and the dead-letter stream stay.
     pub(super) fn delete(&mut self) {
         self.last = Position::ZERO;
         self.entries.clear();
@@ -99,7 +99,7 @@ impl Ingest {
             .ok_or_else(|| BrokerError::Unavailable("this reader is no longer the current one".into()))
     }
 
-    /// Returns how many entries are not settled.
+    /// Returns the number of entries that are not acknowledged.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -120,7 +120,7 @@ impl Ingest {
     }
 }
 
-/// Returns the fields of a dead entry: the reason, its id, and its own as far as there is room.
+/// Returns the fields of an entry of the dead-letter stream: the reason, the id, and the entry's fields, truncated.
 fn bury(rejected: Rejected, max_data: usize) -> Vec<(String, String)> {
     let id = rejected.id.to_string();
     let (reason, fields) = rejected.kept(max_data);

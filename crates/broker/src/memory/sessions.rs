@@ -1,4 +1,4 @@
-//! Who holds which session, and what the lifecycle stream says of it.
+//! Owners of sessions, and the lifecycle stream.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,58 +15,59 @@ use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     epochs: Epochs,
-    /// A user without any is not in it.
+    /// Users without sessions are not in it.
     recorded: IndexMap<User, IndexMap<SessionId, Recorded>>,
-    /// Users to look at again, and when, in Unix milliseconds: no node may hold a session of theirs then.
+    /// Users to check again, with the time in Unix milliseconds: they may have no session then.
     leaving: IndexMap<User, u64>,
-    /// How many session events one user may cause in a minute; 0 is no limit.
+    /// Maximum rate of session events of one user, per minute; 0 disables the limit.
     per_minute: u32,
-    /// What is used of each user's share. A user who has used none is not in it.
+    /// Used part of each user's rate. Users who have used nothing are not in it.
     shares: IndexMap<User, Share>,
     pub(super) lifecycle: VecDeque<StreamEntry>,
 }
 
-/// What a claim finds before it is recorded.
+/// State of a user before a claim is recorded.
 #[derive(Debug, Clone, Copy)]
 struct Arrival {
     /// Whether it is the user's first session.
     first: bool,
-    /// Whether the user was among those who are leaving.
+    /// Whether the user was about to be reported offline.
     waited: bool,
     merged: bool,
 }
 
-/// A session as it is recorded.
+/// A recorded session.
 #[derive(Debug, Clone)]
 struct Recorded {
     info: SessionInfo,
-    /// Set when its node has let go of it: until when it waits for another, in Unix milliseconds.
+    /// Set if a draining node has released the session: until when it waits for another node, in Unix milliseconds.
     leaving: Option<u64>,
 }
 
-/// What a user has used of the share of the lifecycle stream, as in `session.lua`.
+/// Used part of a user's rate of lifecycle events, as in `session.lua`.
 #[derive(Debug)]
 enum Share {
-    /// Used up to the time at which all of it is free again, in Unix milliseconds.
+    /// Partly used; completely free again at this time, in Unix milliseconds.
     Used(u64),
-    /// Used up: events are merged until the next look. What the stream has told last, and why a session of it ended.
+    /// Used up: events are merged until the next check. Has what the stream reported last, and why a session of it
+    /// ended.
     Merged(IndexMap<SessionId, (NodeId, Option<Reason>)>),
 }
 
-/// How long a user's events are merged before the look that tells what is different, in milliseconds.
+/// Time for which a user's events are merged before the check that reports the differences, in milliseconds.
 const LOOK: u64 = 5_000;
-/// What a share is counted over, in milliseconds.
+/// Period of the rate, in milliseconds.
 const MINUTE: u64 = 60_000;
 
-/// Gives epochs out.
+/// Source of epochs.
 #[derive(Debug, Default)]
 struct Epochs {
     last: u64,
 }
 
 impl Epochs {
-    /// Greater than `old` and than any before; not below the clock in microseconds, so that it also grows when
-    /// everything was forgotten in between.
+    /// Returns an epoch greater than `old` and than any before. It is at least the clock in microseconds, so that
+    /// epochs also grow after all data was lost.
     fn next(&mut self, now: u64, old: u64) -> u64 {
         self.last = (now * 1000).max(self.last + 1).max(old + 1);
         self.last
@@ -81,7 +82,7 @@ impl Sessions {
     pub(super) fn claim(&mut self, claim: &Claim, now: u64) -> Claimed {
         let known = self.recorded.get(&claim.user);
         let old = known.and_then(|all| all.get(&claim.session)).map(|recorded| recorded.info.clone());
-        // Those that a leaving node has let go of are not counted: their clients may be about to come back as others.
+        // Sessions released by a draining node are not counted: their clients may reconnect with other session ids.
         let held = known.map_or(0, |all| all.values().filter(|other| other.leaving.is_none()).count());
         if old.is_none() && held >= claim.limit {
             return Claimed::Full;
@@ -107,7 +108,7 @@ impl Sessions {
         Claimed::Held { epoch, from }
     }
 
-    /// Gives a session up. A node that leaves only lets go of it for the `grace`.
+    /// Releases a session. A draining node's session is kept for another node for the `grace` period.
     pub(super) fn release(
         &mut self,
         (node, user, session, epoch): (&NodeId, &User, SessionId, u64),
@@ -133,7 +134,7 @@ impl Sessions {
     pub(super) fn renew(&mut self, node: &NodeId, holding: &Holding, now: u64) -> Renewed {
         let known = self.recorded.get(&holding.user).and_then(|all| all.get(&holding.session));
         match known.map(|recorded| &recorded.info) {
-            // A greater one is ours too: the answer that gave it was lost.
+            // A greater epoch is this node's too: the reply with it was lost.
             Some(owner) if owner.epoch < holding.epoch => Renewed::Held(self.restore(node, holding, now)),
             Some(owner) if owner.node == *node => Renewed::Held(owner.epoch),
             Some(_) => Renewed::Lost,
@@ -141,8 +142,8 @@ impl Sessions {
         }
     }
 
-    /// Nobody holds it: for everybody who watches it begins anew, as everything after a wipe does, and as it ended for
-    /// them with the sweep. Or an older claim was left of ours, as by a fail-over: then it moves.
+    /// Restores a session without an owner: it is reported as new, as after a wipe or a sweep. If a failover left an
+    /// older claim, the session is reported as moved.
     fn restore(&mut self, node: &NodeId, holding: &Holding, now: u64) -> u64 {
         let first = !self.recorded.contains_key(&holding.user);
         let info = SessionInfo {
@@ -174,14 +175,14 @@ impl Sessions {
         list
     }
 
-    /// Returns every session that is held: whose it is, and the owner.
+    /// Returns every owned session with its user.
     pub(super) fn held(&self) -> impl Iterator<Item = (&User, &SessionInfo)> {
         let all = self.recorded.iter().flat_map(|(user, all)| all.values().map(move |held| (user, held)));
         all.filter(|(_, held)| held.leaving.is_none()).map(|(user, held)| (user, &held.info))
     }
 
-    /// Looks again at users whose time has come, `limit` at most: ends the sessions that no other node took over, and
-    /// reports those offline who have none. Returns how many users these were, and how many sessions ended.
+    /// Checks at most `limit` users whose time has come: ends sessions that no other node took over, and reports
+    /// users without a session offline. Returns the number of users, and of sessions that ended.
     pub(super) fn depart(&mut self, now: u64, limit: usize, grace: Duration) -> (usize, usize) {
         self.shares.retain(|_, share| !matches!(share, Share::Used(till) if *till <= now));
         let due = self.leaving.iter().filter(|(_, till)| **till <= now);
@@ -205,7 +206,7 @@ impl Sessions {
                 ended += 1;
             }
             if self.tell_merged(now, &user) && !grace.is_zero() && !self.recorded.contains_key(&user) {
-                // When the last one went is not known: the grace begins now.
+                // The end of the last session is unknown: the grace period starts now.
                 self.look_again(&user, now + millis(grace));
             }
             if self.leaving.contains_key(&user) {
@@ -224,7 +225,7 @@ impl Sessions {
         }
     }
 
-    /// Returns what was recorded before.
+    /// Records a session. Returns the previous record.
     fn record(&mut self, user: &User, info: SessionInfo) -> Option<SessionInfo> {
         let all = self.recorded.entry(user.clone()).or_default();
         all.insert(info.session, Recorded { info, leaving: None }).map(|old| old.info)
@@ -239,12 +240,12 @@ impl Sessions {
         gone
     }
 
-    /// A user without a session is offline when the grace is over and there is still none.
+    /// Removes a session. A user without a session is reported offline after the grace period.
     fn disconnect(&mut self, user: &User, session: SessionId, reason: Reason, grace: Duration, now: u64) {
         let merged = self.is_merged(now, user);
         let Some(gone) = self.forget(user, session) else { return };
         self.ended(now, user, session, &gone.info.node, reason);
-        // The look is due in any case.
+        // The check is due in any case.
         if merged {
             return;
         }
@@ -263,8 +264,7 @@ impl Sessions {
         *known = till.max(*known);
     }
 
-    /// Returns whether what happens to a session of the user now is merged with what follows. To be asked before it
-    /// is recorded.
+    /// Returns whether an event of the user is merged with later ones. Must be called before the event is recorded.
     fn is_merged(&mut self, now: u64, user: &User) -> bool {
         if self.per_minute == 0 {
             return false;
@@ -286,8 +286,7 @@ impl Sessions {
         true
     }
 
-    /// Returns what is different from what was told last, if events of the user were merged. The share is used up
-    /// still.
+    /// Reports the differences to what was reported last, if events of the user were merged. The rate stays used up.
     fn tell_merged(&mut self, now: u64, user: &User) -> bool {
         let Some(Share::Merged(_)) = self.shares.get(user) else { return false };
         let Some(Share::Merged(told)) = self.shares.insert(user.clone(), Share::Used(now + MINUTE)) else {
@@ -309,14 +308,14 @@ impl Sessions {
         true
     }
 
-    /// Looks at what a claim must know before it is recorded.
+    /// Returns the state of a user before a claim is recorded.
     fn begin(&mut self, now: u64, user: &User, first: bool) -> Arrival {
         let waited = self.leaving.contains_key(user);
         Arrival { first, waited, merged: self.is_merged(now, user) }
     }
 
-    /// Reports that a user came, unless nobody was told that the user had gone. A look that is due for what was merged
-    /// stays due.
+    /// Reports a user online, unless the user was not reported offline. A check that is due for merged events stays
+    /// due.
     fn arrive(&mut self, now: u64, user: &User, Arrival { first, waited, merged }: Arrival) {
         if !first {
             return;
@@ -333,7 +332,7 @@ impl Sessions {
         self.report(now, "session.connected", user, &[("session", &session), ("node", node.as_str())]);
     }
 
-    /// Reports the end of a session, or notes its reason for the look that tells it.
+    /// Reports the end of a session, or records its reason for the check that reports it.
     fn ended(&mut self, now: u64, user: &User, session: SessionId, node: &NodeId, reason: Reason) {
         match self.shares.get_mut(user) {
             Some(Share::Merged(told)) => {

@@ -1,4 +1,4 @@
-//! The live wires of this process's nodes.
+//! Subscriber connections of this process's nodes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,15 +13,14 @@ use super::State;
 use crate::lease::NodeId;
 use crate::wire::{Ticket, Wire, WireCommand, WireEvent, WireSink};
 
-/// Everybody who listens.
+/// All subscribers.
 #[derive(Debug, Default)]
 pub(super) struct Wires {
     next: u64,
     open: IndexMap<u64, Listener>,
 }
 
-/// One node's end. Its queue has no bound of its own: the task at the other end takes each event at once and never
-/// waits.
+/// Subscription of one node. Its queue is unbounded, but the receiving task never blocks.
 #[derive(Debug)]
 struct Listener {
     node: NodeId,
@@ -31,7 +30,7 @@ struct Listener {
 
 impl Listener {
     fn tell(&self, event: WireEvent) {
-        // A listener whose task has ended is removed by that task.
+        // A subscriber whose task has ended is removed by that task.
         let _ = self.events.send(event);
     }
 }

@@ -1,6 +1,6 @@
--- Forgets a node that has neither a lease nor sessions.
+-- Removes a node that has neither a lease nor sessions.
 --
--- KEYS: the lease, all nodes, the node's index, what earlier processes of its name left, its incarnation.
+-- KEYS: the lease, all nodes, the node's index, the index of earlier processes with its id, its incarnation.
 -- ARGV: node.
 
 if redis.call('EXISTS', KEYS[1], KEYS[3], KEYS[4]) > 0 then return 0 end

@@ -3,7 +3,7 @@
 -- KEYS: the user's sessions, the node's index, the lifecycle stream, users who are leaving, all nodes.
 -- ARGV: node, session, user, the client's address as JSON, the user's limit, entries that lifecycle keeps, the
 --       prefix of all names, the user's share of lifecycle.
--- Answers 0 when the user has as many sessions as allowed, else the epoch and the owner before or ''.
+-- Returns 0 if the user has reached the session limit, else the epoch and the previous owner or ''.
 
 local sessions, index, lifecycle, leaving, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local node, session, user, client, limit, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -12,16 +12,16 @@ check(index, lifecycle, leaving, nodes)
 local old = owner(sessions, session)
 local count = redis.call('HLEN', sessions)
 if count >= tonumber(limit) and redis.call('HEXISTS', sessions, session) == 0 then
-  -- Those that a leaving node has let go of are not counted: their clients may be about to come back as others.
+  -- Sessions released by a draining node are not counted: their clients may reconnect with other session ids.
   local held = 0
   for _, text in ipairs(redis.call('HVALS', sessions)) do
-    -- As `own` writes it: within a string of JSON the quotes would have a backslash before them.
+    -- As written by `own`: within a JSON string the quotes would be escaped.
     if not string.find(text, ',"leaving":', 1, true) then held = held + 1 end
   end
   if held >= tonumber(limit) then return 0 end
 end
 
--- Not below the clock, so that the epoch also grows when the session was forgotten in between.
+-- At least the clock, so that epochs also grow after the session was lost.
 local time, epoch = now()
 local since = time
 if old then
@@ -34,7 +34,7 @@ if old then take(ARGV[7], old, node, session, user, epoch) end
 hold(nodes, index, node, session .. ' ' .. user)
 own(sessions, session, node, epoch, since, client)
 if merged then
-  -- Told by the look at the user, if it lasts until then.
+  -- Reported by the check of the user, if the session lasts until then.
 elseif old then
   report(lifecycle, keep, 'session.moved', user, 'session', session, 'from', old.node, 'node', node)
 else

@@ -1,9 +1,9 @@
--- Looks again at a user who was leaving, or whose events were merged: ends the sessions that no other node took over in
--- time, tells what was merged, and reports the user offline if none is left.
+-- Checks a user who was about to be offline, or whose events were merged: ends the sessions that no other node took over
+-- in time, reports the merged events, and reports the user offline if no session is left.
 --
 -- KEYS: the user's sessions, users who are leaving, the lifecycle stream.
 -- ARGV: user, entries that lifecycle keeps, the grace in milliseconds.
--- Answers how many sessions ended.
+-- Returns the number of sessions that ended.
 
 local sessions, leaving, lifecycle = KEYS[1], KEYS[2], KEYS[3]
 local user, keep, grace = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -18,7 +18,7 @@ local merged = redis.call('PTTL', told) == -1
 local count, again = 0, nil
 local fields = redis.pcall('HGETALL', sessions)
 if fields.err then
-  -- A key of another type: those behind this user must not wait for it to be mended.
+  -- A key of a wrong type: other users must not wait until it is fixed.
   redis.call('ZADD', leaving, int(time + 60000), user)
   return fields
 end
@@ -34,7 +34,7 @@ for i = 1, #fields, 2 do
   end
 end
 
--- What is different from what was told last. The share is used up still, so that a user who goes on is merged again.
+-- Reports the differences to what was reported last. The rate stays used up, so that further events are merged again.
 if merged then
   local last = redis.call('HGETALL', told)
   local known = {}
@@ -56,7 +56,7 @@ if merged then
   end
   redis.call('DEL', told)
   redis.call('SET', told, '', 'PX', 60000)
-  -- When the last one went is not known: the grace begins now.
+  -- The end of the last session is unknown: the grace period starts now.
   if not again and grace > 0 and redis.call('EXISTS', sessions) == 0 then again = time + grace end
 end
 

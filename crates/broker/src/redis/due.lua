@@ -1,7 +1,7 @@
--- Names users of whom no node may hold a session any more, those who have waited longest first.
+-- Returns users to check for the end of their grace period or of merging, those who have waited longest first.
 --
 -- KEYS: users who are leaving.
--- ARGV: how many at most.
+-- ARGV: maximum number.
 
 local time = redis.call('TIME')
 local now = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))

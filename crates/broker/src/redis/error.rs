@@ -1,13 +1,13 @@
-//! Which errors of Redis pass, and which state of Redis they tell of.
+//! Classification of Redis errors.
 
 use ::redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
 use crate::{BrokerError, Condition};
 
-/// The longest text of Redis that an error repeats.
+/// Maximum length of Redis's text in an error.
 const MAX_DETAIL: usize = 200;
 
-/// Sorts an error of a command that was sent.
+/// Classifies the error of a command.
 pub(super) fn sort(error: &RedisError) -> BrokerError {
     let text = describe(error);
     match condition(error) {
@@ -17,7 +17,7 @@ pub(super) fn sort(error: &RedisError) -> BrokerError {
     }
 }
 
-/// Sorts an error of an attempt to connect: whatever prevents it may be mended at the other end, so it is passing.
+/// Classifies the error of a connection attempt. It always passes, since the cause may be fixed at the other end.
 pub(super) fn sort_connecting(error: &RedisError) -> BrokerError {
     match sort(error) {
         BrokerError::Refused(text) | BrokerError::Unavailable(text) => {
@@ -27,8 +27,8 @@ pub(super) fn sort_connecting(error: &RedisError) -> BrokerError {
     }
 }
 
-/// Sorts an error of a call whose entry is given up where the error lasts: only what Redis says of the keys does.
-/// Whatever else an operator has to mend is no fault of the entry.
+/// Classifies the error of a call for an intake entry, which is rejected if the error is lasting. Only errors of the
+/// keys are lasting; other errors are not caused by the entry.
 pub(super) fn sort_for_key(error: &RedisError) -> BrokerError {
     let is_full = error.detail().is_some_and(|detail| detail.contains("exhausted the last possible ID"));
     match sort(error) {
@@ -39,8 +39,8 @@ pub(super) fn sort_for_key(error: &RedisError) -> BrokerError {
     }
 }
 
-/// Returns whether the connection is of no use any more: it is broken, does not answer, or leads to what is no longer
-/// the primary.
+/// Returns whether the connection must be replaced: it is broken, does not answer, or is connected to a server that
+/// is no longer the primary.
 pub(super) fn is_stale(error: &RedisError) -> bool {
     error.is_unrecoverable_error()
         || error.is_io_error()
@@ -50,7 +50,7 @@ pub(super) fn is_stale(error: &RedisError) -> bool {
         )
 }
 
-/// A reply that is not what the command answers.
+/// Returns the error for an unexpected reply.
 pub(super) fn unexpected(what: &str) -> BrokerError {
     BrokerError::Refused(format!("unexpected reply from Redis: expected {what}"))
 }
@@ -67,7 +67,7 @@ pub(super) fn is_no_script(reply: &Value) -> bool {
     matches!(reply, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript))
 }
 
-/// Returns the state of Redis that an error tells of.
+/// Returns the state of Redis that an error indicates.
 fn condition(error: &RedisError) -> Option<Condition> {
     let says = |text: &str| error.detail().is_some_and(|detail| detail.contains(text));
     let known = match error.kind() {
@@ -90,15 +90,15 @@ fn condition(error: &RedisError) -> Option<Condition> {
         Some("NOREPLICAS") => Some(Condition::TooFewReplicas),
         Some("BUSY") => Some(Condition::Busy),
         Some("NOAUTH" | "WRONGPASS") => Some(Condition::NotAuthenticated),
-        // Refusals that have no code.
+        // Errors without a code.
         Some("ERR") if says("max number of clients") => Some(Condition::TooManyClients),
         Some("ERR") if says("The user executing the script can't") => Some(Condition::NoPermission),
         _ => None,
     })
 }
 
-/// Returns whether the same call will meet the error again. That is so for everything that Redis answers to the
-/// command itself, but for states that it is known to leave again.
+/// Returns whether a retry of the call will fail again. That is the case for all errors of the command itself, except
+/// those of temporary states.
 fn lasting(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Server(kind) => !matches!(

@@ -1,8 +1,8 @@
-//! Calls that are made at the same moment leave in one write.
+//! Batches calls that are made at the same moment into one write.
 //!
-//! Each write is a system call that costs more than the command in it. So calls go through one task, which lets
-//! whoever else is ready to run come along before it sends. Under load that makes a pipeline of many commands; a call
-//! that is alone waits for nobody.
+//! Each write is a system call that costs more than the command in it. So calls go through one task, which lets all
+//! other ready tasks run before it writes. Under load this makes a pipeline of many commands; a single call is not
+//! delayed.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
-/// How many commands leave in one write at most, but for a call that has more by itself.
+/// Maximum number of commands in one write, except for a single call with more commands.
 const MOST: usize = 256;
-/// How many writes wait for their answers at most.
+/// Maximum number of writes without a reply.
 const UNANSWERED: usize = 64;
-/// How many calls wait to be sent at most; more wait at the door.
+/// Capacity of the queue of calls; further callers wait.
 const WAITING: usize = 1024;
 
-/// A connection whose calls are gathered. Clones share it; its task ends with the last of them and its last answer.
+/// A connection whose calls are batched. Clones share it; its task ends after the last clone and the last reply.
 #[derive(Clone, Debug)]
 pub(super) struct Gathered {
     calls: mpsc::Sender<Call>,
 }
 
-/// The replies to a call, errors of Redis among them; or why it is not known what became of it.
+/// The replies to a call, including errors of Redis; or why the outcome is unknown.
 type Answer = Result<Vec<Value>, Arc<RedisError>>;
 
 #[derive(Debug)]
@@ -37,17 +37,17 @@ struct Call {
 }
 
 impl Gathered {
-    /// Gathers the calls of a connection.
+    /// Creates the batching task of a connection.
     pub(super) fn new(connection: MultiplexedConnection) -> Self {
         let (calls, made) = mpsc::channel(WAITING);
         tokio::spawn(gather(made, connection));
         Self { calls }
     }
 
-    /// Sends commands, which nothing comes between, and answers their replies in order.
+    /// Sends commands without other commands in between, and returns their replies in order.
     pub(super) async fn call(&self, commands: Vec<Cmd>) -> Answer {
         let (answer, answered) = oneshot::channel();
-        // The task ends after the last handle only.
+        // The task outlives all handles.
         let gone = || Arc::new(RedisError::from((::redis::ErrorKind::Io, "the connection is closed")));
         self.calls.send(Call { commands, answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
@@ -56,11 +56,11 @@ impl Gathered {
 
 async fn gather(mut calls: mpsc::Receiver<Call>, connection: MultiplexedConnection) {
     let mut sent = FuturesUnordered::new();
-    // Did not fit into the write before.
+    // A call that did not fit into the previous write.
     let mut next = None;
     loop {
         let room = sent.len() < UNANSWERED;
-        // Both are cancel-safe: what was sent is kept over the turns, and receiving loses nothing.
+        // Both branches are cancel-safe: pending replies are kept in a variable, and `recv` loses nothing.
         tokio::select! {
             Some(first) = waiting(&mut next, &mut calls), if room => {
                 others_first().await;
@@ -82,7 +82,7 @@ async fn waiting(next: &mut Option<Call>, calls: &mut mpsc::Receiver<Call>) -> O
     }
 }
 
-/// Lets every task run that is ready now.
+/// Lets every ready task run.
 async fn others_first() {
     let mut yielded = false;
     // Tokio puts a task that wakes itself behind all others. Its own `yield_now` would wait for the next look at
@@ -97,16 +97,16 @@ async fn others_first() {
     .await;
 }
 
-/// Calls that leave together.
+/// Calls of one write.
 #[derive(Default)]
 struct Batch {
     commands: Pipeline,
-    /// Whose the replies are: so many for each, in order.
+    /// Callers, with the number of replies for each, in order.
     callers: Vec<(usize, oneshot::Sender<Answer>)>,
 }
 
 impl Batch {
-    /// Returns the first call and those that wait behind it, as far as they fit; `next` is the one that does not.
+    /// Returns the first call and the queued calls that fit; `next` is the first one that does not.
     fn of(first: Call, calls: &mut mpsc::Receiver<Call>, next: &mut Option<Call>) -> Self {
         let mut batch = Self::default();
         batch.add(first);
@@ -121,7 +121,7 @@ impl Batch {
     }
 
     fn add(&mut self, call: Call) {
-        // Whoever made it has given up, and may have done something else since.
+        // The caller has timed out, and may have acted on that.
         if call.answer.is_closed() {
             return;
         }
@@ -139,7 +139,7 @@ impl Batch {
             Err(error) => Err(Arc::new(error)),
         };
         for (count, caller) in callers {
-            // Whoever does not wait any more does not care.
+            // The caller may have timed out.
             let _ = caller.send(match &mut replies {
                 Ok(replies) => Ok(replies.take(count).collect()),
                 Err(error) => Err(Arc::clone(error)),

@@ -1,10 +1,9 @@
-//! The ingest stream: what publishers left for whichever node takes it.
+//! The ingest stream.
 //!
-//! Whoever leads reads it from the oldest entry, in a consumer group of its own. Entries that are settled are deleted, so
-//! what an earlier leader took and did not settle comes first, in its place. The group is there for two things: a call of
-//! an earlier reading that reaches Redis late takes nothing away from this one, since its group is gone; and a stream that
-//! was deleted is noticed, since the group went with it. Redis keeps no list of what was taken (`NOACK`): it is the stream
-//! itself.
+//! The leader reads it from the oldest entry, in a new consumer group. Acknowledged entries are deleted, so entries
+//! that an earlier leader read and did not acknowledge come first. The group has two purposes: a late call of an
+//! earlier reading fails, since its group is gone; and a deleted stream is noticed, since the group was deleted with
+//! it. Redis keeps no list of pending entries (`NOACK`): the stream itself is that list.
 
 use std::time::Duration;
 
@@ -19,16 +18,16 @@ use crate::BrokerError;
 use crate::intake::{IntakeEntry, Reading, Rejected};
 use crate::lease::NodeId;
 
-/// How many entries one script removes: Redis serves no other connection meanwhile.
+/// Maximum number of entries that one script removes: Redis serves no other connection meanwhile.
 const SETTLED_AT_ONCE: usize = 1000;
 
-/// The one consumer in each group, which Redis makes when it is first named.
+/// The only consumer of each group, which Redis creates at its first use.
 const CONSUMER: &str = "leader";
 
 pub(super) async fn read(broker: &RedisBroker, node: &NodeId) -> Result<Option<Reading>, BrokerError> {
     let keys = &broker.keys;
     let mut call = script::READ.call(&[&keys.ingest(), &keys.ingest_leader()]);
-    // Part of each last position: short.
+    // Stored with each last position, so it is short.
     let (generation, name) = (Uuid::new_v4().simple().to_string(), Uuid::new_v4().simple().to_string());
     call.arg(holder(broker, node)).arg(&generation[..8]).arg(&name);
     let generation = text(script::READ.run(&broker.link, call).await?);
@@ -43,7 +42,7 @@ pub(super) async fn take(
 ) -> Result<Vec<IntakeEntry>, BrokerError> {
     let mut read = ::redis::cmd("XREADGROUP");
     read.arg("GROUP").arg(group(reading)).arg(CONSUMER).arg("COUNT").arg(limit.max(1));
-    // For Redis, to block for 0 ms is to block for ever.
+    // `BLOCK 0` blocks forever.
     if !wait.is_zero() {
         read.arg("BLOCK").arg(millis(wait));
     }

@@ -1,6 +1,6 @@
-//! The names of everything in Redis.
+//! Names of keys and topics in Redis.
 //!
-//! `{…}` is a hash tag: one channel's names share a slot of a Redis Cluster, and no two channels are assumed to.
+//! `{…}` is a hash tag: all names of one channel share a slot of a Redis Cluster; different channels may not.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::prefix::Prefix;
 use crate::NodeId;
 
-/// Names everything under one prefix. Cheap to clone.
+/// Names under one prefix. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     prefix: Prefix,
@@ -57,22 +57,22 @@ impl Keys {
         format!("{}:node:{node}", self.prefix)
     }
 
-    /// Users to look at again, with the time: no node may hold a session of theirs then.
+    /// Returns the name of the set of users to check again, with the time: they may have no session then.
     pub(super) fn leaving(&self) -> String {
         self.of("leaving")
     }
 
-    /// `<session> <user>` of each session that the node owns.
+    /// Returns the name of a node's index: `<session> <user>` of each session that the node owns.
     pub(super) fn index(&self, node: &NodeId) -> String {
         format!("{}:node:{node}:sessions", self.prefix)
     }
 
-    /// The same for what an earlier process of the node's name left behind.
+    /// Returns the name of the index of an earlier process with the same node id.
     pub(super) fn former(&self, node: &NodeId) -> String {
         format!("{}:node:{node}:former", self.prefix)
     }
 
-    /// Returns which process the index belongs to. Outlives the lease.
+    /// Returns the name of the key that identifies the process to which the index belongs. It outlives the lease.
     pub(super) fn incarnation(&self, node: &NodeId) -> String {
         format!("{}:node:{node}:incarnation", self.prefix)
     }
@@ -101,12 +101,12 @@ impl Keys {
         self.of("lifecycle")
     }
 
-    /// Returns a topic of one wire's own, for its probes.
+    /// Returns the probe topic of a subscriber connection.
     pub(super) fn probe(&self, wire: Uuid) -> String {
         format!("{}:probe:{wire}", self.prefix)
     }
 
-    /// Returns the channel's name in the name of one of its topics, and which one that is.
+    /// Parses the name of a topic. Returns the channel's name and the kind of topic.
     pub(super) fn channel_of<'a>(&self, name: &'a [u8]) -> Option<(&'a str, Topic)> {
         let rest = name.strip_prefix(self.prefix().as_bytes())?.strip_prefix(b":{")?;
         let (channel, topic) = match rest.strip_suffix(b"}:live") {
@@ -121,7 +121,7 @@ impl Keys {
     }
 
     fn of_channel(&self, channel: &str, what: &str) -> String {
-        // Made for every event: one allocation.
+        // Called for every event: allocates once.
         let mut name = String::with_capacity(self.prefix().len() + channel.len() + what.len() + 4 + 24);
         // Writing into memory does not fail.
         let _ = write!(name, "{}:{{{channel}}}:{what}", self.prefix);

@@ -1,10 +1,10 @@
--- Renews or takes a node's lease.
+-- Renews or acquires a node's lease.
 --
--- KEYS: the lease, all nodes, the node's index, what earlier processes of its name left, the incarnation that the
---       index belongs to.
+-- KEYS: the lease, all nodes, the node's index, the index of earlier processes with its id, the incarnation that
+--       the index belongs to.
 -- ARGV: node, incarnation, the lease's value, its time in ms.
--- Answers 'renewed', 'taken' or 'foreign'; or 'moving': it is to be called again, since what an earlier process left is put
--- aside in steps.
+-- Returns 'renewed', 'taken' or 'foreign'; or 'moving': call again, since the sessions of an earlier process are moved in
+-- steps.
 
 local lease, nodes, index, former, incarnation = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local node, mine = ARGV[1], ARGV[2]
@@ -19,9 +19,9 @@ if text then
   end
 end
 
--- A process that follows another of the same name holds none of its sessions: they are put aside for the sweep.
--- One whose own lease had lapsed still holds them.
--- A key of another type fails here, before the first change.
+-- A process that follows another one with the same id holds none of its sessions: they are moved aside for the sweep.
+-- A process whose own lease had expired still holds its sessions.
+-- A key of a wrong type fails here, before the first change.
 local before = redis.call('GET', incarnation)
 local held = redis.call('SCARD', index)
 local aside = redis.call('SCARD', former)
@@ -30,7 +30,7 @@ if before and before ~= mine and held > 0 then
   if aside == 0 then
     redis.call('RENAME', index, former)
   else
-    -- The process before was not swept up after yet.
+    -- The sessions of the process before were not swept yet.
     redis.call('SADD', former, unpack(redis.call('SPOP', index, 1000)))
     if held > 1000 then return 'moving' end
   end

@@ -1,4 +1,4 @@
-//! Leases of nodes, the locks that elect one of them, and the sweep of what dead ones left.
+//! Leases of nodes, locks that elect a node, and the sweep of dead nodes' sessions.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::{RedisBroker, script};
 use crate::BrokerError;
 use crate::lease::{Lease, NodeId, NodeInfo, SWEEP_STEP, Swept};
 
-/// How many nodes one step of a sweep looks at, at most.
+/// Maximum number of nodes that one step of a sweep checks.
 const NODES_STEP: usize = 500;
 
 pub(super) async fn lease(
@@ -37,7 +37,7 @@ pub(super) async fn lease(
             Some("renewed") => Ok(Lease::Renewed),
             Some("taken") => Ok(Lease::Taken),
             Some("foreign") => Ok(Lease::Foreign),
-            // Each step makes what is left smaller: no session is added before the lease is taken.
+            // Terminates, since no session is added before the lease is acquired.
             Some("moving") => continue,
             _ => Err(unexpected("a lease")),
         };
@@ -57,7 +57,7 @@ pub(super) async fn nodes(broker: &RedisBroker) -> Result<Vec<NodeInfo>, BrokerE
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    // One by one and not MGET: the leases need not be in one slot.
+    // Separate GETs in place of MGET, since the leases may be in different slots.
     let mut pipeline = Pipeline::with_capacity(ids.len());
     for id in &ids {
         pipeline.cmd("GET").arg(broker.keys.lease(id));
@@ -65,7 +65,7 @@ pub(super) async fn nodes(broker: &RedisBroker) -> Result<Vec<NodeInfo>, BrokerE
     let mut nodes = Vec::with_capacity(ids.len());
     for reply in broker.pool.pipeline(&pipeline, Duration::ZERO).await? {
         let lease = bytes(Link::reply(reply)?);
-        // What is not a lease was not written by a node.
+        // Ignores values that were not written by a node.
         nodes.extend(
             lease
                 .and_then(|lease| serde_json::from_slice::<ByName<NodeInfo>>(&lease).ok())
@@ -95,8 +95,8 @@ pub(super) async fn unlock(broker: &RedisBroker, lock: &str, node: &NodeId) -> R
     Ok(())
 }
 
-/// Who holds a lock: a process, and not a name. Two processes that were given one name by mistake would both lead until
-/// one of them finds out.
+/// Returns the holder of a lock: a process, not a node id. Otherwise two processes with the same node id would both
+/// lead until one of them notices.
 pub(super) fn holder(broker: &RedisBroker, node: &NodeId) -> String {
     format!("{node} {}", broker.process)
 }
@@ -108,7 +108,7 @@ pub(super) async fn sweep(broker: &RedisBroker, node: &NodeId, ttl: Duration) ->
     }
     let nodes = sweep_nodes(broker, &mut swept).await;
     let users = depart(broker, &mut swept).await;
-    // One key that cannot be read must not keep the others waiting.
+    // A key that cannot be read must not block the others.
     match nodes.and(users) {
         Err(error) if error.is_passing() => return Err(error),
         outcome => swept.fault = outcome.err(),
@@ -116,9 +116,9 @@ pub(super) async fn sweep(broker: &RedisBroker, node: &NodeId, ttl: Duration) ->
     Ok(swept)
 }
 
-/// Removes what dead nodes, and earlier processes of live ones, left behind.
+/// Removes sessions of dead nodes, and of earlier processes with a live node's id.
 async fn sweep_nodes(broker: &RedisBroker, swept: &mut Swept) -> Result<(), BrokerError> {
-    // A random part, if there are very many.
+    // A random part, if there are very many nodes.
     let mut some = about("SRANDMEMBER", &broker.keys.nodes());
     some.arg(NODES_STEP);
     let ids = ids(broker.link.command(some).await?)?;
@@ -129,7 +129,7 @@ async fn sweep_nodes(broker: &RedisBroker, swept: &mut Swept) -> Result<(), Brok
     let mut budget = SWEEP_STEP;
     let (mut outcome, mut is_empty) = (Ok(()), true);
     for (id, is_dead) in &left {
-        // Most of those that left have left nothing.
+        // Most nodes that shut down have no sessions left.
         if *is_dead && buried.next().unwrap_or(false) {
             is_empty = false;
             continue;
@@ -152,7 +152,7 @@ async fn sweep_nodes(broker: &RedisBroker, swept: &mut Swept) -> Result<(), Brok
     outcome
 }
 
-/// Looks again at users whose time has come: ends their sessions that waited for another node, and reports them offline.
+/// Checks users whose time has come: ends sessions that waited for another node, and reports the users offline.
 async fn depart(broker: &RedisBroker, swept: &mut Swept) -> Result<(), BrokerError> {
     let keys = &broker.keys;
     let mut due = script::DUE.call(&[&keys.leaving()]);
@@ -167,7 +167,7 @@ async fn depart(broker: &RedisBroker, swept: &mut Swept) -> Result<(), BrokerErr
             call.arg(user.id()).arg(broker.settings.lifecycle_events).arg(broker.grace_ms());
             call
         } else {
-            // What is no user was written by no node, and has no sessions that could be looked at.
+            // Not a user id, so not written by a node.
             let mut remove = about("ZREM", &keys.leaving());
             remove.arg(&member[..]);
             remove
@@ -192,7 +192,7 @@ async fn depart(broker: &RedisBroker, swept: &mut Swept) -> Result<(), BrokerErr
     outcome
 }
 
-/// Returns those of some nodes that may have left something behind, and whether they are without a lease.
+/// Returns the nodes that may have sessions to remove, and whether they have no lease.
 async fn left_behind(broker: &RedisBroker, ids: Vec<NodeId>) -> Result<Vec<(NodeId, bool)>, BrokerError> {
     let keys = ids.iter().flat_map(|id| [broker.keys.lease(id), broker.keys.former(id)]);
     let replies = broker.link.commands(keys.map(|key| about("EXISTS", &key)).collect()).await?;
@@ -202,7 +202,7 @@ async fn left_behind(broker: &RedisBroker, ids: Vec<NodeId>) -> Result<Vec<(Node
     Ok(nodes.filter(|(_, exist)| !exist[0] || exist[1]).map(|(id, exist)| (id, !exist[0])).collect())
 }
 
-/// Removes sessions that a set of a node names, and answers how many.
+/// Removes the sessions in a set of a node. Returns their number.
 async fn sweep_set(
     broker: &RedisBroker,
     node: &NodeId,
@@ -221,7 +221,7 @@ async fn sweep_set(
     for member in members {
         let Some(member) = bytes(member) else { continue };
         let Some((session, user)) = session_of(&member) else {
-            // No node has written this.
+            // Not written by a node.
             let mut remove = about("SREM", set);
             remove.arg(&member[..]);
             calls.push(remove);
@@ -258,13 +258,13 @@ fn is_script(command: &::redis::Cmd) -> bool {
     matches!(first, Some(::redis::Arg::Simple(name)) if name == b"EVALSHA")
 }
 
-/// Takes `<session> <user>` apart.
+/// Parses `<session> <user>`.
 fn session_of(member: &[u8]) -> Option<(SessionId, User)> {
     let (session, user) = std::str::from_utf8(member).ok()?.split_once(' ')?;
     Some((session.parse().ok()?, User::new(user).ok()?))
 }
 
-/// Forgets nodes that have neither a lease nor sessions, and answers which of them.
+/// Removes nodes that have neither a lease nor sessions. Returns which ones were removed.
 async fn bury(broker: &RedisBroker, nodes: &[&NodeId]) -> Result<Vec<bool>, BrokerError> {
     let keys = &broker.keys;
     let calls = nodes.iter().map(|node| {

@@ -1,4 +1,4 @@
--- Gives a node's lease up, if it is this incarnation's. The node's name stays for the sweep, if it leaves anything behind.
+-- Releases a node's lease, if this incarnation holds it. The node's id stays for the sweep of remaining sessions.
 --
 -- KEYS: the lease.
 -- ARGV: incarnation.

@@ -1,7 +1,7 @@
--- The function that publishers call by themselves. It checks everything that a node checks before it publishes, and
--- derives the names and the retention from the log's name.
+-- The function that publishers call. It checks everything that a node checks before it publishes, and derives the names
+-- and the retention from the log's name.
 --
--- Put before this: the settings of the nodes, the reserved types (see library.rs) and publish.lua.
+-- Prepended to this: the settings of the nodes, the reserved types (see library.rs) and publish.lua.
 
 -- The forms of a character of several bytes (Unicode 15, table 3-7), the most frequent first.
 local forms = {
@@ -10,13 +10,13 @@ local forms = {
   '[\241-\243][\128-\191][\128-\191][\128-\191]', '\244[\128-\143][\128-\191][\128-\191]',
 }
 
--- How many bytes a text may have that is looked at: up to some milliseconds of Redis, in which it does nothing else. Of what is
--- longer the nodes leave out what is not UTF-8.
+-- Maximum bytes of a text that is checked: up to some milliseconds of Redis, in which it does nothing else. Of longer
+-- texts, the nodes skip those that are not UTF-8.
 local most_looked_at = 65536
 
 local function is_utf8(text)
   if #text > most_looked_at or not string.find(text, '[\128-\255]') then return true end
-  -- Each is taken out; what remains is not UTF-8. The mark left in its place keeps what stood around it apart.
+  -- Removes each valid character; the rest is not UTF-8. A mark in its place keeps the bytes around it apart.
   for _, form in ipairs(forms) do
     text = string.gsub(text, form, '.')
     if not string.find(text, '[\128-\255]') then return true end
@@ -24,7 +24,7 @@ local function is_utf8(text)
   return false
 end
 
--- `*` matches as little as possible first and is widened when what follows does not fit.
+-- Matches a name: each `*` first matches as little as possible, and more if the rest does not match.
 local function matches(pattern, name)
   local p, n, star, from = 1, 1, nil, nil
   while n <= #name do

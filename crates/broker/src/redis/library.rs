@@ -1,8 +1,8 @@
-//! The function library that lets anybody publish with `FCALL`.
+//! The function library with which any Redis client publishes by `FCALL`.
 //!
-//! It is one Lua text: the settings of the nodes, the publish script, and what checks the caller's arguments. A node
-//! brings its own text when it starts and after that only mends a library that is gone, so that nodes whose settings
-//! differ, as in a rolling change, do not replace each other's for ever.
+//! It is one Lua text: the settings of the nodes, the publish script, and the checks of the caller's arguments. A
+//! node loads its own text when it starts, and later only a library that is missing, so that nodes with different
+//! settings, as in a rolling update, do not replace each other's library forever.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,25 +17,25 @@ use super::prefix::Prefix;
 use super::reply::{array, millis, pairs, text};
 use crate::{BrokerError, BrokerSettings, Retention};
 
-/// The library as this node wants it.
+/// The library of this node.
 #[derive(Debug)]
 pub(super) struct Library {
     name: String,
     text: String,
-    /// Whether this process has looked at the text in Redis.
+    /// Whether this process has compared the text in Redis with its own.
     brought: AtomicBool,
 }
 
 impl Library {
     pub(super) fn new(prefix: &Prefix, settings: &BrokerSettings) -> Self {
-        // All clusters of a Redis share the names of libraries and functions.
+        // All clusters in one Redis share the namespace of libraries and functions.
         let name = prefix.library();
         let text = render(&name, prefix.as_str(), settings);
         Self { name, text, brought: AtomicBool::new(false) }
     }
 }
 
-/// Brings or mends the library.
+/// Loads the library if it is missing or, at the first call, differs.
 pub(super) async fn prepare(broker: &RedisBroker) -> Result<(), BrokerError> {
     let library = &broker.library;
     let first = !library.brought.load(Ordering::Relaxed);
@@ -95,7 +95,7 @@ fn retention(kept: &Retention) -> String {
     )
 }
 
-/// Returns a Lua string of these bytes, whatever they are.
+/// Returns a Lua string literal.
 fn quote(text: &str) -> String {
     let mut out = String::from("'");
     for byte in text.bytes() {

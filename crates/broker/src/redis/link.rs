@@ -1,8 +1,8 @@
-//! One shared connection for the hot paths: every call goes down the same socket, pipelined.
+//! One shared connection for the hot paths, which pipelines all calls.
 //!
-//! It connects when it is needed. A connection that broke, did not answer in time or leads to a replica is
-//! replaced; while that fails, calls fail at once and do not queue up behind an absent Redis. One that was closed at
-//! the other end while nothing was asked is let go of at once, so that no call has to fail to find out.
+//! It connects on demand. A connection that broke, timed out or is connected to a replica is replaced; while
+//! reconnecting fails, calls fail at once and do not queue up. An idle connection that the server closed is dropped
+//! at once, so that no call fails because of it.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -23,7 +23,7 @@ use super::{error, reply};
 use crate::backoff::Backoff;
 use crate::{BrokerError, Condition};
 
-/// The first and the longest time for which calls fail at once after a failed attempt to connect.
+/// First and longest time for which calls fail at once after a failed connection attempt.
 const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// A shared connection. Clones share it.
@@ -38,9 +38,9 @@ struct Inner {
     state: Mutex<State>,
 }
 
-/// What is known of the connection. Never locked across an await.
+/// State of the connection. Never locked across an await.
 struct State {
-    /// Counts the attempts, so that news of an old one does not touch a newer.
+    /// Number of the attempt, so that the result of an old one does not affect a newer one.
     serial: u64,
     backoff: Backoff,
     phase: Phase,
@@ -50,7 +50,7 @@ type Connecting = Shared<BoxFuture<'static, Result<Gathered, BrokerError>>>;
 
 enum Phase {
     Idle,
-    /// Polled by everybody who waits for it.
+    /// Polled by all callers that wait for it.
     Connecting(Connecting),
     Up(Gathered),
     /// Calls fail with this until then.
@@ -74,7 +74,7 @@ impl Link {
         let state = State { serial: 0, backoff: Backoff::new(REST.0, REST.1), phase: Phase::Idle };
         Ok(Self {
             inner: Arc::new(Inner {
-                // Version 3, for the news that a connection is at its end.
+                // RESP3 reports when a connection ends.
                 client: settings.client(ProtocolVersion::RESP3)?,
                 config: settings.connection(),
                 state: Mutex::new(state),
@@ -82,18 +82,17 @@ impl Link {
         })
     }
 
-    /// Sends one command. An error that Redis answers is an error.
+    /// Sends one command. An error reply is an error.
     pub(super) async fn command(&self, command: Cmd) -> Result<Value, BrokerError> {
         let reply = self.commands(vec![command]).await?.pop();
         Self::reply(reply.ok_or_else(|| error::unexpected("one reply"))?)
     }
 
-    /// Sends many commands at once and answers their replies in order, errors of Redis among them
-    /// ([`Link::reply`] takes one apart).
+    /// Sends many commands at once and returns their replies in order, including error replies (see [`Link::reply`]).
     ///
     /// # Errors
     ///
-    /// Fails if it is not known what became of them.
+    /// Fails if the outcome is unknown.
     pub(super) async fn commands(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, BrokerError> {
         if commands.is_empty() {
             return Ok(Vec::new());
@@ -105,14 +104,14 @@ impl Link {
             if let Value::ServerError(error) = reply {
                 self.failed(serial, &error.clone().into());
             } else if reply::is_outlier(reply) {
-                // The connection keeps the buffer that this was read into. It ends with the last call under way.
+                // The connection keeps the large buffer. It is closed after the last call in progress.
                 self.inner.let_go(serial);
             }
         }
         Ok(replies)
     }
 
-    /// One reply of a pipeline.
+    /// Converts one reply of a pipeline.
     pub(super) fn reply(reply: Value) -> Result<Value, BrokerError> {
         error::check(reply).map_err(|error| error::sort(&error))
     }
@@ -138,7 +137,7 @@ impl Link {
         Ok((serial, outcome?))
     }
 
-    /// Notes how an attempt ended; the first of those who waited for it does.
+    /// Records the outcome of an attempt; called by the first caller that waited for it.
     fn settle(&self, serial: u64, outcome: &Result<Gathered, BrokerError>) {
         let mut state = self.state();
         if state.serial != serial || !matches!(state.phase, Phase::Connecting(_)) {
@@ -153,7 +152,7 @@ impl Link {
         };
     }
 
-    /// Sorts an error, and lets go of the connection if it is of no more use.
+    /// Classifies an error, and drops the connection if it must be replaced.
     fn failed(&self, serial: u64, error: &RedisError) -> BrokerError {
         if error::is_stale(error) {
             self.inner.let_go(serial);
@@ -161,7 +160,8 @@ impl Link {
         error::sort(error)
     }
 
-    /// Hears the end of a connection. Does not keep the link alive: the link owns the connection.
+    /// Returns a listener for the end of a connection. It does not keep the link alive, since the link owns the
+    /// connection.
     fn listener(&self, serial: u64) -> impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static {
         let link: Weak<Inner> = Arc::downgrade(&self.inner);
         move |push| {
@@ -180,7 +180,7 @@ impl Link {
 }
 
 impl Inner {
-    /// Lets go of a connection, unless it was replaced already.
+    /// Drops a connection, unless it was replaced already.
     fn let_go(&self, serial: u64) {
         let mut state = self.state();
         if state.serial == serial && matches!(state.phase, Phase::Up(_)) {
@@ -189,7 +189,7 @@ impl Inner {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Each change under the lock is one assignment, so a panic leaves nothing half done.
+        // Each change under the lock is one assignment, so a panic leaves a consistent state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -201,8 +201,8 @@ pub(super) fn about(name: &str, key: &str) -> Cmd {
     command
 }
 
-/// Connects and makes the scripts known, so that calls need not send their text. Fails where Redis is a cluster: most calls
-/// of ours name keys of several slots.
+/// Connects and loads the scripts, so that calls need not send their text. Fails if Redis is a cluster, since most
+/// calls have keys of several slots.
 async fn connect(client: Client, config: AsyncConnectionConfig) -> Result<Gathered, BrokerError> {
     let away = |error: RedisError| error::sort_connecting(&error);
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(away)?;
@@ -211,7 +211,7 @@ async fn connect(client: Client, config: AsyncConnectionConfig) -> Result<Gather
     for script in Script::all() {
         first.add_command(script.load());
     }
-    // What Redis answers to the scripts does not matter (it may be loading): one that is missing is sent when it is called.
+    // The replies to the scripts are ignored (Redis may be loading): a missing script is loaded when it is called.
     let replies = connection.send_packed_commands(&first, 0, first.len()).await.map_err(away)?;
     if replies.into_iter().next().and_then(mode).as_deref() == Some("cluster") {
         let detail = "HELLO: mode cluster".to_owned();

@@ -1,4 +1,4 @@
--- Answers the position to read on from.
+-- Returns the position after which to read.
 --
 -- KEYS: the log, the last position.
 -- ARGV: 'latest', 'earliest', 'newest' or 'time'; how many, or the position that the time stands for; the age in ms
@@ -13,7 +13,7 @@ local oldest = string.format('%.0f', math.max(0, now - tonumber(ARGV[3])))
 local function last()
   local position = redis.call('GET', KEYS[2])
   if position then
-    -- The mark of the intake may stand behind it.
+    -- The intake's mark may follow.
     position = string.match(position, '^%d+%-%d+$') or string.match(position, '^(%d+%-%d+) ')
     if position then return position end
   end
@@ -21,8 +21,8 @@ local function last()
   return newest and newest[1] or '0-0'
 end
 
--- The position before an entry. One that was not written by the publish script does not say: then the position
--- just below it.
+-- The position before an entry. An entry that the publish script did not write has none: then the position just below
+-- it.
 local function before(entry)
   local fields = entry[2]
   for i = 1, #fields, 2 do
@@ -34,7 +34,7 @@ end
 if mode == 'latest' then return last() end
 
 if mode == 'newest' then
-  -- There is no way to count entries but to copy them. So they are read a few at a time: one, then more as the sizes so far
+  -- Entries can be counted only by copying them. So they are read a few at a time: one, then more as the sizes so far
   -- allow.
   local most, budget, each, at_a_time = tonumber(wanted), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
   local counted, bytes, from, oldest_meant, count = 0, 0, '+', nil, 1

@@ -1,8 +1,8 @@
--- Takes or keeps a lock.
+-- Acquires or renews a lock.
 --
 -- KEYS: the lock.
--- ARGV: who, for how long in ms.
--- Answers 1 when it is ours.
+-- ARGV: the holder, the time in ms.
+-- Returns 1 if the caller holds the lock.
 
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end

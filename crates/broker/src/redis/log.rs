@@ -1,7 +1,7 @@
-//! Reading a channel's log.
+//! Log reads.
 //!
-//! What is older than the channel's age is left out here, by the clock of Redis: publishing trims it only now and
-//! then, and in a quiet channel nobody publishes.
+//! Reads skip events that are older than the channel's retention, by the clock of Redis: publishing trims the log
+//! only from time to time, and a quiet channel has no publishing.
 
 use std::sync::Arc;
 
@@ -18,12 +18,13 @@ use super::{RedisBroker, script};
 use crate::BrokerError;
 use crate::log::{ENTRY_BYTES, NEWEST_BYTES, NEWEST_EVENTS, Page, PageLimit};
 
-/// About how many bytes a script may copy at a time, beyond those that it was asked for: less than a millisecond of Redis.
+/// Approximate bytes that a script may copy beyond those requested: less than a millisecond of Redis.
 const COPIED_BYTES: usize = 1024 * 1024;
-/// How many entries a script reads at a time at most, however small they may be.
+/// Maximum number of entries that a script reads at a time.
 const AT_A_TIME: usize = 32;
 
-/// Returns how many entries a script reads at a time: of those of the greatest size there is, what it may copy.
+/// Returns the number of entries that a script reads at a time, so that entries of the maximum size fit the bytes it
+/// may copy.
 fn at_a_time(broker: &RedisBroker) -> usize {
     (COPIED_BYTES / broker.settings.max_data.max(1)).clamp(1, AT_A_TIME)
 }
@@ -73,10 +74,10 @@ fn number(value: &Value) -> Option<usize> {
     }
 }
 
-/// Returns an event of the log; `None` for what the publish script did not write.
+/// Parses an entry of the log; `None` if the publish script did not write it.
 fn entry(position: Position, previous: Option<Position>, kind: &Bytes, data: Bytes) -> Option<Entry> {
     let previous = previous.filter(|previous| *previous < position)?;
-    // The limit in force may have been greater when it was written.
+    // The limit may have been larger when the entry was written.
     let event = Event::from_bytes(kind, data, MAX_DATA_BYTES).ok()?;
     Some(Entry { position, previous, event })
 }
@@ -105,8 +106,8 @@ pub(super) async fn locate(
     position(reply).ok_or_else(|| unexpected("a position"))
 }
 
-/// Returns the channel's last position, in the usual cases, which need no script: it is kept, or nothing was ever
-/// published.
+/// Returns the channel's last position in the common cases, which need no script: it is stored, or the channel has no
+/// events.
 async fn latest(broker: &RedisBroker, channel: &Channel) -> Result<Option<Position>, BrokerError> {
     let commands = vec![about("GET", &broker.keys.last(channel)), about("EXISTS", &broker.keys.log(channel))];
     let mut replies = broker.reads.commands(commands).await?.into_iter();
@@ -118,8 +119,7 @@ async fn latest(broker: &RedisBroker, channel: &Channel) -> Result<Option<Positi
     })
 }
 
-/// Returns the position at the beginning of what is kept as a channel's last one; the mark of the intake may stand
-/// behind it.
+/// Parses the value of a channel's last position, which may have the intake's mark after it.
 fn last_position(last: Value) -> Option<Position> {
     let last = bytes(last)?;
     Position::parse(last.split(|&byte| byte == b' ').next()?).ok()

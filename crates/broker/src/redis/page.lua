@@ -1,14 +1,14 @@
 #!lua flags=no-writes
--- Reads some of a channel's log, and the channel's last position in the same step.
+-- Reads a page of a channel's log, and the channel's last position at the same moment.
 --
--- XRANGE bounds entries only, and each of them is copied before its size is known. So entries are read a few at a time: one,
--- then more as what was read so far allows, so that a call never copies much more than the bytes asked for.
+-- XRANGE limits entries only, and each entry is copied before its size is known. So entries are read a few at a time: one,
+-- then more as the sizes so far allow, so that a call never copies much more than the requested bytes.
 --
 -- KEYS: the log, the last position.
 -- ARGV: the first position that may be read, or nothing to read none; how many entries are looked at; how many bytes
 --       they may have together, with so many for each beside its type and data; how many entries are read at a time;
 --       the age in ms beyond which events count as gone.
--- Answers: the last position; that of the last entry looked at, or nothing; 1 if nothing comes after it; how many were no
+-- Returns: the last position; that of the last entry looked at, or nothing; 1 if nothing comes after it; how many were no
 --       events; how many bytes the first entry has, if that is too much by itself, else 0; the time in ms; and for each
 --       event position, type, data, and the position before it, or nothing if that is the event before.
 
@@ -17,7 +17,7 @@ local at_a_time, age = tonumber(ARGV[5]), tonumber(ARGV[6])
 local call, find = redis.call, string.find
 
 local last = call('GET', KEYS[2])
--- The mark of the intake may stand behind it.
+-- The intake's mark may follow.
 if last then last = string.match(last, '^%d+%-%d+$') or string.match(last, '^(%d+%-%d+) ') end
 if not last then
   local newest = call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
@@ -28,12 +28,12 @@ local time = call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local answer, size = {last, '', 1, 0, 0, now}, 6
 if start == '' then
-  -- Nothing comes after the greatest position; but what is no log is to be refused here, too.
+  -- Nothing follows the greatest position; but a key of a wrong type must fail here, too.
   call('XLEN', log)
   return answer
 end
 
--- Publishing trims what is too old only now and then, and in a quiet channel nobody publishes.
+-- Publishing trims old events only from time to time, and a quiet channel has no publishing.
 local oldest = now - age
 if oldest > tonumber(string.match(start, '^%d+')) then start = string.format('%.0f', oldest) end
 
@@ -73,7 +73,7 @@ while looked < most do
   end
   if #found < count then return answer end
   if bytes >= budget then break end
-  -- As many as will fit if they are like those before.
+  -- As many as will fit if they are as large as those before.
   count = math.max(1, math.min(count * 4, at_a_time, math.floor((budget - bytes) * looked / math.max(bytes, 1))))
 end
 if answer[2] ~= last or #call('XRANGE', log, start, '+', 'COUNT', 1) > 0 then answer[3] = 0 end

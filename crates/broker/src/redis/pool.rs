@@ -1,6 +1,6 @@
-//! A few connections of their own for blocking reads and rare commands.
+//! A pool of connections for blocking reads and rare commands.
 //!
-//! A blocking read holds its connection, so it must not be the one that everybody shares.
+//! A blocking read occupies its connection, so it cannot use a shared one.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::BrokerError;
 #[derive(Clone, Debug)]
 pub(super) struct Connections {
     pool: Pool,
-    /// How long an answer may take, beyond the time that a command is meant to block.
+    /// Timeout of a reply, beyond the time for which a command blocks.
     timeout: Duration,
 }
 
@@ -24,7 +24,7 @@ impl Connections {
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, BrokerError> {
         let refused = |what: String| BrokerError::Refused(what);
         let client = settings.client(ProtocolVersion::RESP2)?;
-        // Answers are waited for here, for as long as each command needs.
+        // The timeout depends on the command and is applied here.
         let config = settings.connection().set_response_timeout(None);
         let manager = Manager::new_with_config(client.get_connection_info().clone(), config)
             .map_err(|error| error::sort(&error))?;
@@ -39,7 +39,7 @@ impl Connections {
         Ok(Self { pool, timeout: settings.timeout })
     }
 
-    /// Sends a command that may block for `blocking`. A command that is given up takes its connection with it.
+    /// Sends a command that may block for `blocking`. A command that times out closes its connection.
     pub(super) async fn command(&self, command: &Cmd, blocking: Duration) -> Result<Value, BrokerError> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.add_command(command.clone());
@@ -47,7 +47,7 @@ impl Connections {
         error::check(reply).map_err(|error| error::sort(&error))
     }
 
-    /// Sends many commands and answers all replies, errors of Redis among them.
+    /// Sends many commands and returns all replies, including error replies.
     pub(super) async fn pipeline(
         &self,
         pipeline: &Pipeline,
@@ -64,12 +64,12 @@ impl Connections {
         let stale = replies.iter().any(|reply| match reply {
             Value::ServerError(error) => {
                 let error = error.clone().into();
-                // A group that was just made may be missing because this leads to another server than other calls do.
+                // A group that was just created may be missing because this connection leads to a different server.
                 error::is_stale(&error) || error.code() == Some("NOGROUP")
             }
             _ => false,
         });
-        // The buffer that the replies were read into stays with the connection.
+        // A large buffer would stay with the connection.
         if !stale && !replies.iter().any(reply::is_outlier) {
             held.give_back();
         }
@@ -77,8 +77,8 @@ impl Connections {
     }
 }
 
-/// A connection on loan. Dropped while a command is under way it is closed, and not left to the next borrower with an
-/// answer outstanding.
+/// A borrowed connection. If it is dropped while a command is in progress, it is closed, so that the next borrower
+/// does not receive the outstanding reply.
 struct Held(Option<Connection>);
 
 impl Held {

@@ -1,7 +1,7 @@
--- What scripts need of positions. Publishers may choose ids of their own, and Lua counts in doubles, so beyond 2^53 positions
--- are told apart and counted down as text.
+-- Arithmetic of positions. Publishers may choose ids, and Lua numbers are doubles, so beyond 2^53 positions are compared
+-- and decremented as text.
 
--- Whether a position comes before another.
+-- Returns whether a position is before another.
 local function is_before(a, b)
   local a_ms, a_seq = string.match(a, '^(%d+)%-(%d+)$')
   local b_ms, b_seq = string.match(b, '^(%d+)%-(%d+)$')
@@ -10,14 +10,14 @@ local function is_before(a, b)
   return a_ms < b_ms
 end
 
--- The number before one that is not 0.
+-- Returns the number before one that is not 0.
 local function less_one(digits)
   local head, digit, zeros = string.match(digits, '^(%d*)([1-9])(0*)$')
   local less = head .. tostring(tonumber(digit) - 1) .. string.rep('9', #zeros)
   return string.match(less, '^0*(%d+)$')
 end
 
--- The position just below one.
+-- Returns the position just below one.
 local function below(position)
   local ms, seq = string.match(position, '^(%d+)%-(%d+)$')
   if seq ~= '0' then return ms .. '-' .. less_one(seq) end

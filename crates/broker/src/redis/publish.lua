@@ -1,20 +1,21 @@
--- Appends an event to a channel's log and tells the channel's live wire: one step.
+-- Appends an event to a channel's log and publishes it on the channel's live topic, atomically.
 --
 -- keys: the log, the last position, the live topic, and for an event with an idempotency key the key's key.
 -- args: type, data, events kept, their age in ms, how long the last position is kept in ms, and how long the
 --       idempotency key is kept in ms; for an entry of the ingest stream also its generation, its id, and if there is one
 --       the id of the entry that must be published before it.
--- Answers the position, and 1 if the key was seen before, else 0, and then 1 if the channel is new. For an entry of the ingest stream a number: 0 if it was
--- published, 1 if it or its key was seen before, 2 if it is held up: nothing was done.
+-- Returns the position, 1 if the key was used before, else 0, and 1 if the channel is new. For an entry of the ingest
+-- stream it returns a number: 0 if the entry was published, 1 if it or its key was published before, 2 if it is held up
+-- and nothing was done.
 --
--- Behind the last position stands the mark of the intake, `<position> <generation> <id>`: the newest entry that was
--- published here. Entries of one generation come in the order of their ids, so one that is not newer was seen before.
+-- The last position is followed by the intake's mark, `<position> <generation> <id>`: the newest entry that was published
+-- here. Entries of a generation come in the order of their ids, so an entry that is not newer was published before.
 --
--- A script is not rolled back. So everything that can fail for the type of a key comes before the first change:
--- reads of both strings, and XADD, which fails without a change. What follows overwrites, or fails only for a Redis user
--- who may not do it.
+-- A script is not rolled back. So everything that can fail because of a key's type comes before the first change: reads of
+-- both strings, and XADD, which fails without a change. Later commands overwrite, or fail only for a Redis user without
+-- the permission.
 --
--- Every step here is paid for by each event.
+-- This is the hot path: each event pays for every command.
 
 local function after(position)
   local ms, seq = string.match(position, '^(%d+)%-(%d+)$')
@@ -22,13 +23,13 @@ local function after(position)
   local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
   ms, seq = tonumber(ms), tonumber(seq)
   if now > ms then return string.format('%.0f-0', now) end
-  -- Lua counts in doubles: beyond 2^53 adding one may change nothing.
+  -- Lua numbers are doubles: beyond 2^53, adding one may change nothing.
   if seq >= 9007199254740991 then return string.format('%.0f-0', ms + 1) end
   return string.format('%.0f-%.0f', ms, seq + 1)
 end
 
--- Whether an id comes before another. As text, since publishers may choose ids beyond what Lua counts exactly. What is no
--- id comes before every one.
+-- Returns whether an id is before another. Compares text, since publishers may choose ids beyond the exact range of Lua
+-- numbers. A text that is not an id is before every id.
 local function is_before(a, b)
   local dash = string.find(a, '-', 1, true)
   if #a == #b and dash == string.find(b, '-', 1, true) then return a < b end
@@ -63,7 +64,7 @@ local function publish(keys, args)
     if not newest or newest ~= previous then
       if newest and not is_before(newest, entry) then return 1 end
       if previous and not (newest and is_before(previous, newest)) then
-        -- Where it can never be published that is to be said now, and not once for each entry that waits behind.
+        -- If it can never be published, report that now, and not once for each entry that waits for it.
         call('XLEN', log)
         return 2
       end
@@ -80,18 +81,17 @@ local function publish(keys, args)
     return 1
   end
 
-  -- A log that is there never gives an id below its newest. A new one could, when the clock has gone back since
-  -- the old one expired: then the id is ours to choose.
+  -- An existing log never assigns an id below its newest. A new log could, if the clock has gone back since the old one
+  -- expired: then this script chooses the id.
   local id = call('XADD', log, 'NOMKSTREAM', 'MAXLEN', '~', args[3], '*', 't', kind, 'd', data, 'p', last)
   if not id then
     id = call('XADD', log, after(last), 't', kind, 'd', data, 'p', last)
-    -- Redis reserves 4 KiB for the first entries of a stream; a copy has what it needs. Not for a user who may not do that.
+    -- Redis reserves 4 KiB for the first entries of a stream; a copy has the needed size. Skipped without the permission.
     local copy = log .. ':copy'
     if redis.pcall('COPY', log, copy, 'REPLACE') == 1 then redis.pcall('RENAME', copy, log) end
   end
 
-  -- The age is trimmed once a second at most, which the first ten digits count: readers leave out what is too old by
-  -- themselves.
+  -- Trims by age at most once a second (the first ten digits are seconds): readers skip expired events themselves.
   if sub(id, 1, 10) ~= sub(last, 1, 10) then
     local oldest = tonumber(string.match(id, '^%d+')) - tonumber(args[4])
     call('XTRIM', log, 'MINID', string.format('%.0f', math.max(0, oldest)))

@@ -1,4 +1,4 @@
-//! Publishing: a batch is one pipeline of script calls.
+//! Publishing: each batch is one pipeline of script calls.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(super) async fn publish_known(
     let (calls, ephemeral): (Vec<_>, Vec<_>) = batch.into_iter().map(command).unzip();
     let replies = run(broker, &script::PUBLISH_KNOWN, calls, Ok).await;
     let known = |(reply, is_ephemeral): (Result<Value, BrokerError>, bool)| match Link::reply(reply?)? {
-        // How many heard of an ephemeral event is a number, too.
+        // The reply to an ephemeral event is the number of its receivers.
         Value::Int(0) if !is_ephemeral => Ok(None),
         reply => published(reply).map(Some),
     };
@@ -81,7 +81,7 @@ fn command(broker: &RedisBroker, script: &'static Script, publication: Publicati
 fn placed(broker: &RedisBroker, reading: &Reading, entry: Placed) -> Cmd {
     let Placed { id, after, publication } = entry;
     let Publication { channel, event, key, .. } = publication;
-    // The mark goes with the last position, and the entry may come again after a leader died.
+    // The mark is kept with the last position, and an entry may be repeated after a leader died.
     let mut call = append(broker, &script::PUBLISH, (&channel, &event), key.as_deref(), broker.settings.once);
     call.arg(millis(broker.settings.once)).arg(&reading.generation[..]).arg(id.to_string());
     if let Some(after) = after {
@@ -90,8 +90,7 @@ fn placed(broker: &RedisBroker, reading: &Reading, entry: Placed) -> Cmd {
     call
 }
 
-/// Returns a call of the script with the arguments that it always has. The last position is kept for `at_least` so
-/// long.
+/// Returns a call of the script with its common arguments. The last position is kept for at least `at_least`.
 fn append(
     broker: &RedisBroker,
     script: &'static Script,
@@ -121,7 +120,7 @@ fn published(reply: Value) -> Result<Published, BrokerError> {
         Some(Published { position: Some(position), repeat, created })
     };
     match Link::reply(reply)? {
-        // How many heard of an ephemeral event.
+        // The number of receivers of an ephemeral event.
         Value::Int(_) => Ok(Published { position: None, repeat: false, created: false }),
         reply => told(reply).ok_or_else(|| unexpected("the result of a publication")),
     }

@@ -1,11 +1,11 @@
--- Gives a session up, if the node owns it with this epoch. A node that leaves only lets go of it: it stays recorded for
--- the grace, so that another node can take it over.
+-- Releases a session, if the node owns it with this epoch. A session of a draining node stays recorded for the grace
+-- period, so that another node can take it over.
 --
 -- KEYS: the user's sessions, the node's index, the lifecycle stream, users who are leaving, and one that
 --       only claims need.
 -- ARGV: node, session, user, epoch, reason, entries that lifecycle keeps, the grace in milliseconds, the user's share of
 --       lifecycle.
--- Answers 1 when it was given up.
+-- Returns 1 if it was released.
 
 local sessions, index, lifecycle, leaving = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local node, session, user, epoch, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -14,7 +14,7 @@ local keep, grace = ARGV[6], ARGV[7]
 check(index, lifecycle, leaving)
 local held = owner(sessions, session)
 if held and held.node == node then
-  -- A fail-over may have left an older claim of the node: that is over too.
+  -- A failover may have left an older claim of the node: it ends too.
   if held.epoch > tonumber(epoch) then return 0 end
   redis.call('SREM', index, session .. ' ' .. user)
   if reason == 'shutdown' and tonumber(grace) > 0 then

@@ -1,9 +1,9 @@
--- Claims a session once more that a node believes to hold.
+-- Renews the claim of a session that a node holds, as far as it knows.
 --
 -- KEYS: the user's sessions, the node's index, the lifecycle stream, users who are leaving, all nodes.
 -- ARGV: node, session, user, epoch, since, the client's address as JSON, entries that lifecycle keeps, the prefix of all
 --       names, the user's share of lifecycle.
--- Answers the epoch, or 0 when somebody else holds it with a greater one.
+-- Returns the epoch, or 0 if another node owns the session with a greater one.
 
 local sessions, index, lifecycle, leaving, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local node, session, user, epoch, since = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -17,12 +17,12 @@ if held and held.epoch >= tonumber(epoch) then
     redis.call('SREM', index, member)
     return 0
   end
-  -- A greater one is ours too: the answer that gave it was lost. The index is written again, in case only it was lost.
+  -- A greater epoch is this node's too: the reply with it was lost. Writes the index again, in case only that was lost.
   hold(nodes, index, node, member)
   return int(held.epoch)
 end
 
--- Nobody holds it, or a fail-over has lost our claim and left an older one.
+-- The session has no owner, or a failover has lost the node's claim and left an older one.
 local first = redis.call('EXISTS', sessions) == 0
 local _, clock = now()
 local fresh = math.max(clock, tonumber(epoch) + 1)
@@ -32,7 +32,7 @@ if held then take(ARGV[8], held, node, session, user, fresh) end
 hold(nodes, index, node, member)
 own(sessions, session, node, fresh, tonumber(since), client)
 if merged then
-  -- Told by the look at the user.
+  -- Reported by the check of the user.
 elseif not held then
   report(lifecycle, keep, 'session.connected', user, 'session', session, 'node', node)
 elseif held.node ~= node then

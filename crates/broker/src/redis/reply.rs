@@ -1,4 +1,4 @@
-//! Taking replies of Redis apart.
+//! Parsing of Redis replies.
 
 use ::redis::Value;
 use bytes::Bytes;
@@ -7,18 +7,18 @@ use fanfare_protocol::Position;
 use super::error::unexpected;
 use crate::BrokerError;
 
-/// The largest answer or message after which a connection is used again, in bytes.
+/// Maximum size of a reply or message after which a connection is reused, in bytes.
 ///
-/// The client library reads each one whole into a buffer of the connection, which never shrinks. Everything that nodes ask
-/// for is smaller as a rule: the largest event has 1 MiB.
+/// The client library reads each reply into a buffer of the connection, which never shrinks. Replies are usually
+/// smaller: the largest event has 1 MiB.
 pub(super) const MAX_KEPT_BUFFER: usize = 8 * 1024 * 1024;
 
-/// Returns whether a connection that read this is to be replaced, since it keeps a buffer of that size.
+/// Returns whether a connection that read this value must be replaced, since it keeps a buffer of that size.
 pub(super) fn is_outlier(value: &Value) -> bool {
     size(value) > MAX_KEPT_BUFFER
 }
 
-/// About how many bytes a value took on the connection.
+/// Returns the approximate size of a value on the connection, in bytes.
 fn size(value: &Value) -> usize {
     match value {
         Value::BulkString(bytes) => bytes.len(),
@@ -32,7 +32,7 @@ fn size(value: &Value) -> usize {
 
 pub(super) fn bytes(value: Value) -> Option<Bytes> {
     match value {
-        // The vector becomes the buffer: nothing is copied.
+        // The vector becomes the buffer, without a copy.
         Value::BulkString(bytes) => Some(bytes.into()),
         Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text.into()),
         _ => None,
@@ -62,19 +62,19 @@ pub(super) fn is_one(value: &Value) -> Result<bool, BrokerError> {
     }
 }
 
-/// Returns the next two values, as in a flat list of names and values.
+/// Returns the pairs of a flat list of names and values.
 pub(super) fn pairs(values: Vec<Value>) -> impl Iterator<Item = (Value, Value)> {
     let mut values = values.into_iter();
     std::iter::from_fn(move || Some((values.next()?, values.next()?)))
 }
 
-/// Returns the entries of a stream: ids and fields in order. `None` where something is not an entry, like one that
-/// was deleted while it was pending.
+/// Returns the entries of a stream, in order. `None` for a value that is not an entry, like one that was deleted
+/// while it was pending.
 pub(super) fn entries(value: Value) -> Option<Vec<Option<StreamEntry>>> {
     Some(array(value)?.into_iter().map(entry).collect())
 }
 
-/// An id and fields in order.
+/// Id and fields of an entry, in order.
 pub(super) type StreamEntry = (Position, Vec<(Bytes, Bytes)>);
 
 fn entry(value: Value) -> Option<StreamEntry> {
@@ -86,7 +86,7 @@ fn entry(value: Value) -> Option<StreamEntry> {
     Some((id, fields))
 }
 
-/// Returns a duration as Redis takes it: at least 1, and far below what overflows its clock.
+/// Converts a duration to milliseconds for Redis: at least 1, and below values that overflow its clock.
 pub(super) fn millis(duration: std::time::Duration) -> u64 {
     const LONGEST: u64 = 100 * 365 * 24 * 3_600_000;
     u64::try_from(duration.as_millis()).unwrap_or(LONGEST).clamp(1, LONGEST)

@@ -1,4 +1,4 @@
-//! The Lua scripts, and calling them by their hash.
+//! The Lua scripts, called by their hash.
 
 use std::sync::LazyLock;
 
@@ -30,7 +30,7 @@ macro_rules! scripts {
 
 scripts! {
     PUBLISH = include_str!("publish.lua"), "return publish(KEYS, ARGV)\n";
-    /// The same, but makes no channel: answers 0 instead.
+    /// Publishes like `PUBLISH`, but creates no channel and returns 0 instead.
     PUBLISH_KNOWN = include_str!("publish.lua"),
         "if redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 then return 0 end\nreturn publish(KEYS, ARGV)\n";
     PAGE = include_str!("page.lua");
@@ -48,26 +48,26 @@ scripts! {
     SETTLE = include_str!("settle.lua");
     REJECT = include_str!("reject.lua");
     LOCK = include_str!("lock.lua");
-    /// The lock of whoever leads the intake, also where memory is short: the leader frees some. The sweeper's is not to be
-    /// had then, since live nodes cannot renew their leases.
+    /// The lock of the intake leader. It works also if Redis is out of memory, since the leader frees memory. The
+    /// sweeper's lock does not, since live nodes cannot renew their leases then.
     LEAD = "#!lua flags=allow-oom\n", include_str!("lock.lua");
     UNLOCK = include_str!("unlock.lua");
 }
 
 impl Script {
-    /// Returns every script there is.
+    /// Returns all scripts.
     pub(super) fn all() -> &'static [&'static Self] {
         ALL
     }
 
-    /// Returns the command that makes the script known to Redis.
+    /// Returns the command that loads the script.
     pub(super) fn load(&self) -> Cmd {
         let mut command = ::redis::cmd("SCRIPT");
         command.arg("LOAD").arg(self.text);
         command
     }
 
-    /// Begins a call; `arg` the arguments after the keys.
+    /// Starts a call; add the arguments after the keys with `arg`.
     pub(super) fn call(&self, keys: &[&str]) -> Cmd {
         let mut command = ::redis::cmd("EVALSHA");
         command.arg(self.script.as_str()).arg(keys.len());
@@ -77,18 +77,17 @@ impl Script {
         command
     }
 
-    /// Calls it once.
+    /// Calls the script once.
     pub(super) async fn run(&self, link: &Link, call: Cmd) -> Result<Value, BrokerError> {
         let reply = self.run_all(link, vec![call]).await?.pop();
         Link::reply(reply.ok_or_else(|| error::unexpected("one reply"))?)
     }
 
-    /// Makes many calls at once, which are calls of this script or other commands, and answers their replies.
+    /// Sends many calls at once, of this script or of other commands, and returns their replies.
     ///
-    /// Calls for which Redis did not know the script are made again, in their order, after it was loaded. Links
-    /// load all scripts when they connect, so this happens after a `SCRIPT FLUSH` only. One that happens amid a
-    /// pipeline makes all calls behind it fail, so calls keep their order, unless somebody else loads the script in
-    /// that very moment.
+    /// Calls that fail because Redis does not know the script are repeated in order after it was loaded. Links load
+    /// all scripts when they connect, so this happens only after `SCRIPT FLUSH`. A flush within a pipeline makes all
+    /// later calls fail, so calls keep their order, unless another client loads the script at that moment.
     pub(super) async fn run_all(&self, link: &Link, calls: Vec<Cmd>) -> Result<Vec<Value>, BrokerError> {
         let mut replies = link.commands(calls.clone()).await?;
         let missed: Vec<usize> = (0..replies.len()).filter(|&at| error::is_no_script(&replies[at])).collect();
@@ -97,7 +96,7 @@ impl Script {
         }
         let again = missed.iter().map(|&at| calls[at].clone());
         let answers = link.commands([self.load()].into_iter().chain(again).collect()).await?;
-        // The first answers the load.
+        // The first reply is that of the load.
         for (at, answer) in missed.into_iter().zip(answers.into_iter().skip(1)) {
             replies[at] = answer;
         }

@@ -1,8 +1,8 @@
--- What the scripts about sessions share: it is put before each of them.
+-- Shared code of the session scripts, prepended to each of them.
 --
--- A user's sessions are one hash; the node's index, the lifecycle stream and the control topics are names of their
--- own. In one Redis they change in one step. They lie in several slots, so a Redis Cluster will have to split these
--- scripts: the hash decides, the index is written before it, and the rest follows.
+-- A user's sessions are one hash; the node's index, the lifecycle stream and the control topics are separate names. In a
+-- single Redis they change atomically. They are in several slots, so a Redis Cluster will have to split these scripts:
+-- the hash decides, the index is written before it, and the rest follows.
 
 local function int(number)
   return string.format('%.0f', number)
@@ -23,7 +23,7 @@ local function decode(text)
   return nil
 end
 
--- The owner of a session; nil for one that nobody holds, and for a value that is not an owner.
+-- Returns the owner of a session; nil for a session without an owner, and for a value that is not an owner.
 local function owner(sessions, session)
   local text = redis.call('HGET', sessions, session)
   return text and decode(text)
@@ -40,7 +40,7 @@ local function report(lifecycle, keep, event, user, ...)
   redis.call('XADD', lifecycle, 'MAXLEN', '~', keep, '*', 'event', event, 'user', user, ...)
 end
 
--- Fails, before anything was changed, when a key that is about to be written is of another type.
+-- Fails before any change if a key to be written has a wrong type.
 local function check(index, lifecycle, leaving, nodes)
   redis.call('SCARD', index)
   redis.call('XLEN', lifecycle)
@@ -48,32 +48,33 @@ local function check(index, lifecycle, leaving, nodes)
   if nodes then redis.call('SCARD', nodes) end
 end
 
--- Writes a session into its node's index. The sweep must know of the node: a claim may arrive when the node is buried,
--- or before its first heartbeat to a Redis that came back empty, and the node may die then.
+-- Writes a session into its node's index. The sweep must know the node: a claim may arrive after the node was removed, or
+-- before its first heartbeat to a Redis that lost its data, and the node may die then.
 local function hold(nodes, index, node, member)
   redis.call('SADD', nodes, node)
   redis.call('SADD', index, member)
 end
 
--- Takes a session from another node and tells that node. Its two names are made here, since only the script knows it.
+-- Takes a session from another node and notifies that node. Its two names are built here, since only the script knows
+-- the node.
 local function take(prefix, old, node, session, user, epoch)
   if old.node == node then return end
   local theirs = prefix .. ':node:' .. old.node
   redis.call('SREM', theirs .. ':sessions', session .. ' ' .. user)
-  -- Neither of the two has a character that JSON escapes.
+  -- Neither value has characters that JSON escapes.
   redis.call('PUBLISH', theirs .. ':control',
     '{"op":"supersede","user":"' .. user .. '","session":"' .. session .. '","epoch":' .. int(epoch) .. '}')
 end
 
--- A user's share of the lifecycle stream is `quota` session events a minute, as many at once; 0 is no limit. What is used
--- of it is the time to live of a key beside the user's sessions. When the share is used up, events are merged: the key
--- becomes a hash without a time to live, of what the stream has told last (session → node), and the user is among those
--- who are leaving, with the time to look again. That look tells what is different then (depart.lua).
+-- A user's rate is `quota` session events per minute in the lifecycle stream, with bursts of the same size; 0 disables the
+-- limit. The used part is the time to live of a key beside the user's sessions. When the rate is used up, events are
+-- merged: the key becomes a hash without a time to live, of what the stream reported last (session → node), and the user
+-- is in the set of users to check again, with the time. That check reports the differences (depart.lua).
 local function share_of(sessions)
   return string.sub(sessions, 1, -#'sessions' - 1) .. 'told'
 end
 
--- Whether what happens to a session of the user now is merged with what follows. To be asked before it is written.
+-- Returns whether an event of the user is merged with later ones. Must be called before the event is written.
 local function is_merged(sessions, leaving, user, quota)
   quota = tonumber(quota)
   if quota == 0 then return false end
@@ -81,7 +82,7 @@ local function is_merged(sessions, leaving, user, quota)
   local used = redis.call('PTTL', told)
   local look = int(now() + 5000)
   if used == -1 then
-    -- A node of an older version may have taken the user out.
+    -- A node of an older version may have removed the user.
     redis.call('ZADD', leaving, 'NX', look, user)
     return true
   end
@@ -91,7 +92,7 @@ local function is_merged(sessions, leaving, user, quota)
     return false
   end
   redis.call('DEL', told)
-  -- A hash without fields is none.
+  -- Redis has no empty hashes.
   redis.call('HSET', told, '', '')
   local fields = redis.call('HGETALL', sessions)
   for i = 1, #fields, 2 do
@@ -102,7 +103,7 @@ local function is_merged(sessions, leaving, user, quota)
   return true
 end
 
--- Reports the end of a session, or notes its reason for the look that tells it.
+-- Reports the end of a session, or records its reason for the check that reports it.
 local function ended(is_merged, sessions, lifecycle, keep, node, session, user, reason)
   if not is_merged then
     report(lifecycle, keep, 'session.disconnected', user, 'session', session, 'node', node, 'reason', reason)
@@ -111,13 +112,13 @@ local function ended(is_merged, sessions, lifecycle, keep, node, session, user, 
   end
 end
 
--- A user without a session is offline when the grace is over and there is still none: until then the user is among
--- those who are leaving, with the time to look again.
+-- A user without a session is reported offline after the grace period: until then the user is in the set of users to
+-- check again, with the time.
 local function disconnect(sessions, lifecycle, leaving, keep, quota, grace, node, session, user, reason)
   local merged = is_merged(sessions, leaving, user, quota)
   redis.call('HDEL', sessions, session)
   ended(merged, sessions, lifecycle, keep, node, session, user, reason)
-  -- The look is due in any case.
+  -- The check is due in any case.
   if merged then return end
   local gone, waits = redis.call('EXISTS', sessions) == 0, redis.call('ZSCORE', leaving, user)
   if tonumber(grace) == 0 then
@@ -127,8 +128,8 @@ local function disconnect(sessions, lifecycle, leaving, keep, quota, grace, node
   end
 end
 
--- Reports that a user came, unless nobody was told that the user had gone: `waited` is whether the user was among those
--- who are leaving. A look that is due for what was merged stays due.
+-- Reports a user online, unless the user was not reported offline: `waited` is whether the user was in the set of users
+-- to check again. A check that is due for merged events stays due.
 local function arrive(lifecycle, leaving, keep, user, waited, merged)
   if not waited then
     report(lifecycle, keep, 'user.online', user)

@@ -14,7 +14,7 @@ use crate::BrokerError;
 use crate::lease::NodeId;
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 
-/// How many sessions are renewed in one pipeline.
+/// Number of sessions that are renewed in one pipeline.
 const RENEW_BATCH: usize = 250;
 
 pub(super) async fn claim(broker: &RedisBroker, claim: &Claim) -> Result<Claimed, BrokerError> {
@@ -31,7 +31,7 @@ fn claimed(reply: Value) -> Option<Claimed> {
     let mut parts = array(reply)?.into_iter();
     let epoch = text(parts.next()?)?.parse().ok()?;
     let from = text(parts.next()?)?;
-    // An old owner whose name is none cannot be told anything.
+    // An old owner with an invalid node id cannot be sent a command.
     let from = NodeId::new(&from).ok();
     Some(Claimed::Held { epoch, from })
 }
@@ -82,7 +82,7 @@ pub(super) async fn sessions(broker: &RedisBroker, user: &User) -> Result<Vec<Se
     let key = broker.keys.sessions(user);
     let reply = broker.pool.command(::redis::cmd("HGETALL").arg(key), std::time::Duration::ZERO).await?;
     let fields = array(reply).ok_or_else(|| unexpected("a hash"))?;
-    // What is not a session was not written by a node, and is nobody's to show.
+    // Ignores values that were not written by a node.
     let mut list: Vec<_> = pairs(fields).filter_map(|(id, value)| session_info(id, value)).collect();
     list.sort_by_key(|info| (info.since, info.session));
     Ok(list)
@@ -96,7 +96,7 @@ struct Owner {
     since: u64,
     #[serde(default)]
     client: String,
-    /// Set when its node has let go of it: nobody holds it until it is claimed again.
+    /// Set if a draining node has released the session: it has no owner until it is claimed again.
     leaving: Option<u64>,
 }
 
@@ -114,7 +114,7 @@ pub(super) async fn send(broker: &RedisBroker, node: &NodeId, command: &Control)
     Ok(())
 }
 
-/// Begins a call of one of the scripts about a session: the keys and arguments that all of them have.
+/// Starts a call of a session script, with the keys and arguments that all of them have.
 fn call(
     broker: &RedisBroker,
     script: &'static script::Script,

@@ -1,4 +1,4 @@
-//! Where Redis is, and how patient we are with it.
+//! Settings of the Redis connection.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,29 +13,29 @@ use ::redis::{
 use super::prefix::Prefix;
 use crate::BrokerError;
 
-/// How the broker reaches Redis.
+/// Address, credentials and timeouts.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisSettings {
-    /// `redis://[user:password@]host[:port]`, `rediss://` with TLS, or `unix:///path`. No database but 0 can be
-    /// named. Its secrets are never shown.
+    /// URL: `redis://[user:password@]host[:port]`, `rediss://` with TLS, or `unix:///path`. Only database 0. Its
+    /// secrets are never shown.
     pub url: String,
-    /// The password, in place of the URL's.
+    /// Password, in place of a password in the URL.
     pub password: Option<String>,
-    /// A PEM file with the certificates to trust instead of the system's, with `rediss://`.
+    /// PEM file with the certificates to trust in place of the system's, for `rediss://`.
     pub ca: Option<PathBuf>,
-    /// Begins every name in Redis: a [`Prefix`].
+    /// Prefix of every key and topic: a [`Prefix`].
     pub prefix: String,
-    /// How long an answer may take. A call that waited so long is not known to be carried out or not.
+    /// Timeout for a reply. The outcome of a call that timed out is unknown.
     pub timeout: Duration,
-    /// How long connecting may take.
+    /// Timeout for connecting.
     pub connect_timeout: Duration,
-    /// How many connections there are at most for blocking reads and rare commands.
+    /// Maximum number of connections for blocking reads and rare commands.
     pub pool_size: usize,
-    /// How often a wire is probed.
+    /// Interval between liveness probes of the subscriber connection.
     pub probe_every: Duration,
-    /// A wire is given up when a probe did not come back for so long.
+    /// A subscriber connection that does not answer a probe within this time is replaced.
     pub probe_timeout: Duration,
-    /// The longest pause between two attempts to connect a wire.
+    /// Maximum time between two connection attempts of the subscriber connection.
     pub retry_max: Duration,
 }
 
@@ -68,7 +68,7 @@ impl fmt::Debug for RedisSettings {
 }
 
 impl RedisSettings {
-    /// Host and port, or the socket's path: what may be shown of the URL.
+    /// Returns the host and port, or the socket's path, without secrets.
     pub fn address(&self) -> String {
         match self.url.as_str().into_connection_info() {
             Ok(info) => info.addr().to_string(),
@@ -76,22 +76,22 @@ impl RedisSettings {
         }
     }
 
-    /// Returns whether the URL has a password in it.
+    /// Returns whether the URL contains a password.
     pub fn has_password(&self) -> bool {
         let info = self.url.as_str().into_connection_info();
         info.is_ok_and(|info| info.redis_settings().password().is_some())
     }
 
-    /// Returns whether the URL is one.
+    /// Returns whether the URL is valid.
     pub fn is_url(&self) -> bool {
         self.info(ProtocolVersion::RESP2).is_some_and(|info| Client::open(info).is_ok())
     }
 
-    /// Checks what can be checked without Redis, and returns the prefix.
+    /// Checks the settings without connecting. Returns the prefix.
     ///
     /// # Errors
     ///
-    /// Fails if the URL or the prefix is not one, or the URL names another database than 0.
+    /// Fails if the URL or the prefix is invalid, or if the URL selects another database than 0.
     pub(super) fn check(&self) -> Result<Prefix, BrokerError> {
         self.client(ProtocolVersion::RESP2)?;
         if let Some(database) = self.other_database() {
@@ -106,7 +106,7 @@ impl RedisSettings {
         })
     }
 
-    /// Returns the database that the URL names, if that is not 0: as its path, or as `db=` in its query.
+    /// Returns the database that the URL selects in its path or with `db=`, unless it is 0.
     pub fn other_database(&self) -> Option<String> {
         let url = ::redis::parse_redis_url(&self.url)?;
         let is_socket = url.scheme().ends_with("unix");
@@ -118,7 +118,7 @@ impl RedisSettings {
 
     /// Returns a client that speaks the given protocol version.
     pub(super) fn client(&self, protocol: ProtocolVersion) -> Result<Client, BrokerError> {
-        // The crate's own error may repeat parts of the URL, so it is left out.
+        // The library's error may contain parts of the URL, so it is not shown.
         let refused = || {
             BrokerError::Refused("invalid Redis URL: expected redis[s]://[user:password@]host[:port]".into())
         };
@@ -126,18 +126,18 @@ impl RedisSettings {
         if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
             return Client::open(info).map_err(|_| refused());
         }
-        // Where several are built in, the process has to say which; there is no harm in having said it before.
+        // Required if several providers are built in. An error means that a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let root_cert = self.ca.as_ref().map(std::fs::read).transpose().map_err(|error| {
             let file = self.ca.as_deref().unwrap_or(Path::new("")).display();
             BrokerError::Refused(format!("the file {file} cannot be read: {error}"))
         })?;
-        // The crate says nothing of the URL here.
+        // This error does not contain the URL.
         Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
             .map_err(|error| BrokerError::Refused(format!("failed to set up TLS to Redis: {error}")))
     }
 
-    /// Returns the URL taken apart, with what every connection of ours has in common.
+    /// Parses the URL and adds the options of all connections.
     pub(super) fn info(&self, protocol: ProtocolVersion) -> Option<ConnectionInfo> {
         let info = self.url.as_str().into_connection_info().ok()?;
         let mut redis = info.redis_settings().clone().set_protocol(protocol);
@@ -148,13 +148,13 @@ impl RedisSettings {
         let tcp = TcpSettings::default()
             .set_nodelay(true)
             .set_keepalive(keepalive)
-            // A call that was given up must not reach Redis much later: a claim among them would own a session that
-            // nobody serves, after the node has looked for it.
+            // A call that timed out must not reach Redis much later: a late claim would own a session that no node
+            // serves, after the node has checked for it.
             .set_user_timeout(self.timeout.saturating_mul(2));
         Some(info.set_redis_settings(redis).set_tcp_settings(tcp))
     }
 
-    /// Time-outs of a connection whose answers come at once.
+    /// Returns the timeouts of a connection without blocking commands.
     pub(super) fn connection(&self) -> AsyncConnectionConfig {
         AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))

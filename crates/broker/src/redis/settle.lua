@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- Removes entries from the ingest stream. Also where memory is short: it frees some.
+-- Removes acknowledged entries from the ingest stream. Allowed when Redis is out of memory, since it frees memory.
 --
 -- KEYS: the ingest stream.
 -- ARGV: the group of the reading, ids.
--- Fails with NOGROUP if the reading is over: in a stream that was made anew since, the same ids are other entries.
+-- Fails with NOGROUP if the reading has ended: in a recreated stream, the same ids are different entries.
 
 redis.call('XPENDING', KEYS[1], ARGV[1])
--- Lua hands on a few thousand values at once at most: the node names a thousand.
+-- Lua passes at most a few thousand values at once: the node sends a thousand.
 redis.call('XDEL', KEYS[1], unpack(ARGV, 2))
 return redis.status_reply('OK')

@@ -1,17 +1,17 @@
-//! The live wire: one connection that hears the channels a node follows, and comes back by itself for ever.
+//! The subscriber connection: one connection that is subscribed to the live topics of a node's channels, and
+//! reconnects forever.
 //!
-//! It speaks RESP3, in which messages, confirmations and replies share one connection in order. The connection serves
-//! nothing but subscriptions. One task owns it: that connects, sends what is to be subscribed to in rounds, and
-//! probes.
+//! It uses RESP3, in which messages, confirmations and replies share one connection in order. The connection serves
+//! only subscriptions. One task owns it: the task connects, subscribes in rounds, and sends probes.
 //!
-//! A probe goes the way of every event: a number is published over the connection that publishes events, to a topic
-//! that only this wire hears. So a partition, a paused Redis and a wire left behind at a former primary are noticed
-//! though no event flows.
+//! A probe takes the way of every event: a number is published over the connection that publishes events, on a topic
+//! to which only this connection is subscribed. So a partition, a paused Redis and a connection to a former primary
+//! are detected even without events.
 //!
 //! # Layout
 //!
-//! - `topics`: what is to be heard and what is
-//! - `ear`: what happens to everything that comes in
+//! - `topics`: wanted and confirmed subscriptions
+//! - `ear`: handles incoming messages
 
 mod ear;
 mod topics;
@@ -37,12 +37,12 @@ use crate::backoff::Backoff;
 use crate::lease::NodeId;
 use crate::wire::{Wire, WireCommand, WireSink};
 
-/// How many channels one command names, each by its two topics. Redis serves no other connection meanwhile.
+/// Maximum number of channels in one command, two topics each. Redis serves no other connection meanwhile.
 const ROUND: usize = 500;
-/// The first pause between two attempts to connect.
+/// First time between two connection attempts.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 
-/// Opens a wire.
+/// Opens a subscriber connection.
 pub(super) fn open(broker: &RedisBroker, node: &NodeId, sink: WireSink) -> Wire {
     let (commands, asked) = mpsc::unbounded_channel();
     let probe = broker.keys.probe(Uuid::new_v4());
@@ -61,23 +61,23 @@ pub(super) fn open(broker: &RedisBroker, node: &NodeId, sink: WireSink) -> Wire 
     Wire::new(commands, tokio::spawn(line.run()))
 }
 
-/// The wire's task. Owns everything until the node lets go of the wire.
+/// The task of the subscriber connection, which ends when the node drops its handle.
 struct Line {
     client: Result<Client, BrokerError>,
     config: AsyncConnectionConfig,
-    /// Where probes are published: the connection that publishes events.
+    /// The connection that publishes events, and probes.
     link: Link,
     ear: Ear,
-    /// What the node wants. Always taken at once, also without a connection.
+    /// Commands of the node. Received at once, also without a connection.
     asked: mpsc::UnboundedReceiver<WireCommand>,
     backoff: Backoff,
     probe_every: Duration,
     probe_timeout: Duration,
 }
 
-/// Why a connection, or the wait for the next, is over.
+/// Why a connection, or the wait for the next one, ended.
 enum Over {
-    /// The node let go of the wire.
+    /// The node dropped its handle.
     Closed,
     Lost(String),
 }
@@ -102,11 +102,11 @@ impl Line {
         }
     }
 
-    /// Waits for something while it takes what the node wants.
+    /// Waits for a future while receiving commands.
     async fn listening<T>(&mut self, wait: impl Future<Output = T>) -> Result<T, Over> {
         let mut wait = std::pin::pin!(wait);
         loop {
-            // Both are cancel-safe: the wait is kept over the turns, and receiving loses nothing.
+            // Both branches are cancel-safe: the wait is pinned outside the loop, and `recv` loses nothing.
             tokio::select! {
                 done = &mut wait => return Ok(done),
                 command = self.asked.recv() => match command {
@@ -137,18 +137,18 @@ impl Line {
         let mut round: Option<BoxFuture<'static, RedisResult<()>>> =
             Some(subscribe(connection.clone(), opening, Vec::new()).boxed());
         let mut probe = Probe::new(self.probe_every, self.probe_timeout);
-        // Whether our own topics are confirmed: the first round is theirs, and probes need them.
+        // Whether the control and probe topics are confirmed: they are subscribed first, and probes need them.
         let mut open = false;
         loop {
             if round.is_none() {
-                // Everything that waits goes into one round.
+                // All queued commands go into one round.
                 while let Ok(command) = self.asked.try_recv() {
                     self.ear.command(command);
                 }
                 round = self.next_round(&connection);
             }
             let deadline = probe.deadline();
-            // Each is cancel-safe: what is under way is kept over the turns, and the rest are waits.
+            // All branches are cancel-safe: futures in progress are kept outside the loop, and the others only wait.
             tokio::select! {
                 biased;
                 news = self.ear.news() => {
@@ -184,7 +184,7 @@ impl Line {
             return Some(Over::Lost(why.to_owned()));
         }
         if probe.came_back(news.probe) {
-            // Proven from end to end: the next loss is a new one.
+            // The connection works end to end: the next loss is a new one.
             self.backoff.succeed();
         }
         None
@@ -202,7 +202,7 @@ impl Line {
     }
 }
 
-/// Subscribes and unsubscribes; done when all of it is confirmed.
+/// Subscribes and unsubscribes; completes when everything is confirmed.
 async fn subscribe(
     mut connection: MultiplexedConnection,
     join: Vec<String>,
@@ -217,7 +217,7 @@ async fn subscribe(
     Ok(())
 }
 
-/// Returns the end of what is under way; never, if nothing is.
+/// Waits for the future in progress; forever if there is none.
 async fn under_way<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     match future {
         Some(future) => future.await,
@@ -239,7 +239,7 @@ fn published(answer: Result<Value, BrokerError>) -> Result<(), String> {
                 .into())
         }
         Ok(_) => Ok(()),
-        // Proves nothing yet: the probe is overdue soon enough.
+        // Not a reason to reconnect yet: the probe times out if this persists.
         Err(error) => {
             tracing::debug!(%error, "failed to publish a liveness probe");
             Ok(())
@@ -259,7 +259,7 @@ struct Probe {
     every: Interval,
     timeout: Duration,
     number: u64,
-    /// When the oldest probe was sent that did not come back.
+    /// When the oldest probe without an answer was sent.
     waiting: Option<Instant>,
     /// At most one is being published.
     publishing: Option<BoxFuture<'static, Result<Value, BrokerError>>>,
@@ -292,7 +292,7 @@ impl Probe {
         newest
     }
 
-    /// When the wire is to be given up, unless a probe comes back.
+    /// Returns when the connection is replaced, unless a probe is answered.
     fn deadline(&self) -> Option<Instant> {
         self.waiting.map(|since| since + self.timeout)
     }

@@ -1,7 +1,7 @@
-//! What happens to everything that comes down a wire's connection, in the order it comes.
+//! Handles everything that a subscriber connection receives, in order.
 //!
-//! The connection's own reader calls [`Ear::push`] for each message, so confirmations and messages reach the node in
-//! exactly the order in which Redis sent them, and no queue lies between.
+//! The connection's reader calls [`Ear::push`] for each message, so confirmations and messages reach the node in
+//! exactly the order in which Redis sent them, without a queue in between.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,7 @@ use crate::redis::keys::Keys;
 use crate::redis::reply;
 use crate::wire::{Ticket, WireCommand, WireEvent, WireSink};
 
-/// Shared by the wire's task and the reader of its connection. Clones share it.
+/// Shared by the connection's task and its reader. Clones share the state.
 #[derive(Clone)]
 pub(super) struct Ear {
     inner: Arc<Inner>,
@@ -25,7 +25,7 @@ struct Inner {
     keys: Keys,
     control: String,
     probe: String,
-    /// Wakes the task: something is new in `State::news`.
+    /// Wakes the task after a change of `State::news`.
     news: Notify,
     state: Mutex<State>,
 }
@@ -34,20 +34,20 @@ struct Inner {
 struct State {
     sink: WireSink,
     topics: Topics,
-    /// Which connection is listened to: what an older one still delivers is dropped.
+    /// Number of the current connection: messages of older ones are dropped.
     connection: u64,
     up: bool,
-    /// Confirmed subscriptions that the node was not told of yet.
+    /// Confirmed subscriptions that were not reported to the node yet.
     confirmed: Vec<(Channel, Ticket)>,
     news: News,
 }
 
-/// What the reader has to tell the task.
+/// News of the reader for the task.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct News {
-    /// The connection is at its end, and why.
+    /// Why the connection ended, if it did.
     pub(super) lost: Option<&'static str>,
-    /// The newest probe that came back.
+    /// The newest probe that was received.
     pub(super) probe: u64,
 }
 
@@ -65,7 +65,7 @@ impl Ear {
         Self { inner: Arc::new(Inner { keys, control, probe, news, state: Mutex::new(state) }) }
     }
 
-    /// Returns what every connection hears besides channels: the node's control topic and its own probes.
+    /// Returns the topics of every connection besides channels: the node's control topic and the probe topic.
     pub(super) fn own_topics(&self) -> [String; 2] {
         [self.inner.control.clone(), self.inner.probe.clone()]
     }
@@ -74,7 +74,7 @@ impl Ear {
         &self.inner.probe
     }
 
-    /// Listens to a new connection from now on. Answers its number.
+    /// Switches to a new connection. Returns its number.
     pub(super) fn next_connection(&self) -> u64 {
         let mut state = self.state();
         state.connection += 1;
@@ -82,12 +82,12 @@ impl Ear {
         state.connection
     }
 
-    /// Returns the names of the channel's topics, the live one last: what Redis confirms of it, is confirmed of both.
+    /// Returns the names of the channel's topics, the live topic last: its confirmation confirms both.
     pub(super) fn topics(&self, channel: &Channel) -> [String; 2] {
         [Topic::Ephemeral, Topic::Live].map(|topic| self.inner.keys.topic(channel, topic))
     }
 
-    /// The connection is given up: tells the node, and forgets what was subscribed to.
+    /// Handles the loss of the connection: reports it to the node and clears all subscriptions.
     pub(super) fn lost(&self) {
         let mut state = self.state();
         state.connection += 1;
@@ -98,14 +98,14 @@ impl Ear {
         }
     }
 
-    /// The node let go of the wire: it is told nothing more, whatever an old connection still delivers.
+    /// Closes the handle: later messages of the connection are dropped.
     pub(super) fn close(&self) {
         let mut state = self.state();
         state.connection += 1;
         state.topics = Topics::default();
     }
 
-    /// The node wants something.
+    /// Handles a command of the node.
     pub(super) fn command(&self, command: WireCommand) {
         let mut state = self.state();
         match command {
@@ -119,18 +119,18 @@ impl Ear {
         }
     }
 
-    /// Returns what to subscribe to and to leave next.
+    /// Returns the next round of subscriptions.
     pub(super) fn round(&self, size: usize) -> Round {
         self.state().topics.round(size)
     }
 
-    /// Waits until there may be news, and answers them. Cancel-safe: a wake-up that is not taken stays.
+    /// Waits for news and returns them. Cancel-safe: a notification that was not received is kept.
     pub(super) async fn news(&self) -> News {
         self.inner.news.notified().await;
         self.state().news
     }
 
-    /// Takes what came down a connection. Called by its reader; does not block.
+    /// Handles a message of a connection. Called by its reader; does not block.
     pub(super) fn push(&self, connection: u64, push: PushInfo) {
         let mut state = self.state();
         if state.connection != connection {
@@ -165,7 +165,7 @@ impl Ear {
     }
 
     fn message(&self, state: &mut State, topic: &[u8], payload: Value) {
-        // No event is nearly so large, so nothing is lost with it; what came behind it is read from the logs.
+        // Events are much smaller, so no event is lost; later messages are read from the logs.
         let is_outlier = reply::is_outlier(&payload);
         let Some(payload) = reply::bytes(payload) else { return };
         state.tell_confirmed();
@@ -196,7 +196,7 @@ impl Ear {
                 state.tell_confirmed();
             }
         } else if topic == self.inner.probe.as_bytes() {
-            // The last of our own topics, all of which are asked for before any channel.
+            // The last of the control and probe topics, which are subscribed before all channels.
             state.up = true;
             (state.sink)(WireEvent::Up);
         }
@@ -208,7 +208,7 @@ impl Ear {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A sink that panicked has taken its event; the rest is whole.
+        // A sink that panicked has consumed its event; the rest of the state is consistent.
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
-//! Which channels are to be heard, and which are: what turns wishes into few commands.
+//! Wanted and confirmed subscriptions, reconciled with few commands.
 //!
-//! Only one round of commands is under way at a time, and a channel is in it at most once. So each confirmation can
-//! mean one thing only, however often a channel was followed and unfollowed meanwhile.
+//! Only one round of commands is in progress at a time, and a channel is in it at most once. So each confirmation has
+//! exactly one meaning, however often a channel was followed and unfollowed meanwhile.
 
 use std::collections::HashMap;
 
@@ -10,20 +10,19 @@ use indexmap::IndexSet;
 
 use crate::wire::Ticket;
 
-/// The wishes of a node and the state of its subscriptions. One entry for each channel that is followed, or still
-/// subscribed to.
+/// Wanted and confirmed subscriptions of a node. One entry for each channel that is wanted or still subscribed.
 #[derive(Debug, Default)]
 pub(super) struct Topics {
     entries: HashMap<Channel, Topic, foldhash::fast::RandomState>,
-    /// Channels whose state is not what is wanted.
+    /// Channels whose subscription is not in the wanted state.
     dirty: IndexSet<Channel, foldhash::fast::RandomState>,
-    /// How many subscriptions of the round are not confirmed yet.
+    /// Number of unconfirmed subscriptions of the round.
     asked: usize,
 }
 
 #[derive(Debug)]
 struct Topic {
-    /// The newest ticket, while it is followed.
+    /// The newest ticket, while the channel is wanted.
     wanted: Option<Ticket>,
     state: Subscription,
 }
@@ -36,7 +35,7 @@ enum Subscription {
     Leaving,
 }
 
-/// What to send next.
+/// The next commands.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Round {
     pub(super) join: Vec<Channel>,
@@ -44,7 +43,7 @@ pub(super) struct Round {
 }
 
 impl Topics {
-    /// Follows channels. Answers those that are heard already.
+    /// Adds channels. Returns those that are subscribed already.
     pub(super) fn follow(&mut self, channels: Vec<(Channel, Ticket)>) -> Vec<(Channel, Ticket)> {
         let mut heard = Vec::new();
         for (channel, ticket) in channels {
@@ -55,21 +54,21 @@ impl Topics {
             topic.wanted = Some(ticket);
             match topic.state {
                 Subscription::On => {
-                    // It may have been about to be left.
+                    // The channel may have been about to be unsubscribed.
                     self.dirty.swap_remove(&channel);
                     heard.push((channel, ticket));
                 }
                 Subscription::Off => {
                     self.dirty.insert(channel);
                 }
-                // Looked at again when the round's confirmation comes.
+                // Checked again when the round is confirmed.
                 Subscription::Asked | Subscription::Leaving => {}
             }
         }
         heard
     }
 
-    /// Unfollows channels.
+    /// Removes channels.
     pub(super) fn unfollow(&mut self, channels: Vec<Channel>) {
         for channel in channels {
             let Some(topic) = self.entries.get_mut(&channel) else { continue };
@@ -87,7 +86,7 @@ impl Topics {
         }
     }
 
-    /// Returns the next round of at most `size` channels. Only when the round before is confirmed.
+    /// Returns the next round of at most `size` channels. The previous round must be confirmed.
     pub(super) fn round(&mut self, size: usize) -> Round {
         let mut round = Round::default();
         let keep = self.dirty.len().saturating_sub(size);
@@ -109,7 +108,7 @@ impl Topics {
         round
     }
 
-    /// A subscription is confirmed. Answers the channel, if it is still wanted.
+    /// Records the confirmation of a subscription. Returns the channel, if it is still wanted.
     pub(super) fn joined(&mut self, name: &str) -> Option<(Channel, Ticket)> {
         let channel = self.entries.get_key_value(name)?.0.clone();
         let topic = self.entries.get_mut(name)?;
@@ -124,7 +123,7 @@ impl Topics {
         ticket.map(|ticket| (channel, ticket))
     }
 
-    /// The end of a subscription is confirmed. Answers false if nobody asked for it: then messages may be missing.
+    /// Records the end of a subscription. Returns false if it was not requested: then messages may be missing.
     #[must_use]
     pub(super) fn left(&mut self, name: &str) -> bool {
         let Some(topic) = self.entries.get_mut(name) else { return true };
@@ -138,7 +137,7 @@ impl Topics {
         asked_for
     }
 
-    /// Returns whether the channel is being left: the end of its first topic is to be expected.
+    /// Returns whether the channel is being unsubscribed, so that the end of its first topic is expected.
     #[must_use]
     pub(super) fn is_leaving(&self, name: &str) -> bool {
         self.entries.get(name).is_none_or(|topic| topic.state == Subscription::Leaving)
@@ -149,13 +148,13 @@ impl Topics {
         self.asked == 0
     }
 
-    /// Returns the channel of a message, if it is heard and wanted.
+    /// Returns the channel of a message, if it is subscribed and wanted.
     pub(super) fn heard(&self, name: &str) -> Option<&Channel> {
         let (channel, topic) = self.entries.get_key_value(name)?;
         (topic.state == Subscription::On && topic.wanted.is_some()).then_some(channel)
     }
 
-    /// The connection is gone, and every subscription with it.
+    /// Clears all subscriptions after the connection was lost.
     pub(super) fn lost(&mut self) {
         self.asked = 0;
         self.dirty.clear();
