@@ -1,4 +1,4 @@
-//! An event on its way to connections: encoded once, shared by all.
+//! Encoded events: each event is encoded once and shared by all connections.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,50 +9,50 @@ use fanfare_protocol::{Channel, Entry, Event, Position};
 use crate::gzip::{MIN_PACKED, Packed};
 use crate::stream::Coding;
 
-/// An event that came off a wire or out of a log. Lives as long as a window or a queue holds it.
+/// An event from a live topic or a log. Lives as long as a window or a queue holds it.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) channel: Channel,
-    /// None for an ephemeral event.
+    /// Positions; `None` for an ephemeral event.
     pub(crate) kept: Option<Kept>,
     body: Arc<Body>,
 }
 
-/// What is encoded, and what became of it.
+/// The event and its encodings.
 #[derive(Debug)]
 struct Body {
     event: Event,
-    /// Unix milliseconds.
+    /// Time, in Unix milliseconds.
     time: u64,
     raw: Cells,
     json: Cells,
 }
 
-/// A frame in one format, made when it is asked for first.
+/// The encoding in one format, created at the first use.
 #[derive(Debug, Default)]
 struct Cells {
     text: OnceLock<Bytes>,
     packed: OnceLock<Box<Packed>>,
 }
 
-/// How a client is shown events.
+/// Format and coding of a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View {
     pub(crate) format: Format,
     pub(crate) coding: Coding,
 }
 
-/// An event as all clients with the same view get it, but for the `id:` line.
+/// An encoded event, which is the same for all clients with the same view, except the `id:` line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Frame<'a> {
-    /// To be sent as it is, or stored.
+    /// Plain text.
     Text(&'a Bytes),
-    /// To be sent as a part of a gzip member, and how long it was.
+    /// A part of a gzip member, with the uncompressed length.
     Packed(&'a Packed, usize),
 }
 
 impl Frame<'_> {
-    /// Returns how many bytes it takes in a queue and on the socket.
+    /// Returns the size in a queue and on the socket, in bytes.
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -60,7 +60,7 @@ impl Frame<'_> {
         }
     }
 
-    /// Returns how many bytes compression saved.
+    /// Returns the bytes saved by compression.
     pub(crate) fn saved(&self) -> usize {
         match self {
             Self::Text(_) => 0,
@@ -69,7 +69,7 @@ impl Frame<'_> {
     }
 }
 
-/// Where a kept event stands, and what stood before it.
+/// Position of a stored event, and the position before it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kept {
     pub(crate) position: Position,
@@ -82,7 +82,7 @@ impl Delivery {
         Self::new(channel, Some(kept), entry.event.clone(), entry.position.ms)
     }
 
-    /// `now` is Unix milliseconds.
+    /// Creates an ephemeral event. `now` is in Unix milliseconds.
     pub(crate) fn ephemeral(channel: &Channel, event: Event, now: u64) -> Arc<Self> {
         Self::new(channel, None, event, now)
     }
@@ -92,15 +92,14 @@ impl Delivery {
         Arc::new(Self { channel: channel.clone(), kept, body: Arc::new(body) })
     }
 
-    /// The same event for another writer loop. Each loop counts its connections' references by itself; with one count
-    /// for all, cores would take its memory from each other with every delivery.
+    /// Returns the same event for another shard. Each shard has a separate reference count; with a shared one, the
+    /// cores would contend for its cache line with every delivery.
     pub(crate) fn for_another_loop(&self) -> Arc<Self> {
         let Self { channel, kept, body } = self;
         Arc::new(Self { channel: channel.clone(), kept: *kept, body: Arc::clone(body) })
     }
 
-    /// Returns its frame. Encoded and compressed when it is asked for first, whoever asks; others who ask meanwhile
-    /// wait.
+    /// Returns the encoded event. The first caller encodes and compresses it; concurrent callers wait.
     pub(crate) fn frame(&self, view: View) -> Frame<'_> {
         let cells = match view.format {
             Format::Raw => &self.body.raw,
@@ -116,7 +115,7 @@ impl Delivery {
         Frame::Packed(cells.packed.get_or_init(|| Box::new(Packed::new(text))), text.len())
     }
 
-    /// Returns how many bytes of it were compressed so far.
+    /// Returns the number of bytes that were compressed so far.
     pub(crate) fn packed_bytes(&self) -> usize {
         let of = |cells: &Cells| match (cells.packed.get(), cells.text.get()) {
             (Some(_), Some(text)) => text.len(),
@@ -125,7 +124,7 @@ impl Delivery {
         of(&self.body.raw) + of(&self.body.json)
     }
 
-    /// About how many bytes it keeps in memory.
+    /// Returns the approximate memory use, in bytes.
     pub(crate) fn weight(&self) -> usize {
         self.body.event.data_bytes().len() + 256
     }

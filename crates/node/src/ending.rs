@@ -1,32 +1,32 @@
-//! Every way in which a stream ends.
+//! Close reasons of streams.
 
 use fanfare_broker::session::Reason;
 
-/// Why a stream ends. Those that a client can still hear of are told in a last event.
+/// Close reason of a stream. If the client is still connected, the reason is sent in a last event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ending {
-    /// The client closed the connection, or it broke.
+    /// The client closed the connection, or the connection broke.
     Closed,
-    /// The client took nothing for too long.
+    /// The client read nothing for `stream.write_timeout` although data was queued.
     WriteTimeout,
-    /// The client answered nothing for too long: its network or its machine is gone.
+    /// The client's machine acknowledged nothing for `stream.peer_timeout`.
     PeerTimeout,
-    /// No event for too long.
+    /// The stream had no event for `stream.idle_timeout`.
     Idle,
-    /// The stream reached its age limit.
+    /// The stream reached `stream.max_age`.
     Age,
-    /// The token's time ran out.
+    /// The token expired.
     Token,
-    /// Somebody asked for it.
+    /// The session was disconnected by an API call.
     Disconnected,
     /// Another connection claimed the session.
     Superseded,
-    /// The node is leaving.
+    /// The node is draining.
     Shutdown,
 }
 
 impl Ending {
-    /// All of them.
+    /// All close reasons.
     pub const ALL: [Self; 9] = [
         Self::Closed,
         Self::WriteTimeout,
@@ -39,7 +39,7 @@ impl Ending {
         Self::Shutdown,
     ];
 
-    /// Returns the reason that the lifecycle stream and the metrics give.
+    /// Returns the reason for the lifecycle stream and the metrics.
     pub fn reason(self) -> Reason {
         match self {
             Self::Closed => Reason::Closed,

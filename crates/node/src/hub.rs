@@ -1,20 +1,20 @@
-//! From the live wire to the connections.
+//! Maps channels to local connections.
 //!
-//! The hub opens the wire and spreads what it says over the writer loops, of which there is one for each core. A
-//! connection belongs to one loop for all its life.
+//! The hub opens the subscriber connection and distributes its events to the shards, one for each core. A connection
+//! belongs to one shard for its whole life.
 //!
 //! # Layout
 //!
-//! In the order an event passes them:
+//! In the order in which an event passes through them:
 //!
-//! - `follows`: what the wire says, and which loops it concerns
-//! - `inbox`: what waits for a loop
-//! - `writer`: a loop and its connections
-//! - `topic`: one channel in one loop
-//! - `window`: its newest events, by which connections step from the log to the wire
-//! - `reads`: questions to the logs, shared by those who ask the same; `line`: whose turn it is
-//! - `places`: the sockets that each user's streams have, until they are closed
-//! - `wakers`: which sockets have something to do
+//! - `follows`: the subscription table: which shards follow which channel
+//! - `inbox`: the queue of a shard
+//! - `writer`: a shard and its connections
+//! - `topic`: one channel in one shard
+//! - `window`: the channel's recent events, with which catch-up joins live delivery
+//! - `reads`: log reads, shared by connections at the same position; `line`: their fair queue
+//! - `places`: the sockets of each user's streams, until they are closed
+//! - `wakers`: sockets that are ready
 
 mod follows;
 mod inbox;
@@ -53,27 +53,27 @@ use crate::metrics::Metrics;
 use crate::read_budget::ReadBudget;
 use crate::stream::{Identity, Socket, Stream};
 
-/// The most writer loops: a channel's loops are bits of one number.
+/// Maximum number of shards: the shards of a channel are bits of one number.
 const MAX_WRITERS: usize = 64;
 
-/// What the hub is told.
+/// Settings of the hub.
 #[derive(Clone, Debug)]
 pub struct HubSettings {
-    /// How streams behave.
+    /// Settings of streams.
     pub stream: StreamConfig,
-    /// The most data an ephemeral event may have, in bytes; one that has more is dropped and counted as malformed.
+    /// Maximum size of an ephemeral event's data, in bytes; a larger event is dropped and counted as malformed.
     pub max_ephemeral: usize,
-    /// The random part of the `retry:` of a client that is sent away because the node leaves.
+    /// Maximum random part of the `retry:` of a draining node's clients.
     pub leave_spread: Duration,
-    /// How many sockets a user's streams may have for those that ended to wait for their clients to close.
+    /// Maximum number of sockets of a user's streams, lingering ones included.
     pub sockets_per_user: usize,
-    /// How many ended streams may do so in all.
+    /// Maximum number of lingering sockets.
     pub lingering: usize,
-    /// What may wait for all streams together.
+    /// Memory limit of all streams' queues.
     pub memory: Memory,
 }
 
-/// The node's hub. Clones are handles of one hub, which runs until [`Hub::shutdown`].
+/// The node's hub. Clones are handles of the same hub, which runs until [`Hub::shutdown`].
 #[derive(Clone)]
 pub struct Hub {
     inner: Arc<Inner>,
@@ -83,7 +83,7 @@ struct Inner {
     follows: Arc<Follows>,
     metrics: Arc<Metrics>,
     budget: Arc<ReadBudget>,
-    /// Chooses a session's loop. Seeded at random, so that clients cannot choose theirs.
+    /// Assigns sessions to shards. Seeded at random, so that clients cannot choose their shard.
     spread: foldhash::fast::FixedState,
     /// Joined by `shutdown`.
     writers: Mutex<Vec<JoinHandle<()>>>,
@@ -96,8 +96,8 @@ impl fmt::Debug for Hub {
 }
 
 impl Hub {
-    /// Starts the hub: opens the wire and spawns the writer loops. Commands from the node's control topic go to
-    /// `control`; one that finds it full is dropped and counted.
+    /// Starts the hub: opens the subscriber connection and spawns the shards. Commands of the node's control topic go
+    /// to `control`; they are dropped and counted if it is full.
     pub fn start(
         broker: &Arc<dyn Broker>,
         node: &NodeId,
@@ -112,7 +112,7 @@ impl Hub {
         let inbox_bytes = usize::try_from(stream.shard_queue.as_u64()).unwrap_or(usize::MAX);
         let follows =
             Arc::new(Follows::new(inboxes, inbox_bytes, *max_ephemeral, control, Arc::clone(metrics)));
-        // Weak, since the table holds the wire and the wire's task holds this.
+        // Weak, since the table owns the subscriber connection, whose task owns this.
         let sink = Arc::downgrade(&follows);
         let wire = broker.wire(
             node,
@@ -152,10 +152,10 @@ impl Hub {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Serves a stream on a socket until one of them ends. An older stream of the same identity on this node is
-    /// superseded. Once the hub has ended, both are dropped.
+    /// Serves a stream on a socket until one of them ends. Supersedes an older stream of the same identity on this
+    /// node. Drops both if the hub has ended.
     pub fn open(&self, stream: Stream, socket: Box<dyn Socket>) {
-        // Counted here and not when its loop takes it in, so that a storm of them does not pass the limit unseen.
+        // Counted here and not in the shard, so that many simultaneous connects cannot exceed the limit.
         self.inner.metrics.active.inc();
         if !self.inbox_of(&stream.identity()).push(Message::Open(Box::new(stream), socket)) {
             self.inner.metrics.active.dec();
@@ -169,28 +169,28 @@ impl Hub {
         self.inbox_of(&identity).push(Message::End { identity, below, ending });
     }
 
-    /// Returns the state of the wire, and news of it.
+    /// Returns the state of the subscriber connection, as a watch.
     pub fn wire(&self) -> watch::Receiver<WireState> {
         self.inner.follows.state.subscribe()
     }
 
-    /// Waits, for ever if need be, until a writer loop broke: its share of sessions can be served by nobody here.
+    /// Waits until a shard task panicked: this node can no longer serve its sessions.
     pub async fn broken(&self) {
         self.inner.follows.broken.cancelled().await;
     }
 
-    /// Returns what may be read of logs at once. The hub's streams share it with whatever else reads logs.
+    /// Returns the budget of concurrent log reads, which streams share with history calls.
     pub fn budget(&self) -> Arc<ReadBudget> {
         Arc::clone(&self.inner.budget)
     }
 
-    /// Returns how many streams are open.
+    /// Returns the number of open streams.
     pub fn connections(&self) -> usize {
         usize::try_from(self.inner.metrics.active.get()).unwrap_or_default()
     }
 
-    /// Sends every stream away, in even waves over `window`: each is written out, told `shutdown` with a `retry:` of
-    /// its own, and ended. Waits until the last has been told.
+    /// Closes all streams in even waves over `window`: flushes each stream, sends `shutdown` with a random `retry:`,
+    /// and ends it. Waits until the last stream was sent `shutdown`.
     pub async fn drain(&self, window: Duration) {
         let until = Instant::now() + window;
         let (done, mut all_done) = mpsc::channel(1);
@@ -198,12 +198,12 @@ impl Hub {
             inbox.push(Message::Drain { until, done: done.clone() });
         }
         drop(done);
-        // Nothing is ever sent: it ends when every loop has dropped its end.
+        // Nothing is ever sent: `recv` returns when every shard has dropped its sender.
         let _ = all_done.recv().await;
     }
 
-    /// Ends every stream, and then the writer loops and the wire. Waits until all have ended: at most as long as
-    /// clients may linger.
+    /// Ends all streams, then the shards and the subscriber connection. Waits until all have ended: at most
+    /// `stream.linger`.
     pub async fn shutdown(&self, ending: Ending) {
         for inbox in &self.inner.follows.inboxes {
             inbox.push(Message::Close(ending));
@@ -219,7 +219,7 @@ impl Hub {
 
     fn inbox_of(&self, identity: &Identity) -> &Inbox {
         let inboxes = &self.inner.follows.inboxes;
-        // Fewer than 64 of them: the remainder fits.
+        // There are at most 64 shards, so the remainder fits.
         let index = self.inner.spread.hash_one(identity) % inboxes.len() as u64;
         &inboxes[usize::try_from(index).unwrap_or_default()]
     }

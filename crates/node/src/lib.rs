@@ -1,26 +1,26 @@
-//! One Fanfare server: config, auth, hub, connections, HTTP.
+//! One Fanfare node: configuration, authentication, hub, connections, HTTP.
 //!
 //! # Layout
 //!
-//! In the order a request and then an event passes them:
+//! In the order in which a request, and then an event, passes through them:
 //!
 //! - [`config`]: settings, read and checked before anything is bound
-//! - [`node`]: puts everything below together, and takes it apart again
+//! - [`node`]: starts and shuts down everything below
 //! - [`tls`], [`accept`]: sockets, until a stream takes one over
-//! - [`address`], [`rates`]: where a request comes from, and how many of them one user or address may send
-//! - [`address`], [`memory`], [`pace`]: whom limits count, how many bytes clients make the node hold, and how slow they may
-//!   be
-//! - [`http`], [`auth`]: the calls, and who may make them
-//! - [`stream`]: one that was let in, on its way to the hub
-//! - [`session`], [`lease`], [`sweeper`], [`control`]: who holds which session, and what other nodes ask of us
-//! - [`hub`]: from the live wire to the connections
-//! - [`read_budget`]: how many bytes of logs may be on their way to the node at once
-//! - `log_clock`: what the clock that gives positions can show at most
-//! - `delivery`: an event on that way, encoded once
-//! - `gzip`: and compressed once, for clients that accept it
-//! - `connection`, [`ending`]: one stream of one client, and every way in which it ends
-//! - [`intake`]: what publishers left in the ingest stream
-//! - [`metrics`]: what the node counts
+//! - [`address`], [`rates`]: client addresses, and rate limits of users and addresses
+//! - [`memory`], [`pace`]: memory limit of requests and streams, and minimum transfer rate
+//! - [`http`], [`auth`]: the HTTP API, authentication and authorization
+//! - [`stream`]: an accepted stream, before the hub serves it
+//! - [`session`], [`lease`], [`sweeper`], [`control`]: claims of sessions, the node's lease, the sweep of dead nodes'
+//!   sessions, and commands of other nodes
+//! - [`hub`]: maps channels to local connections
+//! - [`read_budget`]: bytes of concurrent log reads
+//! - `log_clock`: upper bound of the clock that assigns positions
+//! - `delivery`: an encoded event
+//! - `gzip`: compression, once for all clients that accept it
+//! - `connection`, [`ending`]: one stream of one client, and its close reason
+//! - [`intake`]: publishes the entries of the ingest stream
+//! - [`metrics`]: metrics
 
 pub mod accept;
 pub mod address;

@@ -1,23 +1,23 @@
-//! What the clock that gives positions can show at most.
+//! Upper bound of the clock that assigns positions.
 //!
-//! Positions are times of Redis. Each page of a log brings the time at which it was read, so a node need not compare its own
-//! clock with that of Redis, but only count on from there.
+//! Positions are times of Redis. Each page of a log has the time at which it was read, from which the node counts on
+//! without comparing its own clock with that of Redis.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::time::Instant;
 
-/// How much faster than ours the clock of Redis may have run since it was seen last, and how far it may have been stepped, in
-/// milliseconds. What is beyond it costs a read of a log, which brings the time again.
+/// Tolerance for drift and steps of the clock of Redis since the last page, in milliseconds. A position beyond it
+/// causes a log read, whose page has the time.
 const SLACK_MS: i64 = 50;
-/// No page was read yet.
+/// Value before the first page.
 const UNKNOWN: i64 = i64::MIN;
 
 /// The clock. Lives as long as the node.
 #[derive(Debug)]
 pub(crate) struct LogClock {
     started: Instant,
-    /// How many milliseconds of Unix time it was, at most, when the node started.
+    /// Upper bound of the Unix time at the node's start, in milliseconds.
     offset: AtomicI64,
 }
 
@@ -26,13 +26,13 @@ impl LogClock {
         Self { started: Instant::now(), offset: AtomicI64::new(UNKNOWN) }
     }
 
-    /// Takes the time that came with a page which was asked for at `asked`: it was not that time before.
+    /// Sets the clock from the time of a page that was requested at `asked`, which was before that time.
     pub(crate) fn set(&self, asked: Instant, unix_ms: u64) {
         let unix_ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
         self.offset.store(unix_ms.saturating_sub(self.elapsed_ms(asked)), Ordering::Relaxed);
     }
 
-    /// Returns the latest that the clock can show at a moment, in milliseconds of Unix time; none before the first page.
+    /// Returns the upper bound of the clock at a moment, in Unix milliseconds; `None` before the first page.
     pub(crate) fn latest(&self, at: Instant) -> Option<u64> {
         let offset = self.offset.load(Ordering::Relaxed);
         if offset == UNKNOWN {

@@ -1,4 +1,4 @@
-//! Puts a node together, and takes it apart again.
+//! Starts and shuts down a node.
 
 use std::io;
 use std::net::SocketAddr;
@@ -45,57 +45,56 @@ use crate::sweeper::Sweeper;
 use crate::tls::{Tls, TlsError};
 use fanfare_broker::wire::WireState;
 
-/// How many commands of other nodes may wait; more are dropped and counted.
+/// Capacity of the queue of other nodes' commands; further ones are dropped and counted.
 const CONTROL_QUEUE: usize = 1024;
 
-/// How long a client of the admin listener may take for the head of a request, and so how long its connection may be
-/// idle: few sockets are open there, and those that wait are probes.
+/// Timeout for the head of a request on the admin listener, and so its keep-alive timeout. It is short, since the
+/// listener has few sockets.
 const ADMIN_HEAD: Duration = Duration::from_secs(5);
-/// How long such a client may take nothing of an answer.
+/// Write timeout on the admin listener.
 const ADMIN_WRITE: Duration = Duration::from_secs(10);
-/// How long requests in hand there may take when the node has left.
+/// Time for requests in progress on the admin listener at the end of the shutdown.
 const ADMIN_FAREWELL: Duration = Duration::from_millis(500);
 
-/// How many bytes its requests and answers may hold: probes are answered also when clients hold all of
-/// `limits.memory`.
+/// Memory limit of the admin listener's requests, so that probes are answered even if clients use up `limits.memory`.
 const ADMIN_MEMORY: usize = 32 * 1024 * 1024;
 
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address is in use, or not ours.
+    /// The address cannot be bound.
     #[error("cannot listen on {addr} ({setting}): {error}")]
     Listen {
         /// `node.listen` or `admin.listen`.
         setting: &'static str,
         /// The address.
         addr: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         error: io::Error,
     },
-    /// The certificate's files have changed since the settings were checked, or TLS cannot be had.
+    /// TLS cannot be set up, because of the certificate's files or the TLS library.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
-/// The node was not done when its time was over (`drain.deadline`). What was left ends with the process.
+/// The shutdown did not complete within `drain.deadline`. The rest ends with the process.
 #[derive(Debug, thiserror::Error)]
 #[error("shutdown did not complete within {0:?} (drain.deadline)")]
 pub struct TooLate(Duration);
 
-/// Why a node cannot go on.
+/// Why a node must stop.
 #[derive(Debug, thiserror::Error)]
 pub enum MustStop {
-    /// Another live process has its name.
+    /// Another running process uses this node id.
     #[error(transparent)]
     Name(NameInUse),
-    /// A part of it broke, by a fault of ours: whoever started it should start it again.
+    /// A task panicked because of a bug: the node must be restarted.
     #[error("a shard task panicked; see the log")]
     Broken,
 }
 
-/// A running node. Must be shut down; dropping it leaves tasks behind until the process ends.
+/// A running node. Must be shut down: if it is dropped, its tasks run until the process ends.
 #[derive(Debug)]
 pub struct Node {
     id: NodeId,
@@ -103,7 +102,7 @@ pub struct Node {
     draining: Arc<AtomicBool>,
     openings: Openings,
     accept: Accept,
-    /// For probes, metrics and operators, until the very end.
+    /// The admin listener, which runs until the end of the shutdown.
     admin: Option<Accept>,
     upkeep: Upkeep,
     hub: Hub,
@@ -115,20 +114,20 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node from settings that were checked.
+    /// Starts a node with checked settings.
     ///
     /// # Errors
     ///
-    /// Fails if it cannot listen, or has no certificate.
+    /// Fails if an address cannot be bound, or if the certificate cannot be loaded.
     pub fn start(config: &Config, broker: Arc<dyn Broker>) -> Result<Self, StartError> {
         Self::start_with(config, broker, Router::new())
     }
 
-    /// Starts a node that also serves somebody else's `pages`. Must be called within a runtime.
+    /// Starts a node that also serves `pages`. Must be called within a runtime.
     ///
     /// # Errors
     ///
-    /// Fails if it cannot listen, or has no certificate.
+    /// Fails if an address cannot be bound, or if the certificate cannot be loaded.
     pub fn start_with(config: &Config, broker: Arc<dyn Broker>, pages: Router) -> Result<Self, StartError> {
         let tls = Tls::load(&config.tls)?;
         let (listener, bound) = listen(config, "node.listen", config.node.listen)?;
@@ -212,36 +211,36 @@ impl Node {
         })
     }
 
-    /// Returns where probes, metrics and admin calls are served, if not where everything is.
+    /// Returns the address of the admin listener, if there is one.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Accept::addr)
     }
 
-    /// Returns where it listens.
+    /// Returns the listen address.
     pub fn addr(&self) -> SocketAddr {
         self.accept.addr()
     }
 
-    /// Returns its name.
+    /// Returns the node id.
     pub fn id(&self) -> &NodeId {
         &self.id
     }
 
-    /// Waits, for ever if need be, until the node cannot go on. It must be shut down then.
+    /// Waits until the node must stop. The caller must shut it down then.
     pub async fn must_stop(&self) -> MustStop {
-        // Both only look.
+        // Both branches only wait.
         tokio::select! {
             name = self.lease.lost_name() => MustStop::Name(name),
             () = self.hub.broken() => MustStop::Broken,
         }
     }
 
-    /// Leaves: not ready, a while for the load balancer to notice, each stream sent away in its wave, requests in
-    /// hand finished, sessions and lease given up.
+    /// Shuts down gracefully: sets the readiness to false, waits for load balancers to notice, closes the streams in
+    /// waves, completes requests in progress, and releases the sessions and the lease.
     ///
     /// # Errors
     ///
-    /// Fails if that took longer than `drain.deadline`.
+    /// Fails if the shutdown does not complete within `drain.deadline`.
     pub async fn shutdown(self) -> Result<(), TooLate> {
         let limit = self.drain.deadline;
         let begun = Instant::now();
@@ -268,20 +267,20 @@ impl Node {
         lease.set_draining(true);
         tracing::info!(node = %id, streams = hub.connections(), notice = ?drain.notice, "draining: readiness set to false");
         tokio::time::sleep(drain.notice).await;
-        // From here on the balancer sends new connections elsewhere, and those that there are should follow.
+        // Load balancers send new connections to other nodes by now; existing keep-alive connections are closed.
         accept.leave();
-        // The hub must not be given a stream after it was shut down.
+        // No stream may be opened after the hub was shut down.
         openings.wait().await;
         send_away(&hub, drain.window).await;
         hub.shutdown(Ending::Shutdown).await;
-        // What clients make us wait for leaves time for what the cluster must know.
+        // Waiting for clients must leave time to release sessions.
         accept.shutdown(begun + drain.deadline * 3 / 4).await;
         tokio::join!(control.shutdown(), intake.shutdown(), sweeper.shutdown(), upkeep.shutdown());
         let left = sessions
             .shutdown((begun + drain.deadline * 7 / 8).saturating_duration_since(Instant::now()))
             .await;
         lease.shutdown().await;
-        // Last, so that probes and metrics are answered to the end of the drain.
+        // Last, so that probes and metrics are served until the end.
         if let Some(admin) = admin {
             admin.shutdown(Instant::now() + ADMIN_FAREWELL).await;
         }
@@ -289,7 +288,7 @@ impl Node {
     }
 }
 
-/// Listens on the address of a setting. Returns the listener and its address.
+/// Binds the address of a setting. Returns the listener and its address.
 fn listen(
     config: &Config,
     setting: &'static str,
@@ -301,7 +300,7 @@ fn listen(
     Ok((listener, bound))
 }
 
-/// Starts to accept on the admin listener: in clear text, with sockets and times of its own, and no streams.
+/// Starts the admin listener: clear text, with separate limits and timeouts, and without streams.
 fn accept_admin(
     (listener, bound): (TcpListener, SocketAddr),
     router: Router,
@@ -310,7 +309,7 @@ fn accept_admin(
 ) -> Accept {
     let mut own = config.clone();
     own.limits.sockets = config.admin.sockets;
-    // Probes come from where they come.
+    // Probes do not come through a proxy.
     own.node.proxy_protocol = false;
     own.limits.sockets_per_address = config.admin.sockets;
     own.http.header_read_timeout = config.http.header_read_timeout.min(ADMIN_HEAD);
@@ -319,12 +318,12 @@ fn accept_admin(
     Accept::start(listener, bound, router, none, (&own, None), (metrics, Memory::new(ADMIN_MEMORY)))
 }
 
-/// Ends all streams in even waves, and tells how far it is.
+/// Closes all streams in even waves, and logs the progress.
 async fn send_away(hub: &Hub, window: Duration) {
     let mut drained = std::pin::pin!(hub.drain(window));
     let mut progress = tokio::time::interval(Duration::from_secs(1));
     loop {
-        // A drain under way is held by reference, and a tick that is lost is only a line of the log.
+        // The drain is pinned outside the loop, and a lost tick only skips a log event.
         tokio::select! {
             () = &mut drained => return,
             _ = progress.tick() => tracing::info!(streams = hub.connections(), ?window, "closing streams"),
@@ -332,7 +331,7 @@ async fn send_away(hub: &Hub, window: Duration) {
     }
 }
 
-/// What makes a node one of several.
+/// Coordination with other nodes.
 struct Cluster {
     control: ControlTask,
     intake: Intake,
@@ -395,7 +394,7 @@ fn info(config: &Config, bound: SocketAddr) -> NodeInfo {
     }
 }
 
-/// Returns what `/readyz` looks at.
+/// Returns the checks of `/readyz`.
 fn health(
     lease: watch::Receiver<LeaseState>,
     wire: watch::Receiver<WireState>,

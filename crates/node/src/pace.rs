@@ -1,26 +1,26 @@
-//! How fast a client must send a body or take an answer: `http.min_rate`.
+//! Minimum rate at which a client sends a body or reads a response: `http.min_rate`.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-/// The slowest pace that is let pass: so many bytes in each period of so long.
+/// Minimum rate: a number of bytes in each period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Floor {
-    /// Bytes in each period; 0 asks for a single byte.
+    /// Bytes in each period; 0 requires a single byte.
     pub bytes: usize,
     /// The period.
     pub period: Duration,
 }
 
-/// A client that is slower than the floor.
+/// The client is slower than the minimum rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the client is slower than http.min_rate")]
 pub struct TooSlow;
 
 impl Floor {
-    /// Creates a floor of `rate` bytes a second, measured over `period`.
+    /// Creates a minimum of `rate` bytes per second, measured over `period`.
     pub fn new(rate: usize, period: Duration) -> Self {
         let bytes = period.as_secs_f64() * u32::try_from(rate).map_or(f64::from(u32::MAX), f64::from);
         #[expect(
@@ -31,7 +31,7 @@ impl Floor {
         Self { bytes: bytes as usize, period }
     }
 
-    /// The same rate, measured over at most `longest`.
+    /// Returns the same rate, measured over at most `longest`.
     #[must_use]
     pub fn within(self, longest: Duration) -> Self {
         if longest >= self.period {
@@ -47,29 +47,29 @@ impl Floor {
         Self { bytes: (self.bytes as f64 * part) as usize, period: longest }
     }
 
-    /// Returns whether so many bytes in a period are enough.
+    /// Returns whether this number of bytes in a period is enough.
     pub fn is_met(self, bytes: usize) -> bool {
         bytes >= self.bytes.max(1)
     }
 }
 
-/// One transfer, held to a floor.
+/// One transfer with a minimum rate.
 #[derive(Debug)]
 pub(crate) struct Pace {
     floor: Floor,
-    /// The end of the present period.
+    /// The end of the current period.
     until: Instant,
-    /// What came or went in it, in bytes.
+    /// Bytes transferred in the current period.
     moved: usize,
 }
 
 impl Pace {
-    /// Creates a transfer that begins now.
+    /// Creates a transfer that starts now.
     pub(crate) fn new(floor: Floor) -> Self {
         Self { floor, until: Instant::now() + floor.period, moved: 0 }
     }
 
-    /// Counts what came or went.
+    /// Counts transferred bytes.
     pub(crate) fn moved(&mut self, bytes: usize) {
         self.moved += bytes;
     }
@@ -78,7 +78,7 @@ impl Pace {
     ///
     /// # Errors
     ///
-    /// Fails if a period ends in which too little came or went.
+    /// Fails if a period ends with too few bytes.
     pub(crate) async fn within<T>(&mut self, step: impl Future<Output = T>) -> Result<T, TooSlow> {
         let mut step = pin!(step);
         loop {

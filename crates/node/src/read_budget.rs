@@ -1,7 +1,7 @@
-//! How many bytes of logs may be on their way to this node at once.
+//! Budget of concurrent log reads, in bytes.
 //!
-//! Streams and the history call share it, and publishing, sessions and leases do not need it: whatever is read, Redis and
-//! the network are free again for them after so many bytes.
+//! Streams and history calls share it. Publishing, sessions and leases do not need it: however much is read, Redis
+//! and the network are free for them after this number of bytes.
 
 use bytesize::ByteSize;
 use fanfare_broker::log::{Page, PageLimit, event_bytes};
@@ -13,28 +13,28 @@ use tokio::time::Instant;
 
 use crate::log_clock::LogClock;
 
-/// How many calls count back from the newest event at once. For each Redis copies about
+/// Maximum number of concurrent calls that count back from the newest event. For each, Redis copies about
 /// [`NEWEST_BYTES`](fanfare_broker::log::NEWEST_BYTES).
 const COUNTS: usize = 2;
-/// How many history calls read at once. So many reads are before those of streams at most.
+/// Maximum number of concurrent reads of history calls, and so of those that are queued before the reads of streams.
 const HISTORIES: usize = 2;
-/// How much one read of a history call brings at most: it takes Redis a millisecond or two.
+/// Limit of one read of a history call, which takes Redis a millisecond or two.
 const STEP: PageLimit = PageLimit { entries: 250, bytes: 256 * 1024 };
 
 /// A node's budget. Lives as long as the node.
 #[derive(Debug)]
 pub struct ReadBudget {
-    /// A permit for each byte. Reads wait for theirs in order.
+    /// One permit for each byte. Reads wait in order.
     room: Semaphore,
     total: u32,
     counts: Semaphore,
     histories: Semaphore,
-    /// Set by each page.
+    /// Clock of Redis, set by each page.
     clock: LogClock,
 }
 
 impl ReadBudget {
-    /// Creates a budget of so many bytes, at most 4 GiB.
+    /// Creates a budget of this size, at most 4 GiB.
     pub fn new(bytes: ByteSize) -> Self {
         let total = u32::try_from(bytes.as_u64()).unwrap_or(u32::MAX);
         let room = Semaphore::new(usize::try_from(total).unwrap_or(Semaphore::MAX_PERMITS));
@@ -47,16 +47,16 @@ impl ReadBudget {
         }
     }
 
-    /// Returns the latest that the clock which gives positions can show at a moment; none before the first page.
+    /// Returns the upper bound of the clock that assigns positions; `None` before the first page.
     pub(crate) fn latest(&self, at: Instant) -> Option<u64> {
         self.clock.latest(at)
     }
 
-    /// Looks up where a reading begins.
+    /// Looks up a start position.
     ///
     /// # Errors
     ///
-    /// Those of the broker.
+    /// Returns the broker's errors.
     pub async fn locate(
         &self,
         broker: &dyn Broker,
@@ -71,11 +71,11 @@ impl ReadBudget {
         broker.locate(channel, from).await
     }
 
-    /// Reads a page for a history call, when it is its turn: in steps, between which Redis serves others.
+    /// Reads a page for a history call, in steps between which Redis serves other commands.
     ///
     /// # Errors
     ///
-    /// Those of the broker.
+    /// Returns the broker's errors.
     pub async fn history(
         &self,
         broker: &dyn Broker,
@@ -109,11 +109,11 @@ impl ReadBudget {
         }
     }
 
-    /// Reads a page when there is room for it. A first entry that is larger than the limit is a page by itself.
+    /// Reads a page within the budget. A first entry that is larger than the limit is a page by itself.
     ///
     /// # Errors
     ///
-    /// Those of the broker.
+    /// Returns the broker's errors.
     pub async fn page(
         &self,
         broker: &dyn Broker,
@@ -133,7 +133,7 @@ impl ReadBudget {
 }
 
 impl ReadBudget {
-    /// One read, when there is room for it.
+    /// Performs one read within the budget.
     async fn read(
         &self,
         broker: &dyn Broker,

@@ -1,4 +1,4 @@
-//! A stream that was let in, on its way from HTTP to the hub.
+//! An accepted stream, on its way from HTTP to the hub.
 
 use std::hash::BuildHasher;
 use std::os::fd::{AsRawFd, RawFd};
@@ -14,25 +14,25 @@ use tokio_rustls::server::TlsStream;
 
 use crate::session::Held;
 
-/// A client's connection, once it is ours.
+/// A client's socket that a stream has taken over.
 pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {
-    /// Returns the descriptor, if what is written to it is what the client gets.
+    /// Returns the file descriptor, if bytes written to it reach the client unchanged.
     fn descriptor(&self) -> Option<RawFd> {
         None
     }
 
-    /// Returns the TCP connection below, if it is this socket's alone.
+    /// Returns the TCP connection, if no other stream shares it.
     fn tcp(&self) -> Option<&TcpStream> {
         None
     }
 }
 
-/// Sets how long the peer may leave bytes unacknowledged, or its window closed, before the kernel gives it up; none for as long
-/// as the kernel retransmits by default.
+/// Sets how long bytes may be unacknowledged, or the peer's window closed, before the kernel closes the connection;
+/// `None` is the kernel's default.
 pub(crate) fn set_peer_timeout(socket: &(impl Socket + ?Sized), timeout: Option<Duration>) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Some(tcp) = socket.tcp() {
-        // It fails on a socket that is broken already, which its next use tells.
+        // Fails only on a broken socket, whose next use fails too.
         let _ = socket2::SockRef::from(tcp).set_tcp_user_timeout(timeout);
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -58,30 +58,30 @@ impl Socket for TlsStream<TcpStream> {
 /// A pipe, for tests.
 impl Socket for DuplexStream {}
 
-/// What it holds back is not with the client: it must be flushed.
+/// Buffered bytes have not been sent: the writer must be flushed.
 impl<S: Socket> Socket for BufWriter<S> {}
 
-/// How the stream's bytes are framed on the socket.
+/// Framing of the body on the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// HTTP/1.1 chunks (RFC 9112, section 7.1): a clean end can be told from a broken connection.
+    /// HTTP/1.1 chunks (RFC 9112, section 7.1), which distinguish a clean end from a broken connection.
     Chunked,
-    /// As they are, until the connection closes: HTTP/1.0, and pipes in tests.
+    /// No framing, until the connection closes: HTTP/1.0, and pipes in tests.
     Plain,
 }
 
-/// How the stream's bytes are coded before they are framed (RFC 9110, section 8.4).
+/// Content coding of the body (RFC 9110, section 8.4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coding {
-    /// Not at all.
+    /// No coding.
     #[default]
     Identity,
     /// One gzip member (RFC 1952).
     Gzip,
 }
 
-/// The identity of a stream on this node: the session of a user, or of a client without a user. What has another identity
-/// can neither end nor supersede it, though the session id be the same.
+/// The identity of a stream on this node: the session of a user, or of a client without a user. A stream with another
+/// identity can neither end nor supersede it, even with the same session id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     user: Option<User>,
@@ -89,7 +89,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Whose reads of logs take turns with those of others: the user's, or those of a client without one.
+    /// Returns the key by which log reads take turns: that of the user, or of a client without a user.
     pub(crate) fn asker(&self, hash: &impl BuildHasher) -> u64 {
         match &self.user {
             Some(user) => hash.hash_one(user),
@@ -97,7 +97,7 @@ impl Identity {
         }
     }
 
-    /// Returns the session's id, to show it to its own client.
+    /// Returns the session id, which is sent to the client.
     pub fn session(&self) -> SessionId {
         self.session
     }
@@ -109,33 +109,33 @@ impl std::convert::From<SessionKey> for Identity {
     }
 }
 
-/// A stream that was accepted: everything the hub must know to serve it.
+/// An accepted stream, with everything that the hub needs to serve it.
 #[derive(Debug)]
 pub struct Stream {
-    /// Whose it is; none without a user.
+    /// The user, if there is one.
     pub user: Option<User>,
-    /// Which session.
+    /// The session id.
     pub session: SessionId,
-    /// The claim, for streams of a user. Given up when the stream ends.
+    /// The claim, for streams of a user. Released when the stream ends.
     pub held: Option<Held>,
-    /// Each channel once, and where it begins.
+    /// Each channel once, with its start.
     pub channels: Vec<(Channel, From)>,
-    /// How events are shown.
+    /// Format of events.
     pub format: Format,
-    /// How they are coded.
+    /// Content coding.
     pub coding: Coding,
-    /// When the token's time runs out.
+    /// Expiry of the token.
     pub expires: Option<SystemTime>,
-    /// The cursor that the client came back with.
+    /// The cursor that the client sent.
     pub cursor: Option<Box<str>>,
-    /// Written to the socket before anything else: the head of the HTTP response.
+    /// The head of the HTTP response, written to the socket first.
     pub head: Bytes,
-    /// How the body is framed.
+    /// Framing of the body.
     pub framing: Framing,
 }
 
 impl Stream {
-    /// Returns what the stream is known by on this node.
+    /// Returns the identity of the stream on this node.
     pub fn identity(&self) -> Identity {
         Identity { user: self.user.clone(), session: self.session }
     }

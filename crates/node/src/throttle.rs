@@ -1,36 +1,37 @@
-//! Log lines that input can cause many times a second, and that are written seldom.
+//! Rate limit of log events that input can cause.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Lets the first lines through, then one at a time, and counts those between.
+/// Admits the first events, then one per interval, and counts the suppressed ones.
 ///
-/// One for each line of the source that logs what others cause. May be a `static`.
+/// One for each such log event in the source. May be a `static`.
 #[derive(Debug)]
 pub(crate) struct Throttle {
-    /// How many pass at once after a quiet time.
+    /// Size of the burst.
     burst: u32,
-    /// After how long one more passes.
+    /// Interval after which one more event is admitted.
     every: Duration,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// When the burst is whole again.
+    /// When the full burst is available again.
     whole: Option<Instant>,
     held_back: u64,
 }
 
 impl Throttle {
-    /// For things that differ from each other, as messages of strangers do: ten at once, then one a second.
+    /// Creates a throttle for events that differ from each other, like malformed messages: ten at once, then one per
+    /// second.
     pub(crate) const fn of_events() -> Self {
         Self::new(10, Duration::from_secs(1))
     }
 
-    /// For a condition that lasts: the first, then one a minute.
+    /// Creates a throttle for a lasting condition: the first event, then one per minute.
     pub(crate) const fn of_a_condition() -> Self {
         Self::new(1, Duration::from_mins(1))
     }
@@ -39,10 +40,10 @@ impl Throttle {
         Self { burst, every, state: Mutex::new(State { whole: None, held_back: 0 }) }
     }
 
-    /// Returns whether to log now: then how many lines were held back since the last one that passed.
+    /// Returns `Some` if the event may be logged, with the number of events suppressed since the last one.
     pub(crate) fn admit(&self) -> Option<u64> {
         let now = Instant::now();
-        // Each change is whole.
+        // Each change leaves a consistent state.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let whole = state.whole.map_or(now, |whole| whole.max(now));
         if whole - now > self.every * (self.burst - 1) {

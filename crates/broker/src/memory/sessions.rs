@@ -287,6 +287,7 @@ impl Sessions {
     }
 
     /// Reports the differences to what was reported last, if events of the user were merged. The rate stays used up.
+    /// Returns whether they were.
     fn tell_merged(&mut self, now: u64, user: &User) -> bool {
         let Some(Share::Merged(_)) = self.shares.get(user) else { return false };
         let Some(Share::Merged(told)) = self.shares.insert(user.clone(), Share::Used(now + MINUTE)) else {

@@ -1,4 +1,4 @@
-//! What waits for one writer loop.
+//! The queue of a shard.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,33 +12,33 @@ use crate::delivery::Delivery;
 use crate::ending::Ending;
 use crate::stream::{Identity, Socket, Stream};
 
-/// For how many messages a queue keeps its memory once it is empty.
+/// Maximum capacity that an empty queue keeps, in messages.
 const KEPT_MESSAGES: usize = 4096;
 
-/// One thing for a writer loop to do.
+/// A message to a shard.
 pub(crate) enum Message {
-    /// An event of a channel that the loop follows.
+    /// An event of a channel that the shard follows.
     Event(Arc<Delivery>),
-    /// The channel is heard from here on.
+    /// The channel is subscribed: all later messages arrive.
     Followed(Channel),
-    /// The wire is lost: nothing is heard of any channel until it is `Followed` again.
+    /// The subscriber connection is lost: no messages of a channel arrive until it is `Followed` again.
     Down,
     /// A new stream.
     Open(Box<Stream>, Box<dyn Socket>),
-    /// The end of an identity's stream, if its epoch is below.
+    /// Ends an identity's stream, if its epoch is below.
     End { identity: Identity, below: u64, ending: Ending },
-    /// The end of every stream, in even waves until the moment. `done` is dropped when the last has begun to end.
+    /// Ends all streams in even waves until a moment. `done` is dropped when the last one has started to end.
     Drain { until: Instant, done: mpsc::Sender<()> },
-    /// The end of every stream, and of the loop.
+    /// Ends all streams and the shard.
     Close(Ending),
 }
 
-/// A writer loop's queue. Events in it are bounded in bytes; the other messages are bounded by what causes them
-/// (connects, channels followed).
+/// The queue of a shard. Events are bounded in bytes; other messages are bounded by their causes (connects, followed
+/// channels).
 #[derive(Default)]
 pub(crate) struct Inbox {
     state: Mutex<State>,
-    /// Wakes the loop; its connections' wakers share it.
+    /// Wakes the shard; its connections' wakers share it.
     pub(crate) waker: AtomicWaker,
 }
 
@@ -47,12 +47,12 @@ struct State {
     messages: VecDeque<Message>,
     bytes: usize,
     overflowed: bool,
-    /// Whether the loop has ended.
+    /// Whether the shard has ended.
     closed: bool,
 }
 
 impl Inbox {
-    /// Adds a message. Answers false, and drops it, if the loop has ended.
+    /// Adds a message. Returns false, and drops the message, if the shard has ended.
     pub(crate) fn push(&self, message: Message) -> bool {
         let mut state = self.state();
         if state.closed {
@@ -64,7 +64,7 @@ impl Inbox {
         true
     }
 
-    /// Adds an event. Answers false, and drops it, if more than `bound` bytes would wait.
+    /// Adds an event. Returns false, and drops the event, if more than `bound` bytes would be queued.
     pub(crate) fn push_event(&self, delivery: Arc<Delivery>, bound: usize) -> bool {
         let weight = delivery.weight();
         let mut state = self.state();
@@ -84,7 +84,8 @@ impl Inbox {
     }
 
     /// Takes everything into `messages`, which must be empty and becomes the new queue, so that its memory is used
-    /// again, unless a burst made it large. Answers whether events were dropped since the last time: every channel must be repaired from its log.
+    /// again, unless a burst made it large. Answers whether events were dropped since the last time: every channel
+    /// must be repaired from its log.
     pub(crate) fn take(&self, messages: &mut VecDeque<Message>) -> bool {
         if messages.capacity() > KEPT_MESSAGES {
             *messages = VecDeque::new();
@@ -95,7 +96,7 @@ impl Inbox {
         std::mem::take(&mut state.overflowed)
     }
 
-    /// Takes nothing any more. Answers what waited.
+    /// Closes the queue. Returns the queued messages.
     pub(crate) fn close(&self) -> VecDeque<Message> {
         let mut state = self.state();
         state.closed = true;
@@ -103,7 +104,7 @@ impl Inbox {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // The queue is whole after each of the calls above.
+        // Each of the calls above leaves a consistent queue.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,17 +1,17 @@
-//! A line in which one takes turns with the others, however many each has in it.
+//! A fair queue: askers take turns, however many items each of them has queued.
 
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
-/// Who waits: a user, or a client without one, as a hash that clients cannot choose.
+/// A user, or a client without a user, as a hash that clients cannot choose.
 pub(crate) type Asker = u64;
 
-/// A line. Empty ones take no memory for those who were in it.
+/// A fair queue. It keeps no memory for askers without queued items.
 #[derive(Debug)]
 pub(crate) struct Line<T> {
     waiting: HashMap<Asker, VecDeque<T>, RandomState>,
-    /// Those who wait, each once, the next first.
+    /// Askers with queued items, each once, the next one first.
     turns: VecDeque<Asker>,
 }
 
@@ -30,7 +30,7 @@ impl<T> Line<T> {
         waiting.push_back(item);
     }
 
-    /// Returns the first of the user whose turn it is.
+    /// Returns the first item of the asker whose turn it is.
     pub(crate) fn pop(&mut self) -> Option<T> {
         let asker = self.turns.pop_front()?;
         let waiting = self.waiting.get_mut(&asker)?;

@@ -1,8 +1,8 @@
-//! The sockets that each user's streams have on this node, until they are closed.
+//! The sockets of each user's streams on this node, until they are closed.
 //!
-//! A stream that ended keeps its socket while its client receives the last bytes (`stream.linger`). A client that never
-//! closes must not pile up sockets that way: with those of its open streams a user has at most as many as sessions. A
-//! new stream takes the place of the one that has lingered longest.
+//! A stream that ended keeps its socket while its client receives the last bytes (`stream.linger`). So that clients
+//! that never close cannot accumulate sockets, a user's sockets, including those of open streams, are limited to the
+//! number of sessions. A new stream takes the place of the socket that has lingered longest.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,12 +14,12 @@ use foldhash::fast::RandomState;
 
 use crate::metrics::Metrics;
 
-/// Counts sockets by user. Shared by the writer loops, and as old as the hub.
+/// Counts sockets by user. Shared by the shards; lives as long as the hub.
 #[derive(Debug)]
 pub(crate) struct Places {
-    /// How many sockets one user may have for any of them to linger.
+    /// Maximum number of sockets of one user, lingering ones included.
     per_user: usize,
-    /// How many may linger in all.
+    /// Maximum number of lingering sockets.
     most: usize,
     metrics: Arc<Metrics>,
     taken: Mutex<Taken>,
@@ -27,27 +27,27 @@ pub(crate) struct Places {
 
 #[derive(Debug, Default)]
 struct Taken {
-    /// A user without any socket is not in it.
+    /// Users without sockets are not in it.
     by_user: HashMap<User, OfUser, RandomState>,
     lingering: usize,
 }
 
 #[derive(Debug, Default)]
 struct OfUser {
-    /// Open, lingering, and about to be closed.
+    /// Number of open, lingering and closing sockets.
     sockets: usize,
-    /// About to be closed: they count no more.
+    /// Number of closing sockets, which do not count.
     closing: usize,
-    /// In the order of their ends.
+    /// Lingering sockets, in the order in which their streams ended.
     lingering: VecDeque<(Arc<AtomicBool>, Waker)>,
 }
 
-/// One socket's place. Given up when it is dropped, with the socket.
+/// The place of one socket. Released when it is dropped with the socket.
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,
     user: Option<User>,
-    /// Once the stream has ended: set when the socket must be closed without waiting for the client.
+    /// Set once the stream has ended; true if the socket must be closed without waiting for the client.
     close: Option<Arc<AtomicBool>>,
 }
 
@@ -56,7 +56,7 @@ impl Places {
         Arc::new(Self { per_user, most, metrics, taken: Mutex::default() })
     }
 
-    /// Takes a place for a stream's socket, if need be that of one that lingers.
+    /// Takes a place for a stream's socket, if necessary that of a lingering one.
     pub(crate) fn enter(self: &Arc<Self>, user: Option<User>) -> Place {
         if let Some(user) = &user {
             let mut taken = self.taken();
@@ -82,14 +82,13 @@ impl Places {
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        // Each change is whole.
+        // Each change leaves a consistent state.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Place {
-    /// The stream has ended. Its socket waits for the client to close, if there is a place for it; `waker` is woken when
-    /// there is none any more.
+    /// Lets the socket of an ended stream linger, if there is a place; `waker` is woken when the place is taken away.
     pub(crate) fn linger(&mut self, waker: &Waker) {
         let places = &*self.places;
         let mut taken = places.taken();
@@ -112,8 +111,8 @@ impl Place {
         self.close = Some(close);
     }
 
-    /// Returns whether the socket of a stream that ended may wait for the client to close; else it must be closed as
-    /// soon as the last bytes were written.
+    /// Returns whether the socket may linger until the client closes; otherwise it must be closed after the last
+    /// bytes.
     pub(crate) fn lingers(&self) -> bool {
         self.close.as_ref().is_some_and(|close| !close.load(Ordering::Relaxed))
     }

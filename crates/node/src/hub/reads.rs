@@ -1,4 +1,4 @@
-//! Questions to the logs: a bounded number under way, the others in line.
+//! Log reads: a bounded number in progress, the others queued.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,26 +17,27 @@ use super::line::{Asker, Line};
 use super::topic::Ask;
 use crate::read_budget::ReadBudget;
 
-/// Names a topic of the loop: its key and its serial.
+/// Identifies a topic of the shard: its key and serial.
 pub(crate) type TopicKey = (usize, u64);
 
-/// What a log answered.
+/// Result of a log read.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Page(Page),
     Located(Position),
 }
 
-/// An answer, and what was asked.
+/// A result, with its query.
 pub(crate) type Answered = (TopicKey, Ask, Result<Answer, BrokerError>);
 
-/// The questions of one writer loop. Those in line are bounded by the connections that wait for them.
+/// The log reads of one shard. Queued ones are bounded by the connections that wait for them.
 pub(crate) struct Reads {
     broker: Arc<dyn Broker>,
     under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Answered> + Send>>>,
     in_line: Line<(TopicKey, Ask)>,
     limit: usize,
-    /// Those that count back from the newest event, for which Redis must copy many. One is under way at a time.
+    /// Reads that count back from the newest event, for which Redis must copy many entries. One is in progress at a
+    /// time.
     counts: Line<(TopicKey, Ask)>,
     is_counting: bool,
     budget: Arc<ReadBudget>,
@@ -62,30 +63,30 @@ impl Reads {
         }
     }
 
-    /// Returns how many bytes the largest of some events needs, if a page does not hold it, else 0.
+    /// Returns the bytes of a page's largest event, if they exceed the usual page limit, else 0.
     pub(crate) fn large(&self, page: &Page) -> u32 {
         let largest = page.entries.iter().map(|entry| event_bytes(&entry.event)).max().unwrap_or_default();
         if largest > self.page.bytes { u32::try_from(largest).unwrap_or(u32::MAX) } else { 0 }
     }
 
-    /// Returns the latest that the clock which gives positions can show at a moment.
+    /// Returns the upper bound of the clock that assigns positions.
     pub(crate) fn latest(&self, at: Instant) -> Option<u64> {
         self.budget.latest(at)
     }
 
-    /// Puts a question in line, for one of those who wait for its answer.
+    /// Queues a read for one of its waiting connections.
     pub(crate) fn ask(&mut self, topic: TopicKey, ask: Ask, asker: Asker) {
         let line = if counts(ask) { &mut self.counts } else { &mut self.in_line };
         line.push(asker, (topic, ask));
     }
 
-    /// Returns whether a question may be sent now.
+    /// Returns whether another read may start.
     pub(crate) fn can_send(&self) -> bool {
         let may_count = !self.is_counting && !self.counts.is_empty();
         self.under_way.len() < self.limit && (may_count || !self.in_line.is_empty())
     }
 
-    /// Returns the next question that may be sent now.
+    /// Returns the next read, if it may start.
     pub(crate) fn next(&mut self) -> Option<(TopicKey, Ask)> {
         if !self.can_send() {
             return None;
@@ -93,7 +94,7 @@ impl Reads {
         if self.is_counting { None } else { self.counts.pop() }.or_else(|| self.in_line.pop())
     }
 
-    /// Sends a question. A page may have more bytes than usual, if `large` says so.
+    /// Starts a read. `large` raises the byte limit of its page.
     pub(crate) fn send(&mut self, topic: TopicKey, channel: Channel, ask: Ask, large: u32) {
         let (broker, budget) = (Arc::clone(&self.broker), Arc::clone(&self.budget));
         let large = usize::try_from(large).unwrap_or(usize::MAX);
@@ -108,14 +109,14 @@ impl Reads {
         }));
     }
 
-    /// Returns the next answer.
+    /// Returns the next result.
     pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Answered> {
         match self.under_way.poll_next_unpin(cx) {
             Poll::Ready(Some(answered)) => {
                 self.is_counting &= !counts(answered.1);
                 Poll::Ready(answered)
             }
-            // An empty set is not at its end: more questions come.
+            // An empty set is not the end: more reads follow.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }

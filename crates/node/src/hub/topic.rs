@@ -1,4 +1,4 @@
-//! One channel in one writer loop: who follows it, and what of it is known.
+//! One channel in one shard: its connections, and what is known of its log.
 
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
@@ -13,43 +13,42 @@ use super::line::Asker;
 use super::window::Window;
 use crate::delivery::Kept;
 
-/// A connection's place in a topic: its key in the loop's slab, and the channel's index among its own.
+/// A connection's membership of a topic: its key in the shard's slab, and the channel's index in the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) connection: usize,
     pub(crate) index: usize,
 }
 
-/// What is asked of a log.
+/// A query of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Ask {
     /// The entries after a position.
     Page(Position),
-    /// Where a reading begins.
+    /// The start position.
     Locate(From),
 }
 
-/// One question under way, and everybody who waits for its answer.
+/// A log read in progress, with the connections that wait for it.
 #[derive(Debug)]
 pub(crate) struct Read {
-    /// The topic's version when the question was sent: if it is still the same when the answer comes, nothing
-    /// arrived since.
+    /// The topic's version when the read started: if it is the same at the end, nothing arrived meanwhile.
     pub(crate) version: u64,
-    /// The connections, with their serials, since one may be gone when the answer comes.
+    /// Waiting connections, with their serials, since a connection may have ended when the read completes.
     pub(crate) waiting: Vec<(Member, u64)>,
-    /// Whether it is in line or sent; not while it waits to be asked again after a failure.
+    /// Whether the read is queued or in progress; false while it waits for a retry.
     pub(crate) asked: bool,
-    /// Whether it is sent. It may be in line several times: once for each user who waits.
+    /// Whether the read is in progress. It may be queued several times: once for each waiting user.
     pub(crate) sent: bool,
-    /// Who asked first.
+    /// The first asker.
     pub(crate) asker: Asker,
-    /// Those who found that the log went back, and came after this was sent: its answer may be from before the log did, and
-    /// they ask once more when it has come.
+    /// Connections that found a rolled-back log and joined after the read started: its result may be from before the
+    /// rollback, so they read again afterwards.
     pub(crate) late: Vec<(Member, u64)>,
     pub(crate) backoff: Backoff,
 }
 
-/// The questions about one log that are not answered yet. Most of the time there are none, so an empty one is small.
+/// Pending reads of one log. Usually there are none, so an empty value is small.
 #[derive(Debug, Default)]
 pub(crate) struct Questions(Option<Box<IndexMap<Ask, Read, RandomState>>>);
 
@@ -62,7 +61,7 @@ impl Questions {
         self.0.get_or_insert_default().insert(ask, read);
     }
 
-    /// Takes one out. Those behind it may change places.
+    /// Removes a read. Others may change their order.
     pub(crate) fn remove(&mut self, ask: &Ask) -> Option<Read> {
         let read = self.0.as_mut()?.swap_remove(ask);
         if self.0.as_ref().is_some_and(|reads| reads.is_empty()) {
@@ -76,34 +75,37 @@ impl Questions {
     }
 }
 
-/// One channel that connections of this loop follow, or followed a moment ago.
+/// One channel that connections of this shard follow, or followed until recently.
 #[derive(Debug)]
 pub(crate) struct Topic {
-    /// Tells it from others that had the same place in the loop's slab.
+    /// Distinguishes the topic from earlier ones with the same key in the shard's slab.
     pub(crate) serial: u64,
     pub(crate) channel: Channel,
-    /// Most have one.
+    /// Connections. Most topics have one.
     pub(crate) members: SmallVec<[Member; 1]>,
     pub(crate) window: Window,
-    /// The newest position that the wire or the log told since the wire was last in doubt. A client's word is not enough.
+    /// The newest position from the live topic or the log since the live topic was last in doubt. A client's cursor
+    /// does not count.
     newest: Position,
-    /// The last one that the wire told since then.
+    /// The last position from the live topic since then.
     wire: Option<Position>,
-    /// Whether the log told the window's tip. What only the wire told is a hint: anybody may write there.
+    /// Whether the log confirmed the window's tip. Messages of the live topic are only a hint, since they may be
+    /// forged.
     agreed: bool,
-    /// The channel's last position, as the log told it last. Outlives doubts.
+    /// The channel's last position from the last log read. Kept while the live topic is in doubt.
     logged: Position,
-    /// The first event with which the wire went back: all after the one before it is new to those who were beyond.
+    /// The first event with which the live topic went back: connections beyond it must receive everything after its
+    /// predecessor.
     fork: Option<Box<Kept>>,
-    /// How many bytes a read must bring to hold an event as large as the last ones; 0 if a page holds them.
+    /// Bytes that a read needs for an event as large as the last ones; 0 if the usual limit is enough.
     pub(crate) large: u32,
-    /// Whether the wire hears the channel.
+    /// Whether the channel is subscribed.
     pub(crate) heard: bool,
-    /// Grows with everything that arrives, and with every change of the wire.
+    /// Grows with every message, and with every change of the subscription.
     pub(crate) version: u64,
-    /// One for each question: connections at the same place share it. In order, so that a simulation repeats itself.
+    /// Pending reads, shared by connections at the same position. Ordered, so that simulations are deterministic.
     pub(crate) reads: Questions,
-    /// Whether a timer will look whether still nobody follows it.
+    /// Whether a timer will check if the topic still has no connections.
     pub(crate) unfollowing: bool,
 }
 
@@ -127,7 +129,7 @@ impl Topic {
         }
     }
 
-    /// The wire changed: what is known of the channel is no longer known to be whole.
+    /// Handles a change of the subscription: events may be missing from what is known of the channel.
     pub(crate) fn unsettle(&mut self, heard: bool) {
         self.heard = heard;
         self.version += 1;
@@ -136,49 +138,50 @@ impl Topic {
         self.fork = None;
     }
 
-    /// A live event contradicts what is known: nothing is, but where the wire went back, if it was the wire that did.
+    /// Handles a live event that contradicts what is known: forgets everything except where the live topic went back,
+    /// if it did.
     pub(crate) fn doubt(&mut self, kept: Kept) {
         let back = self.wire.is_some_and(|wire| kept.position <= wire);
         self.unsettle(self.heard);
         self.fork = back.then(|| Box::new(kept));
     }
 
-    /// Returns where the log went back to, if that is known and the log still has what came then.
+    /// Returns the position to which the log was rolled back, if it is known and the log still has the events after
+    /// it.
     ///
-    /// A fork is the word of Pub/Sub. It counts only where the log has gone back behind what it told last: else what
-    /// is before stands where it stood, and nobody is to get it again.
+    /// A fork is only a hint of Pub/Sub. It counts only if the log is behind its last known position: otherwise
+    /// earlier events are unchanged and must not be delivered again.
     pub(crate) fn fork(&self, page: &Page) -> Option<Position> {
         let fork = self.fork.as_ref().filter(|first| page.last >= first.position && page.last < self.logged);
         fork.map(|first| first.previous)
     }
 
-    /// Returns whether a live event has a position that Redis cannot have given yet. `latest` is the latest that its
-    /// clock can show. After that was put back, positions go on in the millisecond of the last one.
+    /// Returns whether a live event has a position that Redis cannot have assigned yet. `latest` is the upper bound
+    /// of its clock. After the clock was set back, positions continue in the millisecond of the last one.
     pub(crate) fn is_ahead(&self, kept: Kept, latest: Option<u64>) -> bool {
         latest.is_some_and(|latest| kept.position.ms > latest.max(self.logged.ms))
     }
 
-    /// Returns whether a live event does not follow the one that the wire told before it, as each does that Redis
-    /// sends.
+    /// Returns whether a live event does not follow the previous one of the live topic, as events from Redis do.
     pub(crate) fn is_stray(&self, kept: Kept) -> bool {
         self.wire.is_some_and(|wire| wire != kept.previous)
     }
 
-    /// Returns whether a live event says that the log went back: it is not after what is known of the channel, and
-    /// came neither before nor next on the wire, on which events come in their order. The log decides then.
+    /// Returns whether a live event indicates that the log was rolled back: it is not after the known position, and
+    /// it is neither the last nor the next event of the live topic, which is ordered. The log decides then.
     pub(crate) fn contradicts(&self, kept: Kept) -> bool {
         kept.position <= self.newest && self.wire != Some(kept.previous) && !self.window.has(kept)
     }
 
-    /// The wire told an event.
+    /// Records an event of the live topic.
     pub(crate) fn told(&mut self, position: Position) {
         self.version += 1;
         self.newest = self.newest.max(position);
         (self.wire, self.agreed) = (Some(position), false);
     }
 
-    /// The log told the channel's last position, in answer to a question that was sent when the topic had this version.
-    /// Answers whether that refutes what the wire told before.
+    /// Records the channel's last position from a log read that started at this version of the topic. Returns whether
+    /// it refutes earlier events of the live topic.
     #[must_use]
     pub(crate) fn read(&mut self, last: Position, version: u64) -> bool {
         self.logged = last;
@@ -187,24 +190,23 @@ impl Topic {
             return false;
         }
         if self.window.tip().is_some_and(|tip| tip > last) {
-            // What was known is not in the log, though it was asked later: it never was, or is lost.
+            // The known event is not in the log, although the read was later: it was forged or is lost.
             self.unsettle(self.heard);
             return true;
         }
-        // Nothing came since: what comes next on the wire follows it.
+        // Nothing arrived meanwhile: the next live event follows the page.
         self.window.settle(last);
         self.agreed = self.window.tip() == Some(last);
         false
     }
 
-    /// Returns whether a page by which a connection found that the log went back contradicts what is known here, too.
-    /// A connection by itself is not enough: its position may be a client's word. Where the page has entries, it is
-    /// ours.
+    /// Returns whether a page that shows a connection a rolled-back log also contradicts what is known here. The
+    /// connection alone is not enough, since its position may come from the client's cursor.
     pub(crate) fn went_back(&self, page: &Page) -> bool {
         !page.entries.is_empty() || page.last < self.newest
     }
 
-    /// Returns the channel's last position, if it is known here.
+    /// Returns the channel's last position, if it is known.
     pub(crate) fn tip(&self) -> Option<Position> {
         self.window.tip().filter(|_| self.heard && self.agreed)
     }

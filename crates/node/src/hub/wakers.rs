@@ -1,4 +1,4 @@
-//! Which connections of a writer loop have something to do on their sockets.
+//! Connections of a shard whose sockets are ready.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,13 +6,13 @@ use std::task::{Wake, Waker};
 
 use super::inbox::Inbox;
 
-/// The connections that were woken, by their keys. Each is in it once at most.
+/// Keys of the connections that were woken, each at most once.
 pub(crate) struct Woken {
     keys: Mutex<Vec<Arc<ConnectionWaker>>>,
     inbox: Arc<Inbox>,
 }
 
-/// Wakes one connection's loop and leaves the connection's key.
+/// Wakes a connection's shard and records the connection's key.
 pub(crate) struct ConnectionWaker {
     pub(crate) key: usize,
     listed: AtomicBool,
@@ -30,11 +30,11 @@ impl Woken {
         Arc::new(ConnectionWaker { key, listed: AtomicBool::new(false), woken }).into()
     }
 
-    /// Takes all that were woken into `keys`, which must be empty.
+    /// Moves all woken connections into `keys`, which must be empty.
     pub(crate) fn take(&self, keys: &mut Vec<Arc<ConnectionWaker>>) {
         std::mem::swap(keys, &mut *self.keys.lock().unwrap_or_else(PoisonError::into_inner));
         for waker in keys {
-            // From here on it may be listed again: what it announces now is not seen by the poll to come, or is.
+            // From here on the connection may be listed again: the next poll may or may not see the event.
             waker.listed.store(false, Ordering::Release);
         }
     }

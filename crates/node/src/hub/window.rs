@@ -1,4 +1,4 @@
-//! The newest events of a channel without a hole, by which a connection steps from the log to the wire.
+//! The recent window: the last events of a channel without a gap, with which catch-up joins live delivery.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,30 +7,30 @@ use fanfare_protocol::Position;
 
 use crate::delivery::{Delivery, Kept};
 
-/// A chain of events: each one's previous position is the position of the one before it.
+/// A chain of events: the previous position of each event is the position of the event before it.
 ///
-/// Whoever stands at a link of the chain is at most the rest of the chain away from being live. Bounded by count and
-/// bytes; the oldest go first.
+/// A connection at a position of the chain becomes live by receiving the rest of the chain. Bounded by count and
+/// bytes; the oldest events are dropped first.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
-    /// The position before the oldest event held. None when nothing is known.
+    /// The position before the oldest event; `None` if nothing is known.
     base: Option<Position>,
     chain: VecDeque<(Kept, Arc<Delivery>)>,
     bytes: usize,
 }
 
 impl Window {
-    /// Forgets everything: what came since is not known.
+    /// Clears the window, since events may be missing.
     pub(crate) fn forget(&mut self) {
         *self = Self::default();
     }
 
-    /// Forgets all but the tip.
+    /// Drops all events but keeps the tip.
     pub(crate) fn shrink(&mut self) {
         *self = Self { base: self.tip(), ..Self::default() };
     }
 
-    /// Learns that nothing came after `position` so far.
+    /// Sets the tip to `position`, after which there are no events so far.
     pub(crate) fn settle(&mut self, position: Position) {
         if self.base.is_none() {
             self.base = Some(position);
@@ -42,8 +42,8 @@ impl Window {
         self.chain.back().map(|(kept, _)| kept.position).or(self.base)
     }
 
-    /// Adds an event. One that is not after the tip changes nothing; one that does not follow the tip starts the
-    /// chain anew.
+    /// Adds an event. An event that is not after the tip changes nothing; an event that does not follow the tip
+    /// starts a new chain.
     pub(crate) fn add(&mut self, kept: Kept, delivery: &Arc<Delivery>, events: usize, bytes: usize) {
         match self.tip() {
             Some(tip) if kept.position <= tip => return,
@@ -62,13 +62,13 @@ impl Window {
         }
     }
 
-    /// Returns whether an event is a link of the chain.
+    /// Returns whether the chain contains an event.
     pub(crate) fn has(&self, kept: Kept) -> bool {
         let found = self.chain.binary_search_by_key(&kept.position, |(kept, _)| kept.position);
         found.is_ok_and(|at| self.chain[at].0.previous == kept.previous)
     }
 
-    /// Returns what follows a position, if it is a link of the chain.
+    /// Returns the events after a position, if the chain contains it.
     pub(crate) fn after(&self, position: Position) -> Option<impl Iterator<Item = (Kept, &Arc<Delivery>)>> {
         let start = if self.base == Some(position) {
             0

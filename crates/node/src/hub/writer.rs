@@ -1,15 +1,15 @@
-//! One writer loop: owns its connections whole, so that nothing about them is locked or shared.
+//! One shard: owns its connections exclusively, so that nothing about them is locked or shared.
 //!
-//! It is one task. A round takes what came in, lets each connection take its part, and then writes once to each
-//! connection for which something waits: several events leave in one write.
+//! A shard is one task. A round takes the queued messages, queues events for the connections, and then writes once to
+//! each connection with queued data, so that several events leave in one write.
 //!
 //! # Layout
 //!
-//! - `rounds`: what happens in a round, in order
-//! - `streams`: how a connection comes and goes
-//! - `offering`: one event on its way to the members of its topic
-//! - `drain`: how all of them go, in waves
-//! - `catch_up`: how events reach connections, from the wire, the window and the log
+//! - `rounds`: the event loop
+//! - `streams`: opening and closing of connections
+//! - `offering`: fan-out of one event to the connections of its topic
+//! - `drain`: closing of all streams in waves
+//! - `catch_up`: delivery from the live topic, the window and the log
 
 mod catch_up;
 mod drain;

@@ -1,4 +1,4 @@
-//! How events reach connections: from the wire, from the window, from the log.
+//! Delivery of events to connections: from the live topic, the window and the log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use crate::hub::topic::{Ask, Member, Read};
 use crate::metrics::Doubt;
 use crate::throttle::Throttle;
 
-/// The first and the longest pause before a failed read is tried again.
+/// First and longest time before a failed read is retried.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
-/// How many logs are read at once for one connection: that many pages wait for one client at most.
+/// Maximum number of concurrent log reads for one connection, and so of pages that wait for one client.
 const READS_AT_ONCE: u32 = 4;
 
 impl Writer {
-    /// An event came over the wire.
+    /// Handles an event of a live topic.
     pub(super) fn deliver(&mut self, delivery: Arc<Delivery>) {
         let Some(&at) = self.by_channel.get(&delivery.channel) else { return };
         if let Some(kept) = delivery.kept {
@@ -43,13 +43,14 @@ impl Writer {
             topic.told(kept.position);
             let settings = &self.around.settings;
             let bytes = usize::try_from(settings.recent_bytes.as_u64()).unwrap_or(usize::MAX);
-            // A window that was settled by a read may be ahead of the wire; connections that are not still need this.
+            // A window set by a log read may be ahead of the live topic, but other connections still need this event.
             topic.window.add(kept, &delivery, settings.recent_events, bytes);
         }
         self.begin_offering(delivery, at);
     }
 
-    /// What the wire told is left out, and every connection looks into the log: if it is there, it is read there.
+    /// Ignores a suspect live event, and lets every connection read the log: if the event is genuine, it is read
+    /// there.
     fn look(&mut self, at: usize, doubt: Doubt) {
         let topic = &mut self.topics[at];
         topic.unsettle(topic.heard);
@@ -57,8 +58,8 @@ impl Writer {
         self.repair(at);
     }
 
-    /// Counts a live event that may be forged. After a failover, or when events were dropped before this loop, one
-    /// that is not may look like that: the log decides.
+    /// Counts and logs a suspect live event. After a failover, or after events of this shard were dropped, a genuine
+    /// event may look forged: the log decides.
     fn tell_doubt(&self, at: usize, doubt: Doubt) {
         static LOG: Throttle = Throttle::of_events();
         self.around.metrics.count_doubt(doubt);
@@ -68,7 +69,7 @@ impl Writer {
         }
     }
 
-    /// An event was offered to every member of its topic.
+    /// Completes the fan-out of an event.
     pub(super) fn offered(&mut self, topic: TopicKey, delivery: &Delivery) {
         if self.topic(topic).is_none_or(|topic| topic.members.is_empty()) {
             return;
@@ -79,8 +80,8 @@ impl Writer {
         }
     }
 
-    /// A window serves connections that are behind, and those to come. Of a channel whose only connection is live it
-    /// keeps nothing but the tip: most channels are like that, and their windows would be most of the memory.
+    /// Shrinks the window of a channel whose only connection is live to its tip. A window serves connections that are
+    /// behind and new ones; most channels have one live connection, and their windows would use most of the memory.
     fn forget_window(&mut self, at: usize) {
         let topic = &mut self.topics[at];
         if let [only] = topic.members[..]
@@ -90,12 +91,12 @@ impl Writer {
         }
     }
 
-    /// A channel is heard from here on. What was published before, and not heard, is in its log.
+    /// Handles the confirmation of a subscription. Events that were published before are in the log.
     pub(super) fn followed(&mut self, channel: &Channel) {
         let Some(&at) = self.by_channel.get(channel) else { return };
         self.topics[at].unsettle(true);
         self.repair(at);
-        // The broker is there again: what failed need not wait any longer.
+        // The broker is available again: failed reads are retried at once.
         let key = (at, self.topics[at].serial);
         let failed = self.topics[at].reads.iter().filter(|(_, read)| !read.asked).map(|(ask, _)| *ask);
         for ask in failed.collect::<Vec<_>>() {
@@ -103,14 +104,15 @@ impl Writer {
         }
     }
 
-    /// The wire is lost. Connections stay as they are until their channels are heard again.
+    /// Handles the loss of the subscriber connection. Connections do not change until their channels are subscribed
+    /// again.
     pub(super) fn lost(&mut self) {
         for (_, topic) in &mut self.topics {
             topic.unsettle(false);
         }
     }
 
-    /// Events were dropped before this loop: nothing is known to be whole.
+    /// Handles dropped events of this shard: all channels may have missing events.
     pub(super) fn repair_all(&mut self) {
         let keys: Vec<usize> = self.topics.iter().map(|(key, _)| key).collect();
         for at in keys {
@@ -120,7 +122,7 @@ impl Writer {
         }
     }
 
-    /// Every connection of a topic goes on from its log. Those at the same place share the read.
+    /// Lets every connection of a topic catch up from the log. Connections at the same position share the read.
     fn repair(&mut self, at: usize) {
         for place in 0..self.topics[at].members.len() {
             let Member { connection: key, index } = self.topics[at].members[place];
@@ -132,7 +134,7 @@ impl Writer {
         }
     }
 
-    /// The next steps of a connection that is behind in some channel, if its client has taken all there was.
+    /// Continues the catch-up of a connection, if its client has received all queued data.
     pub(super) fn advance(&mut self, key: usize) {
         let connection = &self.seats[key].connection;
         if connection.locating == 0 && connection.wants_more() {
@@ -140,7 +142,7 @@ impl Writer {
         }
     }
 
-    /// Steps on in one channel after another, as far as one client's pages may be under way or wait at once.
+    /// Continues the catch-up in one channel after another, within the limit of pages for one client.
     pub(super) fn catch_up(&mut self, key: usize) {
         for _ in 0..self.seats[key].connection.follows.len() {
             let connection = &mut self.seats[key].connection;
@@ -158,7 +160,7 @@ impl Writer {
         }
     }
 
-    /// Live by way of the window, or a read of the log.
+    /// Makes a connection live with the window, or starts a log read.
     fn step(&mut self, key: usize, index: usize) {
         let connection = &mut self.seats[key].connection;
         let following = &connection.follows[index];
@@ -173,7 +175,7 @@ impl Writer {
         self.ask(at, Ask::Page(position), Member { connection: key, index });
     }
 
-    /// Asks a log, or joins those who asked the same.
+    /// Starts a log read, or joins a pending one with the same query.
     pub(super) fn ask(&mut self, at: usize, ask: Ask, member: Member) {
         let connection = &self.seats[member.connection].connection;
         let (waiting, asker) = ((member, connection.serial), connection.identity.asker(&self.askers));
@@ -187,7 +189,7 @@ impl Writer {
             }
             self.around.metrics.reads_shared.inc();
             read.waiting.push(waiting);
-            // It comes when it is the turn of any of them.
+            // The read starts when it is the turn of any of its askers.
             if read.asked && !read.sent && read.asker != asker {
                 self.reads.ask(key, ask, asker);
             }
@@ -206,14 +208,15 @@ impl Writer {
         self.reads.ask(key, ask, asker);
     }
 
-    /// A log answered.
+    /// Handles the result of a log read.
     pub(super) fn answered(&mut self, key: TopicKey, ask: Ask, answer: Result<Answer, BrokerError>) {
         let Some(mut read) = self.topic(key).and_then(|topic| topic.reads.remove(&ask)) else { return };
         let late = std::mem::take(&mut read.late);
         match (answer, ask) {
             (Ok(Answer::Page(page)), _) => self.page(key.0, read, &page),
             (Ok(Answer::Located(position)), _) => self.located(key.0, ask, read, position),
-            // Nothing can be located until somebody mends the log: this channel begins now, and holds up no other.
+            // Locating fails until an operator fixes the log: start this channel now, so that it does not block
+            // others.
             (Err(error), Ask::Locate(_)) if !error.is_passing() => {
                 self.tell_failure(key, &error);
                 self.located(key.0, ask, read, Position::new(unix_ms(), 0));
@@ -241,8 +244,8 @@ impl Writer {
             }
         }
         let fork = topic.fork(page);
-        // Nothing came since the question was sent: the page's end is the channel's end. If the wire is not heard
-        // yet, this is made good when it is: then every connection of the topic looks into the log once more.
+        // Nothing arrived since the read started: the page's end is the channel's end. If the channel is not
+        // subscribed yet, every connection of the topic reads the log again once it is.
         let is_refuted = topic.read(page.last, read.version);
         topic.large = self.reads.large(page);
         let channel = topic.channel.clone();
@@ -262,13 +265,13 @@ impl Writer {
         }
     }
 
-    /// The log does not have what the wire told: those who took it look into the log.
+    /// Handles a live event that the log does not have: connections that received it read the log.
     fn refuted(&mut self, at: usize) {
         self.tell_doubt(at, Doubt::Log);
         self.repair(at);
     }
 
-    /// One connection takes a page of the topic at a place, which was asked for when it had this version.
+    /// Delivers a page of a topic to one connection. `version` is the topic's version when the read started.
     fn turn_page(
         &mut self,
         (at, version): (usize, u64),
@@ -285,7 +288,7 @@ impl Writer {
         if connection.ending.is_some() || !matches!(state, Some(State::Reading | State::Stalled)) {
             return;
         }
-        // Of the channels that wait for a log that cannot be read, more may come at once than may wait.
+        // After a failed log recovers, more channels may complete at once than may be queued.
         let fits = state == Some(State::Reading) || !connection.is_full(&self.around);
         let mut turned = Turned { at_end: false, back: false };
         if fits {
@@ -327,7 +330,7 @@ impl Writer {
         read.waiting.retain(|(member, serial)| {
             seats.get(member.connection).is_some_and(|seat| seat.connection.serial == *serial)
         });
-        // Channels that can be read do not wait for one that cannot.
+        // Channels that can be read must not wait for one that cannot.
         for &(member, serial) in &read.waiting {
             if let Some(connection) = self.connection(member, serial)
                 && connection
@@ -355,7 +358,7 @@ impl Writer {
         }
     }
 
-    /// Asks once more what failed, unless that was done meanwhile.
+    /// Retries a failed read, unless it was retried meanwhile.
     pub(super) fn ask_again(&mut self, key: TopicKey, ask: Ask) {
         let read = self.topic(key).and_then(|topic| topic.reads.get_mut(&ask));
         if let Some(read) = read.filter(|read| !read.asked) {

@@ -1,4 +1,4 @@
-//! How all streams of a loop go, in even waves.
+//! Drain: all streams of a shard are closed in even waves.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use tokio::time::Instant;
 use super::{Timer, Writer};
 use crate::ending::Ending;
 
-/// The time between two waves.
+/// Time between two waves.
 const WAVE: Duration = Duration::from_millis(20);
 
-/// A drain under way.
+/// A drain in progress.
 pub(super) struct Drain {
     begun: Instant,
     until: Instant,
-    /// How many streams there were when it began, and how many of them were sent away since.
+    /// Number of streams at the start, and number of those closed since.
     streams: usize,
     sent: usize,
-    /// Dropped with the drain: whoever waits for it goes on.
+    /// Dropped with the drain, which notifies the waiting caller.
     _done: mpsc::Sender<()>,
 }
 
 impl Drain {
-    /// Returns how many streams are to be sent away by now.
+    /// Returns the number of streams that must be closed by now.
     fn due(&self) -> usize {
         let window = self.until.duration_since(self.begun).as_secs_f64();
         let elapsed = self.begun.elapsed().as_secs_f64();
@@ -40,14 +40,14 @@ impl Drain {
 }
 
 impl Writer {
-    /// Begins to send streams away, evenly until the moment.
+    /// Starts to close all streams, evenly until a moment.
     pub(super) fn begin_drain(&mut self, until: Instant, done: mpsc::Sender<()>) {
         let streams = self.seats.iter().filter(|(_, seat)| seat.connection.ending.is_none()).count();
         self.draining = Some(Drain { begun: Instant::now(), until, streams, sent: 0, _done: done });
         self.wave();
     }
 
-    /// Sends away as many as are due.
+    /// Closes the streams that are due.
     pub(super) fn wave(&mut self) {
         let Some(drain) = &mut self.draining else { return };
         let over = Instant::now() >= drain.until;

@@ -1,8 +1,9 @@
-//! One event on its way to the members of its topic.
+//! Fan-out of one event to the connections of its topic.
 //!
-//! While nothing else waits, each member is written to as soon as it has taken the event: what a connection is made of
-//! is in the processor's caches then, and on a busy channel fetching it twice would cost more than anything else we do.
-//! If more events wait, they are offered to everybody first, so that several leave in one write.
+//! If no other messages are queued, each connection is written to as soon as the event is queued for it: the
+//! connection is in the processor's caches then, and on a busy channel fetching it twice would cost more than
+//! everything else. If more events are queued, they are first queued for all connections, so that several leave in
+//! one write.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -14,31 +15,32 @@ use crate::delivery::Delivery;
 use crate::hub::reads::TopicKey;
 use crate::hub::topic::Member;
 
-/// How many bytes are compressed in the time in which an event is offered to one more member.
+/// Bytes that are compressed in the time in which an event is delivered to one more connection.
 const PACKED_AN_OFFER: usize = 10;
 
-/// How many members are fetched from memory at a time.
+/// Number of connections that are prefetched at a time.
 const AHEAD: usize = 16;
 
-/// An event that was offered to some members of its topic, but not to all yet.
+/// An unfinished fan-out: an event that was delivered to some connections of its topic.
 pub(super) struct Offering {
     delivery: Arc<Delivery>,
     topic: TopicKey,
-    /// Members before this place have had it.
+    /// Members before this index have received the event.
     place: usize,
 }
 
 impl Writer {
-    /// Begins to offer an event to the members of the topic at `at`.
+    /// Starts the fan-out of an event to the connections of the topic at `at`.
     pub(super) fn begin_offering(&mut self, delivery: Arc<Delivery>, at: usize) {
         let topic = (at, self.topics[at].serial);
         self.offering = Some(Offering { delivery, topic, place: 0 });
     }
 
-    /// Goes on with the offering, if there is one. `writes` is how many connections may be written to, and becomes
-    /// what is left of it. Answers to how many it was offered, compression counted in, or none if it must go on later.
+    /// Continues the fan-out, if there is one. `writes` is the number of connections that may be written to, and is
+    /// reduced accordingly. Returns the number of deliveries, with compression counted in, or `None` if it must
+    /// continue later.
     pub(super) fn offer(&mut self, writes: &mut usize) -> Option<usize> {
-        // Those that come behind leave in the same write.
+        // If more events are queued, they leave in the same write.
         let at_once = self.messages.is_empty();
         let Some(offering) = &self.offering else { return Some(0) };
         let (delivery, topic) = (Arc::clone(&offering.delivery), offering.topic);
@@ -61,8 +63,8 @@ impl Writer {
         Some(offers + delivery.packed_bytes() / PACKED_AN_OFFER)
     }
 
-    /// Reads a little of the members to come. Between two writes nothing of a connection is in the processor's caches;
-    /// what several need is fetched side by side so, and not one after another.
+    /// Prefetches the next connections. Between two writes nothing of a connection is in the processor's caches; this
+    /// fetches several of them in parallel.
     fn fetch_ahead(&self, at: usize) {
         let place = self.offering.as_ref().map_or(0, |offering| offering.place);
         let ahead = self.topics[at].members.iter().skip(place).take(AHEAD);
@@ -71,13 +73,13 @@ impl Writer {
         );
     }
 
-    /// Who is offered the event next. The topic may be gone by now.
+    /// Returns the next member. The topic may be gone by now.
     fn next_member(&mut self, topic: TopicKey) -> Option<Member> {
         let place = self.offering.as_ref()?.place;
         self.topic(topic)?.members.get(place).copied()
     }
 
-    /// Offers an event to one member, and writes it if it is to be written at once.
+    /// Delivers an event to one connection, and writes it if `at_once`.
     fn offer_to(&mut self, member: Member, delivery: &Arc<Delivery>, at_once: bool, writes: &mut usize) {
         let Member { connection: key, index } = member;
         let Some(seat) = self.seats.get_mut(key) else { return };
@@ -91,7 +93,7 @@ impl Writer {
             }
             Taken::Next => {
                 connection.queue_event(index, delivery, &self.around);
-                // One that is blocked says when it takes more.
+                // A blocked connection is woken when it can write.
                 if connection.clock.is_blocked() {
                     connection.count_waiting(&self.around);
                 } else {
@@ -103,10 +105,10 @@ impl Writer {
         }
     }
 
-    /// Takes the member at a place out of a topic. Another one moves to its place.
+    /// Removes a member of a topic. Another member moves to its index.
     pub(super) fn remove_member(&mut self, at: usize, place: usize) {
         let mut place = place;
-        // Nobody may move to those who have had the event without having had it.
+        // No member may move among those that have received the event without having received it.
         if let Some(offering) = &mut self.offering
             && offering.topic == (at, self.topics[at].serial)
             && place < offering.place
@@ -121,7 +123,7 @@ impl Writer {
         self.note_place(at, place);
     }
 
-    /// Tells the member at a place where it is.
+    /// Stores a member's index in its connection.
     fn note_place(&mut self, at: usize, place: usize) {
         if let Some(&member) = self.topics[at].members.get(place)
             && let Some(following) = self.seats[member.connection].connection.follows.get_mut(member.index)

@@ -1,4 +1,4 @@
-//! What happens in a round, in order.
+//! The event loop of a shard.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -11,21 +11,20 @@ use crate::ending::Ending;
 use crate::hub::follows::unix_ms;
 use crate::hub::inbox::Message;
 
-/// How many connections are written to before other tasks get their turn.
+/// Maximum number of writes before the task yields.
 const WRITES_A_TURN: usize = 256;
-/// About how often an event is offered to a connection before what is queued is written: a burst on one channel must
-/// not keep the others waiting.
+/// Approximate number of deliveries before queued data is written, so that a burst on one channel does not delay the
+/// others.
 const OFFERS_A_ROUND: usize = 32 * 1024;
-/// How many reads of logs are looked at before what is queued is written: each may bring events to compress.
+/// Number of log reads that are handled before queued data is written: each may have events to compress.
 const ANSWERS_A_ROUND: usize = 8;
-/// How many rounds there are, while something comes in all the time, before other tasks get their turn.
+/// Number of rounds under continuous input before the task yields.
 const ROUNDS_A_TURN: usize = 8;
 
 impl Writer {
-    /// Runs until it is told to close and the last connection has ended.
+    /// Runs until the shard is closed and the last connection has ended.
     pub(crate) async fn run(mut self) {
-        // The loop polls many sockets and yields by itself; the budget that tokio gives a task would end a round in
-        // its middle.
+        // The loop polls many sockets and yields explicitly; tokio's cooperative budget would interrupt a round.
         tokio::task::coop::unconstrained(poll_fn(|cx| self.poll_turn(cx))).await;
     }
 
@@ -39,7 +38,7 @@ impl Writer {
             busy |= self.take_timers(cx);
             self.send_reads();
             busy |= self.take_answers(cx);
-            // An event that goes round for many turns does not keep the others waiting.
+            // A fan-out over many turns must not delay other writes.
             if self.write(writes.max(WRITES_A_TURN / 2)) || self.offering.is_some() {
                 break;
             }
@@ -50,12 +49,12 @@ impl Writer {
                 return Poll::Pending;
             }
         }
-        // Others first; what comes in meanwhile leaves in the same write as what still waits.
+        // Yield: messages that arrive meanwhile leave in the same write as the queued data.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Takes what came in, in order. `writes` is how many connections may be written to meanwhile.
+    /// Handles the queued messages, in order. `writes` is the number of connections that may be written to meanwhile.
     fn take_messages(&mut self, writes: &mut usize) -> bool {
         if self.messages.is_empty() && self.offering.is_none() {
             self.overflowed |= self.inbox.take(&mut self.messages);
@@ -82,7 +81,7 @@ impl Writer {
                 Message::Close(ending) => self.close(ending),
             }
         }
-        // Behind the last that was taken with them: what was dropped came before it was taken, and is in the log.
+        // After the last message of the batch: dropped events came before it, and are in the log.
         if self.messages.is_empty() && std::mem::take(&mut self.overflowed) {
             self.repair_all();
         }
@@ -100,7 +99,7 @@ impl Writer {
         busy
     }
 
-    /// A socket became readable or writable: the client left, or takes more.
+    /// Handles a socket that became readable or writable: the client left, or can receive more.
     fn look_at_socket(&mut self, key: usize) {
         let Some(seat) = self.seats.get_mut(key) else { return };
         let connection = &mut seat.connection;
@@ -159,7 +158,7 @@ impl Writer {
         busy
     }
 
-    /// Sends the questions that may be sent now.
+    /// Starts the log reads that may start.
     fn send_reads(&mut self) {
         while let Some((key, ask)) = self.reads.next() {
             let Some(topic) = self.topics.get_mut(key.0).filter(|topic| topic.serial == key.1) else {
@@ -176,9 +175,9 @@ impl Writer {
         }
     }
 
-    /// Writes to connections for which something waits, at most `limit` of them. Answers whether some are left.
+    /// Writes to connections with queued data, at most `limit`. Returns whether some are left.
     fn write(&mut self, limit: usize) -> bool {
-        // Before anybody can have received what is counted.
+        // Publish the counts before any client can have received the counted events.
         self.around.tell_counts();
         self.around.now = Instant::now();
         for _ in 0..limit {
@@ -190,8 +189,8 @@ impl Writer {
         !self.dirty.is_empty()
     }
 
-    /// Observes the events that are written to everybody now: connections are written to in the order in which
-    /// something came for them.
+    /// Observes the latency of events that are written to all connections now: connections are written to in the
+    /// order in which data was queued for them.
     fn observe_latency(&mut self) {
         if self.fresh.is_empty() {
             return;
@@ -216,7 +215,7 @@ impl Writer {
         self.after_write(key, was_blocked, flushed);
     }
 
-    /// What is to be done after a connection was written to.
+    /// Handles the result of a write to a connection.
     pub(super) fn after_write(&mut self, key: usize, was_blocked: bool, flushed: Flushed) {
         if let Flushed::Over(ending) = flushed {
             return self.drop_connection(key, ending);
@@ -226,7 +225,7 @@ impl Writer {
         connection.count_waiting(&self.around);
         if connection.clock.is_blocked() != was_blocked {
             connection.socket_changed();
-            // The write time-out, or the next heartbeat, may come before what the timer was set for.
+            // The write timeout, or the next heartbeat, may be earlier than the timer.
             self.timers.reset_at(&seat.timer, connection.clock.next_look(&self.around.settings));
         }
         if connection.behind > 0 {

@@ -1,4 +1,4 @@
-//! How a connection comes and goes.
+//! Opening and closing of connections.
 
 use std::task::{Context, Poll};
 
@@ -14,7 +14,7 @@ use crate::hub::topic::{Ask, Member, Topic};
 use crate::stream::{Coding, Identity, Socket, Stream};
 
 impl Writer {
-    /// Takes a new stream in. The wire is asked first and the logs after it, never the other way round.
+    /// Opens a stream. Subscribes first and reads the logs afterwards, never the other way round.
     pub(super) fn open(&mut self, stream: Stream, socket: Box<dyn Socket>) {
         let identity = stream.identity();
         let Stream { user, held, channels, format, coding, expires, cursor, head, framing, .. } = stream;
@@ -45,8 +45,8 @@ impl Writer {
         self.look_for_close(key);
     }
 
-    /// Makes a connection its identity's. An older one of the same identity is superseded; if this one is the older, it
-    /// ends. Returns whether it goes on.
+    /// Registers a connection for its identity. Supersedes an older connection of the same identity, or ends this one
+    /// if it is older. Returns whether the connection continues.
     fn enter(&mut self, key: usize) -> bool {
         if let Some(ending) = self.closing {
             self.begin_end(key, ending);
@@ -64,7 +64,7 @@ impl Writer {
             self.begin_end(older, Ending::Superseded);
         }
         self.by_identity.insert(identity, key);
-        // A claim may be lost before its stream comes in: whoever took it found nothing to end here.
+        // The claim may have been lost before the stream arrived, when there was no stream to end.
         if self.seats[key].connection.is_lost() {
             self.begin_end(key, Ending::Superseded);
             return false;
@@ -72,8 +72,8 @@ impl Writer {
         true
     }
 
-    /// Makes a connection a member of its channels' topics. Answers where each channel begins, in the order of the
-    /// connection's channels.
+    /// Adds a connection to its channels' topics. Returns the start of each channel, in the order of the connection's
+    /// channels.
     fn join(&mut self, key: usize, mut channels: Vec<(Channel, From)>) -> Vec<From> {
         channels.sort_by_key(|(channel, _)| channel.tag());
         let mut follows = Vec::with_capacity(channels.len());
@@ -121,7 +121,7 @@ impl Writer {
         self.greet(key);
     }
 
-    /// Sends the first block and starts to read, once every channel's beginning is known.
+    /// Sends the first block and starts the catch-up, once the start of every channel is known.
     pub(super) fn greet(&mut self, key: usize) {
         let connection = &mut self.seats[key].connection;
         if connection.locating > 0 {
@@ -129,11 +129,11 @@ impl Writer {
         }
         connection.greet(&self.around);
         self.mark(key);
-        // At once, although the greeting is not written yet: those who come together ask together.
+        // Before the greeting is written, so that connections that open together share log reads.
         self.catch_up(key);
     }
 
-    /// The first look, which arms the waker for the client's leaving.
+    /// Polls the socket for the first time, which registers the waker for a close by the client.
     fn look_for_close(&mut self, key: usize) {
         let seat = &mut self.seats[key];
         if let Poll::Ready(left) = seat.connection.poll_left(&mut Context::from_waker(&seat.waker)) {
@@ -141,7 +141,8 @@ impl Writer {
         }
     }
 
-    /// The client has closed its side. One that has closed both halves must not stay: the first probe leaves at once.
+    /// Handles a close by the client. The first probe is sent at once, to detect a client that has closed both
+    /// halves.
     pub(super) fn left(&mut self, key: usize, left: Left) {
         match left {
             Left::Broken(ending) => self.drop_connection(key, ending),
@@ -164,7 +165,7 @@ impl Writer {
         }
     }
 
-    /// Ends every stream; the loop ends with the last.
+    /// Ends all streams; the shard ends with the last one.
     pub(super) fn close(&mut self, ending: Ending) {
         self.closing = Some(ending);
         let keys: Vec<usize> = self.seats.iter().map(|(key, _)| key).collect();
@@ -173,8 +174,7 @@ impl Writer {
         }
     }
 
-    /// Begins a connection's end: its claim and its places among topics are free at once; what is queued is still
-    /// written.
+    /// Starts to end a connection: releases its claim and its topics at once; queued data is still written.
     pub(super) fn begin_end(&mut self, key: usize, ending: Ending) {
         if self.seats[key].connection.ending.is_some() {
             return;
@@ -186,7 +186,7 @@ impl Writer {
         self.mark(key);
     }
 
-    /// Drops a connection with whatever it still holds.
+    /// Drops a connection with all its queued data.
     pub(super) fn drop_connection(&mut self, key: usize, ending: Ending) {
         if self.seats[key].connection.ending.is_none() {
             self.leave(key);
@@ -199,7 +199,7 @@ impl Writer {
         self.around.metrics.active.dec();
     }
 
-    /// Frees the connection's session and its places among topics.
+    /// Releases the connection's session and topics.
     fn leave(&mut self, key: usize) {
         let connection = &mut self.seats[key].connection;
         if self.by_identity.get(&connection.identity) == Some(&key) {
@@ -215,11 +215,11 @@ impl Writer {
                 self.timers.insert(Timer::Unfollow(topic), self.around.settings.unsubscribe_delay);
             }
         }
-        // The events still queued name channels by their index, for the cursor in their `id:`.
+        // Queued events refer to channels by index, for the cursor in their `id:`.
         self.seats[key].connection.follows = follows;
     }
 
-    /// Drops a topic that nobody came back to.
+    /// Drops a topic that still has no connections.
     pub(super) fn drop_topic(&mut self, key: TopicKey) {
         let Some(topic) = self.topic(key) else { return };
         topic.unfollowing = false;
