@@ -1,17 +1,17 @@
 //! One stream of one client: a small state machine for each channel, a queue, and the socket.
 //!
-//! A connection is owned by one writer loop and knows nothing of it: it is told of events and pages, and says what it
-//! needs next. Replay, recovery of slow clients and repair after a lost wire are all the same: a channel that is not
-//! live is read from its log.
+//! A connection is owned by one shard, but does not depend on it: it receives events and pages, and returns what it
+//! needs next. Replay, catch-up of slow clients and recovery from a lost subscriber connection work in the same way:
+//! a channel that is not live is read from its log.
 //!
 //! # Layout
 //!
-//! - `following`: where it stands in one channel
-//! - `id`: the cursor in its `id:` lines
-//! - `queue`: what waits to be written
-//! - `outlet`: the way to the socket
-//! - `surroundings`: what all connections of a loop share, and the last word to each
-//! - `clock`: when it must be looked at though nothing happens
+//! - `following`: the state of one channel
+//! - `id`: the cursor in the `id:` lines
+//! - `queue`: data to be written
+//! - `outlet`: writes to the socket
+//! - `surroundings`: context shared by all connections of a shard, and last events
+//! - `clock`: timeouts and heartbeats
 
 mod clock;
 mod following;
@@ -45,77 +45,77 @@ use crate::session::Held;
 use crate::stream::{Coding, Framing, Identity, Socket};
 use crate::throttle::Throttle;
 
-/// The largest batch after which a loop keeps its buffer, in bytes.
+/// Maximum batch size after which a shard keeps its buffer, in bytes.
 const KEPT_SCRATCH: usize = 2 * 1024 * 1024;
 
-/// About how many bytes leave in one write. A single event may be larger.
+/// Approximate size of one write, in bytes. A single event may be larger.
 const BATCH_BYTES: usize = 16 * 1024;
 
-/// What became of a live event.
+/// Result of a live event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// It comes next for this client: it must be queued, or sent.
+    /// The event is the next one of the client: it must be queued or sent.
     Next,
-    /// The connection has it already, or will find it in the log.
+    /// The connection has the event already, or will read it from the log.
     Passed,
     /// The channel must be read from its log.
     Behind,
 }
 
-/// What became of a page.
+/// Result of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Turned {
     /// Whether the connection is at the end of the log.
     pub(crate) at_end: bool,
-    /// Whether the log went back, and the connection with it.
+    /// Whether the log was rolled back, and the connection with it.
     pub(crate) back: bool,
 }
 
-/// What a connection needs after it was written to.
+/// State of a connection after a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
-    /// Everything that was queued is with the kernel.
+    /// All queued data was passed to the kernel.
     Done,
-    /// The client takes no more for now.
+    /// The socket is full.
     Full,
-    /// It is over: the connection broke, or it ended and the client has heard.
+    /// The connection broke, or it ended and the client has received the end.
     Over(Ending),
 }
 
-/// One open stream. Lives in its writer loop from `Message::Open` until it is over.
+/// One open stream. Lives in its shard from `Message::Open` until it ends.
 pub(crate) struct Connection {
-    /// Tells it from others that had the same place in the loop's slab.
+    /// Distinguishes the connection from earlier ones with the same key in the shard's slab.
     pub(crate) serial: u64,
     pub(crate) identity: Identity,
     /// The epoch of the claim; 0 without one.
     pub(crate) epoch: u64,
     held: Option<Held>,
     view: View,
-    /// The gzip member that the body is; none for a plain one.
+    /// The gzip member of the body; `None` for a plain body.
     member: Option<Member>,
-    /// What `id:` says.
+    /// Value of `id:`.
     id: Id,
-    /// In ascending order of tags.
+    /// Channels, in ascending order of tags.
     pub(crate) follows: Box<[Following]>,
-    /// How many of them are [`State::Behind`].
+    /// Number of channels that are [`State::Behind`].
     pub(crate) behind: u32,
-    /// How many of them are [`State::Reading`].
+    /// Number of channels that are [`State::Reading`].
     pub(crate) reading: u32,
-    /// Where the next look for one that is [`State::Behind`] begins, so that each has its turn.
+    /// Index at which the next search for a [`State::Behind`] channel starts, so that channels take turns.
     pub(crate) next_behind: usize,
-    /// How many of them are [`State::Locating`].
+    /// Number of channels that are [`State::Locating`].
     pub(crate) locating: u32,
     queue: Queue,
     outlet: Outlet,
-    /// How many bytes waited when they were last counted.
+    /// Queued bytes at the last count.
     counted: usize,
     pub(crate) clock: Clock,
     place: Place,
-    /// Set when the end has begun: nothing is queued any more.
+    /// Set when the end has started: nothing more is queued.
     pub(crate) ending: Option<Ending>,
-    /// Whether our side of the socket is closed.
+    /// Whether the node's side of the socket is closed.
     shut: bool,
-    /// Whether it is in its loop's list of connections to write to.
+    /// Whether the connection is in its shard's list of connections to write to.
     pub(crate) dirty: bool,
 }
 
@@ -151,20 +151,20 @@ impl Connection {
         }
     }
 
-    /// Returns whether the queue takes an event. One whose frame is larger than the bound is taken by a queue that is
-    /// not full: it cannot wait for an empty one, which a busy channel beside it may never leave.
+    /// Returns whether the queue accepts an event. An event larger than the bound is accepted if the queue is not
+    /// full: it cannot wait for an empty queue, which other busy channels may prevent forever.
     fn has_room(&self, delivery: &Delivery, bound: usize) -> bool {
         let bytes = delivery.frame(self.view).len();
         let waiting = self.waiting();
         if bytes > bound { waiting < bound } else { waiting + bytes <= bound }
     }
 
-    /// Returns how many bytes wait for the client.
+    /// Returns the bytes queued for the client.
     fn waiting(&self) -> usize {
         self.queue.bytes() + self.outlet.waiting()
     }
 
-    /// Counts what waits now instead of what was counted last.
+    /// Updates the count of queued bytes.
     pub(crate) fn count_waiting(&mut self, around: &Surroundings) {
         let waiting = self.waiting();
         if waiting != self.counted {
@@ -173,28 +173,28 @@ impl Connection {
         }
     }
 
-    /// Counts nothing of it any more.
+    /// Removes the connection's bytes from the count.
     pub(crate) fn count_gone(&mut self, around: &Surroundings) {
         around.count_waiting(0_usize.wrapping_sub(std::mem::take(&mut self.counted)).cast_signed());
     }
 
-    /// Returns whether to read on from a log: only when the kernel has taken all there was, so that a log is read as
-    /// fast as the client takes it, and nothing waits when a page comes.
+    /// Returns whether to continue reading a log: only when the kernel has accepted all data, so that a log is read
+    /// as fast as the client receives it, and the queue is empty when a page arrives.
     pub(crate) fn wants_more(&self) -> bool {
         self.ending.is_none() && self.is_drained()
     }
 
-    /// Returns whether nothing waits, here or in the outlet.
+    /// Returns whether nothing is queued, here or in the outlet.
     pub(crate) fn is_drained(&self) -> bool {
         self.queue.is_empty() && self.outlet.waiting() == 0
     }
 
-    /// Returns whether as much waits as may wait for one client.
+    /// Returns whether the limit of queued bytes for one client is reached.
     pub(crate) fn is_full(&self, around: &Surroundings) -> bool {
         self.waiting() >= around.queue_bound()
     }
 
-    /// Reads from each of the places in memory that an event needs. What comes of it means nothing.
+    /// Prefetches the memory that a delivery needs. The result has no meaning.
     pub(crate) fn fetch(&self) -> usize {
         let follows = self.follows.first().map_or(0, |following| following.place);
         follows
@@ -204,13 +204,13 @@ impl Connection {
             .wrapping_add(usize::from(self.clock.is_blocked()))
     }
 
-    /// Returns whether a read of the log of the channel at `index` is under way for it.
+    /// Returns whether a log read of the channel at `index` is in progress.
     pub(crate) fn is_reading(&self, index: usize) -> bool {
         self.ending.is_none()
             && self.follows.get(index).is_some_and(|following| following.state == State::Reading)
     }
 
-    /// Changes a channel's state and keeps the counts.
+    /// Changes a channel's state and updates the counts.
     pub(crate) fn set_state(&mut self, index: usize, state: State) {
         let old = std::mem::replace(&mut self.follows[index].state, state);
         self.behind += u32::from(state == State::Behind);
@@ -221,7 +221,7 @@ impl Connection {
         self.locating -= u32::from(old == State::Locating);
     }
 
-    /// A live event of the channel at `index`. The caller passes it on, as the answer says.
+    /// Handles a live event of the channel at `index`. The caller queues or sends it according to the result.
     pub(crate) fn take_live(
         &mut self,
         index: usize,
@@ -237,7 +237,7 @@ impl Connection {
         };
         let following = &self.follows[index];
         match following.state {
-            // The hub compares it with the log if it is not one that came before.
+            // The hub compares the event with the log, unless it was received before.
             State::Live if kept.position <= following.position => Taken::Passed,
             State::Live if following.continues(kept) && self.has_room(delivery, bound) => {
                 self.follows[index].take(kept);
@@ -254,7 +254,7 @@ impl Connection {
     }
 
     fn take_ephemeral(&self, delivery: &Delivery, bound: usize, around: &Surroundings) -> Taken {
-        // Before the first block nothing may be sent: the client would have no cursor yet.
+        // Nothing may be sent before the first block, since the client has no cursor yet.
         if self.locating > 0 {
             return Taken::Passed;
         }
@@ -270,8 +270,8 @@ impl Connection {
         Taken::Next
     }
 
-    /// Entries that come next in the channel at `index`, from its log or its window. Those that the client has are
-    /// passed over; a gap is told. All are queued: what was read for a client is not read again.
+    /// Queues the next entries of the channel at `index`, from its log or its window. Skips entries that the client
+    /// has, and reports a gap. All entries are queued, so that they are not read again.
     pub(crate) fn take_entries<'a>(
         &mut self,
         index: usize,
@@ -290,8 +290,8 @@ impl Connection {
         }
     }
 
-    /// A page of the log of the channel at `index`, and its entries. `fork` is the position after which the log has
-    /// other entries than before, if that is known.
+    /// Handles a page of the log of the channel at `index`. `fork` is the position after which the log has different
+    /// entries than before, if it is known.
     pub(crate) fn take_page(
         &mut self,
         index: usize,
@@ -333,13 +333,13 @@ impl Connection {
         self.queue.push(Item::Control(block), self.view);
     }
 
-    /// A channel's beginning was found.
+    /// Sets the start position of a channel.
     pub(crate) fn located(&mut self, index: usize, position: Position) {
         self.follows[index].begin(position);
         self.set_state(index, State::Behind);
     }
 
-    /// The first block, once every channel's beginning is known: from here on the client has a cursor.
+    /// Queues the first block, once the start of every channel is known: from here on the client has a cursor.
     pub(crate) fn greet(&mut self, around: &Surroundings) {
         self.id = Id::Cursor;
         let mut cursor = Vec::new();
@@ -350,15 +350,15 @@ impl Connection {
         self.push_control(Block::new().retry(around.retry_ms()).event("connected").data(&data.to_string()));
     }
 
-    /// Adds a heartbeat if nothing else waits.
+    /// Queues a heartbeat if nothing else is queued.
     pub(crate) fn beat(&mut self) {
         if self.ending.is_none() && self.is_drained() {
             self.queue.push(Item::Heartbeat, self.view);
         }
     }
 
-    /// Begins the end: the claim is given up at once, what is queued and a last event are still written.
-    /// `waker` is woken when the socket must be closed before the client does.
+    /// Starts the end: releases the claim at once; queued data and a last event are still written. `waker` is woken
+    /// when the socket must be closed before the client closes it.
     pub(crate) fn begin_end(&mut self, ending: Ending, around: &Surroundings, waker: &Waker) {
         if self.ending.is_some() {
             return;
@@ -373,19 +373,19 @@ impl Connection {
         self.clock.linger(around.settings.linger);
     }
 
-    /// Returns whether the claim is somebody else's by now.
+    /// Returns whether another claim has taken the session.
     pub(crate) fn is_lost(&self) -> bool {
         self.held.as_ref().is_some_and(Held::is_lost)
     }
 
-    /// Gives the claim up.
+    /// Releases the claim.
     pub(crate) fn release(&mut self, ending: Ending) {
         if let Some(held) = self.held.take() {
             held.end(ending);
         }
     }
 
-    /// Writes what is queued, as far as the client takes it. `scratch` is the loop's; its content means nothing.
+    /// Writes queued data until the socket is full. `scratch` is the shard's buffer; its content has no meaning.
     pub(crate) fn flush(
         &mut self,
         around: &Surroundings,
@@ -393,7 +393,7 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> Flushed {
         if self.outlet.waiting() > 0 && !self.clock.is_blocked() {
-            // The head of the response waits for the first block: both leave in one write.
+            // The head of the response waits for the first block, so that both leave in one write.
             self.encode_batch(scratch);
             self.outlet.append(scratch);
             self.clock.progress(around.now);
@@ -407,7 +407,7 @@ impl Connection {
         self.settle(written, scratch, cx)
     }
 
-    /// Writes an event past the queue, in which nothing may wait.
+    /// Writes an event without queueing it. The queue must be empty.
     pub(crate) fn send(
         &mut self,
         (index, delivery): (usize, &Delivery),
@@ -425,7 +425,7 @@ impl Connection {
         self.settle(written, scratch, cx)
     }
 
-    /// Notes how a write ended, and goes on with the end if one has begun.
+    /// Handles the result of a write, and continues the end if it has started.
     fn settle(&mut self, written: Written, scratch: &mut Vec<u8>, cx: &mut Context<'_>) -> Flushed {
         match written {
             Written::Broken(ending) => Flushed::Over(self.ending.unwrap_or(ending)),
@@ -440,7 +440,8 @@ impl Connection {
         }
     }
 
-    /// After the last event: the clean end of the body, then our side of the socket, then the client's.
+    /// Finishes the connection after the last event: the end of the body, the node's side of the socket, the client's
+    /// side.
     fn flush_end(&mut self, scratch: &mut Vec<u8>, cx: &mut Context<'_>) -> Flushed {
         if !self.shut {
             self.shut = true;
@@ -464,7 +465,7 @@ impl Connection {
         self.wait_for_client()
     }
 
-    /// The end is written as far as the client takes it now. One that may not linger is over with that.
+    /// Waits until the client closes, after the end was written. Ends at once if the socket may not linger.
     fn wait_for_client(&self) -> Flushed {
         if self.place.lingers() { Flushed::Full } else { self.over() }
     }
@@ -473,15 +474,16 @@ impl Connection {
         Flushed::Over(self.ending.unwrap_or(Ending::Closed))
     }
 
-    /// The socket became full, or is not any more. While it is, and for some time after, the client is slow, and the
-    /// write time-out counts instead of the kernel's: that counts from when the client's window closed first.
+    /// Handles a socket that became full, or is no longer full. While the socket is full, and for some time after,
+    /// the client is slow, and the write timeout applies in place of the kernel's timeout, which starts when the
+    /// client's window first closed.
     pub(crate) fn socket_changed(&mut self) {
         if self.clock.is_blocked() && self.clock.begin_to_tolerate() {
             self.outlet.set_peer_timeout(None);
         }
     }
 
-    /// A heartbeat is due: nothing was written for its time. What a slow client had behind it is with it by then.
+    /// Handles a due heartbeat: nothing was written for its interval, so a slow client has received all earlier data.
     pub(crate) fn heartbeat_is_due(&mut self, settings: &StreamConfig) {
         self.clock.beaten();
         if self.clock.end_to_tolerate(settings.peer_timeout) {
@@ -495,7 +497,7 @@ impl Connection {
         self.outlet.poll_left(cx)
     }
 
-    /// Encodes what leaves next, behind room for a chunk's head.
+    /// Encodes the next batch, with room for a chunk's head before it.
     fn encode_batch(&mut self, out: &mut Vec<u8>) {
         begin_batch(out);
         let mut batch = Batch::new(self.member.as_mut(), out);
@@ -518,13 +520,13 @@ impl Connection {
     }
 }
 
-/// Returns the index of a channel, of which the limits allow at most 256.
+/// Converts the index of a channel; the limits allow at most 256 channels.
 fn narrow(index: usize) -> u16 {
     u16::try_from(index).unwrap_or(u16::MAX)
 }
 
-/// Appends an event of the channel at `index`, with the cursor that the client has from there on. An ephemeral one
-/// moves nothing, and says where the client is.
+/// Appends an event of the channel at `index`, with the client's cursor after it. An ephemeral event does not change
+/// the cursor.
 fn encode_event(
     batch: &mut Batch<'_>,
     follows: &mut [Following],
@@ -542,7 +544,7 @@ fn encode_event(
     }
 }
 
-/// Room for a chunk's head, and nothing behind it. What a large batch needed is given back with the next one.
+/// Prepares a buffer with room for a chunk's head. Frees the memory of a large earlier batch.
 fn begin_batch(scratch: &mut Vec<u8>) {
     if scratch.capacity() > KEPT_SCRATCH {
         *scratch = Vec::new();

@@ -1,4 +1,4 @@
-//! Acts on what other nodes say on this node's control topic.
+//! Handles commands of other nodes on this node's control topic.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use crate::metrics::cluster::ClusterMetrics;
 use crate::session::End;
 use crate::throttle::Throttle;
 
-/// Notes that another node claimed a session with an epoch, and answers whether a stream of it here must end.
+/// Records that another node claimed a session with an epoch. Returns whether a stream of this node must end.
 pub type Supersede = Arc<dyn Fn(&SessionKey, u64) -> bool + Send + Sync>;
 
-/// The task that takes control messages. Ends when it is shut down or dropped, or the messages end.
+/// The task that handles control messages. Ends when it is shut down or dropped, or when the messages end.
 #[derive(Debug)]
 pub struct ControlTask {
     stop: DropGuard,
@@ -25,7 +25,7 @@ pub struct ControlTask {
 }
 
 impl ControlTask {
-    /// Starts acting on `messages`. `supersede` is [`crate::session::Sessions::supersede`]; `end` ends streams.
+    /// Starts to handle `messages`. `supersede` is [`crate::session::Sessions::supersede`]; `end` ends streams.
     pub fn start(
         messages: mpsc::Receiver<Bytes>,
         supersede: Supersede,
@@ -41,7 +41,7 @@ impl ControlTask {
         Self { stop: stop.drop_guard(), task }
     }
 
-    /// Ends the task. What has not been taken yet is not acted on.
+    /// Ends the task. Queued messages are dropped.
     pub async fn shutdown(self) {
         let Self { stop, task } = self;
         drop(stop);
@@ -67,7 +67,7 @@ impl Actor {
         match Control::parse(message) {
             Ok(Control::Supersede { user, session, epoch }) => {
                 let session = SessionKey::new(user, session);
-                // What came late speaks of a claim before ours.
+                // A late message is about an earlier claim.
                 if (self.supersede)(&session, epoch) {
                     self.metrics.controls_supersede.inc();
                     (self.end)(session, epoch, Ending::Superseded);
@@ -82,7 +82,7 @@ impl Actor {
             Err(error) => {
                 self.metrics.controls_malformed.inc();
                 if let Some(held_back) = self.malformed.admit() {
-                    // The error's text may hold a piece of the message, so only its kind is logged.
+                    // The error's text may contain a part of the message, so only its kind is logged.
                     let kind = error.classify();
                     tracing::warn!(
                         ?kind,

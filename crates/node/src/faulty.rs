@@ -1,4 +1,4 @@
-//! For tests: a broker that fails, hangs and loses answers by script, in front of the memory broker.
+//! Test double: a broker that fails, hangs and loses replies by script, in front of the memory broker.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -41,24 +41,24 @@ pub(crate) enum Call {
     Prepare,
 }
 
-/// What happens to one call.
+/// Fault of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Not carried out.
     Away,
-    /// Carried out, and the answer is lost.
+    /// Carried out, but the reply is lost.
     Unheard,
-    /// Not carried out, and useless to try again.
+    /// Not carried out, and a retry is useless.
     Refused,
-    /// Carried out after so long.
+    /// Carried out after a delay.
     Late(Duration),
-    /// Carried out, and answered after so long.
+    /// Carried out, with a delayed reply.
     LateAnswer(Duration),
-    /// Not carried out, and that is said after so long.
+    /// Not carried out, with a delayed error.
     LateAway(Duration),
     /// Never answered.
     Hung,
-    /// As it should be; to let a call pass before the next fault.
+    /// No fault: lets a call pass before the next fault.
     Fine,
 }
 
@@ -91,12 +91,12 @@ impl std::fmt::Debug for FaultyBroker {
 }
 
 impl FaultyBroker {
-    /// Without faults.
+    /// Creates a broker without faults.
     pub(crate) fn new() -> Self {
         Self::with(BrokerSettings::default())
     }
 
-    /// Without faults, with settings.
+    /// Creates a broker with settings, without faults.
     pub(crate) fn with(settings: BrokerSettings) -> Self {
         let inner = MemoryBroker::starting_at(settings, 1_700_000_000_000);
         Self { inner, script: Arc::default() }
@@ -110,22 +110,22 @@ impl FaultyBroker {
         self.script.lock().unwrap()
     }
 
-    /// The next calls of this kind meet these faults, one each.
+    /// Applies faults to the next calls of this kind, one each.
     pub(crate) fn next(&self, call: Call, faults: impl IntoIterator<Item = Fault>) {
         self.script().next.entry(call).or_default().extend(faults);
     }
 
-    /// Every call of this kind meets this fault, until [`Self::heal`].
+    /// Applies a fault to every call of this kind, until [`Self::heal`].
     pub(crate) fn always(&self, call: Call, fault: Fault) {
         self.script().always.insert(call, fault);
     }
 
-    /// Every call fails, until it is not down any more.
+    /// Sets whether every call fails.
     pub(crate) fn down(&self, down: bool) {
         self.script().down = down;
     }
 
-    /// No more faults.
+    /// Removes all faults.
     pub(crate) fn heal(&self) {
         let mut script = self.script();
         script.next.clear();
@@ -134,7 +134,7 @@ impl FaultyBroker {
         script.down = false;
     }
 
-    /// Asked about each intake entry of each call; one for which it answers an error is not stored.
+    /// Sets a function that is called for each intake entry; an entry for which it returns an error is not stored.
     pub(crate) fn fail_items(
         &self,
         decide: impl FnMut(&Publication) -> Option<BrokerError> + Send + 'static,
@@ -142,24 +142,24 @@ impl FaultyBroker {
         self.script().publish = Some(Box::new(decide));
     }
 
-    /// Returns how many calls of this kind were made.
+    /// Returns the number of calls of this kind.
     pub(crate) fn calls(&self, call: Call) -> usize {
         self.script().calls.get(&call).copied().unwrap_or_default()
     }
 
-    /// Returns how many calls of this kind were under way at once at most.
+    /// Returns the maximum number of concurrent calls of this kind.
     pub(crate) fn most_at_once(&self, call: Call) -> usize {
         self.script().most_at_once.get(&call).copied().unwrap_or_default()
     }
 
-    /// Counts calls from here on.
+    /// Resets the counts.
     pub(crate) fn forget_counts(&self) {
         let mut script = self.script();
         script.calls.clear();
         script.most_at_once.clear();
     }
 
-    /// Returns how many intake entries each call was to publish.
+    /// Returns the number of intake entries of each publish call.
     pub(crate) fn batches(&self) -> Vec<usize> {
         self.script().batches.clone()
     }
@@ -354,7 +354,7 @@ impl Broker for FaultyBroker {
     }
 }
 
-/// Waits in virtual time until something is so.
+/// Waits in virtual time until a condition holds.
 pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_mins(10);
     while !is_so() {
@@ -363,7 +363,7 @@ pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Every task that is due gets its turn, and no time goes by.
+/// Runs all tasks that are due, without advancing the time.
 pub(crate) async fn settle_tasks() {
     for _ in 0..100 {
         tokio::task::yield_now().await;

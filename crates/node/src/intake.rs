@@ -1,18 +1,18 @@
-//! Brings the entries of the ingest stream to their channels.
+//! The intake: publishes the entries of the ingest stream to their channels.
 //!
-//! One node of the cluster leads and does all of it; the others stand by. ADR 3 (`docs/adr/`) says why, and why each
-//! entry lands once and the entries of a channel keep their order.
+//! One node of the cluster leads and does all the work; the others stand by. ADR 3 (`docs/adr/`) has the reasons, and
+//! why each entry is stored once and the entries of a channel keep their order.
 //!
-//! While one batch is settled, the next is published and the one after it is taken; no stage has more than one in
-//! hand.
+//! While one batch is acknowledged, the next one is published and the one after it is read; no stage has more than
+//! one batch.
 //!
 //! # Layout
 //!
-//! - `leadership`: being the one node that takes entries
-//! - `taking`: the first stage; from the fields of an entry to a publication
-//! - `publishing`: the second
-//! - `round`: one call to publish, and what became of each of its entries
-//! - `settling`: the last
+//! - `leadership`: leadership of the intake
+//! - `taking`: the first stage: reads entries and parses them
+//! - `publishing`: the second stage: publishes them
+//! - `round`: results of one publish call
+//! - `settling`: the last stage: acknowledges them
 
 mod leadership;
 mod publishing;
@@ -193,17 +193,17 @@ impl Worker {
     /// Brings the entries of one reading to their channels until the node leaves or something fails. What was
     /// published by then is settled.
     async fn carry(&mut self, lead: &Leadership, reading: &Reading) -> Result<(), Stop> {
-        // A stage takes up a batch when it has the next one's only place for it: so at most three are in hand.
+        // A stage starts a batch when the next stage has room for it, so at most three batches are in progress.
         let (taken, to_publish) = mpsc::channel(1);
         let (published, to_settle) = mpsc::channel(1);
         let take = self.taking.run(lead, reading, taken);
         let publish = self.publishing.run(lead, reading, to_publish, published);
-        // Where one fails both are gone, and with them what the last stage waits for.
+        // If one of them fails, both end, and so does the input of the last stage.
         let bring = pin!(async { try_join(take, publish).await.map(|_| ()) });
         let settle = pin!(self.settling.run(lead, reading, to_settle));
         match select(bring, settle).await {
             Either::Left((brought, settle)) => settle.await.and(brought),
-            // It does not end well before what is published does.
+            // The last stage succeeds only after its input ended.
             Either::Right((settled, bring)) => match settled {
                 Ok(()) => bring.await,
                 Err(stop) => Err(stop),
@@ -211,7 +211,7 @@ impl Worker {
         }
     }
 
-    /// Waits after a failure; not where the node leaves.
+    /// Waits after a failure, unless the node shuts down.
     async fn rest(&mut self, what: &'static str, error: &BrokerError) {
         if let Some(held_back) = self.log.admit() {
             tracing::warn!(%error, held_back, "{what}");

@@ -1,4 +1,4 @@
-//! The node's lease: how the others know that it lives, and how it knows that it may act.
+//! The node's lease: a time-limited right to own sessions, renewed by heartbeats.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,34 +16,34 @@ use crate::metrics::cluster::ClusterMetrics;
 use crate::throttle::Throttle;
 use fanfare_broker::backoff::{Backoff, jittered};
 
-/// Where the node stands with its lease.
+/// Status of the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// The broker has not answered yet.
     Starting,
-    /// Another process of the same name may be dead: its lease has yet to lapse.
+    /// Another process with the same node id may be dead: its lease has not expired yet.
     Waiting,
     /// The last heartbeat succeeded.
     Held,
     /// The last heartbeat failed.
     Away,
-    /// Another live process has the name: this one must stop.
+    /// Another running process uses the node id: this one must stop.
     Foreign,
 }
 
-/// The lease, as others look at it.
+/// State of the lease, for other parts of the node.
 #[derive(Clone, Debug)]
 pub struct LeaseState {
-    /// Where the node stands.
+    /// Status of the lease.
     pub standing: Standing,
-    /// Until when the lease is ours for certain, by our own clock.
+    /// Until when the node certainly holds the lease, by its own clock.
     pub until: Option<Instant>,
-    /// Since when the standing is what it is.
+    /// Time of the last change of the status.
     pub since: SystemTime,
-    /// Why the last heartbeat failed, in words that strangers may read, or where the other process of our name
-    /// listens; empty when it is held.
+    /// Public reason why the last heartbeat failed, or the address of the other process with this node id; empty if
+    /// the lease is held.
     pub why: Arc<str>,
-    /// How often it was taken anew. When this grows beyond 1, the lease had lapsed, and others may have removed our
+    /// Number of acquisitions. Beyond 1, the lease had expired, and other nodes may have removed this node's
     /// sessions.
     pub taken: u64,
 }
@@ -59,31 +59,32 @@ impl LeaseState {
         Self { standing: Standing::Starting, until: None, since: SystemTime::now(), why, taken: 0 }
     }
 
-    /// Returns whether the lease is ours now. False as soon as it may have lapsed, also when this process was paused.
+    /// Returns whether the node holds the lease. False as soon as it may have expired, also if the process was
+    /// paused.
     pub fn held(&self) -> bool {
         self.held_for(Duration::ZERO)
     }
 
-    /// Returns whether it is ours now and, without another heartbeat, for so long.
+    /// Returns whether the node holds the lease for at least `time`, without another heartbeat.
     pub fn held_for(&self, time: Duration) -> bool {
         self.until.is_some_and(|until| Instant::now() + time < until)
     }
 }
 
-/// Two live processes have one name.
+/// Two running processes use the same node id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("node id {id} is in use by another process at {address}")]
 pub struct NameInUse {
-    /// The name.
+    /// The node id.
     pub id: NodeId,
-    /// Where the other one listens.
+    /// The address of the other process.
     pub address: String,
 }
 
-/// Answers how many streams the node holds.
+/// Returns the number of streams of the node.
 pub type Connections = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// Keeps the node's lease by a heartbeat. Ends when it is shut down or dropped.
+/// Renews the node's lease with heartbeats. Ends when it is shut down or dropped.
 pub struct NodeLease {
     broker: Arc<dyn Broker>,
     info: NodeInfo,
@@ -95,7 +96,7 @@ pub struct NodeLease {
 }
 
 impl NodeLease {
-    /// Starts the heartbeat. `info` says who we are; `connections` and `draining` in it are filled in at each beat.
+    /// Starts the heartbeats. `info` describes the node; its `connections` and `draining` are set at each heartbeat.
     pub fn start(
         broker: Arc<dyn Broker>,
         info: NodeInfo,
@@ -121,32 +122,32 @@ impl NodeLease {
         };
         let token = stop.clone();
         let task = tokio::spawn(async move {
-            // Each call may be made again, so none needs to be finished.
+            // Every call may be repeated, so it may be cancelled.
             token.run_until_cancelled(heart.run()).await;
         });
         Self { broker, info, call: config.heartbeat(), state: seen, draining, stop: stop.drop_guard(), task }
     }
 
-    /// Returns the state, and news of it with each heartbeat.
+    /// Returns the state, as a watch that changes with each heartbeat.
     pub fn state(&self) -> watch::Receiver<LeaseState> {
         self.state.clone()
     }
 
-    /// Waits until the lease is held, or the broker turns out to be away: then it is tried for ever in the
+    /// Waits until the lease is held, or the broker is found to be unavailable: then the heartbeats continue in the
     /// background, and the node starts without being ready.
     ///
     /// # Errors
     ///
-    /// Fails if another process has the name and keeps it for longer than a dead one could.
+    /// Fails if another process uses the node id for longer than a dead process could hold its lease.
     pub async fn first(&self) -> Result<(), NameInUse> {
         let mut state = self.state.clone();
         let known = |state: &LeaseState| !matches!(state.standing, Standing::Starting | Standing::Waiting);
-        // An error means that the task has ended, which it does only when the name is in use.
+        // An error means that the task has ended, which happens only if the node id is in use.
         let _ = state.wait_for(known).await;
         if self.state.borrow().standing == Standing::Foreign { Err(self.name_in_use()) } else { Ok(()) }
     }
 
-    /// Waits, for ever if need be, until another live process is found to have the name. The node must stop then.
+    /// Waits until another running process is found to use the node id. The node must stop then.
     pub async fn lost_name(&self) -> NameInUse {
         let mut state = self.state.clone();
         if state.wait_for(|state| state.standing == Standing::Foreign).await.is_err() {
@@ -159,13 +160,13 @@ impl NodeLease {
         NameInUse { id: self.info.id.clone(), address: self.state.borrow().why.to_string() }
     }
 
-    /// Lets everybody know that the node is on its way out, or is not.
+    /// Sets whether the node is draining, and publishes it with the next heartbeat.
     pub fn set_draining(&self, draining: bool) {
         self.draining.send_replace(draining);
     }
 
-    /// Ends the heartbeat and gives the lease up, so that others need not wait for it to lapse. What the node still
-    /// holds is then swept.
+    /// Stops the heartbeats and releases the lease, so that other nodes need not wait for its expiry. Sessions that
+    /// the node still holds are swept.
     pub async fn shutdown(self) {
         let Self { broker, info, call, stop, task, .. } = self;
         drop(stop);
@@ -191,7 +192,7 @@ struct Heart {
     broker: Arc<dyn Broker>,
     info: NodeInfo,
     ttl: Duration,
-    /// From one heartbeat to the next; also how long a call may take.
+    /// Interval between heartbeats, and timeout of a call.
     beat: Duration,
     connections: Connections,
     draining: watch::Receiver<bool>,
@@ -209,7 +210,7 @@ impl Heart {
         }
         let mut next = Instant::now() + self.beat;
         loop {
-            // Both are cancel-safe.
+            // Both branches are cancel-safe.
             tokio::select! {
                 () = tokio::time::sleep_until(next) => {}
                 Ok(()) = self.draining.changed() => {}
@@ -217,7 +218,7 @@ impl Heart {
             let sent = Instant::now();
             next = sent + self.beat;
             match self.lease().await {
-                // It may have been taken anew by a call whose answer never came: then this one only renews it.
+                // The lease may have been acquired again by a call without a reply; this call only renews it then.
                 Ok(Lease::Renewed) if self.state.borrow().held() => self.held(sent, false),
                 Ok(Lease::Renewed | Lease::Taken) => {
                     tracing::warn!(id = %self.info.id, "lease expired; acquired again");
@@ -236,9 +237,9 @@ impl Heart {
         }
     }
 
-    /// Takes the first lease. A predecessor of our name that was killed has left a lease, which must lapse first.
-    /// Its sessions are best swept before we claim any. Where another node is elected to sweep, that node does it
-    /// soon: the broker tells our claims from those of an earlier incarnation.
+    /// Acquires the first lease. If an earlier process with this node id was killed, its lease must expire first, and
+    /// its sessions should be swept before this process claims any. If another node is elected to sweep, it does so
+    /// soon: the broker distinguishes the claims of different incarnations.
     async fn enter(&mut self) -> Result<(), Foreign> {
         let mut give_up: Option<Instant> = None;
         loop {
@@ -266,7 +267,7 @@ impl Heart {
         if let Some(occupant) = self.occupant().await? {
             return Ok(Entry::Occupied(occupant));
         }
-        // What is left after a heartbeat's time is for the sweeper: clients wait for this node.
+        // Limited to one heartbeat interval, since clients wait for this node; the sweeper does the rest.
         let enough = Instant::now() + self.beat;
         loop {
             match within(self.beat, self.broker.sweep(&self.info.id, self.ttl)).await {
@@ -287,7 +288,7 @@ impl Heart {
                 }
             }
         }
-        // With the lease the node is ready, and publishers may take that for a sign.
+        // The node is ready once it has the lease, so the function library must be loaded before.
         self.prepare().await;
         let sent = Instant::now();
         match self.lease().await? {
@@ -295,12 +296,12 @@ impl Heart {
                 self.held(sent, true);
                 Ok(Entry::Entered)
             }
-            // Somebody was faster; the next look shows who.
+            // Another process was faster; the next check shows which one.
             Lease::Foreign => Ok(Entry::Occupied(Occupied::unknown())),
         }
     }
 
-    /// Another process of our name that has a lease, if there is one.
+    /// Returns another process that holds the lease of this node id, if there is one.
     async fn occupant(&self) -> Result<Option<Occupied>, BrokerError> {
         let nodes = within(self.beat, self.broker.nodes()).await?;
         let mut others = nodes.into_iter().filter(|node| node.incarnation != self.info.incarnation);
@@ -321,7 +322,7 @@ impl Heart {
         lease
     }
 
-    /// Has the broker make sure of what publishers rely on. A failure costs nobody the lease.
+    /// Loads the function library at the broker. A failure does not affect the lease.
     async fn prepare(&mut self) {
         if let Err(error) = within(self.beat, self.broker.prepare()).await {
             self.metrics.prepares_failed.inc();
@@ -331,7 +332,7 @@ impl Heart {
         }
     }
 
-    /// `sent`: from before the call. By the broker's clock the lease lasts at least until then and `ttl`.
+    /// Records a held lease. `sent` is the time before the call: the lease lasts at least until `sent` plus `ttl`.
     fn held(&mut self, sent: Instant, taken: bool) {
         self.backoff.succeed();
         self.metrics.lease_held.set(1);
@@ -349,7 +350,7 @@ impl Heart {
         self.tell(Standing::Waiting, &address, |_| {});
     }
 
-    /// Returns how long to wait.
+    /// Records a failed heartbeat. Returns the time to wait.
     fn failed(&mut self, error: &BrokerError) -> Duration {
         let held = self.state.borrow().held();
         self.metrics.lease_held.set(i64::from(held));
@@ -379,15 +380,15 @@ impl Heart {
     }
 }
 
-/// What became of an attempt to take the first lease.
+/// Result of an attempt to acquire the first lease.
 enum Entry {
-    /// It is ours.
+    /// The lease was acquired.
     Entered,
-    /// Another process has it.
+    /// Another process holds the lease.
     Occupied(Occupied),
 }
 
-/// Where another process of our name listens.
+/// The address of another process with this node id.
 struct Occupied(String);
 
 impl Occupied {
@@ -396,10 +397,10 @@ impl Occupied {
     }
 }
 
-/// The name is in use by another process.
+/// The node id is in use by another process.
 struct Foreign;
 
-/// Makes a call that must be answered in time.
+/// Makes a call with a timeout.
 async fn within<T>(
     limit: Duration,
     call: impl Future<Output = Result<T, BrokerError>>,

@@ -1,9 +1,9 @@
-//! The node's side of sessions: claims, and what is held.
+//! The node's sessions: claims, releases and renewals.
 //!
 //! # Layout
 //!
-//! - `registry`: what this node holds, and what it has yet to give up
-//! - `releaser`: the task that gives up, and renews
+//! - `registry`: the sessions that this node holds or must release
+//! - `releaser`: the task that releases and renews sessions
 
 mod registry;
 mod releaser;

@@ -1,4 +1,4 @@
-//! Removes the sessions of dead nodes.
+//! The sweeper: removes the sessions of dead nodes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::metrics::cluster::ClusterMetrics;
 use crate::throttle::Throttle;
 use fanfare_broker::backoff::jittered;
 
-/// The task that asks for a sweep now and then. Each node has one, and the broker lets one at a time sweep. Ends when
-/// it is shut down or dropped.
+/// The task that sweeps periodically. Each node has one, and the broker lets one node sweep at a time. Ends when it
+/// is shut down or dropped.
 #[derive(Debug)]
 pub struct Sweeper {
     stop: DropGuard,
@@ -37,7 +37,7 @@ impl Sweeper {
         let sweep = Sweep { broker, node, ttl, every, lease, metrics, log: Throttle::default() };
         let token = stop.clone();
         let task = tokio::spawn(async move {
-            // A sweep that is cut short is finished by the next one, here or elsewhere.
+            // A cancelled sweep is finished by the next one, here or on another node.
             token.run_until_cancelled(sweep.run()).await;
         });
         Self { stop: stop.drop_guard(), task }
@@ -54,7 +54,7 @@ impl Sweeper {
 struct Sweep {
     broker: Arc<dyn Broker>,
     node: NodeId,
-    /// How long the broker lets the one who sweeps keep the others out.
+    /// Duration of the sweeper's lock.
     ttl: Duration,
     every: Duration,
     lease: watch::Receiver<LeaseState>,
@@ -70,9 +70,9 @@ impl Sweep {
         }
     }
 
-    /// Makes steps until one is not full: as many as there is work for, each of them short.
+    /// Performs steps until one is not full. Each step is short.
     async fn sweep(&mut self) {
-        // Without a lease we would sweep up ourselves, so it must last longer than the call may take.
+        // Without a lease the node would sweep its own sessions, so the lease must outlast the call.
         let limit = self.ttl / 3;
         let mut done = Swept::default();
         while self.lease.borrow().held_for(limit) {

@@ -1,4 +1,4 @@
-//! When a connection must be looked at though nothing happens.
+//! Timeouts and heartbeats of a connection.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,38 +7,38 @@ use tokio::time::Instant;
 use crate::config::stream::StreamConfig;
 use crate::ending::Ending;
 
-/// What is due.
+/// The action that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// Nothing yet.
+    /// None.
     Nothing,
     /// A heartbeat.
     Beat,
-    /// The end, for this reason.
+    /// The end, for a close reason.
     End(Ending),
-    /// The end began, and the client did not close in time: drop it.
+    /// The end has started and the client did not close in time: drop the connection.
     Drop,
 }
 
-/// A connection's times. Kept coarse and looked at seldom: the loop has one timer for each connection and sets it
-/// anew when it fires, not with each write.
+/// A connection's times. They are coarse and checked seldom: the shard has one timer for each connection, which is
+/// reset when it fires and not with each write.
 #[derive(Debug)]
 pub(crate) struct Clock {
     opened: Instant,
-    /// The last write; before the first, so long ago that a word is due [`HEAD_WAIT`] after the opening.
+    /// The last write. Before the first write, set so that a heartbeat is due [`HEAD_WAIT`] after the opening.
     written: Instant,
-    /// When the socket was full last; none while the client was never slow, or is not any more.
+    /// When the socket was last full; `None` if the client is not slow.
     slow: Option<Instant>,
-    /// The time between probes of a client that has closed its sending half; none while both halves are open.
+    /// Interval between probes of a client that has closed its sending half; `None` while both halves are open.
     probe: Option<Duration>,
     /// The last event queued, or the opening.
     event: Instant,
-    /// Since when the client has taken nothing although something waits.
+    /// Since when the client has received nothing although data is queued.
     blocked: Option<Instant>,
-    /// When the token runs out, or the linger time once the end has begun.
+    /// Expiry of the token, or the end of the linger time once the end has started.
     until: Option<Instant>,
-    /// How much longer than the limits this stream may last, as a factor: those that began together, or had their last
-    /// event together, must not end together.
+    /// Factor by which this stream may exceed the limits, so that streams that started together, or had their last
+    /// event together, do not end together.
     grace: f64,
     ending: bool,
 }
@@ -68,14 +68,14 @@ impl Clock {
         self.written = now;
     }
 
-    /// The client has closed its sending half. One that has closed the other too answers the next write with a reset, so
-    /// heartbeats come as probes: at once, then after [`FIRST_PROBE`], and then at intervals that double until they are
-    /// heartbeats again.
+    /// Handles a client that has closed its sending half. If it has closed both halves, it answers the next write
+    /// with a reset, so heartbeats are sent as probes: at once, then after [`FIRST_PROBE`], and then at doubling
+    /// intervals up to the heartbeat interval.
     pub(crate) fn half_closed(&mut self) {
         self.probe = Some(FIRST_PROBE);
     }
 
-    /// A heartbeat was due.
+    /// Handles a due heartbeat.
     pub(crate) fn beaten(&mut self) {
         self.probe = self.probe.map(|interval| (interval * 2).min(FAR));
     }
@@ -84,7 +84,7 @@ impl Clock {
         settings.heartbeat.min(self.probe.unwrap_or(FAR))
     }
 
-    /// The socket is full; `some` if it took something before.
+    /// Handles a full socket; `some`: it accepted some bytes before.
     pub(crate) fn blocked(&mut self, some: bool) {
         if some || self.blocked.is_none() {
             self.blocked = Some(Instant::now());
@@ -97,12 +97,12 @@ impl Clock {
         }
     }
 
-    /// The client is slow from now on. Answers whether it was not before.
+    /// Marks the client as slow. Returns whether it was not slow before.
     pub(crate) fn begin_to_tolerate(&mut self) -> bool {
         self.slow.replace(Instant::now()).is_none()
     }
 
-    /// Returns whether the client was slow, and has not been for so long. It is not slow any more then.
+    /// Returns whether the client was slow and has not been slow for `after`; it is no longer marked as slow then.
     pub(crate) fn end_to_tolerate(&mut self, after: Duration) -> bool {
         let over = self.blocked.is_none() && self.slow.is_some_and(|since| since.elapsed() >= after);
         if over {
@@ -120,7 +120,7 @@ impl Clock {
         self.until = Some(Instant::now() + linger);
     }
 
-    /// When to look: at once, if something is due that nobody has looked at yet.
+    /// Returns the time of the next check: at once, if something is due already.
     pub(crate) fn next_look(&self, settings: &StreamConfig) -> Instant {
         match self.look(settings) {
             (Due::Nothing, next) => next,
@@ -128,7 +128,7 @@ impl Clock {
         }
     }
 
-    /// Returns what is due now, and when to look again once that is done.
+    /// Returns the action that is due, and the time of the next check after it.
     pub(crate) fn look(&self, settings: &StreamConfig) -> (Due, Instant) {
         let now = Instant::now();
         let mut next = now + FAR;
@@ -167,15 +167,15 @@ impl Clock {
     }
 }
 
-/// How long the head of a response waits for the first block at most, so that both leave in one write. A client whose
-/// first block has to wait for a log is told after it that its stream is open.
+/// Maximum time for which the head of a response waits for the first block, so that both leave in one write. If the
+/// first block must wait for a log, the head is sent after this time.
 const HEAD_WAIT: Duration = Duration::from_millis(100);
-/// How long a client that has closed both halves has to answer the first probe with a reset. On the same machine or in
-/// the same data centre that is enough.
+/// Time after the first probe in which a client that has closed both halves answers with a reset: enough on the same
+/// machine or in the same data center.
 const FIRST_PROBE: Duration = Duration::from_millis(2);
-/// Nobody looks further ahead than that: a timer wheel holds no more than about two years.
+/// Maximum time of a timer: a timer wheel supports about two years.
 const FAR: Duration = Duration::from_hours(24);
-/// What lies further than that is never, so that sums do not overflow.
+/// Times beyond this are never reached, so that sums do not overflow.
 const FARTHEST: Duration = Duration::from_hours(24 * 365 * 100);
 
 fn some(duration: Duration) -> Option<Duration> {

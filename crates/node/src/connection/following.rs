@@ -5,43 +5,44 @@ use fanfare_protocol::Position;
 
 use crate::delivery::Kept;
 
-/// Where a connection stands in one channel. Lives as long as the connection.
+/// State of a connection in one channel. Lives as long as the connection.
 #[derive(Debug)]
 pub(crate) struct Following {
-    /// The channel's tag in cursors; a connection's channels are in ascending order of it.
+    /// The channel's tag in cursors, by which a connection's channels are ordered.
     pub(crate) tag: u64,
-    /// The channel's topic in the writer loop.
+    /// The channel's topic in the shard.
     pub(crate) topic: usize,
-    /// This connection's place among the topic's members.
+    /// This connection's index among the topic's members.
     pub(crate) place: usize,
-    /// The last event put into the outgoing queue. Reading goes on after it.
+    /// The last queued event, after which reading continues.
     pub(crate) position: Position,
-    /// The position before that event, if it is known. While the log is awaited: where it went back to, if that is known.
+    /// The position before that event, if it is known. While `awaits_log`: where the log was rolled back to, if
+    /// known.
     had: Option<Position>,
-    /// The last event written out: what the client's cursor says.
+    /// The last written event, which is the client's cursor.
     pub(crate) sent: Position,
-    /// Whether the next event comes with a gap: the log was empty when it was read, and knew of no position.
+    /// Whether a gap precedes the next event: the log was empty, without a last position.
     owes_gap: bool,
-    /// Whether the log went back and told no entry since.
+    /// Whether the log was rolled back and returned no entry since.
     awaits_log: bool,
-    /// Whether `position` is that of an entry that is no event, and `had` the last event.
+    /// Whether `position` is that of a malformed entry, and `had` that of the last event.
     past_event: bool,
     pub(crate) state: State,
 }
 
-/// How the next event comes.
+/// Source of the next event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// It is not known yet where the client begins.
+    /// The start position is not known yet.
     Locating,
-    /// From the log: live events are left out, they are read there. No read is under way.
+    /// The log: live events are skipped and read there. No read is in progress.
     Behind,
-    /// From the log, and a read of it is under way.
+    /// The log, and a read is in progress.
     Reading,
-    /// From the log, and a read of it has failed and is tried again after a pause.
+    /// The log, and a failed read is retried after a pause.
     Stalled,
-    /// From the wire. While the wire is not heard nothing comes; when it is again, the connection is `Behind` until it
-    /// has looked into the log.
+    /// The live topic. While the channel is not subscribed, nothing arrives; after it is subscribed again, the
+    /// connection is `Behind` until it has read the log.
     Live,
 }
 
@@ -82,18 +83,18 @@ impl Following {
         kept.previous == self.position && !self.awaits_log
     }
 
-    /// Returns whether only the log may say what comes next: it went back, and what Pub/Sub still carries may be from
-    /// before, so that the client has it.
+    /// Returns whether only the log determines the next event: it was rolled back, and messages of Pub/Sub may be
+    /// from before, so that the client has them.
     pub(crate) fn awaits_log(&self) -> bool {
         self.awaits_log
     }
 
-    /// Returns what the client holds, when nothing is queued for it in the channel.
+    /// Returns the client's position, if nothing is queued in the channel.
     pub(super) fn held(&self) -> Position {
         if self.owes_gap { self.sent } else { self.position }
     }
 
-    /// Moves on to an entry. Answers whether something was missed before it.
+    /// Moves to an entry. Returns whether there is a gap before it.
     pub(super) fn take(&mut self, kept: Kept) -> bool {
         let had = self.had.filter(|_| !self.awaits_log);
         let gap = self.owes_gap || is_gap(self.position, had, kept.previous);
@@ -102,7 +103,7 @@ impl Following {
         gap
     }
 
-    /// Moves on beyond entries that are no events.
+    /// Moves beyond malformed entries.
     pub(super) fn pass(&mut self, next: Position) {
         if next > self.position {
             if !self.past_event {
@@ -112,13 +113,15 @@ impl Following {
         }
     }
 
-    /// Compares a page, asked for after `position`, with what is known, and moves back if the log did.
+    /// Compares a page that was read after `position` with the known state, and moves back if the log was rolled
+    /// back.
     ///
-    /// What decides is the chain, since a failover that lost writes, or a clock put right after a loss, gives later events
-    /// smaller positions. Where nothing comes after our last entry, `last` lies before it then; where something does, it
-    /// follows an entry that we never had. What came after the entry before our last one is new to us, and the next page
-    /// tells whether the log has that one; the last one may be forged, and nothing lost. If the entry before is not known, or
-    /// lost, too, what came after the fork is new, and without a fork nothing tells what is.
+    /// The chain decides, since after a failover that lost writes, or after a clock was set back, later events may
+    /// have smaller positions. If no entry follows the last one of the connection, `last` is before it then;
+    /// otherwise the next entry follows one that the connection never had. Events after the entry before the last one
+    /// are new to the client, and the next page shows whether the log has that entry; the last one may be forged, and
+    /// nothing lost. If the entry before is unknown or lost too, events after the fork are new; without a fork it is
+    /// unknown which events are new.
     pub(super) fn compare(&mut self, page: &Page, fork: Option<Position>) -> Turn {
         let (had, fork) = if self.awaits_log { (None, self.had.or(fork)) } else { (self.had, fork) };
         let now = match page.entries.first().map(|first| first.previous) {
@@ -129,18 +132,18 @@ impl Following {
         };
         (self.past_event, self.awaits_log, self.had) = (false, true, None);
         match had {
-            // Nothing is known of the log: it was lost as a whole, or nothing was published for very long. The next event
-            // tells that something may be missing, if there ever is one.
+            // The log has no state: it was lost as a whole, or nothing was published for very long. The next event,
+            // if there is one, is preceded by a gap.
             _ if now == Position::ZERO => {
                 (self.position, self.owes_gap) = (Position::ZERO, true);
                 Turn::Back
             }
             Some(had) if had <= now => {
-                // A log that has none of what we had is another one.
+                // A log without any of the connection's entries is a different log.
                 (self.position, self.owes_gap, self.had) = (had, had == Position::ZERO, fork);
                 Turn::Back
             }
-            // The first of its entries tells the gap.
+            // The first entry of the page reports the gap.
             _ if !page.entries.is_empty() && fork.is_none() => Turn::On,
             _ => {
                 self.position = fork.unwrap_or(now).min(now);
@@ -237,7 +240,8 @@ mod tests {
 
     #[test]
     fn a_forged_event_that_was_taken_costs_nobody_an_event_nor_a_gap() {
-        // Nothing came since, then something did; with and without another forged event that claims that the log went back.
+        // Nothing came since, then something did; with and without another forged event that claims that the log went
+        // back.
         for fork in [None, Some(at(0))] {
             let mut following = having(&[3, 5, 9]);
             assert_eq!(following.compare(&page(9, &[], 5), fork), Turn::Back);

@@ -4,20 +4,20 @@ use fanfare_protocol::cursor;
 
 use super::Following;
 
-/// What `id:` says. Lives as long as the connection.
+/// Value of `id:`. Lives as long as the connection.
 ///
-/// Every block has an `id:`, also those that move nothing: to many clients an event without one has the empty id, and that
-/// is then what they come back with.
+/// Every block has an `id:`, also blocks that do not change the cursor: for many clients an event without `id:` has
+/// the empty id, with which they then reconnect.
 #[derive(Debug)]
 pub(super) enum Id {
-    /// It is not known yet where each channel begins: the cursor that the client brought, if it had one.
+    /// The cursor that the client sent, if any, until the start of every channel is known.
     CameWith(Option<Box<str>>),
-    /// The cursor of what has been written.
+    /// The cursor of the written events.
     Cursor,
 }
 
 impl Id {
-    /// Appends the line; nothing while there is no cursor.
+    /// Appends the line, if there is a cursor.
     pub(super) fn write(&self, follows: &[Following], out: &mut Vec<u8>) {
         if let Self::CameWith(None) = self {
             return;
@@ -31,7 +31,7 @@ impl Id {
     }
 }
 
-/// Appends the cursor that the client has once it has what was written. What is queued behind does not count yet.
+/// Appends the client's cursor after the written events. Queued events do not count yet.
 pub(super) fn write_cursor(follows: &[Following], out: &mut Vec<u8>) {
     match follows {
         [only] => cursor::write_one(out, only.sent),

@@ -1,4 +1,4 @@
-//! The way of a connection's bytes to its socket.
+//! Writes of a connection to its socket.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -14,54 +14,53 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::ending::Ending;
 use crate::stream::{Framing, Socket, set_peer_timeout};
 
-/// Room in front of a chunk for its size line: at most 8 hexadecimal digits, CR and LF.
+/// Room before a chunk for its size line: at most 8 hexadecimal digits, CR and LF.
 pub(crate) const CHUNK_HEAD: usize = 10;
-/// How much of what a client sends is thrown away before others get their turn: so many reads of so many bytes.
+/// Maximum number and size of reads that discard a client's input in one turn.
 const READS_A_TURN: usize = 4;
 const READ_BYTES: usize = 2048;
 /// The last chunk of a clean end (RFC 9112, section 7.1).
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// The socket, and the bytes that it did not take yet.
+/// The socket, with the bytes that it has not accepted yet.
 pub(crate) struct Outlet {
     socket: Box<dyn Socket>,
-    /// Of a socket that may be written to as it is. Closed with it.
+    /// File descriptor of a socket that may be written to directly. Closed with the socket.
     descriptor: Option<RawFd>,
     framing: Framing,
-    /// Encoded and not taken; begins at `taken`. Given back when it is empty.
+    /// Encoded bytes that the socket has not accepted; they start at `taken`. Freed when empty.
     rest: Vec<u8>,
     taken: usize,
     /// Whether the client has closed its sending half.
     half_closed: bool,
 }
 
-/// What became of an attempt to write.
+/// Result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Written {
-    /// Everything was taken.
+    /// All bytes were accepted.
     All,
-    /// The socket is full; the rest waits here or in a buffer of the socket's own, and the waker is called when there
-    /// is room.
+    /// The socket is full. The rest is kept here or in the socket's buffer, and the waker is called when there is
+    /// room.
     Full {
-        /// Whether it took anything.
+        /// Whether some bytes were accepted.
         some: bool,
     },
     /// The connection is broken.
     Broken(Ending),
 }
 
-/// What the client did to its side of the connection.
+/// Change of the client's side of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
-    /// It has closed its sending half. Whether it still reads cannot be told from that (RFC 9112, section 9.6): only a
-    /// write shows.
+    /// The client has closed its sending half. Only a write shows whether it still reads (RFC 9112, section 9.6).
     HalfClosed,
     /// The connection is broken.
     Broken(Ending),
 }
 
 impl Outlet {
-    /// Creates an outlet that writes `head` before anything else.
+    /// Creates an outlet that writes `head` first.
     pub(crate) fn new(socket: Box<dyn Socket>, framing: Framing, head: &[u8]) -> Self {
         Self {
             descriptor: socket.descriptor(),
@@ -73,17 +72,17 @@ impl Outlet {
         }
     }
 
-    /// Sets how long the client may leave bytes unacknowledged before the kernel gives it up.
+    /// Sets how long bytes may be unacknowledged before the kernel closes the connection.
     pub(crate) fn set_peer_timeout(&self, timeout: Option<Duration>) {
         set_peer_timeout(&*self.socket, timeout);
     }
 
-    /// Returns how many bytes wait here.
+    /// Returns the number of bytes kept here.
     pub(crate) fn waiting(&self) -> usize {
         self.rest.len() - self.taken
     }
 
-    /// Writes what waits.
+    /// Writes the bytes kept here.
     pub(crate) fn write_rest(&mut self, cx: &mut Context<'_>) -> Written {
         let rest = std::mem::take(&mut self.rest);
         let written = self.write(&rest, self.taken, cx);
@@ -93,7 +92,7 @@ impl Outlet {
         written
     }
 
-    /// Writes one batch of the body. `batch` begins with [`CHUNK_HEAD`] bytes of room. Nothing may wait.
+    /// Writes one batch of the body, which begins with [`CHUNK_HEAD`] bytes of room. No bytes may be kept here.
     pub(crate) fn write_batch(&mut self, batch: &mut Vec<u8>, cx: &mut Context<'_>) -> Written {
         let start = self.frame(batch);
         self.taken = start;
@@ -105,7 +104,7 @@ impl Outlet {
         written
     }
 
-    /// Frames a batch that begins with [`CHUNK_HEAD`] bytes of room. Answers where it begins then.
+    /// Frames a batch that begins with [`CHUNK_HEAD`] bytes of room. Returns where the framed batch begins.
     fn frame(&self, batch: &mut Vec<u8>) -> usize {
         match self.framing {
             Framing::Plain => CHUNK_HEAD,
@@ -117,16 +116,16 @@ impl Outlet {
         }
     }
 
-    /// Lets a batch wait behind what waits. It begins with [`CHUNK_HEAD`] bytes of room, and may be empty.
+    /// Appends a batch to the bytes kept here. It begins with [`CHUNK_HEAD`] bytes of room, and may be empty.
     pub(crate) fn append(&mut self, batch: &mut Vec<u8>) {
-        // A chunk without bytes would be the last.
+        // An empty chunk would end the body.
         if batch.len() > CHUNK_HEAD {
             let start = self.frame(batch);
             self.rest.extend_from_slice(&batch[start..]);
         }
     }
 
-    /// Ends the body, after everything written so far and a last batch, which begins with [`CHUNK_HEAD`] bytes of room.
+    /// Ends the body after a last batch, which begins with [`CHUNK_HEAD`] bytes of room.
     pub(crate) fn finish(&mut self, batch: &mut Vec<u8>) {
         self.append(batch);
         if self.framing == Framing::Chunked {
@@ -134,19 +133,19 @@ impl Outlet {
         }
     }
 
-    /// Closes our side.
+    /// Closes the node's side of the socket.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         Pin::new(&mut self.socket).poll_shutdown(cx).map(|_| ())
     }
 
-    /// Returns whether the client has closed its sending half, by what was read so far.
+    /// Returns whether the client has closed its sending half, as far as the input was read.
     pub(crate) fn is_half_closed(&self) -> bool {
         self.half_closed
     }
 
-    /// Returns whether the client has closed its side, or the connection is broken. Each is told once. What a client
-    /// sends on a stream means nothing and is thrown away, a little at a time: one that never stops must not hold up
-    /// the others.
+    /// Returns whether the client has closed its side, or the connection is broken; each is reported once. Input on a
+    /// stream has no meaning and is discarded, a little at a time, so that a client that sends continuously does not
+    /// delay others.
     pub(crate) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<Left> {
         if self.half_closed {
             return Poll::Pending;
@@ -157,7 +156,7 @@ impl Outlet {
             match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
-                // A TLS client that closes its half without close_notify has closed it all the same.
+                // A TLS client may close its half without close_notify.
                 Poll::Ready(Err(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
                     return Poll::Ready(Left::Broken(ended_by(&error)));
                 }
@@ -171,11 +170,12 @@ impl Outlet {
         Poll::Pending
     }
 
-    /// Sends what the kernel takes at once of a socket that has a descriptor. Answers how much that was.
+    /// Sends bytes to a socket with a file descriptor, as far as the kernel accepts them at once. Returns their
+    /// number.
     ///
-    /// Nearly every write is taken at once. What tokio keeps of each socket's readiness is one more place in memory to
-    /// fetch, so it is asked only when the kernel took less, and tells then who waits. What is wrong with the connection
-    /// is told here, since the kernel says it once.
+    /// The kernel accepts nearly every write completely. Tokio's readiness state is another cache line to fetch, so
+    /// tokio is used only if the kernel accepted less, and registers the waker then. Errors are returned here, since
+    /// the kernel reports an error only once.
     fn try_send(&self, bytes: &[u8]) -> Result<usize, Ending> {
         let Some(descriptor) = self.descriptor.filter(|_| !bytes.is_empty()) else { return Ok(0) };
         match send(descriptor, bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
@@ -185,7 +185,7 @@ impl Outlet {
         }
     }
 
-    /// Writes `bytes` from `start`; `taken` says how far it came.
+    /// Writes `bytes` from `start`; `taken` is set to the end of the accepted bytes.
     fn write(&mut self, bytes: &[u8], start: usize, cx: &mut Context<'_>) -> Written {
         let mut at = match self.try_send(&bytes[start..]) {
             Ok(sent) => start + sent,
@@ -206,7 +206,7 @@ impl Outlet {
                 }
             }
         }
-        // A socket that buffers, as with TLS, may hold back what it took; nobody but us makes it go on.
+        // A buffering socket, as with TLS, may keep accepted bytes, and must be flushed.
         match Pin::new(&mut self.socket).poll_flush(cx) {
             Poll::Ready(Ok(())) => {
                 self.taken = 0;
@@ -221,19 +221,19 @@ impl Outlet {
     }
 }
 
-/// Returns how a stream ended whose socket says this: a peer that answers nothing is one that vanished.
+/// Returns the close reason for an error of the socket.
 fn ended_by(error: &io::Error) -> Ending {
     let unreachable =
         [io::ErrorKind::TimedOut, io::ErrorKind::HostUnreachable, io::ErrorKind::NetworkUnreachable];
     if unreachable.contains(&error.kind()) { Ending::PeerTimeout } else { Ending::Closed }
 }
 
-/// Writes the size line of a chunk (RFC 9112, section 7.1) right before its bytes. Answers where it begins.
+/// Writes the size line of a chunk (RFC 9112, section 7.1) directly before its bytes. Returns where the line begins.
 fn write_size(batch: &mut [u8]) -> usize {
     let mut size = batch.len() - CHUNK_HEAD;
     let mut start = CHUNK_HEAD - 2;
     batch[start..CHUNK_HEAD].copy_from_slice(b"\r\n");
-    // A batch is far smaller than what eight digits can say.
+    // A batch is far smaller than eight digits allow.
     loop {
         start -= 1;
         batch[start] = b"0123456789abcdef"[size % 16];

@@ -1,4 +1,4 @@
-//! What waits to be written to one client.
+//! Data queued for one client.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use fanfare_protocol::sse::HEARTBEAT;
 
 use crate::delivery::{Delivery, View};
 
-/// One thing to write.
+/// One queued item.
 #[derive(Debug)]
 pub(crate) enum Item {
-    /// An event of the connection's channel with this index. Its `id:` is made when it is written.
+    /// An event of the connection's channel with this index. Its `id:` is created when it is written.
     Event(Arc<Delivery>, u16),
-    /// A control event's block, without its `id:`, which is made when it is written.
+    /// A control event's block without its `id:`, which is created when it is written.
     Control(Bytes),
     /// A heartbeat.
     Heartbeat,
 }
 
-/// The outgoing queue: bounded in bytes, although the frames in it are shared with other queues.
+/// The outgoing queue: bounded in bytes, although the encoded events are shared with other queues.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     items: VecDeque<Item>,
@@ -31,7 +31,7 @@ impl Queue {
         self.items.is_empty()
     }
 
-    /// Returns how many bytes wait.
+    /// Returns the number of queued bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -45,14 +45,14 @@ impl Queue {
         let item = self.items.pop_front()?;
         self.bytes -= weight(&item, view);
         if self.items.is_empty() && self.items.capacity() > 16 {
-            // What a burst needed is not kept for the rest of an idle stream's life.
+            // Frees the memory of a burst.
             self.items = VecDeque::new();
         }
         Some(item)
     }
 }
 
-/// What an item takes beside its bytes, which matters for small ones.
+/// Memory of an item besides its bytes, which matters for small items.
 const ITEM_BYTES: usize = std::mem::size_of::<Item>();
 
 fn weight(item: &Item, view: View) -> usize {

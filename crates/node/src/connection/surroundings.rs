@@ -1,4 +1,4 @@
-//! What all connections of a writer loop share, and the last word to each.
+//! Context shared by all connections of a shard, and last events.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -18,27 +18,27 @@ use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::retry::{LEAVE_RETRY, jittered_ms};
 
-/// The least `retry:` of a client whose session another connection has. A native `EventSource` cannot be told to stay
-/// away, and two that share a session would take it from each other with each reconnect.
+/// Minimum `retry:` of a client whose session was superseded. A native `EventSource` always reconnects, and two
+/// clients with the same session would supersede each other with each reconnect.
 const SUPERSEDED_RETRY: Duration = Duration::from_mins(10);
 
-/// What a connection is given of its loop's, each time it needs it.
+/// Context of a shard, passed to its connections with each call.
 pub(crate) struct Surroundings {
     pub(crate) settings: StreamConfig,
-    /// The random part of the `retry:` of a client that is sent away because the node leaves.
+    /// Maximum random part of the `retry:` of a draining node's clients.
     pub(crate) leave_spread: Duration,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) node: NodeId,
     pub(crate) places: Arc<Places>,
-    /// The time, as far as connections care: that of the loop's present step.
+    /// The time of the shard's current step.
     pub(crate) now: Instant,
-    /// What was queued since it was last added to the metrics, which all loops share: a loop counts by itself.
+    /// Events queued since they were last added to the shared metrics.
     sent: Cell<u64>,
     gzip_saved: Cell<u64>,
     memory: Memory,
-    /// Bytes that came to the connections' queues, or left them, since they were last added to the node's memory.
+    /// Change of queued bytes since it was last added to the node's memory.
     waiting: Cell<isize>,
-    /// How many bytes may wait for one client now.
+    /// Current maximum of bytes queued for one client.
     queue_bound: Cell<usize>,
 }
 
@@ -69,23 +69,23 @@ impl Surroundings {
         }
     }
 
-    /// Returns how many bytes may wait for one client now: fewer while the node's memory is short.
+    /// Returns the current maximum of bytes queued for one client, which is smaller while the node's memory is short.
     pub(super) fn queue_bound(&self) -> usize {
         self.queue_bound.get()
     }
 
-    /// Counts bytes that came to a connection's queue, or left it.
+    /// Counts a change of queued bytes.
     pub(crate) fn count_waiting(&self, more: isize) {
         self.waiting.set(self.waiting.get() + more);
     }
 
-    /// Counts an event that was queued, and the bytes that compression saved of it.
+    /// Counts a queued event, and the bytes saved by compression.
     pub(super) fn count_sent(&self, saved: usize) {
         self.sent.set(self.sent.get() + 1);
         self.gzip_saved.set(self.gzip_saved.get() + saved as u64);
     }
 
-    /// Adds to the metrics and to the node's memory what was counted.
+    /// Adds the counts to the metrics and to the node's memory.
     pub(crate) fn tell_counts(&self) {
         let waiting = self.waiting.take();
         if waiting != 0 {
@@ -102,18 +102,17 @@ impl Surroundings {
         }
     }
 
-    /// Returns a `retry:` for one client, in milliseconds: jittered, so that clients who left together do not come
-    /// back together.
+    /// Returns the `retry:` of one client, in milliseconds, with jitter, so that clients do not reconnect together.
     pub(crate) fn retry_ms(&self) -> u64 {
         jittered_ms(self.settings.retry, self.settings.retry_spread)
     }
 
-    /// The same for a client whose stream ends as planned: soon, since nothing is wrong.
+    /// Returns the `retry:` of a client whose stream ends as planned: short, since there is no failure.
     fn leave_retry_ms(&self) -> u64 {
         jittered_ms(LEAVE_RETRY, self.leave_spread)
     }
 
-    /// Returns what a client is told at the end, if it can hear it.
+    /// Returns the last event for a close reason, if the client can receive one.
     pub(super) fn last_block(&self, ending: Ending, session: SessionId) -> Option<Bytes> {
         let block = Block::new();
         let expired = |retry, reason| {
@@ -121,11 +120,11 @@ impl Surroundings {
         };
         let (block, data) = match ending {
             Ending::Closed | Ending::WriteTimeout | Ending::PeerTimeout => return None,
-            // Planned, as a drain: nothing is wrong here or elsewhere.
+            // Planned, like a drain: there is no failure.
             Ending::Idle => expired(self.leave_retry_ms(), "idle"),
             Ending::Age => expired(self.leave_retry_ms(), "age"),
-            // With the same token the client is refused, which ends a native `EventSource` for good: it is given time to
-            // get another one.
+            // With the same token the client is refused, which ends a native `EventSource` permanently: give it time
+            // to get a new token.
             Ending::Token => expired(self.retry_ms(), "token"),
             Ending::Disconnected => (block.event("disconnected"), serde_json::json!({"session": session})),
             Ending::Superseded => {

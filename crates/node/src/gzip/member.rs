@@ -5,10 +5,10 @@ use zlib_rs::crc32::crc32_combine_op;
 use super::packed::Packed;
 use super::{MARK, STORED_HEAD, store, stored_head};
 
-/// Deflate, no name, no time, and a system that does not matter (RFC 1952, section 2.3.1).
+/// Deflate, no name, no time, unknown system (RFC 1952, section 2.3.1).
 const HEADER: [u8; 10] = [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0xFF];
 
-/// What its trailer will say, and whether its header was written. Lives as long as the connection.
+/// State of the trailer and the header. Lives as long as the connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Member {
     begun: bool,
@@ -37,7 +37,7 @@ impl Member {
         self.size = self.size.wrapping_add(packed.size);
     }
 
-    /// Appends the clean end: an empty final block, checksum and size.
+    /// Appends the end: an empty final block, the checksum and the size.
     pub(crate) fn end(&mut self, out: &mut Vec<u8>) {
         self.begin(out);
         out.extend_from_slice(&stored_head(0, true));
@@ -46,13 +46,13 @@ impl Member {
     }
 }
 
-/// What leaves in one write, appended to a buffer: plain without a member.
+/// One write, appended to a buffer: plain text without a member.
 ///
-/// Texts that follow each other are one stored block. The batch ends with a [`MARK`], whatever is last in it.
+/// Consecutive texts are one stored block. The batch always ends with a [`MARK`].
 pub(crate) struct Batch<'a> {
     member: Option<&'a mut Member>,
     out: &'a mut Vec<u8>,
-    /// Where the stored block that texts are appended to begins.
+    /// Start of the stored block to which texts are appended.
     open: Option<usize>,
 }
 
@@ -61,12 +61,12 @@ impl<'a> Batch<'a> {
         Self { member, out, open: None }
     }
 
-    /// Returns how long the buffer is.
+    /// Returns the length of the buffer.
     pub(crate) fn len(&self) -> usize {
         self.out.len()
     }
 
-    /// Returns where to append text.
+    /// Returns the buffer to which text is appended.
     pub(crate) fn text(&mut self) -> &mut Vec<u8> {
         if let (Some(member), None) = (&mut self.member, self.open) {
             member.begin(self.out);
@@ -76,7 +76,7 @@ impl<'a> Batch<'a> {
         self.out
     }
 
-    /// Appends what was packed; the batch has a member.
+    /// Appends packed blocks; the batch must have a member.
     pub(crate) fn packed(&mut self, packed: &Packed) {
         self.close();
         if let Some(member) = &mut self.member {
@@ -99,9 +99,9 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Ends the batch, which every decoder hands out whole then.
+    /// Ends the batch, so that every decoder returns all of it.
     pub(crate) fn finish(mut self) {
-        // What was packed ends with a mark of its own.
+        // Packed blocks end with a marker.
         if self.open.is_some() {
             self.close();
             self.out.extend_from_slice(&MARK);

@@ -1,36 +1,37 @@
-//! A text as blocks that fit into every member.
+//! A text as compressed blocks that fit into every member.
 
 use std::cell::RefCell;
 
 use zlib_rs::crc32::crc32_combine_gen;
 use zlib_rs::{Deflate, DeflateFlush, Status};
 
-/// Shorter texts are stored: of fewer bytes than this, JSON loses less than a third, and the client pays for it too.
+/// Minimum length for compression, in bytes: shorter JSON shrinks by less than a third, and decoding costs the client
+/// too.
 pub(crate) const MIN_PACKED: usize = 300;
-/// The one with the most for its time: ADR 7 has the figures.
+/// Compression level with the best ratio for its time; ADR 7 has the figures.
 const LEVEL: i32 = 3;
-/// How far back a reference reaches at most, as a power of two; gzip has no way to say less.
+/// Maximum distance of a reference, as a power of two; gzip cannot declare less.
 const WINDOW_BITS: u8 = 15;
 
 thread_local! {
-    // Hundreds of kilobytes, used again for each event. Only a thread that runs writer loops ever has one.
+    // Hundreds of kilobytes, reused for each event. Only threads that run shards have one.
     static DEFLATE: RefCell<Deflate> = RefCell::new(Deflate::new(LEVEL, false, WINDOW_BITS));
 }
 
-/// Blocks without a final one, which refer to nothing before them and end with a [`MARK`](super::MARK).
+/// Blocks without a final one, which do not refer to earlier data and end with a [`MARK`](super::MARK).
 #[derive(Debug)]
 pub(crate) struct Packed {
     pub(super) blocks: Box<[u8]>,
-    /// Of the text.
+    /// Checksum of the text.
     pub(super) crc: u32,
-    /// Moves a checksum over as many bytes as the text has.
+    /// Operator that advances a checksum by the length of the text.
     pub(super) shift: u32,
     /// Length of the text, modulo 2³².
     pub(super) size: u32,
 }
 
 impl Packed {
-    /// Packs a text. Takes about 11 µs for a kilobyte and 4 ms for a megabyte, during which the caller does nothing else.
+    /// Compresses a text. Blocks the caller for about 11 µs for a kilobyte and 4 ms for a megabyte.
     pub(crate) fn new(text: &[u8]) -> Self {
         let blocks = DEFLATE.with_borrow_mut(|deflate| compress(text, deflate)).unwrap_or_else(|| {
             let mut blocks = Vec::with_capacity(text.len() + 3 * super::STORED_HEAD);
@@ -47,18 +48,18 @@ impl Packed {
         }
     }
 
-    /// Returns how many bytes its blocks have.
+    /// Returns the size of the blocks, in bytes.
     pub(crate) fn len(&self) -> usize {
         self.blocks.len()
     }
 }
 
-/// Returns the text compressed; `None` if it is not shorter then.
+/// Returns the compressed text; `None` if it is not shorter.
 fn compress(text: &[u8], deflate: &mut Deflate) -> Option<Vec<u8>> {
     let mut blocks = vec![0; text.len()];
     let (before, after) = (deflate.total_in(), deflate.total_out());
-    // A full flush ends with a mark and forgets the text, so that the next one refers to nothing in it. It is complete if
-    // there is room left.
+    // A full flush ends with a marker and resets the history, so that the next text does not refer to this one. It is
+    // complete if the buffer has room left.
     let status = deflate.compress(text, &mut blocks, DeflateFlush::FullFlush);
     let taken = usize::try_from(deflate.total_in() - before);
     let length = usize::try_from(deflate.total_out() - after).unwrap_or(usize::MAX);

@@ -1,4 +1,4 @@
-//! Being the one node that takes entries, and knowing when that may be over.
+//! Leadership of the intake.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use crate::metrics::cluster::ClusterMetrics;
 
-/// Another node leads now, or may.
+/// The leadership may have expired.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Lapsed;
 
-/// The lead, for as long as it is surely ours by our own clock.
+/// The leadership, which the node certainly holds until a time by its own clock.
 #[derive(Debug)]
 pub(super) struct Leadership {
     broker: Arc<dyn Broker>,
@@ -21,13 +21,13 @@ pub(super) struct Leadership {
     ttl: Duration,
     metrics: Arc<ClusterMetrics>,
     gained: Instant,
-    /// Until when, in milliseconds after `gained`. Counted from before the call that gave it, and a tenth is left for
-    /// requests that are on their way.
+    /// End of the leadership, in milliseconds after `gained`. Counted from before the call that granted it, less a
+    /// tenth for requests in flight.
     until: AtomicU64,
 }
 
 impl Leadership {
-    /// Asks for the lead; none if another node has it.
+    /// Acquires the leadership; `None` if another node holds it.
     pub(super) async fn gain(
         broker: &Arc<dyn Broker>,
         node: &NodeId,
@@ -59,15 +59,15 @@ impl Leadership {
         self.gained + Duration::from_millis(self.until.load(Ordering::Relaxed))
     }
 
-    /// Fails if the lead may have lapsed. To be asked before each step, since the process may have been paused after
-    /// the one before.
+    /// Fails if the leadership may have expired. Must be called before each step, since the process may have been
+    /// paused.
     pub(super) fn check(&self) -> Result<(), Lapsed> {
         if Instant::now() < self.until() { Ok(()) } else { Err(Lapsed) }
     }
 
-    /// Carries work out while the lead is renewed beside it. The work is dropped when the lead may have lapsed.
+    /// Runs work while the leadership is renewed. Drops the work if the leadership may have expired.
     pub(super) async fn during<T>(&self, work: impl Future<Output = T>) -> Result<T, Lapsed> {
-        // A renewal may be dropped half done: the lead is then longer than we believe.
+        // A cancelled renewal may have been carried out: the leadership lasts longer then.
         tokio::select! {
             biased;
             lapsed = self.keep() => Err(lapsed),
@@ -75,7 +75,7 @@ impl Leadership {
         }
     }
 
-    /// Renews the lead until it is lost.
+    /// Renews the leadership until it is lost.
     async fn keep(&self) -> Lapsed {
         let mut renew_at = self.gained + self.ttl / 3;
         loop {
@@ -99,9 +99,9 @@ impl Leadership {
         }
     }
 
-    /// Lets another node lead at once.
+    /// Releases the leadership, so that another node can lead at once.
     pub(super) async fn resign(self) {
-        // When this fails, the lead lapses.
+        // If this fails, the leadership expires.
         let resigned = tokio::time::timeout(self.ttl / 3, self.broker.resign_intake(&self.node)).await;
         if !matches!(resigned, Ok(Ok(()))) {
             tracing::info!("failed to release the intake leadership; it will expire");

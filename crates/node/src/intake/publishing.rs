@@ -25,11 +25,10 @@ impl Publishing {
         Self { broker: Arc::clone(broker), metrics: Arc::clone(metrics), log: Throttle::of_events() }
     }
 
-    /// Publishes what was taken, until nothing more comes. What can never be published is among the dead before
-    /// anything newer is published: the next leader might judge otherwise, and find that newer entries have passed
-    /// it.
+    /// Publishes batches until the input ends. An entry that can never be published is moved to the dead-letter
+    /// stream before newer entries are published: the next leader might be able to publish it, after newer entries.
     ///
-    /// Whatever is left unpublished ends the reading: the next one has it, in its place.
+    /// An entry that stays unpublished ends the reading: the next reading has it in its order.
     pub(super) async fn run(
         &self,
         lead: &Leadership,
@@ -37,7 +36,7 @@ impl Publishing {
         mut taken: mpsc::Receiver<Batch>,
         published: mpsc::Sender<Vec<Position>>,
     ) -> Result<(), Stop> {
-        // The receiver is there as long as nothing failed.
+        // The receiver exists as long as nothing failed.
         while let Ok(place) = published.reserve().await {
             let Some(Batch { items, dead }) = taken.recv().await else { break };
             self.reject(lead, reading, dead).await?;

@@ -1,4 +1,4 @@
-//! One call to publish, and what became of each of its entries.
+//! Results of one publish call.
 
 use fanfare_broker::BrokerError;
 use fanfare_broker::intake::Intaken;
@@ -7,20 +7,20 @@ use fanfare_protocol::{Channel, Position};
 use super::taking::{Dead, Fields};
 use crate::metrics::cluster::ClusterMetrics;
 
-/// What became of one call to publish.
+/// Results of one publish call.
 #[derive(Default)]
 pub(super) struct Round {
     pub(super) published: Vec<Position>,
-    /// Never to be published.
+    /// Entries that can never be published.
     pub(super) dead: Vec<Dead>,
-    /// Whether entries are left that were held up or failed for now.
+    /// Whether entries were held up or failed temporarily.
     pub(super) is_unfinished: bool,
-    /// The first failure that passes.
+    /// The first temporary failure.
     pub(super) error: Option<BrokerError>,
 }
 
 impl Round {
-    /// Sorts the results, which are in the order of the entries, and counts them.
+    /// Classifies and counts the results, which are in the order of the entries.
     pub(super) fn sort(
         entries: Vec<(Position, Channel, Fields)>,
         results: Vec<Result<Intaken, BrokerError>>,

@@ -1,4 +1,4 @@
-//! The last stage: removes what was published.
+//! The last stage: acknowledges published entries.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ impl Settling {
         Self { broker: Arc::clone(broker), metrics: Arc::clone(metrics) }
     }
 
-    /// Settles until nothing more comes.
+    /// Acknowledges entries until the input ends.
     pub(super) async fn run(
         &self,
         lead: &Leadership,

@@ -1,4 +1,4 @@
-//! The first stage: takes entries, and reads them.
+//! The first stage: reads entries and parses them.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,12 +17,12 @@ use super::leadership::Leadership;
 use crate::config::intake::IntakeConfig;
 use crate::metrics::cluster::ClusterMetrics;
 
-/// The longest wait for a new entry in one call.
+/// Maximum time for which one call waits for a new entry.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// About how many bytes of data are taken at once at most, however large the entries that come next are.
+/// Approximate maximum size of one batch, in bytes, however large its entries are.
 const TAKE_BYTES: usize = 32 * 1024 * 1024;
-/// About how many bytes are taken at once if entries are like the largest of those before: Redis copies them, and
-/// does nothing else meanwhile.
+/// Approximate size of one batch, in bytes, if its entries are as large as the largest ones before: Redis copies them
+/// and does nothing else meanwhile.
 const TAKE_LIKE_BEFORE: usize = 1024 * 1024;
 
 /// An entry that can be published.
@@ -30,18 +30,18 @@ const TAKE_LIKE_BEFORE: usize = 1024 * 1024;
 pub(super) struct Item {
     pub(super) id: Position,
     pub(super) publication: Publication,
-    /// As it was taken, in case that Redis refuses it.
+    /// The fields as they were read, in case Redis refuses the entry.
     pub(super) fields: Fields,
 }
 
 /// The fields of an entry in order.
 pub(super) type Fields = Vec<(Bytes, Bytes)>;
 
-/// What one take brought, in order.
+/// One batch, in order.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) items: Vec<Item>,
-    /// What can never be published.
+    /// Entries that can never be published.
     pub(super) dead: Vec<Dead>,
 }
 
@@ -49,9 +49,9 @@ pub(super) struct Batch {
 #[derive(Debug)]
 pub(super) struct Dead {
     pub(super) id: Position,
-    /// What it names as its channel, as far as that may be logged.
+    /// The entry's channel, as far as it may be logged.
     pub(super) channel: String,
-    /// Why, for whoever wrote it.
+    /// The reason, for the publisher.
     pub(super) reason: String,
     pub(super) fields: Fields,
 }
@@ -60,10 +60,10 @@ pub(super) struct Taking {
     broker: Arc<dyn Broker>,
     metrics: Arc<ClusterMetrics>,
     stop: CancellationToken,
-    /// How many entries are taken at once at most.
+    /// Maximum number of entries in a batch.
     most: usize,
     wait: Duration,
-    /// The most data an event may have, in bytes.
+    /// Maximum size of an event's data, in bytes.
     max_data: usize,
 }
 
@@ -86,10 +86,10 @@ impl Taking {
         }
     }
 
-    /// Takes batches until the node leaves: one entry, then two, then four. What made the reading before fail may be
-    /// that entries are too large together, for us or for a call. A call is not cut short then: its answer is on its
-    /// way. One that fails ends the reading: it may have been carried out, and then only the next one finds what it
-    /// took.
+    /// Reads batches until the node shuts down: one entry, then two, then four, since the reading before may have
+    /// failed because entries were too large together. A call in progress is not cancelled at the shutdown, since its
+    /// reply is on the way. A failed call ends the reading: it may have been carried out, and only the next reading
+    /// has its entries then.
     pub(super) async fn run(
         &self,
         lead: &Leadership,
@@ -97,7 +97,7 @@ impl Taking {
         taken: mpsc::Sender<Batch>,
     ) -> Result<(), Stop> {
         let mut limit = 1;
-        // The receiver is there as long as nothing failed.
+        // The receiver exists as long as nothing failed.
         while let Ok(place) = taken.reserve().await {
             if self.stop.is_cancelled() {
                 break;
@@ -137,14 +137,14 @@ impl Batch {
     }
 }
 
-/// Returns what an entry names as its channel, whatever that is.
+/// Returns an entry's channel, valid or not.
 fn channel(entry: &IntakeEntry) -> String {
     let named = entry.fields.iter().find(|(name, _)| &name[..] == b"channel");
     let text = named.map(|(_, value)| String::from_utf8_lossy(&value[..value.len().min(MAX_CHANNEL_BYTES)]));
     text.unwrap_or_default().into_owned()
 }
 
-/// Returns how old the oldest of these is. Its id is its time by the broker's clock.
+/// Returns the age of the oldest entry, whose id is a time of the broker's clock.
 fn lag(entries: &[IntakeEntry]) -> Duration {
     entries.first().map_or(Duration::ZERO, |oldest| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -1,10 +1,10 @@
-//! What this node holds, and what it has yet to give up.
+//! The sessions that this node holds or must release.
 //!
-//! Plain data behind one lock: nothing here waits.
+//! Plain data behind one lock; nothing here blocks.
 //!
-//! A session's entry is also its place in the queue of releases: what is to be given up is as many entries as there
-//! were sessions, however long the broker is away. Beside it stand claims in doubt: those of which the broker never
-//! said what became of them.
+//! A session's entry is also its place in the queue of releases, so that the queue is bounded by the number of
+//! sessions, however long the broker is unavailable. The registry also has uncertain claims, whose outcome is
+//! unknown.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,47 +14,48 @@ use fanfare_protocol::SessionKey;
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
-/// The most claims in doubt that are remembered; beyond it the oldest is dropped and counted, and what it may have claimed
-/// stays until the node leaves. More than the streams that fit on a node, which may all be claimed in one outage.
+/// Maximum number of uncertain claims; beyond it the oldest one is dropped and counted, and the session that it may
+/// have claimed stays until the node shuts down. More than the streams of a node, which may all be claimed in one
+/// outage.
 pub(super) const MAX_DOUBTS: usize = 100_000;
 
-/// Tells the claims of this process apart. The epoch cannot: it changes when the session is renewed.
+/// Number of a claim within this process. The epoch cannot identify a claim, since renewals change it.
 pub(super) type ClaimNumber = u64;
 
-/// One session. Lives from the claim until the broker has heard that it is given up.
+/// One session. Lives from the claim until it is released at the broker.
 #[derive(Debug)]
 struct Entry {
     client: Arc<str>,
-    /// The owner's epoch as the broker has it: that of the claim, or of the last renewal.
+    /// The epoch at the broker: that of the claim, or of the last renewal.
     epoch: u64,
-    /// When we claimed it, in Unix milliseconds.
+    /// Time of the claim, in Unix milliseconds.
     since: u64,
     claim: ClaimNumber,
-    /// Why it is to be given up; none while its stream is open.
+    /// Close reason of a session to be released; `None` while its stream is open.
     ending: Option<Reason>,
     /// Whether `queue` has it.
     queued: bool,
-    /// Whether another node has claimed it since. Its stream ends, also if it has yet to begin.
+    /// Whether another node has claimed the session since. Its stream ends, also if it has not started yet.
     lost: bool,
 }
 
-/// Calls to claim one session that are under way.
+/// Claim calls of one session that are in progress.
 #[derive(Debug, Default)]
 struct Claiming {
     calls: usize,
-    /// A claim below this epoch was superseded before its answer came.
+    /// A claim below this epoch was superseded before its reply arrived.
     below: u64,
 }
 
-/// A claim that may have been carried out although the broker did not say so.
+/// An uncertain claim: the broker may have carried it out without a reply.
 #[derive(Debug)]
 pub(super) struct Doubt {
     pub(super) session: SessionKey,
-    /// Not looked after before: until then the claim may still be under way.
+    /// Time of the check. Before it, the claim may still be in progress.
     due: Instant,
 }
 
-/// One session to give up.
+/// One session to release.
 #[derive(Clone, Debug)]
 pub(super) struct Release {
     pub(super) session: SessionKey,
@@ -63,37 +64,37 @@ pub(super) struct Release {
     claim: ClaimNumber,
 }
 
-/// What a look at a claim in doubt came to.
+/// Result of checking an uncertain claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// Nothing was left behind.
+    /// The claim was not carried out.
     Clear,
-    /// It had been carried out: it is queued to be given up, or is now the open stream's.
+    /// The claim was carried out: the session is queued for release, or adopted by the open stream.
     Mended,
-    /// A claim of the session is under way; look again.
+    /// A claim of the session is in progress; check again.
     Busy,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     entries: HashMap<SessionKey, Entry, RandomState>,
-    /// How many of the entries are to be given up.
+    /// Number of entries to be released.
     ending: usize,
-    /// Those to give up that are not being given up just now; each once.
+    /// Sessions to be released whose release is not in progress; each once.
     queue: VecDeque<SessionKey>,
     doubts: VecDeque<Doubt>,
-    /// Sessions whose claims are under way.
+    /// Sessions whose claims are in progress.
     claiming: HashMap<SessionKey, Claiming, RandomState>,
     last_claim: ClaimNumber,
 }
 
 impl Registry {
-    /// Sessions whose streams are open.
+    /// Returns the number of sessions whose streams are open.
     pub(super) fn held(&self) -> usize {
         self.entries.len() - self.ending
     }
 
-    /// Sessions to give up.
+    /// Returns the number of sessions to release.
     pub(super) fn ending(&self) -> usize {
         self.ending
     }
@@ -103,7 +104,7 @@ impl Registry {
         self.entries.get(session).filter(|entry| entry.ending.is_none()).map(|entry| entry.epoch)
     }
 
-    /// Returns whether a claim of the session is under way, or it has an entry.
+    /// Returns whether the session has an entry, or a claim of it is in progress.
     pub(super) fn knows(&self, session: &SessionKey) -> bool {
         self.entries.contains_key(session) || self.claiming.contains_key(session)
     }
@@ -126,8 +127,8 @@ impl Registry {
         }
     }
 
-    /// Notes a granted claim. It takes the place of an older one of the session; that one's stream gives up nothing
-    /// when it ends. An answer that comes after the answer to a newer claim is not noted.
+    /// Records a granted claim. It replaces an older claim of the session, whose stream releases nothing when it
+    /// ends. A reply that arrives after the reply to a newer claim is ignored.
     pub(super) fn hold(
         &mut self,
         session: &SessionKey,
@@ -141,7 +142,7 @@ impl Registry {
         if old.is_some_and(|old| old.epoch > epoch) {
             return claim;
         }
-        // The place in the queue stays, and is passed over when its turn comes.
+        // The queue keeps the session, which is skipped later.
         let queued = old.is_some_and(|old| old.queued);
         self.ending -= usize::from(old.is_some_and(|old| old.ending.is_some()));
         let lost = self.claiming.get(session).is_some_and(|claiming| epoch < claiming.below);
@@ -151,7 +152,7 @@ impl Registry {
         claim
     }
 
-    /// Notes that another node claimed the session with this epoch. Answers false if our claim is newer.
+    /// Records that another node claimed the session with this epoch. Returns false if this node's claim is newer.
     pub(super) fn supersede(&mut self, session: &SessionKey, epoch: u64) -> bool {
         if let Some(claiming) = self.claiming.get_mut(session) {
             claiming.below = claiming.below.max(epoch);
@@ -165,12 +166,12 @@ impl Registry {
         }
     }
 
-    /// Returns whether a claim is not the owner's any more, as far as we know.
+    /// Returns whether another claim has taken the session, as far as this node knows.
     pub(super) fn is_lost(&self, session: &SessionKey, claim: ClaimNumber) -> bool {
         self.entries.get(session).is_none_or(|entry| entry.claim != claim || entry.lost)
     }
 
-    /// Marks a session to be given up, unless a newer claim has taken its place. Answers whether it did.
+    /// Marks a session for release, unless a newer claim has replaced this one. Returns whether it was marked.
     pub(super) fn end(&mut self, session: &SessionKey, claim: ClaimNumber, reason: Reason) -> bool {
         match self.entries.get_mut(session) {
             Some(entry) if entry.claim == claim && entry.ending.is_none() => {
@@ -193,7 +194,7 @@ impl Registry {
 
     // ---- releases
 
-    /// Returns the next session to give up.
+    /// Returns the next session to release.
     pub(super) fn next_release(&mut self) -> Option<Release> {
         while let Some(session) = self.queue.pop_front() {
             let Some(entry) = self.entries.get_mut(&session) else { continue };
@@ -206,7 +207,7 @@ impl Registry {
         None
     }
 
-    /// Forgets a session that was given up, unless it was claimed again meanwhile.
+    /// Removes a released session, unless it was claimed again meanwhile.
     pub(super) fn released(&mut self, release: &Release) {
         let entry = self.entries.get(&release.session);
         let same = entry.is_some_and(|entry| entry.claim == release.claim && entry.epoch == release.epoch);
@@ -215,7 +216,7 @@ impl Registry {
         }
     }
 
-    /// Queues a session again that could not be given up.
+    /// Queues a session again whose release failed.
     pub(super) fn retry(&mut self, release: &Release) {
         let entry = self.entries.get(&release.session);
         if entry.is_some_and(|entry| entry.claim == release.claim && entry.ending.is_some()) {
@@ -227,16 +228,16 @@ impl Registry {
         if let Some(entry) = self.entries.remove(session) {
             self.ending -= usize::from(entry.ending.is_some());
         }
-        // Memory is given back when most of the streams are gone.
+        // Frees memory when most streams are gone.
         if self.entries.len() < self.entries.capacity() / 8 {
             self.entries.shrink_to((self.entries.len() * 2).max(64));
             self.queue.shrink_to((self.queue.len() * 2).max(64));
         }
     }
 
-    // ---- claims in doubt
+    // ---- uncertain claims
 
-    /// Remembers a claim that failed. Answers false if the oldest one had to go for it.
+    /// Adds an uncertain claim. Returns false if the oldest one was dropped for it.
     pub(super) fn doubt(&mut self, session: SessionKey, due: Instant) -> bool {
         let full = self.doubts.len() >= MAX_DOUBTS;
         if full {
@@ -246,23 +247,23 @@ impl Registry {
         !full
     }
 
-    /// Returns the next claim to look after; `hurry` does not wait until it is due.
+    /// Returns the next claim to check; with `hurry` also before it is due.
     pub(super) fn next_doubt(&mut self, now: Instant, hurry: bool) -> Option<Doubt> {
         self.doubts.pop_front_if(|doubt| hurry || doubt.due <= now)
     }
 
-    /// Drops the claims in doubt, and answers how many there were.
+    /// Drops all uncertain claims. Returns their number.
     pub(super) fn forget_doubts(&mut self) -> usize {
         std::mem::take(&mut self.doubts).len()
     }
 
-    /// When the next claim in doubt is due.
+    /// Returns when the next uncertain claim is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.doubts.front().map(|doubt| doubt.due)
     }
 
-    /// Sets right what a claim in doubt left behind: `found` is the epoch with which the broker has the session as
-    /// ours, if it does.
+    /// Reconciles an uncertain claim. `found` is the epoch with which this node owns the session at the broker, if it
+    /// does.
     pub(super) fn mend(&mut self, doubt: &Doubt, found: Option<u64>) -> Look {
         let Some(epoch) = found else { return Look::Clear };
         let session = &doubt.session;
@@ -271,7 +272,7 @@ impl Registry {
         }
         match self.entries.get_mut(session) {
             Some(entry) if entry.epoch >= epoch => return Look::Clear,
-            // Nobody but an older stream of ours can be meant: it goes on with the newer epoch.
+            // An older stream of this node adopts the newer epoch.
             Some(entry) => entry.epoch = epoch,
             None => {
                 self.last_claim += 1;
@@ -302,8 +303,8 @@ impl Registry {
         open.map(|(session, _)| session.clone()).collect()
     }
 
-    /// Returns what we believe to hold of these, also of those whose streams ended since the renewal began: if a
-    /// first try was carried out and not answered, only a second one tells with which epoch they are to be given up.
+    /// Returns the held ones of these sessions, also those whose streams ended since the renewal started: if a first
+    /// attempt was carried out without a reply, only a second one returns the epoch with which to release them.
     pub(super) fn holdings(&self, sessions: &[SessionKey]) -> Vec<(ClaimNumber, Holding)> {
         let known = sessions.iter().filter_map(|session| {
             let entry = self.entries.get(session)?;
@@ -319,17 +320,17 @@ impl Registry {
         known.collect()
     }
 
-    /// Notes what became of a holding. Answers true if the session is lost and its stream must end.
+    /// Records the result of a renewal. Returns true if the session is lost and its stream must end.
     pub(super) fn renewed(&mut self, claim: ClaimNumber, holding: &Holding, renewed: Renewed) -> bool {
         let session = SessionKey::new(holding.user.clone(), holding.session);
         let Some(entry) = self.entries.get_mut(&session).filter(|entry| entry.claim == claim) else {
-            // Claimed anew meanwhile, with an epoch that is greater than whatever we were given.
+            // Claimed again meanwhile, with a greater epoch than that of the renewal.
             return false;
         };
         match renewed {
             Renewed::Held(epoch) => {
-                // It may be that of a claim under way, which an older stream must not give up. If that claim fails, it
-                // is looked after.
+                // The epoch may be that of a claim in progress, which an older stream must not release. If that claim
+                // fails, it is checked as an uncertain claim.
                 if !self.claiming.contains_key(&session) {
                     entry.epoch = entry.epoch.max(epoch);
                 }
@@ -344,7 +345,7 @@ impl Registry {
         }
     }
 
-    /// Returns whether nothing is left to do for the releaser.
+    /// Returns whether the releaser has nothing left to do.
     pub(super) fn is_idle(&self) -> bool {
         self.ending == 0 && self.doubts.is_empty()
     }

@@ -1,11 +1,11 @@
-//! The one task that tells the broker what this node holds no longer, and what it still holds.
+//! The task that releases and renews this node's sessions at the broker.
 //!
-//! It gives sessions up, looks after claims in doubt, and renews what is held after the lease had lapsed or the wire
-//! was lost. One task does all three, because a renewal must not be under way while one of its sessions is given up:
-//! it could take back what was just let go.
+//! It releases sessions, reconciles uncertain claims, and renews all sessions after the lease expired or the
+//! subscriber connection was lost. One task does all three, because no renewal may be in progress while one of its
+//! sessions is released: it could claim the session again.
 //!
-//! Both renewals and claims in doubt go by the node's name, so they wait until the lease is held: without it another
-//! process may have the name, and what is recorded as ours be its own. A release is fenced by its epoch.
+//! Renewals and checks of uncertain claims use the node id, so they wait until the lease is held: without the lease
+//! another process may use the id, and own the sessions recorded for it. A release is fenced by its epoch.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,25 +27,25 @@ use crate::throttle::Throttle;
 use fanfare_broker::backoff::Backoff;
 use fanfare_broker::wire::WireState;
 
-/// How many calls are under way at once.
+/// Maximum number of concurrent calls.
 const IN_FLIGHT: usize = 64;
-/// How many sessions one renewal call has.
+/// Number of sessions in one renewal call.
 const RENEW_BATCH: usize = 250;
-/// A claim in doubt is looked after no sooner: by then the call itself has reached the broker or never will.
+/// Time before an uncertain claim is checked: the call has reached the broker by then, or never will.
 pub(super) const DOUBT_AFTER: Duration = Duration::from_secs(5);
 
-/// The task's state. Ends when it is told to stop and nothing is left to give up.
+/// The task's state. The task ends when it is stopped and nothing is left to release.
 pub(super) struct Releaser {
     shared: Arc<Shared>,
     lease: watch::Receiver<LeaseState>,
     wire: watch::Receiver<WireState>,
     stop: CancellationToken,
-    /// How often the lease had been taken, and the wire connected, when the last renewal began.
+    /// Number of lease acquisitions and of subscriber connects at the start of the last renewal.
     seen: (u64, u64),
-    /// Sessions that are still to be renewed; a renewal is under way while there are any.
+    /// Sessions still to be renewed; a renewal is in progress while there are any.
     renewal: Vec<SessionKey>,
     backoff: Backoff,
-    /// Nothing is asked of the broker before.
+    /// No call is made before this time.
     pause: Option<Instant>,
     log: Throttle,
 }
@@ -110,7 +110,7 @@ impl Releaser {
                 return;
             }
             let wake_at = self.wake_at(jobs.len() < self.width());
-            // All are cancel-safe: a permit or a change that is not taken now stays.
+            // All branches are cancel-safe: a permit or a change that was not received is kept.
             tokio::select! {
                 Some(outcome) = jobs.next() => self.settle(outcome),
                 () = shared.wake.notified() => {}
@@ -126,14 +126,14 @@ impl Releaser {
         self.lease.borrow().held()
     }
 
-    /// Returns how many calls may be under way: one probes while the broker is away.
+    /// Returns the maximum number of concurrent calls: a single one while the broker is unavailable.
     fn width(&self) -> usize {
         if self.backoff.is_failing() { 1 } else { IN_FLIGHT }
     }
 
-    /// `free`: whether another call may be under way.
+    /// Returns when to wake. `free`: another call may start.
     fn wake_at(&self, free: bool) -> Option<Instant> {
-        // That a doubt is due is no reason to wake where it has to wait nevertheless.
+        // A due claim is no reason to wake while no call may start.
         self.pause.or_else(|| {
             let looks = free && self.renewal.is_empty() && self.has_lease();
             if looks { self.shared.with(|registry| registry.next_due()) } else { None }
@@ -162,7 +162,7 @@ impl Releaser {
 
     async fn renew_some(&mut self) {
         if self.stop.is_cancelled() || !self.has_lease() {
-            // What is held is about to be given up; or all of it is renewed when the lease is taken anew.
+            // All sessions are about to be released, or will be renewed when the lease is acquired again.
             self.renewal.clear();
             return;
         }
@@ -200,7 +200,7 @@ impl Releaser {
                 self.fail(&error);
             }
             Err(error) => {
-                // Each session keeps its epoch, and is fenced by it.
+                // Each session keeps its epoch as its fencing token.
                 metrics.renewals_refused.inc_by(holdings.len() as u64);
                 self.warn("failed to renew sessions", &error);
                 self.renewal.truncate(from);
@@ -259,7 +259,7 @@ impl Releaser {
     }
 
     fn fail(&mut self, error: &BrokerError) {
-        // Calls that were under way together fail together: that is one failure.
+        // Concurrent calls fail together: count them as one failure.
         if self.pause.is_none() {
             self.pause = Some(Instant::now() + self.backoff.fail());
         }
