@@ -1,9 +1,9 @@
-//! Client addresses: which address a request comes from, and how limits count it.
+//! Client addresses, and their keys for limits.
 //!
 //! # Layout
 //!
-//! - [`trusted`]: the proxies whose word counts, and the walk from the socket to the client
-//! - `forwarded`: what `Forwarded` and `X-Forwarded-For` say, read from the right
+//! - [`trusted`]: trusted proxies, and the way from the socket to the client
+//! - `forwarded`: `Forwarded` and `X-Forwarded-For`, parsed from the right
 
 mod forwarded;
 pub mod trusted;
@@ -15,10 +15,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 
-/// How many leading bits of an IPv6 address name one customer's network: a host may use each address of its /64.
+/// Number of leading bits of an IPv6 address that identify one network: a host may use every address of its /64.
 const IPV6_PREFIX: u32 = 64;
 
-/// What limits by address count: an IPv4 address, or the /64 network of an IPv6 address.
+/// Key of limits by address: an IPv4 address, or the /64 network of an IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AddressKey(IpAddr);
 
@@ -35,16 +35,16 @@ impl AddressKey {
     }
 }
 
-/// The address of the client that sent a request, as far as trusted proxies tell. An extension of each request.
+/// The client's address, as reported by trusted proxies. An extension of each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress {
     ip: IpAddr,
-    /// Whether the address is a trusted proxy's: then who stands behind it is not known.
+    /// Whether the address is that of a trusted proxy: the client behind it is unknown then.
     is_proxy: bool,
 }
 
 impl ClientAddress {
-    /// Returns the key that limits by address use. None if only a trusted proxy's address is known: all clients behind
+    /// Returns the key for limits by address. `None` if only a trusted proxy's address is known: all clients behind
     /// the proxy would share one limit.
     pub fn key(self) -> Option<AddressKey> {
         (!self.is_proxy).then(|| AddressKey::of(self.ip))
@@ -57,7 +57,7 @@ impl fmt::Display for ClientAddress {
     }
 }
 
-/// An address that is not known: unspecified, and not limited. Without the extension, as in tests that call a router
+/// An unknown address: unspecified, and not limited. Used without the extension, as in tests that call a router
 /// directly.
 impl Default for ClientAddress {
     fn default() -> Self {

@@ -1,8 +1,8 @@
-//! Who asks, and what they may do.
+//! Authentication and authorization.
 //!
 //! # Layout
 //!
-//! - [`issue`]: making tokens
+//! - [`issue`]: creation of tokens
 //! - `hmac`: the cryptography of tokens
 
 mod hmac;

@@ -1,20 +1,20 @@
-//! The calls, as `docs/protocol.md` has them.
+//! The HTTP API, as described in `docs/protocol.md`.
 //!
 //! # Layout
 //!
-//! - [`app`]: what the calls have in common
-//! - [`params`]: the query of a request
-//! - [`events`], [`handover`], [`overload`]: the stream, how its connection leaves HTTP, and the answer when it cannot
-//!   be served
-//! - `resume`: where a stream begins; [`ignored`]: the parameters of its request that are not known
-//! - `accept_encoding`: whether a client accepts a stream that is compressed
-//! - [`publish`], [`history`], [`sessions`], [`nodes`]: the other calls; [`places`]: how many of the large ones at once
-//! - [`head_size`]: how large a request's head may be
-//! - [`hosts`], `origin`: which names the node answers to, and which pages may use a visitor's rights
-//! - [`health`]: whether the node lives, and whether it is ready; [`counts`]: what it counts
-//! - [`problem`]: the one place where errors become answers
-//! - [`layers`]: what is done around every call; `letter`: what HTTP itself asks of a request
-//! - [`metrics`]: what HTTP counts
+//! - [`app`]: state shared by all endpoints
+//! - [`params`]: query parameters
+//! - [`events`], [`handover`], [`overload`]: the stream, the hand-over of its socket to the hub, and the response if it
+//!   cannot be served
+//! - `resume`: the start of a stream; [`ignored`]: unknown parameters of a stream request
+//! - `accept_encoding`: negotiation of the content coding
+//! - [`publish`], [`history`], [`sessions`], [`nodes`]: the other endpoints; [`places`]: concurrency limit of history calls
+//! - [`head_size`]: size limit of a request's head
+//! - [`hosts`], `origin`: allowed host names, and protection from cross-site requests
+//! - [`health`]: health checks; [`counts`]: the text of `/metrics`
+//! - [`problem`]: maps errors to responses
+//! - [`layers`]: middleware of all endpoints; `letter`: checks of HTTP requirements
+//! - [`metrics`]: metrics of HTTP
 
 mod accept_encoding;
 pub mod app;
@@ -52,30 +52,30 @@ use self::events::Door;
 use self::hosts::Hosts;
 use self::problem::{Code, Problem};
 
-/// Which calls a listener has.
+/// Endpoints of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// All of them: there is one listener.
+    /// All endpoints: there is one listener.
     Both,
-    /// Those of clients and publishers.
+    /// Endpoints of clients and publishers.
     Public,
-    /// Those of probes, monitoring and operators.
+    /// Endpoints of probes, monitoring and operators.
     Admin,
 }
 
-/// Returns the calls of `node.listen`: all of them, or without those of the admin listener. `pages` are further
+/// Returns the routes of `node.listen`: all of them, or those that are not on the admin listener. `pages` are further
 /// routes, like the page of `fanfare dev`.
 pub fn router(app: &Arc<App>, door: Door, pages: Router, (side, hosts): (Side, Hosts)) -> Router {
     let events = Router::new().route(events::PATH, get(events::events)).with_state(Arc::new(door));
     layers::around(calls(app, side).merge(events).merge(pages), app, hosts)
 }
 
-/// Returns the calls of the admin listener.
+/// Returns the routes of the admin listener.
 pub fn admin_router(app: &Arc<App>, hosts: Hosts) -> Router {
     layers::around(calls(app, Side::Admin), app, hosts)
 }
 
-/// Returns every call but the stream.
+/// Returns all routes except the stream.
 fn calls(app: &Arc<App>, side: Side) -> Router {
     let publishing = Router::new()
         .route("/v1/publish", post(publish::publish))
@@ -104,12 +104,12 @@ fn calls(app: &Arc<App>, side: Side) -> Router {
         .with_state(Arc::clone(app))
 }
 
-/// Returns the answer to a call that is on the admin listener.
+/// Returns the response to a request for an endpoint of the admin listener.
 async fn elsewhere() -> Problem {
     Problem::new(Code::NotFound, "this endpoint is served on the admin listener (admin.listen)")
 }
 
-/// Returns the headers of every event stream: nothing on the way may keep it back or change it.
+/// Returns the headers of every event stream: proxies must neither buffer nor change it.
 fn stream_headers() -> [(HeaderName, &'static str); 4] {
     [
         (CONTENT_TYPE, "text/event-stream"),

@@ -163,9 +163,9 @@ impl Worker {
         self.metrics.intake_lag.set(0.0);
     }
 
-    /// Reads the stream until the node leaves or the lead is lost. Whatever fails ends a reading, and the next one
-    /// begins at the oldest entry again: so what was left half done, by us or by an earlier leader, comes before
-    /// everything new.
+    /// Reads the stream until the node shuts down or the leadership is lost. Any failure ends a reading, and the next
+    /// one starts at the oldest entry: so unfinished entries, of this or of an earlier leader, come before all new
+    /// ones.
     async fn work(&mut self, lead: &Leadership) -> Result<(), Lapsed> {
         while !self.stop.is_cancelled() {
             lead.check()?;

@@ -1,9 +1,9 @@
-//! TLS: the certificate that the node shows, and how a renewed one takes its place.
+//! TLS: the node's certificate, and its renewal.
 //!
 //! # Layout
 //!
-//! - [`pair`]: a certificate and its key, from their files
-//! - [`renewal`]: looks at the files from time to time
+//! - [`pair`]: reads a certificate and its key
+//! - [`renewal`]: checks the files periodically
 
 pub mod pair;
 pub mod renewal;
@@ -24,35 +24,35 @@ use self::pair::{Files, PairError};
 use self::renewal::Renewal;
 use crate::config::tls::TlsConfig;
 
-/// The protocol names of RFC 7301: HTTP/2 is preferred.
+/// ALPN protocols (RFC 7301): HTTP/2 is preferred.
 const ALPN: [&[u8]; 2] = [HTTP2, b"http/1.1"];
 const HTTP2: &[u8] = b"h2";
-/// How much of what is written may be kept encrypted for a client that does not take it. What is beyond it waits
-/// outside, where it is bounded and timed.
+/// Maximum bytes of encrypted output that are buffered for a slow client. Further data is queued outside, where it is
+/// bounded and has a timeout.
 const BUFFER: usize = 16 * 1024;
 
-/// Why the node cannot speak TLS.
+/// Why TLS cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The certificate or its key.
+    /// The certificate or its key is invalid.
     #[error(transparent)]
     Pair(#[from] PairError),
     /// One of the two settings is missing.
     #[error("tls.certificate and tls.key must be set together")]
     Half,
-    /// The library refused, by a fault of ours or for want of random numbers.
+    /// The TLS library failed, because of a bug or because no random numbers are available.
     #[error("failed to set up TLS: {0}")]
     Library(#[from] rustls::Error),
 }
 
-/// The server's side of TLS. Clones share one certificate.
+/// The server side of TLS. Clones share one certificate.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
     shown: Arc<Shown>,
 }
 
-/// The certificate in force. Whoever reads it holds the lock for the time of one clone.
+/// The current certificate. Readers hold the lock only to clone it.
 #[derive(Debug)]
 struct Shown(RwLock<Arc<CertifiedKey>>);
 
@@ -69,11 +69,11 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// TLS by the settings, and what keeps its certificate fresh; none if it is off.
+    /// Creates TLS from the settings, with the renewal of its certificate; `None` if TLS is off.
     ///
     /// # Errors
     ///
-    /// Fails if the files hold no certificate with its key.
+    /// Fails if the files do not contain a certificate with its key.
     pub fn load(config: &TlsConfig) -> Result<Option<(Self, Renewal)>, TlsError> {
         let Some(files) = files(config)? else { return Ok(None) };
         let pair = files.read()?;
@@ -83,18 +83,18 @@ impl Tls {
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
         server.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
-        // A client that comes back resumes by what it holds, and not by what we would have to keep.
+        // Session tickets: clients keep the state for resumption.
         server.ticketer = ring::Ticketer::new()?;
         let tls = Self { acceptor: Arc::new(server).into(), shown };
         let renewal = Renewal::new(files, &pair, config.reload_interval, tls.clone());
         Ok(Some((tls, renewal)))
     }
 
-    /// Shakes hands.
+    /// Performs the TLS handshake.
     ///
     /// # Errors
     ///
-    /// Fails if the client speaks something else, trusts us not, or goes away.
+    /// Fails if the client does not speak TLS, does not trust the certificate, or disconnects.
     pub(crate) async fn accept<IO>(&self, socket: IO) -> std::io::Result<TlsStream<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -107,12 +107,12 @@ impl Tls {
     }
 }
 
-/// Returns whether the client chose HTTP/2.
+/// Returns whether HTTP/2 was negotiated.
 pub(crate) fn is_http2<IO>(socket: &TlsStream<IO>) -> bool {
     socket.get_ref().1.alpn_protocol() == Some(HTTP2)
 }
 
-/// Returns what is wrong with the settings' files, if anything.
+/// Checks the files of the settings.
 pub(crate) fn check(config: &TlsConfig) -> Result<(), TlsError> {
     files(config)?.map_or(Ok(()), |files| files.read().map(drop).map_err(TlsError::from))
 }
@@ -128,7 +128,7 @@ fn files(config: &TlsConfig) -> Result<Option<Files>, TlsError> {
     }
 }
 
-/// Every key, cipher and random number of ours comes from here.
+/// Returns the cryptography provider.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }

@@ -1,8 +1,8 @@
-//! What proxies say of the client in `Forwarded` (RFC 7239) and `X-Forwarded-For`, read from the right.
+//! The client in `Forwarded` (RFC 7239) and `X-Forwarded-For`, parsed from the right.
 //!
-//! Each proxy appends its peer's address on the right, and a client can write whatever it likes on the left. So elements
-//! are taken from the right one at a time, and the reader stops at the first that no trusted proxy vouches for: what is
-//! left of it, quotes that are never closed included, is not looked at.
+//! Each proxy appends its peer's address on the right, and a client can write anything on the left. So elements are
+//! parsed from the right, and parsing stops at the first element that no trusted proxy has added: everything to the
+//! left of it, including unclosed quotes, is ignored.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -12,20 +12,20 @@ use serde::{Deserialize, Serialize};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The header in which trusted proxies name their peers.
+/// The header in which trusted proxies report their peers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForwardedHeader {
-    /// `X-Forwarded-For`: addresses with commas between them.
+    /// `X-Forwarded-For`: addresses separated by commas.
     #[default]
     XForwardedFor,
-    /// `Forwarded` (RFC 7239): elements whose `for=` names a peer.
+    /// `Forwarded` (RFC 7239): elements whose `for=` is a peer.
     Forwarded,
 }
 
 impl ForwardedHeader {
-    /// Returns the peers that the header names, the nearest first: the address, or none where a proxy does not tell it
-    /// (`unknown`, an obfuscated identifier) or what it says cannot be read.
+    /// Returns the peers in the header, the nearest first: the address, or `None` if a proxy does not report it
+    /// (`unknown`, an obfuscated identifier) or if it is invalid.
     pub(super) fn peers(self, headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
         let name = match self {
             Self::XForwardedFor => X_FORWARDED_FOR,
@@ -45,7 +45,7 @@ impl ForwardedHeader {
     }
 }
 
-/// The elements of a line, from the right. A comma within a quoted string separates nothing.
+/// The elements of a line, from the right. A comma within a quoted string is not a separator.
 struct FromRight<'a> {
     rest: Option<&'a [u8]>,
 }
@@ -70,8 +70,8 @@ impl<'a> Iterator for FromRight<'a> {
     }
 }
 
-/// Finds the last `wanted` byte that is outside of quotes, scanning from the right: only bytes right of it can matter,
-/// so a quote that a client opened on the left and never closed hides nothing.
+/// Finds the last `wanted` byte outside of quotes, scanning from the right: only bytes to the right of it matter, so
+/// a quote that a client opened on the left has no effect.
 fn last_unquoted(text: &[u8], wanted: u8) -> Option<usize> {
     let mut quoted = false;
     for at in (0..text.len()).rev() {
@@ -84,7 +84,7 @@ fn last_unquoted(text: &[u8], wanted: u8) -> Option<usize> {
     None
 }
 
-/// Returns whether an odd number of backslashes stands before a byte.
+/// Returns whether an odd number of backslashes precedes a byte.
 fn is_escaped(text: &[u8], at: usize) -> bool {
     text[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
@@ -118,8 +118,8 @@ fn unquoted(value: &str) -> Option<String> {
     Some(out)
 }
 
-/// Reads an address with or without a port: `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]:80`, and `2001:db8::1`, which
-/// `X-Forwarded-For` has without brackets.
+/// Parses an address with or without a port: `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]:80`, and `2001:db8::1`,
+/// which `X-Forwarded-For` has without brackets.
 fn address(text: &str) -> Option<IpAddr> {
     if let Some(rest) = text.strip_prefix('[') {
         let (ip, port) = rest.split_once(']')?;
@@ -133,7 +133,7 @@ fn address(text: &str) -> Option<IpAddr> {
     is_port(port).then(|| ip.parse().ok().map(IpAddr::V4)).flatten()
 }
 
-/// A port is a number, or an obfuscated one (RFC 7239, section 6).
+/// Returns whether a text is a port: a number, or an obfuscated port (RFC 7239, section 6).
 fn is_port(text: &str) -> bool {
     let is_hidden = |c: char| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c);
     match text.strip_prefix('_') {

@@ -1,4 +1,4 @@
-//! The proxies whose word counts, and the walk from the socket to the client.
+//! Trusted proxies, and the way from the socket to the client.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::ClientAddress;
 pub use super::forwarded::ForwardedHeader;
 
-/// How many proxies a request may have passed. What a longer chain says beyond that is not looked at.
+/// Maximum number of proxies of a request. The rest of a longer chain is ignored.
 const MAX_HOPS: usize = 32;
 
 /// A network of proxies: an address, or a range in CIDR notation.
@@ -20,7 +20,7 @@ const MAX_HOPS: usize = 32;
 pub struct Network(IpNet);
 
 impl Network {
-    /// Returns whether every address is in it.
+    /// Returns whether the network contains every address.
     pub fn is_everything(&self) -> bool {
         self.0.prefix_len() == 0
     }
@@ -30,7 +30,7 @@ impl Network {
     }
 }
 
-/// Why a text names no network.
+/// A text that is not a network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is neither an IP address nor a range like 10.0.0.0/8")]
 pub struct NotANetwork(String);
@@ -67,7 +67,8 @@ impl fmt::Display for Network {
     }
 }
 
-/// The proxies between clients and the node, and the header in which they name their peers. As old as the node.
+/// The proxies between clients and the node, and the header in which they report their peers. Lives as long as the
+/// node.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
     networks: Vec<Network>,
@@ -75,20 +76,20 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Trusts the proxies of these networks to tell in this header whom they serve.
+    /// Trusts the proxies of these networks to report their peers in this header.
     pub fn new(networks: Vec<Network>, header: ForwardedHeader) -> Self {
         Self { networks, header }
     }
 
-    /// Returns whether a proxy of this address is believed.
+    /// Returns whether a proxy with this address is trusted.
     pub fn contains(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.networks.iter().any(|network| network.contains(ip))
     }
 
-    /// Returns the client of a request: walks from the socket's peer over the header, from the right, and stops at the
-    /// first address that is no trusted proxy's. A peer that is not trusted is the client, whatever it sends. Where a
-    /// proxy does not tell whom it serves, the client is that proxy as far as anyone knows.
+    /// Returns the client of a request: follows the header from the socket's peer, from the right, and stops at the
+    /// first address that is not a trusted proxy. An untrusted peer is the client, whatever it sends. If a proxy does
+    /// not report its peer, the proxy counts as the client.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> ClientAddress {
         let mut ip = peer.to_canonical();
         if self.contains(ip) {

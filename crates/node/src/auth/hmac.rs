@@ -1,7 +1,7 @@
-//! The cryptography of tokens: HMAC with SHA-256, by `ring`, which TLS brings anyway.
+//! The cryptography of tokens: HMAC with SHA-256 by `ring`, which TLS uses too.
 //!
-//! `jsonwebtoken` takes its algorithms from a provider. Those that it can bring link RSA and elliptic curves, which no
-//! token here is signed with.
+//! `jsonwebtoken` gets its algorithms from a provider. Its own providers include RSA and elliptic curves, which are
+//! not used here.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
@@ -9,20 +9,20 @@ use jsonwebtoken::signature::{self, Signer, Verifier};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use ring::hmac::{self, HMAC_SHA256, Key};
 
-/// Knows HS256 and nothing else.
+/// A provider that supports only HS256.
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key: &EncodingKey| Ok(Box::new(Hs256::new(*algorithm, key.as_bytes())?)),
     verifier_factory: |algorithm, key: &DecodingKey| {
         Ok(Box::new(Hs256::new(*algorithm, key.try_get_as_bytes()?)?))
     },
-    // For keys in JWKs, which are not read.
+    // For JWKs, which are not supported.
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Lets `jsonwebtoken` use this cryptography. Must be called before a token is signed or checked, and may be called
-/// again.
+/// Installs the provider for `jsonwebtoken`. Must be called before a token is signed or verified, and may be
+/// repeated.
 pub(crate) fn install() {
-    // It was installed before.
+    // An error means that it was installed before.
     let _ = PROVIDER.install_default();
 }
 
@@ -44,7 +44,7 @@ impl Signer<Vec<u8>> for Hs256 {
 }
 
 impl Verifier<Vec<u8>> for Hs256 {
-    /// In a time that says nothing of the right signature.
+    /// Verifies a signature in constant time.
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
         hmac::verify(&self.0, message, signature).map_err(|_| signature::Error::new())
     }

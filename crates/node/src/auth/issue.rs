@@ -1,4 +1,4 @@
-//! Making tokens: what an application's login does, for those who try the node out or write a script.
+//! Creation of tokens, for tests and scripts; in production, the application's login creates them.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,27 +8,27 @@ use serde::Serialize;
 
 use crate::config::auth::JwtConfig;
 
-/// A token to be made.
+/// Claims of a new token.
 #[derive(Clone, Debug)]
 pub struct NewToken {
-    /// Whose it is: `sub`.
+    /// The user: `sub`.
     pub user: User,
-    /// What it lets them do: `fanfare`.
+    /// The permissions: `fanfare`.
     pub grants: Grants,
-    /// For how long it is good, from now.
+    /// The lifetime, from now.
     pub ttl: Duration,
 }
 
-/// Why a token cannot be made.
+/// Why a token cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     /// The settings have no secret.
     #[error("no secret is set to sign with (auth.jwt.secret or auth.jwt.secret_file)")]
     NoSecret,
-    /// The time is beyond what a token can say.
+    /// The expiry is out of range.
     #[error("the token's lifetime is too long")]
     TooLong,
-    /// Nodes with these settings would refuse it.
+    /// Nodes with these settings would refuse the token.
     #[error(
         "the token's lifetime exceeds {} (auth.jwt.max_lifetime); nodes would not accept it",
         humantime::format_duration(*.0)
@@ -52,11 +52,11 @@ struct Claims<'a> {
 }
 
 impl NewToken {
-    /// Returns the token, which a node with these settings accepts.
+    /// Returns the signed token, which a node with these settings accepts.
     ///
     /// # Errors
     ///
-    /// Fails if there is no secret, or a node would refuse the token for its lifetime.
+    /// Fails if no secret is set, or if a node would refuse the token's lifetime.
     pub fn sign(&self, config: &JwtConfig, now: SystemTime) -> Result<String, IssueError> {
         let secret = config.secret.as_ref().ok_or(IssueError::NoSecret)?;
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What a client says about codings: `Accept-Encoding` (RFC 9110, section 12.5.3).
+//! Negotiation of the content coding: `Accept-Encoding` (RFC 9110, section 12.5.3).
 
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
@@ -8,7 +8,7 @@ use crate::stream::Coding;
 /// A weight in thousandths.
 type Weight = u16;
 
-/// What a client weighs, as far as it matters here.
+/// The relevant weights of a client.
 #[derive(Clone, Copy, Debug, Default)]
 struct Weights {
     gzip: Option<Weight>,
@@ -16,8 +16,8 @@ struct Weights {
     others: Option<Weight>,
 }
 
-/// Returns the coding to answer with: gzip for who accepts it and does not prefer none. A client that names no coding
-/// gets none, although it would have to accept any.
+/// Returns the coding of the response: gzip if the client accepts it and does not prefer identity. A client without
+/// the header gets identity, although any coding would be allowed.
 pub(super) fn negotiate(headers: &HeaderMap) -> Coding {
     let mut weights = Weights::default();
     let lines = headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
@@ -33,20 +33,20 @@ pub(super) fn negotiate(headers: &HeaderMap) -> Coding {
 }
 
 impl Weights {
-    /// Takes one member of the list in. Of what is said twice the lower weight counts: it is the one that is safe.
+    /// Adds one member of the list. For a repeated coding the lower weight counts, which is the safe one.
     fn note(&mut self, member: &str) {
         let (name, weight) = match member.split_once(';') {
             None => (member, Some(1000)),
             Some((name, parameter)) => (name, weight(parameter)),
         };
         let place = match name.trim_matches([' ', '\t']).to_ascii_lowercase().as_str() {
-            // RFC 9110, section 8.4.1.3: to be taken for the same.
+            // Equivalent by RFC 9110, section 8.4.1.3.
             "gzip" | "x-gzip" => &mut self.gzip,
             "identity" => &mut self.identity,
             "*" => &mut self.others,
             _ => return,
         };
-        // What cannot be read is not accepted.
+        // An invalid weight means that the coding is not accepted.
         let weight = weight.unwrap_or(0);
         *place = Some(place.map_or(weight, |other| other.min(weight)));
     }

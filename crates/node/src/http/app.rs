@@ -1,4 +1,4 @@
-//! What the calls have in common.
+//! State shared by all endpoints.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,50 +27,50 @@ use crate::rates::{Caller, Kind, Rates};
 use crate::read_budget::ReadBudget;
 use crate::session::Sessions;
 
-/// Shared by all calls, and as old as the node.
+/// State shared by all endpoints. Lives as long as the node.
 pub struct App {
-    /// This node's name.
+    /// The node id.
     pub node: NodeId,
-    /// Everything that outlives the node.
+    /// The broker.
     pub broker: Arc<dyn Broker>,
-    /// What may be held for clients.
+    /// Memory limit.
     pub memory: Memory,
-    /// What may be read of logs at once.
+    /// Budget of concurrent log reads.
     pub budget: Arc<ReadBudget>,
-    /// Places for history calls.
+    /// Concurrency limit of history calls.
     pub histories: Arc<Places>,
-    /// Who holds which session.
+    /// Sessions of this node.
     pub sessions: Sessions,
     /// Tells who asks.
     pub auth: Auth,
-    /// What bounds a request.
+    /// Limits of requests.
     pub limits: LimitsConfig,
-    /// What users and addresses may ask for in a second.
+    /// Rate limits of users and addresses.
     pub rates: Arc<Rates>,
-    /// Whose word on a client's address counts.
+    /// Trusted proxies.
     pub proxies: TrustedProxies,
-    /// How long clients that are turned away are told to wait.
+    /// Reconnection times of refused streams.
     pub retries: Retries,
     /// Whether streams are compressed for clients that accept it.
     pub gzip: bool,
-    /// Who may call, and how patient we are.
+    /// Settings of HTTP.
     pub http: HttpConfig,
-    /// Whether the node is ready.
+    /// Readiness of the node.
     pub health: Health,
-    /// Parameters that were ignored.
+    /// Ignored parameters.
     pub ignored: Ignored,
-    /// What HTTP counts.
+    /// Metrics of HTTP.
     pub metrics: HttpMetrics,
-    /// Everything that the node counts.
+    /// All metrics of the node.
     pub counts: Counts,
 }
 
 impl App {
-    /// Tells who asks, and charges the request to the user's rate and the address's.
+    /// Authenticates a request, and charges it to the rates of the user and of the address.
     ///
     /// # Errors
     ///
-    /// As [`App::token`]; or when one of the rates is used up.
+    /// Fails like [`App::token`], or if a rate is exceeded.
     pub fn bearer(
         &self,
         headers: &HeaderMap,
@@ -83,12 +83,12 @@ impl App {
         bearer
     }
 
-    /// Tells who asks.
+    /// Authenticates a request.
     ///
     /// # Errors
     ///
-    /// Fails if there is no token or it is not accepted; for `user=` where a token names the user; or when a page of
-    /// another origin uses what its visitor's browser adds by itself.
+    /// Fails if the token is missing or not accepted, if `user=` is used although tokens are required, or if a page
+    /// of another origin uses credentials that the browser added.
     pub fn token(&self, headers: &HeaderMap, params: &Params) -> Result<Bearer, Problem> {
         let user = params.get("user");
         if user.is_some() && !self.auth.is_open() {

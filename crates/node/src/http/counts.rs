@@ -1,4 +1,4 @@
-//! `GET /metrics`: what the node counts, written once for all that ask at the same time.
+//! `GET /metrics`: the text of all metrics, encoded once for concurrent requests.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,30 +9,30 @@ use futures_util::future::{BoxFuture, Shared};
 use prometheus_client::registry::Registry;
 use tokio::time::sleep;
 
-/// How long the first who asks waits for others.
+/// Time for which the first request waits for others.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// Everything that the node counts. Clones share it.
+/// All metrics of the node. Clones share them.
 #[derive(Clone)]
 pub struct Counts(Arc<Inner>);
 
 struct Inner {
     registry: Registry,
-    /// The text that will be written next, while a request waits for it.
+    /// The next text, while a request waits for it.
     next: Mutex<Option<Shared<BoxFuture<'static, Option<Bytes>>>>>,
 }
 
 impl Counts {
-    /// Counts what is registered.
+    /// Creates the text of a registry.
     pub fn new(registry: Registry) -> Self {
         Self(Arc::new(Inner { registry, next: Mutex::default() }))
     }
 
-    /// Writes the text, not older than the call; none when it cannot be written. Those who ask at the same time get
-    /// the same bytes, so that a flood of calls costs neither time nor memory for each.
+    /// Returns the text, which is not older than the call; `None` if encoding fails. Concurrent callers share the
+    /// bytes, so that many requests cost little time and memory.
     pub async fn text(&self) -> Option<Bytes> {
         let next = {
-            // It is whole after each change.
+            // Each change leaves a consistent state.
             let mut next = self.0.next.lock().unwrap_or_else(PoisonError::into_inner);
             next.get_or_insert_with(|| self.clone().gather().boxed().shared()).clone()
         };
@@ -41,7 +41,7 @@ impl Counts {
 
     async fn gather(self) -> Option<Bytes> {
         sleep(GATHER).await;
-        // Who comes from here on waits for the next one.
+        // Later callers wait for the next text.
         self.0.next.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut text = String::new();
         match prometheus_client::encoding::text::encode(&mut text, &self.0.registry) {

@@ -32,12 +32,12 @@ use crate::rates::{Caller, Kind};
 use crate::session::ClaimError;
 use crate::stream::{Coding, Framing, Stream};
 
-/// Where streams are asked for.
+/// Path of the stream.
 pub const PATH: &str = "/v1/events";
-/// How many events `last=` may ask for.
+/// Maximum value of `last=`.
 pub const MAX_LAST: usize = 1000;
 
-/// Where streams come in.
+/// State of the stream endpoint.
 #[derive(Debug)]
 pub struct Door {
     app: Arc<App>,
@@ -45,7 +45,7 @@ pub struct Door {
     openings: Openings,
 }
 
-/// What a request asks for, and may have.
+/// Validated parameters of a request.
 #[derive(Debug, PartialEq)]
 struct Plan {
     bearer: Bearer,
@@ -53,19 +53,19 @@ struct Plan {
     channels: Vec<(Channel, From)>,
     format: Format,
     coding: Coding,
-    /// The cursor that the client came back with.
+    /// The cursor that the client sent.
     cursor: Option<Box<str>>,
 }
 
 impl Door {
-    /// Creates a door to a hub.
+    /// Creates the endpoint of a hub.
     pub fn new(app: Arc<App>, hub: Hub, openings: Openings) -> Self {
         Self { app, hub, openings }
     }
 
-    /// Lets a stream in: the user's rate and the address's, then what must be true of the node, then the claim. So
-    /// that a flood of one user or address turns away no one else, what its own limits refuse is not charged to the
-    /// node's.
+    /// Admits a stream: checks the rates of the user and the address, then the limits of the node, then claims the
+    /// session. A request that the limits of its user or address refuse is not charged to the node, so that a flood
+    /// of one client does not affect others.
     async fn open(&self, plan: Plan, address: ClientAddress) -> Result<Parcel, Reason> {
         if self.app.health.is_draining() {
             return Err(Reason::Draining);
@@ -106,7 +106,7 @@ impl Door {
             }
             None => None,
         };
-        // Head and framing are the connection's to know.
+        // The listener sets the head and the framing.
         let (head, framing) = (Bytes::new(), Framing::Chunked);
         let stream = Stream { user, session, held, channels, format, coding, expires, cursor, head, framing };
         Ok(Parcel { stream, opening })
@@ -114,8 +114,8 @@ impl Door {
 }
 
 impl Door {
-    /// Looks where the newest event of the user's own channel is, before the claim tells publishers that the user is
-    /// there: what they publish on hearing it comes after that.
+    /// Locates the newest event of the user's own channel before the claim reports the user online, so that events
+    /// published in reaction to that come after it.
     async fn look_first(&self, user: &User, channels: &mut [(Channel, From)]) -> Result<(), Reason> {
         let own =
             channels.iter_mut().find(|(channel, from)| channel == user.channel() && *from == From::Latest);
@@ -126,15 +126,15 @@ impl Door {
                 tracing::debug!(%error, "failed to look up the start position of a stream");
                 return Err(Reason::Unavailable);
             }
-            // The hub goes on without it.
+            // The hub locates it later.
             Err(_) => {}
         }
         Ok(())
     }
 }
 
-/// A panic while a stream is opened is our mistake, and maybe one of this node only: a native `EventSource`, which a
-/// `500` would end for good, is told to come back.
+/// Converts a panic while a stream is opened to [`Reason::Internal`]: a status `500` would end a native `EventSource`
+/// permanently, and another node may succeed.
 async fn unless_it_panics<T>(opening: impl Future<Output = Result<T, Reason>>) -> Result<T, Reason> {
     AssertUnwindSafe(opening).catch_unwind().await.unwrap_or_else(|panic| {
         problem::log_panic(&*panic);
@@ -142,7 +142,7 @@ async fn unless_it_panics<T>(opening: impl Future<Output = Result<T, Reason>>) -
     })
 }
 
-/// The call. Also serves `HEAD`, which opens nothing.
+/// Handles `GET`, and `HEAD`, which opens no stream.
 pub async fn events(State(door): State<Arc<Door>>, address: ClientAddress, request: Request) -> Response {
     let plan = match Plan::read(&door.app, request.headers(), request.uri().query()) {
         Ok(plan) => plan,
@@ -153,7 +153,7 @@ pub async fn events(State(door): State<Arc<Door>>, address: ClientAddress, reque
         if let Err(limited) = door.app.rates.admit(Kind::Requests, caller, 1) {
             return Problem::from(limited).into_response();
         }
-        // Of a length that nobody knows, as the stream would be (RFC 9110, section 8.6).
+        // Of unknown length, like the stream (RFC 9110, section 8.6).
         let body = Body::from_stream(futures_util::stream::pending::<Result<Bytes, Infallible>>());
         return head(plan.coding).map(|_| body);
     }
@@ -163,7 +163,7 @@ pub async fn events(State(door): State<Arc<Door>>, address: ClientAddress, reque
         let cursor = plan.cursor.as_deref();
         return overload::answer(Reason::Memory, cursor, status, &door.app.limits, &door.app.retries);
     }
-    // The request's head pins a read buffer of hyper's; a claim may take a while.
+    // The request's head references a read buffer of hyper, and a claim may take a while.
     drop(request);
     let (coding, cursor) = (plan.coding, plan.cursor.clone());
     match unless_it_panics(door.open(plan, address)).await {
@@ -230,7 +230,7 @@ impl Plan {
     }
 }
 
-/// Returns each channel once: the user's own, `broadcast`, and those that were asked for.
+/// Returns each channel once: the user's own, `broadcast`, and the requested ones.
 fn channels(bearer: &Bearer, params: &Params, limit: usize) -> Result<Vec<Channel>, Problem> {
     let mut channels = Vec::new();
     let mut tags: HashMap<u64, Channel> = HashMap::new();
@@ -240,7 +240,7 @@ fn channels(bearer: &Bearer, params: &Params, limit: usize) -> Result<Vec<Channe
         let channel = channel?;
         match tags.get(&channel.tag()) {
             Some(same) if *same == channel => continue,
-            // One in 2^48: a cursor could not tell them apart.
+            // A collision of tags (one in 2^48): a cursor could not distinguish the channels.
             Some(other) => {
                 let detail = format!("one stream cannot follow both {channel} and {other}: open two streams");
                 return Err(Problem::new(Code::BadChannel, detail));
@@ -253,7 +253,7 @@ fn channels(bearer: &Bearer, params: &Params, limit: usize) -> Result<Vec<Channe
         tags.insert(channel.tag(), channel.clone());
         channels.push(channel);
     }
-    // The request's head is bounded, and so is what was collected.
+    // The number of collected channels is bounded by the request's head.
     if channels.len() > limit {
         let asked = channels.len();
         let detail =

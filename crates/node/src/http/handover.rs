@@ -1,7 +1,7 @@
-//! How a connection leaves HTTP for the hub.
+//! Transfers a stream's socket from HTTP to the hub.
 //!
-//! The handler of a stream answers with a response that carries the stream in an extension. Whoever serves the
-//! connection takes it out, takes the socket from hyper, and gives both to the hub.
+//! The handler of a stream returns a response with the stream in an extension. The listener takes it, takes the
+//! socket from hyper, and passes both to the hub.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,50 +10,50 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::stream::Stream;
 
-/// A stream on its way to the hub. Can be taken once; one that is never taken gives its claim up when it is dropped.
+/// A stream on its way to the hub. Can be taken once; if it is never taken, its claim is released when it is dropped.
 #[derive(Clone, Debug)]
 pub struct Handover(Arc<Mutex<Option<Parcel>>>);
 
-/// What is handed over.
+/// The stream and its counter.
 #[derive(Debug)]
 pub struct Parcel {
-    /// The stream; its head and framing are still to be filled in.
+    /// The stream; the listener sets its head and framing.
     pub stream: Stream,
-    /// Counts it until the hub does.
+    /// Counts the stream until the hub counts it.
     pub opening: Opening,
 }
 
 impl Handover {
-    /// Wraps it up.
+    /// Creates a hand-over.
     pub fn new(parcel: Parcel) -> Self {
         Self(Arc::new(Mutex::new(Some(parcel))))
     }
 
-    /// Takes it out.
+    /// Takes the stream.
     pub fn take(&self) -> Option<Parcel> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// How many streams were let in and are not with the hub yet.
+/// Counter of admitted streams that the hub does not have yet.
 #[derive(Clone, Debug, Default)]
 pub struct Openings(TaskTracker);
 
-/// One of them. Ends when it is dropped.
+/// One counted stream. Uncounted when it is dropped.
 #[derive(Debug)]
 pub struct Opening {
     _token: TaskTrackerToken,
 }
 
 impl Openings {
-    /// Lets another one in, if that makes at most `room`.
+    /// Counts another stream, unless there would be more than `room`.
     pub fn enter(&self, room: usize) -> Option<Opening> {
-        // Counted first and looked at then, so that two at a time do not both take the last place.
+        // Count first and compare afterwards, so that two concurrent calls cannot both take the last place.
         let opening = Opening { _token: self.0.token() };
         (self.0.len() <= room).then_some(opening)
     }
 
-    /// Waits until all of them are with the hub or gone. Nobody may be let in any more.
+    /// Waits until the hub has all streams or they are dropped. No further stream may be admitted.
     pub async fn wait(&self) {
         self.0.close();
         self.0.wait().await;

@@ -1,9 +1,9 @@
-//! How large a request's head may be: `limits.head_bytes`.
+//! Size limit of a request's head: `limits.head_bytes`.
 //!
-//! One limit holds for a node and for what stands before it. A native `EventSource` repeats its URL at each reconnect
-//! and adds its cursor, and a refusal ends it for good. So a stream is judged by what its reconnects will need: a URL
-//! that passes leaves room for the longest cursor of its channels, and one that does not is refused at the first
-//! connect.
+//! The same limit applies to a node and to the load balancers in front of it. A native `EventSource` repeats its URL
+//! at each reconnect and adds its cursor, and a refusal ends it permanently. So a stream is checked for what its
+//! reconnects will need: an accepted URL leaves room for the longest cursor of its channels; otherwise the first
+//! connect is refused.
 
 use bytesize::ByteSize;
 use fanfare_protocol::cursor::{self, MAX_CURSOR_BYTES};
@@ -12,18 +12,18 @@ use http::{HeaderMap, Method, Uri};
 use super::problem::{Code, Problem};
 use crate::config::bytes;
 
-/// What the header fields of a stream's request may take in any case, in bytes, the cursor aside: cookies and tokens
-/// change between two connects, and must not make the difference.
+/// Bytes reserved for the header fields of a stream's request, without the cursor: cookies and tokens change between
+/// two connects, and must not cause a refusal.
 pub const FIELDS: usize = 8 * 1024;
-/// What balancers may add to a request without that it counts, in bytes.
+/// Bytes that load balancers may add to a request, which do not count.
 const ADDED: usize = 1024;
-/// What a head that is read may have beyond the limit, in bytes: a second cursor, since a client may send one in the
-/// query and one in the header, and what balancers add. Beyond that HTTP itself answers, without a reason.
+/// Bytes beyond the limit up to which a head is read: a second cursor, since a client may send one in the query and
+/// one in the header, and the additions of load balancers. Beyond that the HTTP library responds, without a reason.
 pub const BEYOND: usize = MAX_CURSOR_BYTES.next_multiple_of(4096) + 4096;
 
-/// Names of parameters that carry a cursor, or where a stream begins.
+/// Parameters with a cursor or a start position.
 const CURSORS: [&str; 5] = ["after", "lastEventId", "lastEventID", "last_event_id", "last-event-id"];
-/// The header that carries one.
+/// The header with a cursor.
 const LAST_EVENT_ID: &str = "last-event-id";
 
 /// Returns the size of a head on an HTTP/1.1 connection, in bytes, the empty line included.
@@ -32,11 +32,11 @@ pub fn of(method: &Method, uri: &Uri, headers: &HeaderMap) -> usize {
     line(method.as_str().len() + target) + fields(headers, |_| true) + 2
 }
 
-/// Checks the head of a call.
+/// Checks the size of a head.
 ///
 /// # Errors
 ///
-/// Fails if it is larger than the limit.
+/// Fails if the head exceeds the limit.
 pub fn check(size: usize, limit: ByteSize) -> Result<(), Problem> {
     if size <= bytes(limit) {
         return Ok(());
@@ -48,12 +48,12 @@ pub fn check(size: usize, limit: ByteSize) -> Result<(), Problem> {
     Err(Problem::new(Code::HeadTooLarge, detail))
 }
 
-/// Checks the head of a stream that follows so many channels, in the same way for the first connect and for each
-/// reconnect: cursors do not count, the longest one does.
+/// Checks the head of a stream with this number of channels, in the same way for the first connect and for each
+/// reconnect: the longest possible cursor counts, in place of the cursors in the request.
 ///
 /// # Errors
 ///
-/// Fails if it leaves too little room.
+/// Fails if the head leaves too little room.
 pub fn check_stream(
     (path, query): (&str, Option<&str>),
     headers: &HeaderMap,
@@ -77,12 +77,12 @@ pub fn check_stream(
     Err(Problem::new(Code::HeadTooLarge, detail))
 }
 
-/// Two spaces, the version and the line's end, around so many bytes.
+/// Returns the length of a request line: method and target, two spaces, the version and the line ending.
 fn line(bytes: usize) -> usize {
     bytes + "  HTTP/1.1\r\n".len()
 }
 
-/// Returns a colon, a space and the line's end.
+/// Returns the length of a header field: name and value, a colon, a space and the line ending.
 fn field(name: usize, value: usize) -> usize {
     name + value + ": \r\n".len()
 }
@@ -92,7 +92,7 @@ fn fields(headers: &HeaderMap, counts: impl Fn(&str) -> bool) -> usize {
     counted.map(|(name, value)| field(name.as_str().len(), value.len())).sum()
 }
 
-/// Returns the length of a query without the parameters that carry a cursor.
+/// Returns the length of a query without the parameters with a cursor.
 fn without_cursors(query: &str) -> usize {
     let name = |pair: &str| pair.split('=').next().is_some_and(|name| CURSORS.contains(&name));
     query.split('&').filter(|pair| !name(pair)).map(|pair| pair.len() + 1).sum::<usize>().saturating_sub(1)

@@ -1,4 +1,4 @@
-//! `GET /v1/channels/{channel}/events`: what a channel keeps.
+//! `GET /v1/channels/{channel}/events`: the events in a channel's log.
 
 use std::sync::Arc;
 
@@ -20,20 +20,20 @@ use super::problem::{Code, Problem};
 use crate::address::ClientAddress;
 use crate::memory::{Account, Kind};
 
-/// How many events one call answers at most.
+/// Maximum number of events of one call.
 const MAX_LIMIT: usize = 1000;
-/// How many bytes of events it answers at most; a single event may be larger.
+/// Maximum bytes of events of one call; a single event may be larger.
 const MAX_BYTES: usize = 1024 * 1024;
-/// How many copies of them there are while an answer is made: as they were read, as values, and as text.
+/// Copies of the events while the response is built: as read, as values, and as text.
 const COPIES: usize = 3;
-/// How many it answers if nobody says.
+/// Default number of events.
 const DEFAULT_LIMIT: usize = 100;
 
-/// The call.
+/// Handles `GET`.
 ///
 /// # Errors
 ///
-/// What is wrong with the request, that too many such calls are under way, or that the broker is away.
+/// Fails if the request is invalid, if there are too many concurrent calls, or if the broker is unavailable.
 pub async fn history(
     State(app): State<Arc<App>>,
     channel: Result<Path<String>, PathRejection>,
@@ -58,7 +58,7 @@ pub async fn history(
         From::Position(position) => position,
         from => app.budget.locate(&*app.broker, &channel, from).await?,
     };
-    // While the answer is made; then it holds what it has.
+    // Reserved while the response is built; afterwards the response reserves its own size.
     let _room =
         account.map(|Extension(account)| account.reserve(Kind::Answers, COPIES * MAX_BYTES)).transpose()?;
     let limit = PageLimit { entries: limit, bytes: MAX_BYTES };
@@ -66,7 +66,7 @@ pub async fn history(
     let answer = Answer {
         channel: &channel,
         events: page.entries.iter().map(|entry| Shown::new(entry)).collect(),
-        // A log that went back may give its next events positions before the one asked for.
+        // The next events of a rolled-back log may have positions before the requested one.
         next: if page.went_back(after) { page.last } else { page.next }.to_string(),
         more: !page.end,
         gap: page.gap_after(after),
@@ -79,7 +79,7 @@ pub async fn history(
     Ok(([(CONTENT_TYPE, "application/json")], place.until_written(text.into())).into_response())
 }
 
-/// Returns why a call must wait.
+/// Returns the problem of a call beyond a limit.
 fn full_up(full: Full, app: &App) -> Problem {
     match full {
         Full::User => {
@@ -106,12 +106,12 @@ fn begin(after: Option<&str>) -> Result<From, Problem> {
         Start::Cursor(Cursor::Many(_)) => {
             Err(Problem::new(Code::BadCursor, "this is the cursor of a stream; after= takes a position here"))
         }
-        // One channel is asked for, so a position is its own and nothing else is needed.
+        // There is only one channel, so a plain position is exact.
         start => Ok(start.in_channel(&Channel::broadcast(), 1, None)),
     }
 }
 
-/// The answer, written from the page itself: an answer of a mebibyte is not copied into a tree first.
+/// The response, serialized directly from the page: a response of a mebibyte is not copied into a tree first.
 #[derive(Serialize)]
 struct Answer<'a> {
     channel: &'a Channel,

@@ -1,9 +1,8 @@
-//! Which names a node answers to: DNS rebinding.
+//! Allowed host names: protection from DNS rebinding.
 //!
-//! A page of `evil.example` may let that name lead to 127.0.0.1 in its second moment. For the browser the node is
-//! then of the page's own origin, and only the `Host` of its requests differs. Where a token is asked for that gains
-//! nothing, since the page has none and the browser's cookies are of another name. Where none is asked for, on the
-//! loopback, the names are checked.
+//! A page of `evil.example` may rebind that name to 127.0.0.1. The browser then treats the node as the page's own
+//! origin, and only the `Host` of its requests differs. With tokens the page gains nothing, since it has no token and
+//! the browser's cookies belong to another name. Without tokens, on the loopback, the host name is checked.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,20 +15,19 @@ use http::header::HOST;
 
 use super::problem::{Code, Problem};
 
-/// The names that one listener answers to.
+/// The host names that a listener accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hosts {
-    /// All of them.
+    /// All names.
     Every,
-    /// These, besides addresses and `localhost`.
+    /// These names, besides addresses and `localhost`.
     Named(Vec<String>),
-    /// Names without a dot, besides addresses and `localhost`: they cannot be registered in DNS.
+    /// Names without a dot, which cannot be registered in DNS, besides addresses and `localhost`.
     Local,
 }
 
 impl Hosts {
-    /// Returns the names for a listener. `allowed` is `http.allowed_hosts`; `open` says that who reaches the listener
-    /// needs no token.
+    /// Returns the names of a listener. `allowed` is `http.allowed_hosts`; `open`: requests need no token.
     pub fn new(allowed: &[String], listen: SocketAddr, open: bool) -> Self {
         match allowed {
             [] if open && listen.ip().to_canonical().is_loopback() => Self::Local,
@@ -39,7 +37,7 @@ impl Hosts {
         }
     }
 
-    /// Checks the `Host` of a request, which is valid if it is there. Only programs that are no browsers send none.
+    /// Checks the `Host` of a request, which is valid if it is present. Browsers always send it.
     fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else { return Ok(()) };
         let name = name(host);
@@ -55,7 +53,7 @@ impl Hosts {
     }
 }
 
-/// The layer. `Host` is that of the request's target by now.
+/// Middleware that checks `Host`, which is that of the request target by now.
 pub(super) async fn check(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
     match hosts.check(request.headers()) {
         Ok(()) => next.run(request).await,
@@ -63,7 +61,7 @@ pub(super) async fn check(State(hosts): State<Arc<Hosts>>, request: Request, nex
     }
 }
 
-/// Returns a host without its port and without the dot of the root.
+/// Returns a host without its port and its trailing dot.
 fn name(host: &str) -> &str {
     let name = match host.rfind(':') {
         Some(at) if !host.ends_with(']') => &host[..at],
@@ -72,7 +70,8 @@ fn name(host: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// An address is not looked up, so it cannot lead elsewhere; `localhost` is never looked up abroad (RFC 6761).
+/// Returns whether a name cannot be rebound: an address needs no DNS, and `localhost` is never resolved remotely
+/// (RFC 6761).
 fn is_this_machine(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);

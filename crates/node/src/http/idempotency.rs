@@ -1,26 +1,26 @@
-//! The header `Idempotency-Key`: the key of a publication, for clients that set it by themselves.
+//! The header `Idempotency-Key`: the key of a publication, for clients that set it automatically.
 //!
 //! <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>: the value is a string in quotes
-//! (RFC 8941, section 3.3.3). Most clients that are there send the key without quotes, which is taken too.
+//! (RFC 8941, section 3.3.3). Most existing clients send the key without quotes, which is accepted too.
 
 use fanfare_protocol::publish::{Body, MAX_KEY_BYTES, Publication, PublicationError};
 use http::{HeaderMap, HeaderName};
 
 use super::problem::Problem;
 
-/// Its name.
+/// Name of the header.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// A key that came as a header.
+/// A key from the header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// Reads the header; none where there is none.
+    /// Parses the header; `None` if it is missing.
     ///
     /// # Errors
     ///
-    /// Fails if it is there twice, or is no key.
+    /// Fails if the header is present twice, or if the key is invalid.
     pub(super) fn read(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         let bad = |why: &str| Problem::bad_request(format!("Idempotency-Key: {why}"));
         let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
@@ -44,13 +44,12 @@ impl IdempotencyKey {
         Ok(Some(Self(key)))
     }
 
-    /// Gives a body's events the key. Of a batch each gets one of its own, the key with `#` and its place behind it,
-    /// so that a batch that is sent again stores nothing twice. An item's own key is left as it is, and ephemeral
-    /// ones get none.
+    /// Sets the key of a body's events. Each event of a batch gets the key followed by `#` and its index, so that a
+    /// repeated batch stores nothing twice. An item's own key is not changed, and ephemeral events get no key.
     ///
     /// # Errors
     ///
-    /// Fails if a single event has another key already, or is ephemeral.
+    /// Fails if a single event has a different key, or is ephemeral.
     pub(super) fn give(self, body: &mut Body) -> Result<(), Problem> {
         let Self(key) = self;
         match body {
@@ -81,7 +80,7 @@ fn give_item(item: &mut Result<Publication, PublicationError>, key: &str, place:
     }
 }
 
-/// Returns the string whose opening quote was read. Parameters behind it, of which none is defined, are ignored.
+/// Parses a quoted string after its opening quote. Parameters after it, of which none is defined, are ignored.
 fn quoted(text: &str) -> Option<String> {
     let mut key = String::new();
     let mut chars = text.chars();

@@ -1,7 +1,7 @@
-//! Parameters that a stream's request has and that the node does not know: passed over, counted and named in the log.
+//! Unknown parameters of a stream request, which are ignored, counted and logged.
 //!
-//! A native `EventSource` gives up for good on a `400`, so a cache buster, or what a proxy or a library adds, must
-//! not be one.
+//! A native `EventSource` ends permanently on a `400`, so a cache buster, or a parameter that a proxy or a library
+//! adds, must not cause one.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,23 +11,23 @@ use prometheus_client::metrics::counter::Counter;
 use super::params::shown;
 use crate::throttle::Throttle;
 
-/// How many names are logged apart from each other. Others share one line a minute.
+/// Maximum number of names that are logged separately. Others share one log event per minute.
 const NAMES: usize = 32;
 
 /// Counts and names ignored parameters. Lives as long as the node.
 #[derive(Debug, Default)]
 pub struct Ignored {
-    /// Logged so far, each at most once a minute.
+    /// Names logged so far, each at most once per minute.
     names: Mutex<HashMap<String, Throttle>>,
 }
 
 impl Ignored {
-    /// Notes one.
+    /// Records an ignored parameter.
     pub(super) fn note(&self, name: &str, counter: &Counter) {
         counter.inc();
         let name = shown(name);
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        // The empty name is one of those that share.
+        // Names beyond the limit share the empty name.
         let apart = names.contains_key(&name) || names.len() < NAMES;
         let throttle = names.entry(if apart { name.clone() } else { String::new() }).or_default();
         let admitted = throttle.admit();

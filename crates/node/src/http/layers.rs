@@ -1,4 +1,4 @@
-//! What is done around every call: counting, what browsers and caches must not do, CORS, and catching panics.
+//! Middleware of all endpoints: metrics, security headers, CORS, and panics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,17 +26,16 @@ use super::{events, head_size};
 use crate::accept::Peer;
 use crate::memory::NoRoom;
 
-/// How long a browser may remember what it asked about CORS.
+/// Time for which a browser may cache a CORS preflight.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
 
-/// What a method that no server must know is counted as.
+/// Label of unknown methods.
 const OTHER: &str = "other";
 
-/// Puts the layers around the router of a listener that answers to `hosts`: the last is the outermost, and sees the
-/// others' answers.
+/// Adds the middleware to the router of a listener. The last layer is the outermost one.
 pub(super) fn around(router: Router, app: &Arc<App>, hosts: Hosts) -> Router {
     let router = router
-        // After all routes are there: it is given to each of them.
+        // After all routes were added, since the fallback applies to each of them.
         .method_not_allowed_fallback(async |method: Method| {
             if known(&method) == OTHER {
                 return Problem::new(Code::NotImplemented, "no endpoint supports this method");
@@ -44,7 +43,7 @@ pub(super) fn around(router: Router, app: &Arc<App>, hosts: Hosts) -> Router {
             Problem::new(Code::MethodNotAllowed, "the Allow header lists the methods of this path")
         });
     let router = match hosts {
-        // Nothing to look at, and nothing to pay for it.
+        // No check, and no cost.
         Hosts::Every => router,
         hosts => router.layer(from_fn_with_state(Arc::new(hosts), hosts::check)),
     };
@@ -60,7 +59,7 @@ pub(super) fn around(router: Router, app: &Arc<App>, hosts: Hosts) -> Router {
     router.layer(from_fn_with_state(Arc::clone(app), count))
 }
 
-/// Refuses a head that is too large. One of a stream is judged where its channels are known.
+/// Refuses a head that is too large. The head of a stream is checked where its channels are known.
 async fn head(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if request.uri().path() == events::PATH && request.method() != Method::OPTIONS {
         return next.run(request).await;
@@ -72,7 +71,7 @@ async fn head(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
     }
 }
 
-/// Refuses a request that found no room in the node's memory. One of a stream is answered where its cursor is known.
+/// Refuses a request without a memory reservation. A stream is refused where its cursor is known.
 async fn room(request: Request, next: Next) -> Response {
     match request.extensions().get::<NoRoom>() {
         Some(no_room) if request.uri().path() != events::PATH => Problem::from(*no_room).into_response(),
@@ -80,8 +79,8 @@ async fn room(request: Request, next: Next) -> Response {
     }
 }
 
-/// Finds out where a request comes from, counts it and its answer, and finishes the answer's head. The path is told
-/// without its query: there may be a token in it.
+/// Determines the client's address, counts the request and completes the response's head. Logs the route without the
+/// query, which may contain a token.
 async fn count(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let peer = request.extensions().get::<Peer>().map(|Peer(peer)| peer.ip());
@@ -103,14 +102,13 @@ async fn count(State(app): State<Arc<App>>, mut request: Request, next: Next) ->
     response
 }
 
-/// Says what no cache and no browser may do with an answer: keep it, or take it for another type than it has. What a
-/// call says of caches itself stays.
+/// Sets headers that prevent caching and content sniffing. An existing cache header stays.
 fn guard(headers: &mut HeaderMap) {
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
-/// Returns the method as a label: anybody may invent one, and each label costs memory for ever.
+/// Returns the label of a method. Unknown methods share one label, since each label uses memory forever.
 fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -126,7 +124,8 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-/// CORS for the origins allowed; none if there are none. Cookies are for origins that are named.
+/// Returns the CORS layer for the allowed origins; `None` if there are none. Cookies are allowed only for listed
+/// origins, not for `*`.
 fn cors(origins: &[String]) -> Option<CorsLayer> {
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
@@ -144,7 +143,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         [] => None,
         [every] if every == "*" => Some(layer.allow_origin(AllowOrigin::any())),
         origins => {
-            // The settings are checked: each is the text of an origin.
+            // The settings are checked: each entry is a valid origin.
             let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
             Some(layer.allow_origin(AllowOrigin::list(origins)).allow_credentials(true))
         }

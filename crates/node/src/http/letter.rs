@@ -1,7 +1,7 @@
-//! What RFC 9110 and RFC 9112 have a server refuse before it looks at what a request asks for.
+//! Checks of a request that RFC 9110 and RFC 9112 require independently of the endpoint.
 //!
-//! The framing of messages is hyper's and h2's. The rest is here, in a layer below CORS: a page sees why its request
-//! was refused.
+//! hyper and h2 check the framing of messages. The rest is checked here, in a layer below CORS, so that a page can
+//! read why its request was refused.
 
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -11,16 +11,16 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 use super::problem::{Code, Problem};
 
-/// The methods of some call.
+/// Methods that at least one endpoint supports.
 const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
-/// The layer. What comes behind it finds in `Host` the host of the request's target.
+/// Middleware that checks a request. After it, `Host` is the host of the request target.
 pub(super) async fn check(mut request: Request, next: Next) -> Response {
     let refusal = refusal(&request);
     name_host(&mut request);
     match refusal {
         Some(problem) => problem.into_response(),
-        // Of the server as a whole (RFC 9110, section 9.3.7).
+        // `OPTIONS *` applies to the server as a whole (RFC 9110, section 9.3.7).
         None if request.uri().path() == "*" => (StatusCode::NO_CONTENT, [(ALLOW, METHODS)]).into_response(),
         None => next.run(request).await,
     }
@@ -34,8 +34,8 @@ fn refusal(request: &Request) -> Option<Problem> {
     })
 }
 
-/// RFC 9112, section 3.2: exactly one valid `Host` with HTTP/1.1. RFC 9113, section 8.3.1: `:authority` or `Host`,
-/// and no two that differ.
+/// Checks the host. RFC 9112, section 3.2: exactly one valid `Host` with HTTP/1.1. RFC 9113, section 8.3.1:
+/// `:authority` or `Host`, which must not differ.
 fn host(request: &Request) -> Option<Problem> {
     let refuse = |detail: &str| Some(Problem::bad_request(detail));
     let authority = request.uri().authority();
@@ -65,8 +65,8 @@ fn host(request: &Request) -> Option<Problem> {
     }
 }
 
-/// A target in absolute form wins over `Host` (RFC 9112, section 3.2.2), and so does `:authority` (RFC 9113, section
-/// 8.3.1).
+/// Sets `Host` from a target in absolute form (RFC 9112, section 3.2.2) or from `:authority` (RFC 9113, section
+/// 8.3.1), which take precedence.
 fn name_host(request: &mut Request) {
     let authority = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
     if let Some(Ok(authority)) = authority {
@@ -74,7 +74,8 @@ fn name_host(request: &mut Request) {
     }
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110, section 7.2; RFC 3986, section 3.2.2). The host may be empty.
+/// Returns whether a text is `uri-host [ ":" port ]` (RFC 9110, section 7.2; RFC 3986, section 3.2.2). The host may
+/// be empty.
 fn is_host(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return false };
     let (host, port) = match text.strip_prefix('[') {
@@ -111,8 +112,8 @@ fn is_reg_name(host: &[u8]) -> bool {
     true
 }
 
-/// RFC 9112, section 6.1: transfer codings that are not understood are answered with 501. hyper has taken `chunked`
-/// off, and refused what does not end with it.
+/// Refuses unknown transfer codings with 501 (RFC 9112, section 6.1). hyper has decoded `chunked`, and refused
+/// codings that do not end with it.
 fn transfer_coding(headers: &HeaderMap) -> Option<Problem> {
     let codings: Vec<_> = members(headers, TRANSFER_ENCODING.as_str()).collect();
     match codings.iter().position(|coding| coding.eq_ignore_ascii_case("chunked")) {
@@ -125,7 +126,7 @@ fn transfer_coding(headers: &HeaderMap) -> Option<Problem> {
     }
 }
 
-/// RFC 9110, section 10.1.1: an expectation that cannot be met is answered with 417. HTTP/1.0 knows none.
+/// Refuses unknown expectations with 417 (RFC 9110, section 10.1.1). HTTP/1.0 has no expectations.
 fn expectation(request: &Request) -> Option<Problem> {
     if request.version() < Version::HTTP_11 {
         return None;
@@ -135,11 +136,11 @@ fn expectation(request: &Request) -> Option<Problem> {
     (!met).then(|| Problem::new(Code::Expectation, "the only supported expectation is 100-continue"))
 }
 
-/// A call that reads a body (RFC 9110, section 15.5.16): it must not be coded.
+/// Checks that a request body has no content coding (RFC 9110, section 15.5.16).
 ///
 /// # Errors
 ///
-/// Fails if it is.
+/// Fails if it has one.
 pub(super) fn content_coding(headers: &HeaderMap) -> Result<(), Problem> {
     let coded =
         members(headers, CONTENT_ENCODING.as_str()).any(|coding| !coding.eq_ignore_ascii_case("identity"));
@@ -152,12 +153,12 @@ pub(super) fn content_coding(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A call that changes something (RFC 9110, section 13.1.1). Nothing here has an entity tag, so `If-Match` with one
-/// is never true.
+/// Checks the precondition of a request that changes state (RFC 9110, section 13.1.1). Resources have no entity tags,
+/// so `If-Match` with a tag is never true.
 ///
 /// # Errors
 ///
-/// Fails if there is such a condition.
+/// Fails if there is such a precondition.
 pub(super) fn precondition(headers: &HeaderMap) -> Result<(), Problem> {
     if members(headers, IF_MATCH.as_str()).any(|tag| tag != "*") {
         return Err(Problem::new(Code::Precondition, "If-Match cannot match: resources have no entity tags"));
@@ -165,8 +166,8 @@ pub(super) fn precondition(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Returns the members of a list that may stand in several lines (RFC 9110, section 5.6.1). What is not text is one
-/// member.
+/// Returns the members of a list header, which may have several lines (RFC 9110, section 5.6.1). A line that is not
+/// text is one member.
 fn members<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).into_iter().map(|line| line.to_str().unwrap_or("?"));
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|member| !member.is_empty())

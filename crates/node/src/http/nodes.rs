@@ -1,4 +1,4 @@
-//! `GET /v1/nodes`: the cluster.
+//! `GET /v1/nodes`: the cluster's nodes.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use super::params::Params;
 use super::problem::Problem;
 use crate::address::ClientAddress;
 
-/// The call.
+/// Handles `GET`.
 ///
 /// # Errors
 ///
-/// Fails if the bearer is not an admin, or the broker is away.
+/// Fails if the bearer is not an admin, or if the broker is unavailable.
 pub async fn nodes(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,

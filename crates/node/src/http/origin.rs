@@ -1,10 +1,9 @@
-//! Which pages may use what a browser attaches to a request by itself: cross-site request forgery.
+//! Protection from cross-site request forgery.
 //!
-//! A token in a header or in the query was put there by a program that has the token. A cookie, and the place in the
-//! network where no token is asked for, are used by every page that the browser shows. So such a request must come
-//! from a page of the node's own origin, or of one in `http.allowed_origins`. Browsers say which page asks in
-//! `Sec-Fetch-Site` (Fetch Metadata), and in `Origin` (RFC 6454); a page cannot change either. A program without both
-//! is not a browser.
+//! A token in a header or in the query was set by a program that has the token. A cookie, and network access without
+//! tokens, are available to every page in the browser. So such a request must come from a page of the node's own
+//! origin, or of an origin in `http.allowed_origins`. Browsers send the page's origin in `Sec-Fetch-Site` (Fetch
+//! Metadata) and in `Origin` (RFC 6454), which a page cannot change. A client without both headers is not a browser.
 
 use http::header::{HOST, HeaderName, ORIGIN};
 use http::{HeaderMap, HeaderValue};
@@ -12,18 +11,18 @@ use http::{HeaderMap, HeaderValue};
 use super::problem::{Code, Problem};
 use crate::auth::Carrier;
 
-/// What the crate `http` does not name.
+/// `Sec-Fetch-Site`, which the crate `http` does not define.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Checks which page a request comes from, if its rights came without the page's doing.
+/// Checks the origin of a request whose credentials the browser added.
 ///
 /// # Errors
 ///
-/// Fails if it comes from a page of an origin that is neither the node's nor in `allowed`.
+/// Fails if the request comes from a page of an origin that is neither the node's nor in `allowed`.
 pub(super) fn check(carrier: Carrier, headers: &HeaderMap, allowed: &[String]) -> Result<(), Problem> {
     let origin = headers.get(ORIGIN);
     let named = |origin: &HeaderValue| {
-        // `*` is for pages without cookies.
+        // `*` does not allow cookies.
         let every = carrier == Carrier::Reach && allowed.iter().any(|one| one == "*");
         every || allowed.iter().any(|one| one.as_bytes() == origin.as_bytes())
     };
@@ -31,10 +30,10 @@ pub(super) fn check(carrier: Carrier, headers: &HeaderMap, allowed: &[String]) -
         return Ok(());
     }
     let own = match headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
-        // A page of this origin, or an address that was typed.
+        // A page of this origin, or a URL that the user entered.
         Some(b"same-origin" | b"none") => true,
         Some(_) => false,
-        // Older browsers, and what is not a browser.
+        // Older browsers, and other programs.
         None => origin.is_none_or(|origin| is_own(origin, headers.get(HOST))),
     };
     if own {
@@ -48,8 +47,8 @@ pub(super) fn check(carrier: Carrier, headers: &HeaderMap, allowed: &[String]) -
     Err(Problem::new(Code::ForeignOrigin, detail))
 }
 
-/// Returns whether an origin is that of the host that was asked. The scheme is not known behind a balancer that ends
-/// TLS.
+/// Returns whether an origin is that of the requested host. The scheme is unknown behind a load balancer that
+/// terminates TLS.
 fn is_own(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
     let (Ok(origin), Some(Ok(host))) = (origin.to_str(), host.map(HeaderValue::to_str)) else { return false };
     let port = |scheme: &str| match scheme {

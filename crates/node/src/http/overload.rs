@@ -1,7 +1,7 @@
-//! The answer to a stream that cannot be served now.
+//! The response to a stream that cannot be served now.
 //!
-//! A native `EventSource` gives up for good on any status but 200, so it gets 200, a jittered `retry:`, one event and
-//! the end. Who asks for it with `Prefer: status` (RFC 7240) gets the status.
+//! A native `EventSource` ends permanently on any status except 200, so it gets 200, a `retry:` with jitter, one
+//! event and the end. A client that sends `Prefer: status` (RFC 7240) gets the status.
 
 use std::time::Duration;
 
@@ -18,32 +18,32 @@ use crate::config::stream::StreamConfig;
 use crate::rates::{RateLimited, Scope};
 use crate::retry::{LEAVE_RETRY, jittered_ms};
 
-/// `Prefer`, which the crate `http` does not name.
+/// `Prefer`, which the crate `http` does not define.
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// Why a stream cannot be served now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The node has as many streams as it takes.
+    /// The node has reached `limits.connections`.
     Connections,
-    /// More streams a second come than the node opens.
+    /// The node has reached `limits.connects_per_second`.
     Rate,
-    /// The user or the address has used up a rate.
+    /// The user or the address exceeds a rate.
     Limited(RateLimited),
-    /// The user has as many sessions as allowed.
+    /// The user has reached `limits.sessions_per_user`.
     UserSessions,
-    /// The node, or the client's address, holds as many bytes as it may.
+    /// The node or the client's address has used up its share of `limits.memory`.
     Memory,
-    /// The broker is away.
+    /// The broker is unavailable.
     Unavailable,
-    /// The node is leaving.
+    /// The node is draining.
     Draining,
-    /// Something broke on our side.
+    /// Internal error.
     Internal,
 }
 
 impl Reason {
-    /// The words of all of them.
+    /// Names of all reasons.
     pub const WORDS: [&str; 9] = [
         "connections",
         "rate",
@@ -56,7 +56,7 @@ impl Reason {
         "internal",
     ];
 
-    /// Returns the word in the event and in metrics.
+    /// Returns the name in the event and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connections => "connections",
@@ -97,23 +97,24 @@ impl Reason {
             Self::Draining => {
                 Problem::new(Code::Draining, "this node is shutting down; another node will answer")
             }
-            // A balancer tries another node on 503.
+            // A load balancer tries another node on 503.
             Self::Internal => Problem::new(Code::InternalHere, "internal error; see the node's log"),
         }
     }
 }
 
-/// How long clients are told to wait.
+/// Settings of reconnection times.
 #[derive(Clone, Debug)]
 pub struct Retries {
     /// `retry` and `retry_spread` of streams.
     pub stream: StreamConfig,
-    /// The random part for a client that is to go to another node.
+    /// Maximum random part for clients of a draining node.
     pub leave_spread: Duration,
 }
 
 impl Retries {
-    /// For one client, in milliseconds. Nothing is wrong with the other nodes when this one leaves.
+    /// Returns the `retry:` of one client, in milliseconds. It is short while this node drains, since other nodes
+    /// work.
     fn of(&self, reason: Reason) -> u64 {
         match reason {
             Reason::Draining => jittered_ms(LEAVE_RETRY, self.leave_spread),
@@ -122,7 +123,7 @@ impl Retries {
     }
 }
 
-/// Returns the answer; `status` is what [`prefers_status`] said. The client keeps the `cursor` that it came with.
+/// Returns the response. `status` is the result of [`prefers_status`]. The client keeps the `cursor` that it sent.
 pub fn answer(
     reason: Reason,
     cursor: Option<&str>,
@@ -140,7 +141,7 @@ pub fn answer(
     (stream_headers(), block).into_response()
 }
 
-/// Returns whether there is `Prefer: status`, maybe among others.
+/// Returns whether the request has `Prefer: status`.
 pub fn prefers_status(headers: &HeaderMap) -> bool {
     let values = headers.get_all(PREFER).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|line| line.split(',')).any(|preference| {

@@ -1,11 +1,11 @@
-//! The query of a request: known parameters, each once unless it may be repeated.
+//! Query parameters: known ones, each once unless it may be repeated.
 
 use super::problem::Problem;
 
-/// Parameters that every call takes.
+/// Parameters of every endpoint.
 const EVERYWHERE: [&str; 2] = ["token", "user"];
 
-/// How many characters of an unknown name are shown.
+/// Maximum number of characters of an unknown name in an error.
 const NAME_CHARS: usize = 64;
 
 /// The parameters of one request.
@@ -15,11 +15,12 @@ pub struct Params {
 }
 
 impl Params {
-    /// Reads a query. `single` may stand once, `repeatable` any number of times; `token` and `user` once everywhere.
+    /// Parses a query. `single` parameters may be present once, `repeatable` ones any number of times; `token` and
+    /// `user` are always allowed once.
     ///
     /// # Errors
     ///
-    /// Fails if there is another parameter, or one that may not be repeated is.
+    /// Fails if a parameter is unknown, or is repeated although it may not be.
     pub fn parse(
         query: Option<&str>,
         single: &[&'static str],
@@ -32,11 +33,11 @@ impl Params {
         first_unknown.map_or(params, Err)
     }
 
-    /// Reads a query and passes over parameters that are not known: `other` gets the name and value of each.
+    /// Parses a query and skips unknown parameters, which are passed to `other` with their values.
     ///
     /// # Errors
     ///
-    /// Fails if a known parameter that may not be repeated is.
+    /// Fails if a known parameter is repeated although it may not be.
     pub fn parse_known(
         query: Option<&str>,
         single: &[&'static str],
@@ -58,7 +59,7 @@ impl Params {
         Ok(params)
     }
 
-    /// Returns the value of a parameter, if it is there.
+    /// Returns the value of a parameter, if it is present.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
@@ -68,11 +69,11 @@ impl Params {
         self.given.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
-    /// Returns a whole number from 1 to `most`.
+    /// Returns the value of a parameter as a whole number from 1 to `most`.
     ///
     /// # Errors
     ///
-    /// Fails if it is something else.
+    /// Fails if the value is not such a number.
     pub fn count(&self, name: &str, most: usize) -> Result<Option<usize>, Problem> {
         let Some(text) = self.get(name) else { return Ok(None) };
         let number = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
@@ -83,7 +84,7 @@ impl Params {
     }
 }
 
-/// Returns the beginning of a parameter's name, for errors and logs: it may be long, or a token in the wrong place.
+/// Returns the beginning of a parameter's name, for errors and logs: the name may be long, or a misplaced token.
 pub(super) fn shown(name: &str) -> String {
     name.chars().take(NAME_CHARS).collect()
 }

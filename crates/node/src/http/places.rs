@@ -1,4 +1,4 @@
-//! Places for calls whose answers are large: how many there may be at once, and how many of one user.
+//! Concurrency limit of calls with large responses, for the node and for each user.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use fanfare_protocol::User;
 use hyper::body::{Frame, SizeHint};
 
-/// The places. As old as the node.
+/// The places. Lives as long as the node.
 #[derive(Debug)]
 pub struct Places {
     most: usize,
@@ -21,20 +21,20 @@ pub struct Places {
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    /// Users who have a place.
+    /// Number of places of each user that has one.
     users: HashMap<User, usize>,
 }
 
-/// Why there is no place.
+/// The limit that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// The node has as many calls as it takes.
+    /// The limit of the node.
     Node,
-    /// The user has.
+    /// The limit of the user.
     User,
 }
 
-/// One place. Free again when this is dropped.
+/// One place. Released when it is dropped.
 #[derive(Debug)]
 pub struct Place {
     places: Arc<Places>,
@@ -42,17 +42,16 @@ pub struct Place {
 }
 
 impl Places {
-    /// Returns so many places, and so many of them for each user. Who has no user has no share.
+    /// Creates `most` places, at most `most_of_user` for each user. Callers without a user have no separate limit.
     pub fn new(most: usize, most_of_user: usize) -> Arc<Self> {
         Arc::new(Self { most, most_of_user, taken: Mutex::default() })
     }
 
-    /// Takes a place. The user's share is checked first: a user who has none left gets that answer, not that the node
-    /// is full.
+    /// Takes a place. The user's limit is checked first and reported in preference to the node's limit.
     ///
     /// # Errors
     ///
-    /// Fails if there is none.
+    /// Fails if there is no place.
     pub fn enter(self: &Arc<Self>, user: Option<&User>) -> Result<Place, Full> {
         let mut taken = self.taken();
         let of_user = user.and_then(|user| taken.users.get(user)).copied().unwrap_or_default();
@@ -70,7 +69,7 @@ impl Places {
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        // The counts are whole after each change.
+        // Each change leaves consistent counts.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -88,7 +87,7 @@ impl Drop for Place {
 }
 
 impl Place {
-    /// Returns a body that holds the place until it was written out, or given up.
+    /// Returns a body that holds the place until it was written or dropped.
     pub fn until_written(self, bytes: Bytes) -> Body {
         Body::new(Written { body: Body::from(bytes), _place: self })
     }

@@ -1,4 +1,4 @@
-//! `POST /v1/publish`: one event, or an array.
+//! `POST /v1/publish`: publishes one event, or an array of events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,14 +28,14 @@ use crate::memory::{self, Account, Permit};
 use crate::pace::{Floor, Pace, TooSlow};
 use crate::rates::{Caller, Kind};
 
-/// A body larger than this is read away from the loops that serve connections.
+/// Bodies larger than this, in bytes, are parsed on a blocking thread, away from the shards.
 const READ_APART: usize = 256 * 1024;
-/// How many copies of a body there are at most: as it was read, what is parsed of it, and on its way to Redis.
+/// Maximum number of copies of a body: as received, parsed, and sent to Redis.
 pub const COPIES: usize = 3;
-/// How much room a body gets before it comes, in bytes: its length is only what a client says.
+/// Memory reserved for a body before it arrives, in bytes, since its declared length is not reliable.
 const FIRST_ROOM: usize = 64 * 1024;
-/// How long and how much more is read of a body that is refused, so that the client reads why, and how long the
-/// client may pause: a connection that is closed while bytes come is reset.
+/// Time, size and maximum pause of further reads of a refused body, so that the client can read the response: a
+/// connection that is closed while data arrives is reset.
 const HEAR_OUT: HearOut =
     HearOut { time: Duration::from_secs(2), pause: Duration::from_millis(250), bytes: 64 * 1024 * 1024 };
 
@@ -45,10 +45,10 @@ struct HearOut {
     bytes: usize,
 }
 
-/// The call.
+/// Handles `POST`.
 pub async fn publish(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, mut body) = request.into_parts();
-    // A client that waits to be asked for the body is not asked for one that is refused.
+    // A client that waits for `100 Continue` must not send a refused body.
     let waits = parts.headers.contains_key(EXPECT);
     match answer(&app, &parts, &mut body).await {
         Ok(body) => axum::Json(body).into_response(),
@@ -63,7 +63,7 @@ pub async fn publish(State(app): State<Arc<App>>, request: Request) -> Response 
 
 async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Value, Problem> {
     let Parts { headers, uri, .. } = request;
-    // Rights, then length, then structure.
+    // Check permissions, then length, then structure.
     let params = Params::parse(uri.query(), &[], &[])?;
     let address = request.extensions.get::<ClientAddress>().copied().unwrap_or_default();
     let bearer = app.bearer(headers, &params, address)?;
@@ -80,7 +80,7 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Value
     let account = request.extensions.get::<Account>().cloned();
     let account = account.unwrap_or_else(|| app.memory.account(None));
     let patience = app.http.body_read_timeout;
-    // Held until everything is answered for.
+    // Held until all results are known.
     let (body, _permit) = tokio::time::timeout(patience, read(app, headers, body, &account))
         .await
         .map_err(|_| Problem::new(Code::RequestTimeout, "the body took too long to arrive"))??;
@@ -98,7 +98,7 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Value
     match body {
         Body::One(item) => {
             let mut results = all(app, (&bearer, caller), vec![item]).await;
-            // One item has one result.
+            // One item always has one result.
             results.pop().unwrap_or_else(|| Err(Problem::new(Code::Internal, "the event has no result")))
         }
         Body::Many(items) => {
@@ -111,7 +111,7 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Value
     }
 }
 
-/// Publishes what may be published, as one batch, and answers for each item in order.
+/// Publishes the permitted items as one batch. Returns a result for each item, in order.
 async fn all(
     app: &App,
     (bearer, caller): (&Bearer, Caller<'_>),
@@ -144,7 +144,7 @@ async fn all(
     refused.into_iter().map(result).collect()
 }
 
-/// Publishes a batch. A publisher that has made as many channels as it may for now publishes to those that there are.
+/// Publishes a batch. A publisher beyond its rate of new channels can still publish to existing channels.
 async fn store(app: &App, caller: Caller<'_>, batch: Vec<Publication>) -> Vec<Result<Published, Problem>> {
     match app.rates.check(Kind::Channels, caller, 1) {
         Ok(()) => {
@@ -175,7 +175,7 @@ fn granted(bearer: &Bearer, publication: Publication) -> Result<Publication, Pro
 
 fn count(app: &App, result: &Result<Published, Problem>) {
     if let Err(problem) = result {
-        // Not its text, which may quote the event.
+        // The text may quote the event, so it is not logged.
         tracing::debug!(code = problem.code.as_str(), "event refused");
     }
     app.metrics.count_publish(match result {
@@ -190,14 +190,14 @@ fn shown(published: Published) -> Value {
     json!({ "id": published.position.map(|position| position.to_string()), "repeat": published.repeat })
 }
 
-/// `application/json`, or a type that ends in `+json`.
+/// Returns whether the media type is `application/json`, or ends in `+json`.
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(text) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
     let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-/// Reads a body, and holds room for it as it comes.
+/// Reads a body, and reserves memory as it arrives.
 async fn read(
     app: &App,
     headers: &HeaderMap,
@@ -222,8 +222,8 @@ async fn read(
         permit.grow(COPIES * data.len())?;
         pace.moved(data.len());
         if read.capacity() < read.len() + data.len() {
-            // As long as it says it is: memory that is not written to costs nothing, and one that grows leaves pieces
-            // behind.
+            // Reserve the declared length: memory that is not written to costs nothing, and growing a buffer causes
+            // fragmentation.
             read.reserve(length.unwrap_or_default().saturating_sub(read.len()).max(data.len()));
         }
         read.extend_from_slice(&data);
@@ -238,7 +238,7 @@ fn slow(app: &App) -> Problem {
     Problem::new(Code::RequestTimeout, detail)
 }
 
-/// Reads on for a while and throws it away.
+/// Reads and discards the rest of a body for a limited time.
 async fn hear_out(mut body: HttpBody) {
     let HearOut { time, pause, bytes } = HEAR_OUT;
     let read = async {
@@ -252,7 +252,7 @@ async fn hear_out(mut body: HttpBody) {
             }
         }
     };
-    // A client that has more to say is cut off.
+    // The connection of a client that sends more is closed.
     let _ = tokio::time::timeout(time, read).await;
 }
 

@@ -1,7 +1,7 @@
-//! Where a stream begins: the header `Last-Event-ID`, then its forms in the query, then `after=`.
+//! The start of a stream: the header `Last-Event-ID`, then its query parameters, then `after=`.
 //!
-//! A native `EventSource` sends the header. Libraries that cannot set a header across origins send the same cursor as a
-//! parameter: `event-source-polyfill` and `reconnecting-eventsource` as `lastEventId=`, others as `lastEventID=`,
+//! A native `EventSource` sends the header. Libraries that cannot set a header across origins send the same cursor as
+//! a parameter: `event-source-polyfill` and `reconnecting-eventsource` as `lastEventId=`, others as `lastEventID=`,
 //! `last_event_id=` or `Last-Event-ID=`.
 
 use fanfare_protocol::Cursor;
@@ -14,12 +14,12 @@ use super::problem::{Code, Problem};
 
 /// `Last-Event-ID`, by the WHATWG HTML standard, section 9.2.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// What every spelling of the parameter comes to without case, `-` and `_`.
+/// The parameter's name in lower case, without `-` and `_`.
 const PARAMETER: &str = "lasteventid";
 
 /// Returns whether a parameter carries a cursor under one of the names that libraries use.
 pub(super) fn is_cursor_parameter(name: &str) -> bool {
-    // Long names are not compared at length.
+    // Long names need no comparison.
     if name.len() > 2 * PARAMETER.len() {
         return false;
     }
@@ -27,18 +27,18 @@ pub(super) fn is_cursor_parameter(name: &str) -> bool {
     letters.eq(PARAMETER.bytes())
 }
 
-/// Returns where to begin. `parameters` are the values of cursor parameters in the
-/// order of the query, `after` is the value of `after=`. An empty value is no value.
+/// Returns the start of a stream. `parameters` are the values of cursor parameters in the order of the query, `after`
+/// is the value of `after=`. An empty value counts as missing.
 ///
 /// # Errors
 ///
-/// Fails if the value that counts cannot be read. Nothing is guessed.
+/// Fails if the value that takes precedence is invalid. Nothing is guessed.
 pub(super) fn start<'a>(
     headers: &HeaderMap,
     parameters: impl DoubleEndedIterator<Item = &'a str>,
     after: Option<&str>,
 ) -> Result<Start, Problem> {
-    // A library appends its cursor to a URL in which the page may have put an older one.
+    // A library appends its cursor to a URL that may have an older one.
     let newest = parameters.map(trim).rfind(|text| !text.is_empty());
     Ok(match header(headers)?.or(newest) {
         Some(text) => Start::Cursor(Cursor::parse(text)?),
@@ -68,7 +68,7 @@ fn header(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     Ok(found)
 }
 
-/// Without white space around it, which no cursor has.
+/// Trims white space, which no cursor has.
 fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }

@@ -1,4 +1,4 @@
-//! `/v1/users/{user}/sessions`: who is connected, and no longer.
+//! `/v1/users/{user}/sessions`: lists and disconnects a user's sessions.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ use super::params::Params;
 use super::problem::{Code, Problem};
 use crate::address::ClientAddress;
 
-/// `GET`: a user's sessions.
+/// `GET`: lists a user's sessions.
 ///
 /// # Errors
 ///
-/// Fails if they are somebody else's, or the broker is away.
+/// Fails if they are another user's, or if the broker is unavailable.
 pub async fn list(
     State(app): State<Arc<App>>,
     Extension(side): Extension<Side>,
@@ -40,7 +40,7 @@ pub async fn list(
 ///
 /// # Errors
 ///
-/// Fails if they are somebody else's, or the broker is away.
+/// Fails if they are another user's, or if the broker is unavailable.
 pub async fn end_all(
     State(app): State<Arc<App>>,
     Extension(side): Extension<Side>,
@@ -54,11 +54,11 @@ pub async fn end_all(
     Ok(Json(json!({ "disconnected": app.sessions.disconnect(&user, None).await? })))
 }
 
-/// `DELETE` of one session.
+/// `DELETE`: disconnects one session.
 ///
 /// # Errors
 ///
-/// Fails if it is somebody else's or not there, or the broker is away.
+/// Fails if the session is another user's or does not exist, or if the broker is unavailable.
 pub async fn end_one(
     State(app): State<Arc<App>>,
     Extension(side): Extension<Side>,
@@ -76,7 +76,7 @@ pub async fn end_one(
     }
 }
 
-/// Returns the user in the path, if the bearer may see and end their sessions here.
+/// Returns the user in the path, if the bearer may list and disconnect the user's sessions on this listener.
 fn whose(
     app: &App,
     side: Side,

@@ -10,22 +10,22 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::state::keyed::ShrinkableKeyedStateStore;
 
-/// How many parts the buckets are in, each behind a lock of its own.
+/// Number of partitions of the buckets, each with its own lock.
 const PARTS: usize = 16;
 
-/// Buckets by key. When there are as many as may be, keys that have none share one in each part: a flood from very many
-/// keys is limited together, and keys that have a bucket keep it.
+/// Buckets by key. At the maximum number, new keys share one bucket in each partition: a flood from very many keys is
+/// limited together, and keys that have a bucket keep it.
 #[derive(Debug)]
 pub(super) struct Buckets<K> {
     parts: [Mutex<Part<K>>; PARTS],
-    /// Seeded at random, so that clients cannot choose their part.
+    /// Seeded at random, so that clients cannot choose their partition.
     spread: RandomState,
     most_in_part: usize,
-    /// How often a key had no bucket of its own.
+    /// Number of checks of keys without their own bucket.
     shared: AtomicU64,
 }
 
-/// Each bucket is the time at which it is full again, in nanoseconds since the limiter was made.
+/// Each bucket is the time at which it is full again, in nanoseconds since the limiter was created.
 #[derive(Debug)]
 struct Part<K> {
     own: HashMap<K, Nanos, RandomState>,
@@ -33,7 +33,7 @@ struct Part<K> {
 }
 
 impl<K: Clone + Eq + Hash> Buckets<K> {
-    /// Has room for `most` keys.
+    /// Creates buckets for `most` keys.
     pub(super) fn new(most: usize) -> Self {
         let part = || Mutex::new(Part { own: HashMap::default(), shared: None });
         Self {
@@ -44,7 +44,7 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
         }
     }
 
-    /// Adds to the time at which a key's bucket is full again, or takes from it.
+    /// Adjusts the time at which a key's bucket is full again.
     pub(super) fn adjust(&self, key: &K, nanos: i64) {
         let mut part = self.part(key);
         let Part { own, shared } = &mut *part;
@@ -53,7 +53,7 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
         }
     }
 
-    /// Returns how often a key had no bucket of its own since the last call.
+    /// Returns the number of checks of keys without their own bucket since the last call.
     pub(super) fn take_shared(&self) -> u64 {
         self.shared.swap(0, Ordering::Relaxed)
     }
@@ -65,11 +65,11 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
 }
 
 fn lock<K>(part: &Mutex<Part<K>>) -> MutexGuard<'_, Part<K>> {
-    // Each change is whole.
+    // Each change leaves a consistent state.
     part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The buckets as the limiter holds them.
+/// The buckets as the limiter's store.
 #[derive(Debug)]
 pub(super) struct Store<K>(pub(super) Arc<Buckets<K>>);
 

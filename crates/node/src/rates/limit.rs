@@ -10,7 +10,7 @@ use governor::{Quota, RateLimiter};
 
 use super::buckets::{Buckets, Store};
 
-/// So many a second for each key, a whole second's worth at once.
+/// A rate per second for each key, with bursts of one second's worth.
 #[derive(Debug)]
 pub(super) struct Limit<K: Clone + Eq + Hash> {
     limiter: RateLimiter<K, Store<K>, DefaultClock>,
@@ -28,40 +28,40 @@ impl<K: Clone + Eq + Hash> Limit<K> {
         Some(Self { limiter, buckets, per_second })
     }
 
-    /// Returns how many a second are allowed.
+    /// Returns the rate per second.
     pub(super) fn per_second(&self) -> u32 {
         self.per_second.get()
     }
 
-    /// Takes `n` from the key's bucket. More than a whole second's worth takes all of it.
+    /// Takes `n` from the key's bucket. More than one second's worth takes the whole bucket.
     ///
     /// # Errors
     ///
-    /// Fails if there is less in it: how long until there is enough.
+    /// Returns the time until there is enough, if the bucket has less.
     pub(super) fn check(&self, key: &K, n: u32) -> Result<(), Duration> {
         let Some(n) = NonZeroU32::new(n) else { return Ok(()) };
         match self.limiter.check_key_n(key, n.min(self.per_second)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(until)) => Err(until.wait_time_from(self.limiter.clock().now())),
-            // Not more than the bucket holds.
+            // Impossible: `n` is at most the size of the bucket.
             Err(_) => Err(Duration::from_secs(1)),
         }
     }
 
-    /// Takes `n` more from a bucket that [`Limit::check`] has just taken from, or puts some back if it is negative.
+    /// Takes `n` more from a bucket after [`Limit::check`], or returns some if `n` is negative.
     pub(super) fn adjust(&self, key: &K, n: i64) {
         let interval = Quota::per_second(self.per_second).replenish_interval().as_nanos();
         let interval = i64::try_from(interval).unwrap_or(i64::MAX);
         self.buckets.adjust(key, interval.saturating_mul(n));
     }
 
-    /// Drops the buckets that are full again. Returns how many are left.
+    /// Drops buckets that are full again. Returns the number of remaining ones.
     pub(super) fn forget(&self) -> usize {
         self.limiter.retain_recent();
         self.limiter.len()
     }
 
-    /// Returns how often a key had no bucket of its own since the last call.
+    /// Returns the number of checks of keys without their own bucket since the last call.
     pub(super) fn take_shared(&self) -> u64 {
         self.buckets.take_shared()
     }

@@ -8,7 +8,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Rates;
 
-/// How often. A bucket is full again after a second at the latest.
+/// Interval. A bucket is full again after a second at the latest.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// The task. Ends when it is shut down or dropped.
@@ -19,13 +19,13 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
-    /// Starts to look after `rates`.
+    /// Starts the task for `rates`.
     pub fn start(rates: Arc<Rates>) -> Self {
         let stop = CancellationToken::new();
         let token = stop.clone();
         let task = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(EVERY);
-            // A tick that is lost changes nothing.
+            // A lost tick has no effect.
             while token.run_until_cancelled(ticks.tick()).await.is_some() {
                 rates.forget();
             }

@@ -1,4 +1,4 @@
-//! Certificates for tests: made on the spot, trusted by the clients of the same test.
+//! Certificates for tests, trusted by the clients of the same test.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use tokio_rustls::client::TlsStream;
 use super::provider;
 use crate::config::tls::TlsConfig;
 
-/// The name that is in the certificates.
+/// The subject name of the certificates.
 const NAME: &str = "node.test";
 
-/// A certificate and its key in files, which go with it.
+/// A certificate and its key in temporary files.
 pub(crate) struct Own {
     dir: TempDir,
     certificate: CertificateDer<'static>,
@@ -49,7 +49,7 @@ impl Own {
         }
     }
 
-    /// Makes another pair, which is the one trusted from now on, and writes nothing: certificate and key as PEM.
+    /// Creates another pair, which is trusted from now on, without writing files. Returns certificate and key as PEM.
     pub(crate) fn renew(&mut self) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(vec![NAME.to_owned()]).unwrap().self_signed(&key).unwrap();
@@ -57,7 +57,7 @@ impl Own {
         (certificate.pem(), key.serialize_pem())
     }
 
-    /// Connects and shakes hands.
+    /// Connects and performs the handshake.
     pub(crate) async fn connect(
         &self,
         addr: std::net::SocketAddr,

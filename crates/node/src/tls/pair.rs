@@ -1,4 +1,4 @@
-//! A certificate and its key, from their files.
+//! Reads a certificate and its key.
 
 use std::hash::BuildHasher;
 use std::io;
@@ -9,58 +9,58 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::sign::CertifiedKey;
 
-/// Where they are.
+/// Paths of the certificate and its key.
 #[derive(Clone, Debug)]
 pub struct Files {
-    /// PEM: the node's certificate first, then those that lead to its issuer.
+    /// PEM file: the node's certificate first, then intermediate certificates.
     pub certificate: PathBuf,
-    /// PEM: its private key.
+    /// PEM file: the private key.
     pub key: PathBuf,
 }
 
-/// A certificate with the key that belongs to it.
+/// A certificate with its key.
 #[derive(Debug)]
 pub struct Pair {
-    /// As it is shown to clients.
+    /// The certificate and key for TLS.
     pub key: Arc<CertifiedKey>,
-    /// Tells whether the files have other content by now.
+    /// Hash of the files, to detect changes.
     pub mark: u64,
 }
 
-/// What is wrong with the files. Tells nothing of what is in them.
+/// Why the files cannot be used. Shows nothing of their content.
 #[derive(Debug, thiserror::Error)]
 pub enum PairError {
-    /// A file is not there, or not ours to read.
+    /// A file does not exist or cannot be read.
     #[error("{0} cannot be read: {1}")]
     Unreadable(PathBuf, #[source] io::Error),
-    /// There is no PEM block `CERTIFICATE` in it.
+    /// The file has no PEM block `CERTIFICATE`.
     #[error("{0} contains no certificate (PEM, BEGIN CERTIFICATE)")]
     NoCertificate(PathBuf),
-    /// There is no PEM block of a private key in it.
+    /// The file has no PEM block of a private key.
     #[error("{0} contains no private key (PEM, BEGIN PRIVATE KEY, unencrypted)")]
     NoKey(PathBuf),
-    /// A PEM block is cut off, or no base64.
+    /// A PEM block is truncated, or is not base64.
     #[error("{0} is not PEM: {1}")]
     Pem(PathBuf, #[source] pem::Error),
-    /// The key is of a kind that is not known, or it is another certificate's.
+    /// The key is of an unknown kind, or belongs to another certificate.
     #[error("the key in {key} does not match the certificate in {certificate}: {error}")]
     Mismatch {
         /// The key's file.
         key: PathBuf,
         /// The certificate's file.
         certificate: PathBuf,
-        /// What the library said.
+        /// The error of the TLS library.
         #[source]
         error: rustls::Error,
     },
 }
 
 impl Files {
-    /// Reads both, and sees that they belong together.
+    /// Reads both files and checks that they match.
     ///
     /// # Errors
     ///
-    /// Fails if they do not.
+    /// Fails if a file is invalid, or if they do not match.
     pub fn read(&self) -> Result<Pair, PairError> {
         let (certificate, key) = (read(&self.certificate)?, read(&self.key)?);
         let mark = foldhash::quality::FixedState::default().hash_one((&certificate, &key));
@@ -85,7 +85,7 @@ fn read(path: &Path) -> Result<Vec<u8>, PairError> {
 ///
 /// # Errors
 ///
-/// Fails if there is none.
+/// Fails if there is no certificate.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PairError> {
     parse(path, &read(path)?)
 }

@@ -1,4 +1,4 @@
-//! Looks at the certificate's files from time to time, and takes a new pair when it is whole.
+//! Checks the certificate's files periodically, and loads a new pair when it is complete.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use super::Tls;
 use super::pair::{Files, Pair};
 use crate::http::metrics::HttpMetrics;
 
-/// What keeps the certificate fresh. Runs as one task until it is stopped.
+/// Reloads a renewed certificate. Runs as one task until it is stopped.
 #[derive(Debug)]
 pub struct Renewal {
     files: Files,
     every: Duration,
     tls: Tls,
-    /// Of the pair in force.
+    /// Hash of the current pair.
     mark: u64,
-    /// What was wrong when it was last looked at, so that a lasting fault is told once.
+    /// The error of the last check, so that a lasting error is logged once.
     told: Option<String>,
 }
 
-/// What a look at the files brought.
+/// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// They are what they were, right or wrong.
+    /// The files have not changed.
     Same,
-    /// A new pair is in force.
+    /// A new pair was loaded.
     Taken,
-    /// They are wrong in a way that was not told yet; the pair in force stays.
+    /// The files have a new error; the current pair stays.
     Refused,
 }
 
@@ -36,10 +36,10 @@ impl Renewal {
         Self { files, every, tls, mark: pair.mark, told: None }
     }
 
-    /// Looks again and again until it is stopped.
+    /// Checks periodically until it is stopped.
     pub async fn run(mut self, stop: CancellationToken, metrics: HttpMetrics) {
         while stop.run_until_cancelled(tokio::time::sleep(self.every)).await.is_some() {
-            // Files may be on a disk that hangs.
+            // Reading may block on a hanging disk.
             let looked = tokio::task::spawn_blocking(move || {
                 let look = self.look();
                 (self, look)
@@ -61,7 +61,7 @@ impl Renewal {
         }
     }
 
-    /// Looks once.
+    /// Checks once.
     pub(super) fn look(&mut self) -> Look {
         match self.files.read() {
             Ok(pair) => {
