@@ -37,7 +37,7 @@ pub enum Verb {
     Disconnect,
 }
 
-/// To whom.
+/// Target of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     /// A node, by its place.
@@ -49,9 +49,9 @@ pub enum Who {
 /// One thing that is done to the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Action {
-    /// What.
+    /// The action.
     pub verb: Verb,
-    /// To whom.
+    /// Its target.
     pub who: Who,
 }
 

@@ -40,7 +40,7 @@ impl Audience {
 pub enum Way {
     /// One request for each event, over connections that stay.
     Http {
-        /// Where.
+        /// Address of the server.
         address: SocketAddr,
         /// Path and query.
         path: String,
@@ -51,7 +51,7 @@ pub enum Way {
     },
     /// One command for each event, pipelined over one connection.
     Redis {
-        /// Where.
+        /// Address of the server.
         address: SocketAddr,
         /// The command's words.
         command: Vec<String>,

@@ -61,7 +61,7 @@ impl Twin {
         Self { inner, rng, link: Arc::default(), reads: Arc::clone(reads), under_way: Arc::default() }
     }
 
-    /// Notes that a read is under way which may bring so many bytes.
+    /// Records that a read of at most this number of bytes is in progress.
     fn begin(&self, bytes: usize) -> UnderWay<'_> {
         let others = self.under_way.fetch_add(bytes, Ordering::Relaxed);
         // An event that is larger than the bound is read when nothing else is.
