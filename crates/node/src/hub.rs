@@ -132,7 +132,7 @@ impl Hub {
                 let around =
                     Surroundings::new(stream.clone(), settings.leave_spread, metrics, node, places, memory);
                 let bytes = usize::try_from(stream.page_bytes.as_u64()).unwrap_or(usize::MAX);
-                let page = PageLimit { entries: stream.page_events, bytes };
+                let page = PageLimit { entries: stream.page_events, bytes, at_end: false };
                 let reads = Reads::new(
                     Arc::clone(broker),
                     Arc::clone(&budget),

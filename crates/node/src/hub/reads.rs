@@ -94,11 +94,11 @@ impl Reads {
         if self.is_counting { None } else { self.counts.pop() }.or_else(|| self.in_line.pop())
     }
 
-    /// Starts a read. `large` raises the byte limit of its page.
-    pub(crate) fn send(&mut self, topic: TopicKey, channel: Channel, ask: Ask, large: u32) {
+    /// Starts a read. `large` raises the byte limit of its page; `at_end` says that the log probably has nothing new.
+    pub(crate) fn send(&mut self, topic: TopicKey, channel: Channel, ask: Ask, (large, at_end): (u32, bool)) {
         let (broker, budget) = (Arc::clone(&self.broker), Arc::clone(&self.budget));
         let large = usize::try_from(large).unwrap_or(usize::MAX);
-        let page = PageLimit { bytes: self.page.bytes.max(large), ..self.page };
+        let page = PageLimit { bytes: self.page.bytes.max(large), at_end, ..self.page };
         self.is_counting |= counts(ask);
         self.under_way.push(Box::pin(async move {
             let answer = match ask {

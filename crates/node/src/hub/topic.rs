@@ -99,6 +99,8 @@ pub(crate) struct Topic {
     fork: Option<Box<Kept>>,
     /// Bytes that a read needs for an event as large as the last ones; 0 if the usual limit is enough.
     pub(crate) large: u32,
+    /// Whether the log had more events after the page that was read last.
+    pub(crate) has_more: bool,
     /// Whether the channel is subscribed.
     pub(crate) heard: bool,
     /// Grows with every message, and with every change of the subscription.
@@ -122,6 +124,7 @@ impl Topic {
             logged: Position::ZERO,
             fork: None,
             large: 0,
+            has_more: false,
             heard: false,
             version: 0,
             reads: Questions::default(),

@@ -248,6 +248,7 @@ impl Writer {
         // subscribed yet, every connection of the topic reads the log again once it is.
         let is_refuted = topic.read(page.last, read.version);
         topic.large = self.reads.large(page);
+        topic.has_more = !page.end;
         let channel = topic.channel.clone();
         let entries: Vec<(Kept, Arc<Delivery>)> = page
             .entries
