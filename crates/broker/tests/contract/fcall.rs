@@ -67,8 +67,8 @@ async fn what_is_wrong_is_said() {
     let log = log.as_bytes();
     let (big, wide) = ("x".repeat(61_441), "x".repeat(129));
     let cases: Vec<(Vec<&[u8]>, &str)> = vec![
-        (vec![b"0", b"t", b"d"], "one key is needed"),
-        (vec![b"2", log, log, b"t", b"d"], "one key is needed"),
+        (vec![b"0", b"t", b"d"], "exactly one key is required"),
+        (vec![b"2", log, log, b"t", b"d"], "exactly one key is required"),
         (vec![b"1", log], "two or three arguments"),
         (vec![b"1", log, b"t"], "two or three arguments"),
         (vec![b"1", log, b"t", b"d", b"k", b"x"], "two or three arguments"),
