@@ -175,7 +175,7 @@ impl NodeLease {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "failed to release the lease; it will expire"),
             Err(_) => {
-                tracing::warn!("failed to release the lease: the broker did not answer; it will expire")
+                tracing::warn!("failed to release the lease: the broker did not answer; it will expire");
             }
         }
     }

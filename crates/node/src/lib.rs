@@ -20,7 +20,7 @@
 //! - `gzip`: compression, once for all clients that accept it
 //! - `connection`, [`ending`]: one stream of one client, and its close reason
 //! - [`intake`]: publishes the entries of the ingest stream
-//! - [`metrics`]: metrics
+//! - [`metrics`]: counters and gauges
 
 pub mod accept;
 pub mod address;

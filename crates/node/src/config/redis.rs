@@ -55,7 +55,7 @@ impl Default for RedisConfig {
             prefix,
             connect_timeout,
             timeout,
-            pool_size: pool_size,
+            pool_size,
             probe_interval: probe_every,
             probe_timeout,
         }

@@ -169,7 +169,7 @@ impl Writer {
                 continue;
             };
             (read.version, read.sent) = (version, true);
-            let (channel, hints) = (topic.channel.clone(), (topic.large, !topic.has_more));
+            let (channel, hints) = (topic.channel.clone(), topic.hints);
             self.around.metrics.reads.inc();
             self.reads.send(key, channel, ask, hints);
         }
