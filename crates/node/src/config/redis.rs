@@ -63,7 +63,7 @@ impl Default for RedisConfig {
 }
 
 impl RedisConfig {
-    /// Returns the settings of the broker; `None` without a URL.
+    /// Returns what the broker is told; `None` if there is no URL.
     pub fn settings(&self) -> Option<RedisSettings> {
         let url = self.url.as_ref()?.expose().to_owned();
         Some(RedisSettings {
