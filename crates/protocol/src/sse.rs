@@ -133,17 +133,19 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
     use crate::EventType;
-    use eventsource_stream::Eventsource;
-    use futures_util::StreamExt;
+    use bytes::Bytes;
+    use futures_util::{FutureExt, StreamExt, stream};
     use proptest::prelude::*;
+    use sse_stream::{Sse, SseByteStream};
 
-    /// Returns what an independent parser makes of a text.
-    fn read(text: &[u8]) -> Vec<eventsource_stream::Event> {
-        let chunks = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(text.to_vec())]);
-        futures_util::future::FutureExt::now_or_never(
-            chunks.eventsource().map(|event| event.unwrap()).collect::<Vec<_>>(),
-        )
-        .expect("a stream of ready chunks is ready")
+    /// Reads a text by an independent parser.
+    fn read(text: &[u8]) -> Vec<Sse> {
+        let pieces = [Ok::<_, std::convert::Infallible>(Bytes::copy_from_slice(text))];
+        SseByteStream::new(stream::iter(pieces))
+            .map(|block| block.expect("the text is UTF-8"))
+            .collect::<Vec<_>>()
+            .now_or_never()
+            .expect("a stream of ready pieces is ready")
     }
 
     fn normal(data: &str) -> String {
@@ -162,10 +164,9 @@ mod tests {
             text.extend_from_slice(&frame(Format::Raw, &Channel::broadcast(), &event, None, 0));
             let got = read(&text);
             prop_assert_eq!(got.len(), 1);
-            prop_assert_eq!(&got[0].data, &normal(event.data()));
-            prop_assert_eq!(&got[0].id, "5-1");
-            let kind = event.kind.as_ref().map_or("message", |kind| kind.as_str());
-            prop_assert_eq!(&got[0].event, kind);
+            prop_assert_eq!(got[0].data.as_deref(), Some(&normal(event.data())[..]));
+            prop_assert_eq!(got[0].id.as_deref(), Some("5-1"));
+            prop_assert_eq!(got[0].event.as_deref(), event.kind.as_ref().map(EventType::as_str));
         }
 
         #[test]
@@ -176,7 +177,7 @@ mod tests {
             let text = frame(Format::Json, &channel, &event, Some(Position::new(5, 1)), 5);
             let got = read(&text);
             prop_assert_eq!(got.len(), 1);
-            let envelope: serde_json::Value = serde_json::from_str(&got[0].data).unwrap();
+            let envelope: serde_json::Value = serde_json::from_str(got[0].data.as_deref().unwrap()).unwrap();
             prop_assert_eq!(envelope["data"].as_str(), Some(data.as_str()));
             prop_assert_eq!(envelope["type"].as_str(), Some(kind.as_str()));
             prop_assert_eq!(envelope["id"].as_str(), Some("5-1"));
@@ -203,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_heartbeat_ends_no_block() {
-        let read = |text: &[u8]| read(text).into_iter().map(|event| event.data).collect::<Vec<_>>();
+        let read = |text: &[u8]| read(text).into_iter().filter_map(|block| block.data).collect::<Vec<_>>();
         assert_eq!(read(&[HEARTBEAT, b"data: x\n\n"].concat()), ["x"]);
         assert!(!HEARTBEAT.ends_with(b"\n\n"));
     }
