@@ -15,7 +15,7 @@ use crate::head::Head;
 use crate::node::Node;
 use crate::parser::{Dispatched, Parser};
 use crate::request::StreamRequest;
-use crate::wire::Socket;
+use crate::transport::Socket;
 
 /// What only Fanfare itself sends.
 const CONTROL: [&str; 8] =
@@ -111,8 +111,30 @@ pub struct Client {
     node: String,
 }
 
+impl StreamRequest {
+    /// Sends it and reads the answer's head.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub async fn send(self) -> Client {
+        Client::of(self).await
+    }
+
+    /// Sends it, and reads the stream's beginning up to `connected`.
+    ///
+    /// # Panics
+    ///
+    /// When the answer is something else.
+    pub async fn open(self) -> Client {
+        let mut client = self.send().await;
+        client.connected().await;
+        client
+    }
+}
+
 impl Client {
-    pub(crate) async fn of(request: StreamRequest) -> Self {
+    async fn of(request: StreamRequest) -> Self {
         let mut client = Self {
             request,
             socket: None,

@@ -14,7 +14,7 @@
 //! - [`breaker`]: a wire between a node and Redis that breaks on demand
 //! - [`binary`], [`node`], [`metrics`], [`cluster`]: `fanfare serve` processes, and what they say of themselves
 //! - [`balancer`]: nginx or `HAProxy` in front of nodes, configured as `deploy/` says
-//! - [`certificate`], [`wire`], [`http2`]: the ways to a node: clear text, TLS, one connection for many streams
+//! - [`certificate`], [`wire`], [`http2`], [`transport`]: the ways to a node: clear text, TLS, one connection for many streams
 //! - [`api`]: the node's HTTP calls that are not streams
 //! - [`exchange`], [`frames`]: one request, byte for byte; HTTP/2, frame for frame
 //! - [`token`]: what `--auth jwt` asks for
@@ -49,5 +49,6 @@ pub mod publisher;
 pub mod redis;
 pub mod request;
 pub mod token;
+pub mod transport;
 pub mod watcher;
 pub mod wire;

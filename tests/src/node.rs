@@ -18,7 +18,7 @@ use crate::deadline::{SOON, until};
 use crate::metrics::Metrics;
 use crate::redis::Redis;
 use crate::request::StreamRequest;
-use crate::wire::Wire;
+use crate::transport::Wire;
 
 /// The secret of every node and token in a test.
 pub const SECRET: &str = "the secret that nodes and tokens of these tests share";

@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use reqwest::Url;
 use tokio::io::AsyncWriteExt;
 
-use crate::client::Client;
 use crate::http2::Http2;
-use crate::wire::{self, Socket, Wire};
+use crate::transport::{Socket, Wire};
+use crate::wire;
 
 /// `GET /v1/events`, to be sent. What it asks for stays the same over reconnects, as a native `EventSource`'s URL does.
 #[derive(Clone, Debug)]
@@ -121,26 +121,6 @@ impl StreamRequest {
     pub fn receive_buffer(mut self, bytes: u32) -> Self {
         self.receive_buffer = Some(bytes);
         self
-    }
-
-    /// Sends it and reads the answer's head.
-    ///
-    /// # Panics
-    ///
-    /// When there is none.
-    pub async fn send(self) -> Client {
-        Client::of(self).await
-    }
-
-    /// Sends it, and reads the stream's beginning up to `connected`.
-    ///
-    /// # Panics
-    ///
-    /// When the answer is something else.
-    pub async fn open(self) -> Client {
-        let mut client = self.send().await;
-        client.connected().await;
-        client
     }
 
     /// A connected socket on which the request was written.

@@ -17,10 +17,12 @@
 //! - [`lease`]: leases of nodes
 //! - [`error`]: errors, and whether a retry can help
 //! - [`backoff`]: time between retries
+//! - [`clock`]: time by the local clock
 //! - [`memory`], [`redis`]: the two brokers
 
 pub mod backoff;
 pub mod broker;
+pub mod clock;
 pub mod error;
 pub mod intake;
 pub mod lease;

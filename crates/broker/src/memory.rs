@@ -20,7 +20,7 @@ mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use fanfare_protocol::publish::Publication;
@@ -44,7 +44,7 @@ use crate::log::{Page, PageLimit};
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 use crate::settings::BrokerSettings;
 use crate::wire::{Wire, WireSink};
-use crate::{Broker, BrokerError};
+use crate::{Broker, BrokerError, clock};
 
 /// An entry of the lifecycle or the dead-letter stream: its id and fields.
 pub type StreamEntry = (Position, Vec<(String, String)>);
@@ -75,13 +75,12 @@ struct State {
 impl MemoryBroker {
     /// Creates an empty broker with the system's clock.
     pub fn new(settings: BrokerSettings) -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self::starting_at(settings, u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+        Self::starting_at(settings, clock::unix_ms())
     }
 
     /// Creates an empty broker whose clock shows `epoch_ms` (Unix milliseconds) now and goes on with tokio's time.
     pub fn starting_at(settings: BrokerSettings, epoch_ms: u64) -> Self {
-        let sessions = Sessions::new(&settings);
+        let sessions = Sessions::new(settings.lifecycle_per_minute);
         Self {
             settings: Arc::new(settings),
             epoch_ms: Arc::new(AtomicU64::new(epoch_ms)),

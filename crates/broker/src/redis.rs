@@ -52,6 +52,7 @@ use self::library::Library;
 use self::link::Link;
 use self::pool::Connections;
 pub use self::prefix::{Prefix, PrefixError};
+use self::script::Script;
 pub use self::settings::RedisSettings;
 use crate::broker::Published;
 use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
@@ -92,8 +93,8 @@ impl RedisBroker {
     pub fn connect(redis: RedisSettings, settings: BrokerSettings) -> Result<Self, BrokerError> {
         let prefix = redis.check()?;
         Ok(Self {
-            link: Link::new(&redis)?,
-            reads: Link::new(&redis)?,
+            link: Link::new(&redis, Script::load_all())?,
+            reads: Link::new(&redis, Script::load_all())?,
             pool: Connections::new(&redis)?,
             library: Arc::new(Library::new(&prefix, &settings)),
             keys: Keys::new(prefix),

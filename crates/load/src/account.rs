@@ -1,4 +1,4 @@
-//! Events received by one client, compared with the ledger.
+//! What one client got, held against the ledger.
 
 use std::collections::BTreeSet;
 
@@ -8,25 +8,25 @@ use serde::Serialize;
 #[derive(Debug)]
 struct Following {
     channel: usize,
-    /// The next expected number.
+    /// The number that comes next.
     next: u64,
-    /// Earlier numbers that were not received. Bounded by the number of published events.
+    /// Numbers before that which did not come. Bounded by what was published.
     missing: BTreeSet<u64>,
 }
 
-/// Faults in the events of a client.
+/// What is wrong with what a client got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Faults {
-    /// Accepted events that were never received.
+    /// Events that were accepted and never came.
     pub lost: u64,
-    /// Events received more than once.
+    /// Events that came more than once.
     pub duplicated: u64,
-    /// Events received after a later one of their channel.
+    /// Events that came after a later one of their channel.
     pub out_of_order: u64,
 }
 
 impl Faults {
-    /// Returns whether there are no faults.
+    /// Returns whether nothing is wrong.
     pub fn is_clean(self) -> bool {
         self == Self::default()
     }
@@ -40,14 +40,14 @@ pub struct Account {
 }
 
 impl Account {
-    /// Creates the account of a client that follows these channels.
+    /// Of a client that follows these channels and has got nothing.
     pub fn new(channels: impl IntoIterator<Item = usize>) -> Self {
         let begin = |channel| Following { channel, next: 1, missing: BTreeSet::new() };
         Self { following: channels.into_iter().map(begin).collect(), faults: Faults::default() }
     }
 
-    /// Records one event. Returns true if it is received for the first time; false also if its channel is not one of
-    /// the client's.
+    /// Takes one event. True if it came for the first time; false also if it is on a channel that this client does not
+    /// follow.
     pub fn take(&mut self, channel: usize, number: u64) -> bool {
         let Some(following) = self.following.iter_mut().find(|following| following.channel == channel) else {
             return false;
@@ -65,7 +65,7 @@ impl Account {
         }
     }
 
-    /// Returns the faults at the end of the run. `accepted` returns a channel's last accepted number.
+    /// Returns what is wrong, when everything has come that will come. `accepted` tells a channel's last number.
     pub fn judge(&self, accepted: impl Fn(usize) -> u64) -> Faults {
         let lost = |following: &Following| {
             let accepted = accepted(following.channel);

@@ -1,15 +1,15 @@
-//! Cost and speed of a server: many streams, a publisher, and the kernel's accounting.
+//! What a server costs and how fast it is: a crowd of streams, a publisher, and the kernel's books.
 //!
 //! # Layout
 //!
-//! - [`site`]: the server's URLs and requests
+//! - [`site`]: a server as the measurement sees it
 //! - [`sample`]: the data of the events
-//! - `stream`, `tally`: one stream, and the counts of all streams
+//! - `stream`, `tally`: one stream, and what all have got
 //! - `entrance`: the publisher's connections
 //! - [`crowd`]: streams and publisher on one thread
-//! - `pacer`: the schedule of an open loop
+//! - `pacer`: when the events of an open loop are due
 //! - [`process`]: processor time and memory of processes
-//! - [`measure`], [`measurement`]: one measurement, and its results
+//! - [`measure`], [`measurement`]: one measurement, and what it found
 
 pub mod crowd;
 mod entrance;

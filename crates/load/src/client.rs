@@ -1,4 +1,4 @@
-//! One client of a run: an `EventSource`, and the account of its events.
+//! One client of a run: an `EventSource`, and the account of what it got.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,39 +12,39 @@ use crate::event::{KIND, Numbered};
 use crate::event_source::{EventSource, GaveUp, Happening};
 use crate::sse::Block;
 
-/// Control events of a client, and the ends of its streams.
+/// What a client was told besides events, and how its streams ended.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Told {
-    /// `gap`: events are no longer in the log.
+    /// `gap`: something is no longer kept.
     pub gaps: u64,
     /// `overloaded`: come back later.
     pub overloaded: u64,
-    /// `shutdown`: the node is draining.
+    /// `shutdown`: the node leaves.
     pub shutdowns: u64,
     /// `superseded`: another connection has the session.
     pub superseded: u64,
-    /// Blocks that clients parse differently: without data, or without an `id:` although there is a cursor.
+    /// Blocks that some client reads as another does not: without data, or without an `id:` though there is a cursor.
     pub misread: u64,
-    /// Streams that ended cleanly, with the last chunk.
+    /// Streams that ended as they should, with their last chunk.
     pub ended: u64,
     /// Streams that broke.
     pub broken: u64,
-    /// Connection attempts without a response.
+    /// Attempts to connect that brought neither a stream nor an answer.
     pub failed: u64,
 }
 
-/// Result of a client.
+/// How a client's life went.
 #[derive(Debug)]
 pub struct Life {
-    /// Account of its events.
+    /// What it got.
     pub account: Account,
-    /// Control events and ends of streams.
+    /// What it was told.
     pub told: Told,
-    /// Why it gave up, if it did.
+    /// Why it gave up; none if it did not.
     pub gave_up: Option<GaveUp>,
 }
 
-/// Records of a running client.
+/// What a client writes down while it lives.
 struct Diary {
     board: Arc<Board>,
     account: Account,
@@ -55,7 +55,7 @@ struct Diary {
     ended: Option<Instant>,
 }
 
-/// Runs until the client gives up or is stopped.
+/// Lives until it gives up or is told to leave.
 pub(crate) async fn live(
     mut source: EventSource,
     account: Account,
@@ -100,7 +100,7 @@ impl Diary {
             (true, true) => self.told.ended += 1,
             (true, false) => self.told.broken += 1,
             (false, false) => self.told.failed += 1,
-            // An `overloaded` event.
+            // Told to come back later.
             (false, true) => {}
         }
     }

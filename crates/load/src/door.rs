@@ -1,4 +1,4 @@
-//! Publishing interfaces, used without a client library.
+//! The ways in, as a publisher without any library has them.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::head::Head;
 use crate::plan::Way;
 use crate::target::Target;
 
-/// Timeout of an attempt, after which its outcome is unknown and it is repeated.
+/// How long an attempt may take. After that nobody knows what became of it, and it is made again.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A publication.
+/// What is published.
 #[derive(Clone, Copy, Debug)]
 pub struct Letter<'a> {
     /// Where it goes.

@@ -1,45 +1,33 @@
-//! Required effects of faults: a run in which a fault had no effect proves nothing, and fails.
+//! What a fault must have caused: a run in which a fault did nothing proves nothing, and does not pass.
 
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::phase::Summary;
+use crate::proof::Proof;
 
-/// A required effect of a fault by the end of its phase.
+/// What must be seen of a fault by the end of its phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Streams received `shutdown` and ended cleanly.
+    /// Streams were sent away: told `shutdown`, and ended cleanly.
     SentAway,
     /// Streams broke.
     Broken,
     /// Attempts to publish failed.
     Refused,
-    /// An event was late by at least this.
+    /// An event came late by at least this.
     Late(Duration),
-    /// Attempts to publish failed, or an event was late by at least this.
+    /// Attempts to publish failed, or an event came late by at least this.
     RefusedOrLate(Duration),
-    /// One event in ten was late by at least this.
+    /// One event in ten came late by at least this.
     Slow(Duration),
-    /// This number of connections have an unread response.
+    /// So many connections have an answer that is not read.
     Unread(usize),
 }
 
-/// Result of checking an effect.
-#[derive(Clone, Debug, Serialize)]
-pub struct Proof {
-    /// What had to be seen.
-    pub wanted: String,
-    /// What was seen.
-    pub found: String,
-    /// Whether that is enough.
-    pub holds: bool,
-}
-
 impl Effect {
-    /// Looks for the effect in what a phase has counted so far. `unread` is how many connections have an answer that
-    /// is not read.
+    /// Looks for the effect in what a phase has counted so far. `unread` is how many connections have an answer that is
+    /// not read.
     pub fn proof(self, phase: &Summary, unread: usize) -> Proof {
         let Summary { broken, ended, shutdowns, refused, .. } = *phase;
         let milliseconds = |length: Duration| length.as_secs_f64() * 1000.0;

@@ -1,9 +1,8 @@
-//! The baseline server: accepts connections, then performs one `write()` for each socket and event, and nothing else.
+//! The least that a server can do: accept, then one `write()` for each socket and event, and nothing else.
 //!
-//! Its cost is the machine's cost of delivery, and the lower bound of every benchmark. One thread, blocking sockets,
-//! no channels, no log: `GET /any?user=<n>` opens a stream, `POST /any` publishes to all streams, `POST
-//! /any?user=<n>` to one. The body is the event's data; it is sent like Fanfare sends it, in a chunk with an `id:`
-//! line.
+//! What it costs is what the machine charges for delivering, and so the measure for everybody. One thread, blocking
+//! sockets, no names, no log: `GET /any?user=<n>` is a stream, `POST /any` goes to all streams, `POST /any?user=<n>` to one.
+//! The body is the event's data; it is sent as Fanfare sends it, in a chunk with an `id:` line.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,9 +10,9 @@ use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// Maximum size of a request, in bytes.
+/// The most bytes that a request may have.
 const MAX_REQUEST: usize = 128 * 1024;
-/// Maximum number of header fields of a request.
+/// The most fields that its head may have.
 const MAX_FIELDS: usize = 32;
 /// An `id:` as long as a position in a log.
 const ID: &str = "1700000000000-0";
@@ -28,9 +27,9 @@ const DONE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconte
 #[derive(Debug)]
 pub struct Floor {
     listener: TcpListener,
-    /// Connections without a stream: those of publishers, and new ones.
+    /// Connections that have not asked yet, and those of publishers.
     talking: Vec<Connection>,
-    /// The streams; the stream of a user is at the user's index.
+    /// The streams; one that named a user is at that place.
     streams: Vec<Option<TcpStream>>,
 }
 
@@ -38,14 +37,14 @@ pub struct Floor {
 #[derive(Debug)]
 struct Connection {
     socket: TcpStream,
-    /// Received bytes of an incomplete request.
+    /// What came and is no whole request.
     text: Vec<u8>,
 }
 
 /// A request.
 #[derive(Debug, PartialEq, Eq)]
 struct Request<'a> {
-    /// Whether it requests a stream.
+    /// Whether it asks for a stream.
     stream: bool,
     user: Option<usize>,
     body: &'a [u8],
@@ -53,16 +52,16 @@ struct Request<'a> {
     length: usize,
 }
 
-/// Result of handling a connection that was ready.
+/// What became of a connection that was ready.
 enum Outcome {
     Stays,
-    /// The connection is a stream now.
+    /// It is a stream now.
     Streams(Option<usize>),
     Gone,
 }
 
 impl Floor {
-    /// Binds the address; port 0 picks any free port.
+    /// Listens. Port 0 is any free one.
     ///
     /// # Errors
     ///
@@ -71,7 +70,7 @@ impl Floor {
         Ok(Self { listener: TcpListener::bind(address)?, talking: Vec::new(), streams: Vec::new() })
     }
 
-    /// Returns the listen address.
+    /// Returns where it listens.
     ///
     /// # Errors
     ///
@@ -80,7 +79,7 @@ impl Floor {
         self.listener.local_addr()
     }
 
-    /// Serves forever.
+    /// Serves for ever.
     ///
     /// # Errors
     ///
@@ -106,7 +105,7 @@ impl Floor {
         }
     }
 
-    /// Waits until a connection can be accepted or a connection has sent data.
+    /// Waits until there is something to do: whether to accept, and who has sent something.
     fn wait(&self) -> io::Result<(bool, Vec<usize>)> {
         let sockets = self.talking.iter().map(|connection| connection.socket.as_fd());
         let mut all: Vec<PollFd<'_>> = [self.listener.as_fd()]
@@ -160,7 +159,7 @@ impl Connection {
     }
 }
 
-/// Performs one `write()` for each socket. Drops streams that cannot be written to.
+/// One `write()` for each socket. A stream that cannot be written to is forgotten.
 fn deliver(request: &Request<'_>, streams: &mut [Option<TcpStream>]) {
     let block = block(request.body);
     let to = match request.user {

@@ -1,37 +1,37 @@
-//! Soak tests and benchmarks of a Fanfare cluster from outside, with a verdict on what every client received.
+//! Load on a Fanfare cluster from outside, and a verdict on what every client got.
 //!
-//! It uses HTTP and Redis like any other client and shares no code with the nodes.
+//! It speaks HTTP and Redis like anybody else and shares no code with the nodes.
 //!
 //! # Layout
 //!
-//! Clients:
+//! What a client is:
 //!
-//! - [`target`]: the cluster's address, and sockets to it
-//! - [`head`], [`body`], [`sse`]: incremental parsers of a response
-//! - [`event_source`]: a client that behaves exactly like a browser's `EventSource`
+//! - [`target`]: where the cluster is, and sockets to it
+//! - [`head`], [`body`], [`sse`]: a response, read piece by piece
+//! - [`event_source`]: a browser's `EventSource`, and nothing cleverer
 //!
-//! Events and their accounting:
+//! What is published and what comes of it:
 //!
-//! - [`plan`]: channels, clients and their subscriptions
+//! - [`plan`]: who follows what
 //! - [`event`]: the numbered events
-//! - [`door`], `publisher`: publishing interfaces, and publishers with a steady rate
-//! - [`ledger`]: accepted events
-//! - [`client`], [`account`]: events received by each client
-//! - [`histogram`], [`phase`], [`board`]: counts and delays
-//! - [`lifecycle`]: the cluster's lifecycle stream
+//! - [`door`], `publisher`: the ways in, and a steady pace through them
+//! - [`ledger`]: what was accepted
+//! - [`client`], [`account`]: what each client got
+//! - [`histogram`], [`phase`], [`board`]: when, and how long it took
+//! - [`lifecycle`]: what the cluster tells of its users
 //!
 //! A run:
 //!
-//! - [`scenario`]: faults during the run
-//! - [`effect`]: required effects of the faults
-//! - [`control`]: a command that causes the faults
-//! - [`soak`]: the whole run
+//! - [`scenario`]: what is done to the cluster meanwhile
+//! - [`effect`]: what that must have caused; [`proof`]: whether it was seen
+//! - [`control`]: how an operator lets it be done
+//! - [`soak`]: everything together
 //! - [`report`]: the verdict
 //!
-//! Benchmarks:
+//! What a server costs:
 //!
 //! - [`mod@bench`]: one measurement of any server
-//! - [`floor`]: the baseline, a server that only writes
+//! - [`floor`]: the server that does nothing but write
 //! - [`table`]: all servers side by side, and the document
 
 pub mod account;
@@ -51,6 +51,7 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod phase;
 pub mod plan;
+pub mod proof;
 mod publisher;
 pub mod report;
 pub mod scenario;

@@ -1,26 +1,26 @@
-//! A phase of a run, with its counts and delays.
+//! A stretch of a run, and what happened to clients and events in it.
 
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::effect::Proof;
 use crate::histogram::Histogram;
+use crate::proof::Proof;
 
-/// Slice of time in which reconnects are counted.
+/// The width of what a storm is measured in.
 pub const SLICE: Duration = Duration::from_millis(100);
 
-/// Counts of a running phase.
+/// What is counted while a phase lasts.
 #[derive(Debug)]
 pub struct Phase {
     label: String,
     from: Instant,
-    /// Time from publish to receipt of every received event.
+    /// From publish to receipt, of every event that came.
     delays: Histogram,
-    /// Time from the end of one stream to the first block of the next, of every reconnected client.
+    /// From the end of one stream to the first block of the next, of every client that came back.
     outages: Histogram,
-    /// Times of reconnects since the start of the phase, one for each attempt.
+    /// When clients connected again, since the phase began. One for each attempt.
     reconnects: Vec<Duration>,
     ended: u64,
     broken: u64,
@@ -29,7 +29,7 @@ pub struct Phase {
     proofs: Vec<Proof>,
 }
 
-/// Summary of a phase. Times are milliseconds.
+/// What is said of a phase. Times are milliseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
     /// What happened in it.
@@ -54,11 +54,11 @@ pub struct Summary {
     pub ended: u64,
     /// Streams that broke.
     pub broken: u64,
-    /// Number of `shutdown` events.
+    /// How often a client was told that its node leaves.
     pub shutdowns: u64,
     /// Attempts to publish that failed.
     pub refused: u64,
-    /// Required effects of its faults.
+    /// What its faults must have caused.
     pub proofs: Vec<Proof>,
 }
 
@@ -120,7 +120,7 @@ impl Phase {
         *count += 1;
     }
 
-    /// Counts a `shutdown` event.
+    /// A client is told that its node leaves.
     pub fn told_shutdown(&mut self) {
         self.shutdowns += 1;
     }
@@ -130,12 +130,12 @@ impl Phase {
         self.refused += 1;
     }
 
-    /// Records whether a fault of the phase had its required effect.
+    /// Keeps what a fault of the phase has caused, or has not.
     pub fn prove(&mut self, proof: Proof) {
         self.proofs.push(proof);
     }
 
-    /// Returns the summary of the phase if it ends at `end`.
+    /// Returns what is to be said when it ends at `end`.
     pub fn summary(&self, end: Instant) -> Summary {
         let slices = slices(&self.reconnects);
         Summary {

@@ -7,7 +7,7 @@
 //! - `row`: what is measured
 //! - `book`: what was found; `bar`: what it is held against
 //! - `machine`, `network`: what it was found on; `edition`: how often, when and of which commit
-//! - `document`, `plot`: the document and its plots
+//! - `document`, `plot`: how it is told
 
 mod bar;
 mod book;
@@ -18,6 +18,7 @@ mod edition;
 mod lab;
 mod machine;
 mod network;
+mod number;
 mod plot;
 mod program;
 mod row;

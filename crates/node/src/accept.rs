@@ -41,6 +41,7 @@ use self::connection::Connection;
 use self::slots::{Full, Slots};
 use self::tap::Bounds;
 use crate::address::AddressKey;
+use crate::address::Peer;
 use crate::address::trusted::TrustedProxies;
 use crate::config::{Config, bytes};
 use crate::http::metrics::HttpMetrics;
@@ -65,11 +66,6 @@ const PROBES: u32 = 3;
 
 /// A silent HTTP/2 client is asked at least so often.
 const FARTHEST_PING: Duration = Duration::from_mins(1);
-
-/// The socket's peer, or the client that a trusted balancer named in a PROXY protocol header. An extension of each
-/// request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer(pub SocketAddr);
 
 /// What takes a stream and its socket: the hub's `open`.
 pub type Open = Arc<dyn Fn(Stream, Box<dyn Socket>) + Send + Sync>;
@@ -165,7 +161,7 @@ impl Accept {
     ) -> Self {
         let [leave, stop, cut] = std::array::from_fn(|_| CancellationToken::new());
         let (tls, renewal) = tls.unzip();
-        let renewal = renewal.map(|renewal| tokio::spawn(renewal.run(stop.clone(), metrics.clone())));
+        let renewal = renewal.map(|renewal| tokio::spawn(renewal.run(stop.clone())));
         let server = Arc::new(Server {
             tls,
             balancers: config.node.proxy_protocol.then(|| config.http.proxies()),

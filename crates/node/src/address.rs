@@ -10,13 +10,18 @@ pub mod trusted;
 
 use std::convert::Infallible;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 
 /// Number of leading bits of an IPv6 address that identify one network: a host may use every address of its /64.
 const IPV6_PREFIX: u32 = 64;
+
+/// Address of the socket's peer, or of the client that a trusted balancer names in a PROXY protocol header. An extension of
+/// each request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
 
 /// Key of limits by address: an IPv4 address, or the /64 network of an IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

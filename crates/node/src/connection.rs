@@ -10,6 +10,7 @@
 //! - `id`: the cursor in the `id:` lines
 //! - `queue`: data to be written
 //! - `outlet`: writes to the socket
+//! - `places`: the sockets of each user's streams, until they are closed
 //! - `surroundings`: context shared by all connections of a shard, and last events
 //! - `clock`: timeouts and heartbeats
 
@@ -17,6 +18,7 @@ mod clock;
 mod following;
 mod id;
 mod outlet;
+pub(crate) mod places;
 mod queue;
 mod surroundings;
 
@@ -34,13 +36,13 @@ pub(crate) use self::following::{Following, State};
 use self::id::{Id, write_cursor};
 pub(crate) use self::outlet::Left;
 use self::outlet::{CHUNK_HEAD, Outlet, Written};
+use self::places::Place;
 use self::queue::{Item, Queue};
 pub(crate) use self::surroundings::Surroundings;
 use crate::config::stream::StreamConfig;
 use crate::delivery::{Delivery, Frame, Kept, View};
 use crate::ending::Ending;
 use crate::gzip::{Batch, Member};
-use crate::hub::places::Place;
 use crate::session::Held;
 use crate::stream::{Coding, Framing, Identity, Socket};
 use crate::throttle::Throttle;

@@ -11,7 +11,7 @@
 //! - [`publish`], [`history`], [`sessions`], [`nodes`]: the other endpoints; [`places`]: concurrency limit of history calls
 //! - [`head_size`]: size limit of a request's head
 //! - [`hosts`], `origin`: allowed host names, and protection from cross-site requests
-//! - [`health`]: health checks; [`counts`]: the text of `/metrics`
+//! - [`readiness`], [`health`]: parts of the readiness, and health checks; [`counts`]: the text of `/metrics`
 //! - [`problem`]: maps errors to responses
 //! - [`layers`]: middleware of all endpoints; `letter`: checks of HTTP requirements
 //! - [`metrics`]: metrics of HTTP
@@ -38,6 +38,7 @@ pub mod places;
 pub mod problem;
 pub mod problems;
 pub mod publish;
+pub mod readiness;
 mod resume;
 pub mod sessions;
 

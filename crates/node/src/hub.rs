@@ -13,13 +13,11 @@
 //! - `topic`: one channel in one shard
 //! - `window`: the channel's recent events, with which catch-up joins live delivery
 //! - `reads`: log reads, shared by connections at the same position; `line`: their fair queue
-//! - `places`: the sockets of each user's streams, until they are closed
 //! - `wakers`: sockets that are ready
 
 mod follows;
 mod inbox;
 mod line;
-pub(crate) mod places;
 mod reads;
 mod topic;
 mod wakers;
@@ -42,11 +40,12 @@ use tokio::time::Instant;
 
 use self::follows::Follows;
 use self::inbox::{Inbox, Message};
-use self::places::Places;
 use self::reads::Reads;
 use self::writer::Writer;
+use crate::config::bytes;
 use crate::config::stream::StreamConfig;
 use crate::connection::Surroundings;
+use crate::connection::places::Places;
 use crate::ending::Ending;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -109,7 +108,7 @@ impl Hub {
         let HubSettings { stream, max_ephemeral, .. } = settings;
         let count = if stream.shards == 0 { cores } else { stream.shards }.min(MAX_WRITERS);
         let inboxes = (0..count).map(|_| Arc::default()).collect::<Vec<Arc<Inbox>>>();
-        let inbox_bytes = usize::try_from(stream.shard_queue.as_u64()).unwrap_or(usize::MAX);
+        let inbox_bytes = bytes(stream.shard_queue);
         let follows =
             Arc::new(Follows::new(inboxes, inbox_bytes, *max_ephemeral, control, Arc::clone(metrics)));
         // Weak, since the table owns the subscriber connection, whose task owns this.
@@ -131,8 +130,7 @@ impl Hub {
                 let (places, memory) = (Arc::clone(&places), settings.memory.clone());
                 let around =
                     Surroundings::new(stream.clone(), settings.leave_spread, metrics, node, places, memory);
-                let bytes = usize::try_from(stream.page_bytes.as_u64()).unwrap_or(usize::MAX);
-                let page = PageLimit { entries: stream.page_events, bytes, at_end: false };
+                let page = PageLimit { entries: stream.page_events, bytes: bytes(stream.page_bytes) };
                 let reads = Reads::new(
                     Arc::clone(broker),
                     Arc::clone(&budget),

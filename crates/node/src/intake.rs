@@ -47,14 +47,14 @@ use crate::throttle::Throttle;
 const FIRST_REST: Duration = Duration::from_millis(50);
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
-/// Settings of the intake.
+/// What the intake is told besides its settings.
 #[derive(Clone, Debug)]
 pub struct IntakeSettings {
-    /// The node id.
+    /// This node.
     pub node: NodeId,
     /// `[intake]`.
     pub config: IntakeConfig,
-    /// Maximum size of an event's data, in bytes.
+    /// The most data an event may have, in bytes.
     pub max_data: usize,
 }
 

@@ -6,6 +6,7 @@
 //!
 //! - [`config`]: settings, read and checked before anything is bound
 //! - [`node`]: starts and shuts down everything below
+//! - [`certificate`]: reads a certificate and its key
 //! - [`tls`], [`accept`]: sockets, until a stream takes one over
 //! - [`address`], [`rates`]: client addresses, and rate limits of users and addresses
 //! - [`memory`], [`pace`]: memory limit of requests and streams, and minimum transfer rate
@@ -20,11 +21,12 @@
 //! - `gzip`: compression, once for all clients that accept it
 //! - `connection`, [`ending`]: one stream of one client, and its close reason
 //! - [`intake`]: publishes the entries of the ingest stream
-//! - [`metrics`]: counters and gauges
+//! - [`metrics`]: the metrics of the node
 
 pub mod accept;
 pub mod address;
 pub mod auth;
+pub mod certificate;
 pub mod config;
 mod connection;
 pub mod control;

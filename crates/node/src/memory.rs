@@ -29,6 +29,8 @@ use crate::address::AddressKey;
 
 /// The part of the budget that one connection may hold is one in so many.
 pub const CONNECTIONS: usize = 8;
+/// Maximum number of copies of a body that publishes: as received, parsed, and sent to Redis.
+pub const BODY_COPIES: usize = 3;
 /// The part of the budget that the connections from one address may hold is one in so many.
 const ADDRESSES: usize = 4;
 /// What is for addresses that hold little is one in so many of the budget, for each kind.

@@ -272,6 +272,8 @@ mod tests {
         let _ = Metrics::register(&mut registry);
         let _ = ClusterMetrics::register(&mut registry);
         let _ = HttpMetrics::register(&mut registry);
+        let _ = crate::rates::metrics::RateMetrics::register(&mut registry);
+        let _ = crate::tls::metrics::TlsMetrics::register(&mut registry);
         crate::memory::Memory::new(1 << 20).register(&mut registry);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();

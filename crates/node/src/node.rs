@@ -4,10 +4,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::Router;
 use bytes::Bytes;
+use fanfare_broker::clock::unix_ms;
 use fanfare_broker::{Broker, NodeId, NodeInfo};
 use fanfare_protocol::SessionKey;
 use prometheus_client::registry::Registry;
@@ -27,11 +28,11 @@ use crate::http::app::App;
 use crate::http::counts::Counts;
 use crate::http::events::Door;
 use crate::http::handover::Openings;
-use crate::http::health::{Health, Part};
 use crate::http::hosts::Hosts;
 use crate::http::metrics::HttpMetrics;
 use crate::http::overload::Retries;
 use crate::http::places::Places;
+use crate::http::readiness::{Health, Part};
 use crate::hub::{Hub, HubSettings};
 use crate::intake::{Intake, IntakeSettings};
 use crate::lease::{LeaseState, NameInUse, NodeLease, Standing};
@@ -39,9 +40,11 @@ use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::rates::Rates;
+use crate::rates::metrics::RateMetrics;
 use crate::rates::upkeep::Upkeep;
 use crate::session::{End, SessionSettings, Sessions};
 use crate::sweeper::Sweeper;
+use crate::tls::metrics::TlsMetrics;
 use crate::tls::{Tls, TlsError};
 use fanfare_broker::wire::WireState;
 
@@ -129,15 +132,16 @@ impl Node {
     ///
     /// Fails if an address cannot be bound, or if the certificate cannot be loaded.
     pub fn start_with(config: &Config, broker: Arc<dyn Broker>, pages: Router) -> Result<Self, StartError> {
-        let tls = Tls::load(&config.tls)?;
+        let mut registry = Registry::default();
+        let tls = Tls::load(&config.tls, TlsMetrics::register(&mut registry))?;
         let (listener, bound) = listen(config, "node.listen", config.node.listen)?;
         let admin = config.admin.listen.map(|addr| listen(config, "admin.listen", addr)).transpose()?;
 
-        let mut registry = Registry::default();
         let metrics = Arc::new(Metrics::register(&mut registry));
         metrics.max.set(i64::try_from(config.limits.connections).unwrap_or(i64::MAX));
         let cluster = Arc::new(ClusterMetrics::register(&mut registry));
         let http_metrics = HttpMetrics::register(&mut registry);
+        let rate_metrics = RateMetrics::register(&mut registry);
         let memory = Memory::new(bytes(config.limits.memory));
         memory.register(&mut registry);
 
@@ -155,7 +159,7 @@ impl Node {
         let Cluster { control, intake, sweeper, sessions, lease } =
             Cluster::start(config, &broker, &hub, received, bound, &cluster);
 
-        let rates = Arc::new(Rates::new(&config.limits, http_metrics.clone()));
+        let rates = Arc::new(Rates::new(&config.limits, rate_metrics));
         let draining = Arc::new(AtomicBool::new(false));
         let app = Arc::new(App {
             node: id.clone(),
@@ -383,12 +387,11 @@ impl Cluster {
 }
 
 fn info(config: &Config, bound: SocketAddr) -> NodeInfo {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     NodeInfo {
         id: config.node.id.clone(),
         incarnation: uuid::Uuid::new_v4().to_string(),
         address: config.node.advertised(bound),
-        since: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+        since: unix_ms(),
         connections: 0,
         draining: false,
     }

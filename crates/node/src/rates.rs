@@ -7,10 +7,12 @@
 //!
 //! - `limit`: one rate, with a bucket for each key
 //! - `buckets`: the buckets, bounded in number
+//! - [`metrics`]: counts refusals and buckets
 //! - [`upkeep`]: the task that drops buckets that are full again
 
 mod buckets;
 mod limit;
+pub mod metrics;
 pub mod upkeep;
 
 use std::hash::Hash;
@@ -19,51 +21,10 @@ use std::time::Duration;
 use fanfare_protocol::User;
 
 use self::limit::Limit;
+use self::metrics::RateMetrics;
 use crate::address::{AddressKey, ClientAddress};
+pub use crate::config::limits::Kind;
 use crate::config::limits::{LimitsConfig, RatesConfig};
-use crate::http::metrics::HttpMetrics;
-
-/// What is counted. Each kind has a limit by user and one by address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Streams asked for.
-    Connects,
-    /// Other requests that carry a token.
-    Requests,
-    /// Events published.
-    Events,
-    /// Bytes of bodies that publish, in KiB.
-    Bytes,
-    /// Channels that a published event made.
-    Channels,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Connects, Self::Requests, Self::Events, Self::Bytes, Self::Channels];
-
-    /// The word in metrics and in the setting's name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Connects => "connects",
-            Self::Requests => "requests",
-            Self::Events => "events",
-            Self::Bytes => "bytes",
-            Self::Channels => "channels",
-        }
-    }
-
-    /// What is counted, for people.
-    fn noun(self) -> &'static str {
-        match self {
-            Self::Connects => "streams",
-            Self::Requests => "requests",
-            Self::Events => "published events",
-            Self::Bytes => "KiB of published events",
-            Self::Channels => "new channels",
-        }
-    }
-}
 
 /// Whose limit it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -146,12 +107,12 @@ pub struct Rates {
     address: Table<AddressKey>,
     /// Streams that all clients together ask for.
     connects: Option<Limit<()>>,
-    metrics: HttpMetrics,
+    metrics: RateMetrics,
 }
 
 impl Rates {
     /// Makes the limits that the settings name.
-    pub fn new(config: &LimitsConfig, metrics: HttpMetrics) -> Self {
+    pub fn new(config: &LimitsConfig, metrics: RateMetrics) -> Self {
         Self {
             user: Table::new(&config.user, config.rate_keys),
             address: Table::new(&config.address, config.rate_keys),
@@ -166,7 +127,7 @@ impl Rates {
     ///
     /// When one of the two has used up its rate. Nothing is charged to it, or behind it.
     pub fn admit(&self, kind: Kind, caller: Caller<'_>, n: u32) -> Result<(), RateLimited> {
-        self.check(kind, caller, n).inspect_err(|limited| self.metrics.count_limited(limited.scope, kind))
+        self.check(kind, caller, n).inspect_err(|limited| self.count(limited))
     }
 
     /// The same, without counting a refusal: for a caller that finds out later whether anything has to be refused.
@@ -182,6 +143,11 @@ impl Rates {
             limited(limit, &key, n, (Scope::Address, kind))?;
         }
         Ok(())
+    }
+
+    /// Counts a refusal by [`Rates::check`].
+    pub fn count(&self, limited: &RateLimited) {
+        self.metrics.count_limited(limited.scope, limited.kind);
     }
 
     /// Charges more of a kind after [`Rates::admit`], also beyond what the rate allows: what is done cannot be
@@ -218,9 +184,9 @@ impl Rates {
             addresses += limit.forget();
             shared += limit.take_shared();
         }
-        self.metrics.show_rate_keys(Scope::User, users);
-        self.metrics.show_rate_keys(Scope::Address, addresses);
-        self.metrics.rate_keys_shared.inc_by(shared);
+        self.metrics.show_keys(Scope::User, users);
+        self.metrics.show_keys(Scope::Address, addresses);
+        self.metrics.keys_shared.inc_by(shared);
     }
 }
 
@@ -244,7 +210,7 @@ mod tests {
     fn rates(change: impl FnOnce(&mut LimitsConfig)) -> Rates {
         let mut config = LimitsConfig::default();
         change(&mut config);
-        Rates::new(&config, HttpMetrics::default())
+        Rates::new(&config, RateMetrics::default())
     }
 
     fn from(address: &str) -> ClientAddress {

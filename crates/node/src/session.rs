@@ -12,8 +12,9 @@ mod tests;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use fanfare_broker::clock::unix_ms;
 use fanfare_broker::session::{Claim, Claimed, Reason, SessionInfo};
 use fanfare_broker::{Broker, BrokerError, NodeId};
 use fanfare_protocol::session::Control;
@@ -31,11 +32,11 @@ use crate::lease::LeaseState;
 use crate::metrics::cluster::ClusterMetrics;
 use fanfare_broker::wire::WireState;
 
-/// Ends a session's stream on this node, if there is one and its claim's epoch is below a number. This is
-/// [`crate::hub::Hub::end`].
+/// Ends a session's stream on this node, if there is one and its claim's epoch is below the number given.
+/// [`crate::hub::Hub::end`], as sessions and control see it.
 pub type End = Arc<dyn Fn(SessionKey, u64, Ending) + Send + Sync>;
 
-/// A session that this node owns. Dropping it releases the session with the reason `closed`.
+/// A session that this node owns. Dropping it gives the session up with the reason `closed`.
 pub struct Held {
     shared: Arc<Shared>,
     session: SessionKey,
@@ -45,24 +46,24 @@ pub struct Held {
 }
 
 impl Held {
-    /// Returns the session's key.
+    /// Which session.
     pub fn session(&self) -> &SessionKey {
         &self.session
     }
 
-    /// Returns the epoch of the claim. Of two claims of a session, the one with the greater epoch is the newer one,
-    /// whatever the order of their replies.
+    /// Returns the epoch of the claim. Of two claims of a session, the one with the greater epoch is the newer, in
+    /// whatever order they were answered.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Returns whether a newer claim of the session is known, of this or another node. Must be called once [`End`]
-    /// can find the stream: an earlier notification of a newer claim found no stream to end.
+    /// Returns whether a newer claim of the session is known, here or elsewhere. To be asked once the stream can be
+    /// found by [`End`]: a newer claim that was told of before that found no stream to end.
     pub fn is_lost(&self) -> bool {
         self.shared.with(|registry| registry.is_lost(&self.session, self.claim))
     }
 
-    /// Releases the session, in the background.
+    /// Gives the session up, in the background.
     pub fn end(mut self, ending: Ending) {
         self.reason = ending.reason();
     }
@@ -88,36 +89,36 @@ impl fmt::Debug for Held {
 /// Why a session could not be claimed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
-    /// The user has reached the session limit.
+    /// The user has as many sessions as allowed.
     #[error("the user has {0} sessions, which is the limit (limits.sessions_per_user)")]
     Full(usize),
-    /// The broker is unavailable.
+    /// The broker is away.
     #[error("cannot claim sessions: {0}")]
     Unavailable(String),
 }
 
-/// Settings of [`Sessions`].
+/// What [`Sessions`] is told.
 #[derive(Clone, Debug)]
 pub struct SessionSettings {
-    /// The node id.
+    /// This node.
     pub node: NodeId,
-    /// Maximum number of sessions of a user in the whole cluster.
+    /// How many sessions a user may have in the whole cluster.
     pub limit: usize,
 }
 
-/// Claims and releases sessions of this node. Clones are handles of the same registry.
+/// Claims sessions for this node and gives them up. Clones are handles of one registry.
 #[derive(Clone)]
 pub struct Sessions {
     shared: Arc<Shared>,
     lease: watch::Receiver<LeaseState>,
-    /// Claim calls, which outlive a disconnected caller.
+    /// Calls to claim; they outlive a caller that went away.
     claims: TaskTracker,
     stop: CancellationToken,
-    /// Taken by the shutdown.
+    /// Taken by the one who shuts down.
     releaser: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
-/// State shared by claims, held sessions and the releaser.
+/// What claims, held sessions and the releaser have in common.
 struct Shared {
     broker: Arc<dyn Broker>,
     node: NodeId,
@@ -130,9 +131,9 @@ struct Shared {
 }
 
 impl Shared {
-    /// Accesses the registry, and updates its metrics.
+    /// Looks at the registry or changes it, and shows its size.
     fn with<T>(&self, act: impl FnOnce(&mut Registry) -> T) -> T {
-        // A panic under the lock leaves consistent plain data.
+        // A panic under the lock leaves plain data, each piece whole.
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let result = act(&mut registry);
         self.metrics.sessions_held.set(gauge(registry.held()));
@@ -140,7 +141,7 @@ impl Shared {
         result
     }
 
-    /// Adds an uncertain claim, for reconciliation.
+    /// Has a claim looked after of which it is not known whether it was carried out.
     fn doubt(&self, session: SessionKey) {
         if !self.with(|registry| registry.doubt(session, Instant::now() + DOUBT_AFTER)) {
             self.metrics.doubts_dropped.inc();
@@ -150,8 +151,8 @@ impl Shared {
 }
 
 impl Sessions {
-    /// Creates sessions without any. A session is claimed only while `lease` is held; all sessions are renewed when
-    /// the lease was acquired again or `wire` reconnected. `end` ends streams.
+    /// Starts with nothing held. A session is claimed only while `lease` is held; what is held is renewed when the
+    /// lease was taken anew or `wire` came back. `end` ends streams.
     pub fn start(
         broker: Arc<dyn Broker>,
         settings: SessionSettings,
@@ -180,12 +181,12 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// Fails if the user has too many sessions, the broker is unavailable, or the node does not hold its lease.
+    /// Fails if the user has too many, the broker is away, or the node has no lease.
     pub async fn claim(&self, user: &User, session: SessionId, client: Arc<str>) -> Result<Held, ClaimError> {
         let shut = if self.claims.is_closed() {
             Some("the node is draining")
         } else if !self.lease.borrow().held() {
-            // No node would sweep the sessions of a node without a lease.
+            // Nobody would sweep up after a node without a lease.
             Some("the node does not hold its lease")
         } else {
             None
@@ -196,8 +197,8 @@ impl Sessions {
         }
         let session = SessionKey::new(user.clone(), session);
         let call = ClaimCall::begin(Arc::clone(&self.shared), session, client);
-        // On a separate task: the request is dropped when its client disconnects, and the claim's outcome would be
-        // unknown.
+        // On a task of its own: a client that goes away in the middle takes its request with it, and nobody would
+        // know whether the claim was granted.
         let claimed = self.claims.spawn(call.run()).await;
         claimed.unwrap_or_else(|error| Err(ClaimError::Unavailable(error.to_string())))
     }
@@ -206,16 +207,17 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// Fails if the broker is unavailable.
+    /// Fails if the broker is away.
     pub async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
         self.shared.broker.sessions(user).await
     }
 
-    /// Disconnects one of a user's sessions, or all of them, on all nodes. Returns their number.
+    /// Disconnects one of a user's sessions, or all of them, on whichever nodes they are. Answers how many there
+    /// were.
     ///
     /// # Errors
     ///
-    /// Fails if the broker is unavailable; some sessions may be disconnected then. May be retried.
+    /// Fails if the broker is away; then some may be disconnected. May be called again.
     pub async fn disconnect(&self, user: &User, session: Option<SessionId>) -> Result<usize, BrokerError> {
         let mut found = self.shared.broker.sessions(user).await?;
         found.retain(|info| session.is_none_or(|session| session == info.session));
@@ -233,15 +235,15 @@ impl Sessions {
                 self.shared.broker.send(&info.node, &command).await?;
                 continue;
             }
-            // Recorded for a dead node, or for this one without a stream: no other node would remove it now.
+            // Recorded for a node that is dead, or for us by mistake: nobody else would remove it now.
             let SessionInfo { node, session, epoch, .. } = info;
             self.shared.broker.release(node, user, *session, *epoch, Reason::Disconnected).await?;
         }
         Ok(found.len())
     }
 
-    /// Records that another node claimed a session with this epoch. Returns whether a stream of this node must end;
-    /// false if this node's claim is newer, since the message is late.
+    /// Notes that another node claimed a session with this epoch. Answers whether a stream of it here must end; false
+    /// if our claim is newer: the message came late.
     pub fn supersede(&self, session: &SessionKey, epoch: u64) -> bool {
         self.shared.with(|registry| registry.supersede(session, epoch))
     }
@@ -251,18 +253,18 @@ impl Sessions {
         self.shared.with(|registry| registry.epoch(session))
     }
 
-    /// Returns the number of held sessions, and of sessions to be released.
+    /// Returns how many sessions are held, and how many are yet to be given up.
     pub fn counts(&self) -> (usize, usize) {
         self.shared.with(|registry| (registry.held(), registry.ending()))
     }
 
-    /// Stops claiming, and waits for all releases, at most for `patience`. Returns the number of sessions that are
-    /// still recorded for this node. Streams must have ended before.
+    /// Claims no more, and waits until everything that was dropped is given up, or for `patience`. Answers how many
+    /// sessions are still recorded as ours. Streams must have ended before.
     pub async fn shutdown(&self, patience: Duration) -> usize {
         self.claims.close();
         let releaser = self.releaser.lock().unwrap_or_else(PoisonError::into_inner).take();
         let deadline = Instant::now() + patience;
-        // A claim that is granted now is dropped by its caller, so the releaser runs until the last reply.
+        // A claim that is granted now is dropped by its caller, so the releaser goes on until the last is answered.
         let _ = tokio::time::timeout_at(deadline, self.claims.wait()).await;
         self.stop.cancel();
         if let Some(mut task) = releaser
@@ -286,12 +288,12 @@ impl fmt::Debug for Sessions {
     }
 }
 
-/// One claim call, from before it is sent until its reply is recorded.
+/// One call to claim, from before it is sent until its answer is noted.
 struct ClaimCall {
     shared: Arc<Shared>,
     session: SessionKey,
     client: Arc<str>,
-    /// Whether the broker has replied; otherwise the claim is uncertain.
+    /// Whether the broker has answered; if not, it is in doubt what it did.
     answered: bool,
 }
 
@@ -325,7 +327,7 @@ impl ClaimCall {
             }
             Err(error) => {
                 shared.metrics.claims_failed.inc();
-                // A refusal is a definite reply; after any other error the claim may have been carried out.
+                // A refusal is an answer; anything else may have been carried out.
                 self.answered = !error.is_passing();
                 Err(ClaimError::Unavailable(error.to_string()))
             }
@@ -340,11 +342,6 @@ impl Drop for ClaimCall {
             self.shared.doubt(self.session.clone());
         }
     }
-}
-
-fn unix_ms() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn gauge(count: usize) -> i64 {

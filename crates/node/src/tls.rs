@@ -2,26 +2,26 @@
 //!
 //! # Layout
 //!
-//! - [`pair`]: reads a certificate and its key
+//! - [`metrics`]: metrics of renewed certificates
 //! - [`renewal`]: checks the files periodically
 
-pub mod pair;
+pub mod metrics;
 pub mod renewal;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use self::pair::{Files, PairError};
+use self::metrics::TlsMetrics;
 use self::renewal::Renewal;
+use crate::certificate::{Files, PairError, provider};
 use crate::config::tls::TlsConfig;
 
 /// ALPN protocols (RFC 7301): HTTP/2 is preferred.
@@ -37,9 +37,6 @@ pub enum TlsError {
     /// The certificate or its key is invalid.
     #[error(transparent)]
     Pair(#[from] PairError),
-    /// One of the two settings is missing.
-    #[error("tls.certificate and tls.key must be set together")]
-    Half,
     /// The TLS library failed, because of a bug or because no random numbers are available.
     #[error("failed to set up TLS: {0}")]
     Library(#[from] rustls::Error),
@@ -74,8 +71,9 @@ impl Tls {
     /// # Errors
     ///
     /// Fails if the files do not contain a certificate with its key.
-    pub fn load(config: &TlsConfig) -> Result<Option<(Self, Renewal)>, TlsError> {
-        let Some(files) = files(config)? else { return Ok(None) };
+    pub fn load(config: &TlsConfig, metrics: TlsMetrics) -> Result<Option<(Self, Renewal)>, TlsError> {
+        let TlsConfig { certificate, key, reload_interval } = config;
+        let Some(files) = Files::named(certificate.as_deref(), key.as_deref())? else { return Ok(None) };
         let pair = files.read()?;
         let shown = Arc::new(Shown(RwLock::new(Arc::clone(&pair.key))));
         let mut server = ServerConfig::builder_with_provider(provider())
@@ -86,7 +84,7 @@ impl Tls {
         // Session tickets: clients keep the state for resumption.
         server.ticketer = ring::Ticketer::new()?;
         let tls = Self { acceptor: Arc::new(server).into(), shown };
-        let renewal = Renewal::new(files, &pair, config.reload_interval, tls.clone());
+        let renewal = Renewal::new(files, &pair, *reload_interval, (tls.clone(), metrics));
         Ok(Some((tls, renewal)))
     }
 
@@ -110,27 +108,6 @@ impl Tls {
 /// Returns whether HTTP/2 was negotiated.
 pub(crate) fn is_http2<IO>(socket: &TlsStream<IO>) -> bool {
     socket.get_ref().1.alpn_protocol() == Some(HTTP2)
-}
-
-/// Checks the files of the settings.
-pub(crate) fn check(config: &TlsConfig) -> Result<(), TlsError> {
-    files(config)?.map_or(Ok(()), |files| files.read().map(drop).map_err(TlsError::from))
-}
-
-fn files(config: &TlsConfig) -> Result<Option<Files>, TlsError> {
-    let TlsConfig { certificate, key, reload_interval: _ } = config;
-    match (certificate, key) {
-        (Some(certificate), Some(key)) => {
-            Ok(Some(Files { certificate: PathBuf::clone(certificate), key: PathBuf::clone(key) }))
-        }
-        (None, None) => Ok(None),
-        _ => Err(TlsError::Half),
-    }
-}
-
-/// Returns the cryptography provider.
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use fanfare_tests::http2::Http2;
 use fanfare_tests::node::NodeBuilder;
 use fanfare_tests::publisher::Publisher;
 use fanfare_tests::redis::Redis;
-use fanfare_tests::wire::Wire;
+use fanfare_tests::transport::Wire;
 
 const SOON: Duration = Duration::from_secs(10);
 

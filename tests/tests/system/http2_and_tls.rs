@@ -10,7 +10,8 @@ use fanfare_tests::lifecycle;
 use fanfare_tests::node::{Node, NodeBuilder};
 use fanfare_tests::publisher::Publisher;
 use fanfare_tests::redis::Redis;
-use fanfare_tests::wire::{self, Wire};
+use fanfare_tests::transport::Wire;
+use fanfare_tests::wire;
 
 async fn pair(certificate: Option<&Certificate>, settings: &[(&str, &str)]) -> Cluster {
     let configure = |node| {

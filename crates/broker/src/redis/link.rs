@@ -17,7 +17,6 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 
 use super::gather::Gathered;
-use super::script::Script;
 use super::settings::RedisSettings;
 use super::{error, reply};
 use crate::backoff::Backoff;
@@ -35,6 +34,8 @@ pub(super) struct Link {
 struct Inner {
     client: Client,
     config: AsyncConnectionConfig,
+    /// What each connection sends first, behind `HELLO`.
+    preload: Vec<Cmd>,
     state: Mutex<State>,
 }
 
@@ -70,13 +71,16 @@ impl fmt::Debug for Link {
 }
 
 impl Link {
-    pub(super) fn new(settings: &RedisSettings) -> Result<Self, BrokerError> {
+    /// A link that is not connected yet. Each of its connections begins with the commands of `preload`, whatever Redis
+    /// answers to them.
+    pub(super) fn new(settings: &RedisSettings, preload: Vec<Cmd>) -> Result<Self, BrokerError> {
         let state = State { serial: 0, backoff: Backoff::new(REST.0, REST.1), phase: Phase::Idle };
         Ok(Self {
             inner: Arc::new(Inner {
                 // RESP3 reports when a connection ends.
                 client: settings.client(ProtocolVersion::RESP3)?,
                 config: settings.connection(),
+                preload,
                 state: Mutex::new(state),
             }),
         })
@@ -126,7 +130,8 @@ impl Link {
                 Phase::Idle | Phase::Resting(..) => {
                     state.serial += 1;
                     let config = self.inner.config.clone().set_push_sender(self.listener(state.serial));
-                    let connecting = connect(self.inner.client.clone(), config).boxed().shared();
+                    let connecting =
+                        connect(self.inner.client.clone(), config, self.first()).boxed().shared();
                     state.phase = Phase::Connecting(connecting.clone());
                     (state.serial, connecting)
                 }
@@ -135,6 +140,16 @@ impl Link {
         let outcome = connecting.await;
         self.settle(serial, &outcome);
         Ok((serial, outcome?))
+    }
+
+    /// Returns the first commands of a connection.
+    fn first(&self) -> Pipeline {
+        let mut first = Pipeline::new();
+        first.cmd("HELLO");
+        for command in &self.inner.preload {
+            first.add_command(command.clone());
+        }
+        first
     }
 
     /// Records the outcome of an attempt; called by the first caller that waited for it.
@@ -201,17 +216,16 @@ pub(super) fn about(name: &str, key: &str) -> Cmd {
     command
 }
 
-/// Connects and loads the scripts, so that calls need not send their text. Fails if Redis is a cluster, since most
+/// Connects and sends the first commands, which begin with `HELLO`. Fails if Redis is a cluster, since most
 /// calls have keys of several slots.
-async fn connect(client: Client, config: AsyncConnectionConfig) -> Result<Gathered, BrokerError> {
+async fn connect(
+    client: Client,
+    config: AsyncConnectionConfig,
+    first: Pipeline,
+) -> Result<Gathered, BrokerError> {
     let away = |error: RedisError| error::sort_connecting(&error);
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(away)?;
-    let mut first = Pipeline::new();
-    first.cmd("HELLO");
-    for script in Script::all() {
-        first.add_command(script.load());
-    }
-    // The replies to the scripts are ignored (Redis may be loading): a missing script is loaded when it is called.
+    // The replies to the other commands are ignored (Redis may be loading): a missing script is loaded when it is called.
     let replies = connection.send_packed_commands(&first, 0, first.len()).await.map_err(away)?;
     if replies.into_iter().next().and_then(mode).as_deref() == Some("cluster") {
         let detail = "HELLO: mode cluster".to_owned();

@@ -55,9 +55,9 @@ scripts! {
 }
 
 impl Script {
-    /// Returns all scripts.
-    pub(super) fn all() -> &'static [&'static Self] {
-        ALL
+    /// Returns the commands that load all scripts, so that calls need not send their text.
+    pub(super) fn load_all() -> Vec<Cmd> {
+        ALL.iter().map(|script| script.load()).collect()
     }
 
     /// Returns the command that loads the script.

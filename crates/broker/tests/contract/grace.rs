@@ -1,4 +1,4 @@
-//! Contracts of the grace period: no user is reported offline before it is over.
+//! Contracts of leaving: nobody is offline before the grace is over.
 
 use std::time::Duration;
 

@@ -49,7 +49,7 @@ pub enum BenchError {
         /// What is known of the last.
         why: String,
     },
-    /// The server refused an event.
+    /// The publisher was told no.
     #[error("{count} events were refused; the last: {why}")]
     Refused {
         /// How many.

@@ -36,7 +36,7 @@ impl Bar {
             Bound::AtMost(most) => ("≤", most),
             Bound::AtLeast(least) => ("≥", least),
         };
-        format!("{sign} {} {}", super::document::number(bound), self.unit)
+        format!("{sign} {} {}", super::number::number(bound), self.unit)
     }
 
     /// Holds the median against the bound; none while nothing was measured.

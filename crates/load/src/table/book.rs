@@ -91,7 +91,7 @@ pub(super) struct Page<'a> {
 }
 
 impl Book {
-    /// Clears the results of a row, which is measured again.
+    /// Forgets what was found in a row: it is measured anew.
     pub(super) fn begin(&mut self, row: &str, edition: Edition) {
         self.samples.retain(|sample| sample.row != row);
         self.editions.insert(row.to_owned(), edition);
@@ -179,10 +179,8 @@ impl Page<'_> {
         measurement: Option<Measurement>,
     ) {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let shown: Vec<String> = figures
-            .iter()
-            .map(|(name, value)| format!("{name} {}", super::document::number(*value)))
-            .collect();
+        let shown: Vec<String> =
+            figures.iter().map(|(name, value)| format!("{name} {}", super::number::number(*value))).collect();
         eprintln!("   {server:14} {setting:24} {}", shown.join("  "));
         self.book.samples.push(Sample {
             row: self.row.to_owned(),

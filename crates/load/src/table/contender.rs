@@ -20,6 +20,8 @@ use self::redis::Redis;
 use super::core::Core;
 use super::lab::Lab;
 use super::program::{Program, free_address, listens};
+use crate::bench::measure::Pace;
+use crate::bench::measurement::Measurement;
 use crate::bench::process::Watched;
 use crate::bench::site::{Audience, Site, Way};
 
@@ -104,6 +106,40 @@ impl Contender {
             Self::NchanRedis => nchan::start(lab, audience, true),
             Self::Pushpin => pushpin::start(lab, audience),
         }
+    }
+}
+
+impl Lab {
+    /// Starts a server, opens streams, and measures once.
+    pub(super) fn measure(
+        &self,
+        contender: Contender,
+        streams: usize,
+        audience: Audience,
+        pace: Pace,
+    ) -> anyhow::Result<Measurement> {
+        let running = contender.start(self, audience)?;
+        self.measure_running(&running, contender.streams(streams), audience, pace)
+    }
+
+    /// The same with a server that runs.
+    pub(super) fn measure_running(
+        &self,
+        running: &Running,
+        streams: usize,
+        audience: Audience,
+        pace: Pace,
+    ) -> anyhow::Result<Measurement> {
+        let mut crowd = self.crowd(&running.site, streams, audience, publishers(pace))?;
+        Ok(crowd.measure(&self.load(pace), &running.watched())?)
+    }
+}
+
+/// How many publishing connections: one more than events are out, so that an answer that comes late holds up nothing.
+fn publishers(pace: Pace) -> usize {
+    match pace {
+        Pace::InFlight(events) => usize::try_from(events).unwrap_or(64) + 1,
+        Pace::Rate(_) => 64,
     }
 }
 

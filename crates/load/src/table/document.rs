@@ -10,6 +10,7 @@ use super::bar::BARS;
 use super::book::{Book, Figure, Spread};
 use super::edition::Edition;
 use super::machine::Machine;
+use super::number::number;
 
 const TEXT: &str = include_str!("performance.md");
 /// What says that a figure is meant as a multiple.
@@ -33,28 +34,6 @@ pub(super) fn write(machine: &Machine, book: &Book) -> String {
             _ => text.push_str(line),
         }
         text.push('\n');
-    }
-    text
-}
-
-/// Returns a number as people read it.
-pub(super) fn number(value: f64) -> String {
-    match value.abs() {
-        1000.0.. => thousands(value),
-        100.0.. => format!("{value:.0}"),
-        10.0.. => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
-    }
-}
-
-fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && digit != '-' && (digits.len() - at).is_multiple_of(3) && !text.ends_with('-') {
-            text.push(',');
-        }
-        text.push(digit);
     }
     text
 }

@@ -6,11 +6,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::Settings;
-use super::contender::{Contender, Running};
 use super::core::Core;
 use crate::bench::crowd::{Crowd, Members};
 use crate::bench::measure::{Load, Pace};
-use crate::bench::measurement::Measurement;
 use crate::bench::sample::Content;
 use crate::bench::site::{Audience, Site};
 
@@ -81,38 +79,5 @@ impl Lab {
         crowd.open(CONNECTING)?;
         crowd.rest(self.time(Duration::from_secs(2)))?;
         Ok(crowd)
-    }
-
-    /// Starts a server, opens streams, and measures once.
-    pub(super) fn measure(
-        &self,
-        contender: Contender,
-        streams: usize,
-        audience: Audience,
-        pace: Pace,
-    ) -> anyhow::Result<Measurement> {
-        let running = contender.start(self, audience)?;
-        self.measure_running(&running, contender.streams(streams), audience, pace)
-    }
-
-    /// The same with a server that runs.
-    pub(super) fn measure_running(
-        &self,
-        running: &Running,
-        streams: usize,
-        audience: Audience,
-        pace: Pace,
-    ) -> anyhow::Result<Measurement> {
-        let mut crowd = self.crowd(&running.site, streams, audience, publishers(pace))?;
-        Ok(crowd.measure(&self.load(pace), &running.watched())?)
-    }
-}
-
-/// Returns how many publishing connections: one more than events are out, so that an answer that comes late holds up
-/// nothing.
-fn publishers(pace: Pace) -> usize {
-    match pace {
-        Pace::InFlight(events) => usize::try_from(events).unwrap_or(64) + 1,
-        Pace::Rate(_) => 64,
     }
 }

@@ -102,7 +102,7 @@ impl Plot {
             .disable_x_mesh()
             .disable_x_axis()
             .light_line_style(WHITE)
-            .y_label_formatter(&|value| super::document::number(*value))
+            .y_label_formatter(&|value| super::number::number(*value))
             .draw()?;
         for (at, server) in self.servers.iter().enumerate() {
             let colour = colour(server);
@@ -114,7 +114,7 @@ impl Plot {
                 .label(*server)
                 .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled()));
             chart.draw_series(own.map(|bar| {
-                let text = super::document::number(bar.value);
+                let text = super::number::number(bar.value);
                 Text::new(text, (bar.from + 0.45, bar.value), style(12, VPos::Bottom))
             }))?;
         }

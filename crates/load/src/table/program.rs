@@ -80,12 +80,12 @@ impl Drop for Program {
     }
 }
 
-/// Returns a free address.
+/// Returns an address that nobody listens on.
 pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Returns whether the address accepts connections.
+/// Returns whether somebody listens there.
 pub(super) fn listens(address: SocketAddr) -> bool {
     TcpStream::connect(address).is_ok()
 }

@@ -19,7 +19,8 @@ use tower::ServiceExt;
 
 use super::slots::{Activity, Slot};
 use super::tap::{Flushed, Tap};
-use super::{Peer, Server, answer, head};
+use super::{Server, answer, head};
+use crate::address::Peer;
 use crate::config::{Config, bytes};
 use crate::http::handover::{Handover, Parcel};
 use crate::http::head_size;

@@ -27,9 +27,10 @@ use tokio::time::{sleep, timeout};
 
 use self::exchange::Exchange;
 use self::seat::Seat;
+use super::Server;
 use super::slots::Slot;
 use super::tap::{Heard, Tap};
-use super::{Peer, Server};
+use crate::address::Peer;
 use crate::config::{Config, bytes};
 use crate::http::head_size;
 use crate::memory::Account;

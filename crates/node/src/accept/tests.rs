@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use super::*;
 use crate::http::handover::{Handover, Openings, Parcel};
 use crate::stream::{Coding, Framing};
+use crate::tls::metrics::TlsMetrics;
 use crate::tls::own_authority::Own;
 
 /// Nothing here takes that long unless it is stuck.
@@ -122,7 +123,7 @@ pub(super) fn start(speech: Speech, change: impl FnOnce(&mut Config)) -> Fixture
         addr,
         router,
         open,
-        (&config, Tls::load(&config.tls).unwrap()),
+        (&config, Tls::load(&config.tls, TlsMetrics::default()).unwrap()),
         (metrics.clone(), Memory::new(1 << 30)),
     );
     Fixture { accept, own, taken, metrics, asked, go, openings }

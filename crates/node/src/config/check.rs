@@ -20,10 +20,8 @@ use super::source::Given;
 use super::value::{Origin, show};
 use super::{host, origin};
 use crate::address::trusted::Network;
-use crate::http::publish::COPIES;
-use crate::memory::CONNECTIONS;
-use crate::tls::TlsError;
-use crate::tls::pair::PairError;
+use crate::certificate::{self, Files, PairError};
+use crate::memory::{BODY_COPIES, CONNECTIONS};
 
 /// Minimum number of different bytes in a secret. A random secret has more: of secrets of 32 decimal digits, one in
 /// ten million has fewer.
@@ -208,7 +206,7 @@ fn redis(config: &mut Config, checks: &mut Checks<'_>) {
         );
     }
     if let Some(ca) = &redis.ca {
-        let told = crate::tls::pair::certificates(ca).err().map(|error| error.to_string());
+        let told = certificate::certificates(ca).err().map(|error| error.to_string());
         checks.hold(
             told.is_none(),
             &["redis.ca"],
@@ -328,7 +326,7 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
     sized(checks, "limits.head_bytes", limits.head_bytes, ByteSize::kib(16), ByteSize::kib(64));
     sized(checks, "limits.batch_bytes", limits.batch_bytes, ByteSize::kib(1), ByteSize::mib(256));
     // One connection may always send one body, and the body is copied while it is published.
-    let share = (CONNECTIONS * COPIES) as u64;
+    let share = (CONNECTIONS * BODY_COPIES) as u64;
     checks.hold(
         limits.memory.as_u64() / share >= limits.batch_bytes.as_u64(),
         &["limits.memory", "limits.batch_bytes"],
@@ -442,12 +440,16 @@ fn http(config: &Config, checks: &mut Checks<'_>) {
 
 fn tls(config: &Config, checks: &mut Checks<'_>) {
     positive(checks, "tls.reload_interval", config.tls.reload_interval);
-    let Err(error) = crate::tls::check(&config.tls) else { return };
+    let files = Files::named(config.tls.certificate.as_deref(), config.tls.key.as_deref());
+    let pair = files.and_then(|files| files.map(|files| files.read()).transpose());
+    let Err(error) = pair else { return };
     let names: &[&str] = match error {
-        TlsError::Half if config.tls.key.is_none() => &["tls.key"],
-        TlsError::Pair(
-            PairError::Unreadable(ref path, _) | PairError::NoKey(ref path) | PairError::Pem(ref path, _),
-        ) if config.tls.key.as_ref() == Some(path) => &["tls.key"],
+        PairError::Half if config.tls.key.is_none() => &["tls.key"],
+        PairError::Unreadable(ref path, _) | PairError::NoKey(ref path) | PairError::Pem(ref path, _)
+            if config.tls.key.as_ref() == Some(path) =>
+        {
+            &["tls.key"]
+        }
         _ => &["tls.certificate"],
     };
     checks.hold(

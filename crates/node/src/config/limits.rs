@@ -7,8 +7,6 @@ use fanfare_protocol::cursor::MAX_CURSOR_CHANNELS;
 use fanfare_protocol::event::DEFAULT_MAX_DATA_BYTES;
 use serde::{Deserialize, Serialize};
 
-use crate::rates::Kind;
-
 /// `[limits]`: a request beyond a limit is refused, or its client is sent to another node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -85,6 +83,48 @@ pub struct RatesConfig<S> {
     pub channels_per_second: u32,
     #[serde(skip)]
     scope: PhantomData<S>,
+}
+
+/// What is counted. Each kind has a limit by user and one by address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Streams asked for.
+    Connects,
+    /// Other requests that carry a token.
+    Requests,
+    /// Events published.
+    Events,
+    /// Bytes of bodies that publish, in KiB.
+    Bytes,
+    /// Channels that a published event made.
+    Channels,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Connects, Self::Requests, Self::Events, Self::Bytes, Self::Channels];
+
+    /// The word in metrics and in the setting's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connects => "connects",
+            Self::Requests => "requests",
+            Self::Events => "events",
+            Self::Bytes => "bytes",
+            Self::Channels => "channels",
+        }
+    }
+
+    /// What is counted, for people.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::Connects => "streams",
+            Self::Requests => "requests",
+            Self::Events => "published events",
+            Self::Bytes => "KiB of published events",
+            Self::Channels => "new channels",
+        }
+    }
 }
 
 /// Scope of rates, which determines their defaults.

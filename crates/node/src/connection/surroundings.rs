@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::config::bytes;
 use crate::config::stream::StreamConfig;
+use crate::connection::places::Places;
 use crate::ending::Ending;
-use crate::hub::places::Places;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::retry::{LEAVE_RETRY, jittered_ms};

@@ -9,7 +9,6 @@ use fanfare_broker::{Broker, NodeId};
 use http::HeaderMap;
 
 use super::counts::Counts;
-use super::health::Health;
 use super::ignored::Ignored;
 use super::metrics::HttpMetrics;
 use super::origin;
@@ -17,6 +16,7 @@ use super::overload::Retries;
 use super::params::Params;
 use super::places::Places;
 use super::problem::Problem;
+use super::readiness::Health;
 use crate::address::ClientAddress;
 use crate::address::trusted::TrustedProxies;
 use crate::auth::{Asked, Auth, Bearer};
@@ -41,7 +41,7 @@ pub struct App {
     pub histories: Arc<Places>,
     /// Sessions of this node.
     pub sessions: Sessions,
-    /// Authentication.
+    /// Tells who asks.
     pub auth: Auth,
     /// Limits of requests.
     pub limits: LimitsConfig,

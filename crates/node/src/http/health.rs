@@ -1,83 +1,19 @@
 //! Health checks, readiness and metrics.
 
-use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use serde::Serialize;
 use serde_json::json;
 
 use super::app::App;
 use super::problem::{Code, Problem};
+use super::readiness::Health;
 
 /// The text format that `prometheus-client` writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// State of one part of the readiness.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Part {
-    /// Whether the part is ready.
-    pub ok: bool,
-    /// Why the part is not ready.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-impl Part {
-    /// A part that is ready.
-    pub const OK: Self = Self { ok: true, reason: None };
-
-    /// Creates a part that is not ready.
-    pub fn wrong(reason: impl Into<String>) -> Self {
-        Self { ok: false, reason: Some(reason.into()) }
-    }
-
-    /// Creates a part that is ready if `ok`.
-    pub fn when(ok: bool, reason: &str) -> Self {
-        if ok { Self::OK } else { Self::wrong(reason) }
-    }
-}
-
-/// Checks one part.
-pub type Look = Box<dyn Fn() -> Part + Send + Sync>;
-
-/// Checks of all parts. Each check runs on request and does not block.
-pub struct Health {
-    /// The broker answers.
-    pub redis: Look,
-    /// The subscriber connection is up.
-    pub pubsub: Look,
-    /// The lease is held.
-    pub lease: Look,
-    /// The node is not draining.
-    pub draining: Look,
-}
-
-impl Health {
-    /// Returns whether the node is draining.
-    pub fn is_draining(&self) -> bool {
-        !(self.draining)().ok
-    }
-
-    /// Returns whether the node accepts new streams.
-    pub fn is_ready(&self) -> bool {
-        [&self.redis, &self.pubsub, &self.lease, &self.draining].into_iter().all(|look| look().ok)
-    }
-
-    /// Returns whether the broker answered the last call.
-    pub fn has_broker(&self) -> bool {
-        (self.redis)().ok
-    }
-}
-
-impl fmt::Debug for Health {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Health").finish_non_exhaustive()
-    }
-}
 
 /// `GET /healthz`: liveness of the process.
 pub async fn healthz() -> Response {

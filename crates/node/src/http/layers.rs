@@ -23,7 +23,7 @@ use super::letter;
 use super::metrics::RequestLabels;
 use super::problem::{self, Code, Problem};
 use super::{events, head_size};
-use crate::accept::Peer;
+use crate::address::Peer;
 use crate::memory::NoRoom;
 
 /// Time for which a browser may cache a CORS preflight.

@@ -3,11 +3,9 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::overload::Reason;
-use crate::rates::{Kind, Scope};
 
 /// Labels of a completed request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -44,19 +42,6 @@ pub struct ReasonLabel {
     reason: &'static str,
 }
 
-/// Labels: rate that was exceeded.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct LimitLabels {
-    scope: &'static str,
-    kind: &'static str,
-}
-
-/// Label: scope of rates.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ScopeLabel {
-    scope: &'static str,
-}
-
 /// Metrics of HTTP. Lives as long as the node.
 #[derive(Clone, Debug, Default)]
 pub struct HttpMetrics {
@@ -68,12 +53,6 @@ pub struct HttpMetrics {
     publishes: Family<ResultLabel, Counter>,
     /// `fanfare_streams_refused_total` by reason: streams refused.
     overloaded: Family<ReasonLabel, Counter>,
-    /// `fanfare_rate_limited_total` by scope and kind: requests refused because a user or an address exceeded a rate.
-    rate_limited: Family<LimitLabels, Counter>,
-    /// `fanfare_rate_keys` by scope: buckets in use.
-    rate_keys: Family<ScopeLabel, Gauge>,
-    /// `fanfare_rate_keys_shared_total`: checks of users or addresses that share a bucket (`limits.rate_keys`).
-    pub rate_keys_shared: Counter,
     /// `fanfare_proxy_headers_refused_total`: connections refused because they had no PROXY protocol header from a
     /// trusted proxy.
     pub proxy_headers_refused: Counter,
@@ -95,10 +74,6 @@ pub struct HttpMetrics {
     pub connection_errors: Counter,
     /// `fanfare_tls_handshake_errors_total`: failed TLS handshakes.
     pub handshake_errors: Counter,
-    /// `fanfare_tls_certificates_loaded_total`: renewed certificates loaded.
-    pub certificates_taken: Counter,
-    /// `fanfare_tls_certificate_failures_total`: failures to load a renewed certificate or its key.
-    pub certificates_refused: Counter,
     /// `fanfare_http_connections_cut_total`: connections closed at the shutdown deadline.
     pub cut: Counter,
 }
@@ -113,14 +88,6 @@ impl HttpMetrics {
         for result in ["stored", "repeat", "sent"] {
             let _ = metrics.publishes.get_or_create(&ResultLabel { result });
         }
-        for scope in Scope::ALL {
-            let _ = metrics.rate_keys.get_or_create(&ScopeLabel { scope: scope.as_str() });
-            for kind in Kind::ALL {
-                let labels = LimitLabels { scope: scope.as_str(), kind: kind.as_str() };
-                let _ = metrics.rate_limited.get_or_create(&labels);
-            }
-        }
-        metrics.register_rates(registry);
         registry.register("fanfare_http_requests", "Requests completed", metrics.requests.clone());
         registry.register("fanfare_http_problems", "Requests refused, by code", metrics.problems.clone());
         registry.register(
@@ -137,6 +104,11 @@ impl HttpMetrics {
             "fanfare_ignored_parameters",
             "Unknown parameters of stream requests",
             metrics.ignored_parameters.clone(),
+        );
+        registry.register(
+            "fanfare_proxy_headers_refused",
+            "Connections refused: no PROXY protocol header from a trusted proxy",
+            metrics.proxy_headers_refused.clone(),
         );
         registry.register(
             "fanfare_accept_errors",
@@ -169,52 +141,11 @@ impl HttpMetrics {
             metrics.handshake_errors.clone(),
         );
         registry.register(
-            "fanfare_tls_certificates_loaded",
-            "Renewed certificates loaded",
-            metrics.certificates_taken.clone(),
-        );
-        registry.register(
-            "fanfare_tls_certificate_failures",
-            "Failures to load a renewed certificate",
-            metrics.certificates_refused.clone(),
-        );
-        registry.register(
             "fanfare_http_connections_cut",
             "Connections closed at the shutdown deadline",
             metrics.cut.clone(),
         );
         metrics
-    }
-
-    fn register_rates(&self, registry: &mut Registry) {
-        registry.register(
-            "fanfare_rate_limited",
-            "Requests refused because a user or an address exceeded a rate",
-            self.rate_limited.clone(),
-        );
-        registry.register("fanfare_rate_keys", "Rate limit buckets in use", self.rate_keys.clone());
-        registry.register(
-            "fanfare_rate_keys_shared",
-            "Rate checks of users or addresses that share a bucket",
-            self.rate_keys_shared.clone(),
-        );
-        registry.register(
-            "fanfare_proxy_headers_refused",
-            "Connections refused: no PROXY protocol header from a trusted proxy",
-            self.proxy_headers_refused.clone(),
-        );
-    }
-
-    /// Counts a request that was refused because its user or address exceeded a rate.
-    pub fn count_limited(&self, scope: Scope, kind: Kind) {
-        let labels = LimitLabels { scope: scope.as_str(), kind: kind.as_str() };
-        self.rate_limited.get_or_create(&labels).inc();
-    }
-
-    /// Sets the number of buckets in use.
-    pub fn show_rate_keys(&self, scope: Scope, buckets: usize) {
-        let gauge = self.rate_keys.get_or_create(&ScopeLabel { scope: scope.as_str() });
-        gauge.set(i64::try_from(buckets).unwrap_or(i64::MAX));
     }
 
     /// Counts a request that was refused.

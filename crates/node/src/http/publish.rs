@@ -24,14 +24,12 @@ use crate::address::ClientAddress;
 use crate::auth::Bearer;
 use crate::config::bytes;
 use crate::config::limits::kib;
-use crate::memory::{self, Account, Permit};
+use crate::memory::{self, Account, BODY_COPIES, Permit};
 use crate::pace::{Floor, Pace, TooSlow};
 use crate::rates::{Caller, Kind};
 
 /// Bodies larger than this, in bytes, are parsed on a blocking thread, away from the shards.
 const READ_APART: usize = 256 * 1024;
-/// Maximum number of copies of a body: as received, parsed, and sent to Redis.
-pub const COPIES: usize = 3;
 /// Memory reserved for a body before it arrives, in bytes, since its declared length is not reliable.
 const FIRST_ROOM: usize = 64 * 1024;
 /// Time, size and maximum pause of further reads of a refused body, so that the client can read the response: a
@@ -156,7 +154,7 @@ async fn store(app: &App, caller: Caller<'_>, batch: Vec<Publication>) -> Vec<Re
         Err(limited) => {
             let known = |published: Result<Option<Published>, BrokerError>| {
                 published?.ok_or_else(|| {
-                    app.metrics.count_limited(limited.scope, limited.kind);
+                    app.rates.count(&limited);
                     Problem::from(limited)
                 })
             };
@@ -219,7 +217,7 @@ async fn read(
         if read.len() + data.len() > limit {
             return Err(too_large());
         }
-        permit.grow(COPIES * data.len())?;
+        permit.grow(BODY_COPIES * data.len())?;
         pace.moved(data.len());
         if read.capacity() < read.len() + data.len() {
             // Reserve the declared length: memory that is not written to costs nothing, and growing a buffer causes

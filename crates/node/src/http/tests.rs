@@ -18,10 +18,10 @@ use tokio::time::Instant;
 use tower::ServiceExt;
 
 use super::app::App;
-use super::health::{Health, Part};
 use super::hosts::Hosts;
 use super::metrics::HttpMetrics;
 use super::places::Places;
+use super::readiness::{Health, Part};
 use super::{Side, calls, layers};
 use crate::auth::Auth;
 use crate::config::Config;
@@ -72,7 +72,10 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         budget: Arc::new(crate::read_budget::ReadBudget::new(config.stream.max_log_read_bytes)),
         histories: Places::new(config.limits.history_reads, config.limits.history_reads_per_user),
         auth: Auth::new(&config.auth),
-        rates: Arc::new(crate::rates::Rates::new(&config.limits, metrics.clone())),
+        rates: Arc::new(crate::rates::Rates::new(
+            &config.limits,
+            crate::rates::metrics::RateMetrics::default(),
+        )),
         proxies: config.http.proxies(),
         limits: config.limits,
         gzip: config.stream.gzip,

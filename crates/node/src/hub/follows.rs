@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use fanfare_broker::clock::unix_ms;
 use fanfare_broker::wire::{Ticket, Wire, WireEvent};
 use fanfare_protocol::Channel;
 use fanfare_protocol::event::MAX_DATA_BYTES;
@@ -232,12 +232,6 @@ impl Follows {
         }
         self.state.send_modify(|state| state.up = false);
     }
-}
-
-/// The time by this machine's clock, in Unix milliseconds.
-pub(crate) fn unix_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -10,7 +10,6 @@ use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position};
 
 use super::line::Asker;
-use super::reads::Hints;
 use super::window::Window;
 use crate::delivery::Kept;
 
@@ -98,8 +97,8 @@ pub(crate) struct Topic {
     /// The first event with which the live topic went back: connections beyond it must receive everything after its
     /// predecessor.
     fork: Option<Box<Kept>>,
-    /// Expectations of the next read.
-    pub(crate) hints: Hints,
+    /// Bytes that a read needs for an event as large as the last ones; 0 if the usual limit is enough.
+    pub(crate) large: u32,
     /// Whether the channel is subscribed.
     pub(crate) heard: bool,
     /// Grows with every message, and with every change of the subscription.
@@ -122,7 +121,7 @@ impl Topic {
             agreed: false,
             logged: Position::ZERO,
             fork: None,
-            hints: Hints::default(),
+            large: 0,
             heard: false,
             version: 0,
             reads: Questions::default(),

@@ -41,29 +41,29 @@ use crate::connection::{Connection, Surroundings};
 use crate::ending::Ending;
 use crate::stream::Identity;
 
-/// Purpose of a timer.
+/// What a timer is for.
 #[derive(Clone, Copy, Debug)]
 enum Timer {
-    /// Check a connection's clock.
+    /// Look at a connection's clock.
     Connection(usize),
-    /// Retry a log read.
+    /// Ask a log again.
     Retry(TopicKey, Ask),
-    /// Drop a topic that still has no connections.
+    /// Drop a topic if still nobody follows it.
     Unfollow(TopicKey),
     /// The next wave of a drain.
     Wave,
 }
 
-/// A connection, with the shard's state of it.
+/// A connection, and what the loop keeps beside it.
 struct Seat {
     connection: Connection,
     waker: Waker,
     timer: delay_queue::Key,
 }
 
-/// The shard's state. Lives as long as its task.
+/// The loop's state. Lives as long as its task.
 pub(crate) struct Writer {
-    /// Index of the shard.
+    /// Which of the loops this is.
     index: usize,
     around: Surroundings,
     follows: Arc<Follows>,
@@ -74,29 +74,28 @@ pub(crate) struct Writer {
     topics: Slab<Topic>,
     by_channel: HashMap<Channel, usize, RandomState>,
     reads: Reads,
-    /// Hashes identities to askers.
+    /// Makes askers of identities.
     askers: foldhash::fast::FixedState,
     timers: DelayQueue<Timer>,
-    /// Connections with queued data.
+    /// Connections for which something waits to be written.
     dirty: VecDeque<usize>,
-    /// Number of connections taken from `dirty` since the start.
+    /// How many connections were taken off `dirty` since the start.
     written: u64,
-    /// Events that are not written to all connections yet: the value of `written` at which they are, and their Unix
-    /// milliseconds.
+    /// Events that are not written to everybody yet: what `written` is when they are, and their Unix milliseconds.
     fresh: VecDeque<(u64, u64)>,
     /// Grows with each connection and topic.
     serial: u64,
-    /// Set during a drain.
+    /// Set while streams are ended in waves.
     draining: Option<Drain>,
-    /// Set when the shard ends after its last connection.
+    /// Set once the loop is to end when its last connection has.
     closing: Option<Ending>,
-    /// Messages taken from the inbox that are not handled yet.
+    /// What was taken out of the inbox and is not done yet.
     messages: VecDeque<Message>,
-    /// An unfinished fan-out, of an event before these messages.
+    /// An event that came before them and that not all have been offered yet.
     offering: Option<Offering>,
-    /// Whether events were dropped among `messages`.
+    /// Whether events were dropped that belong among `messages`.
     overflowed: bool,
-    /// Buffer reused in each round.
+    /// Memory used again in each round.
     spare_keys: Vec<Arc<ConnectionWaker>>,
     scratch: Vec<u8>,
 }
@@ -136,22 +135,22 @@ impl Writer {
         self.serial
     }
 
-    /// Returns the connection with this key, if its serial is the same.
+    /// Returns the connection with this key, if it is still the one meant.
     fn connection(&mut self, member: Member, serial: u64) -> Option<&mut Connection> {
         self.seats.get_mut(member.connection).map(|seat| &mut seat.connection).filter(|c| c.serial == serial)
     }
 
-    /// Returns the topic with this key, if its serial is the same.
+    /// Returns the topic with this key, if it is still the one meant.
     fn topic(&mut self, key: TopicKey) -> Option<&mut Topic> {
         self.topics.get_mut(key.0).filter(|topic| topic.serial == key.1)
     }
 
-    /// Returns the value of `written` after all queued data was written.
+    /// Returns how many writes there will have been when everything that waits now is written.
     fn written_then(&self) -> u64 {
         self.written + self.dirty.len() as u64
     }
 
-    /// Marks a connection as having queued data.
+    /// Notes that something waits for a connection.
     fn mark(&mut self, key: usize) {
         let connection = &mut self.seats[key].connection;
         if !connection.dirty {
@@ -161,7 +160,7 @@ impl Writer {
     }
 }
 
-/// Runs at the end of the shard, also after a panic: its remaining streams are not served any more.
+/// At the end of the loop, also if it broke: what it did not serve is served by nobody.
 impl Drop for Writer {
     fn drop(&mut self) {
         let mut unserved = self.seats.len();

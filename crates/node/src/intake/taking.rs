@@ -1,11 +1,11 @@
 //! The first stage: reads entries and parses them.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_broker::Broker;
 use fanfare_broker::intake::{IntakeEntry, Reading};
+use fanfare_broker::{Broker, clock};
 use fanfare_protocol::Position;
 use fanfare_protocol::channel::MAX_CHANNEL_BYTES;
 use fanfare_protocol::publish::Publication;
@@ -147,7 +147,6 @@ fn channel(entry: &IntakeEntry) -> String {
 /// Returns the age of the oldest entry, whose id is a time of the broker's clock.
 fn lag(entries: &[IntakeEntry]) -> Duration {
     entries.first().map_or(Duration::ZERO, |oldest| {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        now.saturating_sub(Duration::from_millis(oldest.id.ms))
+        clock::unix_now().saturating_sub(Duration::from_millis(oldest.id.ms))
     })
 }

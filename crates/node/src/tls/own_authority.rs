@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::provider;
+use crate::certificate::provider;
 use crate::config::tls::TlsConfig;
 
 /// The subject name of the certificates.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Tls;
-use super::pair::{Files, Pair};
-use crate::http::metrics::HttpMetrics;
+use super::metrics::TlsMetrics;
+use crate::certificate::{Files, Pair};
 
 /// Reloads a renewed certificate. Runs as one task until it is stopped.
 #[derive(Debug)]
@@ -14,6 +14,7 @@ pub struct Renewal {
     files: Files,
     every: Duration,
     tls: Tls,
+    metrics: TlsMetrics,
     /// Hash of the current pair.
     mark: u64,
     /// The error of the last check, so that a lasting error is logged once.
@@ -32,12 +33,12 @@ pub(super) enum Look {
 }
 
 impl Renewal {
-    pub(super) fn new(files: Files, pair: &Pair, every: Duration, tls: Tls) -> Self {
-        Self { files, every, tls, mark: pair.mark, told: None }
+    pub(super) fn new(files: Files, pair: &Pair, every: Duration, (tls, metrics): (Tls, TlsMetrics)) -> Self {
+        Self { files, every, tls, metrics, mark: pair.mark, told: None }
     }
 
     /// Checks periodically until it is stopped.
-    pub async fn run(mut self, stop: CancellationToken, metrics: HttpMetrics) {
+    pub async fn run(mut self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(self.every)).await.is_some() {
             // Reading may block on a hanging disk.
             let looked = tokio::task::spawn_blocking(move || {
@@ -49,11 +50,11 @@ impl Renewal {
             match look {
                 Look::Same => {}
                 Look::Taken => {
-                    metrics.certificates_taken.inc();
+                    self.metrics.loaded.inc();
                     tracing::info!(file = %self.files.certificate.display(), "loaded a renewed certificate");
                 }
                 Look::Refused => {
-                    metrics.certificates_refused.inc();
+                    self.metrics.failures.inc();
                     let error = self.told.as_deref().unwrap_or_default();
                     tracing::error!(error, "failed to load the renewed certificate; keeping the old one");
                 }

@@ -1,16 +1,21 @@
 use std::fs;
+use std::path::PathBuf;
 
 use super::own_authority::Own;
 use super::renewal::Look;
 use super::*;
 
 fn load(own: &Own) -> (Tls, Renewal) {
-    Tls::load(&own.config()).unwrap().unwrap()
+    Tls::load(&own.config(), TlsMetrics::default()).unwrap().unwrap()
+}
+
+fn check(config: &TlsConfig) -> Result<(), TlsError> {
+    Tls::load(config, TlsMetrics::default()).map(drop)
 }
 
 #[test]
 fn without_files_there_is_no_tls() {
-    assert!(Tls::load(&TlsConfig::default()).unwrap().is_none());
+    assert!(Tls::load(&TlsConfig::default(), TlsMetrics::default()).unwrap().is_none());
 }
 
 #[test]

@@ -1,5 +1,4 @@
-//! The broker's twin: the memory broker, with everything on the way to it that can go wrong, and a count of what was
-//! read.
+//! The broker's twin: the memory broker, with everything on the way to it that can go wrong, and a count of what was read.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,13 +43,13 @@ impl Drop for UnderWay<'_> {
 
 #[derive(Debug, Default)]
 struct Link {
-    /// Whether the subscriber connection is cut.
+    /// Whether the wire is cut.
     cut: bool,
     /// Whether reads fail.
     deaf: bool,
-    /// Every channel that was subscribed.
+    /// Every channel that the wire was asked for.
     followed: HashMap<Channel, Ticket>,
-    /// Sender to the task that delays events of the subscriber connection.
+    /// To the task that delays what the wire says.
     delayed: Option<mpsc::UnboundedSender<WireEvent>>,
 }
 
@@ -61,7 +60,7 @@ impl Twin {
         Self { inner, rng, link: Arc::default(), reads: Arc::clone(reads), under_way: Arc::default() }
     }
 
-    /// Records that a read of at most this number of bytes is in progress.
+    /// Notes that a read is under way which may bring so many bytes.
     fn begin(&self, bytes: usize) -> UnderWay<'_> {
         let others = self.under_way.fetch_add(bytes, Ordering::Relaxed);
         // An event that is larger than the bound is read when nothing else is.
@@ -78,7 +77,7 @@ impl Twin {
         }
     }
 
-    /// Loses the subscriber connection: later events are dropped.
+    /// The wire is lost: what it says from now on is not heard.
     pub(crate) fn cut(&self) {
         let mut link = self.link.lock().unwrap();
         if !link.cut {
@@ -87,7 +86,7 @@ impl Twin {
         }
     }
 
-    /// Restores the subscriber connection: connected, and subscribed again in small batches.
+    /// The wire is back: connected, and subscribed again in small batches.
     pub(crate) fn mend(&self) {
         let mut link = self.link.lock().unwrap();
         if link.cut {
@@ -132,7 +131,7 @@ impl Link {
         if let WireEvent::Followed(channels) = &event {
             self.followed.extend(channels.iter().cloned());
         }
-        // While it is cut, all events of the real subscriber connection are dropped.
+        // While it is cut, everything that the true wire says is lost.
         if !self.cut {
             self.tell(event);
         }

@@ -31,7 +31,7 @@ impl Redis {
         self.program.pid()
     }
 
-    /// Returns the URL for nodes.
+    /// What nodes are told.
     pub(in crate::table) fn url(&self) -> String {
         format!("redis://{}", self.address)
     }

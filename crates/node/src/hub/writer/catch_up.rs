@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use fanfare_broker::BrokerError;
 use fanfare_broker::backoff::Backoff;
+use fanfare_broker::clock::unix_ms;
 use fanfare_broker::log::Page;
 use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position};
 
 use super::{Timer, Writer};
+use crate::config::bytes;
 use crate::connection::{State, Turned};
 use crate::delivery::{Delivery, Kept};
-use crate::hub::follows::unix_ms;
 use crate::hub::reads::{Answer, TopicKey};
 use crate::hub::topic::{Ask, Member, Read};
 use crate::metrics::Doubt;
@@ -42,9 +43,9 @@ impl Writer {
             let topic = &mut self.topics[at];
             topic.told(kept.position);
             let settings = &self.around.settings;
-            let bytes = usize::try_from(settings.recent_bytes.as_u64()).unwrap_or(usize::MAX);
+            let most = bytes(settings.recent_bytes);
             // A window set by a log read may be ahead of the live topic, but other connections still need this event.
-            topic.window.add(kept, &delivery, settings.recent_events, bytes);
+            topic.window.add(kept, &delivery, settings.recent_events, most);
         }
         self.begin_offering(delivery, at);
     }
@@ -247,7 +248,7 @@ impl Writer {
         // Nothing arrived since the read started: the page's end is the channel's end. If the channel is not
         // subscribed yet, every connection of the topic reads the log again once it is.
         let is_refuted = topic.read(page.last, read.version);
-        topic.hints = self.reads.hints(page);
+        topic.large = self.reads.large(page);
         let channel = topic.channel.clone();
         let entries: Vec<(Kept, Arc<Delivery>)> = page
             .entries

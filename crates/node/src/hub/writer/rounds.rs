@@ -3,12 +3,12 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
+use fanfare_broker::clock::unix_ms;
 use tokio::time::Instant;
 
 use super::{Timer, Writer};
 use crate::connection::{Due, Flushed};
 use crate::ending::Ending;
-use crate::hub::follows::unix_ms;
 use crate::hub::inbox::Message;
 
 /// Maximum number of writes before the task yields.
@@ -169,9 +169,9 @@ impl Writer {
                 continue;
             };
             (read.version, read.sent) = (version, true);
-            let (channel, hints) = (topic.channel.clone(), topic.hints);
+            let (channel, large) = (topic.channel.clone(), topic.large);
             self.around.metrics.reads.inc();
-            self.reads.send(key, channel, ask, hints);
+            self.reads.send(key, channel, ask, large);
         }
     }
 

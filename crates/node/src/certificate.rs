@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::sign::CertifiedKey;
@@ -30,6 +31,9 @@ pub struct Pair {
 /// Why the files cannot be used. Shows nothing of their content.
 #[derive(Debug, thiserror::Error)]
 pub enum PairError {
+    /// Only one of the two settings is set.
+    #[error("tls.certificate and tls.key must be set together")]
+    Half,
     /// A file does not exist or cannot be read.
     #[error("{0} cannot be read: {1}")]
     Unreadable(PathBuf, #[source] io::Error),
@@ -56,6 +60,21 @@ pub enum PairError {
 }
 
 impl Files {
+    /// Returns the files that the settings `tls.certificate` and `tls.key` name, or none if both are empty.
+    ///
+    /// # Errors
+    ///
+    /// [`PairError::Half`] if only one is set.
+    pub fn named(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Self>, PairError> {
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => {
+                Ok(Some(Self { certificate: certificate.to_owned(), key: key.to_owned() }))
+            }
+            (None, None) => Ok(None),
+            _ => Err(PairError::Half),
+        }
+    }
+
     /// Reads both files and checks that they match.
     ///
     /// # Errors
@@ -69,7 +88,7 @@ impl Files {
             pem::Error::NoItemsFound => PairError::NoKey(self.key.clone()),
             error => PairError::Pem(self.key.clone(), error),
         })?;
-        let pair = CertifiedKey::from_der(chain, key, &super::provider()).map_err(|error| {
+        let pair = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| {
             let (key, certificate) = (self.key.clone(), self.certificate.clone());
             PairError::Mismatch { key, certificate, error }
         })?;
@@ -94,4 +113,9 @@ fn parse(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PairE
     let certificates = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
     let certificates = certificates.map_err(|error| PairError::Pem(path.to_owned(), error))?;
     if certificates.is_empty() { Err(PairError::NoCertificate(path.to_owned())) } else { Ok(certificates) }
+}
+
+/// Returns the provider of every key, cipher and random number of this node.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
 }

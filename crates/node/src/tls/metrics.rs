@@ -1,0 +1,31 @@
+//! Metrics of renewed certificates.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+
+/// Metrics of renewed certificates. Lives as long as the node.
+#[derive(Clone, Debug, Default)]
+pub struct TlsMetrics {
+    /// `fanfare_tls_certificates_loaded_total`: renewed certificates loaded.
+    pub loaded: Counter,
+    /// `fanfare_tls_certificate_failures_total`: failures to load a renewed certificate or its key.
+    pub failures: Counter,
+}
+
+impl TlsMetrics {
+    /// Creates the metrics and registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "fanfare_tls_certificates_loaded",
+            "Renewed certificates loaded",
+            metrics.loaded.clone(),
+        );
+        registry.register(
+            "fanfare_tls_certificate_failures",
+            "Failures to load a renewed certificate",
+            metrics.failures.clone(),
+        );
+        metrics
+    }
+}
