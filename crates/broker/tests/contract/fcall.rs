@@ -67,15 +67,15 @@ async fn what_is_wrong_is_said() {
     let log = log.as_bytes();
     let (big, wide) = ("x".repeat(61_441), "x".repeat(129));
     let cases: Vec<(Vec<&[u8]>, &str)> = vec![
-        (vec![b"0", b"t", b"d"], "one key is needed"),
-        (vec![b"2", log, log, b"t", b"d"], "one key is needed"),
+        (vec![b"0", b"t", b"d"], "exactly one key is required"),
+        (vec![b"2", log, log, b"t", b"d"], "exactly one key is required"),
         (vec![b"1", log], "two or three arguments"),
         (vec![b"1", log, b"t"], "two or three arguments"),
         (vec![b"1", log, b"t", b"d", b"k", b"x"], "two or three arguments"),
-        (vec![b"1", b"a", b"t", b"d"], "the key is fanfare:{<channel>}:log"),
-        (vec![b"1", b"fanfare:{a}:last", b"t", b"d"], "the key is"),
-        (vec![b"1", b"other:{a}:log", b"t", b"d"], "the key is"),
-        (vec![b"1", b"fanfare:{:log", b"t", b"d"], "the key is"),
+        (vec![b"1", b"a", b"t", b"d"], "the key must be fanfare:{<channel>}:log"),
+        (vec![b"1", b"fanfare:{a}:last", b"t", b"d"], "the key must be"),
+        (vec![b"1", b"other:{a}:log", b"t", b"d"], "the key must be"),
+        (vec![b"1", b"fanfare:{:log", b"t", b"d"], "the key must be"),
         (vec![b"1", b"fanfare:{}:log", b"t", b"d"], "empty"),
         (vec![b"1", long.as_bytes(), b"t", b"d"], "256 bytes; at most 255"),
         (vec![b"1", b"fanfare:{a b}:log", b"t", b"d"], "character at byte 1"),
