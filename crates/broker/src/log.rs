@@ -21,12 +21,15 @@ pub struct PageLimit {
     pub entries: usize,
     /// Maximum bytes of all entries, as counted by [`event_bytes`].
     pub bytes: usize,
+    /// Whether the page is probably empty, as after a connect. Plain commands then check that first, which cost Redis a
+    /// fraction of a script. Does not change the page.
+    pub at_end: bool,
 }
 
 impl PageLimit {
     /// Creates a limit of entries of any size.
     pub const fn entries(entries: usize) -> Self {
-        Self { entries, bytes: usize::MAX }
+        Self { entries, bytes: usize::MAX, at_end: false }
     }
 }
 

@@ -80,7 +80,7 @@ impl MemoryBroker {
 
     /// Creates an empty broker whose clock shows `epoch_ms` (Unix milliseconds) now and goes on with tokio's time.
     pub fn starting_at(settings: BrokerSettings, epoch_ms: u64) -> Self {
-        let sessions = Sessions::new(settings.lifecycle_per_minute);
+        let sessions = Sessions::new(&settings);
         Self {
             settings: Arc::new(settings),
             epoch_ms: Arc::new(AtomicU64::new(epoch_ms)),

@@ -81,7 +81,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.json_lines {
         return batches(&server, Line::Publication, args.json).await;
     }
-    let channel = args.channel.clone().context("no channel was given")?;
+    let channel = args.channel.clone().context("the channel is missing")?;
     if args.lines {
         let line = Line::Data { channel, kind: args.kind, ephemeral: args.ephemeral };
         return batches(&server, line, args.json).await;

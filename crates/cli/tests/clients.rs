@@ -17,8 +17,8 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-/// Instead of an answer: one for each event of the request, since nobody knows how lines fall into batches. The type
-/// `gap` is refused.
+/// Instead of an answer: one for each event of the request, since the batches of lines are not deterministic. The
+/// type `gap` is refused.
 const EACH: &str = "(one for each event)";
 
 /// At the end of an answer: the answer stays open.

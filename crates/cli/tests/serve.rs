@@ -171,7 +171,7 @@ fn a_node_that_speaks_tls_is_probed_and_called() {
     assert_eq!((code, told.as_str()), (Some(0), ""), "{out}");
     let (code, out, _) = run(&["history", "room:1", "--server", &server], &[("FANFARE_CA", certificate)]);
     assert!(code == Some(0) && out.contains("hello"), "{out}");
-    // A certificate of nobody's is not believed.
+    // An unknown certificate is not trusted.
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(dir.path().join("other.pem"), other.cert.pem()).unwrap();
     let other = dir.path().join("other.pem");

@@ -1,4 +1,4 @@
-//! What one client got, held against the ledger.
+//! Events received by one client, compared with the ledger.
 
 use std::collections::BTreeSet;
 
@@ -8,25 +8,25 @@ use serde::Serialize;
 #[derive(Debug)]
 struct Following {
     channel: usize,
-    /// The number that comes next.
+    /// The next expected number.
     next: u64,
-    /// Numbers before that which did not come. Bounded by what was published.
+    /// Earlier numbers that were not received. Bounded by the number of published events.
     missing: BTreeSet<u64>,
 }
 
-/// What is wrong with what a client got.
+/// Faults in the events of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Faults {
-    /// Events that were accepted and never came.
+    /// Accepted events that were never received.
     pub lost: u64,
-    /// Events that came more than once.
+    /// Events received more than once.
     pub duplicated: u64,
-    /// Events that came after a later one of their channel.
+    /// Events received after a later one of their channel.
     pub out_of_order: u64,
 }
 
 impl Faults {
-    /// Returns whether nothing is wrong.
+    /// Returns whether there are no faults.
     pub fn is_clean(self) -> bool {
         self == Self::default()
     }
@@ -40,14 +40,14 @@ pub struct Account {
 }
 
 impl Account {
-    /// Of a client that follows these channels and has got nothing.
+    /// Creates the account of a client that follows these channels.
     pub fn new(channels: impl IntoIterator<Item = usize>) -> Self {
         let begin = |channel| Following { channel, next: 1, missing: BTreeSet::new() };
         Self { following: channels.into_iter().map(begin).collect(), faults: Faults::default() }
     }
 
-    /// Takes one event. True if it came for the first time; false also if it is on a channel that this client does not
-    /// follow.
+    /// Records one event. Returns true if it is received for the first time; false also if its channel is not one of
+    /// the client's.
     pub fn take(&mut self, channel: usize, number: u64) -> bool {
         let Some(following) = self.following.iter_mut().find(|following| following.channel == channel) else {
             return false;
@@ -65,7 +65,7 @@ impl Account {
         }
     }
 
-    /// Returns what is wrong, when everything has come that will come. `accepted` tells a channel's last number.
+    /// Returns the faults at the end of the run. `accepted` returns a channel's last accepted number.
     pub fn judge(&self, accepted: impl Fn(usize) -> u64) -> Faults {
         let lost = |following: &Following| {
             let accepted = accepted(following.channel);

@@ -1,15 +1,15 @@
-//! What a server costs and how fast it is: a crowd of streams, a publisher, and the kernel's books.
+//! Cost and speed of a server: many streams, a publisher, and the kernel's accounting.
 //!
 //! # Layout
 //!
-//! - [`site`]: a server as the measurement sees it
+//! - [`site`]: the server's URLs and requests
 //! - [`sample`]: the data of the events
-//! - `stream`, `tally`: one stream, and what all have got
+//! - `stream`, `tally`: one stream, and the counts of all streams
 //! - `entrance`: the publisher's connections
 //! - [`crowd`]: streams and publisher on one thread
-//! - `pacer`: when the events of an open loop are due
+//! - `pacer`: the schedule of an open loop
 //! - [`process`]: processor time and memory of processes
-//! - [`measure`], [`measurement`]: one measurement, and what it found
+//! - [`measure`], [`measurement`]: one measurement, and its results
 
 pub mod crowd;
 mod entrance;

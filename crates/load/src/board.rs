@@ -1,4 +1,4 @@
-//! What all clients write on, and everybody reads: how many are there, and what the present phase counts.
+//! Counts shared by all clients: open streams, and the current phase.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,13 +12,13 @@ use crate::proof::Proof;
 /// One board for a run.
 #[derive(Debug)]
 pub struct Board {
-    /// When the run began; events carry their time of sending since then.
+    /// Start of the run; events carry their time of sending since then.
     began: Instant,
     open: AtomicUsize,
     given_up: AtomicUsize,
     received: AtomicU64,
     publish_errors: AtomicU64,
-    /// The last is the present one. A step of a scenario adds one.
+    /// Phases; the last one is the current one. Steps of a scenario add phases.
     phases: Mutex<Vec<Phase>>,
 }
 
@@ -35,7 +35,7 @@ impl Board {
         }
     }
 
-    /// Ends the present phase and begins another.
+    /// Ends the current phase and starts another.
     pub fn begin(&self, label: &str) {
         self.phases().push(Phase::begin(label));
     }
@@ -45,39 +45,39 @@ impl Board {
         self.began.elapsed()
     }
 
-    /// Returns how many streams are open: connected, and with a first block.
+    /// Returns the number of open streams: connected, and with a first block.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Returns how many clients gave up for good.
+    /// Returns the number of clients that gave up.
     pub fn given_up(&self) -> usize {
         self.given_up.load(Ordering::Relaxed)
     }
 
-    /// Returns how many deliveries came, each counted once.
+    /// Returns the number of deliveries, each counted once.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// Returns how often a publisher was told no, or nothing.
+    /// Returns the number of failed attempts to publish.
     pub fn publish_errors(&self) -> u64 {
         self.publish_errors.load(Ordering::Relaxed)
     }
 
-    /// Returns what is to be said of every phase, the present one as if it ended now.
+    /// Returns the summaries of all phases, the current one as if it ended now.
     pub fn summaries(&self) -> Vec<Summary> {
         let phases = self.phases();
         let ends = phases.iter().skip(1).map(Phase::from).chain([Instant::now()]);
         phases.iter().zip(ends).map(|(phase, end)| phase.summary(end)).collect()
     }
 
-    /// A client connects again.
+    /// Counts a reconnect.
     pub(crate) fn reconnects(&self) {
         self.now(Phase::reconnects);
     }
 
-    /// A stream is open, after so long without one.
+    /// Counts an opened stream, after a time without one.
     pub(crate) fn opened(&self, outage: Option<Duration>) {
         self.open.fetch_add(1, Ordering::Relaxed);
         if let Some(outage) = outage {
@@ -85,37 +85,37 @@ impl Board {
         }
     }
 
-    /// An open stream has ended.
+    /// Counts the end of a stream.
     pub(crate) fn closed(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// How it ended, while the run went on.
+    /// Counts whether it ended cleanly, during the run.
     pub(crate) fn ended(&self, clean: bool) {
         self.now(|phase| phase.ended(clean));
     }
 
-    /// A client is told that its node leaves.
+    /// Counts a `shutdown` event.
     pub(crate) fn told_shutdown(&self) {
         self.now(Phase::told_shutdown);
     }
 
-    /// Keeps what a fault of the present phase has caused, or has not.
+    /// Records whether a fault of the current phase had its required effect.
     pub(crate) fn prove(&self, proof: Proof) {
         self.now(|phase| phase.prove(proof));
     }
 
-    /// Returns what the present phase has counted so far.
+    /// Returns the counts of the current phase so far.
     pub(crate) fn so_far(&self) -> Option<Summary> {
         self.phases().last().map(|phase| phase.summary(Instant::now()))
     }
 
-    /// A client gave up.
+    /// Counts a client that gave up.
     pub(crate) fn gave_up(&self) {
         self.given_up.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// An event came; `sent` is what it carries.
+    /// Counts a received event; `sent` is its time of sending.
     pub(crate) fn took(&self, sent: Duration, first_time: bool) {
         if first_time {
             self.received.fetch_add(1, Ordering::Relaxed);
@@ -124,7 +124,7 @@ impl Board {
         self.now(|phase| phase.received(delay));
     }
 
-    /// A publisher was told no, or nothing.
+    /// Counts a failed attempt to publish.
     pub(crate) fn publish_failed(&self) {
         self.publish_errors.fetch_add(1, Ordering::Relaxed);
         self.now(Phase::refused);

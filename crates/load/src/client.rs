@@ -1,4 +1,4 @@
-//! One client of a run: an `EventSource`, and the account of what it got.
+//! One client of a run: an `EventSource`, and the account of its events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,39 +12,39 @@ use crate::event::{KIND, Numbered};
 use crate::event_source::{EventSource, GaveUp, Happening};
 use crate::sse::Block;
 
-/// What a client was told besides events, and how its streams ended.
+/// Control events of a client, and the ends of its streams.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Told {
-    /// `gap`: something is no longer kept.
+    /// `gap`: events are no longer in the log.
     pub gaps: u64,
     /// `overloaded`: come back later.
     pub overloaded: u64,
-    /// `shutdown`: the node leaves.
+    /// `shutdown`: the node is draining.
     pub shutdowns: u64,
     /// `superseded`: another connection has the session.
     pub superseded: u64,
-    /// Blocks that some client reads as another does not: without data, or without an `id:` though there is a cursor.
+    /// Blocks that clients parse differently: without data, or without an `id:` although there is a cursor.
     pub misread: u64,
-    /// Streams that ended as they should, with their last chunk.
+    /// Streams that ended cleanly, with the last chunk.
     pub ended: u64,
     /// Streams that broke.
     pub broken: u64,
-    /// Attempts to connect that brought neither a stream nor an answer.
+    /// Connection attempts without a response.
     pub failed: u64,
 }
 
-/// How a client's life went.
+/// Result of a client.
 #[derive(Debug)]
 pub struct Life {
-    /// What it got.
+    /// Account of its events.
     pub account: Account,
-    /// What it was told.
+    /// Control events and ends of streams.
     pub told: Told,
-    /// Why it gave up; none if it did not.
+    /// Why it gave up, if it did.
     pub gave_up: Option<GaveUp>,
 }
 
-/// What a client writes down while it lives.
+/// Records of a running client.
 struct Diary {
     board: Arc<Board>,
     account: Account,
@@ -55,7 +55,7 @@ struct Diary {
     ended: Option<Instant>,
 }
 
-/// Lives until it gives up or is told to leave.
+/// Runs until the client gives up or is stopped.
 pub(crate) async fn live(
     mut source: EventSource,
     account: Account,
@@ -100,7 +100,7 @@ impl Diary {
             (true, true) => self.told.ended += 1,
             (true, false) => self.told.broken += 1,
             (false, false) => self.told.failed += 1,
-            // Told to come back later.
+            // An `overloaded` event.
             (false, true) => {}
         }
     }

@@ -1,4 +1,4 @@
-//! Faults done by a command of the operator's: for containers, a Kubernetes cluster, anything.
+//! Faults caused by a command of the operator: for containers, Kubernetes, or any other environment.
 
 use std::process::Stdio;
 
@@ -7,8 +7,8 @@ use tokio::process::Command;
 
 use crate::scenario::{Action, Faults, Who};
 
-/// Runs a shell command for each action. In it `{verb}` stands for a [`Verb`](crate::scenario::Verb) in lower case, and
-/// `{who}` for the node's name or `redis`. It must end when the thing is done, and with 0.
+/// Runs a shell command for each action. In it, `{verb}` is a [`Verb`](crate::scenario::Verb) in lower case, and
+/// `{who}` the node's name or `redis`. The command must exit with 0 when the action is complete.
 #[derive(Clone, Debug)]
 pub struct Control {
     /// The command; none when only scenarios without faults are run.

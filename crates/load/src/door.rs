@@ -1,4 +1,4 @@
-//! The ways in, as a publisher without any library has them.
+//! Publishing interfaces, used without a client library.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::head::Head;
 use crate::plan::Way;
 use crate::target::Target;
 
-/// How long an attempt may take. After that nobody knows what became of it, and it is made again.
+/// Timeout of an attempt, after which its outcome is unknown and it is repeated.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is published.
+/// A publication.
 #[derive(Clone, Copy, Debug)]
 pub struct Letter<'a> {
     /// Where it goes.

@@ -1,4 +1,4 @@
-//! What a fault must have caused: a run in which a fault did nothing proves nothing, and does not pass.
+//! Required effects of faults: a run in which a fault had no effect proves nothing, and fails.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,28 +6,28 @@ use std::time::Duration;
 use crate::phase::Summary;
 use crate::proof::Proof;
 
-/// What must be seen of a fault by the end of its phase.
+/// A required effect of a fault by the end of its phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Streams were sent away: told `shutdown`, and ended cleanly.
+    /// Streams received `shutdown` and ended cleanly.
     SentAway,
     /// Streams broke.
     Broken,
     /// Attempts to publish failed.
     Refused,
-    /// An event came late by at least this.
+    /// An event was late by at least this.
     Late(Duration),
-    /// Attempts to publish failed, or an event came late by at least this.
+    /// Attempts to publish failed, or an event was late by at least this.
     RefusedOrLate(Duration),
-    /// One event in ten came late by at least this.
+    /// One event in ten was late by at least this.
     Slow(Duration),
-    /// So many connections have an answer that is not read.
+    /// This number of connections have an unread response.
     Unread(usize),
 }
 
 impl Effect {
-    /// Looks for the effect in what a phase has counted so far. `unread` is how many connections have an answer that is
-    /// not read.
+    /// Looks for the effect in what a phase has counted so far. `unread` is how many connections have an answer that
+    /// is not read.
     pub fn proof(self, phase: &Summary, unread: usize) -> Proof {
         let Summary { broken, ended, shutdowns, refused, .. } = *phase;
         let milliseconds = |length: Duration| length.as_secs_f64() * 1000.0;

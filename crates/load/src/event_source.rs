@@ -1,8 +1,8 @@
-//! A client that does what a browser's `EventSource` does, and nothing cleverer.
+//! A client that behaves exactly like a browser's `EventSource`.
 //!
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html>, 9.2.2 and 9.2.3: any status but 200 or another
-//! media type ends it for good; a connection that fails or ends is made again after the reconnection time, with
-//! `Last-Event-ID`; there is no timeout, no backing off and no look at what an event says.
+//! media type ends it permanently; a connection that fails or ends is made again after the reconnection time, with
+//! `Last-Event-ID`; there is no timeout, no backoff, and events are not interpreted.
 
 use std::io;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use crate::head::Head;
 use crate::sse::{Block, Reader};
 use crate::target::Target;
 
-/// The reconnection time before a server says another; Chromium's.
+/// Reconnection time until a server sends `retry:`, as in Chromium.
 const RECONNECTION_TIME: Duration = Duration::from_secs(3);
-/// How much is read at once, in bytes.
+/// Size of one read, in bytes.
 const READ: usize = 16 * 1024;
 
-/// What happens to a client.
+/// An event of a client's life.
 #[derive(Debug)]
 pub enum Happening<'a> {
     /// It connects; not for the first time if it comes back.
@@ -37,7 +37,7 @@ pub enum Happening<'a> {
     },
 }
 
-/// Why a client gave up for good.
+/// Why a client ended permanently.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GaveUp {
     /// The answer's status.

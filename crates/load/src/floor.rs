@@ -1,8 +1,9 @@
-//! The least that a server can do: accept, then one `write()` for each socket and event, and nothing else.
+//! The baseline server: accepts connections, then performs one `write()` for each socket and event, and nothing else.
 //!
-//! What it costs is what the machine charges for delivering, and so the measure for everybody. One thread, blocking
-//! sockets, no names, no log: `GET /any?user=<n>` is a stream, `POST /any` goes to all streams, `POST /any?user=<n>` to one.
-//! The body is the event's data; it is sent as Fanfare sends it, in a chunk with an `id:` line.
+//! Its cost is the machine's cost of delivery, and the lower bound of every benchmark. One thread, blocking sockets,
+//! no channels, no log: `GET /any?user=<n>` opens a stream, `POST /any` publishes to all streams, `POST
+//! /any?user=<n>` to one. The body is the event's data; it is sent like Fanfare sends it, in a chunk with an `id:`
+//! line.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,9 +11,9 @@ use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// The most bytes that a request may have.
+/// Maximum size of a request, in bytes.
 const MAX_REQUEST: usize = 128 * 1024;
-/// The most fields that its head may have.
+/// Maximum number of header fields of a request.
 const MAX_FIELDS: usize = 32;
 /// An `id:` as long as a position in a log.
 const ID: &str = "1700000000000-0";
@@ -27,9 +28,9 @@ const DONE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconte
 #[derive(Debug)]
 pub struct Floor {
     listener: TcpListener,
-    /// Connections that have not asked yet, and those of publishers.
+    /// Connections without a stream: those of publishers, and new ones.
     talking: Vec<Connection>,
-    /// The streams; one that named a user is at that place.
+    /// The streams; the stream of a user is at the user's index.
     streams: Vec<Option<TcpStream>>,
 }
 
@@ -37,14 +38,14 @@ pub struct Floor {
 #[derive(Debug)]
 struct Connection {
     socket: TcpStream,
-    /// What came and is no whole request.
+    /// Received bytes of an incomplete request.
     text: Vec<u8>,
 }
 
 /// A request.
 #[derive(Debug, PartialEq, Eq)]
 struct Request<'a> {
-    /// Whether it asks for a stream.
+    /// Whether it requests a stream.
     stream: bool,
     user: Option<usize>,
     body: &'a [u8],
@@ -52,16 +53,16 @@ struct Request<'a> {
     length: usize,
 }
 
-/// What became of a connection that was ready.
+/// Result of handling a connection that was ready.
 enum Outcome {
     Stays,
-    /// It is a stream now.
+    /// The connection is a stream now.
     Streams(Option<usize>),
     Gone,
 }
 
 impl Floor {
-    /// Listens. Port 0 is any free one.
+    /// Binds the address; port 0 picks any free port.
     ///
     /// # Errors
     ///
@@ -70,7 +71,7 @@ impl Floor {
         Ok(Self { listener: TcpListener::bind(address)?, talking: Vec::new(), streams: Vec::new() })
     }
 
-    /// Returns where it listens.
+    /// Returns the listen address.
     ///
     /// # Errors
     ///
@@ -79,7 +80,7 @@ impl Floor {
         self.listener.local_addr()
     }
 
-    /// Serves for ever.
+    /// Serves forever.
     ///
     /// # Errors
     ///
@@ -105,7 +106,7 @@ impl Floor {
         }
     }
 
-    /// Waits until there is something to do: whether to accept, and who has sent something.
+    /// Waits until a connection can be accepted or a connection has sent data.
     fn wait(&self) -> io::Result<(bool, Vec<usize>)> {
         let sockets = self.talking.iter().map(|connection| connection.socket.as_fd());
         let mut all: Vec<PollFd<'_>> = [self.listener.as_fd()]
@@ -159,7 +160,7 @@ impl Connection {
     }
 }
 
-/// One `write()` for each socket. A stream that cannot be written to is forgotten.
+/// Performs one `write()` for each socket. Drops streams that cannot be written to.
 fn deliver(request: &Request<'_>, streams: &mut [Option<TcpStream>]) {
     let block = block(request.body);
     let to = match request.user {

@@ -1,7 +1,7 @@
-//! What was published, and what of it was accepted.
+//! Published and accepted events.
 //!
-//! Each channel has one publisher, which sends its events one after another: number 1, then 2 when the outcome of 1 is
-//! known. So two numbers say everything of a channel.
+//! Each channel has one publisher, which sends its events one after another: number 2 when the outcome of number 1 is
+//! known. So two numbers describe a channel.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,18 +14,18 @@ struct Line {
     accepted: AtomicU64,
 }
 
-/// All channels of a run. Written by the publishers, read by everybody.
+/// All channels of a run. Written by the publishers.
 #[derive(Debug)]
 pub struct Ledger {
     lines: Vec<Line>,
-    /// How many clients follow each channel.
+    /// Number of clients that follow each channel.
     followers: Vec<u64>,
-    /// How many deliveries the accepted events make.
+    /// Number of deliveries that the accepted events require.
     due: AtomicU64,
 }
 
 impl Ledger {
-    /// Channels with so many followers each.
+    /// Creates a ledger of channels with these numbers of followers.
     pub fn new(followers: Vec<u64>) -> Self {
         let lines = followers.iter().map(|_| Line::default()).collect();
         Self { lines, followers, due: AtomicU64::new(0) }
@@ -36,29 +36,29 @@ impl Ledger {
         self.lines[channel].sent.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The channel's last number drawn was accepted.
+    /// Records that the channel's last number was accepted.
     pub fn accept(&self, channel: usize) {
         self.lines[channel].accepted.fetch_add(1, Ordering::Relaxed);
         self.due.fetch_add(self.followers[channel], Ordering::Relaxed);
     }
 
-    /// Returns the last number accepted on a channel: each client of it must get 1 to that.
+    /// Returns the last accepted number of a channel: each of its clients must receive all numbers from 1 to it.
     pub fn accepted(&self, channel: usize) -> u64 {
         self.lines[channel].accepted.load(Ordering::Relaxed)
     }
 
-    /// Returns how many events were accepted on all channels.
+    /// Returns the number of accepted events on all channels.
     pub fn total(&self) -> u64 {
         self.lines.iter().map(|line| line.accepted.load(Ordering::Relaxed)).sum()
     }
 
-    /// Returns how many events were sent without that their outcome is known.
+    /// Returns the number of events whose outcome is unknown.
     pub fn unknown(&self) -> u64 {
         let sent: u64 = self.lines.iter().map(|line| line.sent.load(Ordering::Relaxed)).sum();
         sent - self.total()
     }
 
-    /// Returns how many deliveries are due for what was accepted.
+    /// Returns the number of deliveries that the accepted events require.
     pub fn due(&self) -> u64 {
         self.due.load(Ordering::Relaxed)
     }

@@ -1,37 +1,37 @@
-//! Load on a Fanfare cluster from outside, and a verdict on what every client got.
+//! Soak tests and benchmarks of a Fanfare cluster from outside, with a verdict on what every client received.
 //!
-//! It speaks HTTP and Redis like anybody else and shares no code with the nodes.
+//! It uses HTTP and Redis like any other client and shares no code with the nodes.
 //!
 //! # Layout
 //!
-//! What a client is:
+//! Clients:
 //!
-//! - [`target`]: where the cluster is, and sockets to it
-//! - [`head`], [`body`], [`sse`]: a response, read piece by piece
-//! - [`event_source`]: a browser's `EventSource`, and nothing cleverer
+//! - [`target`]: the cluster's address, and sockets to it
+//! - [`head`], [`body`], [`sse`]: incremental parsers of a response
+//! - [`event_source`]: a client that behaves exactly like a browser's `EventSource`
 //!
-//! What is published and what comes of it:
+//! Events and their accounting:
 //!
-//! - [`plan`]: who follows what
+//! - [`plan`]: channels, clients and their subscriptions
 //! - [`event`]: the numbered events
-//! - [`door`], `publisher`: the ways in, and a steady pace through them
-//! - [`ledger`]: what was accepted
-//! - [`client`], [`account`]: what each client got
-//! - [`histogram`], [`phase`], [`board`]: when, and how long it took
-//! - [`lifecycle`]: what the cluster tells of its users
+//! - [`door`], `publisher`: publishing interfaces, and publishers with a steady rate
+//! - [`ledger`]: accepted events
+//! - [`client`], [`account`]: events received by each client
+//! - [`histogram`], [`phase`], [`board`]: counts and delays
+//! - [`lifecycle`]: the cluster's lifecycle stream
 //!
 //! A run:
 //!
-//! - [`scenario`]: what is done to the cluster meanwhile
-//! - [`effect`]: what that must have caused; [`proof`]: whether it was seen
-//! - [`control`]: how an operator lets it be done
-//! - [`soak`]: everything together
+//! - [`scenario`]: faults during the run
+//! - [`effect`]: required effects of the faults; [`proof`]: whether they were seen
+//! - [`control`]: a command that causes the faults
+//! - [`soak`]: the whole run
 //! - [`report`]: the verdict
 //!
-//! What a server costs:
+//! Benchmarks:
 //!
 //! - [`mod@bench`]: one measurement of any server
-//! - [`floor`]: the server that does nothing but write
+//! - [`floor`]: the baseline, a server that only writes
 //! - [`table`]: all servers side by side, and the document
 
 pub mod account;

@@ -1,4 +1,4 @@
-//! Hears what the cluster tells of a run's sessions and users.
+//! Reads the lifecycle events of a run's sessions and users.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const BLOCK: usize = 1000;
 /// How long to wait before another connection is tried.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How often what was told, by the words of the lifecycle stream: `user.offline`, `session.moved`, and so on.
+/// Number of lifecycle events by name: `user.offline`, `session.moved`, and so on.
 pub type Told = BTreeMap<String, u64>;
 
 /// Reads the lifecycle stream from its present end.
@@ -43,7 +43,7 @@ impl Listener {
         Ok(Self { client, key, users: format!("{run}-"), last, told: Told::new() })
     }
 
-    /// Listens until told to stop; then reads to the end.
+    /// Reads until it is stopped, and then to the end.
     pub(crate) async fn listen(mut self, stop: CancellationToken) -> Told {
         let mut connection = None;
         loop {

@@ -1,4 +1,4 @@
-//! A stretch of a run, and what happened to clients and events in it.
+//! A phase of a run, with its counts and delays.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use tokio::time::Instant;
 use crate::histogram::Histogram;
 use crate::proof::Proof;
 
-/// The width of what a storm is measured in.
+/// Slice of time in which reconnects are counted.
 pub const SLICE: Duration = Duration::from_millis(100);
 
-/// What is counted while a phase lasts.
+/// Counts of a running phase.
 #[derive(Debug)]
 pub struct Phase {
     label: String,
     from: Instant,
-    /// From publish to receipt, of every event that came.
+    /// Time from publish to receipt of every received event.
     delays: Histogram,
-    /// From the end of one stream to the first block of the next, of every client that came back.
+    /// Time from the end of one stream to the first block of the next, of every reconnected client.
     outages: Histogram,
-    /// When clients connected again, since the phase began. One for each attempt.
+    /// Times of reconnects since the start of the phase, one for each attempt.
     reconnects: Vec<Duration>,
     ended: u64,
     broken: u64,
@@ -29,7 +29,7 @@ pub struct Phase {
     proofs: Vec<Proof>,
 }
 
-/// What is said of a phase. Times are milliseconds.
+/// Summary of a phase. Times are milliseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
     /// What happened in it.
@@ -54,11 +54,11 @@ pub struct Summary {
     pub ended: u64,
     /// Streams that broke.
     pub broken: u64,
-    /// How often a client was told that its node leaves.
+    /// Number of `shutdown` events.
     pub shutdowns: u64,
     /// Attempts to publish that failed.
     pub refused: u64,
-    /// What its faults must have caused.
+    /// Required effects of its faults.
     pub proofs: Vec<Proof>,
 }
 
@@ -120,7 +120,7 @@ impl Phase {
         *count += 1;
     }
 
-    /// A client is told that its node leaves.
+    /// Counts a `shutdown` event.
     pub fn told_shutdown(&mut self) {
         self.shutdowns += 1;
     }
@@ -130,12 +130,12 @@ impl Phase {
         self.refused += 1;
     }
 
-    /// Keeps what a fault of the phase has caused, or has not.
+    /// Records whether a fault of the phase had its required effect.
     pub fn prove(&mut self, proof: Proof) {
         self.proofs.push(proof);
     }
 
-    /// Returns what is to be said when it ends at `end`.
+    /// Returns the summary of the phase if it ends at `end`.
     pub fn summary(&self, end: Instant) -> Summary {
         let slices = slices(&self.reconnects);
         Summary {

@@ -93,7 +93,7 @@ pub struct Seat {
     pub channels: Vec<usize>,
 }
 
-/// The channels and clients of a run. Nobody else has channels of these names.
+/// The channels and clients of a run. The names of the channels are unique.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// What the names of this run's users and channels have in common.

@@ -1,4 +1,4 @@
-//! The verdict on a run: a table for people, JSON for programs.
+//! The verdict on a run, as a table and as JSON.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,7 +13,7 @@ use crate::phase::Summary;
 /// How many clients with faults are named.
 const NAMED: usize = 20;
 
-/// Everything that is to be said of a run.
+/// Report of a run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The scenario's name.
@@ -40,13 +40,13 @@ pub struct Report {
     pub given_up: usize,
     /// Why they did, and how many.
     pub given_up_on: BTreeMap<String, usize>,
-    /// How often a client was told of a gap.
+    /// Number of `gap` events.
     pub gaps: u64,
-    /// How often a client was told to come back later.
+    /// Number of `overloaded` events.
     pub overloaded: u64,
-    /// How often a client was told that its node leaves.
+    /// Number of `shutdown` events.
     pub shutdowns: u64,
-    /// How often a client was told that another connection has its session.
+    /// Number of `superseded` events.
     pub superseded: u64,
     /// Blocks that some client reads as another does not: without data, or without an `id:` though there is a cursor.
     pub misread: u64,
@@ -56,7 +56,7 @@ pub struct Report {
     pub broken: u64,
     /// Attempts to connect that brought neither a stream nor an answer.
     pub failed: u64,
-    /// What the lifecycle stream told of the run's users; empty without Redis.
+    /// Lifecycle events of the run's users; empty without Redis.
     pub lifecycle: BTreeMap<String, u64>,
     /// What else is wrong.
     pub notes: Vec<String>,

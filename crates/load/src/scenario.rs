@@ -1,4 +1,4 @@
-//! What is done to a cluster while clients are on it.
+//! Scenarios: faults of a cluster during a run.
 
 use std::fmt;
 use std::future::Future;
@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use crate::effect::Effect;
 
-/// How much later each answer of Redis comes in [`Verb::Delay`].
+/// Delay of each reply of Redis in [`Verb::Delay`].
 pub const LATE: Duration = Duration::from_millis(100);
 
-/// What can be done to a node or to Redis.
+/// An action on a node or on Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// Asks it to leave (SIGTERM), and waits until it has.
+    /// Stops it gracefully (SIGTERM), and waits until it has exited.
     Stop,
-    /// Ends it at once (SIGKILL).
+    /// Kills it (SIGKILL).
     Kill,
     /// Starts it again where it was, with its data, and waits until it is ready.
     Start,
@@ -23,7 +23,7 @@ pub enum Verb {
     Pause,
     /// The end of that (SIGCONT).
     Resume,
-    /// Takes a node's way to Redis away, without that anybody is told.
+    /// Cuts a node's connections to Redis silently.
     Cut,
     /// Redis has no memory left: it refuses what writes.
     Fill,
@@ -37,7 +37,7 @@ pub enum Verb {
     Disconnect,
 }
 
-/// To whom.
+/// Target of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     /// A node, by its place.
@@ -49,9 +49,9 @@ pub enum Who {
 /// One thing that is done to the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Action {
-    /// What.
+    /// The action.
     pub verb: Verb,
-    /// To whom.
+    /// Its target.
     pub who: Who,
 }
 
@@ -110,7 +110,7 @@ pub enum Scenario {
 #[error("there is no scenario {0:?}; there are: {names}", names = Scenario::ALL.map(Scenario::name).join(", "))]
 pub struct ScenarioError(String);
 
-/// What a scenario can be told.
+/// Options of a scenario.
 #[derive(Clone, Debug)]
 pub struct Score {
     /// How many nodes there are.
@@ -156,13 +156,12 @@ impl Scenario {
         }
     }
 
-    /// Returns whether a user may be told to be offline meanwhile: where nobody is away for longer than the hand-over
-    /// grace, nobody may.
+    /// Returns whether no user may be reported offline: no client is disconnected for longer than the grace period.
     pub fn keeps_users_online(self) -> bool {
         matches!(self, Self::Steady | Self::Roll | Self::Stall)
     }
 
-    /// Returns how long a fault lasts unless it is told.
+    /// Returns the default duration of a fault.
     pub fn usual_fault(self) -> Duration {
         Duration::from_secs(match self {
             Self::Partition => 10,
@@ -192,7 +191,7 @@ impl Scenario {
                 add(measured("beside"));
                 add(vec![Step::Must(Effect::Unread(stalled))]);
                 add(vec![Step::Phase("leaving".into()), Step::Stall(0), Step::Wait(quiet)]);
-                // Once more, to tell their doing from that of the machine.
+                // Once more, to distinguish their effect from that of the machine.
                 add(measured("alone again"));
             }
             Self::Random => random(score).into_iter().for_each(add),
@@ -273,7 +272,7 @@ impl Fault {
         steps
     }
 
-    /// Returns what it must have caused.
+    /// Returns its required effect.
     fn effect(self, lasts: Duration) -> Effect {
         match self {
             Self::Roll(_) => Effect::SentAway,

@@ -26,25 +26,25 @@ use crate::report::Report;
 use crate::scenario::{Faults, Step};
 use crate::target::Target;
 
-/// How the answer to a stream that is served begins.
+/// Beginning of the response to an accepted stream.
 const ANSWER: &[u8; 12] = b"HTTP/1.1 200";
-/// How long a fault may take to show what it must cause; no longer than the run may settle.
+/// Maximum time until a fault has its required effect; at most the settle time of the run.
 const SHOWN: Duration = Duration::from_secs(10);
-/// How often a condition is looked at.
+/// Interval of polling a condition.
 const STEP: Duration = Duration::from_millis(20);
-/// How long all clients together may take to be there, or there again.
+/// Maximum time until all clients are connected, or connected again.
 const BACK: Duration = Duration::from_mins(1);
 
-/// What a run is.
+/// Settings of a run.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The name that the report carries.
+    /// Name in the report.
     pub name: String,
-    /// Where the cluster, or its balancer, is.
+    /// Address of the cluster or its load balancer.
     pub url: String,
-    /// Where Redis is, for publishing past the nodes and for the lifecycle stream.
+    /// URL of Redis, for publishing through Redis and for the lifecycle stream.
     pub redis: Option<String>,
-    /// What the cluster's keys begin with.
+    /// Prefix of the cluster's keys.
     pub prefix: String,
     /// How many clients.
     pub clients: usize,
@@ -60,13 +60,13 @@ pub struct Settings {
     pub mix: Mix,
     /// How long after the scenario everything that was accepted may still come.
     pub settle: Duration,
-    /// How often progress is told on stderr; never if none.
+    /// Interval of progress lines on stderr; `None` for no progress.
     pub progress: Option<Duration>,
     /// Whether a `user.offline` meanwhile is a fault.
     pub online: bool,
 }
 
-/// A run under way. Dropped, everything of it ends.
+/// A run in progress. Everything ends when it is dropped.
 #[derive(Debug)]
 pub struct Soak {
     settings: Settings,
@@ -84,20 +84,20 @@ pub struct Soak {
     hush: CancellationToken,
     /// The clients close their connections.
     leave: CancellationToken,
-    /// Connections that nobody reads from.
+    /// Connections that are never read.
     stalled: Vec<TcpStream>,
     notes: Vec<String>,
-    /// Tells how it goes; aborted when the run is dropped.
+    /// Task that prints progress; aborted when the run is dropped.
     teller: Option<tokio_util::task::AbortOnDropHandle<()>>,
 }
 
 impl Soak {
-    /// Opens all streams, and begins to publish when they are open: so each client is due everything.
+    /// Opens all streams, and starts to publish when they are open, so that each client must receive all events.
     ///
     /// # Errors
     ///
-    /// Fails if an address is wrong, Redis is away, or not all streams are open within a minute after the last
-    /// should.
+    /// Fails if an address is invalid, Redis is unavailable, or not all streams are open within a minute after the
+    /// last one should be.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let target = Target::resolve(&settings.url).await?;
         let redis =
@@ -230,7 +230,7 @@ impl Soak {
         self.board.prove(proof);
     }
 
-    /// Returns how many of the connections that nobody reads from have got a stream.
+    /// Returns the number of unread connections that have a stream.
     fn unread(&self) -> usize {
         let answered = |socket: &&TcpStream| {
             let mut head = [0; ANSWER.len()];

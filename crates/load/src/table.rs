@@ -7,7 +7,7 @@
 //! - `row`: what is measured
 //! - `book`: what was found; `bar`: what it is held against
 //! - `machine`, `network`: what it was found on; `edition`: how often, when and of which commit
-//! - `document`, `plot`: how it is told
+//! - `document`, `plot`: the document and its plots
 
 mod bar;
 mod book;

@@ -70,7 +70,7 @@ impl Target {
         self.connect_with(number, None).await
     }
 
-    /// The same with a receive buffer as small as may be, so that it is soon full when nobody reads.
+    /// Connects with a minimal receive buffer, which is soon full if it is not read.
     ///
     /// # Errors
     ///

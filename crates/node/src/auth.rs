@@ -25,55 +25,55 @@ use serde_json::value::RawValue;
 
 use crate::config::auth::{AuthConfig, AuthMode, JwtConfig};
 
-/// The last second of the year 9999: what a token may say beyond it means the same as never.
+/// The last second of the year 9999. A later time in a token means never.
 const LATEST_EXPIRY: f64 = 253_402_300_799.0;
 
-/// What a token's header may say that it is (`typ`), in lower case and without `application/`: a JWT of no special
-/// kind, or an access token (RFC 9068).
+/// Accepted values of `typ` in a token's header, in lower case and without `application/`: a generic JWT, or an
+/// access token (RFC 9068).
 const TYPES: [&str; 2] = ["jwt", "at+jwt"];
 
 /// How a request carries its credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
-    /// A token in a header or the query: the program that wrote the request has it.
+    /// A token in a header or the query: the program that sent the request has it.
     Sent,
     /// A token in a cookie: browsers attach it to the requests of any page.
     Cookie,
-    /// Network access alone: the node asks for no token.
+    /// Network access: the node requires no token.
     Reach,
 }
 
-/// Who asks.
+/// An authenticated caller.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bearer {
-    /// The user; none for somebody without a name, with `--auth none` only.
+    /// The user; `None` for an anonymous caller, only with `--auth none`.
     pub user: Option<User>,
-    /// What they may do.
+    /// Permissions.
     pub grants: Grants,
-    /// When the token's time runs out, the leeway included.
+    /// Expiry of the token, including the leeway.
     pub expires: Option<SystemTime>,
     /// How the request carried the credentials.
     pub carrier: Carrier,
 }
 
-/// Why a request is not anybody's.
+/// Why authentication failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// No token anywhere.
+    /// The request has no token.
     #[error("the request has no token; send it as Authorization: Bearer, as token=, or as a cookie")]
     NoToken,
-    /// A token that is none of ours. What is said of it helps nobody to make one.
+    /// The token is not accepted. The reason does not help to forge one.
     #[error("invalid token: {0}")]
     BadToken(String),
-    /// A token whose time has run out.
+    /// The token has expired.
     #[error("the token has expired; get a new one")]
     Expired,
-    /// `user=` does not name a user.
+    /// `user=` is not a valid user id.
     #[error("user: {0}")]
     BadUser(#[from] UserError),
 }
 
-/// Where a request may carry its token, beside the headers.
+/// Credentials in the query.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked<'a> {
     /// `token=`.
@@ -82,23 +82,23 @@ pub struct Asked<'a> {
     pub user: Option<&'a str>,
 }
 
-/// Tells who asks. Made once from the settings.
+/// Authenticates requests. Created once from the settings.
 #[derive(Debug)]
 pub struct Auth {
     cookie: String,
     tokens: Option<Tokens>,
 }
 
-/// What tokens are checked with.
+/// Verification of tokens.
 struct Tokens {
     key: DecodingKey,
     validation: Validation,
     leeway: Duration,
-    /// How long a token may be good; none for as long as it says.
+    /// Maximum lifetime of a token; `None` for no limit.
     max_lifetime: Option<Duration>,
 }
 
-/// What we read of a token. Times are seconds since 1970, and may have a fraction (RFC 7519, section 2).
+/// Claims of a token. Times are seconds since 1970, and may have a fraction (RFC 7519, section 2).
 #[derive(Deserialize)]
 struct Claims {
     sub: Option<Box<RawValue>>,
@@ -110,22 +110,22 @@ struct Claims {
 }
 
 impl Auth {
-    /// From settings that were checked: a mode is set, and a secret if it is `jwt`.
+    /// Creates authentication from checked settings: the mode is set, and a secret if the mode is `jwt`.
     pub fn new(config: &AuthConfig) -> Self {
         let tokens = (config.mode != Some(AuthMode::None)).then(|| Tokens::new(&config.jwt));
         Self { cookie: config.cookie.clone(), tokens }
     }
 
-    /// Returns whether everybody may do everything.
+    /// Returns whether every request may do everything.
     pub fn is_open(&self) -> bool {
         self.tokens.is_none()
     }
 
-    /// Tells who asks.
+    /// Authenticates a request.
     ///
     /// # Errors
     ///
-    /// Fails if there is no token, or it is not accepted.
+    /// Fails if the token is missing or not accepted.
     pub fn bearer(
         &self,
         headers: &HeaderMap,
@@ -146,7 +146,7 @@ impl Auth {
 impl Tokens {
     fn new(config: &JwtConfig) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
-        // Times are checked below: the crate takes whole seconds only, and cannot tell a wrong one from none.
+        // Times are checked below: the library accepts only whole seconds, and treats an invalid time as missing.
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_aud = config.audience.is_some();
@@ -158,7 +158,7 @@ impl Tokens {
             validation.set_audience(&[audience]);
             validation.required_spec_claims.insert("aud".to_owned());
         }
-        // Without a secret nobody gets in: the settings are refused before it comes to that.
+        // Checked settings always have a secret; without one, no token would be accepted.
         let secret =
             config.secret.as_ref().map_or_else(random_secret, |secret| secret.expose().as_bytes().to_vec());
         hmac::install();
@@ -171,7 +171,7 @@ impl Tokens {
             jsonwebtoken::decode::<ByName<Claims>>(token, &self.key, &self.validation)
                 .map_err(|error| AuthError::BadToken(explain(error.kind())))?;
         let bad = |why: &str| AuthError::BadToken(why.to_owned());
-        // RFC 7515, section 4.1.11: a recipient that does not understand each of these refuses the token.
+        // RFC 7515, section 4.1.11: a recipient must refuse a token with an extension that it does not support.
         if header.crit.is_some() {
             return Err(bad("its header has crit, and no extension in it is supported"));
         }
@@ -196,7 +196,7 @@ impl Tokens {
         }
         if let Some(most) = self.max_lifetime {
             let issued = claims.iat.map(|iat| moment(iat).ok_or_else(|| bad("its iat is not a time")));
-            // Without iat it was made now at the latest.
+            // Without `iat`, the token was issued now at the latest.
             let begins = issued.transpose()?.map_or(now, |issued| issued.min(now));
             if expires.duration_since(begins).is_ok_and(|lifetime| lifetime > most + self.leeway * 2) {
                 let most = humantime::format_duration(most);
@@ -210,7 +210,7 @@ impl Tokens {
     }
 }
 
-/// Returns whether a `typ` is of a token that lets its bearer in. Media types know no case (RFC 7515, section 4.1.9).
+/// Returns whether a `typ` is accepted. Media types are case-insensitive (RFC 7515, section 4.1.9).
 fn is_access_token(typ: &str) -> bool {
     let typ = typ.to_ascii_lowercase();
     TYPES.contains(&typ.strip_prefix("application/").unwrap_or(&typ))
@@ -222,13 +222,13 @@ impl std::fmt::Debug for Tokens {
     }
 }
 
-/// Returns a secret that nobody knows.
+/// Returns a random secret.
 fn random_secret() -> Vec<u8> {
     [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].iter().flat_map(|uuid| *uuid.as_bytes()).collect()
 }
 
-/// Returns the user that `sub` names. By RFC 7519, section 4.1.2, that is text; many issuers write a user's number,
-/// which is taken as its digits.
+/// Returns the user id of `sub`. By RFC 7519, section 4.1.2, it is text; many issuers write a number, which is
+/// converted to its digits.
 fn subject(sub: &RawValue) -> Option<String> {
     let text = sub.get();
     let digits = text.strip_prefix('-').unwrap_or(text);
@@ -243,7 +243,7 @@ fn moment(seconds: f64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(duration)
 }
 
-/// `Authorization: Bearer <token>`. Another scheme is for somebody before us, like a proxy's password.
+/// Returns the token of `Authorization: Bearer <token>`. Other schemes are ignored: they may be for a proxy.
 fn from_header(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
     let bad = |why: &str| AuthError::BadToken(why.to_owned());
     let mut found = None;

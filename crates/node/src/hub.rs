@@ -130,7 +130,8 @@ impl Hub {
                 let (places, memory) = (Arc::clone(&places), settings.memory.clone());
                 let around =
                     Surroundings::new(stream.clone(), settings.leave_spread, metrics, node, places, memory);
-                let page = PageLimit { entries: stream.page_events, bytes: bytes(stream.page_bytes) };
+                let page =
+                    PageLimit { entries: stream.page_events, bytes: bytes(stream.page_bytes), at_end: false };
                 let reads = Reads::new(
                     Arc::clone(broker),
                     Arc::clone(&budget),

@@ -47,14 +47,14 @@ use crate::throttle::Throttle;
 const FIRST_REST: Duration = Duration::from_millis(50);
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
-/// What the intake is told besides its settings.
+/// Settings of the intake.
 #[derive(Clone, Debug)]
 pub struct IntakeSettings {
-    /// This node.
+    /// The node id.
     pub node: NodeId,
     /// `[intake]`.
     pub config: IntakeConfig,
-    /// The most data an event may have, in bytes.
+    /// Maximum size of an event's data, in bytes.
     pub max_data: usize,
 }
 

@@ -19,7 +19,7 @@ const COUNTS: usize = 2;
 /// Maximum number of concurrent reads of history calls, and so of those that are queued before the reads of streams.
 const HISTORIES: usize = 2;
 /// Limit of one read of a history call, which takes Redis a millisecond or two.
-const STEP: PageLimit = PageLimit { entries: 250, bytes: 256 * 1024 };
+const STEP: PageLimit = PageLimit { entries: 250, bytes: 256 * 1024, at_end: false };
 
 /// A node's budget. Lives as long as the node.
 #[derive(Debug)]
@@ -87,6 +87,7 @@ impl ReadBudget {
         let step = |entries: usize, bytes: usize| PageLimit {
             entries: STEP.entries.min(limit.entries.saturating_sub(entries)),
             bytes: STEP.bytes.min(limit.bytes.saturating_sub(bytes)),
+            at_end: false,
         };
         let mut page = self.page(broker, channel, after, step(0, 0)).await?;
         loop {
@@ -100,7 +101,7 @@ impl ReadBudget {
                 if bytes + needs > limit.bytes {
                     return Ok(page);
                 }
-                let one = PageLimit { entries: 1, bytes: needs };
+                let one = PageLimit { entries: 1, bytes: needs, at_end: false };
                 more = self.read(broker, channel, page.next, one).await?;
             }
             page.entries.append(&mut more.entries);
@@ -125,7 +126,9 @@ impl ReadBudget {
         loop {
             let page = self.read(broker, channel, after, limit).await?;
             match page.needs {
-                Some(needs) if needs > limit.bytes => limit = PageLimit { entries: 1, bytes: needs },
+                Some(needs) if needs > limit.bytes => {
+                    limit = PageLimit { entries: 1, bytes: needs, at_end: false }
+                }
                 _ => return Ok(page),
             }
         }
@@ -181,7 +184,7 @@ mod tests {
         let budget = Arc::new(ReadBudget::new(ByteSize::b(1000)));
         for (bytes, at_once) in [(100, 10), (400, 2), (900, 1), (5000, 1)] {
             let channel = Channel::broadcast();
-            let limit = PageLimit { entries: 10, bytes };
+            let limit = PageLimit { entries: 10, bytes, at_end: false };
             let read = |_| budget.page(&broker, &channel, Position::ZERO, limit);
             let pages = join_all((0..20).map(read)).await;
             assert!(pages.iter().all(|page| page.as_ref().is_ok_and(|page| page.entries.len() == 1)));
@@ -197,7 +200,7 @@ mod tests {
             let broker = filled(&sizes).await;
             let budget = ReadBudget::new(ByteSize::mib(4));
             for (entries, bytes) in [(1000, 1 << 20), (600, 1 << 20), (1000, 300_000), (1, 100)] {
-                let limit = PageLimit { entries, bytes };
+                let limit = PageLimit { entries, bytes, at_end: false };
                 broker.forget_counts();
                 let steps = budget.history(&broker, &channel, Position::ZERO, limit).await.unwrap();
                 assert!(broker.most_at_once(Call::Page) == 1);
@@ -211,7 +214,7 @@ mod tests {
     async fn an_event_larger_than_a_page_is_read_by_itself() {
         let broker = filled(&[10, 100_000, 10]).await;
         let budget = ReadBudget::new(ByteSize::b(1000));
-        let limit = PageLimit { entries: 10, bytes: 1000 };
+        let limit = PageLimit { entries: 10, bytes: 1000, at_end: false };
         let mut after = Position::ZERO;
         for (entries, end) in [(1, false), (1, false), (1, true)] {
             let page = budget.page(&broker, &Channel::broadcast(), after, limit).await.unwrap();

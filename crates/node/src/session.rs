@@ -32,11 +32,11 @@ use crate::lease::LeaseState;
 use crate::metrics::cluster::ClusterMetrics;
 use fanfare_broker::wire::WireState;
 
-/// Ends a session's stream on this node, if there is one and its claim's epoch is below the number given.
-/// [`crate::hub::Hub::end`], as sessions and control see it.
+/// Ends a session's stream on this node, if there is one and its claim's epoch is below a number. This is
+/// [`crate::hub::Hub::end`].
 pub type End = Arc<dyn Fn(SessionKey, u64, Ending) + Send + Sync>;
 
-/// A session that this node owns. Dropping it gives the session up with the reason `closed`.
+/// A session that this node owns. Dropping it releases the session with the reason `closed`.
 pub struct Held {
     shared: Arc<Shared>,
     session: SessionKey,
@@ -46,24 +46,24 @@ pub struct Held {
 }
 
 impl Held {
-    /// Which session.
+    /// Returns the session's key.
     pub fn session(&self) -> &SessionKey {
         &self.session
     }
 
-    /// Returns the epoch of the claim. Of two claims of a session, the one with the greater epoch is the newer, in
-    /// whatever order they were answered.
+    /// Returns the epoch of the claim. Of two claims of a session, the one with the greater epoch is the newer one,
+    /// whatever the order of their replies.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Returns whether a newer claim of the session is known, here or elsewhere. To be asked once the stream can be
-    /// found by [`End`]: a newer claim that was told of before that found no stream to end.
+    /// Returns whether a newer claim of the session is known, of this or another node. Must be called once [`End`]
+    /// can find the stream: an earlier notification of a newer claim found no stream to end.
     pub fn is_lost(&self) -> bool {
         self.shared.with(|registry| registry.is_lost(&self.session, self.claim))
     }
 
-    /// Gives the session up, in the background.
+    /// Releases the session, in the background.
     pub fn end(mut self, ending: Ending) {
         self.reason = ending.reason();
     }
@@ -89,36 +89,36 @@ impl fmt::Debug for Held {
 /// Why a session could not be claimed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
-    /// The user has as many sessions as allowed.
+    /// The user has reached the session limit.
     #[error("the user has {0} sessions, which is the limit (limits.sessions_per_user)")]
     Full(usize),
-    /// The broker is away.
+    /// The broker is unavailable.
     #[error("cannot claim sessions: {0}")]
     Unavailable(String),
 }
 
-/// What [`Sessions`] is told.
+/// Settings of [`Sessions`].
 #[derive(Clone, Debug)]
 pub struct SessionSettings {
-    /// This node.
+    /// The node id.
     pub node: NodeId,
-    /// How many sessions a user may have in the whole cluster.
+    /// Maximum number of sessions of a user in the whole cluster.
     pub limit: usize,
 }
 
-/// Claims sessions for this node and gives them up. Clones are handles of one registry.
+/// Claims and releases sessions of this node. Clones are handles of the same registry.
 #[derive(Clone)]
 pub struct Sessions {
     shared: Arc<Shared>,
     lease: watch::Receiver<LeaseState>,
-    /// Calls to claim; they outlive a caller that went away.
+    /// Claim calls, which outlive a disconnected caller.
     claims: TaskTracker,
     stop: CancellationToken,
-    /// Taken by the one who shuts down.
+    /// Taken by the shutdown.
     releaser: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
-/// What claims, held sessions and the releaser have in common.
+/// State shared by claims, held sessions and the releaser.
 struct Shared {
     broker: Arc<dyn Broker>,
     node: NodeId,
@@ -131,9 +131,9 @@ struct Shared {
 }
 
 impl Shared {
-    /// Looks at the registry or changes it, and shows its size.
+    /// Accesses the registry, and updates its metrics.
     fn with<T>(&self, act: impl FnOnce(&mut Registry) -> T) -> T {
-        // A panic under the lock leaves plain data, each piece whole.
+        // A panic under the lock leaves consistent plain data.
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let result = act(&mut registry);
         self.metrics.sessions_held.set(gauge(registry.held()));
@@ -141,7 +141,7 @@ impl Shared {
         result
     }
 
-    /// Has a claim looked after of which it is not known whether it was carried out.
+    /// Adds an uncertain claim, for reconciliation.
     fn doubt(&self, session: SessionKey) {
         if !self.with(|registry| registry.doubt(session, Instant::now() + DOUBT_AFTER)) {
             self.metrics.doubts_dropped.inc();
@@ -151,8 +151,8 @@ impl Shared {
 }
 
 impl Sessions {
-    /// Starts with nothing held. A session is claimed only while `lease` is held; what is held is renewed when the
-    /// lease was taken anew or `wire` came back. `end` ends streams.
+    /// Creates sessions without any. A session is claimed only while `lease` is held; all sessions are renewed when
+    /// the lease was acquired again or `wire` reconnected. `end` ends streams.
     pub fn start(
         broker: Arc<dyn Broker>,
         settings: SessionSettings,
@@ -181,12 +181,12 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// Fails if the user has too many, the broker is away, or the node has no lease.
+    /// Fails if the user has too many sessions, the broker is unavailable, or the node does not hold its lease.
     pub async fn claim(&self, user: &User, session: SessionId, client: Arc<str>) -> Result<Held, ClaimError> {
         let shut = if self.claims.is_closed() {
             Some("the node is draining")
         } else if !self.lease.borrow().held() {
-            // Nobody would sweep up after a node without a lease.
+            // No node would sweep the sessions of a node without a lease.
             Some("the node does not hold its lease")
         } else {
             None
@@ -197,8 +197,8 @@ impl Sessions {
         }
         let session = SessionKey::new(user.clone(), session);
         let call = ClaimCall::begin(Arc::clone(&self.shared), session, client);
-        // On a task of its own: a client that goes away in the middle takes its request with it, and nobody would
-        // know whether the claim was granted.
+        // On a separate task: the request is dropped when its client disconnects, and the claim's outcome would be
+        // unknown.
         let claimed = self.claims.spawn(call.run()).await;
         claimed.unwrap_or_else(|error| Err(ClaimError::Unavailable(error.to_string())))
     }
@@ -207,17 +207,16 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// Fails if the broker is away.
+    /// Fails if the broker is unavailable.
     pub async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
         self.shared.broker.sessions(user).await
     }
 
-    /// Disconnects one of a user's sessions, or all of them, on whichever nodes they are. Answers how many there
-    /// were.
+    /// Disconnects one of a user's sessions, or all of them, on all nodes. Returns their number.
     ///
     /// # Errors
     ///
-    /// Fails if the broker is away; then some may be disconnected. May be called again.
+    /// Fails if the broker is unavailable; some sessions may be disconnected then. May be retried.
     pub async fn disconnect(&self, user: &User, session: Option<SessionId>) -> Result<usize, BrokerError> {
         let mut found = self.shared.broker.sessions(user).await?;
         found.retain(|info| session.is_none_or(|session| session == info.session));
@@ -235,15 +234,15 @@ impl Sessions {
                 self.shared.broker.send(&info.node, &command).await?;
                 continue;
             }
-            // Recorded for a node that is dead, or for us by mistake: nobody else would remove it now.
+            // Recorded for a dead node, or for this one without a stream: no other node would remove it now.
             let SessionInfo { node, session, epoch, .. } = info;
             self.shared.broker.release(node, user, *session, *epoch, Reason::Disconnected).await?;
         }
         Ok(found.len())
     }
 
-    /// Notes that another node claimed a session with this epoch. Answers whether a stream of it here must end; false
-    /// if our claim is newer: the message came late.
+    /// Records that another node claimed a session with this epoch. Returns whether a stream of this node must end;
+    /// false if this node's claim is newer, since the message is late.
     pub fn supersede(&self, session: &SessionKey, epoch: u64) -> bool {
         self.shared.with(|registry| registry.supersede(session, epoch))
     }
@@ -253,18 +252,18 @@ impl Sessions {
         self.shared.with(|registry| registry.epoch(session))
     }
 
-    /// Returns how many sessions are held, and how many are yet to be given up.
+    /// Returns the number of held sessions, and of sessions to be released.
     pub fn counts(&self) -> (usize, usize) {
         self.shared.with(|registry| (registry.held(), registry.ending()))
     }
 
-    /// Claims no more, and waits until everything that was dropped is given up, or for `patience`. Answers how many
-    /// sessions are still recorded as ours. Streams must have ended before.
+    /// Stops claiming, and waits for all releases, at most for `patience`. Returns the number of sessions that are
+    /// still recorded for this node. Streams must have ended before.
     pub async fn shutdown(&self, patience: Duration) -> usize {
         self.claims.close();
         let releaser = self.releaser.lock().unwrap_or_else(PoisonError::into_inner).take();
         let deadline = Instant::now() + patience;
-        // A claim that is granted now is dropped by its caller, so the releaser goes on until the last is answered.
+        // A claim that is granted now is dropped by its caller, so the releaser runs until the last reply.
         let _ = tokio::time::timeout_at(deadline, self.claims.wait()).await;
         self.stop.cancel();
         if let Some(mut task) = releaser
@@ -288,12 +287,12 @@ impl fmt::Debug for Sessions {
     }
 }
 
-/// One call to claim, from before it is sent until its answer is noted.
+/// One claim call, from before it is sent until its reply is recorded.
 struct ClaimCall {
     shared: Arc<Shared>,
     session: SessionKey,
     client: Arc<str>,
-    /// Whether the broker has answered; if not, it is in doubt what it did.
+    /// Whether the broker has replied; otherwise the claim is uncertain.
     answered: bool,
 }
 
@@ -327,7 +326,7 @@ impl ClaimCall {
             }
             Err(error) => {
                 shared.metrics.claims_failed.inc();
-                // A refusal is an answer; anything else may have been carried out.
+                // A refusal is a definite reply; after any other error the claim may have been carried out.
                 self.answered = !error.is_passing();
                 Err(ClaimError::Unavailable(error.to_string()))
             }

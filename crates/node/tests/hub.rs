@@ -209,7 +209,7 @@ async fn connections_resuming_at_the_same_place_cause_one_log_read() {
         let got = read_until(socket, "data: 49\n").await;
         assert_eq!(got.matches("\ndata: ").count(), 50, "49 events and the greeting: {got}");
     }
-    // One page holds them all; one more tells, once the wire is heard, that this was the end.
+    // One page has them all; one more read, once the channel is subscribed, shows that this was the end.
     let reads = node.metrics.reads.get();
     assert!(reads <= 2, "{reads} reads for 1000 connections");
 }

@@ -45,7 +45,7 @@ impl MemoryBroker {
         let mut state = self.state();
         state.channels.clear();
         state.cluster = super::Cluster::default();
-        state.sessions = super::Sessions::new(self.settings.lifecycle_per_minute);
+        state.sessions = super::Sessions::new(&self.settings);
         state.ingest = super::Ingest::default();
     }
 

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 
 use super::StreamEntry;
 use super::channel::millis;
+use crate::BrokerSettings;
 use crate::lease::NodeId;
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 
@@ -21,6 +22,8 @@ pub(super) struct Sessions {
     leaving: IndexMap<User, u64>,
     /// Maximum rate of session events of one user, per minute; 0 disables the limit.
     per_minute: u32,
+    /// Whether the arrival of an offline user counts towards the rate. It does not with a grace period, which bounds it.
+    counts_arrivals: bool,
     /// Used part of each user's rate. Users who have used nothing are not in it.
     shares: IndexMap<User, Share>,
     pub(super) lifecycle: VecDeque<StreamEntry>,
@@ -75,8 +78,9 @@ impl Epochs {
 }
 
 impl Sessions {
-    pub(super) fn new(per_minute: u32) -> Self {
-        Self { per_minute, ..Self::default() }
+    pub(super) fn new(settings: &BrokerSettings) -> Self {
+        let (per_minute, counts_arrivals) = (settings.lifecycle_per_minute, settings.grace.is_zero());
+        Self { per_minute, counts_arrivals, ..Self::default() }
     }
 
     pub(super) fn claim(&mut self, claim: &Claim, now: u64) -> Claimed {
@@ -96,7 +100,8 @@ impl Sessions {
             client: claim.client.clone(),
         };
         let epoch = info.epoch;
-        let arrival = self.begin(now, &claim.user, first);
+        let counts = !first || self.counts_arrivals || self.leaving.contains_key(&claim.user);
+        let arrival = self.begin(now, &claim.user, (first, counts));
         self.record(&claim.user, info);
         let from = old.map(|old| old.node);
         match &from {
@@ -154,7 +159,7 @@ impl Sessions {
             client: holding.client.clone(),
         };
         let epoch = info.epoch;
-        let arrival = self.begin(now, &holding.user, first);
+        let arrival = self.begin(now, &holding.user, (first, true));
         match self.record(&holding.user, info) {
             _ if arrival.merged => {}
             None => self.connected(now, &holding.user, holding.session, node),
@@ -310,9 +315,9 @@ impl Sessions {
     }
 
     /// Returns the state of a user before a claim is recorded.
-    fn begin(&mut self, now: u64, user: &User, first: bool) -> Arrival {
+    fn begin(&mut self, now: u64, user: &User, (first, counts): (bool, bool)) -> Arrival {
         let waited = self.leaving.contains_key(user);
-        Arrival { first, waited, merged: self.is_merged(now, user) }
+        Arrival { first, waited, merged: counts && self.is_merged(now, user) }
     }
 
     /// Reports a user online, unless the user was not reported offline. A check that is due for merged events stays

@@ -200,7 +200,7 @@ mod tests {
         }
     }
 
-    /// Answers each `GET k<number>` with the number.
+    /// Replies to each `GET k<number>` with the number.
     async fn redis(mut socket: DuplexStream) {
         let mut buffer = vec![0; 1 << 16];
         loop {

@@ -13,7 +13,7 @@ use fanfare_protocol::{Channel, Entry, Event, Position};
 
 use super::error::unexpected;
 use super::link::{Link, about};
-use super::reply::{array, bytes, millis, position};
+use super::reply::{array, bytes, millis, position, text};
 use super::{RedisBroker, script};
 use crate::BrokerError;
 use crate::log::{ENTRY_BYTES, NEWEST_BYTES, NEWEST_EVENTS, Page, PageLimit};
@@ -35,6 +35,11 @@ pub(super) async fn page(
     after: Position,
     limit: PageLimit,
 ) -> Result<Page, BrokerError> {
+    if limit.at_end
+        && let Some(page) = empty_page(broker, channel, after).await?
+    {
+        return Ok(page);
+    }
     let start = after.next().map(|first| first.to_string()).unwrap_or_default();
     let age = millis(broker.settings.retention.of(channel).age);
     let mut call = script::PAGE.call(&[&broker.keys.log(channel), &broker.keys.last(channel)]);
@@ -42,6 +47,24 @@ pub(super) async fn page(
     call.arg(at_a_time(broker)).arg(age);
     let reply = script::PAGE.run(&broker.reads, call).await?;
     read_page(reply, after).ok_or_else(|| unexpected("a page of a log"))
+}
+
+/// Returns the page after a position if it is empty, which plain commands can tell.
+async fn empty_page(
+    broker: &RedisBroker,
+    channel: &Channel,
+    after: Position,
+) -> Result<Option<Page>, BrokerError> {
+    let (last, now) = latest(broker, channel).await?;
+    // Otherwise the log may have gone back, and have other entries after the position: only the script can tell.
+    let is_empty = last.is_some_and(|last| last == after || last == Position::ZERO);
+    Ok(is_empty.then(|| Page {
+        next: after,
+        end: true,
+        last: last.unwrap_or_default(),
+        now,
+        ..Page::default()
+    }))
 }
 
 fn read_page(reply: Value, after: Position) -> Option<Page> {
@@ -91,7 +114,7 @@ pub(super) async fn locate(
         From::Position(position) => return Ok(position),
         From::Newest(n) => ("newest", n.min(NEWEST_EVENTS).to_string()),
         From::Latest => {
-            if let Some(last) = latest(broker, channel).await? {
+            if let (Some(last), _) = latest(broker, channel).await? {
                 return Ok(last);
             }
             ("latest", String::new())
@@ -107,16 +130,25 @@ pub(super) async fn locate(
 }
 
 /// Returns the channel's last position in the common cases, which need no script: it is stored, or the channel has no
-/// events.
-async fn latest(broker: &RedisBroker, channel: &Channel) -> Result<Option<Position>, BrokerError> {
-    let commands = vec![about("GET", &broker.keys.last(channel)), about("EXISTS", &broker.keys.log(channel))];
+/// events. Returns the time of Redis with it, in Unix milliseconds.
+async fn latest(broker: &RedisBroker, channel: &Channel) -> Result<(Option<Position>, u64), BrokerError> {
+    let commands = vec![
+        about("GET", &broker.keys.last(channel)),
+        about("EXISTS", &broker.keys.log(channel)),
+        ::redis::cmd("TIME"),
+    ];
     let mut replies = broker.reads.commands(commands).await?.into_iter();
-    let mut reply = || Link::reply(replies.next().ok_or_else(|| unexpected("two replies"))?);
-    let last = reply()?;
-    Ok(match (last_position(last), reply()?) {
-        (None, Value::Int(0)) => Some(Position::ZERO),
-        (last, _) => last,
-    })
+    let mut reply = || Link::reply(replies.next().ok_or_else(|| unexpected("three replies"))?);
+    let (last, exists) = (last_position(reply()?), reply()?);
+    let now = time(reply()?).ok_or_else(|| unexpected("the time"))?;
+    Ok((last.or_else(|| (exists == Value::Int(0)).then_some(Position::ZERO)), now))
+}
+
+/// Parses the reply of `TIME`, in Unix milliseconds.
+fn time(reply: Value) -> Option<u64> {
+    let mut parts = array(reply)?.into_iter();
+    let mut part = || text(parts.next()?)?.parse::<u64>().ok();
+    Some(part()? * 1000 + part()? / 1000)
 }
 
 /// Parses the value of a channel's last position, which may have the intake's mark after it.

@@ -80,10 +80,9 @@ local function is_merged(sessions, leaving, user, quota)
   if quota == 0 then return false end
   local told, minute = share_of(sessions), 60000
   local used = redis.call('PTTL', told)
-  local look = int(now() + 5000)
   if used == -1 then
     -- A node of an older version may have removed the user.
-    redis.call('ZADD', leaving, 'NX', look, user)
+    redis.call('ZADD', leaving, 'NX', int(now() + 5000), user)
     return true
   end
   used = math.max(used, 0) + minute / quota
@@ -99,7 +98,7 @@ local function is_merged(sessions, leaving, user, quota)
     local held = decode(fields[i + 1])
     if held then redis.call('HSET', told, fields[i], held.node) end
   end
-  redis.call('ZADD', leaving, 'NX', look, user)
+  redis.call('ZADD', leaving, 'NX', int(now() + 5000), user)
   return true
 end
 

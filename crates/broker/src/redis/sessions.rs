@@ -20,7 +20,7 @@ const RENEW_BATCH: usize = 250;
 pub(super) async fn claim(broker: &RedisBroker, claim: &Claim) -> Result<Claimed, BrokerError> {
     let mut call = call(broker, &script::CLAIM, &claim.node, &claim.user, claim.session);
     call.arg(json(&claim.client)).arg(claim.limit).arg(broker.settings.lifecycle_events);
-    call.arg(broker.keys.prefix()).arg(broker.settings.lifecycle_per_minute);
+    call.arg(broker.keys.prefix()).arg(broker.settings.lifecycle_per_minute).arg(broker.grace_ms());
     claimed(script::CLAIM.run(&broker.link, call).await?).ok_or_else(|| unexpected("a claim"))
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_broker::log::{PageLimit, event_bytes, is_gap};
+use fanfare_broker::log::{Page, PageLimit, event_bytes, is_gap};
 use fanfare_broker::{Broker, BrokerSettings, Published, Retention, RetentionRules};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::start::From;
@@ -361,7 +361,7 @@ async fn publish_sizes(broker: &dyn Broker, name: &str, sizes: &[usize]) -> Vec<
 pub(crate) async fn a_page_is_bounded_in_bytes_whatever_the_sizes<F: Fixture>() {
     let fixture = F::with(BrokerSettings { max_data: 1 << 20, ..BrokerSettings::default() }).await;
     let broker = fixture.broker();
-    let limit = PageLimit { entries: 50, bytes: 10_000 };
+    let limit = PageLimit { entries: 50, bytes: 10_000, at_end: false };
     let small = 100 - event_bytes(&event(""));
     let mut sizes = vec![small; 130];
     sizes.extend([9_000, 2_000, 1_000_000, small, small, 9_900, small, 300_000, 300_000, small]);
@@ -394,6 +394,44 @@ pub(crate) async fn a_page_is_bounded_in_bytes_whatever_the_sizes<F: Fixture>() 
     }
     assert_eq!(read, at.into_iter().zip(sizes).collect::<Vec<_>>());
     assert_eq!(pages[..3], [50, 50, 30], "small ones by their number, and then by their bytes");
+}
+
+pub(crate) async fn a_page_is_the_same_if_its_end_is_expected<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let a = channel("a");
+    let same = async |after: Position| {
+        let expected = PageLimit { at_end: true, ..PageLimit::entries(3) };
+        let (one, other) = (
+            broker.page(&a, after, PageLimit::entries(3)).await.unwrap(),
+            broker.page(&a, after, expected).await.unwrap(),
+        );
+        assert!(one.now > 0 && other.now >= one.now, "the time of Redis comes with both");
+        assert_eq!(Page { now: 0, ..one.clone() }, Page { now: 0, ..other });
+        one
+    };
+    let ahead = Position::new(1 << 50, 0);
+    for after in [Position::ZERO, Position::new(5, 1), ahead] {
+        assert_eq!(same(after).await.last, Position::ZERO, "nothing was published");
+    }
+    let at = publish_sizes(broker, "a", &[1, 2, 3, 4, 5]).await;
+    let places = [Position::ZERO, at[0], at[1], at[4], Position::new(5, 1), ahead];
+    for after in places {
+        assert_eq!(same(after).await.last, at[4]);
+    }
+    assert!(same(at[4]).await.end && same(ahead).await.went_back(ahead));
+    fixture.trim(&a, 2).await;
+    for after in places {
+        same(after).await;
+    }
+    fixture.expire(&a).await;
+    for after in places {
+        assert_eq!(same(after).await.last, at[4], "a last position outlives its events");
+    }
+    fixture.wipe().await;
+    for after in places {
+        assert_eq!(same(after).await.last, Position::ZERO);
+    }
 }
 
 pub(crate) async fn a_page_tells_the_channels_last_position<F: Fixture>() {

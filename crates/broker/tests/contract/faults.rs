@@ -240,7 +240,7 @@ async fn a_wire_left_at_a_former_primary_is_noticed() {
     let heard = Heard::open(&broker, "n").await;
     heard.follow(&["a"], 1).await;
     proxy.lead_to(fresh.port());
-    // The commands' connection is replaced; the wire's is well, and hears nothing any more.
+    // The connection of commands is replaced; the subscriber connection works, but receives nothing any more.
     old.run::<u64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
     is_down(&heard, 1).await;
     is_followed_again(&heard, &["a"], 1).await;

@@ -34,9 +34,9 @@ pub(crate) trait Fixture: Send + Sync {
     async fn ingest(&self, fields: &[(&str, &str)]) -> Position;
     /// The same with an id of the publisher's choice.
     async fn ingest_as(&self, id: Position, fields: &[(&str, &str)]);
-    /// Somebody deletes the ingest stream.
+    /// Deletes the ingest stream.
     async fn delete_ingest(&self);
-    /// Whoever takes entries waits for one.
+    /// Waits until a reader waits for an entry.
     async fn somebody_waits(&self);
     async fn lifecycle(&self) -> Vec<Fields>;
     async fn dead(&self) -> Vec<Fields>;
@@ -241,14 +241,14 @@ pub(crate) async fn read(broker: &dyn Broker, name: &str, after: Position) -> Ve
     page.entries.iter().map(|entry| entry.event.data().to_owned()).collect()
 }
 
-/// A wire that notes everything it hears.
+/// A subscriber connection that records all its events.
 pub(crate) struct Heard {
     wire: Wire,
     events: Arc<Mutex<Vec<WireEvent>>>,
 }
 
 impl Heard {
-    /// Opens a wire and waits until it is up.
+    /// Opens a subscriber connection and waits until it is up.
     pub(crate) async fn open(broker: &dyn Broker, id: &str) -> Self {
         let heard = Self::open_at_once(broker, id);
         heard.wait("the wire is up", |events| events.contains(&WireEvent::Up)).await;
@@ -295,7 +295,7 @@ impl Heard {
         self.events.lock().unwrap().clone()
     }
 
-    /// Returns the messages heard of a channel.
+    /// Returns the received messages of a channel.
     pub(crate) fn messages(&self, name: &str) -> Vec<Bytes> {
         let of = channel(name);
         let message = |event| match event {

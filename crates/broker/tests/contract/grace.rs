@@ -1,4 +1,4 @@
-//! Contracts of leaving: nobody is offline before the grace is over.
+//! Contracts of the grace period: no user is reported offline before it is over.
 
 use std::time::Duration;
 

@@ -475,7 +475,7 @@ async fn a_lost_last_position_lets_an_entry_come_twice_and_not_never() {
         assert_eq!(put(broker, &reading, chained(2..=3)).await, [Intaken::Published; 2], "{lost:?}");
         redis.server.run::<()>(&["DEL", "fanfare:{a}:last"]).await;
     }
-    // A key that was seen makes the mark anew, and the position with it.
+    // A repeated key renews the mark, and the last position with it.
     put(broker, &reading, chain([keyed(id(9), "k")])).await;
     let newest = broker.locate(&channel("a"), From::Latest).await.unwrap();
     redis.server.run::<()>(&["DEL", "fanfare:{a}:last"]).await;

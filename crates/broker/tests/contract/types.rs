@@ -1,4 +1,4 @@
-//! Keys that hold something else than they should, and values that nobody of ours has written.
+//! Keys of a wrong type, and values that no node has written.
 
 use std::time::Duration;
 

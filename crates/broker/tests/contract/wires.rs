@@ -1,4 +1,4 @@
-//! Contracts of live wires.
+//! Contracts of subscriber connections.
 
 use fanfare_broker::wire::WireEvent;
 use fanfare_protocol::publish::Publication;
@@ -69,7 +69,7 @@ pub(crate) async fn following_again_replaces_the_ticket<F: Fixture>() {
     let heard = Heard::open(broker, "n").await;
     heard.follow(&["a"], 1).await;
     heard.follow(&["a"], 2).await;
-    // In one breath, so that the wire may see them together.
+    // At once, so that the subscriber connection may handle them together.
     heard.unfollow(&["a"]);
     heard.ask(&["a"], 3);
     heard.unfollow(&["a"]);

@@ -49,7 +49,7 @@ pub enum BenchError {
         /// What is known of the last.
         why: String,
     },
-    /// The publisher was told no.
+    /// The server refused an event.
     #[error("{count} events were refused; the last: {why}")]
     Refused {
         /// How many.

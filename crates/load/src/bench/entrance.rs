@@ -52,7 +52,7 @@ impl Entrance {
     ///
     /// # Errors
     ///
-    /// Fails if nobody is there.
+    /// Fails if the connection cannot be made.
     pub(super) fn open(way: &Way, connections: usize, first: usize, registry: &Registry) -> io::Result<Self> {
         Ok(match way {
             Way::Http { address, .. } => {

@@ -15,7 +15,7 @@ const LIMIT: f64 = 0.9;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long after the end everything may still be sent and come.
 const SETTLE: Duration = Duration::from_secs(10);
-/// How often progress is told, and the clock looked at when nothing happens.
+/// Interval of progress lines, and of checking the clock while nothing happens.
 const PROGRESS: Duration = Duration::from_secs(1);
 
 /// When events are published.
@@ -23,8 +23,8 @@ const PROGRESS: Duration = Duration::from_secs(1);
 pub enum Pace {
     /// So many are out at any time: one that everybody has makes room for another. Delays count from the sending.
     InFlight(u64),
-    /// So many a second, whatever comes. Delays count from the moment at which an event was due, so that a load or a server
-    /// that keeps it waiting hides nothing.
+    /// So many a second, whatever comes. Delays count from the moment at which an event was due, so that a load or a
+    /// server that keeps it waiting hides nothing.
     Rate(f64),
 }
 
@@ -50,7 +50,7 @@ pub struct Load {
     pub warm_up: Duration,
     /// How long is measured.
     pub window: Duration,
-    /// Whether to tell on standard error how it goes.
+    /// Whether to print progress on standard error.
     pub progress: bool,
 }
 

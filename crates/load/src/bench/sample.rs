@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::event::Numbered;
 
-/// The first byte of what tells the number and the time. It stands in each event once and nowhere else in a stream, so
+/// First byte of the number and the time. It occurs once in each event and nowhere else in a stream, so
 /// that counting it counts events, wherever a read cuts them.
 pub const MARK: u8 = b'~';
 
@@ -26,7 +26,7 @@ pub fn data(event: &Numbered, size: usize, content: Content) -> String {
     }
 }
 
-/// Returns what an event's data tells; `None` if it is other.
+/// Parses an event's data; `None` if it has another form.
 pub fn parse(data: &str) -> Option<Numbered> {
     Numbered::parse(data.split_once(char::from(MARK))?.1)
 }

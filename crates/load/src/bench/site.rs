@@ -12,7 +12,7 @@ use ring::hmac;
 pub enum Audience {
     /// Every stream gets every event; there is one target.
     All,
-    /// Each stream has so many targets of its own: a user, or channels that nobody else follows.
+    /// Each stream has this number of separate targets: a user, or channels that no other stream follows.
     Each(usize),
 }
 
@@ -34,13 +34,13 @@ impl Audience {
     }
 }
 
-/// How events come in. In the texts `{target}` stands for the target, `{data}` for the event's data and `{escaped}` for
-/// it as a part of a JSON string.
+/// How events come in. In the texts `{target}` stands for the target, `{data}` for the event's data and `{escaped}`
+/// for it as a part of a JSON string.
 #[derive(Clone, Debug)]
 pub enum Way {
     /// One request for each event, over connections that stay.
     Http {
-        /// Where.
+        /// Address of the server.
         address: SocketAddr,
         /// Path and query.
         path: String,
@@ -51,7 +51,7 @@ pub enum Way {
     },
     /// One command for each event, pipelined over one connection.
     Redis {
-        /// Where.
+        /// Address of the server.
         address: SocketAddr,
         /// The command's words.
         command: Vec<String>,
@@ -63,7 +63,8 @@ pub enum Way {
 pub struct Site {
     /// Where streams are opened.
     pub address: SocketAddr,
-    /// Path and query of a stream: `{user}` is the stream's number, `{channels}` a `&channel=c<target>` for each target.
+    /// Path and query of a stream: `{user}` is the stream's number, `{channels}` a `&channel=c<target>` for each
+    /// target.
     pub stream: String,
     /// Header lines of a stream's request; `{token}` is a token for the user.
     pub headers: Vec<String>,
@@ -139,7 +140,7 @@ impl Site {
     }
 }
 
-/// Returns a token for an hour, of the user and nobody else.
+/// Returns a token of the user, valid for an hour.
 fn token(secret: &[u8], user: &str) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let claims = serde_json::json!({ "sub": user, "exp": now.as_secs() + 3600 });

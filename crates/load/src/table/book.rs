@@ -91,7 +91,7 @@ pub(super) struct Page<'a> {
 }
 
 impl Book {
-    /// Forgets what was found in a row: it is measured anew.
+    /// Clears the results of a row, which is measured again.
     pub(super) fn begin(&mut self, row: &str, edition: Edition) {
         self.samples.retain(|sample| sample.row != row);
         self.editions.insert(row.to_owned(), edition);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::machine::said;
 use super::network::Network;
 
-/// One for each row: some may be measured anew while the others stay.
+/// One for each row: some rows may be measured again while the others stay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Edition {
     /// How many runs there are of it.

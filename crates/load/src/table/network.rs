@@ -20,8 +20,8 @@ impl Network {
         Ok(Self::of(&fs::read_to_string("/proc/self/net/dev")?))
     }
 
-    /// What the kernel counts for each interface tells them apart: a new namespace may have more interfaces than loopback
-    /// (`sit0`, `tunl0`), but nothing ever went over them. A machine that nobody reaches would say so too.
+    /// The kernel's packet counters of each interface distinguish them: a new namespace may have more interfaces than
+    /// loopback (`sit0`, `tunl0`), but they have no traffic. A machine without any traffic would look the same.
     fn of(counters: &str) -> Self {
         let interfaces = counters.lines().filter_map(|line| line.split_once(':'));
         let mut others = interfaces.filter(|(name, _)| name.trim() != "lo");

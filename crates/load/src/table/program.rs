@@ -80,12 +80,12 @@ impl Drop for Program {
     }
 }
 
-/// Returns an address that nobody listens on.
+/// Returns a free address.
 pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Returns whether somebody listens there.
+/// Returns whether the address accepts connections.
 pub(super) fn listens(address: SocketAddr) -> bool {
     TcpStream::connect(address).is_ok()
 }

@@ -6,7 +6,7 @@
 //! - [`per_user`]: every event is for one stream: cost and delay; `stalls` are the machine's own
 //! - [`idle`], [`open`], [`resume`]: streams themselves
 //! - [`gzip`]: compressed events
-//! - [`channels`]: many channels, and a lost wire; `monitor` listens to Redis for [`resume`]
+//! - [`channels`]: many channels, and a lost subscriber connection; `monitor` counts commands of Redis for [`resume`]
 //! - [`behind`], [`catch_up`]: clients catch up with an `archive`
 //! - [`publishing`]: events into the logs
 

@@ -46,14 +46,14 @@ pub(crate) enum State {
     Live,
 }
 
-/// What a page of the log says of where a connection stands.
+/// Result of comparing a page of the log with a connection's position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// Its entries come next.
+    /// The entries of the page come next.
     On,
-    /// The log went back. What comes after the new position is to be read, and tells whether something was missed.
+    /// The log was rolled back. The entries after the new position must be read, and show whether there is a gap.
     Back,
-    /// The log went back, nobody knows how far: there is a gap before the new position.
+    /// The log was rolled back to an unknown position: there is a gap before the new position.
     Lost,
 }
 
@@ -73,12 +73,12 @@ impl Following {
         }
     }
 
-    /// Begins after a position.
+    /// Starts after a position.
     pub(super) fn begin(&mut self, position: Position) {
         (self.position, self.sent) = (position, position);
     }
 
-    /// Returns whether an entry follows the last one, and nothing else is to be told before it.
+    /// Returns whether an entry follows the last one, without a gap to report before it.
     pub(super) fn continues(&self, kept: Kept) -> bool {
         kept.previous == self.position && !self.awaits_log
     }

@@ -41,7 +41,7 @@ pub struct App {
     pub histories: Arc<Places>,
     /// Sessions of this node.
     pub sessions: Sessions,
-    /// Tells who asks.
+    /// Authentication.
     pub auth: Auth,
     /// Limits of requests.
     pub limits: LimitsConfig,

@@ -27,6 +27,21 @@ pub(crate) enum Answer {
     Located(Position),
 }
 
+/// What is expected of a read of a topic's log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hints {
+    /// Bytes that an event as large as the last ones needs; 0 if the usual limit is enough.
+    pub(crate) large: usize,
+    /// Whether the log probably has nothing new: the last page was its end, or none was read yet.
+    pub(crate) at_end: bool,
+}
+
+impl Default for Hints {
+    fn default() -> Self {
+        Self { large: 0, at_end: true }
+    }
+}
+
 /// A result, with its query.
 pub(crate) type Answered = (TopicKey, Ask, Result<Answer, BrokerError>);
 
@@ -63,10 +78,11 @@ impl Reads {
         }
     }
 
-    /// Returns the bytes of a page's largest event, if they exceed the usual page limit, else 0.
-    pub(crate) fn large(&self, page: &Page) -> u32 {
+    /// Returns what a page says of the read after it.
+    pub(crate) fn hints(&self, page: &Page) -> Hints {
         let largest = page.entries.iter().map(|entry| event_bytes(&entry.event)).max().unwrap_or_default();
-        if largest > self.page.bytes { u32::try_from(largest).unwrap_or(u32::MAX) } else { 0 }
+        let is_large = largest > self.page.bytes;
+        Hints { large: if is_large { largest } else { 0 }, at_end: page.end }
     }
 
     /// Returns the upper bound of the clock that assigns positions.
@@ -94,11 +110,11 @@ impl Reads {
         if self.is_counting { None } else { self.counts.pop() }.or_else(|| self.in_line.pop())
     }
 
-    /// Starts a read. `large` raises the byte limit of its page.
-    pub(crate) fn send(&mut self, topic: TopicKey, channel: Channel, ask: Ask, large: u32) {
+    /// Starts a read.
+    pub(crate) fn send(&mut self, topic: TopicKey, channel: Channel, ask: Ask, hints: Hints) {
         let (broker, budget) = (Arc::clone(&self.broker), Arc::clone(&self.budget));
-        let large = usize::try_from(large).unwrap_or(usize::MAX);
-        let page = PageLimit { bytes: self.page.bytes.max(large), ..self.page };
+        let Hints { large, at_end } = hints;
+        let page = PageLimit { bytes: self.page.bytes.max(large), at_end, ..self.page };
         self.is_counting |= counts(ask);
         self.under_way.push(Box::pin(async move {
             let answer = match ask {

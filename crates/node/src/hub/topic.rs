@@ -10,6 +10,7 @@ use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position};
 
 use super::line::Asker;
+use super::reads::Hints;
 use super::window::Window;
 use crate::delivery::Kept;
 
@@ -97,8 +98,8 @@ pub(crate) struct Topic {
     /// The first event with which the live topic went back: connections beyond it must receive everything after its
     /// predecessor.
     fork: Option<Box<Kept>>,
-    /// Bytes that a read needs for an event as large as the last ones; 0 if the usual limit is enough.
-    pub(crate) large: u32,
+    /// Expectations of the next read.
+    pub(crate) hints: Hints,
     /// Whether the channel is subscribed.
     pub(crate) heard: bool,
     /// Grows with every message, and with every change of the subscription.
@@ -121,7 +122,7 @@ impl Topic {
             agreed: false,
             logged: Position::ZERO,
             fork: None,
-            large: 0,
+            hints: Hints::default(),
             heard: false,
             version: 0,
             reads: Questions::default(),

@@ -41,29 +41,29 @@ use crate::connection::{Connection, Surroundings};
 use crate::ending::Ending;
 use crate::stream::Identity;
 
-/// What a timer is for.
+/// Purpose of a timer.
 #[derive(Clone, Copy, Debug)]
 enum Timer {
-    /// Look at a connection's clock.
+    /// Check a connection's clock.
     Connection(usize),
-    /// Ask a log again.
+    /// Retry a log read.
     Retry(TopicKey, Ask),
-    /// Drop a topic if still nobody follows it.
+    /// Drop a topic that still has no connections.
     Unfollow(TopicKey),
     /// The next wave of a drain.
     Wave,
 }
 
-/// A connection, and what the loop keeps beside it.
+/// A connection, with the shard's state of it.
 struct Seat {
     connection: Connection,
     waker: Waker,
     timer: delay_queue::Key,
 }
 
-/// The loop's state. Lives as long as its task.
+/// The shard's state. Lives as long as its task.
 pub(crate) struct Writer {
-    /// Which of the loops this is.
+    /// Index of the shard.
     index: usize,
     around: Surroundings,
     follows: Arc<Follows>,
@@ -74,28 +74,29 @@ pub(crate) struct Writer {
     topics: Slab<Topic>,
     by_channel: HashMap<Channel, usize, RandomState>,
     reads: Reads,
-    /// Makes askers of identities.
+    /// Hashes identities to askers.
     askers: foldhash::fast::FixedState,
     timers: DelayQueue<Timer>,
-    /// Connections for which something waits to be written.
+    /// Connections with queued data.
     dirty: VecDeque<usize>,
-    /// How many connections were taken off `dirty` since the start.
+    /// Number of connections taken from `dirty` since the start.
     written: u64,
-    /// Events that are not written to everybody yet: what `written` is when they are, and their Unix milliseconds.
+    /// Events that are not written to all connections yet: the value of `written` at which they are, and their Unix
+    /// milliseconds.
     fresh: VecDeque<(u64, u64)>,
     /// Grows with each connection and topic.
     serial: u64,
-    /// Set while streams are ended in waves.
+    /// Set during a drain.
     draining: Option<Drain>,
-    /// Set once the loop is to end when its last connection has.
+    /// Set when the shard ends after its last connection.
     closing: Option<Ending>,
-    /// What was taken out of the inbox and is not done yet.
+    /// Messages taken from the inbox that are not handled yet.
     messages: VecDeque<Message>,
-    /// An event that came before them and that not all have been offered yet.
+    /// An unfinished fan-out, of an event before these messages.
     offering: Option<Offering>,
-    /// Whether events were dropped that belong among `messages`.
+    /// Whether events were dropped among `messages`.
     overflowed: bool,
-    /// Memory used again in each round.
+    /// Buffer reused in each round.
     spare_keys: Vec<Arc<ConnectionWaker>>,
     scratch: Vec<u8>,
 }
@@ -135,22 +136,22 @@ impl Writer {
         self.serial
     }
 
-    /// Returns the connection with this key, if it is still the one meant.
+    /// Returns the connection with this key, if its serial is the same.
     fn connection(&mut self, member: Member, serial: u64) -> Option<&mut Connection> {
         self.seats.get_mut(member.connection).map(|seat| &mut seat.connection).filter(|c| c.serial == serial)
     }
 
-    /// Returns the topic with this key, if it is still the one meant.
+    /// Returns the topic with this key, if its serial is the same.
     fn topic(&mut self, key: TopicKey) -> Option<&mut Topic> {
         self.topics.get_mut(key.0).filter(|topic| topic.serial == key.1)
     }
 
-    /// Returns how many writes there will have been when everything that waits now is written.
+    /// Returns the value of `written` after all queued data was written.
     fn written_then(&self) -> u64 {
         self.written + self.dirty.len() as u64
     }
 
-    /// Notes that something waits for a connection.
+    /// Marks a connection as having queued data.
     fn mark(&mut self, key: usize) {
         let connection = &mut self.seats[key].connection;
         if !connection.dirty {
@@ -160,7 +161,7 @@ impl Writer {
     }
 }
 
-/// At the end of the loop, also if it broke: what it did not serve is served by nobody.
+/// Runs at the end of the shard, also after a panic: its remaining streams are not served any more.
 impl Drop for Writer {
     fn drop(&mut self) {
         let mut unserved = self.seats.len();

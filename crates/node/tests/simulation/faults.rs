@@ -12,7 +12,8 @@ const MAX_STEP: u64 = 1 << 40;
 /// The sequence number of the first forged position: above those that Redis gives.
 const FORGED: u64 = 1 << 60;
 
-/// Which faults are drawn. Each kind has those of the ones before it, but that only `Forgeries` and `Everything` forge.
+/// Which faults are drawn. Each kind has those of the ones before it, but that only `Forgeries` and `Everything`
+/// forge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Faults {
     Moves,
@@ -77,8 +78,9 @@ impl World {
         }
     }
 
-    /// Somebody publishes events on a live topic that no log has, maybe several that follow each other, or one that was
-    /// there before. Their numbers are above those that Redis gives: nobody guesses a position before it is given.
+    /// Somebody publishes events on a live topic that no log has, maybe several that follow each other, or one that
+    /// was there before. Their numbers are above those that Redis gives: nobody guesses a position before it is
+    /// given.
     fn forge(&mut self, channel: &Channel) {
         let known = self.ledger.stored(channel);
         let last = known.last().copied().unwrap_or_default();
@@ -109,7 +111,7 @@ impl World {
         self.replace();
     }
 
-    /// Redis is restarted empty, or somebody calls FLUSHALL.
+    /// Redis restarts empty, or FLUSHALL is called.
     fn wipe(&mut self) {
         self.broker.wipe();
         for channel in &self.channels {
@@ -118,15 +120,15 @@ impl World {
         self.replace();
     }
 
-    /// Somebody deletes a channel's keys, or they are evicted.
+    /// A channel's keys are deleted or evicted.
     fn delete(&mut self, channel: &Channel) {
         self.broker.forget(channel);
         self.broker.set_sequence_step(self.rng.u64(1..MAX_STEP));
         self.ledger.wipe(channel);
     }
 
-    /// What gives positions is not what gave them before. Half of the time nodes notice, as their connections are cut;
-    /// those behind a proxy do not, nor when data is lost under a living Redis.
+    /// What gives positions is not what gave them before. Half of the time nodes notice, as their connections are
+    /// cut; those behind a proxy do not, nor when data is lost under a living Redis.
     fn replace(&mut self) {
         self.broker.set_sequence_step(self.rng.u64(1..MAX_STEP));
         if self.faults >= Faults::Clocks && self.rng.u8(0..3) > 0 {

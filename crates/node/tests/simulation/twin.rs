@@ -1,4 +1,5 @@
-//! The broker's twin: the memory broker, with everything on the way to it that can go wrong, and a count of what was read.
+//! The broker's twin: the memory broker, with everything on the way to it that can go wrong, and a count of what was
+//! read.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,13 +44,13 @@ impl Drop for UnderWay<'_> {
 
 #[derive(Debug, Default)]
 struct Link {
-    /// Whether the wire is cut.
+    /// Whether the subscriber connection is cut.
     cut: bool,
     /// Whether reads fail.
     deaf: bool,
-    /// Every channel that the wire was asked for.
+    /// Every channel that was subscribed.
     followed: HashMap<Channel, Ticket>,
-    /// To the task that delays what the wire says.
+    /// Sender to the task that delays events of the subscriber connection.
     delayed: Option<mpsc::UnboundedSender<WireEvent>>,
 }
 
@@ -60,7 +61,7 @@ impl Twin {
         Self { inner, rng, link: Arc::default(), reads: Arc::clone(reads), under_way: Arc::default() }
     }
 
-    /// Notes that a read is under way which may bring so many bytes.
+    /// Records that a read of at most this number of bytes is in progress.
     fn begin(&self, bytes: usize) -> UnderWay<'_> {
         let others = self.under_way.fetch_add(bytes, Ordering::Relaxed);
         // An event that is larger than the bound is read when nothing else is.
@@ -77,7 +78,7 @@ impl Twin {
         }
     }
 
-    /// The wire is lost: what it says from now on is not heard.
+    /// Loses the subscriber connection: later events are dropped.
     pub(crate) fn cut(&self) {
         let mut link = self.link.lock().unwrap();
         if !link.cut {
@@ -86,7 +87,7 @@ impl Twin {
         }
     }
 
-    /// The wire is back: connected, and subscribed again in small batches.
+    /// Restores the subscriber connection: connected, and subscribed again in small batches.
     pub(crate) fn mend(&self) {
         let mut link = self.link.lock().unwrap();
         if link.cut {
@@ -131,7 +132,7 @@ impl Link {
         if let WireEvent::Followed(channels) = &event {
             self.followed.extend(channels.iter().cloned());
         }
-        // While it is cut, everything that the true wire says is lost.
+        // While it is cut, all events of the real subscriber connection are dropped.
         if !self.cut {
             self.tell(event);
         }

@@ -205,7 +205,7 @@ impl World {
         assert!(self.broker.publish(vec![publication]).await.remove(0).unwrap().position.is_none());
     }
 
-    /// Somebody has a client disconnected, wherever it is.
+    /// Disconnects a client by an API call.
     fn disconnect(&mut self) {
         let number = self.rng.usize(0..self.clients.len());
         self.log.push(format!("{:?} client {number} is disconnected", self.broker.now()));
@@ -273,7 +273,7 @@ impl World {
         let (ours, theirs) = tokio::io::duplex(self.rng.usize(16..700));
         let node = self.rng.usize(0..self.nodes.len());
         self.log.push(format!("{:?} client {number} connects to node {node}: {begins:?}", self.broker.now()));
-        // The claim takes the session from whoever has it; on one node the hub itself does that.
+        // The claim takes the session from its owner; on the same node the hub itself does that.
         for (_, other) in self.nodes.iter().enumerate().filter(|(other, _)| *other != node) {
             other.hub.end(session(number), u64::MAX, Ending::Superseded);
         }
@@ -296,10 +296,10 @@ impl World {
         self.readers[number] = Some(tokio::spawn(read(client, connection, ours, rng)));
     }
 
-    /// Everything is mended; everybody must get each channel's newest event. Sometimes it comes before the mending, and
-    /// nothing comes after it that could wake a connection up. An event by which a connection learns that the log went
-    /// back may be among what a gap announces; the one after it reaches everybody who stays. (A client that comes back has
-    /// the cursor from before the gap until an event follows it, and gets the gap again.)
+    /// Everything is mended; everybody must get each channel's newest event. Sometimes it comes before the mending,
+    /// and nothing comes after it that could wake a connection up. An event by which a connection learns that the log
+    /// went back may be among what a gap announces; the one after it reaches everybody who stays. (A client that
+    /// comes back has the cursor from before the gap until an event follows it, and gets the gap again.)
     async fn peace(&mut self) -> Result<(), String> {
         let before = self.rng.bool();
         for last in [before, !before] {
@@ -334,8 +334,8 @@ impl World {
     /// Waits until everybody has everything.
     pub(crate) async fn catch_up(&mut self, finish: Finish) -> Result<(), String> {
         self.staying = self.clients.iter().map(|client| client.lock().unwrap().connection).collect();
-        // The slowest client takes 16 bytes each 30 ms, and has up to 160 events of 5 KB to take: 25 minutes. One that does not
-        // catch up in this time is named by the check.
+        // The slowest client takes 16 bytes each 30 ms, and has up to 160 events of 5 KB to take: 25 minutes. One
+        // that does not catch up in this time is named by the check.
         let _ = timeout(Duration::from_hours(1), async {
             while !self.is_finished(finish) {
                 sleep(Duration::from_millis(20)).await;

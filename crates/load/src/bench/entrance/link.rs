@@ -19,7 +19,7 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// Fails if nobody is there.
+    /// Fails if the connection cannot be made.
     pub(super) fn open(address: SocketAddr, token: Token, registry: &Registry) -> io::Result<Self> {
         let socket = std::net::TcpStream::connect(address)?;
         socket.set_nodelay(true)?;

@@ -31,7 +31,7 @@ impl Redis {
         self.program.pid()
     }
 
-    /// What nodes are told.
+    /// Returns the URL for nodes.
     pub(in crate::table) fn url(&self) -> String {
         format!("redis://{}", self.address)
     }

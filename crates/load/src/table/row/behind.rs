@@ -68,7 +68,7 @@ impl Behind {
         Self { thread, finish, read }
     }
 
-    /// Stops, and tells how many events it has read.
+    /// Stops. Returns the number of events that it has read.
     fn finish(self) -> anyhow::Result<u64> {
         self.finish.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| anyhow::anyhow!("the client that was behind has panicked"))??;
@@ -80,7 +80,7 @@ impl Behind {
 fn catch_up(address: SocketAddr, events: u64, finish: &AtomicBool, count: &AtomicU64) -> std::io::Result<()> {
     let mut socket = TcpStream::connect(address)?;
     write!(socket, "GET /v1/events?channel=archive&after=earliest HTTP/1.1\r\nHost: {address}\r\n\r\n")?;
-    // Live events wake it when it has everything and is told to stop.
+    // Live events wake it after it has caught up and was stopped.
     let (mut got, mut buffer) = (0, vec![0; 64 * 1024]);
     while got < events && !finish.load(Ordering::Relaxed) {
         let length = socket.read(&mut buffer)?;

@@ -1,4 +1,4 @@
-//! Many channels on one node, and a wire that is lost.
+//! Many channels on one node, and a lost subscriber connection.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,11 @@ use crate::table::lab::Lab;
 
 /// How many streams.
 const STREAMS: usize = 10_000;
-/// How many channels each follows that nobody else does.
+/// Number of channels of each stream that no other stream follows.
 const CHANNELS: usize = 10;
 
-/// What channels take beyond their streams, and how long after a lost wire every client has what it missed.
+/// Measures the memory of channels beyond that of their streams, and the time to recover all clients after a lost
+/// subscriber connection.
 pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
     let streams = lab.streams(STREAMS);
     // With one channel each; `Each(1)` would be users.
@@ -69,7 +70,7 @@ fn open(
     Ok((memory[0], memory[1], repair))
 }
 
-/// The wire is cut and kept from coming back while each channel gets an event.
+/// Cuts the subscriber connection and prevents reconnects while each channel gets an event.
 fn lose_the_wire(lab: &Lab, crowd: &mut Crowd, redis: &Redis) -> anyhow::Result<Repair> {
     let mut operator = redis.connect()?;
     // Established connections stay: what is cut cannot come back, and the publisher goes on.

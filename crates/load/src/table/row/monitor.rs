@@ -1,4 +1,4 @@
-//! Listening to everything that Redis is asked.
+//! Counts all commands of Redis with `MONITOR`.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -74,7 +74,7 @@ impl Monitor {
         Ok(Self { thread, finish })
     }
 
-    /// Ends when nothing has come for a moment, and tells what did.
+    /// Ends after a moment without commands. Returns the counts.
     pub(super) fn finish(self) -> anyhow::Result<Asked> {
         self.finish.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| anyhow::anyhow!("the thread that listened to Redis has panicked"))

@@ -13,14 +13,15 @@ use crate::table::contender::fanfare::Fanfare;
 use crate::table::contender::redis::Redis;
 use crate::table::lab::Lab;
 
-/// The script that nodes use: what is measured against is that text by itself, on a Redis that nobody else uses.
+/// The nodes' script: the reference is that script alone, on a Redis without other clients.
 const SCRIPT: &str =
     concat!(include_str!("../../../../broker/src/redis/publish.lua"), "\nreturn publish(KEYS, ARGV)\n");
 /// How many events are published each way.
 const EVENTS: usize = 200_000;
 /// Into how many channels they go.
 const CHANNELS: usize = 1000;
-/// How often the intake is looked at: each look costs Redis a little, and what is measured takes two or three seconds.
+/// How often the intake is looked at: each look costs Redis a little, and what is measured takes two or three
+/// seconds.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long the intake may take.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -33,7 +34,7 @@ pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
     let rate = pour(&redis, &script(&sha), events)?;
     page.write("script alone", "redis", &[("events/s", rate)]);
 
-    // The node brings the function; it hears nothing of what is published next, for nobody follows those channels.
+    // The node loads the function; it receives none of the events, since no stream follows these channels.
     let running = Fanfare::default().start_on(lab, Audience::All, Some(redis))?;
     let Some(redis) = &running.redis else { anyhow::bail!("there is no Redis") };
     let function = ["FCALL", "fanfare_publish", "1", "fanfare:{room:{channel}}:log", "", "{data}"];

@@ -17,8 +17,8 @@ const CLIENTS: usize = 10_000;
 /// How many connect at a time: more would measure the listen queue.
 const CONNECTING: usize = 1000;
 
-/// How long they stay away: longer than a node goes on hearing a channel that nobody follows (`stream.unsubscribe_delay`), so
-/// that nothing is at hand when they come back, as on a node that they have not been on.
+/// Time for which they are disconnected: longer than `stream.unsubscribe_delay`, so that the node keeps nothing of
+/// their channels, as on a different node.
 const AWAY: Duration = Duration::from_secs(8);
 
 /// Plain connects first, then the same clients again, twice: once timed, once listened to.
@@ -60,7 +60,7 @@ pub(super) fn measure(lab: &Lab, page: &mut Page<'_>) -> anyhow::Result<()> {
             ("resumed s", resumed.as_secs_f64()),
         ],
     );
-    // Which commands they are tells where one could be saved.
+    // The names of the commands show where one could be saved.
     let by_name: Vec<(&str, f64)> =
         asked.names.iter().map(|(name, count)| (name.as_str(), each(*count, 0.0))).collect();
     page.write("by name, idle ones too", "fanfare", &by_name);

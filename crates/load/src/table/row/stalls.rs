@@ -1,4 +1,4 @@
-//! How late things are on this machine before anybody serves anything: somebody else may have the processor.
+//! Stalls of this machine itself, without a server: other processes may use the processor.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -47,8 +47,8 @@ impl Stalls {
         Self { looked: last - begun, stalls }
     }
 
-    /// By how much something that is due at any moment is late, but for the part `rest` of all moments: within a stall, it
-    /// waits for the end of it.
+    /// By how much something that is due at any moment is late, but for the part `rest` of all moments: within a
+    /// stall, it waits for the end of it.
     pub(super) fn late(&self, rest: f64) -> Duration {
         let later_than = |wait: Duration| -> f64 {
             let late: Duration = self.stalls.iter().map(|stall| stall.saturating_sub(wait)).sum();

@@ -248,7 +248,7 @@ impl Writer {
         // Nothing arrived since the read started: the page's end is the channel's end. If the channel is not
         // subscribed yet, every connection of the topic reads the log again once it is.
         let is_refuted = topic.read(page.last, read.version);
-        topic.large = self.reads.large(page);
+        topic.hints = self.reads.hints(page);
         let channel = topic.channel.clone();
         let entries: Vec<(Kept, Arc<Delivery>)> = page
             .entries

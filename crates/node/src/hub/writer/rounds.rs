@@ -169,9 +169,9 @@ impl Writer {
                 continue;
             };
             (read.version, read.sent) = (version, true);
-            let (channel, large) = (topic.channel.clone(), topic.large);
+            let (channel, hints) = (topic.channel.clone(), topic.hints);
             self.around.metrics.reads.inc();
-            self.reads.send(key, channel, ask, large);
+            self.reads.send(key, channel, ask, hints);
         }
     }
 

@@ -168,7 +168,7 @@ async fn an_event_that_goes_round_for_many_turns_does_not_keep_other_streams_wai
     assert_eq!(received(&mut alone), ":\n");
 }
 
-/// Answers a question that the broker leaves open: the events after `after`, each one after the one before.
+/// Completes a pending log read of the broker with the events after `after`, each one following the one before.
 async fn answer(writer: &mut Writer, after: u64, events: &[u64]) {
     let at = |number| Position::new(number, 0);
     let entries: Vec<_> = events
