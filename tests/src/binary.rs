@@ -4,17 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Where `fanfare` is. Built once for each test process, in the same directory and profile as the tests; `FANFARE_BIN`
-/// names another one.
+/// Returns the path of `fanfare`: `FANFARE_BIN` if that is set. Otherwise each test process builds it once, in the
+/// directory and profile of the tests.
 ///
 /// # Panics
 ///
 /// When it cannot be built.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        std::env::var_os("FANFARE_BIN").map_or_else(|| build("fanfare", "fanfare"), PathBuf::from)
-    })
+    PATH.get_or_init(|| std::env::var_os("FANFARE_BIN").map_or_else(|| build("fanfare"), PathBuf::from))
 }
 
 /// `fanfare` with no settings but those that a test gives it.
@@ -28,23 +26,29 @@ pub fn command() -> Command {
     command
 }
 
-/// Where the example publisher `token-stream` is. Built in the same way.
+/// Returns the path of the example publisher `token-stream`: beside `FANFARE_BIN` if that is set. Otherwise it is built as
+/// `fanfare` is.
 ///
 /// # Panics
 ///
 /// When it cannot be built.
 pub fn token_stream() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("fanfare-example-token-stream", "token-stream"))
+    PATH.get_or_init(|| {
+        let beside = |fanfare| Path::new(&fanfare).with_file_name("token-stream");
+        std::env::var_os("FANFARE_BIN").map_or_else(|| build("token-stream"), beside)
+    })
 }
 
-fn build(package: &str, binary: &str) -> PathBuf {
+fn build(binary: &str) -> PathBuf {
     // target/<profile>/deps/<test>
     let test = std::env::current_exe().expect("a running test has a file");
     let profile = test.ancestors().nth(2).expect("tests lie in the target directory");
     let target = profile.parent().expect("a profile lies in the target directory");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", package, "--bin", binary, "--target-dir"]).arg(target);
+    // With a test among what is built, Cargo chooses the features of the test programs, and compiles no dependency again.
+    cargo.args(["build", "--quiet", "--workspace", "--test", "serve", "--bin", binary, "--target-dir"]);
+    cargo.arg(target);
     if profile.ends_with("release") {
         cargo.arg("--release");
     }

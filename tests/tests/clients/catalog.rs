@@ -108,5 +108,5 @@ fn built() -> PathBuf {
 }
 
 fn rust() -> String {
-    built().join("debug/fanfare-stock-clients").display().to_string()
+    built().join("clients/rust/debug/fanfare-stock-clients").display().to_string()
 }

@@ -1,8 +1,8 @@
 //! Faults under load: three nodes behind a real load balancer, hundreds of clients as browsers are, and a verdict on
 //! what each of them got.
 //!
-//! The tests run one after another, since they measure times. Each has a short form. `FANFARE_SOAK=long` makes all of
-//! them long: more clients, longer faults and longer quiet times between them.
+//! Two tests run at once, those that judge times alone ([`roll`]). `FANFARE_SOAK=long` makes all of them long, and each runs
+//! alone: more clients, longer faults and longer quiet times between them.
 //!
 //! # Layout
 //!

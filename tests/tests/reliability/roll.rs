@@ -26,7 +26,7 @@ fn peak() -> f64 {
 }
 
 async fn all_nodes_roll(kind: Kind) {
-    let mut stage = Stage::behind(kind, leaves_soon).await;
+    let mut stage = Stage::alone_behind(kind, leaves_soon).await;
     let mut form = Form::of(Scenario::Roll);
     // So many that chance alone does not fill 100 ms to twice their even share.
     form.clients = form.clients.max(1500);

@@ -12,12 +12,13 @@ use fanfare_tests::breaker::Breaker;
 use fanfare_tests::loopback;
 use fanfare_tests::node::{Node, NodeBuilder};
 use fanfare_tests::redis::Redis;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::form::Form;
+use crate::form::{Form, is_long};
 
-/// One scenario at a time.
-static TURN: Mutex<()> = Mutex::const_new(());
+/// How many scenarios run at once. They wait most of the time.
+const AT_ONCE: u32 = 2;
+static TURNS: Semaphore = Semaphore::const_new(AT_ONCE as usize);
 
 /// How long a node may take to leave: longer than its own deadline.
 const LEAVES: Duration = Duration::from_mins(1);
@@ -31,7 +32,7 @@ pub(crate) struct Stage {
     /// Between each node and Redis.
     wires: Vec<Breaker>,
     redis: Redis,
-    _turn: MutexGuard<'static, ()>,
+    _turn: SemaphorePermit<'static>,
 }
 
 impl Stage {
@@ -40,13 +41,27 @@ impl Stage {
         Self::behind_changed(kind, &[], configure).await
     }
 
-    /// The same with other words in the balancer's file.
+    /// The same, while no other scenario runs: for one that judges times. So do all in the long form.
+    pub(crate) async fn alone_behind(kind: Kind, configure: impl Fn(NodeBuilder) -> NodeBuilder) -> Self {
+        Self::set(kind, &[], configure, AT_ONCE).await
+    }
+
+    /// A cluster with other words in the balancer's file.
     pub(crate) async fn behind_changed(
         kind: Kind,
         words: &[(&str, &str)],
         configure: impl Fn(NodeBuilder) -> NodeBuilder,
     ) -> Self {
-        let turn = TURN.lock().await;
+        Self::set(kind, words, configure, if is_long() { AT_ONCE } else { 1 }).await
+    }
+
+    async fn set(
+        kind: Kind,
+        words: &[(&str, &str)],
+        configure: impl Fn(NodeBuilder) -> NodeBuilder,
+        turns: u32,
+    ) -> Self {
+        let turn = TURNS.acquire_many(turns).await.expect("the turns are never closed");
         let redis = Redis::durable().await;
         let (mut nodes, mut builders, mut wires) = (Vec::new(), Vec::new(), Vec::new());
         let addresses = [(); 3].map(|()| SocketAddr::from((loopback::address(), 8080)));
