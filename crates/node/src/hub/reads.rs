@@ -14,8 +14,16 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use super::line::{Asker, Line};
-use super::topic::Ask;
 use crate::read_budget::ReadBudget;
+
+/// A query of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Ask {
+    /// The entries after a position.
+    Page(Position),
+    /// The start position.
+    Locate(From),
+}
 
 /// Identifies a topic of the shard: its key and serial.
 pub(crate) type TopicKey = (usize, u64);

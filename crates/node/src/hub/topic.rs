@@ -6,11 +6,10 @@ use smallvec::SmallVec;
 
 use fanfare_broker::backoff::Backoff;
 use fanfare_broker::log::Page;
-use fanfare_protocol::start::From;
 use fanfare_protocol::{Channel, Position};
 
 use super::line::Asker;
-use super::reads::Hints;
+use super::reads::{Ask, Hints};
 use super::window::Window;
 use crate::delivery::Kept;
 
@@ -19,15 +18,6 @@ use crate::delivery::Kept;
 pub(crate) struct Member {
     pub(crate) connection: usize,
     pub(crate) index: usize,
-}
-
-/// A query of a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Ask {
-    /// The entries after a position.
-    Page(Position),
-    /// The start position.
-    Locate(From),
 }
 
 /// A log read in progress, with the connections that wait for it.

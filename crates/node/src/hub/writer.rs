@@ -34,8 +34,8 @@ use self::offering::Offering;
 
 use super::follows::Follows;
 use super::inbox::{Inbox, Message};
-use super::reads::{Reads, TopicKey};
-use super::topic::{Ask, Member, Topic};
+use super::reads::{Ask, Reads, TopicKey};
+use super::topic::{Member, Topic};
 use super::wakers::{ConnectionWaker, Woken};
 use crate::connection::{Connection, Surroundings};
 use crate::ending::Ending;

@@ -14,8 +14,8 @@ use super::{Timer, Writer};
 use crate::config::bytes;
 use crate::connection::{State, Turned};
 use crate::delivery::{Delivery, Kept};
-use crate::hub::reads::{Answer, TopicKey};
-use crate::hub::topic::{Ask, Member, Read};
+use crate::hub::reads::{Answer, Ask, TopicKey};
+use crate::hub::topic::{Member, Read};
 use crate::metrics::Doubt;
 use crate::throttle::Throttle;
 

@@ -9,8 +9,8 @@ use super::{Seat, Timer, Writer};
 use crate::connection::{Clock, Connection, Following, Left};
 use crate::delivery::View;
 use crate::ending::Ending;
-use crate::hub::reads::TopicKey;
-use crate::hub::topic::{Ask, Member, Topic};
+use crate::hub::reads::{Ask, TopicKey};
+use crate::hub::topic::{Member, Topic};
 use crate::stream::{Coding, Identity, Socket, Stream};
 
 impl Writer {
