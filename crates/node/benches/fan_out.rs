@@ -20,9 +20,11 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
+use fanfare_node::control::{self, Waiting};
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::memory::Memory;
 use fanfare_node::metrics::Metrics;
+use fanfare_node::metrics::cluster::ClusterMetrics;
 use fanfare_node::stream::{Coding, Framing, Socket, Stream};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
@@ -32,7 +34,6 @@ use fanfare_protocol::{Channel, Event, SessionId};
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
 
 const STREAMS: [usize; 3] = [100, 5_000, 30_000];
 
@@ -73,14 +74,15 @@ struct Node {
     writes: Arc<AtomicUsize>,
     streams: usize,
     _hub: Hub,
-    _control: mpsc::Receiver<Bytes>,
+    _control: Waiting,
 }
 
 impl Node {
     fn start(streams: usize, coding: Coding) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let broker = MemoryBroker::new(BrokerSettings::default());
-        let (control, receiver) = mpsc::channel(16);
+        let (control, waiting) =
+            control::queue(&Arc::new(ClusterMetrics::register(&mut Registry::default())));
         let hour = Duration::from_hours(1);
         let settings = HubSettings {
             stream: StreamConfig {
@@ -105,7 +107,7 @@ impl Node {
             }
             hub
         });
-        let node = Self { runtime, broker, writes, streams, _hub: hub, _control: receiver };
+        let node = Self { runtime, broker, writes, streams, _hub: hub, _control: waiting };
         // Each stream begins with one write; after that an event reaches all of them by a write each.
         node.written(streams);
         node.deliver("the first");

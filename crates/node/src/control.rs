@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use fanfare_protocol::SessionKey;
 use fanfare_protocol::session::Control;
 use tokio::sync::mpsc;
@@ -17,7 +16,59 @@ use crate::throttle::Throttle;
 /// Records that another node claimed a session with an epoch. Returns whether a stream of this node must end.
 pub type Supersede = Arc<dyn Fn(&SessionKey, u64) -> bool + Send + Sync>;
 
-/// The task that handles control messages. Ends when it is shut down or dropped, or when the messages end.
+/// How many commands may wait.
+const QUEUE: usize = 1024;
+
+/// The way from the control topic to the [`ControlTask`]. Bounded in bytes as well as in number: only commands wait, whose
+/// length is bounded.
+#[derive(Debug)]
+pub struct Commands {
+    queue: mpsc::Sender<Control>,
+    metrics: Arc<ClusterMetrics>,
+    malformed: Throttle,
+    dropped: Throttle,
+}
+
+/// The commands that wait for the [`ControlTask`].
+#[derive(Debug)]
+pub struct Waiting(mpsc::Receiver<Control>);
+
+/// Returns both ends of a queue of commands.
+pub fn queue(metrics: &Arc<ClusterMetrics>) -> (Commands, Waiting) {
+    let (queue, waiting) = mpsc::channel(QUEUE);
+    let (malformed, dropped) = (Throttle::of_a_condition(), Throttle::of_a_condition());
+    (Commands { queue, metrics: Arc::clone(metrics), malformed, dropped }, Waiting(waiting))
+}
+
+impl Commands {
+    /// Takes a message of the control topic. One that is not a command, or finds the queue full, is dropped and counted.
+    pub fn offer(&self, message: &[u8]) {
+        let command = match Control::parse(message) {
+            Ok(command) => command,
+            Err(error) => {
+                self.metrics.controls_malformed.inc();
+                if let Some(held_back) = self.malformed.admit() {
+                    let (reason, bytes) = (error.reason(), message.len());
+                    tracing::warn!(
+                        reason,
+                        bytes,
+                        held_back,
+                        "dropped a malformed message on the control topic"
+                    );
+                }
+                return;
+            }
+        };
+        if self.queue.try_send(command).is_err() {
+            self.metrics.controls_dropped.inc();
+            if let Some(held_back) = self.dropped.admit() {
+                tracing::warn!(held_back, "dropped control commands: queue full");
+            }
+        }
+    }
+}
+
+/// The task that acts on commands. Ends when it is shut down or dropped, or the commands end.
 #[derive(Debug)]
 pub struct ControlTask {
     stop: DropGuard,
@@ -25,18 +76,13 @@ pub struct ControlTask {
 }
 
 impl ControlTask {
-    /// Starts to handle `messages`. `supersede` is [`crate::session::Sessions::supersede`]; `end` ends streams.
-    pub fn start(
-        messages: mpsc::Receiver<Bytes>,
-        supersede: Supersede,
-        end: End,
-        metrics: Arc<ClusterMetrics>,
-    ) -> Self {
+    /// Starts acting on commands. `supersede` is [`crate::session::Sessions::supersede`]; `end` ends streams.
+    pub fn start(waiting: Waiting, supersede: Supersede, end: End, metrics: Arc<ClusterMetrics>) -> Self {
         let stop = CancellationToken::new();
-        let actor = Actor { supersede, end, metrics, malformed: Throttle::default() };
+        let actor = Actor { supersede, end, metrics };
         let token = stop.clone();
         let task = tokio::spawn(async move {
-            token.run_until_cancelled(actor.run(messages)).await;
+            token.run_until_cancelled(actor.run(waiting)).await;
         });
         Self { stop: stop.drop_guard(), task }
     }
@@ -53,19 +99,18 @@ struct Actor {
     supersede: Supersede,
     end: End,
     metrics: Arc<ClusterMetrics>,
-    malformed: Throttle,
 }
 
 impl Actor {
-    async fn run(mut self, mut messages: mpsc::Receiver<Bytes>) {
-        while let Some(message) = messages.recv().await {
-            self.act(&message);
+    async fn run(self, mut waiting: Waiting) {
+        while let Some(command) = waiting.0.recv().await {
+            self.act(command);
         }
     }
 
-    fn act(&mut self, message: &[u8]) {
-        match Control::parse(message) {
-            Ok(Control::Supersede { user, session, epoch }) => {
+    fn act(&self, command: Control) {
+        match command {
+            Control::Supersede { user, session, epoch } => {
                 let session = SessionKey::new(user, session);
                 // A late message is about an earlier claim.
                 if (self.supersede)(&session, epoch) {
@@ -75,22 +120,9 @@ impl Actor {
                     self.metrics.controls_stale.inc();
                 }
             }
-            Ok(Control::Disconnect { user, session }) => {
+            Control::Disconnect { user, session } => {
                 self.metrics.controls_disconnect.inc();
                 (self.end)(SessionKey::new(user, session), u64::MAX, Ending::Disconnected);
-            }
-            Err(error) => {
-                self.metrics.controls_malformed.inc();
-                if let Some(held_back) = self.malformed.admit() {
-                    // The error's text may contain a part of the message, so only its kind is logged.
-                    let kind = error.classify();
-                    tracing::warn!(
-                        ?kind,
-                        bytes = message.len(),
-                        held_back,
-                        "ignored a malformed message on the control topic"
-                    );
-                }
             }
         }
     }

@@ -29,7 +29,6 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use fanfare_broker::log::PageLimit;
 use fanfare_broker::wire::WireState;
 use fanfare_broker::{Broker, NodeId};
@@ -46,6 +45,7 @@ use crate::config::bytes;
 use crate::config::stream::StreamConfig;
 use crate::connection::Surroundings;
 use crate::connection::places::Places;
+use crate::control::Commands;
 use crate::ending::Ending;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -95,14 +95,14 @@ impl fmt::Debug for Hub {
 }
 
 impl Hub {
-    /// Starts the hub: opens the subscriber connection and spawns the shards. Commands of the node's control topic go
-    /// to `control`; they are dropped and counted if it is full.
+    /// Starts the hub: opens the subscriber connection and spawns the shards. Messages of the node's control topic go to
+    /// `control`.
     pub fn start(
         broker: &Arc<dyn Broker>,
         node: &NodeId,
         settings: &HubSettings,
         metrics: &Arc<Metrics>,
-        control: mpsc::Sender<Bytes>,
+        control: Commands,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let HubSettings { stream, max_ephemeral, .. } = settings;

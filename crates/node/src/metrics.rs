@@ -107,8 +107,6 @@ pub struct Metrics {
     /// `fanfare_shard_queue_dropped_total`: events dropped because a shard's queue was full; read from the log
     /// instead.
     pub inbox_dropped: Counter,
-    /// `fanfare_control_dropped_total`: commands dropped because the queue was full.
-    pub control_dropped: Counter,
     /// `fanfare_log_reads_total`: log reads.
     pub reads: Counter,
     /// `fanfare_log_reads_shared_total`: connections served by a log read that another connection started.
@@ -142,7 +140,6 @@ impl Metrics {
             wire_malformed: Counter::default(),
             doubts: Family::default(),
             inbox_dropped: Counter::default(),
-            control_dropped: Counter::default(),
             reads: Counter::default(),
             reads_shared: Counter::default(),
             reads_failed: Counter::default(),
@@ -237,11 +234,6 @@ impl Metrics {
             "fanfare_shard_queue_dropped",
             "Events dropped because a shard's queue was full; read from the log instead",
             self.inbox_dropped.clone(),
-        );
-        registry.register(
-            "fanfare_control_dropped",
-            "Control commands dropped because the queue was full",
-            self.control_dropped.clone(),
         );
         registry.register("fanfare_log_reads", "Log reads", self.reads.clone());
         registry.register(

@@ -7,20 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use bytes::Bytes;
 use fanfare_broker::clock::unix_ms;
 use fanfare_broker::{Broker, NodeId, NodeInfo};
 use fanfare_protocol::SessionKey;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::accept::{self, Accept};
 use crate::auth::Auth;
 use crate::config::drain::DrainConfig;
 use crate::config::{Config, bytes};
-use crate::control::ControlTask;
+use crate::control::{self, ControlTask, Waiting};
 use crate::ending::Ending;
 use crate::http;
 use crate::http::Side;
@@ -47,9 +46,6 @@ use crate::sweeper::Sweeper;
 use crate::tls::metrics::TlsMetrics;
 use crate::tls::{Tls, TlsError};
 use fanfare_broker::wire::WireState;
-
-/// Capacity of the queue of other nodes' commands; further ones are dropped and counted.
-const CONTROL_QUEUE: usize = 1024;
 
 /// Timeout for the head of a request on the admin listener, and so its keep-alive timeout. It is short, since the
 /// listener has few sockets.
@@ -145,7 +141,7 @@ impl Node {
         let memory = Memory::new(bytes(config.limits.memory));
         memory.register(&mut registry);
 
-        let (commands, received) = mpsc::channel(CONTROL_QUEUE);
+        let (commands, waiting) = control::queue(&cluster);
         let id = &config.node.id;
         let settings = HubSettings {
             stream: config.stream.clone(),
@@ -157,7 +153,7 @@ impl Node {
         };
         let hub = Hub::start(&broker, id, &settings, &metrics, commands);
         let Cluster { control, intake, sweeper, sessions, lease } =
-            Cluster::start(config, &broker, &hub, received, bound, &cluster);
+            Cluster::start(config, &broker, &hub, waiting, bound, &cluster);
 
         let rates = Arc::new(Rates::new(&config.limits, rate_metrics));
         let draining = Arc::new(AtomicBool::new(false));
@@ -349,7 +345,7 @@ impl Cluster {
         config: &Config,
         broker: &Arc<dyn Broker>,
         hub: &Hub,
-        commands: mpsc::Receiver<Bytes>,
+        waiting: Waiting,
         bound: SocketAddr,
         metrics: &Arc<ClusterMetrics>,
     ) -> Self {
@@ -371,7 +367,7 @@ impl Cluster {
         );
         let held = sessions.clone();
         let supersede = Arc::new(move |session: &SessionKey, epoch| held.supersede(session, epoch));
-        let control = ControlTask::start(commands, supersede, end, Arc::clone(metrics));
+        let control = ControlTask::start(waiting, supersede, end, Arc::clone(metrics));
         let sweeper = Sweeper::start(
             Arc::clone(broker),
             node.clone(),

@@ -13,10 +13,12 @@ use bytes::Bytes;
 use bytesize::ByteSize;
 use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
+use fanfare_node::control::{self, Waiting};
 use fanfare_node::ending::Ending;
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::memory::Memory;
 use fanfare_node::metrics::Metrics;
+use fanfare_node::metrics::cluster::ClusterMetrics;
 use fanfare_node::stream::{Coding, Framing, Socket, Stream};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
@@ -26,20 +28,19 @@ use fanfare_protocol::{Channel, Event, Position, SessionId, SessionKey, User};
 use flate2::write::GzDecoder;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, BufWriter, DuplexStream, ReadBuf};
-use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 struct Node {
     hub: Hub,
     broker: MemoryBroker,
     metrics: Arc<Metrics>,
-    _control: mpsc::Receiver<Bytes>,
+    _control: Waiting,
 }
 
 fn start(settings: &StreamConfig) -> Node {
     let broker = MemoryBroker::starting_at(BrokerSettings::default(), 1_700_000_000_000);
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
-    let (control, receiver) = mpsc::channel(16);
+    let (control, waiting) = control::queue(&Arc::new(ClusterMetrics::register(&mut Registry::default())));
     let shared: Arc<dyn Broker> = Arc::new(broker.clone());
     let settings = HubSettings {
         stream: settings.clone(),
@@ -50,7 +51,7 @@ fn start(settings: &StreamConfig) -> Node {
         memory: Memory::new(usize::MAX),
     };
     let hub = Hub::start(&shared, &NodeId::new("a").unwrap(), &settings, &metrics, control);
-    Node { hub, broker, metrics, _control: receiver }
+    Node { hub, broker, metrics, _control: waiting }
 }
 
 fn one_writer() -> StreamConfig {

@@ -78,6 +78,32 @@ impl fmt::Debug for SessionKey {
     }
 }
 
+/// The most bytes a command has. The longest names a user of [`MAX_USER_BYTES`](crate::channel::MAX_USER_BYTES) and the
+/// largest epoch.
+pub const MAX_CONTROL_BYTES: usize = 512;
+
+/// A message on a control topic that is not a command.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// More than [`MAX_CONTROL_BYTES`].
+    #[error("the message has {0} bytes; a command has at most {MAX_CONTROL_BYTES}")]
+    TooLong(usize),
+    /// Not the JSON text of a command.
+    #[error("not the JSON of a command: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl ControlError {
+    /// Returns what is wrong in a fixed word, without a piece of the message.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::TooLong(_) => "too-long",
+            Self::Json(error) if error.is_data() => "not-a-command",
+            Self::Json(_) => "not-json",
+        }
+    }
+}
+
 /// A command to one node, sent as JSON over its control topic. Includes the user, since a session id alone identifies
 /// nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,9 +132,13 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// Fails if the message is not exactly one of the commands.
-    pub fn parse(message: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(message).map(|ByName(command)| command)
+    /// When it is longer than [`MAX_CONTROL_BYTES`], or not one of the commands exactly.
+    pub fn parse(message: &[u8]) -> Result<Self, ControlError> {
+        if message.len() > MAX_CONTROL_BYTES {
+            return Err(ControlError::TooLong(message.len()));
+        }
+        let ByName(command) = serde_json::from_slice(message)?;
+        Ok(command)
     }
 
     /// Returns the JSON text.
@@ -121,6 +151,7 @@ impl Control {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::MAX_USER_BYTES;
 
     #[test]
     fn a_command_reads_back() {
@@ -140,6 +171,17 @@ mod tests {
         ] {
             assert!(Control::parse(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_longest_command_fits_and_a_longer_message_is_refused_unread() {
+        let user = User::new(&"u".repeat(MAX_USER_BYTES)).unwrap();
+        let longest = Control::Supersede { user, session: SessionId::random(), epoch: u64::MAX }.encode();
+        assert!(longest.len() <= MAX_CONTROL_BYTES, "{}", longest.len());
+        let pad = |length: usize| format!("{longest}{}", " ".repeat(length - longest.len()));
+        assert!(Control::parse(pad(MAX_CONTROL_BYTES).as_bytes()).is_ok());
+        let error = Control::parse(pad(MAX_CONTROL_BYTES + 1).as_bytes()).unwrap_err();
+        assert_eq!(error.reason(), "too-long");
     }
 
     #[test]

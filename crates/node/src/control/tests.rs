@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+use fanfare_protocol::channel::MAX_USER_BYTES;
+use fanfare_protocol::session::MAX_CONTROL_BYTES;
 use fanfare_protocol::{SessionId, User};
 use prometheus_client::registry::Registry;
 
@@ -10,43 +12,43 @@ use crate::faulty::until;
 
 type Ended = Arc<Mutex<Vec<(SessionKey, u64, Ending)>>>;
 
-fn start(held: Option<(SessionKey, u64)>) -> (mpsc::Sender<Bytes>, ControlTask, Ended, Arc<ClusterMetrics>) {
-    let (messages, receiver) = mpsc::channel(100);
+fn start(held: Option<(SessionKey, u64)>) -> (Commands, ControlTask, Ended, Arc<ClusterMetrics>) {
     let ended = Ended::default();
     let told = Arc::clone(&ended);
     let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
+    let (commands, waiting) = queue(&metrics);
     let task = ControlTask::start(
-        receiver,
+        waiting,
         Arc::new(move |session, epoch| held.as_ref().is_none_or(|(id, ours)| id != session || *ours < epoch)),
         Arc::new(move |session, below, why| told.lock().unwrap().push((session, below, why))),
         Arc::clone(&metrics),
     );
-    (messages, task, ended, metrics)
+    (commands, task, ended, metrics)
 }
 
 fn user(id: &str) -> User {
     User::new(id).unwrap()
 }
 
-fn supersede(SessionKey { user, session }: SessionKey, epoch: u64) -> Bytes {
+fn supersede(SessionKey { user, session }: SessionKey, epoch: u64) -> Vec<u8> {
     Control::Supersede { user, session, epoch }.encode().into()
 }
 
-fn disconnect(SessionKey { user, session }: SessionKey) -> Bytes {
+fn disconnect(SessionKey { user, session }: SessionKey) -> Vec<u8> {
     Control::Disconnect { user, session }.encode().into()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_moved_is_ended_unless_our_claim_is_newer() {
     let session = SessionKey::new(user("42"), SessionId::random());
-    let (messages, task, ended, metrics) = start(Some((session.clone(), 7)));
+    let (commands, task, ended, metrics) = start(Some((session.clone(), 7)));
     for epoch in [6, 7, 8] {
-        messages.send(supersede(session.clone(), epoch)).await.unwrap();
+        commands.offer(&supersede(session.clone(), epoch));
     }
     // Not held by a claim: the hub may still have a stream of it. The same id is another session with another user.
     let other = SessionKey::new(user("43"), session.session);
-    messages.send(supersede(other.clone(), 3)).await.unwrap();
-    messages.send(disconnect(session.clone())).await.unwrap();
+    commands.offer(&supersede(other.clone(), 3));
+    commands.offer(&disconnect(session.clone()));
     until("all are heard", || metrics.controls_disconnect.get() == 1).await;
     let expected = [
         (session.clone(), 8, Ending::Superseded),
@@ -61,9 +63,14 @@ async fn a_session_that_moved_is_ended_unless_our_claim_is_newer() {
 #[tokio::test(start_paused = true)]
 async fn what_is_no_command_is_counted_and_the_next_one_is_heard() {
     let session = SessionKey::new(user("42"), SessionId::random());
-    let (messages, task, ended, metrics) = start(None);
+    let (commands, task, ended, metrics) = start(None);
     let deep = "[".repeat(100_000);
-    let bad: [&[u8]; 11] = [
+    let long = format!(
+        "{}{}",
+        String::from_utf8(disconnect(session.clone())).unwrap(),
+        " ".repeat(MAX_CONTROL_BYTES)
+    );
+    let bad: [&[u8]; 12] = [
         b"",
         b"hello",
         b"{}",
@@ -76,13 +83,36 @@ async fn what_is_no_command_is_counted_and_the_next_one_is_heard() {
         br#"{"op":"supersede","session":"0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11","epoch":9}"#,
         br#"{"op":"disconnect","session":"0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11"}"#,
         deep.as_bytes(),
+        // A command, but for its length.
+        long.as_bytes(),
     ];
     for message in bad {
-        messages.send(Bytes::copy_from_slice(message)).await.unwrap();
+        commands.offer(message);
     }
-    messages.send(disconnect(session)).await.unwrap();
+    commands.offer(&disconnect(session));
     until("the good one is heard", || !ended.lock().unwrap().is_empty()).await;
-    assert_eq!(metrics.controls_malformed.get(), 11);
+    assert_eq!(metrics.controls_malformed.get(), 12);
     assert_eq!(ended.lock().unwrap().len(), 1);
     task.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_bounded_in_bytes_and_what_is_beyond_is_dropped_and_counted() {
+    let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
+    let (commands, mut waiting) = queue(&metrics);
+    let large = vec![b' '; 20 << 20];
+    for _ in 0..QUEUE {
+        commands.offer(&large);
+    }
+    assert!(waiting.0.is_empty(), "a message that is too long does not wait");
+    let session = SessionKey::new(user(&"u".repeat(MAX_USER_BYTES)), SessionId::random());
+    for _ in 0..QUEUE + 5 {
+        commands.offer(&supersede(session.clone(), u64::MAX));
+    }
+    assert_eq!((metrics.controls_malformed.get(), metrics.controls_dropped.get()), (QUEUE as u64, 5));
+    let mut bytes = 0;
+    while let Ok(command) = waiting.0.try_recv() {
+        bytes += command.encode().len();
+    }
+    assert!(bytes <= QUEUE * MAX_CONTROL_BYTES, "{bytes}");
 }

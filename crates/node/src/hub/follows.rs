@@ -10,10 +10,11 @@ use fanfare_protocol::Channel;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::wire::{Frame, Topic};
 use foldhash::fast::RandomState;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::{Inbox, Message};
+use crate::control::Commands;
 use crate::delivery::Delivery;
 use crate::metrics::Metrics;
 use crate::throttle::Throttle;
@@ -42,7 +43,7 @@ pub(crate) struct Follows {
     /// by a node with another setting.
     max_ephemeral: usize,
     pub(crate) state: watch::Sender<WireState>,
-    control: mpsc::Sender<Bytes>,
+    control: Commands,
     metrics: Arc<Metrics>,
     logs: Logs,
     /// Cancelled when a writer loop broke.
@@ -52,17 +53,12 @@ pub(crate) struct Follows {
 /// What is logged of things that were dropped.
 struct Logs {
     malformed: Throttle,
-    control: Throttle,
     inbox: Throttle,
 }
 
 impl Default for Logs {
     fn default() -> Self {
-        Self {
-            malformed: Throttle::of_events(),
-            control: Throttle::of_a_condition(),
-            inbox: Throttle::of_a_condition(),
-        }
+        Self { malformed: Throttle::of_events(), inbox: Throttle::of_a_condition() }
     }
 }
 
@@ -77,7 +73,7 @@ impl Follows {
         inboxes: Vec<Arc<Inbox>>,
         inbox_bytes: usize,
         max_ephemeral: usize,
-        control: mpsc::Sender<Bytes>,
+        control: Commands,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -154,14 +150,7 @@ impl Follows {
         match event {
             WireEvent::Message(channel, topic, message) => self.message(&channel, topic, &message),
             WireEvent::Followed(channels) => self.followed(&channels),
-            WireEvent::Control(message) => {
-                if self.control.try_send(message).is_err() {
-                    self.metrics.control_dropped.inc();
-                    if let Some(held_back) = self.logs.control.admit() {
-                        tracing::warn!(held_back, "dropped control commands: queue full");
-                    }
-                }
-            }
+            WireEvent::Control(message) => self.control.offer(&message),
             WireEvent::Up => self.state.send_modify(|state| {
                 state.up = true;
                 state.connects += 1;

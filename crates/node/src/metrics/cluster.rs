@@ -71,6 +71,8 @@ pub struct ClusterMetrics {
     pub controls_disconnect: Counter,
     /// Malformed messages on the control topic.
     pub controls_malformed: Counter,
+    /// `fanfare_control_dropped_total`: commands dropped because too many waited.
+    pub controls_dropped: Counter,
     /// 1 while this node leads the intake.
     pub intake_leader: Gauge,
     /// Age in seconds of the oldest entry at the last read; 0 if there was none.
@@ -150,6 +152,7 @@ impl ClusterMetrics {
             controls_stale: kind("stale"),
             controls_disconnect: kind("disconnect"),
             controls_malformed: kind("malformed"),
+            controls_dropped: Counter::default(),
             intake_leader: Gauge::default(),
             intake_lag: Gauge::default(),
             intake_done: outcome(&entries, "done"),
@@ -183,6 +186,11 @@ impl ClusterMetrics {
         let lag = "Age of the oldest intake entry at the last read";
         registry.register("fanfare_intake_lag_seconds", lag, self.intake_lag.clone());
         let counters = [
+            (
+                &self.controls_dropped,
+                "fanfare_control_dropped",
+                "Control commands dropped because the queue was full",
+            ),
             (
                 &self.prepares_failed,
                 "fanfare_function_load_failures",

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use bytesize::ByteSize;
 use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
+use fanfare_node::control::{self, Waiting};
 use fanfare_node::ending::Ending;
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::memory::Memory;
 use fanfare_node::metrics::Metrics;
+use fanfare_node::metrics::cluster::ClusterMetrics;
 use fanfare_node::stream::{Coding, Framing, Stream};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
@@ -18,7 +20,6 @@ use fanfare_protocol::sse::Format;
 use fanfare_protocol::{Channel, Event, SessionKey, Start, User};
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, DuplexStream};
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -39,7 +40,7 @@ pub(crate) struct Node {
     pub(crate) hub: Hub,
     pub(crate) twin: Twin,
     pub(crate) metrics: Arc<Metrics>,
-    _control: mpsc::Receiver<Bytes>,
+    _control: Waiting,
 }
 
 pub(crate) struct World {
@@ -429,7 +430,8 @@ impl Node {
     ) -> Self {
         let twin = Twin::new(broker.clone(), seed, &traffic.reads);
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));
-        let (control, receiver) = mpsc::channel(16);
+        let (control, waiting) =
+            control::queue(&Arc::new(ClusterMetrics::register(&mut Registry::default())));
         let shared: Arc<dyn Broker> = Arc::new(twin.clone());
         let settings = HubSettings {
             stream: settings.clone(),
@@ -440,7 +442,7 @@ impl Node {
             memory: Memory::new(usize::MAX),
         };
         let hub = Hub::start(&shared, &NodeId::new(name).unwrap(), &settings, &metrics, control);
-        Self { hub, twin, metrics, _control: receiver }
+        Self { hub, twin, metrics, _control: waiting }
     }
 }
 

@@ -13,17 +13,18 @@ use fanfare_protocol::{Entry, Event, Position, SessionId};
 use futures_util::FutureExt;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, DuplexStream};
-use tokio::sync::mpsc;
 use tokio::task::coop::unconstrained;
 
 use super::*;
 use crate::config::stream::StreamConfig;
 use crate::connection::Taken;
 use crate::connection::places::Places;
+use crate::control;
 use crate::delivery::Delivery;
 use crate::faulty::{Call, Fault, FaultyBroker};
 use crate::hub::reads::Answer;
 use crate::metrics::Metrics;
+use crate::metrics::cluster::ClusterMetrics;
 use crate::read_budget::ReadBudget;
 use crate::stream::{Coding, Framing, Stream};
 
@@ -33,7 +34,7 @@ fn writer() -> Writer {
 
 fn writer_on(broker: Arc<dyn Broker>) -> Writer {
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
-    let (control, _) = mpsc::channel(1);
+    let (control, _) = control::queue(&Arc::new(ClusterMetrics::register(&mut Registry::default())));
     let follows =
         Arc::new(Follows::new(vec![Arc::default()], 1 << 30, 1 << 20, control, Arc::clone(&metrics)));
     let settings = StreamConfig::default();
