@@ -7,6 +7,7 @@
 //! - [`proxy_protocol`]: whose bytes a balancer passes on
 //! - [`protocol`]: how that is told in clear text
 //! - [`http1`]: until a stream takes the socket over
+//! - `linger`: the end of one whose client may still send
 //! - [`http2`]: all requests and streams of a connection side by side
 //! - [`head`]: the head of a response that hyper does not write
 //! - `answer`: what requests and answers hold of the node's memory
@@ -18,6 +19,7 @@ mod frames;
 pub mod head;
 pub mod http1;
 pub mod http2;
+mod linger;
 pub mod protocol;
 pub mod proxy_protocol;
 mod slots;

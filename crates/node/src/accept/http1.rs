@@ -5,6 +5,7 @@ use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -17,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::oneshot;
 use tower::ServiceExt;
 
+use super::linger::{self, Unread};
 use super::slots::{Activity, Slot};
 use super::tap::{Flushed, Tap};
 use super::{Server, answer, head};
@@ -26,6 +28,9 @@ use crate::http::handover::{Handover, Parcel};
 use crate::http::head_size;
 use crate::memory::Account;
 use crate::stream::{Framing, Socket};
+
+/// How long a client that sends on may delay a node that stops.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A stream that wants the socket, and the response that its handler gave.
 struct Taking {
@@ -46,6 +51,7 @@ struct Handler {
     account: Account,
     activity: Arc<Activity>,
     flushed: Flushed,
+    unread: Unread,
 }
 
 /// How all of them are served.
@@ -68,7 +74,7 @@ pub(super) async fn serve<IO: Socket + 'static>(
     tap: Tap<IO>,
 ) {
     let (sender, mut taking) = oneshot::channel();
-    let flushed = tap.flushed();
+    let (flushed, unread) = (tap.flushed(), Unread::default());
     let handler = Handler {
         router: server.router.clone(),
         desk: Arc::new(Mutex::new(Some(sender))),
@@ -76,6 +82,7 @@ pub(super) async fn serve<IO: Socket + 'static>(
         account,
         activity: Arc::clone(slot.activity()),
         flushed: flushed.clone(),
+        unread: unread.clone(),
     };
     let service = service_fn(move |request| handler.clone().answer(request));
     let mut http = server.http1.serve_connection(TokioIo::new(tap), service);
@@ -90,8 +97,17 @@ pub(super) async fn serve<IO: Socket + 'static>(
             biased;
             step = step => match step {
                 Ok(taken) => break taken,
-                Err(Ok(())) => return,
-                Err(Err(error)) => return server.ended_by(&error, peer),
+                Err(result) => {
+                    if let Err(error) = &result {
+                        server.ended_by(error, peer);
+                    }
+                    // A head that is not HTTP was answered as well.
+                    if result.map_or_else(|error| error.is_parse(), |()| unread.get()) {
+                        let socket = http.into_parts().io.into_inner().into_inner();
+                        Box::pin(linger(&server, &slot, socket)).await;
+                    }
+                    return;
+                }
             },
             () = slot.activity().evicted(), if !leaving => {
                 if slot.activity().is_idle() {
@@ -119,6 +135,21 @@ pub(super) async fn serve<IO: Socket + 'static>(
     drop(opening);
 }
 
+/// Keeps a socket whose sending half is closed until the client has closed it too, unless its slot is given to another or the
+/// node stops.
+async fn linger<IO: Socket>(server: &Server, slot: &Slot, socket: IO) {
+    let stopped = async {
+        server.stop.cancelled().await;
+        tokio::time::sleep(FAREWELL).await;
+    };
+    tokio::select! {
+        () = linger::discard(socket) => {}
+        () = slot.activity().evicted() => {}
+        () = stopped => {}
+        () = server.cut.cancelled() => {}
+    }
+}
+
 /// A socket is taken only when everything that hyper had to write before is written: an answer to a request that was
 /// sent ahead of the stream's would be lost otherwise.
 fn poll_taking(
@@ -143,7 +174,7 @@ impl Handler {
         let in_hand = self.activity.begin();
         let entered = answer::enter(&self.account, &mut request);
         request.extensions_mut().insert(self.peer);
-        let response = self.router.oneshot(request.map(Body::new)).await?;
+        let response = self.router.oneshot(request.map(|body| Body::new(self.unread.watch(body)))).await?;
         let Some(parcel) = response.extensions().get::<Handover>().and_then(Handover::take) else {
             let (response, charged) = answer::charge(&self.account, response);
             return Ok(answer::hold(response, [entered, charged], &self.flushed, in_hand));

@@ -32,16 +32,10 @@ use crate::rates::{Caller, Kind};
 const READ_APART: usize = 256 * 1024;
 /// Memory reserved for a body before it arrives, in bytes, since its declared length is not reliable.
 const FIRST_ROOM: usize = 64 * 1024;
-/// Time, size and maximum pause of further reads of a refused body, so that the client can read the response: a
-/// connection that is closed while data arrives is reset.
-const HEAR_OUT: HearOut =
-    HearOut { time: Duration::from_secs(2), pause: Duration::from_millis(250), bytes: 64 * 1024 * 1024 };
-
-struct HearOut {
-    time: Duration,
-    pause: Duration,
-    bytes: usize,
-}
+/// A refused body that is no longer than this, in bytes, and comes without a longer pause is read to its end before the answer,
+/// so that the connection can serve the next request. Any other ends its connection.
+const SHORT: usize = 64 * 1024;
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Handles `POST`.
 pub async fn publish(State(app): State<Arc<App>>, request: Request) -> Response {
@@ -52,7 +46,7 @@ pub async fn publish(State(app): State<Arc<App>>, request: Request) -> Response 
         Ok(body) => axum::Json(body).into_response(),
         Err(problem) => {
             if !waits {
-                hear_out(body).await;
+                read_out(body).await;
             }
             problem.into_response()
         }
@@ -236,22 +230,20 @@ fn slow(app: &App) -> Problem {
     Problem::new(Code::RequestTimeout, detail)
 }
 
-/// Reads and discards the rest of a body for a limited time.
-async fn hear_out(mut body: HttpBody) {
-    let HearOut { time, pause, bytes } = HEAR_OUT;
+/// Reads the rest of a short body and discards it.
+async fn read_out(mut body: HttpBody) {
+    let mut left = SHORT;
+    if body.size_hint().lower() > left as u64 {
+        return;
+    }
     let read = async {
-        let mut heard = 0;
-        while !body.is_end_stream()
-            && let Ok(Some(Ok(frame))) = tokio::time::timeout(pause, body.frame()).await
-        {
-            heard += frame.data_ref().map_or(0, Bytes::len);
-            if heard > bytes {
-                break;
-            }
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            let Some(rest) = left.checked_sub(length) else { return };
+            left = rest;
         }
     };
-    // The connection of a client that sends more is closed.
-    let _ = tokio::time::timeout(time, read).await;
+    let _ = tokio::time::timeout(PAUSE, read).await;
 }
 
 async fn parse(body: Bytes, limits: BodyLimits) -> Result<Body, Problem> {
