@@ -70,7 +70,7 @@ async fn of_json_lines_each_stands_for_itself_and_passes_as_it_was_written() {
     let (code, said) = publish(&node, &["--json-lines"], input.as_bytes()).await;
     assert_eq!(stored(&node, "a").await, [&odd[..20], "1", "2", "4"], "{said}");
     assert_eq!(code, Some(1));
-    for told in ["line 3: not JSON", "line 4: ", "line 7: ", "3 of 7 lines were not published"] {
+    for told in ["line 3: invalid JSON", "line 4: ", "line 7: ", "3 of 7 lines were not published"] {
         assert!(said.contains(told), "no {told:?} in {said}");
     }
 }

@@ -39,12 +39,11 @@ async fn all_nodes_roll(kind: Kind) {
     for node in 0..3 {
         let phase = report.phase(&format!("node {node} rolls")).expect("it did");
         assert!(phase.outages > 0, "somebody was on node {node}");
-        assert!(
-            phase.outage.p50 <= 600.0 && phase.outage.p99 <= 2000.0,
-            "{:?}\n{}",
-            phase.outage,
-            report.table()
-        );
+        // How fast they are back is judged where nothing else needs the processor.
+        if is_long() {
+            let outage = &phase.outage;
+            assert!(outage.p50 <= 600.0 && outage.p99 <= 2000.0, "{outage:?}\n{}", report.table());
+        }
         assert!(phase.peak <= peak(), "{:?}", phase.reconnects_per_100_ms);
     }
 }

@@ -82,6 +82,7 @@ impl World {
     /// was there before. Their numbers are above those that Redis gives: nobody guesses a position before it is
     /// given.
     fn forge(&mut self, channel: &Channel) {
+        self.ledger.forge(channel);
         let known = self.ledger.stored(channel);
         let last = known.last().copied().unwrap_or_default();
         let mut before = last;

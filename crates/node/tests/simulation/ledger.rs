@@ -3,7 +3,7 @@
 //! The verdict looks at the numbers that events carry in their data, which no rule of the hub knows. Positions are only
 //! used to find the number at which a client began.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use fanfare_protocol::{Channel, Position};
 
@@ -13,6 +13,8 @@ use crate::faults::is_forged;
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     channels: HashMap<Channel, Vec<Accepted>>,
+    /// Channels with forged events.
+    forged: HashSet<Channel>,
 }
 
 /// One event; its number is its place in the channel, beginning with 1.
@@ -86,6 +88,17 @@ impl Ledger {
         stored.map(|accepted| accepted.position).collect()
     }
 
+    /// An event of the channel is forged.
+    pub(crate) fn forge(&mut self, channel: &Channel) {
+        self.forged.insert(channel.clone());
+    }
+
+    /// Whether nodes were deceived about how far a failover set the log back: then events may repeat after a gap (ADR 16).
+    fn may_repeat(&self, channel: &Channel) -> bool {
+        self.forged.contains(channel)
+            && self.accepted(channel).iter().any(|accepted| accepted.fate != Fate::Stored)
+    }
+
     /// A failover lost these.
     pub(crate) fn lose(&mut self, channel: &Channel, positions: &[Position]) {
         for accepted in self.channels.get_mut(channel).into_iter().flatten() {
@@ -128,8 +141,9 @@ impl Ledger {
     }
 
     fn check_order(&self, channel: &Channel, got: &Received, start: Option<u64>) -> Result<(), String> {
-        for pair in got.numbers.windows(2) {
-            if pair[0] >= pair[1] {
+        let may_repeat = self.may_repeat(channel);
+        for (index, pair) in got.numbers.windows(2).enumerate() {
+            if pair[0] >= pair[1] && !(may_repeat && got.gaps.contains(&(index + 1))) {
                 return Err(format!("twice or out of order: {pair:?}"));
             }
         }
