@@ -2,10 +2,10 @@
 //!
 //! Everything that a client can make the node keep takes a [`Permit`] of its bytes: request heads, bodies, answers. A
 //! connection may have an eighth of the budget, and all connections from one address a quarter. What waits in the
-//! queues of streams is counted too, by each writer loop for itself.
+//! queues of streams is counted too, by each shard.
 //!
 //! Each kind has its part, so that none takes the room of another; a sixteenth of the budget more is for addresses
-//! that hold little, so that those that hold much turn nobody else away. In the order of what it costs clients:
+//! that hold little, so that others cannot use all of it up. When memory is short, the node acts in this order:
 //!
 //! 1. Bodies beyond a quarter and answers beyond an eighth are refused: `busy` (503).
 //! 2. Streams' queues shrink once they hold a quarter: clients that are behind catch up from the log, a little at a time.

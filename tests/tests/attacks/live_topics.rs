@@ -1,4 +1,4 @@
-//! Whoever may `PUBLISH` on a channel's live topic could put new clients at a position in the year 5138, where they
+//! A publisher with the right to `PUBLISH` on a channel's live topic could put new clients at a position in the year 5138, where they
 //! got nothing for ever; an ACL could not tell that from ephemeral events.
 
 use fanfare_protocol::Position;

@@ -32,7 +32,7 @@ async fn a_thousand_do_not_read(kind: Kind) {
     if !is_long() {
         return;
     }
-    // Whoever asks for the long form has a machine that does nothing else.
+    // The long form needs a machine that does nothing else.
     let p99 = |label: &str| report.phase(label).expect("a phase of the scenario").delay.p99;
     let (alone, beside) = (p99("alone").max(p99("alone again")), p99("beside"));
     assert!(

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ::redis::Value;
+use ::redis::{Cmd, Value};
 use bytes::Bytes;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::start::From;
@@ -55,7 +55,8 @@ async fn empty_page(
     channel: &Channel,
     after: Position,
 ) -> Result<Option<Page>, BrokerError> {
-    let (last, now) = latest(broker, channel).await?;
+    let (last, now) = latest(broker, channel, Some(::redis::cmd("TIME"))).await?;
+    let now = now.and_then(time).ok_or_else(|| unexpected("the time"))?;
     // Otherwise the log may have gone back, and have other entries after the position: only the script can tell.
     let is_empty = last.is_some_and(|last| last == after || last == Position::ZERO);
     Ok(is_empty.then(|| Page {
@@ -114,7 +115,7 @@ pub(super) async fn locate(
         From::Position(position) => return Ok(position),
         From::Newest(n) => ("newest", n.min(NEWEST_EVENTS).to_string()),
         From::Latest => {
-            if let (Some(last), _) = latest(broker, channel).await? {
+            if let (Some(last), _) = latest(broker, channel, None).await? {
                 return Ok(last);
             }
             ("latest", String::new())
@@ -130,18 +131,20 @@ pub(super) async fn locate(
 }
 
 /// Returns the channel's last position in the common cases, which need no script: it is stored, or the channel has no
-/// events. Returns the time of Redis with it, in Unix milliseconds.
-async fn latest(broker: &RedisBroker, channel: &Channel) -> Result<(Option<Position>, u64), BrokerError> {
-    let commands = vec![
-        about("GET", &broker.keys.last(channel)),
-        about("EXISTS", &broker.keys.log(channel)),
-        ::redis::cmd("TIME"),
-    ];
-    let mut replies = broker.reads.commands(commands).await?.into_iter();
-    let mut reply = || Link::reply(replies.next().ok_or_else(|| unexpected("three replies"))?);
+/// events. Returns with it the reply of one more command, if there is one.
+async fn latest(
+    broker: &RedisBroker,
+    channel: &Channel,
+    more: Option<Cmd>,
+) -> Result<(Option<Position>, Option<Value>), BrokerError> {
+    let mut commands =
+        vec![about("GET", &broker.keys.last(channel)), about("EXISTS", &broker.keys.log(channel))];
+    commands.extend(more);
+    let mut replies = broker.reads.commands(commands).await?.into_iter().map(Link::reply);
+    let mut reply = || replies.next().ok_or_else(|| unexpected("two replies"))?;
     let (last, exists) = (last_position(reply()?), reply()?);
-    let now = time(reply()?).ok_or_else(|| unexpected("the time"))?;
-    Ok((last.or_else(|| (exists == Value::Int(0)).then_some(Position::ZERO)), now))
+    let more = replies.next().transpose()?;
+    Ok((last.or_else(|| (exists == Value::Int(0)).then_some(Position::ZERO)), more))
 }
 
 /// Parses the reply of `TIME`, in Unix milliseconds.

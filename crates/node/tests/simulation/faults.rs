@@ -78,9 +78,8 @@ impl World {
         }
     }
 
-    /// Somebody publishes events on a live topic that no log has, maybe several that follow each other, or one that
-    /// was there before. Their numbers are above those that Redis gives: nobody guesses a position before it is
-    /// given.
+    /// Publishes forged events on a live topic: one or several that follow each other and are in no log, or one that was
+    /// there before. Their sequence numbers are above those that Redis assigns, so that no position is guessed.
     fn forge(&mut self, channel: &Channel) {
         self.ledger.forge(channel);
         let known = self.ledger.stored(channel);

@@ -200,7 +200,7 @@ async fn an_answer_from_before_a_failover_is_not_for_who_has_seen_what_came_of_i
     answer(&mut writer, 6, &[]).await;
     publish(&writer, &channel, 7);
     settle(&mut writer).await;
-    // Somebody else asks for what comes after 6. Before that is answered, a failover loses 7, and the first client's
+    // Another client asks for what comes after 6. Before that is answered, a failover loses 7, and the first client's
     // connection finds that out; the wire is lost twice meanwhile.
     let mut second = open(&writer, &channel, From::Position(Position::new(6, 0)));
     settle(&mut writer).await;
