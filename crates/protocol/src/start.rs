@@ -22,6 +22,8 @@ pub enum Start {
 pub enum From {
     /// After this position, which the client has received: a missing event after it is a gap.
     Position(Position),
+    /// After this position, which was the newest event's a moment ago: there is little to read, if anything.
+    Tip(Position),
     /// After this point in time. The log determines whether events are missing.
     Time(Position),
     /// After the newest event.

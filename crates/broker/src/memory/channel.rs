@@ -90,7 +90,7 @@ impl ChannelState {
 
     pub(super) fn locate(&self, from: From) -> Position {
         match from {
-            From::Position(position) => position,
+            From::Position(position) | From::Tip(position) => position,
             From::Latest => self.last,
             From::Earliest => self.log.front().map_or(self.last, |first| first.previous),
             From::Newest(n) => self.locate_newest(n),

@@ -112,7 +112,7 @@ pub(super) async fn locate(
     from: From,
 ) -> Result<Position, BrokerError> {
     let (mode, wanted) = match from {
-        From::Position(position) => return Ok(position),
+        From::Position(position) | From::Tip(position) => return Ok(position),
         From::Newest(n) => ("newest", n.min(NEWEST_EVENTS).to_string()),
         From::Latest => {
             if let (Some(last), _) = latest(broker, channel, None).await? {

@@ -27,6 +27,8 @@ pub(crate) struct Following {
     awaits_log: bool,
     /// Whether `position` is that of a malformed entry, and `had` that of the last event.
     past_event: bool,
+    /// Whether `position` was the channel's newest when the stream was requested, and nothing was read since.
+    at_tip: bool,
     pub(crate) state: State,
 }
 
@@ -69,6 +71,7 @@ impl Following {
             owes_gap: false,
             awaits_log: false,
             past_event: false,
+            at_tip: false,
             state: State::Locating,
         }
     }
@@ -76,6 +79,16 @@ impl Following {
     /// Starts after a position.
     pub(super) fn begin(&mut self, position: Position) {
         (self.position, self.sent) = (position, position);
+    }
+
+    /// Starts at the end of the log.
+    pub(crate) fn begins_at_tip(&mut self) {
+        self.at_tip = true;
+    }
+
+    /// Returns whether nothing was read since the start at the end of the log. Once.
+    pub(crate) fn takes_tip(&mut self) -> bool {
+        std::mem::take(&mut self.at_tip)
     }
 
     /// Returns whether an entry follows the last one, without a gap to report before it.

@@ -121,7 +121,7 @@ impl Door {
             channels.iter_mut().find(|(channel, from)| channel == user.channel() && *from == From::Latest);
         let Some((channel, from)) = own else { return Ok(()) };
         match self.app.broker.locate(channel, From::Latest).await {
-            Ok(position) => *from = From::Position(position),
+            Ok(position) => *from = From::Tip(position),
             Err(error) if error.is_passing() => {
                 tracing::debug!(%error, "failed to look up the start position of a stream");
                 return Err(Reason::Unavailable);

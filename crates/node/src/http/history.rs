@@ -55,7 +55,7 @@ pub async fn history(
     let begin = begin(params.get("after"))?;
     let place = app.histories.enter(bearer.user.as_ref()).map_err(|full| full_up(full, &app))?;
     let after = match begin {
-        From::Position(position) => position,
+        From::Position(position) | From::Tip(position) => position,
         from => app.budget.locate(&*app.broker, &channel, from).await?,
     };
     // Reserved while the response is built; afterwards the response reserves its own size.

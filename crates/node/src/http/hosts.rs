@@ -5,11 +5,7 @@
 //! the browser's cookies belong to another name. Without tokens, on the loopback, the host name is checked.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use http::header::HOST;
 
@@ -37,8 +33,13 @@ impl Hosts {
         }
     }
 
-    /// Checks the `Host` of a request, which is valid if it is present. Browsers always send it.
-    fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    /// Checks the `Host` of a request, which is that of the request target, and valid if it is present. Browsers
+    /// always send it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the name is not allowed.
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()) else { return Ok(()) };
         let name = name(host);
         let fits = match self {
@@ -50,14 +51,6 @@ impl Hosts {
             return Ok(());
         }
         Err(Problem::new(Code::Misdirected, "the name in Host is not one of http.allowed_hosts"))
-    }
-}
-
-/// Middleware that checks `Host`, which is that of the request target by now.
-pub(super) async fn check(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
-    match hosts.check(request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
     }
 }
 

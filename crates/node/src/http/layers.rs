@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -13,11 +13,12 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::app::App;
-use super::hosts::{self, Hosts};
+use super::hosts::Hosts;
 use super::idempotency::IDEMPOTENCY_KEY;
 use super::letter;
 use super::metrics::RequestLabels;
@@ -32,7 +33,7 @@ const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
 /// Label of unknown methods.
 const OTHER: &str = "other";
 
-/// Adds the middleware to the router of a listener. The last layer is the outermost one.
+/// Adds the middleware to the router of a listener. The first layer is the outermost one.
 pub(super) fn around(router: Router, app: &Arc<App>, hosts: Hosts) -> Router {
     let router = router
         // After all routes were added, since the fallback applies to each of them.
@@ -42,41 +43,45 @@ pub(super) fn around(router: Router, app: &Arc<App>, hosts: Hosts) -> Router {
             }
             Problem::new(Code::MethodNotAllowed, "the Allow header lists the methods of this path")
         });
-    let router = match hosts {
-        // No check, and no cost.
-        Hosts::Every => router,
-        hosts => router.layer(from_fn_with_state(Arc::new(hosts), hosts::check)),
-    };
-    let router = router
-        .layer(from_fn(letter::check))
-        .layer(from_fn(room))
-        .layer(CatchPanicLayer::custom(problem::of_panic))
-        .layer(from_fn_with_state(Arc::clone(app), head));
-    let router = match cors(&app.http.allowed_origins) {
-        Some(cors) => router.layer(cors),
-        None => router,
-    };
-    router.layer(from_fn_with_state(Arc::clone(app), count))
+    // One layer for the router, which boxes each of its layers.
+    router.layer(
+        ServiceBuilder::new()
+            .layer(from_fn_with_state(Arc::clone(app), count))
+            .option_layer(cors(&app.http.allowed_origins))
+            .layer(CatchPanicLayer::custom(problem::of_panic))
+            .layer(from_fn_with_state((Arc::clone(app), Arc::new(hosts)), admit)),
+    )
 }
 
-/// Refuses a head that is too large. The head of a stream is checked where its channels are known.
-async fn head(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    if request.uri().path() == events::PATH && request.method() != Method::OPTIONS {
-        return next.run(request).await;
-    }
-    let size = head_size::of(request.method(), request.uri(), request.headers());
-    match head_size::check(size, app.limits.head_bytes) {
+/// Checks a request before its endpoint sees it. One layer, since each one costs a boxed future and copies of the
+/// request.
+async fn admit(
+    State((app, hosts)): State<(Arc<App>, Arc<Hosts>)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match check(&app, &hosts, &mut request) {
         Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+        Err(refusal) => *refusal,
     }
 }
 
-/// Refuses a request without a memory reservation. A stream is refused where its cursor is known.
-async fn room(request: Request, next: Next) -> Response {
-    match request.extensions().get::<NoRoom>() {
-        Some(no_room) if request.uri().path() != events::PATH => Problem::from(*no_room).into_response(),
-        _ => next.run(request).await,
+/// Checks the size of a request's head, its memory reservation, what RFC 9110 and RFC 9112 require, and its host. The
+/// head and the reservation of a stream are checked where its channels and its cursor are known.
+fn check(app: &App, hosts: &Hosts, request: &mut Request) -> Result<(), Box<Response>> {
+    let refuse = |problem: Problem| Box::new(problem.into_response());
+    let is_events = request.uri().path() == events::PATH;
+    if !is_events || request.method() == Method::OPTIONS {
+        let size = head_size::of(request.method(), request.uri(), request.headers());
+        head_size::check(size, app.limits.head_bytes).map_err(refuse)?;
     }
+    if let Some(no_room) = request.extensions().get::<NoRoom>()
+        && !is_events
+    {
+        return Err(refuse(Problem::from(*no_room)));
+    }
+    letter::check(request).map_err(Box::new)?;
+    hosts.check(request.headers()).map_err(refuse)
 }
 
 /// Determines the client's address, counts the request and completes the response's head. Logs the route without the

@@ -4,7 +4,6 @@
 //! read why its request was refused.
 
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CONTENT_ENCODING, EXPECT, HOST, IF_MATCH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
@@ -14,15 +13,21 @@ use super::problem::{Code, Problem};
 /// Methods that at least one endpoint supports.
 const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
-/// Middleware that checks a request. After it, `Host` is the host of the request target.
-pub(super) async fn check(mut request: Request, next: Next) -> Response {
-    let refusal = refusal(&request);
-    name_host(&mut request);
+/// Checks a request. Afterwards, `Host` is the host of the request target.
+///
+/// # Errors
+///
+/// Fails with the response to a request that is not served.
+pub(super) fn check(request: &mut Request) -> Result<(), Response> {
+    let refusal = refusal(request);
+    name_host(request);
     match refusal {
-        Some(problem) => problem.into_response(),
+        Some(problem) => Err(problem.into_response()),
         // `OPTIONS *` applies to the server as a whole (RFC 9110, section 9.3.7).
-        None if request.uri().path() == "*" => (StatusCode::NO_CONTENT, [(ALLOW, METHODS)]).into_response(),
-        None => next.run(request).await,
+        None if request.uri().path() == "*" => {
+            Err((StatusCode::NO_CONTENT, [(ALLOW, METHODS)]).into_response())
+        }
+        None => Ok(()),
     }
 }
 

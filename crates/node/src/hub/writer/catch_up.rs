@@ -166,6 +166,11 @@ impl Writer {
         let connection = &mut self.seats[key].connection;
         let following = &connection.follows[index];
         let (at, position, awaits_log) = (following.topic, following.position, following.awaits_log());
+        // The log is read once the channel is subscribed. Before that, there would probably be nothing.
+        if connection.follows[index].takes_tip() && !self.topics[at].heard {
+            connection.set_state(index, State::Live);
+            return;
+        }
         let rest = self.topics[at].window.after(position).filter(|_| !awaits_log);
         if rest.map(|rest| connection.take_entries(index, rest, &self.around)).is_some() {
             connection.set_state(index, State::Live);
@@ -308,8 +313,8 @@ impl Writer {
 
     fn located(&mut self, at: usize, ask: Ask, read: Read, position: Position) {
         let topic = &mut self.topics[at];
-        let is_refuted =
-            ask == Ask::Locate(From::Latest) && topic.heard && topic.read(position, read.version);
+        // A channel that is not subscribed yet is read once it is. Until then there is nothing to read.
+        let is_refuted = ask == Ask::Locate(From::Latest) && topic.read(position, read.version);
         for (member, serial) in read.waiting {
             let Some(connection) = self.connection(member, serial) else { continue };
             if connection.ending.is_none() && connection.follows[member.index].state == State::Locating {

@@ -110,6 +110,10 @@ impl Writer {
             let at = self.seats[key].connection.follows[index].topic;
             let known = match from {
                 From::Position(position) => Some(position),
+                From::Tip(position) => {
+                    self.seats[key].connection.follows[index].begins_at_tip();
+                    Some(position)
+                }
                 From::Latest => self.topics[at].tip(),
                 _ => None,
             };

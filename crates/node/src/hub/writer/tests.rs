@@ -217,6 +217,26 @@ async fn an_answer_from_before_a_failover_is_not_for_who_has_seen_what_came_of_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_that_begins_at_the_tip_reads_the_log_once_when_it_is_subscribed() {
+    let broker = FaultyBroker::new();
+    broker.always(Call::Page, Fault::Hung);
+    let mut writer = writer_on(broker.shared());
+    let channel = Channel::new("room").unwrap();
+    let mut client = open(&writer, &channel, From::Tip(Position::new(6, 0)));
+    settle(&mut writer).await;
+    assert!(received(&mut client).contains("event: connected"));
+    assert_eq!(writer.topics[0].reads.iter().count(), 0, "nothing is expected before the subscription");
+    writer.followed(&channel);
+    settle(&mut writer).await;
+    // Published between the look at the tip and the subscription.
+    answer(&mut writer, 6, &[7]).await;
+    assert_eq!(received(&mut client).matches("event 7.").count(), 1);
+    publish(&writer, &channel, 8);
+    settle(&mut writer).await;
+    assert_eq!(received(&mut client).matches("event 8.").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_leaves_while_an_event_goes_round_keeps_nobody_else_from_it() {
     let mut writer = writer();
     let channel = Channel::new("busy").unwrap();
