@@ -3,10 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fanfare_api::ProblemDetails;
+use fanfare_api::publish::Published;
 use fanfare_protocol::Position;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method};
 use rustls::{ClientConfig, RootCertStore};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::certificate::{self, Certificate};
@@ -116,19 +120,29 @@ impl Api {
         let body = json!({"channel": channel, "type": kind, "data": data});
         let answer = self.post(&body).await.unwrap_or_else(|e| panic!("publish to {channel}: {e:?}"));
         assert_eq!(answer.status, 200, "{}", answer.text);
-        let id = answer.json()["id"].as_str().unwrap_or_else(|| panic!("no id: {}", answer.text)).to_owned();
+        let Published { id, .. } = answer.read();
+        let id = id.unwrap_or_else(|| panic!("no id: {}", answer.text));
         id.parse().unwrap_or_else(|e| panic!("{id}: {e}"))
     }
 }
 
 impl Answer {
+    /// The body as one of the API's types.
+    ///
+    /// # Panics
+    ///
+    /// When it is another.
+    pub fn read<T: DeserializeOwned>(&self) -> T {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{}: {e}", self.text))
+    }
+
     /// The body as JSON.
     ///
     /// # Panics
     ///
     /// When it is not JSON.
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{}: {e}", self.text))
+        self.read()
     }
 
     /// A header's text; empty if there is none.
@@ -158,14 +172,15 @@ impl Answer {
 ///
 /// Says what is different.
 pub fn check_problem(problem: &Value, status: u16, code: &str, words: &[&str]) -> Result<(), String> {
+    let details = ProblemDetails::deserialize(problem).map_err(|e| format!("{e}: {problem}"))?;
     let wanted = format!("/v1/problems#{code}");
-    if problem["type"] != wanted.as_str() || problem["code"] != code || problem["status"] != status {
+    if details.type_uri != wanted || details.code != code || details.status != status {
         return Err(format!("not {status} {code}: {problem}"));
     }
-    if problem["title"].as_str().is_none_or(str::is_empty) {
+    if details.title.is_empty() {
         return Err(format!("no title: {problem}"));
     }
-    let detail = problem["detail"].as_str().unwrap_or_default().to_lowercase();
+    let detail = details.detail.to_lowercase();
     match words.iter().find(|word| !detail.contains(&word.to_lowercase())) {
         Some(word) => Err(format!("the detail has no {word:?}: {problem}")),
         None => Ok(()),

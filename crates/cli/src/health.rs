@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use fanfare_api::health::Readiness;
 use fanfare_node::config::source::{Flag, Sources};
 use fanfare_node::config::{Config, Reading};
-use serde::Deserialize;
 
 use crate::trust;
 
@@ -33,11 +33,6 @@ pub(crate) struct Args {
     /// Settings file of the node [default: `FANFARE_CONFIG`].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Readiness {
-    parts: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Runs the command.
@@ -106,11 +101,11 @@ fn nearby(listen: SocketAddr) -> anyhow::Result<SocketAddr> {
 
 /// Returns the reason of a failed check.
 fn refusal(status: u16, body: &[u8]) -> String {
-    let Ok(Readiness { parts }) = serde_json::from_slice(body) else {
+    let Ok(Readiness { parts, .. }) = serde_json::from_slice(body) else {
         return format!("the node answered with status {status}");
     };
-    let why = parts.iter().filter(|(_, part)| part["ok"] == false).map(|(name, part)| {
-        let why = part["reason"].as_str().unwrap_or("no reason given");
+    let why = parts.all().into_iter().filter(|(_, part)| !part.ok).map(|(name, part)| {
+        let why = part.reason.as_deref().unwrap_or("no reason given");
         format!("{name}: {}", crate::line::visible(why))
     });
     format!("not ready: {}", why.collect::<Vec<_>>().join("; "))
@@ -132,7 +127,7 @@ mod tests {
 
     #[test]
     fn each_part_that_is_wrong_is_named() {
-        let body = br#"{"ready":false,"parts":{"redis":{"ok":false,"reason":"away"},"pubsub":{"ok":true},"draining":{"ok":false,"reason":"leaving"}}}"#;
+        let body = br#"{"ready":false,"parts":{"redis":{"ok":false,"reason":"away"},"pubsub":{"ok":true},"lease":{"ok":true},"draining":{"ok":false,"reason":"leaving"}}}"#;
         assert_eq!(refusal(503, body), "not ready: redis: away; draining: leaving");
         assert_eq!(refusal(502, b"<html>"), "the node answered with status 502");
     }

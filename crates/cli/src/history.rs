@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use fanfare_api::history::HistoryPage;
 use fanfare_protocol::Channel;
-use serde::{Deserialize, Serialize};
 
 use crate::line::{self, moment, visible};
 use crate::server::{Server, ServerArgs};
@@ -31,23 +31,6 @@ pub(crate) struct Args {
     server: ServerArgs,
 }
 
-#[derive(Deserialize)]
-struct Page {
-    events: Vec<Event>,
-    next: String,
-    more: bool,
-    gap: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Event {
-    id: String,
-    time: u64,
-    #[serde(rename = "type", default)]
-    kind: Option<String>,
-    data: String,
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -61,7 +44,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     loop {
         let mut url = server.url(&["v1", "channels", args.channel.as_str(), "events"]);
         url.query_pairs_mut().append_pair("after", &after).append_pair("limit", &left.min(PAGE).to_string());
-        let page: Page = server.get(url).await?;
+        let page: HistoryPage<'static> = server.get(url).await?;
         if page.gap {
             eprintln!("fanfare: gap: some events after {} are no longer in the log", visible(&after));
         }
@@ -70,8 +53,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             if args.json {
                 writeln!(out, "{}", line::json(event)?)?;
             } else {
-                let kind = event.kind.as_deref().unwrap_or("message");
-                let (kind, data) = (visible(kind), visible(&event.data));
+                let (kind, data) = (visible(&event.kind), visible(&event.data));
                 writeln!(out, "{}  {}  {kind}  {data}", moment(event.time), event.id)?;
             }
         }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use serde::{Deserialize, Serialize};
+use fanfare_api::nodes::NodeList;
 
 use crate::line::{self, ago};
 use crate::server::{Server, ServerArgs};
@@ -19,20 +19,6 @@ pub(crate) struct Args {
     server: ServerArgs,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Nodes {
-    nodes: Vec<Node>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Node {
-    id: String,
-    address: String,
-    since: u64,
-    connections: u64,
-    draining: bool,
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -40,11 +26,11 @@ struct Node {
 /// Fails if the server cannot be reached or refuses the request.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let server = Server::new(args.server, None)?;
-    let answer: Nodes = server.get(server.url(&["v1", "nodes"])).await?;
+    let list: NodeList = server.get(server.url(&["v1", "nodes"])).await?;
     if args.json {
-        writeln!(std::io::stdout(), "{}", line::json(&answer)?)?;
+        writeln!(std::io::stdout(), "{}", line::json(&list)?)?;
     } else {
-        let rows = answer.nodes.into_iter().map(|node| {
+        let rows = list.nodes.into_iter().map(|node| {
             let state = if node.draining { "draining" } else { "serving" };
             [node.id, node.address, ago(node.since), node.connections.to_string(), state.to_owned()]
         });

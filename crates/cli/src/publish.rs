@@ -4,19 +4,17 @@ use std::io::{Read, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
+use fanfare_api::ProblemDetails;
+use fanfare_api::publish::{PublishResult, Published};
 use fanfare_protocol::Channel;
 use fanfare_protocol::event::{Event, EventType, MAX_DATA_BYTES};
 use fanfare_protocol::json::ByName;
 use fanfare_protocol::publish::Publication;
 use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use self::lines::{Batch, Line, Lines};
 use crate::line;
-use crate::problem::Problem;
 use crate::server::{Server, ServerArgs};
 
 mod lines;
@@ -60,17 +58,6 @@ pub(crate) struct Args {
     server: ServerArgs,
 }
 
-/// The server's response for one event.
-#[derive(Serialize, Deserialize)]
-struct Answer {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Box<RawValue>>,
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    repeat: bool,
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -93,8 +80,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let event = Event::new(args.kind, data, MAX_DATA_BYTES)?;
     let publication = Publication { channel, event, key: args.key, ephemeral: args.ephemeral };
     let request = server.request(Method::POST, server.url(&["v1", "publish"]))?.json(&publication.to_json());
-    let ByName(answer) = server.call::<ByName<Answer>>(request).await?;
-    show(&answer, args.json)?;
+    let ByName(published) = server.call::<ByName<Published>>(request).await?;
+    show(&published, args.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -113,7 +100,7 @@ async fn batches(server: &Server, line: Line, json: bool) -> anyhow::Result<Exit
                 continue;
             }
             match send(server, &items).await {
-                Ok(answers) => count.take(&numbers, &answers, json)?,
+                Ok(results) => count.take(&numbers, &results, json)?,
                 Err(error) if is_too_large(&error) && items.len() == 1 => {
                     count.refuse(numbers[0], &error.to_string());
                 }
@@ -136,21 +123,21 @@ async fn batches(server: &Server, line: Line, json: bool) -> anyhow::Result<Exit
 }
 
 /// Publishes some events in one call.
-async fn send(server: &Server, items: &[String]) -> anyhow::Result<Vec<Answer>> {
+async fn send(server: &Server, items: &[String]) -> anyhow::Result<Vec<PublishResult>> {
     let request = server
         .request(Method::POST, server.url(&["v1", "publish"]))?
         .header(CONTENT_TYPE, "application/json")
         .body(format!("[{}]", items.join(",")));
-    let answers: Vec<ByName<Answer>> = server.call(request).await?;
+    let results: Vec<PublishResult> = server.call(request).await?;
     ensure!(
-        answers.len() == items.len(),
+        results.len() == items.len(),
         "unexpected response: the number of results differs from the number of events"
     );
-    Ok(answers.into_iter().map(|ByName(answer)| answer).collect())
+    Ok(results)
 }
 
 fn is_too_large(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Problem>().is_some_and(|problem| problem.status == Some(413))
+    error.downcast_ref::<ProblemDetails>().is_some_and(|problem| problem.status == 413)
 }
 
 /// Results of the lines so far.
@@ -166,18 +153,19 @@ impl Count {
         eprintln!("fanfare: line {number}: {}", line::visible(why));
     }
 
-    fn take(&mut self, numbers: &[u64], answers: &[Answer], json: bool) -> anyhow::Result<()> {
-        for (number, answer) in numbers.iter().zip(answers) {
-            if let Some(error) = &answer.error {
-                let ByName(problem) = serde_json::from_str::<ByName<Problem>>(error.get())
-                    .context("unexpected response (is this a Fanfare server?)")?;
-                self.refuse(*number, &problem.to_string());
-                if json {
-                    show(answer, json)?;
+    fn take(&mut self, numbers: &[u64], results: &[PublishResult], json: bool) -> anyhow::Result<()> {
+        for (number, result) in numbers.iter().zip(results) {
+            match result {
+                PublishResult::Published(published) => {
+                    self.published += 1;
+                    show(published, json)?;
                 }
-            } else {
-                self.published += 1;
-                show(answer, json)?;
+                PublishResult::Refused { error } => {
+                    self.refuse(*number, &error.to_string());
+                    if json {
+                        writeln!(std::io::stdout(), "{}", line::json(result)?)?;
+                    }
+                }
             }
         }
         Ok(())
@@ -192,17 +180,13 @@ impl Count {
     }
 }
 
-fn show(answer: &Answer, json: bool) -> anyhow::Result<()> {
+fn show(published: &Published, json: bool) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     if json {
-        let text = match &answer.error {
-            Some(error) => line::json(&json!({ "error": serde_json::from_str::<Value>(error.get())? }))?,
-            None => line::json(answer)?,
-        };
-        writeln!(out, "{text}")?;
+        writeln!(out, "{}", line::json(published)?)?;
     } else {
-        writeln!(out, "{}", line::visible(answer.id.as_deref().unwrap_or("-")))?;
-        if answer.repeat {
+        writeln!(out, "{}", line::visible(published.id.as_deref().unwrap_or("-")))?;
+        if published.repeat {
             eprintln!(
                 "fanfare: the idempotency key was used before; this is the position of the first event"
             );

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+#[cfg(doc)]
+use fanfare_api::ProblemDetails;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
-use crate::problem::Problem;
-use crate::trust;
+use crate::{problem, trust};
 
 /// Timeout for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -86,7 +87,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Fails if the server cannot be reached, refuses the request ([`Problem`]), or returns something else.
+    /// Fails if the server cannot be reached, refuses the request ([`ProblemDetails`]), or returns something else.
     pub(crate) async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
         let response = request.timeout(CALL_TIMEOUT).send().await.map_err(|e| self.unreachable(&e))?;
         let response = accepted(response).await?;
@@ -143,14 +144,14 @@ impl Server {
 ///
 /// # Errors
 ///
-/// Returns the [`Problem`] of an error response.
+/// Returns the [`ProblemDetails`] of an error response.
 pub(crate) async fn accepted(response: Response) -> anyhow::Result<Response> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);
     }
     let body = response.bytes().await.unwrap_or_default();
-    Err(Problem::read(status, &body).into())
+    Err(problem::read(status, &body).into())
 }
 
 fn base_url(text: &str) -> Result<Url, String> {

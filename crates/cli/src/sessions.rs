@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use fanfare_api::sessions::{Disconnected, SessionList};
 use fanfare_protocol::SessionId;
 use reqwest::Method;
-use serde::{Deserialize, Serialize};
 
 use crate::line::{self, ago, visible};
 use crate::server::{Server, ServerArgs};
@@ -27,28 +27,6 @@ pub(crate) struct Args {
     server: ServerArgs,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Sessions {
-    user: String,
-    sessions: Vec<Session>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Session {
-    #[serde(rename = "session")]
-    id: String,
-    node: String,
-    since: u64,
-    /// Older nodes send it as `client`.
-    #[serde(alias = "client")]
-    address: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Disconnected {
-    disconnected: u64,
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -64,13 +42,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn show(server: &Server, user: &str, json: bool) -> anyhow::Result<()> {
-    let answer: Sessions = server.get(server.url(&["v1", "users", user, "sessions"])).await?;
+    let list: SessionList = server.get(server.url(&["v1", "users", user, "sessions"])).await?;
     if json {
-        writeln!(std::io::stdout(), "{}", line::json(&answer)?)?;
-    } else if answer.sessions.is_empty() {
+        writeln!(std::io::stdout(), "{}", line::json(&list)?)?;
+    } else if list.sessions.is_empty() {
         writeln!(std::io::stdout(), "{} has no sessions", visible(user))?;
     } else {
-        let rows = answer
+        let rows = list
             .sessions
             .into_iter()
             .map(|session| [session.id, session.node, ago(session.since), session.address]);

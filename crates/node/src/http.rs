@@ -11,7 +11,7 @@
 //! - [`publish`], [`history`], [`sessions`], [`nodes`]: the other endpoints; [`places`]: concurrency limit of history calls
 //! - [`head_size`]: size limit of a request's head
 //! - [`hosts`], `origin`: allowed host names, and protection from cross-site requests
-//! - [`readiness`], [`health`]: parts of the readiness, and health checks; [`counts`]: the text of `/metrics`
+//! - [`readiness`], [`health`]: checks of the readiness, and health checks; [`counts`]: the text of `/metrics`
 //! - [`problem`]: maps errors to responses
 //! - [`layers`]: middleware of all endpoints; `letter`: checks of HTTP requirements
 //! - [`metrics`]: metrics of HTTP
@@ -46,6 +46,7 @@ use std::sync::Arc;
 
 use axum::routing::{any, delete, get, post};
 use axum::{Extension, Router};
+use fanfare_api::problem::TYPES_PATH;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderName, VARY};
 
 use self::app::App;
@@ -90,7 +91,7 @@ fn calls(app: &Arc<App>, side: Side) -> Router {
     let shared = Router::new()
         .route("/v1/users/{user}/sessions", get(sessions::list).delete(sessions::end_all))
         .route("/v1/users/{user}/sessions/{session}", delete(sessions::end_one))
-        .route(problem::TYPES_PATH, get(problems::problems))
+        .route(TYPES_PATH, get(problems::problems))
         .route("/healthz", get(health::healthz));
     let router = match side {
         Side::Both => shared.merge(publishing).merge(operating),

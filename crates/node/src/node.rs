@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use fanfare_api::health::Part;
 use fanfare_broker::clock::unix_ms;
 use fanfare_broker::{Broker, NodeId, NodeInfo};
 use fanfare_protocol::SessionKey;
@@ -31,7 +32,7 @@ use crate::http::hosts::Hosts;
 use crate::http::metrics::HttpMetrics;
 use crate::http::overload::Retries;
 use crate::http::places::Places;
-use crate::http::readiness::{Health, Part};
+use crate::http::readiness::Readiness;
 use crate::hub::{Hub, HubSettings};
 use crate::intake::{Intake, IntakeSettings};
 use crate::lease::{LeaseState, NameInUse, NodeLease, Standing};
@@ -171,7 +172,7 @@ impl Node {
             gzip: config.stream.gzip,
             retries: Retries { stream: config.stream.clone(), leave_spread: config.drain.retry_spread },
             http: config.http.clone(),
-            health: health(lease.state(), hub.wire(), &draining),
+            readiness: readiness(lease.state(), hub.wire(), &draining),
             ignored: crate::http::ignored::Ignored::default(),
             metrics: http_metrics.clone(),
             counts: Counts::new(registry),
@@ -394,13 +395,13 @@ fn info(config: &Config, bound: SocketAddr) -> NodeInfo {
 }
 
 /// Returns the checks of `/readyz`.
-fn health(
+fn readiness(
     lease: watch::Receiver<LeaseState>,
     wire: watch::Receiver<WireState>,
     draining: &Arc<AtomicBool>,
-) -> Health {
+) -> Readiness {
     let (heard, draining) = (lease.clone(), Arc::clone(draining));
-    Health {
+    Readiness {
         redis: Box::new(move || broker(&heard.borrow())),
         pubsub: Box::new(move || Part::when(wire.borrow().up, "the subscriber connection to Redis is down")),
         lease: Box::new(move || held(&lease.borrow())),

@@ -11,7 +11,7 @@ use reqwest::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AF
 use reqwest::{Method, Response, StatusCode, Url};
 use sse_stream::{Sse, SseByteStream};
 
-use crate::problem::Problem;
+use crate::problem;
 use crate::server::Server;
 
 /// Reconnection time until the server sends `retry:`.
@@ -194,7 +194,7 @@ async fn checked(response: Response) -> Result<Blocks, Refusal> {
     }
     let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let body = response.bytes().await.unwrap_or_default();
-    let problem = Problem::read(status, &body);
+    let problem = problem::read(status, &body);
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
         Err(Refusal::Passing(problem.to_string(), after.map(Duration::from_secs)))
     } else {

@@ -16,7 +16,7 @@ use super::overload::Retries;
 use super::params::Params;
 use super::places::Places;
 use super::problem::Problem;
-use super::readiness::Health;
+use super::readiness::Readiness;
 use crate::address::ClientAddress;
 use crate::address::trusted::TrustedProxies;
 use crate::auth::{Asked, Auth, Bearer};
@@ -56,7 +56,7 @@ pub struct App {
     /// Settings of HTTP.
     pub http: HttpConfig,
     /// Readiness of the node.
-    pub health: Health,
+    pub readiness: Readiness,
     /// Ignored parameters.
     pub ignored: Ignored,
     /// Metrics of HTTP.

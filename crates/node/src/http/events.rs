@@ -67,7 +67,7 @@ impl Door {
     /// session. A request that the limits of its user or address refuse is not charged to the node, so that a flood
     /// of one client does not affect others.
     async fn open(&self, plan: Plan, address: ClientAddress) -> Result<Parcel, Reason> {
-        if self.app.health.is_draining() {
+        if self.app.readiness.is_draining() {
             return Err(Reason::Draining);
         }
         let caller = Caller { user: plan.bearer.user.as_ref(), address };
@@ -85,7 +85,7 @@ impl Door {
     async fn open_at_rate(&self, plan: Plan, address: ClientAddress) -> Result<Parcel, Reason> {
         let room = self.app.limits.connections.saturating_sub(self.hub.connections());
         let opening = self.openings.enter(room).ok_or(Reason::Connections)?;
-        if !self.app.health.has_broker() {
+        if !self.app.readiness.has_broker() {
             return Err(Reason::Unavailable);
         }
         let Plan { bearer: Bearer { user, expires, .. }, session, mut channels, format, coding, cursor } =

@@ -6,12 +6,12 @@ use axum::Extension;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
+use fanfare_api::history::{HistoryEvent, HistoryPage};
 use fanfare_broker::log::PageLimit;
 use fanfare_protocol::start::{From, Start};
 use fanfare_protocol::{Channel, Cursor, Entry};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use serde::Serialize;
 
 use super::app::App;
 use super::params::Params;
@@ -63,9 +63,9 @@ pub async fn history(
         account.map(|Extension(account)| account.reserve(Kind::Answers, COPIES * MAX_BYTES)).transpose()?;
     let limit = PageLimit { entries: limit, bytes: MAX_BYTES, at_end: false };
     let page = app.budget.history(&*app.broker, &channel, after, limit).await?;
-    let answer = Answer {
-        channel: &channel,
-        events: page.entries.iter().map(|entry| Shown::new(entry)).collect(),
+    let answer = HistoryPage {
+        channel: channel.as_str().into(),
+        events: page.entries.iter().map(|entry| event(entry)).collect(),
         // The next events of a rolled-back log may have positions before the requested one.
         next: if page.went_back(after) { page.last } else { page.next }.to_string(),
         more: !page.end,
@@ -111,29 +111,10 @@ fn begin(after: Option<&str>) -> Result<From, Problem> {
     }
 }
 
-/// The response, serialized directly from the page: a response of a mebibyte is not copied into a tree first.
-#[derive(Serialize)]
-struct Answer<'a> {
-    channel: &'a Channel,
-    events: Vec<Shown<'a>>,
-    next: String,
-    more: bool,
-    gap: bool,
-}
-
-#[derive(Serialize)]
-struct Shown<'a> {
-    id: String,
-    time: u64,
-    r#type: &'a str,
-    data: &'a str,
-}
-
-impl<'a> Shown<'a> {
-    fn new(Entry { position, event, .. }: &'a Entry) -> Self {
-        let r#type = event.kind.as_ref().map_or("message", |kind| kind.as_str());
-        Self { id: position.to_string(), time: position.ms, r#type, data: event.data() }
-    }
+/// Borrows the texts of an event: a response of a mebibyte is not copied before it is serialized.
+fn event(Entry { position, event, .. }: &Entry) -> HistoryEvent<'_> {
+    let kind = event.kind.as_ref().map_or("message", |kind| kind.as_str());
+    HistoryEvent { id: position.to_string(), time: position.ms, kind: kind.into(), data: event.data().into() }
 }
 
 #[cfg(test)]

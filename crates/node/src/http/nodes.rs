@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use fanfare_api::nodes::{Node, NodeList};
 use fanfare_broker::NodeInfo;
 use http::HeaderMap;
-use serde_json::{Value, json};
 
 use super::app::App;
 use super::params::Params;
@@ -23,16 +23,16 @@ pub async fn nodes(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     address: ClientAddress,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<NodeList>, Problem> {
     let params = Params::parse(query.as_deref(), &[], &[])?;
     if !app.bearer(&headers, &params, address)?.grants.admin {
         return Err(Problem::no_grant("listing the nodes needs admin"));
     }
-    let nodes: Vec<_> = app.broker.nodes().await?.iter().map(node).collect();
-    Ok(Json(json!({ "nodes": nodes })))
+    let nodes = app.broker.nodes().await?.into_iter().map(node).collect();
+    Ok(Json(NodeList { nodes }))
 }
 
-fn node(info: &NodeInfo) -> Value {
+fn node(info: NodeInfo) -> Node {
     let NodeInfo { id, address, since, connections, draining, incarnation: _ } = info;
-    json!({ "id": id, "address": address, "since": since, "connections": connections, "draining": draining })
+    Node { id: id.to_string(), address, since, connections, draining }
 }

@@ -4,7 +4,10 @@
 
 use std::any::Any;
 
+use axum::Json;
 use axum::response::{IntoResponse, Response};
+pub use fanfare_api::problem::Code;
+use fanfare_api::problem::{MEDIA_TYPE, ProblemDetails};
 use fanfare_broker::BrokerError;
 use fanfare_protocol::channel::ChannelError;
 use fanfare_protocol::cursor::CursorError;
@@ -12,188 +15,11 @@ use fanfare_protocol::event::EventError;
 use fanfare_protocol::publish::{BodyError, PublicationError};
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
-use serde_json::{Value, json};
 
 use crate::auth::AuthError;
 use crate::memory::{NoRoom, Scope};
 use crate::rates::RateLimited;
 use crate::throttle::Throttle;
-
-/// Path of the page that lists the problem types: with `#` and the code, the `type` of a problem (RFC 9457, section
-/// 3.1.1).
-pub const TYPES_PATH: &str = "/v1/problems";
-
-/// Media type of a problem.
-pub const PROBLEM_JSON: &str = "application/problem+json";
-
-/// Kind of a problem. Part of the public API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Code {
-    /// A parameter, header or path is invalid.
-    BadRequest,
-    /// The cursor is invalid.
-    BadCursor,
-    /// The channel name is invalid.
-    BadChannel,
-    /// The event cannot be published.
-    BadEvent,
-    /// The body is not JSON of the expected form.
-    BadJson,
-    /// The request has no token.
-    NoToken,
-    /// The token is not accepted.
-    BadToken,
-    /// The token has expired.
-    ExpiredToken,
-    /// The token does not grant this.
-    NoGrant,
-    /// The request comes from a page of another origin, with credentials that the browser added.
-    ForeignOrigin,
-    /// The path or the resource does not exist.
-    NotFound,
-    /// The `Host` is not one of `http.allowed_hosts`.
-    Misdirected,
-    /// The path does not support the method.
-    MethodNotAllowed,
-    /// The broker refuses the request until an operator fixes the cause.
-    Refused,
-    /// The body, an event or a batch exceeds a limit.
-    TooLarge,
-    /// The head exceeds a limit, or leaves too little room for the cursor.
-    HeadTooLarge,
-    /// The body has another media type.
-    MediaType,
-    /// The body is compressed or otherwise coded.
-    ContentCoding,
-    /// The expectation cannot be met.
-    Expectation,
-    /// The precondition is false.
-    Precondition,
-    /// The method or transfer coding is unknown.
-    NotImplemented,
-    /// The user has reached the session limit.
-    UserSessions,
-    /// The user or the address exceeds a rate.
-    RateLimited,
-    /// The user has reached the limit of concurrent calls that read logs.
-    UserReads,
-    /// Internal error.
-    Internal,
-    /// Internal error; another node may succeed.
-    InternalHere,
-    /// The broker does not answer, or refuses all requests of this kind.
-    Unavailable,
-    /// The node has reached a limit of streams.
-    Overloaded,
-    /// The node has used up `limits.memory`.
-    Busy,
-    /// The client has used up its share of `limits.memory`.
-    ShareUsed,
-    /// The request arrived too slowly.
-    RequestTimeout,
-    /// The node is draining.
-    Draining,
-}
-
-impl Code {
-    /// All kinds, in the order of the variants.
-    pub const ALL: [Self; 32] = [
-        Self::BadRequest,
-        Self::BadCursor,
-        Self::BadChannel,
-        Self::BadEvent,
-        Self::BadJson,
-        Self::NoToken,
-        Self::BadToken,
-        Self::ExpiredToken,
-        Self::NoGrant,
-        Self::ForeignOrigin,
-        Self::NotFound,
-        Self::Misdirected,
-        Self::MethodNotAllowed,
-        Self::Refused,
-        Self::TooLarge,
-        Self::HeadTooLarge,
-        Self::MediaType,
-        Self::ContentCoding,
-        Self::Expectation,
-        Self::Precondition,
-        Self::NotImplemented,
-        Self::UserSessions,
-        Self::RateLimited,
-        Self::UserReads,
-        Self::Internal,
-        Self::InternalHere,
-        Self::Unavailable,
-        Self::Overloaded,
-        Self::Busy,
-        Self::ShareUsed,
-        Self::RequestTimeout,
-        Self::Draining,
-    ];
-
-    /// Returns the code, by which clients distinguish problems.
-    pub fn as_str(self) -> &'static str {
-        self.parts().0
-    }
-
-    /// Returns the HTTP status.
-    pub fn status(self) -> StatusCode {
-        self.parts().1
-    }
-
-    /// Returns the title, which is the same for every problem of the kind.
-    pub fn title(self) -> &'static str {
-        self.parts().2
-    }
-
-    fn parts(self) -> (&'static str, StatusCode, &'static str) {
-        match self {
-            Self::BadRequest => ("bad-request", StatusCode::BAD_REQUEST, "Invalid request"),
-            Self::BadCursor => ("bad-cursor", StatusCode::BAD_REQUEST, "Invalid cursor"),
-            Self::BadChannel => ("bad-channel", StatusCode::BAD_REQUEST, "Invalid channel name"),
-            Self::BadEvent => ("bad-event", StatusCode::BAD_REQUEST, "Invalid event"),
-            Self::BadJson => ("bad-json", StatusCode::BAD_REQUEST, "Invalid JSON body"),
-            Self::NoToken => ("no-token", StatusCode::UNAUTHORIZED, "Missing token"),
-            Self::BadToken => ("bad-token", StatusCode::UNAUTHORIZED, "Invalid token"),
-            Self::ExpiredToken => ("expired-token", StatusCode::UNAUTHORIZED, "Expired token"),
-            Self::NoGrant => ("no-grant", StatusCode::FORBIDDEN, "Permission denied"),
-            Self::ForeignOrigin => ("foreign-origin", StatusCode::FORBIDDEN, "Origin not allowed"),
-            Self::Misdirected => ("misdirected", StatusCode::MISDIRECTED_REQUEST, "Host not allowed"),
-            Self::NotFound => ("not-found", StatusCode::NOT_FOUND, "Not found"),
-            Self::MethodNotAllowed => {
-                ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
-            }
-            Self::Refused => ("refused", StatusCode::CONFLICT, "Refused by Redis"),
-            Self::TooLarge => ("too-large", StatusCode::PAYLOAD_TOO_LARGE, "Content too large"),
-            Self::HeadTooLarge => {
-                ("head-too-large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request head too large")
-            }
-            Self::MediaType => ("media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported media type"),
-            Self::ContentCoding => {
-                ("content-coding", StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported content coding")
-            }
-            Self::Expectation => ("expectation", StatusCode::EXPECTATION_FAILED, "Expectation failed"),
-            Self::Precondition => ("precondition", StatusCode::PRECONDITION_FAILED, "Precondition failed"),
-            Self::NotImplemented => ("not-implemented", StatusCode::NOT_IMPLEMENTED, "Not implemented"),
-            Self::UserSessions => {
-                ("user-sessions", StatusCode::TOO_MANY_REQUESTS, "Too many sessions of the user")
-            }
-            Self::RateLimited => ("rate-limited", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
-            Self::UserReads => {
-                ("user-reads", StatusCode::TOO_MANY_REQUESTS, "Too many history calls of the user")
-            }
-            Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
-            Self::InternalHere => ("internal", StatusCode::SERVICE_UNAVAILABLE, "Internal error"),
-            Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Redis unavailable"),
-            Self::Overloaded => ("overloaded", StatusCode::SERVICE_UNAVAILABLE, "Node overloaded"),
-            Self::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE, "Node out of memory"),
-            Self::ShareUsed => ("share-used", StatusCode::TOO_MANY_REQUESTS, "Memory share used up"),
-            Self::RequestTimeout => ("request-timeout", StatusCode::REQUEST_TIMEOUT, "Request timeout"),
-            Self::Draining => ("draining", StatusCode::SERVICE_UNAVAILABLE, "Node shutting down"),
-        }
-    }
-}
 
 /// Error response to a request, or to an item of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,15 +57,8 @@ impl Problem {
     }
 
     /// Returns the body.
-    pub fn to_json(&self) -> Value {
-        let (code, status, title) = self.code.parts();
-        json!({
-            "type": format!("{TYPES_PATH}#{code}"),
-            "code": code,
-            "title": title,
-            "status": status.as_u16(),
-            "detail": self.detail,
-        })
+    pub fn details(&self) -> ProblemDetails {
+        ProblemDetails::new(self.code, self.detail.clone())
     }
 
     /// Returns the value of `WWW-Authenticate` (RFC 6750, section 3).
@@ -257,9 +76,9 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.code.status(), self.to_json().to_string()).into_response();
+        let mut response = (self.code.status(), Json(self.details())).into_response();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, seconds.into());
         }
@@ -447,7 +266,7 @@ mod tests {
             BrokerError::Refused("10.0.0.1".into()),
             BrokerError::Condition { condition: Condition::CannotSave, detail: "10.0.0.1".into() },
         ] {
-            assert!(!Problem::from(error).to_json().to_string().contains("10.0.0.1"));
+            assert!(!Problem::from(error).detail.contains("10.0.0.1"));
         }
     }
 }

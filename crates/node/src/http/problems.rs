@@ -37,12 +37,10 @@ mod tests {
     fn every_kind_of_problem_is_on_the_page_and_in_the_protocol() {
         let protocol = include_str!("../../../../docs/protocol.md");
         let (_, errors) = protocol.split_once("\n## Errors\n").expect("the section");
-        for (place, code) in Code::ALL.into_iter().enumerate() {
-            assert_eq!(code as usize, place, "a variant is missing in Code::ALL");
+        for code in Code::ALL {
             let word = code.as_str();
             assert_eq!(page().matches(&format!(r#"<dt id="{word}">"#)).count(), 1, "{word}");
             assert!(errors.contains(&format!("`{word}`")), "{word} is not in docs/protocol.md");
         }
-        assert_eq!(Code::ALL.last(), Some(&Code::Draining), "the last variant");
     }
 }

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
+use fanfare_api::publish::{self, PublishResult};
 use fanfare_broker::{BrokerError, Published};
 use fanfare_protocol::publish::{Body, BodyError, BodyLimits, Publication, PublicationError};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
 
 use super::app::App;
 use super::idempotency::IdempotencyKey;
@@ -43,7 +44,7 @@ pub async fn publish(State(app): State<Arc<App>>, request: Request) -> Response 
     // A client that waits for `100 Continue` must not send a refused body.
     let waits = parts.headers.contains_key(EXPECT);
     match answer(&app, &parts, &mut body).await {
-        Ok(body) => axum::Json(body).into_response(),
+        Ok(response) => response,
         Err(problem) => {
             if !waits {
                 read_out(body).await;
@@ -53,7 +54,7 @@ pub async fn publish(State(app): State<Arc<App>>, request: Request) -> Response 
     }
 }
 
-async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Value, Problem> {
+async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Response, Problem> {
     let Parts { headers, uri, .. } = request;
     // Check permissions, then length, then structure.
     let params = Params::parse(uri.query(), &[], &[])?;
@@ -91,14 +92,17 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Value
         Body::One(item) => {
             let mut results = all(app, (&bearer, caller), vec![item]).await;
             // One item always has one result.
-            results.pop().unwrap_or_else(|| Err(Problem::new(Code::Internal, "the event has no result")))
+            let result = results.pop();
+            result.unwrap_or_else(|| Err(no_result())).map(|published| Json(published).into_response())
         }
         Body::Many(items) => {
             let results = all(app, (&bearer, caller), items).await;
-            let each = |result: Result<Value, Problem>| {
-                result.unwrap_or_else(|problem| json!({ "error": problem.to_json() }))
+            let each = |result: Result<_, Problem>| match result {
+                Ok(published) => PublishResult::Published(published),
+                Err(problem) => PublishResult::Refused { error: problem.details() },
             };
-            Ok(results.into_iter().map(each).collect())
+            let results: Vec<_> = results.into_iter().map(each).collect();
+            Ok(Json(results).into_response())
         }
     }
 }
@@ -108,7 +112,7 @@ async fn all(
     app: &App,
     (bearer, caller): (&Bearer, Caller<'_>),
     items: Vec<Result<Publication, PublicationError>>,
-) -> Vec<Result<Value, Problem>> {
+) -> Vec<Result<publish::Published, Problem>> {
     let mut batch = Vec::with_capacity(items.len());
     let mut refused = Vec::with_capacity(items.len());
     for item in items {
@@ -127,7 +131,7 @@ async fn all(
             Some(problem) => Err(problem),
             None => match published.next() {
                 Some(published) => published,
-                None => Err(Problem::new(Code::Internal, "the event has no result")),
+                None => Err(no_result()),
             },
         };
         count(app, &result);
@@ -178,8 +182,13 @@ fn count(app: &App, result: &Result<Published, Problem>) {
     });
 }
 
-fn shown(published: Published) -> Value {
-    json!({ "id": published.position.map(|position| position.to_string()), "repeat": published.repeat })
+fn shown(published: Published) -> publish::Published {
+    let id = published.position.map(|position| position.to_string());
+    publish::Published { id, repeat: published.repeat }
+}
+
+fn no_result() -> Problem {
+    Problem::new(Code::Internal, "the event has no result")
 }
 
 /// Returns whether the media type is `application/json`, or ends in `+json`.

@@ -2,49 +2,30 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use fanfare_api::health::{Part, Parts};
 
-/// State of one part of the readiness.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Part {
-    /// Whether the part is ready.
-    pub ok: bool,
-    /// Why the part is not ready.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
+/// Checks one part. Runs on request and does not block.
+pub type Check = Box<dyn Fn() -> Part + Send + Sync>;
 
-impl Part {
-    /// A part that is ready.
-    pub const OK: Self = Self { ok: true, reason: None };
-
-    /// Creates a part that is not ready.
-    pub fn wrong(reason: impl Into<String>) -> Self {
-        Self { ok: false, reason: Some(reason.into()) }
-    }
-
-    /// Creates a part that is ready if `ok`.
-    pub fn when(ok: bool, reason: &str) -> Self {
-        if ok { Self::OK } else { Self::wrong(reason) }
-    }
-}
-
-/// Checks one part.
-pub type Look = Box<dyn Fn() -> Part + Send + Sync>;
-
-/// Checks of all parts. Each check runs on request and does not block.
-pub struct Health {
+/// Checks of all parts of the readiness.
+pub struct Readiness {
     /// The broker answers.
-    pub redis: Look,
+    pub redis: Check,
     /// The subscriber connection is up.
-    pub pubsub: Look,
+    pub pubsub: Check,
     /// The lease is held.
-    pub lease: Look,
+    pub lease: Check,
     /// The node is not draining.
-    pub draining: Look,
+    pub draining: Check,
 }
 
-impl Health {
+impl Readiness {
+    /// Returns the state of each part.
+    pub fn parts(&self) -> Parts {
+        let Self { redis, pubsub, lease, draining } = self;
+        Parts { redis: redis(), pubsub: pubsub(), lease: lease(), draining: draining() }
+    }
+
     /// Returns whether the node is draining.
     pub fn is_draining(&self) -> bool {
         !(self.draining)().ok
@@ -52,7 +33,7 @@ impl Health {
 
     /// Returns whether the node accepts new streams.
     pub fn is_ready(&self) -> bool {
-        [&self.redis, &self.pubsub, &self.lease, &self.draining].into_iter().all(|look| look().ok)
+        [&self.redis, &self.pubsub, &self.lease, &self.draining].into_iter().all(|check| check().ok)
     }
 
     /// Returns whether the broker answered the last call.
@@ -61,8 +42,8 @@ impl Health {
     }
 }
 
-impl fmt::Debug for Health {
+impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Health").finish_non_exhaustive()
+        f.debug_struct("Readiness").finish_non_exhaustive()
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::{Extension, Json};
+use fanfare_api::sessions::{Disconnected, Session, SessionList};
 use fanfare_broker::session::SessionInfo;
 use fanfare_protocol::User;
 use http::HeaderMap;
-use serde_json::{Value, json};
 
 use super::Side;
 use super::app::App;
@@ -29,11 +29,11 @@ pub async fn list(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     address: ClientAddress,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<SessionList>, Problem> {
     let Path(user) = user?;
     let user = whose(&app, side, &user, query.as_deref(), (&headers, address))?;
-    let sessions: Vec<_> = app.sessions.sessions(&user).await?.iter().map(session).collect();
-    Ok(Json(json!({ "user": user.id(), "sessions": sessions })))
+    let sessions = app.sessions.sessions(&user).await?.into_iter().map(session).collect();
+    Ok(Json(SessionList { user: user.id().to_owned(), sessions }))
 }
 
 /// `DELETE`: disconnects all of a user's sessions.
@@ -48,10 +48,10 @@ pub async fn end_all(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     address: ClientAddress,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Disconnected>, Problem> {
     let Path(user) = user?;
     let user = whose(&app, side, &user, query.as_deref(), (&headers, address))?;
-    Ok(Json(json!({ "disconnected": app.sessions.disconnect(&user, None).await? })))
+    Ok(Json(Disconnected { disconnected: app.sessions.disconnect(&user, None).await? }))
 }
 
 /// `DELETE`: disconnects one session.
@@ -66,13 +66,13 @@ pub async fn end_one(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     address: ClientAddress,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Disconnected>, Problem> {
     let Path((user, session)) = path?;
     let user = whose(&app, side, &user, query.as_deref(), (&headers, address))?;
     let session = session.parse().map_err(|error| Problem::bad_request(format!("session: {error}")))?;
     match app.sessions.disconnect(&user, Some(session)).await? {
         0 => Err(Problem::new(Code::NotFound, format!("the user has no session {session}"))),
-        disconnected => Ok(Json(json!({ "disconnected": disconnected }))),
+        disconnected => Ok(Json(Disconnected { disconnected })),
     }
 }
 
@@ -99,7 +99,7 @@ fn whose(
     }
 }
 
-fn session(info: &SessionInfo) -> Value {
-    let SessionInfo { session, node, since, client: address, epoch: _ } = info;
-    json!({ "session": session, "node": node, "since": since, "address": address })
+fn session(info: SessionInfo) -> Session {
+    let SessionInfo { session, node, since, client, epoch: _ } = info;
+    Session { id: session.to_string(), node: node.to_string(), since, address: client.to_string() }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use fanfare_api::health::Part;
 use fanfare_broker::session::Claim;
 use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId, NodeInfo};
 use fanfare_protocol::publish::Publication;
@@ -21,7 +22,7 @@ use super::app::App;
 use super::hosts::Hosts;
 use super::metrics::HttpMetrics;
 use super::places::Places;
-use super::readiness::{Health, Part};
+use super::readiness::Readiness;
 use super::{Side, calls, layers};
 use crate::auth::Auth;
 use crate::config::Config;
@@ -81,7 +82,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         gzip: config.stream.gzip,
         retries: super::overload::Retries { stream: config.stream, leave_spread: config.drain.retry_spread },
         http: config.http,
-        health: Health { redis: ok(), pubsub: ok(), lease: ok(), draining: ok() },
+        readiness: Readiness { redis: ok(), pubsub: ok(), lease: ok(), draining: ok() },
         ignored: super::ignored::Ignored::default(),
         metrics,
         counts: super::counts::Counts::new(registry),
@@ -413,7 +414,7 @@ async fn what_is_not_there_and_what_breaks_is_a_problem_too() {
 #[tokio::test]
 async fn readiness_says_which_part_is_wrong() {
     let mut app = app();
-    app.health.lease = Box::new(|| Part::wrong("another process has the name"));
+    app.readiness.lease = Box::new(|| Part::wrong("another process has the name"));
     let answer = Calls::of(app).get("/readyz").await;
     assert_eq!(answer.status, 503);
     assert_eq!(

@@ -1,0 +1,22 @@
+//! The response bodies of the HTTP API: one type for each, written by nodes and read by clients.
+//!
+//! The members of a body are written in the order of the fields. A reader ignores members that it does not know, so
+//! that a node may be newer than its clients.
+//!
+//! # Layout
+//!
+//! - [`publish`]: results of published events
+//! - [`history`]: a page of a channel's log
+//! - [`sessions`]: a user's sessions
+//! - [`nodes`]: the cluster's nodes
+//! - [`health`]: liveness and readiness
+//! - [`problem`]: error responses
+
+pub mod health;
+pub mod history;
+pub mod nodes;
+pub mod problem;
+pub mod publish;
+pub mod sessions;
+
+pub use problem::{Code, ProblemDetails};
