@@ -8,7 +8,7 @@ use fanfare_node::config::{Config, Effective};
 use serde_json::json;
 
 use crate::flags::Flags;
-use crate::{line, table};
+use crate::{display, table};
 
 /// Show the effective value and the source of every setting of a node. Secrets are masked.
 ///
@@ -32,7 +32,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.json {
         let one = |Effective { setting, value, origin }: Effective| json!({ "setting": setting, "value": value, "origin": origin.to_string() });
         let settings: Vec<_> = reading.effective.into_iter().map(one).collect();
-        writeln!(std::io::stdout(), "{}", line::json(&json!({ "settings": settings }))?)?;
+        writeln!(std::io::stdout(), "{}", display::json(&json!({ "settings": settings }))?)?;
     } else {
         let rows = reading.effective.into_iter().map(|Effective { setting, value, origin }| {
             [setting.to_owned(), value.unwrap_or_else(|| "-".to_owned()), origin.to_string()]

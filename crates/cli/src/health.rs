@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use fanfare_api::health::Readiness;
+use fanfare_client::{ApiClient, ClientSettings, Error};
 use fanfare_node::config::source::{Flag, Sources};
 use fanfare_node::config::{Config, Reading};
 
-use crate::trust;
+use crate::{display, tls};
 
 /// Check the liveness or the readiness of the node on this machine.
 ///
@@ -43,25 +44,29 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (listen, tls) = settings(args.listen, args.config)?;
     let node = nearby(listen)?;
-    let path = if args.ready { "readyz" } else { "healthz" };
-    // The node is on this machine; a proxy from the environment is not used.
-    let http = reqwest::Client::builder().no_proxy().timeout(args.timeout);
-    let http = http.tls_backend_preconfigured(trust::of_this_machine()?).build()?;
-    let scheme = if tls { "https" } else { "http" };
-    let url = format!("{scheme}://{node}/{path}");
-    let response = http.get(&url).send().await.map_err(|error| {
-        if error.is_timeout() {
-            anyhow::anyhow!("{url} did not answer within {:?}", args.timeout)
-        } else {
-            anyhow::anyhow!("cannot connect to {url}")
-        }
+    let server = format!("{}://{node}", if tls { "https" } else { "http" });
+    let client = ApiClient::new(ClientSettings {
+        call_timeout: args.timeout,
+        // The node is on this machine; a proxy from the environment is not used.
+        proxy: false,
+        ..ClientSettings::new(server.parse()?, tls::unverified()?)
     })?;
-    let status = response.status();
-    let body = response.bytes().await.with_context(|| format!("the response of {url} ended early"))?;
-    if !status.is_success() {
-        bail!("{}", refusal(status.as_u16(), &body));
+    let failed = |error| match error {
+        Error::Timeout { .. } => anyhow::anyhow!("{server} did not answer within {:?}", args.timeout),
+        // Without the hint to set another server.
+        Error::ConnectionRefused { .. } => anyhow::anyhow!("cannot connect to {server}: connection refused"),
+        error => error.into(),
+    };
+    if args.ready {
+        let readiness = client.readiness().await.map_err(failed)?;
+        if !readiness.ready {
+            bail!("{}", refusal(&readiness));
+        }
+        writeln!(std::io::stdout(), "ready")?;
+    } else {
+        client.health().await.map_err(failed)?;
+        writeln!(std::io::stdout(), "alive")?;
     }
-    writeln!(std::io::stdout(), "{}", if args.ready { "ready" } else { "alive" })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -99,20 +104,19 @@ fn nearby(listen: SocketAddr) -> anyhow::Result<SocketAddr> {
     Ok(SocketAddr::new(ip, listen.port()))
 }
 
-/// Returns the reason of a failed check.
-fn refusal(status: u16, body: &[u8]) -> String {
-    let Ok(Readiness { parts, .. }) = serde_json::from_slice(body) else {
-        return format!("the node answered with status {status}");
-    };
+/// Returns why a node is not ready.
+fn refusal(Readiness { parts, .. }: &Readiness) -> String {
     let why = parts.all().into_iter().filter(|(_, part)| !part.ok).map(|(name, part)| {
         let why = part.reason.as_deref().unwrap_or("no reason given");
-        format!("{name}: {}", crate::line::visible(why))
+        format!("{name}: {}", display::visible(why))
     });
     format!("not ready: {}", why.collect::<Vec<_>>().join("; "))
 }
 
 #[cfg(test)]
 mod tests {
+    use fanfare_api::health::{Part, Parts};
+
     use super::*;
 
     #[test]
@@ -127,8 +131,12 @@ mod tests {
 
     #[test]
     fn each_part_that_is_wrong_is_named() {
-        let body = br#"{"ready":false,"parts":{"redis":{"ok":false,"reason":"away"},"pubsub":{"ok":true},"lease":{"ok":true},"draining":{"ok":false,"reason":"leaving"}}}"#;
-        assert_eq!(refusal(503, body), "not ready: redis: away; draining: leaving");
-        assert_eq!(refusal(502, b"<html>"), "the node answered with status 502");
+        let parts = Parts {
+            redis: Part::wrong("away"),
+            draining: Part::wrong("the node is draining"),
+            ..Parts::default()
+        };
+        let text = refusal(&Readiness::new(parts));
+        assert_eq!(text, "not ready: redis: away; draining: the node is draining");
     }
 }

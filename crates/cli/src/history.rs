@@ -3,14 +3,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use fanfare_api::history::HistoryPage;
 use fanfare_protocol::Channel;
 
-use crate::line::{self, moment, visible};
-use crate::server::{Server, ServerArgs};
-
-/// Maximum number of events of one call.
-const PAGE: usize = 1000;
+use crate::display::{self, moment, visible};
+use crate::server::ServerArgs;
 
 /// Show the events in a channel's log, oldest first.
 #[derive(clap::Args)]
@@ -37,21 +33,19 @@ pub(crate) struct Args {
 ///
 /// Fails if the server cannot be reached or refuses the request.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let server = Server::new(args.server, None)?;
+    let client = args.server.client(None)?;
     let mut out = std::io::stdout();
     let mut after = args.after;
     let mut left = args.limit;
     loop {
-        let mut url = server.url(&["v1", "channels", args.channel.as_str(), "events"]);
-        url.query_pairs_mut().append_pair("after", &after).append_pair("limit", &left.min(PAGE).to_string());
-        let page: HistoryPage<'static> = server.get(url).await?;
+        let page = client.history(&args.channel, &after, left).await?;
         if page.gap {
             eprintln!("fanfare: gap: some events after {} are no longer in the log", visible(&after));
         }
         left = left.saturating_sub(page.events.len());
         for event in &page.events {
             if args.json {
-                writeln!(out, "{}", line::json(event)?)?;
+                writeln!(out, "{}", display::json(event)?)?;
             } else {
                 let (kind, data) = (visible(&event.kind), visible(&event.data));
                 writeln!(out, "{}  {}  {kind}  {data}", moment(event.time), event.id)?;

@@ -2,23 +2,20 @@
 //!
 //! # Layout
 //!
-//! - [`event_source`]: the connection, which reconnects automatically
-//! - [`message`]: messages and their output
+//! - [`message`]: output of messages
 
-mod event_source;
 mod message;
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use fanfare_protocol::{Channel, SessionId};
-use reqwest::Url;
+use fanfare_client::{EventSource, Message, Step, StreamRequest};
+use fanfare_protocol::{Channel, SessionId, sse};
 
-use self::event_source::{EventSource, Step};
-use self::message::Message;
-use crate::line::{self, visible};
-use crate::server::{Server, ServerArgs};
+use crate::display::{self, visible};
+use crate::exit::hint;
+use crate::server::ServerArgs;
 
 /// Exit code if another connection took over the session.
 const SUPERSEDED: u8 = 3;
@@ -80,9 +77,8 @@ enum Format {
 ///
 /// Fails if the server refuses the stream permanently, or if stdout cannot be written.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let server = Server::new(args.server.clone(), Some(args.silence))?;
-    let url = stream_url(&args, server.url(&["v1", "events"]));
-    let mut source = EventSource::new(server, url);
+    let client = args.server.clone().client(Some(args.silence))?;
+    let mut source = EventSource::new(client, &request(&args));
     let mut left = args.count;
     // A malformed message does not end the stream, but sets the exit code.
     let mut outcome = ExitCode::SUCCESS;
@@ -100,16 +96,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         };
         match step {
             Step::Done => break,
-            Step::Lost { why, wait } => note(&args, &format!("{why}; reconnecting in {wait:.1?}")),
-            Step::Message(block) => {
-                let message = match Message::read(block, args.format == Format::Json) {
-                    Ok(message) => message,
-                    Err(error) => {
-                        eprintln!("fanfare: {}", visible(&format!("{error:#}; skipped")));
-                        outcome = ExitCode::FAILURE;
-                        continue;
-                    }
-                };
+            Step::Lost { why, wait } => {
+                note(&args, &format!("{why}{}; reconnecting in {wait:.1?}", hint(&why)));
+            }
+            Step::Malformed(error) => {
+                let error = anyhow::Error::from(error);
+                eprintln!("fanfare: {}", visible(&format!("{error:#}; skipped")));
+                outcome = ExitCode::FAILURE;
+            }
+            Step::Message(message) => {
                 if let Some(code) = show(&args, &message)? {
                     return Ok(code);
                 }
@@ -125,9 +120,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Prints a message. Returns the exit code if it is the last one.
 fn show(args: &Args, message: &Message) -> anyhow::Result<Option<ExitCode>> {
     if args.json {
-        writeln!(std::io::stdout(), "{}", line::json(&message.json())?)?;
+        writeln!(std::io::stdout(), "{}", display::json(&message::json(message))?)?;
     } else if let Message::Event(event) = message {
-        writeln!(std::io::stdout(), "{}", event.line())?;
+        writeln!(std::io::stdout(), "{}", message::line(event))?;
     }
     let Message::Control { kind, data } = message else { return Ok(None) };
     let told = |name: &str| data.get(name).and_then(|value| value.as_str()).unwrap_or("?").to_owned();
@@ -170,27 +165,16 @@ fn farewell(args: &Args, cursor: &str) {
     }
 }
 
-/// Returns the URL of the stream. The session is the same for each reconnect, so that the server sees one client.
-fn stream_url(args: &Args, mut url: Url) -> Url {
-    {
-        let mut query = url.query_pairs_mut();
-        for channel in &args.channels {
-            query.append_pair("channel", channel.as_str());
-        }
-        let session = args.session.unwrap_or_else(SessionId::random);
-        query.append_pair("session", &session.to_string());
-        if args.format == Format::Json {
-            query.append_pair("format", "json");
-        }
-        if let Some(after) = &args.after {
-            query.append_pair("after", after);
-        }
-        if let Some(last) = args.last {
-            query.append_pair("last", &last.to_string());
-        }
-        if let Some(user) = &args.user {
-            query.append_pair("user", user);
-        }
+fn request(args: &Args) -> StreamRequest {
+    StreamRequest {
+        channels: args.channels.clone(),
+        session: args.session.unwrap_or_else(SessionId::random),
+        after: args.after.clone(),
+        last: args.last,
+        user: args.user.clone(),
+        format: match args.format {
+            Format::Json => sse::Format::Json,
+            Format::Raw => sse::Format::Raw,
+        },
     }
-    url
 }

@@ -5,31 +5,30 @@
 //! - [`serve`], [`config`]: one node, and its settings
 //! - [`health`]: health check of the node on this machine
 //! - [`dev`]: a development node with a demo page
-//! - `flags`, `log`, `files`: a node's flags, its log, and its limit of open files
+//! - `flags`, `log`, `rlimit`: a node's flags, its log, and its limit of open files
 //! - [`publish`], [`listen`], [`history`], [`sessions`], [`nodes`]: clients of a running cluster
 //! - [`token`]: creates and checks tokens
-//! - `server`, `trust`, `problem`: HTTP client, trusted certificates, and error responses
-//! - `line`, `table`, `failure`: output
+//! - `server`, `tls`: flags of the commands that call a server, and its trusted certificates
+//! - `display`, `table`, `exit`: output, and the exit code of a failed command
 
 mod config;
 mod dev;
-mod failure;
-mod files;
+mod display;
+mod exit;
 mod flags;
 mod health;
 mod history;
-mod line;
 mod listen;
 mod log;
 mod nodes;
-mod problem;
 mod publish;
+mod rlimit;
 mod serve;
 mod server;
 mod sessions;
 mod table;
+mod tls;
 mod token;
-mod trust;
 
 use std::process::ExitCode;
 
@@ -74,5 +73,5 @@ async fn main() -> ExitCode {
         Command::Nodes(args) => nodes::run(args).await,
         Command::Token(args) => token::run(args),
     };
-    result.unwrap_or_else(|error| failure::report(&error))
+    result.unwrap_or_else(|error| exit::report(&error))
 }

@@ -3,10 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use fanfare_api::nodes::NodeList;
-
-use crate::line::{self, ago};
-use crate::server::{Server, ServerArgs};
+use crate::display::{self, ago};
+use crate::server::ServerArgs;
 use crate::table;
 
 /// List the cluster's nodes.
@@ -25,10 +23,9 @@ pub(crate) struct Args {
 ///
 /// Fails if the server cannot be reached or refuses the request.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let server = Server::new(args.server, None)?;
-    let list: NodeList = server.get(server.url(&["v1", "nodes"])).await?;
+    let list = args.server.client(None)?.nodes().await?;
     if args.json {
-        writeln!(std::io::stdout(), "{}", line::json(&list)?)?;
+        writeln!(std::io::stdout(), "{}", display::json(&list)?)?;
     } else {
         let rows = list.nodes.into_iter().map(|node| {
             let state = if node.draining { "draining" } else { "serving" };

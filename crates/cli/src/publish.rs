@@ -3,19 +3,16 @@
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
-use fanfare_api::ProblemDetails;
+use anyhow::Context;
 use fanfare_api::publish::{PublishResult, Published};
+use fanfare_client::{ApiClient, Error};
 use fanfare_protocol::Channel;
 use fanfare_protocol::event::{Event, EventType, MAX_DATA_BYTES};
-use fanfare_protocol::json::ByName;
 use fanfare_protocol::publish::Publication;
-use reqwest::Method;
-use reqwest::header::CONTENT_TYPE;
 
 use self::lines::{Batch, Line, Lines};
-use crate::line;
-use crate::server::{Server, ServerArgs};
+use crate::display;
+use crate::server::ServerArgs;
 
 mod lines;
 
@@ -64,14 +61,14 @@ pub(crate) struct Args {
 ///
 /// Fails if the server cannot be reached or refuses the request, or if stdin cannot be read.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let server = Server::new(args.server.clone(), None)?;
+    let client = args.server.client(None)?;
     if args.json_lines {
-        return batches(&server, Line::Publication, args.json).await;
+        return batches(&client, Line::Publication, args.json).await;
     }
     let channel = args.channel.clone().context("the channel is missing")?;
     if args.lines {
         let line = Line::Data { channel, kind: args.kind, ephemeral: args.ephemeral };
-        return batches(&server, line, args.json).await;
+        return batches(&client, line, args.json).await;
     }
     let data = match args.data.as_deref() {
         Some("-") | None => stdin()?,
@@ -79,15 +76,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let event = Event::new(args.kind, data, MAX_DATA_BYTES)?;
     let publication = Publication { channel, event, key: args.key, ephemeral: args.ephemeral };
-    let request = server.request(Method::POST, server.url(&["v1", "publish"]))?.json(&publication.to_json());
-    let ByName(published) = server.call::<ByName<Published>>(request).await?;
-    show(&published, args.json)?;
+    show(&client.publish(&publication).await?, args.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Publishes the lines of stdin. A batch has all lines that are available, so that a slow source is not delayed and a
 /// fast one is not sent line by line.
-async fn batches(server: &Server, line: Line, json: bool) -> anyhow::Result<ExitCode> {
+async fn batches(client: &ApiClient, line: Line, json: bool) -> anyhow::Result<ExitCode> {
     let mut lines = Lines::read(line);
     let mut count = Count::default();
     while let Some(Batch { items, numbers, refused }) = lines.batch().await {
@@ -99,7 +94,7 @@ async fn batches(server: &Server, line: Line, json: bool) -> anyhow::Result<Exit
             if items.is_empty() {
                 continue;
             }
-            match send(server, &items).await {
+            match client.publish_batch(&items).await {
                 Ok(results) => count.take(&numbers, &results, json)?,
                 Err(error) if is_too_large(&error) && items.len() == 1 => {
                     count.refuse(numbers[0], &error.to_string());
@@ -112,7 +107,8 @@ async fn batches(server: &Server, line: Line, json: bool) -> anyhow::Result<Exit
                 }
                 Err(error) => {
                     count.report();
-                    return Err(error.context(format!("lines from {} on were not published", numbers[0])));
+                    let lost = format!("lines from {} on were not published", numbers[0]);
+                    return Err(anyhow::Error::from(error).context(lost));
                 }
             }
         }
@@ -122,22 +118,8 @@ async fn batches(server: &Server, line: Line, json: bool) -> anyhow::Result<Exit
     Ok(if count.refused > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Publishes some events in one call.
-async fn send(server: &Server, items: &[String]) -> anyhow::Result<Vec<PublishResult>> {
-    let request = server
-        .request(Method::POST, server.url(&["v1", "publish"]))?
-        .header(CONTENT_TYPE, "application/json")
-        .body(format!("[{}]", items.join(",")));
-    let results: Vec<PublishResult> = server.call(request).await?;
-    ensure!(
-        results.len() == items.len(),
-        "unexpected response: the number of results differs from the number of events"
-    );
-    Ok(results)
-}
-
-fn is_too_large(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<ProblemDetails>().is_some_and(|problem| problem.status == 413)
+fn is_too_large(error: &Error) -> bool {
+    matches!(error, Error::Problem(problem) if problem.status == 413)
 }
 
 /// Results of the lines so far.
@@ -150,7 +132,7 @@ struct Count {
 impl Count {
     fn refuse(&mut self, number: u64, why: &str) {
         self.refused += 1;
-        eprintln!("fanfare: line {number}: {}", line::visible(why));
+        eprintln!("fanfare: line {number}: {}", display::visible(why));
     }
 
     fn take(&mut self, numbers: &[u64], results: &[PublishResult], json: bool) -> anyhow::Result<()> {
@@ -163,7 +145,7 @@ impl Count {
                 PublishResult::Refused { error } => {
                     self.refuse(*number, &error.to_string());
                     if json {
-                        writeln!(std::io::stdout(), "{}", line::json(result)?)?;
+                        writeln!(std::io::stdout(), "{}", display::json(result)?)?;
                     }
                 }
             }
@@ -183,9 +165,9 @@ impl Count {
 fn show(published: &Published, json: bool) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     if json {
-        writeln!(out, "{}", line::json(published)?)?;
+        writeln!(out, "{}", display::json(published)?)?;
     } else {
-        writeln!(out, "{}", line::visible(published.id.as_deref().unwrap_or("-")))?;
+        writeln!(out, "{}", display::visible(published.id.as_deref().unwrap_or("-")))?;
         if published.repeat {
             eprintln!(
                 "fanfare: the idempotency key was used before; this is the position of the first event"

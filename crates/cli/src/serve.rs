@@ -13,7 +13,7 @@ use fanfare_node::{Config, Node};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::flags::Flags;
-use crate::{config, files, log};
+use crate::{config, log, rlimit};
 
 /// Run a node.
 ///
@@ -54,7 +54,7 @@ pub(crate) async fn serve(
     log::start(&config.log)?;
     // First, so that a signal during the start is not lost.
     let mut signals = Signals::new().context("cannot listen for signals")?;
-    files::raise_limit(config);
+    rlimit::raise(config);
     let broker = broker(config)?;
     let node = Node::start_with(config, broker, pages)?;
     announce(&node);

@@ -3,12 +3,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use fanfare_api::sessions::{Disconnected, SessionList};
+use fanfare_client::ApiClient;
 use fanfare_protocol::SessionId;
-use reqwest::Method;
 
-use crate::line::{self, ago, visible};
-use crate::server::{Server, ServerArgs};
+use crate::display::{self, ago, visible};
+use crate::server::ServerArgs;
 use crate::table;
 
 /// List a user's sessions, or disconnect them.
@@ -33,18 +32,18 @@ pub(crate) struct Args {
 ///
 /// Fails if the server cannot be reached or refuses the request.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let server = Server::new(args.server, None)?;
+    let client = args.server.client(None)?;
     match args.disconnect {
-        None => show(&server, &args.user, args.json).await?,
-        Some(session) => disconnect(&server, &args.user, session, args.json).await?,
+        None => show(&client, &args.user, args.json).await?,
+        Some(session) => disconnect(&client, &args.user, session, args.json).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show(server: &Server, user: &str, json: bool) -> anyhow::Result<()> {
-    let list: SessionList = server.get(server.url(&["v1", "users", user, "sessions"])).await?;
+async fn show(client: &ApiClient, user: &str, json: bool) -> anyhow::Result<()> {
+    let list = client.sessions(user).await?;
     if json {
-        writeln!(std::io::stdout(), "{}", line::json(&list)?)?;
+        writeln!(std::io::stdout(), "{}", display::json(&list)?)?;
     } else if list.sessions.is_empty() {
         writeln!(std::io::stdout(), "{} has no sessions", visible(user))?;
     } else {
@@ -58,19 +57,15 @@ async fn show(server: &Server, user: &str, json: bool) -> anyhow::Result<()> {
 }
 
 async fn disconnect(
-    server: &Server,
+    client: &ApiClient,
     user: &str,
     session: Option<SessionId>,
     json: bool,
 ) -> anyhow::Result<()> {
-    let session = session.map(|session| session.to_string());
-    let mut path = vec!["v1", "users", user, "sessions"];
-    path.extend(session.as_deref());
-    let request = server.request(Method::DELETE, server.url(&path))?;
-    let answer: Disconnected = server.call(request).await?;
+    let answer = client.disconnect(user, session).await?;
     let mut out = std::io::stdout();
     if json {
-        writeln!(out, "{}", line::json(&answer)?)?;
+        writeln!(out, "{}", display::json(&answer)?)?;
     } else {
         let plural = if answer.disconnected == 1 { "" } else { "s" };
         writeln!(out, "{} session{plural} disconnected", answer.disconnected)?;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::line::visible;
+use crate::display::visible;
 
 /// Writes rows under a heading, with their columns aligned.
 ///

@@ -7,7 +7,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 const OTHERS: u64 = 256;
 
 /// Raises the soft limit to the hard limit, and warns if it is lower than the settings need.
-pub(crate) fn raise_limit(config: &Config) {
+pub(crate) fn raise(config: &Config) {
     let admin = config.admin.listen.map_or(0, |_| config.admin.sockets);
     let wanted = (config.limits.connections + config.limits.sockets + admin) as u64 + OTHERS;
     let limit = match getrlimit(Resource::RLIMIT_NOFILE) {

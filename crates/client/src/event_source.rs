@@ -1,4 +1,4 @@
-//! A connection to a stream that reconnects automatically, like the standard's `EventSource`. Unlike the standard, it
+//! A stream that reconnects and resumes automatically, like the standard's `EventSource`. Unlike the standard, it
 //! backs off while the server is unavailable, and an error of a gateway does not end it.
 //!
 //! <https://html.spec.whatwg.org/multipage/server-sent-events.html>
@@ -6,13 +6,16 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use fanfare_protocol::sse::Format;
 use futures_util::{Stream, StreamExt};
 use reqwest::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode, Url};
 use sse_stream::{Sse, SseByteStream};
 
-use crate::problem;
-use crate::server::Server;
+use crate::api_client::ApiClient;
+use crate::error::{self, Error};
+use crate::message::{Block, Message};
+use crate::stream_request::StreamRequest;
 
 /// Reconnection time until the server sends `retry:`.
 const RETRY: Duration = Duration::from_secs(2);
@@ -23,26 +26,17 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 type Blocks = Pin<Box<dyn Stream<Item = Result<Sse, sse_stream::Error>> + Send>>;
 
-/// One message.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Block {
-    /// The `event:` field; `None` for a plain message.
-    pub(crate) kind: Option<String>,
-    /// The `data:` lines.
-    pub(crate) data: String,
-    /// The `id:` field of the message itself.
-    pub(crate) id: Option<String>,
-}
-
 /// The result of one step.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+#[derive(Debug)]
+pub enum Step {
     /// A message was received.
-    Message(Block),
+    Message(Message),
+    /// A malformed message was received and skipped.
+    Malformed(Error),
     /// The connection ended or failed. The next call waits and then reconnects.
     Lost {
         /// The reason.
-        why: String,
+        why: Error,
         /// Time until the reconnect.
         wait: Duration,
     },
@@ -58,17 +52,18 @@ enum State {
 /// Reason why there is no stream.
 enum Refusal {
     /// Temporary failure, with the server's `Retry-After`.
-    Passing(String, Option<Duration>),
+    Passing(Error, Option<Duration>),
     /// Permanent failure.
-    Final(anyhow::Error),
+    Final(Error),
     /// The server told the client not to reconnect.
     Done,
 }
 
-/// The connection and the state that survives reconnects.
-pub(crate) struct EventSource {
-    server: Server,
+/// A stream: its connection, and the state that survives reconnects.
+pub struct EventSource {
+    client: ApiClient,
     url: Url,
+    format: Format,
     /// The last `id:`, sent as `Last-Event-ID`; empty before the first.
     cursor: String,
     /// The last `retry:`.
@@ -79,14 +74,16 @@ pub(crate) struct EventSource {
 }
 
 impl EventSource {
-    /// Connects at the first [`EventSource::next`].
-    pub(crate) fn new(server: Server, url: Url) -> Self {
+    /// Creates a stream that connects at the first [`EventSource::next`].
+    pub fn new(client: ApiClient, request: &StreamRequest) -> Self {
+        let url = request.append_to(client.url(&["v1", "events"]));
         let state = State::Waiting(Duration::ZERO);
-        Self { server, url, cursor: String::new(), retry: RETRY, failures: 0, state }
+        let format = request.format;
+        Self { client, url, format, cursor: String::new(), retry: RETRY, failures: 0, state }
     }
 
-    /// Returns the last `id:`.
-    pub(crate) fn cursor(&self) -> &str {
+    /// Returns the last `id:`; empty before the first.
+    pub fn cursor(&self) -> &str {
         &self.cursor
     }
 
@@ -95,7 +92,7 @@ impl EventSource {
     /// # Errors
     ///
     /// Fails if the server refuses the stream permanently.
-    pub(crate) async fn next(&mut self) -> anyhow::Result<Step> {
+    pub async fn next(&mut self) -> Result<Step, Error> {
         loop {
             match &mut self.state {
                 State::Waiting(wait) => {
@@ -110,11 +107,16 @@ impl EventSource {
                 State::Open(blocks) => match blocks.next().await {
                     Some(Ok(block)) => {
                         if let Some(block) = self.take(block) {
-                            return Ok(Step::Message(block));
+                            return Ok(
+                                Message::read(block, self.format).map_or_else(Step::Malformed, Step::Message)
+                            );
                         }
                     }
-                    Some(Err(error)) => return Ok(self.lost(broken(&error), None)),
-                    None => return Ok(self.lost("the stream ended".into(), None)),
+                    Some(Err(error)) => {
+                        let why = Error::StreamFailed(error::innermost(&error).to_string());
+                        return Ok(self.lost(why, None));
+                    }
+                    None => return Ok(self.lost(Error::StreamEnded, None)),
                 },
             }
         }
@@ -139,7 +141,7 @@ impl EventSource {
 
     /// Schedules a reconnect. After a stream with messages it uses `retry:`, which the server has randomized already.
     /// Otherwise the time doubles with each failure and is randomized here.
-    fn lost(&mut self, why: String, after: Option<Duration>) -> Step {
+    fn lost(&mut self, why: Error, after: Option<Duration>) -> Step {
         let mut wait = self.retry;
         if self.failures > 0 {
             let longest = LONGEST_BACKOFF.max(self.retry);
@@ -156,23 +158,17 @@ impl EventSource {
 
     async fn connect(&self) -> Result<Blocks, Refusal> {
         let mut request = self
-            .server
+            .client
             .request(Method::GET, self.url.clone())
             .map_err(Refusal::Final)?
             .header(ACCEPT, "text/event-stream")
             .header(CACHE_CONTROL, "no-store");
         if !self.cursor.is_empty() {
-            let cursor = HeaderValue::from_str(&self.cursor).map_err(|_| {
-                Refusal::Final(anyhow::anyhow!(
-                    "the server's cursor has characters that are not allowed in a header"
-                ))
-            })?;
+            let cursor = HeaderValue::from_str(&self.cursor).map_err(|_| Refusal::Final(Error::Cursor))?;
             request = request.header("last-event-id", cursor);
         }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| Refusal::Passing(self.server.unreachable(&error).to_string(), None))?;
+        let response =
+            request.send().await.map_err(|error| Refusal::Passing(self.client.failed(&error), None))?;
         checked(response).await
     }
 }
@@ -184,8 +180,7 @@ async fn checked(response: Response) -> Result<Blocks, Refusal> {
         let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("text/event-stream") {
-            let error = anyhow::anyhow!("unexpected content type {essence:?}: not an event stream");
-            return Err(Refusal::Final(error));
+            return Err(Refusal::Final(Error::NotAStream(essence.to_owned())));
         }
         return Ok(Box::pin(SseByteStream::new(response.bytes_stream())));
     }
@@ -194,19 +189,10 @@ async fn checked(response: Response) -> Result<Blocks, Refusal> {
     }
     let after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let body = response.bytes().await.unwrap_or_default();
-    let problem = problem::read(status, &body);
+    let problem = error::problem(status, &body).into();
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        Err(Refusal::Passing(problem.to_string(), after.map(Duration::from_secs)))
+        Err(Refusal::Passing(problem, after.map(Duration::from_secs)))
     } else {
-        Err(Refusal::Final(problem.into()))
+        Err(Refusal::Final(problem))
     }
-}
-
-/// Returns the innermost reason of a broken stream.
-fn broken(error: &sse_stream::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    format!("the stream failed: {cause}")
 }

@@ -1,15 +1,15 @@
-//! Trusted certificates.
+//! TLS configurations of the commands: trusted certificates.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use reqwest::Url;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use url::Url;
 
 /// Returns a TLS configuration that trusts the system's certificates, or only those in the file `ca`. A server
 /// without TLS needs no certificates.
@@ -17,16 +17,16 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 /// # Errors
 ///
 /// Fails if there is no certificate to trust.
-pub(crate) fn of_server(server: &Url, ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
+pub(crate) fn verified(server: &Url, ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(file) => {
-            let told = || format!("the file {} (--ca)", file.display());
-            for certificate in CertificateDer::pem_file_iter(file).with_context(told)? {
-                roots.add(certificate.with_context(told)?).with_context(told)?;
+            let name = || format!("the file {} (--ca)", file.display());
+            for certificate in CertificateDer::pem_file_iter(file).with_context(name)? {
+                roots.add(certificate.with_context(name)?).with_context(name)?;
             }
             if roots.is_empty() {
-                bail!("{} contains no certificate (PEM, BEGIN CERTIFICATE)", told());
+                bail!("{} contains no certificate (PEM, BEGIN CERTIFICATE)", name());
             }
         }
         None if server.scheme() == "https" => {
@@ -46,8 +46,8 @@ pub(crate) fn of_server(server: &Url, ca: Option<&Path>) -> anyhow::Result<Clien
 /// # Errors
 ///
 /// Fails if the TLS library does not support its own defaults.
-pub(crate) fn of_this_machine() -> anyhow::Result<ClientConfig> {
-    let verifier = Arc::new(Anybody(provider()));
+pub(crate) fn unverified() -> anyhow::Result<ClientConfig> {
+    let verifier = Arc::new(AnyCertificate(provider()));
     Ok(client()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
@@ -61,9 +61,9 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// Verifies signatures, but not the certificates' issuers and names.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -1,0 +1,24 @@
+//! A client of a Fanfare cluster: calls of the HTTP API, and streams that reconnect.
+//!
+//! # Layout
+//!
+//! - [`api_client`]: the calls of the HTTP API
+//! - [`event_source`]: a stream that reconnects and resumes
+//! - [`stream_request`]: what a stream follows, and where it starts
+//! - [`message`]: published events and control events of a stream
+//! - [`token`]: the token of requests
+//! - [`error`]: failed calls and streams
+
+pub mod api_client;
+pub mod error;
+pub mod event_source;
+pub mod message;
+pub mod stream_request;
+pub mod token;
+
+pub use api_client::{ApiClient, ClientSettings};
+pub use error::Error;
+pub use event_source::{EventSource, Step};
+pub use message::{Event, Message};
+pub use stream_request::StreamRequest;
+pub use token::Token;
