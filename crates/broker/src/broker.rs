@@ -5,15 +5,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::session::Control;
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Position, SessionId, User};
 
 use crate::BrokerError;
-use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
-use crate::lease::{Lease, NodeId, NodeInfo, Swept};
+use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
+use crate::lease::{LeaseOutcome, NodeId, NodeInfo, Swept};
 use crate::log::{Page, PageLimit};
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
-use crate::wire::{Wire, WireSink};
+use crate::subscriber::{SubscriberConnection, SubscriberSink};
 
 /// Result of a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +55,11 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
     /// - for `Newest(n)` and `Earliest`, the position before the first of these entries; the newest are limited by
     ///   [`NEWEST_EVENTS`](crate::log::NEWEST_EVENTS) and [`NEWEST_BYTES`](crate::log::NEWEST_BYTES);
     /// - in a channel without entries, its last position, or zero.
-    async fn locate(&self, channel: &Channel, from: From) -> Result<Position, BrokerError>;
+    async fn locate(&self, channel: &Channel, from: StartAt) -> Result<Position, BrokerError>;
 
     /// Opens a subscriber connection, which is also subscribed to the node's control topic. Never fails: it
     /// reconnects until it is closed.
-    fn wire(&self, node: &NodeId, sink: WireSink) -> Wire;
+    fn open_subscriber(&self, node: &NodeId, sink: SubscriberSink) -> SubscriberConnection;
 
     // ---- sessions
 
@@ -101,7 +101,7 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
 
     /// Renews a node's lease for `ttl`. If a process takes over the node id of another process whose lease has
     /// expired, the sweep removes the other's sessions, except those that are claimed again before.
-    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<Lease, BrokerError>;
+    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<LeaseOutcome, BrokerError>;
 
     /// Releases a node's lease, if this incarnation holds it.
     async fn leave(&self, info: &NodeInfo) -> Result<(), BrokerError>;
@@ -146,13 +146,13 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
 
     /// Publishes entries of a reading, like [`Broker::publish`]. An entry of the same generation that was published
     /// before, by any node, is a repeat, and so is an older entry of its channel. An entry whose predecessor
-    /// (`after`) is not published yet is held up. So entries are stored once and in order, however often and by
+    /// (`after`) is not published yet is blocked. So entries are stored once and in order, however often and by
     /// however many nodes they are published, until the channel's last position expires.
     async fn publish_intake(
         &self,
         reading: &Reading,
-        entries: Vec<Placed>,
-    ) -> Vec<Result<Intaken, BrokerError>>;
+        entries: Vec<ChainedEntry>,
+    ) -> Vec<Result<IntakeOutcome, BrokerError>>;
 
     /// Moves entries that can never be published to the dead-letter stream, each once. An entry that is too large is
     /// truncated.

@@ -37,7 +37,7 @@ impl IntakeEntry {
 
 /// A valid entry, to be published to its channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placed {
+pub struct ChainedEntry {
     /// Id in the ingest stream.
     pub id: Position,
     /// The previous entry of the same channel in the same call: this entry is not published before that one.
@@ -48,13 +48,13 @@ pub struct Placed {
 
 /// Result of publishing an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Intaken {
+pub enum IntakeOutcome {
     /// The entry was appended to its channel's log.
     Published,
     /// The entry, or another event with its idempotency key, was stored before.
     Repeat,
     /// Nothing was done, since the previous entry is not published.
-    HeldUp,
+    Blocked,
 }
 
 /// An entry that can never be published.
@@ -99,11 +99,11 @@ impl Rejected {
 }
 
 /// Links each entry to the previous entry of its channel. The entries must be in the order of their ids.
-pub fn chain(entries: impl IntoIterator<Item = (Position, Publication)>) -> Vec<Placed> {
+pub fn chain(entries: impl IntoIterator<Item = (Position, Publication)>) -> Vec<ChainedEntry> {
     let mut newest: HashMap<Channel, Position> = HashMap::new();
     let place = |(id, publication): (Position, Publication)| {
         let after = newest.insert(publication.channel.clone(), id);
-        Placed { id, after, publication }
+        ChainedEntry { id, after, publication }
     };
     entries.into_iter().map(place).collect()
 }

@@ -108,7 +108,7 @@ impl std::ops::AddAssign for Swept {
 
 /// Result of a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lease {
+pub enum LeaseOutcome {
     /// The node held the lease, and it was extended.
     Renewed,
     /// There was no lease, and the node acquired it: the first heartbeat, or the lease had expired and other nodes

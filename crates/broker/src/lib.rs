@@ -12,7 +12,7 @@
 //! - [`retention`]: how many events, and how old, a log keeps
 //! - [`settings`]: settings of both brokers
 //! - [`log`]: pages of stored events
-//! - [`wire`]: the subscriber connection: its events and commands
+//! - [`subscriber`]: the subscriber connection: its events and commands
 //! - [`session`]: claims and owners of sessions
 //! - [`lease`]: leases of nodes
 //! - [`error`]: errors, and whether a retry can help
@@ -32,7 +32,7 @@ pub mod redis;
 pub mod retention;
 pub mod session;
 pub mod settings;
-pub mod wire;
+pub mod subscriber;
 
 pub use broker::{Broker, Published};
 pub use error::{BrokerError, Condition};

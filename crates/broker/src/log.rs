@@ -7,7 +7,7 @@ use fanfare_protocol::{Entry, Event, Position};
 /// Bytes that an entry counts in a page besides its type and data, for its positions and overhead.
 pub const ENTRY_BYTES: usize = 64;
 
-/// Maximum number of events that [`fanfare_protocol::start::From::Newest`] goes back.
+/// Maximum number of events that [`fanfare_protocol::start::StartAt::Newest`] goes back.
 pub const NEWEST_EVENTS: usize = 1000;
 
 /// Maximum bytes of events that it goes back, as counted by [`event_bytes`]; a single event may be larger. To count
@@ -103,8 +103,8 @@ mod tests {
             (0, None, 0, false),
             (0, None, 1, true),
         ] {
-            let told = is_gap(at(position), had.map(at), at(previous));
-            assert_eq!(told, gap, "at {position} after {had:?}, and {previous} before the entry");
+            let found = is_gap(at(position), had.map(at), at(previous));
+            assert_eq!(found, gap, "at {position} after {had:?}, and {previous} before the entry");
         }
     }
 }

@@ -8,7 +8,7 @@
 //! - `sessions`: owners of sessions, and the lifecycle stream
 //! - `cluster`: leases and locks
 //! - `intake`: the ingest stream
-//! - `wire`: subscriber connections of this process's nodes
+//! - `subscribers`: subscriber connections of this process's nodes
 //! - `faults`: faults for simulations
 
 mod channel;
@@ -16,7 +16,7 @@ mod cluster;
 mod faults;
 mod intake;
 mod sessions;
-mod wire;
+mod subscribers;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::session::Control;
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::wire::Frame;
 use fanfare_protocol::{Channel, Entry, Event, Position, SessionId, User};
 use indexmap::IndexMap;
@@ -36,14 +36,14 @@ use self::channel::ChannelState;
 use self::cluster::Cluster;
 use self::intake::Ingest;
 use self::sessions::Sessions;
-use self::wire::Wires;
+use self::subscribers::Subscribers;
 use crate::broker::Published;
-use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
-use crate::lease::{Lease, NodeId, NodeInfo, Swept};
+use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
+use crate::lease::{LeaseOutcome, NodeId, NodeInfo, Swept};
 use crate::log::{Page, PageLimit};
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 use crate::settings::BrokerSettings;
-use crate::wire::{Wire, WireSink};
+use crate::subscriber::{SubscriberConnection, SubscriberSink};
 use crate::{Broker, BrokerError, clock};
 
 /// An entry of the lifecycle or the dead-letter stream: its id and fields.
@@ -66,7 +66,7 @@ pub struct MemoryBroker {
 #[derive(Debug, Default)]
 struct State {
     channels: IndexMap<Channel, ChannelState>,
-    wires: Wires,
+    subscribers: Subscribers,
     cluster: Cluster,
     sessions: Sessions,
     ingest: Ingest,
@@ -135,30 +135,30 @@ impl MemoryBroker {
         let Publication { channel, event, key, ephemeral } = publication;
         let mut state = self.state();
         if ephemeral {
-            state.wires.message(&channel, &Frame::Ephemeral(event));
+            state.subscribers.message(&channel, &Frame::Ephemeral(event));
             return Published { position: None, repeat: false, created: false };
         }
         self.append(&mut state, &channel, event, key)
     }
 
-    fn publish_placed(&self, reading: &Reading, placed: Placed) -> Intaken {
-        let Placed { id, after, publication } = placed;
+    fn publish_entry(&self, reading: &Reading, entry: ChainedEntry) -> IntakeOutcome {
+        let ChainedEntry { id, after, publication } = entry;
         let Publication { channel, event, key, .. } = publication;
         let mut state = self.state();
         let log = state.channels.entry(channel.clone()).or_default();
         log.age(self.now(), &self.settings.retention.of(&channel));
         let newest = log.newest_of(&reading.generation);
         if newest.is_some_and(|newest| id <= newest) {
-            return Intaken::Repeat;
+            return IntakeOutcome::Repeat;
         }
         if after > newest {
-            return Intaken::HeldUp;
+            return IntakeOutcome::Blocked;
         }
         log.mark = Some((Arc::clone(&reading.generation), id));
         if self.append(&mut state, &channel, event, key).repeat {
-            Intaken::Repeat
+            IntakeOutcome::Repeat
         } else {
-            Intaken::Published
+            IntakeOutcome::Published
         }
     }
 
@@ -172,10 +172,10 @@ impl MemoryBroker {
         }
         let entry = log.append(now, self.sequence_step.load(Ordering::Relaxed), event, &retention);
         if let Some(key) = key {
-            log.remember(key, entry.position, now, self.settings.once);
+            log.remember(key, entry.position, now, self.settings.idempotency_window);
         }
         let position = entry.position;
-        state.wires.message(channel, &Frame::Kept(Entry::clone(&entry)));
+        state.subscribers.message(channel, &Frame::Kept(Entry::clone(&entry)));
         Published { position: Some(position), repeat: false, created: entry.previous == Position::ZERO }
     }
 
@@ -213,12 +213,12 @@ impl Broker for MemoryBroker {
         Ok(self.read(channel, |log| log.page(after, limit, self.now())))
     }
 
-    async fn locate(&self, channel: &Channel, from: From) -> Result<Position, BrokerError> {
+    async fn locate(&self, channel: &Channel, from: StartAt) -> Result<Position, BrokerError> {
         Ok(self.read(channel, |log| log.locate(from)))
     }
 
-    fn wire(&self, node: &NodeId, sink: WireSink) -> Wire {
-        wire::open(Arc::clone(&self.state), node.clone(), sink)
+    fn open_subscriber(&self, node: &NodeId, sink: SubscriberSink) -> SubscriberConnection {
+        subscribers::open(Arc::clone(&self.state), node.clone(), sink)
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
@@ -230,7 +230,7 @@ impl Broker for MemoryBroker {
         {
             let Claim { user, session, .. } = claim;
             let command = Control::Supersede { user: user.clone(), session: *session, epoch: *epoch };
-            state.wires.control(from, &command);
+            state.subscribers.control(from, &command);
         }
         state.sessions.trim(self.settings.lifecycle_events);
         Ok(claimed)
@@ -262,11 +262,11 @@ impl Broker for MemoryBroker {
     }
 
     async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError> {
-        self.state().wires.control(node, command);
+        self.state().subscribers.control(node, command);
         Ok(())
     }
 
-    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<Lease, BrokerError> {
+    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<LeaseOutcome, BrokerError> {
         let mut state = self.state();
         let State { cluster, sessions, .. } = &mut *state;
         Ok(cluster.lease(sessions, info, ttl))
@@ -327,9 +327,9 @@ impl Broker for MemoryBroker {
     async fn publish_intake(
         &self,
         reading: &Reading,
-        entries: Vec<Placed>,
-    ) -> Vec<Result<Intaken, BrokerError>> {
-        entries.into_iter().map(|placed| Ok(self.publish_placed(reading, placed))).collect()
+        entries: Vec<ChainedEntry>,
+    ) -> Vec<Result<IntakeOutcome, BrokerError>> {
+        entries.into_iter().map(|entry| Ok(self.publish_entry(reading, entry))).collect()
     }
 
     async fn reject_intake(&self, reading: &Reading, rejected: Vec<Rejected>) -> Result<(), BrokerError> {

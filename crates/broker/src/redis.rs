@@ -8,25 +8,24 @@
 //!
 //! - `settings`: address, credentials and timeouts
 //! - `prefix`: the key prefix of a cluster; `keys`: the names of keys and topics
-//! - `link`: the shared, pipelined connections; `gather`: batches of calls in one write
+//! - `shared_connection`: shared, pipelined connections; `batcher`: calls that are made together leave in one write
 //! - `pool`: connections for blocking reads and rare commands
 //! - `script`: the Lua scripts, in `.lua` files
 //! - `publish`: publishing, with one pipeline for each batch
 //! - `log`: log reads
-//! - `wire`: subscriber connections
+//! - `subscriber`: subscriber connections
 //! - `sessions`: claims of sessions
 //! - `leases`: leases, locks and the sweep
 //! - `intake`: the ingest stream
 //! - `library`: the function library for publishers
 //! - `reply`, `error`: parsing of replies, classification of errors
 
+mod batcher;
 mod error;
-mod gather;
 mod intake;
 mod keys;
 mod leases;
 mod library;
-mod link;
 mod log;
 mod pool;
 mod prefix;
@@ -35,7 +34,8 @@ mod reply;
 mod script;
 mod sessions;
 mod settings;
-mod wire;
+mod shared_connection;
+mod subscriber;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,23 +43,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::session::Control;
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Position, SessionId, User};
 use uuid::Uuid;
 
 use self::keys::Keys;
 use self::library::Library;
-use self::link::Link;
 use self::pool::Connections;
 pub use self::prefix::{Prefix, PrefixError};
 use self::script::Script;
 pub use self::settings::RedisSettings;
+use self::shared_connection::SharedConnection;
 use crate::broker::Published;
-use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
-use crate::lease::{Lease, NodeId, NodeInfo, Swept};
+use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
+use crate::lease::{LeaseOutcome, NodeId, NodeInfo, Swept};
 use crate::log::{Page, PageLimit};
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
-use crate::wire::{Wire, WireSink};
+use crate::subscriber::{SubscriberConnection, SubscriberSink};
 use crate::{Broker, BrokerError, BrokerSettings};
 
 /// The broker on Redis. Clones share its connections.
@@ -69,9 +69,9 @@ pub struct RedisBroker {
     redis: Arc<RedisSettings>,
     keys: Keys,
     /// Connection for commands that write, and for probes.
-    link: Link,
+    commands: SharedConnection,
     /// Connection for log reads, so that many readers do not delay publishers.
-    reads: Link,
+    reads: SharedConnection,
     pool: Connections,
     library: Arc<Library>,
     /// Random id of this process, which distinguishes it from another process with the same node id.
@@ -93,8 +93,8 @@ impl RedisBroker {
     pub fn connect(redis: RedisSettings, settings: BrokerSettings) -> Result<Self, BrokerError> {
         let prefix = redis.check()?;
         Ok(Self {
-            link: Link::new(&redis, Script::load_all())?,
-            reads: Link::new(&redis, Script::load_all())?,
+            commands: SharedConnection::new(&redis, Script::load_all())?,
+            reads: SharedConnection::new(&redis, Script::load_all())?,
             pool: Connections::new(&redis)?,
             library: Arc::new(Library::new(&prefix, &settings)),
             keys: Keys::new(prefix),
@@ -119,12 +119,12 @@ impl Broker for RedisBroker {
         log::page(self, channel, after, limit).await
     }
 
-    async fn locate(&self, channel: &Channel, from: From) -> Result<Position, BrokerError> {
+    async fn locate(&self, channel: &Channel, from: StartAt) -> Result<Position, BrokerError> {
         log::locate(self, channel, from).await
     }
 
-    fn wire(&self, node: &NodeId, sink: WireSink) -> Wire {
-        wire::open(self, node, sink)
+    fn open_subscriber(&self, node: &NodeId, sink: SubscriberSink) -> SubscriberConnection {
+        subscriber::open(self, node, sink)
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
@@ -154,7 +154,7 @@ impl Broker for RedisBroker {
         sessions::send(self, node, command).await
     }
 
-    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<Lease, BrokerError> {
+    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<LeaseOutcome, BrokerError> {
         leases::lease(self, info, ttl).await
     }
 
@@ -194,8 +194,8 @@ impl Broker for RedisBroker {
     async fn publish_intake(
         &self,
         reading: &Reading,
-        entries: Vec<Placed>,
-    ) -> Vec<Result<Intaken, BrokerError>> {
+        entries: Vec<ChainedEntry>,
+    ) -> Vec<Result<IntakeOutcome, BrokerError>> {
         publish::publish_intake(self, reading, entries).await
     }
 

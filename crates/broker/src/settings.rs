@@ -12,7 +12,7 @@ pub struct BrokerSettings {
     /// Retention of the channels' logs.
     pub retention: RetentionRules,
     /// How long an idempotency key is remembered.
-    pub once: Duration,
+    pub idempotency_window: Duration,
     /// How long after their last session a user is reported offline, and how long a session that a draining node
     /// released waits for another node.
     pub grace: Duration,
@@ -31,7 +31,7 @@ impl Default for BrokerSettings {
     fn default() -> Self {
         Self {
             retention: RetentionRules::default(),
-            once: Duration::from_mins(10),
+            idempotency_window: Duration::from_mins(10),
             grace: Duration::ZERO,
             max_data: DEFAULT_MAX_DATA_BYTES,
             lifecycle_events: 100_000,

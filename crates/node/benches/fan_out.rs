@@ -29,7 +29,7 @@ use fanfare_node::stream::{Coding, Framing, Socket, Stream};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::sse::Format;
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Event, SessionId};
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -139,7 +139,7 @@ fn stream(coding: Coding) -> Stream {
         user: None,
         session: SessionId::random(),
         held: None,
-        channels: vec![(Channel::broadcast(), From::Latest)],
+        channels: vec![(Channel::broadcast(), StartAt::Latest)],
         format: Format::Raw,
         coding,
         expires: None,

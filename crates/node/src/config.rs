@@ -151,7 +151,7 @@ impl Config {
     pub fn broker_settings(&self) -> BrokerSettings {
         BrokerSettings {
             retention: self.retention.rules(),
-            once: self.publish.idempotency_window,
+            idempotency_window: self.publish.idempotency_window,
             grace: self.session.grace,
             max_data: bytes(self.limits.event_data),
             lifecycle_events: self.retention.lifecycle_events,

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fanfare_broker::broker::Published;
-use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
-use fanfare_broker::lease::{Lease, Swept};
+use fanfare_broker::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
+use fanfare_broker::lease::{LeaseOutcome, Swept};
 use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
-use fanfare_broker::wire::{Wire, WireSink};
+use fanfare_broker::subscriber::{SubscriberConnection, SubscriberSink};
 use fanfare_broker::{Broker, BrokerError, BrokerSettings, MemoryBroker, NodeId, NodeInfo};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::session::Control;
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Position, SessionId, User};
 use tokio::time::Instant;
 
@@ -248,12 +248,12 @@ impl Broker for FaultyBroker {
         self.meet(Call::Page, self.inner.page(channel, after, limit)).await
     }
 
-    async fn locate(&self, channel: &Channel, from: From) -> Result<Position, BrokerError> {
+    async fn locate(&self, channel: &Channel, from: StartAt) -> Result<Position, BrokerError> {
         self.inner.locate(channel, from).await
     }
 
-    fn wire(&self, node: &NodeId, sink: WireSink) -> Wire {
-        self.inner.wire(node, sink)
+    fn open_subscriber(&self, node: &NodeId, sink: SubscriberSink) -> SubscriberConnection {
+        self.inner.open_subscriber(node, sink)
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
@@ -283,7 +283,7 @@ impl Broker for FaultyBroker {
         self.meet(Call::Send, self.inner.send(node, command)).await
     }
 
-    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<Lease, BrokerError> {
+    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<LeaseOutcome, BrokerError> {
         self.meet(Call::Lease, self.inner.lease(info, ttl)).await
     }
 
@@ -323,8 +323,8 @@ impl Broker for FaultyBroker {
     async fn publish_intake(
         &self,
         reading: &Reading,
-        entries: Vec<Placed>,
-    ) -> Vec<Result<Intaken, BrokerError>> {
+        entries: Vec<ChainedEntry>,
+    ) -> Vec<Result<IntakeOutcome, BrokerError>> {
         let size = entries.len();
         self.script().batches.push(size);
         let all = self.meet(Call::Publish, async {

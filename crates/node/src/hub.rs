@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fanfare_broker::log::PageLimit;
-use fanfare_broker::wire::WireState;
+use fanfare_broker::subscriber::SubscriberState;
 use fanfare_broker::{Broker, NodeId};
 use fanfare_protocol::SessionKey;
 use tokio::sync::{mpsc, watch};
@@ -113,7 +113,7 @@ impl Hub {
             Arc::new(Follows::new(inboxes, inbox_bytes, *max_ephemeral, control, Arc::clone(metrics)));
         // Weak, since the table owns the subscriber connection, whose task owns this.
         let sink = Arc::downgrade(&follows);
-        let wire = broker.wire(
+        let wire = broker.open_subscriber(
             node,
             Box::new(move |event| {
                 if let Some(follows) = sink.upgrade() {
@@ -169,7 +169,7 @@ impl Hub {
     }
 
     /// Returns the state of the subscriber connection, as a watch.
-    pub fn wire(&self) -> watch::Receiver<WireState> {
+    pub fn wire(&self) -> watch::Receiver<SubscriberState> {
         self.inner.follows.state.subscribe()
     }
 

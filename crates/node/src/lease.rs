@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fanfare_broker::lease::Lease;
+use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::{Broker, BrokerError, NodeId, NodeInfo};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -219,12 +219,12 @@ impl Heart {
             next = sent + self.beat;
             match self.lease().await {
                 // The lease may have been acquired again by a call without a reply; this call only renews it then.
-                Ok(Lease::Renewed) if self.state.borrow().held() => self.held(sent, false),
-                Ok(Lease::Renewed | Lease::Taken) => {
+                Ok(LeaseOutcome::Renewed) if self.state.borrow().held() => self.held(sent, false),
+                Ok(LeaseOutcome::Renewed | LeaseOutcome::Taken) => {
                     tracing::warn!(id = %self.info.id, "lease expired; acquired again");
                     self.held(sent, true);
                 }
-                Ok(Lease::Foreign) => {
+                Ok(LeaseOutcome::Foreign) => {
                     let occupant = self.occupant().await.ok().flatten();
                     return self.foreign(occupant.unwrap_or_else(Occupied::unknown));
                 }
@@ -292,12 +292,12 @@ impl Heart {
         self.prepare().await;
         let sent = Instant::now();
         match self.lease().await? {
-            Lease::Taken | Lease::Renewed => {
+            LeaseOutcome::Taken | LeaseOutcome::Renewed => {
                 self.held(sent, true);
                 Ok(Entry::Entered)
             }
             // Another process was faster; the next check shows which one.
-            Lease::Foreign => Ok(Entry::Occupied(Occupied::unknown())),
+            LeaseOutcome::Foreign => Ok(Entry::Occupied(Occupied::unknown())),
         }
     }
 
@@ -308,14 +308,14 @@ impl Heart {
         Ok(others.find(|node| node.id == self.info.id).map(|node| Occupied(node.address)))
     }
 
-    async fn lease(&mut self) -> Result<Lease, BrokerError> {
+    async fn lease(&mut self) -> Result<LeaseOutcome, BrokerError> {
         self.info.connections = (self.connections)();
         self.info.draining = *self.draining.borrow_and_update();
         let lease = within(self.beat, self.broker.lease(&self.info, self.ttl)).await;
         let count = match lease {
-            Ok(Lease::Renewed) => &self.metrics.beats_renewed,
-            Ok(Lease::Taken) => &self.metrics.beats_taken,
-            Ok(Lease::Foreign) => &self.metrics.beats_foreign,
+            Ok(LeaseOutcome::Renewed) => &self.metrics.beats_renewed,
+            Ok(LeaseOutcome::Taken) => &self.metrics.beats_taken,
+            Ok(LeaseOutcome::Foreign) => &self.metrics.beats_foreign,
             Err(_) => &self.metrics.beats_failed,
         };
         count.inc();

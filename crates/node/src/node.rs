@@ -46,7 +46,7 @@ use crate::session::{End, SessionSettings, Sessions};
 use crate::sweeper::Sweeper;
 use crate::tls::metrics::TlsMetrics;
 use crate::tls::{Tls, TlsError};
-use fanfare_broker::wire::WireState;
+use fanfare_broker::subscriber::SubscriberState;
 
 /// Timeout for the head of a request on the admin listener, and so its keep-alive timeout. It is short, since the
 /// listener has few sockets.
@@ -397,7 +397,7 @@ fn info(config: &Config, bound: SocketAddr) -> NodeInfo {
 /// Returns the checks of `/readyz`.
 fn readiness(
     lease: watch::Receiver<LeaseState>,
-    wire: watch::Receiver<WireState>,
+    wire: watch::Receiver<SubscriberState>,
     draining: &Arc<AtomicBool>,
 ) -> Readiness {
     let (heard, draining) = (lease.clone(), Arc::clone(draining));

@@ -6,7 +6,7 @@
 use bytesize::ByteSize;
 use fanfare_broker::log::{Page, PageLimit, event_bytes};
 use fanfare_broker::{Broker, BrokerError};
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Position};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -61,11 +61,11 @@ impl ReadBudget {
         &self,
         broker: &dyn Broker,
         channel: &Channel,
-        from: From,
+        from: StartAt,
     ) -> Result<Position, BrokerError> {
         // The semaphore is never closed.
         let _turn = match from {
-            From::Newest(_) => self.counts.acquire().await.ok(),
+            StartAt::Newest(_) => self.counts.acquire().await.ok(),
             _ => None,
         };
         broker.locate(channel, from).await

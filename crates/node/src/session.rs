@@ -30,7 +30,7 @@ use self::releaser::{DOUBT_AFTER, Releaser};
 use crate::ending::Ending;
 use crate::lease::LeaseState;
 use crate::metrics::cluster::ClusterMetrics;
-use fanfare_broker::wire::WireState;
+use fanfare_broker::subscriber::SubscriberState;
 
 /// Ends a session's stream on this node, if there is one and its claim's epoch is below a number. This is
 /// [`crate::hub::Hub::end`].
@@ -157,7 +157,7 @@ impl Sessions {
         broker: Arc<dyn Broker>,
         settings: SessionSettings,
         lease: watch::Receiver<LeaseState>,
-        wire: watch::Receiver<WireState>,
+        wire: watch::Receiver<SubscriberState>,
         end: End,
         metrics: Arc<ClusterMetrics>,
     ) -> Self {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fanfare_protocol::sse::Format;
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, SessionId, SessionKey, User};
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter, DuplexStream};
 use tokio::net::TcpStream;
@@ -119,7 +119,7 @@ pub struct Stream {
     /// The claim, for streams of a user. Released when the stream ends.
     pub held: Option<Held>,
     /// Each channel once, with its start.
-    pub channels: Vec<(Channel, From)>,
+    pub channels: Vec<(Channel, StartAt)>,
     /// Format of events.
     pub format: Format,
     /// Content coding.

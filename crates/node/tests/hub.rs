@@ -23,7 +23,7 @@ use fanfare_node::stream::{Coding, Framing, Socket, Stream};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::sse::{Format, HEARTBEAT};
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Event, Position, SessionId, SessionKey, User};
 use flate2::write::GzDecoder;
 use prometheus_client::registry::Registry;
@@ -65,13 +65,13 @@ impl Node {
         self.broker.publish(vec![publication]).await.remove(0).unwrap().position.unwrap()
     }
 
-    fn connect(&self, session: SessionId, from: From, pipe: usize) -> DuplexStream {
+    fn connect(&self, session: SessionId, from: StartAt, pipe: usize) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(pipe);
         self.hub.open(stream(session, from), Box::new(theirs));
         ours
     }
 
-    fn connect_gzip(&self, session: SessionId, from: From, pipe: usize) -> Zipped {
+    fn connect_gzip(&self, session: SessionId, from: StartAt, pipe: usize) -> Zipped {
         let (ours, theirs) = tokio::io::duplex(pipe);
         let stream = Stream { coding: Coding::Gzip, ..stream(session, from) };
         self.hub.open(stream, Box::new(theirs));
@@ -88,7 +88,7 @@ impl Node {
     }
 }
 
-fn stream(session: SessionId, from: From) -> Stream {
+fn stream(session: SessionId, from: StartAt) -> Stream {
     Stream {
         user: None,
         session,
@@ -205,7 +205,7 @@ async fn connections_resuming_at_the_same_place_cause_one_log_read() {
         node.publish(&number.to_string()).await;
     }
     let mut sockets: Vec<_> =
-        (0..1000).map(|_| node.connect(SessionId::random(), From::Position(first), 1 << 16)).collect();
+        (0..1000).map(|_| node.connect(SessionId::random(), StartAt::Position(first), 1 << 16)).collect();
     for socket in &mut sockets {
         let got = read_until(socket, "data: 49\n").await;
         assert_eq!(got.matches("\ndata: ").count(), 50, "49 events and the greeting: {got}");
@@ -221,7 +221,7 @@ async fn connections_near_the_end_are_served_from_the_window_alone() {
     let mut streams = Vec::new();
     // Two, since of a channel with a single live stream nothing is kept at hand.
     for _ in 0..2 {
-        let mut stream = node.connect(SessionId::random(), From::Latest, 1 << 16);
+        let mut stream = node.connect(SessionId::random(), StartAt::Latest, 1 << 16);
         read_until(&mut stream, "connected").await;
         streams.push(stream);
     }
@@ -232,7 +232,7 @@ async fn connections_near_the_end_are_served_from_the_window_alone() {
     }
     let reads = node.metrics.reads.get();
     for _ in 0..100 {
-        let mut socket = node.connect(SessionId::random(), From::Position(position), 1 << 16);
+        let mut socket = node.connect(SessionId::random(), StartAt::Position(position), 1 << 16);
         read_until(&mut socket, "data: 1\n").await;
     }
     assert_eq!(node.metrics.reads.get(), reads);
@@ -242,10 +242,10 @@ async fn connections_near_the_end_are_served_from_the_window_alone() {
 async fn a_cursor_from_the_future_says_nothing_about_where_others_begin() {
     let node = start(&one_writer());
     let future = Position::new(u64::MAX / 2, 0);
-    let mut liar = node.connect(SessionId::random(), From::Position(future), 1 << 16);
+    let mut liar = node.connect(SessionId::random(), StartAt::Position(future), 1 << 16);
     read_until(&mut liar, "connected").await;
     sleep(Duration::from_secs(1)).await;
-    let mut honest = node.connect(SessionId::random(), From::Latest, 1 << 16);
+    let mut honest = node.connect(SessionId::random(), StartAt::Latest, 1 << 16);
     read_until(&mut honest, "connected").await;
     node.publish("hello").await;
     read_until(&mut honest, "data: hello").await;
@@ -258,8 +258,8 @@ async fn a_client_that_stops_reading_holds_up_nobody_and_gets_all_when_it_reads_
         write_timeout: Duration::from_hours(1),
         ..one_writer()
     });
-    let mut slow = node.connect(SessionId::random(), From::Latest, 512);
-    let mut quick = node.connect(SessionId::random(), From::Latest, 1 << 16);
+    let mut slow = node.connect(SessionId::random(), StartAt::Latest, 512);
+    let mut quick = node.connect(SessionId::random(), StartAt::Latest, 1 << 16);
     read_until(&mut slow, "connected").await;
     read_until(&mut quick, "connected").await;
     for number in 0..900 {
@@ -277,7 +277,7 @@ async fn a_client_that_stops_reading_holds_up_nobody_and_gets_all_when_it_reads_
 #[tokio::test(start_paused = true)]
 async fn a_client_that_takes_nothing_is_cut_off_in_time() {
     let node = start(&StreamConfig { write_timeout: Duration::from_secs(5), ..one_writer() });
-    let mut stuck = node.connect(SessionId::random(), From::Latest, 16);
+    let mut stuck = node.connect(SessionId::random(), StartAt::Latest, 16);
     stuck.read_u8().await.expect("the first byte comes");
     let before = tokio::time::Instant::now();
     node.gone().await;
@@ -289,9 +289,9 @@ async fn a_client_that_takes_nothing_is_cut_off_in_time() {
 async fn a_newer_stream_of_a_session_supersedes_the_older() {
     let node = start(&one_writer());
     let session = SessionId::random();
-    let mut older = node.connect(session, From::Latest, 1 << 16);
+    let mut older = node.connect(session, StartAt::Latest, 1 << 16);
     read_until(&mut older, "connected").await;
-    let mut newer = node.connect(session, From::Latest, 1 << 16);
+    let mut newer = node.connect(session, StartAt::Latest, 1 << 16);
     read_until(&mut older, "event: superseded").await;
     drop(older);
     node.publish("hello").await;
@@ -308,7 +308,7 @@ async fn a_stream_is_superseded_and_ended_only_by_its_own_users_session() {
     let open = async |user: Option<&str>| {
         let (mut ours, theirs) = tokio::io::duplex(1 << 16);
         let user = user.map(|user| User::new(user).unwrap());
-        node.hub.open(Stream { user, ..stream(id, From::Latest) }, Box::new(theirs));
+        node.hub.open(Stream { user, ..stream(id, StartAt::Latest) }, Box::new(theirs));
         read_until(&mut ours, "connected").await;
         ours
     };
@@ -354,9 +354,9 @@ fn events(text: &str) -> &str {
 #[tokio::test(start_paused = true)]
 async fn gzip_clients_get_the_text_that_others_get_and_each_event_at_once() {
     let node = start(&StreamConfig { queue: ByteSize::mib(4), ..StreamConfig::default() });
-    let mut plain = node.connect(SessionId::random(), From::Latest, 1 << 22);
-    let mut first = node.connect_gzip(SessionId::random(), From::Latest, 1 << 16);
-    let mut second = node.connect_gzip(SessionId::random(), From::Latest, 100);
+    let mut plain = node.connect(SessionId::random(), StartAt::Latest, 1 << 22);
+    let mut first = node.connect_gzip(SessionId::random(), StartAt::Latest, 1 << 16);
+    let mut second = node.connect_gzip(SessionId::random(), StartAt::Latest, 100);
     read_until(&mut plain, "connected").await;
     let mut text = String::new();
     for (number, bytes) in [0, 10, 250, 299, 300, 1000, 20_000, 200_000, 1_000_000, 5].into_iter().enumerate()
@@ -379,14 +379,14 @@ async fn gzip_clients_get_the_text_that_others_get_and_each_event_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_gzip_stream_ends_cleanly_whatever_was_in_it() {
     let node = start(&one_writer());
-    let idle = node.connect_gzip(SessionId::random(), From::Latest, 1 << 16);
-    let mut busy = node.connect_gzip(SessionId::random(), From::Latest, 1 << 16);
+    let idle = node.connect_gzip(SessionId::random(), StartAt::Latest, 1 << 16);
+    let mut busy = node.connect_gzip(SessionId::random(), StartAt::Latest, 1 << 16);
     busy.until("connected").await;
     for number in 0..100 {
         node.publish(&format!("{} {number}.", orders(number * 50))).await;
         busy.until(&format!(" {number}.\n\n")).await;
     }
-    let slow = node.connect_gzip(SessionId::random(), From::Earliest, 64);
+    let slow = node.connect_gzip(SessionId::random(), StartAt::Earliest, 64);
     let closing = tokio::spawn({
         let hub = node.hub.clone();
         async move { hub.shutdown(Ending::Shutdown).await }
@@ -404,9 +404,9 @@ async fn a_gzip_stream_ends_cleanly_whatever_was_in_it() {
 async fn a_gzip_stream_that_has_not_begun_ends_cleanly() {
     let node = start(&one_writer());
     let session = SessionId::random();
-    let mut newer = stream(session, From::Latest);
+    let mut newer = stream(session, StartAt::Latest);
     newer.coding = Coding::Gzip;
-    let older = node.connect_gzip(session, From::Latest, 1 << 16);
+    let older = node.connect_gzip(session, StartAt::Latest, 1 << 16);
     let (_ours, theirs) = tokio::io::duplex(1 << 16);
     node.hub.open(newer, Box::new(theirs));
     assert!(older.end().await.contains("event: superseded"));
@@ -418,9 +418,9 @@ async fn a_stream_that_ends_before_its_first_block_gives_back_the_cursor_that_it
         let (node, session) = (start(&one_writer()), SessionId::random());
         let (mut older, theirs) = tokio::io::duplex(1 << 16);
         // Nothing was located yet when the next one comes: positions of its own would be made up.
-        let stream_of = |cursor| Stream { cursor, ..stream(session, From::Latest) };
+        let stream_of = |cursor| Stream { cursor, ..stream(session, StartAt::Latest) };
         node.hub.open(stream_of(cursor), Box::new(theirs));
-        let _newer = node.connect(session, From::Latest, 1 << 16);
+        let _newer = node.connect(session, StartAt::Latest, 1 << 16);
         let text = read_until(&mut older, "\n\n").await;
         assert!(text.starts_with(wanted) && text.contains("event: superseded"), "{text}");
     }
@@ -429,8 +429,8 @@ async fn a_stream_that_ends_before_its_first_block_gives_back_the_cursor_that_it
 #[tokio::test(start_paused = true)]
 async fn the_queue_of_a_gzip_client_counts_what_is_really_in_it() {
     let node = start(&StreamConfig { queue: ByteSize::kib(8), ..one_writer() });
-    let mut plain = node.connect(SessionId::random(), From::Latest, 1 << 10);
-    let mut zipped = node.connect_gzip(SessionId::random(), From::Latest, 1 << 10);
+    let mut plain = node.connect(SessionId::random(), StartAt::Latest, 1 << 10);
+    let mut zipped = node.connect_gzip(SessionId::random(), StartAt::Latest, 1 << 10);
     read_until(&mut plain, "connected").await;
     zipped.until("connected").await;
     for number in 0..4 {
@@ -445,7 +445,7 @@ async fn the_queue_of_a_gzip_client_counts_what_is_really_in_it() {
 #[tokio::test(start_paused = true)]
 async fn a_gzip_stream_gets_heartbeats() {
     let node = start(&StreamConfig { heartbeat: Duration::from_secs(7), ..one_writer() });
-    let mut socket = node.connect_gzip(SessionId::random(), From::Latest, 1 << 16);
+    let mut socket = node.connect_gzip(SessionId::random(), StartAt::Latest, 1 << 16);
     socket.until("connected").await;
     for count in 1..4 {
         while events(socket.text()).len() < HEARTBEAT.len() * count {
@@ -458,7 +458,7 @@ async fn a_gzip_stream_gets_heartbeats() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_stream_gets_heartbeats() {
     let node = start(&StreamConfig { heartbeat: Duration::from_secs(7), ..one_writer() });
-    let mut socket = node.connect(SessionId::random(), From::Latest, 1 << 16);
+    let mut socket = node.connect(SessionId::random(), StartAt::Latest, 1 << 16);
     read_until(&mut socket, "connected").await;
     let before = tokio::time::Instant::now();
     assert_eq!(read_until(&mut socket, ":\n").await.as_bytes(), HEARTBEAT);
@@ -468,7 +468,7 @@ async fn a_silent_stream_gets_heartbeats() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_ends_at_its_age_with_a_retry_and_a_last_word() {
     let node = start(&StreamConfig { max_age: Duration::from_mins(1), ..one_writer() });
-    let mut socket = node.connect(SessionId::random(), From::Latest, 1 << 16);
+    let mut socket = node.connect(SessionId::random(), StartAt::Latest, 1 << 16);
     sleep(Duration::from_mins(2)).await;
     let got = read_until(&mut socket, r#"data: {"reason":"age"}"#).await;
     let last = got.trim_end().rsplit_once("\n\n").map_or(got.as_str(), |(_, last)| last);
@@ -482,7 +482,7 @@ async fn a_drain_sends_streams_away_in_even_waves_each_with_its_own_retry() {
     const STREAMS: usize = 400;
     let node = start(&StreamConfig::default());
     let mut sockets: Vec<_> =
-        (0..STREAMS).map(|_| node.connect(SessionId::random(), From::Latest, 1 << 16)).collect();
+        (0..STREAMS).map(|_| node.connect(SessionId::random(), StartAt::Latest, 1 << 16)).collect();
     for socket in &mut sockets {
         read_until(socket, "connected").await;
     }
@@ -515,7 +515,7 @@ async fn a_drain_sends_streams_away_in_even_waves_each_with_its_own_retry() {
 async fn a_shutdown_flushes_ends_every_stream_and_joins_everything() {
     let node = start(&StreamConfig::default());
     let mut sockets: Vec<_> =
-        (0..50).map(|_| node.connect(SessionId::random(), From::Latest, 1 << 16)).collect();
+        (0..50).map(|_| node.connect(SessionId::random(), StartAt::Latest, 1 << 16)).collect();
     for socket in &mut sockets {
         read_until(socket, "connected").await;
     }
@@ -545,8 +545,8 @@ async fn a_client_that_sends_without_a_pause_holds_up_nobody() {
         }
     });
     let flood = Flood { left: 20_000, turns, read_in_turn: (0, 0) };
-    node.hub.open(stream(SessionId::random(), From::Latest), Box::new(flood));
-    let mut other = node.connect(SessionId::random(), From::Latest, 1 << 16);
+    node.hub.open(stream(SessionId::random(), StartAt::Latest), Box::new(flood));
+    let mut other = node.connect(SessionId::random(), StartAt::Latest, 1 << 16);
     read_until(&mut other, "connected").await;
     node.publish("hello").await;
     read_until(&mut other, "data: hello").await;
@@ -589,8 +589,11 @@ async fn the_head_and_the_first_block_leave_in_one_write() {
     let (mut ours, theirs) = tokio::io::duplex(1 << 16);
     let writes = Arc::new(AtomicUsize::new(0));
     let head = Bytes::from_static(b"HTTP/1.1 200 OK\r\n\r\n");
-    let stream =
-        Stream { head: head.clone(), framing: Framing::Chunked, ..stream(SessionId::random(), From::Latest) };
+    let stream = Stream {
+        head: head.clone(),
+        framing: Framing::Chunked,
+        ..stream(SessionId::random(), StartAt::Latest)
+    };
     node.hub.open(stream, Box::new(Counting(theirs, Arc::clone(&writes))));
     let text = read_until(&mut ours, "event: connected").await;
     assert!(text.as_bytes().starts_with(&head), "{text}");
@@ -602,7 +605,7 @@ async fn a_socket_that_buffers_is_flushed_when_there_is_room_again() {
     let node = start(&one_writer());
     let (mut ours, theirs) = tokio::io::duplex(16);
     let buffered = BufWriter::with_capacity(1 << 16, theirs);
-    node.hub.open(stream(SessionId::random(), From::Latest), Box::new(buffered));
+    node.hub.open(stream(SessionId::random(), StartAt::Latest), Box::new(buffered));
     read_until(&mut ours, "event: connected").await;
     node.publish("hello").await;
     read_until(&mut ours, "data: hello\n\n").await;
@@ -616,7 +619,7 @@ async fn a_token_that_is_good_for_days_is_good_for_days() {
     let (mut ours, theirs) = tokio::io::duplex(1 << 16);
     let day = Duration::from_hours(24);
     let expires = Some(SystemTime::now() + 3 * day);
-    node.hub.open(Stream { expires, ..stream(SessionId::random(), From::Latest) }, Box::new(theirs));
+    node.hub.open(Stream { expires, ..stream(SessionId::random(), StartAt::Latest) }, Box::new(theirs));
     sleep(day * 2 + Duration::from_hours(23)).await;
     assert_eq!(node.metrics.active.get(), 1);
     sleep(Duration::from_hours(2)).await;
@@ -630,7 +633,7 @@ async fn heartbeats_go_on_when_a_client_that_was_stuck_reads_again() {
         write_timeout: Duration::from_hours(1),
         ..one_writer()
     });
-    let mut socket = node.connect(SessionId::random(), From::Latest, 16);
+    let mut socket = node.connect(SessionId::random(), StartAt::Latest, 16);
     sleep(Duration::from_mins(1)).await;
     read_until(&mut socket, "connected").await;
     let before = tokio::time::Instant::now();
@@ -641,7 +644,8 @@ async fn heartbeats_go_on_when_a_client_that_was_stuck_reads_again() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_counts_from_the_moment_it_is_handed_over() {
     let node = start(&one_writer());
-    let sockets: Vec<_> = (0..10).map(|_| node.connect(SessionId::random(), From::Latest, 1 << 16)).collect();
+    let sockets: Vec<_> =
+        (0..10).map(|_| node.connect(SessionId::random(), StartAt::Latest, 1 << 16)).collect();
     assert_eq!(node.hub.connections(), 10);
     drop(sockets);
     node.gone().await;
@@ -651,7 +655,7 @@ async fn a_stream_counts_from_the_moment_it_is_handed_over() {
 async fn a_stream_that_comes_after_the_end_is_dropped_at_once() {
     let node = start(&one_writer());
     node.hub.shutdown(Ending::Shutdown).await;
-    let mut late = node.connect(SessionId::random(), From::Latest, 1 << 16);
+    let mut late = node.connect(SessionId::random(), StartAt::Latest, 1 << 16);
     let read = timeout(Duration::from_secs(1), late.read(&mut [0; 16])).await;
     assert_eq!(read.expect("the socket is closed").unwrap(), 0);
     assert_eq!(node.hub.connections(), 0);
@@ -699,9 +703,9 @@ impl tokio::io::AsyncWrite for Faulty {
 #[tokio::test(start_paused = true)]
 async fn a_writer_loop_that_breaks_is_told_and_its_streams_are_cut_off() {
     let node = start(&one_writer());
-    let mut healthy = node.connect(SessionId::random(), From::Latest, 1 << 16);
+    let mut healthy = node.connect(SessionId::random(), StartAt::Latest, 1 << 16);
     read_until(&mut healthy, "connected").await;
-    node.hub.open(stream(SessionId::random(), From::Latest), Box::new(Faulty));
+    node.hub.open(stream(SessionId::random(), StartAt::Latest), Box::new(Faulty));
     timeout(Duration::from_mins(1), node.hub.broken()).await.expect("it is told");
     node.gone().await;
     let mut rest = Vec::new();

@@ -19,7 +19,7 @@ pub enum Start {
 
 /// The start of one channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum From {
+pub enum StartAt {
     /// After this position, which the client has received: a missing event after it is a gap.
     Position(Position),
     /// After this position, which was the newest event's a moment ago: there is little to read, if anything.
@@ -57,17 +57,17 @@ impl Start {
     /// A plain position is exact in the only channel of a stream, and in `broadcast`: since that is joined by all, a
     /// stream of one channel that grew to several was one of `broadcast`. In other channels it is a point in time,
     /// since nothing says whose it was.
-    pub fn in_channel(&self, channel: &Channel, followed: usize, newest: Option<usize>) -> From {
-        let fresh = newest.map_or(From::Latest, From::Newest);
+    pub fn in_channel(&self, channel: &Channel, followed: usize, newest: Option<usize>) -> StartAt {
+        let fresh = newest.map_or(StartAt::Latest, StartAt::Newest);
         match self {
             Self::Latest => fresh,
-            Self::Earliest => From::Earliest,
-            Self::Time(ms) => From::Time(Position::new(*ms, u64::MAX)),
+            Self::Earliest => StartAt::Earliest,
+            Self::Time(ms) => StartAt::Time(Position::new(*ms, u64::MAX)),
             Self::Cursor(Cursor::One(position)) if followed == 1 || *channel == Channel::broadcast() => {
-                From::Position(*position)
+                StartAt::Position(*position)
             }
-            Self::Cursor(Cursor::One(position)) => From::Time(*position),
-            Self::Cursor(cursor) => cursor.position_in(channel).map_or(fresh, From::Position),
+            Self::Cursor(Cursor::One(position)) => StartAt::Time(*position),
+            Self::Cursor(cursor) => cursor.position_in(channel).map_or(fresh, StartAt::Position),
         }
     }
 }
@@ -91,17 +91,17 @@ mod tests {
     fn a_channel_new_to_the_cursor_starts_fresh() {
         let (old, new) = (Channel::new("a").unwrap(), Channel::new("b").unwrap());
         let start = Start::Cursor(Cursor::Many(vec![(old.tag(), Position::new(5, 1))]));
-        assert_eq!(start.in_channel(&old, 2, Some(3)), From::Position(Position::new(5, 1)));
-        assert_eq!(start.in_channel(&new, 2, Some(3)), From::Newest(3));
-        assert_eq!(start.in_channel(&new, 2, None), From::Latest);
+        assert_eq!(start.in_channel(&old, 2, Some(3)), StartAt::Position(Position::new(5, 1)));
+        assert_eq!(start.in_channel(&new, 2, Some(3)), StartAt::Newest(3));
+        assert_eq!(start.in_channel(&new, 2, None), StartAt::Latest);
     }
 
     #[test]
     fn a_plain_position_is_exact_where_it_can_only_have_been_the_clients() {
         let start = Start::parse("17-3").unwrap();
         let (room, position) = (Channel::new("room:1").unwrap(), Position::new(17, 3));
-        assert_eq!(start.in_channel(&room, 1, None), From::Position(position));
-        assert_eq!(start.in_channel(&room, 2, None), From::Time(position));
-        assert_eq!(start.in_channel(&Channel::broadcast(), 2, None), From::Position(position));
+        assert_eq!(start.in_channel(&room, 1, None), StartAt::Position(position));
+        assert_eq!(start.in_channel(&room, 2, None), StartAt::Time(position));
+        assert_eq!(start.in_channel(&Channel::broadcast(), 2, None), StartAt::Position(position));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Entry, Event, Position};
 use indexmap::IndexMap;
 
@@ -88,13 +88,13 @@ impl ChannelState {
         Page { entries, next, end, malformed: 0, last: self.last, needs, now }
     }
 
-    pub(super) fn locate(&self, from: From) -> Position {
+    pub(super) fn locate(&self, from: StartAt) -> Position {
         match from {
-            From::Position(position) | From::Tip(position) => position,
-            From::Latest => self.last,
-            From::Earliest => self.log.front().map_or(self.last, |first| first.previous),
-            From::Newest(n) => self.locate_newest(n),
-            From::Time(time) => self.locate_time(time),
+            StartAt::Position(position) | StartAt::Tip(position) => position,
+            StartAt::Latest => self.last,
+            StartAt::Earliest => self.log.front().map_or(self.last, |first| first.previous),
+            StartAt::Newest(n) => self.locate_newest(n),
+            StartAt::Time(time) => self.locate_time(time),
         }
     }
 

@@ -7,7 +7,7 @@ use indexmap::{IndexMap, IndexSet};
 use tokio::time::Instant;
 
 use super::sessions::Sessions;
-use crate::lease::{Lease, NodeId, NodeInfo, SWEEP_STEP, Swept};
+use crate::lease::{LeaseOutcome, NodeId, NodeInfo, SWEEP_STEP, Swept};
 use crate::session::Reason;
 
 /// Leases and locks.
@@ -21,13 +21,13 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn lease(&mut self, sessions: &Sessions, info: &NodeInfo, ttl: Duration) -> Lease {
+    pub(super) fn lease(&mut self, sessions: &Sessions, info: &NodeInfo, ttl: Duration) -> LeaseOutcome {
         let now = Instant::now();
-        let mut lease = Lease::Taken;
+        let mut lease = LeaseOutcome::Taken;
         if let Some((holder, until)) = self.leases.get(&info.id) {
             match (*until > now, holder.incarnation == info.incarnation) {
-                (true, true) => lease = Lease::Renewed,
-                (true, false) => return Lease::Foreign,
+                (true, true) => lease = LeaseOutcome::Renewed,
+                (true, false) => return LeaseOutcome::Foreign,
                 (false, true) => {}
                 // Another process with the same node id: it does not hold the sessions of the earlier one.
                 (false, false) => self.former.extend(held_by(sessions, &info.id)),
@@ -88,7 +88,7 @@ impl Cluster {
             let held = (&node, &user, session, epoch);
             swept.sessions += usize::from(sessions.release(held, Reason::NodeLost, grace, now));
         }
-        let (users, ended) = sessions.depart(now, SWEEP_STEP, grace);
+        let (users, ended) = sessions.expire_grace(now, SWEEP_STEP, grace);
         swept.users = users;
         swept.sessions += ended;
         swept.more = room == 0 || users == SWEEP_STEP;

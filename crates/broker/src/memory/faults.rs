@@ -18,7 +18,7 @@ impl MemoryBroker {
 
     /// Publishes a forged event on the channel's live topic, which is not in the log.
     pub fn forge(&self, channel: &Channel, entry: Entry) {
-        self.state().wires.message(channel, &Frame::Kept(entry));
+        self.state().subscribers.message(channel, &Frame::Kept(entry));
     }
 
     /// Expires all events of a channel, but not its last position.

@@ -78,7 +78,7 @@ impl Ingest {
             self.entries.remove(at);
             let last = self.dead.back().map_or(Position::ZERO, |(id, _)| *id);
             let dead = Position::new(last.ms, last.seq + 1).max(Position::new(now, 0));
-            self.dead.push_back((dead, bury(rejected, settings.max_data)));
+            self.dead.push_back((dead, dead_letter(rejected, settings.max_data)));
         }
         while self.dead.len() > settings.dead_events {
             self.dead.pop_front();
@@ -121,7 +121,7 @@ impl Ingest {
 }
 
 /// Returns the fields of an entry of the dead-letter stream: the reason, the id, and the entry's fields, truncated.
-fn bury(rejected: Rejected, max_data: usize) -> Vec<(String, String)> {
+fn dead_letter(rejected: Rejected, max_data: usize) -> Vec<(String, String)> {
     let id = rejected.id.to_string();
     let (reason, fields) = rejected.kept(max_data);
     let text = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();

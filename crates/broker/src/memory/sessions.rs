@@ -188,7 +188,7 @@ impl Sessions {
 
     /// Checks at most `limit` users whose time has come: ends sessions that no other node took over, and reports
     /// users without a session offline. Returns the number of users, and of sessions that ended.
-    pub(super) fn depart(&mut self, now: u64, limit: usize, grace: Duration) -> (usize, usize) {
+    pub(super) fn expire_grace(&mut self, now: u64, limit: usize, grace: Duration) -> (usize, usize) {
         self.shares.retain(|_, share| !matches!(share, Share::Used(till) if *till <= now));
         let due = self.leaving.iter().filter(|(_, till)| **till <= now);
         let due: Vec<User> = due.take(limit).map(|(user, _)| user.clone()).collect();
@@ -285,8 +285,8 @@ impl Sessions {
             return false;
         }
         let recorded = self.recorded.get(user).into_iter().flatten();
-        let told = recorded.map(|(id, held)| (*id, (held.info.node.clone(), None))).collect();
-        self.shares.insert(user.clone(), Share::Merged(told));
+        let reported = recorded.map(|(id, held)| (*id, (held.info.node.clone(), None))).collect();
+        self.shares.insert(user.clone(), Share::Merged(reported));
         self.leaving.entry(user.clone()).or_insert(now + LOOK);
         true
     }
@@ -295,11 +295,12 @@ impl Sessions {
     /// Returns whether they were.
     fn tell_merged(&mut self, now: u64, user: &User) -> bool {
         let Some(Share::Merged(_)) = self.shares.get(user) else { return false };
-        let Some(Share::Merged(told)) = self.shares.insert(user.clone(), Share::Used(now + MINUTE)) else {
+        let Some(Share::Merged(reported)) = self.shares.insert(user.clone(), Share::Used(now + MINUTE))
+        else {
             return false;
         };
         let recorded = self.recorded.get(user).cloned().unwrap_or_default();
-        for (session, (node, reason)) in &told {
+        for (session, (node, reason)) in &reported {
             match recorded.get(session) {
                 None => self.disconnected(now, user, *session, node, reason.unwrap_or(Reason::Closed)),
                 Some(held) if held.info.node != *node => {
@@ -308,7 +309,7 @@ impl Sessions {
                 Some(_) => {}
             }
         }
-        for (session, held) in recorded.iter().filter(|(session, _)| !told.contains_key(*session)) {
+        for (session, held) in recorded.iter().filter(|(session, _)| !reported.contains_key(*session)) {
             self.connected(now, user, *session, &held.info.node);
         }
         true
@@ -341,8 +342,8 @@ impl Sessions {
     /// Reports the end of a session, or records its reason for the check that reports it.
     fn ended(&mut self, now: u64, user: &User, session: SessionId, node: &NodeId, reason: Reason) {
         match self.shares.get_mut(user) {
-            Some(Share::Merged(told)) => {
-                if let Some(last) = told.get_mut(&session) {
+            Some(Share::Merged(reported)) => {
+                if let Some(last) = reported.get_mut(&session) {
                     *last = (node.clone(), Some(reason));
                 }
             }

@@ -11,8 +11,8 @@ use fanfare_protocol::Position;
 use uuid::Uuid;
 
 use super::leases::holder;
-use super::link::Link;
 use super::reply::{array, entries, millis, text};
+use super::shared_connection::SharedConnection;
 use super::{RedisBroker, script};
 use crate::BrokerError;
 use crate::intake::{IntakeEntry, Reading, Rejected};
@@ -30,7 +30,7 @@ pub(super) async fn read(broker: &RedisBroker, node: &NodeId) -> Result<Option<R
     // Stored with each last position, so it is short.
     let (generation, name) = (Uuid::new_v4().simple().to_string(), Uuid::new_v4().simple().to_string());
     call.arg(holder(broker, node)).arg(&generation[..8]).arg(&name);
-    let generation = text(script::READ.run(&broker.link, call).await?);
+    let generation = text(script::READ.run(&broker.commands, call).await?);
     Ok(generation.map(|generation| Reading { generation: generation.into(), name: name.into() }))
 }
 
@@ -70,8 +70,8 @@ pub(super) async fn reject(
         }
         call
     });
-    for reply in script::REJECT.run_all(&broker.link, calls.collect()).await? {
-        Link::reply(reply)?;
+    for reply in script::REJECT.run_all(&broker.commands, calls.collect()).await? {
+        SharedConnection::reply(reply)?;
     }
     Ok(())
 }
@@ -89,8 +89,8 @@ pub(super) async fn settle(
         }
         call
     });
-    for reply in script::SETTLE.run_all(&broker.link, calls.collect()).await? {
-        Link::reply(reply)?;
+    for reply in script::SETTLE.run_all(&broker.commands, calls.collect()).await? {
+        SharedConnection::reply(reply)?;
     }
     Ok(())
 }

@@ -102,8 +102,8 @@ impl Keys {
     }
 
     /// Returns the probe topic of a subscriber connection.
-    pub(super) fn probe(&self, wire: Uuid) -> String {
-        format!("{}:probe:{wire}", self.prefix)
+    pub(super) fn probe(&self, connection: Uuid) -> String {
+        format!("{}:probe:{connection}", self.prefix)
     }
 
     /// Parses the name of a topic. Returns the channel's name and the kind of topic.
@@ -168,7 +168,7 @@ mod tests {
     }
 
     /// Everything that has a name, in keys and in topics, under one prefix.
-    fn names(prefix: &Prefix, channel: &Channel, once: &str, node: &NodeId, wire: Uuid) -> Vec<String> {
+    fn names(prefix: &Prefix, channel: &Channel, once: &str, node: &NodeId, connection: Uuid) -> Vec<String> {
         let keys = Keys::new(prefix.clone());
         let user = User::new(channel.as_str().trim_start_matches("user:"));
         let mut names = vec![
@@ -189,7 +189,7 @@ mod tests {
             keys.ingest_leader(),
             keys.ingest_dead(),
             keys.lifecycle(),
-            keys.probe(wire),
+            keys.probe(connection),
         ];
         names.extend(user.map(|user| keys.sessions(&user)));
         names
@@ -248,9 +248,9 @@ mod tests {
             nodes in (node(), node()),
         ) {
             prop_assume!(one != other);
-            let wire = Uuid::nil();
-            let ours = names(&one, &channels.0, &keys.0, &nodes.0, wire);
-            let theirs = names(&other, &channels.1, &keys.1, &nodes.1, wire);
+            let connection = Uuid::nil();
+            let ours = names(&one, &channels.0, &keys.0, &nodes.0, connection);
+            let theirs = names(&other, &channels.1, &keys.1, &nodes.1, connection);
             for name in &ours {
                 prop_assert!(!theirs.contains(name), "{name} is a name of both {one} and {other}");
             }

@@ -7,12 +7,12 @@ use fanfare_protocol::json::ByName;
 use fanfare_protocol::{SessionId, User};
 
 use super::error::unexpected;
-use super::link::{Link, about};
 use super::reply::{array, bytes, is_one, millis, text};
 use super::script::Script;
+use super::shared_connection::{SharedConnection, about};
 use super::{RedisBroker, script};
 use crate::BrokerError;
-use crate::lease::{Lease, NodeId, NodeInfo, SWEEP_STEP, Swept};
+use crate::lease::{LeaseOutcome, NodeId, NodeInfo, SWEEP_STEP, Swept};
 
 /// Maximum number of nodes that one step of a sweep checks.
 const NODES_STEP: usize = 500;
@@ -21,7 +21,7 @@ pub(super) async fn lease(
     broker: &RedisBroker,
     info: &NodeInfo,
     ttl: Duration,
-) -> Result<Lease, BrokerError> {
+) -> Result<LeaseOutcome, BrokerError> {
     let keys = &broker.keys;
     let mut call = script::LEASE.call(&[
         &keys.lease(&info.id),
@@ -33,10 +33,10 @@ pub(super) async fn lease(
     let value = serde_json::to_string(info).map_err(|error| BrokerError::Refused(error.to_string()))?;
     call.arg(info.id.as_str()).arg(&info.incarnation).arg(value).arg(millis(ttl));
     loop {
-        return match text(script::LEASE.run(&broker.link, call.clone()).await?).as_deref() {
-            Some("renewed") => Ok(Lease::Renewed),
-            Some("taken") => Ok(Lease::Taken),
-            Some("foreign") => Ok(Lease::Foreign),
+        return match text(script::LEASE.run(&broker.commands, call.clone()).await?).as_deref() {
+            Some("renewed") => Ok(LeaseOutcome::Renewed),
+            Some("taken") => Ok(LeaseOutcome::Taken),
+            Some("foreign") => Ok(LeaseOutcome::Foreign),
             // Terminates, since no session is added before the lease is acquired.
             Some("moving") => continue,
             _ => Err(unexpected("a lease")),
@@ -47,8 +47,8 @@ pub(super) async fn lease(
 pub(super) async fn leave(broker: &RedisBroker, info: &NodeInfo) -> Result<(), BrokerError> {
     let mut call = script::LEAVE.call(&[&broker.keys.lease(&info.id)]);
     call.arg(&info.incarnation);
-    script::LEAVE.run(&broker.link, call).await?;
-    bury(broker, &[&info.id]).await?;
+    script::LEAVE.run(&broker.commands, call).await?;
+    forget_node(broker, &[&info.id]).await?;
     Ok(())
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn nodes(broker: &RedisBroker) -> Result<Vec<NodeInfo>, BrokerE
     }
     let mut nodes = Vec::with_capacity(ids.len());
     for reply in broker.pool.pipeline(&pipeline, Duration::ZERO).await? {
-        let lease = bytes(Link::reply(reply)?);
+        let lease = bytes(SharedConnection::reply(reply)?);
         // Ignores values that were not written by a node.
         nodes.extend(
             lease
@@ -85,13 +85,13 @@ pub(super) async fn lock(
 ) -> Result<bool, BrokerError> {
     let mut call = script.call(&[lock]);
     call.arg(holder(broker, node)).arg(millis(ttl));
-    is_one(&script.run(&broker.link, call).await?)
+    is_one(&script.run(&broker.commands, call).await?)
 }
 
 pub(super) async fn unlock(broker: &RedisBroker, lock: &str, node: &NodeId) -> Result<(), BrokerError> {
     let mut call = script::UNLOCK.call(&[lock]);
     call.arg(holder(broker, node));
-    script::UNLOCK.run(&broker.link, call).await?;
+    script::UNLOCK.run(&broker.commands, call).await?;
     Ok(())
 }
 
@@ -107,7 +107,7 @@ pub(super) async fn sweep(broker: &RedisBroker, node: &NodeId, ttl: Duration) ->
         return Ok(swept);
     }
     let nodes = sweep_nodes(broker, &mut swept).await;
-    let users = depart(broker, &mut swept).await;
+    let users = expire_grace(broker, &mut swept).await;
     // A key that cannot be read must not block the others.
     match nodes.and(users) {
         Err(error) if error.is_passing() => return Err(error),
@@ -121,16 +121,16 @@ async fn sweep_nodes(broker: &RedisBroker, swept: &mut Swept) -> Result<(), Brok
     // A random part, if there are very many nodes.
     let mut some = about("SRANDMEMBER", &broker.keys.nodes());
     some.arg(NODES_STEP);
-    let ids = ids(broker.link.command(some).await?)?;
+    let ids = ids(broker.commands.command(some).await?)?;
     let all = ids.len() < NODES_STEP;
-    let left = left_behind(broker, ids).await?;
-    let dead: Vec<_> = left.iter().filter(|(_, is_dead)| *is_dead).map(|(id, _)| id).collect();
-    let mut buried = bury(broker, &dead).await?.into_iter();
+    let orphaned = orphaned(broker, ids).await?;
+    let dead: Vec<_> = orphaned.iter().filter(|(_, is_dead)| *is_dead).map(|(id, _)| id).collect();
+    let mut forgotten = forget_node(broker, &dead).await?.into_iter();
     let mut budget = SWEEP_STEP;
     let (mut outcome, mut is_empty) = (Ok(()), true);
-    for (id, is_dead) in &left {
+    for (id, is_dead) in &orphaned {
         // Most nodes that shut down have no sessions left.
-        if *is_dead && buried.next().unwrap_or(false) {
+        if *is_dead && forgotten.next().unwrap_or(false) {
             is_empty = false;
             continue;
         }
@@ -138,7 +138,7 @@ async fn sweep_nodes(broker: &RedisBroker, swept: &mut Swept) -> Result<(), Brok
             swept.sessions += sweep_set(broker, id, &broker.keys.former(id), &mut budget).await?;
             if *is_dead {
                 swept.sessions += sweep_set(broker, id, &broker.keys.index(id), &mut budget).await?;
-                bury(broker, &[id]).await?;
+                forget_node(broker, &[id]).await?;
             }
             Ok(())
         };
@@ -153,17 +153,19 @@ async fn sweep_nodes(broker: &RedisBroker, swept: &mut Swept) -> Result<(), Brok
 }
 
 /// Checks users whose time has come: ends sessions that waited for another node, and reports the users offline.
-async fn depart(broker: &RedisBroker, swept: &mut Swept) -> Result<(), BrokerError> {
+async fn expire_grace(broker: &RedisBroker, swept: &mut Swept) -> Result<(), BrokerError> {
     let keys = &broker.keys;
     let mut due = script::DUE.call(&[&keys.leaving()]);
     due.arg(SWEEP_STEP);
-    let due = array(script::DUE.run(&broker.link, due).await?).ok_or_else(|| unexpected("a sorted set"))?;
+    let due =
+        array(script::DUE.run(&broker.commands, due).await?).ok_or_else(|| unexpected("a sorted set"))?;
     let is_full = due.len() >= SWEEP_STEP;
     let mut calls = Vec::with_capacity(due.len());
     for member in due.into_iter().filter_map(bytes) {
         let user = std::str::from_utf8(&member).ok().and_then(|id| User::new(id).ok());
         calls.push(if let Some(user) = user {
-            let mut call = script::DEPART.call(&[&keys.sessions(&user), &keys.leaving(), &keys.lifecycle()]);
+            let mut call =
+                script::EXPIRE_GRACE.call(&[&keys.sessions(&user), &keys.leaving(), &keys.lifecycle()]);
             call.arg(user.id()).arg(broker.settings.lifecycle_events).arg(broker.grace_ms());
             call
         } else {
@@ -173,16 +175,16 @@ async fn depart(broker: &RedisBroker, swept: &mut Swept) -> Result<(), BrokerErr
             remove
         });
     }
-    let is_departure: Vec<bool> = calls.iter().map(is_script).collect();
+    let is_expiry: Vec<bool> = calls.iter().map(is_script).collect();
     let (mut outcome, mut done) = (Ok(()), 0);
-    for (reply, is_departure) in
-        script::DEPART.run_all(&broker.link, calls).await?.into_iter().zip(is_departure)
+    for (reply, is_expiry) in
+        script::EXPIRE_GRACE.run_all(&broker.commands, calls).await?.into_iter().zip(is_expiry)
     {
-        match Link::reply(reply) {
+        match SharedConnection::reply(reply) {
             Ok(Value::Int(ended)) => {
                 done += 1;
-                swept.users += usize::from(is_departure);
-                swept.sessions += if is_departure { usize::try_from(ended).unwrap_or_default() } else { 0 };
+                swept.users += usize::from(is_expiry);
+                swept.sessions += if is_expiry { usize::try_from(ended).unwrap_or_default() } else { 0 };
             }
             Ok(_) => outcome = outcome.and(Err(unexpected("a number"))),
             Err(error) => outcome = outcome.and(Err(error)),
@@ -193,10 +195,10 @@ async fn depart(broker: &RedisBroker, swept: &mut Swept) -> Result<(), BrokerErr
 }
 
 /// Returns the nodes that may have sessions to remove, and whether they have no lease.
-async fn left_behind(broker: &RedisBroker, ids: Vec<NodeId>) -> Result<Vec<(NodeId, bool)>, BrokerError> {
+async fn orphaned(broker: &RedisBroker, ids: Vec<NodeId>) -> Result<Vec<(NodeId, bool)>, BrokerError> {
     let keys = ids.iter().flat_map(|id| [broker.keys.lease(id), broker.keys.former(id)]);
-    let replies = broker.link.commands(keys.map(|key| about("EXISTS", &key)).collect()).await?;
-    let exist = replies.into_iter().map(|reply| is_one(&Link::reply(reply)?));
+    let replies = broker.commands.commands(keys.map(|key| about("EXISTS", &key)).collect()).await?;
+    let exist = replies.into_iter().map(|reply| is_one(&SharedConnection::reply(reply)?));
     let exist = exist.collect::<Result<Vec<_>, BrokerError>>()?;
     let nodes = ids.into_iter().zip(exist.chunks(2));
     Ok(nodes.filter(|(_, exist)| !exist[0] || exist[1]).map(|(id, exist)| (id, !exist[0])).collect())
@@ -214,7 +216,7 @@ async fn sweep_set(
     }
     let mut some = ::redis::cmd("SRANDMEMBER");
     some.arg(set).arg(*budget);
-    let members = array(broker.link.command(some).await?).ok_or_else(|| unexpected("a set"))?;
+    let members = array(broker.commands.command(some).await?).ok_or_else(|| unexpected("a set"))?;
     let members = members.into_iter().take(*budget).collect::<Vec<_>>();
     *budget -= members.len();
     let mut calls = Vec::with_capacity(members.len());
@@ -242,10 +244,10 @@ async fn sweep_set(
         calls.push(call);
     }
     let is_sweep: Vec<bool> = calls.iter().map(is_script).collect();
-    let replies = script::SWEEP.run_all(&broker.link, calls).await?;
+    let replies = script::SWEEP.run_all(&broker.commands, calls).await?;
     let (mut removed, mut outcome) = (0, Ok(()));
     for (reply, is_sweep) in replies.into_iter().zip(is_sweep) {
-        match Link::reply(reply).and_then(|reply| is_one(&reply)) {
+        match SharedConnection::reply(reply).and_then(|reply| is_one(&reply)) {
             Ok(done) => removed += usize::from(done && is_sweep),
             Err(error) => outcome = outcome.and(Err(error)),
         }
@@ -265,10 +267,10 @@ fn session_of(member: &[u8]) -> Option<(SessionId, User)> {
 }
 
 /// Removes nodes that have neither a lease nor sessions. Returns which ones were removed.
-async fn bury(broker: &RedisBroker, nodes: &[&NodeId]) -> Result<Vec<bool>, BrokerError> {
+async fn forget_node(broker: &RedisBroker, nodes: &[&NodeId]) -> Result<Vec<bool>, BrokerError> {
     let keys = &broker.keys;
     let calls = nodes.iter().map(|node| {
-        let mut call = script::BURY.call(&[
+        let mut call = script::FORGET_NODE.call(&[
             &keys.lease(node),
             &keys.nodes(),
             &keys.index(node),
@@ -278,12 +280,12 @@ async fn bury(broker: &RedisBroker, nodes: &[&NodeId]) -> Result<Vec<bool>, Brok
         call.arg(node.as_str());
         call
     });
-    let replies = script::BURY.run_all(&broker.link, calls.collect()).await?;
-    replies.into_iter().map(|reply| is_one(&Link::reply(reply)?)).collect()
+    let replies = script::FORGET_NODE.run_all(&broker.commands, calls.collect()).await?;
+    replies.into_iter().map(|reply| is_one(&SharedConnection::reply(reply)?)).collect()
 }
 
 async fn known(broker: &RedisBroker) -> Result<Vec<NodeId>, BrokerError> {
-    ids(broker.link.command(about("SMEMBERS", &broker.keys.nodes())).await?)
+    ids(broker.commands.command(about("SMEMBERS", &broker.keys.nodes())).await?)
 }
 
 fn ids(reply: Value) -> Result<Vec<NodeId>, BrokerError> {

@@ -70,7 +70,12 @@ fn render(name: &str, prefix: &str, settings: &BrokerSettings) -> String {
     let mut out = format!("#!lua name={name}\n");
     // Writing into memory does not fail.
     let _ = writeln!(out, "local name, prefix = {}, {}", quote(&format!("{name}_publish")), quote(prefix));
-    let _ = writeln!(out, "local max_data, once = {}, '{}'", settings.max_data, millis(settings.once));
+    let _ = writeln!(
+        out,
+        "local max_data, once = {}, '{}'",
+        settings.max_data,
+        millis(settings.idempotency_window)
+    );
     out.push_str("local reserved_types = {\n");
     for (kind, why) in event::reserved() {
         let _ = writeln!(out, "  [{}] = {},", quote(kind), quote(&why.to_string()));

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use ::redis::{Cmd, Value};
 use bytes::Bytes;
 use fanfare_protocol::event::MAX_DATA_BYTES;
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Entry, Event, Position};
 
 use super::error::unexpected;
-use super::link::{Link, about};
 use super::reply::{array, bytes, millis, position, text};
+use super::shared_connection::{SharedConnection, about};
 use super::{RedisBroker, script};
 use crate::BrokerError;
 use crate::log::{ENTRY_BYTES, NEWEST_BYTES, NEWEST_EVENTS, Page, PageLimit};
@@ -109,19 +109,19 @@ fn entry(position: Position, previous: Option<Position>, kind: &Bytes, data: Byt
 pub(super) async fn locate(
     broker: &RedisBroker,
     channel: &Channel,
-    from: From,
+    from: StartAt,
 ) -> Result<Position, BrokerError> {
     let (mode, wanted) = match from {
-        From::Position(position) | From::Tip(position) => return Ok(position),
-        From::Newest(n) => ("newest", n.min(NEWEST_EVENTS).to_string()),
-        From::Latest => {
+        StartAt::Position(position) | StartAt::Tip(position) => return Ok(position),
+        StartAt::Newest(n) => ("newest", n.min(NEWEST_EVENTS).to_string()),
+        StartAt::Latest => {
             if let (Some(last), _) = latest(broker, channel, None).await? {
                 return Ok(last);
             }
             ("latest", String::new())
         }
-        From::Earliest => ("earliest", String::new()),
-        From::Time(time) => ("time", time.to_string()),
+        StartAt::Earliest => ("earliest", String::new()),
+        StartAt::Time(time) => ("time", time.to_string()),
     };
     let age = millis(broker.settings.retention.of(channel).age);
     let mut call = script::LOCATE.call(&[&broker.keys.log(channel), &broker.keys.last(channel)]);
@@ -140,7 +140,7 @@ async fn latest(
     let mut commands =
         vec![about("GET", &broker.keys.last(channel)), about("EXISTS", &broker.keys.log(channel))];
     commands.extend(more);
-    let mut replies = broker.reads.commands(commands).await?.into_iter().map(Link::reply);
+    let mut replies = broker.reads.commands(commands).await?.into_iter().map(SharedConnection::reply);
     let mut reply = || replies.next().ok_or_else(|| unexpected("two replies"))?;
     let (last, exists) = (last_position(reply()?), reply()?);
     let more = replies.next().transpose()?;

@@ -9,12 +9,12 @@ use fanfare_protocol::{Channel, Event};
 
 use super::RedisBroker;
 use super::error::{check, sort_for_key, unexpected};
-use super::link::Link;
 use super::reply::{array, millis, position};
 use super::script::{self, Script};
+use super::shared_connection::SharedConnection;
 use crate::BrokerError;
 use crate::broker::Published;
-use crate::intake::{Intaken, Placed, Reading};
+use crate::intake::{ChainedEntry, IntakeOutcome, Reading};
 
 pub(super) async fn publish(
     broker: &RedisBroker,
@@ -34,21 +34,22 @@ pub(super) async fn publish_known(
     };
     let (calls, ephemeral): (Vec<_>, Vec<_>) = batch.into_iter().map(command).unzip();
     let replies = run(broker, &script::PUBLISH_KNOWN, calls, Ok).await;
-    let known = |(reply, is_ephemeral): (Result<Value, BrokerError>, bool)| match Link::reply(reply?)? {
-        // The reply to an ephemeral event is the number of its receivers.
-        Value::Int(0) if !is_ephemeral => Ok(None),
-        reply => published(reply).map(Some),
-    };
+    let known =
+        |(reply, is_ephemeral): (Result<Value, BrokerError>, bool)| match SharedConnection::reply(reply?)? {
+            // The reply to an ephemeral event is the number of its receivers.
+            Value::Int(0) if !is_ephemeral => Ok(None),
+            reply => published(reply).map(Some),
+        };
     replies.into_iter().zip(ephemeral).map(known).collect()
 }
 
 pub(super) async fn publish_intake(
     broker: &RedisBroker,
     reading: &Reading,
-    entries: Vec<Placed>,
-) -> Vec<Result<Intaken, BrokerError>> {
-    let calls = entries.into_iter().map(|entry| placed(broker, reading, entry)).collect();
-    run(broker, &script::PUBLISH, calls, intaken).await
+    entries: Vec<ChainedEntry>,
+) -> Vec<Result<IntakeOutcome, BrokerError>> {
+    let calls = entries.into_iter().map(|entry| publish_entry(broker, reading, entry)).collect();
+    run(broker, &script::PUBLISH, calls, intake_outcome).await
 }
 
 async fn run<T>(
@@ -58,7 +59,7 @@ async fn run<T>(
     read: impl Fn(Value) -> Result<T, BrokerError>,
 ) -> Vec<Result<T, BrokerError>> {
     let count = calls.len();
-    match script.run_all(&broker.link, calls).await {
+    match script.run_all(&broker.commands, calls).await {
         Ok(replies) => replies.into_iter().map(read).collect(),
         Err(error) => (0..count).map(|_| Err(error.clone())).collect(),
     }
@@ -73,17 +74,23 @@ fn command(broker: &RedisBroker, script: &'static Script, publication: Publicati
     }
     let mut call = append(broker, script, (&channel, &event), key.as_deref(), Duration::ZERO);
     if key.is_some() {
-        call.arg(millis(broker.settings.once));
+        call.arg(millis(broker.settings.idempotency_window));
     }
     call
 }
 
-fn placed(broker: &RedisBroker, reading: &Reading, entry: Placed) -> Cmd {
-    let Placed { id, after, publication } = entry;
+fn publish_entry(broker: &RedisBroker, reading: &Reading, entry: ChainedEntry) -> Cmd {
+    let ChainedEntry { id, after, publication } = entry;
     let Publication { channel, event, key, .. } = publication;
     // The mark is kept with the last position, and an entry may be repeated after a leader died.
-    let mut call = append(broker, &script::PUBLISH, (&channel, &event), key.as_deref(), broker.settings.once);
-    call.arg(millis(broker.settings.once)).arg(&reading.generation[..]).arg(id.to_string());
+    let mut call = append(
+        broker,
+        &script::PUBLISH,
+        (&channel, &event),
+        key.as_deref(),
+        broker.settings.idempotency_window,
+    );
+    call.arg(millis(broker.settings.idempotency_window)).arg(&reading.generation[..]).arg(id.to_string());
     if let Some(after) = after {
         call.arg(after.to_string());
     }
@@ -112,25 +119,25 @@ fn append(
 }
 
 fn published(reply: Value) -> Result<Published, BrokerError> {
-    let told = |reply| {
+    let parsed = |reply| {
         let mut parts = array(reply)?.into_iter();
         let position = position(parts.next()?)?;
         let repeat = matches!(parts.next()?, Value::Int(1));
         let created = parts.next().is_some();
         Some(Published { position: Some(position), repeat, created })
     };
-    match Link::reply(reply)? {
+    match SharedConnection::reply(reply)? {
         // The number of receivers of an ephemeral event.
         Value::Int(_) => Ok(Published { position: None, repeat: false, created: false }),
-        reply => told(reply).ok_or_else(|| unexpected("the result of a publication")),
+        reply => parsed(reply).ok_or_else(|| unexpected("the result of a publication")),
     }
 }
 
-fn intaken(reply: Value) -> Result<Intaken, BrokerError> {
+fn intake_outcome(reply: Value) -> Result<IntakeOutcome, BrokerError> {
     match check(reply).map_err(|error| sort_for_key(&error))? {
-        Value::Int(0) => Ok(Intaken::Published),
-        Value::Int(1) => Ok(Intaken::Repeat),
-        Value::Int(2) => Ok(Intaken::HeldUp),
+        Value::Int(0) => Ok(IntakeOutcome::Published),
+        Value::Int(1) => Ok(IntakeOutcome::Repeat),
+        Value::Int(2) => Ok(IntakeOutcome::Blocked),
         // The entry may be in the log.
         _ => Err(BrokerError::Unavailable("Redis did not return the result of an entry".into())),
     }

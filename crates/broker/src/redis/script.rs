@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use ::redis::{Cmd, Value};
 
 use super::error;
-use super::link::Link;
+use super::shared_connection::SharedConnection;
 use crate::BrokerError;
 
 /// One script: its text, and the hash by which Redis knows it.
@@ -39,11 +39,11 @@ scripts! {
     RELEASE = include_str!("session.lua"), include_str!("release.lua");
     RENEW = include_str!("session.lua"), include_str!("renew.lua");
     SWEEP = include_str!("session.lua"), include_str!("sweep.lua");
-    DEPART = include_str!("session.lua"), include_str!("depart.lua");
+    EXPIRE_GRACE = include_str!("session.lua"), include_str!("expire_grace.lua");
     DUE = include_str!("due.lua");
     LEASE = include_str!("lease.lua");
     LEAVE = include_str!("leave.lua");
-    BURY = include_str!("bury.lua");
+    FORGET_NODE = include_str!("forget_node.lua");
     READ = include_str!("read.lua");
     SETTLE = include_str!("settle.lua");
     REJECT = include_str!("reject.lua");
@@ -78,24 +78,28 @@ impl Script {
     }
 
     /// Calls the script once.
-    pub(super) async fn run(&self, link: &Link, call: Cmd) -> Result<Value, BrokerError> {
-        let reply = self.run_all(link, vec![call]).await?.pop();
-        Link::reply(reply.ok_or_else(|| error::unexpected("one reply"))?)
+    pub(super) async fn run(&self, connection: &SharedConnection, call: Cmd) -> Result<Value, BrokerError> {
+        let reply = self.run_all(connection, vec![call]).await?.pop();
+        SharedConnection::reply(reply.ok_or_else(|| error::unexpected("one reply"))?)
     }
 
     /// Sends many calls at once, of this script or of other commands, and returns their replies.
     ///
-    /// Calls that fail because Redis does not know the script are repeated in order after it was loaded. Links load
+    /// Calls that fail because Redis does not know the script are repeated in order after it was loaded. Connections load
     /// all scripts when they connect, so this happens only after `SCRIPT FLUSH`. A flush within a pipeline makes all
     /// later calls fail, so calls keep their order, unless another client loads the script at that moment.
-    pub(super) async fn run_all(&self, link: &Link, calls: Vec<Cmd>) -> Result<Vec<Value>, BrokerError> {
-        let mut replies = link.commands(calls.clone()).await?;
+    pub(super) async fn run_all(
+        &self,
+        connection: &SharedConnection,
+        calls: Vec<Cmd>,
+    ) -> Result<Vec<Value>, BrokerError> {
+        let mut replies = connection.commands(calls.clone()).await?;
         let missed: Vec<usize> = (0..replies.len()).filter(|&at| error::is_no_script(&replies[at])).collect();
         if missed.is_empty() {
             return Ok(replies);
         }
         let again = missed.iter().map(|&at| calls[at].clone());
-        let answers = link.commands([self.load()].into_iter().chain(again).collect()).await?;
+        let answers = connection.commands([self.load()].into_iter().chain(again).collect()).await?;
         // The first reply is that of the load.
         for (at, answer) in missed.into_iter().zip(answers.into_iter().skip(1)) {
             replies[at] = answer;

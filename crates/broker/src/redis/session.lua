@@ -69,7 +69,7 @@ end
 -- A user's rate is `quota` session events per minute in the lifecycle stream, with bursts of the same size; 0 disables the
 -- limit. The used part is the time to live of a key beside the user's sessions. When the rate is used up, events are
 -- merged: the key becomes a hash without a time to live, of what the stream reported last (session → node), and the user
--- is in the set of users to check again, with the time. That check reports the differences (depart.lua).
+-- is in the set of users to check again, with the time. That check reports the differences (expire_grace.lua).
 local function share_of(sessions)
   return string.sub(sessions, 1, -#'sessions' - 1) .. 'told'
 end

@@ -7,8 +7,8 @@ use fanfare_protocol::{SessionId, User};
 use serde::Deserialize;
 
 use super::error::unexpected;
-use super::link::Link;
 use super::reply::{array, bytes, is_one, pairs, text};
+use super::shared_connection::SharedConnection;
 use super::{RedisBroker, script};
 use crate::BrokerError;
 use crate::lease::NodeId;
@@ -21,7 +21,7 @@ pub(super) async fn claim(broker: &RedisBroker, claim: &Claim) -> Result<Claimed
     let mut call = call(broker, &script::CLAIM, &claim.node, &claim.user, claim.session);
     call.arg(json(&claim.client)).arg(claim.limit).arg(broker.settings.lifecycle_events);
     call.arg(broker.keys.prefix()).arg(broker.settings.lifecycle_per_minute).arg(broker.grace_ms());
-    claimed(script::CLAIM.run(&broker.link, call).await?).ok_or_else(|| unexpected("a claim"))
+    claimed(script::CLAIM.run(&broker.commands, call).await?).ok_or_else(|| unexpected("a claim"))
 }
 
 fn claimed(reply: Value) -> Option<Claimed> {
@@ -47,7 +47,7 @@ pub(super) async fn release(
     let mut call = call(broker, &script::RELEASE, node, user, session);
     call.arg(epoch).arg(reason.as_str()).arg(broker.settings.lifecycle_events);
     call.arg(broker.grace_ms()).arg(broker.settings.lifecycle_per_minute);
-    is_one(&script::RELEASE.run(&broker.link, call).await?)
+    is_one(&script::RELEASE.run(&broker.commands, call).await?)
 }
 
 pub(super) async fn renew(
@@ -65,8 +65,8 @@ pub(super) async fn renew(
             call.arg(broker.settings.lifecycle_per_minute);
             calls.push(call);
         }
-        for reply in script::RENEW.run_all(&broker.link, calls).await? {
-            renewed.push(match Link::reply(reply)? {
+        for reply in script::RENEW.run_all(&broker.commands, calls).await? {
+            renewed.push(match SharedConnection::reply(reply)? {
                 Value::Int(0) => Renewed::Lost,
                 epoch => {
                     let epoch = text(epoch).and_then(|text| text.parse().ok());
@@ -110,7 +110,7 @@ fn session_info(id: Value, value: Value) -> Option<SessionInfo> {
 pub(super) async fn send(broker: &RedisBroker, node: &NodeId, command: &Control) -> Result<(), BrokerError> {
     let mut publish = ::redis::cmd("PUBLISH");
     publish.arg(broker.keys.control(node)).arg(command.encode());
-    broker.link.command(publish).await?;
+    broker.commands.command(publish).await?;
     Ok(())
 }
 

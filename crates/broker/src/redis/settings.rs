@@ -32,7 +32,7 @@ pub struct RedisSettings {
     /// Maximum number of connections for blocking reads and rare commands.
     pub pool_size: usize,
     /// Interval between liveness probes of the subscriber connection.
-    pub probe_every: Duration,
+    pub probe_interval: Duration,
     /// A subscriber connection that does not answer a probe within this time is replaced.
     pub probe_timeout: Duration,
     /// Maximum time between two connection attempts of the subscriber connection.
@@ -49,7 +49,7 @@ impl Default for RedisSettings {
             timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(1),
             pool_size: 4,
-            probe_every: Duration::from_secs(1),
+            probe_interval: Duration::from_secs(1),
             probe_timeout: Duration::from_secs(3),
             retry_max: Duration::from_secs(2),
         }

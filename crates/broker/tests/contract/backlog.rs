@@ -182,7 +182,7 @@ async fn a_key_of_another_type_keeps_none_behind_it_waiting() {
         redis.server.run::<()>(&command.iter().map(String::as_str).collect::<Vec<_>>()).await;
     }
     let steps = sweep(&redis.broker).await;
-    assert!(steps.iter().any(|step| step.fault.is_some()), "what is spoilt is told: {steps:?}");
+    assert!(steps.iter().any(|step| step.fault.is_some()), "what is spoilt is reported: {steps:?}");
     assert_eq!(reported(&redis, "user.offline").await, SWEEP_STEP);
     assert!(redis.broker.sessions(&user("u0")).await.unwrap().is_empty());
     assert_eq!(

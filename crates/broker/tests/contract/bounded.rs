@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use fanfare_broker::lease::Lease;
+use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::log::{NEWEST_BYTES, PageLimit};
 use fanfare_broker::{Broker, BrokerSettings};
 use fanfare_protocol::Position;
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 
 use crate::fixture::{Fixture, Redis, channel, info, new, publication, publish};
 use crate::server::RedisServer;
@@ -45,8 +45,8 @@ async fn reading_a_log_of_large_events_holds_redis_for_milliseconds() {
             let batch = (0..100).map(|_| publication("a", &"x".repeat(size))).take((60 << 20) / size / 8);
             assert!(broker.publish(batch.collect()).await.iter().all(Result::is_ok));
         }
-        is_short(&redis, "last=1000", async || broker.locate(&a, From::Newest(1000)).await.unwrap()).await;
-        is_short(&redis, "earliest", async || broker.locate(&a, From::Earliest).await.unwrap()).await;
+        is_short(&redis, "last=1000", async || broker.locate(&a, StartAt::Newest(1000)).await.unwrap()).await;
+        is_short(&redis, "earliest", async || broker.locate(&a, StartAt::Earliest).await.unwrap()).await;
         let limit = PageLimit { entries: 1000, bytes: NEWEST_BYTES, at_end: false };
         is_short(&redis, "history", async || broker.page(&a, Position::ZERO, limit).await.unwrap()).await;
     }
@@ -78,10 +78,10 @@ async fn a_name_that_comes_back_twice_before_the_sweep_takes_over_in_steps() {
     fill(index, "of the first ", 4500).await;
     let lease =
         async |incarnation| redis.broker.lease(&info("n1", incarnation), Duration::from_secs(30)).await;
-    assert_eq!(lease("i1").await.unwrap(), Lease::Taken);
+    assert_eq!(lease("i1").await.unwrap(), LeaseOutcome::Taken);
     server.run::<()>(&["DEL", "fanfare:node:n1"]).await;
     fill(index, "of the second ", 4500).await;
-    assert_eq!(lease("i2").await.unwrap(), Lease::Taken);
+    assert_eq!(lease("i2").await.unwrap(), LeaseOutcome::Taken);
     let left: (usize, usize) = (server.run(&["SCARD", index]).await, server.run(&["SCARD", former]).await);
     assert_eq!(left, (0, 9000), "all of it is put aside for the sweep");
     let calls: String = server.run(&["INFO", "commandstats"]).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanfare_broker::log::{Page, PageLimit, event_bytes, is_gap};
 use fanfare_broker::{Broker, BrokerSettings, Published, Retention, RetentionRules};
 use fanfare_protocol::publish::Publication;
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Event, Pattern, Position};
 
 use crate::eventually;
@@ -94,7 +94,8 @@ pub(crate) async fn a_key_stores_an_event_once_in_its_channel<F: Fixture>() {
 }
 
 pub(crate) async fn a_key_is_forgotten_after_its_time<F: Fixture>() {
-    let settings = BrokerSettings { once: Duration::from_millis(100), ..BrokerSettings::default() };
+    let settings =
+        BrokerSettings { idempotency_window: Duration::from_millis(100), ..BrokerSettings::default() };
     let fixture = F::with(settings).await;
     let broker = fixture.broker();
     let keyed = || Publication { key: Some("k".into()), ..publication("a", "1") };
@@ -111,7 +112,7 @@ pub(crate) async fn an_ephemeral_event_is_not_kept<F: Fixture>() {
     let ephemeral = Publication { ephemeral: true, ..publication("a", "1") };
     let answer = broker.publish(vec![ephemeral]).await.pop().unwrap().unwrap();
     assert_eq!(answer, Published { position: None, repeat: false, created: false });
-    assert_eq!(broker.locate(&channel("a"), From::Latest).await.unwrap(), Position::ZERO);
+    assert_eq!(broker.locate(&channel("a"), StartAt::Latest).await.unwrap(), Position::ZERO);
     assert!(read(broker, "a", Position::ZERO).await.is_empty());
 }
 
@@ -174,12 +175,12 @@ pub(crate) async fn the_chain_outlives_the_events<F: Fixture>() {
     assert!(!page.gap_after(last));
 }
 
-pub(crate) async fn a_wiped_channel_is_born_anew<F: Fixture>() {
+pub(crate) async fn a_wiped_channel_begins_again<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     let last = publish(broker, "a", "1").await;
     fixture.wipe().await;
-    assert_eq!(broker.locate(&channel("a"), From::Latest).await.unwrap(), Position::ZERO);
+    assert_eq!(broker.locate(&channel("a"), StartAt::Latest).await.unwrap(), Position::ZERO);
     publish(broker, "a", "2").await;
     let page = broker.page(&channel("a"), Position::ZERO, PageLimit::entries(10)).await.unwrap();
     assert_eq!(page.entries[0].previous, Position::ZERO);
@@ -223,10 +224,10 @@ pub(crate) async fn what_is_too_old_is_not_shown<F: Fixture>() {
             .unwrap()
             .gap_after(Position::new(1, 0))
     );
-    assert_eq!(broker.locate(&a, From::Earliest).await.unwrap(), old);
-    assert_eq!(broker.locate(&a, From::Newest(5)).await.unwrap(), old);
+    assert_eq!(broker.locate(&a, StartAt::Earliest).await.unwrap(), old);
+    assert_eq!(broker.locate(&a, StartAt::Newest(5)).await.unwrap(), old);
     eventually("nothing is shown", || async { read(broker, "a", Position::ZERO).await.is_empty() }).await;
-    assert_eq!(broker.locate(&a, From::Earliest).await.unwrap(), young);
+    assert_eq!(broker.locate(&a, StartAt::Earliest).await.unwrap(), young);
     let page = broker.page(&a, old, PageLimit::entries(10)).await.unwrap();
     assert_eq!((page.next, page.end), (old, true), "the next event is to tell what was missed");
 }
@@ -237,7 +238,7 @@ pub(crate) async fn a_last_position_is_forgotten_after_its_time<F: Fixture>() {
     let broker = fixture.broker();
     publish(broker, "a", "1").await;
     eventually("the position is forgotten", || async {
-        broker.locate(&channel("a"), From::Latest).await.unwrap() == Position::ZERO
+        broker.locate(&channel("a"), StartAt::Latest).await.unwrap() == Position::ZERO
     })
     .await;
 }
@@ -265,12 +266,12 @@ pub(crate) async fn a_rule_decides_what_is_kept_of_a_channel<F: Fixture>() {
 pub(crate) async fn an_empty_channel_is_located_at_zero<F: Fixture>() {
     let fixture = new::<F>().await;
     let time = Position::new(1_700_000_000_000, u64::MAX);
-    for from in [From::Latest, From::Earliest, From::Newest(3), From::Time(time)] {
+    for from in [StartAt::Latest, StartAt::Earliest, StartAt::Newest(3), StartAt::Time(time)] {
         let located = fixture.broker().locate(&channel("a"), from).await.unwrap();
         assert_eq!(located, Position::ZERO, "{from:?}");
     }
     let position = Position::new(7, 3);
-    let located = fixture.broker().locate(&channel("a"), From::Position(position)).await.unwrap();
+    let located = fixture.broker().locate(&channel("a"), StartAt::Position(position)).await.unwrap();
     assert_eq!(located, position, "a position is what the client has really held");
 }
 
@@ -295,16 +296,16 @@ pub(crate) async fn the_newest_and_the_earliest_are_located_before_the_oldest_me
     let at = spread(broker, "a", 6).await;
     let a = channel("a");
     let locate = async |from| broker.locate(&a, from).await.unwrap();
-    assert_eq!(locate(From::Latest).await, at[5]);
-    assert_eq!(locate(From::Earliest).await, Position::ZERO);
-    assert_eq!(locate(From::Newest(0)).await, at[5]);
-    assert_eq!(locate(From::Newest(1)).await, at[4]);
-    assert_eq!(locate(From::Newest(3)).await, at[2]);
-    assert_eq!(locate(From::Newest(6)).await, Position::ZERO);
-    assert_eq!(locate(From::Newest(usize::MAX)).await, Position::ZERO);
+    assert_eq!(locate(StartAt::Latest).await, at[5]);
+    assert_eq!(locate(StartAt::Earliest).await, Position::ZERO);
+    assert_eq!(locate(StartAt::Newest(0)).await, at[5]);
+    assert_eq!(locate(StartAt::Newest(1)).await, at[4]);
+    assert_eq!(locate(StartAt::Newest(3)).await, at[2]);
+    assert_eq!(locate(StartAt::Newest(6)).await, Position::ZERO);
+    assert_eq!(locate(StartAt::Newest(usize::MAX)).await, Position::ZERO);
     fixture.trim(&a, 4).await;
-    assert_eq!(locate(From::Earliest).await, at[1]);
-    assert_eq!(locate(From::Newest(9)).await, at[1]);
+    assert_eq!(locate(StartAt::Earliest).await, at[1]);
+    assert_eq!(locate(StartAt::Newest(9)).await, at[1]);
     assert_eq!(read(broker, "a", at[1]).await.len(), 4);
 }
 
@@ -313,7 +314,7 @@ pub(crate) async fn a_time_is_located_at_the_last_entry_before_it<F: Fixture>() 
     let broker = fixture.broker();
     let at = spread(broker, "a", 3).await;
     let a = channel("a");
-    let locate = async |from| broker.locate(&a, From::Time(from)).await.unwrap();
+    let locate = async |from| broker.locate(&a, StartAt::Time(from)).await.unwrap();
     for position in &at {
         assert_eq!(locate(*position).await, *position);
         assert_eq!(locate(Position::new(position.ms, u64::MAX)).await, *position);
@@ -329,7 +330,7 @@ pub(crate) async fn a_time_before_what_is_kept_is_located_so_that_the_gap_is_tol
     let at = spread(broker, "a", 5).await;
     let a = channel("a");
     fixture.trim(&a, 2).await;
-    let locate = async |from| broker.locate(&a, From::Time(from)).await.unwrap();
+    let locate = async |from| broker.locate(&a, StartAt::Time(from)).await.unwrap();
     let long_ago = Position::new(at[1].ms, 5);
     assert_eq!(locate(long_ago).await, long_ago);
     assert!(broker.page(&a, long_ago, PageLimit::entries(10)).await.unwrap().gap_after(long_ago));
@@ -344,11 +345,16 @@ pub(crate) async fn a_channel_without_events_is_located_at_its_last_position<F: 
     let at = spread(broker, "a", 2).await;
     let a = channel("a");
     fixture.expire(&a).await;
-    for from in [From::Latest, From::Earliest, From::Newest(3), From::Time(Position::new(at[1].ms + 5, 0))] {
+    for from in [
+        StartAt::Latest,
+        StartAt::Earliest,
+        StartAt::Newest(3),
+        StartAt::Time(Position::new(at[1].ms + 5, 0)),
+    ] {
         assert_eq!(broker.locate(&a, from).await.unwrap(), at[1], "{from:?}");
     }
     let missed = Position::new(at[0].ms, u64::MAX);
-    assert_eq!(broker.locate(&a, From::Time(missed)).await.unwrap(), missed);
+    assert_eq!(broker.locate(&a, StartAt::Time(missed)).await.unwrap(), missed);
 }
 
 /// Publishes events with so many bytes of data each, and answers their positions.
@@ -462,10 +468,10 @@ pub(crate) async fn nothing_comes_after_the_greatest_position<F: Fixture>() {
     {
         let page = broker.page(&channel("a"), greatest, PageLimit::entries(5)).await.unwrap();
         assert_eq!((page.entries.len(), page.next, page.end), (0, greatest, true));
-        let located = broker.locate(&channel("a"), From::Time(greatest)).await.unwrap();
+        let located = broker.locate(&channel("a"), StartAt::Time(greatest)).await.unwrap();
         assert_eq!(located, page.last);
     }
-    let first = broker.locate(&channel("a"), From::Time(Position::ZERO)).await.unwrap();
+    let first = broker.locate(&channel("a"), StartAt::Time(Position::ZERO)).await.unwrap();
     assert_eq!(first, Position::ZERO);
 }
 
@@ -476,15 +482,15 @@ pub(crate) async fn the_newest_are_bounded_in_bytes_too<F: Fixture>() {
     let at = publish_sizes(broker, "a", &sizes).await;
     // The fourth would be the second of a million bytes.
     for (n, meant) in [(1, 1), (2, 2), (3, 3), (4, 3), (40, 3), (usize::MAX, 3)] {
-        let located = broker.locate(&channel("a"), From::Newest(n)).await.unwrap();
+        let located = broker.locate(&channel("a"), StartAt::Newest(n)).await.unwrap();
         assert_eq!(located, at[40 - meant - 1], "the newest {n}");
     }
     let at = publish_sizes(broker, "b", &[10, 1 << 20]).await;
-    let located = broker.locate(&channel("b"), From::Newest(2)).await.unwrap();
+    let located = broker.locate(&channel("b"), StartAt::Newest(2)).await.unwrap();
     assert_eq!(located, at[0], "one event may be larger by itself");
     let sizes = [100; 1200];
     let at = publish_sizes(broker, "c", &sizes).await;
-    let located = broker.locate(&channel("c"), From::Newest(usize::MAX)).await.unwrap();
+    let located = broker.locate(&channel("c"), StartAt::Newest(usize::MAX)).await.unwrap();
     assert_eq!(located, at[199], "and in number");
 }
 

@@ -6,17 +6,17 @@ use std::time::Duration;
 use fanfare_broker::lease::{SWEEP_STEP, Swept};
 use fanfare_broker::log::PageLimit;
 use fanfare_broker::session::{Holding, Reason, Renewed};
-use fanfare_broker::wire::WireEvent;
+use fanfare_broker::subscriber::SubscriberEvent;
 use fanfare_broker::{Broker, BrokerError, BrokerSettings, RedisBroker, RedisSettings};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::session::Control;
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::wire::Frame;
 use fanfare_protocol::{Position, SessionId};
 use tokio::time::Instant;
 
 use crate::eventually;
-use crate::fixture::{Fixture, Heard, Redis, channel, info, new, node, publication, publish, read};
+use crate::fixture::{Fixture, Redis, Subscriber, channel, info, new, node, publication, publish, read};
 use crate::intake::begin;
 use crate::proxy::Proxy;
 use crate::server::RedisServer;
@@ -28,7 +28,7 @@ fn impatient(url: String) -> RedisBroker {
         url,
         timeout: Duration::from_secs(1),
         connect_timeout: Duration::from_secs(1),
-        probe_every: Duration::from_millis(50),
+        probe_interval: Duration::from_millis(50),
         probe_timeout: Duration::from_secs(1),
         ..RedisSettings::default()
     };
@@ -44,22 +44,24 @@ async fn publishes_again(broker: &dyn Broker, name: &str) {
     eventually("publishing works again", || async { try_publish(broker, name).await.is_ok() }).await;
 }
 
-fn downs(heard: &Heard) -> usize {
-    heard.count(&WireEvent::Down)
+fn downs(subscriber: &Subscriber) -> usize {
+    subscriber.count(&SubscriberEvent::Down)
 }
 
-async fn is_down(heard: &Heard, times: usize) {
-    eventually("the wire is down", || async { downs(heard) == times }).await;
+async fn is_down(subscriber: &Subscriber, times: usize) {
+    eventually("the subscriber connection is down", || async { downs(subscriber) == times }).await;
 }
 
-async fn is_followed_again(heard: &Heard, names: &[&str], ticket: u64) {
+async fn is_subscribed_again(subscriber: &Subscriber, names: &[&str], ticket: u64) {
     eventually("the channels are confirmed again", || async {
-        let events = heard.events();
-        let down = events.iter().rposition(|event| *event == WireEvent::Down).unwrap();
+        let events = subscriber.events();
+        let down = events.iter().rposition(|event| *event == SubscriberEvent::Down).unwrap();
         let after = &events[down..];
         let confirmed: Vec<_> = after
             .iter()
-            .filter_map(|event| if let WireEvent::Followed(some) = event { Some(some.clone()) } else { None })
+            .filter_map(
+                |event| if let SubscriberEvent::Subscribed(some) = event { Some(some.clone()) } else { None },
+            )
             .flatten()
             .collect();
         names.iter().all(|name| confirmed.contains(&(channel(name), ticket)))
@@ -72,8 +74,8 @@ async fn a_broker_starts_without_redis_and_works_once_it_is_there() {
     let mut server = RedisServer::start().await;
     server.stop(false).await;
     let broker = impatient(server.url());
-    let heard = Heard::open_at_once(&broker, "n");
-    heard.ask(&["a"], 1);
+    let subscriber = Subscriber::open_at_once(&broker, "n");
+    subscriber.request(&["a"], 1);
     for _ in 0..20 {
         let started = Instant::now();
         assert!(try_publish(&broker, "a").await.unwrap_err().is_passing());
@@ -85,13 +87,13 @@ async fn a_broker_starts_without_redis_and_works_once_it_is_there() {
     assert!(
         broker.page(&channel("a"), Position::ZERO, PageLimit::entries(1)).await.unwrap_err().is_passing()
     );
-    assert!(heard.events().is_empty());
+    assert!(subscriber.events().is_empty());
     server.start_again().await;
     publishes_again(&broker, "b").await;
-    heard.confirmed(&["a"], 1).await;
+    subscriber.confirmed(&["a"], 1).await;
     publish(&broker, "a", "1").await;
-    heard.wait_messages("a", 1).await;
-    assert_eq!(downs(&heard), 0, "it was never up before");
+    subscriber.wait_messages("a", 1).await;
+    assert_eq!(downs(&subscriber), 0, "it was never up before");
 }
 
 #[tokio::test]
@@ -122,23 +124,23 @@ async fn flushed_scripts_are_loaded_again_and_a_batch_keeps_its_order() {
     let wanted: Vec<_> = (0..100).filter(|n| n % 10 != 9).map(|n: i32| n.to_string()).collect();
     assert_eq!(found[1..], wanted);
     redis.server.run::<()>(&["SCRIPT", "FLUSH"]).await;
-    assert_eq!(redis.broker.locate(&channel("a"), From::Earliest).await.unwrap(), Position::ZERO);
+    assert_eq!(redis.broker.locate(&channel("a"), StartAt::Earliest).await.unwrap(), Position::ZERO);
     hold(&redis.broker, "u", SessionId::random(), "n").await;
 }
 
 #[tokio::test]
 async fn a_killed_wire_comes_back_and_is_confirmed_again() {
     let redis = new::<Redis>().await;
-    let heard = Heard::open(&redis.broker, "n").await;
-    heard.follow(&["a", "b"], 1).await;
+    let subscriber = Subscriber::open(&redis.broker, "n").await;
+    subscriber.subscribe(&["a", "b"], 1).await;
     for round in 1..=3 {
         assert_eq!(redis.server.run::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]).await, 1);
-        is_down(&heard, round).await;
-        is_followed_again(&heard, &["a", "b"], 1).await;
+        is_down(&subscriber, round).await;
+        is_subscribed_again(&subscriber, &["a", "b"], 1).await;
         publish(&redis.broker, "b", &round.to_string()).await;
-        heard.wait_messages("b", round).await;
+        subscriber.wait_messages("b", round).await;
     }
-    assert_eq!(heard.count(&WireEvent::Up), 4);
+    assert_eq!(subscriber.count(&SubscriberEvent::Up), 4);
 }
 
 #[tokio::test]
@@ -160,25 +162,25 @@ async fn killed_command_connections_are_replaced() {
 #[tokio::test]
 async fn what_is_asked_while_the_wire_is_down_is_done_when_it_is_up() {
     let mut redis = new::<Redis>().await;
-    let heard = Heard::open(&redis.broker, "n").await;
-    heard.follow(&["a", "b"], 1).await;
+    let subscriber = Subscriber::open(&redis.broker, "n").await;
+    subscriber.subscribe(&["a", "b"], 1).await;
     redis.server.stop(false).await;
-    is_down(&heard, 1).await;
-    heard.unfollow(&["a"]);
-    heard.ask(&["b"], 2);
-    heard.ask(&["c"], 2);
-    heard.ask(&["d"], 2);
-    heard.unfollow(&["d"]);
+    is_down(&subscriber, 1).await;
+    subscriber.unsubscribe(&["a"]);
+    subscriber.request(&["b"], 2);
+    subscriber.request(&["c"], 2);
+    subscriber.request(&["d"], 2);
+    subscriber.unsubscribe(&["d"]);
     redis.server.start_again().await;
-    is_followed_again(&heard, &["b", "c"], 2).await;
+    is_subscribed_again(&subscriber, &["b", "c"], 2).await;
     publishes_again(&redis.broker, "x").await;
     for name in ["a", "b", "c", "d"] {
         publish(&redis.broker, name, "1").await;
     }
-    heard.wait_messages("c", 1).await;
-    assert_eq!(heard.messages("b").len(), 1);
-    assert!(heard.messages("a").is_empty() && heard.messages("d").is_empty());
-    assert_eq!(downs(&heard), 1, "a loss is told once, however many attempts fail");
+    subscriber.wait_messages("c", 1).await;
+    assert_eq!(subscriber.messages("b").len(), 1);
+    assert!(subscriber.messages("a").is_empty() && subscriber.messages("d").is_empty());
+    assert_eq!(downs(&subscriber), 1, "a loss is reported once, however many attempts fail");
 }
 
 #[tokio::test]
@@ -198,20 +200,20 @@ async fn a_redis_that_comes_back_with_its_data_goes_on_with_the_chain() {
 async fn a_redis_that_stands_still_is_noticed_though_nothing_flows() {
     let server = RedisServer::start().await;
     let broker = impatient(server.url());
-    let heard = Heard::open(&broker, "n").await;
-    heard.follow(&["a"], 1).await;
+    let subscriber = Subscriber::open(&broker, "n").await;
+    subscriber.subscribe(&["a"], 1).await;
     publish(&broker, "a", "1").await;
     server.pause();
     let started = Instant::now();
-    is_down(&heard, 1).await;
+    is_down(&subscriber, 1).await;
     assert!(started.elapsed() < Duration::from_secs(10));
     assert!(try_publish(&broker, "a").await.unwrap_err().is_passing());
     server.resume();
-    is_followed_again(&heard, &["a"], 1).await;
+    is_subscribed_again(&subscriber, &["a"], 1).await;
     publishes_again(&broker, "b").await;
     publish(&broker, "a", "2").await;
-    eventually("the wire hears again", || async {
-        heard.messages("a").last().is_some_and(|message| message.ends_with(b"\n2"))
+    eventually("the subscriber receives again", || async {
+        subscriber.messages("a").last().is_some_and(|message| message.ends_with(b"\n2"))
     })
     .await;
 }
@@ -221,14 +223,14 @@ async fn a_partition_without_a_reset_is_noticed_and_healed() {
     let server = RedisServer::start().await;
     let proxy = Proxy::to(server.port()).await;
     let broker = impatient(proxy.url());
-    let heard = Heard::open(&broker, "n").await;
-    heard.follow(&["a"], 1).await;
+    let subscriber = Subscriber::open(&broker, "n").await;
+    subscriber.subscribe(&["a"], 1).await;
     publish(&broker, "a", "1").await;
     proxy.part();
-    is_down(&heard, 1).await;
+    is_down(&subscriber, 1).await;
     assert!(try_publish(&broker, "a").await.unwrap_err().is_passing());
     proxy.join();
-    is_followed_again(&heard, &["a"], 1).await;
+    is_subscribed_again(&subscriber, &["a"], 1).await;
     publishes_again(&broker, "b").await;
 }
 
@@ -237,16 +239,16 @@ async fn a_wire_left_at_a_former_primary_is_noticed() {
     let (old, fresh) = (RedisServer::start().await, RedisServer::start().await);
     let proxy = Proxy::to(old.port()).await;
     let broker = impatient(proxy.url());
-    let heard = Heard::open(&broker, "n").await;
-    heard.follow(&["a"], 1).await;
+    let subscriber = Subscriber::open(&broker, "n").await;
+    subscriber.subscribe(&["a"], 1).await;
     proxy.lead_to(fresh.port());
     // The connection of commands is replaced; the subscriber connection works, but receives nothing any more.
     old.run::<u64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
-    is_down(&heard, 1).await;
-    is_followed_again(&heard, &["a"], 1).await;
+    is_down(&subscriber, 1).await;
+    is_subscribed_again(&subscriber, &["a"], 1).await;
     publishes_again(&broker, "b").await;
     publish(&broker, "a", "1").await;
-    heard.wait_messages("a", 1).await;
+    subscriber.wait_messages("a", 1).await;
     assert_eq!(fresh.run::<u64>(&["XLEN", "fanfare:{a}:log"]).await, 1);
 }
 
@@ -254,15 +256,15 @@ async fn a_wire_left_at_a_former_primary_is_noticed() {
 async fn a_healthy_wire_is_left_alone() {
     let server = RedisServer::start().await;
     let broker = impatient(server.url());
-    let heard = Heard::open(&broker, "n").await;
-    heard.follow(&["a"], 1).await;
+    let subscriber = Subscriber::open(&broker, "n").await;
+    subscriber.subscribe(&["a"], 1).await;
     // Far more probes than fit into the time-out.
     eventually("many probes were sent", || async {
         let stats: String = server.run(&["INFO", "commandstats"]).await;
         calls(&stats, "publish") > 30
     })
     .await;
-    assert_eq!(downs(&heard), 0);
+    assert_eq!(downs(&subscriber), 0);
 }
 
 fn calls(stats: &str, command: &str) -> u64 {
@@ -271,39 +273,40 @@ fn calls(stats: &str, command: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn thousands_of_channels_are_followed_and_followed_again_in_few_commands() {
+async fn thousands_of_channels_are_subscribed_and_subscribed_again_in_few_commands() {
     const COUNT: usize = 5000;
     let redis = new::<Redis>().await;
-    let heard = Heard::open(&redis.broker, "n").await;
+    let subscriber = Subscriber::open(&redis.broker, "n").await;
     let names: Vec<String> = (0..COUNT).map(|n| format!("c{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for name in &names {
-        heard.ask(&[name], 1);
+        subscriber.request(&[name], 1);
     }
-    let followed = || {
-        let count = |event| if let WireEvent::Followed(some) = event { some.len() } else { 0 };
-        heard.events().into_iter().map(count).sum::<usize>()
+    let subscribed = || {
+        let count = |event| if let SubscriberEvent::Subscribed(some) = event { some.len() } else { 0 };
+        subscriber.events().into_iter().map(count).sum::<usize>()
     };
     let commands = async || {
         let stats: String = redis.server.run(&["INFO", "commandstats"]).await;
         calls(&stats, "subscribe")
     };
-    eventually("all are followed", || async { followed() == COUNT }).await;
+    eventually("all are subscribed", || async { subscribed() == COUNT }).await;
     let first = commands().await;
     assert!(first <= 24, "{first} commands");
     redis.server.run::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
-    eventually("all are followed again", || async { followed() == 2 * COUNT }).await;
+    eventually("all are subscribed again", || async { subscribed() == 2 * COUNT }).await;
     let again = commands().await - first;
     assert!(again <= 12, "{again} commands");
     for some in names.chunks(500) {
         let batch = some.iter().map(|name| publication(name, "x")).collect();
         assert!(redis.broker.publish(batch).await.iter().all(Result::is_ok));
     }
-    eventually("every channel is heard", || async {
-        heard.events().iter().filter(|event| matches!(event, WireEvent::Message(..))).count() == COUNT
+    eventually("every channel has its message", || async {
+        subscriber.events().iter().filter(|event| matches!(event, SubscriberEvent::Message(..))).count()
+            == COUNT
     })
     .await;
-    heard.unfollow(&names);
+    subscriber.unsubscribe(&names);
     eventually("every channel is left", || async {
         redis.server.run::<Vec<String>>(&["PUBSUB", "CHANNELS", "*{*"]).await.is_empty()
     })
@@ -315,7 +318,7 @@ async fn nothing_is_missed_between_the_confirmation_and_the_first_message() {
     let redis = new::<Redis>().await;
     let names: Vec<String> = (0..100).map(|n| format!("c{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let heard = Heard::open(&redis.broker, "n").await;
+    let subscriber = Subscriber::open(&redis.broker, "n").await;
     let rounds = async {
         for round in 0..40 {
             let batch = names.iter().map(|name| publication(name, &round.to_string())).collect();
@@ -324,31 +327,33 @@ async fn nothing_is_missed_between_the_confirmation_and_the_first_message() {
     };
     let follows = async {
         for (n, name) in names.iter().enumerate() {
-            heard.ask(&[name], 1);
+            subscriber.request(&[name], 1);
             if n % 7 == 0 {
                 tokio::task::yield_now().await;
             }
             if n % 3 == 0 {
-                heard.unfollow(&[name]);
-                heard.ask(&[name], 2);
+                subscriber.unsubscribe(&[name]);
+                subscriber.request(&[name], 2);
             }
         }
     };
     tokio::join!(rounds, follows);
     for (n, name) in names.iter().enumerate() {
-        heard.confirmed(&[name], if n % 3 == 0 { 2 } else { 1 }).await;
+        subscriber.confirmed(&[name], if n % 3 == 0 { 2 } else { 1 }).await;
         publish(&redis.broker, name, "last").await;
     }
     let mut confirmed = HashMap::new();
     let mut chains: HashMap<_, Vec<_>> = HashMap::new();
-    eventually("the last of each is heard", || async {
-        names.iter().all(|name| heard.messages(name).last().is_some_and(|message| message.ends_with(b"last")))
+    eventually("the last of each arrives", || async {
+        names
+            .iter()
+            .all(|name| subscriber.messages(name).last().is_some_and(|message| message.ends_with(b"last")))
     })
     .await;
-    for event in heard.events() {
+    for event in subscriber.events() {
         match event {
-            WireEvent::Followed(some) => confirmed.extend(some),
-            WireEvent::Message(channel, topic, message) => {
+            SubscriberEvent::Subscribed(some) => confirmed.extend(some),
+            SubscriberEvent::Message(channel, topic, message) => {
                 assert!(confirmed.contains_key(&channel), "a message before its confirmation");
                 let Frame::Kept(entry) = Frame::parse(topic, &message, 100).unwrap() else {
                     panic!("not kept")
@@ -429,7 +434,7 @@ async fn a_lost_last_position_is_found_in_the_log() {
     for spoilt in [["DEL", "fanfare:{a}:last", ""], ["SET", "fanfare:{a}:last", "x"]] {
         let words: Vec<&str> = spoilt.into_iter().filter(|word| !word.is_empty()).collect();
         redis.server.run::<()>(&words).await;
-        assert!(redis.broker.locate(&channel("a"), From::Latest).await.unwrap() >= first);
+        assert!(redis.broker.locate(&channel("a"), StartAt::Latest).await.unwrap() >= first);
         let next = publish(&redis.broker, "a", "2").await;
         let page = redis.broker.page(&channel("a"), Position::ZERO, PageLimit::entries(10)).await.unwrap();
         let last = page.entries.last().unwrap();
@@ -459,7 +464,7 @@ async fn a_wiped_intake_heals_also_under_a_waiting_node() {
     let reading = begin(&redis.broker).await;
     let wait = Duration::from_secs(10);
     let wiped = async {
-        redis.somebody_waits().await;
+        redis.a_reader_waits().await;
         redis.server.run::<()>(&["FLUSHALL"]).await;
         redis.ingest(&[("channel", "a"), ("data", "1")]).await
     };
@@ -555,7 +560,7 @@ async fn many_calls_at_once_share_one_connection() {
 }
 
 #[tokio::test]
-async fn connections_that_were_closed_while_idle_fail_nobody() {
+async fn connections_that_were_closed_while_idle_fail_no_call() {
     let redis = new::<Redis>().await;
     let position = publish(&redis.broker, "a", "1").await;
     for _ in 0..5 {
@@ -563,10 +568,10 @@ async fn connections_that_were_closed_while_idle_fail_nobody() {
         // As `timeout` of Redis, or a load balancer before it, closes what was silent for long.
         assert!(redis.server.run::<u64>(&["CLIENT", "KILL", "TYPE", "normal"]).await > 0);
         eventually("the ends are noticed", || async {
-            !format!("{:?}", redis.broker).contains("Link(\"up\")")
+            !format!("{:?}", redis.broker).contains("SharedConnection(\"up\")")
         })
         .await;
-        assert_eq!(redis.broker.locate(&channel("a"), From::Latest).await, Ok(position));
+        assert_eq!(redis.broker.locate(&channel("a"), StartAt::Latest).await, Ok(position));
         assert_eq!(redis.broker.sessions(&user("u")).await, Ok(Vec::new()));
         redis.broker.publish(vec![publication("b", "2")]).await.pop().unwrap().unwrap();
     }
@@ -575,14 +580,14 @@ async fn connections_that_were_closed_while_idle_fail_nobody() {
 #[tokio::test]
 async fn a_session_taken_back_after_a_fail_over_is_taken_from_its_older_owner() {
     let redis = new::<Redis>().await;
-    let old = Heard::open(&redis.broker, "n1").await;
+    let old = Subscriber::open(&redis.broker, "n1").await;
     let session = SessionId::random();
     // The claim of n2 was lost by the fail-over.
     let epoch = hold(&redis.broker, "u", session, "n1").await + 1_000_000;
     let held = Holding { user: user("u"), session, epoch, since: 1, client: "c".into() };
     let renewed = redis.broker.renew(&node("n2"), &[held]).await.unwrap();
     let [Renewed::Held(epoch)] = renewed[..] else { panic!("{renewed:?}") };
-    eventually("the older owner is told", || async { !old.controls().is_empty() }).await;
+    eventually("the older owner has its command", || async { !old.controls().is_empty() }).await;
     assert_eq!(
         Control::parse(&old.controls()[0]).unwrap(),
         Control::Supersede { user: user("u"), session, epoch }

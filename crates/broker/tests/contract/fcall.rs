@@ -7,7 +7,7 @@ use fanfare_broker::{Broker, BrokerSettings, Retention, RetentionRules};
 use fanfare_protocol::wire::{Frame, Topic};
 use fanfare_protocol::{Pattern, Position};
 
-use crate::fixture::{Fixture, Heard, Redis, channel, new, publication, publish};
+use crate::fixture::{Fixture, Redis, Subscriber, channel, new, publication, publish};
 use crate::server::RedisServer;
 
 async fn call(server: &RedisServer, words: &[&[u8]]) -> Result<(String, u8), String> {
@@ -28,14 +28,14 @@ async fn data_error(server: &RedisServer, data: &[u8]) -> Option<String> {
 #[tokio::test]
 async fn a_stranger_publishes_into_the_same_chain() {
     let redis = new::<Redis>().await;
-    let heard = Heard::open(&redis.broker, "n").await;
-    heard.follow(&["a"], 1).await;
+    let subscriber = Subscriber::open(&redis.broker, "n").await;
+    subscriber.subscribe(&["a"], 1).await;
     let first = publish(&redis.broker, "a", "1").await;
     let (second, repeat) =
         call(&redis.server, &[b"1", key("a").as_bytes(), b"order.paid", b"{\"id\":7}"]).await.unwrap();
     assert_eq!(repeat, 0);
     let second: Position = second.parse().unwrap();
-    let message = heard.wait_messages("a", 2).await.pop().unwrap();
+    let message = subscriber.wait_messages("a", 2).await.pop().unwrap();
     let Frame::Kept(entry) = Frame::parse(Topic::Live, &message, 1000).unwrap() else { panic!("not kept") };
     assert_eq!((entry.previous, entry.position), (first, second));
     assert_eq!((entry.event.kind_str(), entry.event.data()), ("order.paid", "{\"id\":7}"));

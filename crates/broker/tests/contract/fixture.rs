@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use fanfare_broker::log::PageLimit;
-use fanfare_broker::wire::{Ticket, Wire, WireEvent};
+use fanfare_broker::subscriber::{SubscriberConnection, SubscriberEvent, Ticket};
 use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId, NodeInfo, RedisBroker, RedisSettings};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, Event, EventType, Position};
@@ -37,7 +37,7 @@ pub(crate) trait Fixture: Send + Sync {
     /// Deletes the ingest stream.
     async fn delete_ingest(&self);
     /// Waits until a reader waits for an entry.
-    async fn somebody_waits(&self);
+    async fn a_reader_waits(&self);
     async fn lifecycle(&self) -> Vec<Fields>;
     async fn dead(&self) -> Vec<Fields>;
 }
@@ -96,7 +96,7 @@ impl Fixture for Memory {
         self.broker.delete_ingest();
     }
 
-    async fn somebody_waits(&self) {
+    async fn a_reader_waits(&self) {
         // Whoever takes had its turn by then.
         tokio::task::yield_now().await;
     }
@@ -184,8 +184,8 @@ impl Fixture for Redis {
         self.server.run::<()>(&["DEL", "fanfare:ingest"]).await;
     }
 
-    async fn somebody_waits(&self) {
-        eventually("somebody waits", || async {
+    async fn a_reader_waits(&self) {
+        eventually("a reader waits", || async {
             let clients: String = self.server.run(&["INFO", "clients"]).await;
             clients.contains("blocked_clients:1")
         })
@@ -242,56 +242,61 @@ pub(crate) async fn read(broker: &dyn Broker, name: &str, after: Position) -> Ve
 }
 
 /// A subscriber connection that records all its events.
-pub(crate) struct Heard {
-    wire: Wire,
-    events: Arc<Mutex<Vec<WireEvent>>>,
+pub(crate) struct Subscriber {
+    connection: SubscriberConnection,
+    events: Arc<Mutex<Vec<SubscriberEvent>>>,
 }
 
-impl Heard {
+impl Subscriber {
     /// Opens a subscriber connection and waits until it is up.
     pub(crate) async fn open(broker: &dyn Broker, id: &str) -> Self {
-        let heard = Self::open_at_once(broker, id);
-        heard.wait("the wire is up", |events| events.contains(&WireEvent::Up)).await;
-        heard
+        let subscriber = Self::open_at_once(broker, id);
+        subscriber
+            .wait("the subscriber connection is up", |events| events.contains(&SubscriberEvent::Up))
+            .await;
+        subscriber
     }
 
     pub(crate) fn open_at_once(broker: &dyn Broker, id: &str) -> Self {
-        let events = Arc::<Mutex<Vec<WireEvent>>>::default();
+        let events = Arc::<Mutex<Vec<SubscriberEvent>>>::default();
         let sink = Arc::clone(&events);
-        let wire = broker.wire(&node(id), Box::new(move |event| sink.lock().unwrap().push(event)));
-        Self { wire, events }
+        let connection =
+            broker.open_subscriber(&node(id), Box::new(move |event| sink.lock().unwrap().push(event)));
+        Self { connection, events }
     }
 
-    /// Follows channels and waits until all are confirmed with this ticket.
-    pub(crate) async fn follow(&self, names: &[&str], ticket: Ticket) {
-        self.ask(names, ticket);
+    /// Subscribes to channels and waits until all are confirmed with this ticket.
+    pub(crate) async fn subscribe(&self, names: &[&str], ticket: Ticket) {
+        self.request(names, ticket);
         self.confirmed(names, ticket).await;
     }
 
-    pub(crate) fn ask(&self, names: &[&str], ticket: Ticket) {
-        self.wire.follow(names.iter().map(|name| (channel(name), ticket)).collect());
+    pub(crate) fn request(&self, names: &[&str], ticket: Ticket) {
+        self.connection.subscribe(names.iter().map(|name| (channel(name), ticket)).collect());
     }
 
     pub(crate) async fn confirmed(&self, names: &[&str], ticket: Ticket) {
         let wanted: Vec<_> = names.iter().map(|name| (channel(name), ticket)).collect();
-        self.wait("the channels are followed", |events| {
-            let followed = |one: &(Channel, Ticket)| {
-                events.iter().any(|event| matches!(event, WireEvent::Followed(some) if some.contains(one)))
+        self.wait("the channels are subscribed", |events| {
+            let subscribed = |one: &(Channel, Ticket)| {
+                events
+                    .iter()
+                    .any(|event| matches!(event, SubscriberEvent::Subscribed(some) if some.contains(one)))
             };
-            wanted.iter().all(followed)
+            wanted.iter().all(subscribed)
         })
         .await;
     }
 
-    pub(crate) fn unfollow(&self, names: &[&str]) {
-        self.wire.unfollow(names.iter().map(|name| channel(name)).collect());
+    pub(crate) fn unsubscribe(&self, names: &[&str]) {
+        self.connection.unsubscribe(names.iter().map(|name| channel(name)).collect());
     }
 
-    pub(crate) async fn wait(&self, what: &str, holds: impl Fn(&[WireEvent]) -> bool) {
+    pub(crate) async fn wait(&self, what: &str, holds: impl Fn(&[SubscriberEvent]) -> bool) {
         eventually(what, || async { holds(&self.events.lock().unwrap()) }).await;
     }
 
-    pub(crate) fn events(&self) -> Vec<WireEvent> {
+    pub(crate) fn events(&self) -> Vec<SubscriberEvent> {
         self.events.lock().unwrap().clone()
     }
 
@@ -299,7 +304,7 @@ impl Heard {
     pub(crate) fn messages(&self, name: &str) -> Vec<Bytes> {
         let of = channel(name);
         let message = |event| match event {
-            WireEvent::Message(channel, _, message) if channel == of => Some(message),
+            SubscriberEvent::Message(channel, _, message) if channel == of => Some(message),
             _ => None,
         };
         self.events().into_iter().filter_map(message).collect()
@@ -313,18 +318,18 @@ impl Heard {
 
     pub(crate) fn controls(&self) -> Vec<Bytes> {
         let control = |event| match event {
-            WireEvent::Control(message) => Some(message),
+            SubscriberEvent::Control(message) => Some(message),
             _ => None,
         };
         self.events().into_iter().filter_map(control).collect()
     }
 
-    pub(crate) fn count(&self, wanted: &WireEvent) -> usize {
+    pub(crate) fn count(&self, wanted: &SubscriberEvent) -> usize {
         self.events.lock().unwrap().iter().filter(|event| *event == wanted).count()
     }
 
-    pub(crate) async fn close(self) -> Vec<WireEvent> {
-        self.wire.close().await;
+    pub(crate) async fn close(self) -> Vec<SubscriberEvent> {
+        self.connection.close().await;
         std::mem::take(&mut self.events.lock().unwrap())
     }
 }

@@ -59,7 +59,7 @@ pub(crate) async fn a_session_of_a_leaving_node_waits_for_another<F: Fixture>() 
     let s1 = SessionId::random();
     let epoch = hold(broker, "u", s1, "n1").await;
     assert!(broker.release(&node("n1"), &user("u"), s1, epoch, Reason::Shutdown).await.unwrap());
-    assert!(broker.sessions(&user("u")).await.unwrap().is_empty(), "nobody holds it");
+    assert!(broker.sessions(&user("u")).await.unwrap().is_empty(), "no node holds it");
     broker.sweep(&node("n9"), LONG).await.unwrap();
     let claimed = broker.claim(&claim("u", s1, "n2")).await.unwrap();
     let Claimed::Held { epoch: newer, from } = claimed else { panic!("full") };
@@ -72,7 +72,7 @@ pub(crate) async fn a_session_of_a_leaving_node_waits_for_another<F: Fixture>() 
     );
 }
 
-pub(crate) async fn a_session_that_nobody_takes_over_ends_with_the_grace<F: Fixture>() {
+pub(crate) async fn a_session_that_no_node_takes_over_ends_with_the_grace<F: Fixture>() {
     let fixture = with_grace::<F>(Duration::from_millis(100)).await;
     let broker = fixture.broker();
     let (s1, s2) = (SessionId::random(), SessionId::random());

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected, chain};
+use fanfare_broker::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected, chain};
 use fanfare_broker::log::PageLimit;
 use fanfare_broker::{
     Broker, BrokerError, BrokerSettings, RedisBroker, RedisSettings, Retention, RetentionRules,
 };
 use fanfare_protocol::publish::Publication;
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Position, SessionId};
 
 use crate::eventually;
@@ -77,7 +77,7 @@ fn keyed(id: Position, key: &str) -> (Position, Publication) {
     (id, Publication { key: Some(key.into()), ..entry(id).1 })
 }
 
-async fn put(broker: &dyn Broker, reading: &Reading, entries: Vec<Placed>) -> Vec<Intaken> {
+async fn put(broker: &dyn Broker, reading: &Reading, entries: Vec<ChainedEntry>) -> Vec<IntakeOutcome> {
     let results = broker.publish_intake(reading, entries).await;
     results.into_iter().map(Result::unwrap).collect()
 }
@@ -91,7 +91,7 @@ fn id(seq: u64) -> Position {
     Position::new(7, seq)
 }
 
-fn chained(seqs: impl IntoIterator<Item = u64>) -> Vec<Placed> {
+fn chained(seqs: impl IntoIterator<Item = u64>) -> Vec<ChainedEntry> {
     chain(seqs.into_iter().map(|seq| entry(id(seq))))
 }
 
@@ -142,7 +142,7 @@ pub(crate) async fn what_is_not_settled_is_taken_again_in_its_place<F: Fixture>(
 pub(crate) async fn only_the_leader_reads_and_a_former_one_takes_nothing_away<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
-    assert_eq!(broker.read_intake(&node("n1")).await.unwrap(), None, "nobody leads");
+    assert_eq!(broker.read_intake(&node("n1")).await.unwrap(), None, "no node leads");
     let former = begin(broker).await;
     assert_eq!(broker.read_intake(&node("n2")).await.unwrap(), None, "n1 leads");
     broker.resign_intake(&node("n1")).await.unwrap();
@@ -165,13 +165,13 @@ pub(crate) async fn a_call_that_waits_ends_with_its_reading<F: Fixture>() {
     let wait = Duration::from_secs(15);
     let former = begin(broker).await;
     let next = async {
-        fixture.somebody_waits().await;
+        fixture.a_reader_waits().await;
         begin(broker).await
     };
     let (taken, reading) = tokio::join!(broker.take_intake(&former, 1, wait), next);
     assert_over(taken);
     let deleted = async {
-        fixture.somebody_waits().await;
+        fixture.a_reader_waits().await;
         fixture.delete_ingest().await;
     };
     let (taken, ()) = tokio::join!(broker.take_intake(&reading, 1, wait), deleted);
@@ -258,10 +258,10 @@ pub(crate) async fn entries_published_twice_land_once<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     let first = begin(broker).await;
-    assert_eq!(put(broker, &first, chained(1..=3)).await, [Intaken::Published; 3]);
+    assert_eq!(put(broker, &first, chained(1..=3)).await, [IntakeOutcome::Published; 3]);
     // The node dies here, and the next takes them again.
     let second = begin(broker).await;
-    let (repeat, published) = (Intaken::Repeat, Intaken::Published);
+    let (repeat, published) = (IntakeOutcome::Repeat, IntakeOutcome::Published);
     assert_eq!(put(broker, &second, chained(2..=4)).await, [repeat, repeat, published]);
     // The first was only paused.
     assert_eq!(put(broker, &first, chained(1..=3)).await, [repeat; 3]);
@@ -284,15 +284,23 @@ pub(crate) async fn ids_are_compared_as_numbers_of_any_length<F: Fixture>() {
         Position::new(big + 1, 0),
     ];
     for (n, newest) in ascending.into_iter().enumerate() {
-        assert_eq!(put(broker, &reading, chain([entry(newest)])).await, [Intaken::Published], "{newest}");
+        assert_eq!(
+            put(broker, &reading, chain([entry(newest)])).await,
+            [IntakeOutcome::Published],
+            "{newest}"
+        );
         for older in &ascending[..=n] {
             let again = put(broker, &reading, chain([entry(*older)])).await;
-            assert_eq!(again, [Intaken::Repeat], "{older} after {newest}");
+            assert_eq!(again, [IntakeOutcome::Repeat], "{older} after {newest}");
         }
         for missing in &ascending[n + 1..] {
             let later = Position::new(u64::MAX, 0);
-            let held_up = Placed { after: Some(*missing), ..chain([entry(later)]).remove(0) };
-            assert_eq!(put(broker, &reading, vec![held_up]).await, [Intaken::HeldUp], "{missing} missing");
+            let blocked = ChainedEntry { after: Some(*missing), ..chain([entry(later)]).remove(0) };
+            assert_eq!(
+                put(broker, &reading, vec![blocked]).await,
+                [IntakeOutcome::Blocked],
+                "{missing} missing"
+            );
         }
     }
     assert_eq!(log(broker).await, ascending);
@@ -306,11 +314,12 @@ pub(crate) async fn an_entry_is_held_up_by_the_one_before_it<F: Fixture>() {
     assert_eq!(all.iter().map(|placed| placed.after).collect::<Vec<_>>(), {
         [None, Some(id(1)), Some(id(2)), Some(id(3)), None]
     });
-    let (published, held_up, repeat) = (Intaken::Published, Intaken::HeldUp, Intaken::Repeat);
+    let (published, blocked, repeat) =
+        (IntakeOutcome::Published, IntakeOutcome::Blocked, IntakeOutcome::Repeat);
     // The first did not reach the broker: a channel without a mark, then one with an older one.
-    assert_eq!(put(broker, &reading, all[1..].to_vec()).await, [held_up, held_up, held_up, published]);
+    assert_eq!(put(broker, &reading, all[1..].to_vec()).await, [blocked, blocked, blocked, published]);
     assert_eq!(put(broker, &reading, all[..1].to_vec()).await, [published]);
-    assert_eq!(put(broker, &reading, all[2..4].to_vec()).await, [held_up; 2]);
+    assert_eq!(put(broker, &reading, all[2..4].to_vec()).await, [blocked; 2]);
     assert_eq!(log(broker).await, [id(1)], "and none has passed another");
     // Again without the second, which is dead.
     assert_eq!(put(broker, &reading, chained([3, 4])).await, [published; 2]);
@@ -327,15 +336,15 @@ pub(crate) async fn a_key_of_its_own_stores_an_entry_once_and_the_chain_goes_on<
     // The first two were brought before, by another way; the third is of the same key as the fourth.
     let all =
         chain([keyed(id(1), "k"), keyed(id(2), "k"), keyed(id(3), "l"), keyed(id(4), "l"), entry(id(5))]);
-    let (published, repeat) = (Intaken::Published, Intaken::Repeat);
+    let (published, repeat) = (IntakeOutcome::Published, IntakeOutcome::Repeat);
     assert_eq!(put(broker, &reading, all.clone()).await, [repeat, repeat, published, repeat, published]);
     assert_eq!(put(broker, &reading, all).await, [repeat; 5]);
     assert_eq!(log(broker).await, [Position::new(7, 0), id(3), id(5)]);
     // A key that is seen moves the mark and not the position.
     fixture.expire(&channel("a")).await;
-    let last = broker.locate(&channel("a"), From::Latest).await.unwrap();
+    let last = broker.locate(&channel("a"), StartAt::Latest).await.unwrap();
     assert_eq!(put(broker, &reading, chain([keyed(id(6), "l")])).await, [repeat]);
-    for from in [From::Latest, From::Earliest, From::Newest(1)] {
+    for from in [StartAt::Latest, StartAt::Earliest, StartAt::Newest(1)] {
         assert_eq!(broker.locate(&channel("a"), from).await.unwrap(), last, "{from:?}");
     }
     assert_eq!(put(broker, &reading, chained([6])).await, [repeat]);
@@ -345,15 +354,15 @@ pub(crate) async fn other_ways_in_leave_the_mark_as_it_is<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     let reading = begin(broker).await;
-    assert_eq!(put(broker, &reading, chained(1..=2)).await, [Intaken::Published; 2]);
+    assert_eq!(put(broker, &reading, chained(1..=2)).await, [IntakeOutcome::Published; 2]);
     for data in ["8-0", "9-0"] {
         let at = publish(broker, "a", data).await;
-        for from in [From::Latest, From::Newest(0), From::Time(Position::new(u64::MAX, 0))] {
+        for from in [StartAt::Latest, StartAt::Newest(0), StartAt::Time(Position::new(u64::MAX, 0))] {
             assert_eq!(broker.locate(&channel("a"), from).await.unwrap(), at, "{from:?}");
         }
     }
     assert_eq!(put(broker, &reading, chained(1..=3)).await, {
-        [Intaken::Repeat, Intaken::Repeat, Intaken::Published]
+        [IntakeOutcome::Repeat, IntakeOutcome::Repeat, IntakeOutcome::Published]
     });
     let whole = [id(1), id(2), Position::new(8, 0), Position::new(9, 0), id(3)];
     assert_eq!(log(broker).await, whole);
@@ -362,14 +371,14 @@ pub(crate) async fn other_ways_in_leave_the_mark_as_it_is<F: Fixture>() {
     assert!(chain, "{page:?}");
 }
 
-pub(crate) async fn a_stream_made_anew_begins_with_smaller_ids<F: Fixture>() {
+pub(crate) async fn a_recreated_stream_begins_with_smaller_ids<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     let fields = [("channel", "a"), ("data", "x")];
     let former = begin(broker).await;
     fixture.ingest_as(id(5), &fields).await;
     assert_eq!(ids(&take(broker, &former, 10).await), [id(5)]);
-    assert_eq!(put(broker, &former, chained([5])).await, [Intaken::Published]);
+    assert_eq!(put(broker, &former, chained([5])).await, [IntakeOutcome::Published]);
     fixture.delete_ingest().await;
     assert_over(broker.settle_intake(&former, vec![id(5)]).await);
     fixture.ingest_as(id(3), &fields).await;
@@ -380,11 +389,15 @@ pub(crate) async fn a_stream_made_anew_begins_with_smaller_ids<F: Fixture>() {
     let reading = begin(broker).await;
     assert_ne!(reading.generation, former.generation);
     assert_eq!(ids(&take(broker, &reading, 10).await), [id(3), id(5)]);
-    assert_eq!(put(broker, &reading, chained([3, 5])).await, [Intaken::Published; 2], "not silently lost");
+    assert_eq!(
+        put(broker, &reading, chained([3, 5])).await,
+        [IntakeOutcome::Published; 2],
+        "not silently lost"
+    );
     assert_eq!(log(broker).await, [5, 3, 5].map(id));
     // What the former leader has in hand is not of this generation: twice is better than never.
-    assert_eq!(put(broker, &former, chained([5])).await, [Intaken::Published]);
-    assert_eq!(put(broker, &reading, chained([6])).await, [Intaken::Published]);
+    assert_eq!(put(broker, &former, chained([5])).await, [IntakeOutcome::Published]);
+    assert_eq!(put(broker, &reading, chained([6])).await, [IntakeOutcome::Published]);
 }
 
 // ---- leading
@@ -455,7 +468,7 @@ async fn what_is_settled_leaves_nothing_behind() {
     keys.sort();
     assert_eq!(keys, ["fanfare:{a}:last", "fanfare:{a}:log"], "no key for each entry");
     let last: String = redis.server.run(&["GET", "fanfare:{a}:last"]).await;
-    let position = broker.locate(&channel("a"), From::Latest).await.unwrap();
+    let position = broker.locate(&channel("a"), StartAt::Latest).await.unwrap();
     assert_eq!(last, format!("{position} {} {}", reading.generation, left[2]), "as the contract says");
 }
 
@@ -472,23 +485,23 @@ async fn a_lost_last_position_lets_an_entry_come_twice_and_not_never() {
         put(broker, &reading, chained(1..=2)).await;
         let words: Vec<&str> = lost.into_iter().filter(|word| !word.is_empty()).collect();
         redis.server.run::<()>(&words).await;
-        assert_eq!(put(broker, &reading, chained(2..=3)).await, [Intaken::Published; 2], "{lost:?}");
+        assert_eq!(put(broker, &reading, chained(2..=3)).await, [IntakeOutcome::Published; 2], "{lost:?}");
         redis.server.run::<()>(&["DEL", "fanfare:{a}:last"]).await;
     }
     // A repeated key renews the mark, and the last position with it.
     put(broker, &reading, chain([keyed(id(9), "k")])).await;
-    let newest = broker.locate(&channel("a"), From::Latest).await.unwrap();
+    let newest = broker.locate(&channel("a"), StartAt::Latest).await.unwrap();
     redis.server.run::<()>(&["DEL", "fanfare:{a}:last"]).await;
-    assert_eq!(put(broker, &reading, chain([keyed(id(9), "k")])).await, [Intaken::Repeat]);
-    assert_eq!(put(broker, &reading, chained([9])).await, [Intaken::Repeat]);
-    assert_eq!(broker.locate(&channel("a"), From::Latest).await.unwrap(), newest);
+    assert_eq!(put(broker, &reading, chain([keyed(id(9), "k")])).await, [IntakeOutcome::Repeat]);
+    assert_eq!(put(broker, &reading, chained([9])).await, [IntakeOutcome::Repeat]);
+    assert_eq!(broker.locate(&channel("a"), StartAt::Latest).await.unwrap(), newest);
     // A position with something else behind it than a mark is a position.
     for behind in ["what is this".to_owned(), format!("{} it", reading.generation)] {
         let at = publish(broker, "a", "8-0").await;
         redis.server.run::<()>(&["SET", "fanfare:{a}:last", &format!("{at} {behind}")]).await;
-        assert_eq!(broker.locate(&channel("a"), From::Latest).await.unwrap(), at);
-        assert_eq!(broker.locate(&channel("a"), From::Newest(0)).await.unwrap(), at);
-        assert_eq!(put(broker, &reading, chained([1])).await, [Intaken::Published], "{behind}");
+        assert_eq!(broker.locate(&channel("a"), StartAt::Latest).await.unwrap(), at);
+        assert_eq!(broker.locate(&channel("a"), StartAt::Newest(0)).await.unwrap(), at);
+        assert_eq!(put(broker, &reading, chained([1])).await, [IntakeOutcome::Published], "{behind}");
         let page = broker.page(&channel("a"), at, PageLimit::entries(1)).await.unwrap();
         assert_eq!(page.entries[0].previous, at);
     }
@@ -501,7 +514,7 @@ async fn the_mark_is_kept_for_as_long_as_a_key_even_where_positions_are_not() {
         retention: RetentionRules { default: retention, ..RetentionRules::default() },
         ..BrokerSettings::default()
     };
-    let once = settings.once;
+    let once = settings.idempotency_window;
     assert!(LONG < once / 2);
     let redis = Redis::with(settings).await;
     let reading = begin(&redis.broker).await;
@@ -518,7 +531,7 @@ async fn what_a_user_of_redis_may_not_do_is_not_the_fault_of_an_entry() {
     let refused = redis.broker.publish_intake(&reading, chained([1])).await.remove(0);
     assert!(refused.clone().unwrap_err().is_passing(), "{refused:?}");
     redis.server.run::<()>(&["ACL", "SETUSER", "default", "allchannels"]).await;
-    assert_eq!(put(&redis.broker, &reading, chained([1])).await, [Intaken::Repeat], "it was stored");
+    assert_eq!(put(&redis.broker, &reading, chained([1])).await, [IntakeOutcome::Repeat], "it was stored");
     assert_eq!(log(&redis.broker).await, [id(1)]);
 }
 
@@ -544,7 +557,7 @@ async fn a_leader_can_free_memory_where_there_is_none() {
 }
 
 #[tokio::test]
-async fn nobody_is_swept_where_memory_is_short() {
+async fn no_node_is_swept_where_memory_is_short() {
     let redis = new::<Redis>().await;
     let broker = &redis.broker;
     broker.lease(&info("n1", "i"), LONG).await.unwrap();
@@ -566,7 +579,10 @@ async fn a_stranger_leaves_the_mark_as_it_is() {
     put(broker, &reading, chained([1])).await;
     let call = ["FCALL", "fanfare_publish", "1", "fanfare:{a}:log", "t", "8-0"];
     redis.server.run::<(String, u8)>(&call).await;
-    assert_eq!(put(broker, &reading, chained(1..=2)).await, [Intaken::Repeat, Intaken::Published]);
+    assert_eq!(
+        put(broker, &reading, chained(1..=2)).await,
+        [IntakeOutcome::Repeat, IntakeOutcome::Published]
+    );
     assert_eq!(log(broker).await, [id(1), Position::new(8, 0), id(2)]);
 }
 
@@ -580,7 +596,7 @@ async fn a_redis_that_fails_in_the_middle_of_a_call_neither_reorders_nor_loses()
     let broker = &redis.broker;
     redis.server.run::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
     let reading = begin(broker).await;
-    let (mut held_up, mut failed) = (0, 0);
+    let (mut blocked, mut failed) = (0, 0);
     let work = async {
         for from in (0..ALL).step_by(usize::try_from(BATCH).unwrap()) {
             let mut left: Vec<u64> = (from..from + BATCH).collect();
@@ -590,7 +606,7 @@ async fn a_redis_that_fails_in_the_middle_of_a_call_neither_reorders_nor_loses()
                 let mut again = Vec::new();
                 for (n, result) in left.into_iter().zip(results) {
                     match result {
-                        Ok(Intaken::HeldUp) => held_up += 1,
+                        Ok(IntakeOutcome::Blocked) => blocked += 1,
                         Ok(_) => continue,
                         Err(error) => {
                             assert!(error.is_passing(), "{error}");
@@ -614,7 +630,7 @@ async fn a_redis_that_fails_in_the_middle_of_a_call_neither_reorders_nor_loses()
         () = trouble => {}
     }
     redis.server.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
-    assert!(failed > 0 && held_up > 0, "{failed} failed, {held_up} were held up");
+    assert!(failed > 0 && blocked > 0, "{failed} failed, {blocked} were held up");
     let mut after = Position::ZERO;
     let mut kept: Vec<u64> = Vec::new();
     loop {

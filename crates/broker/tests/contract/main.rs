@@ -4,7 +4,7 @@
 //!
 //! - `fixture`: the brokers under test, and the hands that publishers, operators and time have
 //! - `server`: a redis-server of a test's own
-//! - `events`, `wires`, `sessions`, `grace`, `merging`, `nodes`, `backlog`, `intake`: the contracts
+//! - `events`, `subscribers`, `sessions`, `grace`, `merging`, `nodes`, `backlog`, `intake`: the contracts
 //! - `proxy`: a network that can be broken
 //! - `fcall`: the function library, called by strangers
 //! - `faults`: Redis goes away, comes back, forgets, stops
@@ -24,8 +24,8 @@ mod nodes;
 mod proxy;
 mod server;
 mod sessions;
+mod subscribers;
 mod types;
-mod wires;
 
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ contracts! {
         pages_lead_through_a_log,
         a_trimmed_log_tells_whether_something_was_missed,
         the_chain_outlives_the_events,
-        a_wiped_channel_is_born_anew,
+        a_wiped_channel_begins_again,
         a_log_keeps_at_least_as_many_events_as_it_should,
         what_is_too_old_is_not_shown,
         a_last_position_is_forgotten_after_its_time,
@@ -92,12 +92,12 @@ contracts! {
         nothing_comes_after_the_greatest_position,
         the_newest_are_bounded_in_bytes_too,
         only_the_first_event_makes_a_channel_and_a_publisher_may_be_kept_from_it;
-    wires:
-        what_is_published_after_the_confirmation_is_heard,
-        an_ephemeral_event_is_heard,
-        a_channel_that_is_not_followed_is_not_heard,
-        following_again_replaces_the_ticket,
-        a_command_is_heard_by_its_node_only,
+    subscribers:
+        what_is_published_after_the_confirmation_arrives,
+        an_ephemeral_event_arrives,
+        a_channel_that_is_not_subscribed_has_no_messages,
+        subscribing_again_replaces_the_ticket,
+        a_command_arrives_at_its_node_only,
         every_wire_hears_every_event,
         a_closed_wire_tells_nothing_more;
     sessions:
@@ -119,7 +119,7 @@ contracts! {
         a_user_who_comes_back_within_the_grace_was_never_offline,
         a_user_who_stays_away_is_offline_after_the_grace,
         a_session_of_a_leaving_node_waits_for_another,
-        a_session_that_nobody_takes_over_ends_with_the_grace,
+        a_session_that_no_node_takes_over_ends_with_the_grace,
         sessions_that_wait_do_not_count_against_the_limit;
     nodes:
         a_lease_belongs_to_one_process,
@@ -133,7 +133,7 @@ contracts! {
         what_an_earlier_process_of_the_name_left_is_swept,
         what_an_earlier_process_left_is_swept_also_when_its_successor_leaves,
         a_successor_that_came_back_in_time_keeps_its_sessions,
-        a_session_of_a_node_that_nobody_knows_is_swept;
+        a_session_of_an_unknown_node_is_swept;
     merging:
         a_user_who_comes_and_goes_does_not_fill_the_lifecycle_stream,
         what_was_merged_is_right_at_the_end,
@@ -155,7 +155,7 @@ contracts! {
         an_entry_is_held_up_by_the_one_before_it,
         a_key_of_its_own_stores_an_entry_once_and_the_chain_goes_on,
         other_ways_in_leave_the_mark_as_it_is,
-        a_stream_made_anew_begins_with_smaller_ids,
+        a_recreated_stream_begins_with_smaller_ids,
         taking_waits_for_the_first_entry,
         taking_does_not_wait_for_ever,
         one_node_leads_at_a_time;

@@ -79,15 +79,15 @@ pub(crate) async fn a_user_who_comes_and_goes_does_not_fill_the_lifecycle_stream
     let fixture = sharing::<F>(Duration::ZERO).await;
     let broker = fixture.broker();
     comes_and_goes(broker, 300).await;
-    let told = life(&fixture, &[]).await;
+    let reported = life(&fixture, &[]).await;
     // Each of the ten, and some more while the share fills again, may have brought the user online or offline.
-    assert!(told.len() <= 3 * PER_MINUTE as usize, "{} events: {told:#?}", told.len());
-    Consumer::of(&told);
+    assert!(reported.len() <= 3 * PER_MINUTE as usize, "{} events: {reported:#?}", reported.len());
+    Consumer::of(&reported);
     // Another user has a share of their own.
     let other = SessionId::random();
     hold(broker, "other", other, "n1").await;
-    let told = life(&fixture, &[(other, "s")]).await;
-    assert_eq!(told[told.len() - 2..], ["session.connected other s n1", "user.online other"]);
+    let reported = life(&fixture, &[(other, "s")]).await;
+    assert_eq!(reported[reported.len() - 2..], ["session.connected other s n1", "user.online other"]);
 }
 
 pub(crate) async fn what_was_merged_is_right_at_the_end<F: Fixture>() {
@@ -107,7 +107,7 @@ pub(crate) async fn what_was_merged_is_right_at_the_end<F: Fixture>() {
         let sessions = [(stays, "n2"), (moves, "n2"), (comes, "n1")];
         let sessions = sessions.map(|(session, node)| (session.to_string(), node.to_owned())).into();
         comes_to(&fixture, Consumer { online: true, sessions }).await;
-        let told =
+        let reported =
             life(&fixture, &[(stays, "stays"), (goes, "goes"), (moves, "moves"), (comes, "comes")]).await;
         for line in [
             "session.disconnected u goes n1 idle",
@@ -115,7 +115,11 @@ pub(crate) async fn what_was_merged_is_right_at_the_end<F: Fixture>() {
             "session.connected u moves n2",
             "session.connected u comes n1",
         ] {
-            assert_eq!(told.iter().filter(|told| *told == line).count(), 1, "{line} in {told:#?}");
+            assert_eq!(
+                reported.iter().filter(|reported| *reported == line).count(),
+                1,
+                "{line} in {reported:#?}"
+            );
         }
     }
 }

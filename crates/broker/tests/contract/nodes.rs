@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_broker::lease::Lease;
+use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::session::Reason;
 use fanfare_broker::{Broker, NodeInfo};
 use fanfare_protocol::SessionId;
@@ -15,23 +15,23 @@ const TTL: Duration = Duration::from_secs(30);
 /// For locks that are to lapse within a test.
 const SHORT: Duration = Duration::from_millis(50);
 
-async fn lease(broker: &dyn Broker, info: &NodeInfo) -> Lease {
+async fn lease(broker: &dyn Broker, info: &NodeInfo) -> LeaseOutcome {
     broker.lease(info, TTL).await.unwrap()
 }
 
 pub(crate) async fn a_lease_belongs_to_one_process<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
-    assert_eq!(lease(broker, &info("n1", "i1")).await, Lease::Taken);
-    assert_eq!(lease(broker, &info("n1", "i1")).await, Lease::Renewed);
-    assert_eq!(lease(broker, &info("n1", "i2")).await, Lease::Foreign);
+    assert_eq!(lease(broker, &info("n1", "i1")).await, LeaseOutcome::Taken);
+    assert_eq!(lease(broker, &info("n1", "i1")).await, LeaseOutcome::Renewed);
+    assert_eq!(lease(broker, &info("n1", "i2")).await, LeaseOutcome::Foreign);
     assert_eq!(broker.nodes().await.unwrap(), [info("n1", "i1")], "nothing was changed");
     fixture.lapse(&node("n1")).await;
-    assert_eq!(lease(broker, &info("n1", "i2")).await, Lease::Taken);
-    assert_eq!(lease(broker, &info("n1", "i1")).await, Lease::Foreign);
-    assert_eq!(broker.lease(&info("n2", "i1"), SHORT).await.unwrap(), Lease::Taken);
+    assert_eq!(lease(broker, &info("n1", "i2")).await, LeaseOutcome::Taken);
+    assert_eq!(lease(broker, &info("n1", "i1")).await, LeaseOutcome::Foreign);
+    assert_eq!(broker.lease(&info("n2", "i1"), SHORT).await.unwrap(), LeaseOutcome::Taken);
     eventually("the lease lapses", || async { broker.nodes().await.unwrap().len() == 1 }).await;
-    assert_eq!(lease(broker, &info("n2", "i1")).await, Lease::Taken);
+    assert_eq!(lease(broker, &info("n2", "i1")).await, LeaseOutcome::Taken);
 }
 
 pub(crate) async fn a_node_that_left_is_not_listed_and_its_name_is_free<F: Fixture>() {
@@ -42,7 +42,7 @@ pub(crate) async fn a_node_that_left_is_not_listed_and_its_name_is_free<F: Fixtu
     assert_eq!(broker.nodes().await.unwrap().len(), 1, "not ours to give up");
     broker.leave(&info("n1", "i1")).await.unwrap();
     assert!(broker.nodes().await.unwrap().is_empty());
-    assert_eq!(lease(broker, &info("n1", "i2")).await, Lease::Taken);
+    assert_eq!(lease(broker, &info("n1", "i2")).await, LeaseOutcome::Taken);
     broker.leave(&info("unknown", "i")).await.unwrap();
 }
 
@@ -113,12 +113,12 @@ pub(crate) async fn a_successor_that_came_back_in_time_keeps_its_sessions<F: Fix
     lease(broker, &info("n1", "i2")).await;
     hold(broker, "u", SessionId::random(), "n1").await;
     fixture.lapse(&node("n1")).await;
-    assert_eq!(lease(broker, &info("n1", "i2")).await, Lease::Taken);
+    assert_eq!(lease(broker, &info("n1", "i2")).await, LeaseOutcome::Taken);
     assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 0);
     assert_eq!(broker.sessions(&user("u")).await.unwrap().len(), 1);
 }
 
-pub(crate) async fn a_session_of_a_node_that_nobody_knows_is_swept<F: Fixture>() {
+pub(crate) async fn a_session_of_an_unknown_node_is_swept<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     // Its node died before its first heartbeat to a broker that came back empty, or its claim arrived after all of it
@@ -186,7 +186,7 @@ pub(crate) async fn a_node_that_came_back_in_time_keeps_its_sessions<F: Fixture>
     }
     hold(broker, "u", SessionId::random(), "n1").await;
     fixture.lapse(&node("n1")).await;
-    assert_eq!(lease(broker, &info("n1", "i")).await, Lease::Taken);
+    assert_eq!(lease(broker, &info("n1", "i")).await, LeaseOutcome::Taken);
     assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 0);
     assert_eq!(broker.sessions(&user("u")).await.unwrap().len(), 1);
 }
@@ -201,7 +201,7 @@ pub(crate) async fn what_an_earlier_process_of_the_name_left_is_swept<F: Fixture
     hold(broker, "u", left, "n1").await;
     hold(broker, "u", back, "n1").await;
     fixture.lapse(&node("n1")).await;
-    assert_eq!(lease(broker, &info("n1", "i2")).await, Lease::Taken);
+    assert_eq!(lease(broker, &info("n1", "i2")).await, LeaseOutcome::Taken);
     hold(broker, "u", back, "n1").await;
     assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 1);
     let sessions = broker.sessions(&user("u")).await.unwrap();

@@ -6,7 +6,7 @@ use fanfare_protocol::session::Control;
 use fanfare_protocol::{SessionId, User};
 
 use crate::eventually;
-use crate::fixture::{Fields, Fixture, Heard, LONG, info, new, node, publish};
+use crate::fixture::{Fields, Fixture, LONG, Subscriber, info, new, node, publish};
 
 pub(crate) fn user(id: &str) -> User {
     User::new(id).unwrap()
@@ -57,7 +57,7 @@ pub(crate) async fn the_first_claim_brings_a_user_online<F: Fixture>() {
 pub(crate) async fn a_claim_moves_a_session_and_tells_its_old_owner<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
-    let old = Heard::open(broker, "n1").await;
+    let old = Subscriber::open(broker, "n1").await;
     let session = SessionId::random();
     let first = hold(broker, "u", session, "n1").await;
     let since = broker.sessions(&user("u")).await.unwrap()[0].since;
@@ -66,7 +66,7 @@ pub(crate) async fn a_claim_moves_a_session_and_tells_its_old_owner<F: Fixture>(
     };
     assert!(epoch > first);
     assert_eq!(from, Some(node("n1")));
-    eventually("the old owner is told", || async { !old.controls().is_empty() }).await;
+    eventually("the old owner has its command", || async { !old.controls().is_empty() }).await;
     assert_eq!(
         Control::parse(&old.controls()[0]).unwrap(),
         Control::Supersede { user: user("u"), session, epoch }
@@ -82,16 +82,16 @@ pub(crate) async fn a_claim_moves_a_session_and_tells_its_old_owner<F: Fixture>(
 pub(crate) async fn a_node_that_claims_its_own_session_again_is_not_told<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
-    let wire = Heard::open(broker, "n1").await;
-    wire.follow(&["a"], 1).await;
+    let subscriber = Subscriber::open(broker, "n1").await;
+    subscriber.subscribe(&["a"], 1).await;
     let session = SessionId::random();
     let first = hold(broker, "u", session, "n1").await;
     let claimed = broker.claim(&claim("u", session, "n1")).await.unwrap();
     let Claimed::Held { epoch, from: Some(from) } = claimed else { panic!("{claimed:?}") };
     assert!(epoch > first && from == node("n1"));
     publish(broker, "a", "after").await;
-    wire.wait_messages("a", 1).await;
-    assert!(wire.controls().is_empty());
+    subscriber.wait_messages("a", 1).await;
+    assert!(subscriber.controls().is_empty());
 }
 
 pub(crate) async fn the_limit_holds_over_all_nodes_and_counts_no_session_twice<F: Fixture>() {
@@ -200,10 +200,10 @@ pub(crate) async fn renewing_tells_what_is_lost<F: Fixture>() {
     }
     hold(broker, "u", sessions[0], "n2").await;
     // Ours with an epoch of which we did not hear.
-    let unheard = hold(broker, "u", sessions[1], "n1").await;
+    let unanswered = hold(broker, "u", sessions[1], "n1").await;
     let before = broker.sessions(&user("u")).await.unwrap();
     let renewed = broker.renew(&node("n1"), &held).await.unwrap();
-    assert_eq!(renewed, [Renewed::Lost, Renewed::Held(unheard), Renewed::Held(held[2].epoch)]);
+    assert_eq!(renewed, [Renewed::Lost, Renewed::Held(unanswered), Renewed::Held(held[2].epoch)]);
     assert_eq!(broker.sessions(&user("u")).await.unwrap(), before);
 }
 
@@ -280,14 +280,14 @@ pub(crate) async fn a_session_id_belongs_to_each_of_two_users_by_itself<F: Fixtu
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     let id = SessionId::random();
-    let (n1, n2) = (Heard::open(broker, "n1").await, Heard::open(broker, "n2").await);
+    let (n1, n2) = (Subscriber::open(broker, "n1").await, Subscriber::open(broker, "n2").await);
     let first = hold(broker, "alice", id, "n1").await;
     let second = hold(broker, "bob", id, "n1").await;
     // Moves bob's, and tells so whose it is.
     let moved = hold(broker, "bob", id, "n2").await;
-    let told = Control::Supersede { user: user("bob"), session: id, epoch: moved };
-    eventually("the old owner is told", || async { !n1.controls().is_empty() }).await;
-    assert_eq!(n1.controls().iter().map(|text| Control::parse(text).unwrap()).collect::<Vec<_>>(), [told]);
+    let command = Control::Supersede { user: user("bob"), session: id, epoch: moved };
+    eventually("the old owner has its command", || async { !n1.controls().is_empty() }).await;
+    assert_eq!(n1.controls().iter().map(|text| Control::parse(text).unwrap()).collect::<Vec<_>>(), [command]);
     assert!(n2.controls().is_empty());
     let owner = async |of: &str| {
         let all = broker.sessions(&user(of)).await.unwrap();

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use fanfare_broker::intake::{Intaken, Rejected, chain};
-use fanfare_broker::lease::Lease;
+use fanfare_broker::intake::{IntakeOutcome, Rejected, chain};
+use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::log::PageLimit;
 use fanfare_broker::session::{Holding, Reason};
 use fanfare_broker::{Broker, BrokerError};
 use fanfare_protocol::publish::Publication;
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Position, SessionId};
 
 use crate::fixture::{Fixture, Redis, channel, info, new, node, publication, publish, read};
@@ -61,7 +61,7 @@ async fn entries_for_a_key_of_another_type_are_refused_all_in_one_call() {
     let keyed = Publication { key: Some("k".into()), ..publication("a", "1") };
     let entries = chain([(Position::new(1, 0), keyed), (Position::new(2, 0), publication("a", "2"))]);
     let mut answers = redis.broker.publish_intake(&reading, entries).await;
-    assert_eq!(answers.pop().unwrap(), Ok(Intaken::HeldUp));
+    assert_eq!(answers.pop().unwrap(), Ok(IntakeOutcome::Blocked));
     assert_refused(answers.remove(0));
     assert_eq!(keys(&redis).await, ["fanfare:ingest", "fanfare:ingest:leader", "fanfare:{a}:once:k"]);
 }
@@ -71,11 +71,11 @@ async fn reading_a_key_of_another_type_is_refused() {
     let redis = new::<Redis>().await;
     redis.server.run::<()>(&["SET", "fanfare:{a}:log", "x"]).await;
     assert_refused(redis.broker.page(&channel("a"), Position::ZERO, PageLimit::entries(10)).await);
-    for from in [From::Latest, From::Earliest, From::Newest(1), From::Time(Position::new(5, 0))] {
+    for from in [StartAt::Latest, StartAt::Earliest, StartAt::Newest(1), StartAt::Time(Position::new(5, 0))] {
         assert_refused(redis.broker.locate(&channel("a"), from).await);
     }
     redis.server.run::<()>(&["RPUSH", "fanfare:{b}:last", "x"]).await;
-    assert_refused(redis.broker.locate(&channel("b"), From::Latest).await);
+    assert_refused(redis.broker.locate(&channel("b"), StartAt::Latest).await);
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn entries_that_are_no_events_are_left_out_and_counted() {
     assert_eq!((none.entries.len(), none.malformed, none.end), (0, 3, false));
     assert!(none.next > first && none.next < last, "and the reader goes on");
     redis.server.run::<()>(&["XTRIM", log, "MAXLEN", "=", "4"]).await;
-    let earliest = redis.broker.locate(&channel("a"), From::Earliest).await.unwrap();
+    let earliest = redis.broker.locate(&channel("a"), StartAt::Earliest).await.unwrap();
     assert_eq!(read(&redis.broker, "a", earliest).await, ["2"]);
 }
 
@@ -188,7 +188,7 @@ async fn sessions_and_leases_that_cannot_be_read_are_left_out_and_replaced() {
         redis.server.run::<()>(&["SET", "fanfare:node:n1", value]).await;
         redis.server.run::<()>(&["SADD", "fanfare:nodes", "n1", "no node"]).await;
         assert!(redis.broker.nodes().await.unwrap().is_empty(), "{value}");
-        assert_eq!(redis.broker.lease(&info("n1", "i"), TTL).await.unwrap(), Lease::Taken, "{value}");
+        assert_eq!(redis.broker.lease(&info("n1", "i"), TTL).await.unwrap(), LeaseOutcome::Taken, "{value}");
     }
 }
 

@@ -45,8 +45,9 @@ pub struct RedisConfig {
 
 impl Default for RedisConfig {
     fn default() -> Self {
-        let RedisSettings { prefix, timeout, connect_timeout, pool_size, probe_every, probe_timeout, .. } =
-            RedisSettings::default();
+        let RedisSettings {
+            prefix, timeout, connect_timeout, pool_size, probe_interval, probe_timeout, ..
+        } = RedisSettings::default();
         Self {
             url: None,
             password_file: None,
@@ -56,7 +57,7 @@ impl Default for RedisConfig {
             connect_timeout,
             timeout,
             pool_size,
-            probe_interval: probe_every,
+            probe_interval,
             probe_timeout,
         }
     }
@@ -74,7 +75,7 @@ impl RedisConfig {
             timeout: self.timeout,
             connect_timeout: self.connect_timeout,
             pool_size: self.pool_size,
-            probe_every: self.probe_interval,
+            probe_interval: self.probe_interval,
             probe_timeout: self.probe_timeout,
             ..RedisSettings::default()
         })

@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fanfare_protocol::sse::Format;
-use fanfare_protocol::start::{From, Start};
+use fanfare_protocol::start::{Start, StartAt};
 use fanfare_protocol::{Channel, SessionId, User};
 use futures_util::FutureExt;
 use http::header::CONTENT_ENCODING;
@@ -50,7 +50,7 @@ pub struct Door {
 struct Plan {
     bearer: Bearer,
     session: SessionId,
-    channels: Vec<(Channel, From)>,
+    channels: Vec<(Channel, StartAt)>,
     format: Format,
     coding: Coding,
     /// The cursor that the client sent.
@@ -116,12 +116,12 @@ impl Door {
 impl Door {
     /// Locates the newest event of the user's own channel before the claim reports the user online, so that events
     /// published in reaction to that come after it.
-    async fn look_first(&self, user: &User, channels: &mut [(Channel, From)]) -> Result<(), Reason> {
+    async fn look_first(&self, user: &User, channels: &mut [(Channel, StartAt)]) -> Result<(), Reason> {
         let own =
-            channels.iter_mut().find(|(channel, from)| channel == user.channel() && *from == From::Latest);
+            channels.iter_mut().find(|(channel, from)| channel == user.channel() && *from == StartAt::Latest);
         let Some((channel, from)) = own else { return Ok(()) };
-        match self.app.broker.locate(channel, From::Latest).await {
-            Ok(position) => *from = From::Tip(position),
+        match self.app.broker.locate(channel, StartAt::Latest).await {
+            Ok(position) => *from = StartAt::Tip(position),
             Err(error) if error.is_passing() => {
                 tracing::debug!(%error, "failed to look up the start position of a stream");
                 return Err(Reason::Unavailable);
@@ -292,7 +292,7 @@ mod tests {
     async fn a_stream_joins_its_users_channel_and_broadcast_and_each_asked_for_once() {
         let plan = read("user=7&channel=a&channel=b&channel=a&channel=broadcast", &[]).unwrap();
         assert_eq!(names(&plan), ["user:7", "broadcast", "a", "b"]);
-        assert!(plan.channels.iter().all(|(_, from)| *from == From::Latest));
+        assert!(plan.channels.iter().all(|(_, from)| *from == StartAt::Latest));
         assert_eq!((plan.format, &plan.cursor), (Format::Raw, &None));
         assert_eq!(names(&read("", &[]).unwrap()), ["broadcast"]);
         assert_eq!(plan.bearer.grants, Grants::all());
@@ -301,16 +301,22 @@ mod tests {
     #[tokio::test]
     async fn every_way_to_say_where_to_begin() {
         let of = |query: &str, headers: &[(&str, &str)]| read(query, headers).unwrap().channels[0].1;
-        assert_eq!(of("after=earliest", &[]), From::Earliest);
-        assert_eq!(of("after=1000", &[]), From::Time(Position::new(1000, u64::MAX)));
-        assert_eq!(of("after=17-3", &[]), From::Position(Position::new(17, 3)));
-        assert_eq!(of("after=17-3&user=7", &[]), From::Time(Position::new(17, 3)));
-        assert_eq!(of("last=5", &[]), From::Newest(5));
-        assert_eq!(of("after=earliest", &[("last-event-id", "17-3")]), From::Position(Position::new(17, 3)));
-        assert_eq!(of("after=earliest", &[("last-event-id", "")]), From::Earliest);
-        assert_eq!(of("after=earliest&last_event_id=17-3", &[]), From::Position(Position::new(17, 3)));
-        assert_eq!(of("lastEventId=1-1", &[("last-event-id", "17-3")]), From::Position(Position::new(17, 3)));
-        assert_eq!(of("after=&lastEventID=", &[]), From::Latest);
+        assert_eq!(of("after=earliest", &[]), StartAt::Earliest);
+        assert_eq!(of("after=1000", &[]), StartAt::Time(Position::new(1000, u64::MAX)));
+        assert_eq!(of("after=17-3", &[]), StartAt::Position(Position::new(17, 3)));
+        assert_eq!(of("after=17-3&user=7", &[]), StartAt::Time(Position::new(17, 3)));
+        assert_eq!(of("last=5", &[]), StartAt::Newest(5));
+        assert_eq!(
+            of("after=earliest", &[("last-event-id", "17-3")]),
+            StartAt::Position(Position::new(17, 3))
+        );
+        assert_eq!(of("after=earliest", &[("last-event-id", "")]), StartAt::Earliest);
+        assert_eq!(of("after=earliest&last_event_id=17-3", &[]), StartAt::Position(Position::new(17, 3)));
+        assert_eq!(
+            of("lastEventId=1-1", &[("last-event-id", "17-3")]),
+            StartAt::Position(Position::new(17, 3))
+        );
+        assert_eq!(of("after=&lastEventID=", &[]), StartAt::Latest);
         assert_eq!(read("", &[("last-event-id", "17-3")]).unwrap().cursor.as_deref(), Some("17-3"));
         assert_eq!(read("last-event-id=17-3", &[]).unwrap().cursor.as_deref(), Some("17-3"));
         assert_eq!(read("after=17-3", &[]).unwrap().cursor.as_deref(), Some("17-3"));

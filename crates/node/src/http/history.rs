@@ -8,7 +8,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use fanfare_api::history::{HistoryEvent, HistoryPage};
 use fanfare_broker::log::PageLimit;
-use fanfare_protocol::start::{From, Start};
+use fanfare_protocol::start::{Start, StartAt};
 use fanfare_protocol::{Channel, Cursor, Entry};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
@@ -55,7 +55,7 @@ pub async fn history(
     let begin = begin(params.get("after"))?;
     let place = app.histories.enter(bearer.user.as_ref()).map_err(|full| full_up(full, &app))?;
     let after = match begin {
-        From::Position(position) | From::Tip(position) => position,
+        StartAt::Position(position) | StartAt::Tip(position) => position,
         from => app.budget.locate(&*app.broker, &channel, from).await?,
     };
     // Reserved while the response is built; afterwards the response reserves its own size.
@@ -100,8 +100,8 @@ fn full_up(full: Full, app: &App) -> Problem {
     .retry_after(1)
 }
 
-fn begin(after: Option<&str>) -> Result<From, Problem> {
-    let Some(text) = after else { return Ok(From::Earliest) };
+fn begin(after: Option<&str>) -> Result<StartAt, Problem> {
+    let Some(text) = after else { return Ok(StartAt::Earliest) };
     match Start::parse(text)? {
         Start::Cursor(Cursor::Many(_)) => {
             Err(Problem::new(Code::BadCursor, "this is the cursor of a stream; after= takes a position here"))
@@ -125,10 +125,10 @@ mod tests {
 
     #[test]
     fn history_begins_at_a_position_a_time_or_an_end() {
-        assert_eq!(begin(None).unwrap(), From::Earliest);
-        assert_eq!(begin(Some("latest")).unwrap(), From::Latest);
-        assert_eq!(begin(Some("17-0")).unwrap(), From::Position(Position::new(17, 0)));
-        assert_eq!(begin(Some("17")).unwrap(), From::Time(Position::new(17, u64::MAX)));
+        assert_eq!(begin(None).unwrap(), StartAt::Earliest);
+        assert_eq!(begin(Some("latest")).unwrap(), StartAt::Latest);
+        assert_eq!(begin(Some("17-0")).unwrap(), StartAt::Position(Position::new(17, 0)));
+        assert_eq!(begin(Some("17")).unwrap(), StartAt::Time(Position::new(17, u64::MAX)));
         let many = Cursor::Many(vec![(1, Position::new(1, 0))]).to_string();
         assert_eq!(begin(Some(&many)).unwrap_err().code, Code::BadCursor);
         assert_eq!(begin(Some("x")).unwrap_err().code, Code::BadCursor);

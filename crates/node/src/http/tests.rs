@@ -31,7 +31,7 @@ use crate::config::secret::Secret;
 use crate::lease::LeaseState;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::session::{SessionSettings, Sessions};
-use fanfare_broker::wire::WireState;
+use fanfare_broker::subscriber::SubscriberState;
 
 pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -61,7 +61,8 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
     let ok = || Box::new(|| Part::OK);
     let lease = LeaseState::held_until(Instant::now() + Duration::from_hours(1));
     let settings = SessionSettings { node: config.node.id.clone(), limit: config.limits.sessions_per_user };
-    let (lease, wire) = (watch::channel(lease).1, watch::channel(WireState { up: true, connects: 1 }).1);
+    let (lease, wire) =
+        (watch::channel(lease).1, watch::channel(SubscriberState { up: true, connects: 1 }).1);
     let cluster = Arc::new(ClusterMetrics::register(&mut registry));
     let sessions =
         Sessions::start(Arc::clone(&broker), settings, lease, wire, Arc::new(|_, _, _| ()), cluster);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use fanfare_broker::clock::unix_ms;
-use fanfare_broker::wire::{Ticket, Wire, WireEvent};
+use fanfare_broker::subscriber::{SubscriberConnection, SubscriberEvent, SubscriberState, Ticket};
 use fanfare_protocol::Channel;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::wire::{Frame, Topic};
@@ -18,7 +18,6 @@ use crate::control::Commands;
 use crate::delivery::Delivery;
 use crate::metrics::Metrics;
 use crate::throttle::Throttle;
-use fanfare_broker::wire::WireState;
 
 /// One channel that somebody on this node follows.
 #[derive(Debug)]
@@ -35,14 +34,14 @@ struct Follow {
 pub(crate) struct Follows {
     table: Mutex<Table>,
     /// None before the start and after the end.
-    wire: Mutex<Option<Wire>>,
+    wire: Mutex<Option<SubscriberConnection>>,
     pub(crate) inboxes: Vec<Arc<Inbox>>,
     /// How many bytes of events may wait for one loop.
     inbox_bytes: usize,
     /// The most data an ephemeral event may have. Those that are kept were checked when they were published, maybe
     /// by a node with another setting.
     max_ephemeral: usize,
-    pub(crate) state: watch::Sender<WireState>,
+    pub(crate) state: watch::Sender<SubscriberState>,
     control: Commands,
     metrics: Arc<Metrics>,
     logs: Logs,
@@ -90,7 +89,7 @@ impl Follows {
         }
     }
 
-    pub(crate) fn attach(&self, wire: Wire) {
+    pub(crate) fn attach(&self, wire: SubscriberConnection) {
         *lock(&self.wire) = Some(wire);
     }
 
@@ -126,7 +125,7 @@ impl Follows {
         if !asked.is_empty()
             && let Some(wire) = &*lock(&self.wire)
         {
-            wire.follow(asked);
+            wire.subscribe(asked);
         }
     }
 
@@ -141,21 +140,21 @@ impl Follows {
         table.follows.remove(channel);
         self.metrics.channels.set(i64::try_from(table.follows.len()).unwrap_or(i64::MAX));
         if let Some(wire) = &*lock(&self.wire) {
-            wire.unfollow(vec![channel.clone()]);
+            wire.unsubscribe(vec![channel.clone()]);
         }
     }
 
     /// Takes what the wire says. Never waits: the wire's reader must not.
-    pub(crate) fn take(&self, event: WireEvent) {
+    pub(crate) fn take(&self, event: SubscriberEvent) {
         match event {
-            WireEvent::Message(channel, topic, message) => self.message(&channel, topic, &message),
-            WireEvent::Followed(channels) => self.followed(&channels),
-            WireEvent::Control(message) => self.control.offer(&message),
-            WireEvent::Up => self.state.send_modify(|state| {
+            SubscriberEvent::Message(channel, topic, message) => self.message(&channel, topic, &message),
+            SubscriberEvent::Subscribed(channels) => self.followed(&channels),
+            SubscriberEvent::Control(message) => self.control.offer(&message),
+            SubscriberEvent::Up => self.state.send_modify(|state| {
                 state.up = true;
                 state.connects += 1;
             }),
-            WireEvent::Down => self.down(),
+            SubscriberEvent::Down => self.down(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use fanfare_broker::log::{Page, PageLimit, event_bytes};
 use fanfare_broker::{Broker, BrokerError};
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Position};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -22,7 +22,7 @@ pub(crate) enum Ask {
     /// The entries after a position.
     Page(Position),
     /// The start position.
-    Locate(From),
+    Locate(StartAt),
 }
 
 /// Identifies a topic of the shard: its key and serial.
@@ -147,5 +147,5 @@ impl Reads {
 }
 
 fn counts(ask: Ask) -> bool {
-    matches!(ask, Ask::Locate(From::Newest(_)))
+    matches!(ask, Ask::Locate(StartAt::Newest(_)))
 }

@@ -1,7 +1,7 @@
 //! Results of one publish call.
 
 use fanfare_broker::BrokerError;
-use fanfare_broker::intake::Intaken;
+use fanfare_broker::intake::IntakeOutcome;
 use fanfare_protocol::{Channel, Position};
 
 use super::taking::{Dead, Fields};
@@ -23,19 +23,19 @@ impl Round {
     /// Classifies and counts the results, which are in the order of the entries.
     pub(super) fn sort(
         entries: Vec<(Position, Channel, Fields)>,
-        results: Vec<Result<Intaken, BrokerError>>,
+        results: Vec<Result<IntakeOutcome, BrokerError>>,
         metrics: &ClusterMetrics,
     ) -> Self {
         let mut round = Self::default();
         let missing = std::iter::repeat_with(|| Err(BrokerError::Unavailable("no result".into())));
         for ((id, channel, fields), result) in entries.into_iter().zip(results.into_iter().chain(missing)) {
             match result {
-                Ok(Intaken::HeldUp) => {
+                Ok(IntakeOutcome::Blocked) => {
                     metrics.intake_retried.inc();
                     round.is_unfinished = true;
                 }
-                Ok(intaken) => {
-                    if intaken == Intaken::Repeat {
+                Ok(outcome) => {
+                    if outcome == IntakeOutcome::Repeat {
                         metrics.intake_repeat.inc();
                     }
                     metrics.intake_done.inc();

@@ -25,7 +25,7 @@ use crate::ending::Ending;
 use crate::lease::LeaseState;
 use crate::throttle::Throttle;
 use fanfare_broker::backoff::Backoff;
-use fanfare_broker::wire::WireState;
+use fanfare_broker::subscriber::SubscriberState;
 
 /// Maximum number of concurrent calls.
 const IN_FLIGHT: usize = 64;
@@ -38,7 +38,7 @@ pub(super) const DOUBT_AFTER: Duration = Duration::from_secs(5);
 pub(super) struct Releaser {
     shared: Arc<Shared>,
     lease: watch::Receiver<LeaseState>,
-    wire: watch::Receiver<WireState>,
+    wire: watch::Receiver<SubscriberState>,
     stop: CancellationToken,
     /// Number of lease acquisitions and of subscriber connects at the start of the last renewal.
     seen: (u64, u64),
@@ -64,7 +64,7 @@ impl Releaser {
     pub(super) fn new(
         shared: Arc<Shared>,
         lease: watch::Receiver<LeaseState>,
-        wire: watch::Receiver<WireState>,
+        wire: watch::Receiver<SubscriberState>,
         stop: CancellationToken,
     ) -> Self {
         let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));

@@ -16,7 +16,7 @@ struct Node {
     id: NodeId,
     sessions: Sessions,
     lease: watch::Sender<LeaseState>,
-    wire: watch::Sender<WireState>,
+    wire: watch::Sender<SubscriberState>,
     ended: Ended,
     metrics: Arc<ClusterMetrics>,
 }
@@ -26,7 +26,7 @@ impl Node {
         let id = NodeId::new(id).unwrap();
         let held = LeaseState::held_until(Instant::now() + Duration::from_hours(1000));
         let (lease, leases) = watch::channel(held);
-        let (wire, wires) = watch::channel(WireState { up: true, connects: 1 });
+        let (wire, wires) = watch::channel(SubscriberState { up: true, connects: 1 });
         let ended = Ended::default();
         let told = Arc::clone(&ended);
         let end: End = Arc::new(move |session, below, why| told.lock().unwrap().push((session, below, why)));
@@ -618,7 +618,7 @@ async fn a_disconnect_reaches_the_session_on_whichever_node_it_is() {
     }
     let heard = Arc::new(Mutex::new(Vec::new()));
     let hears = Arc::clone(&heard);
-    let wire = broker.wire(&b.id, Box::new(move |event| hears.lock().unwrap().push(event)));
+    let wire = broker.open_subscriber(&b.id, Box::new(move |event| hears.lock().unwrap().push(event)));
     let (here, there) = (SessionId::random(), SessionId::random());
     let _here = a.claim(&user(), here).await;
     let _there = b.claim(&user(), there).await;
@@ -629,7 +629,7 @@ async fn a_disconnect_reaches_the_session_on_whichever_node_it_is() {
     assert_eq!((broker.calls(Call::Send), broker.calls(Call::Nodes)), (0, 0));
     assert_eq!(a.sessions.disconnect(&user(), None).await, Ok(2));
     let command = Control::Disconnect { user: user(), session: there }.encode();
-    let said = |event: &fanfare_broker::wire::WireEvent| matches!(event, fanfare_broker::wire::WireEvent::Control(text) if *text == command.as_bytes());
+    let said = |event: &fanfare_broker::subscriber::SubscriberEvent| matches!(event, fanfare_broker::subscriber::SubscriberEvent::Control(text) if *text == command.as_bytes());
     until("b hears it", || heard.lock().unwrap().iter().any(said)).await;
     assert_eq!(broker.calls(Call::Release), 0);
     wire.close().await;

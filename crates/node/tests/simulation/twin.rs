@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
-use fanfare_broker::lease::{Lease, Swept};
+use fanfare_broker::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
+use fanfare_broker::lease::{LeaseOutcome, Swept};
 use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
-use fanfare_broker::wire::{Ticket, Wire, WireEvent, WireSink};
+use fanfare_broker::subscriber::{SubscriberConnection, SubscriberEvent, SubscriberSink, Ticket};
 use fanfare_broker::{Broker, BrokerError, MemoryBroker, NodeId, NodeInfo, Published};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::session::Control;
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Position, SessionId, User};
 use tokio::sync::mpsc;
 
@@ -51,7 +51,7 @@ struct Link {
     /// Every channel that was subscribed.
     followed: HashMap<Channel, Ticket>,
     /// Sender to the task that delays events of the subscriber connection.
-    delayed: Option<mpsc::UnboundedSender<WireEvent>>,
+    delayed: Option<mpsc::UnboundedSender<SubscriberEvent>>,
 }
 
 impl Twin {
@@ -83,7 +83,7 @@ impl Twin {
         let mut link = self.link.lock().unwrap();
         if !link.cut {
             link.cut = true;
-            link.tell(WireEvent::Down);
+            link.tell(SubscriberEvent::Down);
         }
     }
 
@@ -92,11 +92,11 @@ impl Twin {
         let mut link = self.link.lock().unwrap();
         if link.cut {
             link.cut = false;
-            link.tell(WireEvent::Up);
+            link.tell(SubscriberEvent::Up);
             let mut channels: Vec<_> = link.followed.iter().map(|(c, t)| (c.clone(), *t)).collect();
             channels.sort();
             for batch in channels.chunks(2) {
-                link.tell(WireEvent::Followed(batch.to_vec()));
+                link.tell(SubscriberEvent::Subscribed(batch.to_vec()));
             }
         }
     }
@@ -122,14 +122,14 @@ impl Twin {
 }
 
 impl Link {
-    fn tell(&self, event: WireEvent) {
+    fn tell(&self, event: SubscriberEvent) {
         if let Some(delayed) = &self.delayed {
             let _ = delayed.send(event);
         }
     }
 
-    fn hear(&mut self, event: WireEvent) {
-        if let WireEvent::Followed(channels) = &event {
+    fn hear(&mut self, event: SubscriberEvent) {
+        if let SubscriberEvent::Subscribed(channels) = &event {
             self.followed.extend(channels.iter().cloned());
         }
         // While it is cut, all events of the real subscriber connection are dropped.
@@ -159,7 +159,7 @@ impl Broker for Twin {
         Ok(page)
     }
 
-    async fn locate(&self, channel: &Channel, from: From) -> Result<Position, BrokerError> {
+    async fn locate(&self, channel: &Channel, from: StartAt) -> Result<Position, BrokerError> {
         self.travel().await;
         self.hears()?;
         let position = self.inner.locate(channel, from).await;
@@ -167,7 +167,7 @@ impl Broker for Twin {
         position
     }
 
-    fn wire(&self, node: &NodeId, mut sink: WireSink) -> Wire {
+    fn open_subscriber(&self, node: &NodeId, mut sink: SubscriberSink) -> SubscriberConnection {
         let (delayed, mut events) = mpsc::unbounded_channel();
         self.link.lock().unwrap().delayed = Some(delayed);
         let this = self.clone();
@@ -180,7 +180,7 @@ impl Broker for Twin {
             }
         });
         let link = Arc::downgrade(&self.link);
-        self.inner.wire(
+        self.inner.open_subscriber(
             node,
             Box::new(move |event| {
                 if let Some(link) = link.upgrade() {
@@ -217,7 +217,7 @@ impl Broker for Twin {
         self.inner.send(node, command).await
     }
 
-    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<Lease, BrokerError> {
+    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<LeaseOutcome, BrokerError> {
         self.inner.lease(info, ttl).await
     }
 
@@ -257,8 +257,8 @@ impl Broker for Twin {
     async fn publish_intake(
         &self,
         reading: &Reading,
-        entries: Vec<Placed>,
-    ) -> Vec<Result<Intaken, BrokerError>> {
+        entries: Vec<ChainedEntry>,
+    ) -> Vec<Result<IntakeOutcome, BrokerError>> {
         self.inner.publish_intake(reading, entries).await
     }
 

@@ -7,7 +7,7 @@ use fanfare_broker::BrokerError;
 use fanfare_broker::backoff::Backoff;
 use fanfare_broker::clock::unix_ms;
 use fanfare_broker::log::Page;
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Position};
 
 use super::{Timer, Writer};
@@ -314,7 +314,7 @@ impl Writer {
     fn located(&mut self, at: usize, ask: Ask, read: Read, position: Position) {
         let topic = &mut self.topics[at];
         // A channel that is not subscribed yet is read once it is. Until then there is nothing to read.
-        let is_refuted = ask == Ask::Locate(From::Latest) && topic.read(position, read.version);
+        let is_refuted = ask == Ask::Locate(StartAt::Latest) && topic.read(position, read.version);
         for (member, serial) in read.waiting {
             let Some(connection) = self.connection(member, serial) else { continue };
             if connection.ending.is_none() && connection.follows[member.index].state == State::Locating {

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use fanfare_protocol::Channel;
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 
 use super::{Seat, Timer, Writer};
 use crate::connection::{Clock, Connection, Following, Left};
@@ -74,7 +74,7 @@ impl Writer {
 
     /// Adds a connection to its channels' topics. Returns the start of each channel, in the order of the connection's
     /// channels.
-    fn join(&mut self, key: usize, mut channels: Vec<(Channel, From)>) -> Vec<From> {
+    fn join(&mut self, key: usize, mut channels: Vec<(Channel, StartAt)>) -> Vec<StartAt> {
         channels.sort_by_key(|(channel, _)| channel.tag());
         let mut follows = Vec::with_capacity(channels.len());
         let mut fresh = Vec::new();
@@ -105,16 +105,16 @@ impl Writer {
         at
     }
 
-    fn begin_reading(&mut self, key: usize, begins: Vec<From>) {
+    fn begin_reading(&mut self, key: usize, begins: Vec<StartAt>) {
         for (index, from) in begins.into_iter().enumerate() {
             let at = self.seats[key].connection.follows[index].topic;
             let known = match from {
-                From::Position(position) => Some(position),
-                From::Tip(position) => {
+                StartAt::Position(position) => Some(position),
+                StartAt::Tip(position) => {
                     self.seats[key].connection.follows[index].begins_at_tip();
                     Some(position)
                 }
-                From::Latest => self.topics[at].tip(),
+                StartAt::Latest => self.topics[at].tip(),
                 _ => None,
             };
             match known {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
 use fanfare_protocol::sse::Format;
-use fanfare_protocol::start::From;
+use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Entry, Event, Position, SessionId};
 use futures_util::FutureExt;
 use prometheus_client::registry::Registry;
@@ -45,11 +45,11 @@ fn writer_on(broker: Arc<dyn Broker>) -> Writer {
     Writer::new(0, around, follows, Reads::new(broker, budget, 4, PageLimit::entries(100)))
 }
 
-fn open(writer: &Writer, channel: &Channel, from: From) -> DuplexStream {
+fn open(writer: &Writer, channel: &Channel, from: StartAt) -> DuplexStream {
     open_coded(writer, channel, from, Coding::Identity)
 }
 
-fn open_coded(writer: &Writer, channel: &Channel, from: From, coding: Coding) -> DuplexStream {
+fn open_coded(writer: &Writer, channel: &Channel, from: StartAt, coding: Coding) -> DuplexStream {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let stream = Stream {
         user: None,
@@ -110,8 +110,8 @@ fn flag() -> (Waker, Arc<std::sync::atomic::AtomicBool>) {
 async fn a_burst_on_one_channel_does_not_keep_another_waiting() {
     let mut writer = writer();
     let (busy, quiet) = (Channel::new("busy").unwrap(), Channel::new("quiet").unwrap());
-    let crowd: Vec<_> = (0..1000).map(|_| open(&writer, &busy, From::Position(Position::ZERO))).collect();
-    let alone = open(&writer, &quiet, From::Position(Position::ZERO));
+    let crowd: Vec<_> = (0..1000).map(|_| open(&writer, &busy, StartAt::Position(Position::ZERO))).collect();
+    let alone = open(&writer, &quiet, StartAt::Position(Position::ZERO));
     settle(&mut writer).await;
     let sent = writer.around.metrics.sent.get();
     assert_eq!(sent, 0);
@@ -154,8 +154,8 @@ fn received(socket: &mut DuplexStream) -> String {
 async fn an_event_that_goes_round_for_many_turns_does_not_keep_other_streams_waiting() {
     let mut writer = writer();
     let (busy, quiet) = (Channel::new("busy").unwrap(), Channel::new("quiet").unwrap());
-    let mut alone = open(&writer, &quiet, From::Position(Position::ZERO));
-    let _crowd: Vec<_> = (0..1000).map(|_| open(&writer, &busy, From::Position(Position::ZERO))).collect();
+    let mut alone = open(&writer, &quiet, StartAt::Position(Position::ZERO));
+    let _crowd: Vec<_> = (0..1000).map(|_| open(&writer, &busy, StartAt::Position(Position::ZERO))).collect();
     settle(&mut writer).await;
     received(&mut alone);
     publish(&writer, &busy, 1);
@@ -195,14 +195,14 @@ async fn an_answer_from_before_a_failover_is_not_for_who_has_seen_what_came_of_i
     broker.always(Call::Page, Fault::Hung);
     let mut writer = writer_on(broker.shared());
     let channel = Channel::new("room").unwrap();
-    let mut first = open(&writer, &channel, From::Position(Position::new(6, 0)));
+    let mut first = open(&writer, &channel, StartAt::Position(Position::new(6, 0)));
     settle(&mut writer).await;
     answer(&mut writer, 6, &[]).await;
     publish(&writer, &channel, 7);
     settle(&mut writer).await;
     // Another client asks for what comes after 6. Before that is answered, a failover loses 7, and the first client's
     // connection finds that out; the wire is lost twice meanwhile.
-    let mut second = open(&writer, &channel, From::Position(Position::new(6, 0)));
+    let mut second = open(&writer, &channel, StartAt::Position(Position::new(6, 0)));
     settle(&mut writer).await;
     writer.followed(&channel);
     settle(&mut writer).await;
@@ -222,7 +222,7 @@ async fn a_stream_that_begins_at_the_tip_reads_the_log_once_when_it_is_subscribe
     broker.always(Call::Page, Fault::Hung);
     let mut writer = writer_on(broker.shared());
     let channel = Channel::new("room").unwrap();
-    let mut client = open(&writer, &channel, From::Tip(Position::new(6, 0)));
+    let mut client = open(&writer, &channel, StartAt::Tip(Position::new(6, 0)));
     settle(&mut writer).await;
     assert!(received(&mut client).contains("event: connected"));
     assert_eq!(writer.topics[0].reads.iter().count(), 0, "nothing is expected before the subscription");
@@ -241,7 +241,7 @@ async fn who_leaves_while_an_event_goes_round_keeps_nobody_else_from_it() {
     let mut writer = writer();
     let channel = Channel::new("busy").unwrap();
     let mut crowd: Vec<_> =
-        (0..1000).map(|_| Some(open(&writer, &channel, From::Position(Position::ZERO)))).collect();
+        (0..1000).map(|_| Some(open(&writer, &channel, StartAt::Position(Position::ZERO)))).collect();
     settle(&mut writer).await;
     // One that only the round itself keeps from being given twice, or not at all.
     let ephemeral = Event::new(None, "ephemeral.".into(), 1 << 20).unwrap();
@@ -266,8 +266,8 @@ async fn who_leaves_while_an_event_goes_round_keeps_nobody_else_from_it() {
 async fn a_burst_that_must_be_compressed_does_not_keep_another_channel_waiting() {
     let mut writer = writer();
     let (busy, quiet) = (Channel::new("busy").unwrap(), Channel::new("quiet").unwrap());
-    let zipped = open_coded(&writer, &busy, From::Position(Position::ZERO), Coding::Gzip);
-    let alone = open(&writer, &quiet, From::Position(Position::ZERO));
+    let zipped = open_coded(&writer, &busy, StartAt::Position(Position::ZERO), Coding::Gzip);
+    let alone = open(&writer, &quiet, StartAt::Position(Position::ZERO));
     settle(&mut writer).await;
     let inbox = Arc::clone(&writer.inbox);
     for number in 1..=100 {
@@ -284,7 +284,7 @@ async fn a_burst_that_must_be_compressed_does_not_keep_another_channel_waiting()
 async fn an_event_larger_than_the_queue_is_not_kept_out_by_a_busy_channel_beside_it() {
     let mut writer = writer();
     let channel = Channel::broadcast();
-    let _socket = open(&writer, &channel, From::Position(Position::ZERO));
+    let _socket = open(&writer, &channel, StartAt::Position(Position::ZERO));
     settle(&mut writer).await;
     let connection = &mut writer.seats[0].connection;
     let mut take = |number, bytes| {
@@ -304,7 +304,7 @@ async fn an_event_larger_than_the_queue_is_not_kept_out_by_a_busy_channel_beside
 async fn an_idle_loop_sleeps() {
     let mut writer = writer();
     let channel = Channel::broadcast();
-    let sockets: Vec<_> = (0..100).map(|_| open(&writer, &channel, From::Latest)).collect();
+    let sockets: Vec<_> = (0..100).map(|_| open(&writer, &channel, StartAt::Latest)).collect();
     settle(&mut writer).await;
     assert_eq!(settle(&mut writer).await, 1);
     tokio::time::advance(Duration::from_secs(16)).await;
@@ -318,9 +318,9 @@ async fn a_loop_that_breaks_leaves_no_stream_counted() {
     let metrics = Arc::clone(&writer.around.metrics);
     let inbox = Arc::clone(&writer.inbox);
     let channel = Channel::broadcast();
-    let _served = open(&writer, &channel, From::Latest);
+    let _served = open(&writer, &channel, StartAt::Latest);
     settle(&mut writer).await;
-    let _waiting = open(&writer, &channel, From::Latest);
+    let _waiting = open(&writer, &channel, StartAt::Latest);
     assert_eq!(metrics.active.get(), 2);
     drop(writer);
     assert_eq!(metrics.active.get(), 0);

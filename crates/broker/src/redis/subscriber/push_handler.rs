@@ -1,6 +1,6 @@
 //! Handles everything that a subscriber connection receives, in order.
 //!
-//! The connection's reader calls [`Ear::push`] for each message, so confirmations and messages reach the node in
+//! The connection's reader calls [`PushHandler::push`] for each message, so confirmations and messages reach the node in
 //! exactly the order in which Redis sent them, without a queue in between.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,14 +10,14 @@ use fanfare_protocol::Channel;
 use fanfare_protocol::wire::Topic;
 use tokio::sync::Notify;
 
-use super::topics::{Round, Topics};
+use super::subscriptions::{Round, Subscriptions};
 use crate::redis::keys::Keys;
 use crate::redis::reply;
-use crate::wire::{Ticket, WireCommand, WireEvent, WireSink};
+use crate::subscriber::{SubscriberCommand, SubscriberEvent, SubscriberSink, Ticket};
 
 /// Shared by the connection's task and its reader. Clones share the state.
 #[derive(Clone)]
-pub(super) struct Ear {
+pub(super) struct PushHandler {
     inner: Arc<Inner>,
 }
 
@@ -32,8 +32,8 @@ struct Inner {
 
 /// Never locked across an await. The sink is called under the lock, which keeps its events in order.
 struct State {
-    sink: WireSink,
-    topics: Topics,
+    sink: SubscriberSink,
+    subscriptions: Subscriptions,
     /// Number of the current connection: messages of older ones are dropped.
     connection: u64,
     up: bool,
@@ -51,11 +51,11 @@ pub(super) struct News {
     pub(super) probe: u64,
 }
 
-impl Ear {
-    pub(super) fn new(keys: Keys, control: String, probe: String, sink: WireSink) -> Self {
+impl PushHandler {
+    pub(super) fn new(keys: Keys, control: String, probe: String, sink: SubscriberSink) -> Self {
         let state = State {
             sink,
-            topics: Topics::default(),
+            subscriptions: Subscriptions::default(),
             connection: 0,
             up: false,
             confirmed: Vec::new(),
@@ -91,10 +91,10 @@ impl Ear {
     pub(super) fn lost(&self) {
         let mut state = self.state();
         state.connection += 1;
-        state.topics.lost();
+        state.subscriptions.reset();
         state.confirmed.clear();
         if std::mem::take(&mut state.up) {
-            (state.sink)(WireEvent::Down);
+            (state.sink)(SubscriberEvent::Down);
         }
     }
 
@@ -102,26 +102,26 @@ impl Ear {
     pub(super) fn close(&self) {
         let mut state = self.state();
         state.connection += 1;
-        state.topics = Topics::default();
+        state.subscriptions = Subscriptions::default();
     }
 
     /// Handles a command of the node.
-    pub(super) fn command(&self, command: WireCommand) {
+    pub(super) fn command(&self, command: SubscriberCommand) {
         let mut state = self.state();
         match command {
-            WireCommand::Follow(channels) => {
-                let heard = state.topics.follow(channels);
-                if !heard.is_empty() {
-                    (state.sink)(WireEvent::Followed(heard));
+            SubscriberCommand::Subscribe(channels) => {
+                let subscribed = state.subscriptions.subscribe(channels);
+                if !subscribed.is_empty() {
+                    (state.sink)(SubscriberEvent::Subscribed(subscribed));
                 }
             }
-            WireCommand::Unfollow(channels) => state.topics.unfollow(channels),
+            SubscriberCommand::Unsubscribe(channels) => state.subscriptions.unsubscribe(channels),
         }
     }
 
     /// Returns the next round of subscriptions.
     pub(super) fn round(&self, size: usize) -> Round {
-        self.state().topics.round(size)
+        self.state().subscriptions.round(size)
     }
 
     /// Waits for news and returns them. Cancel-safe: a notification that was not received is kept.
@@ -151,8 +151,8 @@ impl Ear {
             PushKind::Unsubscribe => {
                 let Some(Value::BulkString(topic)) = data.next() else { return };
                 let expected = match self.inner.keys.channel_of(&topic) {
-                    Some((channel, Topic::Live)) => state.topics.left(channel),
-                    Some((channel, Topic::Ephemeral)) => state.topics.is_leaving(channel),
+                    Some((channel, Topic::Live)) => state.subscriptions.unsubscribed(channel),
+                    Some((channel, Topic::Ephemeral)) => state.subscriptions.is_unsubscribing(channel),
                     None => false,
                 };
                 if !expected {
@@ -168,13 +168,13 @@ impl Ear {
         // Events are much smaller, so no event is lost; later messages are read from the logs.
         let is_outlier = reply::is_outlier(&payload);
         let Some(payload) = reply::bytes(payload) else { return };
-        state.tell_confirmed();
+        state.report_confirmed();
         if let Some((channel, topic)) = self.inner.keys.channel_of(topic) {
-            if let Some(channel) = state.topics.heard(channel).cloned() {
-                (state.sink)(WireEvent::Message(channel, topic, payload));
+            if let Some(channel) = state.subscriptions.subscribed_channel(channel).cloned() {
+                (state.sink)(SubscriberEvent::Message(channel, topic, payload));
             }
         } else if topic == self.inner.control.as_bytes() {
-            (state.sink)(WireEvent::Control(payload));
+            (state.sink)(SubscriberEvent::Control(payload));
         } else if topic == self.inner.probe.as_bytes() {
             let number = std::str::from_utf8(&payload).ok().and_then(|text| text.parse().ok());
             state.news.probe = number.unwrap_or_default();
@@ -190,15 +190,15 @@ impl Ear {
             if topic == Topic::Ephemeral {
                 return;
             }
-            let confirmed = state.topics.joined(channel);
+            let confirmed = state.subscriptions.confirmed(channel);
             state.confirmed.extend(confirmed);
-            if state.topics.all_joined() {
-                state.tell_confirmed();
+            if state.subscriptions.all_confirmed() {
+                state.report_confirmed();
             }
         } else if topic == self.inner.probe.as_bytes() {
             // The last of the control and probe topics, which are subscribed before all channels.
             state.up = true;
-            (state.sink)(WireEvent::Up);
+            (state.sink)(SubscriberEvent::Up);
         }
     }
 
@@ -214,10 +214,10 @@ impl Ear {
 }
 
 impl State {
-    fn tell_confirmed(&mut self) {
+    fn report_confirmed(&mut self) {
         if !self.confirmed.is_empty() {
             let confirmed = std::mem::take(&mut self.confirmed);
-            (self.sink)(WireEvent::Followed(confirmed));
+            (self.sink)(SubscriberEvent::Subscribed(confirmed));
         }
     }
 }

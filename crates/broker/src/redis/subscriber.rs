@@ -10,11 +10,11 @@
 //!
 //! # Layout
 //!
-//! - `topics`: wanted and confirmed subscriptions
-//! - `ear`: handles incoming messages
+//! - `subscriptions`: wanted and confirmed subscriptions
+//! - `push_handler`: handles incoming messages
 
-mod ear;
-mod topics;
+mod push_handler;
+mod subscriptions;
 
 use std::future::pending;
 use std::time::Duration;
@@ -27,15 +27,15 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use uuid::Uuid;
 
-use self::ear::{Ear, News};
-use self::topics::Round;
+use self::push_handler::{News, PushHandler};
+use self::subscriptions::Round;
 use super::RedisBroker;
 use super::error;
-use super::link::Link;
+use super::shared_connection::SharedConnection;
 use crate::BrokerError;
 use crate::backoff::Backoff;
 use crate::lease::NodeId;
-use crate::wire::{Wire, WireCommand, WireSink};
+use crate::subscriber::{SubscriberCommand, SubscriberConnection, SubscriberSink};
 
 /// Maximum number of channels in one command, two topics each. Redis serves no other connection meanwhile.
 const ROUND: usize = 500;
@@ -43,35 +43,35 @@ const ROUND: usize = 500;
 const RETRY_MIN: Duration = Duration::from_millis(50);
 
 /// Opens a subscriber connection.
-pub(super) fn open(broker: &RedisBroker, node: &NodeId, sink: WireSink) -> Wire {
-    let (commands, asked) = mpsc::unbounded_channel();
+pub(super) fn open(broker: &RedisBroker, node: &NodeId, sink: SubscriberSink) -> SubscriberConnection {
+    let (sender, commands) = mpsc::unbounded_channel();
     let probe = broker.keys.probe(Uuid::new_v4());
-    let ear = Ear::new(broker.keys.clone(), broker.keys.control(node), probe, sink);
+    let handler = PushHandler::new(broker.keys.clone(), broker.keys.control(node), probe, sink);
     let settings = &broker.redis;
-    let line = Line {
+    let task = SubscriberTask {
         client: settings.client(ProtocolVersion::RESP3),
         config: settings.connection(),
-        link: broker.link.clone(),
-        ear,
-        asked,
+        publisher: broker.commands.clone(),
+        handler,
+        commands,
         backoff: Backoff::new(RETRY_MIN, settings.retry_max),
-        probe_every: settings.probe_every,
+        probe_interval: settings.probe_interval,
         probe_timeout: settings.probe_timeout,
     };
-    Wire::new(commands, tokio::spawn(line.run()))
+    SubscriberConnection::new(sender, tokio::spawn(task.run()))
 }
 
 /// The task of the subscriber connection, which ends when the node drops its handle.
-struct Line {
+struct SubscriberTask {
     client: Result<Client, BrokerError>,
     config: AsyncConnectionConfig,
     /// The connection that publishes events, and probes.
-    link: Link,
-    ear: Ear,
+    publisher: SharedConnection,
+    handler: PushHandler,
     /// Commands of the node. Received at once, also without a connection.
-    asked: mpsc::UnboundedReceiver<WireCommand>,
+    commands: mpsc::UnboundedReceiver<SubscriberCommand>,
     backoff: Backoff,
-    probe_every: Duration,
+    probe_interval: Duration,
     probe_timeout: Duration,
 }
 
@@ -82,7 +82,7 @@ enum Over {
     Lost(String),
 }
 
-impl Line {
+impl SubscriberTask {
     async fn run(mut self) {
         loop {
             let over = match self.connect().await {
@@ -90,27 +90,27 @@ impl Line {
                 Err(over) => over,
             };
             let Over::Lost(why) = over else {
-                self.ear.close();
+                self.handler.close();
                 return;
             };
-            self.ear.lost();
+            self.handler.lost();
             let pause = self.backoff.fail();
             tracing::warn!(why, retry_ms = pause.as_millis(), "subscriber connection down; reconnecting");
-            if let Err(Over::Closed) = self.listening(tokio::time::sleep(pause)).await {
+            if let Err(Over::Closed) = self.wait(tokio::time::sleep(pause)).await {
                 return;
             }
         }
     }
 
     /// Waits for a future while receiving commands.
-    async fn listening<T>(&mut self, wait: impl Future<Output = T>) -> Result<T, Over> {
-        let mut wait = std::pin::pin!(wait);
+    async fn wait<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Over> {
+        let mut future = std::pin::pin!(future);
         loop {
-            // Both branches are cancel-safe: the wait is pinned outside the loop, and `recv` loses nothing.
+            // Both branches are cancel-safe: the future is pinned outside the loop, and `recv` loses nothing.
             tokio::select! {
-                done = &mut wait => return Ok(done),
-                command = self.asked.recv() => match command {
-                    Some(command) => self.ear.command(command),
+                done = &mut future => return Ok(done),
+                command = self.commands.recv() => match command {
+                    Some(command) => self.handler.command(command),
                     None => return Err(Over::Closed),
                 },
             }
@@ -122,28 +122,28 @@ impl Line {
             Ok(client) => client.clone(),
             Err(error) => return Err(Over::Lost(error.to_string())),
         };
-        let number = self.ear.next_connection();
-        let ear = self.ear.clone();
+        let number = self.handler.next_connection();
+        let handler = self.handler.clone();
         let config = self.config.clone().set_push_sender(move |push: PushInfo| {
-            ear.push(number, push);
+            handler.push(number, push);
             Ok::<(), std::convert::Infallible>(())
         });
         let connected = async move { client.get_multiplexed_async_connection_with_config(&config).await };
-        self.listening(connected).await?.map_err(|error| lost("cannot connect", &error))
+        self.wait(connected).await?.map_err(|error| lost("cannot connect", &error))
     }
 
     async fn serve(&mut self, connection: MultiplexedConnection) -> Over {
-        let opening = self.ear.own_topics().to_vec();
+        let opening = self.handler.own_topics().to_vec();
         let mut round: Option<BoxFuture<'static, RedisResult<()>>> =
             Some(subscribe(connection.clone(), opening, Vec::new()).boxed());
-        let mut probe = Probe::new(self.probe_every, self.probe_timeout);
+        let mut probe = Probe::new(self.probe_interval, self.probe_timeout);
         // Whether the control and probe topics are confirmed: they are subscribed first, and probes need them.
         let mut open = false;
         loop {
             if round.is_none() {
                 // All queued commands go into one round.
-                while let Ok(command) = self.asked.try_recv() {
-                    self.ear.command(command);
+                while let Ok(command) = self.commands.try_recv() {
+                    self.handler.command(command);
                 }
                 round = self.next_round(&connection);
             }
@@ -151,8 +151,8 @@ impl Line {
             // All branches are cancel-safe: futures in progress are kept outside the loop, and the others only wait.
             tokio::select! {
                 biased;
-                news = self.ear.news() => {
-                    if let Some(over) = self.heard(news, &mut probe) {
+                news = self.handler.news() => {
+                    if let Some(over) = self.handle_news(news, &mut probe) {
                         return over;
                     }
                 }
@@ -170,20 +170,20 @@ impl Line {
                     }
                 }
                 () = reached(deadline) => return Over::Lost("liveness probe timed out".into()),
-                _ = probe.every.tick(), if open => probe.send(&self.link, self.ear.probe_topic()),
-                command = self.asked.recv() => match command {
-                    Some(command) => self.ear.command(command),
+                _ = probe.every.tick(), if open => probe.send(&self.publisher, self.handler.probe_topic()),
+                command = self.commands.recv() => match command {
+                    Some(command) => self.handler.command(command),
                     None => return Over::Closed,
                 },
             }
         }
     }
 
-    fn heard(&mut self, news: News, probe: &mut Probe) -> Option<Over> {
+    fn handle_news(&mut self, news: News, probe: &mut Probe) -> Option<Over> {
         if let Some(why) = news.lost {
             return Some(Over::Lost(why.to_owned()));
         }
-        if probe.came_back(news.probe) {
+        if probe.answered(news.probe) {
             // The connection works end to end: the next loss is a new one.
             self.backoff.succeed();
         }
@@ -191,28 +191,28 @@ impl Line {
     }
 
     fn next_round(&self, connection: &MultiplexedConnection) -> Option<BoxFuture<'static, RedisResult<()>>> {
-        let Round { join, leave } = self.ear.round(ROUND);
-        if join.is_empty() && leave.is_empty() {
+        let Round { subscribe: added, unsubscribe: removed } = self.handler.round(ROUND);
+        if added.is_empty() && removed.is_empty() {
             return None;
         }
         let names = |channels: Vec<fanfare_protocol::Channel>| -> Vec<String> {
-            channels.iter().flat_map(|channel| self.ear.topics(channel)).collect()
+            channels.iter().flat_map(|channel| self.handler.topics(channel)).collect()
         };
-        Some(subscribe(connection.clone(), names(join), names(leave)).boxed())
+        Some(subscribe(connection.clone(), names(added), names(removed)).boxed())
     }
 }
 
 /// Subscribes and unsubscribes; completes when everything is confirmed.
 async fn subscribe(
     mut connection: MultiplexedConnection,
-    join: Vec<String>,
-    leave: Vec<String>,
+    added: Vec<String>,
+    removed: Vec<String>,
 ) -> RedisResult<()> {
-    if !leave.is_empty() {
-        connection.unsubscribe(leave).await?;
+    if !removed.is_empty() {
+        connection.unsubscribe(removed).await?;
     }
-    if !join.is_empty() {
-        connection.subscribe(join).await?;
+    if !added.is_empty() {
+        connection.subscribe(added).await?;
     }
     Ok(())
 }
@@ -272,7 +272,7 @@ impl Probe {
         Self { every, timeout, number: 0, waiting: None, publishing: None }
     }
 
-    fn send(&mut self, link: &Link, topic: &str) {
+    fn send(&mut self, publisher: &SharedConnection, topic: &str) {
         if self.publishing.is_some() {
             return;
         }
@@ -280,11 +280,11 @@ impl Probe {
         self.waiting.get_or_insert_with(Instant::now);
         let mut command = ::redis::cmd("PUBLISH");
         command.arg(topic).arg(self.number);
-        let link = link.clone();
-        self.publishing = Some(async move { link.command(command).await }.boxed());
+        let publisher = publisher.clone();
+        self.publishing = Some(async move { publisher.command(command).await }.boxed());
     }
 
-    fn came_back(&mut self, number: u64) -> bool {
+    fn answered(&mut self, number: u64) -> bool {
         let newest = self.number > 0 && number == self.number;
         if newest {
             self.waiting = None;

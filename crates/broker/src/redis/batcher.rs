@@ -23,7 +23,7 @@ const WAITING: usize = 1024;
 
 /// A connection whose calls are batched. Clones share it; its task ends after the last clone and the last reply.
 #[derive(Clone, Debug)]
-pub(super) struct Gathered {
+pub(super) struct Batcher {
     calls: mpsc::Sender<Call>,
 }
 
@@ -36,11 +36,11 @@ struct Call {
     answer: oneshot::Sender<Answer>,
 }
 
-impl Gathered {
+impl Batcher {
     /// Creates the batching task of a connection.
     pub(super) fn new(connection: MultiplexedConnection) -> Self {
-        let (calls, made) = mpsc::channel(WAITING);
-        tokio::spawn(gather(made, connection));
+        let (calls, queue) = mpsc::channel(WAITING);
+        tokio::spawn(run(queue, connection));
         Self { calls }
     }
 
@@ -54,7 +54,7 @@ impl Gathered {
     }
 }
 
-async fn gather(mut calls: mpsc::Receiver<Call>, connection: MultiplexedConnection) {
+async fn run(mut calls: mpsc::Receiver<Call>, connection: MultiplexedConnection) {
     let mut sent = FuturesUnordered::new();
     // A call that did not fit into the previous write.
     let mut next = None;
@@ -222,7 +222,7 @@ mod tests {
     }
 
     /// Hands a connection to a stand-in for Redis to the work, and answers how many writes that came to.
-    async fn writes<F: Future<Output = ()>>(work: impl FnOnce(Gathered) -> F) -> usize {
+    async fn writes<F: Future<Output = ()>>(work: impl FnOnce(Batcher) -> F) -> usize {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let writes = Arc::new(AtomicUsize::new(0));
         let redis = tokio::spawn(redis(theirs));
@@ -232,17 +232,17 @@ mod tests {
         let (connection, driver) = MultiplexedConnection::new(info, counting).await.unwrap();
         let driver = tokio::spawn(driver);
         let before = writes.load(Ordering::Relaxed);
-        work(Gathered::new(connection)).await;
+        work(Batcher::new(connection)).await;
         // The end of the last handle is the end of the connection.
         driver.await.unwrap();
         redis.await.unwrap();
         writes.load(Ordering::Relaxed) - before
     }
 
-    async fn call_from_many_tasks(gathered: Gathered) {
+    async fn call_from_many_tasks(batcher: Batcher) {
         let calls = (0..CALLS).map(|number| {
-            let gathered = gathered.clone();
-            tokio::spawn(async move { (number, gathered.call(vec![get(number), get(1000)]).await) })
+            let batcher = batcher.clone();
+            tokio::spawn(async move { (number, batcher.call(vec![get(number), get(1000)]).await) })
         });
         for call in join_all(calls.collect::<Vec<_>>()).await {
             let (number, answer) = call.unwrap();
@@ -292,8 +292,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_of_nothing_is_not_made() {
-        let writes = writes(async |gathered: Gathered| {
-            assert!(gathered.call(vec![get(1)]).now_or_never().is_none());
+        let writes = writes(async |batcher: Batcher| {
+            assert!(batcher.call(vec![get(1)]).now_or_never().is_none());
         });
         assert_eq!(writes.await, 0);
     }

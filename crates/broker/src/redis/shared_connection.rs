@@ -16,7 +16,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 
-use super::gather::Gathered;
+use super::batcher::Batcher;
 use super::settings::RedisSettings;
 use super::{error, reply};
 use crate::backoff::Backoff;
@@ -27,7 +27,7 @@ const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_se
 
 /// A shared connection. Clones share it.
 #[derive(Clone)]
-pub(super) struct Link {
+pub(super) struct SharedConnection {
     inner: Arc<Inner>,
 }
 
@@ -47,18 +47,18 @@ struct State {
     phase: Phase,
 }
 
-type Connecting = Shared<BoxFuture<'static, Result<Gathered, BrokerError>>>;
+type Connecting = Shared<BoxFuture<'static, Result<Batcher, BrokerError>>>;
 
 enum Phase {
     Idle,
     /// Polled by all callers that wait for it.
     Connecting(Connecting),
-    Up(Gathered),
+    Up(Batcher),
     /// Calls fail with this until then.
     Resting(Instant, BrokerError),
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for SharedConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let phase = match self.state().phase {
             Phase::Idle => "idle",
@@ -66,12 +66,12 @@ impl fmt::Debug for Link {
             Phase::Up(_) => "up",
             Phase::Resting(..) => "resting",
         };
-        f.debug_tuple("Link").field(&phase).finish()
+        f.debug_tuple("SharedConnection").field(&phase).finish()
     }
 }
 
-impl Link {
-    /// A link that is not connected yet. Each of its connections begins with the commands of `preload`, whatever Redis
+impl SharedConnection {
+    /// Creates a connection that is not connected yet. Each attempt begins with the commands of `preload`, whatever Redis
     /// answers to them.
     pub(super) fn new(settings: &RedisSettings, preload: Vec<Cmd>) -> Result<Self, BrokerError> {
         let state = State { serial: 0, backoff: Backoff::new(REST.0, REST.1), phase: Phase::Idle };
@@ -92,7 +92,7 @@ impl Link {
         Self::reply(reply.ok_or_else(|| error::unexpected("one reply"))?)
     }
 
-    /// Sends many commands at once and returns their replies in order, including error replies (see [`Link::reply`]).
+    /// Sends many commands at once and returns their replies in order, including error replies (see [`SharedConnection::reply`]).
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl Link {
                 self.failed(serial, &error.clone().into());
             } else if reply::is_outlier(reply) {
                 // The connection keeps the large buffer. It is closed after the last call in progress.
-                self.inner.let_go(serial);
+                self.inner.drop_connection(serial);
             }
         }
         Ok(replies)
@@ -120,7 +120,7 @@ impl Link {
         error::check(reply).map_err(|error| error::sort(&error))
     }
 
-    async fn connection(&self) -> Result<(u64, Gathered), BrokerError> {
+    async fn connection(&self) -> Result<(u64, Batcher), BrokerError> {
         let (serial, connecting) = {
             let mut state = self.state();
             match &state.phase {
@@ -153,7 +153,7 @@ impl Link {
     }
 
     /// Records the outcome of an attempt; called by the first caller that waited for it.
-    fn settle(&self, serial: u64, outcome: &Result<Gathered, BrokerError>) {
+    fn settle(&self, serial: u64, outcome: &Result<Batcher, BrokerError>) {
         let mut state = self.state();
         if state.serial != serial || !matches!(state.phase, Phase::Connecting(_)) {
             return;
@@ -170,20 +170,20 @@ impl Link {
     /// Classifies an error, and drops the connection if it must be replaced.
     fn failed(&self, serial: u64, error: &RedisError) -> BrokerError {
         if error::is_stale(error) {
-            self.inner.let_go(serial);
+            self.inner.drop_connection(serial);
         }
         error::sort(error)
     }
 
-    /// Returns a listener for the end of a connection. It does not keep the link alive, since the link owns the
-    /// connection.
+    /// Returns a listener for the end of a connection. It keeps only a weak reference, since the shared
+    /// connection owns the connection.
     fn listener(&self, serial: u64) -> impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static {
-        let link: Weak<Inner> = Arc::downgrade(&self.inner);
+        let shared: Weak<Inner> = Arc::downgrade(&self.inner);
         move |push| {
             if push.kind == PushKind::Disconnection
-                && let Some(link) = link.upgrade()
+                && let Some(shared) = shared.upgrade()
             {
-                link.let_go(serial);
+                shared.drop_connection(serial);
             }
             Ok(())
         }
@@ -196,7 +196,7 @@ impl Link {
 
 impl Inner {
     /// Drops a connection, unless it was replaced already.
-    fn let_go(&self, serial: u64) {
+    fn drop_connection(&self, serial: u64) {
         let mut state = self.state();
         if state.serial == serial && matches!(state.phase, Phase::Up(_)) {
             state.phase = Phase::Idle;
@@ -222,7 +222,7 @@ async fn connect(
     client: Client,
     config: AsyncConnectionConfig,
     first: Pipeline,
-) -> Result<Gathered, BrokerError> {
+) -> Result<Batcher, BrokerError> {
     let away = |error: RedisError| error::sort_connecting(&error);
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(away)?;
     // The replies to the other commands are ignored (Redis may be loading): a missing script is loaded when it is called.
@@ -231,7 +231,7 @@ async fn connect(
         let detail = "HELLO: mode cluster".to_owned();
         return Err(BrokerError::Condition { condition: Condition::Cluster, detail });
     }
-    Ok(Gathered::new(connection))
+    Ok(Batcher::new(connection))
 }
 
 /// Returns what a server says of itself in its answer to `HELLO`: `standalone`, `sentinel` or `cluster`.
