@@ -1,20 +1,21 @@
 //! Shared state of the cluster: logs, live topics, sessions, leases, intake.
 //!
-//! [`Broker`] is the interface. [`redis`] implements it with Redis and is the only code that knows Redis; [`memory`]
-//! implements it within one process. Both pass the same contract suite.
+//! Five traits are the interface: [`EventLog`], [`LiveTopics`], [`SessionStore`], [`Membership`] and [`IntakeQueue`];
+//! [`Broker`] is all of them. [`redis`] implements them with Redis and is the only code that knows Redis; [`memory`]
+//! implements them within one process. Both pass the same contract suite.
 //!
 //! # Layout
 //!
 //! In the order in which an event passes through them:
 //!
-//! - [`broker`]: the trait
-//! - [`intake`]: entries of the ingest stream
+//! - [`broker`]: all five traits together
+//! - [`intake_queue`]: the ingest stream; [`intake`]: its entries
 //! - [`retention`]: how many events, and how old, a log keeps
 //! - [`settings`]: settings of both brokers
-//! - [`log`]: pages of stored events
-//! - [`subscriber`]: the subscriber connection: its events and commands
-//! - [`session`]: claims and owners of sessions
-//! - [`lease`]: leases of nodes
+//! - [`event_log`]: publishing and reading; [`log`]: pages of stored events
+//! - [`live_topics`]: live topics; [`subscriber`]: events and commands of a subscriber connection
+//! - [`session_store`]: owners of sessions; [`session`]: claims and their results
+//! - [`membership`]: nodes, and the sweep of dead ones; [`lease`]: leases
 //! - [`error`]: errors, and whether a retry can help
 //! - [`backoff`]: time between retries
 //! - [`clock`]: time by the local clock
@@ -24,20 +25,30 @@ pub mod backoff;
 pub mod broker;
 pub mod clock;
 pub mod error;
+pub mod event_log;
 pub mod intake;
+pub mod intake_queue;
 pub mod lease;
+pub mod live_topics;
 pub mod log;
+pub mod membership;
 pub mod memory;
 pub mod redis;
 pub mod retention;
 pub mod session;
+pub mod session_store;
 pub mod settings;
 pub mod subscriber;
 
-pub use broker::{Broker, Published};
+pub use broker::Broker;
 pub use error::{BrokerError, Condition};
+pub use event_log::{EventLog, Published};
+pub use intake_queue::IntakeQueue;
 pub use lease::{NodeId, NodeInfo};
+pub use live_topics::LiveTopics;
+pub use membership::Membership;
 pub use memory::MemoryBroker;
 pub use redis::{RedisBroker, RedisSettings};
 pub use retention::{Retention, RetentionRules};
+pub use session_store::SessionStore;
 pub use settings::BrokerSettings;

@@ -4,47 +4,39 @@
 //!
 //! # Layout
 //!
-//! - `channel`: one channel's log, last position, mark and idempotency keys
-//! - `sessions`: owners of sessions, and the lifecycle stream
-//! - `cluster`: leases and locks
-//! - `intake`: the ingest stream
-//! - `subscribers`: subscriber connections of this process's nodes
+//! A file for each trait, with its state:
+//!
+//! - `event_log`; `channel`: one channel's log, last position, mark and idempotency keys
+//! - `live_topics`: subscriber connections of this process's nodes
+//! - `session_store`; `sessions`: owners of sessions, and the lifecycle stream
+//! - `membership`: leases and locks
+//! - `intake_queue`: the ingest stream
 //! - `faults`: faults for simulations
 
 mod channel;
-mod cluster;
+mod event_log;
 mod faults;
-mod intake;
+mod intake_queue;
+mod live_topics;
+mod membership;
+mod session_store;
 mod sessions;
-mod subscribers;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use async_trait::async_trait;
-use fanfare_protocol::publish::Publication;
-use fanfare_protocol::session::Control;
-use fanfare_protocol::start::StartAt;
-use fanfare_protocol::wire::Frame;
-use fanfare_protocol::{Channel, Entry, Event, Position, SessionId, User};
+use fanfare_protocol::{Channel, Position};
 use indexmap::IndexMap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::channel::ChannelState;
-use self::cluster::Cluster;
-use self::intake::Ingest;
+use self::intake_queue::Ingest;
+use self::live_topics::Subscribers;
+use self::membership::Leases;
 use self::sessions::Sessions;
-use self::subscribers::Subscribers;
-use crate::broker::Published;
-use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
-use crate::lease::{LeaseOutcome, NodeId, NodeInfo, Swept};
-use crate::log::{Page, PageLimit};
-use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use crate::clock;
 use crate::settings::BrokerSettings;
-use crate::subscriber::{SubscriberConnection, SubscriberSink};
-use crate::{Broker, BrokerError, clock};
 
 /// An entry of the lifecycle or the dead-letter stream: its id and fields.
 pub type StreamEntry = (Position, Vec<(String, String)>);
@@ -67,7 +59,7 @@ pub struct MemoryBroker {
 struct State {
     channels: IndexMap<Channel, ChannelState>,
     subscribers: Subscribers,
-    cluster: Cluster,
+    leases: Leases,
     sessions: Sessions,
     ingest: Ingest,
 }
@@ -129,219 +121,5 @@ impl MemoryBroker {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic under the lock leaves consistent plain data.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn publish_one(&self, publication: Publication) -> Published {
-        let Publication { channel, event, key, ephemeral } = publication;
-        let mut state = self.state();
-        if ephemeral {
-            state.subscribers.message(&channel, &Frame::Ephemeral(event));
-            return Published { position: None, repeat: false, created: false };
-        }
-        self.append(&mut state, &channel, event, key)
-    }
-
-    fn publish_entry(&self, reading: &Reading, entry: ChainedEntry) -> IntakeOutcome {
-        let ChainedEntry { id, after, publication } = entry;
-        let Publication { channel, event, key, .. } = publication;
-        let mut state = self.state();
-        let log = state.channels.entry(channel.clone()).or_default();
-        log.age(self.now(), &self.settings.retention.of(&channel));
-        let newest = log.newest_of(&reading.generation);
-        if newest.is_some_and(|newest| id <= newest) {
-            return IntakeOutcome::Repeat;
-        }
-        if after > newest {
-            return IntakeOutcome::Blocked;
-        }
-        log.mark = Some((Arc::clone(&reading.generation), id));
-        if self.append(&mut state, &channel, event, key).repeat {
-            IntakeOutcome::Repeat
-        } else {
-            IntakeOutcome::Published
-        }
-    }
-
-    fn append(&self, state: &mut State, channel: &Channel, event: Event, key: Option<String>) -> Published {
-        let now = self.now();
-        let retention = self.settings.retention.of(channel);
-        let log = state.channels.entry(channel.clone()).or_default();
-        log.age(now, &retention);
-        if let Some(position) = key.as_ref().and_then(|key| log.seen(key, now)) {
-            return Published { position: Some(position), repeat: true, created: false };
-        }
-        let entry = log.append(now, self.sequence_step.load(Ordering::Relaxed), event, &retention);
-        if let Some(key) = key {
-            log.remember(key, entry.position, now, self.settings.idempotency_window);
-        }
-        let position = entry.position;
-        state.subscribers.message(channel, &Frame::Kept(Entry::clone(&entry)));
-        Published { position: Some(position), repeat: false, created: entry.previous == Position::ZERO }
-    }
-
-    /// Reads one channel's log after dropping expired events; an unknown channel is empty.
-    fn read<T>(&self, channel: &Channel, read: impl FnOnce(&ChannelState) -> T) -> T {
-        let now = self.now();
-        let retention = self.settings.retention.of(channel);
-        let mut state = self.state();
-        match state.channels.get_mut(channel) {
-            Some(log) => {
-                log.age(now, &retention);
-                read(log)
-            }
-            None => read(&ChannelState::default()),
-        }
-    }
-}
-
-#[async_trait]
-impl Broker for MemoryBroker {
-    async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<Published, BrokerError>> {
-        batch.into_iter().map(|publication| Ok(self.publish_one(publication))).collect()
-    }
-
-    async fn publish_known(&self, batch: Vec<Publication>) -> Vec<Result<Option<Published>, BrokerError>> {
-        let publish = |publication: Publication| {
-            let is_known = publication.ephemeral
-                || self.read(&publication.channel, |log| log.last > Position::ZERO || !log.log.is_empty());
-            Ok(is_known.then(|| self.publish_one(publication)))
-        };
-        batch.into_iter().map(publish).collect()
-    }
-
-    async fn page(&self, channel: &Channel, after: Position, limit: PageLimit) -> Result<Page, BrokerError> {
-        Ok(self.read(channel, |log| log.page(after, limit, self.now())))
-    }
-
-    async fn locate(&self, channel: &Channel, from: StartAt) -> Result<Position, BrokerError> {
-        Ok(self.read(channel, |log| log.locate(from)))
-    }
-
-    fn open_subscriber(&self, node: &NodeId, sink: SubscriberSink) -> SubscriberConnection {
-        subscribers::open(Arc::clone(&self.state), node.clone(), sink)
-    }
-
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
-        let now = self.now();
-        let mut state = self.state();
-        let claimed = state.sessions.claim(claim, now);
-        if let Claimed::Held { epoch, from: Some(from) } = &claimed
-            && *from != claim.node
-        {
-            let Claim { user, session, .. } = claim;
-            let command = Control::Supersede { user: user.clone(), session: *session, epoch: *epoch };
-            state.subscribers.control(from, &command);
-        }
-        state.sessions.trim(self.settings.lifecycle_events);
-        Ok(claimed)
-    }
-
-    async fn release(
-        &self,
-        node: &NodeId,
-        user: &User,
-        session: SessionId,
-        epoch: u64,
-        reason: Reason,
-    ) -> Result<bool, BrokerError> {
-        let now = self.now();
-        let mut state = self.state();
-        let released = state.sessions.release((node, user, session, epoch), reason, self.settings.grace, now);
-        state.sessions.trim(self.settings.lifecycle_events);
-        Ok(released)
-    }
-
-    async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError> {
-        let now = self.now();
-        let mut state = self.state();
-        Ok(held.iter().map(|holding| state.sessions.renew(node, holding, now)).collect())
-    }
-
-    async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
-        Ok(self.state().sessions.of(user))
-    }
-
-    async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError> {
-        self.state().subscribers.control(node, command);
-        Ok(())
-    }
-
-    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<LeaseOutcome, BrokerError> {
-        let mut state = self.state();
-        let State { cluster, sessions, .. } = &mut *state;
-        Ok(cluster.lease(sessions, info, ttl))
-    }
-
-    async fn leave(&self, info: &NodeInfo) -> Result<(), BrokerError> {
-        self.state().cluster.leave(info);
-        Ok(())
-    }
-
-    async fn nodes(&self) -> Result<Vec<NodeInfo>, BrokerError> {
-        Ok(self.state().cluster.nodes())
-    }
-
-    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<Swept, BrokerError> {
-        let now = self.now();
-        let mut state = self.state();
-        let State { cluster, sessions, .. } = &mut *state;
-        let swept = cluster.sweep(sessions, node, ttl, (self.settings.grace, now));
-        state.sessions.trim(self.settings.lifecycle_events);
-        Ok(swept)
-    }
-
-    async fn lead_intake(&self, node: &NodeId, ttl: Duration) -> Result<bool, BrokerError> {
-        Ok(self.state().ingest.lead(node, ttl))
-    }
-
-    async fn resign_intake(&self, node: &NodeId) -> Result<(), BrokerError> {
-        self.state().ingest.resign(node);
-        Ok(())
-    }
-
-    async fn read_intake(&self, node: &NodeId) -> Result<Option<Reading>, BrokerError> {
-        let reading = self.state().ingest.read(node);
-        // Wakes readers of earlier readings, which have ended.
-        self.ingested.notify_waiters();
-        Ok(reading)
-    }
-
-    async fn take_intake(
-        &self,
-        reading: &Reading,
-        limit: usize,
-        wait: Duration,
-    ) -> Result<Vec<IntakeEntry>, BrokerError> {
-        let deadline = Instant::now() + wait;
-        loop {
-            // Created before the check, so that an entry added in between is not missed.
-            let mut added = std::pin::pin!(self.ingested.notified());
-            added.as_mut().enable();
-            let taken = self.state().ingest.take(reading, limit)?;
-            if !taken.is_empty() || tokio::time::timeout_at(deadline, added).await.is_err() {
-                return Ok(taken);
-            }
-        }
-    }
-
-    async fn publish_intake(
-        &self,
-        reading: &Reading,
-        entries: Vec<ChainedEntry>,
-    ) -> Vec<Result<IntakeOutcome, BrokerError>> {
-        entries.into_iter().map(|entry| Ok(self.publish_entry(reading, entry))).collect()
-    }
-
-    async fn reject_intake(&self, reading: &Reading, rejected: Vec<Rejected>) -> Result<(), BrokerError> {
-        let now = self.now();
-        self.state().ingest.reject(reading, rejected, now, &self.settings)
-    }
-
-    async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError> {
-        self.state().ingest.settle(reading, &published)
-    }
-
-    async fn prepare(&self) -> Result<(), BrokerError> {
-        Ok(())
     }
 }

@@ -11,40 +11,38 @@
 //! - `shared_connection`: shared, pipelined connections; `batcher`: calls that are made together leave in one write
 //! - `pool`: connections for blocking reads and rare commands
 //! - `script`: the Lua scripts, in `.lua` files
-//! - `publish`: publishing, with one pipeline for each batch
-//! - `log`: log reads
-//! - `subscriber`: subscriber connections
-//! - `sessions`: claims of sessions
-//! - `leases`: leases, locks and the sweep
-//! - `intake`: the ingest stream
+//! - `event_log`: `publish`, with one pipeline for each batch, and `log`, for reads
+//! - `subscriber`: subscriber connections to live topics
+//! - `session_store`: owners of sessions
+//! - `membership`: leases of nodes; `nodes`: the set of nodes; `sweep`: sessions of dead ones; `lock`: locks that elect a
+//!   node
+//! - `intake_queue`: the ingest stream
 //! - `library`: the function library for publishers
 //! - `reply`, `error`: parsing of replies, classification of errors
 
 mod batcher;
 mod error;
-mod intake;
+mod event_log;
+mod intake_queue;
 mod keys;
-mod leases;
 mod library;
+mod lock;
 mod log;
+mod membership;
+mod nodes;
 mod pool;
 mod prefix;
 mod publish;
 mod reply;
 mod script;
-mod sessions;
+mod session_store;
 mod settings;
 mod shared_connection;
 mod subscriber;
+mod sweep;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
-use fanfare_protocol::publish::Publication;
-use fanfare_protocol::session::Control;
-use fanfare_protocol::start::StartAt;
-use fanfare_protocol::{Channel, Position, SessionId, User};
 use uuid::Uuid;
 
 use self::keys::Keys;
@@ -54,13 +52,7 @@ pub use self::prefix::{Prefix, PrefixError};
 use self::script::Script;
 pub use self::settings::RedisSettings;
 use self::shared_connection::SharedConnection;
-use crate::broker::Published;
-use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
-use crate::lease::{LeaseOutcome, NodeId, NodeInfo, Swept};
-use crate::log::{Page, PageLimit};
-use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
-use crate::subscriber::{SubscriberConnection, SubscriberSink};
-use crate::{Broker, BrokerError, BrokerSettings};
+use crate::{BrokerError, BrokerSettings};
 
 /// The broker on Redis. Clones share its connections.
 #[derive(Clone, Debug)]
@@ -102,112 +94,5 @@ impl RedisBroker {
             settings: Arc::new(settings),
             redis: Arc::new(redis),
         })
-    }
-}
-
-#[async_trait]
-impl Broker for RedisBroker {
-    async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<Published, BrokerError>> {
-        publish::publish(self, batch).await
-    }
-
-    async fn publish_known(&self, batch: Vec<Publication>) -> Vec<Result<Option<Published>, BrokerError>> {
-        publish::publish_known(self, batch).await
-    }
-
-    async fn page(&self, channel: &Channel, after: Position, limit: PageLimit) -> Result<Page, BrokerError> {
-        log::page(self, channel, after, limit).await
-    }
-
-    async fn locate(&self, channel: &Channel, from: StartAt) -> Result<Position, BrokerError> {
-        log::locate(self, channel, from).await
-    }
-
-    fn open_subscriber(&self, node: &NodeId, sink: SubscriberSink) -> SubscriberConnection {
-        subscriber::open(self, node, sink)
-    }
-
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
-        sessions::claim(self, claim).await
-    }
-
-    async fn release(
-        &self,
-        node: &NodeId,
-        user: &User,
-        session: SessionId,
-        epoch: u64,
-        reason: Reason,
-    ) -> Result<bool, BrokerError> {
-        sessions::release(self, node, user, session, epoch, reason).await
-    }
-
-    async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError> {
-        sessions::renew(self, node, held).await
-    }
-
-    async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
-        sessions::sessions(self, user).await
-    }
-
-    async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError> {
-        sessions::send(self, node, command).await
-    }
-
-    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<LeaseOutcome, BrokerError> {
-        leases::lease(self, info, ttl).await
-    }
-
-    async fn leave(&self, info: &NodeInfo) -> Result<(), BrokerError> {
-        leases::leave(self, info).await
-    }
-
-    async fn nodes(&self) -> Result<Vec<NodeInfo>, BrokerError> {
-        leases::nodes(self).await
-    }
-
-    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<Swept, BrokerError> {
-        leases::sweep(self, node, ttl).await
-    }
-
-    async fn lead_intake(&self, node: &NodeId, ttl: Duration) -> Result<bool, BrokerError> {
-        leases::lock(self, &script::LEAD, &self.keys.ingest_leader(), node, ttl).await
-    }
-
-    async fn resign_intake(&self, node: &NodeId) -> Result<(), BrokerError> {
-        leases::unlock(self, &self.keys.ingest_leader(), node).await
-    }
-
-    async fn read_intake(&self, node: &NodeId) -> Result<Option<Reading>, BrokerError> {
-        intake::read(self, node).await
-    }
-
-    async fn take_intake(
-        &self,
-        reading: &Reading,
-        limit: usize,
-        wait: Duration,
-    ) -> Result<Vec<IntakeEntry>, BrokerError> {
-        intake::take(self, reading, limit, wait).await
-    }
-
-    async fn publish_intake(
-        &self,
-        reading: &Reading,
-        entries: Vec<ChainedEntry>,
-    ) -> Vec<Result<IntakeOutcome, BrokerError>> {
-        publish::publish_intake(self, reading, entries).await
-    }
-
-    async fn reject_intake(&self, reading: &Reading, rejected: Vec<Rejected>) -> Result<(), BrokerError> {
-        intake::reject(self, reading, rejected).await
-    }
-
-    async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError> {
-        intake::settle(self, reading, published).await
-    }
-
-    async fn prepare(&self) -> Result<(), BrokerError> {
-        library::prepare(self).await
     }
 }

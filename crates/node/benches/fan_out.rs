@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
+use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::control::{self, Waiting};
 use fanfare_node::hub::{Hub, HubSettings};
@@ -100,8 +100,9 @@ impl Node {
         let writes = Arc::new(AtomicUsize::new(0));
         let hub = runtime.block_on(async {
             let metrics = Arc::new(Metrics::register(&mut Registry::default()));
-            let shared: Arc<dyn Broker> = Arc::new(broker.clone());
-            let hub = Hub::start(&shared, &NodeId::new("a").expect("a name"), &settings, &metrics, control);
+            let log: Arc<dyn EventLog> = Arc::new(broker.clone());
+            let hub =
+                Hub::start(&log, &broker, &NodeId::new("a").expect("a name"), &settings, &metrics, control);
             for _ in 0..streams {
                 hub.open(stream(coding), Box::new(Sink(Arc::clone(&writes))));
             }

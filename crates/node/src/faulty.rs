@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fanfare_broker::broker::Published;
 use fanfare_broker::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
 use fanfare_broker::lease::{LeaseOutcome, Swept};
 use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 use fanfare_broker::subscriber::{SubscriberConnection, SubscriberSink};
-use fanfare_broker::{Broker, BrokerError, BrokerSettings, MemoryBroker, NodeId, NodeInfo};
+use fanfare_broker::{
+    Broker, BrokerError, BrokerSettings, EventLog, IntakeQueue, LiveTopics, Membership, MemoryBroker, NodeId,
+    NodeInfo, Published, SessionStore,
+};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::session::Control;
 use fanfare_protocol::start::StartAt;
@@ -231,7 +233,7 @@ impl Drop for UnderWay<'_> {
 }
 
 #[async_trait]
-impl Broker for FaultyBroker {
+impl EventLog for FaultyBroker {
     async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<Published, BrokerError>> {
         let size = batch.len();
         let all = self.meet(Call::Publish, async { Ok(self.inner.publish(batch).await) });
@@ -251,11 +253,16 @@ impl Broker for FaultyBroker {
     async fn locate(&self, channel: &Channel, from: StartAt) -> Result<Position, BrokerError> {
         self.inner.locate(channel, from).await
     }
+}
 
+impl LiveTopics for FaultyBroker {
     fn open_subscriber(&self, node: &NodeId, sink: SubscriberSink) -> SubscriberConnection {
         self.inner.open_subscriber(node, sink)
     }
+}
 
+#[async_trait]
+impl SessionStore for FaultyBroker {
     async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
         self.meet(Call::Claim, self.inner.claim(claim)).await
     }
@@ -282,7 +289,10 @@ impl Broker for FaultyBroker {
     async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError> {
         self.meet(Call::Send, self.inner.send(node, command)).await
     }
+}
 
+#[async_trait]
+impl Membership for FaultyBroker {
     async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<LeaseOutcome, BrokerError> {
         self.meet(Call::Lease, self.inner.lease(info, ttl)).await
     }
@@ -299,6 +309,13 @@ impl Broker for FaultyBroker {
         self.meet(Call::Sweep, self.inner.sweep(node, ttl)).await
     }
 
+    async fn prepare(&self) -> Result<(), BrokerError> {
+        self.meet(Call::Prepare, self.inner.prepare()).await
+    }
+}
+
+#[async_trait]
+impl IntakeQueue for FaultyBroker {
     async fn lead_intake(&self, node: &NodeId, ttl: Duration) -> Result<bool, BrokerError> {
         self.meet(Call::Lead, self.inner.lead_intake(node, ttl)).await
     }
@@ -347,10 +364,6 @@ impl Broker for FaultyBroker {
 
     async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError> {
         self.meet(Call::Settle, self.inner.settle_intake(reading, published)).await
-    }
-
-    async fn prepare(&self) -> Result<(), BrokerError> {
-        self.meet(Call::Prepare, self.inner.prepare()).await
     }
 }
 

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use fanfare_broker::log::PageLimit;
 use fanfare_broker::subscriber::SubscriberState;
-use fanfare_broker::{Broker, NodeId};
+use fanfare_broker::{EventLog, LiveTopics, NodeId};
 use fanfare_protocol::SessionKey;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -98,7 +98,8 @@ impl Hub {
     /// Starts the hub: opens the subscriber connection and spawns the shards. Messages of the node's control topic go to
     /// `control`.
     pub fn start(
-        broker: &Arc<dyn Broker>,
+        log: &Arc<dyn EventLog>,
+        live: &dyn LiveTopics,
         node: &NodeId,
         settings: &HubSettings,
         metrics: &Arc<Metrics>,
@@ -113,7 +114,7 @@ impl Hub {
             Arc::new(Follows::new(inboxes, inbox_bytes, *max_ephemeral, control, Arc::clone(metrics)));
         // Weak, since the table owns the subscriber connection, whose task owns this.
         let sink = Arc::downgrade(&follows);
-        let wire = broker.open_subscriber(
+        let wire = live.open_subscriber(
             node,
             Box::new(move |event| {
                 if let Some(follows) = sink.upgrade() {
@@ -133,7 +134,7 @@ impl Hub {
                 let page =
                     PageLimit { entries: stream.page_events, bytes: bytes(stream.page_bytes), at_end: false };
                 let reads = Reads::new(
-                    Arc::clone(broker),
+                    Arc::clone(log),
                     Arc::clone(&budget),
                     stream.max_log_reads.div_ceil(count),
                     page,

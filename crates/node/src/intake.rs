@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use fanfare_broker::backoff::{Backoff, jittered};
 use fanfare_broker::intake::Reading;
-use fanfare_broker::{Broker, BrokerError, NodeId};
+use fanfare_broker::{BrokerError, IntakeQueue, NodeId};
 use futures_util::future::{Either, select, try_join};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -67,7 +67,11 @@ pub struct Intake {
 
 impl Intake {
     /// Starts; does nothing where `enabled` is false.
-    pub fn start(broker: Arc<dyn Broker>, settings: IntakeSettings, metrics: Arc<ClusterMetrics>) -> Self {
+    pub fn start(
+        broker: Arc<dyn IntakeQueue>,
+        settings: IntakeSettings,
+        metrics: Arc<ClusterMetrics>,
+    ) -> Self {
         let stop = CancellationToken::new();
         let IntakeSettings { node, config, max_data } = settings;
         let worker = Worker {
@@ -113,7 +117,7 @@ impl From<Lapsed> for Stop {
 }
 
 struct Worker {
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn IntakeQueue>,
     node: NodeId,
     config: IntakeConfig,
     metrics: Arc<ClusterMetrics>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fanfare_broker::lease::LeaseOutcome;
-use fanfare_broker::{Broker, BrokerError, NodeId, NodeInfo};
+use fanfare_broker::{BrokerError, Membership, NodeId, NodeInfo};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -86,7 +86,7 @@ pub type Connections = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Renews the node's lease with heartbeats. Ends when it is shut down or dropped.
 pub struct NodeLease {
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn Membership>,
     info: NodeInfo,
     call: Duration,
     state: watch::Receiver<LeaseState>,
@@ -98,7 +98,7 @@ pub struct NodeLease {
 impl NodeLease {
     /// Starts the heartbeats. `info` describes the node; its `connections` and `draining` are set at each heartbeat.
     pub fn start(
-        broker: Arc<dyn Broker>,
+        broker: Arc<dyn Membership>,
         info: NodeInfo,
         config: &LeaseConfig,
         connections: Connections,
@@ -189,7 +189,7 @@ impl fmt::Debug for NodeLease {
 
 /// The heartbeat's task.
 struct Heart {
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn Membership>,
     info: NodeInfo,
     ttl: Duration,
     /// Interval between heartbeats, and timeout of a call.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use fanfare_api::health::Part;
 use fanfare_broker::clock::unix_ms;
-use fanfare_broker::{Broker, NodeId, NodeInfo};
+use fanfare_broker::{Broker, EventLog, NodeId, NodeInfo};
 use fanfare_protocol::SessionKey;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -152,7 +152,8 @@ impl Node {
             lingering: config.limits.sockets,
             memory: memory.clone(),
         };
-        let hub = Hub::start(&broker, id, &settings, &metrics, commands);
+        let log: Arc<dyn EventLog> = broker.clone();
+        let hub = Hub::start(&log, &*broker, id, &settings, &metrics, commands);
         let Cluster { control, intake, sweeper, sessions, lease } =
             Cluster::start(config, &broker, &hub, waiting, bound, &cluster);
 
@@ -355,11 +356,11 @@ impl Cluster {
         let connections = Arc::new(move || counted.connections() as u64);
         let end: End = Arc::new(move |session, below, ending| ended.end(session, below, ending));
         let info = info(config, bound);
-        let lease =
-            NodeLease::start(Arc::clone(broker), info, &config.lease, connections, Arc::clone(metrics));
+        let lease = NodeLease::start(broker.clone(), info, &config.lease, connections, Arc::clone(metrics));
         let settings = SessionSettings { node: node.clone(), limit: config.limits.sessions_per_user };
         let sessions = Sessions::start(
-            Arc::clone(broker),
+            broker.clone(),
+            broker.clone(),
             settings,
             lease.state(),
             hub.wire(),
@@ -369,16 +370,11 @@ impl Cluster {
         let held = sessions.clone();
         let supersede = Arc::new(move |session: &SessionKey, epoch| held.supersede(session, epoch));
         let control = ControlTask::start(waiting, supersede, end, Arc::clone(metrics));
-        let sweeper = Sweeper::start(
-            Arc::clone(broker),
-            node.clone(),
-            &config.lease,
-            lease.state(),
-            Arc::clone(metrics),
-        );
+        let sweeper =
+            Sweeper::start(broker.clone(), node.clone(), &config.lease, lease.state(), Arc::clone(metrics));
         let max_data = bytes(config.limits.event_data);
         let settings = IntakeSettings { node: node.clone(), config: config.intake.clone(), max_data };
-        let intake = Intake::start(Arc::clone(broker), settings, Arc::clone(metrics));
+        let intake = Intake::start(broker.clone(), settings, Arc::clone(metrics));
         Self { control, intake, sweeper, sessions, lease }
     }
 }

@@ -5,7 +5,7 @@
 
 use bytesize::ByteSize;
 use fanfare_broker::log::{Page, PageLimit, event_bytes};
-use fanfare_broker::{Broker, BrokerError};
+use fanfare_broker::{BrokerError, EventLog};
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Position};
 use tokio::sync::Semaphore;
@@ -59,7 +59,7 @@ impl ReadBudget {
     /// Returns the broker's errors.
     pub async fn locate(
         &self,
-        broker: &dyn Broker,
+        log: &dyn EventLog,
         channel: &Channel,
         from: StartAt,
     ) -> Result<Position, BrokerError> {
@@ -68,7 +68,7 @@ impl ReadBudget {
             StartAt::Newest(_) => self.counts.acquire().await.ok(),
             _ => None,
         };
-        broker.locate(channel, from).await
+        log.locate(channel, from).await
     }
 
     /// Reads a page for a history call, in steps between which Redis serves other commands.
@@ -78,7 +78,7 @@ impl ReadBudget {
     /// Returns the broker's errors.
     pub async fn history(
         &self,
-        broker: &dyn Broker,
+        log: &dyn EventLog,
         channel: &Channel,
         after: Position,
         limit: PageLimit,
@@ -89,20 +89,20 @@ impl ReadBudget {
             bytes: STEP.bytes.min(limit.bytes.saturating_sub(bytes)),
             at_end: false,
         };
-        let mut page = self.page(broker, channel, after, step(0, 0)).await?;
+        let mut page = self.page(log, channel, after, step(0, 0)).await?;
         loop {
             let bytes: usize = page.entries.iter().map(|entry| event_bytes(&entry.event)).sum();
             let step = step(page.entries.len() + page.malformed, bytes);
             if page.end || step.entries == 0 || step.bytes == 0 {
                 return Ok(page);
             }
-            let mut more = self.read(broker, channel, page.next, step).await?;
+            let mut more = self.read(log, channel, page.next, step).await?;
             if let Some(needs) = more.needs {
                 if bytes + needs > limit.bytes {
                     return Ok(page);
                 }
                 let one = PageLimit { entries: 1, bytes: needs, at_end: false };
-                more = self.read(broker, channel, page.next, one).await?;
+                more = self.read(log, channel, page.next, one).await?;
             }
             page.entries.append(&mut more.entries);
             page.malformed += more.malformed;
@@ -117,14 +117,14 @@ impl ReadBudget {
     /// Returns the broker's errors.
     pub async fn page(
         &self,
-        broker: &dyn Broker,
+        log: &dyn EventLog,
         channel: &Channel,
         after: Position,
         limit: PageLimit,
     ) -> Result<Page, BrokerError> {
         let mut limit = limit;
         loop {
-            let page = self.read(broker, channel, after, limit).await?;
+            let page = self.read(log, channel, after, limit).await?;
             match page.needs {
                 Some(needs) if needs > limit.bytes => {
                     limit = PageLimit { entries: 1, bytes: needs, at_end: false }
@@ -139,7 +139,7 @@ impl ReadBudget {
     /// Performs one read within the budget.
     async fn read(
         &self,
-        broker: &dyn Broker,
+        log: &dyn EventLog,
         channel: &Channel,
         after: Position,
         limit: PageLimit,
@@ -148,7 +148,7 @@ impl ReadBudget {
         // The semaphore is never closed.
         let _place = self.room.acquire_many(bytes).await.ok();
         let asked = Instant::now();
-        let page = broker.page(channel, after, limit).await?;
+        let page = log.page(channel, after, limit).await?;
         self.clock.set(asked, page.now);
         Ok(page)
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use fanfare_broker::clock::unix_ms;
 use fanfare_broker::session::{Claim, Claimed, Reason, SessionInfo};
-use fanfare_broker::{Broker, BrokerError, NodeId};
+use fanfare_broker::{BrokerError, Membership, NodeId, SessionStore};
 use fanfare_protocol::session::Control;
 use fanfare_protocol::{SessionId, SessionKey, User};
 use tokio::sync::{Notify, watch};
@@ -120,7 +120,8 @@ pub struct Sessions {
 
 /// State shared by claims, held sessions and the releaser.
 struct Shared {
-    broker: Arc<dyn Broker>,
+    store: Arc<dyn SessionStore>,
+    members: Arc<dyn Membership>,
     node: NodeId,
     limit: usize,
     end: End,
@@ -154,7 +155,8 @@ impl Sessions {
     /// Creates sessions without any. A session is claimed only while `lease` is held; all sessions are renewed when
     /// the lease was acquired again or `wire` reconnected. `end` ends streams.
     pub fn start(
-        broker: Arc<dyn Broker>,
+        store: Arc<dyn SessionStore>,
+        members: Arc<dyn Membership>,
         settings: SessionSettings,
         lease: watch::Receiver<LeaseState>,
         wire: watch::Receiver<SubscriberState>,
@@ -163,7 +165,8 @@ impl Sessions {
     ) -> Self {
         let SessionSettings { node, limit } = settings;
         let shared = Arc::new(Shared {
-            broker,
+            store,
+            members,
             node,
             limit,
             end,
@@ -209,7 +212,7 @@ impl Sessions {
     ///
     /// Fails if the broker is unavailable.
     pub async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
-        self.shared.broker.sessions(user).await
+        self.shared.store.sessions(user).await
     }
 
     /// Disconnects one of a user's sessions, or all of them, on all nodes. Returns their number.
@@ -218,10 +221,10 @@ impl Sessions {
     ///
     /// Fails if the broker is unavailable; some sessions may be disconnected then. May be retried.
     pub async fn disconnect(&self, user: &User, session: Option<SessionId>) -> Result<usize, BrokerError> {
-        let mut found = self.shared.broker.sessions(user).await?;
+        let mut found = self.shared.store.sessions(user).await?;
         found.retain(|info| session.is_none_or(|session| session == info.session));
         let elsewhere = found.iter().any(|info| info.node != self.shared.node);
-        let alive = if elsewhere { self.shared.broker.nodes().await? } else { Vec::new() };
+        let alive = if elsewhere { self.shared.members.nodes().await? } else { Vec::new() };
         for info in &found {
             let key = SessionKey::new(user.clone(), info.session);
             if info.node == self.shared.node {
@@ -231,12 +234,12 @@ impl Sessions {
                 }
             } else if alive.iter().any(|node| node.id == info.node) {
                 let command = Control::Disconnect { user: key.user, session: key.session };
-                self.shared.broker.send(&info.node, &command).await?;
+                self.shared.store.send(&info.node, &command).await?;
                 continue;
             }
             // Recorded for a dead node, or for this one without a stream: no other node would remove it now.
             let SessionInfo { node, session, epoch, .. } = info;
-            self.shared.broker.release(node, user, *session, *epoch, Reason::Disconnected).await?;
+            self.shared.store.release(node, user, *session, *epoch, Reason::Disconnected).await?;
         }
         Ok(found.len())
     }
@@ -311,7 +314,7 @@ impl ClaimCall {
             client: Arc::clone(&self.client),
             limit: shared.limit,
         };
-        match shared.broker.claim(&claim).await {
+        match shared.store.claim(&claim).await {
             Ok(Claimed::Held { epoch, .. }) => {
                 self.answered = true;
                 shared.metrics.claims_held.inc();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_broker::lease::Swept;
-use fanfare_broker::{Broker, NodeId};
+use fanfare_broker::{Membership, NodeId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -26,7 +26,7 @@ pub struct Sweeper {
 impl Sweeper {
     /// Starts sweeping, while `lease` is held.
     pub fn start(
-        broker: Arc<dyn Broker>,
+        broker: Arc<dyn Membership>,
         node: NodeId,
         config: &LeaseConfig,
         lease: watch::Receiver<LeaseState>,
@@ -52,7 +52,7 @@ impl Sweeper {
 }
 
 struct Sweep {
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn Membership>,
     node: NodeId,
     /// Duration of the sweeper's lock.
     ttl: Duration,

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use bytesize::ByteSize;
-use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
+use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::control::{self, Waiting};
 use fanfare_node::ending::Ending;
@@ -41,7 +41,7 @@ fn start(settings: &StreamConfig) -> Node {
     let broker = MemoryBroker::starting_at(BrokerSettings::default(), 1_700_000_000_000);
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
     let (control, waiting) = control::queue(&Arc::new(ClusterMetrics::register(&mut Registry::default())));
-    let shared: Arc<dyn Broker> = Arc::new(broker.clone());
+    let log: Arc<dyn EventLog> = Arc::new(broker.clone());
     let settings = HubSettings {
         stream: settings.clone(),
         max_ephemeral: MAX_DATA_BYTES,
@@ -50,7 +50,7 @@ fn start(settings: &StreamConfig) -> Node {
         lingering: 1000,
         memory: Memory::new(usize::MAX),
     };
-    let hub = Hub::start(&shared, &NodeId::new("a").unwrap(), &settings, &metrics, control);
+    let hub = Hub::start(&log, &broker, &NodeId::new("a").unwrap(), &settings, &metrics, control);
     Node { hub, broker, metrics, _control: waiting }
 }
 

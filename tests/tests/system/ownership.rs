@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanfare_broker::redis::{RedisBroker, RedisSettings};
 use fanfare_broker::session::{Holding, Reason, Renewed};
-use fanfare_broker::{Broker, BrokerSettings, NodeId};
+use fanfare_broker::{BrokerSettings, NodeId, SessionStore};
 use fanfare_protocol::User;
 use fanfare_tests::client::{Client, End};
 use fanfare_tests::cluster::Cluster;

@@ -44,7 +44,7 @@ impl MemoryBroker {
     pub fn wipe(&self) {
         let mut state = self.state();
         state.channels.clear();
-        state.cluster = super::Cluster::default();
+        state.leases = super::Leases::default();
         state.sessions = super::Sessions::new(&self.settings);
         state.ingest = super::Ingest::default();
     }

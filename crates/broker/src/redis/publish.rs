@@ -12,9 +12,8 @@ use super::error::{check, sort_for_key, unexpected};
 use super::reply::{array, millis, position};
 use super::script::{self, Script};
 use super::shared_connection::SharedConnection;
-use crate::BrokerError;
-use crate::broker::Published;
 use crate::intake::{ChainedEntry, IntakeOutcome, Reading};
+use crate::{BrokerError, Published};
 
 pub(super) async fn publish(
     broker: &RedisBroker,

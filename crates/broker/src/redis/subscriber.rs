@@ -32,33 +32,33 @@ use self::subscriptions::Round;
 use super::RedisBroker;
 use super::error;
 use super::shared_connection::SharedConnection;
-use crate::BrokerError;
 use crate::backoff::Backoff;
-use crate::lease::NodeId;
 use crate::subscriber::{SubscriberCommand, SubscriberConnection, SubscriberSink};
+use crate::{BrokerError, LiveTopics, NodeId};
 
 /// Maximum number of channels in one command, two topics each. Redis serves no other connection meanwhile.
 const ROUND: usize = 500;
 /// First time between two connection attempts.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 
-/// Opens a subscriber connection.
-pub(super) fn open(broker: &RedisBroker, node: &NodeId, sink: SubscriberSink) -> SubscriberConnection {
-    let (sender, commands) = mpsc::unbounded_channel();
-    let probe = broker.keys.probe(Uuid::new_v4());
-    let handler = PushHandler::new(broker.keys.clone(), broker.keys.control(node), probe, sink);
-    let settings = &broker.redis;
-    let task = SubscriberTask {
-        client: settings.client(ProtocolVersion::RESP3),
-        config: settings.connection(),
-        publisher: broker.commands.clone(),
-        handler,
-        commands,
-        backoff: Backoff::new(RETRY_MIN, settings.retry_max),
-        probe_interval: settings.probe_interval,
-        probe_timeout: settings.probe_timeout,
-    };
-    SubscriberConnection::new(sender, tokio::spawn(task.run()))
+impl LiveTopics for RedisBroker {
+    fn open_subscriber(&self, node: &NodeId, sink: SubscriberSink) -> SubscriberConnection {
+        let (sender, commands) = mpsc::unbounded_channel();
+        let probe = self.keys.probe(Uuid::new_v4());
+        let handler = PushHandler::new(self.keys.clone(), self.keys.control(node), probe, sink);
+        let settings = &self.redis;
+        let task = SubscriberTask {
+            client: settings.client(ProtocolVersion::RESP3),
+            config: settings.connection(),
+            publisher: self.commands.clone(),
+            handler,
+            commands,
+            backoff: Backoff::new(RETRY_MIN, settings.retry_max),
+            probe_interval: settings.probe_interval,
+            probe_timeout: settings.probe_timeout,
+        };
+        SubscriberConnection::new(sender, tokio::spawn(task.run()))
+    }
 }
 
 /// The task of the subscriber connection, which ends when the node drops its handle.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanfare_broker::lease::{SWEEP_STEP, Swept};
 use fanfare_broker::session::{Holding, Reason, Renewed};
-use fanfare_broker::{Broker, BrokerSettings};
+use fanfare_broker::{Broker, BrokerSettings, Membership, SessionStore};
 use fanfare_protocol::{SessionId, User};
 use futures_util::{StreamExt, stream};
 

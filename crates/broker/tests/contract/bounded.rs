@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::log::{NEWEST_BYTES, PageLimit};
-use fanfare_broker::{Broker, BrokerSettings};
+use fanfare_broker::{BrokerSettings, EventLog, Membership};
 use fanfare_protocol::Position;
 use fanfare_protocol::start::StartAt;
 

@@ -7,7 +7,10 @@ use fanfare_broker::lease::{SWEEP_STEP, Swept};
 use fanfare_broker::log::PageLimit;
 use fanfare_broker::session::{Holding, Reason, Renewed};
 use fanfare_broker::subscriber::SubscriberEvent;
-use fanfare_broker::{Broker, BrokerError, BrokerSettings, RedisBroker, RedisSettings};
+use fanfare_broker::{
+    Broker, BrokerError, BrokerSettings, EventLog, IntakeQueue, Membership, RedisBroker, RedisSettings,
+    SessionStore,
+};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::session::Control;
 use fanfare_protocol::start::StartAt;

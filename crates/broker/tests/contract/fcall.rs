@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fanfare_broker::log::PageLimit;
-use fanfare_broker::{Broker, BrokerSettings, Retention, RetentionRules};
+use fanfare_broker::{BrokerSettings, EventLog, Membership, Retention, RetentionRules};
 use fanfare_protocol::wire::{Frame, Topic};
 use fanfare_protocol::{Pattern, Position};
 

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fanfare_broker::log::PageLimit;
 use fanfare_broker::subscriber::{SubscriberConnection, SubscriberEvent, Ticket};
-use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId, NodeInfo, RedisBroker, RedisSettings};
+use fanfare_broker::{
+    Broker, BrokerSettings, Membership, MemoryBroker, NodeId, NodeInfo, RedisBroker, RedisSettings,
+};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, Event, EventType, Position};
 

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use fanfare_broker::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected, chain};
 use fanfare_broker::log::PageLimit;
 use fanfare_broker::{
-    Broker, BrokerError, BrokerSettings, RedisBroker, RedisSettings, Retention, RetentionRules,
+    Broker, BrokerError, BrokerSettings, EventLog, IntakeQueue, Membership, RedisBroker, RedisSettings,
+    Retention, RetentionRules, SessionStore,
 };
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::start::StartAt;

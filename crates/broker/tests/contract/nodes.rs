@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::session::Reason;
-use fanfare_broker::{Broker, NodeInfo};
+use fanfare_broker::{Broker, Membership, NodeInfo, SessionStore};
 use fanfare_protocol::SessionId;
 
 use crate::eventually;

@@ -6,7 +6,7 @@ use fanfare_broker::intake::{IntakeOutcome, Rejected, chain};
 use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::log::PageLimit;
 use fanfare_broker::session::{Holding, Reason};
-use fanfare_broker::{Broker, BrokerError};
+use fanfare_broker::{BrokerError, EventLog, IntakeQueue, Membership, SessionStore};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Position, SessionId};

@@ -64,8 +64,15 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
     let (lease, wire) =
         (watch::channel(lease).1, watch::channel(SubscriberState { up: true, connects: 1 }).1);
     let cluster = Arc::new(ClusterMetrics::register(&mut registry));
-    let sessions =
-        Sessions::start(Arc::clone(&broker), settings, lease, wire, Arc::new(|_, _, _| ()), cluster);
+    let sessions = Sessions::start(
+        broker.clone(),
+        broker.clone(),
+        settings,
+        lease,
+        wire,
+        Arc::new(|_, _, _| ()),
+        cluster,
+    );
     App {
         sessions,
         node: config.node.id.clone(),

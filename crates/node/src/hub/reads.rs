@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use fanfare_broker::log::{Page, PageLimit, event_bytes};
-use fanfare_broker::{Broker, BrokerError};
+use fanfare_broker::{BrokerError, EventLog};
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Position};
 use futures_util::StreamExt;
@@ -55,7 +55,7 @@ pub(crate) type Answered = (TopicKey, Ask, Result<Answer, BrokerError>);
 
 /// The log reads of one shard. Queued ones are bounded by the connections that wait for them.
 pub(crate) struct Reads {
-    broker: Arc<dyn Broker>,
+    log: Arc<dyn EventLog>,
     under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Answered> + Send>>>,
     in_line: Line<(TopicKey, Ask)>,
     limit: usize,
@@ -69,13 +69,13 @@ pub(crate) struct Reads {
 
 impl Reads {
     pub(crate) fn new(
-        broker: Arc<dyn Broker>,
+        log: Arc<dyn EventLog>,
         budget: Arc<ReadBudget>,
         limit: usize,
         page: PageLimit,
     ) -> Self {
         Self {
-            broker,
+            log,
             under_way: FuturesUnordered::new(),
             in_line: Line::default(),
             limit: limit.max(1),
@@ -120,14 +120,14 @@ impl Reads {
 
     /// Starts a read.
     pub(crate) fn send(&mut self, topic: TopicKey, channel: Channel, ask: Ask, hints: Hints) {
-        let (broker, budget) = (Arc::clone(&self.broker), Arc::clone(&self.budget));
+        let (log, budget) = (Arc::clone(&self.log), Arc::clone(&self.budget));
         let Hints { large, at_end } = hints;
         let page = PageLimit { bytes: self.page.bytes.max(large), at_end, ..self.page };
         self.is_counting |= counts(ask);
         self.under_way.push(Box::pin(async move {
             let answer = match ask {
-                Ask::Page(after) => budget.page(&*broker, &channel, after, page).await.map(Answer::Page),
-                Ask::Locate(from) => budget.locate(&*broker, &channel, from).await.map(Answer::Located),
+                Ask::Page(after) => budget.page(&*log, &channel, after, page).await.map(Answer::Page),
+                Ask::Locate(from) => budget.locate(&*log, &channel, from).await.map(Answer::Located),
             };
             (topic, ask, answer)
         }));

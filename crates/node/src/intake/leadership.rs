@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fanfare_broker::{Broker, BrokerError, NodeId};
+use fanfare_broker::{BrokerError, IntakeQueue, NodeId};
 use tokio::time::Instant;
 
 use crate::metrics::cluster::ClusterMetrics;
@@ -16,7 +16,7 @@ pub(super) struct Lapsed;
 /// The leadership, which the node certainly holds until a time by its own clock.
 #[derive(Debug)]
 pub(super) struct Leadership {
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn IntakeQueue>,
     node: NodeId,
     ttl: Duration,
     metrics: Arc<ClusterMetrics>,
@@ -29,7 +29,7 @@ pub(super) struct Leadership {
 impl Leadership {
     /// Acquires the leadership; `None` if another node holds it.
     pub(super) async fn gain(
-        broker: &Arc<dyn Broker>,
+        broker: &Arc<dyn IntakeQueue>,
         node: &NodeId,
         ttl: Duration,
         metrics: &Arc<ClusterMetrics>,

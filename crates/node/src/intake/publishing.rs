@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fanfare_broker::Broker;
+use fanfare_broker::IntakeQueue;
 use fanfare_broker::intake::{Reading, Rejected, chain};
 use fanfare_protocol::Position;
 use tokio::sync::mpsc;
@@ -15,13 +15,13 @@ use crate::metrics::cluster::ClusterMetrics;
 use crate::throttle::Throttle;
 
 pub(super) struct Publishing {
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn IntakeQueue>,
     metrics: Arc<ClusterMetrics>,
     log: Throttle,
 }
 
 impl Publishing {
-    pub(super) fn new(broker: &Arc<dyn Broker>, metrics: &Arc<ClusterMetrics>) -> Self {
+    pub(super) fn new(broker: &Arc<dyn IntakeQueue>, metrics: &Arc<ClusterMetrics>) -> Self {
         Self { broker: Arc::clone(broker), metrics: Arc::clone(metrics), log: Throttle::of_events() }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fanfare_broker::Broker;
+use fanfare_broker::IntakeQueue;
 use fanfare_broker::intake::Reading;
 use fanfare_protocol::Position;
 use tokio::sync::mpsc;
@@ -12,12 +12,12 @@ use super::leadership::Leadership;
 use crate::metrics::cluster::ClusterMetrics;
 
 pub(super) struct Settling {
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn IntakeQueue>,
     metrics: Arc<ClusterMetrics>,
 }
 
 impl Settling {
-    pub(super) fn new(broker: &Arc<dyn Broker>, metrics: &Arc<ClusterMetrics>) -> Self {
+    pub(super) fn new(broker: &Arc<dyn IntakeQueue>, metrics: &Arc<ClusterMetrics>) -> Self {
         Self { broker: Arc::clone(broker), metrics: Arc::clone(metrics) }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_broker::intake::{IntakeEntry, Reading};
-use fanfare_broker::{Broker, clock};
+use fanfare_broker::{IntakeQueue, clock};
 use fanfare_protocol::Position;
 use fanfare_protocol::channel::MAX_CHANNEL_BYTES;
 use fanfare_protocol::publish::Publication;
@@ -57,7 +57,7 @@ pub(super) struct Dead {
 }
 
 pub(super) struct Taking {
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn IntakeQueue>,
     metrics: Arc<ClusterMetrics>,
     stop: CancellationToken,
     /// Maximum number of entries in a batch.
@@ -69,7 +69,7 @@ pub(super) struct Taking {
 
 impl Taking {
     pub(super) fn new(
-        broker: &Arc<dyn Broker>,
+        broker: &Arc<dyn IntakeQueue>,
         metrics: &Arc<ClusterMetrics>,
         stop: &CancellationToken,
         config: &IntakeConfig,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_broker::session::Renewed;
-use fanfare_broker::{Broker, BrokerError, NodeId};
+use fanfare_broker::{BrokerError, NodeId, SessionStore};
 use fanfare_protocol::SessionKey;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -94,7 +94,7 @@ impl Releaser {
                     while jobs.len() < self.width()
                         && let Some(job) = self.next_job(now)
                     {
-                        jobs.push(perform(shared.broker.as_ref(), &shared.node, job));
+                        jobs.push(perform(shared.store.as_ref(), &shared.node, job));
                     }
                 } else if jobs.is_empty() {
                     self.renew_some().await;
@@ -174,7 +174,7 @@ impl Releaser {
             return;
         }
         let metrics = &self.shared.metrics;
-        match self.shared.broker.renew(&self.shared.node, &holdings).await {
+        match self.shared.store.renew(&self.shared.node, &holdings).await {
             Ok(renewed) => {
                 let mut lost = Vec::new();
                 self.shared.with(|registry| {
@@ -273,16 +273,16 @@ impl Releaser {
     }
 }
 
-async fn perform(broker: &dyn Broker, node: &NodeId, job: Job) -> Outcome {
+async fn perform(store: &dyn SessionStore, node: &NodeId, job: Job) -> Outcome {
     match job {
         Job::Release(release) => {
             let Release { session: SessionKey { user, session }, epoch, reason, .. } = &release;
-            let result = broker.release(node, user, *session, *epoch, *reason).await;
+            let result = store.release(node, user, *session, *epoch, *reason).await;
             Outcome::Released(release, result)
         }
         Job::LookAfter(doubt) => {
             let SessionKey { user, session } = &doubt.session;
-            let result = broker.sessions(user).await;
+            let result = store.sessions(user).await;
             let ours = result.map(|all| {
                 let ours = all.iter().find(|info| info.session == *session && info.node == *node);
                 ours.map(|info| info.epoch)

@@ -32,7 +32,15 @@ impl Node {
         let end: End = Arc::new(move |session, below, why| told.lock().unwrap().push((session, below, why)));
         let metrics = Arc::new(ClusterMetrics::register(&mut Metrics::default()));
         let settings = SessionSettings { node: id.clone(), limit };
-        let sessions = Sessions::start(broker.shared(), settings, leases, wires, end, Arc::clone(&metrics));
+        let sessions = Sessions::start(
+            broker.shared(),
+            broker.shared(),
+            settings,
+            leases,
+            wires,
+            end,
+            Arc::clone(&metrics),
+        );
         Self { id, sessions, lease, wire, ended, metrics }
     }
 

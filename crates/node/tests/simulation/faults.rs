@@ -64,8 +64,8 @@ impl World {
         match kind {
             0 => twin.cut(),
             1 => twin.mend(),
-            2 => twin.set_deaf(true),
-            3 => twin.set_deaf(false),
+            2 => twin.set_failing(true),
+            3 => twin.set_failing(false),
             4 => self.broker.trim(&channel, self.rng.usize(0..5)),
             5 => self.broker.expire(&channel),
             6 => self.fail_over(),

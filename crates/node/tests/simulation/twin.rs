@@ -1,5 +1,5 @@
-//! The broker's twin: the memory broker, with everything on the way to it that can go wrong, and a count of what was
-//! read.
+//! The broker's twin: the logs and live topics of the memory broker, with everything on the way to them that can go
+//! wrong, and a count of what was read.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,27 +7,23 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fanfare_broker::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
-use fanfare_broker::lease::{LeaseOutcome, Swept};
 use fanfare_broker::log::{Page, PageLimit};
-use fanfare_broker::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 use fanfare_broker::subscriber::{SubscriberConnection, SubscriberEvent, SubscriberSink, Ticket};
-use fanfare_broker::{Broker, BrokerError, MemoryBroker, NodeId, NodeInfo, Published};
+use fanfare_broker::{BrokerError, EventLog, LiveTopics, MemoryBroker, NodeId, Published};
 use fanfare_protocol::publish::Publication;
-use fanfare_protocol::session::Control;
 use fanfare_protocol::start::StartAt;
-use fanfare_protocol::{Channel, Position, SessionId, User};
+use fanfare_protocol::{Channel, Position};
 use tokio::sync::mpsc;
 
 use crate::client::number;
 use crate::traffic::Reads;
 
-/// One node's way to the broker. Each node has its own, with its own faults.
+/// One node's connections to the broker. Each node has its own, with its own faults.
 #[derive(Clone, Debug)]
 pub(crate) struct Twin {
     pub(crate) inner: MemoryBroker,
     rng: Arc<Mutex<fastrand::Rng>>,
-    link: Arc<Mutex<Link>>,
+    state: Arc<Mutex<State>>,
     reads: Arc<Mutex<Reads>>,
     /// What the reads under way may bring together, in bytes, as the node has bounded them.
     under_way: Arc<AtomicUsize>,
@@ -43,22 +39,22 @@ impl Drop for UnderWay<'_> {
 }
 
 #[derive(Debug, Default)]
-struct Link {
+struct State {
     /// Whether the subscriber connection is cut.
     cut: bool,
     /// Whether reads fail.
-    deaf: bool,
+    failing: bool,
     /// Every channel that was subscribed.
-    followed: HashMap<Channel, Ticket>,
+    subscribed: HashMap<Channel, Ticket>,
     /// Sender to the task that delays events of the subscriber connection.
     delayed: Option<mpsc::UnboundedSender<SubscriberEvent>>,
 }
 
 impl Twin {
-    /// Creates a node's way to the broker, which counts in `reads` what goes it.
+    /// Creates a node's connections, which count in `reads` what they read.
     pub(crate) fn new(inner: MemoryBroker, seed: u64, reads: &Arc<Mutex<Reads>>) -> Self {
         let rng = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed)));
-        Self { inner, rng, link: Arc::default(), reads: Arc::clone(reads), under_way: Arc::default() }
+        Self { inner, rng, state: Arc::default(), reads: Arc::clone(reads), under_way: Arc::default() }
     }
 
     /// Records that a read of at most this number of bytes is in progress.
@@ -80,30 +76,30 @@ impl Twin {
 
     /// Loses the subscriber connection: later events are dropped.
     pub(crate) fn cut(&self) {
-        let mut link = self.link.lock().unwrap();
-        if !link.cut {
-            link.cut = true;
-            link.tell(SubscriberEvent::Down);
+        let mut state = self.state.lock().unwrap();
+        if !state.cut {
+            state.cut = true;
+            state.send(SubscriberEvent::Down);
         }
     }
 
     /// Restores the subscriber connection: connected, and subscribed again in small batches.
     pub(crate) fn mend(&self) {
-        let mut link = self.link.lock().unwrap();
-        if link.cut {
-            link.cut = false;
-            link.tell(SubscriberEvent::Up);
-            let mut channels: Vec<_> = link.followed.iter().map(|(c, t)| (c.clone(), *t)).collect();
+        let mut state = self.state.lock().unwrap();
+        if state.cut {
+            state.cut = false;
+            state.send(SubscriberEvent::Up);
+            let mut channels: Vec<_> = state.subscribed.iter().map(|(c, t)| (c.clone(), *t)).collect();
             channels.sort();
             for batch in channels.chunks(2) {
-                link.tell(SubscriberEvent::Subscribed(batch.to_vec()));
+                state.send(SubscriberEvent::Subscribed(batch.to_vec()));
             }
         }
     }
 
     /// Whether reads of logs fail.
-    pub(crate) fn set_deaf(&self, deaf: bool) {
-        self.link.lock().unwrap().deaf = deaf;
+    pub(crate) fn set_failing(&self, failing: bool) {
+        self.state.lock().unwrap().failing = failing;
     }
 
     fn draw(&self, below: u64) -> u64 {
@@ -115,32 +111,32 @@ impl Twin {
         tokio::time::sleep(Duration::from_millis(ms)).await;
     }
 
-    fn hears(&self) -> Result<(), BrokerError> {
-        let deaf = self.link.lock().unwrap().deaf || self.draw(50) == 0;
-        if deaf { Err(BrokerError::Unavailable("the link is down".into())) } else { Ok(()) }
+    fn check(&self) -> Result<(), BrokerError> {
+        let failing = self.state.lock().unwrap().failing || self.draw(50) == 0;
+        if failing { Err(BrokerError::Unavailable("the connection is down".into())) } else { Ok(()) }
     }
 }
 
-impl Link {
-    fn tell(&self, event: SubscriberEvent) {
+impl State {
+    fn send(&self, event: SubscriberEvent) {
         if let Some(delayed) = &self.delayed {
             let _ = delayed.send(event);
         }
     }
 
-    fn hear(&mut self, event: SubscriberEvent) {
+    fn receive(&mut self, event: SubscriberEvent) {
         if let SubscriberEvent::Subscribed(channels) = &event {
-            self.followed.extend(channels.iter().cloned());
+            self.subscribed.extend(channels.iter().cloned());
         }
         // While it is cut, all events of the real subscriber connection are dropped.
         if !self.cut {
-            self.tell(event);
+            self.send(event);
         }
     }
 }
 
 #[async_trait]
-impl Broker for Twin {
+impl EventLog for Twin {
     async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<Published, BrokerError>> {
         self.inner.publish(batch).await
     }
@@ -152,7 +148,7 @@ impl Broker for Twin {
     async fn page(&self, channel: &Channel, after: Position, limit: PageLimit) -> Result<Page, BrokerError> {
         let _under_way = self.begin(limit.bytes);
         self.travel().await;
-        self.hears()?;
+        self.check()?;
         let page = self.inner.page(channel, after, limit).await?;
         self.count(channel, &page);
         self.travel().await;
@@ -161,15 +157,17 @@ impl Broker for Twin {
 
     async fn locate(&self, channel: &Channel, from: StartAt) -> Result<Position, BrokerError> {
         self.travel().await;
-        self.hears()?;
+        self.check()?;
         let position = self.inner.locate(channel, from).await;
         self.travel().await;
         position
     }
+}
 
+impl LiveTopics for Twin {
     fn open_subscriber(&self, node: &NodeId, mut sink: SubscriberSink) -> SubscriberConnection {
         let (delayed, mut events) = mpsc::unbounded_channel();
-        self.link.lock().unwrap().delayed = Some(delayed);
+        self.state.lock().unwrap().delayed = Some(delayed);
         let this = self.clone();
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
@@ -179,98 +177,14 @@ impl Broker for Twin {
                 sink(event);
             }
         });
-        let link = Arc::downgrade(&self.link);
+        let state = Arc::downgrade(&self.state);
         self.inner.open_subscriber(
             node,
             Box::new(move |event| {
-                if let Some(link) = link.upgrade() {
-                    link.lock().unwrap().hear(event);
+                if let Some(state) = state.upgrade() {
+                    state.lock().unwrap().receive(event);
                 }
             }),
         )
-    }
-
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
-        self.inner.claim(claim).await
-    }
-
-    async fn release(
-        &self,
-        node: &NodeId,
-        user: &User,
-        session: SessionId,
-        epoch: u64,
-        reason: Reason,
-    ) -> Result<bool, BrokerError> {
-        self.inner.release(node, user, session, epoch, reason).await
-    }
-
-    async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError> {
-        self.inner.renew(node, held).await
-    }
-
-    async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
-        self.inner.sessions(user).await
-    }
-
-    async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError> {
-        self.inner.send(node, command).await
-    }
-
-    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<LeaseOutcome, BrokerError> {
-        self.inner.lease(info, ttl).await
-    }
-
-    async fn leave(&self, info: &NodeInfo) -> Result<(), BrokerError> {
-        self.inner.leave(info).await
-    }
-
-    async fn nodes(&self) -> Result<Vec<NodeInfo>, BrokerError> {
-        self.inner.nodes().await
-    }
-
-    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<Swept, BrokerError> {
-        self.inner.sweep(node, ttl).await
-    }
-
-    async fn lead_intake(&self, node: &NodeId, ttl: Duration) -> Result<bool, BrokerError> {
-        self.inner.lead_intake(node, ttl).await
-    }
-
-    async fn resign_intake(&self, node: &NodeId) -> Result<(), BrokerError> {
-        self.inner.resign_intake(node).await
-    }
-
-    async fn read_intake(&self, node: &NodeId) -> Result<Option<Reading>, BrokerError> {
-        self.inner.read_intake(node).await
-    }
-
-    async fn take_intake(
-        &self,
-        reading: &Reading,
-        limit: usize,
-        wait: Duration,
-    ) -> Result<Vec<IntakeEntry>, BrokerError> {
-        self.inner.take_intake(reading, limit, wait).await
-    }
-
-    async fn publish_intake(
-        &self,
-        reading: &Reading,
-        entries: Vec<ChainedEntry>,
-    ) -> Vec<Result<IntakeOutcome, BrokerError>> {
-        self.inner.publish_intake(reading, entries).await
-    }
-
-    async fn reject_intake(&self, reading: &Reading, rejected: Vec<Rejected>) -> Result<(), BrokerError> {
-        self.inner.reject_intake(reading, rejected).await
-    }
-
-    async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError> {
-        self.inner.settle_intake(reading, published).await
-    }
-
-    async fn prepare(&self) -> Result<(), BrokerError> {
-        self.inner.prepare().await
     }
 }

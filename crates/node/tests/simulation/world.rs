@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytesize::ByteSize;
-use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
+use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::control::{self, Waiting};
 use fanfare_node::ending::Ending;
@@ -312,7 +312,7 @@ impl World {
             }
             for node in &self.nodes {
                 node.twin.mend();
-                node.twin.set_deaf(false);
+                node.twin.set_failing(false);
             }
         }
         for finish in [Finish::OrGap, Finish::OrGap, Finish::Newest] {
@@ -432,7 +432,7 @@ impl Node {
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));
         let (control, waiting) =
             control::queue(&Arc::new(ClusterMetrics::register(&mut Registry::default())));
-        let shared: Arc<dyn Broker> = Arc::new(twin.clone());
+        let log: Arc<dyn EventLog> = Arc::new(twin.clone());
         let settings = HubSettings {
             stream: settings.clone(),
             max_ephemeral: MAX_DATA_BYTES,
@@ -441,7 +441,7 @@ impl Node {
             lingering: 1000,
             memory: Memory::new(usize::MAX),
         };
-        let hub = Hub::start(&shared, &NodeId::new(name).unwrap(), &settings, &metrics, control);
+        let hub = Hub::start(&log, &twin, &NodeId::new(name).unwrap(), &settings, &metrics, control);
         Self { hub, twin, metrics, _control: waiting }
     }
 }

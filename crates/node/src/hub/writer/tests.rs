@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_broker::log::{Page, PageLimit};
-use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId};
+use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Entry, Event, Position, SessionId};
@@ -32,7 +32,7 @@ fn writer() -> Writer {
     writer_on(Arc::new(MemoryBroker::new(BrokerSettings::default())))
 }
 
-fn writer_on(broker: Arc<dyn Broker>) -> Writer {
+fn writer_on(log: Arc<dyn EventLog>) -> Writer {
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
     let (control, _) = control::queue(&Arc::new(ClusterMetrics::register(&mut Registry::default())));
     let follows =
@@ -42,7 +42,7 @@ fn writer_on(broker: Arc<dyn Broker>) -> Writer {
     let places = Places::new(16, 100, Arc::clone(&metrics));
     let (node, memory) = (NodeId::new("a").unwrap(), crate::memory::Memory::new(usize::MAX));
     let around = Surroundings::new(settings, Duration::ZERO, metrics, node, places, memory);
-    Writer::new(0, around, follows, Reads::new(broker, budget, 4, PageLimit::entries(100)))
+    Writer::new(0, around, follows, Reads::new(log, budget, 4, PageLimit::entries(100)))
 }
 
 fn open(writer: &Writer, channel: &Channel, from: StartAt) -> DuplexStream {

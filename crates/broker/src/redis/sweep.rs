@@ -1,106 +1,23 @@
-//! Leases of nodes, locks that elect a node, and the sweep of dead nodes' sessions.
+//! The sweep: removes sessions of dead nodes, and ends those whose grace period is over.
 
 use std::time::Duration;
 
-use ::redis::{Pipeline, Value};
-use fanfare_protocol::json::ByName;
+use ::redis::Value;
 use fanfare_protocol::{SessionId, User};
 
 use super::error::unexpected;
-use super::reply::{array, bytes, is_one, millis, text};
-use super::script::Script;
+use super::lock::lock;
+use super::nodes::{forget_nodes, node_ids};
+use super::reply::{array, bytes, is_one};
 use super::shared_connection::{SharedConnection, about};
 use super::{RedisBroker, script};
 use crate::BrokerError;
-use crate::lease::{LeaseOutcome, NodeId, NodeInfo, SWEEP_STEP, Swept};
+use crate::lease::{NodeId, SWEEP_STEP, Swept};
 
 /// Maximum number of nodes that one step of a sweep checks.
 const NODES_STEP: usize = 500;
 
-pub(super) async fn lease(
-    broker: &RedisBroker,
-    info: &NodeInfo,
-    ttl: Duration,
-) -> Result<LeaseOutcome, BrokerError> {
-    let keys = &broker.keys;
-    let mut call = script::LEASE.call(&[
-        &keys.lease(&info.id),
-        &keys.nodes(),
-        &keys.index(&info.id),
-        &keys.former(&info.id),
-        &keys.incarnation(&info.id),
-    ]);
-    let value = serde_json::to_string(info).map_err(|error| BrokerError::Refused(error.to_string()))?;
-    call.arg(info.id.as_str()).arg(&info.incarnation).arg(value).arg(millis(ttl));
-    loop {
-        return match text(script::LEASE.run(&broker.commands, call.clone()).await?).as_deref() {
-            Some("renewed") => Ok(LeaseOutcome::Renewed),
-            Some("taken") => Ok(LeaseOutcome::Taken),
-            Some("foreign") => Ok(LeaseOutcome::Foreign),
-            // Terminates, since no session is added before the lease is acquired.
-            Some("moving") => continue,
-            _ => Err(unexpected("a lease")),
-        };
-    }
-}
-
-pub(super) async fn leave(broker: &RedisBroker, info: &NodeInfo) -> Result<(), BrokerError> {
-    let mut call = script::LEAVE.call(&[&broker.keys.lease(&info.id)]);
-    call.arg(&info.incarnation);
-    script::LEAVE.run(&broker.commands, call).await?;
-    forget_node(broker, &[&info.id]).await?;
-    Ok(())
-}
-
-pub(super) async fn nodes(broker: &RedisBroker) -> Result<Vec<NodeInfo>, BrokerError> {
-    let ids = known(broker).await?;
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    // Separate GETs in place of MGET, since the leases may be in different slots.
-    let mut pipeline = Pipeline::with_capacity(ids.len());
-    for id in &ids {
-        pipeline.cmd("GET").arg(broker.keys.lease(id));
-    }
-    let mut nodes = Vec::with_capacity(ids.len());
-    for reply in broker.pool.pipeline(&pipeline, Duration::ZERO).await? {
-        let lease = bytes(SharedConnection::reply(reply)?);
-        // Ignores values that were not written by a node.
-        nodes.extend(
-            lease
-                .and_then(|lease| serde_json::from_slice::<ByName<NodeInfo>>(&lease).ok())
-                .map(|ByName(node)| node),
-        );
-    }
-    nodes.sort_by(|a, b| a.id.cmp(&b.id));
-    Ok(nodes)
-}
-
-pub(super) async fn lock(
-    broker: &RedisBroker,
-    script: &Script,
-    lock: &str,
-    node: &NodeId,
-    ttl: Duration,
-) -> Result<bool, BrokerError> {
-    let mut call = script.call(&[lock]);
-    call.arg(holder(broker, node)).arg(millis(ttl));
-    is_one(&script.run(&broker.commands, call).await?)
-}
-
-pub(super) async fn unlock(broker: &RedisBroker, lock: &str, node: &NodeId) -> Result<(), BrokerError> {
-    let mut call = script::UNLOCK.call(&[lock]);
-    call.arg(holder(broker, node));
-    script::UNLOCK.run(&broker.commands, call).await?;
-    Ok(())
-}
-
-/// Returns the holder of a lock: a process, not a node id. Otherwise two processes with the same node id would both
-/// lead until one of them notices.
-pub(super) fn holder(broker: &RedisBroker, node: &NodeId) -> String {
-    format!("{node} {}", broker.process)
-}
-
+/// Performs one step.
 pub(super) async fn sweep(broker: &RedisBroker, node: &NodeId, ttl: Duration) -> Result<Swept, BrokerError> {
     let mut swept = Swept::default();
     if !lock(broker, &script::LOCK, &broker.keys.sweeper(), node, ttl).await? {
@@ -121,11 +38,11 @@ async fn sweep_nodes(broker: &RedisBroker, swept: &mut Swept) -> Result<(), Brok
     // A random part, if there are very many nodes.
     let mut some = about("SRANDMEMBER", &broker.keys.nodes());
     some.arg(NODES_STEP);
-    let ids = ids(broker.commands.command(some).await?)?;
+    let ids = node_ids(broker.commands.command(some).await?)?;
     let all = ids.len() < NODES_STEP;
     let orphaned = orphaned(broker, ids).await?;
     let dead: Vec<_> = orphaned.iter().filter(|(_, is_dead)| *is_dead).map(|(id, _)| id).collect();
-    let mut forgotten = forget_node(broker, &dead).await?.into_iter();
+    let mut forgotten = forget_nodes(broker, &dead).await?.into_iter();
     let mut budget = SWEEP_STEP;
     let (mut outcome, mut is_empty) = (Ok(()), true);
     for (id, is_dead) in &orphaned {
@@ -138,7 +55,7 @@ async fn sweep_nodes(broker: &RedisBroker, swept: &mut Swept) -> Result<(), Brok
             swept.sessions += sweep_set(broker, id, &broker.keys.former(id), &mut budget).await?;
             if *is_dead {
                 swept.sessions += sweep_set(broker, id, &broker.keys.index(id), &mut budget).await?;
-                forget_node(broker, &[id]).await?;
+                forget_nodes(broker, &[id]).await?;
             }
             Ok(())
         };
@@ -264,31 +181,4 @@ fn is_script(command: &::redis::Cmd) -> bool {
 fn session_of(member: &[u8]) -> Option<(SessionId, User)> {
     let (session, user) = std::str::from_utf8(member).ok()?.split_once(' ')?;
     Some((session.parse().ok()?, User::new(user).ok()?))
-}
-
-/// Removes nodes that have neither a lease nor sessions. Returns which ones were removed.
-async fn forget_node(broker: &RedisBroker, nodes: &[&NodeId]) -> Result<Vec<bool>, BrokerError> {
-    let keys = &broker.keys;
-    let calls = nodes.iter().map(|node| {
-        let mut call = script::FORGET_NODE.call(&[
-            &keys.lease(node),
-            &keys.nodes(),
-            &keys.index(node),
-            &keys.former(node),
-            &keys.incarnation(node),
-        ]);
-        call.arg(node.as_str());
-        call
-    });
-    let replies = script::FORGET_NODE.run_all(&broker.commands, calls.collect()).await?;
-    replies.into_iter().map(|reply| is_one(&SharedConnection::reply(reply)?)).collect()
-}
-
-async fn known(broker: &RedisBroker) -> Result<Vec<NodeId>, BrokerError> {
-    ids(broker.commands.command(about("SMEMBERS", &broker.keys.nodes())).await?)
-}
-
-fn ids(reply: Value) -> Result<Vec<NodeId>, BrokerError> {
-    let members = array(reply).ok_or_else(|| unexpected("a set"))?;
-    Ok(members.into_iter().filter_map(|id: Value| NodeId::new(&text(id)?).ok()).collect())
 }

@@ -1,4 +1,4 @@
-//! Subscriber connections of this process's nodes.
+//! Live topics, and the subscriber connections of this process's nodes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,9 +9,16 @@ use fanfare_protocol::wire::Frame;
 use indexmap::IndexMap;
 use tokio::sync::mpsc;
 
-use super::State;
+use super::{MemoryBroker, State};
+use crate::LiveTopics;
 use crate::lease::NodeId;
 use crate::subscriber::{SubscriberCommand, SubscriberConnection, SubscriberEvent, SubscriberSink, Ticket};
+
+impl LiveTopics for MemoryBroker {
+    fn open_subscriber(&self, node: &NodeId, sink: SubscriberSink) -> SubscriberConnection {
+        open(Arc::clone(&self.state), node.clone(), sink)
+    }
+}
 
 /// All subscribers.
 #[derive(Debug, Default)]
@@ -66,7 +73,7 @@ impl Subscribers {
     }
 }
 
-pub(super) fn open(state: Arc<Mutex<State>>, node: NodeId, mut sink: SubscriberSink) -> SubscriberConnection {
+fn open(state: Arc<Mutex<State>>, node: NodeId, mut sink: SubscriberSink) -> SubscriberConnection {
     let (sender, mut commands) = mpsc::unbounded_channel();
     let (events, mut queue) = mpsc::unbounded_channel();
     let id = with(&state, |subscribers| {

@@ -1,17 +1,97 @@
-//! The ingest stream.
+//! The ingest stream, its leader and its dead-letter stream.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use fanfare_protocol::Position;
+use fanfare_protocol::publish::Publication;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::StreamEntry;
-use crate::intake::{IntakeEntry, Reading, Rejected};
+use super::{MemoryBroker, StreamEntry};
+use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
 use crate::lease::NodeId;
-use crate::{BrokerError, BrokerSettings};
+use crate::{BrokerError, BrokerSettings, IntakeQueue};
+
+#[async_trait]
+impl IntakeQueue for MemoryBroker {
+    async fn lead_intake(&self, node: &NodeId, ttl: Duration) -> Result<bool, BrokerError> {
+        Ok(self.state().ingest.lead(node, ttl))
+    }
+
+    async fn resign_intake(&self, node: &NodeId) -> Result<(), BrokerError> {
+        self.state().ingest.resign(node);
+        Ok(())
+    }
+
+    async fn read_intake(&self, node: &NodeId) -> Result<Option<Reading>, BrokerError> {
+        let reading = self.state().ingest.read(node);
+        // Wakes readers of earlier readings, which have ended.
+        self.ingested.notify_waiters();
+        Ok(reading)
+    }
+
+    async fn take_intake(
+        &self,
+        reading: &Reading,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Vec<IntakeEntry>, BrokerError> {
+        let deadline = Instant::now() + wait;
+        loop {
+            // Created before the check, so that an entry added in between is not missed.
+            let mut added = std::pin::pin!(self.ingested.notified());
+            added.as_mut().enable();
+            let taken = self.state().ingest.take(reading, limit)?;
+            if !taken.is_empty() || tokio::time::timeout_at(deadline, added).await.is_err() {
+                return Ok(taken);
+            }
+        }
+    }
+
+    async fn publish_intake(
+        &self,
+        reading: &Reading,
+        entries: Vec<ChainedEntry>,
+    ) -> Vec<Result<IntakeOutcome, BrokerError>> {
+        entries.into_iter().map(|entry| Ok(self.publish_entry(reading, entry))).collect()
+    }
+
+    async fn reject_intake(&self, reading: &Reading, rejected: Vec<Rejected>) -> Result<(), BrokerError> {
+        let now = self.now();
+        self.state().ingest.reject(reading, rejected, now, &self.settings)
+    }
+
+    async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError> {
+        self.state().ingest.settle(reading, &published)
+    }
+}
+
+impl MemoryBroker {
+    fn publish_entry(&self, reading: &Reading, entry: ChainedEntry) -> IntakeOutcome {
+        let ChainedEntry { id, after, publication } = entry;
+        let Publication { channel, event, key, .. } = publication;
+        let mut state = self.state();
+        let log = state.channels.entry(channel.clone()).or_default();
+        log.age(self.now(), &self.settings.retention.of(&channel));
+        let newest = log.newest_of(&reading.generation);
+        if newest.is_some_and(|newest| id <= newest) {
+            return IntakeOutcome::Repeat;
+        }
+        if after > newest {
+            return IntakeOutcome::Blocked;
+        }
+        log.mark = Some((Arc::clone(&reading.generation), id));
+        if self.append(&mut state, &channel, event, key).repeat {
+            IntakeOutcome::Repeat
+        } else {
+            IntakeOutcome::Published
+        }
+    }
+}
 
 /// Entries that are not acknowledged, and the dead-letter stream.
 #[derive(Debug, Default)]

@@ -1,0 +1,58 @@
+//! The ingest stream, which publishers append to and one node reads.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fanfare_protocol::Position;
+
+use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
+use crate::{BrokerError, NodeId};
+
+/// The ingest stream, its leader and its dead-letter stream.
+///
+/// An `Err` means that the call was not carried out, or that its outcome is unknown. Every call may be retried.
+#[async_trait]
+pub trait IntakeQueue: fmt::Debug + Send + Sync + 'static {
+    /// Acquires or renews the leadership of the intake for `ttl`. Only one node leads at a time, so that the entries
+    /// of a channel keep their order.
+    async fn lead_intake(&self, node: &NodeId, ttl: Duration) -> Result<bool, BrokerError>;
+
+    /// Releases the leadership of the intake, so that another node can acquire it at once.
+    async fn resign_intake(&self, node: &NodeId) -> Result<(), BrokerError>;
+
+    /// Starts to read the ingest stream from its oldest entry, also entries that an earlier reader has taken. Every
+    /// other reading ends. Returns `None` if `node` does not lead.
+    async fn read_intake(&self, node: &NodeId) -> Result<Option<Reading>, BrokerError>;
+
+    /// Returns the next `limit` entries of a reading in order, waiting up to `wait` for the first. Entries of an
+    /// answer that was lost are taken by the next reading only.
+    ///
+    /// # Errors
+    ///
+    /// This and the other calls about a reading's entries, but for publishing, fail when the reading is over and then
+    /// do nothing: the next one has the entries, or other entries of their ids. It is an error that passes.
+    async fn take_intake(
+        &self,
+        reading: &Reading,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Vec<IntakeEntry>, BrokerError>;
+
+    /// Publishes entries of a reading, like [`EventLog::publish`](crate::EventLog::publish). An entry of the same
+    /// generation that was published before, by any node, is a repeat, and so is an older entry of its channel. An
+    /// entry whose predecessor (`after`) is not published yet is blocked. So entries are stored once and in order,
+    /// however often and by however many nodes they are published, until the channel's last position expires.
+    async fn publish_intake(
+        &self,
+        reading: &Reading,
+        entries: Vec<ChainedEntry>,
+    ) -> Vec<Result<IntakeOutcome, BrokerError>>;
+
+    /// Moves entries that can never be published to the dead-letter stream, each once. An entry that is too large is
+    /// truncated.
+    async fn reject_intake(&self, reading: &Reading, rejected: Vec<Rejected>) -> Result<(), BrokerError>;
+
+    /// Removes entries that were published.
+    async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError>;
+}

@@ -1,0 +1,140 @@
+//! Owners of sessions.
+
+use std::time::Duration;
+
+use ::redis::{Cmd, Value};
+use async_trait::async_trait;
+use fanfare_protocol::json::ByName;
+use fanfare_protocol::session::Control;
+use fanfare_protocol::{SessionId, User};
+use serde::Deserialize;
+
+use super::error::unexpected;
+use super::reply::{array, bytes, is_one, pairs, text};
+use super::shared_connection::SharedConnection;
+use super::{RedisBroker, script};
+use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use crate::{BrokerError, NodeId, SessionStore};
+
+/// Number of sessions that are renewed in one pipeline.
+const RENEW_BATCH: usize = 250;
+
+#[async_trait]
+impl SessionStore for RedisBroker {
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
+        let mut call = call(self, &script::CLAIM, &claim.node, &claim.user, claim.session);
+        call.arg(json(&claim.client)).arg(claim.limit).arg(self.settings.lifecycle_events);
+        call.arg(self.keys.prefix()).arg(self.settings.lifecycle_per_minute).arg(self.grace_ms());
+        claimed(script::CLAIM.run(&self.commands, call).await?).ok_or_else(|| unexpected("a claim"))
+    }
+
+    async fn release(
+        &self,
+        node: &NodeId,
+        user: &User,
+        session: SessionId,
+        epoch: u64,
+        reason: Reason,
+    ) -> Result<bool, BrokerError> {
+        let mut call = call(self, &script::RELEASE, node, user, session);
+        call.arg(epoch).arg(reason.as_str()).arg(self.settings.lifecycle_events);
+        call.arg(self.grace_ms()).arg(self.settings.lifecycle_per_minute);
+        is_one(&script::RELEASE.run(&self.commands, call).await?)
+    }
+
+    async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError> {
+        let mut renewed = Vec::with_capacity(held.len());
+        for batch in held.chunks(RENEW_BATCH) {
+            let mut calls = Vec::with_capacity(batch.len());
+            for holding in batch {
+                let mut call = call(self, &script::RENEW, node, &holding.user, holding.session);
+                call.arg(holding.epoch).arg(holding.since).arg(json(&holding.client));
+                call.arg(self.settings.lifecycle_events).arg(self.keys.prefix());
+                call.arg(self.settings.lifecycle_per_minute);
+                calls.push(call);
+            }
+            for reply in script::RENEW.run_all(&self.commands, calls).await? {
+                renewed.push(match SharedConnection::reply(reply)? {
+                    Value::Int(0) => Renewed::Lost,
+                    epoch => {
+                        let epoch = text(epoch).and_then(|text| text.parse().ok());
+                        Renewed::Held(epoch.ok_or_else(|| unexpected("an epoch"))?)
+                    }
+                });
+            }
+        }
+        Ok(renewed)
+    }
+
+    async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
+        let key = self.keys.sessions(user);
+        let reply = self.pool.command(::redis::cmd("HGETALL").arg(key), Duration::ZERO).await?;
+        let fields = array(reply).ok_or_else(|| unexpected("a hash"))?;
+        // Ignores values that were not written by a node.
+        let mut list: Vec<_> = pairs(fields).filter_map(|(id, value)| session_info(id, value)).collect();
+        list.sort_by_key(|info| (info.since, info.session));
+        Ok(list)
+    }
+
+    async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError> {
+        let mut publish = ::redis::cmd("PUBLISH");
+        publish.arg(self.keys.control(node)).arg(command.encode());
+        self.commands.command(publish).await?;
+        Ok(())
+    }
+}
+
+fn claimed(reply: Value) -> Option<Claimed> {
+    if reply == Value::Int(0) {
+        return Some(Claimed::Full);
+    }
+    let mut parts = array(reply)?.into_iter();
+    let epoch = text(parts.next()?)?.parse().ok()?;
+    let from = text(parts.next()?)?;
+    // An old owner with an invalid node id cannot be sent a command.
+    let from = NodeId::new(&from).ok();
+    Some(Claimed::Held { epoch, from })
+}
+
+/// The value of a session in its user's hash.
+#[derive(Deserialize)]
+struct Owner {
+    node: NodeId,
+    epoch: u64,
+    since: u64,
+    #[serde(default)]
+    client: String,
+    /// Set if a draining node has released the session: it has no owner until it is claimed again.
+    leaving: Option<u64>,
+}
+
+fn session_info(id: Value, value: Value) -> Option<SessionInfo> {
+    let session = text(id)?.parse().ok()?;
+    let Owner { node, epoch, since, client, leaving } =
+        serde_json::from_slice(&bytes(value)?).map(|ByName(owner)| owner).ok()?;
+    leaving.is_none().then(|| SessionInfo { session, node, epoch, since, client: client.into() })
+}
+
+/// Starts a call of a session script, with the keys and arguments that all of them have.
+fn call(
+    broker: &RedisBroker,
+    script: &'static script::Script,
+    node: &NodeId,
+    user: &User,
+    session: SessionId,
+) -> Cmd {
+    let keys = &broker.keys;
+    let mut call = script.call(&[
+        &keys.sessions(user),
+        &keys.index(node),
+        &keys.lifecycle(),
+        &keys.leaving(),
+        &keys.nodes(),
+    ]);
+    call.arg(node.as_str()).arg(session.to_string()).arg(user.id());
+    call
+}
+
+fn json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
