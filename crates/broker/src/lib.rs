@@ -20,6 +20,7 @@
 //! - [`backoff`]: time between retries
 //! - [`clock`]: time by the local clock
 //! - [`memory`], [`redis`]: the two brokers
+//! - `testing`: test doubles, behind the feature `testing`
 
 pub mod backoff;
 pub mod broker;
@@ -39,6 +40,8 @@ pub mod session;
 pub mod session_store;
 pub mod settings;
 pub mod subscriber;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use broker::Broker;
 pub use error::{BrokerError, Condition};

@@ -11,10 +11,11 @@
 //! - `session_store`; `sessions`: owners of sessions, and the lifecycle stream
 //! - `membership`: leases and locks
 //! - `intake_queue`: the ingest stream
-//! - `faults`: faults for simulations
+//! - `faults`: faults of Redis, for tests and simulations; behind the feature `testing`
 
 mod channel;
 mod event_log;
+#[cfg(feature = "testing")]
 mod faults;
 mod intake_queue;
 mod live_topics;

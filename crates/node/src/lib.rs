@@ -32,8 +32,6 @@ mod connection;
 pub mod control;
 mod delivery;
 pub mod ending;
-#[cfg(test)]
-mod faulty;
 mod gzip;
 pub mod http;
 pub mod hub;

@@ -163,7 +163,7 @@ mod tests {
     use futures_util::future::join_all;
 
     use super::*;
-    use crate::faulty::{Call, Fault, FaultyBroker};
+    use fanfare_broker::testing::{Call, Fault, FaultyBroker};
 
     async fn filled(sizes: &[usize]) -> FaultyBroker {
         let broker = FaultyBroker::new();

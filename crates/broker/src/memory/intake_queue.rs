@@ -120,6 +120,7 @@ impl Ingest {
     }
 
     /// Deletes the stream with its generation. The leader and the dead-letter stream stay.
+    #[cfg(feature = "testing")]
     pub(super) fn delete(&mut self) {
         self.last = Position::ZERO;
         self.entries.clear();

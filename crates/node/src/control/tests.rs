@@ -8,7 +8,7 @@ use fanfare_protocol::{SessionId, User};
 use prometheus_client::registry::Registry;
 
 use super::*;
-use crate::faulty::until;
+use fanfare_broker::testing::until;
 
 type Ended = Arc<Mutex<Vec<(SessionKey, u64, Ending)>>>;
 

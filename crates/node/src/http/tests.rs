@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use fanfare_api::health::Part;
 use fanfare_broker::session::Claim;
-use fanfare_broker::{Broker, BrokerSettings, MemoryBroker, NodeId, NodeInfo};
+use fanfare_broker::{Broker, BrokerSettings, EventLog, MemoryBroker, NodeId, NodeInfo};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, Event, SessionId, User};
 use http::{HeaderMap, Request};

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use fanfare_broker::log::PageLimit;
+use fanfare_broker::{EventLog, IntakeQueue};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, Position, User};
 use prometheus_client::registry::Registry;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::*;
-use crate::faulty::{Call, Fault, FaultyBroker, settle_tasks, until};
+use fanfare_broker::testing::{Call, Fault, FaultyBroker, settle_tasks, until};
 
 const LEASE: Duration = Duration::from_secs(3);
 /// How many entries are taken at once.
@@ -202,11 +203,11 @@ async fn a_leader_killed_between_publishing_and_settling_leaves_entries_that_lan
 async fn a_leader_killed_at_any_call_leaves_nothing_lost_doubled_or_out_of_order() {
     for (call, fault) in [
         (Call::Take, Fault::Hung),
-        (Call::Take, Fault::LateAnswer(LEASE * 10)),
+        (Call::Take, Fault::LateReply(LEASE * 10)),
         (Call::Publish, Fault::Hung),
-        (Call::Publish, Fault::LateAnswer(LEASE * 10)),
+        (Call::Publish, Fault::LateReply(LEASE * 10)),
         (Call::Settle, Fault::Hung),
-        (Call::Settle, Fault::LateAnswer(LEASE * 10)),
+        (Call::Settle, Fault::LateReply(LEASE * 10)),
     ] {
         for nth in 1..6 {
             let broker = FaultyBroker::new();
@@ -257,11 +258,11 @@ async fn a_leader_that_loses_its_lead_in_the_middle_of_a_batch_stops() {
     for n in 0..10 {
         ingest(&broker, "a", &n.to_string());
     }
-    broker.next(Call::Publish, [Fault::LateAnswer(LEASE * 2)]);
+    broker.next(Call::Publish, [Fault::LateReply(LEASE * 2)]);
     let (first, metrics) = start(&broker, "n1");
     until("it publishes", || broker.calls(Call::Publish) == 1).await;
     // It can renew no longer, and by its own clock the lead lapses before the answer comes.
-    broker.always(Call::Lead, Fault::Away);
+    broker.always(Call::Lead, Fault::Unavailable);
     until("it has let go", || metrics.intake_lead_lost.get() == 1).await;
     assert_eq!((broker.calls(Call::Settle), metrics.intake_done.get()), (0, 0));
     broker.heal();
@@ -289,7 +290,8 @@ async fn a_process_that_was_paused_does_nothing_with_a_lead_that_may_have_lapsed
     let broker = FaultyBroker::new();
     let node = NodeId::new("n1").unwrap();
     let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
-    let lead = Leadership::gain(&broker.shared(), &node, LEASE, &metrics).await.unwrap();
+    let queue: Arc<dyn IntakeQueue> = broker.shared();
+    let lead = Leadership::gain(&queue, &node, LEASE, &metrics).await.unwrap();
     let lead = lead.unwrap();
     assert_eq!(lead.during(async { 7 }).await, Ok(7));
     tokio::time::advance(LEASE).await;
@@ -307,7 +309,7 @@ async fn calls_that_fail_or_whose_answers_are_lost_are_made_again() {
     for n in 0..50 {
         ingest(&broker, "a", &n.to_string());
     }
-    let (away, fine, unheard) = (Fault::Away, Fault::Fine, Fault::Unheard);
+    let (away, fine, unheard) = (Fault::Unavailable, Fault::Fine, Fault::ReplyLost);
     broker.next(Call::Lead, [away, fine]);
     broker.next(Call::Take, [away, unheard, fine, unheard, fine, fine, unheard]);
     broker.next(Call::Publish, [away, unheard, fine, unheard]);
@@ -411,7 +413,7 @@ async fn a_take_whose_answer_is_lost_takes_nothing_away() {
         ingest(&broker, "a", &n.to_string());
     }
     // The second is in nobody's hand, while the first is published.
-    broker.next(Call::Take, [Fault::Fine, Fault::Unheard]);
+    broker.next(Call::Take, [Fault::Fine, Fault::ReplyLost]);
     let (intake, metrics) = start(&broker, "n1");
     until("all are done", || metrics.intake_done.get() == 25).await;
     intake.shutdown().await;
@@ -427,7 +429,7 @@ async fn a_reading_begins_with_one_entry_and_doubles() {
     }
     // They may be too large together to arrive in time.
     let fine = Fault::Fine;
-    broker.next(Call::Publish, [fine, fine, fine, Fault::Away]);
+    broker.next(Call::Publish, [fine, fine, fine, Fault::Unavailable]);
     let (intake, metrics) = start(&broker, "n1");
     until("all are done", || metrics.intake_done.get() == 40).await;
     intake.shutdown().await;
@@ -437,7 +439,7 @@ async fn a_reading_begins_with_one_entry_and_doubles() {
 #[tokio::test(start_paused = true)]
 async fn what_was_published_and_not_settled_is_settled_though_nothing_new_comes() {
     let broker = FaultyBroker::new();
-    broker.next(Call::Settle, [Fault::LateAway(Duration::from_millis(10)), Fault::Away]);
+    broker.next(Call::Settle, [Fault::LateError(Duration::from_millis(10)), Fault::Unavailable]);
     ingest(&broker, "a", "0");
     let begun = Instant::now();
     let (intake, metrics) = start(&broker, "n1");
@@ -450,7 +452,7 @@ async fn what_was_published_and_not_settled_is_settled_though_nothing_new_comes(
 #[tokio::test(start_paused = true)]
 async fn an_entry_that_cannot_be_published_for_now_shows_as_lag() {
     let broker = FaultyBroker::new();
-    broker.always(Call::Publish, Fault::Away);
+    broker.always(Call::Publish, Fault::Unavailable);
     broker.inner.ingest_as(Position::new(7, 0), fields(&[("channel", "a"), ("data", "0")]));
     let (intake, metrics) = start(&broker, "n1");
     for _ in 0..3 {
@@ -517,7 +519,7 @@ async fn a_node_that_leaves_finishes_what_it_has_in_hand() {
     for n in 0..30 {
         ingest(&broker, "a", &n.to_string());
     }
-    broker.next(Call::Publish, [Fault::LateAnswer(Duration::from_secs(5))]);
+    broker.next(Call::Publish, [Fault::LateReply(Duration::from_secs(5))]);
     let (intake, metrics) = start(&broker, "n1");
     until("it publishes", || broker.calls(Call::Publish) == 1).await;
     intake.shutdown().await;
@@ -530,7 +532,7 @@ async fn a_node_that_leaves_finishes_what_it_has_in_hand() {
 async fn a_node_that_leaves_while_the_broker_is_away_does_not_wait_for_it() {
     let broker = FaultyBroker::new();
     ingest(&broker, "a", "0");
-    broker.always(Call::Publish, Fault::Away);
+    broker.always(Call::Publish, Fault::Unavailable);
     let (intake, _) = start(&broker, "n1");
     until("it publishes", || broker.calls(Call::Publish) == 5).await;
     let begun = Instant::now();

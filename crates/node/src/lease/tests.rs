@@ -1,11 +1,12 @@
 //! The heartbeat over a broker that fails by script, in virtual time.
 
+use fanfare_broker::SessionStore;
 use fanfare_broker::session::Claim;
 use fanfare_protocol::{SessionId, User};
 use prometheus_client::registry::Registry;
 
 use super::*;
-use crate::faulty::{Call, Fault, FaultyBroker, settle_tasks, until};
+use fanfare_broker::testing::{Call, Fault, FaultyBroker, settle_tasks, until};
 
 const TTL: Duration = Duration::from_secs(10);
 
@@ -108,7 +109,7 @@ async fn a_lapse_is_noticed_though_the_answer_that_told_of_it_is_lost() {
     lease.first().await.unwrap();
     broker.down(true);
     tokio::time::sleep(TTL * 2).await;
-    broker.next(Call::Lease, [Fault::Unheard]);
+    broker.next(Call::Lease, [Fault::ReplyLost]);
     broker.down(false);
     until("it is held again", || lease.state().borrow().held()).await;
     assert_eq!((metrics.beats_taken.get(), lease.state().borrow().taken), (1, 2));
@@ -120,8 +121,8 @@ async fn two_lost_heartbeats_cost_nobody_the_lease() {
     let broker = FaultyBroker::new();
     let (lease, metrics) = start(&broker, "1");
     lease.first().await.unwrap();
-    broker.next(Call::Lease, [Fault::Away, Fault::Hung, Fault::Unheard]);
-    broker.always(Call::Prepare, Fault::Away);
+    broker.next(Call::Lease, [Fault::Unavailable, Fault::Hung, Fault::ReplyLost]);
+    broker.always(Call::Prepare, Fault::Unavailable);
     for _ in 0..TTL.as_millis() * 3 / 10 {
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert!(lease.state().borrow().held());
@@ -226,7 +227,7 @@ async fn a_node_whose_name_was_taken_while_it_was_away_is_told_to_stop() {
 #[tokio::test(start_paused = true)]
 async fn a_predecessor_whose_sessions_cannot_be_swept_does_not_keep_the_node_out() {
     let broker = FaultyBroker::new();
-    broker.next(Call::Sweep, [Fault::Away, Fault::Hung, Fault::Refused]);
+    broker.next(Call::Sweep, [Fault::Unavailable, Fault::Hung, Fault::Refused]);
     let (lease, metrics) = start(&broker, "1");
     until("it is held", || lease.state().borrow().held()).await;
     assert_eq!((broker.calls(Call::Sweep), metrics.sweeps_failed.get()), (3, 1));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_broker::{BrokerSettings, MemoryBroker};
+use fanfare_broker::{BrokerSettings, Membership, MemoryBroker, SessionStore};
 use fanfare_protocol::User;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -1,12 +1,12 @@
 //! Sessions over a broker that fails by script, in virtual time.
 
-use fanfare_broker::NodeInfo;
 use fanfare_broker::session::Holding;
+use fanfare_broker::{LiveTopics, NodeInfo};
 use prometheus_client::registry::Registry as Metrics;
 
 use super::registry::MAX_DOUBTS;
 use super::*;
-use crate::faulty::{Call, Fault, FaultyBroker, settle_tasks, until};
+use fanfare_broker::testing::{Call, Fault, FaultyBroker, settle_tasks, until};
 
 /// What streams were told to end, in order.
 type Ended = Arc<Mutex<Vec<(SessionKey, u64, Ending)>>>;
@@ -143,7 +143,7 @@ async fn an_answer_that_comes_after_the_answer_to_a_newer_claim_changes_nothing(
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let session = SessionId::random();
-    broker.next(Call::Claim, [Fault::LateAnswer(Duration::from_secs(1)), Fault::Fine]);
+    broker.next(Call::Claim, [Fault::LateReply(Duration::from_secs(1)), Fault::Fine]);
     let sessions = node.sessions.clone();
     let slow = tokio::spawn(async move { sessions.claim(&user(), session, "".into()).await.unwrap() });
     settle_tasks().await;
@@ -163,7 +163,8 @@ async fn a_claim_is_not_harmed_by_the_release_of_an_older_claim_that_is_under_wa
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let session = SessionId::random();
-    for fault in [Fault::Late(Duration::from_secs(1)), Fault::Away, Fault::LateAnswer(Duration::from_secs(1))]
+    for fault in
+        [Fault::Late(Duration::from_secs(1)), Fault::Unavailable, Fault::LateReply(Duration::from_secs(1))]
     {
         broker.next(Call::Release, [fault]);
         drop(node.claim(&user(), session).await);
@@ -227,7 +228,7 @@ async fn a_release_whose_answer_is_lost_is_reported_once() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let held = node.claim(&user(), SessionId::random()).await;
-    broker.next(Call::Release, [Fault::Unheard]);
+    broker.next(Call::Release, [Fault::ReplyLost]);
     drop(held);
     node.released().await;
     assert_eq!(broker.calls(Call::Release), 2);
@@ -277,7 +278,7 @@ async fn nothing_is_claimed_without_a_lease() {
 async fn a_client_that_goes_away_while_its_session_is_claimed_leaves_nothing_behind() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
-    for fault in [Fault::Late(Duration::from_secs(1)), Fault::LateAnswer(Duration::from_secs(1))] {
+    for fault in [Fault::Late(Duration::from_secs(1)), Fault::LateReply(Duration::from_secs(1))] {
         broker.next(Call::Claim, [fault]);
         let user = user();
         let claim = node.sessions.claim(&user, SessionId::random(), "".into());
@@ -294,11 +295,11 @@ async fn a_client_that_goes_away_while_its_session_is_claimed_leaves_nothing_beh
 async fn a_claim_whose_answer_is_lost_is_given_up_later() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
-    broker.next(Call::Claim, [Fault::Unheard]);
+    broker.next(Call::Claim, [Fault::ReplyLost]);
     let lost = node.sessions.claim(&user(), SessionId::random(), "".into()).await;
     assert!(matches!(lost, Err(ClaimError::Unavailable(_))), "{lost:?}");
     assert_eq!(owners(&broker).await.len(), 1);
-    broker.next(Call::Sessions, [Fault::Away]);
+    broker.next(Call::Sessions, [Fault::Unavailable]);
     tokio::time::sleep(DOUBT_AFTER * 3).await;
     assert_eq!(owners(&broker).await, []);
     assert_eq!(node.sessions.counts(), (0, 0));
@@ -309,7 +310,7 @@ async fn a_claim_whose_answer_is_lost_is_given_up_later() {
 async fn a_claim_that_was_never_carried_out_leaves_nothing_to_mend() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
-    broker.next(Call::Claim, [Fault::Away]);
+    broker.next(Call::Claim, [Fault::Unavailable]);
     assert!(node.sessions.claim(&user(), SessionId::random(), "".into()).await.is_err());
     tokio::time::sleep(DOUBT_AFTER * 2).await;
     assert_eq!((node.metrics.doubts_clear.get(), broker.calls(Call::Release)), (1, 0));
@@ -320,7 +321,7 @@ async fn a_lost_answer_does_not_take_the_session_from_the_client_that_tried_agai
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let session = SessionId::random();
-    broker.next(Call::Claim, [Fault::Unheard]);
+    broker.next(Call::Claim, [Fault::ReplyLost]);
     assert!(node.sessions.claim(&user(), session, "".into()).await.is_err());
     let held = node.claim(&user(), session).await;
     tokio::time::sleep(DOUBT_AFTER * 2).await;
@@ -336,7 +337,7 @@ async fn a_lost_answer_gives_its_epoch_to_the_older_stream_that_is_still_open() 
     let node = Node::start("a", &broker, 10);
     let session = SessionId::random();
     let held = node.claim(&user(), session).await;
-    broker.next(Call::Claim, [Fault::Unheard]);
+    broker.next(Call::Claim, [Fault::ReplyLost]);
     assert!(node.sessions.claim(&user(), session, "".into()).await.is_err());
     tokio::time::sleep(DOUBT_AFTER * 2).await;
     assert_eq!(node.sessions.epoch(&key(session)), Some(held.epoch() + 1));
@@ -350,7 +351,7 @@ async fn a_look_at_a_doubt_waits_for_a_claim_that_is_under_way() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let session = SessionId::random();
-    broker.next(Call::Claim, [Fault::Unheard, Fault::LateAnswer(DOUBT_AFTER * 2)]);
+    broker.next(Call::Claim, [Fault::ReplyLost, Fault::LateReply(DOUBT_AFTER * 2)]);
     assert!(node.sessions.claim(&user(), session, "".into()).await.is_err());
     let held = node.claim(&user(), session).await;
     tokio::time::sleep(DOUBT_AFTER * 3).await;
@@ -383,7 +384,7 @@ async fn after_a_broker_that_came_back_empty_everything_held_is_claimed_once_mor
         held.push(node.claim(&user(), SessionId::random()).await);
     }
     broker.inner.wipe();
-    broker.next(Call::Renew, [Fault::Fine, Fault::Away, Fault::Unheard]);
+    broker.next(Call::Renew, [Fault::Fine, Fault::Unavailable, Fault::ReplyLost]);
     node.wire_back();
     until("all are back", || node.metrics.renewals_held.get() >= 1200).await;
     assert_eq!(owners(&broker).await.len(), 1200);
@@ -440,13 +441,13 @@ fn a_doubt_that_waits_its_turn_keeps_nobody_busy() {
     let scene = async || {
         let broker = FaultyBroker::new();
         let node = Node::start("a", &broker, 10);
-        broker.next(Call::Claim, [Fault::Away, Fault::Away]);
+        broker.next(Call::Claim, [Fault::Unavailable, Fault::Unavailable]);
         for _ in 0..2 {
             assert!(node.sessions.claim(&user(), SessionId::random(), "".into()).await.is_err());
         }
         // Both are due; after the failures one at a time is looked after, and that takes long.
-        let slow = Fault::LateAnswer(Duration::from_secs(1));
-        broker.next(Call::Sessions, [Fault::Away, Fault::Away, slow, slow]);
+        let slow = Fault::LateReply(Duration::from_secs(1));
+        broker.next(Call::Sessions, [Fault::Unavailable, Fault::Unavailable, slow, slow]);
         until("both are looked after", || node.metrics.doubts_clear.get() == 2).await;
     };
     // Virtual time stands still while a task spins, so the deadline is a real one.
@@ -466,7 +467,7 @@ async fn a_process_without_a_lease_takes_nothing_from_another_of_its_name() {
     let (old, new) = (Node::start("a", &broker, 10), Node::start("a", &broker, 10));
     let (kept, doubtful) = (SessionId::random(), SessionId::random());
     let stale = old.claim(&user(), kept).await;
-    broker.next(Call::Claim, [Fault::Away]);
+    broker.next(Call::Claim, [Fault::Unavailable]);
     assert!(old.sessions.claim(&user(), doubtful, "".into()).await.is_err());
     let theirs = [new.claim(&user(), kept).await, new.claim(&user(), doubtful).await];
     let owned = owners(&broker).await;
@@ -504,7 +505,7 @@ async fn a_wire_that_comes_back_before_the_lease_leaves_the_renewal_to_the_lease
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_ends_while_it_is_renewed_is_given_up_with_its_new_epoch() {
     let second = Duration::from_secs(1);
-    for fault in [Fault::Late(second), Fault::LateAnswer(second), Fault::Unheard, Fault::Away] {
+    for fault in [Fault::Late(second), Fault::LateReply(second), Fault::ReplyLost, Fault::Unavailable] {
         let broker = FaultyBroker::new();
         let node = Node::start("a", &broker, 10);
         let held = node.claim(&user(), SessionId::random()).await;
@@ -522,7 +523,7 @@ async fn a_stream_that_ends_while_it_is_renewed_is_given_up_with_its_new_epoch()
 
 #[tokio::test(start_paused = true)]
 async fn a_session_claimed_anew_while_it_is_renewed_keeps_the_newer_claim() {
-    for fault in [Fault::Late(Duration::from_secs(1)), Fault::LateAnswer(Duration::from_secs(1))] {
+    for fault in [Fault::Late(Duration::from_secs(1)), Fault::LateReply(Duration::from_secs(1))] {
         let broker = FaultyBroker::new();
         let node = Node::start("a", &broker, 10);
         let session = SessionId::random();
@@ -556,7 +557,7 @@ async fn a_stream_renewed_while_its_session_is_claimed_anew_does_not_give_the_ne
     let node = Node::start("a", &broker, 10);
     let session = SessionId::random();
     let old = node.claim(&user(), session).await;
-    broker.next(Call::Claim, [Fault::LateAnswer(Duration::from_secs(1))]);
+    broker.next(Call::Claim, [Fault::LateReply(Duration::from_secs(1))]);
     let sessions = node.sessions.clone();
     let slow = tokio::spawn(async move { sessions.claim(&user(), session, "".into()).await.unwrap() });
     settle_tasks().await;
@@ -594,7 +595,7 @@ async fn a_session_that_moves_before_our_own_claim_is_answered_is_known_to_be_lo
     let broker = FaultyBroker::new();
     let (a, b) = (Node::start("a", &broker, 10), Node::start("b", &broker, 10));
     let session = SessionId::random();
-    broker.next(Call::Claim, [Fault::LateAnswer(Duration::from_secs(1))]);
+    broker.next(Call::Claim, [Fault::LateReply(Duration::from_secs(1))]);
     let sessions = a.sessions.clone();
     let slow = tokio::spawn(async move { sessions.claim(&user(), session, "".into()).await.unwrap() });
     settle_tasks().await;
@@ -682,8 +683,8 @@ async fn shutdown_waits_for_every_release_and_for_claims_under_way() {
     let node = Node::start("a", &broker, 10);
     let user = user();
     let held = node.claim(&user, SessionId::random()).await;
-    broker.next(Call::Claim, [Fault::LateAnswer(Duration::from_secs(1)), Fault::Unheard]);
-    broker.next(Call::Release, [Fault::Away, Fault::Late(Duration::from_secs(1))]);
+    broker.next(Call::Claim, [Fault::LateReply(Duration::from_secs(1)), Fault::ReplyLost]);
+    broker.next(Call::Release, [Fault::Unavailable, Fault::Late(Duration::from_secs(1))]);
     let claim = node.sessions.claim(&user, SessionId::random(), "".into());
     assert!(tokio::time::timeout(Duration::from_millis(10), claim).await.is_err());
     assert!(node.sessions.claim(&user, SessionId::random(), "".into()).await.is_err());
@@ -724,7 +725,7 @@ async fn twenty_thousand_sessions_are_renewed_in_full_calls_without_a_pause() {
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(broker.calls(Call::Renew), SESSIONS / 250);
     // And given up as fast, as when a node leaves: 64 at once, however long each takes.
-    broker.always(Call::Release, Fault::LateAnswer(Duration::from_millis(10)));
+    broker.always(Call::Release, Fault::LateReply(Duration::from_millis(10)));
     let begun = Instant::now();
     drop(held);
     assert_eq!(node.sessions.shutdown(Duration::from_secs(10)).await, 0);
@@ -737,7 +738,7 @@ async fn twelve_thousand_claims_whose_answers_were_lost_leave_no_ghost() {
     const SESSIONS: usize = 12_000;
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, usize::MAX);
-    broker.always(Call::Claim, Fault::Unheard);
+    broker.always(Call::Claim, Fault::ReplyLost);
     let users: Vec<User> = (0..SESSIONS).map(|n| User::new(&n.to_string()).unwrap()).collect();
     for user in &users {
         node.sessions.claim(user, SessionId::random(), "".into()).await.unwrap_err();

@@ -2,13 +2,13 @@
 
 use fanfare_broker::lease::SWEEP_STEP;
 use fanfare_broker::session::{Claim, Claimed, Reason};
-use fanfare_broker::{BrokerSettings, NodeInfo};
+use fanfare_broker::{BrokerSettings, NodeInfo, SessionStore};
 use fanfare_protocol::{SessionId, User};
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::*;
-use crate::faulty::{Call, Fault, FaultyBroker, until};
+use fanfare_broker::testing::{Call, Fault, FaultyBroker, until};
 
 const TTL: Duration = Duration::from_secs(10);
 
@@ -49,7 +49,7 @@ async fn the_sessions_of_a_dead_node_are_swept_once_by_one_of_the_survivors() {
     let broker = FaultyBroker::new();
     die(&broker, "dead", 30).await;
     let ((b, b_metrics), (c, c_metrics)) = (start(&broker, "b", TTL * 100), start(&broker, "c", TTL * 100));
-    broker.next(Call::Sweep, [Fault::Away, Fault::Hung, Fault::Refused]);
+    broker.next(Call::Sweep, [Fault::Unavailable, Fault::Hung, Fault::Refused]);
     let swept = || b_metrics.swept.get() + c_metrics.swept.get();
     tokio::time::sleep(TTL * 9 / 10).await;
     assert_eq!(swept(), 0);

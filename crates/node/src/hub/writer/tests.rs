@@ -21,12 +21,12 @@ use crate::connection::Taken;
 use crate::connection::places::Places;
 use crate::control;
 use crate::delivery::Delivery;
-use crate::faulty::{Call, Fault, FaultyBroker};
 use crate::hub::reads::Answer;
 use crate::metrics::Metrics;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::read_budget::ReadBudget;
 use crate::stream::{Coding, Framing, Stream};
+use fanfare_broker::testing::{Call, Fault, FaultyBroker};
 
 fn writer() -> Writer {
     writer_on(Arc::new(MemoryBroker::new(BrokerSettings::default())))

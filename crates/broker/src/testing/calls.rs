@@ -1,0 +1,155 @@
+//! Each call of a [`FaultyBroker`] meets its fault on the way to the memory broker.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fanfare_protocol::publish::Publication;
+use fanfare_protocol::session::Control;
+use fanfare_protocol::start::StartAt;
+use fanfare_protocol::{Channel, Position, SessionId, User};
+
+use super::fault::Call;
+use super::faulty::FaultyBroker;
+use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
+use crate::lease::{LeaseOutcome, Swept};
+use crate::log::{Page, PageLimit};
+use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use crate::subscriber::{SubscriberConnection, SubscriberSink};
+use crate::{
+    BrokerError, EventLog, IntakeQueue, LiveTopics, Membership, NodeId, NodeInfo, Published, SessionStore,
+};
+
+#[async_trait]
+impl EventLog for FaultyBroker {
+    async fn publish(&self, batch: Vec<Publication>) -> Vec<Result<Published, BrokerError>> {
+        let size = batch.len();
+        let all = self.call(Call::Publish, async { Ok(self.inner.publish(batch).await) });
+        all.await.unwrap_or_else(|error| vec![Err(error); size])
+    }
+
+    async fn publish_known(&self, batch: Vec<Publication>) -> Vec<Result<Option<Published>, BrokerError>> {
+        let size = batch.len();
+        let all = self.call(Call::Publish, async { Ok(self.inner.publish_known(batch).await) });
+        all.await.unwrap_or_else(|error| vec![Err(error); size])
+    }
+
+    async fn page(&self, channel: &Channel, after: Position, limit: PageLimit) -> Result<Page, BrokerError> {
+        self.call(Call::Page, self.inner.page(channel, after, limit)).await
+    }
+
+    async fn locate(&self, channel: &Channel, from: StartAt) -> Result<Position, BrokerError> {
+        self.inner.locate(channel, from).await
+    }
+}
+
+impl LiveTopics for FaultyBroker {
+    fn open_subscriber(&self, node: &NodeId, sink: SubscriberSink) -> SubscriberConnection {
+        self.inner.open_subscriber(node, sink)
+    }
+}
+
+#[async_trait]
+impl SessionStore for FaultyBroker {
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
+        self.call(Call::Claim, self.inner.claim(claim)).await
+    }
+
+    async fn release(
+        &self,
+        node: &NodeId,
+        user: &User,
+        session: SessionId,
+        epoch: u64,
+        reason: Reason,
+    ) -> Result<bool, BrokerError> {
+        self.call(Call::Release, self.inner.release(node, user, session, epoch, reason)).await
+    }
+
+    async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError> {
+        self.call(Call::Renew, self.inner.renew(node, held)).await
+    }
+
+    async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
+        self.call(Call::Sessions, self.inner.sessions(user)).await
+    }
+
+    async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError> {
+        self.call(Call::Send, self.inner.send(node, command)).await
+    }
+}
+
+#[async_trait]
+impl Membership for FaultyBroker {
+    async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<LeaseOutcome, BrokerError> {
+        self.call(Call::Lease, self.inner.lease(info, ttl)).await
+    }
+
+    async fn leave(&self, info: &NodeInfo) -> Result<(), BrokerError> {
+        self.call(Call::Leave, self.inner.leave(info)).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeInfo>, BrokerError> {
+        self.call(Call::Nodes, self.inner.nodes()).await
+    }
+
+    async fn sweep(&self, node: &NodeId, ttl: Duration) -> Result<Swept, BrokerError> {
+        self.call(Call::Sweep, self.inner.sweep(node, ttl)).await
+    }
+
+    async fn prepare(&self) -> Result<(), BrokerError> {
+        self.call(Call::Prepare, self.inner.prepare()).await
+    }
+}
+
+#[async_trait]
+impl IntakeQueue for FaultyBroker {
+    async fn lead_intake(&self, node: &NodeId, ttl: Duration) -> Result<bool, BrokerError> {
+        self.call(Call::Lead, self.inner.lead_intake(node, ttl)).await
+    }
+
+    async fn resign_intake(&self, node: &NodeId) -> Result<(), BrokerError> {
+        self.call(Call::Resign, self.inner.resign_intake(node)).await
+    }
+
+    async fn read_intake(&self, node: &NodeId) -> Result<Option<Reading>, BrokerError> {
+        self.call(Call::Read, self.inner.read_intake(node)).await
+    }
+
+    async fn take_intake(
+        &self,
+        reading: &Reading,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Vec<IntakeEntry>, BrokerError> {
+        self.call(Call::Take, self.inner.take_intake(reading, limit, wait)).await
+    }
+
+    async fn publish_intake(
+        &self,
+        reading: &Reading,
+        entries: Vec<ChainedEntry>,
+    ) -> Vec<Result<IntakeOutcome, BrokerError>> {
+        let size = entries.len();
+        self.script().batches.push(size);
+        let all = self.call(Call::Publish, async {
+            let mut results = Vec::new();
+            for placed in entries {
+                let failed = self.script().publish.as_mut().and_then(|decide| decide(&placed.publication));
+                results.push(match failed {
+                    Some(error) => Err(error),
+                    None => self.inner.publish_intake(reading, vec![placed]).await.remove(0),
+                });
+            }
+            Ok(results)
+        });
+        all.await.unwrap_or_else(|error| vec![Err(error); size])
+    }
+
+    async fn reject_intake(&self, reading: &Reading, rejected: Vec<Rejected>) -> Result<(), BrokerError> {
+        self.call(Call::Reject, self.inner.reject_intake(reading, rejected)).await
+    }
+
+    async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError> {
+        self.call(Call::Settle, self.inner.settle_intake(reading, published)).await
+    }
+}
