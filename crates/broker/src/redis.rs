@@ -7,10 +7,11 @@
 //! # Layout
 //!
 //! - `settings`: address, credentials and timeouts
-//! - `prefix`: the key prefix of a cluster; `keys`: the names of keys and topics
+//! - `prefix`: the key prefix of a cluster; `key`, `keys`: names of keys and topics
+//! - `connections`: which connection serves a key; `connector`: makes every connection
 //! - `shared_connection`: shared, pipelined connections; `batcher`: calls that are made together leave in one write
 //! - `pool`: connections for blocking reads and rare commands
-//! - `script`: the Lua scripts, in `.lua` files
+//! - `script`: the Lua scripts, in `.lua` files; `call_script`: their calls
 //! - `event_log`: `publish`, with one pipeline for each batch, and `log`, for reads
 //! - `subscriber`: subscriber connections to live topics
 //! - `session_store`: owners of sessions
@@ -21,9 +22,13 @@
 //! - `reply`, `error`: parsing of replies, classification of errors
 
 mod batcher;
+mod call_script;
+mod connections;
+mod connector;
 mod error;
 mod event_log;
 mod intake_queue;
+mod key;
 mod keys;
 mod library;
 mod lock;
@@ -45,11 +50,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use self::connections::Connections;
+use self::key::Key;
 use self::keys::Keys;
 use self::library::Library;
-use self::pool::Connections;
+use self::pool::Pool;
 pub use self::prefix::{Prefix, PrefixError};
-use self::script::Script;
 pub use self::settings::RedisSettings;
 use self::shared_connection::SharedConnection;
 use crate::{BrokerError, BrokerSettings};
@@ -60,17 +66,28 @@ pub struct RedisBroker {
     settings: Arc<BrokerSettings>,
     redis: Arc<RedisSettings>,
     keys: Keys,
-    /// Connection for commands that write, and for probes.
-    commands: SharedConnection,
-    /// Connection for log reads, so that many readers do not delay publishers.
-    reads: SharedConnection,
-    pool: Connections,
+    connections: Connections,
     library: Arc<Library>,
     /// Random id of this process, which distinguishes it from another process with the same node id.
     process: Uuid,
 }
 
 impl RedisBroker {
+    /// Returns the connection for commands about a key, or to a topic.
+    fn commands(&self, key: &Key) -> &SharedConnection {
+        &self.connections.for_key(key).commands
+    }
+
+    /// Returns the connection for reads of a log.
+    fn reads(&self, key: &Key) -> &SharedConnection {
+        &self.connections.for_key(key).reads
+    }
+
+    /// Returns the connections for blocking reads and rare commands about a key.
+    fn pool(&self, key: &Key) -> &Pool {
+        &self.connections.for_key(key).pool
+    }
+
     /// Returns the grace period in milliseconds; 0 disables it.
     fn grace_ms(&self) -> u64 {
         u64::try_from(self.settings.grace.as_millis()).unwrap_or(u64::MAX)
@@ -85,9 +102,7 @@ impl RedisBroker {
     pub fn connect(redis: RedisSettings, settings: BrokerSettings) -> Result<Self, BrokerError> {
         let prefix = redis.check()?;
         Ok(Self {
-            commands: SharedConnection::new(&redis, Script::load_all())?,
-            reads: SharedConnection::new(&redis, Script::load_all())?,
-            pool: Connections::new(&redis)?,
+            connections: Connections::new(&redis)?,
             library: Arc::new(Library::new(&prefix, &settings)),
             keys: Keys::new(prefix),
             process: Uuid::new_v4(),

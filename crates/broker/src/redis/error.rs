@@ -63,6 +63,11 @@ pub(super) fn check(reply: Value) -> Result<Value, RedisError> {
     }
 }
 
+/// Converts one reply of a pipeline: an error reply is an error.
+pub(super) fn result(reply: Value) -> Result<Value, BrokerError> {
+    check(reply).map_err(|error| sort(&error))
+}
+
 pub(super) fn is_no_script(reply: &Value) -> bool {
     matches!(reply, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript))
 }

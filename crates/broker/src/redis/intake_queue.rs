@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use fanfare_protocol::Position;
 use uuid::Uuid;
 
+use super::error::result;
 use super::lock::{holder, lock, unlock};
-use super::reply::{array, entries, millis, text};
-use super::shared_connection::SharedConnection;
+use super::reply::{entries, map, millis, text};
 use super::{RedisBroker, publish, script};
 use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
 use crate::{BrokerError, IntakeQueue, NodeId};
@@ -35,12 +35,12 @@ impl IntakeQueue for RedisBroker {
     }
 
     async fn read_intake(&self, node: &NodeId) -> Result<Option<Reading>, BrokerError> {
-        let keys = &self.keys;
-        let mut call = script::READ.call(&[&keys.ingest(), &keys.ingest_leader()]);
+        let ingest = self.keys.ingest();
+        let mut call = script::READ.call(&[&ingest, &self.keys.ingest_leader()]);
         // Stored with each last position, so it is short.
         let (generation, name) = (Uuid::new_v4().simple().to_string(), Uuid::new_v4().simple().to_string());
         call.arg(holder(self, node)).arg(&generation[..8]).arg(&name);
-        let generation = text(script::READ.run(&self.commands, call).await?);
+        let generation = text(self.commands(&ingest).call_script(&script::READ, call).await?);
         Ok(generation.map(|generation| Reading { generation: generation.into(), name: name.into() }))
     }
 
@@ -50,17 +50,18 @@ impl IntakeQueue for RedisBroker {
         limit: usize,
         wait: Duration,
     ) -> Result<Vec<IntakeEntry>, BrokerError> {
+        let ingest = self.keys.ingest();
         let mut read = ::redis::cmd("XREADGROUP");
         read.arg("GROUP").arg(group(reading)).arg(CONSUMER).arg("COUNT").arg(limit.max(1));
         // `BLOCK 0` blocks forever.
         if !wait.is_zero() {
             read.arg("BLOCK").arg(millis(wait));
         }
-        read.arg("NOACK").arg("STREAMS").arg(self.keys.ingest()).arg(">");
-        let streams = self.pool.command(&read, wait).await?;
-        let stream = array(streams).and_then(|streams| streams.into_iter().next());
-        let Some(stream) = stream else { return Ok(Vec::new()) };
-        let taken = array(stream).and_then(|parts| parts.into_iter().nth(1)).and_then(entries);
+        read.arg("NOACK").arg("STREAMS").arg(&ingest).arg(">");
+        let streams = self.pool(&ingest).command(&read, wait).await?;
+        // One stream, if it has entries.
+        let stream = map(streams).and_then(|streams| streams.into_iter().next());
+        let taken = stream.and_then(|(_, taken)| entries(taken));
         let taken = taken.unwrap_or_default().into_iter().flatten();
         Ok(taken.map(|(id, fields)| IntakeEntry { id, fields }).collect())
     }
@@ -74,33 +75,35 @@ impl IntakeQueue for RedisBroker {
     }
 
     async fn reject_intake(&self, reading: &Reading, rejected: Vec<Rejected>) -> Result<(), BrokerError> {
+        let ingest = self.keys.ingest();
         let calls = rejected.into_iter().map(|rejected| {
             let id = rejected.id.to_string();
             let (reason, fields) = rejected.kept(self.settings.max_data);
-            let mut call = script::REJECT.call(&[&self.keys.ingest(), &self.keys.ingest_dead()]);
+            let mut call = script::REJECT.call(&[&ingest, &self.keys.ingest_dead()]);
             call.arg(group(reading)).arg(id).arg(reason).arg(self.settings.dead_events);
             for (name, value) in fields {
                 call.arg(&name[..]).arg(&value[..]);
             }
             call
         });
-        for reply in script::REJECT.run_all(&self.commands, calls.collect()).await? {
-            SharedConnection::reply(reply)?;
+        for reply in self.commands(&ingest).call_scripts(&script::REJECT, calls.collect()).await? {
+            result(reply)?;
         }
         Ok(())
     }
 
     async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError> {
+        let ingest = self.keys.ingest();
         let calls = published.chunks(SETTLED_AT_ONCE).map(|ids| {
-            let mut call = script::SETTLE.call(&[&self.keys.ingest()]);
+            let mut call = script::SETTLE.call(&[&ingest]);
             call.arg(group(reading));
             for id in ids {
                 call.arg(id.to_string());
             }
             call
         });
-        for reply in script::SETTLE.run_all(&self.commands, calls.collect()).await? {
-            SharedConnection::reply(reply)?;
+        for reply in self.commands(&ingest).call_scripts(&script::SETTLE, calls.collect()).await? {
+            result(reply)?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use fanfare_protocol::wire::Topic;
 use fanfare_protocol::{Channel, User};
 use uuid::Uuid;
 
+use super::key::Key;
 use super::prefix::Prefix;
 use crate::NodeId;
 
@@ -26,84 +27,84 @@ impl Keys {
         self.prefix.as_str()
     }
 
-    pub(super) fn log(&self, channel: &Channel) -> String {
+    pub(super) fn log(&self, channel: &Channel) -> Key {
         self.of_channel(channel.as_str(), "log")
     }
 
-    pub(super) fn last(&self, channel: &Channel) -> String {
+    pub(super) fn last(&self, channel: &Channel) -> Key {
         self.of_channel(channel.as_str(), "last")
     }
 
     /// Returns the name of one of the channel's topics.
-    pub(super) fn topic(&self, channel: &Channel, topic: Topic) -> String {
+    pub(super) fn topic(&self, channel: &Channel, topic: Topic) -> Key {
         self.of_channel(channel.as_str(), topic_name(topic))
     }
 
-    pub(super) fn once(&self, channel: &Channel, key: &str) -> String {
-        let mut name = self.of_channel(channel.as_str(), "once:");
+    pub(super) fn once(&self, channel: &Channel, key: &str) -> Key {
+        let mut name = self.tagged(channel.as_str(), "once:");
         name.push_str(key);
-        name
+        Key::new(name)
     }
 
-    pub(super) fn sessions(&self, user: &User) -> String {
+    pub(super) fn sessions(&self, user: &User) -> Key {
         self.of_channel(user.channel().as_str(), "sessions")
     }
 
-    pub(super) fn nodes(&self) -> String {
+    pub(super) fn nodes(&self) -> Key {
         self.of("nodes")
     }
 
-    pub(super) fn lease(&self, node: &NodeId) -> String {
-        format!("{}:node:{node}", self.prefix)
+    pub(super) fn lease(&self, node: &NodeId) -> Key {
+        Key::new(format!("{}:node:{node}", self.prefix))
     }
 
     /// Returns the name of the set of users to check again, with the time: they may have no session then.
-    pub(super) fn leaving(&self) -> String {
+    pub(super) fn leaving(&self) -> Key {
         self.of("leaving")
     }
 
     /// Returns the name of a node's index: `<session> <user>` of each session that the node owns.
-    pub(super) fn index(&self, node: &NodeId) -> String {
-        format!("{}:node:{node}:sessions", self.prefix)
+    pub(super) fn index(&self, node: &NodeId) -> Key {
+        Key::new(format!("{}:node:{node}:sessions", self.prefix))
     }
 
     /// Returns the name of the index of an earlier process with the same node id.
-    pub(super) fn former(&self, node: &NodeId) -> String {
-        format!("{}:node:{node}:former", self.prefix)
+    pub(super) fn former(&self, node: &NodeId) -> Key {
+        Key::new(format!("{}:node:{node}:former", self.prefix))
     }
 
     /// Returns the name of the key that identifies the process to which the index belongs. It outlives the lease.
-    pub(super) fn incarnation(&self, node: &NodeId) -> String {
-        format!("{}:node:{node}:incarnation", self.prefix)
+    pub(super) fn incarnation(&self, node: &NodeId) -> Key {
+        Key::new(format!("{}:node:{node}:incarnation", self.prefix))
     }
 
-    pub(super) fn control(&self, node: &NodeId) -> String {
-        format!("{}:node:{node}:control", self.prefix)
+    pub(super) fn control(&self, node: &NodeId) -> Key {
+        Key::new(format!("{}:node:{node}:control", self.prefix))
     }
 
-    pub(super) fn sweeper(&self) -> String {
+    pub(super) fn sweeper(&self) -> Key {
         self.of("sweeper")
     }
 
-    pub(super) fn ingest(&self) -> String {
+    pub(super) fn ingest(&self) -> Key {
         self.of("ingest")
     }
 
-    pub(super) fn ingest_leader(&self) -> String {
+    pub(super) fn ingest_leader(&self) -> Key {
         self.of("ingest:leader")
     }
 
-    pub(super) fn ingest_dead(&self) -> String {
+    pub(super) fn ingest_dead(&self) -> Key {
         self.of("ingest:dead")
     }
 
-    pub(super) fn lifecycle(&self) -> String {
+    pub(super) fn lifecycle(&self) -> Key {
         self.of("lifecycle")
     }
 
     /// Returns the probe topic of a subscriber connection.
-    pub(super) fn probe(&self, connection: Uuid) -> String {
-        format!("{}:probe:{connection}", self.prefix)
+    pub(super) fn probe(&self, connection: Uuid) -> Key {
+        Key::new(format!("{}:probe:{connection}", self.prefix))
     }
 
     /// Parses the name of a topic. Returns the channel's name and the kind of topic.
@@ -116,11 +117,15 @@ impl Keys {
         Some((std::str::from_utf8(channel).ok()?, topic))
     }
 
-    fn of(&self, what: &str) -> String {
-        format!("{}:{what}", self.prefix)
+    fn of(&self, what: &str) -> Key {
+        Key::new(format!("{}:{what}", self.prefix))
     }
 
-    fn of_channel(&self, channel: &str, what: &str) -> String {
+    fn of_channel(&self, channel: &str, what: &str) -> Key {
+        Key::new(self.tagged(channel, what))
+    }
+
+    fn tagged(&self, channel: &str, what: &str) -> String {
         // Called for every event: allocates once.
         let mut name = String::with_capacity(self.prefix().len() + channel.len() + what.len() + 4 + 24);
         // Writing into memory does not fail.
@@ -147,12 +152,12 @@ mod tests {
     fn names_are_those_of_the_contract() {
         let keys = Keys::new(Prefix::new("fanfare").unwrap());
         let channel = Channel::new("user:42").unwrap();
-        assert_eq!(keys.log(&channel), "fanfare:{user:42}:log");
-        assert_eq!(keys.once(&channel, "k"), "fanfare:{user:42}:once:k");
-        assert_eq!(keys.sessions(&User::new("42").unwrap()), "fanfare:{user:42}:sessions");
+        assert_eq!(keys.log(&channel).as_str(), "fanfare:{user:42}:log");
+        assert_eq!(keys.once(&channel, "k").as_str(), "fanfare:{user:42}:once:k");
+        assert_eq!(keys.sessions(&User::new("42").unwrap()).as_str(), "fanfare:{user:42}:sessions");
         let node = NodeId::new("a").unwrap();
-        assert_eq!(keys.lease(&node), "fanfare:node:a");
-        assert_eq!(keys.control(&node), "fanfare:node:a:control");
+        assert_eq!(keys.lease(&node).as_str(), "fanfare:node:a");
+        assert_eq!(keys.control(&node).as_str(), "fanfare:node:a:control");
     }
 
     #[test]
@@ -160,7 +165,10 @@ mod tests {
         let keys = Keys::new(Prefix::new("ff:x").unwrap());
         let channel = Channel::new("room:7").unwrap();
         for topic in [Topic::Live, Topic::Ephemeral] {
-            assert_eq!(keys.channel_of(keys.topic(&channel, topic).as_bytes()), Some(("room:7", topic)));
+            assert_eq!(
+                keys.channel_of(keys.topic(&channel, topic).as_str().as_bytes()),
+                Some(("room:7", topic))
+            );
         }
         for other in ["ff:x:{room:7}:log", "ff:{room:7}:live", "ff:x:probe:1", ""] {
             assert_eq!(keys.channel_of(other.as_bytes()), None, "{other}");
@@ -192,12 +200,12 @@ mod tests {
             keys.probe(connection),
         ];
         names.extend(user.map(|user| keys.sessions(&user)));
-        names
+        names.into_iter().map(|name| name.to_string()).collect()
     }
 
     /// Texts that are likely to be confused: few words, those of our own names among them.
     fn prefix() -> impl Strategy<Value = Prefix> {
-        let word = "(a|x|node|nodes|ingest|wire|leader|dead|leaving|sweeper|lifecycle|sessions|live|log|[a-z0-9]{1,3})";
+        let word = "(a|x|node|nodes|ingest|probe|leader|dead|leaving|sweeper|lifecycle|sessions|live|log|[a-z0-9]{1,3})";
         proptest::string::string_regex(&format!("{word}([:_.-]{word}){{0,4}}"))
             .unwrap()
             .prop_filter_map("a prefix that is refused", |text| Prefix::new(&text).ok())

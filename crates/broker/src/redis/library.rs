@@ -13,8 +13,9 @@ use fanfare_protocol::event;
 
 use super::RedisBroker;
 use super::error::unexpected;
+use super::pool::Pool;
 use super::prefix::Prefix;
-use super::reply::{array, millis, pairs, text};
+use super::reply::{array, map, millis, text};
 use crate::{BrokerError, BrokerSettings, Retention};
 
 /// The library of this node.
@@ -35,16 +36,24 @@ impl Library {
     }
 }
 
-/// Loads the library if it is missing or, at the first call, differs.
+/// Loads the library where it is missing or, at the first call, differs. Primaries do not share libraries.
 pub(super) async fn prepare(broker: &RedisBroker) -> Result<(), BrokerError> {
     let library = &broker.library;
+    for primary in broker.connections.primaries() {
+        load(&primary.pool, library).await?;
+    }
+    library.brought.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+async fn load(pool: &Pool, library: &Library) -> Result<(), BrokerError> {
     let first = !library.brought.load(Ordering::Relaxed);
     let mut list = ::redis::cmd("FUNCTION");
     list.arg("LIST").arg("LIBRARYNAME").arg(&library.name);
     if first {
         list.arg("WITHCODE");
     }
-    let found = array(broker.pool.command(&list, Duration::ZERO).await?);
+    let found = array(pool.command(&list, Duration::ZERO).await?);
     let found = found.ok_or_else(|| unexpected("a list of libraries"))?.into_iter().next();
     let fits = match found {
         Some(found) if first => code(found).as_deref() == Some(&library.text),
@@ -54,15 +63,14 @@ pub(super) async fn prepare(broker: &RedisBroker) -> Result<(), BrokerError> {
     if !fits {
         let mut load = ::redis::cmd("FUNCTION");
         load.arg("LOAD").arg("REPLACE").arg(&library.text);
-        broker.pool.command(&load, Duration::ZERO).await?;
+        pool.command(&load, Duration::ZERO).await?;
         tracing::info!(library = library.name, "loaded the Redis function library");
     }
-    library.brought.store(true, Ordering::Relaxed);
     Ok(())
 }
 
 fn code(library: Value) -> Option<String> {
-    let fields = pairs(array(library)?).filter_map(|(name, value)| Some((text(name)?, value)));
+    let fields = map(library)?.into_iter().filter_map(|(name, value)| Some((text(name)?, value)));
     fields.into_iter().find(|(name, _)| name == "library_code").and_then(|(_, value)| text(value))
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::key::Key;
 use super::reply::{is_one, millis};
 use super::script::Script;
 use super::{RedisBroker, script};
@@ -11,20 +12,20 @@ use crate::{BrokerError, NodeId};
 pub(super) async fn lock(
     broker: &RedisBroker,
     script: &Script,
-    lock: &str,
+    lock: &Key,
     node: &NodeId,
     ttl: Duration,
 ) -> Result<bool, BrokerError> {
     let mut call = script.call(&[lock]);
     call.arg(holder(broker, node)).arg(millis(ttl));
-    is_one(&script.run(&broker.commands, call).await?)
+    is_one(&broker.commands(lock).call_script(script, call).await?)
 }
 
 /// Releases a lock, if this process holds it.
-pub(super) async fn unlock(broker: &RedisBroker, lock: &str, node: &NodeId) -> Result<(), BrokerError> {
+pub(super) async fn unlock(broker: &RedisBroker, lock: &Key, node: &NodeId) -> Result<(), BrokerError> {
     let mut call = script::UNLOCK.call(&[lock]);
     call.arg(holder(broker, node));
-    script::UNLOCK.run(&broker.commands, call).await?;
+    broker.commands(lock).call_script(&script::UNLOCK, call).await?;
     Ok(())
 }
 

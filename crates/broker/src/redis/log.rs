@@ -11,9 +11,9 @@ use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Entry, Event, Position};
 
-use super::error::unexpected;
+use super::error::{result, unexpected};
+use super::key::about;
 use super::reply::{array, bytes, millis, position, text};
-use super::shared_connection::{SharedConnection, about};
 use super::{RedisBroker, script};
 use crate::BrokerError;
 use crate::log::{ENTRY_BYTES, NEWEST_BYTES, NEWEST_EVENTS, Page, PageLimit};
@@ -42,10 +42,11 @@ pub(super) async fn page(
     }
     let start = after.next().map(|first| first.to_string()).unwrap_or_default();
     let age = millis(broker.settings.retention.of(channel).age);
-    let mut call = script::PAGE.call(&[&broker.keys.log(channel), &broker.keys.last(channel)]);
+    let log = broker.keys.log(channel);
+    let mut call = script::PAGE.call(&[&log, &broker.keys.last(channel)]);
     call.arg(start).arg(limit.entries.max(1)).arg(limit.bytes).arg(ENTRY_BYTES);
     call.arg(at_a_time(broker)).arg(age);
-    let reply = script::PAGE.run(&broker.reads, call).await?;
+    let reply = broker.reads(&log).call_script(&script::PAGE, call).await?;
     read_page(reply, after).ok_or_else(|| unexpected("a page of a log"))
 }
 
@@ -124,9 +125,10 @@ pub(super) async fn locate(
         StartAt::Time(time) => ("time", time.to_string()),
     };
     let age = millis(broker.settings.retention.of(channel).age);
-    let mut call = script::LOCATE.call(&[&broker.keys.log(channel), &broker.keys.last(channel)]);
+    let log = broker.keys.log(channel);
+    let mut call = script::LOCATE.call(&[&log, &broker.keys.last(channel)]);
     call.arg(mode).arg(wanted).arg(age).arg(NEWEST_BYTES).arg(ENTRY_BYTES).arg(at_a_time(broker));
-    let reply = script::LOCATE.run(&broker.reads, call).await?;
+    let reply = broker.reads(&log).call_script(&script::LOCATE, call).await?;
     position(reply).ok_or_else(|| unexpected("a position"))
 }
 
@@ -137,10 +139,10 @@ async fn latest(
     channel: &Channel,
     more: Option<Cmd>,
 ) -> Result<(Option<Position>, Option<Value>), BrokerError> {
-    let mut commands =
-        vec![about("GET", &broker.keys.last(channel)), about("EXISTS", &broker.keys.log(channel))];
+    let log = broker.keys.log(channel);
+    let mut commands = vec![about("GET", &broker.keys.last(channel)), about("EXISTS", &log)];
     commands.extend(more);
-    let mut replies = broker.reads.commands(commands).await?.into_iter().map(SharedConnection::reply);
+    let mut replies = broker.reads(&log).commands(commands).await?.into_iter().map(result);
     let mut reply = || replies.next().ok_or_else(|| unexpected("two replies"))?;
     let (last, exists) = (last_position(reply()?), reply()?);
     let more = replies.next().transpose()?;

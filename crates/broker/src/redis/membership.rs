@@ -6,10 +6,9 @@ use ::redis::Pipeline;
 use async_trait::async_trait;
 use fanfare_protocol::json::ByName;
 
-use super::error::unexpected;
+use super::error::{result, unexpected};
 use super::nodes::{forget_nodes, known_nodes};
 use super::reply::{bytes, millis, text};
-use super::shared_connection::SharedConnection;
 use super::{RedisBroker, library, script, sweep};
 use crate::lease::{LeaseOutcome, NodeId, NodeInfo, Swept};
 use crate::{BrokerError, Membership};
@@ -18,8 +17,9 @@ use crate::{BrokerError, Membership};
 impl Membership for RedisBroker {
     async fn lease(&self, info: &NodeInfo, ttl: Duration) -> Result<LeaseOutcome, BrokerError> {
         let keys = &self.keys;
+        let lease = keys.lease(&info.id);
         let mut call = script::LEASE.call(&[
-            &keys.lease(&info.id),
+            &lease,
             &keys.nodes(),
             &keys.index(&info.id),
             &keys.former(&info.id),
@@ -28,7 +28,9 @@ impl Membership for RedisBroker {
         let value = serde_json::to_string(info).map_err(|error| BrokerError::Refused(error.to_string()))?;
         call.arg(info.id.as_str()).arg(&info.incarnation).arg(value).arg(millis(ttl));
         loop {
-            return match text(script::LEASE.run(&self.commands, call.clone()).await?).as_deref() {
+            return match text(self.commands(&lease).call_script(&script::LEASE, call.clone()).await?)
+                .as_deref()
+            {
                 Some("renewed") => Ok(LeaseOutcome::Renewed),
                 Some("taken") => Ok(LeaseOutcome::Taken),
                 Some("foreign") => Ok(LeaseOutcome::Foreign),
@@ -40,9 +42,10 @@ impl Membership for RedisBroker {
     }
 
     async fn leave(&self, info: &NodeInfo) -> Result<(), BrokerError> {
-        let mut call = script::LEAVE.call(&[&self.keys.lease(&info.id)]);
+        let lease = self.keys.lease(&info.id);
+        let mut call = script::LEAVE.call(&[&lease]);
         call.arg(&info.incarnation);
-        script::LEAVE.run(&self.commands, call).await?;
+        self.commands(&lease).call_script(&script::LEAVE, call).await?;
         forget_nodes(self, &[&info.id]).await?;
         Ok(())
     }
@@ -52,14 +55,13 @@ impl Membership for RedisBroker {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        // Separate GETs in place of MGET, since the leases may be in different slots.
         let mut pipeline = Pipeline::with_capacity(ids.len());
         for id in &ids {
             pipeline.cmd("GET").arg(self.keys.lease(id));
         }
         let mut nodes = Vec::with_capacity(ids.len());
-        for reply in self.pool.pipeline(&pipeline, Duration::ZERO).await? {
-            let lease = bytes(SharedConnection::reply(reply)?);
+        for reply in self.pool(&self.keys.nodes()).pipeline(&pipeline, Duration::ZERO).await? {
+            let lease = bytes(result(reply)?);
             // Ignores values that were not written by a node.
             nodes.extend(
                 lease

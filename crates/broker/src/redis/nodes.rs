@@ -2,9 +2,9 @@
 
 use ::redis::Value;
 
-use super::error::unexpected;
+use super::error::{result, unexpected};
+use super::key::about;
 use super::reply::{array, is_one, text};
-use super::shared_connection::{SharedConnection, about};
 use super::{RedisBroker, script};
 use crate::{BrokerError, NodeId};
 
@@ -22,13 +22,14 @@ pub(super) async fn forget_nodes(broker: &RedisBroker, nodes: &[&NodeId]) -> Res
         call.arg(node.as_str());
         call
     });
-    let replies = script::FORGET_NODE.run_all(&broker.commands, calls.collect()).await?;
-    replies.into_iter().map(|reply| is_one(&SharedConnection::reply(reply)?)).collect()
+    let replies = broker.commands(&keys.nodes()).call_scripts(&script::FORGET_NODE, calls.collect()).await?;
+    replies.into_iter().map(|reply| is_one(&result(reply)?)).collect()
 }
 
 /// Returns all of them.
 pub(super) async fn known_nodes(broker: &RedisBroker) -> Result<Vec<NodeId>, BrokerError> {
-    node_ids(broker.commands.command(about("SMEMBERS", &broker.keys.nodes())).await?)
+    let nodes = broker.keys.nodes();
+    node_ids(broker.commands(&nodes).command(about("SMEMBERS", &nodes)).await?)
 }
 
 /// Parses a set of node ids; ignores members that no node wrote.

@@ -5,37 +5,55 @@
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, Pipeline, ProtocolVersion, Value};
-use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
+use ::redis::{Cmd, Pipeline, Value};
+use deadpool::Runtime;
+use deadpool::managed::{self, Manager, Metrics, Object, PoolError, RecycleError, RecycleResult};
 
+use super::connector::{Connector, Purpose};
 use super::settings::RedisSettings;
 use super::{error, reply};
 use crate::BrokerError;
 
 /// The connections. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Connections {
-    pool: Pool,
+pub(super) struct Pool {
+    pool: managed::Pool<Connector>,
     /// Timeout of a reply, beyond the time for which a command blocks.
     timeout: Duration,
 }
 
-impl Connections {
-    pub(super) fn new(settings: &RedisSettings) -> Result<Self, BrokerError> {
-        let refused = |what: String| BrokerError::Refused(what);
-        let client = settings.client(ProtocolVersion::RESP2)?;
-        // The timeout depends on the command and is applied here.
-        let config = settings.connection().set_response_timeout(None);
-        let manager = Manager::new_with_config(client.get_connection_info().clone(), config)
-            .map_err(|error| error::sort(&error))?;
-        let pool = Pool::builder(manager)
+impl Manager for Connector {
+    type Type = MultiplexedConnection;
+    type Error = BrokerError;
+
+    async fn create(&self) -> Result<MultiplexedConnection, BrokerError> {
+        self.connect(Purpose::Blocking, &[]).await
+    }
+
+    /// Checks that an idle connection still answers.
+    async fn recycle(
+        &self,
+        connection: &mut MultiplexedConnection,
+        _: &Metrics,
+    ) -> RecycleResult<BrokerError> {
+        let pong = connection.send_packed_command(&::redis::cmd("PING")).await;
+        match pong.and_then(error::check) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(RecycleError::Backend(error::sort(&error))),
+        }
+    }
+}
+
+impl Pool {
+    /// Creates a pool without connections.
+    pub(super) fn new(connector: Connector, settings: &RedisSettings) -> Result<Self, BrokerError> {
+        let pool = managed::Pool::builder(connector)
             .max_size(settings.pool_size.max(1))
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(settings.timeout))
-            .create_timeout(Some(settings.connect_timeout))
             .recycle_timeout(Some(settings.timeout))
             .build()
-            .map_err(|error| refused(error.to_string()))?;
+            .map_err(|error| BrokerError::Refused(error.to_string()))?;
         Ok(Self { pool, timeout: settings.timeout })
     }
 
@@ -44,7 +62,7 @@ impl Connections {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.add_command(command.clone());
         let reply = self.pipeline(&pipeline, blocking).await?.pop().unwrap_or(Value::Nil);
-        error::check(reply).map_err(|error| error::sort(&error))
+        error::result(reply)
     }
 
     /// Sends many commands and returns all replies, including error replies.
@@ -53,9 +71,9 @@ impl Connections {
         pipeline: &Pipeline,
         blocking: Duration,
     ) -> Result<Vec<Value>, BrokerError> {
-        let connection = self.pool.get().await.map_err(|error| away(&error))?;
+        let connection = self.pool.get().await.map_err(unavailable)?;
         let mut held = Held(Some(connection));
-        let Some(connection) = &mut held.0 else { return Err(away(&PoolError::Closed)) };
+        let Some(connection) = &mut held.0 else { return Err(unavailable(PoolError::Closed)) };
         let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
         let replies = match tokio::time::timeout(blocking + self.timeout, sent).await {
             Ok(replies) => replies.map_err(|error| error::sort(&error))?,
@@ -79,7 +97,7 @@ impl Connections {
 
 /// A borrowed connection. If it is dropped while a command is in progress, it is closed, so that the next borrower
 /// does not receive the outstanding reply.
-struct Held(Option<Connection>);
+struct Held(Option<Object<Connector>>);
 
 impl Held {
     fn give_back(mut self) {
@@ -90,15 +108,15 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
-            let closed: MultiplexedConnection = Connection::take(connection);
+            let closed: MultiplexedConnection = Object::take(connection);
             drop(closed);
         }
     }
 }
 
-fn away(error: &PoolError) -> BrokerError {
+fn unavailable(error: PoolError<BrokerError>) -> BrokerError {
     match error {
-        PoolError::Backend(error) => error::sort_connecting(error),
+        PoolError::Backend(error) => error,
         PoolError::Timeout(_) => BrokerError::Unavailable("timed out waiting for a connection".into()),
         other => BrokerError::Unavailable(other.to_string()),
     }

@@ -8,10 +8,11 @@ use fanfare_protocol::wire::{Frame, Topic};
 use fanfare_protocol::{Channel, Event};
 
 use super::RedisBroker;
-use super::error::{check, sort_for_key, unexpected};
+use super::connections::Batch;
+use super::error::{check, result, sort_for_key, unexpected};
+use super::key::{Key, about};
 use super::reply::{array, millis, position};
 use super::script::{self, Script};
-use super::shared_connection::SharedConnection;
 use crate::intake::{ChainedEntry, IntakeOutcome, Reading};
 use crate::{BrokerError, Published};
 
@@ -19,26 +20,29 @@ pub(super) async fn publish(
     broker: &RedisBroker,
     batch: Vec<Publication>,
 ) -> Vec<Result<Published, BrokerError>> {
-    let calls = batch.into_iter().map(|publication| command(broker, &script::PUBLISH, publication)).collect();
-    run(broker, &script::PUBLISH, calls, published).await
+    let mut calls = broker.connections.batch(batch.len());
+    for publication in batch {
+        add(&mut calls, broker, &script::PUBLISH, publication);
+    }
+    send(calls, &script::PUBLISH, published).await
 }
 
 pub(super) async fn publish_known(
     broker: &RedisBroker,
     batch: Vec<Publication>,
 ) -> Vec<Result<Option<Published>, BrokerError>> {
-    let command = |publication: Publication| {
-        let is_ephemeral = publication.ephemeral;
-        (command(broker, &script::PUBLISH_KNOWN, publication), is_ephemeral)
+    let mut calls = broker.connections.batch(batch.len());
+    let mut ephemeral = Vec::with_capacity(batch.len());
+    for publication in batch {
+        ephemeral.push(publication.ephemeral);
+        add(&mut calls, broker, &script::PUBLISH_KNOWN, publication);
+    }
+    let replies = send(calls, &script::PUBLISH_KNOWN, Ok).await;
+    let known = |(reply, is_ephemeral): (Result<Value, BrokerError>, bool)| match result(reply?)? {
+        // The reply to an ephemeral event is the number of its receivers.
+        Value::Int(0) if !is_ephemeral => Ok(None),
+        reply => published(reply).map(Some),
     };
-    let (calls, ephemeral): (Vec<_>, Vec<_>) = batch.into_iter().map(command).unzip();
-    let replies = run(broker, &script::PUBLISH_KNOWN, calls, Ok).await;
-    let known =
-        |(reply, is_ephemeral): (Result<Value, BrokerError>, bool)| match SharedConnection::reply(reply?)? {
-            // The reply to an ephemeral event is the number of its receivers.
-            Value::Int(0) if !is_ephemeral => Ok(None),
-            reply => published(reply).map(Some),
-        };
     replies.into_iter().zip(ephemeral).map(known).collect()
 }
 
@@ -47,63 +51,63 @@ pub(super) async fn publish_intake(
     reading: &Reading,
     entries: Vec<ChainedEntry>,
 ) -> Vec<Result<IntakeOutcome, BrokerError>> {
-    let calls = entries.into_iter().map(|entry| publish_entry(broker, reading, entry)).collect();
-    run(broker, &script::PUBLISH, calls, intake_outcome).await
+    let mut calls = broker.connections.batch(entries.len());
+    for entry in entries {
+        add_entry(&mut calls, broker, reading, entry);
+    }
+    send(calls, &script::PUBLISH, intake_outcome).await
 }
 
-async fn run<T>(
-    broker: &RedisBroker,
+async fn send<T>(
+    calls: Batch<'_>,
     script: &'static Script,
-    calls: Vec<Cmd>,
-    read: impl Fn(Value) -> Result<T, BrokerError>,
+    parse: impl Fn(Value) -> Result<T, BrokerError>,
 ) -> Vec<Result<T, BrokerError>> {
     let count = calls.len();
-    match script.run_all(&broker.commands, calls).await {
-        Ok(replies) => replies.into_iter().map(read).collect(),
+    match calls.send(script).await {
+        Ok(replies) => replies.into_iter().map(parse).collect(),
         Err(error) => (0..count).map(|_| Err(error.clone())).collect(),
     }
 }
 
-fn command(broker: &RedisBroker, script: &'static Script, publication: Publication) -> Cmd {
+fn add(calls: &mut Batch<'_>, broker: &RedisBroker, script: &'static Script, publication: Publication) {
     let Publication { channel, event, key, ephemeral } = publication;
     if ephemeral {
-        let mut command = ::redis::cmd("PUBLISH");
-        command.arg(broker.keys.topic(&channel, Topic::Ephemeral)).arg(Frame::Ephemeral(event).encode());
-        return command;
+        let topic = broker.keys.topic(&channel, Topic::Ephemeral);
+        let mut command = about("PUBLISH", &topic);
+        command.arg(Frame::Ephemeral(event).encode());
+        calls.add(&topic, command);
+        return;
     }
-    let mut call = append(broker, script, (&channel, &event), key.as_deref(), Duration::ZERO);
+    let (log, mut call) = append(broker, script, (&channel, &event), key.as_deref(), Duration::ZERO);
     if key.is_some() {
         call.arg(millis(broker.settings.idempotency_window));
     }
-    call
+    calls.add(&log, call);
 }
 
-fn publish_entry(broker: &RedisBroker, reading: &Reading, entry: ChainedEntry) -> Cmd {
+fn add_entry(calls: &mut Batch<'_>, broker: &RedisBroker, reading: &Reading, entry: ChainedEntry) {
     let ChainedEntry { id, after, publication } = entry;
     let Publication { channel, event, key, .. } = publication;
+    let window = broker.settings.idempotency_window;
     // The mark is kept with the last position, and an entry may be repeated after a leader died.
-    let mut call = append(
-        broker,
-        &script::PUBLISH,
-        (&channel, &event),
-        key.as_deref(),
-        broker.settings.idempotency_window,
-    );
-    call.arg(millis(broker.settings.idempotency_window)).arg(&reading.generation[..]).arg(id.to_string());
+    let (log, mut call) = append(broker, &script::PUBLISH, (&channel, &event), key.as_deref(), window);
+    call.arg(millis(window)).arg(&reading.generation[..]).arg(id.to_string());
     if let Some(after) = after {
         call.arg(after.to_string());
     }
-    call
+    calls.add(&log, call);
 }
 
-/// Returns a call of the script with its common arguments. The last position is kept for at least `at_least`.
+/// Returns a call of the script with its common arguments, and the key of its log. The last position is kept for at
+/// least `at_least`.
 fn append(
     broker: &RedisBroker,
     script: &'static Script,
     (channel, event): (&Channel, &Event),
     key: Option<&str>,
     at_least: Duration,
-) -> Cmd {
+) -> (Key, Cmd) {
     let retention = broker.settings.retention.of(channel);
     let keys = &broker.keys;
     let (log, last, live) = (keys.log(channel), keys.last(channel), keys.topic(channel, Topic::Live));
@@ -114,7 +118,7 @@ fn append(
     call.arg(event.kind_str()).arg(&event.data_bytes()[..]);
     call.arg(retention.events.max(1)).arg(millis(retention.age));
     call.arg(millis(retention.positions.max(retention.age).max(at_least)));
-    call
+    (log, call)
 }
 
 fn published(reply: Value) -> Result<Published, BrokerError> {
@@ -125,7 +129,7 @@ fn published(reply: Value) -> Result<Published, BrokerError> {
         let created = parts.next().is_some();
         Some(Published { position: Some(position), repeat, created })
     };
-    match SharedConnection::reply(reply)? {
+    match result(reply)? {
         // The number of receivers of an ephemeral event.
         Value::Int(_) => Ok(Published { position: None, repeat: false, created: false }),
         reply => parsed(reply).ok_or_else(|| unexpected("the result of a publication")),

@@ -62,6 +62,14 @@ pub(super) fn is_one(value: &Value) -> Result<bool, BrokerError> {
     }
 }
 
+/// Returns the pairs of a map, which RESP2 sends as a flat list of names and values.
+pub(super) fn map(value: Value) -> Option<Vec<(Value, Value)>> {
+    match value {
+        Value::Map(pairs) => Some(pairs),
+        value => Some(pairs(array(value)?).collect()),
+    }
+}
+
 /// Returns the pairs of a flat list of names and values.
 pub(super) fn pairs(values: Vec<Value>) -> impl Iterator<Item = (Value, Value)> {
     let mut values = values.into_iter();

@@ -2,11 +2,9 @@
 
 use std::sync::LazyLock;
 
-use ::redis::{Cmd, Value};
+use ::redis::Cmd;
 
-use super::error;
-use super::shared_connection::SharedConnection;
-use crate::BrokerError;
+use super::key::Key;
 
 /// One script: its text, and the hash by which Redis knows it.
 #[derive(Debug)]
@@ -68,42 +66,12 @@ impl Script {
     }
 
     /// Starts a call; add the arguments after the keys with `arg`.
-    pub(super) fn call(&self, keys: &[&str]) -> Cmd {
+    pub(super) fn call(&self, keys: &[&Key]) -> Cmd {
         let mut command = ::redis::cmd("EVALSHA");
         command.arg(self.script.as_str()).arg(keys.len());
         for key in keys {
             command.arg(key);
         }
         command
-    }
-
-    /// Calls the script once.
-    pub(super) async fn run(&self, connection: &SharedConnection, call: Cmd) -> Result<Value, BrokerError> {
-        let reply = self.run_all(connection, vec![call]).await?.pop();
-        SharedConnection::reply(reply.ok_or_else(|| error::unexpected("one reply"))?)
-    }
-
-    /// Sends many calls at once, of this script or of other commands, and returns their replies.
-    ///
-    /// Calls that fail because Redis does not know the script are repeated in order after it was loaded. Connections load
-    /// all scripts when they connect, so this happens only after `SCRIPT FLUSH`. A flush within a pipeline makes all
-    /// later calls fail, so calls keep their order, unless another client loads the script at that moment.
-    pub(super) async fn run_all(
-        &self,
-        connection: &SharedConnection,
-        calls: Vec<Cmd>,
-    ) -> Result<Vec<Value>, BrokerError> {
-        let mut replies = connection.commands(calls.clone()).await?;
-        let missed: Vec<usize> = (0..replies.len()).filter(|&at| error::is_no_script(&replies[at])).collect();
-        if missed.is_empty() {
-            return Ok(replies);
-        }
-        let again = missed.iter().map(|&at| calls[at].clone());
-        let answers = connection.commands([self.load()].into_iter().chain(again).collect()).await?;
-        // The first reply is that of the load.
-        for (at, answer) in missed.into_iter().zip(answers.into_iter().skip(1)) {
-            replies[at] = answer;
-        }
-        Ok(replies)
     }
 }

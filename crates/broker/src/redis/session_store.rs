@@ -9,9 +9,9 @@ use fanfare_protocol::session::Control;
 use fanfare_protocol::{SessionId, User};
 use serde::Deserialize;
 
-use super::error::unexpected;
-use super::reply::{array, bytes, is_one, pairs, text};
-use super::shared_connection::SharedConnection;
+use super::error::{result, unexpected};
+use super::key::about;
+use super::reply::{array, bytes, is_one, map, text};
 use super::{RedisBroker, script};
 use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
 use crate::{BrokerError, NodeId, SessionStore};
@@ -22,10 +22,12 @@ const RENEW_BATCH: usize = 250;
 #[async_trait]
 impl SessionStore for RedisBroker {
     async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
+        let key = self.keys.sessions(&claim.user);
         let mut call = call(self, &script::CLAIM, &claim.node, &claim.user, claim.session);
         call.arg(json(&claim.client)).arg(claim.limit).arg(self.settings.lifecycle_events);
         call.arg(self.keys.prefix()).arg(self.settings.lifecycle_per_minute).arg(self.grace_ms());
-        claimed(script::CLAIM.run(&self.commands, call).await?).ok_or_else(|| unexpected("a claim"))
+        claimed(self.commands(&key).call_script(&script::CLAIM, call).await?)
+            .ok_or_else(|| unexpected("a claim"))
     }
 
     async fn release(
@@ -36,25 +38,26 @@ impl SessionStore for RedisBroker {
         epoch: u64,
         reason: Reason,
     ) -> Result<bool, BrokerError> {
+        let key = self.keys.sessions(user);
         let mut call = call(self, &script::RELEASE, node, user, session);
         call.arg(epoch).arg(reason.as_str()).arg(self.settings.lifecycle_events);
         call.arg(self.grace_ms()).arg(self.settings.lifecycle_per_minute);
-        is_one(&script::RELEASE.run(&self.commands, call).await?)
+        is_one(&self.commands(&key).call_script(&script::RELEASE, call).await?)
     }
 
     async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError> {
         let mut renewed = Vec::with_capacity(held.len());
         for batch in held.chunks(RENEW_BATCH) {
-            let mut calls = Vec::with_capacity(batch.len());
+            let mut calls = self.connections.batch(batch.len());
             for holding in batch {
                 let mut call = call(self, &script::RENEW, node, &holding.user, holding.session);
                 call.arg(holding.epoch).arg(holding.since).arg(json(&holding.client));
                 call.arg(self.settings.lifecycle_events).arg(self.keys.prefix());
                 call.arg(self.settings.lifecycle_per_minute);
-                calls.push(call);
+                calls.add(&self.keys.sessions(&holding.user), call);
             }
-            for reply in script::RENEW.run_all(&self.commands, calls).await? {
-                renewed.push(match SharedConnection::reply(reply)? {
+            for reply in calls.send(&script::RENEW).await? {
+                renewed.push(match result(reply)? {
                     Value::Int(0) => Renewed::Lost,
                     epoch => {
                         let epoch = text(epoch).and_then(|text| text.parse().ok());
@@ -68,18 +71,19 @@ impl SessionStore for RedisBroker {
 
     async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
         let key = self.keys.sessions(user);
-        let reply = self.pool.command(::redis::cmd("HGETALL").arg(key), Duration::ZERO).await?;
-        let fields = array(reply).ok_or_else(|| unexpected("a hash"))?;
+        let reply = self.pool(&key).command(&about("HGETALL", &key), Duration::ZERO).await?;
+        let fields = map(reply).ok_or_else(|| unexpected("a hash"))?;
         // Ignores values that were not written by a node.
-        let mut list: Vec<_> = pairs(fields).filter_map(|(id, value)| session_info(id, value)).collect();
+        let mut list: Vec<_> = fields.into_iter().filter_map(|(id, value)| session_info(id, value)).collect();
         list.sort_by_key(|info| (info.since, info.session));
         Ok(list)
     }
 
     async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError> {
-        let mut publish = ::redis::cmd("PUBLISH");
-        publish.arg(self.keys.control(node)).arg(command.encode());
-        self.commands.command(publish).await?;
+        let topic = self.keys.control(node);
+        let mut publish = about("PUBLISH", &topic);
+        publish.arg(command.encode());
+        self.commands(&topic).command(publish).await?;
         Ok(())
     }
 }

@@ -1,14 +1,11 @@
 //! Settings of the Redis connection.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ::redis::io::tcp::{TcpSettings, socket2};
-use ::redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
-    TlsCertificates,
-};
+use ::redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 
 use super::prefix::Prefix;
 use crate::BrokerError;
@@ -84,7 +81,7 @@ impl RedisSettings {
 
     /// Returns whether the URL is valid.
     pub fn is_url(&self) -> bool {
-        self.info(ProtocolVersion::RESP2).is_some_and(|info| Client::open(info).is_ok())
+        self.info().is_ok()
     }
 
     /// Checks the settings without connecting. Returns the prefix.
@@ -93,7 +90,7 @@ impl RedisSettings {
     ///
     /// Fails if the URL or the prefix is invalid, or if the URL selects another database than 0.
     pub(super) fn check(&self) -> Result<Prefix, BrokerError> {
-        self.client(ProtocolVersion::RESP2)?;
+        self.info()?;
         if let Some(database) = self.other_database() {
             return Err(BrokerError::Refused(format!(
                 "the Redis URL names database {database}: Pub/Sub knows no databases, so only database 0 is used; keep \
@@ -116,31 +113,18 @@ impl RedisSettings {
         path.into_iter().chain(query).find(|database| database.parse() != Ok(0))
     }
 
-    /// Returns a client that speaks the given protocol version.
-    pub(super) fn client(&self, protocol: ProtocolVersion) -> Result<Client, BrokerError> {
+    /// Parses the URL and adds the options of all connections.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the URL is invalid.
+    pub(super) fn info(&self) -> Result<ConnectionInfo, BrokerError> {
         // The library's error may contain parts of the URL, so it is not shown.
-        let refused = || {
+        let refused = |_| {
             BrokerError::Refused("invalid Redis URL: expected redis[s]://[user:password@]host[:port]".into())
         };
-        let info = self.info(protocol).ok_or_else(refused)?;
-        if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
-            return Client::open(info).map_err(|_| refused());
-        }
-        // Required if several providers are built in. An error means that a provider is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let root_cert = self.ca.as_ref().map(std::fs::read).transpose().map_err(|error| {
-            let file = self.ca.as_deref().unwrap_or(Path::new("")).display();
-            BrokerError::Refused(format!("the file {file} cannot be read: {error}"))
-        })?;
-        // This error does not contain the URL.
-        Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
-            .map_err(|error| BrokerError::Refused(format!("failed to set up TLS to Redis: {error}")))
-    }
-
-    /// Parses the URL and adds the options of all connections.
-    pub(super) fn info(&self, protocol: ProtocolVersion) -> Option<ConnectionInfo> {
-        let info = self.url.as_str().into_connection_info().ok()?;
-        let mut redis = info.redis_settings().clone().set_protocol(protocol);
+        let info = self.url.as_str().into_connection_info().map_err(refused)?;
+        let mut redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         if let Some(password) = &self.password {
             redis = redis.set_password(password);
         }
@@ -151,15 +135,7 @@ impl RedisSettings {
             // A call that timed out must not reach Redis much later: a late claim would own a session that no node
             // serves, after the node has checked for it.
             .set_user_timeout(self.timeout.saturating_mul(2));
-        Some(info.set_redis_settings(redis).set_tcp_settings(tcp))
-    }
-
-    /// Returns the timeouts of a connection without blocking commands.
-    pub(super) fn connection(&self) -> AsyncConnectionConfig {
-        AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_timeout))
-            .set_response_timeout(Some(self.timeout))
-            .set_pipeline_buffer_size(1024)
+        Ok(info.set_redis_settings(redis).set_tcp_settings(tcp))
     }
 }
 

@@ -9,18 +9,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisError, Value,
-};
+use ::redis::{Cmd, PushInfo, PushKind, RedisError, Value};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 
 use super::batcher::Batcher;
-use super::settings::RedisSettings;
+use super::connector::{Connector, Purpose};
 use super::{error, reply};
+use crate::BrokerError;
 use crate::backoff::Backoff;
-use crate::{BrokerError, Condition};
 
 /// First and longest time for which calls fail at once after a failed connection attempt.
 const REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -32,10 +30,10 @@ pub(super) struct SharedConnection {
 }
 
 struct Inner {
-    client: Client,
-    config: AsyncConnectionConfig,
-    /// What each connection sends first, behind `HELLO`.
-    preload: Vec<Cmd>,
+    connector: Connector,
+    purpose: Purpose,
+    /// First commands of each connection.
+    preload: Arc<[Cmd]>,
     state: Mutex<State>,
 }
 
@@ -73,26 +71,20 @@ impl fmt::Debug for SharedConnection {
 impl SharedConnection {
     /// Creates a connection that is not connected yet. Each attempt begins with the commands of `preload`, whatever Redis
     /// answers to them.
-    pub(super) fn new(settings: &RedisSettings, preload: Vec<Cmd>) -> Result<Self, BrokerError> {
+    pub(super) fn new(connector: Connector, purpose: Purpose, preload: Vec<Cmd>) -> Self {
         let state = State { serial: 0, backoff: Backoff::new(REST.0, REST.1), phase: Phase::Idle };
-        Ok(Self {
-            inner: Arc::new(Inner {
-                // RESP3 reports when a connection ends.
-                client: settings.client(ProtocolVersion::RESP3)?,
-                config: settings.connection(),
-                preload,
-                state: Mutex::new(state),
-            }),
-        })
+        Self {
+            inner: Arc::new(Inner { connector, purpose, preload: preload.into(), state: Mutex::new(state) }),
+        }
     }
 
     /// Sends one command. An error reply is an error.
     pub(super) async fn command(&self, command: Cmd) -> Result<Value, BrokerError> {
         let reply = self.commands(vec![command]).await?.pop();
-        Self::reply(reply.ok_or_else(|| error::unexpected("one reply"))?)
+        error::result(reply.ok_or_else(|| error::unexpected("one reply"))?)
     }
 
-    /// Sends many commands at once and returns their replies in order, including error replies (see [`SharedConnection::reply`]).
+    /// Sends many commands at once and returns their replies in order, including error replies (see [`error::result`]).
     ///
     /// # Errors
     ///
@@ -115,11 +107,6 @@ impl SharedConnection {
         Ok(replies)
     }
 
-    /// Converts one reply of a pipeline.
-    pub(super) fn reply(reply: Value) -> Result<Value, BrokerError> {
-        error::check(reply).map_err(|error| error::sort(&error))
-    }
-
     async fn connection(&self) -> Result<(u64, Batcher), BrokerError> {
         let (serial, connecting) = {
             let mut state = self.state();
@@ -129,9 +116,7 @@ impl SharedConnection {
                 Phase::Connecting(connecting) => (state.serial, connecting.clone()),
                 Phase::Idle | Phase::Resting(..) => {
                     state.serial += 1;
-                    let config = self.inner.config.clone().set_push_sender(self.listener(state.serial));
-                    let connecting =
-                        connect(self.inner.client.clone(), config, self.first()).boxed().shared();
+                    let connecting = self.inner.connect(state.serial);
                     state.phase = Phase::Connecting(connecting.clone());
                     (state.serial, connecting)
                 }
@@ -140,16 +125,6 @@ impl SharedConnection {
         let outcome = connecting.await;
         self.settle(serial, &outcome);
         Ok((serial, outcome?))
-    }
-
-    /// Returns the first commands of a connection.
-    fn first(&self) -> Pipeline {
-        let mut first = Pipeline::new();
-        first.cmd("HELLO");
-        for command in &self.inner.preload {
-            first.add_command(command.clone());
-        }
-        first
     }
 
     /// Records the outcome of an attempt; called by the first caller that waited for it.
@@ -175,26 +150,24 @@ impl SharedConnection {
         error::sort(error)
     }
 
-    /// Returns a listener for the end of a connection. It keeps only a weak reference, since the shared
-    /// connection owns the connection.
-    fn listener(&self, serial: u64) -> impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static {
-        let shared: Weak<Inner> = Arc::downgrade(&self.inner);
-        move |push| {
-            if push.kind == PushKind::Disconnection
-                && let Some(shared) = shared.upgrade()
-            {
-                shared.drop_connection(serial);
-            }
-            Ok(())
-        }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.inner.state()
     }
 }
 
 impl Inner {
+    /// Starts an attempt.
+    fn connect(self: &Arc<Self>, serial: u64) -> Connecting {
+        // Without a reference to this, which keeps the attempt.
+        let (connector, purpose, preload) = (self.connector.clone(), self.purpose, Arc::clone(&self.preload));
+        let listener = listener(Arc::downgrade(self), serial);
+        let connect = async move {
+            let connected = connector.connect_with_pushes(purpose, &preload, listener).await;
+            Ok(Batcher::new(connected?))
+        };
+        connect.boxed().shared()
+    }
+
     /// Drops a connection, unless it was replaced already.
     fn drop_connection(&self, serial: u64) {
         let mut state = self.state();
@@ -209,34 +182,18 @@ impl Inner {
     }
 }
 
-/// Returns a command about one key.
-pub(super) fn about(name: &str, key: &str) -> Cmd {
-    let mut command = ::redis::cmd(name);
-    command.arg(key);
-    command
-}
-
-/// Connects and sends the first commands, which begin with `HELLO`. Fails if Redis is a cluster, since most
-/// calls have keys of several slots.
-async fn connect(
-    client: Client,
-    config: AsyncConnectionConfig,
-    first: Pipeline,
-) -> Result<Batcher, BrokerError> {
-    let away = |error: RedisError| error::sort_connecting(&error);
-    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(away)?;
-    // The replies to the other commands are ignored (Redis may be loading): a missing script is loaded when it is called.
-    let replies = connection.send_packed_commands(&first, 0, first.len()).await.map_err(away)?;
-    if replies.into_iter().next().and_then(mode).as_deref() == Some("cluster") {
-        let detail = "HELLO: mode cluster".to_owned();
-        return Err(BrokerError::Condition { condition: Condition::Cluster, detail });
+/// Returns a listener for the end of a connection. It keeps only a weak reference, since the shared connection owns the
+/// connection.
+fn listener(
+    shared: Weak<Inner>,
+    serial: u64,
+) -> impl Fn(PushInfo) -> Result<(), Infallible> + Send + Sync + 'static {
+    move |push| {
+        if push.kind == PushKind::Disconnection
+            && let Some(shared) = shared.upgrade()
+        {
+            shared.drop_connection(serial);
+        }
+        Ok(())
     }
-    Ok(Batcher::new(connection))
-}
-
-/// Returns what a server says of itself in its answer to `HELLO`: `standalone`, `sentinel` or `cluster`.
-fn mode(hello: Value) -> Option<String> {
-    let Value::Map(fields) = hello else { return None };
-    let named = fields.into_iter().find(|(name, _)| reply::text(name.clone()).as_deref() == Some("mode"));
-    reply::text(named?.1)
 }

@@ -20,7 +20,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, RedisError, RedisResult, Value};
+use ::redis::{PushInfo, RedisError, RedisResult, Value};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -30,7 +30,9 @@ use uuid::Uuid;
 use self::push_handler::{News, PushHandler};
 use self::subscriptions::Round;
 use super::RedisBroker;
+use super::connector::{Connector, Purpose};
 use super::error;
+use super::key::{Key, about};
 use super::shared_connection::SharedConnection;
 use crate::backoff::Backoff;
 use crate::subscriber::{SubscriberCommand, SubscriberConnection, SubscriberSink};
@@ -45,12 +47,12 @@ impl LiveTopics for RedisBroker {
     fn open_subscriber(&self, node: &NodeId, sink: SubscriberSink) -> SubscriberConnection {
         let (sender, commands) = mpsc::unbounded_channel();
         let probe = self.keys.probe(Uuid::new_v4());
+        let primary = self.connections.for_key(&probe);
         let handler = PushHandler::new(self.keys.clone(), self.keys.control(node), probe, sink);
         let settings = &self.redis;
         let task = SubscriberTask {
-            client: settings.client(ProtocolVersion::RESP3),
-            config: settings.connection(),
-            publisher: self.commands.clone(),
+            connector: primary.connector.clone(),
+            publisher: primary.commands.clone(),
             handler,
             commands,
             backoff: Backoff::new(RETRY_MIN, settings.retry_max),
@@ -63,8 +65,7 @@ impl LiveTopics for RedisBroker {
 
 /// The task of the subscriber connection, which ends when the node drops its handle.
 struct SubscriberTask {
-    client: Result<Client, BrokerError>,
-    config: AsyncConnectionConfig,
+    connector: Connector,
     /// The connection that publishes events, and probes.
     publisher: SharedConnection,
     handler: PushHandler,
@@ -118,18 +119,15 @@ impl SubscriberTask {
     }
 
     async fn connect(&mut self) -> Result<MultiplexedConnection, Over> {
-        let client = match &self.client {
-            Ok(client) => client.clone(),
-            Err(error) => return Err(Over::Lost(error.to_string())),
-        };
         let number = self.handler.next_connection();
         let handler = self.handler.clone();
-        let config = self.config.clone().set_push_sender(move |push: PushInfo| {
+        let connector = self.connector.clone();
+        let pushes = move |push: PushInfo| {
             handler.push(number, push);
             Ok::<(), std::convert::Infallible>(())
-        });
-        let connected = async move { client.get_multiplexed_async_connection_with_config(&config).await };
-        self.wait(connected).await?.map_err(|error| lost("cannot connect", &error))
+        };
+        let connected = async move { connector.connect_with_pushes(Purpose::Subscriber, &[], pushes).await };
+        self.wait(connected).await?.map_err(|error| Over::Lost(detail(error)))
     }
 
     async fn serve(&mut self, connection: MultiplexedConnection) -> Over {
@@ -195,7 +193,7 @@ impl SubscriberTask {
         if added.is_empty() && removed.is_empty() {
             return None;
         }
-        let names = |channels: Vec<fanfare_protocol::Channel>| -> Vec<String> {
+        let names = |channels: Vec<fanfare_protocol::Channel>| -> Vec<Key> {
             channels.iter().flat_map(|channel| self.handler.topics(channel)).collect()
         };
         Some(subscribe(connection.clone(), names(added), names(removed)).boxed())
@@ -205,8 +203,8 @@ impl SubscriberTask {
 /// Subscribes and unsubscribes; completes when everything is confirmed.
 async fn subscribe(
     mut connection: MultiplexedConnection,
-    added: Vec<String>,
-    removed: Vec<String>,
+    added: Vec<Key>,
+    removed: Vec<Key>,
 ) -> RedisResult<()> {
     if !removed.is_empty() {
         connection.unsubscribe(removed).await?;
@@ -248,9 +246,13 @@ fn published(answer: Result<Value, BrokerError>) -> Result<(), String> {
 }
 
 fn lost(what: &str, error: &RedisError) -> Over {
-    match error::sort(error) {
-        BrokerError::Refused(text) | BrokerError::Unavailable(text) => Over::Lost(format!("{what}: {text}")),
-        condition @ BrokerError::Condition { .. } => Over::Lost(format!("{what}: {condition}")),
+    Over::Lost(format!("{what}: {}", detail(error::sort(error))))
+}
+
+fn detail(error: BrokerError) -> String {
+    match error {
+        BrokerError::Refused(text) | BrokerError::Unavailable(text) => text,
+        condition @ BrokerError::Condition { .. } => condition.to_string(),
     }
 }
 
@@ -272,14 +274,14 @@ impl Probe {
         Self { every, timeout, number: 0, waiting: None, publishing: None }
     }
 
-    fn send(&mut self, publisher: &SharedConnection, topic: &str) {
+    fn send(&mut self, publisher: &SharedConnection, topic: &Key) {
         if self.publishing.is_some() {
             return;
         }
         self.number += 1;
         self.waiting.get_or_insert_with(Instant::now);
-        let mut command = ::redis::cmd("PUBLISH");
-        command.arg(topic).arg(self.number);
+        let mut command = about("PUBLISH", topic);
+        command.arg(self.number);
         let publisher = publisher.clone();
         self.publishing = Some(async move { publisher.command(command).await }.boxed());
     }

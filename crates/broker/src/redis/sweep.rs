@@ -5,11 +5,11 @@ use std::time::Duration;
 use ::redis::Value;
 use fanfare_protocol::{SessionId, User};
 
-use super::error::unexpected;
+use super::error::{result, unexpected};
+use super::key::{Key, about};
 use super::lock::lock;
 use super::nodes::{forget_nodes, node_ids};
 use super::reply::{array, bytes, is_one};
-use super::shared_connection::{SharedConnection, about};
 use super::{RedisBroker, script};
 use crate::BrokerError;
 use crate::lease::{NodeId, SWEEP_STEP, Swept};
@@ -36,9 +36,10 @@ pub(super) async fn sweep(broker: &RedisBroker, node: &NodeId, ttl: Duration) ->
 /// Removes sessions of dead nodes, and of earlier processes with a live node's id.
 async fn sweep_nodes(broker: &RedisBroker, swept: &mut Swept) -> Result<(), BrokerError> {
     // A random part, if there are very many nodes.
-    let mut some = about("SRANDMEMBER", &broker.keys.nodes());
+    let nodes = broker.keys.nodes();
+    let mut some = about("SRANDMEMBER", &nodes);
     some.arg(NODES_STEP);
-    let ids = node_ids(broker.commands.command(some).await?)?;
+    let ids = node_ids(broker.commands(&nodes).command(some).await?)?;
     let all = ids.len() < NODES_STEP;
     let orphaned = orphaned(broker, ids).await?;
     let dead: Vec<_> = orphaned.iter().filter(|(_, is_dead)| *is_dead).map(|(id, _)| id).collect();
@@ -74,8 +75,8 @@ async fn expire_grace(broker: &RedisBroker, swept: &mut Swept) -> Result<(), Bro
     let keys = &broker.keys;
     let mut due = script::DUE.call(&[&keys.leaving()]);
     due.arg(SWEEP_STEP);
-    let due =
-        array(script::DUE.run(&broker.commands, due).await?).ok_or_else(|| unexpected("a sorted set"))?;
+    let due = array(broker.commands(&keys.leaving()).call_script(&script::DUE, due).await?)
+        .ok_or_else(|| unexpected("a sorted set"))?;
     let is_full = due.len() >= SWEEP_STEP;
     let mut calls = Vec::with_capacity(due.len());
     for member in due.into_iter().filter_map(bytes) {
@@ -94,10 +95,14 @@ async fn expire_grace(broker: &RedisBroker, swept: &mut Swept) -> Result<(), Bro
     }
     let is_expiry: Vec<bool> = calls.iter().map(is_script).collect();
     let (mut outcome, mut done) = (Ok(()), 0);
-    for (reply, is_expiry) in
-        script::EXPIRE_GRACE.run_all(&broker.commands, calls).await?.into_iter().zip(is_expiry)
+    for (reply, is_expiry) in broker
+        .commands(&keys.leaving())
+        .call_scripts(&script::EXPIRE_GRACE, calls)
+        .await?
+        .into_iter()
+        .zip(is_expiry)
     {
-        match SharedConnection::reply(reply) {
+        match result(reply) {
             Ok(Value::Int(ended)) => {
                 done += 1;
                 swept.users += usize::from(is_expiry);
@@ -114,8 +119,11 @@ async fn expire_grace(broker: &RedisBroker, swept: &mut Swept) -> Result<(), Bro
 /// Returns the nodes that may have sessions to remove, and whether they have no lease.
 async fn orphaned(broker: &RedisBroker, ids: Vec<NodeId>) -> Result<Vec<(NodeId, bool)>, BrokerError> {
     let keys = ids.iter().flat_map(|id| [broker.keys.lease(id), broker.keys.former(id)]);
-    let replies = broker.commands.commands(keys.map(|key| about("EXISTS", &key)).collect()).await?;
-    let exist = replies.into_iter().map(|reply| is_one(&SharedConnection::reply(reply)?));
+    let replies = broker
+        .commands(&broker.keys.nodes())
+        .commands(keys.map(|key| about("EXISTS", &key)).collect())
+        .await?;
+    let exist = replies.into_iter().map(|reply| is_one(&result(reply)?));
     let exist = exist.collect::<Result<Vec<_>, BrokerError>>()?;
     let nodes = ids.into_iter().zip(exist.chunks(2));
     Ok(nodes.filter(|(_, exist)| !exist[0] || exist[1]).map(|(id, exist)| (id, !exist[0])).collect())
@@ -125,7 +133,7 @@ async fn orphaned(broker: &RedisBroker, ids: Vec<NodeId>) -> Result<Vec<(NodeId,
 async fn sweep_set(
     broker: &RedisBroker,
     node: &NodeId,
-    set: &str,
+    set: &Key,
     budget: &mut usize,
 ) -> Result<usize, BrokerError> {
     if *budget == 0 {
@@ -133,7 +141,7 @@ async fn sweep_set(
     }
     let mut some = ::redis::cmd("SRANDMEMBER");
     some.arg(set).arg(*budget);
-    let members = array(broker.commands.command(some).await?).ok_or_else(|| unexpected("a set"))?;
+    let members = array(broker.commands(set).command(some).await?).ok_or_else(|| unexpected("a set"))?;
     let members = members.into_iter().take(*budget).collect::<Vec<_>>();
     *budget -= members.len();
     let mut calls = Vec::with_capacity(members.len());
@@ -161,10 +169,10 @@ async fn sweep_set(
         calls.push(call);
     }
     let is_sweep: Vec<bool> = calls.iter().map(is_script).collect();
-    let replies = script::SWEEP.run_all(&broker.commands, calls).await?;
+    let replies = broker.commands(set).call_scripts(&script::SWEEP, calls).await?;
     let (mut removed, mut outcome) = (0, Ok(()));
     for (reply, is_sweep) in replies.into_iter().zip(is_sweep) {
-        match SharedConnection::reply(reply).and_then(|reply| is_one(&reply)) {
+        match result(reply).and_then(|reply| is_one(&reply)) {
             Ok(done) => removed += usize::from(done && is_sweep),
             Err(error) => outcome = outcome.and(Err(error)),
         }

@@ -11,6 +11,7 @@ use fanfare_protocol::wire::Topic;
 use tokio::sync::Notify;
 
 use super::subscriptions::{Round, Subscriptions};
+use crate::redis::key::Key;
 use crate::redis::keys::Keys;
 use crate::redis::reply;
 use crate::subscriber::{SubscriberCommand, SubscriberEvent, SubscriberSink, Ticket};
@@ -23,8 +24,8 @@ pub(super) struct PushHandler {
 
 struct Inner {
     keys: Keys,
-    control: String,
-    probe: String,
+    control: Key,
+    probe: Key,
     /// Wakes the task after a change of `State::news`.
     news: Notify,
     state: Mutex<State>,
@@ -52,7 +53,7 @@ pub(super) struct News {
 }
 
 impl PushHandler {
-    pub(super) fn new(keys: Keys, control: String, probe: String, sink: SubscriberSink) -> Self {
+    pub(super) fn new(keys: Keys, control: Key, probe: Key, sink: SubscriberSink) -> Self {
         let state = State {
             sink,
             subscriptions: Subscriptions::default(),
@@ -66,11 +67,11 @@ impl PushHandler {
     }
 
     /// Returns the topics of every connection besides channels: the node's control topic and the probe topic.
-    pub(super) fn own_topics(&self) -> [String; 2] {
+    pub(super) fn own_topics(&self) -> [Key; 2] {
         [self.inner.control.clone(), self.inner.probe.clone()]
     }
 
-    pub(super) fn probe_topic(&self) -> &str {
+    pub(super) fn probe_topic(&self) -> &Key {
         &self.inner.probe
     }
 
@@ -83,7 +84,7 @@ impl PushHandler {
     }
 
     /// Returns the names of the channel's topics, the live topic last: its confirmation confirms both.
-    pub(super) fn topics(&self, channel: &Channel) -> [String; 2] {
+    pub(super) fn topics(&self, channel: &Channel) -> [Key; 2] {
         [Topic::Ephemeral, Topic::Live].map(|topic| self.inner.keys.topic(channel, topic))
     }
 
@@ -173,9 +174,9 @@ impl PushHandler {
             if let Some(channel) = state.subscriptions.subscribed_channel(channel).cloned() {
                 (state.sink)(SubscriberEvent::Message(channel, topic, payload));
             }
-        } else if topic == self.inner.control.as_bytes() {
+        } else if topic == self.inner.control.as_str().as_bytes() {
             (state.sink)(SubscriberEvent::Control(payload));
-        } else if topic == self.inner.probe.as_bytes() {
+        } else if topic == self.inner.probe.as_str().as_bytes() {
             let number = std::str::from_utf8(&payload).ok().and_then(|text| text.parse().ok());
             state.news.probe = number.unwrap_or_default();
             self.inner.news.notify_one();
@@ -195,7 +196,7 @@ impl PushHandler {
             if state.subscriptions.all_confirmed() {
                 state.report_confirmed();
             }
-        } else if topic == self.inner.probe.as_bytes() {
+        } else if topic == self.inner.probe.as_str().as_bytes() {
             // The last of the control and probe topics, which are subscribed before all channels.
             state.up = true;
             (state.sink)(SubscriberEvent::Up);
