@@ -12,7 +12,7 @@ use crate::BrokerError;
 use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
 use crate::lease::{Lease, NodeId, NodeInfo, Swept};
 use crate::log::{Page, PageLimit};
-use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
 use crate::wire::{Wire, WireSink};
 
 /// Result of a publication.
@@ -77,7 +77,7 @@ pub trait Broker: std::fmt::Debug + Send + Sync + 'static {
         user: &User,
         session: SessionId,
         epoch: u64,
-        reason: Reason,
+        reason: CloseReason,
     ) -> Result<bool, BrokerError>;
 
     /// Renews the claims of sessions that a node holds, in the given order:

@@ -41,7 +41,7 @@ use crate::broker::Published;
 use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
 use crate::lease::{Lease, NodeId, NodeInfo, Swept};
 use crate::log::{Page, PageLimit};
-use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
 use crate::settings::BrokerSettings;
 use crate::wire::{Wire, WireSink};
 use crate::{Broker, BrokerError, clock};
@@ -242,7 +242,7 @@ impl Broker for MemoryBroker {
         user: &User,
         session: SessionId,
         epoch: u64,
-        reason: Reason,
+        reason: CloseReason,
     ) -> Result<bool, BrokerError> {
         let now = self.now();
         let mut state = self.state();

@@ -58,7 +58,7 @@ use crate::broker::Published;
 use crate::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
 use crate::lease::{Lease, NodeId, NodeInfo, Swept};
 use crate::log::{Page, PageLimit};
-use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
 use crate::wire::{Wire, WireSink};
 use crate::{Broker, BrokerError, BrokerSettings};
 
@@ -137,7 +137,7 @@ impl Broker for RedisBroker {
         user: &User,
         session: SessionId,
         epoch: u64,
-        reason: Reason,
+        reason: CloseReason,
     ) -> Result<bool, BrokerError> {
         sessions::release(self, node, user, session, epoch, reason).await
     }

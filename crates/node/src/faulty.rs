@@ -9,7 +9,7 @@ use fanfare_broker::broker::Published;
 use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
 use fanfare_broker::lease::{Lease, Swept};
 use fanfare_broker::log::{Page, PageLimit};
-use fanfare_broker::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use fanfare_broker::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
 use fanfare_broker::wire::{Wire, WireSink};
 use fanfare_broker::{Broker, BrokerError, BrokerSettings, MemoryBroker, NodeId, NodeInfo};
 use fanfare_protocol::publish::Publication;
@@ -266,7 +266,7 @@ impl Broker for FaultyBroker {
         user: &User,
         session: SessionId,
         epoch: u64,
-        reason: Reason,
+        reason: CloseReason,
     ) -> Result<bool, BrokerError> {
         self.meet(Call::Release, self.inner.release(node, user, session, epoch, reason)).await
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::sessions::Sessions;
 use crate::lease::{Lease, NodeId, NodeInfo, SWEEP_STEP, Swept};
-use crate::session::Reason;
+use crate::session::CloseReason;
 
 /// Leases and locks.
 #[derive(Debug, Default)]
@@ -86,7 +86,7 @@ impl Cluster {
         let mut swept = Swept::default();
         for (node, user, session, epoch) in orphans {
             let held = (&node, &user, session, epoch);
-            swept.sessions += usize::from(sessions.release(held, Reason::NodeLost, grace, now));
+            swept.sessions += usize::from(sessions.release(held, CloseReason::NodeLost, grace, now));
         }
         let (users, ended) = sessions.depart(now, SWEEP_STEP, grace);
         swept.users = users;

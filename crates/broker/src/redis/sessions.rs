@@ -12,7 +12,7 @@ use super::reply::{array, bytes, is_one, pairs, text};
 use super::{RedisBroker, script};
 use crate::BrokerError;
 use crate::lease::NodeId;
-use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
 
 /// Number of sessions that are renewed in one pipeline.
 const RENEW_BATCH: usize = 250;
@@ -42,7 +42,7 @@ pub(super) async fn release(
     user: &User,
     session: SessionId,
     epoch: u64,
-    reason: Reason,
+    reason: CloseReason,
 ) -> Result<bool, BrokerError> {
     let mut call = call(broker, &script::RELEASE, node, user, session);
     call.arg(epoch).arg(reason.as_str()).arg(broker.settings.lifecycle_events);

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use fanfare_broker::intake::{IntakeEntry, Intaken, Placed, Reading, Rejected};
 use fanfare_broker::lease::{Lease, Swept};
 use fanfare_broker::log::{Page, PageLimit};
-use fanfare_broker::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use fanfare_broker::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
 use fanfare_broker::wire::{Ticket, Wire, WireEvent, WireSink};
 use fanfare_broker::{Broker, BrokerError, MemoryBroker, NodeId, NodeInfo, Published};
 use fanfare_protocol::publish::Publication;
@@ -200,7 +200,7 @@ impl Broker for Twin {
         user: &User,
         session: SessionId,
         epoch: u64,
-        reason: Reason,
+        reason: CloseReason,
     ) -> Result<bool, BrokerError> {
         self.inner.release(node, user, session, epoch, reason).await
     }
