@@ -60,10 +60,10 @@ pub enum Renewed {
     Lost,
 }
 
-/// Close reason of a session; the `reason` in the lifecycle stream.
+/// Close reason of a stream or session; the `reason` in the lifecycle stream and in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Reason {
+pub enum CloseReason {
     /// The client closed the connection, or the connection broke.
     Closed,
     /// The client read nothing for `stream.write_timeout` although data was queued.
@@ -86,7 +86,20 @@ pub enum Reason {
     NodeLost,
 }
 
-impl Reason {
+impl CloseReason {
+    /// The reasons for which a node closes a stream: all but [`Self::NodeLost`].
+    pub const OF_STREAMS: [Self; 9] = [
+        Self::Closed,
+        Self::WriteTimeout,
+        Self::PeerTimeout,
+        Self::Idle,
+        Self::Age,
+        Self::Expired,
+        Self::Disconnected,
+        Self::Superseded,
+        Self::Shutdown,
+    ];
+
     /// Returns the name in the lifecycle stream, in metrics and in logs.
     pub fn as_str(self) -> &'static str {
         match self {

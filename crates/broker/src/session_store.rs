@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use fanfare_protocol::session::Control;
 use fanfare_protocol::{SessionId, User};
 
-use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
 use crate::{BrokerError, NodeId};
 
 /// The sessions of all users, each with the node that owns it.
@@ -28,7 +28,7 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
         user: &User,
         session: SessionId,
         epoch: u64,
-        reason: Reason,
+        reason: CloseReason,
     ) -> Result<bool, BrokerError>;
 
     /// Renews the claims of sessions that a node holds, in the given order:

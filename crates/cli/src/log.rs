@@ -62,8 +62,8 @@ mod tests {
             ("info,h2=warn", "h2::proto", Level::WARN, true),
             ("info,h2::proto=debug", "h2::proto::streams", Level::DEBUG, true),
             ("info,h2::proto=debug", "h2::codec", Level::ERROR, false),
-            ("info", "fanfare_node::accept", Level::INFO, true),
-            ("info", "fanfare_node::accept", Level::DEBUG, false),
+            ("info", "fanfare_node::listener", Level::INFO, true),
+            ("info", "fanfare_node::listener", Level::DEBUG, false),
             ("info,fanfare_node::http=debug", "fanfare_node::http::layers", Level::DEBUG, true),
             ("off", "fanfare_node", Level::ERROR, false),
         ] {

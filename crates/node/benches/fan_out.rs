@@ -20,7 +20,7 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
-use fanfare_node::control::{self, Waiting};
+use fanfare_node::control::{self, CommandReceiver};
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::memory::Memory;
 use fanfare_node::metrics::Metrics;
@@ -74,7 +74,7 @@ struct Node {
     writes: Arc<AtomicUsize>,
     streams: usize,
     _hub: Hub,
-    _control: Waiting,
+    _control: CommandReceiver,
 }
 
 impl Node {

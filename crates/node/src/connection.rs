@@ -6,44 +6,44 @@
 //!
 //! # Layout
 //!
-//! - `following`: the state of one channel
+//! - `subscription`: the state of one channel
 //! - `id`: the cursor in the `id:` lines
 //! - `queue`: data to be written
-//! - `outlet`: writes to the socket
-//! - `places`: the sockets of each user's streams, until they are closed
-//! - `surroundings`: context shared by all connections of a shard, and last events
-//! - `clock`: timeouts and heartbeats
+//! - `socket_writer`: writes to the socket
+//! - `user_sockets`: the sockets of each user's streams, until they are closed
+//! - `context`: context shared by all connections of a shard, and last events
+//! - `deadlines`: timeouts and heartbeats
 
-mod clock;
-mod following;
+mod context;
+mod deadlines;
 mod id;
-mod outlet;
-pub(crate) mod places;
 mod queue;
-mod surroundings;
+mod socket_writer;
+mod subscription;
+pub(crate) mod user_sockets;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use fanfare_broker::log::Page;
+use fanfare_broker::session::CloseReason;
 use fanfare_protocol::sse::{Block, HEARTBEAT};
 use fanfare_protocol::{Channel, Position};
 
-pub(crate) use self::clock::{Clock, Due};
-use self::following::Turn;
-pub(crate) use self::following::{Following, State};
+pub(crate) use self::context::ShardContext;
+pub(crate) use self::deadlines::{Deadlines, Due};
 use self::id::{Id, write_cursor};
-pub(crate) use self::outlet::Left;
-use self::outlet::{CHUNK_HEAD, Outlet, Written};
-use self::places::Place;
 use self::queue::{Item, Queue};
-pub(crate) use self::surroundings::Surroundings;
+pub(crate) use self::socket_writer::PeerClose;
+use self::socket_writer::{CHUNK_HEAD, SocketWriter, WriteResult};
+use self::subscription::PageFit;
+pub(crate) use self::subscription::{ChannelState, Subscription};
+use self::user_sockets::UserSocket;
 use crate::config::stream::StreamConfig;
-use crate::delivery::{Delivery, Frame, Kept, View};
-use crate::ending::Ending;
-use crate::gzip::{Batch, Member};
-use crate::session::Held;
+use crate::encoded_event::{ChainLink, Encoded, EncodedEvent, Encoding};
+use crate::gzip::{BodyBatch, GzipMember};
+use crate::session::SessionGuard;
 use crate::stream::{Coding, Framing, Identity, Socket};
 use crate::throttle::Throttle;
 
@@ -55,18 +55,18 @@ const BATCH_BYTES: usize = 16 * 1024;
 
 /// Result of a live event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub(crate) enum LiveOutcome {
     /// The event is the next one of the client: it must be queued or sent.
     Next,
     /// The connection has the event already, or will read it from the log.
-    Passed,
+    Skipped,
     /// The channel must be read from its log.
     Behind,
 }
 
 /// Result of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Turned {
+pub(crate) struct PageOutcome {
     /// Whether the connection is at the end of the log.
     pub(crate) at_end: bool,
     /// Whether the log was rolled back, and the connection with it.
@@ -75,13 +75,13 @@ pub(crate) struct Turned {
 
 /// State of a connection after a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flushed {
+pub(crate) enum FlushResult {
     /// All queued data was passed to the kernel.
     Done,
     /// The socket is full.
     Full,
     /// The connection broke, or it ended and the client has received the end.
-    Over(Ending),
+    Over(CloseReason),
 }
 
 /// One open stream. Lives in its shard from `Message::Open` until it ends.
@@ -91,30 +91,30 @@ pub(crate) struct Connection {
     pub(crate) identity: Identity,
     /// The epoch of the claim; 0 without one.
     pub(crate) epoch: u64,
-    held: Option<Held>,
-    view: View,
+    guard: Option<SessionGuard>,
+    encoding: Encoding,
     /// The gzip member of the body; `None` for a plain body.
-    member: Option<Member>,
+    member: Option<GzipMember>,
     /// Value of `id:`.
     id: Id,
     /// Channels, in ascending order of tags.
-    pub(crate) follows: Box<[Following]>,
-    /// Number of channels that are [`State::Behind`].
+    pub(crate) subscriptions: Box<[Subscription]>,
+    /// Number of channels that are [`ChannelState::Behind`].
     pub(crate) behind: u32,
-    /// Number of channels that are [`State::Reading`].
+    /// Number of channels that are [`ChannelState::Reading`].
     pub(crate) reading: u32,
-    /// Index at which the next search for a [`State::Behind`] channel starts, so that channels take turns.
+    /// Index at which the next search for a [`ChannelState::Behind`] channel starts, so that channels take turns.
     pub(crate) next_behind: usize,
-    /// Number of channels that are [`State::Locating`].
+    /// Number of channels that are [`ChannelState::Locating`].
     pub(crate) locating: u32,
     queue: Queue,
-    outlet: Outlet,
+    writer: SocketWriter,
     /// Queued bytes at the last count.
     counted: usize,
-    pub(crate) clock: Clock,
-    place: Place,
+    pub(crate) deadlines: Deadlines,
+    user_socket: UserSocket,
     /// Set when the end has started: nothing more is queued.
-    pub(crate) ending: Option<Ending>,
+    pub(crate) closing: Option<CloseReason>,
     /// Whether the node's side of the socket is closed.
     shut: bool,
     /// Whether the connection is in its shard's list of connections to write to.
@@ -124,30 +124,30 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(
         serial: u64,
-        (identity, held, view): (Identity, Option<Held>, View),
-        came_with: Option<Box<str>>,
+        (identity, guard, encoding): (Identity, Option<SessionGuard>, Encoding),
+        client_cursor: Option<Box<str>>,
         (socket, framing, head): (Box<dyn Socket>, Framing, &[u8]),
-        (clock, place): (Clock, Place),
+        (deadlines, user_socket): (Deadlines, UserSocket),
     ) -> Self {
         Self {
             serial,
             identity,
-            epoch: held.as_ref().map_or(0, Held::epoch),
-            held,
-            view,
-            member: (view.coding == Coding::Gzip).then(Member::default),
-            id: Id::CameWith(came_with),
-            follows: Box::default(),
+            epoch: guard.as_ref().map_or(0, SessionGuard::epoch),
+            guard,
+            encoding,
+            member: (encoding.coding == Coding::Gzip).then(GzipMember::default),
+            id: Id::FromClient(client_cursor),
+            subscriptions: Box::default(),
             behind: 0,
             reading: 0,
             next_behind: 0,
             locating: 0,
             queue: Queue::default(),
-            outlet: Outlet::new(socket, framing, head),
+            writer: SocketWriter::new(socket, framing, head),
             counted: 0,
-            clock,
-            place,
-            ending: None,
+            deadlines,
+            user_socket,
+            closing: None,
             shut: false,
             dirty: false,
         }
@@ -155,366 +155,380 @@ impl Connection {
 
     /// Returns whether the queue accepts an event. An event larger than the bound is accepted if the queue is not
     /// full: it cannot wait for an empty queue, which other busy channels may prevent forever.
-    fn has_room(&self, delivery: &Delivery, bound: usize) -> bool {
-        let bytes = delivery.frame(self.view).len();
+    fn has_room(&self, event: &EncodedEvent, bound: usize) -> bool {
+        let bytes = event.encode(self.encoding).len();
         let waiting = self.waiting();
         if bytes > bound { waiting < bound } else { waiting + bytes <= bound }
     }
 
     /// Returns the bytes queued for the client.
     fn waiting(&self) -> usize {
-        self.queue.bytes() + self.outlet.waiting()
+        self.queue.bytes() + self.writer.waiting()
     }
 
     /// Updates the count of queued bytes.
-    pub(crate) fn count_waiting(&mut self, around: &Surroundings) {
+    pub(crate) fn count_waiting(&mut self, context: &ShardContext) {
         let waiting = self.waiting();
         if waiting != self.counted {
-            around.count_waiting(waiting.wrapping_sub(self.counted).cast_signed());
+            context.count_waiting(waiting.wrapping_sub(self.counted).cast_signed());
             self.counted = waiting;
         }
     }
 
     /// Removes the connection's bytes from the count.
-    pub(crate) fn count_gone(&mut self, around: &Surroundings) {
-        around.count_waiting(0_usize.wrapping_sub(std::mem::take(&mut self.counted)).cast_signed());
+    pub(crate) fn count_gone(&mut self, context: &ShardContext) {
+        context.count_waiting(0_usize.wrapping_sub(std::mem::take(&mut self.counted)).cast_signed());
     }
 
     /// Returns whether to continue reading a log: only when the kernel has accepted all data, so that a log is read
     /// as fast as the client receives it, and the queue is empty when a page arrives.
     pub(crate) fn wants_more(&self) -> bool {
-        self.ending.is_none() && self.is_drained()
+        self.closing.is_none() && self.is_drained()
     }
 
-    /// Returns whether nothing is queued, here or in the outlet.
+    /// Returns whether nothing is queued, here or in the socket writer.
     pub(crate) fn is_drained(&self) -> bool {
-        self.queue.is_empty() && self.outlet.waiting() == 0
+        self.queue.is_empty() && self.writer.waiting() == 0
     }
 
     /// Returns whether the limit of queued bytes for one client is reached.
-    pub(crate) fn is_full(&self, around: &Surroundings) -> bool {
-        self.waiting() >= around.queue_bound()
+    pub(crate) fn is_full(&self, context: &ShardContext) -> bool {
+        self.waiting() >= context.queue_bound()
     }
 
     /// Prefetches the memory that a delivery needs. The result has no meaning.
-    pub(crate) fn fetch(&self) -> usize {
-        let follows = self.follows.first().map_or(0, |following| following.place);
-        follows
-            .wrapping_add(self.outlet.waiting())
+    pub(crate) fn prefetch(&self) -> usize {
+        let subscriptions = self.subscriptions.first().map_or(0, |subscription| subscription.index_in_topic);
+        subscriptions
+            .wrapping_add(self.writer.waiting())
             .wrapping_add(self.queue.bytes())
             .wrapping_add(usize::from(self.dirty))
-            .wrapping_add(usize::from(self.clock.is_blocked()))
+            .wrapping_add(usize::from(self.deadlines.is_blocked()))
     }
 
     /// Returns whether a log read of the channel at `index` is in progress.
     pub(crate) fn is_reading(&self, index: usize) -> bool {
-        self.ending.is_none()
-            && self.follows.get(index).is_some_and(|following| following.state == State::Reading)
+        self.closing.is_none()
+            && self
+                .subscriptions
+                .get(index)
+                .is_some_and(|subscription| subscription.state == ChannelState::Reading)
     }
 
     /// Changes a channel's state and updates the counts.
-    pub(crate) fn set_state(&mut self, index: usize, state: State) {
-        let old = std::mem::replace(&mut self.follows[index].state, state);
-        self.behind += u32::from(state == State::Behind);
-        self.behind -= u32::from(old == State::Behind);
-        self.reading += u32::from(state == State::Reading);
-        self.reading -= u32::from(old == State::Reading);
-        self.locating += u32::from(state == State::Locating);
-        self.locating -= u32::from(old == State::Locating);
+    pub(crate) fn set_state(&mut self, index: usize, state: ChannelState) {
+        let old = std::mem::replace(&mut self.subscriptions[index].state, state);
+        self.behind += u32::from(state == ChannelState::Behind);
+        self.behind -= u32::from(old == ChannelState::Behind);
+        self.reading += u32::from(state == ChannelState::Reading);
+        self.reading -= u32::from(old == ChannelState::Reading);
+        self.locating += u32::from(state == ChannelState::Locating);
+        self.locating -= u32::from(old == ChannelState::Locating);
     }
 
     /// Handles a live event of the channel at `index`. The caller queues or sends it according to the result.
-    pub(crate) fn take_live(
+    pub(crate) fn accept_live(
         &mut self,
         index: usize,
-        delivery: &Arc<Delivery>,
-        around: &Surroundings,
-    ) -> Taken {
-        if self.ending.is_some() {
-            return Taken::Passed;
+        event: &Arc<EncodedEvent>,
+        context: &ShardContext,
+    ) -> LiveOutcome {
+        if self.closing.is_some() {
+            return LiveOutcome::Skipped;
         }
-        let bound = around.queue_bound();
-        let Some(kept) = delivery.kept else {
-            return self.take_ephemeral(delivery, bound, around);
+        let bound = context.queue_bound();
+        let Some(link) = event.link else {
+            return self.accept_ephemeral(event, bound, context);
         };
-        let following = &self.follows[index];
-        match following.state {
+        let subscription = &self.subscriptions[index];
+        match subscription.state {
             // The hub compares the event with the log, unless it was received before.
-            State::Live if kept.position <= following.position => Taken::Passed,
-            State::Live if following.continues(kept) && self.has_room(delivery, bound) => {
-                self.follows[index].take(kept);
-                Taken::Next
+            ChannelState::Live if link.position <= subscription.position => LiveOutcome::Skipped,
+            ChannelState::Live if subscription.continues(link) && self.has_room(event, bound) => {
+                self.subscriptions[index].advance(link);
+                LiveOutcome::Next
             }
-            State::Live => {
-                around.metrics.catch_ups.inc();
-                self.set_state(index, State::Behind);
-                Taken::Behind
+            ChannelState::Live => {
+                context.metrics.catch_ups.inc();
+                self.set_state(index, ChannelState::Behind);
+                LiveOutcome::Behind
             }
-            State::Behind => Taken::Behind,
-            State::Locating | State::Reading | State::Stalled => Taken::Passed,
+            ChannelState::Behind => LiveOutcome::Behind,
+            ChannelState::Locating | ChannelState::Reading | ChannelState::Stalled => LiveOutcome::Skipped,
         }
     }
 
-    fn take_ephemeral(&self, delivery: &Delivery, bound: usize, around: &Surroundings) -> Taken {
+    fn accept_ephemeral(&self, event: &EncodedEvent, bound: usize, context: &ShardContext) -> LiveOutcome {
         // Nothing may be sent before the first block, since the client has no cursor yet.
         if self.locating > 0 {
-            return Taken::Passed;
+            return LiveOutcome::Skipped;
         }
-        if !self.has_room(delivery, bound) {
+        if !self.has_room(event, bound) {
             static LOG: Throttle = Throttle::of_a_condition();
-            around.metrics.ephemeral_dropped.inc();
+            context.metrics.ephemeral_dropped.inc();
             if let Some(held_back) = LOG.admit() {
-                let channel = &delivery.channel;
+                let channel = &event.channel;
                 tracing::info!(%channel, held_back, "dropped ephemeral events: client is slow (stream.queue)");
             }
-            return Taken::Passed;
+            return LiveOutcome::Skipped;
         }
-        Taken::Next
+        LiveOutcome::Next
     }
 
     /// Queues the next entries of the channel at `index`, from its log or its window. Skips entries that the client
     /// has, and reports a gap. All entries are queued, so that they are not read again.
-    pub(crate) fn take_entries<'a>(
+    pub(crate) fn queue_entries<'a>(
         &mut self,
         index: usize,
-        entries: impl Iterator<Item = (Kept, &'a Arc<Delivery>)>,
-        around: &Surroundings,
+        entries: impl Iterator<Item = (ChainLink, &'a Arc<EncodedEvent>)>,
+        context: &ShardContext,
     ) {
-        for (kept, delivery) in entries {
-            if kept.position <= self.follows[index].position {
+        for (link, event) in entries {
+            if link.position <= self.subscriptions[index].position {
                 continue;
             }
-            let position = self.follows[index].held();
-            if self.follows[index].take(kept) {
-                self.tell_gap(&delivery.channel, position, around);
+            let position = self.subscriptions[index].client_position();
+            if self.subscriptions[index].advance(link) {
+                self.report_gap(&event.channel, position, context);
             }
-            self.queue_event(index, delivery, around);
+            self.queue_event(index, event, context);
         }
     }
 
     /// Handles a page of the log of the channel at `index`. `fork` is the position after which the log has different
     /// entries than before, if it is known.
-    pub(crate) fn take_page(
+    pub(crate) fn queue_page(
         &mut self,
         index: usize,
-        (channel, page, entries): (&Channel, &Page, &[(Kept, Arc<Delivery>)]),
+        (channel, page, entries): (&Channel, &Page, &[(ChainLink, Arc<EncodedEvent>)]),
         fork: Option<Position>,
-        around: &Surroundings,
-    ) -> Turned {
-        let position = self.follows[index].position;
-        match self.follows[index].compare(page, fork) {
-            Turn::On => {
-                self.take_entries(index, entries.iter().map(|(kept, delivery)| (*kept, delivery)), around);
-                self.follows[index].pass(page.next);
-                return Turned { at_end: page.end, back: false };
+        context: &ShardContext,
+    ) -> PageOutcome {
+        let position = self.subscriptions[index].position;
+        match self.subscriptions[index].compare(page, fork) {
+            PageFit::On => {
+                self.queue_entries(index, entries.iter().map(|(link, event)| (*link, event)), context);
+                self.subscriptions[index].skip_to(page.next);
+                return PageOutcome { at_end: page.end, back: false };
             }
-            Turn::Back => {}
-            Turn::Lost => self.tell_gap(channel, position, around),
+            PageFit::Back => {}
+            PageFit::Lost => self.report_gap(channel, position, context),
         }
-        Turned { at_end: self.follows[index].position == page.last, back: true }
+        PageOutcome { at_end: self.subscriptions[index].position == page.last, back: true }
     }
 
-    fn tell_gap(&mut self, channel: &Channel, after: Position, around: &Surroundings) {
-        around.metrics.gaps.inc();
+    fn report_gap(&mut self, channel: &Channel, after: Position, context: &ShardContext) {
+        context.metrics.gaps.inc();
         let data = serde_json::json!({"channel": channel, "after": after.to_string()});
         self.push_control(Block::new().event("gap").data(&data.to_string()));
     }
 
-    fn count_event(&mut self, delivery: &Delivery, around: &Surroundings) {
-        around.count_sent(if self.member.is_some() { delivery.frame(self.view).saved() } else { 0 });
-        self.clock.event(around.now);
+    fn count_event(&mut self, event: &EncodedEvent, context: &ShardContext) {
+        context.count_sent(if self.member.is_some() { event.encode(self.encoding).saved() } else { 0 });
+        self.deadlines.event(context.now);
     }
 
     /// Queues an event.
-    pub(crate) fn queue_event(&mut self, index: usize, delivery: &Arc<Delivery>, around: &Surroundings) {
-        self.count_event(delivery, around);
-        self.queue.push(Item::Event(Arc::clone(delivery), narrow(index)), self.view);
+    pub(crate) fn queue_event(&mut self, index: usize, event: &Arc<EncodedEvent>, context: &ShardContext) {
+        self.count_event(event, context);
+        self.queue.push(Item::Event(Arc::clone(event), narrow(index)), self.encoding);
     }
 
     fn push_control(&mut self, block: Bytes) {
-        self.queue.push(Item::Control(block), self.view);
+        self.queue.push(Item::Control(block), self.encoding);
     }
 
     /// Sets the start position of a channel.
     pub(crate) fn located(&mut self, index: usize, position: Position) {
-        self.follows[index].begin(position);
-        self.set_state(index, State::Behind);
+        self.subscriptions[index].begin(position);
+        self.set_state(index, ChannelState::Behind);
     }
 
     /// Queues the first block, once the start of every channel is known: from here on the client has a cursor.
-    pub(crate) fn greet(&mut self, around: &Surroundings) {
+    pub(crate) fn greet(&mut self, context: &ShardContext) {
         self.id = Id::Cursor;
         let mut cursor = Vec::new();
-        write_cursor(&self.follows, &mut cursor);
+        write_cursor(&self.subscriptions, &mut cursor);
         let cursor = String::from_utf8_lossy(&cursor);
         let data =
-            serde_json::json!({"session": self.identity.session(), "node": around.node, "cursor": cursor});
-        self.push_control(Block::new().retry(around.retry_ms()).event("connected").data(&data.to_string()));
+            serde_json::json!({"session": self.identity.session(), "node": context.node, "cursor": cursor});
+        self.push_control(Block::new().retry(context.retry_ms()).event("connected").data(&data.to_string()));
     }
 
     /// Queues a heartbeat if nothing else is queued.
-    pub(crate) fn beat(&mut self) {
-        if self.ending.is_none() && self.is_drained() {
-            self.queue.push(Item::Heartbeat, self.view);
+    pub(crate) fn queue_heartbeat(&mut self) {
+        if self.closing.is_none() && self.is_drained() {
+            self.queue.push(Item::Heartbeat, self.encoding);
         }
     }
 
     /// Starts the end: releases the claim at once; queued data and a last event are still written. `waker` is woken
     /// when the socket must be closed before the client closes it.
-    pub(crate) fn begin_end(&mut self, ending: Ending, around: &Surroundings, waker: &Waker) {
-        if self.ending.is_some() {
+    pub(crate) fn begin_end(&mut self, reason: CloseReason, context: &ShardContext, waker: &Waker) {
+        if self.closing.is_some() {
             return;
         }
-        if let Some(block) = around.last_block(ending, self.identity.session()) {
+        if let Some(block) = context.last_block(reason, self.identity.session()) {
             self.push_control(block);
         }
-        self.ending = Some(ending);
-        self.release(ending);
-        around.metrics.count_end(ending);
-        self.place.linger(waker);
-        self.clock.linger(around.settings.linger);
+        self.closing = Some(reason);
+        self.release(reason);
+        context.metrics.count_end(reason);
+        self.user_socket.linger(waker);
+        self.deadlines.linger(context.settings.linger);
     }
 
     /// Returns whether another claim has taken the session.
     pub(crate) fn is_lost(&self) -> bool {
-        self.held.as_ref().is_some_and(Held::is_lost)
+        self.guard.as_ref().is_some_and(SessionGuard::is_lost)
     }
 
     /// Releases the claim.
-    pub(crate) fn release(&mut self, ending: Ending) {
-        if let Some(held) = self.held.take() {
-            held.end(ending);
+    pub(crate) fn release(&mut self, reason: CloseReason) {
+        if let Some(guard) = self.guard.take() {
+            guard.end(reason);
         }
     }
 
     /// Writes queued data until the socket is full. `scratch` is the shard's buffer; its content has no meaning.
     pub(crate) fn flush(
         &mut self,
-        around: &Surroundings,
+        context: &ShardContext,
         scratch: &mut Vec<u8>,
         cx: &mut Context<'_>,
-    ) -> Flushed {
-        if self.outlet.waiting() > 0 && !self.clock.is_blocked() {
+    ) -> FlushResult {
+        if self.writer.waiting() > 0 && !self.deadlines.is_blocked() {
             // The head of the response waits for the first block, so that both leave in one write.
             self.encode_batch(scratch);
-            self.outlet.append(scratch);
-            self.clock.progress(around.now);
+            self.writer.append(scratch);
+            self.deadlines.progress(context.now);
         }
-        let mut written = self.outlet.write_rest(cx);
-        while written == Written::All && !self.queue.is_empty() {
+        let mut written = self.writer.write_rest(cx);
+        while written == WriteResult::All && !self.queue.is_empty() {
             self.encode_batch(scratch);
-            written = self.outlet.write_batch(scratch, cx);
-            self.clock.progress(around.now);
+            written = self.writer.write_batch(scratch, cx);
+            self.deadlines.progress(context.now);
         }
-        self.settle(written, scratch, cx)
+        self.finish_write(written, scratch, cx)
     }
 
     /// Writes an event without queueing it. The queue must be empty.
     pub(crate) fn send(
         &mut self,
-        (index, delivery): (usize, &Delivery),
-        around: &Surroundings,
+        (index, event): (usize, &EncodedEvent),
+        context: &ShardContext,
         scratch: &mut Vec<u8>,
         cx: &mut Context<'_>,
-    ) -> Flushed {
-        self.count_event(delivery, around);
+    ) -> FlushResult {
+        self.count_event(event, context);
         begin_batch(scratch);
-        let mut batch = Batch::new(self.member.as_mut(), scratch);
-        encode_event(&mut batch, &mut self.follows, index, delivery, self.view);
+        let mut batch = BodyBatch::new(self.member.as_mut(), scratch);
+        encode_event(&mut batch, &mut self.subscriptions, index, event, self.encoding);
         batch.finish();
-        let written = self.outlet.write_batch(scratch, cx);
-        self.clock.progress(around.now);
-        self.settle(written, scratch, cx)
+        let written = self.writer.write_batch(scratch, cx);
+        self.deadlines.progress(context.now);
+        self.finish_write(written, scratch, cx)
     }
 
     /// Handles the result of a write, and continues the end if it has started.
-    fn settle(&mut self, written: Written, scratch: &mut Vec<u8>, cx: &mut Context<'_>) -> Flushed {
+    fn finish_write(
+        &mut self,
+        written: WriteResult,
+        scratch: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> FlushResult {
         match written {
-            Written::Broken(ending) => Flushed::Over(self.ending.unwrap_or(ending)),
-            Written::Full { some } => {
-                self.clock.blocked(some);
-                if self.ending.is_some() { self.wait_for_client() } else { Flushed::Full }
+            WriteResult::Broken(reason) => FlushResult::Over(self.closing.unwrap_or(reason)),
+            WriteResult::Full { some } => {
+                self.deadlines.blocked(some);
+                if self.closing.is_some() { self.wait_for_client() } else { FlushResult::Full }
             }
-            Written::All => {
-                self.clock.unblocked();
-                if self.ending.is_some() { self.flush_end(scratch, cx) } else { Flushed::Done }
+            WriteResult::All => {
+                self.deadlines.unblocked();
+                if self.closing.is_some() { self.flush_end(scratch, cx) } else { FlushResult::Done }
             }
         }
     }
 
     /// Finishes the connection after the last event: the end of the body, the node's side of the socket, the client's
     /// side.
-    fn flush_end(&mut self, scratch: &mut Vec<u8>, cx: &mut Context<'_>) -> Flushed {
+    fn flush_end(&mut self, scratch: &mut Vec<u8>, cx: &mut Context<'_>) -> FlushResult {
         if !self.shut {
             self.shut = true;
             begin_batch(scratch);
             if let Some(member) = &mut self.member {
                 member.end(scratch);
             }
-            self.outlet.finish(scratch);
-            match self.outlet.write_rest(cx) {
-                Written::All => {}
-                Written::Full { .. } => return self.wait_for_client(),
-                Written::Broken(_) => return self.over(),
+            self.writer.finish(scratch);
+            match self.writer.write_rest(cx) {
+                WriteResult::All => {}
+                WriteResult::Full { .. } => return self.wait_for_client(),
+                WriteResult::Broken(_) => return self.over(),
             }
         }
-        if self.outlet.poll_shutdown(cx).is_pending() {
+        if self.writer.poll_shutdown(cx).is_pending() {
             return self.wait_for_client();
         }
-        if self.outlet.is_half_closed() || self.outlet.poll_left(cx).is_ready() {
+        if self.writer.is_half_closed() || self.writer.poll_peer_close(cx).is_ready() {
             return self.over();
         }
         self.wait_for_client()
     }
 
     /// Waits until the client closes, after the end was written. Ends at once if the socket may not linger.
-    fn wait_for_client(&self) -> Flushed {
-        if self.place.lingers() { Flushed::Full } else { self.over() }
+    fn wait_for_client(&self) -> FlushResult {
+        if self.user_socket.lingers() { FlushResult::Full } else { self.over() }
     }
 
-    fn over(&self) -> Flushed {
-        Flushed::Over(self.ending.unwrap_or(Ending::Closed))
+    fn over(&self) -> FlushResult {
+        FlushResult::Over(self.closing.unwrap_or(CloseReason::Closed))
     }
 
     /// Handles a socket that became full, or is no longer full. While the socket is full, and for some time after,
     /// the client is slow, and the write timeout applies in place of the kernel's timeout, which starts when the
     /// client's window first closed.
     pub(crate) fn socket_changed(&mut self) {
-        if self.clock.is_blocked() && self.clock.begin_to_tolerate() {
-            self.outlet.set_peer_timeout(None);
+        if self.deadlines.is_blocked() && self.deadlines.mark_slow() {
+            self.writer.set_peer_timeout(None);
         }
     }
 
     /// Handles a due heartbeat: nothing was written for its interval, so a slow client has received all earlier data.
     pub(crate) fn heartbeat_is_due(&mut self, settings: &StreamConfig) {
-        self.clock.beaten();
-        if self.clock.end_to_tolerate(settings.peer_timeout) {
-            self.outlet.set_peer_timeout(Some(settings.peer_timeout));
+        self.deadlines.heartbeat_sent();
+        if self.deadlines.clear_slow(settings.peer_timeout) {
+            self.writer.set_peer_timeout(Some(settings.peer_timeout));
         }
-        self.beat();
+        self.queue_heartbeat();
     }
 
     /// Returns whether the client has closed its side, or the connection is broken.
-    pub(crate) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<Left> {
-        self.outlet.poll_left(cx)
+    pub(crate) fn poll_peer_close(&mut self, cx: &mut Context<'_>) -> Poll<PeerClose> {
+        self.writer.poll_peer_close(cx)
     }
 
     /// Encodes the next batch, with room for a chunk's head before it.
     fn encode_batch(&mut self, out: &mut Vec<u8>) {
         begin_batch(out);
-        let mut batch = Batch::new(self.member.as_mut(), out);
+        let mut batch = BodyBatch::new(self.member.as_mut(), out);
         while batch.len() < BATCH_BYTES
-            && let Some(item) = self.queue.pop(self.view)
+            && let Some(item) = self.queue.pop(self.encoding)
         {
             match item {
                 Item::Heartbeat => batch.text().extend_from_slice(HEARTBEAT),
                 Item::Control(block) => {
                     let text = batch.text();
-                    self.id.write(&self.follows, text);
+                    self.id.write(&self.subscriptions, text);
                     text.extend_from_slice(&block);
                 }
-                Item::Event(delivery, index) => {
-                    encode_event(&mut batch, &mut self.follows, usize::from(index), &delivery, self.view);
+                Item::Event(event, index) => {
+                    encode_event(
+                        &mut batch,
+                        &mut self.subscriptions,
+                        usize::from(index),
+                        &event,
+                        self.encoding,
+                    );
                 }
             }
         }
@@ -530,19 +544,19 @@ fn narrow(index: usize) -> u16 {
 /// Appends an event of the channel at `index`, with the client's cursor after it. An ephemeral event does not change
 /// the cursor.
 fn encode_event(
-    batch: &mut Batch<'_>,
-    follows: &mut [Following],
+    batch: &mut BodyBatch<'_>,
+    subscriptions: &mut [Subscription],
     index: usize,
-    delivery: &Delivery,
-    view: View,
+    event: &EncodedEvent,
+    encoding: Encoding,
 ) {
-    if let Some(kept) = delivery.kept {
-        follows[index].sent = kept.position;
+    if let Some(link) = event.link {
+        subscriptions[index].sent = link.position;
     }
-    Id::Cursor.write(follows, batch.text());
-    match delivery.frame(view) {
-        Frame::Text(text) => batch.text().extend_from_slice(text),
-        Frame::Packed(packed, _) => batch.packed(packed),
+    Id::Cursor.write(subscriptions, batch.text());
+    match event.encode(encoding) {
+        Encoded::Text(text) => batch.text().extend_from_slice(text),
+        Encoded::Compressed(compressed, _) => batch.compressed(compressed),
     }
 }
 

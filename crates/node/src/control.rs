@@ -2,59 +2,55 @@
 
 use std::sync::Arc;
 
+use fanfare_broker::session::CloseReason;
 use fanfare_protocol::SessionKey;
 use fanfare_protocol::session::Control;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::ending::Ending;
 use crate::metrics::cluster::ClusterMetrics;
-use crate::session::End;
+use crate::session::EndStream;
 use crate::throttle::Throttle;
 
 /// Records that another node claimed a session with an epoch. Returns whether a stream of this node must end.
 pub type Supersede = Arc<dyn Fn(&SessionKey, u64) -> bool + Send + Sync>;
 
-/// How many commands may wait.
+/// Maximum number of queued commands.
 const QUEUE: usize = 1024;
 
-/// The way from the control topic to the [`ControlTask`]. Bounded in bytes as well as in number: only commands wait, whose
-/// length is bounded.
+/// The sending half of the queue of commands. The queue is also bounded in bytes, since the length of a command is
+/// bounded.
 #[derive(Debug)]
-pub struct Commands {
+pub struct CommandSender {
     queue: mpsc::Sender<Control>,
     metrics: Arc<ClusterMetrics>,
     malformed: Throttle,
     dropped: Throttle,
 }
 
-/// The commands that wait for the [`ControlTask`].
+/// The receiving half of the queue of commands, for the [`ControlTask`].
 #[derive(Debug)]
-pub struct Waiting(mpsc::Receiver<Control>);
+pub struct CommandReceiver(mpsc::Receiver<Control>);
 
 /// Returns both ends of a queue of commands.
-pub fn queue(metrics: &Arc<ClusterMetrics>) -> (Commands, Waiting) {
+pub fn queue(metrics: &Arc<ClusterMetrics>) -> (CommandSender, CommandReceiver) {
     let (queue, waiting) = mpsc::channel(QUEUE);
     let (malformed, dropped) = (Throttle::of_a_condition(), Throttle::of_a_condition());
-    (Commands { queue, metrics: Arc::clone(metrics), malformed, dropped }, Waiting(waiting))
+    (CommandSender { queue, metrics: Arc::clone(metrics), malformed, dropped }, CommandReceiver(waiting))
 }
 
-impl Commands {
-    /// Takes a message of the control topic. One that is not a command, or finds the queue full, is dropped and counted.
-    pub fn offer(&self, message: &[u8]) {
+impl CommandSender {
+    /// Queues a message of the control topic. A malformed message, or a command for which the queue has no room, is dropped
+    /// and counted.
+    pub fn push(&self, message: &[u8]) {
         let command = match Control::parse(message) {
             Ok(command) => command,
             Err(error) => {
                 self.metrics.controls_malformed.inc();
                 if let Some(held_back) = self.malformed.admit() {
                     let (reason, bytes) = (error.reason(), message.len());
-                    tracing::warn!(
-                        reason,
-                        bytes,
-                        held_back,
-                        "dropped a malformed message on the control topic"
-                    );
+                    tracing::warn!(reason, bytes, held_back, "dropped malformed control message");
                 }
                 return;
             }
@@ -68,7 +64,7 @@ impl Commands {
     }
 }
 
-/// The task that acts on commands. Ends when it is shut down or dropped, or the commands end.
+/// The task that handles commands. Ends when it is shut down or dropped, or its queue is closed.
 #[derive(Debug)]
 pub struct ControlTask {
     stop: DropGuard,
@@ -76,8 +72,13 @@ pub struct ControlTask {
 }
 
 impl ControlTask {
-    /// Starts acting on commands. `supersede` is [`crate::session::Sessions::supersede`]; `end` ends streams.
-    pub fn start(waiting: Waiting, supersede: Supersede, end: End, metrics: Arc<ClusterMetrics>) -> Self {
+    /// Starts the task. `supersede` is [`crate::session::Sessions::supersede`]; `end` ends streams.
+    pub fn start(
+        waiting: CommandReceiver,
+        supersede: Supersede,
+        end: EndStream,
+        metrics: Arc<ClusterMetrics>,
+    ) -> Self {
         let stop = CancellationToken::new();
         let actor = Actor { supersede, end, metrics };
         let token = stop.clone();
@@ -97,12 +98,12 @@ impl ControlTask {
 
 struct Actor {
     supersede: Supersede,
-    end: End,
+    end: EndStream,
     metrics: Arc<ClusterMetrics>,
 }
 
 impl Actor {
-    async fn run(self, mut waiting: Waiting) {
+    async fn run(self, mut waiting: CommandReceiver) {
         while let Some(command) = waiting.0.recv().await {
             self.act(command);
         }
@@ -115,14 +116,14 @@ impl Actor {
                 // A late message is about an earlier claim.
                 if (self.supersede)(&session, epoch) {
                     self.metrics.controls_supersede.inc();
-                    (self.end)(session, epoch, Ending::Superseded);
+                    (self.end)(session, epoch, CloseReason::Superseded);
                 } else {
                     self.metrics.controls_stale.inc();
                 }
             }
             Control::Disconnect { user, session } => {
                 self.metrics.controls_disconnect.inc();
-                (self.end)(SessionKey::new(user, session), u64::MAX, Ending::Disconnected);
+                (self.end)(SessionKey::new(user, session), u64::MAX, CloseReason::Disconnected);
             }
         }
     }

@@ -9,14 +9,14 @@
 //!
 //! # Layout
 //!
-//! - `packed`: the shared blocks of an event
+//! - `compressed`: the shared blocks of an event
 //! - `member`: a client's member: header, blocks, trailer
 
+mod compressed;
 mod member;
-mod packed;
 
-pub(crate) use self::member::{Batch, Member};
-pub(crate) use self::packed::{MIN_PACKED, Packed};
+pub(crate) use self::compressed::{CompressedText, MIN_COMPRESSED};
+pub(crate) use self::member::{BodyBatch, GzipMember};
 
 /// Maximum size of a stored block, in bytes (RFC 1951, section 3.2.4).
 const MAX_STORED: usize = 0xFFFF;

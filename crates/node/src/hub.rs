@@ -7,22 +7,22 @@
 //!
 //! In the order in which an event passes through them:
 //!
-//! - `follows`: the subscription table: which shards follow which channel
+//! - `subscription_table`: which shards have subscribers of which channel
 //! - `inbox`: the queue of a shard
-//! - `writer`: a shard and its connections
+//! - `shard`: a shard and its connections
 //! - `topic`: one channel in one shard
 //! - `window`: the channel's recent events, with which catch-up joins live delivery
-//! - `reads`: log reads, shared by connections at the same position; `line`: their fair queue
-//! - `wakers`: sockets that are ready
+//! - `log_reads`: log reads, shared by connections at the same position; `fair_queue`: the order in which they start
+//! - `ready_list`: connections whose sockets are ready
 
-mod follows;
+mod fair_queue;
 mod inbox;
-mod line;
-mod reads;
+mod log_reads;
+mod ready_list;
+mod shard;
+mod subscription_table;
 mod topic;
-mod wakers;
 mod window;
-mod writer;
 
 use std::fmt;
 use std::hash::BuildHasher;
@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fanfare_broker::log::PageLimit;
+use fanfare_broker::session::CloseReason;
 use fanfare_broker::subscriber::SubscriberState;
 use fanfare_broker::{EventLog, LiveTopics, NodeId};
 use fanfare_protocol::SessionKey;
@@ -37,23 +38,22 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::follows::Follows;
 use self::inbox::{Inbox, Message};
-use self::reads::Reads;
-use self::writer::Writer;
+use self::log_reads::LogReads;
+use self::shard::Shard;
+use self::subscription_table::SubscriptionTable;
 use crate::config::bytes;
 use crate::config::stream::StreamConfig;
-use crate::connection::Surroundings;
-use crate::connection::places::Places;
-use crate::control::Commands;
-use crate::ending::Ending;
+use crate::connection::ShardContext;
+use crate::connection::user_sockets::UserSockets;
+use crate::control::CommandSender;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::read_budget::ReadBudget;
 use crate::stream::{Identity, Socket, Stream};
 
 /// Maximum number of shards: the shards of a channel are bits of one number.
-const MAX_WRITERS: usize = 64;
+const MAX_SHARDS: usize = 64;
 
 /// Settings of the hub.
 #[derive(Clone, Debug)]
@@ -79,18 +79,18 @@ pub struct Hub {
 }
 
 struct Inner {
-    follows: Arc<Follows>,
+    table: Arc<SubscriptionTable>,
     metrics: Arc<Metrics>,
     budget: Arc<ReadBudget>,
     /// Assigns sessions to shards. Seeded at random, so that clients cannot choose their shard.
     spread: foldhash::fast::FixedState,
     /// Joined by `shutdown`.
-    writers: Mutex<Vec<JoinHandle<()>>>,
+    shards: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hub").field("writers", &self.inner.follows.inboxes.len()).finish_non_exhaustive()
+        f.debug_struct("Hub").field("shards", &self.inner.table.inboxes.len()).finish_non_exhaustive()
     }
 }
 
@@ -103,51 +103,63 @@ impl Hub {
         node: &NodeId,
         settings: &HubSettings,
         metrics: &Arc<Metrics>,
-        control: Commands,
+        control: CommandSender,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let HubSettings { stream, max_ephemeral, .. } = settings;
-        let count = if stream.shards == 0 { cores } else { stream.shards }.min(MAX_WRITERS);
+        let count = if stream.shards == 0 { cores } else { stream.shards }.min(MAX_SHARDS);
         let inboxes = (0..count).map(|_| Arc::default()).collect::<Vec<Arc<Inbox>>>();
         let inbox_bytes = bytes(stream.shard_queue);
-        let follows =
-            Arc::new(Follows::new(inboxes, inbox_bytes, *max_ephemeral, control, Arc::clone(metrics)));
+        let table = Arc::new(SubscriptionTable::new(
+            inboxes,
+            inbox_bytes,
+            *max_ephemeral,
+            control,
+            Arc::clone(metrics),
+        ));
         // Weak, since the table owns the subscriber connection, whose task owns this.
-        let sink = Arc::downgrade(&follows);
+        let sink = Arc::downgrade(&table);
         let wire = live.open_subscriber(
             node,
             Box::new(move |event| {
-                if let Some(follows) = sink.upgrade() {
-                    follows.take(event);
+                if let Some(table) = sink.upgrade() {
+                    table.handle(event);
                 }
             }),
         );
-        follows.attach(wire);
+        table.attach(wire);
         let budget = Arc::new(ReadBudget::new(stream.max_log_read_bytes));
-        let places = Places::new(settings.sockets_per_user, settings.lingering, Arc::clone(metrics));
-        let writers = (0..count)
+        let user_sockets =
+            UserSockets::new(settings.sockets_per_user, settings.lingering, Arc::clone(metrics));
+        let shards = (0..count)
             .map(|index| {
                 let (metrics, node) = (Arc::clone(metrics), node.clone());
-                let (places, memory) = (Arc::clone(&places), settings.memory.clone());
-                let around =
-                    Surroundings::new(stream.clone(), settings.leave_spread, metrics, node, places, memory);
+                let (user_sockets, memory) = (Arc::clone(&user_sockets), settings.memory.clone());
+                let context = ShardContext::new(
+                    stream.clone(),
+                    settings.leave_spread,
+                    metrics,
+                    node,
+                    user_sockets,
+                    memory,
+                );
                 let page =
                     PageLimit { entries: stream.page_events, bytes: bytes(stream.page_bytes), at_end: false };
-                let reads = Reads::new(
+                let reads = LogReads::new(
                     Arc::clone(log),
                     Arc::clone(&budget),
                     stream.max_log_reads.div_ceil(count),
                     page,
                 );
-                tokio::spawn(Writer::new(index, around, Arc::clone(&follows), reads).run())
+                tokio::spawn(Shard::new(index, context, Arc::clone(&table), reads).run())
             })
             .collect();
         let inner = Inner {
-            follows,
+            table,
             metrics: Arc::clone(metrics),
             budget,
             spread: foldhash::fast::FixedState::with_seed(fastrand::u64(..)),
-            writers: Mutex::new(writers),
+            shards: Mutex::new(shards),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -159,24 +171,24 @@ impl Hub {
         self.inner.metrics.active.inc();
         if !self.inbox_of(&stream.identity()).push(Message::Open(Box::new(stream), socket)) {
             self.inner.metrics.active.dec();
-            self.inner.metrics.count_end(Ending::Shutdown);
+            self.inner.metrics.count_end(CloseReason::Shutdown);
         }
     }
 
     /// Ends a session's stream on this node, if there is one and its claim's epoch is below `below`.
-    pub fn end(&self, session: SessionKey, below: u64, ending: Ending) {
+    pub fn end(&self, session: SessionKey, below: u64, reason: CloseReason) {
         let identity = Identity::from(session);
-        self.inbox_of(&identity).push(Message::End { identity, below, ending });
+        self.inbox_of(&identity).push(Message::End { identity, below, reason });
     }
 
     /// Returns the state of the subscriber connection, as a watch.
     pub fn wire(&self) -> watch::Receiver<SubscriberState> {
-        self.inner.follows.state.subscribe()
+        self.inner.table.state.subscribe()
     }
 
     /// Waits until a shard task panicked: this node can no longer serve its sessions.
     pub async fn broken(&self) {
-        self.inner.follows.broken.cancelled().await;
+        self.inner.table.broken.cancelled().await;
     }
 
     /// Returns the budget of concurrent log reads, which streams share with history calls.
@@ -194,7 +206,7 @@ impl Hub {
     pub async fn drain(&self, window: Duration) {
         let until = Instant::now() + window;
         let (done, mut all_done) = mpsc::channel(1);
-        for inbox in &self.inner.follows.inboxes {
+        for inbox in &self.inner.table.inboxes {
             inbox.push(Message::Drain { until, done: done.clone() });
         }
         drop(done);
@@ -204,21 +216,21 @@ impl Hub {
 
     /// Ends all streams, then the shards and the subscriber connection. Waits until all have ended: at most
     /// `stream.linger`.
-    pub async fn shutdown(&self, ending: Ending) {
-        for inbox in &self.inner.follows.inboxes {
-            inbox.push(Message::Close(ending));
+    pub async fn shutdown(&self, reason: CloseReason) {
+        for inbox in &self.inner.table.inboxes {
+            inbox.push(Message::Close(reason));
         }
-        let writers = std::mem::take(&mut *self.inner.writers.lock().unwrap_or_else(PoisonError::into_inner));
-        for writer in writers {
-            if let Err(error) = writer.await {
+        let shards = std::mem::take(&mut *self.inner.shards.lock().unwrap_or_else(PoisonError::into_inner));
+        for shard in shards {
+            if let Err(error) = shard.await {
                 tracing::error!(%error, "shard task panicked");
             }
         }
-        self.inner.follows.close().await;
+        self.inner.table.close().await;
     }
 
     fn inbox_of(&self, identity: &Identity) -> &Inbox {
-        let inboxes = &self.inner.follows.inboxes;
+        let inboxes = &self.inner.table.inboxes;
         // There are at most 64 shards, so the remainder fits.
         let index = self.inner.spread.hash_one(identity) % inboxes.len() as u64;
         &inboxes[usize::try_from(index).unwrap_or_default()]

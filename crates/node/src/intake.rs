@@ -9,16 +9,16 @@
 //! # Layout
 //!
 //! - `leadership`: leadership of the intake
-//! - `taking`: the first stage: reads entries and parses them
-//! - `publishing`: the second stage: publishes them
-//! - `round`: results of one publish call
-//! - `settling`: the last stage: acknowledges them
+//! - `fetch`: the first stage: reads entries and parses them
+//! - `publish`: the second stage: publishes them
+//! - `publish_results`: results of one publish call
+//! - `acknowledge`: the last stage: acknowledges them
 
+mod acknowledge;
+mod fetch;
 mod leadership;
-mod publishing;
-mod round;
-mod settling;
-mod taking;
+mod publish;
+mod publish_results;
 #[cfg(test)]
 mod tests;
 
@@ -35,17 +35,17 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::leadership::{Lapsed, Leadership};
-use self::publishing::Publishing;
-use self::settling::Settling;
-use self::taking::Taking;
+use self::acknowledge::Acknowledger;
+use self::fetch::Fetcher;
+use self::leadership::{Leadership, LeadershipLost};
+use self::publish::Publisher;
 use crate::config::intake::IntakeConfig;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::throttle::Throttle;
 
-/// The first and the longest wait after a failure.
-const FIRST_REST: Duration = Duration::from_millis(50);
-const LONGEST_REST: Duration = Duration::from_secs(1);
+/// First and longest wait after a failure.
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 
 /// Settings of the intake.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Starts; does nothing where `enabled` is false.
+    /// Starts the task, which does nothing if `intake.enabled` is false.
     pub fn start(
         broker: Arc<dyn IntakeQueue>,
         settings: IntakeSettings,
@@ -75,23 +75,23 @@ impl Intake {
         let stop = CancellationToken::new();
         let IntakeSettings { node, config, max_data } = settings;
         let worker = Worker {
-            taking: Taking::new(&broker, &metrics, &stop, &config, max_data),
-            publishing: Publishing::new(&broker, &metrics),
-            settling: Settling::new(&broker, &metrics),
+            fetcher: Fetcher::new(&broker, &metrics, &stop, &config, max_data),
+            publisher: Publisher::new(&broker, &metrics),
+            acknowledger: Acknowledger::new(&broker, &metrics),
             broker,
             node,
             config,
             metrics,
             stop: stop.clone(),
-            backoff: Backoff::new(FIRST_REST, LONGEST_REST),
+            backoff: Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF),
             log: Throttle::default(),
         };
         Self { stop: stop.drop_guard(), task: tokio::spawn(worker.run()) }
     }
 
-    /// Finishes the entries in hand, at most three batches, lets another node lead, and ends. Takes up to a second
-    /// where the leader waits for entries, and one failed call where the broker is away: then the entries stay for
-    /// the next leader.
+    /// Finishes the entries in progress, at most three batches, releases the leadership, and ends. Takes up to a second
+    /// if the leader waits for entries, and one failed call if the broker is unavailable: then the entries stay for the
+    /// next leader.
     pub async fn shutdown(self) {
         let Self { stop, task } = self;
         drop(stop);
@@ -99,20 +99,20 @@ impl Intake {
     }
 }
 
-/// Why a reading ends.
+/// Why the pipeline of one reading ended.
 #[derive(Debug, PartialEq, Eq)]
-enum Stop {
-    /// Another node leads, or may.
-    Lapsed,
-    /// A call failed, which one and why.
+enum PipelineEnd {
+    /// Another node leads, or may lead.
+    LeadershipLost,
+    /// A call failed: which one, and why.
     Failed(&'static str, BrokerError),
-    /// Entries wait behind one that is dead now.
+    /// Entries wait behind one that is moved to the dead-letter stream.
     HeldUp,
 }
 
-impl From<Lapsed> for Stop {
-    fn from(_: Lapsed) -> Self {
-        Self::Lapsed
+impl From<LeadershipLost> for PipelineEnd {
+    fn from(_: LeadershipLost) -> Self {
+        Self::LeadershipLost
     }
 }
 
@@ -122,9 +122,9 @@ struct Worker {
     config: IntakeConfig,
     metrics: Arc<ClusterMetrics>,
     stop: CancellationToken,
-    taking: Taking,
-    publishing: Publishing,
-    settling: Settling,
+    fetcher: Fetcher,
+    publisher: Publisher,
+    acknowledger: Acknowledger,
     backoff: Backoff,
     log: Throttle,
 }
@@ -135,7 +135,7 @@ impl Worker {
             return;
         }
         while !self.stop.is_cancelled() {
-            match Leadership::gain(&self.broker, &self.node, self.config.lease, &self.metrics).await {
+            match Leadership::acquire(&self.broker, &self.node, self.config.lease, &self.metrics).await {
                 Ok(Some(lead)) => {
                     self.lead(lead).await;
                     continue;
@@ -158,7 +158,7 @@ impl Worker {
         self.metrics.intake_leader.set(1);
         let work = lead.during(self.work(&lead)).await.flatten();
         if work.is_ok() {
-            lead.resign().await;
+            lead.release().await;
         } else {
             self.metrics.intake_lead_lost.inc();
             tracing::warn!("lost the intake leadership");
@@ -170,53 +170,53 @@ impl Worker {
     /// Reads the stream until the node shuts down or the leadership is lost. Any failure ends a reading, and the next
     /// one starts at the oldest entry: so unfinished entries, of this or of an earlier leader, come before all new
     /// ones.
-    async fn work(&mut self, lead: &Leadership) -> Result<(), Lapsed> {
+    async fn work(&mut self, lead: &Leadership) -> Result<(), LeadershipLost> {
         while !self.stop.is_cancelled() {
             lead.check()?;
             let begun = Instant::now();
             let done = match self.broker.read_intake(&self.node).await {
-                Ok(Some(reading)) => self.carry(lead, &reading).await,
-                Ok(None) => Err(Stop::Lapsed),
+                Ok(Some(reading)) => self.run_pipeline(lead, &reading).await,
+                Ok(None) => Err(PipelineEnd::LeadershipLost),
                 Err(error) => {
-                    self.metrics.intake_take_failed.inc();
-                    Err(Stop::Failed("failed to start reading the ingest stream", error))
+                    self.metrics.intake_fetch_failed.inc();
+                    Err(PipelineEnd::Failed("failed to start reading the ingest stream", error))
                 }
             };
-            if begun.elapsed() >= LONGEST_REST {
+            if begun.elapsed() >= LONGEST_BACKOFF {
                 self.backoff.succeed();
             }
             match done {
-                Ok(()) | Err(Stop::HeldUp) => {}
-                Err(Stop::Failed(what, error)) => self.rest(what, &error).await,
-                Err(Stop::Lapsed) => return Err(Lapsed),
+                Ok(()) | Err(PipelineEnd::HeldUp) => {}
+                Err(PipelineEnd::Failed(what, error)) => self.back_off(what, &error).await,
+                Err(PipelineEnd::LeadershipLost) => return Err(LeadershipLost),
             }
         }
         Ok(())
     }
 
-    /// Brings the entries of one reading to their channels until the node leaves or something fails. What was
-    /// published by then is settled.
-    async fn carry(&mut self, lead: &Leadership, reading: &Reading) -> Result<(), Stop> {
+    /// Publishes the entries of one reading to their channels until the node shuts down or a call fails. Entries that
+    /// were published by then are acknowledged.
+    async fn run_pipeline(&mut self, lead: &Leadership, reading: &Reading) -> Result<(), PipelineEnd> {
         // A stage starts a batch when the next stage has room for it, so at most three batches are in progress.
-        let (taken, to_publish) = mpsc::channel(1);
-        let (published, to_settle) = mpsc::channel(1);
-        let take = self.taking.run(lead, reading, taken);
-        let publish = self.publishing.run(lead, reading, to_publish, published);
+        let (fetched, to_publish) = mpsc::channel(1);
+        let (published, to_acknowledge) = mpsc::channel(1);
+        let fetch = self.fetcher.run(lead, reading, fetched);
+        let publish = self.publisher.run(lead, reading, to_publish, published);
         // If one of them fails, both end, and so does the input of the last stage.
-        let bring = pin!(async { try_join(take, publish).await.map(|_| ()) });
-        let settle = pin!(self.settling.run(lead, reading, to_settle));
-        match select(bring, settle).await {
-            Either::Left((brought, settle)) => settle.await.and(brought),
+        let upstream = pin!(async { try_join(fetch, publish).await.map(|_| ()) });
+        let acknowledge = pin!(self.acknowledger.run(lead, reading, to_acknowledge));
+        match select(upstream, acknowledge).await {
+            Either::Left((result, acknowledge)) => acknowledge.await.and(result),
             // The last stage succeeds only after its input ended.
-            Either::Right((settled, bring)) => match settled {
-                Ok(()) => bring.await,
+            Either::Right((acknowledged, upstream)) => match acknowledged {
+                Ok(()) => upstream.await,
                 Err(stop) => Err(stop),
             },
         }
     }
 
     /// Waits after a failure, unless the node shuts down.
-    async fn rest(&mut self, what: &'static str, error: &BrokerError) {
+    async fn back_off(&mut self, what: &'static str, error: &BrokerError) {
         if let Some(held_back) = self.log.admit() {
             tracing::warn!(%error, held_back, "{what}");
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use fanfare_broker::backoff::{Backoff, jittered};
 use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::{BrokerError, Membership, NodeId, NodeInfo};
 use tokio::sync::watch;
@@ -14,11 +15,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::config::lease::LeaseConfig;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::throttle::Throttle;
-use fanfare_broker::backoff::{Backoff, jittered};
 
 /// Status of the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum LeaseStatus {
     /// The broker has not answered yet.
     Starting,
     /// Another process with the same node id may be dead: its lease has not expired yet.
@@ -26,7 +26,7 @@ pub enum Standing {
     /// The last heartbeat succeeded.
     Held,
     /// The last heartbeat failed.
-    Away,
+    Unavailable,
     /// Another running process uses the node id: this one must stop.
     Foreign,
 }
@@ -35,28 +35,28 @@ pub enum Standing {
 #[derive(Clone, Debug)]
 pub struct LeaseState {
     /// Status of the lease.
-    pub standing: Standing,
+    pub status: LeaseStatus,
     /// Until when the node certainly holds the lease, by its own clock.
     pub until: Option<Instant>,
     /// Time of the last change of the status.
     pub since: SystemTime,
     /// Public reason why the last heartbeat failed, or the address of the other process with this node id; empty if
     /// the lease is held.
-    pub why: Arc<str>,
+    pub reason: Arc<str>,
     /// Number of acquisitions. Beyond 1, the lease had expired, and other nodes may have removed this node's
     /// sessions.
-    pub taken: u64,
+    pub acquisitions: u64,
 }
 
 impl LeaseState {
     /// Creates a lease held until a moment: for tests, and for a node that is alone.
     pub fn held_until(until: Instant) -> Self {
-        Self { standing: Standing::Held, until: Some(until), taken: 1, ..Self::starting() }
+        Self { status: LeaseStatus::Held, until: Some(until), acquisitions: 1, ..Self::starting() }
     }
 
     fn starting() -> Self {
-        let why = "no heartbeat yet".into();
-        Self { standing: Standing::Starting, until: None, since: SystemTime::now(), why, taken: 0 }
+        let reason = "no heartbeat yet".into();
+        Self { status: LeaseStatus::Starting, until: None, since: SystemTime::now(), reason, acquisitions: 0 }
     }
 
     /// Returns whether the node holds the lease. False as soon as it may have expired, also if the process was
@@ -74,7 +74,7 @@ impl LeaseState {
 /// Two running processes use the same node id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("node id {id} is in use by another process at {address}")]
-pub struct NameInUse {
+pub struct NodeIdInUse {
     /// The node id.
     pub id: NodeId,
     /// The address of the other process.
@@ -82,7 +82,7 @@ pub struct NameInUse {
 }
 
 /// Returns the number of streams of the node.
-pub type Connections = Arc<dyn Fn() -> u64 + Send + Sync>;
+pub type CountConnections = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Renews the node's lease with heartbeats. Ends when it is shut down or dropped.
 pub struct NodeLease {
@@ -101,17 +101,17 @@ impl NodeLease {
         broker: Arc<dyn Membership>,
         info: NodeInfo,
         config: &LeaseConfig,
-        connections: Connections,
+        connections: CountConnections,
         metrics: Arc<ClusterMetrics>,
     ) -> Self {
         let (state, seen) = watch::channel(LeaseState::starting());
         let (draining, drains) = watch::channel(info.draining);
         let stop = CancellationToken::new();
-        let heart = Heart {
+        let heartbeat = Heartbeat {
             broker: Arc::clone(&broker),
             info: info.clone(),
             ttl: config.ttl,
-            beat: config.heartbeat(),
+            interval: config.heartbeat(),
             connections,
             draining: drains,
             state,
@@ -123,7 +123,7 @@ impl NodeLease {
         let token = stop.clone();
         let task = tokio::spawn(async move {
             // Every call may be repeated, so it may be cancelled.
-            token.run_until_cancelled(heart.run()).await;
+            token.run_until_cancelled(heartbeat.run()).await;
         });
         Self { broker, info, call: config.heartbeat(), state: seen, draining, stop: stop.drop_guard(), task }
     }
@@ -139,25 +139,26 @@ impl NodeLease {
     /// # Errors
     ///
     /// Fails if another process uses the node id for longer than a dead process could hold its lease.
-    pub async fn first(&self) -> Result<(), NameInUse> {
+    pub async fn first(&self) -> Result<(), NodeIdInUse> {
         let mut state = self.state.clone();
-        let known = |state: &LeaseState| !matches!(state.standing, Standing::Starting | Standing::Waiting);
+        let known =
+            |state: &LeaseState| !matches!(state.status, LeaseStatus::Starting | LeaseStatus::Waiting);
         // An error means that the task has ended, which happens only if the node id is in use.
         let _ = state.wait_for(known).await;
-        if self.state.borrow().standing == Standing::Foreign { Err(self.name_in_use()) } else { Ok(()) }
+        if self.state.borrow().status == LeaseStatus::Foreign { Err(self.node_id_in_use()) } else { Ok(()) }
     }
 
     /// Waits until another running process is found to use the node id. The node must stop then.
-    pub async fn lost_name(&self) -> NameInUse {
+    pub async fn node_id_conflict(&self) -> NodeIdInUse {
         let mut state = self.state.clone();
-        if state.wait_for(|state| state.standing == Standing::Foreign).await.is_err() {
+        if state.wait_for(|state| state.status == LeaseStatus::Foreign).await.is_err() {
             std::future::pending::<()>().await;
         }
-        self.name_in_use()
+        self.node_id_in_use()
     }
 
-    fn name_in_use(&self) -> NameInUse {
-        NameInUse { id: self.info.id.clone(), address: self.state.borrow().why.to_string() }
+    fn node_id_in_use(&self) -> NodeIdInUse {
+        NodeIdInUse { id: self.info.id.clone(), address: self.state.borrow().reason.to_string() }
     }
 
     /// Sets whether the node is draining, and publishes it with the next heartbeat.
@@ -188,13 +189,13 @@ impl fmt::Debug for NodeLease {
 }
 
 /// The heartbeat's task.
-struct Heart {
+struct Heartbeat {
     broker: Arc<dyn Membership>,
     info: NodeInfo,
     ttl: Duration,
     /// Interval between heartbeats, and timeout of a call.
-    beat: Duration,
-    connections: Connections,
+    interval: Duration,
+    connections: CountConnections,
     draining: watch::Receiver<bool>,
     state: watch::Sender<LeaseState>,
     metrics: Arc<ClusterMetrics>,
@@ -203,12 +204,12 @@ struct Heart {
     unprepared: Throttle,
 }
 
-impl Heart {
+impl Heartbeat {
     async fn run(mut self) {
         if self.enter().await.is_err() {
             return;
         }
-        let mut next = Instant::now() + self.beat;
+        let mut next = Instant::now() + self.interval;
         loop {
             // Both branches are cancel-safe.
             tokio::select! {
@@ -216,7 +217,7 @@ impl Heart {
                 Ok(()) = self.draining.changed() => {}
             }
             let sent = Instant::now();
-            next = sent + self.beat;
+            next = sent + self.interval;
             match self.lease().await {
                 // The lease may have been acquired again by a call without a reply; this call only renews it then.
                 Ok(LeaseOutcome::Renewed) if self.state.borrow().held() => self.held(sent, false),
@@ -268,9 +269,9 @@ impl Heart {
             return Ok(Entry::Occupied(occupant));
         }
         // Limited to one heartbeat interval, since clients wait for this node; the sweeper does the rest.
-        let enough = Instant::now() + self.beat;
+        let enough = Instant::now() + self.interval;
         loop {
-            match within(self.beat, self.broker.sweep(&self.info.id, self.ttl)).await {
+            match within(self.interval, self.broker.sweep(&self.info.id, self.ttl)).await {
                 Ok(step) => {
                     self.metrics.count_swept(&step);
                     if let Some(error) = &step.fault {
@@ -303,7 +304,7 @@ impl Heart {
 
     /// Returns another process that holds the lease of this node id, if there is one.
     async fn occupant(&self) -> Result<Option<Occupied>, BrokerError> {
-        let nodes = within(self.beat, self.broker.nodes()).await?;
+        let nodes = within(self.interval, self.broker.nodes()).await?;
         let mut others = nodes.into_iter().filter(|node| node.incarnation != self.info.incarnation);
         Ok(others.find(|node| node.id == self.info.id).map(|node| Occupied(node.address)))
     }
@@ -311,12 +312,12 @@ impl Heart {
     async fn lease(&mut self) -> Result<LeaseOutcome, BrokerError> {
         self.info.connections = (self.connections)();
         self.info.draining = *self.draining.borrow_and_update();
-        let lease = within(self.beat, self.broker.lease(&self.info, self.ttl)).await;
+        let lease = within(self.interval, self.broker.lease(&self.info, self.ttl)).await;
         let count = match lease {
-            Ok(LeaseOutcome::Renewed) => &self.metrics.beats_renewed,
-            Ok(LeaseOutcome::Taken) => &self.metrics.beats_taken,
-            Ok(LeaseOutcome::Foreign) => &self.metrics.beats_foreign,
-            Err(_) => &self.metrics.beats_failed,
+            Ok(LeaseOutcome::Renewed) => &self.metrics.heartbeats_renewed,
+            Ok(LeaseOutcome::Taken) => &self.metrics.heartbeats_acquired,
+            Ok(LeaseOutcome::Foreign) => &self.metrics.heartbeats_foreign,
+            Err(_) => &self.metrics.heartbeats_failed,
         };
         count.inc();
         lease
@@ -324,8 +325,8 @@ impl Heart {
 
     /// Loads the function library at the broker. A failure does not affect the lease.
     async fn prepare(&mut self) {
-        if let Err(error) = within(self.beat, self.broker.prepare()).await {
-            self.metrics.prepares_failed.inc();
+        if let Err(error) = within(self.interval, self.broker.prepare()).await {
+            self.metrics.function_load_failures.inc();
             if let Some(held_back) = self.unprepared.admit() {
                 tracing::warn!(%error, held_back, "failed to load the Redis function library");
             }
@@ -336,18 +337,18 @@ impl Heart {
     fn held(&mut self, sent: Instant, taken: bool) {
         self.backoff.succeed();
         self.metrics.lease_held.set(1);
-        self.tell(Standing::Held, "", |state| {
+        self.publish(LeaseStatus::Held, "", |state| {
             state.until = Some(sent + self.ttl);
-            state.taken += u64::from(taken);
+            state.acquisitions += u64::from(taken);
         });
     }
 
     fn waiting(&self, by: Occupied) {
         let Occupied(address) = by;
-        if self.state.borrow().standing != Standing::Waiting {
+        if self.state.borrow().status != LeaseStatus::Waiting {
             tracing::info!(id = %self.info.id, address, "waiting for the lease of an earlier process with this node.id to expire");
         }
-        self.tell(Standing::Waiting, &address, |_| {});
+        self.publish(LeaseStatus::Waiting, &address, |_| {});
     }
 
     /// Records a failed heartbeat. Returns the time to wait.
@@ -357,7 +358,7 @@ impl Heart {
         if let Some(held_back) = self.away.admit() {
             tracing::warn!(%error, held, held_back, "failed to renew the lease");
         }
-        self.tell(Standing::Away, &error.public(), |_| {});
+        self.publish(LeaseStatus::Unavailable, &error.public(), |_| {});
         self.backoff.fail()
     }
 
@@ -365,16 +366,16 @@ impl Heart {
         let Occupied(address) = by;
         self.metrics.lease_held.set(0);
         tracing::error!(id = %self.info.id, address, "node.id is in use by another process");
-        self.tell(Standing::Foreign, &address, |state| state.until = None);
+        self.publish(LeaseStatus::Foreign, &address, |state| state.until = None);
     }
 
-    fn tell(&self, standing: Standing, why: &str, change: impl FnOnce(&mut LeaseState)) {
+    fn publish(&self, status: LeaseStatus, reason: &str, change: impl FnOnce(&mut LeaseState)) {
         self.state.send_modify(|state| {
-            if state.standing != standing {
+            if state.status != status {
                 state.since = SystemTime::now();
             }
-            state.standing = standing;
-            state.why = why.into();
+            state.status = status;
+            state.reason = reason.into();
             change(state);
         });
     }

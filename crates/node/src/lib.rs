@@ -7,7 +7,7 @@
 //! - [`config`]: settings, read and checked before anything is bound
 //! - [`node`]: starts and shuts down everything below
 //! - [`certificate`]: reads a certificate and its key
-//! - [`tls`], [`accept`]: sockets, until a stream takes one over
+//! - [`tls`], [`listener`]: sockets, until a stream takes one over
 //! - [`address`], [`rates`]: client addresses, and rate limits of users and addresses
 //! - [`memory`], [`pace`]: memory limit of requests and streams, and minimum transfer rate
 //! - [`http`], [`auth`]: the HTTP API, authentication and authorization
@@ -17,26 +17,25 @@
 //! - [`hub`]: maps channels to local connections
 //! - [`read_budget`]: bytes of concurrent log reads
 //! - `log_clock`: upper bound of the clock that assigns positions
-//! - `delivery`: an encoded event
+//! - `encoded_event`: an event, encoded once for all connections
 //! - `gzip`: compression, once for all clients that accept it
-//! - `connection`, [`ending`]: one stream of one client, and its close reason
+//! - `connection`: one stream of one client
 //! - [`intake`]: publishes the entries of the ingest stream
 //! - [`metrics`]: the metrics of the node
 
-pub mod accept;
 pub mod address;
 pub mod auth;
 pub mod certificate;
 pub mod config;
 mod connection;
 pub mod control;
-mod delivery;
-pub mod ending;
+mod encoded_event;
 mod gzip;
 pub mod http;
 pub mod hub;
 pub mod intake;
 pub mod lease;
+pub mod listener;
 mod log_clock;
 pub mod memory;
 pub mod metrics;

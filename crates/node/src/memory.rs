@@ -1,13 +1,12 @@
-//! How many bytes the node holds for its clients: `limits.memory`.
+//! Memory budget for the data of clients: `limits.memory`.
 //!
-//! Everything that a client can make the node keep takes a [`Permit`] of its bytes: request heads, bodies, answers. A
-//! connection may have an eighth of the budget, and all connections from one address a quarter. What waits in the
-//! queues of streams is counted too, by each shard.
+//! Each request head, body and response that the node keeps has a [`Permit`] for its bytes. A connection may use an
+//! eighth of the budget, and all connections from one address a quarter. Shards count the queues of streams, too.
 //!
-//! Each kind has its part, so that none takes the room of another; a sixteenth of the budget more is for addresses
-//! that hold little, so that others cannot use all of it up. When memory is short, the node acts in this order:
+//! Each kind has a share, so that no kind uses up the memory of another; another sixteenth of the budget is reserved for
+//! addresses that use little. When memory is short, the node acts in this order:
 //!
-//! 1. Bodies beyond a quarter and answers beyond an eighth are refused: `busy` (503).
+//! 1. Bodies beyond a quarter and responses beyond an eighth are refused: `busy` (503).
 //! 2. Streams' queues shrink once they hold a quarter: clients that are behind catch up from the log, a little at a time.
 //! 3. Requests beyond three sixteenths are refused: `busy`, and `overloaded` for streams.
 //!
@@ -27,70 +26,70 @@ use prometheus_client::registry::Registry;
 
 use crate::address::AddressKey;
 
-/// The part of the budget that one connection may hold is one in so many.
+/// Divisor of the budget for the share of one connection.
 pub const CONNECTIONS: usize = 8;
 /// Maximum number of copies of a body that publishes: as received, parsed, and sent to Redis.
 pub const BODY_COPIES: usize = 3;
-/// The part of the budget that the connections from one address may hold is one in so many.
+/// Divisor of the budget for the share of the connections from one address.
 const ADDRESSES: usize = 4;
-/// What is for addresses that hold little is one in so many of the budget, for each kind.
+/// Divisor of the budget for the reserve of each kind, for addresses that use little.
 const RESERVE: usize = 16;
-/// An address holds little when it holds at most one in so many of the budget.
+/// Divisor of the budget up to which an address uses little.
 const LITTLE: usize = 64;
-/// What a queue is cut down to while memory is short is one in so many of `stream.queue`.
+/// Divisor of `stream.queue` while memory is short.
 const QUEUES: usize = 16;
-/// The least that a queue is cut down to, in bytes.
+/// Minimum size of a queue while memory is short, in bytes.
 const LEAST_QUEUE: usize = 4096;
 
-/// What bytes are held for.
+/// Purpose of reserved bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Request heads, and what every request takes.
+    /// Request heads, and a fixed amount for each request.
     Requests,
-    /// Request bodies, and what is made of them.
+    /// Request bodies, and parsed copies of them.
     Bodies,
-    /// Answers that are not written yet.
-    Answers,
+    /// Responses that are not written yet.
+    Responses,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Requests, Self::Bodies, Self::Answers];
+    const ALL: [Self; 3] = [Self::Requests, Self::Bodies, Self::Responses];
 
-    /// The word in metrics.
+    /// Returns the name in metrics.
     fn as_str(self) -> &'static str {
         match self {
             Self::Requests => "requests",
             Self::Bodies => "bodies",
-            Self::Answers => "answers",
+            Self::Responses => "responses",
         }
     }
 
-    /// How much of the budget this kind may hold, the reserve aside.
+    /// Returns the maximum bytes of this kind, without the reserve.
     fn bound(self, total: usize) -> usize {
         let sixteenths = match self {
             Self::Requests => 3,
             Self::Bodies => 4,
-            Self::Answers => 2,
+            Self::Responses => 2,
         };
         total / 16 * sixteenths
     }
 }
 
-/// Whose part of the budget is used up.
+/// Scope whose share of the budget is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// The connection's.
+    /// The connection.
     Connection,
-    /// The address's.
+    /// The address.
     Address,
-    /// Everybody's.
+    /// The node.
     Node,
 }
 
 impl Scope {
     const ALL: [Self; 3] = [Self::Connection, Self::Address, Self::Node];
 
-    /// The word in metrics.
+    /// Returns the name in metrics.
     fn as_str(self) -> &'static str {
         match self {
             Self::Connection => "connection",
@@ -100,13 +99,13 @@ impl Scope {
     }
 }
 
-/// There is no room for more bytes now.
+/// No memory is left for more bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no memory left for {} (limits.memory, by {})", .kind.as_str(), .scope.as_str())]
 pub struct NoRoom {
-    /// What they were for.
+    /// Purpose of the bytes.
     pub kind: Kind,
-    /// Whose part is used up.
+    /// Scope whose share is used up.
     pub scope: Scope,
 }
 
@@ -121,7 +120,7 @@ struct RefusedLabels {
     scope: &'static str,
 }
 
-/// The node's budget. Clones are handles of one.
+/// The node's memory budget. Clones are handles of the same budget.
 #[derive(Clone)]
 pub struct Memory(Arc<Inner>);
 
@@ -131,7 +130,7 @@ struct Inner {
     held: [AtomicUsize; 3],
     /// Bytes in the queues of streams.
     queued: AtomicUsize,
-    /// Of addresses with an account.
+    /// Shares of addresses with an account.
     addresses: Mutex<HashMap<AddressKey, Share>>,
     /// `fanfare_memory_bytes` by kind.
     gauges: [Gauge; 3],
@@ -142,24 +141,24 @@ struct Inner {
     refused: Family<RefusedLabels, Counter>,
 }
 
-/// What one address holds.
+/// Bytes reserved for one address.
 struct Share {
     held: Arc<AtomicUsize>,
     accounts: usize,
 }
 
-/// What one connection holds. Lives as long as the last handle and the last permit.
+/// Bytes reserved for one connection. Lives as long as its last handle and permit.
 #[derive(Clone, Debug)]
 pub struct Account(Arc<Holder>);
 
 struct Holder {
     memory: Memory,
     held: AtomicUsize,
-    /// None for an address whose clients are many, such as a trusted balancer's.
+    /// `None` for an address of many clients, such as that of a trusted balancer.
     address: Option<(AddressKey, Arc<AtomicUsize>)>,
 }
 
-/// Bytes that are held. They are given back when it is dropped.
+/// Reserved bytes. Released when it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     account: Account,
@@ -168,7 +167,7 @@ pub struct Permit {
 }
 
 impl Memory {
-    /// A budget of so many bytes.
+    /// Creates a budget of `total` bytes.
     pub fn new(total: usize) -> Self {
         let bytes: Family<KindLabel, Gauge> = Family::default();
         let gauge = |kind| bytes.get_or_create_owned(&KindLabel { kind });
@@ -190,7 +189,7 @@ impl Memory {
         Self(Arc::new(inner))
     }
 
-    /// Registers its metrics.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         let Inner { limit, bytes, refused, .. } = &*self.0;
         registry.register("fanfare_memory_bytes", "Bytes held for clients, by kind", bytes.clone());
@@ -206,7 +205,7 @@ impl Memory {
         );
     }
 
-    /// Opens the account of a connection from an address; from none, the address has no part of its own.
+    /// Opens the account of a connection from an address; without an address, no address limit applies.
     pub fn account(&self, address: Option<AddressKey>) -> Account {
         let address = address.map(|key| {
             let mut addresses = self.addresses();
@@ -217,14 +216,14 @@ impl Memory {
         Account(Arc::new(Holder { memory: self.clone(), held: AtomicUsize::new(0), address }))
     }
 
-    /// Counts bytes that came to the queues of streams, or left them. Each writer loop adds up its own before.
+    /// Adds a change of the bytes in the queues of streams. Each shard sums up its changes before.
     pub(crate) fn count_queued(&self, more: isize) {
-        // It wraps for bytes that left.
+        // Wraps if bytes left.
         self.0.queued.fetch_add(more.cast_unsigned(), Ordering::Relaxed);
         self.0.queues.inc_by(more as i64);
     }
 
-    /// How many bytes may wait for one stream now, of `bound` when memory is not short.
+    /// Returns the maximum bytes queued for one stream now; `bound` unless memory is short.
     pub(crate) fn queue_bound(&self, bound: usize) -> usize {
         if self.0.queued.load(Ordering::Relaxed) <= self.0.total / 4 {
             return bound;
@@ -232,7 +231,7 @@ impl Memory {
         (bound / QUEUES).max(LEAST_QUEUE).min(bound)
     }
 
-    /// Holds bytes for the whole node, or answers that there is no room. `little` says that the address holds little.
+    /// Reserves bytes of the node. Returns false if there is no room. `little`: the address uses little.
     fn hold(&self, kind: Kind, bytes: usize, little: bool) -> bool {
         let total = self.0.total;
         let bound = kind.bound(total) + if little { total / RESERVE } else { 0 };
@@ -244,33 +243,33 @@ impl Memory {
     }
 
     fn addresses(&self) -> MutexGuard<'_, HashMap<AddressKey, Share>> {
-        // Each change is whole.
+        // Each change leaves a consistent map.
         self.0.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Account {
-    /// Holds bytes.
+    /// Reserves bytes.
     ///
     /// # Errors
     ///
-    /// When the connection, its address or the node holds as much as it may.
+    /// Fails if the share of the connection, of its address or of the node is used up.
     pub fn take(&self, kind: Kind, bytes: usize) -> Result<Permit, NoRoom> {
         let mut permit = self.permit(kind);
         permit.grow(bytes)?;
         Ok(permit)
     }
 
-    /// Holds room for what is about to be made: so many bytes, but at most half of the connection's part.
+    /// Reserves bytes for data of unknown size: `bytes`, but at most half of the connection's share.
     ///
     /// # Errors
     ///
-    /// As [`Account::take`].
+    /// Fails as [`Account::take`] does.
     pub fn reserve(&self, kind: Kind, bytes: usize) -> Result<Permit, NoRoom> {
         self.take(kind, bytes.min(self.0.memory.0.total / CONNECTIONS / 2))
     }
 
-    /// A permit of nothing, to grow.
+    /// Returns a permit for 0 bytes, which can grow.
     pub fn permit(&self, kind: Kind) -> Permit {
         Permit { account: self.clone(), kind, bytes: 0 }
     }
@@ -300,11 +299,11 @@ impl Account {
 }
 
 impl Permit {
-    /// Holds more bytes.
+    /// Reserves more bytes.
     ///
     /// # Errors
     ///
-    /// As [`Account::take`]; what is held stays so.
+    /// Fails as [`Account::take`] does. The permit keeps the bytes that it has.
     pub fn grow(&mut self, more: usize) -> Result<(), NoRoom> {
         if more == 0 {
             return Ok(());
@@ -318,12 +317,12 @@ impl Permit {
         Ok(())
     }
 
-    /// How many bytes it holds.
+    /// Returns the number of reserved bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Gives all of its bytes back.
+    /// Releases all bytes.
     pub fn clear(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         if bytes == 0 {
@@ -374,7 +373,7 @@ impl fmt::Debug for Holder {
     }
 }
 
-/// Adds to a counter unless that would pass the bound.
+/// Adds to a counter, unless the sum would exceed the bound. Returns whether it did.
 fn reserve(counter: &AtomicUsize, more: usize, bound: usize) -> bool {
     let add = |held: usize| held.checked_add(more).filter(|held| *held <= bound);
     counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
@@ -418,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_has_its_part_and_addresses_that_hold_little_a_reserve() {
+    fn each_kind_has_a_share_and_addresses_that_use_little_have_a_reserve() {
         let memory = Memory::new(TOTAL);
         let many = |kind, from, bytes| -> Vec<Permit> {
             (from..from + 30).map_while(|last| account(&memory, last).take(kind, bytes).ok()).collect()
@@ -427,9 +426,9 @@ mod tests {
         assert_eq!(bodies.len(), 8, "a quarter");
         assert_eq!(scope(account(&memory, 99).take(Kind::Bodies, 50)), Scope::Node);
         let light = many(Kind::Bodies, 40, 20);
-        assert_eq!(light.len(), 5, "a sixteenth for those that hold little");
-        let answers = many(Kind::Answers, 80, 50);
-        assert_eq!(answers.len(), 4, "an eighth, whatever bodies hold");
+        assert_eq!(light.len(), 5, "a sixteenth for addresses that use little");
+        let responses = many(Kind::Responses, 80, 50);
+        assert_eq!(responses.len(), 4, "an eighth, independent of bodies");
         let requests = many(Kind::Requests, 120, 50);
         assert_eq!(requests.len(), 6, "three sixteenths");
         assert_eq!(many(Kind::Requests, 160, 25).len(), 4);
@@ -438,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_shrink_when_they_hold_a_quarter() {
+    fn queues_shrink_beyond_a_quarter() {
         let memory = Memory::new(TOTAL);
         let bound = 64 * 1024;
         assert_eq!(memory.queue_bound(bound), bound);
@@ -450,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_forgotten_with_its_last_account() {
+    fn an_address_is_removed_with_its_last_account() {
         let memory = Memory::new(TOTAL);
         let (one, other) = (account(&memory, 1), account(&memory, 1));
         let permit = other.take(Kind::Bodies, 10).unwrap();
@@ -461,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_counted_and_a_permit_that_could_not_grow_keeps_its_bytes() {
+    fn refusals_are_counted_and_a_permit_that_cannot_grow_keeps_its_bytes() {
         let memory = Memory::new(TOTAL);
         let account = account(&memory, 1);
         let mut permit = account.take(Kind::Bodies, 100).unwrap();

@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::ending::Ending;
+use fanfare_broker::session::CloseReason;
 
 /// Upper bounds of the latency histogram, in seconds.
 const LATENCY_BUCKETS: [f64; 14] =
@@ -17,19 +17,19 @@ const LATENCY_BUCKETS: [f64; 14] =
 
 /// Label: close reason of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct EndingLabel {
+pub struct ReasonLabel {
     reason: &'static str,
 }
 
-impl From<Ending> for EndingLabel {
-    fn from(ending: Ending) -> Self {
-        Self { reason: ending.reason().as_str() }
+impl From<CloseReason> for ReasonLabel {
+    fn from(reason: CloseReason) -> Self {
+        Self { reason: reason.as_str() }
     }
 }
 
 /// Reason to suspect a live event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doubt {
+pub enum SuspectReason {
     /// The position is ahead of the clock of Redis.
     Ahead,
     /// The event does not follow the one before it.
@@ -38,7 +38,7 @@ pub enum Doubt {
     Log,
 }
 
-impl Doubt {
+impl SuspectReason {
     /// All reasons.
     pub const ALL: [Self; 3] = [Self::Ahead, Self::Chain, Self::Log];
 
@@ -54,13 +54,13 @@ impl Doubt {
 
 /// Label: reason to suspect a live event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct DoubtLabel {
+pub struct SuspectLabel {
     reason: &'static str,
 }
 
-impl From<Doubt> for DoubtLabel {
-    fn from(doubt: Doubt) -> Self {
-        Self { reason: doubt.as_str() }
+impl From<SuspectReason> for SuspectLabel {
+    fn from(reason: SuspectReason) -> Self {
+        Self { reason: reason.as_str() }
     }
 }
 
@@ -73,7 +73,7 @@ pub struct Metrics {
     pub lingering: Gauge,
     /// `sse_lingering_skipped_total`: streams whose sockets were closed with the last byte, because too many
     /// connections of the user or of the node lingered.
-    pub not_lingering: Counter,
+    pub lingering_skipped: Counter,
     /// `sse_max_connections`: maximum number of streams.
     pub max: Gauge,
     /// `sse_connections_total`: streams opened.
@@ -85,7 +85,7 @@ pub struct Metrics {
     /// `sse_gzip_saved_bytes_total`: bytes saved by compression.
     pub gzip_saved: Counter,
     /// `sse_connections_ended_total` by close reason.
-    pub ended: Family<EndingLabel, Counter>,
+    pub ended: Family<ReasonLabel, Counter>,
     /// `sse_events_sent_total`: events queued for clients.
     pub sent: Counter,
     /// `sse_event_latency_seconds`: from the event's position (the clock of Redis) to its last local write.
@@ -99,14 +99,14 @@ pub struct Metrics {
     /// `fanfare_channels`: channels this node is subscribed to.
     pub channels: Gauge,
     /// `fanfare_pubsub_disconnects_total`: times the subscriber connection was lost.
-    pub wire_lost: Counter,
+    pub pubsub_disconnects: Counter,
     /// `fanfare_pubsub_malformed_total`: malformed messages on live topics.
-    pub wire_malformed: Counter,
+    pub pubsub_malformed: Counter,
     /// `fanfare_pubsub_suspect_total` by reason: live events that may be forged.
-    doubts: Family<DoubtLabel, Counter>,
+    suspects: Family<SuspectLabel, Counter>,
     /// `fanfare_shard_queue_dropped_total`: events dropped because a shard's queue was full; read from the log
     /// instead.
-    pub inbox_dropped: Counter,
+    pub shard_queue_dropped: Counter,
     /// `fanfare_log_reads_total`: log reads.
     pub reads: Counter,
     /// `fanfare_log_reads_shared_total`: connections served by a log read that another connection started.
@@ -123,7 +123,7 @@ impl Metrics {
         let metrics = Self {
             active: Gauge::default(),
             lingering: Gauge::default(),
-            not_lingering: Counter::default(),
+            lingering_skipped: Counter::default(),
             max: Gauge::default(),
             opened: Counter::default(),
             reconnections: Counter::default(),
@@ -136,21 +136,21 @@ impl Metrics {
             ephemeral_dropped: Counter::default(),
             catch_ups: Counter::default(),
             channels: Gauge::default(),
-            wire_lost: Counter::default(),
-            wire_malformed: Counter::default(),
-            doubts: Family::default(),
-            inbox_dropped: Counter::default(),
+            pubsub_disconnects: Counter::default(),
+            pubsub_malformed: Counter::default(),
+            suspects: Family::default(),
+            shard_queue_dropped: Counter::default(),
             reads: Counter::default(),
             reads_shared: Counter::default(),
             reads_failed: Counter::default(),
             log_malformed: Counter::default(),
         };
-        for ending in Ending::ALL {
+        for reason in CloseReason::OF_STREAMS {
             // Every series exists from the start, so that rates can be computed.
-            let _ = metrics.ended.get_or_create(&ending.into());
+            let _ = metrics.ended.get_or_create(&reason.into());
         }
-        for doubt in Doubt::ALL {
-            let _ = metrics.doubts.get_or_create(&doubt.into());
+        for reason in SuspectReason::ALL {
+            let _ = metrics.suspects.get_or_create(&reason.into());
         }
         metrics.register_streams(registry);
         metrics.register_hub(registry);
@@ -158,18 +158,18 @@ impl Metrics {
     }
 
     /// Counts the end of a stream.
-    pub fn count_end(&self, ending: Ending) {
-        self.ended.get_or_create(&ending.into()).inc();
+    pub fn count_end(&self, reason: CloseReason) {
+        self.ended.get_or_create(&reason.into()).inc();
     }
 
     /// Counts a live event that may be forged.
-    pub fn count_doubt(&self, doubt: Doubt) {
-        self.doubts.get_or_create(&doubt.into()).inc();
+    pub fn count_suspect(&self, reason: SuspectReason) {
+        self.suspects.get_or_create(&reason.into()).inc();
     }
 
     /// Returns the number of live events suspected for this reason.
-    pub fn doubts(&self, doubt: Doubt) -> u64 {
-        self.doubts.get_or_create(&doubt.into()).get()
+    pub fn suspects(&self, reason: SuspectReason) -> u64 {
+        self.suspects.get_or_create(&reason.into()).get()
     }
 
     fn register_streams(&self, registry: &mut Registry) {
@@ -183,7 +183,7 @@ impl Metrics {
         registry.register(
             "sse_lingering_skipped",
             "Streams whose sockets were closed at once because too many connections lingered",
-            self.not_lingering.clone(),
+            self.lingering_skipped.clone(),
         );
         registry.register("sse_connections", "Streams opened", self.opened.clone());
         registry.register(
@@ -218,22 +218,22 @@ impl Metrics {
         registry.register(
             "fanfare_pubsub_disconnects",
             "Times the subscriber connection was lost",
-            self.wire_lost.clone(),
+            self.pubsub_disconnects.clone(),
         );
         registry.register(
             "fanfare_pubsub_malformed",
             "Malformed messages on live topics",
-            self.wire_malformed.clone(),
+            self.pubsub_malformed.clone(),
         );
         registry.register(
             "fanfare_pubsub_suspect",
             "Live events that may be forged, by reason; checked against the log",
-            self.doubts.clone(),
+            self.suspects.clone(),
         );
         registry.register(
             "fanfare_shard_queue_dropped",
             "Events dropped because a shard's queue was full; read from the log instead",
-            self.inbox_dropped.clone(),
+            self.shard_queue_dropped.clone(),
         );
         registry.register("fanfare_log_reads", "Log reads", self.reads.clone());
         registry.register(

@@ -9,6 +9,8 @@ use std::time::Duration;
 use axum::Router;
 use fanfare_api::health::Part;
 use fanfare_broker::clock::unix_ms;
+use fanfare_broker::session::CloseReason;
+use fanfare_broker::subscriber::SubscriberState;
 use fanfare_broker::{Broker, EventLog, NodeId, NodeInfo};
 use fanfare_protocol::SessionKey;
 use prometheus_client::registry::Registry;
@@ -16,12 +18,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::accept::{self, Accept};
 use crate::auth::Auth;
 use crate::config::drain::DrainConfig;
 use crate::config::{Config, bytes};
-use crate::control::{self, ControlTask, Waiting};
-use crate::ending::Ending;
+use crate::control::{self, CommandReceiver, ControlTask};
 use crate::http;
 use crate::http::Side;
 use crate::http::app::App;
@@ -35,18 +35,18 @@ use crate::http::places::Places;
 use crate::http::readiness::Readiness;
 use crate::hub::{Hub, HubSettings};
 use crate::intake::{Intake, IntakeSettings};
-use crate::lease::{LeaseState, NameInUse, NodeLease, Standing};
+use crate::lease::{LeaseState, LeaseStatus, NodeIdInUse, NodeLease};
+use crate::listener::{self, Listener};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::rates::Rates;
 use crate::rates::metrics::RateMetrics;
 use crate::rates::upkeep::Upkeep;
-use crate::session::{End, SessionSettings, Sessions};
+use crate::session::{EndStream, SessionSettings, Sessions};
 use crate::sweeper::Sweeper;
 use crate::tls::metrics::TlsMetrics;
 use crate::tls::{Tls, TlsError};
-use fanfare_broker::subscriber::SubscriberState;
 
 /// Timeout for the head of a request on the admin listener, and so its keep-alive timeout. It is short, since the
 /// listener has few sockets.
@@ -88,7 +88,7 @@ pub struct TooLate(Duration);
 pub enum MustStop {
     /// Another running process uses this node id.
     #[error(transparent)]
-    Name(NameInUse),
+    NodeIdInUse(NodeIdInUse),
     /// A task panicked because of a bug: the node must be restarted.
     #[error("a shard task panicked; see the log")]
     Broken,
@@ -101,9 +101,9 @@ pub struct Node {
     drain: DrainConfig,
     draining: Arc<AtomicBool>,
     openings: Openings,
-    accept: Accept,
+    listener: Listener,
     /// The admin listener, which runs until the end of the shutdown.
-    admin: Option<Accept>,
+    admin: Option<Listener>,
     upkeep: Upkeep,
     hub: Hub,
     control: ControlTask,
@@ -186,12 +186,12 @@ impl Node {
         let router = http::router(&app, door, pages, (side, hosts));
         let to_hub = hub.clone();
         let open = Arc::new(move |stream, socket| to_hub.open(stream, socket));
-        let accept =
-            Accept::start(listener, bound, router, open, (config, tls), (http_metrics.clone(), memory));
+        let listener =
+            Listener::start(listener, bound, router, open, (config, tls), (http_metrics.clone(), memory));
         // Metrics and readiness need no token.
         let admin = admin.map(|(listener, bound)| {
             let router = http::admin_router(&app, Hosts::new(allowed, bound, true));
-            accept_admin((listener, bound), router, config, http_metrics)
+            listen_admin((listener, bound), router, config, http_metrics)
         });
         let drain = config.drain.clone();
         let id = id.clone();
@@ -201,7 +201,7 @@ impl Node {
             drain,
             draining,
             openings,
-            accept,
+            listener,
             admin,
             upkeep,
             hub,
@@ -215,12 +215,12 @@ impl Node {
 
     /// Returns the address of the admin listener, if there is one.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(Accept::addr)
+        self.admin.as_ref().map(Listener::addr)
     }
 
     /// Returns the listen address.
     pub fn addr(&self) -> SocketAddr {
-        self.accept.addr()
+        self.listener.addr()
     }
 
     /// Returns the node id.
@@ -232,7 +232,7 @@ impl Node {
     pub async fn must_stop(&self) -> MustStop {
         // Both branches only wait.
         tokio::select! {
-            name = self.lease.lost_name() => MustStop::Name(name),
+            name = self.lease.node_id_conflict() => MustStop::NodeIdInUse(name),
             () = self.hub.broken() => MustStop::Broken,
         }
     }
@@ -246,16 +246,16 @@ impl Node {
     pub async fn shutdown(self) -> Result<(), TooLate> {
         let limit = self.drain.deadline;
         let begun = Instant::now();
-        tokio::time::timeout_at(begun + limit, self.leave(begun)).await.map_err(|_| TooLate(limit))
+        tokio::time::timeout_at(begun + limit, self.drain_and_stop(begun)).await.map_err(|_| TooLate(limit))
     }
 
-    async fn leave(self, begun: Instant) {
+    async fn drain_and_stop(self, begun: Instant) {
         let Self {
             id,
             drain,
             draining,
             openings,
-            accept,
+            listener,
             admin,
             upkeep,
             hub,
@@ -270,13 +270,13 @@ impl Node {
         tracing::info!(node = %id, streams = hub.connections(), notice = ?drain.notice, "draining: readiness set to false");
         tokio::time::sleep(drain.notice).await;
         // Load balancers send new connections to other nodes by now; existing keep-alive connections are closed.
-        accept.leave();
+        listener.send_goaway();
         // No stream may be opened after the hub was shut down.
         openings.wait().await;
-        send_away(&hub, drain.window).await;
-        hub.shutdown(Ending::Shutdown).await;
+        drain_streams(&hub, drain.window).await;
+        hub.shutdown(CloseReason::Shutdown).await;
         // Waiting for clients must leave time to release sessions.
-        accept.shutdown(begun + drain.deadline * 3 / 4).await;
+        listener.shutdown(begun + drain.deadline * 3 / 4).await;
         tokio::join!(control.shutdown(), intake.shutdown(), sweeper.shutdown(), upkeep.shutdown());
         let left = sessions
             .shutdown((begun + drain.deadline * 7 / 8).saturating_duration_since(Instant::now()))
@@ -297,18 +297,18 @@ fn listen(
     addr: SocketAddr,
 ) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |error| StartError::Listen { setting, addr, error };
-    let listener = accept::bind(addr, config.stream.peer_timeout).map_err(failed)?;
+    let listener = listener::bind(addr, config.stream.peer_timeout).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
 
 /// Starts the admin listener: clear text, with separate limits and timeouts, and without streams.
-fn accept_admin(
+fn listen_admin(
     (listener, bound): (TcpListener, SocketAddr),
     router: Router,
     config: &Config,
     metrics: HttpMetrics,
-) -> Accept {
+) -> Listener {
     let mut own = config.clone();
     own.limits.sockets = config.admin.sockets;
     // Probes do not come through a proxy.
@@ -317,11 +317,11 @@ fn accept_admin(
     own.http.header_read_timeout = config.http.header_read_timeout.min(ADMIN_HEAD);
     own.stream.write_timeout = config.stream.write_timeout.min(ADMIN_WRITE);
     let none = Arc::new(|_, _| tracing::error!("BUG: a stream was opened on the admin listener"));
-    Accept::start(listener, bound, router, none, (&own, None), (metrics, Memory::new(ADMIN_MEMORY)))
+    Listener::start(listener, bound, router, none, (&own, None), (metrics, Memory::new(ADMIN_MEMORY)))
 }
 
 /// Closes all streams in even waves, and logs the progress.
-async fn send_away(hub: &Hub, window: Duration) {
+async fn drain_streams(hub: &Hub, window: Duration) {
     let mut drained = std::pin::pin!(hub.drain(window));
     let mut progress = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -347,14 +347,14 @@ impl Cluster {
         config: &Config,
         broker: &Arc<dyn Broker>,
         hub: &Hub,
-        waiting: Waiting,
+        waiting: CommandReceiver,
         bound: SocketAddr,
         metrics: &Arc<ClusterMetrics>,
     ) -> Self {
         let node = &config.node.id;
         let (counted, ended) = (hub.clone(), hub.clone());
         let connections = Arc::new(move || counted.connections() as u64);
-        let end: End = Arc::new(move |session, below, ending| ended.end(session, below, ending));
+        let end: EndStream = Arc::new(move |session, below, reason| ended.end(session, below, reason));
         let info = info(config, bound);
         let lease = NodeLease::start(broker.clone(), info, &config.lease, connections, Arc::clone(metrics));
         let settings = SessionSettings { node: node.clone(), limit: config.limits.sessions_per_user };
@@ -407,18 +407,18 @@ fn readiness(
 
 /// Returns whether the broker answered the last heartbeat.
 fn broker(lease: &LeaseState) -> Part {
-    match lease.standing {
-        Standing::Starting | Standing::Away => Part::wrong(lease.why.to_string()),
-        Standing::Waiting | Standing::Held | Standing::Foreign => Part::OK,
+    match lease.status {
+        LeaseStatus::Starting | LeaseStatus::Unavailable => Part::wrong(lease.reason.to_string()),
+        LeaseStatus::Waiting | LeaseStatus::Held | LeaseStatus::Foreign => Part::OK,
     }
 }
 
 fn held(lease: &LeaseState) -> Part {
-    match lease.standing {
-        Standing::Waiting => {
+    match lease.status {
+        LeaseStatus::Waiting => {
             Part::wrong("waiting for the lease of an earlier process with this node.id to expire")
         }
-        Standing::Foreign => Part::wrong("another running process uses this node.id"),
+        LeaseStatus::Foreign => Part::wrong("another running process uses this node.id"),
         _ => Part::when(lease.held(), "the node does not hold its lease"),
     }
 }

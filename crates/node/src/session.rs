@@ -3,10 +3,10 @@
 //! # Layout
 //!
 //! - `registry`: the sessions that this node holds or must release
-//! - `releaser`: the task that releases and renews sessions
+//! - `reconciler`: the task that releases and renews sessions
 
+mod reconciler;
 mod registry;
-mod releaser;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fanfare_broker::clock::unix_ms;
-use fanfare_broker::session::{Claim, Claimed, Reason, SessionInfo};
+use fanfare_broker::session::{Claim, Claimed, CloseReason, SessionInfo};
+use fanfare_broker::subscriber::SubscriberState;
 use fanfare_broker::{BrokerError, Membership, NodeId, SessionStore};
 use fanfare_protocol::session::Control;
 use fanfare_protocol::{SessionId, SessionKey, User};
@@ -25,27 +26,25 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::reconciler::{RECONCILE_AFTER, Reconciler};
 use self::registry::{ClaimNumber, Registry};
-use self::releaser::{DOUBT_AFTER, Releaser};
-use crate::ending::Ending;
 use crate::lease::LeaseState;
 use crate::metrics::cluster::ClusterMetrics;
-use fanfare_broker::subscriber::SubscriberState;
 
 /// Ends a session's stream on this node, if there is one and its claim's epoch is below a number. This is
 /// [`crate::hub::Hub::end`].
-pub type End = Arc<dyn Fn(SessionKey, u64, Ending) + Send + Sync>;
+pub type EndStream = Arc<dyn Fn(SessionKey, u64, CloseReason) + Send + Sync>;
 
 /// A session that this node owns. Dropping it releases the session with the reason `closed`.
-pub struct Held {
+pub struct SessionGuard {
     shared: Arc<Shared>,
     session: SessionKey,
     epoch: u64,
     claim: ClaimNumber,
-    reason: Reason,
+    reason: CloseReason,
 }
 
-impl Held {
+impl SessionGuard {
     /// Returns the session's key.
     pub fn session(&self) -> &SessionKey {
         &self.session
@@ -57,19 +56,19 @@ impl Held {
         self.epoch
     }
 
-    /// Returns whether a newer claim of the session is known, of this or another node. Must be called once [`End`]
+    /// Returns whether a newer claim of the session is known, of this or another node. Must be called once [`EndStream`]
     /// can find the stream: an earlier notification of a newer claim found no stream to end.
     pub fn is_lost(&self) -> bool {
         self.shared.with(|registry| registry.is_lost(&self.session, self.claim))
     }
 
     /// Releases the session, in the background.
-    pub fn end(mut self, ending: Ending) {
-        self.reason = ending.reason();
+    pub fn end(mut self, reason: CloseReason) {
+        self.reason = reason;
     }
 }
 
-impl Drop for Held {
+impl Drop for SessionGuard {
     fn drop(&mut self) {
         if self.shared.with(|registry| registry.end(&self.session, self.claim, self.reason)) {
             self.shared.wake.notify_one();
@@ -77,9 +76,9 @@ impl Drop for Held {
     }
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for SessionGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held")
+        f.debug_struct("SessionGuard")
             .field("session", &self.session)
             .field("epoch", &self.epoch)
             .finish_non_exhaustive()
@@ -115,7 +114,7 @@ pub struct Sessions {
     claims: TaskTracker,
     stop: CancellationToken,
     /// Taken by the shutdown.
-    releaser: Arc<Mutex<Option<JoinHandle<()>>>>,
+    reconciler: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 /// State shared by claims, held sessions and the releaser.
@@ -124,7 +123,7 @@ struct Shared {
     members: Arc<dyn Membership>,
     node: NodeId,
     limit: usize,
-    end: End,
+    end: EndStream,
     metrics: Arc<ClusterMetrics>,
     registry: Mutex<Registry>,
     /// Wakes the releaser.
@@ -138,14 +137,14 @@ impl Shared {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let result = act(&mut registry);
         self.metrics.sessions_held.set(gauge(registry.held()));
-        self.metrics.sessions_releasing.set(gauge(registry.ending()));
+        self.metrics.sessions_releasing.set(gauge(registry.releasing()));
         result
     }
 
     /// Adds an uncertain claim, for reconciliation.
-    fn doubt(&self, session: SessionKey) {
-        if !self.with(|registry| registry.doubt(session, Instant::now() + DOUBT_AFTER)) {
-            self.metrics.doubts_dropped.inc();
+    fn add_uncertain(&self, session: SessionKey) {
+        if !self.with(|registry| registry.add_uncertain(session, Instant::now() + RECONCILE_AFTER)) {
+            self.metrics.uncertain_dropped.inc();
         }
         self.wake.notify_one();
     }
@@ -160,7 +159,7 @@ impl Sessions {
         settings: SessionSettings,
         lease: watch::Receiver<LeaseState>,
         wire: watch::Receiver<SubscriberState>,
-        end: End,
+        end: EndStream,
         metrics: Arc<ClusterMetrics>,
     ) -> Self {
         let SessionSettings { node, limit } = settings;
@@ -175,9 +174,9 @@ impl Sessions {
             wake: Notify::new(),
         });
         let stop = CancellationToken::new();
-        let releaser = Releaser::new(Arc::clone(&shared), lease.clone(), wire, stop.clone());
-        let releaser = Arc::new(Mutex::new(Some(tokio::spawn(releaser.run()))));
-        Self { shared, lease, claims: TaskTracker::new(), stop, releaser }
+        let reconciler = Reconciler::new(Arc::clone(&shared), lease.clone(), wire, stop.clone());
+        let reconciler = Arc::new(Mutex::new(Some(tokio::spawn(reconciler.run()))));
+        Self { shared, lease, claims: TaskTracker::new(), stop, reconciler }
     }
 
     /// Claims a session.
@@ -185,7 +184,12 @@ impl Sessions {
     /// # Errors
     ///
     /// Fails if the user has too many sessions, the broker is unavailable, or the node does not hold its lease.
-    pub async fn claim(&self, user: &User, session: SessionId, client: Arc<str>) -> Result<Held, ClaimError> {
+    pub async fn claim(
+        &self,
+        user: &User,
+        session: SessionId,
+        client: Arc<str>,
+    ) -> Result<SessionGuard, ClaimError> {
         let shut = if self.claims.is_closed() {
             Some("the node is draining")
         } else if !self.lease.borrow().held() {
@@ -228,7 +232,7 @@ impl Sessions {
         for info in &found {
             let key = SessionKey::new(user.clone(), info.session);
             if info.node == self.shared.node {
-                (self.shared.end)(key.clone(), u64::MAX, Ending::Disconnected);
+                (self.shared.end)(key.clone(), u64::MAX, CloseReason::Disconnected);
                 if self.shared.with(|registry| registry.knows(&key)) {
                     continue;
                 }
@@ -239,7 +243,7 @@ impl Sessions {
             }
             // Recorded for a dead node, or for this one without a stream: no other node would remove it now.
             let SessionInfo { node, session, epoch, .. } = info;
-            self.shared.store.release(node, user, *session, *epoch, Reason::Disconnected).await?;
+            self.shared.store.release(node, user, *session, *epoch, CloseReason::Disconnected).await?;
         }
         Ok(found.len())
     }
@@ -257,36 +261,36 @@ impl Sessions {
 
     /// Returns the number of held sessions, and of sessions to be released.
     pub fn counts(&self) -> (usize, usize) {
-        self.shared.with(|registry| (registry.held(), registry.ending()))
+        self.shared.with(|registry| (registry.held(), registry.releasing()))
     }
 
     /// Stops claiming, and waits for all releases, at most for `patience`. Returns the number of sessions that are
     /// still recorded for this node. Streams must have ended before.
     pub async fn shutdown(&self, patience: Duration) -> usize {
         self.claims.close();
-        let releaser = self.releaser.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let reconciler = self.reconciler.lock().unwrap_or_else(PoisonError::into_inner).take();
         let deadline = Instant::now() + patience;
         // A claim that is granted now is dropped by its caller, so the releaser runs until the last reply.
         let _ = tokio::time::timeout_at(deadline, self.claims.wait()).await;
         self.stop.cancel();
-        if let Some(mut task) = releaser
+        if let Some(mut task) = reconciler
             && tokio::time::timeout_at(deadline, &mut task).await.is_err()
         {
             task.abort();
             let _ = task.await;
         }
-        let (held, ending) = self.counts();
-        if held + ending > 0 {
-            tracing::warn!(held, ending, "sessions not released; another node will sweep them");
+        let (held, releasing) = self.counts();
+        if held + releasing > 0 {
+            tracing::warn!(held, releasing, "sessions not released; another node will sweep them");
         }
-        held + ending
+        held + releasing
     }
 }
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (held, ending) = self.counts();
-        f.debug_struct("Sessions").field("held", &held).field("ending", &ending).finish_non_exhaustive()
+        let (held, releasing) = self.counts();
+        f.debug_struct("Sessions").field("held", &held).field("releasing", &releasing).finish_non_exhaustive()
     }
 }
 
@@ -296,16 +300,16 @@ struct ClaimCall {
     session: SessionKey,
     client: Arc<str>,
     /// Whether the broker has replied; otherwise the claim is uncertain.
-    answered: bool,
+    replied: bool,
 }
 
 impl ClaimCall {
     fn begin(shared: Arc<Shared>, session: SessionKey, client: Arc<str>) -> Self {
         shared.with(|registry| registry.begin(&session));
-        Self { shared, session, client, answered: false }
+        Self { shared, session, client, replied: false }
     }
 
-    async fn run(mut self) -> Result<Held, ClaimError> {
+    async fn run(mut self) -> Result<SessionGuard, ClaimError> {
         let shared = Arc::clone(&self.shared);
         let claim = Claim {
             user: self.session.user.clone(),
@@ -316,21 +320,21 @@ impl ClaimCall {
         };
         match shared.store.claim(&claim).await {
             Ok(Claimed::Held { epoch, .. }) => {
-                self.answered = true;
+                self.replied = true;
                 shared.metrics.claims_held.inc();
                 let (session, since) = (self.session.clone(), unix_ms());
                 let claim = shared.with(|registry| registry.hold(&session, &self.client, epoch, since));
-                Ok(Held { shared, session, epoch, claim, reason: Reason::Closed })
+                Ok(SessionGuard { shared, session, epoch, claim, reason: CloseReason::Closed })
             }
             Ok(Claimed::Full) => {
-                self.answered = true;
+                self.replied = true;
                 shared.metrics.claims_full.inc();
                 Err(ClaimError::Full(shared.limit))
             }
             Err(error) => {
                 shared.metrics.claims_failed.inc();
                 // A refusal is a definite reply; after any other error the claim may have been carried out.
-                self.answered = !error.is_passing();
+                self.replied = !error.is_passing();
                 Err(ClaimError::Unavailable(error.to_string()))
             }
         }
@@ -340,8 +344,8 @@ impl ClaimCall {
 impl Drop for ClaimCall {
     fn drop(&mut self) {
         self.shared.with(|registry| registry.finish(&self.session));
-        if !self.answered {
-            self.shared.doubt(self.session.clone());
+        if !self.replied {
+            self.shared.add_uncertain(self.session.clone());
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, BufWriter, DuplexStream};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::session::Held;
+use crate::session::SessionGuard;
 
 /// A client's socket that a stream has taken over.
 pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {
@@ -90,7 +90,7 @@ pub struct Identity {
 
 impl Identity {
     /// Returns the key by which log reads take turns: that of the user, or of a client without a user.
-    pub(crate) fn asker(&self, hash: &impl BuildHasher) -> u64 {
+    pub(crate) fn requester(&self, hash: &impl BuildHasher) -> u64 {
         match &self.user {
             Some(user) => hash.hash_one(user),
             None => hash.hash_one(self.session),
@@ -117,7 +117,7 @@ pub struct Stream {
     /// The session id.
     pub session: SessionId,
     /// The claim, for streams of a user. Released when the stream ends.
-    pub held: Option<Held>,
+    pub held: Option<SessionGuard>,
     /// Each channel once, with its start.
     pub channels: Vec<(Channel, StartAt)>,
     /// Format of events.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare_broker::backoff::jittered;
 use fanfare_broker::lease::Swept;
 use fanfare_broker::{Membership, NodeId};
 use tokio::sync::watch;
@@ -13,7 +14,6 @@ use crate::config::lease::LeaseConfig;
 use crate::lease::LeaseState;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::throttle::Throttle;
-use fanfare_broker::backoff::jittered;
 
 /// The task that sweeps periodically. Each node has one, and the broker lets one node sweep at a time. Ends when it
 /// is shut down or dropped.

@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use bytesize::ByteSize;
+use fanfare_broker::session::CloseReason;
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
-use fanfare_node::control::{self, Waiting};
-use fanfare_node::ending::Ending;
+use fanfare_node::control::{self, CommandReceiver};
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::memory::Memory;
 use fanfare_node::metrics::Metrics;
@@ -34,7 +34,7 @@ struct Node {
     hub: Hub,
     broker: MemoryBroker,
     metrics: Arc<Metrics>,
-    _control: Waiting,
+    _control: CommandReceiver,
 }
 
 fn start(settings: &StreamConfig) -> Node {
@@ -54,7 +54,7 @@ fn start(settings: &StreamConfig) -> Node {
     Node { hub, broker, metrics, _control: waiting }
 }
 
-fn one_writer() -> StreamConfig {
+fn one_shard() -> StreamConfig {
     StreamConfig { shards: 1, ..StreamConfig::default() }
 }
 
@@ -199,7 +199,7 @@ async fn read_until(socket: &mut DuplexStream, text: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn connections_resuming_at_the_same_place_cause_one_log_read() {
-    let node = start(&StreamConfig { recent_events: 2, ..one_writer() });
+    let node = start(&StreamConfig { recent_events: 2, ..one_shard() });
     let first = node.publish("0").await;
     for number in 1..50 {
         node.publish(&number.to_string()).await;
@@ -217,7 +217,7 @@ async fn connections_resuming_at_the_same_place_cause_one_log_read() {
 
 #[tokio::test(start_paused = true)]
 async fn connections_near_the_end_are_served_from_the_window_alone() {
-    let node = start(&one_writer());
+    let node = start(&one_shard());
     let mut streams = Vec::new();
     // Two, since of a channel with a single live stream nothing is kept at hand.
     for _ in 0..2 {
@@ -239,8 +239,8 @@ async fn connections_near_the_end_are_served_from_the_window_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cursor_from_the_future_says_nothing_about_where_others_begin() {
-    let node = start(&one_writer());
+async fn a_cursor_from_the_future_does_not_affect_other_connections() {
+    let node = start(&one_shard());
     let future = Position::new(u64::MAX / 2, 0);
     let mut liar = node.connect(SessionId::random(), StartAt::Position(future), 1 << 16);
     read_until(&mut liar, "connected").await;
@@ -252,11 +252,11 @@ async fn a_cursor_from_the_future_says_nothing_about_where_others_begin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_stops_reading_holds_up_nobody_and_gets_all_when_it_reads_again() {
+async fn a_client_that_stops_reading_delays_no_other_and_later_gets_every_event() {
     let node = start(&StreamConfig {
         queue: ByteSize::kib(4),
         write_timeout: Duration::from_hours(1),
-        ..one_writer()
+        ..one_shard()
     });
     let mut slow = node.connect(SessionId::random(), StartAt::Latest, 512);
     let mut quick = node.connect(SessionId::random(), StartAt::Latest, 1 << 16);
@@ -275,19 +275,19 @@ async fn a_client_that_stops_reading_holds_up_nobody_and_gets_all_when_it_reads_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_takes_nothing_is_cut_off_in_time() {
-    let node = start(&StreamConfig { write_timeout: Duration::from_secs(5), ..one_writer() });
+async fn a_client_that_reads_nothing_is_disconnected_in_time() {
+    let node = start(&StreamConfig { write_timeout: Duration::from_secs(5), ..one_shard() });
     let mut stuck = node.connect(SessionId::random(), StartAt::Latest, 16);
     stuck.read_u8().await.expect("the first byte comes");
     let before = tokio::time::Instant::now();
     node.gone().await;
     assert!(before.elapsed() <= Duration::from_secs(6), "{:?}", before.elapsed());
-    assert_eq!(node.metrics.ended.get_or_create(&Ending::WriteTimeout.into()).get(), 1);
+    assert_eq!(node.metrics.ended.get_or_create(&CloseReason::WriteTimeout.into()).get(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_newer_stream_of_a_session_supersedes_the_older() {
-    let node = start(&one_writer());
+    let node = start(&one_shard());
     let session = SessionId::random();
     let mut older = node.connect(session, StartAt::Latest, 1 << 16);
     read_until(&mut older, "connected").await;
@@ -303,7 +303,7 @@ async fn a_newer_stream_of_a_session_supersedes_the_older() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_is_superseded_and_ended_only_by_its_own_users_session() {
-    let node = start(&one_writer());
+    let node = start(&one_shard());
     let id = SessionId::random();
     let open = async |user: Option<&str>| {
         let (mut ours, theirs) = tokio::io::duplex(1 << 16);
@@ -318,7 +318,7 @@ async fn a_stream_is_superseded_and_ended_only_by_its_own_users_session() {
     for stream in [&mut alice, &mut bob, &mut nameless] {
         read_until(stream, "data: to three").await;
     }
-    node.hub.end(SessionKey::new(User::new("bob").unwrap(), id), u64::MAX, Ending::Disconnected);
+    node.hub.end(SessionKey::new(User::new("bob").unwrap(), id), u64::MAX, CloseReason::Disconnected);
     read_until(&mut bob, "event: disconnected").await;
     let again = open(None).await;
     read_until(&mut nameless, "event: superseded").await;
@@ -352,7 +352,7 @@ fn events(text: &str) -> &str {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gzip_clients_get_the_text_that_others_get_and_each_event_at_once() {
+async fn gzip_clients_get_the_same_text_and_each_event_at_once() {
     let node = start(&StreamConfig { queue: ByteSize::mib(4), ..StreamConfig::default() });
     let mut plain = node.connect(SessionId::random(), StartAt::Latest, 1 << 22);
     let mut first = node.connect_gzip(SessionId::random(), StartAt::Latest, 1 << 16);
@@ -377,8 +377,8 @@ async fn gzip_clients_get_the_text_that_others_get_and_each_event_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gzip_stream_ends_cleanly_whatever_was_in_it() {
-    let node = start(&one_writer());
+async fn a_gzip_stream_ends_cleanly_with_any_content() {
+    let node = start(&one_shard());
     let idle = node.connect_gzip(SessionId::random(), StartAt::Latest, 1 << 16);
     let mut busy = node.connect_gzip(SessionId::random(), StartAt::Latest, 1 << 16);
     busy.until("connected").await;
@@ -389,7 +389,7 @@ async fn a_gzip_stream_ends_cleanly_whatever_was_in_it() {
     let slow = node.connect_gzip(SessionId::random(), StartAt::Earliest, 64);
     let closing = tokio::spawn({
         let hub = node.hub.clone();
-        async move { hub.shutdown(Ending::Shutdown).await }
+        async move { hub.shutdown(CloseReason::Shutdown).await }
     });
     // Those who do not read would not see the end in time.
     let (idle, busy, slow) = tokio::join!(idle.end(), busy.end(), slow.end());
@@ -401,8 +401,8 @@ async fn a_gzip_stream_ends_cleanly_whatever_was_in_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gzip_stream_that_has_not_begun_ends_cleanly() {
-    let node = start(&one_writer());
+async fn an_empty_gzip_stream_ends_cleanly() {
+    let node = start(&one_shard());
     let session = SessionId::random();
     let mut newer = stream(session, StartAt::Latest);
     newer.coding = Coding::Gzip;
@@ -413,11 +413,11 @@ async fn a_gzip_stream_that_has_not_begun_ends_cleanly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_ends_before_its_first_block_gives_back_the_cursor_that_it_came_with() {
+async fn a_stream_that_ends_before_its_first_block_returns_the_clients_cursor() {
     for (cursor, wanted) in [(Some("5-1".into()), "id: 5-1\nretry: "), (None, "retry: ")] {
-        let (node, session) = (start(&one_writer()), SessionId::random());
+        let (node, session) = (start(&one_shard()), SessionId::random());
         let (mut older, theirs) = tokio::io::duplex(1 << 16);
-        // Nothing was located yet when the next one comes: positions of its own would be made up.
+        // The first stream is replaced before its start is located: the node has no positions of its own.
         let stream_of = |cursor| Stream { cursor, ..stream(session, StartAt::Latest) };
         node.hub.open(stream_of(cursor), Box::new(theirs));
         let _newer = node.connect(session, StartAt::Latest, 1 << 16);
@@ -427,8 +427,8 @@ async fn a_stream_that_ends_before_its_first_block_gives_back_the_cursor_that_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_queue_of_a_gzip_client_counts_what_is_really_in_it() {
-    let node = start(&StreamConfig { queue: ByteSize::kib(8), ..one_writer() });
+async fn the_queue_of_a_gzip_client_counts_compressed_bytes() {
+    let node = start(&StreamConfig { queue: ByteSize::kib(8), ..one_shard() });
     let mut plain = node.connect(SessionId::random(), StartAt::Latest, 1 << 10);
     let mut zipped = node.connect_gzip(SessionId::random(), StartAt::Latest, 1 << 10);
     read_until(&mut plain, "connected").await;
@@ -444,7 +444,7 @@ async fn the_queue_of_a_gzip_client_counts_what_is_really_in_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_gzip_stream_gets_heartbeats() {
-    let node = start(&StreamConfig { heartbeat: Duration::from_secs(7), ..one_writer() });
+    let node = start(&StreamConfig { heartbeat: Duration::from_secs(7), ..one_shard() });
     let mut socket = node.connect_gzip(SessionId::random(), StartAt::Latest, 1 << 16);
     socket.until("connected").await;
     for count in 1..4 {
@@ -457,7 +457,7 @@ async fn a_gzip_stream_gets_heartbeats() {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_stream_gets_heartbeats() {
-    let node = start(&StreamConfig { heartbeat: Duration::from_secs(7), ..one_writer() });
+    let node = start(&StreamConfig { heartbeat: Duration::from_secs(7), ..one_shard() });
     let mut socket = node.connect(SessionId::random(), StartAt::Latest, 1 << 16);
     read_until(&mut socket, "connected").await;
     let before = tokio::time::Instant::now();
@@ -466,8 +466,8 @@ async fn a_silent_stream_gets_heartbeats() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_ends_at_its_age_with_a_retry_and_a_last_word() {
-    let node = start(&StreamConfig { max_age: Duration::from_mins(1), ..one_writer() });
+async fn a_stream_ends_at_its_maximum_age_with_a_retry_and_a_last_event() {
+    let node = start(&StreamConfig { max_age: Duration::from_mins(1), ..one_shard() });
     let mut socket = node.connect(SessionId::random(), StartAt::Latest, 1 << 16);
     sleep(Duration::from_mins(2)).await;
     let got = read_until(&mut socket, r#"data: {"reason":"age"}"#).await;
@@ -478,7 +478,7 @@ async fn a_stream_ends_at_its_age_with_a_retry_and_a_last_word() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_sends_streams_away_in_even_waves_each_with_its_own_retry() {
+async fn a_drain_closes_streams_in_even_waves_each_with_its_own_retry() {
     const STREAMS: usize = 400;
     let node = start(&StreamConfig::default());
     let mut sockets: Vec<_> =
@@ -508,11 +508,11 @@ async fn a_drain_sends_streams_away_in_even_waves_each_with_its_own_retry() {
     }
     assert!(seconds.iter().all(|&n| (35..=45).contains(&n)), "{seconds:?}");
     assert!(retries.len() > STREAMS / 4, "jittered: {} values", retries.len());
-    node.hub.shutdown(Ending::Shutdown).await;
+    node.hub.shutdown(CloseReason::Shutdown).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_flushes_ends_every_stream_and_joins_everything() {
+async fn a_shutdown_flushes_and_ends_every_stream_and_joins_all_tasks() {
     let node = start(&StreamConfig::default());
     let mut sockets: Vec<_> =
         (0..50).map(|_| node.connect(SessionId::random(), StartAt::Latest, 1 << 16)).collect();
@@ -522,7 +522,7 @@ async fn a_shutdown_flushes_ends_every_stream_and_joins_everything() {
     node.publish("last").await;
     let closing = tokio::spawn({
         let hub = node.hub.clone();
-        async move { hub.shutdown(Ending::Shutdown).await }
+        async move { hub.shutdown(CloseReason::Shutdown).await }
     });
     for socket in &mut sockets {
         let got = read_until(socket, "event: shutdown").await;
@@ -534,8 +534,8 @@ async fn a_shutdown_flushes_ends_every_stream_and_joins_everything() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_sends_without_a_pause_holds_up_nobody() {
-    let node = start(&one_writer());
+async fn a_client_that_sends_continuously_delays_no_other() {
+    let node = start(&one_shard());
     let turns = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&turns);
     let others = tokio::spawn(async move {
@@ -585,7 +585,7 @@ impl AsyncWrite for Counting {
 
 #[tokio::test(start_paused = true)]
 async fn the_head_and_the_first_block_leave_in_one_write() {
-    let node = start(&one_writer());
+    let node = start(&one_shard());
     let (mut ours, theirs) = tokio::io::duplex(1 << 16);
     let writes = Arc::new(AtomicUsize::new(0));
     let head = Bytes::from_static(b"HTTP/1.1 200 OK\r\n\r\n");
@@ -601,8 +601,8 @@ async fn the_head_and_the_first_block_leave_in_one_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_socket_that_buffers_is_flushed_when_there_is_room_again() {
-    let node = start(&one_writer());
+async fn a_buffering_socket_is_flushed_when_there_is_room_again() {
+    let node = start(&one_shard());
     let (mut ours, theirs) = tokio::io::duplex(16);
     let buffered = BufWriter::with_capacity(1 << 16, theirs);
     node.hub.open(stream(SessionId::random(), StartAt::Latest), Box::new(buffered));
@@ -614,8 +614,8 @@ async fn a_socket_that_buffers_is_flushed_when_there_is_room_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_good_for_days_is_good_for_days() {
-    let node = start(&StreamConfig { heartbeat: Duration::from_hours(1), ..one_writer() });
+async fn a_token_that_is_valid_for_days_does_not_expire_early() {
+    let node = start(&StreamConfig { heartbeat: Duration::from_hours(1), ..one_shard() });
     let (mut ours, theirs) = tokio::io::duplex(1 << 16);
     let day = Duration::from_hours(24);
     let expires = Some(SystemTime::now() + 3 * day);
@@ -627,11 +627,11 @@ async fn a_token_that_is_good_for_days_is_good_for_days() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn heartbeats_go_on_when_a_client_that_was_stuck_reads_again() {
+async fn heartbeats_continue_when_a_stuck_client_reads_again() {
     let node = start(&StreamConfig {
         heartbeat: Duration::from_secs(7),
         write_timeout: Duration::from_hours(1),
-        ..one_writer()
+        ..one_shard()
     });
     let mut socket = node.connect(SessionId::random(), StartAt::Latest, 16);
     sleep(Duration::from_mins(1)).await;
@@ -642,8 +642,8 @@ async fn heartbeats_go_on_when_a_client_that_was_stuck_reads_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_counts_from_the_moment_it_is_handed_over() {
-    let node = start(&one_writer());
+async fn a_stream_counts_from_the_moment_it_is_passed_to_the_hub() {
+    let node = start(&one_shard());
     let sockets: Vec<_> =
         (0..10).map(|_| node.connect(SessionId::random(), StartAt::Latest, 1 << 16)).collect();
     assert_eq!(node.hub.connections(), 10);
@@ -652,16 +652,16 @@ async fn a_stream_counts_from_the_moment_it_is_handed_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_comes_after_the_end_is_dropped_at_once() {
-    let node = start(&one_writer());
-    node.hub.shutdown(Ending::Shutdown).await;
+async fn a_stream_after_the_shutdown_is_dropped_at_once() {
+    let node = start(&one_shard());
+    node.hub.shutdown(CloseReason::Shutdown).await;
     let mut late = node.connect(SessionId::random(), StartAt::Latest, 1 << 16);
     let read = timeout(Duration::from_secs(1), late.read(&mut [0; 16])).await;
     assert_eq!(read.expect("the socket is closed").unwrap(), 0);
     assert_eq!(node.hub.connections(), 0);
 }
 
-/// A socket whose every use is a fault of ours.
+/// A socket that panics at every use.
 struct Faulty;
 
 impl Socket for Faulty {}
@@ -672,7 +672,7 @@ impl tokio::io::AsyncRead for Faulty {
         _: &mut std::task::Context<'_>,
         _: &mut tokio::io::ReadBuf<'_>,
     ) -> std::task::Poll<std::io::Result<()>> {
-        panic!("a fault in a writer loop, as this test wants it")
+        panic!("intended panic in a shard task")
     }
 }
 
@@ -682,7 +682,7 @@ impl tokio::io::AsyncWrite for Faulty {
         _: &mut std::task::Context<'_>,
         _: &[u8],
     ) -> std::task::Poll<std::io::Result<usize>> {
-        panic!("a fault in a writer loop, as this test wants it")
+        panic!("intended panic in a shard task")
     }
 
     fn poll_flush(
@@ -701,12 +701,12 @@ impl tokio::io::AsyncWrite for Faulty {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_writer_loop_that_breaks_is_told_and_its_streams_are_cut_off() {
-    let node = start(&one_writer());
+async fn a_shard_that_panics_is_reported_and_its_streams_are_closed() {
+    let node = start(&one_shard());
     let mut healthy = node.connect(SessionId::random(), StartAt::Latest, 1 << 16);
     read_until(&mut healthy, "connected").await;
     node.hub.open(stream(SessionId::random(), StartAt::Latest), Box::new(Faulty));
-    timeout(Duration::from_mins(1), node.hub.broken()).await.expect("it is told");
+    timeout(Duration::from_mins(1), node.hub.broken()).await.expect("the panic is reported");
     node.gone().await;
     let mut rest = Vec::new();
     healthy.read_to_end(&mut rest).await.expect("the stream ends");

@@ -149,7 +149,7 @@ async fn answers_that_are_taken_byte_by_byte_are_cut_off() {
         streams.push(client.request("GET", path, &[], false).await.unwrap());
     }
     until("answers are held", SOON, async || {
-        let answers = held(&node, "answers").await;
+        let answers = held(&node, "responses").await;
         if answers > 1e6 { Ok(()) } else { Err(format!("{answers} bytes")) }
     })
     .await;
@@ -162,7 +162,7 @@ async fn answers_that_are_taken_byte_by_byte_are_cut_off() {
             let _ = client.send(&frame(WINDOW_UPDATE, 0, *stream, &1_u32.to_be_bytes())).await;
         }
         let _ = timeout(Duration::from_millis(50), slow.read(&mut [0])).await;
-        let answers = held(&node, "answers").await;
+        let answers = held(&node, "responses").await;
         // The answer with the metrics is one, too.
         if answers < 1e5 { Ok(()) } else { Err(format!("{answers} bytes")) }
     })
@@ -189,7 +189,7 @@ async fn an_answer_that_finds_no_room_says_so_and_others_go_on() {
     for made in [2.5e5..2.6e5, 5e5..5.2e5] {
         client.request("GET", path, &[], false).await.unwrap();
         until("another answer is held", SOON, async || {
-            let answers = held(&node, "answers").await;
+            let answers = held(&node, "responses").await;
             if made.contains(&answers) { Ok(()) } else { Err(format!("{answers} bytes")) }
         })
         .await;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::sessions::Sessions;
 use super::{MemoryBroker, State};
 use crate::lease::{LeaseOutcome, NodeId, NodeInfo, SWEEP_STEP, Swept};
-use crate::session::Reason;
+use crate::session::CloseReason;
 use crate::{BrokerError, Membership};
 
 #[async_trait]
@@ -120,7 +120,7 @@ impl Leases {
         let mut swept = Swept::default();
         for (node, user, session, epoch) in orphans {
             let held = (&node, &user, session, epoch);
-            swept.sessions += usize::from(sessions.release(held, Reason::NodeLost, grace, now));
+            swept.sessions += usize::from(sessions.release(held, CloseReason::NodeLost, grace, now));
         }
         let (users, ended) = sessions.expire_grace(now, SWEEP_STEP, grace);
         swept.users = users;

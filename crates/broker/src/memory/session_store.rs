@@ -5,7 +5,7 @@ use fanfare_protocol::session::Control;
 use fanfare_protocol::{SessionId, User};
 
 use super::MemoryBroker;
-use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
 use crate::{BrokerError, NodeId, SessionStore};
 
 #[async_trait]
@@ -31,7 +31,7 @@ impl SessionStore for MemoryBroker {
         user: &User,
         session: SessionId,
         epoch: u64,
-        reason: Reason,
+        reason: CloseReason,
     ) -> Result<bool, BrokerError> {
         let now = self.now();
         let mut state = self.state();

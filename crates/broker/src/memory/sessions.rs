@@ -10,7 +10,7 @@ use super::StreamEntry;
 use super::channel::millis;
 use crate::BrokerSettings;
 use crate::lease::NodeId;
-use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
 
 /// Every user's sessions.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ enum Share {
     Used(u64),
     /// Used up: events are merged until the next check. Has what the stream reported last, and why a session of it
     /// ended.
-    Merged(IndexMap<SessionId, (NodeId, Option<Reason>)>),
+    Merged(IndexMap<SessionId, (NodeId, Option<CloseReason>)>),
 }
 
 /// Time for which a user's events are merged before the check that reports the differences, in milliseconds.
@@ -117,7 +117,7 @@ impl Sessions {
     pub(super) fn release(
         &mut self,
         (node, user, session, epoch): (&NodeId, &User, SessionId, u64),
-        reason: Reason,
+        reason: CloseReason,
         grace: Duration,
         now: u64,
     ) -> bool {
@@ -126,7 +126,7 @@ impl Sessions {
         else {
             return false;
         };
-        if reason == Reason::Shutdown && !grace.is_zero() {
+        if reason == CloseReason::Shutdown && !grace.is_zero() {
             let till = now + millis(grace);
             recorded.leaving = Some(till);
             self.look_again(user, till);
@@ -207,7 +207,7 @@ impl Sessions {
                     continue;
                 }
                 self.forget(&user, session);
-                self.ended(now, &user, session, &node, Reason::Shutdown);
+                self.ended(now, &user, session, &node, CloseReason::Shutdown);
                 ended += 1;
             }
             if self.tell_merged(now, &user) && !grace.is_zero() && !self.recorded.contains_key(&user) {
@@ -246,7 +246,14 @@ impl Sessions {
     }
 
     /// Removes a session. A user without a session is reported offline after the grace period.
-    fn disconnect(&mut self, user: &User, session: SessionId, reason: Reason, grace: Duration, now: u64) {
+    fn disconnect(
+        &mut self,
+        user: &User,
+        session: SessionId,
+        reason: CloseReason,
+        grace: Duration,
+        now: u64,
+    ) {
         let merged = self.is_merged(now, user);
         let Some(gone) = self.forget(user, session) else { return };
         self.ended(now, user, session, &gone.info.node, reason);
@@ -302,7 +309,7 @@ impl Sessions {
         let recorded = self.recorded.get(user).cloned().unwrap_or_default();
         for (session, (node, reason)) in &reported {
             match recorded.get(session) {
-                None => self.disconnected(now, user, *session, node, reason.unwrap_or(Reason::Closed)),
+                None => self.disconnected(now, user, *session, node, reason.unwrap_or(CloseReason::Closed)),
                 Some(held) if held.info.node != *node => {
                     self.moved(now, user, *session, node, &held.info.node);
                 }
@@ -340,7 +347,7 @@ impl Sessions {
     }
 
     /// Reports the end of a session, or records its reason for the check that reports it.
-    fn ended(&mut self, now: u64, user: &User, session: SessionId, node: &NodeId, reason: Reason) {
+    fn ended(&mut self, now: u64, user: &User, session: SessionId, node: &NodeId, reason: CloseReason) {
         match self.shares.get_mut(user) {
             Some(Share::Merged(reported)) => {
                 if let Some(last) = reported.get_mut(&session) {
@@ -357,7 +364,14 @@ impl Sessions {
         self.report(now, "session.moved", user, &more);
     }
 
-    fn disconnected(&mut self, now: u64, user: &User, session: SessionId, node: &NodeId, reason: Reason) {
+    fn disconnected(
+        &mut self,
+        now: u64,
+        user: &User,
+        session: SessionId,
+        node: &NodeId,
+        reason: CloseReason,
+    ) {
         let session = session.to_string();
         let more = [("session", &*session), ("node", node.as_str()), ("reason", reason.as_str())];
         self.report(now, "session.disconnected", user, &more);

@@ -13,7 +13,7 @@ use super::error::{result, unexpected};
 use super::key::about;
 use super::reply::{array, bytes, is_one, map, text};
 use super::{RedisBroker, script};
-use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
 use crate::{BrokerError, NodeId, SessionStore};
 
 /// Number of sessions that are renewed in one pipeline.
@@ -36,7 +36,7 @@ impl SessionStore for RedisBroker {
         user: &User,
         session: SessionId,
         epoch: u64,
-        reason: Reason,
+        reason: CloseReason,
     ) -> Result<bool, BrokerError> {
         let key = self.keys.sessions(user);
         let mut call = call(self, &script::RELEASE, node, user, session);

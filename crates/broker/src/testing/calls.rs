@@ -13,7 +13,7 @@ use super::faulty::FaultyBroker;
 use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
 use crate::lease::{LeaseOutcome, Swept};
 use crate::log::{Page, PageLimit};
-use crate::session::{Claim, Claimed, Holding, Reason, Renewed, SessionInfo};
+use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
 use crate::subscriber::{SubscriberConnection, SubscriberSink};
 use crate::{
     BrokerError, EventLog, IntakeQueue, LiveTopics, Membership, NodeId, NodeInfo, Published, SessionStore,
@@ -60,7 +60,7 @@ impl SessionStore for FaultyBroker {
         user: &User,
         session: SessionId,
         epoch: u64,
-        reason: Reason,
+        reason: CloseReason,
     ) -> Result<bool, BrokerError> {
         self.call(Call::Release, self.inner.release(node, user, session, epoch, reason)).await
     }

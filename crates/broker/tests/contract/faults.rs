@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanfare_broker::lease::{SWEEP_STEP, Swept};
 use fanfare_broker::log::PageLimit;
-use fanfare_broker::session::{Holding, Reason, Renewed};
+use fanfare_broker::session::{CloseReason, Holding, Renewed};
 use fanfare_broker::subscriber::SubscriberEvent;
 use fanfare_broker::{
     Broker, BrokerError, BrokerSettings, EventLog, IntakeQueue, Membership, RedisBroker, RedisSettings,
@@ -542,7 +542,7 @@ async fn a_sweep_that_began_spares_a_node_that_comes_back_amid_it() {
         for (holding, renewed) in held.iter().zip(renewed) {
             let fanfare_broker::session::Renewed::Held(epoch) = renewed else { panic!("lost") };
             let released =
-                broker.release(&node("n1"), &holding.user, holding.session, epoch, Reason::Closed).await;
+                broker.release(&node("n1"), &holding.user, holding.session, epoch, CloseReason::Closed).await;
             assert!(released.unwrap(), "what was renewed is held");
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fanfare_broker::BrokerSettings;
-use fanfare_broker::session::{Claimed, Reason};
+use fanfare_broker::session::{Claimed, CloseReason};
 use fanfare_protocol::SessionId;
 
 use crate::eventually;
@@ -28,7 +28,7 @@ pub(crate) async fn a_user_who_comes_back_within_the_grace_was_never_offline<F: 
     let broker = fixture.broker();
     let (s1, s2) = (SessionId::random(), SessionId::random());
     let epoch = hold(broker, "u", s1, "n1").await;
-    assert!(broker.release(&node("n1"), &user("u"), s1, epoch, Reason::Closed).await.unwrap());
+    assert!(broker.release(&node("n1"), &user("u"), s1, epoch, CloseReason::Closed).await.unwrap());
     broker.sweep(&node("n9"), LONG).await.unwrap();
     hold(broker, "u", s2, "n2").await;
     assert_eq!(
@@ -47,7 +47,7 @@ pub(crate) async fn a_user_who_stays_away_is_offline_after_the_grace<F: Fixture>
     let broker = fixture.broker();
     let s1 = SessionId::random();
     let epoch = hold(broker, "u", s1, "n1").await;
-    assert!(broker.release(&node("n1"), &user("u"), s1, epoch, Reason::Closed).await.unwrap());
+    assert!(broker.release(&node("n1"), &user("u"), s1, epoch, CloseReason::Closed).await.unwrap());
     ends_with(&fixture, &[(s1, "s1")], "user.offline u").await;
     hold(broker, "u", s1, "n1").await;
     assert_eq!(life(&fixture, &[(s1, "s1")]).await.last().unwrap(), "user.online u");
@@ -58,7 +58,7 @@ pub(crate) async fn a_session_of_a_leaving_node_waits_for_another<F: Fixture>() 
     let broker = fixture.broker();
     let s1 = SessionId::random();
     let epoch = hold(broker, "u", s1, "n1").await;
-    assert!(broker.release(&node("n1"), &user("u"), s1, epoch, Reason::Shutdown).await.unwrap());
+    assert!(broker.release(&node("n1"), &user("u"), s1, epoch, CloseReason::Shutdown).await.unwrap());
     assert!(broker.sessions(&user("u")).await.unwrap().is_empty(), "no node holds it");
     broker.sweep(&node("n9"), LONG).await.unwrap();
     let claimed = broker.claim(&claim("u", s1, "n2")).await.unwrap();
@@ -79,11 +79,11 @@ pub(crate) async fn a_session_that_no_node_takes_over_ends_with_the_grace<F: Fix
     broker.lease(&info("n2", "i"), LONG).await.unwrap();
     let first = hold(broker, "u", s1, "n1").await;
     let second = hold(broker, "u", s2, "n2").await;
-    assert!(broker.release(&node("n1"), &user("u"), s1, first, Reason::Shutdown).await.unwrap());
+    assert!(broker.release(&node("n1"), &user("u"), s1, first, CloseReason::Shutdown).await.unwrap());
     let names = [(s1, "s1"), (s2, "s2")];
     // The other session keeps the user here.
     ends_with(&fixture, &names, "session.disconnected u s1 n1 shutdown").await;
-    assert!(broker.release(&node("n2"), &user("u"), s2, second, Reason::Closed).await.unwrap());
+    assert!(broker.release(&node("n2"), &user("u"), s2, second, CloseReason::Closed).await.unwrap());
     ends_with(&fixture, &names, "user.offline u").await;
 }
 
@@ -93,7 +93,9 @@ pub(crate) async fn sessions_that_wait_do_not_count_against_the_limit<F: Fixture
     for _ in 0..3 {
         let session = SessionId::random();
         let epoch = hold(broker, "u", session, "n1").await;
-        assert!(broker.release(&node("n1"), &user("u"), session, epoch, Reason::Shutdown).await.unwrap());
+        assert!(
+            broker.release(&node("n1"), &user("u"), session, epoch, CloseReason::Shutdown).await.unwrap()
+        );
     }
     for _ in 0..3 {
         hold(broker, "u", SessionId::random(), "n2").await;

@@ -1,7 +1,7 @@
 //! Contracts of sessions and their owners.
 
 use fanfare_broker::Broker;
-use fanfare_broker::session::{Claim, Claimed, Holding, Reason, Renewed};
+use fanfare_broker::session::{Claim, Claimed, CloseReason, Holding, Renewed};
 use fanfare_protocol::session::Control;
 use fanfare_protocol::{SessionId, User};
 
@@ -121,12 +121,12 @@ pub(crate) async fn only_the_owner_with_its_epoch_gives_a_session_up<F: Fixture>
     let epoch = hold(broker, "u", session, "n2").await;
     let release =
         async |by: &str, epoch, reason| broker.release(&node(by), &of, session, epoch, reason).await.unwrap();
-    assert!(!release("n1", stale, Reason::Closed).await);
-    assert!(!release("n1", epoch, Reason::Closed).await);
-    assert!(!release("n2", stale, Reason::Closed).await);
+    assert!(!release("n1", stale, CloseReason::Closed).await);
+    assert!(!release("n1", epoch, CloseReason::Closed).await);
+    assert!(!release("n2", stale, CloseReason::Closed).await);
     assert_eq!(broker.sessions(&of).await.unwrap().len(), 1);
-    assert!(release("n2", epoch, Reason::WriteTimeout).await);
-    assert!(!release("n2", epoch, Reason::WriteTimeout).await);
+    assert!(release("n2", epoch, CloseReason::WriteTimeout).await);
+    assert!(!release("n2", epoch, CloseReason::WriteTimeout).await);
     assert!(broker.sessions(&of).await.unwrap().is_empty());
     let lines = life(&fixture, &[(session, "s")]).await;
     assert_eq!(lines[3..], ["session.disconnected u s n2 write-timeout", "user.offline u"]);
@@ -138,8 +138,8 @@ pub(crate) async fn a_claim_that_was_forgotten_is_given_up_with_the_older_one<F:
     let session = SessionId::random();
     // A fail-over has lost the second claim.
     let newer = hold(broker, "u", session, "n1").await + 1_000_000;
-    assert!(!broker.release(&node("n2"), &user("u"), session, newer, Reason::Closed).await.unwrap());
-    assert!(broker.release(&node("n1"), &user("u"), session, newer, Reason::Closed).await.unwrap());
+    assert!(!broker.release(&node("n2"), &user("u"), session, newer, CloseReason::Closed).await.unwrap());
+    assert!(broker.release(&node("n1"), &user("u"), session, newer, CloseReason::Closed).await.unwrap());
     assert!(broker.sessions(&user("u")).await.unwrap().is_empty());
     let lines = life(&fixture, &[]).await;
     assert_eq!(lines.last().unwrap(), "user.offline u");
@@ -150,7 +150,7 @@ pub(crate) async fn an_epoch_grows_also_over_a_release<F: Fixture>() {
     let broker = fixture.broker();
     let session = SessionId::random();
     let first = hold(broker, "u", session, "n1").await;
-    assert!(broker.release(&node("n1"), &user("u"), session, first, Reason::Closed).await.unwrap());
+    assert!(broker.release(&node("n1"), &user("u"), session, first, CloseReason::Closed).await.unwrap());
     assert!(hold(broker, "u", session, "n1").await > first);
 }
 
@@ -229,7 +229,7 @@ pub(crate) async fn renewing_restores_what_is_gone<F: Fixture>() {
     let lines = life(&fixture, &[(s1, "s1"), (s2, "s2")]).await;
     assert_eq!(lines, ["session.connected u s1 n1", "user.online u", "session.connected u s2 n1"]);
     let Renewed::Held(epoch) = renewed[0] else { panic!("lost") };
-    assert!(broker.release(&node("n1"), &user("u"), s1, epoch, Reason::Closed).await.unwrap());
+    assert!(broker.release(&node("n1"), &user("u"), s1, epoch, CloseReason::Closed).await.unwrap());
 }
 
 pub(crate) async fn renewing_restores_a_claim_that_was_forgotten<F: Fixture>() {
@@ -296,9 +296,9 @@ pub(crate) async fn a_session_id_belongs_to_each_of_two_users_by_itself<F: Fixtu
     assert_eq!(owner("alice").await, [(node("n1"), first)]);
     assert_eq!(owner("bob").await, [(node("n2"), moved)]);
     // Neither the epoch nor the owner of one says anything of the other.
-    assert!(!broker.release(&node("n1"), &user("bob"), id, second, Reason::Closed).await.unwrap());
-    assert!(!broker.release(&node("n2"), &user("alice"), id, moved, Reason::Closed).await.unwrap());
-    assert!(broker.release(&node("n2"), &user("bob"), id, moved, Reason::Closed).await.unwrap());
+    assert!(!broker.release(&node("n1"), &user("bob"), id, second, CloseReason::Closed).await.unwrap());
+    assert!(!broker.release(&node("n2"), &user("alice"), id, moved, CloseReason::Closed).await.unwrap());
+    assert!(broker.release(&node("n2"), &user("bob"), id, moved, CloseReason::Closed).await.unwrap());
     assert_eq!(owner("alice").await, [(node("n1"), first)]);
     assert!(owner("bob").await.is_empty());
     fixture.lapse(&node("n1")).await;

@@ -2,7 +2,7 @@
 
 use fanfare_protocol::cursor;
 
-use super::Following;
+use super::Subscription;
 
 /// Value of `id:`. Lives as long as the connection.
 ///
@@ -11,29 +11,31 @@ use super::Following;
 #[derive(Debug)]
 pub(super) enum Id {
     /// The cursor that the client sent, if any, until the start of every channel is known.
-    CameWith(Option<Box<str>>),
+    FromClient(Option<Box<str>>),
     /// The cursor of the written events.
     Cursor,
 }
 
 impl Id {
     /// Appends the line, if there is a cursor.
-    pub(super) fn write(&self, follows: &[Following], out: &mut Vec<u8>) {
-        if let Self::CameWith(None) = self {
+    pub(super) fn write(&self, subscriptions: &[Subscription], out: &mut Vec<u8>) {
+        if let Self::FromClient(None) = self {
             return;
         }
         out.extend_from_slice(b"id: ");
         match self {
-            Self::Cursor => write_cursor(follows, out),
-            Self::CameWith(cursor) => out.extend_from_slice(cursor.as_deref().unwrap_or_default().as_bytes()),
+            Self::Cursor => write_cursor(subscriptions, out),
+            Self::FromClient(cursor) => {
+                out.extend_from_slice(cursor.as_deref().unwrap_or_default().as_bytes());
+            }
         }
         out.push(b'\n');
     }
 }
 
 /// Appends the client's cursor after the written events. Queued events do not count yet.
-pub(super) fn write_cursor(follows: &[Following], out: &mut Vec<u8>) {
-    match follows {
+pub(super) fn write_cursor(subscriptions: &[Subscription], out: &mut Vec<u8>) {
+    match subscriptions {
         [only] => cursor::write_one(out, only.sent),
         several => cursor::write_many(out, several.iter().map(|f| (f.tag, f.sent))),
     }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfare_protocol::sse::HEARTBEAT;
 
-use crate::delivery::{Delivery, View};
+use crate::encoded_event::{EncodedEvent, Encoding};
 
 /// One queued item.
 #[derive(Debug)]
 pub(crate) enum Item {
     /// An event of the connection's channel with this index. Its `id:` is created when it is written.
-    Event(Arc<Delivery>, u16),
+    Event(Arc<EncodedEvent>, u16),
     /// A control event's block without its `id:`, which is created when it is written.
     Control(Bytes),
     /// A heartbeat.
@@ -36,14 +36,14 @@ impl Queue {
         self.bytes
     }
 
-    pub(crate) fn push(&mut self, item: Item, view: View) {
-        self.bytes += weight(&item, view);
+    pub(crate) fn push(&mut self, item: Item, encoding: Encoding) {
+        self.bytes += weight(&item, encoding);
         self.items.push_back(item);
     }
 
-    pub(crate) fn pop(&mut self, view: View) -> Option<Item> {
+    pub(crate) fn pop(&mut self, encoding: Encoding) -> Option<Item> {
         let item = self.items.pop_front()?;
-        self.bytes -= weight(&item, view);
+        self.bytes -= weight(&item, encoding);
         if self.items.is_empty() && self.items.capacity() > 16 {
             // Frees the memory of a burst.
             self.items = VecDeque::new();
@@ -55,9 +55,9 @@ impl Queue {
 /// Memory of an item besides its bytes, which matters for small items.
 const ITEM_BYTES: usize = std::mem::size_of::<Item>();
 
-fn weight(item: &Item, view: View) -> usize {
+fn weight(item: &Item, encoding: Encoding) -> usize {
     let bytes = match item {
-        Item::Event(delivery, _) => delivery.frame(view).len(),
+        Item::Event(event, _) => event.encode(encoding).len(),
         Item::Control(block) => block.len(),
         Item::Heartbeat => HEARTBEAT.len(),
     };

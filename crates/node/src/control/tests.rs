@@ -10,17 +10,17 @@ use prometheus_client::registry::Registry;
 use super::*;
 use fanfare_broker::testing::until;
 
-type Ended = Arc<Mutex<Vec<(SessionKey, u64, Ending)>>>;
+type Ended = Arc<Mutex<Vec<(SessionKey, u64, CloseReason)>>>;
 
-fn start(held: Option<(SessionKey, u64)>) -> (Commands, ControlTask, Ended, Arc<ClusterMetrics>) {
+fn start(held: Option<(SessionKey, u64)>) -> (CommandSender, ControlTask, Ended, Arc<ClusterMetrics>) {
     let ended = Ended::default();
-    let told = Arc::clone(&ended);
+    let recorded = Arc::clone(&ended);
     let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
     let (commands, waiting) = queue(&metrics);
     let task = ControlTask::start(
         waiting,
         Arc::new(move |session, epoch| held.as_ref().is_none_or(|(id, ours)| id != session || *ours < epoch)),
-        Arc::new(move |session, below, why| told.lock().unwrap().push((session, below, why))),
+        Arc::new(move |session, below, why| recorded.lock().unwrap().push((session, below, why))),
         Arc::clone(&metrics),
     );
     (commands, task, ended, metrics)
@@ -39,21 +39,21 @@ fn disconnect(SessionKey { user, session }: SessionKey) -> Vec<u8> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_moved_is_ended_unless_our_claim_is_newer() {
+async fn a_session_that_moved_is_ended_unless_this_nodes_claim_is_newer() {
     let session = SessionKey::new(user("42"), SessionId::random());
     let (commands, task, ended, metrics) = start(Some((session.clone(), 7)));
     for epoch in [6, 7, 8] {
-        commands.offer(&supersede(session.clone(), epoch));
+        commands.push(&supersede(session.clone(), epoch));
     }
     // Not held by a claim: the hub may still have a stream of it. The same id is another session with another user.
     let other = SessionKey::new(user("43"), session.session);
-    commands.offer(&supersede(other.clone(), 3));
-    commands.offer(&disconnect(session.clone()));
-    until("all are heard", || metrics.controls_disconnect.get() == 1).await;
+    commands.push(&supersede(other.clone(), 3));
+    commands.push(&disconnect(session.clone()));
+    until("all commands are handled", || metrics.controls_disconnect.get() == 1).await;
     let expected = [
-        (session.clone(), 8, Ending::Superseded),
-        (other, 3, Ending::Superseded),
-        (session, u64::MAX, Ending::Disconnected),
+        (session.clone(), 8, CloseReason::Superseded),
+        (other, 3, CloseReason::Superseded),
+        (session, u64::MAX, CloseReason::Disconnected),
     ];
     assert_eq!(*ended.lock().unwrap(), expected);
     assert_eq!((metrics.controls_stale.get(), metrics.controls_supersede.get()), (2, 2));
@@ -61,7 +61,7 @@ async fn a_session_that_moved_is_ended_unless_our_claim_is_newer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_command_is_counted_and_the_next_one_is_heard() {
+async fn malformed_messages_are_counted_and_the_next_command_is_handled() {
     let session = SessionKey::new(user("42"), SessionId::random());
     let (commands, task, ended, metrics) = start(None);
     let deep = "[".repeat(100_000);
@@ -87,27 +87,27 @@ async fn what_is_no_command_is_counted_and_the_next_one_is_heard() {
         long.as_bytes(),
     ];
     for message in bad {
-        commands.offer(message);
+        commands.push(message);
     }
-    commands.offer(&disconnect(session));
-    until("the good one is heard", || !ended.lock().unwrap().is_empty()).await;
+    commands.push(&disconnect(session));
+    until("the valid command is handled", || !ended.lock().unwrap().is_empty()).await;
     assert_eq!(metrics.controls_malformed.get(), 12);
     assert_eq!(ended.lock().unwrap().len(), 1);
     task.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_is_bounded_in_bytes_and_what_is_beyond_is_dropped_and_counted() {
+async fn the_queue_is_bounded_in_bytes_and_further_commands_are_dropped_and_counted() {
     let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
     let (commands, mut waiting) = queue(&metrics);
     let large = vec![b' '; 20 << 20];
     for _ in 0..QUEUE {
-        commands.offer(&large);
+        commands.push(&large);
     }
     assert!(waiting.0.is_empty(), "a message that is too long does not wait");
     let session = SessionKey::new(user(&"u".repeat(MAX_USER_BYTES)), SessionId::random());
     for _ in 0..QUEUE + 5 {
-        commands.offer(&supersede(session.clone(), u64::MAX));
+        commands.push(&supersede(session.clone(), u64::MAX));
     }
     assert_eq!((metrics.controls_malformed.get(), metrics.controls_dropped.get()), (QUEUE as u64, 5));
     let mut bytes = 0;

@@ -2,7 +2,7 @@
 
 use zlib_rs::crc32::crc32_combine_op;
 
-use super::packed::Packed;
+use super::compressed::CompressedText;
 use super::{MARK, STORED_HEAD, store, stored_head};
 
 /// Deflate, no name, no time, unknown system (RFC 1952, section 2.3.1).
@@ -10,13 +10,13 @@ const HEADER: [u8; 10] = [0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0xFF];
 
 /// State of the trailer and the header. Lives as long as the connection.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Member {
+pub(crate) struct GzipMember {
     begun: bool,
     crc: u32,
     size: u32,
 }
 
-impl Member {
+impl GzipMember {
     fn begin(&mut self, out: &mut Vec<u8>) {
         if !std::mem::replace(&mut self.begun, true) {
             out.extend_from_slice(&HEADER);
@@ -32,9 +32,9 @@ impl Member {
         self.size = self.size.wrapping_add(length);
     }
 
-    fn packed(&mut self, packed: &Packed) {
-        self.crc = crc32_combine_op(self.crc, packed.crc, packed.shift);
-        self.size = self.size.wrapping_add(packed.size);
+    fn compressed(&mut self, compressed: &CompressedText) {
+        self.crc = crc32_combine_op(self.crc, compressed.crc, compressed.shift);
+        self.size = self.size.wrapping_add(compressed.size);
     }
 
     /// Appends the end: an empty final block, the checksum and the size.
@@ -49,15 +49,15 @@ impl Member {
 /// One write, appended to a buffer: plain text without a member.
 ///
 /// Consecutive texts are one stored block. The batch always ends with a [`MARK`].
-pub(crate) struct Batch<'a> {
-    member: Option<&'a mut Member>,
+pub(crate) struct BodyBatch<'a> {
+    member: Option<&'a mut GzipMember>,
     out: &'a mut Vec<u8>,
     /// Start of the stored block to which texts are appended.
     open: Option<usize>,
 }
 
-impl<'a> Batch<'a> {
-    pub(crate) fn new(member: Option<&'a mut Member>, out: &'a mut Vec<u8>) -> Self {
+impl<'a> BodyBatch<'a> {
+    pub(crate) fn new(member: Option<&'a mut GzipMember>, out: &'a mut Vec<u8>) -> Self {
         Self { member, out, open: None }
     }
 
@@ -77,12 +77,12 @@ impl<'a> Batch<'a> {
     }
 
     /// Appends packed blocks; the batch must have a member.
-    pub(crate) fn packed(&mut self, packed: &Packed) {
+    pub(crate) fn compressed(&mut self, compressed: &CompressedText) {
         self.close();
         if let Some(member) = &mut self.member {
             member.begin(self.out);
-            member.packed(packed);
-            self.out.extend_from_slice(&packed.blocks);
+            member.compressed(compressed);
+            self.out.extend_from_slice(&compressed.blocks);
         }
     }
 
@@ -115,10 +115,10 @@ mod tests {
 
     #[test]
     fn the_size_in_the_trailer_wraps() {
-        let (mut member, mut out) = (Member { size: u32::MAX - 3, ..Member::default() }, Vec::new());
-        let mut batch = Batch::new(Some(&mut member), &mut out);
+        let (mut member, mut out) = (GzipMember { size: u32::MAX - 3, ..GzipMember::default() }, Vec::new());
+        let mut batch = BodyBatch::new(Some(&mut member), &mut out);
         batch.text().extend_from_slice(b"0123456789");
-        batch.packed(&Packed::new(&[b'x'; 400]));
+        batch.compressed(&CompressedText::new(&[b'x'; 400]));
         batch.finish();
         member.end(&mut out);
         assert_eq!(out[out.len() - 4..], 406u32.to_le_bytes());

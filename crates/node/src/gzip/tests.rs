@@ -10,13 +10,13 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Part {
     Text(Vec<u8>),
-    Packed(Vec<u8>),
+    Compressed(Vec<u8>),
 }
 
 impl Part {
     fn text(&self) -> &[u8] {
         match self {
-            Self::Text(text) | Self::Packed(text) => text,
+            Self::Text(text) | Self::Compressed(text) => text,
         }
     }
 }
@@ -79,20 +79,20 @@ impl Strict {
 }
 
 /// One batch.
-fn write(member: &mut Member, parts: &[Part]) -> Vec<u8> {
+fn write(member: &mut GzipMember, parts: &[Part]) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut batch = Batch::new(Some(member), &mut out);
+    let mut batch = BodyBatch::new(Some(member), &mut out);
     for part in parts {
         match part {
             Part::Text(text) => batch.text().extend_from_slice(text),
-            Part::Packed(text) => batch.packed(&Packed::new(text)),
+            Part::Compressed(text) => batch.compressed(&CompressedText::new(text)),
         }
     }
     batch.finish();
     out
 }
 
-fn end(member: &mut Member) -> Vec<u8> {
+fn end(member: &mut GzipMember) -> Vec<u8> {
     let mut out = Vec::new();
     member.end(&mut out);
     out
@@ -112,7 +112,7 @@ fn part() -> impl Strategy<Value = Part> {
         1 => (60_000usize..140_000).prop_map(|length| b"data: again\n".iter().copied().cycle().take(length).collect()),
     ];
     (text, any::<bool>())
-        .prop_map(|(text, packed)| if packed { Part::Packed(text) } else { Part::Text(text) })
+        .prop_map(|(text, compressed)| if compressed { Part::Compressed(text) } else { Part::Text(text) })
 }
 
 proptest! {
@@ -122,7 +122,7 @@ proptest! {
     fn what_was_written_can_be_read_after_every_write_and_the_trailer_is_right(
         batches in proptest::collection::vec(proptest::collection::vec(part(), 0..5), 0..5),
     ) {
-        let (mut member, mut text) = (Member::default(), Vec::<u8>::new());
+        let (mut member, mut text) = (GzipMember::default(), Vec::<u8>::new());
         let (mut client, mut strict) = (Client::new(), Strict::new());
         for parts in &batches {
             let bytes = write(&mut member, parts);
@@ -140,7 +140,7 @@ proptest! {
     fn it_does_not_matter_which_writes_arrive_together(
         batches in proptest::collection::vec(proptest::collection::vec(part(), 1..4), 1..8), together in 1usize..5
     ) {
-        let (mut member, mut strict) = (Member::default(), Strict::new());
+        let (mut member, mut strict) = (GzipMember::default(), Strict::new());
         for batches in batches.chunks(together) {
             let bytes: Vec<u8> = batches.iter().flat_map(|parts| write(&mut member, parts)).collect();
             strict.take(&bytes);
@@ -150,12 +150,12 @@ proptest! {
 }
 
 #[test]
-fn a_write_that_ends_with_a_packed_event_needs_no_other_mark() {
+fn a_write_that_ends_with_a_compressed_event_has_no_second_marker() {
     let (id, event) = (b"id: 1700000000000-0\n".to_vec(), br#"{"sku":"000017","name":"flange"},"#.repeat(30));
-    let mut member = Member::default();
+    let mut member = GzipMember::default();
     write(&mut member, &[Part::Text(b":\n".to_vec())]);
-    let bytes = write(&mut member, &[Part::Text(id.clone()), Part::Packed(event.clone())]);
-    assert_eq!(bytes.len(), STORED_HEAD + id.len() + Packed::new(&event).len());
+    let bytes = write(&mut member, &[Part::Text(id.clone()), Part::Compressed(event.clone())]);
+    assert_eq!(bytes.len(), STORED_HEAD + id.len() + CompressedText::new(&event).len());
     assert!(bytes.ends_with(&MARK[1..]));
     // Small things pay for one mark a write, however many they are.
     let small = write(&mut member, &vec![Part::Text(id.clone()); 10]);
@@ -164,26 +164,28 @@ fn a_write_that_ends_with_a_packed_event_needs_no_other_mark() {
 
 #[test]
 fn the_same_blocks_fit_into_every_member() {
-    let (first, second) = (Packed::new(&b"data: one\n".repeat(50)), Packed::new(&b"data: two\n".repeat(50)));
+    let (first, second) =
+        (CompressedText::new(&b"data: one\n".repeat(50)), CompressedText::new(&b"data: two\n".repeat(50)));
     for order in [[&first, &second, &first], [&second, &second, &first]] {
-        let (mut member, mut out) = (Member::default(), Vec::new());
-        let mut batch = Batch::new(Some(&mut member), &mut out);
-        for packed in order {
-            batch.packed(packed);
+        let (mut member, mut out) = (GzipMember::default(), Vec::new());
+        let mut batch = BodyBatch::new(Some(&mut member), &mut out);
+        for compressed in order {
+            batch.compressed(compressed);
         }
         batch.finish();
         member.end(&mut out);
         let mut client = Client::new();
         client.take(&out);
-        let wanted = order
-            .map(|packed| if packed.crc == first.crc { "data: one\n" } else { "data: two\n" }.repeat(50));
+        let wanted = order.map(|compressed| {
+            if compressed.crc == first.crc { "data: one\n" } else { "data: two\n" }.repeat(50)
+        });
         assert_eq!(client.end(), wanted.concat().as_bytes());
     }
 }
 
 #[test]
-fn a_body_without_a_byte_is_a_member() {
-    let bytes = end(&mut Member::default());
+fn an_empty_body_is_a_member() {
+    let bytes = end(&mut GzipMember::default());
     assert_eq!(bytes.len(), 10 + STORED_HEAD + 8);
     let mut client = Client::new();
     client.take(&bytes);
@@ -193,26 +195,26 @@ fn a_body_without_a_byte_is_a_member() {
 #[test]
 fn texts_that_follow_each_other_are_one_block() {
     let parts = [Part::Text(b"id: 5-1\n".to_vec()), Part::Text(b"data: x\n\n".to_vec())];
-    assert_eq!(write(&mut Member::default(), &parts).len(), 10 + STORED_HEAD + 17 + MARK.len());
+    assert_eq!(write(&mut GzipMember::default(), &parts).len(), 10 + STORED_HEAD + 17 + MARK.len());
 }
 
 #[test]
-fn an_event_takes_no_more_than_its_text_a_head_for_each_block_and_a_mark() {
-    for length in [0, 1, MIN_PACKED, 65_535, 65_536, 1 << 20] {
-        let packed = Packed::new(&noise(length));
+fn incompressible_text_grows_by_block_heads_and_a_marker_only() {
+    for length in [0, 1, MIN_COMPRESSED, 65_535, 65_536, 1 << 20] {
+        let compressed = CompressedText::new(&noise(length));
         let heads = length.div_ceil(MAX_STORED) * STORED_HEAD;
-        assert_eq!(packed.len(), length + heads + MARK.len(), "{length}");
+        assert_eq!(compressed.len(), length + heads + MARK.len(), "{length}");
     }
     let text = br#"{"sku":"000017","name":"flange"},"#.repeat(30);
-    assert!(Packed::new(&text).len() * 5 < text.len());
+    assert!(CompressedText::new(&text).len() * 5 < text.len());
 }
 
 #[test]
-fn a_compressor_that_had_no_room_forgets_what_it_had() {
-    let mut member = Member::default();
+fn a_compressor_without_room_resets_its_history() {
+    let mut member = GzipMember::default();
     let parts = [noise(5000), b"data: again\n".repeat(100), noise(5000), b"data: again\n".repeat(100)];
     let mut client = Client::new();
-    client.take(&write(&mut member, &parts.clone().map(Part::Packed)));
+    client.take(&write(&mut member, &parts.clone().map(Part::Compressed)));
     client.take(&end(&mut member));
     assert!(client.end() == parts.concat());
 }
@@ -220,7 +222,7 @@ fn a_compressor_that_had_no_room_forgets_what_it_had() {
 #[test]
 fn without_a_member_a_batch_is_its_text() {
     let mut out = b"room".to_vec();
-    let mut batch = Batch::new(None, &mut out);
+    let mut batch = BodyBatch::new(None, &mut out);
     batch.text().extend_from_slice(b"id: 5-1\n");
     batch.text().extend_from_slice(b"data: x\n\n");
     assert_eq!(batch.len(), 21);

@@ -60,7 +60,7 @@ pub async fn history(
     };
     // Reserved while the response is built; afterwards the response reserves its own size.
     let _room =
-        account.map(|Extension(account)| account.reserve(Kind::Answers, COPIES * MAX_BYTES)).transpose()?;
+        account.map(|Extension(account)| account.reserve(Kind::Responses, COPIES * MAX_BYTES)).transpose()?;
     let limit = PageLimit { entries: limit, bytes: MAX_BYTES, at_end: false };
     let page = app.budget.history(&*app.broker, &channel, after, limit).await?;
     let answer = HistoryPage {

@@ -80,7 +80,7 @@ fn check(app: &App, hosts: &Hosts, request: &mut Request) -> Result<(), Box<Resp
     {
         return Err(refuse(Problem::from(*no_room)));
     }
-    letter::check(request).map_err(Box::new)?;
+    letter::check(request)?;
     hosts.check(request.headers()).map_err(refuse)
 }
 

@@ -18,14 +18,14 @@ const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 /// # Errors
 ///
 /// Fails with the response to a request that is not served.
-pub(super) fn check(request: &mut Request) -> Result<(), Response> {
+pub(super) fn check(request: &mut Request) -> Result<(), Box<Response>> {
     let refusal = refusal(request);
     name_host(request);
     match refusal {
-        Some(problem) => Err(problem.into_response()),
+        Some(problem) => Err(Box::new(problem.into_response())),
         // `OPTIONS *` applies to the server as a whole (RFC 9110, section 9.3.7).
         None if request.uri().path() == "*" => {
-            Err((StatusCode::NO_CONTENT, [(ALLOW, METHODS)]).into_response())
+            Err(Box::new((StatusCode::NO_CONTENT, [(ALLOW, METHODS)]).into_response()))
         }
         None => Ok(()),
     }

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use fanfare_api::health::Part;
 use fanfare_broker::session::Claim;
+use fanfare_broker::subscriber::SubscriberState;
 use fanfare_broker::{Broker, BrokerSettings, EventLog, MemoryBroker, NodeId, NodeInfo};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, Event, SessionId, User};
@@ -31,7 +32,6 @@ use crate::config::secret::Secret;
 use crate::lease::LeaseState;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::session::{SessionSettings, Sessions};
-use fanfare_broker::subscriber::SubscriberState;
 
 pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 

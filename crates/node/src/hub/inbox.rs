@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use fanfare_broker::session::CloseReason;
 use fanfare_protocol::Channel;
 use futures_util::task::AtomicWaker;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::delivery::Delivery;
-use crate::ending::Ending;
+use crate::encoded_event::EncodedEvent;
 use crate::stream::{Identity, Socket, Stream};
 
 /// Maximum capacity that an empty queue keeps, in messages.
@@ -17,33 +17,33 @@ const KEPT_MESSAGES: usize = 4096;
 
 /// A message to a shard.
 pub(crate) enum Message {
-    /// An event of a channel that the shard follows.
-    Event(Arc<Delivery>),
+    /// An event of a channel that the shard is subscribed to.
+    Event(Arc<EncodedEvent>),
     /// The channel is subscribed: all later messages arrive.
-    Followed(Channel),
-    /// The subscriber connection is lost: no messages of a channel arrive until it is `Followed` again.
+    Subscribed(Channel),
+    /// The subscriber connection is lost: no messages of a channel arrive until it is `Subscribed` again.
     Down,
     /// A new stream.
     Open(Box<Stream>, Box<dyn Socket>),
     /// Ends an identity's stream, if its epoch is below.
-    End { identity: Identity, below: u64, ending: Ending },
+    End { identity: Identity, below: u64, reason: CloseReason },
     /// Ends all streams in even waves until a moment. `done` is dropped when the last one has started to end.
     Drain { until: Instant, done: mpsc::Sender<()> },
     /// Ends all streams and the shard.
-    Close(Ending),
+    Close(CloseReason),
 }
 
-/// The queue of a shard. Events are bounded in bytes; other messages are bounded by their causes (connects, followed
-/// channels).
+/// The queue of a shard. Events are bounded in bytes; other messages are bounded by their causes (connects and
+/// subscriptions).
 #[derive(Default)]
 pub(crate) struct Inbox {
-    state: Mutex<State>,
+    state: Mutex<Queued>,
     /// Wakes the shard; its connections' wakers share it.
     pub(crate) waker: AtomicWaker,
 }
 
 #[derive(Default)]
-struct State {
+struct Queued {
     messages: VecDeque<Message>,
     bytes: usize,
     overflowed: bool,
@@ -65,8 +65,8 @@ impl Inbox {
     }
 
     /// Adds an event. Returns false, and drops the event, if more than `bound` bytes would be queued.
-    pub(crate) fn push_event(&self, delivery: Arc<Delivery>, bound: usize) -> bool {
-        let weight = delivery.weight();
+    pub(crate) fn push_event(&self, event: Arc<EncodedEvent>, bound: usize) -> bool {
+        let weight = event.weight();
         let mut state = self.state();
         let fits = state.bytes == 0 || state.bytes + weight <= bound;
         if state.closed {
@@ -74,7 +74,7 @@ impl Inbox {
         }
         if fits {
             state.bytes += weight;
-            state.messages.push_back(Message::Event(delivery));
+            state.messages.push_back(Message::Event(event));
         } else {
             state.overflowed = true;
         }
@@ -83,9 +83,9 @@ impl Inbox {
         fits
     }
 
-    /// Takes everything into `messages`, which must be empty and becomes the new queue, so that its memory is used
-    /// again, unless a burst made it large. Answers whether events were dropped since the last time: every channel
-    /// must be repaired from its log.
+    /// Moves all messages into `messages`, which must be empty and becomes the new queue. Its memory is reused, unless a
+    /// burst made it large. Returns whether events were dropped since the last call: then every channel must be read
+    /// from its log.
     pub(crate) fn take(&self, messages: &mut VecDeque<Message>) -> bool {
         if messages.capacity() > KEPT_MESSAGES {
             *messages = VecDeque::new();
@@ -103,8 +103,8 @@ impl Inbox {
         std::mem::take(&mut state.messages)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Each of the calls above leaves a consistent queue.
+    fn state(&self) -> MutexGuard<'_, Queued> {
+        // Each change leaves a consistent queue.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_burst_needed_is_not_kept() {
+    fn memory_of_a_burst_is_freed() {
         let (inbox, mut messages) = (Inbox::default(), VecDeque::new());
         for _ in 0..100 * KEPT_MESSAGES {
             inbox.push(Message::Down);

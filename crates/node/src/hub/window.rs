@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fanfare_protocol::Position;
 
-use crate::delivery::{Delivery, Kept};
+use crate::encoded_event::{ChainLink, EncodedEvent};
 
 /// A chain of events: the previous position of each event is the position of the event before it.
 ///
@@ -15,7 +15,7 @@ use crate::delivery::{Delivery, Kept};
 pub(crate) struct Window {
     /// The position before the oldest event; `None` if nothing is known.
     base: Option<Position>,
-    chain: VecDeque<(Kept, Arc<Delivery>)>,
+    chain: VecDeque<(ChainLink, Arc<EncodedEvent>)>,
     bytes: usize,
 }
 
@@ -31,7 +31,7 @@ impl Window {
     }
 
     /// Sets the tip to `position`, after which there are no events so far.
-    pub(crate) fn settle(&mut self, position: Position) {
+    pub(crate) fn set_tip(&mut self, position: Position) {
         if self.base.is_none() {
             self.base = Some(position);
         }
@@ -39,22 +39,22 @@ impl Window {
 
     /// Returns the newest position known.
     pub(crate) fn tip(&self) -> Option<Position> {
-        self.chain.back().map(|(kept, _)| kept.position).or(self.base)
+        self.chain.back().map(|(link, _)| link.position).or(self.base)
     }
 
     /// Adds an event. An event that is not after the tip changes nothing; an event that does not follow the tip
     /// starts a new chain.
-    pub(crate) fn add(&mut self, kept: Kept, delivery: &Arc<Delivery>, events: usize, bytes: usize) {
+    pub(crate) fn add(&mut self, link: ChainLink, event: &Arc<EncodedEvent>, events: usize, bytes: usize) {
         match self.tip() {
-            Some(tip) if kept.position <= tip => return,
-            Some(tip) if kept.previous == tip => {}
+            Some(tip) if link.position <= tip => return,
+            Some(tip) if link.previous == tip => {}
             _ => {
                 self.forget();
-                self.base = Some(kept.previous);
+                self.base = Some(link.previous);
             }
         }
-        self.bytes += delivery.weight();
-        self.chain.push_back((kept, Arc::clone(delivery)));
+        self.bytes += event.weight();
+        self.chain.push_back((link, Arc::clone(event)));
         while self.chain.len() > events || self.bytes > bytes {
             let Some((oldest, gone)) = self.chain.pop_front() else { break };
             self.bytes -= gone.weight();
@@ -63,19 +63,22 @@ impl Window {
     }
 
     /// Returns whether the chain contains an event.
-    pub(crate) fn has(&self, kept: Kept) -> bool {
-        let found = self.chain.binary_search_by_key(&kept.position, |(kept, _)| kept.position);
-        found.is_ok_and(|at| self.chain[at].0.previous == kept.previous)
+    pub(crate) fn has(&self, link: ChainLink) -> bool {
+        let found = self.chain.binary_search_by_key(&link.position, |(link, _)| link.position);
+        found.is_ok_and(|at| self.chain[at].0.previous == link.previous)
     }
 
     /// Returns the events after a position, if the chain contains it.
-    pub(crate) fn after(&self, position: Position) -> Option<impl Iterator<Item = (Kept, &Arc<Delivery>)>> {
+    pub(crate) fn after(
+        &self,
+        position: Position,
+    ) -> Option<impl Iterator<Item = (ChainLink, &Arc<EncodedEvent>)>> {
         let start = if self.base == Some(position) {
             0
         } else {
-            self.chain.binary_search_by_key(&position, |(kept, _)| kept.position).ok()? + 1
+            self.chain.binary_search_by_key(&position, |(link, _)| link.position).ok()? + 1
         };
-        Some(self.chain.range(start..).map(|(kept, delivery)| (*kept, delivery)))
+        Some(self.chain.range(start..).map(|(link, event)| (*link, event)))
     }
 }
 
@@ -90,17 +93,17 @@ mod tests {
             previous: Position::new(previous, 0),
             event: Event::new(None, "x".into(), 10).unwrap(),
         };
-        let delivery = Delivery::kept(&Channel::broadcast(), &entry);
-        window.add(delivery.kept.unwrap(), &delivery, 3, 10_000);
+        let event = EncodedEvent::stored(&Channel::broadcast(), &entry);
+        window.add(event.link.unwrap(), &event, 3, 10_000);
     }
 
     fn after(window: &Window, position: u64) -> Option<Vec<u64>> {
         let rest = window.after(Position::new(position, 0))?;
-        Some(rest.map(|(kept, _)| kept.position.ms).collect())
+        Some(rest.map(|(link, _)| link.position.ms).collect())
     }
 
     #[test]
-    fn a_link_of_the_chain_is_followed_by_the_rest() {
+    fn a_position_of_the_chain_is_followed_by_the_rest() {
         let mut window = Window::default();
         assert_eq!(after(&window, 0), None);
         for (position, previous) in [(5, 3), (6, 5), (8, 6)] {
@@ -114,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_leave_and_the_chain_stays_whole() {
+    fn the_oldest_events_are_dropped_first() {
         let mut window = Window::default();
         for position in 1..10 {
             add(&mut window, position, position - 1);
@@ -124,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_starts_the_chain_anew_and_a_duplicate_does_nothing() {
+    fn a_missing_event_starts_a_new_chain_and_a_duplicate_is_ignored() {
         let mut window = Window::default();
         add(&mut window, 5, 4);
         add(&mut window, 5, 4);
@@ -148,9 +151,9 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_window_knows_its_tip_without_an_event() {
+    fn a_window_with_a_set_tip_needs_no_event() {
         let mut window = Window::default();
-        window.settle(Position::new(4, 0));
+        window.set_tip(Position::new(4, 0));
         assert_eq!(window.tip(), Some(Position::new(4, 0)));
         assert_eq!(after(&window, 4), Some(vec![]));
         add(&mut window, 5, 4);

@@ -11,7 +11,7 @@ use crate::metrics::cluster::ClusterMetrics;
 
 /// The leadership may have expired.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Lapsed;
+pub(super) struct LeadershipLost;
 
 /// The leadership, which the node certainly holds until a time by its own clock.
 #[derive(Debug)]
@@ -20,21 +20,21 @@ pub(super) struct Leadership {
     node: NodeId,
     ttl: Duration,
     metrics: Arc<ClusterMetrics>,
-    gained: Instant,
-    /// End of the leadership, in milliseconds after `gained`. Counted from before the call that granted it, less a
+    acquired: Instant,
+    /// End of the leadership, in milliseconds after `acquired`. Counted from before the call that granted it, less a
     /// tenth for requests in flight.
     until: AtomicU64,
 }
 
 impl Leadership {
     /// Acquires the leadership; `None` if another node holds it.
-    pub(super) async fn gain(
+    pub(super) async fn acquire(
         broker: &Arc<dyn IntakeQueue>,
         node: &NodeId,
         ttl: Duration,
         metrics: &Arc<ClusterMetrics>,
     ) -> Result<Option<Self>, BrokerError> {
-        let gained = Instant::now();
+        let acquired = Instant::now();
         let granted = tokio::time::timeout(ttl / 3, broker.lead_intake(node, ttl)).await;
         let granted =
             granted.unwrap_or_else(|_| Err(BrokerError::Unavailable("no answer in time".into())))?;
@@ -43,30 +43,30 @@ impl Leadership {
             node: node.clone(),
             ttl,
             metrics: Arc::clone(metrics),
-            gained,
+            acquired,
             until: AtomicU64::new(0),
         };
-        lead.extend(gained);
+        lead.extend(acquired);
         Ok(granted.then_some(lead))
     }
 
     fn extend(&self, sent: Instant) {
-        let until = sent + self.ttl * 9 / 10 - self.gained;
+        let until = sent + self.ttl * 9 / 10 - self.acquired;
         self.until.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     fn until(&self) -> Instant {
-        self.gained + Duration::from_millis(self.until.load(Ordering::Relaxed))
+        self.acquired + Duration::from_millis(self.until.load(Ordering::Relaxed))
     }
 
     /// Fails if the leadership may have expired. Must be called before each step, since the process may have been
     /// paused.
-    pub(super) fn check(&self) -> Result<(), Lapsed> {
-        if Instant::now() < self.until() { Ok(()) } else { Err(Lapsed) }
+    pub(super) fn check(&self) -> Result<(), LeadershipLost> {
+        if Instant::now() < self.until() { Ok(()) } else { Err(LeadershipLost) }
     }
 
     /// Runs work while the leadership is renewed. Drops the work if the leadership may have expired.
-    pub(super) async fn during<T>(&self, work: impl Future<Output = T>) -> Result<T, Lapsed> {
+    pub(super) async fn during<T>(&self, work: impl Future<Output = T>) -> Result<T, LeadershipLost> {
         // A cancelled renewal may have been carried out: the leadership lasts longer then.
         tokio::select! {
             biased;
@@ -76,13 +76,13 @@ impl Leadership {
     }
 
     /// Renews the leadership until it is lost.
-    async fn keep(&self) -> Lapsed {
-        let mut renew_at = self.gained + self.ttl / 3;
+    async fn keep(&self) -> LeadershipLost {
+        let mut renew_at = self.acquired + self.ttl / 3;
         loop {
             tokio::time::sleep_until(renew_at.min(self.until())).await;
             let sent = Instant::now();
             if self.check().is_err() {
-                return Lapsed;
+                return LeadershipLost;
             }
             let renewal = self.broker.lead_intake(&self.node, self.ttl);
             match tokio::time::timeout_at(self.until(), renewal).await {
@@ -90,7 +90,7 @@ impl Leadership {
                     self.extend(sent);
                     renew_at = sent + self.ttl / 3;
                 }
-                Ok(Ok(false)) | Err(_) => return Lapsed,
+                Ok(Ok(false)) | Err(_) => return LeadershipLost,
                 Ok(Err(_)) => {
                     self.metrics.intake_lead_failed.inc();
                     renew_at = Instant::now() + self.ttl / 20;
@@ -100,7 +100,7 @@ impl Leadership {
     }
 
     /// Releases the leadership, so that another node can lead at once.
-    pub(super) async fn resign(self) {
+    pub(super) async fn release(self) {
         // If this fails, the leadership expires.
         let resigned = tokio::time::timeout(self.ttl / 3, self.broker.resign_intake(&self.node)).await;
         if !matches!(resigned, Ok(Ok(()))) {

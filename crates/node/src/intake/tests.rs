@@ -66,7 +66,7 @@ fn away() -> BrokerError {
 }
 
 #[tokio::test(start_paused = true)]
-async fn entries_land_in_their_channels_in_order_and_are_settled() {
+async fn entries_are_published_in_order_and_acknowledged() {
     let broker = FaultyBroker::new();
     for n in 0..95 {
         ingest(&broker, ["a", "b"][n % 2], &n.to_string());
@@ -86,7 +86,7 @@ async fn entries_land_in_their_channels_in_order_and_are_settled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_entry_with_a_key_of_its_own_is_kept_once() {
+async fn an_entry_with_an_idempotency_key_is_stored_once() {
     let broker = FaultyBroker::new();
     for data in ["1", "2"] {
         broker.inner.ingest(fields(&[("channel", "a"), ("data", data), ("key", "k")]));
@@ -98,7 +98,7 @@ async fn an_entry_with_a_key_of_its_own_is_kept_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn malformed_entries_are_dead_with_the_reason_and_the_rest_continue() {
+async fn malformed_entries_are_dead_letters_with_a_reason_and_the_rest_continue() {
     let broker = FaultyBroker::new();
     let long = "x".repeat(101);
     let bad: [(&[(&str, &str)], &str); 11] = [
@@ -137,7 +137,7 @@ async fn malformed_entries_are_dead_with_the_reason_and_the_rest_continue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_entry_that_the_broker_refuses_is_dead_and_the_rest_continue() {
+async fn an_entry_that_the_broker_refuses_is_a_dead_letter_and_the_rest_continue() {
     let broker = FaultyBroker::new();
     broker.fail_items(|publication| {
         (publication.channel.as_str() == "wrong").then(|| BrokerError::Refused("another type".into()))
@@ -155,7 +155,7 @@ async fn an_entry_that_the_broker_refuses_is_dead_and_the_rest_continue() {
 // ---- leaders that go
 
 #[tokio::test(start_paused = true)]
-async fn nothing_passes_an_entry_that_only_the_next_leader_can_publish() {
+async fn no_entry_overtakes_one_that_only_the_next_leader_can_publish() {
     let long = "x".repeat(101);
     for (name, data) in [("wrong", "1"), ("a", &long)] {
         let broker = FaultyBroker::new();
@@ -169,7 +169,7 @@ async fn nothing_passes_an_entry_that_only_the_next_leader_can_publish() {
         let (first, _) = start(&broker, "n1");
         until("it finds the entry dead", || broker.calls(Call::Reject) == 1).await;
         first.task.abort();
-        // Its limit is another, and somebody has mended the channel.
+        // This leader has another limit, and the channel was repaired.
         broker.heal();
         let (second, _) = start_with(&broker, "n2", 1000);
         until("all are done", || broker.inner.unsettled() == 0).await;
@@ -180,16 +180,16 @@ async fn nothing_passes_an_entry_that_only_the_next_leader_can_publish() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_killed_between_publishing_and_settling_leaves_entries_that_land_once() {
+async fn entries_of_a_leader_killed_before_the_acknowledgement_are_published_once() {
     let broker = FaultyBroker::new();
     for n in 0..10 {
         ingest(&broker, "a", &n.to_string());
     }
     broker.next(Call::Settle, [Fault::Hung]);
     let (first, first_metrics) = start(&broker, "n1");
-    until("it is about to settle", || broker.calls(Call::Settle) == 1).await;
+    until("it is about to acknowledge", || broker.calls(Call::Settle) == 1).await;
     assert_eq!((log(&broker, "a").await, first_metrics.intake_done.get()), (numbers(0..3), 3));
-    // As with kill -9: nothing is said to anybody.
+    // As with kill -9: no other node is notified.
     first.task.abort();
     ingest(&broker, "a", "10");
     let (second, metrics) = start(&broker, "n2");
@@ -200,7 +200,7 @@ async fn a_leader_killed_between_publishing_and_settling_leaves_entries_that_lan
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_killed_at_any_call_leaves_nothing_lost_doubled_or_out_of_order() {
+async fn no_entry_is_lost_repeated_or_reordered_if_the_leader_is_killed_at_any_call() {
     for (call, fault) in [
         (Call::Take, Fault::Hung),
         (Call::Take, Fault::LateReply(LEASE * 10)),
@@ -231,7 +231,7 @@ async fn a_leader_killed_at_any_call_leaves_nothing_lost_doubled_or_out_of_order
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_node_leads_and_another_follows_it_at_once_when_it_leaves() {
+async fn another_node_leads_at_once_when_the_leader_shuts_down() {
     let broker = FaultyBroker::new();
     let (first, first_metrics) = start(&broker, "n1");
     until("the first leads", || first_metrics.intake_leader.get() == 1).await;
@@ -253,7 +253,7 @@ async fn one_node_leads_and_another_follows_it_at_once_when_it_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_loses_its_lead_in_the_middle_of_a_batch_stops() {
+async fn a_leader_stops_within_a_batch_when_it_loses_the_leadership() {
     let broker = FaultyBroker::new();
     for n in 0..10 {
         ingest(&broker, "a", &n.to_string());
@@ -261,7 +261,7 @@ async fn a_leader_that_loses_its_lead_in_the_middle_of_a_batch_stops() {
     broker.next(Call::Publish, [Fault::LateReply(LEASE * 2)]);
     let (first, metrics) = start(&broker, "n1");
     until("it publishes", || broker.calls(Call::Publish) == 1).await;
-    // It can renew no longer, and by its own clock the lead lapses before the answer comes.
+    // It cannot renew, and the leadership expires by its clock before the reply arrives.
     broker.always(Call::Lead, Fault::Unavailable);
     until("it has let go", || metrics.intake_lead_lost.get() == 1).await;
     assert_eq!((broker.calls(Call::Settle), metrics.intake_done.get()), (0, 0));
@@ -272,7 +272,7 @@ async fn a_leader_that_loses_its_lead_in_the_middle_of_a_batch_stops() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lead_is_renewed_while_a_slow_broker_publishes() {
+async fn the_leadership_is_renewed_while_a_slow_broker_publishes() {
     let broker = FaultyBroker::new();
     ingest(&broker, "a", "0");
     broker.next(Call::Publish, [Fault::Late(LEASE * 5)]);
@@ -286,25 +286,24 @@ async fn the_lead_is_renewed_while_a_slow_broker_publishes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_was_paused_does_nothing_with_a_lead_that_may_have_lapsed() {
+async fn a_paused_process_does_not_use_a_leadership_that_may_have_expired() {
     let broker = FaultyBroker::new();
     let node = NodeId::new("n1").unwrap();
     let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
-    let queue: Arc<dyn IntakeQueue> = broker.shared();
-    let lead = Leadership::gain(&queue, &node, LEASE, &metrics).await.unwrap();
+    let lead = Leadership::acquire(&broker.shared(), &node, LEASE, &metrics).await.unwrap();
     let lead = lead.unwrap();
     assert_eq!(lead.during(async { 7 }).await, Ok(7));
     tokio::time::advance(LEASE).await;
     let mut done = false;
     let late = lead.during(async { done = true }).await;
-    assert_eq!((late, done, broker.calls(Call::Lead)), (Err(Lapsed), false, 1));
-    assert_eq!(lead.check(), Err(Lapsed));
+    assert_eq!((late, done, broker.calls(Call::Lead)), (Err(LeadershipLost), false, 1));
+    assert_eq!(lead.check(), Err(LeadershipLost));
 }
 
 // ---- a broker that fails
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_fail_or_whose_answers_are_lost_are_made_again() {
+async fn calls_that_fail_or_lose_their_replies_are_retried() {
     let broker = FaultyBroker::new();
     for n in 0..50 {
         ingest(&broker, "a", &n.to_string());
@@ -323,7 +322,7 @@ async fn calls_that_fail_or_whose_answers_are_lost_are_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_of_the_broker_delays_and_loses_nothing() {
+async fn an_outage_of_the_broker_loses_no_entry() {
     let broker = FaultyBroker::new();
     let (intake, metrics) = start(&broker, "n1");
     for round in 0..5 {
@@ -373,7 +372,7 @@ async fn an_entry_behind_one_that_failed_waits_for_it() {
     broker.fail_items(move |publication: &Publication| {
         (publication.event.data() == "1" && !std::mem::replace(&mut failed, true)).then(away)
     });
-    // The first is a batch of its own.
+    // The first entry is a separate batch.
     for (channel, data) in [("b", "0"), ("a", "1"), ("a", "2")] {
         ingest(&broker, channel, data);
     }
@@ -407,12 +406,12 @@ async fn an_entry_behind_a_dead_one_does_not_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_take_whose_answer_is_lost_takes_nothing_away() {
+async fn a_fetch_whose_reply_is_lost_loses_no_entry() {
     let broker = FaultyBroker::new();
     for n in 0..25 {
         ingest(&broker, "a", &n.to_string());
     }
-    // The second is in nobody's hand, while the first is published.
+    // No node processes the second entry while the first is published.
     broker.next(Call::Take, [Fault::Fine, Fault::ReplyLost]);
     let (intake, metrics) = start(&broker, "n1");
     until("all are done", || metrics.intake_done.get() == 25).await;
@@ -437,26 +436,26 @@ async fn a_reading_begins_with_one_entry_and_doubles() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_published_and_not_settled_is_settled_though_nothing_new_comes() {
+async fn published_entries_are_acknowledged_later_without_new_entries() {
     let broker = FaultyBroker::new();
     broker.next(Call::Settle, [Fault::LateError(Duration::from_millis(10)), Fault::Unavailable]);
     ingest(&broker, "a", "0");
     let begun = Instant::now();
     let (intake, metrics) = start(&broker, "n1");
-    until("it is settled", || broker.inner.unsettled() == 0).await;
+    until("the entries are acknowledged", || broker.inner.unsettled() == 0).await;
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-    assert_eq!((broker.calls(Call::Read), metrics.intake_settle_failed.get()), (3, 2));
+    assert_eq!((broker.calls(Call::Read), metrics.intake_acknowledge_failed.get()), (3, 2));
     intake.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_entry_that_cannot_be_published_for_now_shows_as_lag() {
+async fn a_blocked_entry_shows_as_lag() {
     let broker = FaultyBroker::new();
     broker.always(Call::Publish, Fault::Unavailable);
     broker.inner.ingest_as(Position::new(7, 0), fields(&[("channel", "a"), ("data", "0")]));
     let (intake, metrics) = start(&broker, "n1");
     for _ in 0..3 {
-        until("the lag is told", || metrics.intake_lag.get() > 1.0).await;
+        until("the lag is reported", || metrics.intake_lag.get() > 1.0).await;
         metrics.intake_lag.set(0.0);
     }
     broker.heal();
@@ -466,7 +465,7 @@ async fn an_entry_that_cannot_be_published_for_now_shows_as_lag() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_is_deleted_and_made_anew_is_read_on() {
+async fn a_stream_that_is_deleted_and_created_again_is_read() {
     let broker = FaultyBroker::new();
     let (intake, metrics) = start(&broker, "n1");
     let entry = |n: &str| fields(&[("channel", "a"), ("data", n)]);
@@ -482,7 +481,7 @@ async fn a_stream_that_is_deleted_and_made_anew_is_read_on() {
 // ---- stages
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_is_settled_while_the_next_is_published_and_the_one_after_it_taken() {
+async fn acknowledging_publishing_and_fetching_overlap() {
     let broker = FaultyBroker::new();
     for n in 0..95 {
         ingest(&broker, "a", &n.to_string());
@@ -490,7 +489,7 @@ async fn a_batch_is_settled_while_the_next_is_published_and_the_one_after_it_tak
     broker.next(Call::Settle, [Fault::Hung]);
     let (intake, metrics) = start(&broker, "n1");
     tokio::time::sleep(LEASE * 3).await;
-    // One waits to be settled, one to be published.
+    // One batch waits for its acknowledgement, one to be published.
     assert_eq!(metrics.intake_done.get(), 3);
     assert_eq!([Call::Settle, Call::Publish, Call::Take].map(|call| broker.calls(call)), [1, 2, 3]);
     assert_eq!(log(&broker, "a").await, numbers(0..3));
@@ -498,14 +497,14 @@ async fn a_batch_is_settled_while_the_next_is_published_and_the_one_after_it_tak
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_published_is_settled_while_nothing_new_comes() {
+async fn published_entries_are_acknowledged_without_new_entries() {
     let broker = FaultyBroker::new();
     let (intake, _) = start(&broker, "n1");
     settle_tasks().await;
     for data in ["0", "1", "2"] {
         ingest(&broker, "a", data);
         let begun = Instant::now();
-        until("it is settled", || broker.inner.unsettled() == 0).await;
+        until("the entries are acknowledged", || broker.inner.unsettled() == 0).await;
         assert!(begun.elapsed() < Duration::from_millis(10), "{:?}", begun.elapsed());
     }
     intake.shutdown().await;
@@ -514,7 +513,7 @@ async fn what_was_published_is_settled_while_nothing_new_comes() {
 // ---- leaving
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_leaves_finishes_what_it_has_in_hand() {
+async fn a_shutdown_finishes_the_entries_in_progress() {
     let broker = FaultyBroker::new();
     for n in 0..30 {
         ingest(&broker, "a", &n.to_string());
@@ -529,7 +528,7 @@ async fn a_node_that_leaves_finishes_what_it_has_in_hand() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_leaves_while_the_broker_is_away_does_not_wait_for_it() {
+async fn a_shutdown_does_not_wait_for_an_unavailable_broker() {
     let broker = FaultyBroker::new();
     ingest(&broker, "a", "0");
     broker.always(Call::Publish, Fault::Unavailable);
@@ -542,7 +541,7 @@ async fn a_node_that_leaves_while_the_broker_is_away_does_not_wait_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_with_the_intake_switched_off_takes_no_part() {
+async fn a_node_with_the_intake_disabled_never_leads() {
     let broker = FaultyBroker::new();
     let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
     let config = IntakeConfig { enabled: false, ..IntakeConfig::default() };
@@ -554,7 +553,7 @@ async fn a_node_with_the_intake_switched_off_takes_no_part() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn users_channels_are_channels_like_any_other() {
+async fn entries_for_channels_of_users_are_published() {
     let broker = FaultyBroker::new();
     let user = User::new("42").unwrap();
     ingest(&broker, "user:42", "0");

@@ -29,8 +29,8 @@ fn start(broker: &FaultyBroker, incarnation: &str) -> (NodeLease, Arc<ClusterMet
     (lease, metrics)
 }
 
-fn standing(lease: &NodeLease) -> Standing {
-    lease.state().borrow().standing
+fn status(lease: &NodeLease) -> LeaseStatus {
+    lease.state().borrow().status
 }
 
 async fn claimed(broker: &FaultyBroker, node: &str) -> SessionId {
@@ -51,7 +51,7 @@ async fn sessions(broker: &FaultyBroker) -> Vec<SessionId> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_publishers_rely_on_is_there_before_the_node_is_ready() {
+async fn the_function_library_is_loaded_before_the_node_is_ready() {
     let broker = FaultyBroker::new();
     broker.next(Call::Prepare, [Fault::Late(Duration::from_secs(2))]);
     let (lease, _) = start(&broker, "1");
@@ -62,7 +62,7 @@ async fn what_publishers_rely_on_is_there_before_the_node_is_ready() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lease_is_held_as_long_as_the_heart_beats_and_given_up_in_the_end() {
+async fn the_lease_is_held_while_heartbeats_succeed_and_released_at_the_shutdown() {
     let broker = FaultyBroker::new();
     let (lease, metrics) = start(&broker, "1");
     lease.first().await.unwrap();
@@ -71,8 +71,8 @@ async fn the_lease_is_held_as_long_as_the_heart_beats_and_given_up_in_the_end() 
         assert!(lease.state().borrow().held());
         assert_eq!(broker.inner.nodes().await.unwrap()[0].connections, 7);
     }
-    assert_eq!((metrics.beats_taken.get(), metrics.lease_held.get()), (1, 1));
-    assert!((29..=31).contains(&metrics.beats_renewed.get()), "{}", metrics.beats_renewed.get());
+    assert_eq!((metrics.heartbeats_acquired.get(), metrics.lease_held.get()), (1, 1));
+    assert!((29..=31).contains(&metrics.heartbeats_renewed.get()), "{}", metrics.heartbeats_renewed.get());
     assert_eq!(broker.calls(Call::Prepare), broker.calls(Call::Lease));
     lease.set_draining(true);
     settle_tasks().await;
@@ -82,7 +82,7 @@ async fn the_lease_is_held_as_long_as_the_heart_beats_and_given_up_in_the_end() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_counts_as_lost_when_it_may_have_lapsed_and_is_taken_anew() {
+async fn a_lease_that_may_have_expired_is_not_held_until_it_is_acquired_again() {
     let broker = FaultyBroker::new();
     let (lease, metrics) = start(&broker, "1");
     lease.first().await.unwrap();
@@ -92,18 +92,21 @@ async fn a_lease_counts_as_lost_when_it_may_have_lapsed_and_is_taken_anew() {
     until("it is lost", || !state.borrow().held()).await;
     assert!(begun.elapsed() >= TTL * 2 / 3 && begun.elapsed() <= TTL, "{:?}", begun.elapsed());
     until("it is said", || metrics.lease_held.get() == 0).await;
-    assert_eq!((standing(&lease), &*state.borrow().why), (Standing::Away, "Redis does not answer"));
+    assert_eq!(
+        (status(&lease), &*state.borrow().reason),
+        (LeaseStatus::Unavailable, "Redis does not answer")
+    );
     tokio::time::sleep(TTL).await;
     broker.down(false);
     let begun = Instant::now();
     until("it is held again", || state.borrow().held()).await;
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    assert_eq!((state.borrow().taken, standing(&lease)), (2, Standing::Held));
+    assert_eq!((state.borrow().acquisitions, status(&lease)), (2, LeaseStatus::Held));
     lease.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lapse_is_noticed_though_the_answer_that_told_of_it_is_lost() {
+async fn an_expiry_is_detected_even_if_the_reply_is_lost() {
     let broker = FaultyBroker::new();
     let (lease, metrics) = start(&broker, "1");
     lease.first().await.unwrap();
@@ -112,12 +115,12 @@ async fn a_lapse_is_noticed_though_the_answer_that_told_of_it_is_lost() {
     broker.next(Call::Lease, [Fault::ReplyLost]);
     broker.down(false);
     until("it is held again", || lease.state().borrow().held()).await;
-    assert_eq!((metrics.beats_taken.get(), lease.state().borrow().taken), (1, 2));
+    assert_eq!((metrics.heartbeats_acquired.get(), lease.state().borrow().acquisitions), (1, 2));
     lease.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_lost_heartbeats_cost_nobody_the_lease() {
+async fn two_lost_heartbeats_do_not_lose_the_lease() {
     let broker = FaultyBroker::new();
     let (lease, metrics) = start(&broker, "1");
     lease.first().await.unwrap();
@@ -127,13 +130,13 @@ async fn two_lost_heartbeats_cost_nobody_the_lease() {
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert!(lease.state().borrow().held());
     }
-    assert_eq!((metrics.beats_failed.get(), lease.state().borrow().taken), (3, 1));
-    assert!(metrics.prepares_failed.get() > 5);
+    assert_eq!((metrics.heartbeats_failed.get(), lease.state().borrow().acquisitions), (3, 1));
+    assert!(metrics.function_load_failures.get() > 5);
     lease.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_starts_without_a_lease_while_the_broker_is_away() {
+async fn a_node_starts_without_a_lease_while_the_broker_is_unavailable() {
     let broker = FaultyBroker::new();
     broker.down(true);
     let (lease, _) = start(&broker, "1");
@@ -155,7 +158,7 @@ async fn a_node_killed_and_started_again_waits_for_its_old_lease_and_sweeps_its_
     let begun = Instant::now();
     let (lease, metrics) = start(&broker, "2");
     settle_tasks().await;
-    assert_eq!((standing(&lease), &*lease.state().borrow().why), (Standing::Waiting, "10.0.0.1:80"));
+    assert_eq!((status(&lease), &*lease.state().borrow().reason), (LeaseStatus::Waiting, "10.0.0.1:80"));
     lease.first().await.unwrap();
     assert!(
         begun.elapsed() >= TTL && begun.elapsed() < TTL + Duration::from_secs(2),
@@ -167,15 +170,15 @@ async fn a_node_killed_and_started_again_waits_for_its_old_lease_and_sweeps_its_
     assert_eq!(metrics.swept.get(), 1);
     let lines = broker.lifecycle();
     assert!(lines.contains(&"session.disconnected node-lost".to_owned()), "{lines:?}");
-    // What is claimed from now on is ours.
-    let ours = claimed(&broker, "a").await;
+    // Sessions claimed from now on belong to the new process.
+    let claimed_now = claimed(&broker, "a").await;
     tokio::time::sleep(TTL * 3).await;
-    assert_eq!(sessions(&broker).await, [ours]);
+    assert_eq!(sessions(&broker).await, [claimed_now]);
     lease.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_predecessor_left_is_swept_also_where_another_node_is_elected_to_sweep() {
+async fn sessions_of_an_earlier_process_are_swept_even_if_another_node_is_elected() {
     let broker = FaultyBroker::new();
     broker.inner.lease(&info("1"), TTL).await.unwrap();
     let other = NodeId::new("b").unwrap();
@@ -183,15 +186,15 @@ async fn what_a_predecessor_left_is_swept_also_where_another_node_is_elected_to_
     broker.inner.sweep(&other, TTL * 100).await.unwrap();
     let (lease, metrics) = start(&broker, "2");
     lease.first().await.unwrap();
-    let ours = claimed(&broker, "a").await;
+    let claimed_now = claimed(&broker, "a").await;
     assert_eq!((metrics.swept.get(), sessions(&broker).await.len()), (0, 2));
     assert_eq!(broker.inner.sweep(&other, TTL).await.unwrap().sessions, 1);
-    assert_eq!(sessions(&broker).await, [ours]);
+    assert_eq!(sessions(&broker).await, [claimed_now]);
     lease.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_process_of_the_same_name_does_not_start() {
+async fn a_second_process_with_the_same_node_id_does_not_start() {
     let broker = FaultyBroker::new();
     let (first, _) = start(&broker, "1");
     first.first().await.unwrap();
@@ -200,7 +203,7 @@ async fn a_second_process_of_the_same_name_does_not_start() {
     let error = second.first().await.unwrap_err();
     assert_eq!(error.to_string(), "node id a is in use by another process at 10.0.0.1:80");
     assert!(begun.elapsed() < TTL * 2, "{:?}", begun.elapsed());
-    assert_eq!((metrics.beats_taken.get(), second.lost_name().await), (0, error));
+    assert_eq!((metrics.heartbeats_acquired.get(), second.node_id_conflict().await), (0, error));
     second.shutdown().await;
     assert_eq!(broker.inner.nodes().await.unwrap(), [NodeInfo { connections: 7, ..info("1") }]);
     assert!(first.state().borrow().held());
@@ -208,7 +211,7 @@ async fn a_second_process_of_the_same_name_does_not_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_whose_name_was_taken_while_it_was_away_is_told_to_stop() {
+async fn a_node_whose_id_was_taken_during_an_outage_must_stop() {
     let broker = FaultyBroker::new();
     let (lease, metrics) = start(&broker, "1");
     lease.first().await.unwrap();
@@ -216,16 +219,16 @@ async fn a_node_whose_name_was_taken_while_it_was_away_is_told_to_stop() {
     tokio::time::sleep(TTL * 2).await;
     broker.inner.lease(&info("2"), TTL).await.unwrap();
     broker.down(false);
-    let error = lease.lost_name().await;
-    assert_eq!(error, NameInUse { id: NodeId::new("a").unwrap(), address: "10.0.0.2:80".into() });
+    let error = lease.node_id_conflict().await;
+    assert_eq!(error, NodeIdInUse { id: NodeId::new("a").unwrap(), address: "10.0.0.2:80".into() });
     assert!(!lease.state().borrow().held());
-    assert_eq!((metrics.beats_foreign.get(), metrics.lease_held.get()), (1, 0));
+    assert_eq!((metrics.heartbeats_foreign.get(), metrics.lease_held.get()), (1, 0));
     lease.shutdown().await;
     assert_eq!(broker.inner.nodes().await.unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_predecessor_whose_sessions_cannot_be_swept_does_not_keep_the_node_out() {
+async fn a_node_starts_even_if_the_sessions_of_an_earlier_process_cannot_be_swept() {
     let broker = FaultyBroker::new();
     broker.next(Call::Sweep, [Fault::Unavailable, Fault::Hung, Fault::Refused]);
     let (lease, metrics) = start(&broker, "1");
@@ -235,7 +238,7 @@ async fn a_predecessor_whose_sessions_cannot_be_swept_does_not_keep_the_node_out
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broker_that_does_not_answer_does_not_hold_up_the_shutdown() {
+async fn an_unresponsive_broker_does_not_delay_the_shutdown() {
     let broker = FaultyBroker::new();
     let (lease, _) = start(&broker, "1");
     lease.first().await.unwrap();

@@ -40,23 +40,23 @@ pub struct ClusterMetrics {
     /// Batches of renewals that failed and are retried.
     pub renewals_retried: Counter,
     /// Uncertain claims that had not been carried out.
-    pub doubts_clear: Counter,
+    pub uncertain_clear: Counter,
     /// Uncertain claims that had been carried out: released, or adopted by the open stream.
-    pub doubts_mended: Counter,
+    pub uncertain_reconciled: Counter,
     /// Uncertain claims dropped because there were too many.
-    pub doubts_dropped: Counter,
+    pub uncertain_dropped: Counter,
     /// 1 while the node's lease is held.
     pub lease_held: Gauge,
     /// Heartbeats that renewed the lease.
-    pub beats_renewed: Counter,
+    pub heartbeats_renewed: Counter,
     /// Heartbeats that acquired the lease: the first, and those after the lease expired.
-    pub beats_taken: Counter,
+    pub heartbeats_acquired: Counter,
     /// Heartbeats that found another process with the same node id.
-    pub beats_foreign: Counter,
+    pub heartbeats_foreign: Counter,
     /// Heartbeats that failed.
-    pub beats_failed: Counter,
+    pub heartbeats_failed: Counter,
     /// Failures to load the Redis function library.
-    pub prepares_failed: Counter,
+    pub function_load_failures: Counter,
     /// Sessions of dead nodes that this node removed.
     pub swept: Counter,
     /// Users that this node checked because their grace period was over.
@@ -88,9 +88,9 @@ pub struct ClusterMetrics {
     /// Failed calls to acquire or renew the leadership.
     pub intake_lead_failed: Counter,
     /// Failed calls to read entries.
-    pub intake_take_failed: Counter,
+    pub intake_fetch_failed: Counter,
     /// Failed calls to acknowledge entries.
-    pub intake_settle_failed: Counter,
+    pub intake_acknowledge_failed: Counter,
     /// Failed calls to move entries to the dead-letter stream.
     pub intake_reject_failed: Counter,
     /// Times the leadership was lost while entries were in progress.
@@ -113,8 +113,9 @@ impl ClusterMetrics {
         let claims = family(registry, "fanfare_session_claims", "Session claims, by outcome");
         let releases = family(registry, "fanfare_session_releases", "Session releases, by outcome");
         let renewals = family(registry, "fanfare_session_renewals", "Session renewals, by outcome");
-        let doubts = family(registry, "fanfare_claims_uncertain", "Uncertain claims reconciled, by outcome");
-        let beats = family(registry, "fanfare_heartbeats", "Heartbeats of the lease, by outcome");
+        let uncertain =
+            family(registry, "fanfare_claims_uncertain", "Uncertain claims reconciled, by outcome");
+        let heartbeats = family(registry, "fanfare_heartbeats", "Heartbeats of the lease, by outcome");
         let controls = family(registry, "fanfare_control_messages", "Control messages received, by kind");
         let entries = family(registry, "fanfare_intake_entries", "Intake entries handled, by outcome");
         let failures = family(registry, "fanfare_intake_failures", "Failed calls of the intake, by call");
@@ -136,15 +137,15 @@ impl ClusterMetrics {
             renewals_lost: outcome(&renewals, "lost"),
             renewals_refused: outcome(&renewals, "refused"),
             renewals_retried: outcome(&renewals, "retried"),
-            doubts_clear: outcome(&doubts, "clear"),
-            doubts_mended: outcome(&doubts, "mended"),
-            doubts_dropped: outcome(&doubts, "dropped"),
+            uncertain_clear: outcome(&uncertain, "clear"),
+            uncertain_reconciled: outcome(&uncertain, "reconciled"),
+            uncertain_dropped: outcome(&uncertain, "dropped"),
             lease_held: Gauge::default(),
-            beats_renewed: outcome(&beats, "renewed"),
-            beats_taken: outcome(&beats, "taken"),
-            beats_foreign: outcome(&beats, "foreign"),
-            beats_failed: outcome(&beats, "failed"),
-            prepares_failed: Counter::default(),
+            heartbeats_renewed: outcome(&heartbeats, "renewed"),
+            heartbeats_acquired: outcome(&heartbeats, "acquired"),
+            heartbeats_foreign: outcome(&heartbeats, "foreign"),
+            heartbeats_failed: outcome(&heartbeats, "failed"),
+            function_load_failures: Counter::default(),
             swept: Counter::default(),
             departed: Counter::default(),
             sweeps_failed: Counter::default(),
@@ -160,8 +161,8 @@ impl ClusterMetrics {
             intake_dead: outcome(&entries, "dead"),
             intake_retried: outcome(&entries, "retried"),
             intake_lead_failed: call("lead"),
-            intake_take_failed: call("take"),
-            intake_settle_failed: call("settle"),
+            intake_fetch_failed: call("fetch"),
+            intake_acknowledge_failed: call("acknowledge"),
             intake_reject_failed: call("reject"),
             intake_lead_lost: Counter::default(),
         };
@@ -192,7 +193,7 @@ impl ClusterMetrics {
                 "Control commands dropped because the queue was full",
             ),
             (
-                &self.prepares_failed,
+                &self.function_load_failures,
                 "fanfare_function_load_failures",
                 "Failures to load the Redis function library",
             ),

@@ -61,7 +61,7 @@ async fn rest(mut socket: TcpStream) -> String {
 const STREAM: &str = "GET /v1/events?user=7 HTTP/1.1";
 
 #[tokio::test]
-async fn a_node_that_leaves_tells_its_streams_and_leaves_nothing_behind() {
+async fn a_shutdown_notifies_streams_and_leaves_no_state() {
     let (node, broker) = start(|_| ());
     until(&node, "GET /readyz HTTP/1.1", "200 OK").await;
     let (stream, _) = ask(&node, STREAM, "event: connected").await;
@@ -78,7 +78,7 @@ async fn a_node_that_leaves_tells_its_streams_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_node_has_only_so_many_streams_and_room_again_when_one_ends() {
+async fn a_node_limits_streams_and_accepts_another_when_one_ends() {
     let (node, _) = start(|config| config.limits.connections = 1);
     until(&node, "GET /readyz HTTP/1.1", "200 OK").await;
     let (stream, _) = ask(&node, STREAM, "event: connected").await;
@@ -100,7 +100,7 @@ async fn a_node_has_only_so_many_streams_and_room_again_when_one_ends() {
 }
 
 #[tokio::test]
-async fn a_stream_beyond_the_users_limit_is_turned_away() {
+async fn a_stream_beyond_the_users_limit_is_refused() {
     let (node, _) = start(|config| config.limits.sessions_per_user = 1);
     until(&node, "GET /readyz HTTP/1.1", "200 OK").await;
     let (_stream, _) = ask(&node, STREAM, "event: connected").await;
@@ -123,7 +123,7 @@ async fn a_head_request_opens_no_stream() {
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_told() {
+async fn an_address_in_use_is_an_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut config = Config::default();
     config.node.listen = taken.local_addr().unwrap();

@@ -9,7 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use fanfare_broker::session::{Holding, Reason, Renewed};
+use fanfare_broker::session::{CloseReason, Holding, Renewed};
 use fanfare_protocol::SessionKey;
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 /// Maximum number of uncertain claims; beyond it the oldest one is dropped and counted, and the session that it may
 /// have claimed stays until the node shuts down. More than the streams of a node, which may all be claimed in one
 /// outage.
-pub(super) const MAX_DOUBTS: usize = 100_000;
+pub(super) const MAX_UNCERTAIN_CLAIMS: usize = 100_000;
 
 /// Number of a claim within this process. The epoch cannot identify a claim, since renewals change it.
 pub(super) type ClaimNumber = u64;
@@ -32,7 +32,7 @@ struct Entry {
     since: u64,
     claim: ClaimNumber,
     /// Close reason of a session to be released; `None` while its stream is open.
-    ending: Option<Reason>,
+    releasing: Option<CloseReason>,
     /// Whether `queue` has it.
     queued: bool,
     /// Whether another node has claimed the session since. Its stream ends, also if it has not started yet.
@@ -49,7 +49,7 @@ struct Claiming {
 
 /// An uncertain claim: the broker may have carried it out without a reply.
 #[derive(Debug)]
-pub(super) struct Doubt {
+pub(super) struct UncertainClaim {
     pub(super) session: SessionKey,
     /// Time of the check. Before it, the claim may still be in progress.
     due: Instant,
@@ -60,29 +60,29 @@ pub(super) struct Doubt {
 pub(super) struct Release {
     pub(super) session: SessionKey,
     pub(super) epoch: u64,
-    pub(super) reason: Reason,
+    pub(super) reason: CloseReason,
     claim: ClaimNumber,
 }
 
 /// Result of checking an uncertain claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum Reconciliation {
     /// The claim was not carried out.
-    Clear,
+    NotClaimed,
     /// The claim was carried out: the session is queued for release, or adopted by the open stream.
-    Mended,
+    Reconciled,
     /// A claim of the session is in progress; check again.
-    Busy,
+    InProgress,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     entries: HashMap<SessionKey, Entry, RandomState>,
     /// Number of entries to be released.
-    ending: usize,
+    releasing: usize,
     /// Sessions to be released whose release is not in progress; each once.
     queue: VecDeque<SessionKey>,
-    doubts: VecDeque<Doubt>,
+    uncertain_claims: VecDeque<UncertainClaim>,
     /// Sessions whose claims are in progress.
     claiming: HashMap<SessionKey, Claiming, RandomState>,
     last_claim: ClaimNumber,
@@ -91,17 +91,17 @@ pub(super) struct Registry {
 impl Registry {
     /// Returns the number of sessions whose streams are open.
     pub(super) fn held(&self) -> usize {
-        self.entries.len() - self.ending
+        self.entries.len() - self.releasing
     }
 
     /// Returns the number of sessions to release.
-    pub(super) fn ending(&self) -> usize {
-        self.ending
+    pub(super) fn releasing(&self) -> usize {
+        self.releasing
     }
 
     /// Returns the epoch with which an open stream holds the session.
     pub(super) fn epoch(&self, session: &SessionKey) -> Option<u64> {
-        self.entries.get(session).filter(|entry| entry.ending.is_none()).map(|entry| entry.epoch)
+        self.entries.get(session).filter(|entry| entry.releasing.is_none()).map(|entry| entry.epoch)
     }
 
     /// Returns whether the session has an entry, or a claim of it is in progress.
@@ -144,10 +144,10 @@ impl Registry {
         }
         // The queue keeps the session, which is skipped later.
         let queued = old.is_some_and(|old| old.queued);
-        self.ending -= usize::from(old.is_some_and(|old| old.ending.is_some()));
+        self.releasing -= usize::from(old.is_some_and(|old| old.releasing.is_some()));
         let lost = self.claiming.get(session).is_some_and(|claiming| epoch < claiming.below);
         let client = Arc::clone(client);
-        let entry = Entry { client, epoch, since, claim, ending: None, queued, lost };
+        let entry = Entry { client, epoch, since, claim, releasing: None, queued, lost };
         self.entries.insert(session.clone(), entry);
         claim
     }
@@ -157,7 +157,7 @@ impl Registry {
         if let Some(claiming) = self.claiming.get_mut(session) {
             claiming.below = claiming.below.max(epoch);
         }
-        match self.entries.get_mut(session).filter(|entry| entry.ending.is_none()) {
+        match self.entries.get_mut(session).filter(|entry| entry.releasing.is_none()) {
             Some(entry) => {
                 entry.lost |= entry.epoch < epoch;
                 entry.epoch < epoch
@@ -172,11 +172,11 @@ impl Registry {
     }
 
     /// Marks a session for release, unless a newer claim has replaced this one. Returns whether it was marked.
-    pub(super) fn end(&mut self, session: &SessionKey, claim: ClaimNumber, reason: Reason) -> bool {
+    pub(super) fn end(&mut self, session: &SessionKey, claim: ClaimNumber, reason: CloseReason) -> bool {
         match self.entries.get_mut(session) {
-            Some(entry) if entry.claim == claim && entry.ending.is_none() => {
-                entry.ending = Some(reason);
-                self.ending += 1;
+            Some(entry) if entry.claim == claim && entry.releasing.is_none() => {
+                entry.releasing = Some(reason);
+                self.releasing += 1;
                 self.enqueue(session);
                 true
             }
@@ -199,7 +199,7 @@ impl Registry {
         while let Some(session) = self.queue.pop_front() {
             let Some(entry) = self.entries.get_mut(&session) else { continue };
             entry.queued = false;
-            if let Some(reason) = entry.ending {
+            if let Some(reason) = entry.releasing {
                 let (epoch, claim) = (entry.epoch, entry.claim);
                 return Some(Release { session, epoch, reason, claim });
             }
@@ -219,14 +219,14 @@ impl Registry {
     /// Queues a session again whose release failed.
     pub(super) fn retry(&mut self, release: &Release) {
         let entry = self.entries.get(&release.session);
-        if entry.is_some_and(|entry| entry.claim == release.claim && entry.ending.is_some()) {
+        if entry.is_some_and(|entry| entry.claim == release.claim && entry.releasing.is_some()) {
             self.enqueue(&release.session);
         }
     }
 
     fn forget(&mut self, session: &SessionKey) {
         if let Some(entry) = self.entries.remove(session) {
-            self.ending -= usize::from(entry.ending.is_some());
+            self.releasing -= usize::from(entry.releasing.is_some());
         }
         // Frees memory when most streams are gone.
         if self.entries.len() < self.entries.capacity() / 8 {
@@ -238,40 +238,40 @@ impl Registry {
     // ---- uncertain claims
 
     /// Adds an uncertain claim. Returns false if the oldest one was dropped for it.
-    pub(super) fn doubt(&mut self, session: SessionKey, due: Instant) -> bool {
-        let full = self.doubts.len() >= MAX_DOUBTS;
+    pub(super) fn add_uncertain(&mut self, session: SessionKey, due: Instant) -> bool {
+        let full = self.uncertain_claims.len() >= MAX_UNCERTAIN_CLAIMS;
         if full {
-            self.doubts.pop_front();
+            self.uncertain_claims.pop_front();
         }
-        self.doubts.push_back(Doubt { session, due });
+        self.uncertain_claims.push_back(UncertainClaim { session, due });
         !full
     }
 
     /// Returns the next claim to check; with `hurry` also before it is due.
-    pub(super) fn next_doubt(&mut self, now: Instant, hurry: bool) -> Option<Doubt> {
-        self.doubts.pop_front_if(|doubt| hurry || doubt.due <= now)
+    pub(super) fn next_uncertain(&mut self, now: Instant, hurry: bool) -> Option<UncertainClaim> {
+        self.uncertain_claims.pop_front_if(|uncertain| hurry || uncertain.due <= now)
     }
 
     /// Drops all uncertain claims. Returns their number.
-    pub(super) fn forget_doubts(&mut self) -> usize {
-        std::mem::take(&mut self.doubts).len()
+    pub(super) fn drop_uncertain(&mut self) -> usize {
+        std::mem::take(&mut self.uncertain_claims).len()
     }
 
     /// Returns when the next uncertain claim is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.doubts.front().map(|doubt| doubt.due)
+        self.uncertain_claims.front().map(|uncertain| uncertain.due)
     }
 
     /// Reconciles an uncertain claim. `found` is the epoch with which this node owns the session at the broker, if it
     /// does.
-    pub(super) fn mend(&mut self, doubt: &Doubt, found: Option<u64>) -> Look {
-        let Some(epoch) = found else { return Look::Clear };
-        let session = &doubt.session;
+    pub(super) fn reconcile(&mut self, uncertain: &UncertainClaim, found: Option<u64>) -> Reconciliation {
+        let Some(epoch) = found else { return Reconciliation::NotClaimed };
+        let session = &uncertain.session;
         if self.claiming.contains_key(session) {
-            return Look::Busy;
+            return Reconciliation::InProgress;
         }
         match self.entries.get_mut(session) {
-            Some(entry) if entry.epoch >= epoch => return Look::Clear,
+            Some(entry) if entry.epoch >= epoch => return Reconciliation::NotClaimed,
             // An older stream of this node adopts the newer epoch.
             Some(entry) => entry.epoch = epoch,
             None => {
@@ -281,25 +281,25 @@ impl Registry {
                     epoch,
                     since: 0,
                     claim: self.last_claim,
-                    ending: Some(Reason::Closed),
+                    releasing: Some(CloseReason::Closed),
                     queued: false,
                     lost: false,
                 };
                 self.entries.insert(session.clone(), entry);
-                self.ending += 1;
+                self.releasing += 1;
             }
         }
-        if self.entries.get(session).is_some_and(|entry| entry.ending.is_some()) {
+        if self.entries.get(session).is_some_and(|entry| entry.releasing.is_some()) {
             self.enqueue(session);
         }
-        Look::Mended
+        Reconciliation::Reconciled
     }
 
     // ---- renewal
 
     /// Returns every session whose stream is open.
     pub(super) fn open(&self) -> Vec<SessionKey> {
-        let open = self.entries.iter().filter(|(_, entry)| entry.ending.is_none());
+        let open = self.entries.iter().filter(|(_, entry)| entry.releasing.is_none());
         open.map(|(session, _)| session.clone()).collect()
     }
 
@@ -337,7 +337,7 @@ impl Registry {
                 false
             }
             Renewed::Lost if entry.epoch == holding.epoch => {
-                let open = entry.ending.is_none();
+                let open = entry.releasing.is_none();
                 self.forget(&session);
                 open
             }
@@ -347,7 +347,7 @@ impl Registry {
 
     /// Returns whether the releaser has nothing left to do.
     pub(super) fn is_idle(&self) -> bool {
-        self.ending == 0 && self.doubts.is_empty()
+        self.releasing == 0 && self.uncertain_claims.is_empty()
     }
 
     #[cfg(test)]

@@ -4,12 +4,12 @@ use fanfare_broker::session::Holding;
 use fanfare_broker::{LiveTopics, NodeInfo};
 use prometheus_client::registry::Registry as Metrics;
 
-use super::registry::MAX_DOUBTS;
+use super::registry::MAX_UNCERTAIN_CLAIMS;
 use super::*;
 use fanfare_broker::testing::{Call, Fault, FaultyBroker, settle_tasks, until};
 
-/// What streams were told to end, in order.
-type Ended = Arc<Mutex<Vec<(SessionKey, u64, Ending)>>>;
+/// The streams that had to end, in order.
+type Ended = Arc<Mutex<Vec<(SessionKey, u64, CloseReason)>>>;
 
 /// A node's sessions and everything around them.
 struct Node {
@@ -28,8 +28,9 @@ impl Node {
         let (lease, leases) = watch::channel(held);
         let (wire, wires) = watch::channel(SubscriberState { up: true, connects: 1 });
         let ended = Ended::default();
-        let told = Arc::clone(&ended);
-        let end: End = Arc::new(move |session, below, why| told.lock().unwrap().push((session, below, why)));
+        let recorded = Arc::clone(&ended);
+        let end: EndStream =
+            Arc::new(move |session, below, why| recorded.lock().unwrap().push((session, below, why)));
         let metrics = Arc::new(ClusterMetrics::register(&mut Metrics::default()));
         let settings = SessionSettings { node: id.clone(), limit };
         let sessions = Sessions::start(
@@ -44,24 +45,24 @@ impl Node {
         Self { id, sessions, lease, wire, ended, metrics }
     }
 
-    async fn claim(&self, user: &User, session: SessionId) -> Held {
+    async fn claim(&self, user: &User, session: SessionId) -> SessionGuard {
         self.sessions.claim(user, session, "10.0.0.1:5".into()).await.unwrap()
     }
 
-    fn lease_taken_anew(&self) {
-        self.lease.send_modify(|lease| lease.taken += 1);
+    fn lease_acquired_again(&self) {
+        self.lease.send_modify(|lease| lease.acquisitions += 1);
     }
 
     fn wire_back(&self) {
         self.wire.send_modify(|wire| wire.connects += 1);
     }
 
-    fn ended(&self) -> Vec<(SessionKey, u64, Ending)> {
+    fn ended(&self) -> Vec<(SessionKey, u64, CloseReason)> {
         self.ended.lock().unwrap().clone()
     }
 
     async fn released(&self) {
-        until("everything is given up", || self.sessions.counts() == (0, 0)).await;
+        until("all sessions are released", || self.sessions.counts() == (0, 0)).await;
     }
 }
 
@@ -82,17 +83,17 @@ async fn owners(broker: &FaultyBroker) -> Vec<(NodeId, u64)> {
 fn an_entry_of_the_registry_is_small() {
     // A hash table is at worst half empty; issue 5 allows 3.5 KB for everything of a stream.
     assert!(Registry::entry_bytes() <= 96, "{} bytes", Registry::entry_bytes());
-    assert!(size_of::<Held>() <= 64, "{} bytes", size_of::<Held>());
+    assert!(size_of::<SessionGuard>() <= 64, "{} bytes", size_of::<SessionGuard>());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_is_given_up_with_the_reason_for_which_its_stream_ended() {
+async fn a_session_is_released_with_the_close_reason_of_its_stream() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let held = node.claim(&user(), SessionId::random()).await;
     assert_eq!(owners(&broker).await, [(node.id.clone(), held.epoch())]);
     assert_eq!(node.sessions.counts(), (1, 0));
-    held.end(Ending::WriteTimeout);
+    held.end(CloseReason::WriteTimeout);
     node.released().await;
     drop(node.claim(&user(), SessionId::random()).await);
     node.released().await;
@@ -120,7 +121,7 @@ async fn a_claim_is_one_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_claimed_again_on_its_node_is_not_given_up_by_the_older_stream() {
+async fn a_session_claimed_again_on_its_node_is_not_released_by_the_older_stream() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let session = SessionId::random();
@@ -139,7 +140,7 @@ async fn a_session_claimed_again_on_its_node_is_not_given_up_by_the_older_stream
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_comes_after_the_answer_to_a_newer_claim_changes_nothing() {
+async fn a_reply_after_the_reply_to_a_newer_claim_is_ignored() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let session = SessionId::random();
@@ -159,7 +160,7 @@ async fn an_answer_that_comes_after_the_answer_to_a_newer_claim_changes_nothing(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_is_not_harmed_by_the_release_of_an_older_claim_that_is_under_way() {
+async fn a_claim_survives_the_release_of_an_older_claim_in_progress() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let session = SessionId::random();
@@ -181,7 +182,7 @@ async fn a_claim_is_not_harmed_by_the_release_of_an_older_claim_that_is_under_wa
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_streams_that_end_while_the_broker_is_away_are_all_given_up_when_it_is_back() {
+async fn ten_thousand_streams_that_end_during_an_outage_are_all_released_afterwards() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, usize::MAX);
     let mut held = Vec::new();
@@ -208,7 +209,7 @@ async fn ten_thousand_streams_that_end_while_the_broker_is_away_are_all_given_up
 }
 
 #[tokio::test(start_paused = true)]
-async fn releases_are_pipelined_but_not_without_bound() {
+async fn releases_are_pipelined_up_to_a_limit() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, usize::MAX);
     let mut held = Vec::new();
@@ -224,7 +225,7 @@ async fn releases_are_pipelined_but_not_without_bound() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_whose_answer_is_lost_is_reported_once() {
+async fn a_release_whose_reply_is_lost_is_reported_once() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let held = node.claim(&user(), SessionId::random()).await;
@@ -237,7 +238,7 @@ async fn a_release_whose_answer_is_lost_is_reported_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_that_is_refused_is_counted_and_not_tried_for_ever() {
+async fn a_refused_release_is_counted_and_not_retried() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     broker.next(Call::Release, [Fault::Refused]);
@@ -265,17 +266,17 @@ async fn nothing_is_claimed_without_a_lease() {
     let node = Node::start("a", &broker, 10);
     node.lease.send_modify(|lease| lease.until = Some(Instant::now() + Duration::from_secs(1)));
     let _held = node.claim(&user(), SessionId::random()).await;
-    // As after a pause of the whole process: nobody has said yet that the lease lapsed.
+    // As after a pause of the whole process: no task has reported yet that the lease expired.
     tokio::time::advance(Duration::from_secs(1)).await;
     let refused = node.sessions.claim(&user(), SessionId::random(), "".into()).await;
     assert!(matches!(refused, Err(ClaimError::Unavailable(_))), "{refused:?}");
     assert_eq!((broker.calls(Call::Claim), node.metrics.claims_shut.get()), (1, 1));
 }
 
-// ---- claims in doubt
+// ---- uncertain claims
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_goes_away_while_its_session_is_claimed_leaves_nothing_behind() {
+async fn a_client_that_leaves_during_the_claim_leaves_no_session() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     for fault in [Fault::Late(Duration::from_secs(1)), Fault::LateReply(Duration::from_secs(1))] {
@@ -292,7 +293,7 @@ async fn a_client_that_goes_away_while_its_session_is_claimed_leaves_nothing_beh
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_whose_answer_is_lost_is_given_up_later() {
+async fn a_claim_whose_reply_is_lost_is_released_later() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     broker.next(Call::Claim, [Fault::ReplyLost]);
@@ -300,31 +301,31 @@ async fn a_claim_whose_answer_is_lost_is_given_up_later() {
     assert!(matches!(lost, Err(ClaimError::Unavailable(_))), "{lost:?}");
     assert_eq!(owners(&broker).await.len(), 1);
     broker.next(Call::Sessions, [Fault::Unavailable]);
-    tokio::time::sleep(DOUBT_AFTER * 3).await;
+    tokio::time::sleep(RECONCILE_AFTER * 3).await;
     assert_eq!(owners(&broker).await, []);
     assert_eq!(node.sessions.counts(), (0, 0));
-    assert_eq!(node.metrics.doubts_mended.get(), 1);
+    assert_eq!(node.metrics.uncertain_reconciled.get(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_that_was_never_carried_out_leaves_nothing_to_mend() {
+async fn a_claim_that_was_not_carried_out_needs_no_release() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     broker.next(Call::Claim, [Fault::Unavailable]);
     assert!(node.sessions.claim(&user(), SessionId::random(), "".into()).await.is_err());
-    tokio::time::sleep(DOUBT_AFTER * 2).await;
-    assert_eq!((node.metrics.doubts_clear.get(), broker.calls(Call::Release)), (1, 0));
+    tokio::time::sleep(RECONCILE_AFTER * 2).await;
+    assert_eq!((node.metrics.uncertain_clear.get(), broker.calls(Call::Release)), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_does_not_take_the_session_from_the_client_that_tried_again() {
+async fn a_lost_reply_does_not_take_the_session_from_a_client_that_retried() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let session = SessionId::random();
     broker.next(Call::Claim, [Fault::ReplyLost]);
     assert!(node.sessions.claim(&user(), session, "".into()).await.is_err());
     let held = node.claim(&user(), session).await;
-    tokio::time::sleep(DOUBT_AFTER * 2).await;
+    tokio::time::sleep(RECONCILE_AFTER * 2).await;
     assert_eq!(owners(&broker).await, [(node.id.clone(), held.epoch())]);
     drop(held);
     node.released().await;
@@ -332,14 +333,14 @@ async fn a_lost_answer_does_not_take_the_session_from_the_client_that_tried_agai
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_gives_its_epoch_to_the_older_stream_that_is_still_open() {
+async fn the_older_open_stream_adopts_the_epoch_of_a_lost_reply() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let session = SessionId::random();
     let held = node.claim(&user(), session).await;
     broker.next(Call::Claim, [Fault::ReplyLost]);
     assert!(node.sessions.claim(&user(), session, "".into()).await.is_err());
-    tokio::time::sleep(DOUBT_AFTER * 2).await;
+    tokio::time::sleep(RECONCILE_AFTER * 2).await;
     assert_eq!(node.sessions.epoch(&key(session)), Some(held.epoch() + 1));
     drop(held);
     node.released().await;
@@ -347,14 +348,14 @@ async fn a_lost_answer_gives_its_epoch_to_the_older_stream_that_is_still_open() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_at_a_doubt_waits_for_a_claim_that_is_under_way() {
+async fn a_check_of_an_uncertain_claim_waits_for_a_claim_in_progress() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let session = SessionId::random();
-    broker.next(Call::Claim, [Fault::ReplyLost, Fault::LateReply(DOUBT_AFTER * 2)]);
+    broker.next(Call::Claim, [Fault::ReplyLost, Fault::LateReply(RECONCILE_AFTER * 2)]);
     assert!(node.sessions.claim(&user(), session, "".into()).await.is_err());
     let held = node.claim(&user(), session).await;
-    tokio::time::sleep(DOUBT_AFTER * 3).await;
+    tokio::time::sleep(RECONCILE_AFTER * 3).await;
     assert_eq!(owners(&broker).await, [(node.id.clone(), held.epoch())]);
 }
 
@@ -365,18 +366,18 @@ fn doubts_are_bounded_and_the_oldest_goes_first() {
     let _in = runtime.enter();
     let now = Instant::now();
     let first = SessionId::random();
-    assert!(registry.doubt(key(first), now));
-    for _ in 1..MAX_DOUBTS {
-        assert!(registry.doubt(key(SessionId::random()), now));
+    assert!(registry.add_uncertain(key(first), now));
+    for _ in 1..MAX_UNCERTAIN_CLAIMS {
+        assert!(registry.add_uncertain(key(SessionId::random()), now));
     }
-    assert!(!registry.doubt(key(SessionId::random()), now));
-    assert_ne!(registry.next_doubt(now, false).unwrap().session, key(first));
+    assert!(!registry.add_uncertain(key(SessionId::random()), now));
+    assert_ne!(registry.next_uncertain(now, false).unwrap().session, key(first));
 }
 
 // ---- renewal
 
 #[tokio::test(start_paused = true)]
-async fn after_a_broker_that_came_back_empty_everything_held_is_claimed_once_more() {
+async fn all_held_sessions_are_claimed_again_after_redis_came_back_empty() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, usize::MAX);
     let mut held = Vec::new();
@@ -397,7 +398,7 @@ async fn after_a_broker_that_came_back_empty_everything_held_is_claimed_once_mor
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_was_paused_beyond_its_lease_takes_new_epochs_or_lets_go() {
+async fn a_node_paused_beyond_its_lease_gets_new_epochs_or_loses_sessions() {
     let broker = FaultyBroker::new();
     let (a, b) = (Node::start("a", &broker, 10), Node::start("b", &broker, 10));
     let info = |id: &NodeId| NodeInfo {
@@ -417,10 +418,10 @@ async fn a_node_that_was_paused_beyond_its_lease_takes_new_epochs_or_lets_go() {
     assert_eq!(broker.inner.sweep(&b.id, ttl).await.unwrap().sessions, 2);
     let stolen = b.claim(&user(), moves).await;
 
-    a.lease_taken_anew();
+    a.lease_acquired_again();
     until("both are renewed", || a.metrics.renewals_held.get() + a.metrics.renewals_lost.get() == 2).await;
     settle_tasks().await;
-    assert_eq!(a.ended(), [(key(moves), lost.epoch() + 1, Ending::Superseded)]);
+    assert_eq!(a.ended(), [(key(moves), lost.epoch() + 1, CloseReason::Superseded)]);
     let epoch = a.sessions.epoch(&key(stays)).unwrap();
     assert!(epoch > kept.epoch());
     assert_eq!(a.sessions.epoch(&key(moves)), None);
@@ -428,16 +429,16 @@ async fn a_node_that_was_paused_beyond_its_lease_takes_new_epochs_or_lets_go() {
     found.sort();
     assert_eq!(found, [(a.id.clone(), epoch), (b.id.clone(), stolen.epoch())]);
 
-    // The lost stream ends and gives up nothing; the other one gives up what it was given.
-    lost.end(Ending::Superseded);
-    kept.end(Ending::Closed);
+    // The lost stream releases nothing; the other one releases its new claim.
+    lost.end(CloseReason::Superseded);
+    kept.end(CloseReason::Closed);
     a.released().await;
     assert_eq!(broker.calls(Call::Release), 1);
     assert_eq!(owners(&broker).await, [(b.id.clone(), stolen.epoch())]);
 }
 
 #[test]
-fn a_doubt_that_waits_its_turn_keeps_nobody_busy() {
+fn a_due_uncertain_claim_does_not_cause_a_busy_loop() {
     let scene = async || {
         let broker = FaultyBroker::new();
         let node = Node::start("a", &broker, 10);
@@ -445,10 +446,10 @@ fn a_doubt_that_waits_its_turn_keeps_nobody_busy() {
         for _ in 0..2 {
             assert!(node.sessions.claim(&user(), SessionId::random(), "".into()).await.is_err());
         }
-        // Both are due; after the failures one at a time is looked after, and that takes long.
+        // Both are due. After the failures one call runs at a time, and each takes long.
         let slow = Fault::LateReply(Duration::from_secs(1));
         broker.next(Call::Sessions, [Fault::Unavailable, Fault::Unavailable, slow, slow]);
-        until("both are looked after", || node.metrics.doubts_clear.get() == 2).await;
+        until("both are reconciled", || node.metrics.uncertain_clear.get() == 2).await;
     };
     // Virtual time stands still while a task spins, so the deadline is a real one.
     let (done, ended) = std::sync::mpsc::channel();
@@ -460,9 +461,9 @@ fn a_doubt_that_waits_its_turn_keeps_nobody_busy() {
     ended.recv_timeout(Duration::from_secs(20)).expect("the releaser waits and does not spin");
 }
 
-/// Its lease has lapsed, another process with its node id runs, and it comes back.
+/// The lease of a process expired, another process with its node id runs, and the first process resumes.
 #[tokio::test(start_paused = true)]
-async fn a_process_without_a_lease_takes_nothing_from_another_of_its_name() {
+async fn a_process_without_a_lease_takes_no_session_from_one_with_its_node_id() {
     let broker = FaultyBroker::new();
     let (old, new) = (Node::start("a", &broker, 10), Node::start("a", &broker, 10));
     let (kept, doubtful) = (SessionId::random(), SessionId::random());
@@ -483,7 +484,7 @@ async fn a_process_without_a_lease_takes_nothing_from_another_of_its_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wire_that_comes_back_before_the_lease_leaves_the_renewal_to_the_lease() {
+async fn a_reconnect_before_the_lease_is_held_leaves_the_renewal_to_the_lease() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let held = node.claim(&user(), SessionId::random()).await;
@@ -494,7 +495,7 @@ async fn a_wire_that_comes_back_before_the_lease_leaves_the_renewal_to_the_lease
     assert_eq!(owners(&broker).await, []);
     node.lease.send_modify(|lease| {
         lease.until = Some(Instant::now() + Duration::from_secs(10));
-        lease.taken += 1;
+        lease.acquisitions += 1;
     });
     until("it is renewed", || node.metrics.renewals_held.get() == 1).await;
     drop(held);
@@ -503,7 +504,7 @@ async fn a_wire_that_comes_back_before_the_lease_leaves_the_renewal_to_the_lease
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_ends_while_it_is_renewed_is_given_up_with_its_new_epoch() {
+async fn a_stream_that_ends_during_its_renewal_is_released_with_the_new_epoch() {
     let second = Duration::from_secs(1);
     for fault in [Fault::Late(second), Fault::LateReply(second), Fault::ReplyLost, Fault::Unavailable] {
         let broker = FaultyBroker::new();
@@ -522,7 +523,7 @@ async fn a_stream_that_ends_while_it_is_renewed_is_given_up_with_its_new_epoch()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_claimed_anew_while_it_is_renewed_keeps_the_newer_claim() {
+async fn a_session_claimed_again_during_its_renewal_keeps_the_newer_claim() {
     for fault in [Fault::Late(Duration::from_secs(1)), Fault::LateReply(Duration::from_secs(1))] {
         let broker = FaultyBroker::new();
         let node = Node::start("a", &broker, 10);
@@ -540,7 +541,7 @@ async fn a_session_claimed_anew_while_it_is_renewed_keeps_the_newer_claim() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_that_is_refused_leaves_the_streams_open() {
+async fn a_refused_renewal_leaves_the_streams_open() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let session = SessionId::random();
@@ -552,7 +553,7 @@ async fn a_renewal_that_is_refused_leaves_the_streams_open() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_renewed_while_its_session_is_claimed_anew_does_not_give_the_newer_claim_up() {
+async fn a_stream_renewed_during_a_newer_claim_does_not_release_that_claim() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let session = SessionId::random();
@@ -584,14 +585,14 @@ async fn a_session_that_moves_before_its_stream_is_open_is_known_to_be_lost() {
     assert!(!held.is_lost());
     assert!(node.sessions.supersede(&key(session), held.epoch() + 1));
     assert!(held.is_lost());
-    // A newer claim of ours is not.
+    // A newer claim of this node is not.
     tokio::time::advance(Duration::from_millis(5)).await;
     let new = node.claim(&user(), session).await;
     assert!(!new.is_lost() && held.is_lost());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_moves_before_our_own_claim_is_answered_is_known_to_be_lost() {
+async fn a_session_that_moves_before_the_reply_to_this_nodes_claim_is_known_to_be_lost() {
     let broker = FaultyBroker::new();
     let (a, b) = (Node::start("a", &broker, 10), Node::start("b", &broker, 10));
     let session = SessionId::random();
@@ -625,21 +626,21 @@ async fn a_disconnect_reaches_the_session_on_whichever_node_it_is() {
         };
         broker.inner.lease(&info, Duration::from_secs(10)).await.unwrap();
     }
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let hears = Arc::clone(&heard);
-    let wire = broker.open_subscriber(&b.id, Box::new(move |event| hears.lock().unwrap().push(event)));
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&events);
+    let wire = broker.open_subscriber(&b.id, Box::new(move |event| sink.lock().unwrap().push(event)));
     let (here, there) = (SessionId::random(), SessionId::random());
     let _here = a.claim(&user(), here).await;
     let _there = b.claim(&user(), there).await;
 
     assert_eq!(a.sessions.disconnect(&user(), Some(SessionId::random())).await, Ok(0));
     assert_eq!(a.sessions.disconnect(&user(), Some(here)).await, Ok(1));
-    assert_eq!(a.ended(), [(key(here), u64::MAX, Ending::Disconnected)]);
+    assert_eq!(a.ended(), [(key(here), u64::MAX, CloseReason::Disconnected)]);
     assert_eq!((broker.calls(Call::Send), broker.calls(Call::Nodes)), (0, 0));
     assert_eq!(a.sessions.disconnect(&user(), None).await, Ok(2));
     let command = Control::Disconnect { user: user(), session: there }.encode();
     let said = |event: &fanfare_broker::subscriber::SubscriberEvent| matches!(event, fanfare_broker::subscriber::SubscriberEvent::Control(text) if *text == command.as_bytes());
-    until("b hears it", || heard.lock().unwrap().iter().any(said)).await;
+    until("b gets the command", || events.lock().unwrap().iter().any(said)).await;
     assert_eq!(broker.calls(Call::Release), 0);
     wire.close().await;
 }
@@ -655,7 +656,7 @@ async fn a_session_of_a_dead_node_is_released_on_its_behalf() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_recorded_as_ours_that_we_do_not_hold_can_be_disconnected() {
+async fn a_session_recorded_for_this_node_that_it_does_not_hold_can_be_disconnected() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let holding =
@@ -666,7 +667,7 @@ async fn a_session_recorded_as_ours_that_we_do_not_hold_can_be_disconnected() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disconnect_that_the_broker_does_not_hear_is_an_error() {
+async fn a_disconnect_that_the_broker_does_not_get_is_an_error() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let _held = node.claim(&user(), SessionId::random()).await;
@@ -678,7 +679,7 @@ async fn a_disconnect_that_the_broker_does_not_hear_is_an_error() {
 // ---- shutdown
 
 #[tokio::test(start_paused = true)]
-async fn shutdown_waits_for_every_release_and_for_claims_under_way() {
+async fn shutdown_waits_for_every_release_and_for_claims_in_progress() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let user = user();
@@ -688,7 +689,7 @@ async fn shutdown_waits_for_every_release_and_for_claims_under_way() {
     let claim = node.sessions.claim(&user, SessionId::random(), "".into());
     assert!(tokio::time::timeout(Duration::from_millis(10), claim).await.is_err());
     assert!(node.sessions.claim(&user, SessionId::random(), "".into()).await.is_err());
-    held.end(Ending::Shutdown);
+    held.end(CloseReason::Shutdown);
     assert_eq!(node.sessions.shutdown(Duration::from_secs(30)).await, 0);
     assert_eq!(owners(&broker).await, []);
     let late = node.sessions.claim(&user, SessionId::random(), "".into()).await;
@@ -696,7 +697,7 @@ async fn shutdown_waits_for_every_release_and_for_claims_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shutdown_gives_up_at_its_deadline_and_says_how_many_are_left() {
+async fn shutdown_stops_at_its_deadline_and_returns_the_number_of_unreleased_sessions() {
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, 10);
     let held = node.claim(&user(), SessionId::random()).await;
@@ -724,7 +725,7 @@ async fn twenty_thousand_sessions_are_renewed_in_full_calls_without_a_pause() {
     until("all are renewed", || node.metrics.renewals_held.get() == SESSIONS as u64).await;
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_eq!(broker.calls(Call::Renew), SESSIONS / 250);
-    // And given up as fast, as when a node leaves: 64 at once, however long each takes.
+    // They are released as fast as at a shutdown: 64 calls at a time, however long each takes.
     broker.always(Call::Release, Fault::LateReply(Duration::from_millis(10)));
     let begun = Instant::now();
     drop(held);
@@ -734,7 +735,7 @@ async fn twenty_thousand_sessions_are_renewed_in_full_calls_without_a_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn twelve_thousand_claims_whose_answers_were_lost_leave_no_ghost() {
+async fn twelve_thousand_claims_whose_replies_were_lost_leave_no_session() {
     const SESSIONS: usize = 12_000;
     let broker = FaultyBroker::new();
     let node = Node::start("a", &broker, usize::MAX);
@@ -744,9 +745,9 @@ async fn twelve_thousand_claims_whose_answers_were_lost_leave_no_ghost() {
         node.sessions.claim(user, SessionId::random(), "".into()).await.unwrap_err();
     }
     broker.heal();
-    until("all are looked after", || node.metrics.doubts_mended.get() == SESSIONS as u64).await;
+    until("all are reconciled", || node.metrics.uncertain_reconciled.get() == SESSIONS as u64).await;
     node.released().await;
-    assert_eq!(node.metrics.doubts_dropped.get(), 0);
+    assert_eq!(node.metrics.uncertain_dropped.get(), 0);
     for user in &users {
         assert!(broker.inner.sessions(user).await.unwrap().is_empty());
     }
@@ -763,14 +764,14 @@ async fn two_users_with_one_session_id_hold_two_sessions_on_one_node() {
     let theirs = a.claim(&bob, id).await;
     assert_eq!(a.sessions.counts(), (2, 0));
     assert!(!ours.is_lost() && !theirs.is_lost());
-    // Bob's moves away: that says nothing of ours.
+    // Bob's session moves away, which does not affect the other user's.
     let moved = b.claim(&bob, id).await;
     assert!(a.sessions.supersede(&SessionKey::new(bob.clone(), id), moved.epoch()));
     assert!(!ours.is_lost() && theirs.is_lost());
     drop(theirs);
     until("bob's is let go of", || a.sessions.counts() == (1, 0)).await;
     assert_eq!(b.sessions.disconnect(&bob, Some(id)).await.unwrap(), 1);
-    assert_eq!(b.ended(), [(SessionKey::new(bob.clone(), id), u64::MAX, Ending::Disconnected)]);
+    assert_eq!(b.ended(), [(SessionKey::new(bob.clone(), id), u64::MAX, CloseReason::Disconnected)]);
     assert_eq!(a.ended(), []);
     assert_eq!(owners(&broker).await, [(a.id.clone(), ours.epoch())]);
     drop((ours, moved));

@@ -1,7 +1,7 @@
 //! Sweeping, in virtual time.
 
 use fanfare_broker::lease::SWEEP_STEP;
-use fanfare_broker::session::{Claim, Claimed, Reason};
+use fanfare_broker::session::{Claim, Claimed, CloseReason};
 use fanfare_broker::{BrokerSettings, NodeInfo, SessionStore};
 use fanfare_protocol::{SessionId, User};
 use prometheus_client::registry::Registry;
@@ -100,7 +100,7 @@ async fn twenty_thousand_users_who_leave_together_are_reported_by_the_next_sweep
         let (user, session) = (User::new(&n.to_string()).unwrap(), SessionId::random());
         let claim = Claim { user, session, node: node.clone(), client: "".into(), limit: 1 };
         let Claimed::Held { epoch, .. } = broker.inner.claim(&claim).await.unwrap() else { panic!("full") };
-        assert!(broker.inner.release(&node, &claim.user, session, epoch, Reason::Closed).await.unwrap());
+        assert!(broker.inner.release(&node, &claim.user, session, epoch, CloseReason::Closed).await.unwrap());
     }
     let begun = Instant::now();
     let (sweeper, metrics) = start(&broker, "b", TTL * 1000);

@@ -33,7 +33,7 @@ impl fmt::Display for Faults {
             Self::Logs => "trimmed_and_expired_logs",
             Self::Forgeries => "forged_live_events",
             Self::Failovers => "failovers",
-            Self::Clocks => "clocks_that_go_back",
+            Self::Clocks => "clocks_that_are_set_back",
             Self::Everything => "everything",
         })
     }
@@ -100,7 +100,7 @@ impl World {
         }
     }
 
-    /// Another Redis takes over, which lacks the newest events of some channels and has a clock of its own.
+    /// A replica takes over, which lacks the newest events of some channels and has another clock.
     fn fail_over(&mut self) {
         for channel in self.channels.clone() {
             let newest = if self.rng.bool() { self.rng.usize(0..4) } else { 0 };

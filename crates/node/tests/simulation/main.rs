@@ -1,8 +1,8 @@
-//! A deterministic simulation of delivery: the real hub, writer loops and connections over a twin of the broker that
+//! A deterministic simulation of delivery: the real hub, shards and connections over a twin of the broker that
 //! loses wires, delays and fails reads, trims, expires, wipes and rolls back logs, and to whose live topics others write; with clients that are slow, leave
 //! at any byte, move between nodes and change their channels. All is drawn from a seed, on virtual time.
 //!
-//! `FANFARE_SIM_SEEDS=10000` runs so many seeds, `FANFARE_SIM_SEED=77` one, and prints what happened in it.
+//! `FANFARE_SIM_SEEDS=10000` runs 10,000 seeds; `FANFARE_SIM_SEED=77` runs one seed and prints its events.
 //!
 //! # Layout
 //!
@@ -103,7 +103,7 @@ fn failovers() {
 }
 
 #[test]
-fn clocks_that_go_back() {
+fn clocks_that_are_set_back() {
     run_many(200, |seed, verbose| run(seed, Faults::Clocks, verbose));
 }
 

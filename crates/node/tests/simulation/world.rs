@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytesize::ByteSize;
+use fanfare_broker::session::CloseReason;
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
-use fanfare_node::control::{self, Waiting};
-use fanfare_node::ending::Ending;
+use fanfare_node::control::{self, CommandReceiver};
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::memory::Memory;
 use fanfare_node::metrics::Metrics;
@@ -40,7 +40,7 @@ pub(crate) struct Node {
     pub(crate) hub: Hub,
     pub(crate) twin: Twin,
     pub(crate) metrics: Arc<Metrics>,
-    _control: Waiting,
+    _control: CommandReceiver,
 }
 
 pub(crate) struct World {
@@ -211,7 +211,7 @@ impl World {
         let number = self.rng.usize(0..self.clients.len());
         self.log.push(format!("{:?} client {number} is disconnected", self.broker.now()));
         for node in &self.nodes {
-            node.hub.end(session(number), u64::MAX, Ending::Disconnected);
+            node.hub.end(session(number), u64::MAX, CloseReason::Disconnected);
         }
     }
 
@@ -223,7 +223,7 @@ impl World {
             Node::start(["a", "b"][number], &self.broker, &self.traffic, &self.settings, self.rng.u64(..));
         let old = std::mem::replace(&mut self.nodes[number], new);
         self.leaving.push(tokio::spawn(async move {
-            old.hub.shutdown(Ending::Shutdown).await;
+            old.hub.shutdown(CloseReason::Shutdown).await;
             old.metrics.active.get()
         }));
     }
@@ -276,7 +276,7 @@ impl World {
         self.log.push(format!("{:?} client {number} connects to node {node}: {begins:?}", self.broker.now()));
         // The claim takes the session from its owner; on the same node the hub itself does that.
         for (_, other) in self.nodes.iter().enumerate().filter(|(other, _)| *other != node) {
-            other.hub.end(session(number), u64::MAX, Ending::Superseded);
+            other.hub.end(session(number), u64::MAX, CloseReason::Superseded);
         }
         let SessionKey { user, session } = session(number);
         let stream = Stream {
@@ -297,10 +297,10 @@ impl World {
         self.readers[number] = Some(tokio::spawn(read(client, connection, ours, rng)));
     }
 
-    /// Everything is mended; everybody must get each channel's newest event. Sometimes it comes before the mending,
-    /// and nothing comes after it that could wake a connection up. An event by which a connection learns that the log
-    /// went back may be among what a gap announces; the one after it reaches everybody who stays. (A client that
-    /// comes back has the cursor from before the gap until an event follows it, and gets the gap again.)
+    /// Removes all faults; then every client must get each channel's newest event. Sometimes that event is published
+    /// before the faults are removed, and no later event wakes a connection. An event from which a connection learns
+    /// that the log was rolled back may be part of a gap; the next one reaches every client that stays. (A client that
+    /// reconnects has the cursor from before the gap until an event follows, and gets the gap again.)
     async fn peace(&mut self) -> Result<(), String> {
         let before = self.rng.bool();
         for last in [before, !before] {
@@ -408,7 +408,7 @@ impl World {
         // Nothing of the zombies either, though they did not close.
         self.zombies.iter().for_each(JoinHandle::abort);
         for node in &self.nodes {
-            node.hub.shutdown(Ending::Shutdown).await;
+            node.hub.shutdown(CloseReason::Shutdown).await;
         }
         for leaving in self.leaving.drain(..) {
             let left = timeout(Duration::from_mins(1), leaving).await;
@@ -451,7 +451,7 @@ fn session(client: usize) -> SessionKey {
     SessionKey::new(User::new(&format!("client{client}")).unwrap(), uuid::Uuid::from_u128(1).into())
 }
 
-/// Reads at a pace of its own, a few bytes at a time, until it is aborted.
+/// Reads at a random pace, a few bytes at a time, until it is aborted.
 async fn read(client: Arc<Mutex<Client>>, connection: u64, mut socket: DuplexStream, mut rng: fastrand::Rng) {
     let slow = rng.u8(0..3) == 0;
     let mut buffer = [0; 256];

@@ -1,0 +1,333 @@
+//! Tests of one shard without its task, turn by turn.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfare_broker::log::{Page, PageLimit};
+use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
+use fanfare_protocol::sse::Format;
+use fanfare_protocol::start::StartAt;
+use fanfare_protocol::{Entry, Event, Position, SessionId};
+use futures_util::FutureExt;
+use prometheus_client::registry::Registry;
+use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::task::coop::unconstrained;
+
+use super::*;
+use crate::config::stream::StreamConfig;
+use crate::connection::LiveOutcome;
+use crate::connection::user_sockets::UserSockets;
+use crate::control;
+use crate::encoded_event::EncodedEvent;
+use crate::hub::log_reads::LogResult;
+use crate::metrics::Metrics;
+use crate::metrics::cluster::ClusterMetrics;
+use crate::read_budget::ReadBudget;
+use crate::stream::{Coding, Framing, Stream};
+use fanfare_broker::testing::{Call, Fault, FaultyBroker};
+
+fn shard() -> Shard {
+    shard_on(Arc::new(MemoryBroker::new(BrokerSettings::default())))
+}
+
+fn shard_on(log: Arc<dyn EventLog>) -> Shard {
+    let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+    let (control, _) = control::queue(&Arc::new(ClusterMetrics::register(&mut Registry::default())));
+    let table = Arc::new(SubscriptionTable::new(
+        vec![Arc::default()],
+        1 << 30,
+        1 << 20,
+        control,
+        Arc::clone(&metrics),
+    ));
+    let settings = StreamConfig::default();
+    let budget = Arc::new(ReadBudget::new(settings.max_log_read_bytes));
+    let user_sockets = UserSockets::new(16, 100, Arc::clone(&metrics));
+    let (node, memory) = (NodeId::new("a").unwrap(), crate::memory::Memory::new(usize::MAX));
+    let context = ShardContext::new(settings, Duration::ZERO, metrics, node, user_sockets, memory);
+    Shard::new(0, context, table, LogReads::new(log, budget, 4, PageLimit::entries(100)))
+}
+
+fn open(shard: &Shard, channel: &Channel, from: StartAt) -> DuplexStream {
+    open_coded(shard, channel, from, Coding::Identity)
+}
+
+fn open_coded(shard: &Shard, channel: &Channel, from: StartAt, coding: Coding) -> DuplexStream {
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    let stream = Stream {
+        user: None,
+        session: SessionId::random(),
+        held: None,
+        channels: vec![(channel.clone(), from)],
+        format: Format::Raw,
+        coding,
+        expires: None,
+        cursor: None,
+        head: Bytes::new(),
+        framing: Framing::Plain,
+    };
+    shard.context.metrics.active.inc();
+    assert!(shard.inbox.push(Message::Open(Box::new(stream), Box::new(theirs))));
+    ours
+}
+
+fn event(channel: &Channel, number: u64, data: String) -> Arc<EncodedEvent> {
+    let event = Event::new(None, data, 1 << 20).unwrap();
+    let (position, previous) = (Position::new(number, 0), Position::new(number - 1, 0));
+    EncodedEvent::stored(channel, &Entry { position, previous, event })
+}
+
+fn publish(shard: &Shard, channel: &Channel, number: u64) {
+    assert!(shard.inbox.push_event(event(channel, number, format!("event {number}.")), 1 << 30));
+}
+
+/// Runs turns until the shard is idle. Returns their number.
+async fn settle(shard: &mut Shard) -> usize {
+    let mut turns = 0;
+    loop {
+        turns += 1;
+        assert!(turns < 10_000, "the shard never becomes idle");
+        let (waker, woken) = flag();
+        let _ = shard.poll_turn(&mut Context::from_waker(&waker));
+        tokio::task::yield_now().await;
+        if !woken.load(std::sync::atomic::Ordering::Acquire) {
+            return turns;
+        }
+    }
+}
+
+struct Flag(Arc<std::sync::atomic::AtomicBool>);
+
+impl std::task::Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, std::sync::atomic::Ordering::Release);
+    }
+}
+
+fn flag() -> (Waker, Arc<std::sync::atomic::AtomicBool>) {
+    let woken = Arc::default();
+    (Arc::new(Flag(Arc::clone(&woken))).into(), woken)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_on_one_channel_does_not_delay_another() {
+    let mut shard = shard();
+    let (busy, quiet) = (Channel::new("busy").unwrap(), Channel::new("quiet").unwrap());
+    let crowd: Vec<_> = (0..1000).map(|_| open(&shard, &busy, StartAt::Position(Position::ZERO))).collect();
+    let alone = open(&shard, &quiet, StartAt::Position(Position::ZERO));
+    settle(&mut shard).await;
+    let sent = shard.context.metrics.sent.get();
+    assert_eq!(sent, 0);
+
+    for number in 1..=500 {
+        publish(&shard, &busy, number);
+    }
+    let _ = shard.poll_turn(&mut Context::from_waker(Waker::noop()));
+    let sent = shard.context.metrics.sent.get();
+    assert!((1_000..100_000).contains(&sent), "{sent} of 500,000 in one turn");
+    // A later event waits for the fan-out of the burst, but not for its writes; all events arrive.
+    publish(&shard, &quiet, 1);
+    settle(&mut shard).await;
+    assert_eq!(shard.context.metrics.sent.get(), 500_001);
+    assert!(shard.fresh.is_empty() && shard.messages.is_empty());
+    drop((crowd, alone));
+    settle(&mut shard).await;
+    assert_eq!(shard.context.metrics.active.get(), 0);
+}
+
+/// Runs one turn, with the whole budget of a shard that runs as a task.
+async fn one_turn(shard: &mut Shard) {
+    let turn = poll_fn(|_| {
+        let _ = shard.poll_turn(&mut Context::from_waker(Waker::noop()));
+        Poll::Ready(())
+    });
+    unconstrained(turn).await;
+}
+
+/// Returns the text that a client has received so far.
+fn received(socket: &mut DuplexStream) -> String {
+    let mut text = Vec::new();
+    while let Some(read) = unconstrained(socket.read_buf(&mut text)).now_or_never() {
+        assert!(read.unwrap() > 0, "the stream is open");
+    }
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fan_out_over_many_turns_does_not_delay_other_streams() {
+    let mut shard = shard();
+    let (busy, quiet) = (Channel::new("busy").unwrap(), Channel::new("quiet").unwrap());
+    let mut alone = open(&shard, &quiet, StartAt::Position(Position::ZERO));
+    let _crowd: Vec<_> = (0..1000).map(|_| open(&shard, &busy, StartAt::Position(Position::ZERO))).collect();
+    settle(&mut shard).await;
+    received(&mut alone);
+    publish(&shard, &busy, 1);
+    one_turn(&mut shard).await;
+    assert!(shard.fan_out.is_some());
+    // The first that was opened.
+    shard.slots[0].connection.queue_heartbeat();
+    shard.mark(0);
+    one_turn(&mut shard).await;
+    assert!(shard.fan_out.is_some());
+    assert_eq!(received(&mut alone), ":\n");
+}
+
+/// Completes a pending log read of the broker with the events after `after`, each one following the one before.
+async fn answer(shard: &mut Shard, after: u64, events: &[u64]) {
+    let at = |number| Position::new(number, 0);
+    let entries: Vec<_> = events
+        .iter()
+        .map(|&number| {
+            let event = Event::new(None, format!("event {number}."), 1 << 20).unwrap();
+            Arc::new(Entry { position: at(number), previous: at(number - 1), event })
+        })
+        .collect();
+    let last = at(*events.last().unwrap_or(&after.min(6)));
+    let page = Page { entries, next: last.max(at(after)), end: true, last, ..Page::default() };
+    let query = LogQuery::Page(at(after));
+    let topic = &shard.topics[0];
+    let sent = topic.reads.iter().any(|(asked, read)| *asked == query && read.started);
+    assert!(sent, "no read after {after} is in progress: {:?}", topic.reads);
+    shard.read_finished((0, topic.serial), query, Ok(LogResult::Page(page)));
+    settle(shard).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_from_before_a_failover_is_not_for_a_connection_that_saw_the_failover() {
+    let broker = FaultyBroker::new();
+    broker.always(Call::Page, Fault::Hung);
+    let mut shard = shard_on(broker.shared());
+    let channel = Channel::new("room").unwrap();
+    let mut first = open(&shard, &channel, StartAt::Position(Position::new(6, 0)));
+    settle(&mut shard).await;
+    answer(&mut shard, 6, &[]).await;
+    publish(&shard, &channel, 7);
+    settle(&mut shard).await;
+    // The second client reads after 6. Before the reply, a failover loses 7, which the first client's connection
+    // detects; the subscriber connection is lost twice meanwhile.
+    let mut second = open(&shard, &channel, StartAt::Position(Position::new(6, 0)));
+    settle(&mut shard).await;
+    shard.subscribed(&channel);
+    settle(&mut shard).await;
+    shard.subscribed(&channel);
+    answer(&mut shard, 7, &[]).await;
+    answer(&mut shard, 6, &[7]).await;
+    assert_eq!(received(&mut first).matches("event 7.").count(), 1);
+    assert_eq!(received(&mut second).matches("event 7.").count(), 1);
+    // The connection reads the log again.
+    answer(&mut shard, 6, &[]).await;
+    assert!(received(&mut first).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_begins_at_the_tip_reads_the_log_once_when_it_is_subscribed() {
+    let broker = FaultyBroker::new();
+    broker.always(Call::Page, Fault::Hung);
+    let mut shard = shard_on(broker.shared());
+    let channel = Channel::new("room").unwrap();
+    let mut client = open(&shard, &channel, StartAt::Tip(Position::new(6, 0)));
+    settle(&mut shard).await;
+    assert!(received(&mut client).contains("event: connected"));
+    assert_eq!(shard.topics[0].reads.iter().count(), 0, "nothing is expected before the subscription");
+    shard.subscribed(&channel);
+    settle(&mut shard).await;
+    // Published between the look at the tip and the subscription.
+    answer(&mut shard, 6, &[7]).await;
+    assert_eq!(received(&mut client).matches("event 7.").count(), 1);
+    publish(&shard, &channel, 8);
+    settle(&mut shard).await;
+    assert_eq!(received(&mut client).matches("event 8.").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_close_during_a_fan_out_do_not_affect_others() {
+    let mut shard = shard();
+    let channel = Channel::new("busy").unwrap();
+    let mut crowd: Vec<_> =
+        (0..1000).map(|_| Some(open(&shard, &channel, StartAt::Position(Position::ZERO)))).collect();
+    settle(&mut shard).await;
+    // An event without a position: only the fan-out prevents a second delivery, or none.
+    let ephemeral = Event::new(None, "ephemeral.".into(), 1 << 20).unwrap();
+    assert!(shard.inbox.push_event(EncodedEvent::ephemeral(&channel, ephemeral, 1), 1 << 30));
+    let mut sent = 0;
+    for (turn, leaving) in [(0, 0..100), (1, 250..350), (2, 600..700)] {
+        one_turn(&mut shard).await;
+        sent = shard.context.metrics.sent.get();
+        assert!(sent < 1000, "turn {turn}: {sent} are not all");
+        crowd[leaving].iter_mut().for_each(|socket| *socket = None);
+    }
+    assert!(sent > 300, "only some of the closed connections had received it");
+    publish(&shard, &channel, 1);
+    settle(&mut shard).await;
+    for socket in crowd.iter_mut().flatten() {
+        let text = received(socket);
+        assert_eq!((text.matches("ephemeral.").count(), text.matches("event 1.").count()), (1, 1), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_that_must_be_compressed_does_not_delay_another_channel() {
+    let mut shard = shard();
+    let (busy, quiet) = (Channel::new("busy").unwrap(), Channel::new("quiet").unwrap());
+    let zipped = open_coded(&shard, &busy, StartAt::Position(Position::ZERO), Coding::Gzip);
+    let alone = open(&shard, &quiet, StartAt::Position(Position::ZERO));
+    settle(&mut shard).await;
+    let inbox = Arc::clone(&shard.inbox);
+    for number in 1..=100 {
+        assert!(inbox.push_event(event(&busy, number, "x".repeat(60_000)), 1 << 30));
+    }
+    let _ = shard.poll_turn(&mut Context::from_waker(Waker::noop()));
+    assert!(!shard.messages.is_empty(), "6 MB are not compressed in one turn");
+    settle(&mut shard).await;
+    assert_eq!(shard.context.metrics.sent.get(), 100);
+    drop((zipped, alone));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_larger_than_the_queue_is_accepted_beside_a_busy_channel() {
+    let mut shard = shard();
+    let channel = Channel::broadcast();
+    let _socket = open(&shard, &channel, StartAt::Position(Position::ZERO));
+    settle(&mut shard).await;
+    let connection = &mut shard.slots[0].connection;
+    let mut take = |number, bytes| {
+        let event = event(&channel, number, "x".repeat(bytes));
+        let taken = connection.accept_live(0, &event, &shard.context);
+        if taken == LiveOutcome::Next {
+            connection.queue_event(0, &event, &shard.context);
+        }
+        taken == LiveOutcome::Next
+    };
+    assert!(take(1, 10), "the queue is not empty");
+    assert!(take(2, 70_000), "more than `stream.queue`");
+    assert!(!take(3, 10), "one such event is all there is room for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_shard_sleeps() {
+    let mut shard = shard();
+    let channel = Channel::broadcast();
+    let sockets: Vec<_> = (0..100).map(|_| open(&shard, &channel, StartAt::Latest)).collect();
+    settle(&mut shard).await;
+    assert_eq!(settle(&mut shard).await, 1);
+    tokio::time::advance(Duration::from_secs(16)).await;
+    assert!(settle(&mut shard).await <= 3, "one check for the heartbeats");
+    drop(sockets);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_ends_early_leaves_no_stream_counted() {
+    let mut shard = shard();
+    let metrics = Arc::clone(&shard.context.metrics);
+    let inbox = Arc::clone(&shard.inbox);
+    let channel = Channel::broadcast();
+    let _served = open(&shard, &channel, StartAt::Latest);
+    settle(&mut shard).await;
+    let _waiting = open(&shard, &channel, StartAt::Latest);
+    assert_eq!(metrics.active.get(), 2);
+    drop(shard);
+    assert_eq!(metrics.active.get(), 0);
+    assert!(!inbox.push(Message::Down));
+}

@@ -1,0 +1,126 @@
+//! Memory of requests and responses, charged to the node's budget until the client has received them.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::body::{Body, HttpBody};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::VARY;
+use http::{HeaderMap, Request};
+use hyper::body::{Frame, SizeHint};
+
+use super::slots::RequestInFlight;
+use super::timeout_io::FlushState;
+use crate::http::head_size;
+use crate::http::problem::Problem;
+use crate::memory::{Account, Kind, NoRoom, Permit};
+
+/// Memory of a request besides its head and its body, including a small response, in bytes.
+const REQUEST: usize = 4 * 1024;
+/// Maximum size of a small response, in bytes.
+const SMALL: usize = 2 * 1024;
+/// Maximum size of the pieces in which hyper gets a response, in bytes, so that its buffer is bounded.
+const PIECE: usize = 16 * 1024;
+
+/// Charges a request. A request for which there is no memory carries [`NoRoom`] in its extensions, and is refused by
+/// [`crate::http`].
+pub(super) fn request<B>(account: &Account, request: &mut Request<B>) -> Option<Permit> {
+    let head = head_size::of(request.method(), request.uri(), request.headers());
+    request.extensions_mut().insert(account.clone());
+    match account.take(Kind::Requests, head + REQUEST) {
+        Ok(permit) => Some(permit),
+        Err(no_room) => {
+            request.extensions_mut().insert(no_room);
+            None
+        }
+    }
+}
+
+/// Charges a response. If there is no memory for it, returns a refusal in its place.
+pub(super) fn response(account: &Account, response: Response) -> (Response, Option<Permit>) {
+    let bytes = response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+    let Some(bytes) = bytes.filter(|bytes| *bytes > SMALL) else { return (response, None) };
+    match account.take(Kind::Responses, bytes) {
+        Ok(permit) => (response, Some(permit)),
+        Err(no_room) => (refusal(no_room, response.headers()), None),
+    }
+}
+
+/// Returns the refusal, with the headers that let a page of another origin read the response.
+fn refusal(no_room: NoRoom, headers: &HeaderMap) -> Response {
+    let mut response = Problem::from(no_room).into_response();
+    for (name, value) in headers {
+        if *name == VARY || name.as_str().starts_with("access-control-") {
+            response.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    response
+}
+
+/// The body of a large response over HTTP/1.1, with its permits.
+struct ChargedBody {
+    body: Body,
+    /// Bytes of the body that hyper has not got yet.
+    rest: Bytes,
+    permits: [Option<Permit>; 2],
+    flushed: FlushState,
+    _in_flight: RequestInFlight,
+}
+
+/// Keeps the permits of a response until the client has received it. A small response is passed to hyper at once.
+pub(super) fn until_sent(
+    response: Response,
+    permits: [Option<Permit>; 2],
+    flushed: &FlushState,
+    in_flight: RequestInFlight,
+) -> Response {
+    if permits[1].is_none() {
+        permits.into_iter().flatten().for_each(|permit| flushed.hold(permit));
+        return response;
+    }
+    let flushed = flushed.clone();
+    response.map(|body| {
+        Body::new(ChargedBody { body, rest: Bytes::new(), permits, flushed, _in_flight: in_flight })
+    })
+}
+
+impl HttpBody for ChargedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let held = self.get_mut();
+        if held.rest.is_empty() {
+            match ready!(Pin::new(&mut held.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => held.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        let piece = held.rest.split_to(PIECE.min(held.rest.len()));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.rest.len() as u64;
+        let hint = self.body.size_hint();
+        hint.exact().map_or_else(SizeHint::default, |left| SizeHint::with_exact(left + rest))
+    }
+}
+
+impl Drop for ChargedBody {
+    fn drop(&mut self) {
+        // The last piece may still be queued for the socket.
+        self.permits.iter_mut().filter_map(Option::take).for_each(|permit| self.flushed.hold(permit));
+    }
+}

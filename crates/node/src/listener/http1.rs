@@ -1,0 +1,189 @@
+//! An HTTP/1.1 connection, until a stream takes over its socket.
+
+use std::convert::Infallible;
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use http::{Request, Version};
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::oneshot;
+use tower::ServiceExt;
+
+use super::linger::{self, Unread};
+use super::slots::{Activity, Slot};
+use super::timeout_io::{FlushState, TimeoutIo};
+use super::{ListenerContext, charge, head};
+use crate::address::Peer;
+use crate::config::{Config, bytes};
+use crate::http::handover::{Handover, Parcel};
+use crate::http::head_size;
+use crate::memory::Account;
+use crate::stream::{Framing, Socket};
+
+/// Maximum time for which a client that continues to send delays the shutdown.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A stream that wants the socket, and the response that its handler gave.
+struct Taking {
+    parcel: Parcel,
+    version: Version,
+    response: Response,
+}
+
+/// Where a request leaves what it wants the socket for. Once: the connection serves no other request then.
+type Desk = Arc<Mutex<Option<oneshot::Sender<Taking>>>>;
+
+/// What the requests of a connection need of it.
+#[derive(Clone)]
+struct Handler {
+    router: Router,
+    desk: Desk,
+    peer: Peer,
+    account: Account,
+    activity: Arc<Activity>,
+    flushed: FlushState,
+    unread: Unread,
+}
+
+/// Returns the settings of all connections.
+pub(super) fn builder(config: &Config) -> Builder {
+    let mut http = Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(config.http.header_read_timeout)
+        // A client that has closed its sending half still waits for the response (RFC 9112, section 9.6).
+        .half_close(true)
+        // A head beyond the limit by less than that is refused with a reason.
+        .max_buf_size(bytes(config.limits.head_bytes) + head_size::BEYOND);
+    http
+}
+
+/// Serves requests until the connection ends or a stream takes over the socket.
+pub(super) async fn serve<IO: Socket + 'static>(
+    context: Arc<ListenerContext>,
+    peer: Peer,
+    (slot, account): (Slot, Account),
+    io: TimeoutIo<IO>,
+) {
+    let (sender, mut taking) = oneshot::channel();
+    let (flushed, unread) = (io.flushed(), Unread::default());
+    let handler = Handler {
+        router: context.router.clone(),
+        desk: Arc::new(Mutex::new(Some(sender))),
+        peer,
+        account,
+        activity: Arc::clone(slot.activity()),
+        flushed: flushed.clone(),
+        unread: unread.clone(),
+    };
+    let service = service_fn(move |request| handler.clone().answer(request));
+    let mut http = context.http1.serve_connection(TokioIo::new(io), service);
+    let mut leaving = false;
+    let taken = loop {
+        let step = poll_fn(|cx| match Pin::new(&mut http).poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Err(result)),
+            Poll::Pending => poll_taking(&flushed, &mut taking, cx).map(Ok),
+        });
+        // All branches borrow, so no state is lost if another branch completes first.
+        tokio::select! {
+            biased;
+            step = step => match step {
+                Ok(taken) => break taken,
+                Err(result) => {
+                    if let Err(error) = &result {
+                        context.ended_by(error, peer);
+                    }
+                    // hyper has also responded to a malformed head.
+                    if result.map_or_else(|error| error.is_parse(), |()| unread.get()) {
+                        let socket = http.into_parts().io.into_inner().into_inner();
+                        Box::pin(linger(&context, &slot, socket)).await;
+                    }
+                    return;
+                }
+            },
+            () = slot.activity().evicted(), if !leaving => {
+                if slot.activity().is_idle() {
+                    return;
+                }
+                // A request arrived meanwhile.
+                leaving = true;
+                Pin::new(&mut http).graceful_shutdown();
+            }
+            () = context.stop.cancelled(), if !leaving => {
+                leaving = true;
+                Pin::new(&mut http).graceful_shutdown();
+            }
+            () = context.cut.cancelled() => return,
+        }
+    };
+    // Input after the request is dropped: it has no meaning on a stream.
+    let socket = http.into_parts().io.into_inner().into_inner();
+    let Taking { parcel: Parcel { mut stream, opening }, version, response } = taken;
+    stream.framing = if version == Version::HTTP_10 { Framing::Plain } else { Framing::Chunked };
+    stream.head = head::write(version, &response);
+    drop((slot, response));
+    (context.open)(stream, Box::new(socket));
+    // The hub counts it from here on.
+    drop(opening);
+}
+
+/// Keeps a socket whose sending half is closed until the client closes it, too, the socket loses its slot, or the node
+/// stops.
+async fn linger<IO: Socket>(context: &ListenerContext, slot: &Slot, socket: IO) {
+    let stopped = async {
+        context.stop.cancelled().await;
+        tokio::time::sleep(FAREWELL).await;
+    };
+    tokio::select! {
+        () = linger::discard(socket) => {}
+        () = slot.activity().evicted() => {}
+        () = stopped => {}
+        () = context.cut.cancelled() => {}
+    }
+}
+
+/// Waits for a stream that takes over the socket. The socket is taken only when hyper has written everything: otherwise
+/// the response to an earlier pipelined request would be lost.
+fn poll_taking(
+    flushed: &FlushState,
+    taking: &mut oneshot::Receiver<Taking>,
+    cx: &mut std::task::Context<'_>,
+) -> Poll<Taking> {
+    if !flushed.get() {
+        return Poll::Pending;
+    }
+    match Pin::new(taking).poll(cx) {
+        Poll::Ready(Ok(taken)) => Poll::Ready(taken),
+        // No stream takes it any more; hyper reports the end.
+        Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+    }
+}
+
+impl Handler {
+    /// One request. One that opens a stream is never answered: its connection is taken from hyper meanwhile.
+    async fn answer(self, mut request: Request<Incoming>) -> Result<Response, Infallible> {
+        let version = request.version();
+        let in_flight = self.activity.begin();
+        let entered = charge::request(&self.account, &mut request);
+        request.extensions_mut().insert(self.peer);
+        let response = self.router.oneshot(request.map(|body| Body::new(self.unread.watch(body)))).await?;
+        let Some(parcel) = response.extensions().get::<Handover>().and_then(Handover::take) else {
+            let (response, charged) = charge::response(&self.account, response);
+            return Ok(charge::until_sent(response, [entered, charged], &self.flushed, in_flight));
+        };
+        let sender = self.desk.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sender) = sender {
+            // If nobody takes it, the connection has ended, and the parcel with its claim with it.
+            let _ = sender.send(Taking { parcel, version, response });
+        }
+        pending().await
+    }
+}

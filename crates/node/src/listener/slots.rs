@@ -1,0 +1,348 @@
+//! Limits of sockets without a stream: `limits.sockets`, `limits.sockets_per_address`, `limits.when_full`.
+//!
+//! If all slots are taken, a new socket evicts an idle one: of the address with the most sockets, the socket that has been
+//! idle longest. So a client that keeps idle sockets open loses its own first.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::address::AddressKey;
+use crate::config::limits::{LimitsConfig, WhenFull};
+use crate::http::metrics::HttpMetrics;
+
+/// The slots of a listener.
+#[derive(Debug)]
+pub(super) struct Slots {
+    total: usize,
+    per_address: usize,
+    when_full: WhenFull,
+    /// Start of the times of activity.
+    epoch: Instant,
+    state: Mutex<SlotTable>,
+    metrics: HttpMetrics,
+}
+
+#[derive(Debug, Default)]
+struct SlotTable {
+    taken: usize,
+    /// Incremented with each slot.
+    serial: u64,
+    /// The sockets of each address; addresses without sockets have no entry.
+    addresses: HashMap<Option<AddressKey>, HashMap<u64, Arc<Activity>>>,
+}
+
+/// Activity of one connection. Written by the connection's task, and read by new sockets that need a slot.
+#[derive(Debug)]
+pub(super) struct Activity {
+    epoch: Instant,
+    /// Time of the last input, in milliseconds after the epoch.
+    last: AtomicU64,
+    /// Number of requests in flight.
+    requests: AtomicUsize,
+    /// Number of streams among them.
+    streams: AtomicUsize,
+    /// Cancelled when another socket took the slot.
+    evicted: CancellationToken,
+}
+
+/// The slot of one socket. Released when it is dropped.
+#[derive(Debug)]
+pub(super) struct Slot {
+    slots: Arc<Slots>,
+    address: Option<AddressKey>,
+    serial: u64,
+    activity: Arc<Activity>,
+}
+
+/// A request in flight. Ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct RequestInFlight(Arc<Activity>);
+
+/// Limit by which a socket was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// `limits.sockets_per_address`.
+    Address,
+    /// `limits.sockets`.
+    Node,
+}
+
+impl Slots {
+    /// Creates the slots that the settings allow.
+    pub(super) fn new(limits: &LimitsConfig, metrics: HttpMetrics) -> Arc<Self> {
+        Arc::new(Self {
+            total: limits.sockets,
+            per_address: limits.sockets_per_address,
+            when_full: limits.when_full,
+            epoch: Instant::now(),
+            state: Mutex::default(),
+            metrics,
+        })
+    }
+
+    /// Takes a slot for a socket from an address; without an address, as for a trusted balancer, only the limit of the
+    /// node applies.
+    ///
+    /// # Errors
+    ///
+    /// Fails if all slots are taken and no socket can be evicted.
+    pub(super) fn enter(self: &Arc<Self>, address: Option<AddressKey>) -> Result<Slot, Full> {
+        let mut state = self.state();
+        let of_address = state.addresses.get(&address).map_or(0, HashMap::len);
+        if address.is_some() && of_address >= self.per_address && !self.make_room(&mut state, address) {
+            return Err(Full::Address);
+        }
+        if state.taken >= self.total && !self.make_room(&mut state, None) {
+            return Err(Full::Node);
+        }
+        state.serial += 1;
+        let serial = state.serial;
+        let activity = Arc::new(Activity {
+            epoch: self.epoch,
+            last: AtomicU64::new(since(self.epoch)),
+            requests: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
+            evicted: CancellationToken::new(),
+        });
+        state.add(address, serial, Arc::clone(&activity));
+        Ok(Slot { slots: Arc::clone(self), address, serial, activity })
+    }
+
+    /// Evicts an idle socket, of this address or of the address with the most sockets. Returns whether there was one.
+    fn make_room(&self, state: &mut SlotTable, of: Option<AddressKey>) -> bool {
+        if self.when_full == WhenFull::Refuse {
+            return false;
+        }
+        let Some((address, serial)) = state.victim(of) else { return false };
+        if let Some(activity) = state.remove(address, serial) {
+            activity.evicted.cancel();
+        }
+        self.metrics.sockets_evicted.inc();
+        true
+    }
+
+    fn state(&self) -> MutexGuard<'_, SlotTable> {
+        // Each change leaves a consistent table.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the number of free slots.
+    #[cfg(test)]
+    pub(super) fn free(&self) -> usize {
+        self.total - self.state().taken
+    }
+}
+
+impl SlotTable {
+    fn add(&mut self, address: Option<AddressKey>, serial: u64, activity: Arc<Activity>) {
+        self.addresses.entry(address).or_default().insert(serial, activity);
+        self.taken += 1;
+    }
+
+    fn remove(&mut self, address: Option<AddressKey>, serial: u64) -> Option<Arc<Activity>> {
+        let sockets = self.addresses.get_mut(&address)?;
+        let activity = sockets.remove(&serial)?;
+        if sockets.is_empty() {
+            self.addresses.remove(&address);
+        }
+        self.taken -= 1;
+        Some(activity)
+    }
+
+    /// Returns the socket that has been idle longest: of one address, or of the address with the most sockets among those
+    /// with an idle one.
+    fn victim(&self, of: Option<AddressKey>) -> Option<(Option<AddressKey>, u64)> {
+        let idle = |address: Option<AddressKey>| {
+            let sockets = self.addresses.get(&address)?;
+            let idle = sockets.iter().filter(|(_, activity)| activity.is_idle());
+            let (serial, _) = idle.min_by_key(|(serial, activity)| (activity.last(), **serial))?;
+            Some((address, *serial))
+        };
+        if of.is_some() {
+            return idle(of);
+        }
+        // A balancer has many clients: its sockets are evicted last.
+        let size = |address: &Option<AddressKey>| (address.is_some(), self.addresses[address].len());
+        let most = self.addresses.keys().copied().max_by_key(size)?;
+        idle(most).or_else(|| {
+            let mut addresses: Vec<_> = self.addresses.keys().copied().collect();
+            addresses.sort_unstable_by_key(|address| std::cmp::Reverse(size(address)));
+            addresses.into_iter().find_map(idle)
+        })
+    }
+}
+
+impl Slot {
+    /// Returns the activity of the connection.
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+
+    /// Releases the slot, since the socket has a stream.
+    pub(super) fn release(&self) {
+        self.slots.state().remove(self.address, self.serial);
+    }
+
+    /// Takes a slot again, if one is free. Returns whether it did.
+    pub(super) fn retake(&self) -> bool {
+        let mut state = self.slots.state();
+        if state.taken >= self.slots.total || self.activity.evicted.is_cancelled() {
+            return false;
+        }
+        state.add(self.address, self.serial, Arc::clone(&self.activity));
+        true
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+impl Activity {
+    /// Records input of the client.
+    pub(super) fn touch(&self) {
+        self.last.store(since(self.epoch), Ordering::Relaxed);
+    }
+
+    fn last(&self) -> u64 {
+        self.last.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether no request is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) == 0
+    }
+
+    /// Returns whether the connection has a stream.
+    pub(super) fn carries_stream(&self) -> bool {
+        self.streams.load(Ordering::Relaxed) > 0
+    }
+
+    /// Counts a stream that opened, or one that closed.
+    pub(super) fn count_stream(&self, begun: bool) {
+        if begun {
+            self.streams.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.streams.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until another socket takes the slot.
+    pub(super) async fn evicted(&self) {
+        self.evicted.cancelled().await;
+    }
+
+    /// Counts a request, until the returned value is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> RequestInFlight {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        RequestInFlight(Arc::clone(self))
+    }
+}
+
+impl Drop for RequestInFlight {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        self.0.touch();
+    }
+}
+
+fn since(epoch: Instant) -> u64 {
+    u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    fn slots(sockets: usize, sockets_per_address: usize, when_full: WhenFull) -> Arc<Slots> {
+        let limits = LimitsConfig { sockets, sockets_per_address, when_full, ..LimitsConfig::default() };
+        Slots::new(&limits, HttpMetrics::register(&mut Registry::default()))
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "as slots take it")]
+    fn address(last: u8) -> Option<AddressKey> {
+        Some(AddressKey::of([192, 0, 2, last].into()))
+    }
+
+    fn is_evicted(slot: &Slot) -> bool {
+        slot.activity.evicted.is_cancelled()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_socket_evicts_the_longest_idle_one_of_the_address_with_the_most() {
+        let slots = slots(5, 5, WhenFull::Evict);
+        let mut taken = Vec::new();
+        for last in [1, 2, 2, 2, 1] {
+            taken.push(slots.enter(address(last)).unwrap());
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        // The oldest socket of address 2 has just sent data, and the next one waits for a response.
+        taken[1].activity.touch();
+        let in_flight = taken[2].activity.begin();
+        let new = slots.enter(address(3)).unwrap();
+        let evicted: Vec<bool> = taken.iter().map(is_evicted).collect();
+        assert_eq!(evicted, [false, false, false, true, false]);
+        assert_eq!(slots.free(), 0);
+        drop((taken, new, in_flight));
+        assert_eq!(slots.free(), 5);
+        assert!(slots.state().addresses.is_empty());
+        assert_eq!(slots.metrics.sockets_evicted.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_at_its_limit_evicts_only_its_own_sockets() {
+        let slots = slots(100, 2, WhenFull::Evict);
+        let other = slots.enter(address(2)).unwrap();
+        let mine: Vec<_> = (0..10).map(|_| slots.enter(address(1)).unwrap()).collect();
+        assert_eq!(mine.iter().filter(|slot| is_evicted(slot)).count(), 8);
+        assert!(!is_evicted(&other) && !is_evicted(&mine[9]));
+        let _busy: Vec<_> = mine.iter().map(|slot| slot.activity.begin()).collect();
+        assert_eq!(slots.enter(address(1)).unwrap_err(), Full::Address, "none of them is idle");
+        // A trusted balancer has as many as the node.
+        let _balancer: Vec<_> = (0..50).map(|_| slots.enter(None).unwrap()).collect();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_refuses_closes_the_new_socket() {
+        let slots = slots(2, 1, WhenFull::Refuse);
+        let one = slots.enter(address(1)).unwrap();
+        assert_eq!(slots.enter(address(1)).unwrap_err(), Full::Address);
+        let _other = slots.enter(address(2)).unwrap();
+        assert_eq!(slots.enter(address(3)).unwrap_err(), Full::Node);
+        assert!(!is_evicted(&one));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_without_an_idle_socket_is_skipped() {
+        let slots = slots(3, 3, WhenFull::Evict);
+        let busy = [slots.enter(address(1)).unwrap(), slots.enter(address(1)).unwrap()];
+        let _in_flight = [busy[0].activity.begin(), busy[1].activity.begin()];
+        let idle = slots.enter(address(2)).unwrap();
+        let new = slots.enter(address(3)).unwrap();
+        assert!(is_evicted(&idle));
+        let _waiting = [new.activity.begin()];
+        assert_eq!(slots.enter(address(4)).unwrap_err(), Full::Node);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_released_slot_is_taken_again_only_if_one_is_free() {
+        let slots = slots(1, 1, WhenFull::Evict);
+        let slot = slots.enter(address(1)).unwrap();
+        slot.release();
+        let other = slots.enter(address(1)).unwrap();
+        assert!(!slot.retake());
+        drop(other);
+        assert!(slot.retake());
+        assert_eq!(slots.free(), 0);
+    }
+}
