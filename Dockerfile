@@ -14,7 +14,7 @@ FROM ${RUST} AS manifests
 WORKDIR /src
 COPY . .
 RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete \
- && for manifest in crates/*/Cargo.toml examples/*/Cargo.toml tests/Cargo.toml; do \
+ && for manifest in crates/*/Cargo.toml examples/*/Cargo.toml tools/*/Cargo.toml tests/Cargo.toml; do \
         mkdir -p "${manifest%Cargo.toml}src" \
      && touch "${manifest%Cargo.toml}src/lib.rs" \
      && echo 'fn main() {}' > "${manifest%Cargo.toml}src/main.rs"; \
@@ -27,10 +27,9 @@ ENV CARGO_PROFILE_RELEASE_DEBUG=none CARGO_PROFILE_RELEASE_STRIP=debuginfo CARGO
 COPY --from=manifests /src .
 # Removes the build results of the stub sources: cargo compares times, and the real sources may be older than the stubs.
 RUN cargo build --release --locked --package fanfare \
- && rm -rf crates examples tests /target/release/.fingerprint/fanfare*
+ && rm -rf crates examples tools tests /target/release/.fingerprint/fanfare*
 COPY . .
-RUN mkdir -p tests/src && touch tests/src/lib.rs \
- && cargo build --release --locked --package fanfare
+RUN cargo build --release --locked --package fanfare
 
 # The soak test, for scripts/test-compose and scripts/test-k8s: `docker build --target load -t fanfare-load .`
 FROM build AS build-load

@@ -3,12 +3,12 @@
 
 use std::net::SocketAddr;
 
-use fanfare_tests::api::{Answer, Api};
-use fanfare_tests::binary;
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::node::{Node, NodeBuilder};
-use fanfare_tests::redis::Redis;
-use fanfare_tests::token::Token;
+use fanfare_testkit::api::{Answer, Api};
+use fanfare_testkit::binary;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::node::{Node, NodeBuilder};
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::token::Token;
 use serde_json::json;
 use tokio::net::TcpStream;
 
@@ -87,7 +87,7 @@ async fn beside_an_admin_listener_the_public_one_has_no_metrics_readiness_and_ad
     for path in ["//metrics", "/metrics/", "/%6detrics", "/METRICS", "/v1//nodes", "/v1/nodes/", "/./readyz"]
     {
         let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
-        let answer = fanfare_tests::exchange::exchange(node.address(), &request, "").await;
+        let answer = fanfare_testkit::exchange::exchange(node.address(), &request, "").await;
         assert_eq!(answer.head.status, 404, "{path}: {answer:?}");
     }
     assert_eq!(public.get("/healthz").await.text, r#"{"status":"ok"}"#, "a constant, for liveness checks");

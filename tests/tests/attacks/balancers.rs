@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
-use fanfare_tests::api::Api;
-use fanfare_tests::balancer::{Balancer, Kind};
-use fanfare_tests::exchange::{Exchanged, exchange};
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::request::StreamRequest;
-use fanfare_tests::token::Token;
+use fanfare_testkit::api::Api;
+use fanfare_testkit::balancer::{Balancer, Kind};
+use fanfare_testkit::exchange::{Exchanged, exchange};
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::request::StreamRequest;
+use fanfare_testkit::token::Token;
 use serde_json::json;
 
 /// What clients have no business with, in every spelling that a balancer or a node may take for it.
@@ -45,10 +45,10 @@ async fn ask(to: SocketAddr, method: &str, target: &str, fields: &str) -> Exchan
 macro_rules! behind_each {
     ($($name:ident => $test:ident;)*) => {
         mod behind_nginx {
-            $(#[tokio::test] async fn $name() { super::$test(fanfare_tests::balancer::Kind::Nginx).await; })*
+            $(#[tokio::test] async fn $name() { super::$test(fanfare_testkit::balancer::Kind::Nginx).await; })*
         }
         mod behind_haproxy {
-            $(#[tokio::test] async fn $name() { super::$test(fanfare_tests::balancer::Kind::Haproxy).await; })*
+            $(#[tokio::test] async fn $name() { super::$test(fanfare_testkit::balancer::Kind::Haproxy).await; })*
         }
     };
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::exchange::exchange;
-use fanfare_tests::node::Node;
-use fanfare_tests::publisher::ephemeral_topic;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::token::Token;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::exchange::exchange;
+use fanfare_testkit::node::Node;
+use fanfare_testkit::publisher::ephemeral_topic;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::token::Token;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

@@ -4,13 +4,13 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 
-use fanfare_tests::api::Api;
-use fanfare_tests::binary;
-use fanfare_tests::exchange::exchange;
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::request::StreamRequest;
-use fanfare_tests::token::Token;
+use fanfare_testkit::api::Api;
+use fanfare_testkit::binary;
+use fanfare_testkit::exchange::exchange;
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::request::StreamRequest;
+use fanfare_testkit::token::Token;
 use serde_json::json;
 
 const APP: &str = "https://app.example";
@@ -85,7 +85,7 @@ async fn over_http_2_the_own_origin_is_that_of_the_authority() {
     let redis = Redis::start().await;
     let node = Node::of(&redis).auth("jwt").start().await;
     let cookie = format!("fanfare_token={}", Token::of("7").sign());
-    let connections = fanfare_tests::http2::Http2::clear();
+    let connections = fanfare_testkit::http2::Http2::clear();
     let own = format!("http://{}", node.address());
     for (origin, status) in [(&*own, 200), (EVIL, 403)] {
         let request = node.stream().http2(&connections).header("Cookie", &cookie).header("Origin", origin);

@@ -2,13 +2,13 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use fanfare_tests::balancer::{Balancer, Kind};
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::request::StreamRequest;
-use fanfare_tests::token::Token;
+use fanfare_testkit::balancer::{Balancer, Kind};
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::request::StreamRequest;
+use fanfare_testkit::token::Token;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -126,7 +126,7 @@ async fn a_balancer_that_passes_bytes_on_names_its_client_in_a_proxy_protocol_he
     let token = Token::of("7").sign();
     let liar = StreamRequest::to(balancer.address()).token(&token).from(CLIENT);
     let _stream = liar.header("X-Forwarded-For", "8.8.8.8").open().await;
-    let api = fanfare_tests::api::Api::at(balancer.address()).with_token(&token);
+    let api = fanfare_testkit::api::Api::at(balancer.address()).with_token(&token);
     let answer = api.get("/v1/users/7/sessions").await.json();
     assert_eq!(answer["sessions"][0]["address"], CLIENT.to_string(), "{answer}");
 

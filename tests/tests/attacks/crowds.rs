@@ -4,13 +4,13 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use fanfare_tests::client::Client;
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::frames::{Frames, INITIAL_WINDOW};
-use fanfare_tests::metrics::Metrics;
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::wire;
+use fanfare_testkit::client::Client;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::frames::{Frames, INITIAL_WINDOW};
+use fanfare_testkit::metrics::Metrics;
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::tcp;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -26,7 +26,7 @@ fn address(n: usize) -> Ipv4Addr {
 }
 
 async fn connect(to: SocketAddr, n: usize) -> Option<TcpStream> {
-    wire::connect(to, Some(address(n)), Some(4096)).await.ok()
+    tcp::connect(to, Some(address(n)), Some(4096)).await.ok()
 }
 
 /// What must hold whatever the crowd does.

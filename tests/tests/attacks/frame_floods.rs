@@ -1,12 +1,12 @@
 //! Floods that cost next to nothing to send: control frames, and what is logged of them.
 
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::frames::{
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, ENHANCE_YOUR_CALM, Frames, HEADERS, PING, PRIORITY, RST_STREAM,
     SETTINGS, WINDOW_UPDATE, frame, head,
 };
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
 
 /// What is sent again and again.
 fn floods() -> Vec<(&'static str, Vec<u8>)> {
@@ -127,7 +127,7 @@ async fn no_line_of_the_log_can_be_caused_as_often_as_a_client_likes() {
         bytes.extend(frame(PING, ACK, 0, &[9; 8]).repeat(20));
         let _ = client.send(&bytes).await;
         for bytes in garbage {
-            let mut socket = fanfare_tests::wire::connect(node.address(), None, None).await.unwrap();
+            let mut socket = fanfare_testkit::tcp::connect(node.address(), None, None).await.unwrap();
             let _ = tokio::io::AsyncWriteExt::write_all(&mut socket, bytes).await;
         }
     }

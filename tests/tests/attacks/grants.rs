@@ -1,8 +1,8 @@
 //! Patterns that reach further than they say: `publish: ["*"]` reached every user's private channel, and `broadcast`.
 
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::token::Token;
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::token::Token;
 use serde_json::json;
 
 /// A pattern, and whether it opens `user:9` and `broadcast` to who publishes.
@@ -47,7 +47,7 @@ async fn a_pattern_reaches_private_channels_and_broadcast_only_if_it_spells_them
             } else {
                 one.is_problem(403, "no-grant", &[channel]).unwrap_or_else(|e| panic!("{case}: {e}"));
                 ephemeral.is_problem(403, "no-grant", &[channel]).unwrap_or_else(|e| panic!("{case}: {e}"));
-                fanfare_tests::api::check_problem(&many[0]["error"], 403, "no-grant", &[channel])
+                fanfare_testkit::api::check_problem(&many[0]["error"], 403, "no-grant", &[channel])
                     .unwrap_or_else(|e| panic!("{case}: {e}"));
             }
         }

@@ -2,10 +2,10 @@
 //! got nothing for ever; an ACL could not tell that from ephemeral events.
 
 use fanfare_protocol::Position;
-use fanfare_tests::client::Client;
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::publisher::Publisher;
+use fanfare_testkit::client::Client;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::publisher::Publisher;
 use redis::aio::MultiplexedConnection;
 
 const CHANNEL: &str = "room:7";

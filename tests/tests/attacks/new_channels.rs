@@ -1,8 +1,8 @@
 //! A publisher that makes channel after channel.
 
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::token::Token;
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::token::Token;
 use serde_json::{Value, json};
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 
 use std::process::Output;
 
-use fanfare_tests::binary;
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::binary;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
 
 /// What Redis's errors, the system's and ours about them have, and fixed words have not.
 const INTERNAL: [&str; 8] =

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use fanfare_tests::deadline::{SOON, becomes, until};
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::token::Token;
+use fanfare_testkit::deadline::{SOON, becomes, until};
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::token::Token;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use uuid::Uuid;

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use fanfare_tests::api::Answer;
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::node::Node;
-use fanfare_tests::publisher::Publisher;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::token::Token;
+use fanfare_testkit::api::Answer;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::node::Node;
+use fanfare_testkit::publisher::Publisher;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::token::Token;
 
 /// As large as an event may be by default.
 const LARGE: usize = 60 * 1024;

@@ -2,10 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::wire;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::tcp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -16,7 +16,7 @@ const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
 const SOCKETS: usize = 600;
 
 async fn opened(node: &Node, from: Ipv4Addr, first: &[u8]) -> TcpStream {
-    let mut socket = wire::connect(node.address(), Some(from), None).await.unwrap();
+    let mut socket = tcp::connect(node.address(), Some(from), None).await.unwrap();
     // It may be closed already.
     let _ = socket.write_all(first).await;
     socket

@@ -2,9 +2,9 @@
 
 use std::process::{Output, Stdio};
 
-use fanfare_tests::binary;
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::binary;
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
 use serde_json::{Value, json};
 
 /// CSI and OSC of C1, DEL, NEL, an override, an isolate, a mark, the separators.

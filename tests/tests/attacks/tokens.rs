@@ -3,10 +3,10 @@
 use std::process::Output;
 use std::time::Duration;
 
-use fanfare_tests::binary;
-use fanfare_tests::node::{Node, SECRET};
-use fanfare_tests::redis::Redis;
-use fanfare_tests::token::Token;
+use fanfare_testkit::binary;
+use fanfare_testkit::node::{Node, SECRET};
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::token::Token;
 use jsonwebtoken::Algorithm;
 
 /// 400 days: longer than any token may be good by default.

@@ -4,12 +4,12 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::exchange::exchange;
-use fanfare_tests::frames::{Frames, INITIAL_WINDOW, WINDOW_UPDATE, frame};
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::wire;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::exchange::exchange;
+use fanfare_testkit::frames::{Frames, INITIAL_WINDOW, WINDOW_UPDATE, frame};
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::tcp;
 use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -37,7 +37,7 @@ async fn bodies_of_one_address_that_do_not_end_leave_room_for_others() {
     for _ in 0..40 {
         let to = node.address();
         attack.spawn(async move {
-            let mut socket = wire::connect(to, Some(ATTACKER), None).await.unwrap();
+            let mut socket = tcp::connect(to, Some(ATTACKER), None).await.unwrap();
             let _ = socket.write_all(head(BODY).as_bytes()).await;
             let _ = socket.write_all(&vec![b' '; BODY - 1]).await;
             // Refused, or held until it is too slow. A refused body is not read for ever: what is sent beyond that time resets
@@ -76,7 +76,7 @@ async fn bodies_of_one_connection_that_do_not_end_are_bounded_together() {
     let redis = Redis::start().await;
     let node = Node::of(&redis).start().await;
     let before = node.memory();
-    let socket = wire::connect(node.address(), Some(ATTACKER), None).await.unwrap();
+    let socket = tcp::connect(node.address(), Some(ATTACKER), None).await.unwrap();
     let (requests, connection) = h2::client::handshake(socket).await.unwrap();
     let driver = tokio::spawn(connection);
     let mut attack = JoinSet::new();
@@ -123,7 +123,7 @@ async fn a_body_that_dribbles_is_refused_and_one_above_the_floor_is_taken() {
     let answer = exchange(node.address(), &format!("{}{{", head(1000)), "request-timeout").await;
     assert!(answer.head.status == 408 && begun.elapsed() < Duration::from_secs(10), "{answer:?}");
     let body = format!(r#"{{"channel":"a","data":"{}"}}"#, "x".repeat(6000));
-    let mut socket = wire::connect(node.address(), None, None).await.unwrap();
+    let mut socket = tcp::connect(node.address(), None, None).await.unwrap();
     socket.write_all(head(body.len()).as_bytes()).await.unwrap();
     for piece in body.as_bytes().chunks(1500) {
         socket.write_all(piece).await.unwrap();
@@ -154,7 +154,7 @@ async fn answers_that_are_taken_byte_by_byte_are_cut_off() {
     })
     .await;
     // HTTP/1.1 with a small buffer, of which a byte is read each time.
-    let mut slow = wire::connect(node.address(), None, Some(2048)).await.unwrap();
+    let mut slow = tcp::connect(node.address(), None, Some(2048)).await.unwrap();
     let asked = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").repeat(20);
     slow.write_all(asked.as_bytes()).await.unwrap();
     until("nothing is held any more", SOON, async || {

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use fanfare_tests::node::Node;
-use fanfare_tests::publisher::Publisher;
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::node::Node;
+use fanfare_testkit::publisher::Publisher;
+use fanfare_testkit::redis::Redis;
 use futures_util::StreamExt;
 
 use crate::catalog::{DECODERS, Entry};

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use fanfare_tests::lifecycle;
-use fanfare_tests::publisher::Publisher;
+use fanfare_testkit::lifecycle;
+use fanfare_testkit::publisher::Publisher;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -119,8 +119,8 @@ impl Play {
             self.publisher.publish(SHORT, "note", &data.to_string()).await;
         }
         self.publish().await;
-        let log = fanfare_tests::publisher::log_key(SHORT);
-        fanfare_tests::deadline::becomes("the log is gone", 0, async || {
+        let log = fanfare_testkit::publisher::log_key(SHORT);
+        fanfare_testkit::deadline::becomes("the log is gone", 0, async || {
             self.stage.redis.get::<u64>(&["EXISTS", &log]).await
         })
         .await;
@@ -296,7 +296,7 @@ fn session(message: &Message) -> Option<String> {
 }
 
 /// The users and sessions that the nodes have reported as connected.
-async fn sessions(redis: &fanfare_tests::redis::Redis) -> BTreeSet<(String, String)> {
+async fn sessions(redis: &fanfare_testkit::redis::Redis) -> BTreeSet<(String, String)> {
     let all = lifecycle::all(redis).await;
     let connected = all.into_iter().filter(|fields| fields["event"] == "session.connected");
     connected.map(|fields| (fields["user"].clone(), fields["session"].clone())).collect()

@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use fanfare_tests::balancer::{Balancer, Kind};
-use fanfare_tests::deadline::SOON;
-use fanfare_tests::loopback;
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::balancer::{Balancer, Kind};
+use fanfare_testkit::deadline::SOON;
+use fanfare_testkit::loopback;
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
 
 use crate::account::SHORT;
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use fanfare_tests::deadline::until;
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::deadline::until;
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
 
 const MANY: usize = 20_000;
 

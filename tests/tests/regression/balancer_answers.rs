@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 
 use fanfare_protocol::cursor::MAX_CURSOR_BYTES;
-use fanfare_tests::balancer::{Balancer, Kind};
-use fanfare_tests::exchange::{Exchanged, exchange};
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::balancer::{Balancer, Kind};
+use fanfare_testkit::exchange::{Exchanged, exchange};
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
 
 const ORIGIN: &str = "https://app.example";
 
@@ -61,10 +61,10 @@ impl Alone {
 macro_rules! alone_behind_each {
     ($($name:ident => $test:ident;)*) => {
         mod alone_behind_nginx {
-            $(#[tokio::test] async fn $name() { super::$test(fanfare_tests::balancer::Kind::Nginx).await; })*
+            $(#[tokio::test] async fn $name() { super::$test(fanfare_testkit::balancer::Kind::Nginx).await; })*
         }
         mod alone_behind_haproxy {
-            $(#[tokio::test] async fn $name() { super::$test(fanfare_tests::balancer::Kind::Haproxy).await; })*
+            $(#[tokio::test] async fn $name() { super::$test(fanfare_testkit::balancer::Kind::Haproxy).await; })*
         }
     };
 }
@@ -155,7 +155,7 @@ async fn statuses(kind: Kind) {
         assert_eq!(answer.head.field("retry-after"), "2", "{method}: {answer:?}");
         // A page can read it, and so try again.
         assert_eq!(answer.head.field("access-control-allow-origin"), ORIGIN, "{method}: {answer:?}");
-        let problem = fanfare_tests::api::check_problem(
+        let problem = fanfare_testkit::api::check_problem(
             &serde_json::from_str(&answer.rest).unwrap_or_else(|e| panic!("{e}: {answer:?}")),
             503,
             "unavailable",

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fanfare_protocol::Position;
-use fanfare_tests::client::Client;
-use fanfare_tests::deadline::until;
-use fanfare_tests::metrics::Metrics;
-use fanfare_tests::node::Node;
-use fanfare_tests::publisher::Publisher;
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::client::Client;
+use fanfare_testkit::deadline::until;
+use fanfare_testkit::metrics::Metrics;
+use fanfare_testkit::node::Node;
+use fanfare_testkit::publisher::Publisher;
+use fanfare_testkit::redis::Redis;
 
 /// The log that clients catch up with: how many events, and how many bytes of data in each.
 const EVENTS: usize = 12;

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use fanfare_tests::client::Client;
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::publisher::Publisher;
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::client::Client;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::publisher::Publisher;
+use fanfare_testkit::redis::Redis;
 
 /// The most bytes that Redis may send for each byte that clients get.
 const FACTOR: f64 = 1.5;

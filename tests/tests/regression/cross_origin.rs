@@ -3,11 +3,11 @@
 //! Issue 10, row 19: without CORS headers a native `EventSource` of another origin is closed for good, also by an answer that
 //! says when to come back.
 
-use fanfare_tests::api::Answer;
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::node::NodeBuilder;
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::api::Answer;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::node::NodeBuilder;
+use fanfare_testkit::redis::Redis;
 
 const ORIGIN: &str = "https://app.example";
 
@@ -69,7 +69,7 @@ async fn a_stream_and_every_refusal_can_be_read_by_a_page_of_an_allowed_origin()
     ] {
         is_readable(&call(&cluster, method, path, more).await, status);
     }
-    let token = fanfare_tests::token::Token::of("7").sign();
+    let token = fanfare_testkit::token::Token::of("7").sign();
     let client = cluster.a().stream().token(&token).header("Origin", ORIGIN).open().await;
     assert_eq!(client.head().field("access-control-allow-origin"), ORIGIN);
     let vary: Vec<_> = client.head().fields.iter().filter(|(name, _)| name == "vary").collect();

@@ -3,11 +3,11 @@
 //! Issue 10, rows 6 and 16: `event-source-polyfill` sends `?lastEventId=` and gave up for good on the 400 that it got;
 //! cache busters were refused from the start; `undefined` as a cursor was said to come "from a newer node".
 
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::node::NodeBuilder;
-use fanfare_tests::publisher::Publisher;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::request::StreamRequest;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::node::NodeBuilder;
+use fanfare_testkit::publisher::Publisher;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::request::StreamRequest;
 
 /// A node, and the cursors of a client before and after an event that it missed.
 struct Scene {

@@ -1,8 +1,8 @@
 //! JSON data was parsed into a tree and written again: duplicate keys were lost, numbers rewritten, and an object with a
 //! private name of the parser was replaced by JSON of its writer's choice.
 
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::publisher::{ephemeral_topic, log_key};
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::publisher::{ephemeral_topic, log_key};
 use serde_json::json;
 
 /// JSON texts that a tree does not keep.

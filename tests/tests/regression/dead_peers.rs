@@ -8,17 +8,17 @@
 
 use std::time::{Duration, Instant};
 
-use fanfare_tests::certificate::Certificate;
-use fanfare_tests::client::{Client, Step};
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::http2::Http2;
-use fanfare_tests::lifecycle;
-use fanfare_tests::namespace::{FarSide, HERE, with_a_cable};
-use fanfare_tests::node::{Node, NodeBuilder};
-use fanfare_tests::publisher::Publisher;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::request::StreamRequest;
+use fanfare_testkit::certificate::Certificate;
+use fanfare_testkit::client::{Client, Step};
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::http2::Http2;
+use fanfare_testkit::lifecycle;
+use fanfare_testkit::namespace::{FarSide, HERE, with_a_cable};
+use fanfare_testkit::node::{Node, NodeBuilder};
+use fanfare_testkit::publisher::Publisher;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::request::StreamRequest;
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const PEER_TIMEOUT: Duration = Duration::from_secs(3);

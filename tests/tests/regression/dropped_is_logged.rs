@@ -1,9 +1,9 @@
 //! Entries that could never be published were put aside without a line in the log, and a flood of lines was bounded
 //! by powers of two, so that a reason could stay untold for ever.
 
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::publisher::{ephemeral_topic, live_topic};
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::publisher::{ephemeral_topic, live_topic};
 
 #[tokio::test]
 async fn a_dead_intake_entry_is_logged_with_its_id_its_channel_and_the_reason() {

@@ -1,8 +1,8 @@
 //! Events of the types `error` and `open` call a browser's `onerror` and `onopen`: a page takes them for a lost connection.
 
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::becomes;
-use fanfare_tests::publisher::Publisher;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::becomes;
+use fanfare_testkit::publisher::Publisher;
 use serde_json::json;
 
 #[tokio::test]

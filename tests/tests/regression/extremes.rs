@@ -1,9 +1,9 @@
 //! The largest position as a cursor: history said 409 and blamed a key, and a stream stayed deaf and asked Redis for
 //! ever what it refuses.
 
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::publisher::Publisher;
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::publisher::Publisher;
+use fanfare_testkit::redis::Redis;
 
 const GREATEST: &str = "18446744073709551615";
 

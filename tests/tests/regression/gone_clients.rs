@@ -1,12 +1,12 @@
 //! Clients that leave behind a balancer. `HAProxy` without `option abortonclose` noticed a closed connection two
 //! heartbeats later: a user who reloads a page 17 times in half a minute had too many sessions.
 
-use fanfare_tests::api::Api;
-use fanfare_tests::balancer::{Balancer, Kind};
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::request::StreamRequest;
+use fanfare_testkit::api::Api;
+use fanfare_testkit::balancer::{Balancer, Kind};
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::request::StreamRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

@@ -1,17 +1,17 @@
 //! Compressed streams, and decoders that hold text back until they meet the mark of a flush, as Go's compress/flate does.
-//! The kit's client is such a decoder (`fanfare_tests::coding`).
+//! The kit's client is such a decoder (`fanfare_testkit::coding`).
 
 use std::time::Duration;
 
-use fanfare_tests::certificate::Certificate;
-use fanfare_tests::client::{Client, End};
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::until;
-use fanfare_tests::http2::Http2;
-use fanfare_tests::node::NodeBuilder;
-use fanfare_tests::publisher::Publisher;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::transport::Wire;
+use fanfare_testkit::certificate::Certificate;
+use fanfare_testkit::client::{Client, End};
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::until;
+use fanfare_testkit::http2::Http2;
+use fanfare_testkit::node::NodeBuilder;
+use fanfare_testkit::publisher::Publisher;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::transport::Transport;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -25,9 +25,9 @@ async fn cluster(certificate: Option<&Certificate>) -> Cluster {
 
 /// Reads a stream from its first block to its end. Whatever is held back never comes: nothing follows it that would free
 /// it, but for the heartbeats, which are looked at first.
-async fn reads_everything_at_once(cluster: &Cluster, wire: Wire) {
+async fn reads_everything_at_once(cluster: &Cluster, transport: Transport) {
     let mut publisher = Publisher::on(&cluster.redis).await;
-    let mut client = cluster.a().stream().user("42").channel("room:7").gzip().over(wire).open().await;
+    let mut client = cluster.a().stream().user("42").channel("room:7").gzip().over(transport).open().await;
     assert_eq!(client.head().field("content-encoding"), "gzip");
     heartbeat(&mut client).await;
     // Nothing, small, around the size from which events are packed, large, and so much that it cannot be packed.
@@ -64,14 +64,14 @@ async fn heartbeat(client: &mut Client) {
 #[tokio::test]
 async fn a_decoder_that_waits_for_the_mark_of_a_flush_gets_every_write_at_once() {
     let clear = cluster(None).await;
-    reads_everything_at_once(&clear, Wire::Clear).await;
-    reads_everything_at_once(&clear, Wire::Http2(Http2::clear())).await;
+    reads_everything_at_once(&clear, Transport::Clear).await;
+    reads_everything_at_once(&clear, Transport::Http2(Http2::clear())).await;
 }
 
 #[tokio::test]
 async fn the_same_holds_over_tls() {
     let certificate = Certificate::default();
     let tls = cluster(Some(&certificate)).await;
-    reads_everything_at_once(&tls, Wire::Tls(certificate.clone())).await;
-    reads_everything_at_once(&tls, Wire::Http2(Http2::tls(&certificate))).await;
+    reads_everything_at_once(&tls, Transport::Tls(certificate.clone())).await;
+    reads_everything_at_once(&tls, Transport::Http2(Http2::tls(&certificate))).await;
 }

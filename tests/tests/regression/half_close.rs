@@ -6,14 +6,14 @@
 
 use std::time::{Duration, Instant};
 
-use fanfare_tests::certificate::Certificate;
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::lifecycle;
-use fanfare_tests::node::{Node, NodeBuilder};
-use fanfare_tests::publisher::Publisher;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::wire;
+use fanfare_testkit::certificate::Certificate;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::lifecycle;
+use fanfare_testkit::node::{Node, NodeBuilder};
+use fanfare_testkit::publisher::Publisher;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::tcp;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -22,11 +22,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
 
 /// A connection, over TLS if there is a certificate.
 async fn connect(node: &Node, certificate: Option<&Certificate>) -> Box<dyn Socket> {
-    let socket = wire::connect(node.address(), None, None).await.expect("it listens");
+    let socket = tcp::connect(node.address(), None, None).await.expect("it listens");
     match certificate {
         None => Box::new(socket),
         Some(certificate) => {
-            Box::new(wire::shake_hands(certificate, &["http/1.1"], socket).await.expect("it is trusted"))
+            Box::new(tcp::tls_handshake(certificate, &["http/1.1"], socket).await.expect("it is trusted"))
         }
     }
 }

@@ -7,10 +7,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::node::{NodeBuilder, SECRET};
-use fanfare_tests::redis::Redis;
-use fanfare_tests::{token, wire};
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::node::{NodeBuilder, SECRET};
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::{tcp, token};
 use http::{Method, Request};
 use jsonwebtoken::Algorithm;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -410,7 +410,7 @@ async fn each_row_of_the_standards_is_kept() {
 #[tokio::test]
 async fn a_client_of_http_1_0_gets_a_stream_without_chunks() {
     let cluster = Cluster::on(Redis::start().await, 1, |node| node).await;
-    let mut socket = wire::connect(cluster.a().address(), None, None).await.unwrap();
+    let mut socket = tcp::connect(cluster.a().address(), None, None).await.unwrap();
     socket.write_all(b"GET /v1/events?user=7 HTTP/1.0\r\n\r\n").await.unwrap();
     let mut bytes = Vec::new();
     while !String::from_utf8_lossy(&bytes).contains("cursor") {
@@ -435,7 +435,7 @@ type Http2Row = (
 #[tokio::test]
 async fn http_2_is_held_to_the_same_letter() {
     let cluster = Cluster::on(Redis::start().await, 1, |node| node).await;
-    let socket = wire::connect(cluster.a().address(), None, None).await.unwrap();
+    let socket = tcp::connect(cluster.a().address(), None, None).await.unwrap();
     let (mut requests, connection) = h2::client::handshake(socket).await.unwrap();
     tokio::spawn(connection);
     let mut wrong = Vec::new();

@@ -1,7 +1,7 @@
 //! The header `Idempotency-Key` was ignored without a word, so clients that rely on it stored events twice.
 
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 

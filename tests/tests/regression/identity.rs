@@ -1,13 +1,13 @@
 //! A session id identifies nothing without its user: on one node and across nodes, for streams, calls and commands.
 
-use fanfare_tests::client::Client;
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::lifecycle;
-use fanfare_tests::node::Node;
-use fanfare_tests::publisher::Publisher;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::token::Token;
+use fanfare_testkit::client::Client;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::lifecycle;
+use fanfare_testkit::node::Node;
+use fanfare_testkit::publisher::Publisher;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::token::Token;
 use serde_json::json;
 use uuid::Uuid;
 

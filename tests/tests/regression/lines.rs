@@ -2,9 +2,9 @@
 
 use std::process::Stdio;
 
-use fanfare_tests::binary;
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::binary;
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 

@@ -1,8 +1,8 @@
 //! The longest line of a stream: Go's `bufio.Scanner` and Python's `asyncio` read lines of 64 KiB by default and give up on a
 //! longer one. A client that does comes back to the same event for ever.
 
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::publisher::Publisher;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::publisher::Publisher;
 
 /// With the line ending.
 const LINE: usize = 64 * 1024;

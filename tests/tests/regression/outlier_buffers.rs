@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use fanfare_tests::deadline::until;
-use fanfare_tests::node::Node;
-use fanfare_tests::publisher::ephemeral_topic;
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::deadline::until;
+use fanfare_testkit::node::Node;
+use fanfare_testkit::publisher::ephemeral_topic;
+use fanfare_testkit::redis::Redis;
 
 /// For the allocator to give pages back: it does so some ten seconds after they were freed.
 const DECAY: Duration = Duration::from_mins(1);

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use fanfare_tests::client::Client;
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::node::NodeBuilder;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::token::Token;
+use fanfare_testkit::client::Client;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::node::NodeBuilder;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::token::Token;
 
 /// The `retry:` with which a stream ends.
 async fn retry_of(mut client: Client, reason: &str) -> Duration {

@@ -1,10 +1,10 @@
 //! A client whose position was ahead of its log, after the clock of Redis went back and its data was lost, got nothing
 //! any more, and was told nothing: later events have smaller positions.
 
-use fanfare_tests::client::Client;
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::publisher::Publisher;
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::client::Client;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::publisher::Publisher;
+use fanfare_testkit::redis::Redis;
 
 const CHANNEL: &str = "room";
 

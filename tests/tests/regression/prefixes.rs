@@ -2,10 +2,10 @@
 
 use std::process::{Command, Output};
 
-use fanfare_tests::binary;
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::binary;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
 
 /// Runs `serve` with settings that must be refused, and returns what it says.
 fn refused(url: &str, prefix: &str) -> String {

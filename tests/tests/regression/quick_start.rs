@@ -8,10 +8,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use fanfare_tests::binary;
-use fanfare_tests::deadline::SOON;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::request::StreamRequest;
+use fanfare_testkit::binary;
+use fanfare_testkit::deadline::SOON;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::request::StreamRequest;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 

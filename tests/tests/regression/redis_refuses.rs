@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::node::{Node, NodeBuilder};
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::node::{Node, NodeBuilder};
+use fanfare_testkit::redis::Redis;
 use serde_json::json;
 
 /// A condition: what brings it about, what ends it, and what is said of it.

@@ -6,10 +6,10 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use fanfare_protocol::cursor::{self, MAX_CURSOR_BYTES};
-use fanfare_tests::balancer::{Balancer, Kind};
-use fanfare_tests::exchange::{Exchanged, exchange};
-use fanfare_tests::node::Node;
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::balancer::{Balancer, Kind};
+use fanfare_testkit::exchange::{Exchanged, exchange};
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
 
 /// `limits.head_bytes`.
 const LIMIT: usize = 32 * 1024;

@@ -3,12 +3,12 @@
 //! Seven libraries drop the `id:` of a block without data, five hand it to the application as an empty message; some take the
 //! `id:` of each event as their position, and have none after an event without.
 
-use fanfare_tests::client::Received;
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::SOON;
-use fanfare_tests::node::{Node, NodeBuilder};
-use fanfare_tests::publisher::{Publisher, log_key};
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::client::Received;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::SOON;
+use fanfare_testkit::node::{Node, NodeBuilder};
+use fanfare_testkit::publisher::{Publisher, log_key};
+use fanfare_testkit::redis::Redis;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

@@ -1,10 +1,10 @@
 //! No answer of a balancer ends a client: what a node or the balancer cannot serve becomes "come back".
 
 use fanfare_load::scenario::{Action, Faults, Verb, Who};
-use fanfare_tests::balancer::Kind;
-use fanfare_tests::client::End;
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::request::StreamRequest;
+use fanfare_testkit::balancer::Kind;
+use fanfare_testkit::client::End;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::request::StreamRequest;
 
 use crate::stage::{Stage, behind_each};
 
@@ -42,7 +42,7 @@ async fn one_node_is_down(kind: Kind) {
         let client = StreamRequest::to(to).user(&n.to_string()).open().await;
         assert!(["a", "c"].contains(&client.node()));
     }
-    let answer = fanfare_tests::api::Api::at(to).get("/v1/channels/broadcast/events").await;
+    let answer = fanfare_testkit::api::Api::at(to).get("/v1/channels/broadcast/events").await;
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 

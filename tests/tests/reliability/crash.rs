@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fanfare_load::scenario::Scenario;
-use fanfare_tests::balancer::Kind;
-use fanfare_tests::node::NodeBuilder;
+use fanfare_testkit::balancer::Kind;
+use fanfare_testkit::node::NodeBuilder;
 
 use crate::form::Form;
 use crate::stage::{Stage, assert_passed, behind_each};

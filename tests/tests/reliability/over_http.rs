@@ -1,7 +1,7 @@
 //! Publishers that go through the balancer, as their clients do.
 
 use fanfare_load::scenario::Scenario;
-use fanfare_tests::balancer::Kind;
+use fanfare_testkit::balancer::Kind;
 
 use crate::form::Form;
 use crate::stage::{Stage, assert_passed, behind_each};

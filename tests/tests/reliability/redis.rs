@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fanfare_load::scenario::Scenario;
-use fanfare_tests::api::Api;
-use fanfare_tests::balancer::Kind;
+use fanfare_testkit::api::Api;
+use fanfare_testkit::balancer::Kind;
 use serde_json::json;
 
 use crate::form::Form;

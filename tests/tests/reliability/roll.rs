@@ -1,8 +1,8 @@
 //! Nodes are asked to leave, one after another, with users on them.
 
 use fanfare_load::scenario::Scenario;
-use fanfare_tests::balancer::Kind;
-use fanfare_tests::node::NodeBuilder;
+use fanfare_testkit::balancer::Kind;
+use fanfare_testkit::node::NodeBuilder;
 
 use crate::form::{Form, is_long};
 use crate::stage::{Stage, assert_passed, behind_each};

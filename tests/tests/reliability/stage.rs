@@ -7,11 +7,11 @@ use anyhow::{Context, ensure};
 use fanfare_load::report::Report;
 use fanfare_load::scenario::{Action, Faults, LATE, Scenario, Verb, Who};
 use fanfare_load::soak::{Settings, Soak};
-use fanfare_tests::balancer::{Balancer, Kind};
-use fanfare_tests::breaker::Breaker;
-use fanfare_tests::loopback;
-use fanfare_tests::node::{Node, NodeBuilder};
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::balancer::{Balancer, Kind};
+use fanfare_testkit::chaos_proxy::ChaosProxy;
+use fanfare_testkit::loopback;
+use fanfare_testkit::node::{Node, NodeBuilder};
+use fanfare_testkit::redis::Redis;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::form::{Form, is_long};
@@ -30,7 +30,7 @@ pub(crate) struct Stage {
     nodes: Vec<Option<Node>>,
     builders: Vec<NodeBuilder>,
     /// Between each node and Redis.
-    wires: Vec<Breaker>,
+    proxies: Vec<ChaosProxy>,
     redis: Redis,
     _turn: SemaphorePermit<'static>,
 }
@@ -63,17 +63,17 @@ impl Stage {
     ) -> Self {
         let turn = TURNS.acquire_many(turns).await.expect("the turns are never closed");
         let redis = Redis::durable().await;
-        let (mut nodes, mut builders, mut wires) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut nodes, mut builders, mut proxies) = (Vec::new(), Vec::new(), Vec::new());
         let addresses = [(); 3].map(|()| SocketAddr::from((loopback::address(), 8080)));
         for (address, name) in addresses.into_iter().zip(["a", "b", "c"]) {
-            let wire = Breaker::before(redis.address()).await;
-            let builder = configure(Node::of(&redis).id(name).at(address).through(&wire.url()).keep(10_000));
+            let proxy = ChaosProxy::before(redis.address()).await;
+            let builder = configure(Node::of(&redis).id(name).at(address).through(&proxy.url()).keep(10_000));
             nodes.push(Some(builder.clone().start().await));
             builders.push(builder);
-            wires.push(wire);
+            proxies.push(proxy);
         }
         let balancer = Balancer::changed(kind, addresses, words).await;
-        Self { balancer, nodes, builders, wires, redis, _turn: turn }
+        Self { balancer, nodes, builders, proxies, redis, _turn: turn }
     }
 
     /// Where clients go.
@@ -140,8 +140,8 @@ impl Stage {
             }
             Verb::Pause => self.up(place)?.pause(),
             Verb::Resume => self.up(place)?.resume(),
-            Verb::Cut => self.wires[place].pause(),
-            Verb::Mend => self.wires[place].resume(),
+            Verb::Cut => self.proxies[place].pause(),
+            Verb::Mend => self.proxies[place].resume(),
             Verb::Fill | Verb::Demote | Verb::Delay | Verb::Disconnect => {
                 anyhow::bail!("{verb} is done to Redis only")
             }
@@ -163,11 +163,11 @@ impl Stage {
             Verb::Fill => self.redis.get(&["CONFIG", "SET", "maxmemory", "1"]).await,
             // Nobody is there to be a replica of, so the data stays.
             Verb::Demote => self.redis.get(&["REPLICAOF", "127.0.0.1", "1"]).await,
-            Verb::Delay => self.wires.iter().for_each(|wire| wire.delay(LATE)),
+            Verb::Delay => self.proxies.iter().for_each(|proxy| proxy.delay(LATE)),
             Verb::Mend => {
                 self.redis.get::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
                 self.redis.get::<()>(&["REPLICAOF", "NO", "ONE"]).await;
-                self.wires.iter().for_each(Breaker::resume);
+                self.proxies.iter().for_each(ChaosProxy::resume);
             }
             Verb::Kill | Verb::Cut => anyhow::bail!("{verb} is not done to Redis here"),
         }
@@ -198,10 +198,10 @@ pub(crate) fn assert_passed(report: &Report) {
 macro_rules! behind_each {
     ($($name:ident => $test:ident;)*) => {
         mod behind_nginx {
-            $(#[tokio::test] async fn $name() { super::$test(fanfare_tests::balancer::Kind::Nginx).await; })*
+            $(#[tokio::test] async fn $name() { super::$test(fanfare_testkit::balancer::Kind::Nginx).await; })*
         }
         mod behind_haproxy {
-            $(#[tokio::test] async fn $name() { super::$test(fanfare_tests::balancer::Kind::Haproxy).await; })*
+            $(#[tokio::test] async fn $name() { super::$test(fanfare_testkit::balancer::Kind::Haproxy).await; })*
         }
     };
 }

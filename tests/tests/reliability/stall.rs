@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fanfare_load::scenario::Scenario;
-use fanfare_tests::balancer::Kind;
+use fanfare_testkit::balancer::Kind;
 
 use crate::form::{Form, is_long};
 use crate::stage::{Stage, assert_passed, behind_each};

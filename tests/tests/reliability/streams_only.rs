@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use fanfare_load::effect::Effect;
 use fanfare_load::scenario::{Action, Faults, Scenario, Step, Verb, Who};
 use fanfare_load::soak::Soak;
-use fanfare_tests::balancer::Kind;
-use fanfare_tests::client::Client;
-use fanfare_tests::deadline::until;
-use fanfare_tests::node::NodeBuilder;
-use fanfare_tests::request::StreamRequest;
+use fanfare_testkit::balancer::Kind;
+use fanfare_testkit::client::Client;
+use fanfare_testkit::deadline::until;
+use fanfare_testkit::node::NodeBuilder;
+use fanfare_testkit::request::StreamRequest;
 use tokio::time::timeout;
 
 use crate::form::Form;

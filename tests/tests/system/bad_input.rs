@@ -1,31 +1,31 @@
-//! Bad input over HTTP, intake, the function, control topics, wires and Redis keys: each a clear error, nothing lost,
+//! Bad input over HTTP, intake, the function, control topics, live topics and Redis keys: each a clear error, nothing lost,
 //! node alive.
 //!
 //! # Layout
 //!
 //! - `publish`, `stream`, `calls`, `token`, `socket`: over HTTP
 //! - `intake`, `function`: for publishers who speak Redis
-//! - `control`, `wire`, `keys`: what others may leave in Redis
+//! - `control`, `live_topic`, `keys`: what others may leave in Redis
 
 mod calls;
 mod control;
 mod function;
 mod intake;
 mod keys;
+mod live_topic;
 mod publish;
 mod socket;
 mod stream;
 mod token;
-mod wire;
 
-use fanfare_tests::client::Client;
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::SOON;
-use fanfare_tests::ledger::{Account, Ledger};
-use fanfare_tests::node::NodeBuilder;
-use fanfare_tests::publisher::Publisher;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::token::Token;
+use fanfare_testkit::client::Client;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::SOON;
+use fanfare_testkit::ledger::{Account, Ledger};
+use fanfare_testkit::node::NodeBuilder;
+use fanfare_testkit::publisher::Publisher;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::token::Token;
 
 /// Where the good events go.
 const GOOD: &str = "user:good";

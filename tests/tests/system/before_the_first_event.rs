@@ -1,9 +1,9 @@
 //! A client that has got nothing yet loses nothing.
 
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::SOON;
-use fanfare_tests::ledger::Ledger;
-use fanfare_tests::publisher::Publisher;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::SOON;
+use fanfare_testkit::ledger::Ledger;
+use fanfare_testkit::publisher::Publisher;
 
 #[tokio::test]
 async fn a_client_that_never_got_an_event_gets_all_of_them_on_the_other_node() {
@@ -63,7 +63,7 @@ async fn a_client_that_asks_for_more_than_what_comes_gets_it() {
     for _ in 0..6 {
         positions.push(publisher.issue(&ledger, "user:42").await);
     }
-    let numbers = async |request: fanfare_tests::request::StreamRequest, first: u64| {
+    let numbers = async |request: fanfare_testkit::request::StreamRequest, first: u64| {
         let mut client = request.open().await;
         for number in first..=6 {
             client.expect_data(&format!("user:42#{number}")).await;

@@ -3,16 +3,16 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use fanfare_tests::client::{Client, End};
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::footprint::Footprint;
-use fanfare_tests::lifecycle;
-use fanfare_tests::node::NodeBuilder;
-use fanfare_tests::publisher::Publisher;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::request::StreamRequest;
-use fanfare_tests::token::Token;
+use fanfare_testkit::client::{Client, End};
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::footprint::Footprint;
+use fanfare_testkit::lifecycle;
+use fanfare_testkit::node::NodeBuilder;
+use fanfare_testkit::publisher::Publisher;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::request::StreamRequest;
+use fanfare_testkit::token::Token;
 
 /// A node without streams, and what it takes up then.
 struct Scene {

@@ -4,16 +4,16 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use fanfare_tests::binary;
-use fanfare_tests::breaker::{Breaker, Trip};
-use fanfare_tests::client::{Client, End};
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::{SOON, becomes, until};
-use fanfare_tests::lifecycle;
-use fanfare_tests::node::{Node, NodeBuilder};
-use fanfare_tests::publisher::log_key;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::request::StreamRequest;
+use fanfare_testkit::binary;
+use fanfare_testkit::chaos_proxy::{ChaosProxy, Trip};
+use fanfare_testkit::client::{Client, End};
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::{SOON, becomes, until};
+use fanfare_testkit::lifecycle;
+use fanfare_testkit::node::{Node, NodeBuilder};
+use fanfare_testkit::publisher::log_key;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::request::StreamRequest;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -220,20 +220,20 @@ async fn a_rolling_restart_cancels_no_answer_and_each_token_arrives_once_and_in_
 async fn over_an_outage_of_redis_each_token_is_stored_once_and_who_left_meanwhile_is_noticed() {
     const TOKENS: u64 = 100;
     let cluster = Cluster::pair().await;
-    let breaker = Breaker::before(cluster.redis.address()).await;
-    let example = TokenStream::start(&breaker.url(), 20, TOKENS).await;
+    let proxy = ChaosProxy::before(cluster.redis.address()).await;
+    let example = TokenStream::start(&proxy.url(), 20, TOKENS).await;
     let mut stays = Reader::of(stream(cluster.a(), "42").open().await);
     let leaves = stream(cluster.b(), "43").open().await;
     // A token is stored and the publisher does not hear of it.
-    breaker.trip_on(b"\"n\":20,", Trip::After);
-    breaker.tripped().await;
+    proxy.trip_on(b"\"n\":20,", Trip::After);
+    proxy.tripped().await;
     // Nobody closes its connections, and it notices all the same.
     example.says("fanfare:lifecycle: ").await;
-    breaker.cut();
+    proxy.cut();
     drop(leaves);
     let told = ["session.connected b", "user.online", "session.disconnected closed", "user.offline"];
     lifecycle::tells(&cluster.redis, "43", &told).await;
-    breaker.resume();
+    proxy.resume();
     let after = example.says("cancelled 43 after ").await;
     wrote(&cluster.redis, "43", &after).await;
     assert_eq!((stays.read(u64::MAX).await.as_str(), stays.next), ("done", TOKENS));
@@ -246,15 +246,15 @@ async fn what_was_trimmed_from_lifecycle_during_an_outage_is_told_and_whoever_co
     for (round, forget) in
         [&["XTRIM", lifecycle::KEY, "MAXLEN", "1"][..], &["DEL", lifecycle::KEY]].iter().enumerate()
     {
-        let breaker = Breaker::before(cluster.redis.address()).await;
-        let example = TokenStream::start(&breaker.url(), 20, 100_000).await;
+        let proxy = ChaosProxy::before(cluster.redis.address()).await;
+        let example = TokenStream::start(&proxy.url(), 20, 100_000).await;
         let user = |name: &str| format!("{name}-{round}");
         let _first = stream(cluster.a(), &user("first")).open().await;
         example.says(&format!("started {}", user("first"))).await;
-        breaker.cut();
+        proxy.cut();
         let _second = stream(cluster.a(), &user("second")).open().await;
         cluster.redis.get::<u64>(forget).await;
-        breaker.resume();
+        proxy.resume();
         example.says("fanfare:lifecycle: entries after ").await;
         let mut third = stream(cluster.a(), &user("third")).open().await;
         third.expect("token").await;

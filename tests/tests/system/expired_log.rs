@@ -1,11 +1,11 @@
 //! When a loss is told, and when there is none to tell.
 
 use fanfare_protocol::Position;
-use fanfare_tests::client::Client;
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::becomes;
-use fanfare_tests::publisher::{Publisher, log_key};
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::client::Client;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::becomes;
+use fanfare_testkit::publisher::{Publisher, log_key};
+use fanfare_testkit::redis::Redis;
 use serde_json::json;
 
 const CHANNEL: &str = "room:1";

@@ -1,10 +1,10 @@
 //! Reconnecting at every possible point.
 
-use fanfare_tests::client::Client;
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::SOON;
-use fanfare_tests::ledger::{Account, Ledger};
-use fanfare_tests::publisher::Publisher;
+use fanfare_testkit::client::Client;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::SOON;
+use fanfare_testkit::ledger::{Account, Ledger};
+use fanfare_testkit::publisher::Publisher;
 
 const ROOMS: [&str; 5] = ["room:1", "room:2", "room:3", "room:4", "room:5"];
 

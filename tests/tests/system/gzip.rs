@@ -2,15 +2,15 @@
 
 use std::process::Stdio;
 
-use fanfare_tests::balancer::{Balancer, Kind};
-use fanfare_tests::client::{Client, End};
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::SOON;
-use fanfare_tests::loopback;
-use fanfare_tests::node::Node;
-use fanfare_tests::publisher::Publisher;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::request::StreamRequest;
+use fanfare_testkit::balancer::{Balancer, Kind};
+use fanfare_testkit::client::{Client, End};
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::SOON;
+use fanfare_testkit::loopback;
+use fanfare_testkit::node::Node;
+use fanfare_testkit::publisher::Publisher;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::request::StreamRequest;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;

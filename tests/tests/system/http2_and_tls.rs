@@ -1,17 +1,17 @@
 //! The ways to a node: HTTP/1.1 and HTTP/2, in clear text and over TLS.
 
-use fanfare_tests::certificate::Certificate;
-use fanfare_tests::client::{Client, End};
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::{SOON, becomes, until};
-use fanfare_tests::http2::Http2;
-use fanfare_tests::ledger::Ledger;
-use fanfare_tests::lifecycle;
-use fanfare_tests::node::{Node, NodeBuilder};
-use fanfare_tests::publisher::Publisher;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::transport::Wire;
-use fanfare_tests::wire;
+use fanfare_testkit::certificate::Certificate;
+use fanfare_testkit::client::{Client, End};
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::{SOON, becomes, until};
+use fanfare_testkit::http2::Http2;
+use fanfare_testkit::ledger::Ledger;
+use fanfare_testkit::lifecycle;
+use fanfare_testkit::node::{Node, NodeBuilder};
+use fanfare_testkit::publisher::Publisher;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::tcp;
+use fanfare_testkit::transport::Transport;
 
 async fn pair(certificate: Option<&Certificate>, settings: &[(&str, &str)]) -> Cluster {
     let configure = |node| {
@@ -39,8 +39,9 @@ async fn a_client_may_come_back_another_way_and_gets_exactly_the_rest() {
         for channel in followed {
             publisher.issue(&ledger, channel).await;
         }
-        let wire = if turn % 2 == 0 { Wire::Http2(http2.clone()) } else { Wire::Tls(certificate.clone()) };
-        client.change(|request| request.over(wire));
+        let transport =
+            if turn % 2 == 0 { Transport::Http2(http2.clone()) } else { Transport::Tls(certificate.clone()) };
+        client.change(|request| request.over(transport));
         client.resume(&cluster.nodes[turn / 2 % 2]).await;
     }
     account.follow(&mut client, &ledger, SOON).await;
@@ -150,7 +151,7 @@ async fn a_stream_that_is_closed_is_over_and_its_connection_goes_on() {
 }
 
 /// One client takes nothing and is cut off; another on the same node, and by HTTP/2 the same connection, gets all.
-async fn stall(certificate: &Certificate, slow: Wire, quick: Wire) {
+async fn stall(certificate: &Certificate, slow: Transport, quick: Transport) {
     let cluster = pair(Some(certificate), &[("STREAM__WRITE_TIMEOUT", "5s")]).await;
     let node = cluster.a();
     let slow = node.stream().over(slow).receive_buffer(4096).user("42").channel("room:1").open().await;
@@ -173,14 +174,14 @@ async fn stall(certificate: &Certificate, slow: Wire, quick: Wire) {
 async fn a_stream_that_takes_nothing_is_cut_off_alone() {
     let certificate = Certificate::default();
     let http2 = Http2::tls(&certificate);
-    stall(&certificate, Wire::Http2(http2.clone()), Wire::Http2(http2.clone())).await;
+    stall(&certificate, Transport::Http2(http2.clone()), Transport::Http2(http2.clone())).await;
     assert_eq!((http2.made(), http2.gone()), (1, 0));
 }
 
 #[tokio::test]
 async fn a_client_that_takes_nothing_over_tls_is_cut_off() {
     let certificate = Certificate::default();
-    stall(&certificate, Wire::Tls(certificate.clone()), Wire::Tls(certificate.clone())).await;
+    stall(&certificate, Transport::Tls(certificate.clone()), Transport::Tls(certificate.clone())).await;
 }
 
 #[tokio::test]
@@ -189,16 +190,18 @@ async fn a_renewed_certificate_is_shown_and_streams_go_on() {
     let cluster = pair(Some(&certificate), &[("TLS__RELOAD_INTERVAL", "50ms")]).await;
     let node = cluster.a();
     let mut client = node.stream().channel("room:1").open().await;
-    let first = wire::shown(&certificate, node.address()).await.unwrap();
+    let first = tcp::certificate_of(&certificate, node.address()).await.unwrap();
     // What is half written changes nothing, and is said once.
     std::fs::write(certificate.key_file(), "-----BEGIN PRIVATE KEY-----").unwrap();
     let refused = "fanfare_tls_certificate_failures_total";
     becomes("refusals", 1.0, async || node.metrics().await.sum(refused, &[])).await;
-    assert_eq!(wire::shown(&certificate, node.address()).await.unwrap(), first);
+    assert_eq!(tcp::certificate_of(&certificate, node.address()).await.unwrap(), first);
     certificate.renew();
-    until("the new certificate", SOON, async || match wire::shown(&certificate, node.address()).await {
-        Ok(now) if now != first => Ok(()),
-        other => Err(format!("{:?}", other.err())),
+    until("the new certificate", SOON, async || {
+        match tcp::certificate_of(&certificate, node.address()).await {
+            Ok(now) if now != first => Ok(()),
+            other => Err(format!("{:?}", other.err())),
+        }
     })
     .await;
     // Taken once; between the writes of its two files a look may have refused it once more.
@@ -216,7 +219,7 @@ async fn redis_may_be_reached_over_tls_only() {
     let (url, authority) = redis.tls_url();
     let node = Node::of(&redis).through(&url).set("REDIS__CA", authority.to_str().unwrap()).start().await;
     let mut client = node.stream().user("42").channel("room:1").open().await;
-    // Each of them goes by connections of its own: publishing, the wire, the log, the intake.
+    // Each of them goes by connections of its own: publishing, the subscriber connection, the log, the intake.
     node.api().publish("room:1", "t", "one").await;
     assert_eq!(&*client.expect("t").await.data, "one");
     Publisher::on(&redis).await.publish_all("room:1", "t", &["two".to_owned()]).await;

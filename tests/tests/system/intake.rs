@@ -1,13 +1,13 @@
 //! Entries of the ingest stream land in the log once.
 
-use fanfare_tests::breaker::{Breaker, Trip};
-use fanfare_tests::client::Client;
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::{SOON, becomes, until};
-use fanfare_tests::ledger::{Account, Ledger};
-use fanfare_tests::node::Node;
-use fanfare_tests::publisher::{Publisher, log_key};
-use fanfare_tests::redis::Redis;
+use fanfare_testkit::chaos_proxy::{ChaosProxy, Trip};
+use fanfare_testkit::client::Client;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::{SOON, becomes, until};
+use fanfare_testkit::ledger::{Account, Ledger};
+use fanfare_testkit::node::Node;
+use fanfare_testkit::publisher::{Publisher, log_key};
+use fanfare_testkit::redis::Redis;
 
 const CHANNEL: &str = "room:1";
 
@@ -40,10 +40,10 @@ async fn leads(redis: &Redis, node: &str) {
     .await;
 }
 
-/// A node `leader` behind a breaker that takes entries, and a node `heir` that would; a client on the heir.
+/// A node `leader` behind a proxy that takes entries, and a node `heir` that would; a client on the heir.
 struct Scene {
     redis: Redis,
-    breaker: Breaker,
+    proxy: ChaosProxy,
     leader: Node,
     heir: Node,
     client: Client,
@@ -54,15 +54,15 @@ struct Scene {
 
 async fn scene() -> Scene {
     let redis = Redis::start().await;
-    let breaker = Breaker::before(redis.address()).await;
-    let leader = Node::of(&redis).id("leader").through(&breaker.url()).short_lease().start().await;
+    let proxy = ChaosProxy::before(redis.address()).await;
+    let leader = Node::of(&redis).id("leader").through(&proxy.url()).short_lease().start().await;
     leads(&redis, "leader").await;
     let heir = Node::of(&redis).id("heir").short_lease().start().await;
     let ledger = Ledger::default();
     let client = heir.stream().user("42").channel(CHANNEL).open().await;
     let account = ledger.account(&[CHANNEL]);
     let publisher = Publisher::on(&redis).await;
-    let mut scene = Scene { redis, breaker, leader, heir, client, account, ledger, publisher };
+    let mut scene = Scene { redis, proxy, leader, heir, client, account, ledger, publisher };
     leave(&mut scene.publisher, &scene.ledger, CHANNEL).await;
     scene.account.follow(&mut scene.client, &scene.ledger, SOON).await;
     is_settled(&scene.redis).await;
@@ -98,11 +98,11 @@ impl Scene {
 async fn entries_taken_by_a_node_that_dies_before_it_publishes_land_once_by_another() {
     let mut scene = scene().await;
     // The texts are what the leader sends when it publishes: it has taken them by then.
-    scene.breaker.trip_on(b"room:1#2", Trip::Before);
+    scene.proxy.trip_on(b"room:1#2", Trip::Before);
     for _ in 0..20 {
         leave(&mut scene.publisher, &scene.ledger, CHANNEL).await;
     }
-    scene.breaker.tripped().await;
+    scene.proxy.tripped().await;
     assert!(scene.unsettled().await > 0, "the leader holds entries");
     assert_eq!(scene.in_log().await, 1, "and has published none of them");
     scene.leader.kill().await;
@@ -112,11 +112,11 @@ async fn entries_taken_by_a_node_that_dies_before_it_publishes_land_once_by_anot
 #[tokio::test]
 async fn entries_published_by_a_node_that_dies_before_it_settles_them_land_once() {
     let mut scene = scene().await;
-    scene.breaker.trip_on(b"room:1#2", Trip::After);
+    scene.proxy.trip_on(b"room:1#2", Trip::After);
     for _ in 0..20 {
         leave(&mut scene.publisher, &scene.ledger, CHANNEL).await;
     }
-    scene.breaker.tripped().await;
+    scene.proxy.tripped().await;
     until("some are in the log", SOON, async || {
         let kept = scene.in_log().await;
         if kept > 1 { Ok(()) } else { Err(kept) }
@@ -130,16 +130,16 @@ async fn entries_published_by_a_node_that_dies_before_it_settles_them_land_once(
 #[tokio::test]
 async fn a_node_that_was_paused_with_entries_in_hand_does_not_publish_them_twice() {
     let mut scene = scene().await;
-    scene.breaker.trip_on(b"room:1#2", Trip::Before);
+    scene.proxy.trip_on(b"room:1#2", Trip::Before);
     for _ in 0..20 {
         leave(&mut scene.publisher, &scene.ledger, CHANNEL).await;
     }
-    scene.breaker.tripped().await;
+    scene.proxy.tripped().await;
     scene.leader.pause();
     leads(&scene.redis, "heir").await;
     is_settled(&scene.redis).await;
     // What it had on the way arrives after all, and it goes on where it was.
-    scene.breaker.resume();
+    scene.proxy.resume();
     scene.leader.resume();
     scene.leader.ready().await;
     scene.ends_whole().await;
@@ -148,14 +148,14 @@ async fn a_node_that_was_paused_with_entries_in_hand_does_not_publish_them_twice
 #[tokio::test]
 async fn a_node_cut_off_from_redis_leaves_its_entries_to_another() {
     let mut scene = scene().await;
-    scene.breaker.trip_on(b"room:1#2", Trip::Before);
+    scene.proxy.trip_on(b"room:1#2", Trip::Before);
     for _ in 0..20 {
         leave(&mut scene.publisher, &scene.ledger, CHANNEL).await;
     }
-    scene.breaker.tripped().await;
+    scene.proxy.tripped().await;
     is_settled(&scene.redis).await;
-    scene.breaker.reset();
-    scene.breaker.resume();
+    scene.proxy.reset();
+    scene.proxy.resume();
     scene.leader.ready().await;
     scene.ends_whole().await;
 }

@@ -8,7 +8,7 @@
 //! - [`expired_log`]: when a loss is told, and when there is none to tell
 //! - [`slow_reader`]: a client that stops reading
 //! - [`http2_and_tls`]: every way to a node, and from one to another
-//! - [`broken_wire`]: Redis goes away and comes back
+//! - [`redis_outage`]: Redis goes away and comes back
 //! - [`ownership`]: who holds a session
 //! - [`intake`]: entries of the ingest stream land once
 //! - [`every_end`]: whatever ends a connection frees everything
@@ -18,7 +18,6 @@
 
 mod bad_input;
 mod before_the_first_event;
-mod broken_wire;
 mod every_end;
 mod examples;
 mod expired_log;
@@ -27,5 +26,6 @@ mod gzip;
 mod http2_and_tls;
 mod intake;
 mod ownership;
+mod redis_outage;
 mod slow_reader;
 mod ways_in;

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use fanfare_tests::client::{Client, Received};
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::until;
-use fanfare_tests::ledger::Ledger;
-use fanfare_tests::publisher::{Publisher, log_key};
-use fanfare_tests::redis::Redis;
-use fanfare_tests::watcher::Watcher;
+use fanfare_testkit::client::{Client, Received};
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::until;
+use fanfare_testkit::ledger::Ledger;
+use fanfare_testkit::publisher::{Publisher, log_key};
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::watcher::Watcher;
 
 const EVENTS: usize = 100_000;
 const BATCH: usize = 250;

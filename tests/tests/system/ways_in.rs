@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::publisher::{ephemeral_topic, log_key};
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::publisher::{ephemeral_topic, log_key};
 use serde_json::json;
 
 /// "Within milliseconds", with room for a debug build beside other tests on a small machine, and for the start of
@@ -175,7 +175,7 @@ async fn a_batch_has_a_result_for_each_item() {
     for kept in [0, 3, 4] {
         assert!(results[kept]["id"].is_string() && results[kept]["repeat"] == false, "{}", results[kept]);
     }
-    fanfare_tests::api::check_problem(&results[1]["error"], 400, "bad-event", &["reserved"]).unwrap();
+    fanfare_testkit::api::check_problem(&results[1]["error"], 400, "bad-event", &["reserved"]).unwrap();
     assert!(results[2]["id"].is_null(), "{}", results[2]);
     let mut room = Vec::new();
     for _ in 0..4 {

@@ -1,6 +1,6 @@
 //! Messages on a node's control topic.
 
-use fanfare_tests::deadline::{SOON, until};
+use fanfare_testkit::deadline::{SOON, until};
 use serde_json::json;
 
 use super::scene;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fanfare_tests::deadline::{SOON, becomes, until};
+use fanfare_testkit::deadline::{SOON, becomes, until};
 
 use super::scene;
 

@@ -1,8 +1,8 @@
 //! Keys in Redis that have another type, or another content, than they should.
 
-use fanfare_tests::api::Answer;
-use fanfare_tests::client::End;
-use fanfare_tests::deadline::{SOON, until};
+use fanfare_testkit::api::Answer;
+use fanfare_testkit::client::End;
+use fanfare_testkit::deadline::{SOON, until};
 use serde_json::json;
 
 use super::{Check, Scene, scene};
@@ -54,7 +54,7 @@ async fn a_channel_whose_keys_have_another_type_is_refused_until_they_are_mended
     let batch = json!([{"channel": "spoilt", "data": 1}, {"channel": "room:1", "data": 1}]);
     let results = scene.cluster.a().api().post(&batch).await.unwrap().json();
     assert!(results[1]["id"].is_string(), "{results}");
-    let check = fanfare_tests::api::check_problem(&results[0]["error"], 409, "refused", &[]);
+    let check = fanfare_testkit::api::check_problem(&results[0]["error"], 409, "refused", &[]);
     scene.after("one channel of a batch", check).await;
     scene.finish(15).await;
 }

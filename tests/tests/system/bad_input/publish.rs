@@ -1,6 +1,6 @@
 //! Bodies of `POST /v1/publish`.
 
-use fanfare_tests::api::check_problem;
+use fanfare_testkit::api::check_problem;
 use serde_json::{Value, json};
 
 use super::{Check, Scene, scene};

@@ -1,7 +1,7 @@
 //! Requests for a stream.
 
 use fanfare_protocol::cursor::MAX_CURSOR_BYTES;
-use fanfare_tests::request::StreamRequest;
+use fanfare_testkit::request::StreamRequest;
 
 use super::{Scene, scene, scene_with};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_tests::token::Token;
+use fanfare_testkit::token::Token;
 use jsonwebtoken::Algorithm;
 use serde_json::json;
 
@@ -30,7 +30,7 @@ async fn a_token_that_is_not_good_is_refused() {
         ("another secret", good().signed_with(other, Algorithm::HS256).sign(), "bad-token", &["signature"]),
         (
             "HS512",
-            good().signed_with(fanfare_tests::node::SECRET, Algorithm::HS512).sign(),
+            good().signed_with(fanfare_testkit::node::SECRET, Algorithm::HS512).sign(),
             "bad-token",
             &["algorithm"],
         ),
@@ -94,7 +94,7 @@ async fn what_is_not_granted_is_refused() {
     let batch = json!([{"channel": "room:7", "data": 1}, {"channel": "room:8", "data": 1}]);
     let results = api.post(&batch).await.unwrap().json();
     assert!(results[0]["id"].is_string(), "{results}");
-    let check = fanfare_tests::api::check_problem(&results[1]["error"], 403, "no-grant", &["room:8"]);
+    let check = fanfare_testkit::api::check_problem(&results[1]["error"], 403, "no-grant", &["room:8"]);
     scene.after("one item of a batch", check).await;
     // And their own sessions are theirs.
     let mut own = scene.cluster.a().stream().token(&token).channel("room:7").open().await;

@@ -18,7 +18,7 @@ use crate::deadline::{SOON, until};
 use crate::metrics::Metrics;
 use crate::redis::Redis;
 use crate::request::StreamRequest;
-use crate::transport::Wire;
+use crate::transport::Transport;
 
 /// The secret of every node and token in a test.
 pub const SECRET: &str = "the secret that nodes and tokens of these tests share";
@@ -74,7 +74,7 @@ impl NodeBuilder {
         self
     }
 
-    /// The Redis it talks to, perhaps through a breaker.
+    /// The Redis it talks to, perhaps through a proxy.
     #[must_use]
     pub fn through(mut self, redis: &str) -> Self {
         redis.clone_into(&mut self.redis);
@@ -264,8 +264,8 @@ impl Node {
 
     /// A stream from it, by HTTP/1.1 unless it is told otherwise.
     pub fn stream(&self) -> StreamRequest {
-        let wire = self.certificate.clone().map_or(Wire::Clear, Wire::Tls);
-        StreamRequest::to(self.address).over(wire)
+        let transport = self.certificate.clone().map_or(Transport::Clear, Transport::Tls);
+        StreamRequest::to(self.address).over(transport)
     }
 
     /// Waits until `/readyz` answers 200.

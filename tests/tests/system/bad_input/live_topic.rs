@@ -1,11 +1,11 @@
-//! Messages on a live wire that the publish script did not write.
+//! Messages on a live topic that the publish script did not write.
 
-use fanfare_tests::deadline::{SOON, until};
+use fanfare_testkit::deadline::{SOON, until};
 
 use super::{GOOD, scene};
 
 #[tokio::test]
-async fn a_wire_message_that_is_no_event_is_dropped() {
+async fn a_live_topic_message_that_is_not_an_event_is_dropped() {
     let mut scene = scene().await;
     let long = format!("{{\"data\":\"{}\"}}", "x".repeat(61_441));
     let messages: &[&[u8]] = &[

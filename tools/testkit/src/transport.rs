@@ -13,7 +13,7 @@ use crate::http2::Http2;
 
 /// One of the ways.
 #[derive(Clone, Debug, Default)]
-pub enum Wire {
+pub enum Transport {
     /// HTTP/1.1 in clear text.
     #[default]
     Clear,

@@ -1,4 +1,4 @@
-//! A wire between a node and Redis that breaks on demand.
+//! A TCP proxy between a node and Redis that breaks on demand.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +23,7 @@ enum Mode {
     Refuse,
 }
 
-/// When a breaker trips on certain bytes from the client.
+/// When a proxy trips on certain bytes from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trip {
     /// They do not get through any more.
@@ -44,14 +44,14 @@ struct State {
 
 /// A TCP proxy that can pause, delay, cut and refuse. Everything ends when it is dropped.
 #[derive(Debug)]
-pub struct Breaker {
+pub struct ChaosProxy {
     address: SocketAddr,
     state: Arc<State>,
     /// Accepts, and owns the tasks of the connections.
     task: JoinHandle<()>,
 }
 
-impl Breaker {
+impl ChaosProxy {
     /// A proxy in front of `target`, passing everything.
     ///
     /// # Panics
@@ -115,12 +115,12 @@ impl Breaker {
 
     /// Waits until it has tripped.
     pub async fn tripped(&self) {
-        // The sender lives as long as this breaker.
+        // The sender lives as long as this proxy.
         let _ = self.state.tripped.subscribe().wait_for(|&tripped| tripped).await;
     }
 }
 
-impl Drop for Breaker {
+impl Drop for ChaosProxy {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -243,23 +243,23 @@ mod tests {
     #[tokio::test]
     async fn a_pause_holds_bytes_back_and_loses_none() {
         let (address, mut heard) = echo().await;
-        let breaker = Breaker::before(address).await;
-        let mut socket = TcpStream::connect(breaker.address()).await.unwrap();
+        let proxy = ChaosProxy::before(address).await;
+        let mut socket = TcpStream::connect(proxy.address()).await.unwrap();
         round(&mut socket, b"one").await.unwrap();
         assert_eq!(heard.recv().await.unwrap(), b"one");
-        breaker.pause();
+        proxy.pause();
         socket.write_all(b"two").await.unwrap();
         assert!(timeout(Duration::from_millis(50), heard.recv()).await.is_err());
-        breaker.resume();
+        proxy.resume();
         assert_eq!(heard.recv().await.unwrap(), b"two");
     }
 
     #[tokio::test]
     async fn a_delay_makes_answers_late() {
         let (address, _heard) = echo().await;
-        let breaker = Breaker::before(address).await;
-        breaker.delay(Duration::from_millis(40));
-        let mut socket = TcpStream::connect(breaker.address()).await.unwrap();
+        let proxy = ChaosProxy::before(address).await;
+        proxy.delay(Duration::from_millis(40));
+        let mut socket = TcpStream::connect(proxy.address()).await.unwrap();
         let before = Instant::now();
         round(&mut socket, b"x").await.unwrap();
         assert!(before.elapsed() >= Duration::from_millis(80));
@@ -268,21 +268,21 @@ mod tests {
     #[tokio::test]
     async fn a_reset_ends_what_is_open_and_a_cut_also_what_comes() {
         let (address, _heard) = echo().await;
-        let breaker = Breaker::before(address).await;
-        let mut socket = TcpStream::connect(breaker.address()).await.unwrap();
+        let proxy = ChaosProxy::before(address).await;
+        let mut socket = TcpStream::connect(proxy.address()).await.unwrap();
         round(&mut socket, b"x").await.unwrap();
-        breaker.reset();
+        proxy.reset();
         assert!(timeout(SOON, socket.read_u8()).await.unwrap().is_err());
-        let mut next = TcpStream::connect(breaker.address()).await.unwrap();
+        let mut next = TcpStream::connect(proxy.address()).await.unwrap();
         round(&mut next, b"y").await.unwrap();
-        breaker.cut();
+        proxy.cut();
         assert!(timeout(SOON, next.read_u8()).await.unwrap().is_err());
         // The connect itself may still succeed: the kernel answers it.
-        if let Ok(mut refused) = TcpStream::connect(breaker.address()).await {
+        if let Ok(mut refused) = TcpStream::connect(proxy.address()).await {
             assert!(timeout(SOON, refused.read_u8()).await.unwrap().is_err());
         }
-        breaker.resume();
-        let mut last = TcpStream::connect(breaker.address()).await.unwrap();
+        proxy.resume();
+        let mut last = TcpStream::connect(proxy.address()).await.unwrap();
         round(&mut last, b"z").await.unwrap();
     }
 
@@ -290,13 +290,13 @@ mod tests {
     async fn it_trips_before_or_after_certain_bytes_also_across_two_writes() {
         for (trip, wanted) in [(Trip::Before, &b""[..]), (Trip::After, b"LISH")] {
             let (address, mut heard) = echo().await;
-            let breaker = Breaker::before(address).await;
-            let mut socket = TcpStream::connect(breaker.address()).await.unwrap();
-            breaker.trip_on(b"PUBLISH", trip);
+            let proxy = ChaosProxy::before(address).await;
+            let mut socket = TcpStream::connect(proxy.address()).await.unwrap();
+            proxy.trip_on(b"PUBLISH", trip);
             round(&mut socket, b"PUB").await.unwrap();
             assert_eq!(heard.recv().await.unwrap(), b"PUB");
             socket.write_all(b"LISH").await.unwrap();
-            timeout(SOON, breaker.tripped()).await.unwrap();
+            timeout(SOON, proxy.tripped()).await.unwrap();
             let got = timeout(Duration::from_millis(100), heard.recv()).await.ok().flatten();
             assert_eq!(got.unwrap_or_default(), wanted);
             // The answer does not come through in either case.

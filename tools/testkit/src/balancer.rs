@@ -146,7 +146,7 @@ impl Kind {
             Self::Nginx => ("nginx.conf", ("listen 8080", format!("listen {address}"))),
             Self::Haproxy => ("haproxy.cfg", ("bind :8080", format!("bind {address}"))),
         };
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(name);
         let mut text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let mut replace = |what: &str, with: &str| {
             assert!(text.contains(what), "{name} has {what:?}");

@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Mutex;
 
 use crate::certificate::Certificate;
-use crate::wire;
+use crate::tcp;
 
 /// How much of a stream may wait for a client that does not read, beside the window of 65,535 bytes.
 const PIPE: usize = 4096;
@@ -99,11 +99,11 @@ impl Http2 {
         {
             return Ok(ready);
         }
-        let socket = wire::connect(to, None, None).await?;
+        let socket = tcp::connect(to, None, None).await?;
         let connection = match &self.certificate {
             None => self.start(socket).await?,
             Some(certificate) => {
-                let socket = wire::shake_hands(certificate, &["h2", "http/1.1"], socket).await?;
+                let socket = tcp::tls_handshake(certificate, &["h2", "http/1.1"], socket).await?;
                 assert_eq!(socket.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
                 self.start(socket).await?
             }

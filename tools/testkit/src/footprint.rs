@@ -13,7 +13,7 @@ pub struct Footprint {
     /// Redis keys that hold sessions and owners.
     keys: Vec<String>,
     /// The topics of channels that are subscribed to.
-    wires: Vec<String>,
+    live_topics: Vec<String>,
 }
 
 impl Footprint {
@@ -27,9 +27,9 @@ impl Footprint {
             gauges.extend(metrics.into_iter().map(|(name, value)| (format!("{}: {name}", node.id()), value)));
         }
         let keys = redis.keys("fanfare:*sessions").await;
-        let mut wires: Vec<String> = redis.get(&["PUBSUB", "CHANNELS", "fanfare:{*}:*"]).await;
-        wires.sort();
-        Self { gauges, keys, wires }
+        let mut live_topics: Vec<String> = redis.get(&["PUBSUB", "CHANNELS", "fanfare:{*}:*"]).await;
+        live_topics.sort();
+        Self { gauges, keys, live_topics }
     }
 
     /// What differs from another one; empty if nothing.
@@ -41,7 +41,9 @@ impl Footprint {
                 lines.push(format!("{name} {was} → {value}"));
             }
         }
-        for (what, was, is) in [("keys", &self.keys, &other.keys), ("wires", &self.wires, &other.wires)] {
+        for (what, was, is) in
+            [("keys", &self.keys, &other.keys), ("live topics", &self.live_topics, &other.live_topics)]
+        {
             if was != is {
                 lines.push(format!("{what} {} → {} {:?}", was.len(), is.len(), &is[..is.len().min(5)]));
             }

@@ -43,7 +43,7 @@ pub async fn connect(
 /// # Panics
 ///
 /// Never: the name is one.
-pub async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
+pub async fn tls_handshake<IO: AsyncRead + AsyncWrite + Unpin>(
     certificate: &Certificate,
     protocols: &[&str],
     socket: IO,
@@ -58,8 +58,11 @@ pub async fn shake_hands<IO: AsyncRead + AsyncWrite + Unpin>(
 /// # Errors
 ///
 /// When it does not listen, or is not believed.
-pub async fn shown(certificate: &Certificate, at: SocketAddr) -> io::Result<CertificateDer<'static>> {
-    let mut socket = shake_hands(certificate, &[], connect(at, None, None).await?).await?;
+pub async fn certificate_of(
+    certificate: &Certificate,
+    at: SocketAddr,
+) -> io::Result<CertificateDer<'static>> {
+    let mut socket = tls_handshake(certificate, &[], connect(at, None, None).await?).await?;
     socket.shutdown().await?;
     let chain = socket.get_ref().1.peer_certificates();
     chain.and_then(|chain| chain.first()).cloned().ok_or_else(|| io::Error::other("no certificate"))

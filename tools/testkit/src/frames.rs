@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::deadline::SOON;
-use crate::wire;
+use crate::tcp;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -127,7 +127,7 @@ impl Frames {
         from: Option<Ipv4Addr>,
         settings: &[(u16, u32)],
     ) -> io::Result<Self> {
-        let mut socket = wire::connect(to, from, None).await?;
+        let mut socket = tcp::connect(to, from, None).await?;
         // Without a table of the encoder's, each head can be read by itself.
         let payload: Vec<u8> = [(HEADER_TABLE_SIZE, 0)]
             .iter()

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fanfare_tests::api::Api;
-use fanfare_tests::breaker::Breaker;
-use fanfare_tests::client::End;
-use fanfare_tests::cluster::Cluster;
-use fanfare_tests::deadline::{SOON, until};
-use fanfare_tests::ledger::Ledger;
-use fanfare_tests::node::NodeBuilder;
-use fanfare_tests::publisher::Publisher;
-use fanfare_tests::redis::Redis;
-use fanfare_tests::watcher::Watcher;
+use fanfare_testkit::api::Api;
+use fanfare_testkit::chaos_proxy::ChaosProxy;
+use fanfare_testkit::client::End;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::ledger::Ledger;
+use fanfare_testkit::node::NodeBuilder;
+use fanfare_testkit::publisher::Publisher;
+use fanfare_testkit::redis::Redis;
+use fanfare_testkit::watcher::Watcher;
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -249,7 +249,8 @@ async fn streams_survive_killed_connections() {
 }
 
 #[tokio::test]
-async fn events_published_while_a_wire_was_down_come_from_the_log_without_any_traffic_after_them() {
+async fn events_published_while_a_subscriber_connection_was_down_come_from_the_log_without_any_traffic_after_them()
+ {
     let cluster = Cluster::pair().await;
     let ledger = Ledger::default();
     let mut client = cluster.a().stream().user("42").open().await;
@@ -299,9 +300,9 @@ async fn streams_survive_a_redis_that_became_a_read_only_replica() {
 #[tokio::test]
 async fn streams_live_with_a_redis_that_takes_100_ms_for_every_answer() {
     let redis = Redis::durable().await;
-    let breaker = Breaker::before(redis.address()).await;
-    let scene = scene_on(redis, |node| node.through(&breaker.url())).await;
-    breaker.delay(Duration::from_millis(100));
+    let proxy = ChaosProxy::before(redis.address()).await;
+    let scene = scene_on(redis, |node| node.through(&proxy.url())).await;
+    proxy.delay(Duration::from_millis(100));
     scene.goes_on().await;
     for node in &scene.cluster.nodes {
         node.ready().await;
@@ -311,6 +312,6 @@ async fn streams_live_with_a_redis_that_takes_100_ms_for_every_answer() {
     let mut late = scene.cluster.a().stream().user("late").open().await;
     scene.cluster.b().api().publish("user:late", "note", "hello").await;
     late.expect_data("hello").await;
-    breaker.resume();
+    proxy.resume();
     assert_eq!(scene.finish().await, 0, "nothing was refused");
 }

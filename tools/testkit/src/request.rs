@@ -6,14 +6,14 @@ use reqwest::Url;
 use tokio::io::AsyncWriteExt;
 
 use crate::http2::Http2;
-use crate::transport::{Socket, Wire};
-use crate::wire;
+use crate::tcp;
+use crate::transport::{Socket, Transport};
 
 /// `GET /v1/events`, to be sent. What it asks for stays the same over reconnects, as a native `EventSource`'s URL does.
 #[derive(Clone, Debug)]
 pub struct StreamRequest {
     to: SocketAddr,
-    wire: Wire,
+    transport: Transport,
     /// Where to connect from; any address if none.
     from: Option<Ipv4Addr>,
     pairs: Vec<(String, String)>,
@@ -27,7 +27,7 @@ impl StreamRequest {
     pub fn to(to: SocketAddr) -> Self {
         Self {
             to,
-            wire: Wire::Clear,
+            transport: Transport::Clear,
             from: None,
             pairs: Vec::new(),
             headers: Vec::new(),
@@ -42,15 +42,15 @@ impl StreamRequest {
 
     /// By which way.
     #[must_use]
-    pub fn over(mut self, wire: Wire) -> Self {
-        self.wire = wire;
+    pub fn over(mut self, transport: Transport) -> Self {
+        self.transport = transport;
         self
     }
 
     /// By HTTP/2, on the connection that other streams have.
     #[must_use]
     pub fn http2(self, connections: &Http2) -> Self {
-        self.over(Wire::Http2(connections.clone()))
+        self.over(Transport::Http2(connections.clone()))
     }
 
     /// Any parameter.
@@ -125,20 +125,20 @@ impl StreamRequest {
 
     /// A connected socket on which the request was written.
     pub(crate) async fn write(&self, last_id: &str) -> std::io::Result<Socket> {
-        let connect = wire::connect(self.to, self.from, self.receive_buffer);
+        let connect = tcp::connect(self.to, self.from, self.receive_buffer);
         let text = self.text(last_id);
-        Ok(match &self.wire {
-            Wire::Clear => {
+        Ok(match &self.transport {
+            Transport::Clear => {
                 let mut socket = connect.await?;
                 socket.write_all(text.as_bytes()).await?;
                 Socket::Clear(socket)
             }
-            Wire::Tls(certificate) => {
-                let mut socket = wire::shake_hands(certificate, &["http/1.1"], connect.await?).await?;
+            Transport::Tls(certificate) => {
+                let mut socket = tcp::tls_handshake(certificate, &["http/1.1"], connect.await?).await?;
                 socket.write_all(text.as_bytes()).await?;
                 Socket::Tls(Box::new(socket))
             }
-            Wire::Http2(connections) => {
+            Transport::Http2(connections) => {
                 let headers = self.headers(last_id);
                 Socket::Http2(connections.send(self.to, &self.target(), &headers).await?)
             }

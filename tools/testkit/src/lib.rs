@@ -1,0 +1,54 @@
+//! The kit of the tests and tools: a real Redis, real nodes, faults, and clients that check what they receive.
+//!
+//! The readers share no code with the writers that they judge. Each handle owns what it starts, and ends it when it is
+//! dropped, also after a panic. Nothing is shared between tests, so they run side by side.
+//!
+//! # Layout
+//!
+//! From the outside in:
+//!
+//! - [`deadline`]: waits for a condition, never for a time
+//! - [`loopback`]: unused loopback addresses
+//! - [`namespace`]: two networks and a link between them that can be cut
+//! - [`redis`]: a redis-server for one test
+//! - [`chaos_proxy`]: a TCP proxy that pauses, delays, resets and refuses connections
+//! - [`binary`], [`node`], [`metrics`], [`cluster`]: `fanfare serve` processes and their metrics
+//! - [`balancer`]: nginx or `HAProxy` in front of nodes, with the configuration of `deploy/`
+//! - [`certificate`], [`tcp`], [`http2`], [`transport`]: connections to a node: clear text, TLS, HTTP/2
+//! - [`api`]: the node's HTTP calls that are not streams
+//! - [`exchange`], [`frames`]: one request, byte for byte; HTTP/2, frame for frame
+//! - [`token`]: signed tokens for `--auth jwt`
+//! - [`publisher`]: publishing through Redis
+//! - [`request`], [`head`], [`body`], [`coding`], [`parser`], [`client`]: one stream, read by an independent implementation
+//! - [`ledger`], [`watcher`]: accepted events compared with received events
+//! - [`lifecycle`], [`footprint`]: entries of the lifecycle stream, and what sessions leave behind
+
+pub mod api;
+pub mod balancer;
+pub mod binary;
+pub mod body;
+pub mod certificate;
+pub mod chaos_proxy;
+pub mod client;
+pub mod cluster;
+pub mod coding;
+pub mod deadline;
+pub mod exchange;
+pub mod footprint;
+pub mod frames;
+pub mod head;
+pub mod http2;
+pub mod ledger;
+pub mod lifecycle;
+pub mod loopback;
+pub mod metrics;
+pub mod namespace;
+pub mod node;
+pub mod parser;
+pub mod publisher;
+pub mod redis;
+pub mod request;
+pub mod tcp;
+pub mod token;
+pub mod transport;
+pub mod watcher;
