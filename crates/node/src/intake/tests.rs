@@ -290,7 +290,8 @@ async fn a_paused_process_does_not_use_a_leadership_that_may_have_expired() {
     let broker = FaultyBroker::new();
     let node = NodeId::new("n1").unwrap();
     let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
-    let lead = Leadership::acquire(&broker.shared(), &node, LEASE, &metrics).await.unwrap();
+    let queue: Arc<dyn IntakeQueue> = broker.shared();
+    let lead = Leadership::acquire(&queue, &node, LEASE, &metrics).await.unwrap();
     let lead = lead.unwrap();
     assert_eq!(lead.during(async { 7 }).await, Ok(7));
     tokio::time::advance(LEASE).await;
