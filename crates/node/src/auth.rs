@@ -491,8 +491,8 @@ mod tests {
         let auth = Auth::new(&AuthConfig { mode: Some(AuthMode::None), ..AuthConfig::default() });
         let asked = |user| auth.bearer(&HeaderMap::new(), Asked { token: None, user }, at(NOW));
         assert_eq!(asked(Some("7")).unwrap().user, Some(User::new("7").unwrap()));
-        let nobody = Bearer { user: None, grants: Grants::all(), expires: None, carrier: Carrier::Reach };
-        assert_eq!(asked(None).unwrap(), nobody);
+        let anonymous = Bearer { user: None, grants: Grants::all(), expires: None, carrier: Carrier::Reach };
+        assert_eq!(asked(None).unwrap(), anonymous);
         assert!(matches!(asked(Some("")), Err(AuthError::BadUser(_))));
     }
 }

@@ -10,6 +10,7 @@
 //! - `id`: the cursor in the `id:` lines
 //! - `queue`: data to be written
 //! - `socket_writer`: writes to the socket
+//! - `open_streams`: the number of open streams
 //! - `user_sockets`: the sockets of each user's streams, until they are closed
 //! - `context`: context shared by all connections of a shard, and last events
 //! - `deadlines`: timeouts and heartbeats
@@ -17,6 +18,7 @@
 mod context;
 mod deadlines;
 mod id;
+pub(crate) mod open_streams;
 mod queue;
 mod socket_writer;
 mod subscription;
@@ -227,7 +229,7 @@ impl Connection {
     }
 
     /// Handles a live event of the channel at `index`. The caller queues or sends it according to the result.
-    pub(crate) fn accept_live(
+    pub(crate) fn receive_live(
         &mut self,
         index: usize,
         event: &Arc<EncodedEvent>,
@@ -238,7 +240,7 @@ impl Connection {
         }
         let bound = context.queue_bound();
         let Some(link) = event.link else {
-            return self.accept_ephemeral(event, bound, context);
+            return self.receive_ephemeral(event, bound, context);
         };
         let subscription = &self.subscriptions[index];
         match subscription.state {
@@ -258,7 +260,7 @@ impl Connection {
         }
     }
 
-    fn accept_ephemeral(&self, event: &EncodedEvent, bound: usize, context: &ShardContext) -> LiveOutcome {
+    fn receive_ephemeral(&self, event: &EncodedEvent, bound: usize, context: &ShardContext) -> LiveOutcome {
         // Nothing may be sent before the first block, since the client has no cursor yet.
         if self.locating > 0 {
             return LiveOutcome::Skipped;

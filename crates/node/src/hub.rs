@@ -45,6 +45,7 @@ use self::subscription_table::SubscriptionTable;
 use crate::config::bytes;
 use crate::config::stream::StreamConfig;
 use crate::connection::ShardContext;
+use crate::connection::open_streams::OpenStreams;
 use crate::connection::user_sockets::UserSockets;
 use crate::control::CommandSender;
 use crate::memory::Memory;
@@ -81,6 +82,7 @@ pub struct Hub {
 struct Inner {
     table: Arc<SubscriptionTable>,
     metrics: Arc<Metrics>,
+    open_streams: Arc<OpenStreams>,
     budget: Arc<ReadBudget>,
     /// Assigns sessions to shards. Seeded at random, so that clients cannot choose their shard.
     spread: foldhash::fast::FixedState,
@@ -129,20 +131,16 @@ impl Hub {
         );
         table.attach(wire);
         let budget = Arc::new(ReadBudget::new(stream.max_log_read_bytes));
+        let open_streams = OpenStreams::new(Arc::clone(metrics));
         let user_sockets =
             UserSockets::new(settings.sockets_per_user, settings.lingering, Arc::clone(metrics));
         let shards = (0..count)
             .map(|index| {
                 let (metrics, node) = (Arc::clone(metrics), node.clone());
-                let (user_sockets, memory) = (Arc::clone(&user_sockets), settings.memory.clone());
-                let context = ShardContext::new(
-                    stream.clone(),
-                    settings.leave_spread,
-                    metrics,
-                    node,
-                    user_sockets,
-                    memory,
-                );
+                let sockets = (Arc::clone(&open_streams), Arc::clone(&user_sockets));
+                let memory = settings.memory.clone();
+                let context =
+                    ShardContext::new(stream.clone(), settings.leave_spread, metrics, node, sockets, memory);
                 let page =
                     PageLimit { entries: stream.page_events, bytes: bytes(stream.page_bytes), at_end: false };
                 let reads = LogReads::new(
@@ -157,6 +155,7 @@ impl Hub {
         let inner = Inner {
             table,
             metrics: Arc::clone(metrics),
+            open_streams,
             budget,
             spread: foldhash::fast::FixedState::with_seed(fastrand::u64(..)),
             shards: Mutex::new(shards),
@@ -168,9 +167,9 @@ impl Hub {
     /// node. Drops both if the hub has ended.
     pub fn open(&self, stream: Stream, socket: Box<dyn Socket>) {
         // Counted here and not in the shard, so that many simultaneous connects cannot exceed the limit.
-        self.inner.metrics.active.inc();
+        self.inner.open_streams.add();
         if !self.inbox_of(&stream.identity()).push(Message::Open(Box::new(stream), socket)) {
-            self.inner.metrics.active.dec();
+            self.inner.open_streams.remove(1);
             self.inner.metrics.count_end(CloseReason::Shutdown);
         }
     }
@@ -198,7 +197,7 @@ impl Hub {
 
     /// Returns the number of open streams.
     pub fn connections(&self) -> usize {
-        usize::try_from(self.inner.metrics.active.get()).unwrap_or_default()
+        self.inner.open_streams.count()
     }
 
     /// Closes all streams in even waves over `window`: flushes each stream, sends `shutdown` with a random `retry:`,

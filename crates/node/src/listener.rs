@@ -50,7 +50,7 @@ use crate::address::trusted::TrustedProxies;
 use crate::config::{Config, bytes};
 use crate::http::metrics::HttpMetrics;
 use crate::memory::Memory;
-use crate::pace::Floor;
+use crate::pace::MinRate;
 use crate::stream::{Socket, Stream};
 use crate::throttle::Throttle;
 use crate::tls::Tls;
@@ -133,9 +133,13 @@ impl ListenerContext {
 
 fn bounds(config: &Config) -> Bounds {
     let write_timeout = config.stream.write_timeout;
-    let floor = Floor::new(bytes(config.http.min_rate), config.http.min_rate_window);
+    let min_rate = MinRate::new(bytes(config.http.min_rate), config.http.min_rate_window);
     // A client that reads nothing is below any rate.
-    Bounds { write_timeout, peer_timeout: config.stream.peer_timeout, floor: floor.within(write_timeout) }
+    Bounds {
+        write_timeout,
+        peer_timeout: config.stream.peer_timeout,
+        min_rate: min_rate.within(write_timeout),
+    }
 }
 
 /// Binds an address. The kernel closes connections whose peer acknowledges nothing for `peer_timeout`.

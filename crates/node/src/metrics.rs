@@ -7,7 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use fanfare_broker::session::CloseReason;
 
@@ -62,6 +62,13 @@ impl From<SuspectReason> for SuspectLabel {
     fn from(reason: SuspectReason) -> Self {
         Self { reason: reason.as_str() }
     }
+}
+
+/// Creates a metric and registers it.
+pub(crate) fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 /// Metrics of the hub and its connections. Lives as long as the node.
@@ -120,30 +127,80 @@ pub struct Metrics {
 impl Metrics {
     /// Creates and registers the metrics.
     pub fn register(registry: &mut Registry) -> Self {
+        let latency = Histogram::new(LATENCY_BUCKETS);
+        registry.register(
+            "sse_event_latency_seconds",
+            "Time from an event's position (clock of Redis) to its last write on this node",
+            latency.clone(),
+        );
         let metrics = Self {
-            active: Gauge::default(),
-            lingering: Gauge::default(),
-            lingering_skipped: Counter::default(),
-            max: Gauge::default(),
-            opened: Counter::default(),
-            reconnections: Counter::default(),
-            gzip: Counter::default(),
-            gzip_saved: Counter::default(),
-            ended: Family::default(),
-            sent: Counter::default(),
-            latency: Histogram::new(LATENCY_BUCKETS),
-            gaps: Counter::default(),
-            ephemeral_dropped: Counter::default(),
-            catch_ups: Counter::default(),
-            channels: Gauge::default(),
-            pubsub_disconnects: Counter::default(),
-            pubsub_malformed: Counter::default(),
-            suspects: Family::default(),
-            shard_queue_dropped: Counter::default(),
-            reads: Counter::default(),
-            reads_shared: Counter::default(),
-            reads_failed: Counter::default(),
-            log_malformed: Counter::default(),
+            active: registered(registry, "sse_active_connections", "Open streams"),
+            lingering: registered(
+                registry,
+                "sse_lingering_connections",
+                "Streams that ended and whose clients have not closed the connection yet",
+            ),
+            lingering_skipped: registered(
+                registry,
+                "sse_lingering_skipped",
+                "Streams whose sockets were closed at once because too many connections lingered",
+            ),
+            max: registered(registry, "sse_max_connections", "Maximum number of streams"),
+            opened: registered(registry, "sse_connections", "Streams opened"),
+            reconnections: registered(
+                registry,
+                "sse_reconnections",
+                "Streams opened by a reconnecting client (with a cursor)",
+            ),
+            gzip: registered(registry, "sse_gzip_connections", "Compressed streams opened"),
+            gzip_saved: registered(registry, "sse_gzip_saved_bytes", "Bytes saved by compression"),
+            ended: registered(registry, "sse_connections_ended", "Streams ended, by reason"),
+            sent: registered(registry, "sse_events_sent", "Events queued for clients"),
+            latency,
+            gaps: registered(registry, "sse_gaps", "Gap events sent to clients"),
+            ephemeral_dropped: registered(
+                registry,
+                "sse_ephemeral_dropped",
+                "Ephemeral events dropped because a client was slow",
+            ),
+            catch_ups: registered(
+                registry,
+                "sse_catch_ups",
+                "Times a live stream fell behind and started catch-up from the log",
+            ),
+            channels: registered(registry, "fanfare_channels", "Channels this node is subscribed to"),
+            pubsub_disconnects: registered(
+                registry,
+                "fanfare_pubsub_disconnects",
+                "Times the subscriber connection was lost",
+            ),
+            pubsub_malformed: registered(
+                registry,
+                "fanfare_pubsub_malformed",
+                "Malformed messages on live topics",
+            ),
+            suspects: registered(
+                registry,
+                "fanfare_pubsub_suspect",
+                "Live events that may be forged, by reason; checked against the log",
+            ),
+            shard_queue_dropped: registered(
+                registry,
+                "fanfare_shard_queue_dropped",
+                "Events dropped because a shard's queue was full; read from the log instead",
+            ),
+            reads: registered(registry, "fanfare_log_reads", "Log reads"),
+            reads_shared: registered(
+                registry,
+                "fanfare_log_reads_shared",
+                "Streams served by a log read that another stream started",
+            ),
+            reads_failed: registered(
+                registry,
+                "fanfare_log_reads_failed",
+                "Log reads that failed and are retried",
+            ),
+            log_malformed: registered(registry, "fanfare_log_malformed", "Malformed log entries"),
         };
         for reason in CloseReason::OF_STREAMS {
             // Every series exists from the start, so that rates can be computed.
@@ -152,8 +209,6 @@ impl Metrics {
         for reason in SuspectReason::ALL {
             let _ = metrics.suspects.get_or_create(&reason.into());
         }
-        metrics.register_streams(registry);
-        metrics.register_hub(registry);
         metrics
     }
 
@@ -170,83 +225,6 @@ impl Metrics {
     /// Returns the number of live events suspected for this reason.
     pub fn suspects(&self, reason: SuspectReason) -> u64 {
         self.suspects.get_or_create(&reason.into()).get()
-    }
-
-    fn register_streams(&self, registry: &mut Registry) {
-        registry.register("sse_active_connections", "Open streams", self.active.clone());
-        registry.register("sse_max_connections", "Maximum number of streams", self.max.clone());
-        registry.register(
-            "sse_lingering_connections",
-            "Streams that ended and whose clients have not closed the connection yet",
-            self.lingering.clone(),
-        );
-        registry.register(
-            "sse_lingering_skipped",
-            "Streams whose sockets were closed at once because too many connections lingered",
-            self.lingering_skipped.clone(),
-        );
-        registry.register("sse_connections", "Streams opened", self.opened.clone());
-        registry.register(
-            "sse_reconnections",
-            "Streams opened by a reconnecting client (with a cursor)",
-            self.reconnections.clone(),
-        );
-        registry.register("sse_gzip_connections", "Compressed streams opened", self.gzip.clone());
-        registry.register("sse_gzip_saved_bytes", "Bytes saved by compression", self.gzip_saved.clone());
-        registry.register("sse_connections_ended", "Streams ended, by reason", self.ended.clone());
-        registry.register("sse_events_sent", "Events queued for clients", self.sent.clone());
-        registry.register(
-            "sse_event_latency_seconds",
-            "Time from an event's position (clock of Redis) to its last write on this node",
-            self.latency.clone(),
-        );
-        registry.register("sse_gaps", "Gap events sent to clients", self.gaps.clone());
-        registry.register(
-            "sse_ephemeral_dropped",
-            "Ephemeral events dropped because a client was slow",
-            self.ephemeral_dropped.clone(),
-        );
-        registry.register(
-            "sse_catch_ups",
-            "Times a live stream fell behind and started catch-up from the log",
-            self.catch_ups.clone(),
-        );
-    }
-
-    fn register_hub(&self, registry: &mut Registry) {
-        registry.register("fanfare_channels", "Channels this node is subscribed to", self.channels.clone());
-        registry.register(
-            "fanfare_pubsub_disconnects",
-            "Times the subscriber connection was lost",
-            self.pubsub_disconnects.clone(),
-        );
-        registry.register(
-            "fanfare_pubsub_malformed",
-            "Malformed messages on live topics",
-            self.pubsub_malformed.clone(),
-        );
-        registry.register(
-            "fanfare_pubsub_suspect",
-            "Live events that may be forged, by reason; checked against the log",
-            self.suspects.clone(),
-        );
-        registry.register(
-            "fanfare_shard_queue_dropped",
-            "Events dropped because a shard's queue was full; read from the log instead",
-            self.shard_queue_dropped.clone(),
-        );
-        registry.register("fanfare_log_reads", "Log reads", self.reads.clone());
-        registry.register(
-            "fanfare_log_reads_shared",
-            "Streams served by a log read that another stream started",
-            self.reads_shared.clone(),
-        );
-        registry.register(
-            "fanfare_log_reads_failed",
-            "Log reads that failed and are retried",
-            self.reads_failed.clone(),
-        );
-        registry.register("fanfare_log_malformed", "Malformed log entries", self.log_malformed.clone());
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 /// Minimum rate: a number of bytes in each period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Floor {
+pub struct MinRate {
     /// Bytes in each period; 0 requires a single byte.
     pub bytes: usize,
     /// The period.
@@ -19,7 +19,7 @@ pub struct Floor {
 #[error("the client is slower than http.min_rate")]
 pub struct TooSlow;
 
-impl Floor {
+impl MinRate {
     /// Creates a minimum of `rate` bytes per second, measured over `period`.
     pub fn new(rate: usize, period: Duration) -> Self {
         let bytes = period.as_secs_f64() * u32::try_from(rate).map_or(f64::from(u32::MAX), f64::from);
@@ -56,7 +56,7 @@ impl Floor {
 /// One transfer with a minimum rate.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    floor: Floor,
+    min_rate: MinRate,
     /// The end of the current period.
     until: Instant,
     /// Bytes transferred in the current period.
@@ -65,8 +65,8 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// Creates a transfer that starts now.
-    pub(crate) fn new(floor: Floor) -> Self {
-        Self { floor, until: Instant::now() + floor.period, moved: 0 }
+    pub(crate) fn new(min_rate: MinRate) -> Self {
+        Self { min_rate, until: Instant::now() + min_rate.period, moved: 0 }
     }
 
     /// Counts transferred bytes.
@@ -85,11 +85,11 @@ impl Pace {
             if let Ok(done) = timeout_at(self.until, step.as_mut()).await {
                 return Ok(done);
             }
-            if !self.floor.is_met(self.moved) {
+            if !self.min_rate.is_met(self.moved) {
                 return Err(TooSlow);
             }
             self.moved = 0;
-            self.until = Instant::now() + self.floor.period;
+            self.until = Instant::now() + self.min_rate.period;
         }
     }
 }
@@ -100,13 +100,13 @@ mod tests {
 
     use super::*;
 
-    const FLOOR: Floor = Floor { bytes: 10_000, period: Duration::from_secs(10) };
+    const MIN_RATE: MinRate = MinRate { bytes: 10_000, period: Duration::from_secs(10) };
 
     #[tokio::test(start_paused = true)]
-    async fn a_transfer_below_the_floor_ends_with_its_period_and_one_above_goes_on() {
+    async fn a_transfer_below_the_minimum_rate_ends_with_its_period_and_a_faster_one_continues() {
         for (bytes, passes) in [(999, false), (1001, true)] {
             let begun = Instant::now();
-            let mut pace = Pace::new(FLOOR);
+            let mut pace = Pace::new(MIN_RATE);
             let mut result = Ok(());
             for _ in 0..60 {
                 result = pace.within(sleep(Duration::from_secs(1))).await;
@@ -121,13 +121,13 @@ mod tests {
     }
 
     #[test]
-    fn a_floor_keeps_its_rate_over_a_shorter_period() {
-        assert_eq!(Floor::new(1000, Duration::from_secs(10)), FLOOR);
+    fn a_minimum_rate_is_the_same_over_a_shorter_period() {
+        assert_eq!(MinRate::new(1000, Duration::from_secs(10)), MIN_RATE);
         assert_eq!(
-            FLOOR.within(Duration::from_secs(5)),
-            Floor { bytes: 5000, period: Duration::from_secs(5) }
+            MIN_RATE.within(Duration::from_secs(5)),
+            MinRate { bytes: 5000, period: Duration::from_secs(5) }
         );
-        assert_eq!(FLOOR.within(Duration::from_secs(50)), FLOOR);
-        assert!(!Floor::new(0, Duration::from_secs(1)).is_met(0));
+        assert_eq!(MIN_RATE.within(Duration::from_secs(50)), MIN_RATE);
+        assert!(!MinRate::new(0, Duration::from_secs(1)).is_met(0));
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::config::bytes;
 use crate::config::stream::StreamConfig;
+use crate::connection::open_streams::OpenStreams;
 use crate::connection::user_sockets::UserSockets;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -29,6 +30,7 @@ pub(crate) struct ShardContext {
     pub(crate) leave_spread: Duration,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) node: NodeId,
+    pub(crate) open_streams: Arc<OpenStreams>,
     pub(crate) user_sockets: Arc<UserSockets>,
     /// The time of the shard's current step.
     pub(crate) now: Instant,
@@ -48,7 +50,7 @@ impl ShardContext {
         leave_spread: Duration,
         metrics: Arc<Metrics>,
         node: NodeId,
-        user_sockets: Arc<UserSockets>,
+        (open_streams, user_sockets): (Arc<OpenStreams>, Arc<UserSockets>),
         memory: Memory,
     ) -> Self {
         let (sent, gzip_saved) = (Cell::new(0), Cell::new(0));
@@ -59,6 +61,7 @@ impl ShardContext {
             leave_spread,
             metrics,
             node,
+            open_streams,
             user_sockets,
             now,
             sent,

@@ -40,7 +40,7 @@ pub(crate) struct Deadlines {
     /// Factor by which this stream may exceed the limits, so that streams that started together, or had their last
     /// event together, do not end together.
     grace: f64,
-    ending: bool,
+    closing: bool,
 }
 
 impl Deadlines {
@@ -56,7 +56,7 @@ impl Deadlines {
             blocked: None,
             until: left.map(|left| now + left.min(FARTHEST)),
             grace: 1.0 + fastrand::f64() / 10.0,
-            ending: false,
+            closing: false,
         }
     }
 
@@ -116,7 +116,7 @@ impl Deadlines {
     }
 
     pub(crate) fn linger(&mut self, linger: Duration) {
-        self.ending = true;
+        self.closing = true;
         self.until = Some(Instant::now() + linger);
     }
 
@@ -141,7 +141,7 @@ impl Deadlines {
                 due = what;
             }
         };
-        if self.ending {
+        if self.closing {
             check(self.until, Due::Drop);
             return (due, next);
         }

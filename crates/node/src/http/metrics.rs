@@ -6,6 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use super::overload::Reason;
+use crate::metrics::registered;
 
 /// Labels of a completed request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -81,70 +82,56 @@ pub struct HttpMetrics {
 impl HttpMetrics {
     /// Creates and registers the metrics.
     pub fn register(registry: &mut Registry) -> Self {
-        let mut metrics = Self::default();
+        let refused: Family<LimitLabel, Counter> =
+            registered(registry, "fanfare_sockets_refused", "Sockets refused, by limit");
+        let refused = |limit| refused.get_or_create_owned(&LimitLabel { limit });
+        let metrics = Self {
+            requests: registered(registry, "fanfare_http_requests", "Requests completed"),
+            problems: registered(registry, "fanfare_http_problems", "Requests refused, by code"),
+            publishes: registered(registry, "fanfare_publishes", "Events published over HTTP, by result"),
+            overloaded: registered(registry, "fanfare_streams_refused", "Streams refused, by reason"),
+            ignored_parameters: registered(
+                registry,
+                "fanfare_ignored_parameters",
+                "Unknown parameters of stream requests",
+            ),
+            proxy_headers_refused: registered(
+                registry,
+                "fanfare_proxy_headers_refused",
+                "Connections refused: no PROXY protocol header from a trusted proxy",
+            ),
+            accept_errors: registered(registry, "fanfare_accept_errors", "Failures to accept a socket"),
+            sockets_evicted: registered(
+                registry,
+                "fanfare_sockets_evicted",
+                "Idle sockets closed for new ones",
+            ),
+            floods: registered(
+                registry,
+                "fanfare_http2_floods",
+                "HTTP/2 connections closed because of too many control frames",
+            ),
+            accepted: registered(registry, "fanfare_http_connections", "Sockets accepted"),
+            connection_errors: registered(
+                registry,
+                "fanfare_http_connection_errors",
+                "Connections closed by an error",
+            ),
+            handshake_errors: registered(registry, "fanfare_tls_handshake_errors", "Failed TLS handshakes"),
+            cut: registered(
+                registry,
+                "fanfare_http_connections_cut",
+                "Connections closed at the shutdown deadline",
+            ),
+            sockets_refused_address: refused("address"),
+            sockets_refused_node: refused("node"),
+        };
         for reason in Reason::WORDS {
             let _ = metrics.overloaded.get_or_create(&ReasonLabel { reason });
         }
         for result in ["stored", "repeat", "sent"] {
             let _ = metrics.publishes.get_or_create(&ResultLabel { result });
         }
-        registry.register("fanfare_http_requests", "Requests completed", metrics.requests.clone());
-        registry.register("fanfare_http_problems", "Requests refused, by code", metrics.problems.clone());
-        registry.register(
-            "fanfare_publishes",
-            "Events published over HTTP, by result",
-            metrics.publishes.clone(),
-        );
-        registry.register(
-            "fanfare_streams_refused",
-            "Streams refused, by reason",
-            metrics.overloaded.clone(),
-        );
-        registry.register(
-            "fanfare_ignored_parameters",
-            "Unknown parameters of stream requests",
-            metrics.ignored_parameters.clone(),
-        );
-        registry.register(
-            "fanfare_proxy_headers_refused",
-            "Connections refused: no PROXY protocol header from a trusted proxy",
-            metrics.proxy_headers_refused.clone(),
-        );
-        registry.register(
-            "fanfare_accept_errors",
-            "Failures to accept a socket",
-            metrics.accept_errors.clone(),
-        );
-        registry.register(
-            "fanfare_sockets_evicted",
-            "Idle sockets closed for new ones",
-            metrics.sockets_evicted.clone(),
-        );
-        let refused: Family<LimitLabel, Counter> = Family::default();
-        metrics.sockets_refused_address = refused.get_or_create_owned(&LimitLabel { limit: "address" });
-        metrics.sockets_refused_node = refused.get_or_create_owned(&LimitLabel { limit: "node" });
-        registry.register("fanfare_sockets_refused", "Sockets refused, by limit", refused);
-        registry.register(
-            "fanfare_http2_floods",
-            "HTTP/2 connections closed because of too many control frames",
-            metrics.floods.clone(),
-        );
-        registry.register("fanfare_http_connections", "Sockets accepted", metrics.accepted.clone());
-        registry.register(
-            "fanfare_http_connection_errors",
-            "Connections closed by an error",
-            metrics.connection_errors.clone(),
-        );
-        registry.register(
-            "fanfare_tls_handshake_errors",
-            "Failed TLS handshakes",
-            metrics.handshake_errors.clone(),
-        );
-        registry.register(
-            "fanfare_http_connections_cut",
-            "Connections closed at the shutdown deadline",
-            metrics.cut.clone(),
-        );
         metrics
     }
 

@@ -26,7 +26,7 @@ use crate::auth::Bearer;
 use crate::config::bytes;
 use crate::config::limits::kib;
 use crate::memory::{self, Account, BODY_COPIES, Permit};
-use crate::pace::{Floor, Pace, TooSlow};
+use crate::pace::{MinRate, Pace, TooSlow};
 use crate::rates::{Caller, Kind};
 
 /// Bodies larger than this, in bytes, are parsed on a blocking thread, away from the shards.
@@ -212,7 +212,7 @@ async fn read(
         return Err(too_large());
     }
     let mut permit = account.permit(memory::Kind::Bodies);
-    let mut pace = Pace::new(Floor::new(bytes(app.http.min_rate), app.http.min_rate_window));
+    let mut pace = Pace::new(MinRate::new(bytes(app.http.min_rate), app.http.min_rate_window));
     let mut read = BytesMut::with_capacity(length.unwrap_or_default().min(FIRST_ROOM));
     while let Some(frame) = pace.within(body.frame()).await.map_err(|TooSlow| slow(app))? {
         let frame = frame.map_err(|_| Problem::bad_request("the body ended early"))?;

@@ -183,7 +183,7 @@ impl Drop for Shard {
                 unserved += 1;
             }
         }
-        self.context.metrics.active.dec_by(i64::try_from(unserved).unwrap_or(i64::MAX));
+        self.context.open_streams.remove(unserved);
         if std::thread::panicking() {
             self.table.broken.cancel();
             tracing::error!(

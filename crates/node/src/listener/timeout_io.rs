@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::frames::Meter;
 use super::slots::Activity;
 use crate::memory::{Account, Kind, Permit};
-use crate::pace::Floor;
+use crate::pace::MinRate;
 use crate::stream::{Socket, set_peer_timeout};
 
 /// Size of an incomplete head that is not charged to the node's memory, in bytes.
@@ -105,7 +105,7 @@ pub(super) struct Bounds {
     /// Maximum time for which bytes are unacknowledged.
     pub(super) peer_timeout: Duration,
     /// Minimum rate at which a response is read.
-    pub(super) floor: Floor,
+    pub(super) min_rate: MinRate,
 }
 
 impl<IO> TimeoutIo<IO> {
@@ -214,14 +214,14 @@ impl<IO: Socket> TimeoutIo<IO> {
     /// Returns whether the client reads queued data below the minimum rate. The rate does not apply to streams, for which
     /// the hub handles slow clients.
     fn is_too_slow(&mut self, cx: &mut Context<'_>) -> bool {
-        let floor = self.bounds.floor;
+        let min_rate = self.bounds.min_rate;
         loop {
-            let begin = || (Box::pin(sleep_until(Instant::now() + floor.period)), 0);
+            let begin = || (Box::pin(sleep_until(Instant::now() + min_rate.period)), 0);
             let (period, taken) = self.slow.get_or_insert_with(begin);
             if period.as_mut().poll(cx).is_pending() {
                 return false;
             }
-            if !floor.is_met(*taken) && !self.activity.carries_stream() {
+            if !min_rate.is_met(*taken) && !self.activity.carries_stream() {
                 return true;
             }
             self.slow = None;

@@ -8,6 +8,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::registered;
+
 /// Metrics of coordination in the cluster. Every series exists from the start, so that rates can be computed.
 #[derive(Debug)]
 pub struct ClusterMetrics {
@@ -110,21 +112,31 @@ impl ClusterMetrics {
 
     /// Creates and registers the metrics.
     pub fn register(registry: &mut Registry) -> Self {
-        let claims = family(registry, "fanfare_session_claims", "Session claims, by outcome");
-        let releases = family(registry, "fanfare_session_releases", "Session releases, by outcome");
-        let renewals = family(registry, "fanfare_session_renewals", "Session renewals, by outcome");
-        let uncertain =
-            family(registry, "fanfare_claims_uncertain", "Uncertain claims reconciled, by outcome");
-        let heartbeats = family(registry, "fanfare_heartbeats", "Heartbeats of the lease, by outcome");
-        let controls = family(registry, "fanfare_control_messages", "Control messages received, by kind");
-        let entries = family(registry, "fanfare_intake_entries", "Intake entries handled, by outcome");
-        let failures = family(registry, "fanfare_intake_failures", "Failed calls of the intake, by call");
+        let claims: Labelled = registered(registry, "fanfare_session_claims", "Session claims, by outcome");
+        let releases: Labelled =
+            registered(registry, "fanfare_session_releases", "Session releases, by outcome");
+        let renewals: Labelled =
+            registered(registry, "fanfare_session_renewals", "Session renewals, by outcome");
+        let uncertain: Labelled =
+            registered(registry, "fanfare_claims_uncertain", "Uncertain claims reconciled, by outcome");
+        let heartbeats: Labelled =
+            registered(registry, "fanfare_heartbeats", "Heartbeats of the lease, by outcome");
+        let controls: Labelled =
+            registered(registry, "fanfare_control_messages", "Control messages received, by kind");
+        let entries: Labelled =
+            registered(registry, "fanfare_intake_entries", "Intake entries handled, by outcome");
+        let failures: Labelled =
+            registered(registry, "fanfare_intake_failures", "Failed calls of the intake, by call");
         let outcome = |family: &Labelled, name| family.get_or_create_owned(&[("outcome", name)]);
         let kind = |name| controls.get_or_create_owned(&[("kind", name)]);
         let call = |name| failures.get_or_create_owned(&[("call", name)]);
-        let metrics = Self {
-            sessions_held: Gauge::default(),
-            sessions_releasing: Gauge::default(),
+        Self {
+            sessions_held: registered(
+                registry,
+                "fanfare_sessions_held",
+                "Sessions owned by this node whose streams are open",
+            ),
+            sessions_releasing: registered(registry, "fanfare_sessions_releasing", "Sessions being released"),
             claims_held: outcome(&claims, "held"),
             claims_full: outcome(&claims, "full"),
             claims_shut: outcome(&claims, "shut"),
@@ -140,22 +152,46 @@ impl ClusterMetrics {
             uncertain_clear: outcome(&uncertain, "clear"),
             uncertain_reconciled: outcome(&uncertain, "reconciled"),
             uncertain_dropped: outcome(&uncertain, "dropped"),
-            lease_held: Gauge::default(),
+            lease_held: registered(registry, "fanfare_lease_held", "Whether the node's lease is held"),
             heartbeats_renewed: outcome(&heartbeats, "renewed"),
             heartbeats_acquired: outcome(&heartbeats, "acquired"),
             heartbeats_foreign: outcome(&heartbeats, "foreign"),
             heartbeats_failed: outcome(&heartbeats, "failed"),
-            function_load_failures: Counter::default(),
-            swept: Counter::default(),
-            departed: Counter::default(),
-            sweeps_failed: Counter::default(),
+            function_load_failures: registered(
+                registry,
+                "fanfare_function_load_failures",
+                "Failures to load the Redis function library",
+            ),
+            swept: registered(
+                registry,
+                "fanfare_sessions_swept",
+                "Sessions of dead nodes removed by this node",
+            ),
+            departed: registered(
+                registry,
+                "fanfare_users_departed",
+                "Users without a session whose grace period was over when this node checked",
+            ),
+            sweeps_failed: registered(registry, "fanfare_sweep_failures", "Sweeps that failed"),
             controls_supersede: kind("supersede"),
             controls_stale: kind("stale"),
             controls_disconnect: kind("disconnect"),
             controls_malformed: kind("malformed"),
-            controls_dropped: Counter::default(),
-            intake_leader: Gauge::default(),
-            intake_lag: Gauge::default(),
+            controls_dropped: registered(
+                registry,
+                "fanfare_control_dropped",
+                "Control commands dropped because the queue was full",
+            ),
+            intake_leader: registered(
+                registry,
+                "fanfare_intake_leader",
+                "Whether this node leads the intake",
+            ),
+            intake_lag: registered(
+                registry,
+                "fanfare_intake_lag_seconds",
+                "Age of the oldest intake entry at the last read",
+            ),
             intake_done: outcome(&entries, "done"),
             intake_repeat: outcome(&entries, "repeat"),
             intake_dead: outcome(&entries, "dead"),
@@ -164,62 +200,13 @@ impl ClusterMetrics {
             intake_fetch_failed: call("fetch"),
             intake_acknowledge_failed: call("acknowledge"),
             intake_reject_failed: call("reject"),
-            intake_lead_lost: Counter::default(),
-        };
-        metrics.register_plain(registry);
-        metrics
-    }
-
-    fn register_plain(&self, registry: &mut Registry) {
-        let gauges = [
-            (
-                &self.sessions_held,
-                "fanfare_sessions_held",
-                "Sessions owned by this node whose streams are open",
-            ),
-            (&self.sessions_releasing, "fanfare_sessions_releasing", "Sessions being released"),
-            (&self.lease_held, "fanfare_lease_held", "Whether the node's lease is held"),
-            (&self.intake_leader, "fanfare_intake_leader", "Whether this node leads the intake"),
-        ];
-        for (gauge, name, help) in gauges {
-            registry.register(name, help, gauge.clone());
-        }
-        let lag = "Age of the oldest intake entry at the last read";
-        registry.register("fanfare_intake_lag_seconds", lag, self.intake_lag.clone());
-        let counters = [
-            (
-                &self.controls_dropped,
-                "fanfare_control_dropped",
-                "Control commands dropped because the queue was full",
-            ),
-            (
-                &self.function_load_failures,
-                "fanfare_function_load_failures",
-                "Failures to load the Redis function library",
-            ),
-            (&self.swept, "fanfare_sessions_swept", "Sessions of dead nodes removed by this node"),
-            (
-                &self.departed,
-                "fanfare_users_departed",
-                "Users without a session whose grace period was over when this node checked",
-            ),
-            (&self.sweeps_failed, "fanfare_sweep_failures", "Sweeps that failed"),
-            (
-                &self.intake_lead_lost,
+            intake_lead_lost: registered(
+                registry,
                 "fanfare_intake_lead_lost",
                 "Times the leadership was lost while entries were in progress",
             ),
-        ];
-        for (counter, name, help) in counters {
-            registry.register(name, help, counter.clone());
         }
     }
-}
-
-fn family(registry: &mut Registry, name: &str, help: &str) -> Labelled {
-    let family = Labelled::default();
-    registry.register(name, help, family.clone());
-    family
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::{Kind, Scope};
+use crate::metrics::registered;
 
 /// Labels: rate that was exceeded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -35,7 +36,19 @@ pub struct RateMetrics {
 impl RateMetrics {
     /// Creates the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
+        let metrics = Self {
+            limited: registered(
+                registry,
+                "fanfare_rate_limited",
+                "Requests refused because a user or an address exceeded a rate",
+            ),
+            keys: registered(registry, "fanfare_rate_keys", "Rate limit buckets in use"),
+            keys_shared: registered(
+                registry,
+                "fanfare_rate_keys_shared",
+                "Rate checks of users or addresses that share a bucket",
+            ),
+        };
         for scope in Scope::ALL {
             let _ = metrics.keys.get_or_create(&ScopeLabel { scope: scope.as_str() });
             for kind in Kind::ALL {
@@ -43,17 +56,6 @@ impl RateMetrics {
                 let _ = metrics.limited.get_or_create(&labels);
             }
         }
-        registry.register(
-            "fanfare_rate_limited",
-            "Requests refused because a user or an address exceeded a rate",
-            metrics.limited.clone(),
-        );
-        registry.register("fanfare_rate_keys", "Rate limit buckets in use", metrics.keys.clone());
-        registry.register(
-            "fanfare_rate_keys_shared",
-            "Rate checks of users or addresses that share a bucket",
-            metrics.keys_shared.clone(),
-        );
         metrics
     }
 

@@ -3,6 +3,8 @@
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
+use crate::metrics::registered;
+
 /// Metrics of renewed certificates. Lives as long as the node.
 #[derive(Clone, Debug, Default)]
 pub struct TlsMetrics {
@@ -15,17 +17,13 @@ pub struct TlsMetrics {
 impl TlsMetrics {
     /// Creates the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        registry.register(
-            "fanfare_tls_certificates_loaded",
-            "Renewed certificates loaded",
-            metrics.loaded.clone(),
-        );
-        registry.register(
-            "fanfare_tls_certificate_failures",
-            "Failures to load a renewed certificate",
-            metrics.failures.clone(),
-        );
-        metrics
+        Self {
+            loaded: registered(registry, "fanfare_tls_certificates_loaded", "Renewed certificates loaded"),
+            failures: registered(
+                registry,
+                "fanfare_tls_certificate_failures",
+                "Failures to load a renewed certificate",
+            ),
+        }
     }
 }

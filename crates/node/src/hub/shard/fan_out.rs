@@ -92,7 +92,7 @@ impl Shard {
         let Subscriber { connection: key, index } = subscriber;
         let Some(slot) = self.slots.get_mut(key) else { return };
         let connection = &mut slot.connection;
-        match connection.accept_live(index, event, &self.context) {
+        match connection.receive_live(index, event, &self.context) {
             LiveOutcome::Next if at_once && connection.is_drained() && !connection.deadlines.is_blocked() => {
                 *writes -= 1;
                 let cx = &mut Context::from_waker(&slot.waker);

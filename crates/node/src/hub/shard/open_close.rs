@@ -206,7 +206,7 @@ impl Shard {
         let mut slot = self.slots.remove(key);
         slot.connection.count_gone(&self.context);
         self.timers.try_remove(&slot.timer);
-        self.context.metrics.active.dec();
+        self.context.open_streams.remove(1);
     }
 
     /// Releases the connection's session and topics.

@@ -18,6 +18,7 @@ use tokio::task::coop::unconstrained;
 use super::*;
 use crate::config::stream::StreamConfig;
 use crate::connection::LiveOutcome;
+use crate::connection::open_streams::OpenStreams;
 use crate::connection::user_sockets::UserSockets;
 use crate::control;
 use crate::encoded_event::EncodedEvent;
@@ -44,9 +45,9 @@ fn shard_on(log: Arc<dyn EventLog>) -> Shard {
     ));
     let settings = StreamConfig::default();
     let budget = Arc::new(ReadBudget::new(settings.max_log_read_bytes));
-    let user_sockets = UserSockets::new(16, 100, Arc::clone(&metrics));
+    let sockets = (OpenStreams::new(Arc::clone(&metrics)), UserSockets::new(16, 100, Arc::clone(&metrics)));
     let (node, memory) = (NodeId::new("a").unwrap(), crate::memory::Memory::new(usize::MAX));
-    let context = ShardContext::new(settings, Duration::ZERO, metrics, node, user_sockets, memory);
+    let context = ShardContext::new(settings, Duration::ZERO, metrics, node, sockets, memory);
     Shard::new(0, context, table, LogReads::new(log, budget, 4, PageLimit::entries(100)))
 }
 
@@ -68,7 +69,7 @@ fn open_coded(shard: &Shard, channel: &Channel, from: StartAt, coding: Coding) -
         head: Bytes::new(),
         framing: Framing::Plain,
     };
-    shard.context.metrics.active.inc();
+    shard.context.open_streams.add();
     assert!(shard.inbox.push(Message::Open(Box::new(stream), Box::new(theirs))));
     ours
 }
@@ -294,7 +295,7 @@ async fn an_event_larger_than_the_queue_is_accepted_beside_a_busy_channel() {
     let connection = &mut shard.slots[0].connection;
     let mut take = |number, bytes| {
         let event = event(&channel, number, "x".repeat(bytes));
-        let taken = connection.accept_live(0, &event, &shard.context);
+        let taken = connection.receive_live(0, &event, &shard.context);
         if taken == LiveOutcome::Next {
             connection.queue_event(0, &event, &shard.context);
         }

@@ -128,7 +128,7 @@ impl Exchange {
     }
 
     async fn send(&self, body: &mut Body, out: &mut SendStream<Bytes>) -> Result<(), Broken> {
-        let mut pace = Pace::new(self.context.bounds.floor);
+        let mut pace = Pace::new(self.context.bounds.min_rate);
         loop {
             let frame = tokio::select! {
                 frame = body.frame() => frame,
