@@ -14,6 +14,7 @@
 //! - `user_sockets`: the sockets of each user's streams, until they are closed
 //! - `context`: context shared by all connections of a shard, and last events
 //! - `deadlines`: timeouts and heartbeats
+//! - `status`: what a shard reads and sets
 
 mod context;
 mod deadlines;
@@ -21,6 +22,7 @@ mod id;
 pub(crate) mod open_streams;
 mod queue;
 mod socket_writer;
+mod status;
 mod subscription;
 pub(crate) mod user_sockets;
 
@@ -89,10 +91,10 @@ pub(crate) enum FlushResult {
 /// One open stream. Lives in its shard from `Message::Open` until it ends.
 pub(crate) struct Connection {
     /// Distinguishes the connection from earlier ones with the same key in the shard's slab.
-    pub(crate) serial: u64,
-    pub(crate) identity: Identity,
+    serial: u64,
+    identity: Identity,
     /// The epoch of the claim; 0 without one.
-    pub(crate) epoch: u64,
+    epoch: u64,
     guard: Option<SessionGuard>,
     encoding: Encoding,
     /// The gzip member of the body; `None` for a plain body.
@@ -100,27 +102,27 @@ pub(crate) struct Connection {
     /// Value of `id:`.
     id: Id,
     /// Channels, in ascending order of tags.
-    pub(crate) subscriptions: Box<[Subscription]>,
+    subscriptions: Box<[Subscription]>,
     /// Number of channels that are [`ChannelState::Behind`].
-    pub(crate) behind: u32,
+    behind: u32,
     /// Number of channels that are [`ChannelState::Reading`].
-    pub(crate) reading: u32,
+    reading: u32,
     /// Index at which the next search for a [`ChannelState::Behind`] channel starts, so that channels take turns.
-    pub(crate) next_behind: usize,
+    next_behind: usize,
     /// Number of channels that are [`ChannelState::Locating`].
-    pub(crate) locating: u32,
+    locating: u32,
     queue: Queue,
     writer: SocketWriter,
     /// Queued bytes at the last count.
     counted: usize,
-    pub(crate) deadlines: Deadlines,
+    deadlines: Deadlines,
     user_socket: UserSocket,
     /// Set when the end has started: nothing more is queued.
-    pub(crate) closing: Option<CloseReason>,
+    closing: Option<CloseReason>,
     /// Whether the node's side of the socket is closed.
     shut: bool,
     /// Whether the connection is in its shard's list of connections to write to.
-    pub(crate) dirty: bool,
+    dirty: bool,
 }
 
 impl Connection {

@@ -2,13 +2,13 @@
 
 use std::sync::Mutex;
 
+use fanfare_broker::testing::until;
 use fanfare_protocol::channel::MAX_USER_BYTES;
 use fanfare_protocol::session::MAX_CONTROL_BYTES;
 use fanfare_protocol::{SessionId, User};
 use prometheus_client::registry::Registry;
 
 use super::*;
-use fanfare_broker::testing::until;
 
 type Ended = Arc<Mutex<Vec<(SessionKey, u64, CloseReason)>>>;
 

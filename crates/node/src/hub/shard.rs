@@ -146,7 +146,7 @@ impl Shard {
         self.slots
             .get_mut(subscriber.connection)
             .map(|slot| &mut slot.connection)
-            .filter(|c| c.serial == serial)
+            .filter(|connection| connection.serial() == serial)
     }
 
     /// Returns the topic with this key, if its serial is the same.
@@ -162,8 +162,7 @@ impl Shard {
     /// Marks a connection as having queued data.
     fn mark(&mut self, key: usize) {
         let connection = &mut self.slots[key].connection;
-        if !connection.dirty {
-            connection.dirty = true;
+        if connection.mark_dirty() {
             self.dirty.push_back(key);
         }
     }

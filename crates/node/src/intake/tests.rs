@@ -1,5 +1,6 @@
 //! The intake over a broker that fails by script, in virtual time.
 
+use fanfare_broker::testing::{Call, Fault, FaultyBroker, settle_tasks, until};
 use bytes::Bytes;
 use fanfare_broker::log::PageLimit;
 use fanfare_broker::{EventLog, IntakeQueue};
@@ -12,7 +13,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::*;
-use fanfare_broker::testing::{Call, Fault, FaultyBroker, settle_tasks, until};
 
 const LEASE: Duration = Duration::from_secs(3);
 /// How many entries are taken at once.

@@ -1,12 +1,12 @@
 //! Sessions over a broker that fails by script, in virtual time.
 
+use fanfare_broker::testing::{Call, Fault, FaultyBroker, settle_tasks, until};
 use fanfare_broker::session::Holding;
 use fanfare_broker::{LiveTopics, NodeInfo};
 use prometheus_client::registry::Registry as Metrics;
 
 use super::registry::MAX_UNCERTAIN_CLAIMS;
 use super::*;
-use fanfare_broker::testing::{Call, Fault, FaultyBroker, settle_tasks, until};
 
 /// The streams that had to end, in order.
 type Ended = Arc<Mutex<Vec<(SessionKey, u64, CloseReason)>>>;

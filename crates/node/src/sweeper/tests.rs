@@ -1,5 +1,6 @@
 //! Sweeping, in virtual time.
 
+use fanfare_broker::testing::{Call, Fault, FaultyBroker, until};
 use fanfare_broker::lease::SWEEP_STEP;
 use fanfare_broker::session::{Claim, Claimed, CloseReason};
 use fanfare_broker::{BrokerSettings, NodeInfo, SessionStore};
@@ -8,7 +9,6 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::*;
-use fanfare_broker::testing::{Call, Fault, FaultyBroker, until};
 
 const TTL: Duration = Duration::from_secs(10);
 

@@ -86,7 +86,7 @@ impl Shard {
     fn shrink_window(&mut self, at: usize) {
         let topic = &mut self.topics[at];
         if let [only] = topic.subscribers[..]
-            && self.slots[only.connection].connection.subscriptions[only.index].state == ChannelState::Live
+            && self.slots[only.connection].connection.state(only.index) == Some(ChannelState::Live)
         {
             topic.window.shrink();
         }
@@ -128,7 +128,7 @@ impl Shard {
         for nth in 0..self.topics[at].subscribers.len() {
             let Subscriber { connection: key, index } = self.topics[at].subscribers[nth];
             let connection = &mut self.slots[key].connection;
-            if connection.subscriptions[index].state == ChannelState::Live {
+            if connection.state(index) == Some(ChannelState::Live) {
                 connection.set_state(index, ChannelState::Behind);
                 self.advance(key);
             }
@@ -138,24 +138,23 @@ impl Shard {
     /// Continues the catch-up of a connection, if its client has received all queued data.
     pub(super) fn advance(&mut self, key: usize) {
         let connection = &self.slots[key].connection;
-        if connection.locating == 0 && connection.wants_more() {
+        if !connection.is_locating() && connection.wants_more() {
             self.catch_up(key);
         }
     }
 
     /// Continues the catch-up in one channel after another, within the limit of pages for one client.
     pub(super) fn catch_up(&mut self, key: usize) {
-        for _ in 0..self.slots[key].connection.subscriptions.len() {
+        for _ in 0..self.slots[key].connection.channels() {
             let connection = &mut self.slots[key].connection;
-            if connection.behind == 0
-                || connection.reading >= READS_AT_ONCE
+            if !connection.is_behind()
+                || connection.reads() >= READS_AT_ONCE
                 || connection.is_full(&self.context)
             {
                 return;
             }
-            let index = connection.next_behind % connection.subscriptions.len();
-            connection.next_behind = index + 1;
-            if connection.subscriptions[index].state == ChannelState::Behind {
+            let index = connection.next_turn();
+            if connection.state(index) == Some(ChannelState::Behind) {
                 self.step(key, index);
             }
         }
@@ -164,11 +163,11 @@ impl Shard {
     /// Makes a connection live with the window, or starts a log read.
     fn step(&mut self, key: usize, index: usize) {
         let connection = &mut self.slots[key].connection;
-        let subscription = &connection.subscriptions[index];
+        let subscription = connection.subscription(index);
         let (at, position, awaits_log) =
             (subscription.topic, subscription.position, subscription.awaits_log());
         // The log is read once the channel is subscribed. Before that, there would probably be nothing.
-        if connection.subscriptions[index].takes_tip() && !self.topics[at].subscribed {
+        if connection.takes_tip(index) && !self.topics[at].subscribed {
             connection.set_state(index, ChannelState::Live);
             return;
         }
@@ -186,8 +185,8 @@ impl Shard {
     pub(super) fn read_log(&mut self, at: usize, query: LogQuery, subscriber: Subscriber) {
         let connection = &self.slots[subscriber.connection].connection;
         let (waiting, requester) =
-            ((subscriber, connection.serial), connection.identity.requester(&self.requester_hash));
-        let awaits_log = connection.subscriptions[subscriber.index].awaits_log();
+            ((subscriber, connection.serial()), connection.identity().requester(&self.requester_hash));
+        let awaits_log = connection.subscription(subscriber.index).awaits_log();
         let topic = &mut self.topics[at];
         let key = (at, topic.serial);
         if let Some(read) = topic.reads.get_mut(&query) {
@@ -296,14 +295,12 @@ impl Shard {
         fork: Option<Position>,
     ) {
         let Subscriber { connection: key, index } = subscriber;
-        let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.connection.serial == serial) else {
+        let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.connection.serial() == serial) else {
             return;
         };
         let connection = &mut slot.connection;
-        let state = connection.subscriptions.get(index).map(|subscription| subscription.state);
-        if connection.closing.is_some()
-            || !matches!(state, Some(ChannelState::Reading | ChannelState::Stalled))
-        {
+        let state = connection.state(index);
+        if !connection.is_open() || !matches!(state, Some(ChannelState::Reading | ChannelState::Stalled)) {
             return;
         }
         // After a failed log recovers, more channels may complete at once than may be queued.
@@ -333,9 +330,7 @@ impl Shard {
             query == LogQuery::Locate(StartAt::Latest) && topic.record_read(position, read.version);
         for (subscriber, serial) in read.waiting {
             let Some(connection) = self.connection(subscriber, serial) else { continue };
-            if connection.closing.is_none()
-                && connection.subscriptions[subscriber.index].state == ChannelState::Locating
-            {
+            if connection.is_open() && connection.state(subscriber.index) == Some(ChannelState::Locating) {
                 connection.located(subscriber.index, position);
                 self.greet(subscriber.connection);
             }
@@ -352,15 +347,12 @@ impl Shard {
         self.context.metrics.reads_failed.inc();
         let slots = &self.slots;
         read.waiting.retain(|(subscriber, serial)| {
-            slots.get(subscriber.connection).is_some_and(|slot| slot.connection.serial == *serial)
+            slots.get(subscriber.connection).is_some_and(|slot| slot.connection.serial() == *serial)
         });
         // Channels that can be read must not wait for one that cannot.
         for &(subscriber, serial) in &read.waiting {
             if let Some(connection) = self.connection(subscriber, serial)
-                && connection
-                    .subscriptions
-                    .get(subscriber.index)
-                    .is_some_and(|subscription| subscription.state == ChannelState::Reading)
+                && connection.state(subscriber.index) == Some(ChannelState::Reading)
             {
                 connection.set_state(subscriber.index, ChannelState::Stalled);
                 self.advance(subscriber.connection);

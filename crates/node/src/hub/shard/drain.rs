@@ -42,7 +42,7 @@ impl Drain {
 impl Shard {
     /// Starts to close all streams, evenly until a moment.
     pub(super) fn begin_drain(&mut self, until: Instant, done: mpsc::Sender<()>) {
-        let streams = self.slots.iter().filter(|(_, slot)| slot.connection.closing.is_none()).count();
+        let streams = self.slots.iter().filter(|(_, slot)| slot.connection.is_open()).count();
         self.draining = Some(Drain { begun: Instant::now(), until, streams, sent: 0, _done: done });
         self.wave();
     }
@@ -52,13 +52,13 @@ impl Shard {
         let Some(drain) = &mut self.draining else { return };
         let over = Instant::now() >= drain.until;
         let due = if over { usize::MAX } else { drain.due() };
-        let open = self.slots.iter().filter(|(_, slot)| slot.connection.closing.is_none());
+        let open = self.slots.iter().filter(|(_, slot)| slot.connection.is_open());
         let keys: Vec<usize> = open.take(due).map(|(key, _)| key).collect();
         drain.sent += keys.len();
         for key in keys {
             self.begin_end(key, CloseReason::Shutdown);
         }
-        let left = self.slots.iter().any(|(_, slot)| slot.connection.closing.is_none());
+        let left = self.slots.iter().any(|(_, slot)| slot.connection.is_open());
         if over || !left {
             self.draining = None;
         } else {

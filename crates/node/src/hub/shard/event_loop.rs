@@ -103,13 +103,13 @@ impl Shard {
     fn poll_socket(&mut self, key: usize) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let connection = &mut slot.connection;
-        if connection.closing.is_none() {
+        if connection.is_open() {
             let cx = &mut Context::from_waker(&slot.waker);
             if let Poll::Ready(close) = connection.poll_peer_close(cx) {
                 return self.peer_closed(key, close);
             }
         }
-        if self.slots[key].connection.deadlines.is_blocked() || self.slots[key].connection.closing.is_some() {
+        if self.slots[key].connection.is_blocked() || !self.slots[key].connection.is_open() {
             self.mark(key);
         }
     }
@@ -130,7 +130,7 @@ impl Shard {
 
     fn check_deadlines(&mut self, key: usize) {
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let (due, next) = slot.connection.deadlines.check(&self.context.settings);
+        let (due, next) = slot.connection.check_deadlines(&self.context);
         slot.timer = self.timers.insert_at(Timer::Connection(key), next);
         match due {
             Due::Nothing => {}
@@ -141,7 +141,7 @@ impl Shard {
             Due::End(reason @ CloseReason::WriteTimeout) => self.drop_connection(key, reason),
             Due::End(reason) => self.begin_end(key, reason),
             Due::Drop => {
-                let reason = slot.connection.closing.unwrap_or(CloseReason::Closed);
+                let reason = slot.connection.close_reason().unwrap_or(CloseReason::Closed);
                 self.drop_connection(key, reason);
             }
         }
@@ -208,8 +208,8 @@ impl Shard {
     fn write_to(&mut self, key: usize) {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let connection = &mut slot.connection;
-        connection.dirty = false;
-        let was_blocked = connection.deadlines.is_blocked();
+        connection.clear_dirty();
+        let was_blocked = connection.is_blocked();
         let flushed =
             connection.flush(&self.context, &mut self.scratch, &mut Context::from_waker(&slot.waker));
         self.after_write(key, was_blocked, flushed);
@@ -223,12 +223,12 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let connection = &mut slot.connection;
         connection.count_waiting(&self.context);
-        if connection.deadlines.is_blocked() != was_blocked {
+        if connection.is_blocked() != was_blocked {
             connection.socket_changed();
             // The write timeout, or the next heartbeat, may be earlier than the timer.
-            self.timers.reset_at(&slot.timer, connection.deadlines.next_check(&self.context.settings));
+            self.timers.reset_at(&slot.timer, connection.next_check(&self.context));
         }
-        if connection.behind > 0 {
+        if connection.is_behind() {
             self.advance(key);
         }
     }

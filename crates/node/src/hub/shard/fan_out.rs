@@ -93,7 +93,7 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let connection = &mut slot.connection;
         match connection.receive_live(index, event, &self.context) {
-            LiveOutcome::Next if at_once && connection.is_drained() && !connection.deadlines.is_blocked() => {
+            LiveOutcome::Next if at_once && connection.is_drained() && !connection.is_blocked() => {
                 *writes -= 1;
                 let cx = &mut Context::from_waker(&slot.waker);
                 let flushed = connection.send((index, event), &self.context, &mut self.scratch, cx);
@@ -102,7 +102,7 @@ impl Shard {
             LiveOutcome::Next => {
                 connection.queue_event(index, event, &self.context);
                 // A blocked connection is woken when it can write.
-                if connection.deadlines.is_blocked() {
+                if connection.is_blocked() {
                     connection.count_waiting(&self.context);
                 } else {
                     self.mark(key);
@@ -133,11 +133,8 @@ impl Shard {
 
     /// Stores a subscriber's index in its connection.
     fn store_index(&mut self, at: usize, index: usize) {
-        if let Some(&subscriber) = self.topics[at].subscribers.get(index)
-            && let Some(subscription) =
-                self.slots[subscriber.connection].connection.subscriptions.get_mut(subscriber.index)
-        {
-            subscription.index_in_topic = index;
+        if let Some(&subscriber) = self.topics[at].subscribers.get(index) {
+            self.slots[subscriber.connection].connection.set_index_in_topic(subscriber.index, index);
         }
     }
 }

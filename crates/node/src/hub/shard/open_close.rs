@@ -30,7 +30,7 @@ impl Shard {
             (socket, framing, &head),
             (deadlines, user_socket),
         );
-        let next = connection.deadlines.next_check(&self.context.settings);
+        let next = connection.next_check(&self.context);
         let entry = self.slots.vacant_entry();
         let key = entry.key();
         let timer = self.timers.insert_at(Timer::Connection(key), next);
@@ -59,10 +59,10 @@ impl Shard {
         }
         let (identity, epoch) = {
             let connection = &self.slots[key].connection;
-            (connection.identity.clone(), connection.epoch)
+            (connection.identity().clone(), connection.epoch())
         };
         if let Some(&older) = self.by_identity.get(&identity) {
-            if self.slots[older].connection.epoch > epoch {
+            if self.slots[older].connection.epoch() > epoch {
                 self.begin_end(key, CloseReason::Superseded);
                 return false;
             }
@@ -94,9 +94,7 @@ impl Shard {
             subscriptions.push(Subscription::new(channel.tag(), at, subscribers.len()));
             subscribers.push(Subscriber { connection: key, index });
         }
-        let connection = &mut self.slots[key].connection;
-        connection.locating = u32::try_from(subscriptions.len()).unwrap_or(u32::MAX);
-        connection.subscriptions = subscriptions.into();
+        self.slots[key].connection.subscribe(subscriptions);
         if !fresh.is_empty() {
             self.table.subscribe(self.index, &fresh);
         }
@@ -112,11 +110,11 @@ impl Shard {
 
     fn begin_reading(&mut self, key: usize, begins: Vec<StartAt>) {
         for (index, from) in begins.into_iter().enumerate() {
-            let at = self.slots[key].connection.subscriptions[index].topic;
+            let at = self.slots[key].connection.subscription(index).topic;
             let known = match from {
                 StartAt::Position(position) => Some(position),
                 StartAt::Tip(position) => {
-                    self.slots[key].connection.subscriptions[index].begins_at_tip();
+                    self.slots[key].connection.begins_at_tip(index);
                     Some(position)
                 }
                 StartAt::Latest => self.topics[at].tip(),
@@ -133,7 +131,7 @@ impl Shard {
     /// Sends the first block and starts the catch-up, once the start of every channel is known.
     pub(super) fn greet(&mut self, key: usize) {
         let connection = &mut self.slots[key].connection;
-        if connection.locating > 0 {
+        if connection.is_locating() {
             return;
         }
         connection.greet(&self.context);
@@ -157,10 +155,9 @@ impl Shard {
             PeerClose::Broken(reason) => self.drop_connection(key, reason),
             PeerClose::HalfClosed => {
                 let slot = &mut self.slots[key];
-                slot.connection.deadlines.half_closed();
+                slot.connection.half_closed();
                 slot.connection.queue_heartbeat();
-                self.timers
-                    .reset_at(&slot.timer, slot.connection.deadlines.next_check(&self.context.settings));
+                self.timers.reset_at(&slot.timer, slot.connection.next_check(&self.context));
                 self.mark(key);
             }
         }
@@ -169,7 +166,7 @@ impl Shard {
     /// Ends an identity's stream if its epoch is below.
     pub(super) fn end_stream(&mut self, identity: &Identity, below: u64, reason: CloseReason) {
         if let Some(&key) = self.by_identity.get(identity)
-            && self.slots[key].connection.epoch < below
+            && self.slots[key].connection.epoch() < below
         {
             self.begin_end(key, reason);
         }
@@ -186,19 +183,19 @@ impl Shard {
 
     /// Starts to end a connection: releases its claim and its topics at once; queued data is still written.
     pub(super) fn begin_end(&mut self, key: usize, reason: CloseReason) {
-        if self.slots[key].connection.closing.is_some() {
+        if !self.slots[key].connection.is_open() {
             return;
         }
         self.leave(key);
         let slot = &mut self.slots[key];
         slot.connection.begin_end(reason, &self.context, &slot.waker);
-        self.timers.reset_at(&slot.timer, slot.connection.deadlines.next_check(&self.context.settings));
+        self.timers.reset_at(&slot.timer, slot.connection.next_check(&self.context));
         self.mark(key);
     }
 
     /// Drops a connection with all its queued data.
     pub(super) fn drop_connection(&mut self, key: usize, reason: CloseReason) {
-        if self.slots[key].connection.closing.is_none() {
+        if self.slots[key].connection.is_open() {
             self.leave(key);
             self.context.metrics.count_end(reason);
             self.slots[key].connection.release(reason);
@@ -211,22 +208,20 @@ impl Shard {
 
     /// Releases the connection's session and topics.
     fn leave(&mut self, key: usize) {
-        let connection = &mut self.slots[key].connection;
-        if self.by_identity.get(&connection.identity) == Some(&key) {
-            self.by_identity.remove(&connection.identity);
+        let connection = &self.slots[key].connection;
+        if self.by_identity.get(connection.identity()) == Some(&key) {
+            self.by_identity.remove(connection.identity());
         }
-        let subscriptions = std::mem::take(&mut connection.subscriptions);
-        for subscription in &subscriptions {
-            self.remove_subscriber(subscription.topic, subscription.index_in_topic);
-            let topic = &mut self.topics[subscription.topic];
+        // The connection keeps its subscriptions: queued events refer to them, for the cursor in their `id:`.
+        for (at, index) in connection.places_in_topics() {
+            self.remove_subscriber(at, index);
+            let topic = &mut self.topics[at];
             if topic.subscribers.is_empty() && !topic.unsubscribing {
                 topic.unsubscribing = true;
-                let topic = (subscription.topic, topic.serial);
+                let topic = (at, topic.serial);
                 self.timers.insert(Timer::Unsubscribe(topic), self.context.settings.unsubscribe_delay);
             }
         }
-        // Queued events refer to channels by index, for the cursor in their `id:`.
-        self.slots[key].connection.subscriptions = subscriptions;
     }
 
     /// Drops a topic that still has no connections.

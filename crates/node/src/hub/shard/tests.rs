@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use fanfare_broker::testing::{Call, Fault, FaultyBroker};
 use bytes::Bytes;
 use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
@@ -27,7 +28,6 @@ use crate::metrics::Metrics;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::read_budget::ReadBudget;
 use crate::stream::{Coding, Framing, Stream};
-use fanfare_broker::testing::{Call, Fault, FaultyBroker};
 
 fn shard() -> Shard {
     shard_on(Arc::new(MemoryBroker::new(BrokerSettings::default())))
