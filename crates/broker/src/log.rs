@@ -62,7 +62,14 @@ impl Page {
     /// something. `position` must be the one that the page was asked for.
     pub fn gap_after(&self, position: Position) -> bool {
         self.went_back(position)
+            || self.is_expired()
             || self.entries.first().is_some_and(|first| is_gap(position, None, first.previous))
+    }
+
+    /// Returns whether events came after the requested position, and the log has none of them any more: retention removed
+    /// them.
+    pub fn is_expired(&self) -> bool {
+        self.entries.is_empty() && self.end && self.next < self.last
     }
 
     /// Returns whether the log ends before `position`, which the page was asked for: Redis has lost what was there,

@@ -69,12 +69,14 @@ pub(crate) enum LiveOutcome {
 }
 
 /// Result of a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PageOutcome {
     /// Whether the connection is at the end of the log.
     pub(crate) at_end: bool,
     /// Whether the log was rolled back, and the connection with it.
     pub(crate) back: bool,
+    /// The position after which the log must be read to find out where it was rolled back.
+    pub(crate) check: Option<Position>,
 }
 
 /// State of a connection after a write.
@@ -299,8 +301,8 @@ impl Connection {
         }
     }
 
-    /// Handles a page of the log of the channel at `index`. `fork` is the position after which the log has different
-    /// entries than before, if it is known.
+    /// Handles a page of the log of the channel at `index`. `fork` is the position after which the log may have
+    /// different entries than before, if one is known.
     pub(crate) fn queue_page(
         &mut self,
         index: usize,
@@ -308,17 +310,38 @@ impl Connection {
         fork: Option<Position>,
         context: &ShardContext,
     ) -> PageOutcome {
-        let position = self.subscriptions[index].position;
+        let position = self.subscriptions[index].client_position();
         match self.subscriptions[index].compare(page, fork) {
             PageFit::On => {
                 self.queue_entries(index, entries.iter().map(|(link, event)| (*link, event)), context);
                 self.subscriptions[index].skip_to(page.next);
-                return PageOutcome { at_end: page.end, back: false };
+                return PageOutcome { at_end: page.end, ..PageOutcome::default() };
+            }
+            PageFit::Check(fork) => return PageOutcome { check: Some(fork), ..PageOutcome::default() },
+            PageFit::Expired => {
+                // No event moves the cursor beyond the gap, and each reconnect would report it again.
+                self.queue.push(Item::Moved(narrow(index), page.last), self.encoding);
+                self.report_gap(channel, position, context);
+                return PageOutcome { at_end: true, ..PageOutcome::default() };
             }
             PageFit::Back => {}
             PageFit::Lost => self.report_gap(channel, position, context),
         }
-        PageOutcome { at_end: self.subscriptions[index].position == page.last, back: true }
+        PageOutcome { at_end: self.subscriptions[index].position == page.last, back: true, check: None }
+    }
+
+    /// Moves the channel at `index` back to a fork, and handles the page after it, which confirms the fork.
+    pub(crate) fn rewind(
+        &mut self,
+        index: usize,
+        fork: Position,
+        page: (&Channel, &Page, &[(ChainLink, Arc<EncodedEvent>)]),
+        context: &ShardContext,
+    ) -> PageOutcome {
+        let position = self.subscriptions[index].position;
+        self.subscriptions[index].move_to(fork);
+        self.report_gap(page.0, position, context);
+        self.queue_page(index, page, None, context)
     }
 
     fn report_gap(&mut self, channel: &Channel, after: Position, context: &ShardContext) {
@@ -520,6 +543,11 @@ impl Connection {
         {
             match item {
                 Item::Heartbeat => batch.text().extend_from_slice(HEARTBEAT),
+                Item::Moved(index, position) => {
+                    let subscription = &mut self.subscriptions[usize::from(index)];
+                    // Never back: another node may still deliver the lost events after the smaller position.
+                    subscription.sent = subscription.sent.max(position);
+                }
                 Item::Control(block) => {
                     let text = batch.text();
                     self.id.write(&self.subscriptions, text);

@@ -12,10 +12,12 @@
 //! - `shard`: a shard and its connections
 //! - `topic`: one channel in one shard
 //! - `window`: the channel's recent events, with which catch-up joins live delivery
+//! - `fork`: where the channel's log was rolled back
 //! - `log_reads`: log reads, shared by connections at the same position; `fair_queue`: the order in which they start
 //! - `ready_list`: connections whose sockets are ready
 
 mod fair_queue;
+mod fork;
 mod inbox;
 mod log_reads;
 mod ready_list;

@@ -67,11 +67,17 @@ async fn a_log_that_expired_without_a_missed_event_is_no_gap() {
 #[tokio::test]
 async fn a_log_that_expired_with_missed_events_is_a_gap() {
     let mut scene = scene("1s").await;
-    scene.publish("missed").await;
+    let missed = scene.publish("missed").await.to_string();
     scene.wait_until_expired().await;
+    let path = format!("/v1/channels/{CHANNEL}/events?after={}", scene.held);
+    let page = scene.cluster.b().api().get(&path).await.json();
+    assert_eq!((&page["gap"], &page["next"]), (&json!(true), &json!(missed)), "{page}");
     scene.client.resume(scene.cluster.b()).await;
-    scene.publish("next").await;
+    // At once, and once: no event moves the cursor.
     scene.expect_gap().await;
+    scene.client.close();
+    scene.client.resume(scene.cluster.a()).await;
+    scene.publish("next").await;
     scene.client.expect_data("next").await;
 }
 

@@ -163,11 +163,17 @@ pub(crate) async fn a_trimmed_log_tells_whether_something_was_missed<F: Fixture>
 pub(crate) async fn the_chain_outlives_the_events<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
-    publish(broker, "a", "1").await;
+    let first = publish(broker, "a", "1").await;
     let last = publish(broker, "a", "2").await;
     fixture.expire(&channel("a")).await;
-    let page = broker.page(&channel("a"), last, PageLimit::entries(10)).await.unwrap();
-    assert!(page.entries.is_empty() && page.end);
+    for at_end in [false, true] {
+        let limit = PageLimit { at_end, ..PageLimit::entries(10) };
+        let page = broker.page(&channel("a"), last, limit).await.unwrap();
+        assert!(page.entries.is_empty() && page.end && !page.is_expired() && !page.gap_after(last));
+        let page = broker.page(&channel("a"), first, limit).await.unwrap();
+        assert_eq!((page.entries.len(), page.end, page.next, page.last), (0, true, first, last));
+        assert!(page.is_expired() && page.gap_after(first), "the second event is missed");
+    }
     let next = publish(broker, "a", "3").await;
     assert!(next > last);
     let page = broker.page(&channel("a"), last, PageLimit::entries(10)).await.unwrap();

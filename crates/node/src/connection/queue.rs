@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fanfare_protocol::Position;
 use fanfare_protocol::sse::HEARTBEAT;
 
 use crate::encoded_event::{EncodedEvent, Encoding};
@@ -15,6 +16,8 @@ pub(crate) enum Item {
     Event(Arc<EncodedEvent>, u16),
     /// A control event's block without its `id:`, which is created when it is written.
     Control(Bytes),
+    /// The client's position in the channel with this index, from the next item on: it has no event.
+    Moved(u16, Position),
     /// A heartbeat.
     Heartbeat,
 }
@@ -59,6 +62,7 @@ fn weight(item: &Item, encoding: Encoding) -> usize {
     let bytes = match item {
         Item::Event(event, _) => event.encode(encoding).len(),
         Item::Control(block) => block.len(),
+        Item::Moved(..) => 0,
         Item::Heartbeat => HEARTBEAT.len(),
     };
     bytes + ITEM_BYTES

@@ -20,8 +20,7 @@ pub(crate) struct Subscription {
     pub(crate) index_in_topic: usize,
     /// The last queued event, after which reading continues.
     pub(crate) position: Position,
-    /// The position before that event, if it is known. While `awaits_log`: where the log was rolled back to, if
-    /// known.
+    /// The position before that event, if it is known. It counts only if not `awaits_log`.
     before: Option<Position>,
     /// The last written event, which is the client's cursor.
     pub(crate) sent: Position,
@@ -57,8 +56,12 @@ pub(crate) enum ChannelState {
 pub(super) enum PageFit {
     /// The entries of the page come next.
     On,
+    /// The entries after the position have expired: there is a gap, and the new position is the channel's last one.
+    Expired,
     /// The log was rolled back. The entries after the new position must be read, and show whether there is a gap.
     Back,
+    /// The log was rolled back, perhaps to this position: the page after it shows whether it was. Nothing changed.
+    Check(Position),
     /// The log was rolled back to an unknown position: there is a gap before the new position.
     Lost,
 }
@@ -137,36 +140,48 @@ impl Subscription {
     /// have smaller positions. If no entry follows the last one of the connection, `last` is before it then;
     /// otherwise the next entry follows one that the connection never had. Events after the entry before the last one
     /// are new to the client, and the next page shows whether the log has that entry; the last one may be forged, and
-    /// nothing lost. If the entry before is unknown or lost too, events after the fork are new; without a fork it is
-    /// unknown which events are new.
+    /// nothing lost. If the entry before is unknown or lost too, events after the fork are new, if the log confirms it;
+    /// without a fork it is unknown which events are new.
     pub(super) fn compare(&mut self, page: &Page, fork: Option<Position>) -> PageFit {
-        let (before, fork) = if self.awaits_log { (None, self.before.or(fork)) } else { (self.before, fork) };
+        if page.is_expired() {
+            self.move_to(page.last);
+            return PageFit::Expired;
+        }
+        let before = self.before.filter(|_| !self.awaits_log);
         let now = match page.entries.first().map(|first| first.previous) {
             Some(Position::ZERO) => return PageFit::On,
             Some(previous) if previous < self.position && Some(previous) != before => previous,
             None if page.went_back(self.position) => page.last,
             _ => return PageFit::On,
         };
-        (self.past_event, self.awaits_log, self.before) = (false, true, None);
-        match before {
+        let fit = match (before, fork) {
             // The log has no state: it was lost as a whole, or nothing was published for very long. The next event,
             // if there is one, is preceded by a gap.
             _ if now == Position::ZERO => {
                 (self.position, self.gap_pending) = (Position::ZERO, true);
                 PageFit::Back
             }
-            Some(before) if before <= now => {
+            (Some(before), _) if before <= now => {
                 // A log without any of the connection's entries is a different log.
-                (self.position, self.gap_pending, self.before) = (before, before == Position::ZERO, fork);
+                (self.position, self.gap_pending) = (before, before == Position::ZERO);
                 PageFit::Back
             }
+            (_, Some(fork)) => return PageFit::Check(fork),
             // The first entry of the page reports the gap.
-            _ if !page.entries.is_empty() && fork.is_none() => PageFit::On,
+            _ if !page.entries.is_empty() => PageFit::On,
             _ => {
-                self.position = fork.unwrap_or(now).min(now);
+                self.position = now;
                 PageFit::Lost
             }
-        }
+        };
+        (self.past_event, self.awaits_log, self.before) = (false, true, None);
+        fit
+    }
+
+    /// Moves to a position of the log that does not follow the last entry. There is a gap before the next entry.
+    pub(super) fn move_to(&mut self, position: Position) {
+        (self.position, self.before) = (position, None);
+        (self.gap_pending, self.awaits_log, self.past_event) = (false, false, false);
     }
 }
 
@@ -243,12 +258,15 @@ mod tests {
     fn events_after_the_fork_are_new_to_connections_beyond_it() {
         for fork in [4, 0] {
             let mut subscription = having(&[9]);
-            assert_eq!(subscription.compare(&page(9, &[], 7), Some(at(fork))), PageFit::Lost);
+            assert_eq!(subscription.compare(&page(9, &[], 7), Some(at(fork))), PageFit::Check(at(fork)));
+            subscription.move_to(at(fork));
             assert!(!subscription.advance(entry(6, fork)), "the gap was announced");
         }
         let mut subscription = having(&[3, 5, 9]);
         assert_eq!(subscription.compare(&page(9, &[], 7), Some(at(4))), PageFit::Back, "the log may have 5");
-        assert_eq!(subscription.compare(&page(5, &[(6, 4), (7, 6)], 7), None), PageFit::Lost, "it does not");
+        let page_after_5 = page(5, &[(6, 4), (7, 6)], 7);
+        assert_eq!(subscription.compare(&page_after_5, Some(at(4))), PageFit::Check(at(4)), "it does not");
+        subscription.move_to(at(4));
         assert!(!subscription.advance(entry(6, 4)), "the gap was announced");
         let mut subscription = having(&[3, 5, 9]);
         assert_eq!(subscription.compare(&page(9, &[], 7), Some(at(5))), PageFit::Back);
@@ -276,6 +294,29 @@ mod tests {
             assert_eq!(subscription.compare(&page(5, &[(7, 5)], 7), None), PageFit::On);
             assert!(!subscription.advance(entry(7, 5)));
         }
+    }
+
+    #[test]
+    fn a_fork_that_the_log_has_not_confirmed_changes_nothing() {
+        for (last, entries) in [(7, &[][..]), (11, &[(11, 7)])] {
+            let (mut checked, mut without) = (having(&[9]), having(&[9]));
+            let page = page(9, entries, last);
+            assert_eq!(checked.compare(&page, Some(at(4))), PageFit::Check(at(4)));
+            assert_eq!(checked.compare(&page, None), without.compare(&page, None));
+            assert_eq!(checked.position, without.position);
+        }
+    }
+
+    #[test]
+    fn an_expired_log_is_a_gap_at_once() {
+        let mut subscription = having(&[3, 5]);
+        assert_eq!(subscription.compare(&page(5, &[], 5), None), PageFit::On, "nothing was missed");
+        assert_eq!(subscription.compare(&page(5, &[], 9), None), PageFit::Expired);
+        assert!(!subscription.advance(entry(11, 9)), "the gap was reported");
+        let mut subscription = having(&[3, 5, 9]);
+        assert_eq!(subscription.compare(&page(9, &[], 6), None), PageFit::Back);
+        assert_eq!(subscription.compare(&page(5, &[], 6), None), PageFit::Expired, "6 is missed");
+        assert!(!subscription.advance(entry(7, 6)));
     }
 
     #[test]

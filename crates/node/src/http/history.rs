@@ -66,8 +66,9 @@ pub async fn history(
     let answer = HistoryPage {
         channel: channel.as_str().into(),
         events: page.entries.iter().map(|entry| event(entry)).collect(),
-        // The next events of a rolled-back log may have positions before the requested one.
-        next: if page.went_back(after) { page.last } else { page.next }.to_string(),
+        // The next events of a rolled-back log may have positions before the requested one. After those of an expired
+        // log, the next call has no gap.
+        next: if page.went_back(after) || page.is_expired() { page.last } else { page.next }.to_string(),
         more: !page.end,
         gap: page.gap_after(after),
     };

@@ -9,6 +9,7 @@ use fanfare_broker::log::Page;
 use fanfare_protocol::{Channel, Position};
 
 use super::fair_queue::Requester;
+use super::fork::Fork;
 use super::log_reads::{Hints, LogQuery};
 use super::window::Window;
 use crate::encoded_event::ChainLink;
@@ -85,9 +86,8 @@ pub(crate) struct Topic {
     confirmed: bool,
     /// The channel's last position from the last log read. Kept while the live topic is in doubt.
     logged: Position,
-    /// The first event with which the live topic went back: connections beyond it must receive everything after its
-    /// predecessor.
-    fork: Option<Box<ChainLink>>,
+    /// Where the live topic went back last. The log confirms it before it is used.
+    fork: Option<Box<Fork>>,
     /// Expectations of the next read.
     pub(crate) hints: Hints,
     /// Whether the channel is subscribed.
@@ -126,25 +126,29 @@ impl Topic {
         self.version += 1;
         self.window.forget();
         (self.newest, self.last_live, self.confirmed) = (Position::ZERO, None, false);
-        self.fork = None;
     }
 
-    /// Handles a live event that contradicts what is known: forgets everything except where the live topic went back,
-    /// if it did.
+    /// Handles a live event that contradicts what is known: forgets everything except where the live topic went back.
     pub(crate) fn contradicted_by(&mut self, link: ChainLink) {
-        let back = self.last_live.is_some_and(|last_live| link.position <= last_live);
+        if let Some(last_live) = self.last_live.filter(|last_live| link.position <= *last_live) {
+            self.fork = Some(Box::new(Fork::new(link, &self.window, last_live)));
+        }
         self.invalidate(self.subscribed);
-        self.fork = back.then(|| Box::new(link));
     }
 
-    /// Returns the position to which the log was rolled back, if it is known and the log still has the events after
-    /// it.
-    ///
-    /// A fork is only a hint of Pub/Sub. It counts only if the log is behind its last known position: otherwise
-    /// earlier events are unchanged and must not be delivered again.
-    pub(crate) fn fork(&self, page: &Page) -> Option<Position> {
-        let fork = self.fork.as_ref().filter(|first| page.last >= first.position && page.last < self.logged);
-        fork.map(|first| first.previous)
+    /// Returns the position after which the log may have other events than those of a connection at `position`.
+    pub(crate) fn fork(&self, position: Position) -> Option<Position> {
+        self.fork.as_ref().filter(|fork| fork.is_before(position)).map(|fork| fork.previous())
+    }
+
+    /// Returns whether a page after the fork confirms it. Forgets the fork otherwise.
+    pub(crate) fn confirm_fork(&mut self, asked: Position, position: Position, page: &Page) -> bool {
+        let Some(fork) = self.fork.as_ref().filter(|fork| fork.previous() == asked) else { return false };
+        if !fork.is_confirmed_by(page) {
+            self.fork = None;
+            return false;
+        }
+        fork.is_before(position)
     }
 
     /// Returns whether a live event has a position that Redis cannot have assigned yet. `latest` is the upper bound

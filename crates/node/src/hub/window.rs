@@ -62,6 +62,11 @@ impl Window {
         }
     }
 
+    /// Returns the positions of the chain in order. The first is the one before the oldest event.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = Position> {
+        self.base.into_iter().chain(self.chain.iter().map(|(link, _)| link.position))
+    }
+
     /// Returns whether the chain contains an event.
     pub(crate) fn has(&self, link: ChainLink) -> bool {
         let found = self.chain.binary_search_by_key(&link.position, |(link, _)| link.position);

@@ -52,10 +52,10 @@ impl Client {
             }
         }
         for received in self.channels.values_mut() {
-            // A gap before an event that never came. The client asks again from the same place, maybe a node that still has in
-            // its window what the log has not; if not, the gap must be announced again.
-            let held = received.numbers.len();
-            received.gaps.retain(|gap| *gap < held);
+            // A gap before an event that never came. If it did not move the cursor, the client asks again from the same
+            // position, maybe a node whose window still has the lost events; if not, the gap must be announced again.
+            let (held, moved) = (received.numbers.len(), received.moved);
+            received.gaps.retain(|gap| *gap < held || moved == Some(held));
         }
         self.follows = follows;
         self.trace.push(format!("reconnect {:?} with {:?}", self.follows, self.cursor));
@@ -97,9 +97,12 @@ impl Client {
         let (kind, id) = (field("event: "), field("id: "));
         assert!(field("data: ").is_some(), "a block without data: {block}");
         assert!(id.is_some() || self.cursor.is_none(), "no id, though the client has a cursor: {block}");
-        if kind.is_some_and(|kind| kind != "connected") || shown == "ephemeral" {
+        if kind == Some("gap") {
+            // It moves its own channel only.
+        } else if kind.is_some_and(|kind| kind != "connected") || shown == "ephemeral" {
             assert_eq!(id, self.cursor.as_deref(), "what is not kept moves nothing: {block}");
         }
+        let before = self.cursor.clone();
         if let Some(id) = id {
             self.cursor = Some(id.to_owned());
         }
@@ -110,10 +113,25 @@ impl Client {
                 let channel = Channel::new(data["channel"].as_str().expect("a name")).expect("a channel");
                 let received = self.channels.get_mut(&channel).expect("a channel that is followed");
                 received.gaps.push(received.numbers.len());
+                if self.moved_by_gap(&before.expect("a gap follows the first block"), &channel) {
+                    let received = self.channels.get_mut(&channel).expect("a channel that is followed");
+                    received.moved = Some(received.numbers.len());
+                }
             }
             (None, Some(data)) => self.event(data),
             _ => {}
         }
+    }
+
+    /// Returns whether a gap in this channel moved the cursor, which was `before`. It moves no other channel, and none back.
+    fn moved_by_gap(&self, before: &str, channel: &Channel) -> bool {
+        let now = Cursor::parse(self.cursor.as_deref().expect("each block has an id")).expect("a cursor");
+        let before = Cursor::parse(before).expect("a cursor");
+        for other in self.follows.iter().filter(|other| *other != channel) {
+            assert_eq!(position(&before, other), position(&now, other), "a gap in {channel} moves {other}");
+        }
+        assert!(position(&before, channel) <= position(&now, channel), "a gap moves {channel} back");
+        before != now
     }
 
     /// The cursor of the first block says where each channel that is new begins.

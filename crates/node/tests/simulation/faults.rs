@@ -81,7 +81,6 @@ impl World {
     /// Publishes forged events on a live topic: one or several that follow each other and are in no log, or one that was
     /// there before. Their sequence numbers are above those that Redis assigns, so that no position is guessed.
     fn forge(&mut self, channel: &Channel) {
-        self.ledger.forge(channel);
         let known = self.ledger.stored(channel);
         let last = known.last().copied().unwrap_or_default();
         let mut before = last;

@@ -3,7 +3,7 @@
 //! The verdict looks at the numbers that events carry in their data, which no rule of the hub knows. Positions are only
 //! used to find the number at which a client began.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use fanfare_protocol::{Channel, Position};
 
@@ -13,8 +13,6 @@ use crate::faults::is_forged;
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     channels: HashMap<Channel, Vec<Accepted>>,
-    /// Channels with forged events.
-    forged: HashSet<Channel>,
 }
 
 /// One event; its number is its place in the channel, beginning with 1.
@@ -44,6 +42,8 @@ pub(crate) struct Received {
     pub(crate) numbers: Vec<u64>,
     /// Before which of `numbers` a gap was announced.
     pub(crate) gaps: Vec<usize>,
+    /// Before which of `numbers` the cursor moved with the last gap that moved it.
+    pub(crate) moved: Option<usize>,
     /// Before which of `numbers` it was shown a forged event.
     pub(crate) forged: Vec<usize>,
 }
@@ -61,7 +61,7 @@ pub(crate) enum Finish {
 
 impl Received {
     pub(crate) fn new(start: Position) -> Self {
-        Self { start, numbers: Vec::new(), gaps: Vec::new(), forged: Vec::new() }
+        Self { start, numbers: Vec::new(), gaps: Vec::new(), moved: None, forged: Vec::new() }
     }
 
     /// Returns the number of the event before the one at `index`, or of the event at which the stream began.
@@ -86,17 +86,6 @@ impl Ledger {
     pub(crate) fn stored(&self, channel: &Channel) -> Vec<Position> {
         let stored = self.accepted(channel).iter().filter(|accepted| accepted.fate == Fate::Stored);
         stored.map(|accepted| accepted.position).collect()
-    }
-
-    /// An event of the channel is forged.
-    pub(crate) fn forge(&mut self, channel: &Channel) {
-        self.forged.insert(channel.clone());
-    }
-
-    /// Whether nodes were deceived about how far a failover set the log back: then events may repeat after a gap (ADR 16).
-    fn may_repeat(&self, channel: &Channel) -> bool {
-        self.forged.contains(channel)
-            && self.accepted(channel).iter().any(|accepted| accepted.fate != Fate::Stored)
     }
 
     /// A failover lost these.
@@ -141,11 +130,8 @@ impl Ledger {
     }
 
     fn check_order(&self, channel: &Channel, got: &Received, start: Option<u64>) -> Result<(), String> {
-        let may_repeat = self.may_repeat(channel);
-        for (index, pair) in got.numbers.windows(2).enumerate() {
-            if pair[0] >= pair[1] && !(may_repeat && got.gaps.contains(&(index + 1))) {
-                return Err(format!("twice or out of order: {pair:?}"));
-            }
+        if let Some(pair) = got.numbers.windows(2).find(|pair| pair[0] >= pair[1]) {
+            return Err(format!("twice or out of order: {pair:?}"));
         }
         if let Some(stray) = got.numbers.iter().find(|number| self.get(channel, **number).is_none()) {
             return Err(format!("never published: {stray}"));

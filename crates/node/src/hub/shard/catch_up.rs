@@ -186,7 +186,10 @@ impl Shard {
         let connection = &self.slots[subscriber.connection].connection;
         let (waiting, requester) =
             ((subscriber, connection.serial()), connection.identity().requester(&self.requester_hash));
-        let awaits_log = connection.subscription(subscriber.index).awaits_log();
+        let subscription = connection.subscription(subscriber.index);
+        let is_check = matches!(query, LogQuery::Page(after) if after != subscription.position);
+        // A page that was read before a rollback does not show it.
+        let awaits_log = subscription.awaits_log() || is_check;
         let topic = &mut self.topics[at];
         let key = (at, topic.serial);
         if let Some(read) = topic.reads.get_mut(&query) {
@@ -225,7 +228,7 @@ impl Shard {
         let Some(mut read) = self.topic(key).and_then(|topic| topic.reads.remove(&query)) else { return };
         let late = std::mem::take(&mut read.late);
         match (result, query) {
-            (Ok(LogResult::Page(page)), _) => self.page(key.0, read, &page),
+            (Ok(LogResult::Page(page)), _) => self.page(key.0, query, read, &page),
             (Ok(LogResult::Located(position)), _) => self.located(key.0, query, read, position),
             // Locating fails until an operator fixes the log: start this channel now, so that it does not block
             // others.
@@ -248,7 +251,7 @@ impl Shard {
         }
     }
 
-    fn page(&mut self, at: usize, read: PendingRead, page: &Page) {
+    fn page(&mut self, at: usize, query: LogQuery, read: PendingRead, page: &Page) {
         let topic = &mut self.topics[at];
         if page.malformed > 0 {
             static LOG: Throttle = Throttle::of_events();
@@ -258,7 +261,6 @@ impl Shard {
                 tracing::warn!(%channel, entries, held_back, "skipped malformed log entries");
             }
         }
-        let fork = topic.fork(page);
         // Nothing arrived since the read started: the page's end is the channel's end. If the channel is not
         // subscribed yet, every connection of the topic reads the log again once it is.
         let is_refuted = topic.record_read(page.last, read.version);
@@ -273,7 +275,7 @@ impl Shard {
             })
             .collect();
         for (subscriber, serial) in read.waiting {
-            self.turn_page((at, read.version), (subscriber, serial), (&channel, page, &entries), fork);
+            self.turn_page((at, read.version), query, (subscriber, serial), (&channel, page, &entries));
         }
         if is_refuted {
             self.refuted(at);
@@ -290,9 +292,9 @@ impl Shard {
     fn turn_page(
         &mut self,
         (at, version): (usize, u64),
+        query: LogQuery,
         (subscriber, serial): (Subscriber, u64),
         page: (&Channel, &Page, &[(ChainLink, Arc<EncodedEvent>)]),
-        fork: Option<Position>,
     ) {
         let Subscriber { connection: key, index } = subscriber;
         let Some(slot) = self.slots.get_mut(key).filter(|slot| slot.connection.serial() == serial) else {
@@ -305,9 +307,24 @@ impl Shard {
         }
         // After a failed log recovers, more channels may complete at once than may be queued.
         let fits = state == Some(ChannelState::Reading) || !connection.is_full(&self.context);
-        let mut outcome = PageOutcome { at_end: false, back: false };
+        let mut outcome = PageOutcome::default();
         if fits {
-            outcome = connection.queue_page(index, page, fork, &self.context);
+            let (topic, position) = (&mut self.topics[at], connection.subscriptions[index].position);
+            outcome = match query {
+                LogQuery::Page(fork) if fork != position => {
+                    if topic.confirm_fork(fork, position, page.1) {
+                        connection.rewind(index, fork, page, &self.context)
+                    } else {
+                        // The log is read again from the connection's position.
+                        outcome
+                    }
+                }
+                _ => connection.queue_page(index, page, topic.fork(position), &self.context),
+            };
+        }
+        if let Some(fork) = outcome.check {
+            connection.set_state(index, ChannelState::Reading);
+            return self.read_log(at, LogQuery::Page(fork), subscriber);
         }
         let current = self.topics[at].version == version;
         connection.set_state(

@@ -177,17 +177,24 @@ async fn a_fan_out_over_many_turns_does_not_delay_other_streams() {
 
 /// Completes a pending log read of the broker with the events after `after`, each one following the one before.
 async fn answer(shard: &mut Shard, after: u64, events: &[u64]) {
-    let at = |number| Position::new(number, 0);
-    let entries: Vec<_> = events
-        .iter()
-        .map(|&number| {
-            let event = Event::new(None, format!("event {number}."), 1 << 20).unwrap();
-            Arc::new(Entry { position: at(number), previous: at(number - 1), event })
-        })
-        .collect();
+    let entries: Vec<_> = events.iter().map(|&number| (at(number), at(number - 1))).collect();
     let last = at(*events.last().unwrap_or(&after.min(6)));
-    let page = Page { entries, next: last.max(at(after)), end: true, last, ..Page::default() };
-    let query = LogQuery::Page(at(after));
+    answer_page(shard, at(after), &entries, last).await;
+}
+
+fn at(number: u64) -> Position {
+    Position::new(number, 0)
+}
+
+/// Completes a pending log read of the broker with entries, each a position and the one before it, to the log's end.
+async fn answer_page(shard: &mut Shard, after: Position, entries: &[(Position, Position)], last: Position) {
+    let entries: Vec<_> = entries
+        .iter()
+        .map(|&(position, previous)| Arc::new(Entry { position, previous, event: named(position) }))
+        .collect();
+    let next = entries.last().map_or(after, |entry| entry.position);
+    let page = Page { entries, next, end: true, last, ..Page::default() };
+    let query = LogQuery::Page(after);
     let topic = &shard.topics[0];
     let sent = topic.reads.iter().any(|(asked, read)| *asked == query && read.started);
     assert!(sent, "no read after {after} is in progress: {:?}", topic.reads);
@@ -240,6 +247,117 @@ async fn a_stream_that_begins_at_the_tip_reads_the_log_once_when_it_is_subscribe
     publish(&shard, &channel, 8);
     settle(&mut shard).await;
     assert_eq!(received(&mut client).matches("event 8.").count(), 1);
+}
+
+/// Returns an event whose data names its position.
+fn named(position: Position) -> Event {
+    let name = if position.seq == 0 { position.ms.to_string() } else { position.to_string() };
+    Event::new(None, format!("event {name}."), 1 << 20).unwrap()
+}
+
+/// Publishes an event on the live topic.
+async fn publish_live(shard: &mut Shard, channel: &Channel, position: Position, previous: Position) {
+    let entry = Entry { position, previous, event: named(position) };
+    assert!(shard.inbox.push_event(EncodedEvent::stored(channel, &entry), 1 << 30));
+    settle(shard).await;
+}
+
+/// Returns the events and gaps that a client received since the last call, in order.
+fn events(socket: &mut DuplexStream) -> Vec<String> {
+    let text = received(socket);
+    let blocks = text.split("\n\n").filter_map(|block| {
+        let event = block.split_once("data: event ").and_then(|(_, event)| event.split_once('.'));
+        event.map(|(name, _)| name).or_else(|| block.contains("event: gap").then_some("gap"))
+    });
+    blocks.map(str::to_owned).collect()
+}
+
+/// Returns a shard whose log reads the test answers.
+fn shard_with_pending_reads() -> Shard {
+    let broker = FaultyBroker::new();
+    broker.always(Call::Page, Fault::Hung);
+    shard_on(broker.shared())
+}
+
+/// Seed 178 of the simulation `everything`.
+#[tokio::test(start_paused = true)]
+async fn a_forged_event_beside_a_failover_repeats_nothing() {
+    let mut shard = shard_with_pending_reads();
+    let channel = Channel::new("room").unwrap();
+    let mut first = open(&shard, &channel, StartAt::Position(at(6)));
+    settle(&mut shard).await;
+    answer_page(&mut shard, at(6), &[], at(6)).await;
+    // Two forged events: one that fits, and one that claims that the log went back to 2.
+    publish_live(&mut shard, &channel, at(7), at(6)).await;
+    publish_live(&mut shard, &channel, Position::new(3, 1), at(2)).await;
+    let log = [(at(8), at(6)), (at(9), at(8)), (at(10), at(9))];
+    answer_page(&mut shard, at(7), &log, at(10)).await;
+    assert_eq!(events(&mut first), ["7", "8", "9", "10"]);
+    // A failover loses 10. A client that has the first forged event comes back.
+    let mut second = open(&shard, &channel, StartAt::Position(at(7)));
+    settle(&mut shard).await;
+    answer_page(&mut shard, at(7), &log[..2], at(9)).await;
+    assert_eq!(events(&mut second), ["gap", "8", "9"]);
+    assert_eq!(shard.topics[0].reads.iter().count(), 0, "nothing is read again");
+}
+
+/// Two clients have received all from 8 to 10 when a live event claims that the log went back to `fork`.
+async fn forked_at(fork: u64) -> (Shard, [DuplexStream; 2]) {
+    let mut shard = shard_with_pending_reads();
+    let channel = Channel::new("room").unwrap();
+    let mut sockets = [(); 2].map(|()| open(&shard, &channel, StartAt::Position(at(7))));
+    settle(&mut shard).await;
+    answer_page(&mut shard, at(7), &[], at(7)).await;
+    for number in 8..=10 {
+        publish_live(&mut shard, &channel, at(number), at(number - 1)).await;
+    }
+    for socket in &mut sockets {
+        assert_eq!(events(socket), ["8", "9", "10"]);
+    }
+    publish_live(&mut shard, &channel, Position::new(9, 5), at(fork)).await;
+    (shard, sockets)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fork_that_the_log_refutes_repeats_nothing() {
+    let (mut shard, sockets) = forked_at(7).await;
+    // A failover lost 9 and 10; 8 is still there.
+    let new = Position::new(8, 5);
+    answer_page(&mut shard, at(10), &[], new).await;
+    answer_page(&mut shard, at(7), &[(at(8), at(7)), (new, at(8))], new).await;
+    answer_page(&mut shard, at(10), &[], new).await;
+    for mut socket in sockets {
+        assert_eq!(events(&mut socket), ["gap"]);
+    }
+    assert_eq!(shard.topics[0].reads.iter().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_events_after_a_fork_that_the_log_confirms_are_new() {
+    let (mut shard, sockets) = forked_at(8).await;
+    let new = Position::new(8, 5);
+    answer_page(&mut shard, at(10), &[], new).await;
+    answer_page(&mut shard, at(8), &[(new, at(8))], new).await;
+    for mut socket in sockets {
+        assert_eq!(events(&mut socket), ["gap", "8-5"]);
+    }
+    assert_eq!(shard.topics[0].reads.iter().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_log_moves_the_cursor_with_its_gap() {
+    let mut shard = shard_with_pending_reads();
+    let channel = Channel::new("room").unwrap();
+    let mut socket = open(&shard, &channel, StartAt::Position(at(6)));
+    settle(&mut shard).await;
+    answer_page(&mut shard, at(6), &[], at(9)).await;
+    let text = received(&mut socket);
+    assert!(
+        text.contains("id: 9-0\nevent: gap\ndata: {\"channel\":\"room\",\"after\":\"6-0\"}\n\n"),
+        "{text}"
+    );
+    publish_live(&mut shard, &channel, at(10), at(9)).await;
+    assert_eq!(events(&mut socket), ["10"]);
 }
 
 #[tokio::test(start_paused = true)]
