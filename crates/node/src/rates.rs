@@ -18,13 +18,70 @@ pub mod upkeep;
 use std::hash::Hash;
 use std::time::Duration;
 
+use fanfare_config::limits::{LimitsConfig, RatesConfig};
 use fanfare_protocol::User;
 
 use self::limit::Limit;
 use self::metrics::RateMetrics;
 use crate::address::{AddressKey, ClientAddress};
-pub use crate::config::limits::Kind;
-use crate::config::limits::{LimitsConfig, RatesConfig};
+
+/// What is counted. Each kind has a limit by user and one by address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Streams asked for.
+    Connects,
+    /// Other requests that carry a token.
+    Requests,
+    /// Events published.
+    Events,
+    /// Bytes of bodies that publish, in KiB.
+    Bytes,
+    /// Channels that a published event made.
+    Channels,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Connects, Self::Requests, Self::Events, Self::Bytes, Self::Channels];
+
+    /// The word in metrics and in the setting's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connects => "connects",
+            Self::Requests => "requests",
+            Self::Events => "events",
+            Self::Bytes => "bytes",
+            Self::Channels => "channels",
+        }
+    }
+
+    /// What is counted, for people.
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Connects => "streams",
+            Self::Requests => "requests",
+            Self::Events => "published events",
+            Self::Bytes => "KiB of published events",
+            Self::Channels => "new channels",
+        }
+    }
+
+    /// Returns the maximum rate per second, bytes in KiB; 0 is no limit.
+    fn per_second<S>(self, config: &RatesConfig<S>) -> u32 {
+        match self {
+            Self::Connects => config.connects_per_second,
+            Self::Requests => config.requests_per_second,
+            Self::Events => config.events_per_second,
+            Self::Bytes => kib(config.bytes_per_second.as_u64()),
+            Self::Channels => config.channels_per_second,
+        }
+    }
+}
+
+/// Converts bytes to KiB, rounded up.
+pub(crate) fn kib(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+}
 
 /// Whose limit it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,7 +149,7 @@ struct Table<K: Clone + Eq + Hash>([Option<Limit<K>>; Kind::ALL.len()]);
 
 impl<K: Clone + Eq + Hash> Table<K> {
     fn new<S>(config: &RatesConfig<S>, keys: usize) -> Self {
-        Self(Kind::ALL.map(|kind| Limit::new(config.per_second(kind), keys)))
+        Self(Kind::ALL.map(|kind| Limit::new(kind.per_second(config), keys)))
     }
 
     fn of(&self, kind: Kind) -> Option<&Limit<K>> {

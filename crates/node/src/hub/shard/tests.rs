@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
+use fanfare_config::stream::StreamConfig;
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Entry, Event, Position, SessionId};
@@ -16,7 +17,6 @@ use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::task::coop::unconstrained;
 
 use super::*;
-use crate::config::stream::StreamConfig;
 use crate::connection::LiveOutcome;
 use crate::connection::user_sockets::UserSockets;
 use crate::control;

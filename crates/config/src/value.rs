@@ -3,8 +3,8 @@
 use bytesize::ByteSize;
 use config::{Map, Value, ValueKind};
 
-use super::secret::MASK;
-use super::setting::{Kind, MAX_DURATION};
+use crate::secret::MASK;
+use crate::setting::{Kind, MAX_DURATION};
 
 /// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl std::fmt::Display for Origin {
 }
 
 /// Converts a value to the canonical form of its kind. Parses the text of environment variables and flags.
-pub(super) fn read(kind: Kind, value: Value) -> Result<Value, String> {
+pub(crate) fn read(kind: Kind, value: Value) -> Result<Value, String> {
     match kind {
         Kind::Count => count(value),
         Kind::Switch => switch(value),
@@ -137,7 +137,7 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Returns a value as text, with secrets masked.
-pub(super) fn show(kind: Kind, value: &Value) -> String {
+pub(crate) fn show(kind: Kind, value: &Value) -> String {
     match kind {
         Kind::Secret => MASK.to_owned(),
         Kind::Url => mask_password(&plain(value)),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use fanfare_protocol::Channel;
 
 use super::*;
-use crate::config::auth::AuthMode;
-use crate::config::source::Flag;
+use crate::auth::AuthMode;
+use crate::source::Flag;
 
 fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
@@ -230,7 +230,7 @@ fn a_file_that_is_not_toml_or_not_there_is_told() {
 
 #[test]
 fn the_documentation_names_exactly_the_settings_there_are() {
-    let page = include_str!("../../../../docs/configuration.md");
+    let page = include_str!("../../../docs/configuration.md");
     let rows: Vec<&str> =
         page.lines().filter(|line| line.starts_with("| `") && line.contains("`FANFARE_")).collect();
     let wanted: Vec<String> = SETTINGS

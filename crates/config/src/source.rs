@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use config::{File, FileFormat, Map, Source as _, Value, ValueKind};
 
-use super::fault::Fault;
-use super::setting::{SETTINGS, Setting, VARIABLE_PREFIX};
-use super::value::Origin;
+use crate::fault::Fault;
+use crate::setting::{SETTINGS, Setting, VARIABLE_PREFIX};
+use crate::value::Origin;
 
 /// Environment variable with the path of the configuration file, unless a flag sets it.
 pub const FILE_VARIABLE: &str = "FANFARE_CONFIG";
@@ -49,14 +49,14 @@ impl Sources {
 
 /// A setting with a value from one of the sources.
 #[derive(Clone, Debug)]
-pub(super) struct Given {
-    pub(super) setting: &'static Setting,
-    pub(super) value: Value,
-    pub(super) origin: Origin,
+pub(crate) struct Given {
+    pub(crate) setting: &'static Setting,
+    pub(crate) value: Value,
+    pub(crate) origin: Origin,
 }
 
 /// Returns the values of all sources, in order of precedence, and a fault for each name that is not a setting.
-pub(super) fn collect(sources: &Sources) -> (Vec<Given>, Vec<Fault>) {
+pub(crate) fn collect(sources: &Sources) -> (Vec<Given>, Vec<Fault>) {
     let mut given = Vec::new();
     let mut faults = Vec::new();
     if let Some(path) = &sources.file {

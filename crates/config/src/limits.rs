@@ -7,6 +7,11 @@ use fanfare_protocol::cursor::MAX_CURSOR_CHANNELS;
 use fanfare_protocol::event::DEFAULT_MAX_DATA_BYTES;
 use serde::{Deserialize, Serialize};
 
+/// Divisor of `limits.memory` for the share of one connection.
+pub const MEMORY_CONNECTIONS: usize = 8;
+/// Maximum number of copies of a body that publishes: as received, parsed, and sent to Redis.
+pub const BODY_COPIES: usize = 3;
+
 /// `[limits]`: a request beyond a limit is refused, or its client is sent to another node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -85,48 +90,6 @@ pub struct RatesConfig<S> {
     scope: PhantomData<S>,
 }
 
-/// What is counted. Each kind has a limit by user and one by address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Streams asked for.
-    Connects,
-    /// Other requests that carry a token.
-    Requests,
-    /// Events published.
-    Events,
-    /// Bytes of bodies that publish, in KiB.
-    Bytes,
-    /// Channels that a published event made.
-    Channels,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Connects, Self::Requests, Self::Events, Self::Bytes, Self::Channels];
-
-    /// The word in metrics and in the setting's name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Connects => "connects",
-            Self::Requests => "requests",
-            Self::Events => "events",
-            Self::Bytes => "bytes",
-            Self::Channels => "channels",
-        }
-    }
-
-    /// What is counted, for people.
-    pub(crate) fn noun(self) -> &'static str {
-        match self {
-            Self::Connects => "streams",
-            Self::Requests => "requests",
-            Self::Events => "published events",
-            Self::Bytes => "KiB of published events",
-            Self::Channels => "new channels",
-        }
-    }
-}
-
 /// Scope of rates, which determines their defaults.
 pub trait RateScope {
     /// Returns the default of a rate, from those for a user and for an address.
@@ -151,24 +114,6 @@ impl RateScope for PerAddress {
     fn default_of(_: u32, address: u32) -> u32 {
         address
     }
-}
-
-impl<S> RatesConfig<S> {
-    /// Returns the maximum rate of a kind per second, bytes in KiB; 0 is no limit.
-    pub fn per_second(&self, kind: Kind) -> u32 {
-        match kind {
-            Kind::Connects => self.connects_per_second,
-            Kind::Requests => self.requests_per_second,
-            Kind::Events => self.events_per_second,
-            Kind::Bytes => kib(self.bytes_per_second.as_u64()),
-            Kind::Channels => self.channels_per_second,
-        }
-    }
-}
-
-/// Converts bytes to KiB, rounded up.
-pub fn kib(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
 impl<S: RateScope> Default for RatesConfig<S> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-use crate::address::trusted::{ForwardedHeader, Network, TrustedProxies};
+use crate::network::Network;
 
 /// `[http]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,17 @@ pub struct HttpConfig {
     pub min_rate_window: Duration,
 }
 
+/// The header in which trusted proxies report their peers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`: addresses separated by commas.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239): elements whose `for=` is a peer.
+    Forwarded,
+}
+
 impl Default for HttpConfig {
     fn default() -> Self {
         Self {
@@ -50,12 +61,5 @@ impl Default for HttpConfig {
             min_rate: ByteSize::kib(1),
             min_rate_window: Duration::from_secs(10),
         }
-    }
-}
-
-impl HttpConfig {
-    /// Returns the trusted proxies.
-    pub fn proxies(&self) -> TrustedProxies {
-        TrustedProxies::new(self.trusted_proxies.clone(), self.forwarded_header)
     }
 }

@@ -1,4 +1,4 @@
-//! Settings: defaults, overridden by a file, the environment and flags, in this order.
+//! The settings of a node: defaults, overridden by a file, the environment and flags, in this order.
 //!
 //! Every value is read and checked before anything is bound, and all faults are reported at once.
 //!
@@ -7,6 +7,8 @@
 //! - [`source`]: the sources of settings
 //! - [`setting`]: every setting with its name, kind, default and description
 //! - [`value`]: parses and shows values
+//! - [`network`]: addresses and ranges
+//! - [`certificate`]: reads a certificate and its key
 //! - `check`: checks of values and between them; `origin`, `host`: checks of origins and host names
 //! - [`fault`]: faults of the configuration
 //! - [`secret`]: a value that is never shown
@@ -15,6 +17,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod certificate;
 mod check;
 pub mod drain;
 pub mod fault;
@@ -24,6 +27,7 @@ pub mod intake;
 pub mod lease;
 pub mod limits;
 pub mod log;
+pub mod network;
 pub mod node;
 mod origin;
 pub mod publish;
@@ -39,15 +43,15 @@ pub mod value;
 
 use std::collections::HashMap;
 
-use ::config::{ConfigError, Map, Source, Value};
 use bytesize::ByteSize;
+use config::{ConfigError, Map, Source, Value};
 use fanfare_broker::BrokerSettings;
 use serde::{Deserialize, Serialize};
 
-use self::fault::{Fault, Faults};
-use self::setting::{SETTINGS, Setting};
-use self::source::{Given, Sources};
-use self::value::Origin;
+use crate::fault::{Fault, Faults};
+use crate::setting::{SETTINGS, Setting};
+use crate::source::{Given, Sources};
+use crate::value::Origin;
 
 /// The whole configuration of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,7 +196,7 @@ fn assemble(winners: &HashMap<&'static str, Given>) -> Result<Config, ConfigErro
 }
 
 fn deserialize(values: Map<String, Value>) -> Result<Config, ConfigError> {
-    ::config::Config::builder().add_source(Layer(values)).build()?.try_deserialize()
+    config::Config::builder().add_source(Layer(values)).build()?.try_deserialize()
 }
 
 /// Returns the innermost message of an error, without names and origins, which the fault has already.

@@ -10,18 +10,18 @@ use fanfare_broker::redis::Prefix;
 use fanfare_protocol::cursor::MAX_CURSOR_CHANNELS;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 
-use super::Config;
-use super::auth::{AuthMode, MIN_SECRET_BYTES};
-use super::fault::Fault;
-use super::lease::LeaseConfig;
-use super::secret::Secret;
-use super::setting::Setting;
-use super::source::Given;
-use super::value::{Origin, show};
-use super::{host, origin};
-use crate::address::trusted::Network;
+use crate::Config;
+use crate::auth::{AuthMode, MIN_SECRET_BYTES};
 use crate::certificate::{self, Files, PairError};
-use crate::memory::{BODY_COPIES, CONNECTIONS};
+use crate::fault::Fault;
+use crate::lease::LeaseConfig;
+use crate::limits::{BODY_COPIES, MEMORY_CONNECTIONS};
+use crate::network::Network;
+use crate::secret::Secret;
+use crate::setting::Setting;
+use crate::source::Given;
+use crate::value::{Origin, show};
+use crate::{host, origin};
 
 /// Minimum number of different bytes in a secret. A random secret has more: of secrets of 32 decimal digits, one in
 /// ten million has fewer.
@@ -64,7 +64,7 @@ impl Checks<'_> {
 }
 
 /// Checks all settings, and reads the secret's file.
-pub(super) fn check(config: &mut Config, given: &HashMap<&'static str, Given>, faults: &mut Vec<Fault>) {
+pub(crate) fn check(config: &mut Config, given: &HashMap<&'static str, Given>, faults: &mut Vec<Fault>) {
     let mut checks = Checks { given, faults };
     admin(config, &mut checks);
     auth(config, &mut checks);
@@ -326,7 +326,7 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
     sized(checks, "limits.head_bytes", limits.head_bytes, ByteSize::kib(16), ByteSize::kib(64));
     sized(checks, "limits.batch_bytes", limits.batch_bytes, ByteSize::kib(1), ByteSize::mib(256));
     // One connection may always send one body, and the body is copied while it is published.
-    let share = (CONNECTIONS * BODY_COPIES) as u64;
+    let share = (MEMORY_CONNECTIONS * BODY_COPIES) as u64;
     checks.hold(
         limits.memory.as_u64() / share >= limits.batch_bytes.as_u64(),
         &["limits.memory", "limits.batch_bytes"],

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fanfare_broker::redis::RedisSettings;
 use serde::{Deserialize, Serialize};
 
-use super::secret::Secret;
+use crate::secret::Secret;
 
 /// `[redis]`: address, credentials and timeouts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
