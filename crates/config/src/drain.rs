@@ -2,36 +2,32 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use crate::Config;
+use crate::check::Checks;
+use crate::setting::settings;
 
-/// `[drain]`: how a node closes its streams between SIGTERM and its exit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DrainConfig {
-    /// How long a node keeps its streams after it was asked to stop, so that load balancers notice first. Default:
-    /// `5s`. `FANFARE_DRAIN__NOTICE`.
-    #[serde(with = "humantime_serde")]
-    pub notice: Duration,
-    /// Time over which streams are closed, in even waves. Default: `20s`. `FANFARE_DRAIN__WINDOW`.
-    #[serde(with = "humantime_serde")]
-    pub window: Duration,
-    /// Clients of a draining node reconnect after 100 ms plus a random part of this time. Default: `400ms`.
-    /// `FANFARE_DRAIN__RETRY_SPREAD`.
-    #[serde(with = "humantime_serde")]
-    pub retry_spread: Duration,
-    /// Maximum time from the request to stop to the exit; remaining streams are cut. Longer than `drain.notice` and
-    /// `drain.window` together. Default: `45s`. `FANFARE_DRAIN__DEADLINE`.
-    #[serde(with = "humantime_serde")]
-    pub deadline: Duration,
+settings! {
+    /// `[drain]`: how a node closes its streams between SIGTERM and its exit.
+    pub struct DrainConfig = "drain", |config| config.drain => {
+        /// How long a node keeps its streams after it was asked to stop, so that load balancers notice first.
+        notice: Duration = "5s";
+        /// Time over which streams are closed, in even waves.
+        window: Duration = "20s";
+        /// Clients of a draining node reconnect after 100 ms plus a random part of this time.
+        retry_spread: Duration = "400ms", in "0s" to "1h";
+        /// Maximum time from the request to stop to the exit; remaining streams are cut. Longer than `drain.notice`
+        /// and `drain.window` together.
+        deadline: Duration = "45s";
+    }
 }
 
-impl Default for DrainConfig {
-    fn default() -> Self {
-        Self {
-            notice: Duration::from_secs(5),
-            window: Duration::from_secs(20),
-            retry_spread: Duration::from_millis(400),
-            deadline: Duration::from_secs(45),
-        }
-    }
+/// Checks that all waves fit before the deadline.
+pub(crate) fn check(config: &Config, checks: &mut Checks<'_>) {
+    let drain = &config.drain;
+    checks.hold(
+        drain.deadline > drain.notice.saturating_add(drain.window),
+        &["drain.deadline", "drain.notice", "drain.window"],
+        "the deadline expires before the last wave of streams is closed",
+        "longer than drain.notice and drain.window together",
+    );
 }

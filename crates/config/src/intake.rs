@@ -2,24 +2,16 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use crate::setting::settings;
 
-/// `[intake]`: publishing of the ingest stream's entries to their channels.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct IntakeConfig {
-    /// Whether this node may lead the intake. Default: `true`. `FANFARE_INTAKE__ENABLED`.
-    pub enabled: bool,
-    /// Maximum number of intake entries published at once. Default: `500`. `FANFARE_INTAKE__BATCH`.
-    pub batch: usize,
-    /// Lease duration of the intake leader; another node takes over when it expires. Default: `3s`.
-    /// `FANFARE_INTAKE__LEASE`.
-    #[serde(with = "humantime_serde")]
-    pub lease: Duration,
-}
-
-impl Default for IntakeConfig {
-    fn default() -> Self {
-        Self { enabled: true, batch: 500, lease: Duration::from_secs(3) }
+settings! {
+    /// `[intake]`: publishing of the ingest stream's entries to their channels.
+    pub struct IntakeConfig = "intake", |config| config.intake => {
+        /// Whether this node may lead the intake.
+        enabled: bool = "true";
+        /// Maximum number of intake entries published at once.
+        batch: usize = "500", in "1" to "10000";
+        /// Lease duration of the intake leader; another node takes over when it expires.
+        lease: Duration = "3s", in "500ms" to "1h";
     }
 }

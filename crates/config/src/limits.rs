@@ -1,168 +1,152 @@
 //! Limits of one node: `[limits]`.
 
-use std::marker::PhantomData;
-
 use bytesize::ByteSize;
-use fanfare_protocol::cursor::MAX_CURSOR_CHANNELS;
-use fanfare_protocol::event::DEFAULT_MAX_DATA_BYTES;
-use serde::{Deserialize, Serialize};
+
+use crate::Config;
+use crate::check::Checks;
+use crate::setting::settings;
+use crate::value::choice;
 
 /// Divisor of `limits.memory` for the share of one connection.
 pub const MEMORY_CONNECTIONS: usize = 8;
 /// Maximum number of copies of a body that publishes: as received, parsed, and sent to Redis.
 pub const BODY_COPIES: usize = 3;
 
-/// `[limits]`: a request beyond a limit is refused, or its client is sent to another node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitsConfig {
-    /// Maximum number of streams on this node; further ones get an `overloaded` event. Default: `50000`.
-    /// `FANFARE_LIMITS__CONNECTIONS`.
-    pub connections: usize,
-    /// Maximum rate of new streams on this node; further ones get an `overloaded` event. `0` disables the limit.
-    /// Default: `5000`. `FANFARE_LIMITS__CONNECTS_PER_SECOND`.
-    pub connects_per_second: u32,
-    /// Maximum bytes that requests, their bodies, answers and stream queues hold together; at least 24 times
-    /// `limits.batch_bytes`. Default: `256MiB`. `FANFARE_LIMITS__MEMORY`.
-    pub memory: ByteSize,
-    /// Maximum number of open sockets that serve no stream. Default: `4096`. `FANFARE_LIMITS__SOCKETS`.
-    pub sockets: usize,
-    /// Maximum number of these for one address. An IPv6 address counts by its first 64 bits. Default: `1024`.
-    /// `FANFARE_LIMITS__SOCKETS_PER_ADDRESS`.
-    pub sockets_per_address: usize,
-    /// What happens to a socket beyond these limits. `evict`: it replaces the socket that has been idle longest, of
-    /// the address that has most. `refuse`: it is closed. Default: `evict`. `FANFARE_LIMITS__WHEN_FULL`.
-    pub when_full: WhenFull,
-    /// Maximum rate of HTTP/2 frames without data from a client, not counting acknowledgements of received data.
-    /// Default: `100`. `FANFARE_LIMITS__CONTROL_FRAMES`.
-    pub control_frames: u32,
-    /// Maximum number of concurrent requests, streams included, on one HTTP/2 connection; 1 to 10000. Default: `128`.
-    /// `FANFARE_LIMITS__REQUESTS_PER_CONNECTION`.
-    pub requests_per_connection: u32,
-    /// Maximum number of sessions of a user in the whole cluster; at most 1000, since Redis scans them. Default:
-    /// `16`. `FANFARE_LIMITS__SESSIONS_PER_USER`.
-    pub sessions_per_user: usize,
-    /// Maximum number of concurrent history calls on this node; further ones get `503`. Default: `16`.
-    /// `FANFARE_LIMITS__HISTORY_READS`.
-    pub history_reads: usize,
-    /// Maximum number of concurrent history calls of one user; further ones get `429`. Default: `4`.
-    /// `FANFARE_LIMITS__HISTORY_READS_PER_USER`.
-    pub history_reads_per_user: usize,
-    /// Maximum number of channels of a stream, the user's own and `broadcast` included; at most 256. Default: `256`.
-    /// `FANFARE_LIMITS__CHANNELS_PER_STREAM`.
-    pub channels_per_stream: usize,
-    /// Maximum size of an event's data; at most 1 MiB. Lines of more than 60 KiB are too long for some clients.
-    /// Default: `60KiB`. `FANFARE_LIMITS__EVENT_DATA`.
-    pub event_data: ByteSize,
-    /// Maximum number of events in one publish request. Default: `1000`. `FANFARE_LIMITS__BATCH_EVENTS`.
-    pub batch_events: usize,
-    /// Maximum size of the body of a publish request; at most 256 MiB. Default: `8MiB`.
-    /// `FANFARE_LIMITS__BATCH_BYTES`.
-    pub batch_bytes: ByteSize,
-    /// Maximum size of a request's head, with room for a stream's cursor; 16 to 64 KiB. Balancers must let as much
-    /// through. Default: `32KiB`. `FANFARE_LIMITS__HEAD_BYTES`.
-    pub head_bytes: ByteSize,
-    /// Number of users, and of addresses, that have their own bucket for each of the rates below; further ones share
-    /// buckets. Default: `100000`. `FANFARE_LIMITS__RATE_KEYS`.
-    pub rate_keys: usize,
-    /// Rates of one user on this node.
-    pub user: RatesConfig<PerUser>,
-    /// Rates of one address on this node: an IPv4 address or an IPv6 /64. Trusted proxies are exempt.
-    pub address: RatesConfig<PerAddress>,
-}
-
-/// `[limits.user]` and `[limits.address]`: maximum rates per second; 0 disables a limit. The burst is as large as the
-/// rate. An address may stand for many users behind one network, so its defaults are higher.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, bound = "S: RateScope")]
-pub struct RatesConfig<S> {
-    /// New streams. `FANFARE_LIMITS__USER__CONNECTS_PER_SECOND`.
-    pub connects_per_second: u32,
-    /// Other requests with a token. `FANFARE_LIMITS__USER__REQUESTS_PER_SECOND`.
-    pub requests_per_second: u32,
-    /// Events published over HTTP. `FANFARE_LIMITS__USER__EVENTS_PER_SECOND`.
-    pub events_per_second: u32,
-    /// Bytes of publish requests' bodies. `FANFARE_LIMITS__USER__BYTES_PER_SECOND`.
-    pub bytes_per_second: ByteSize,
-    /// Channels created by publishing over HTTP. `FANFARE_LIMITS__USER__CHANNELS_PER_SECOND`.
-    pub channels_per_second: u32,
-    #[serde(skip)]
-    scope: PhantomData<S>,
-}
-
-/// Scope of rates, which determines their defaults.
-pub trait RateScope {
-    /// Returns the default of a rate, from those for a user and for an address.
-    fn default_of(user: u32, address: u32) -> u32;
-}
-
-/// `[limits.user]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PerUser;
-
-/// `[limits.address]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PerAddress;
-
-impl RateScope for PerUser {
-    fn default_of(user: u32, _: u32) -> u32 {
-        user
+settings! {
+    /// `[limits]`: a request beyond a limit is refused, or its client is sent to another node.
+    pub struct LimitsConfig = "limits", |config| config.limits => {
+        /// Maximum number of streams on this node; further ones get an `overloaded` event.
+        connections: usize = "50000", in "1" to "10000000";
+        /// Maximum rate of new streams on this node; further ones get an `overloaded` event. `0` disables the limit.
+        connects_per_second: u32 = "5000";
+        /// Maximum bytes that requests, their bodies, answers and stream queues hold together; at least 24 times
+        /// `limits.batch_bytes`.
+        memory: ByteSize = "256MiB", in "1MiB" to "1TiB";
+        /// Maximum number of open sockets that serve no stream.
+        sockets: usize = "4096", in "1" to "1000000";
+        /// Maximum number of these for one address. An IPv6 address counts by its first 64 bits.
+        sockets_per_address: usize = "1024", in "1" to "1000000";
+        /// What happens to a socket beyond these limits. `evict`: it replaces the socket that has been idle longest, of
+        /// the address that has most. `refuse`: it is closed.
+        when_full: WhenFull = "evict";
+        /// Maximum rate of HTTP/2 frames without data from a client, not counting acknowledgements of received data.
+        control_frames: u32 = "100", in "1" to "1000000";
+        /// Maximum number of concurrent requests, streams included, on one HTTP/2 connection; 1 to 10000.
+        requests_per_connection: u32 = "128", in "1" to "10000";
+        /// Maximum number of sessions of a user in the whole cluster; at most 1000, since Redis scans them.
+        sessions_per_user: usize = "16", in "1" to "1000";
+        /// Maximum number of concurrent history calls on this node; further ones get `503`.
+        history_reads: usize = "16", in "1" to "10000";
+        /// Maximum number of concurrent history calls of one user; further ones get `429`.
+        history_reads_per_user: usize = "4", in "1" to "10000";
+        /// Maximum number of channels of a stream, the user's own and `broadcast` included; at most 256.
+        channels_per_stream: usize = "256", in "2" to "256";
+        /// Maximum size of an event's data; at most 1 MiB. Lines of more than 60 KiB are too long for some clients.
+        event_data: ByteSize = "60KiB", in "1B" to "1MiB";
+        /// Maximum number of events in one publish request.
+        batch_events: usize = "1000", in "1" to "100000";
+        /// Maximum size of the body of a publish request; at most 256 MiB.
+        batch_bytes: ByteSize = "8MiB", in "1KiB" to "256MiB";
+        /// Maximum size of a request's head, with room for a stream's cursor; 16 to 64 KiB. Balancers must let as much
+        /// through.
+        head_bytes: ByteSize = "32KiB", in "16KiB" to "64KiB";
+        /// Number of users, and of addresses, that have their own bucket for each of the rates below; further ones share
+        /// buckets.
+        rate_keys: usize = "100000", in "1000" to "10000000";
+    }
+    with {
+        /// Rates of one user on this node.
+        user: UserRates = UserRates::default();
+        /// Rates of one address on this node.
+        address: AddressRates = AddressRates::default();
     }
 }
 
-impl RateScope for PerAddress {
-    fn default_of(_: u32, address: u32) -> u32 {
-        address
+settings! {
+    /// `[limits.user]`: maximum rates of one user. The burst is as large as the rate.
+    pub struct UserRates = "limits.user", |config| config.limits.user => {
+        /// Maximum rate of new streams of one user on this node; further ones get an `overloaded` event. `0` disables the
+        /// limit.
+        connects_per_second: u32 = "50";
+        /// Maximum rate of other requests with a token of one user; further ones get `429`. `0` disables the limit.
+        requests_per_second: u32 = "2000";
+        /// Maximum rate of events that one user publishes over HTTP; further ones get `429`. `0` disables the limit.
+        events_per_second: u32 = "20000";
+        /// Maximum rate of request body bytes that one user publishes over HTTP; further ones get `429`. `0B` disables
+        /// the limit.
+        bytes_per_second: ByteSize = "32MiB";
+        /// Maximum rate of channels that one user creates by publishing over HTTP; further ones get `429`. `0` disables
+        /// the limit.
+        channels_per_second: u32 = "1000";
     }
 }
 
-impl<S: RateScope> Default for RatesConfig<S> {
-    fn default() -> Self {
-        let of = S::default_of;
-        Self {
-            connects_per_second: of(50, 2000),
-            requests_per_second: of(2000, 10_000),
-            events_per_second: of(20_000, 40_000),
-            bytes_per_second: ByteSize::mib(u64::from(of(32, 64))),
-            channels_per_second: of(1000, 2000),
-            scope: PhantomData,
-        }
+settings! {
+    /// `[limits.address]`: maximum rates of one address: an IPv4 address or an IPv6 /64. The burst is as large as the
+    /// rate. An address may stand for many users behind one network, so its defaults are higher.
+    pub struct AddressRates = "limits.address", |config| config.limits.address => {
+        /// Maximum rate of new streams from one address (IPv4, or an IPv6 /64; not a trusted proxy's) on this node;
+        /// further ones get an `overloaded` event. `0` disables the limit.
+        connects_per_second: u32 = "2000";
+        /// Maximum rate of other requests with a token from one address (IPv4, or an IPv6 /64; not a trusted proxy's);
+        /// further ones get `429`. `0` disables the limit.
+        requests_per_second: u32 = "10000";
+        /// Maximum rate of events published over HTTP from one address (IPv4, or an IPv6 /64; not a trusted proxy's);
+        /// further ones get `429`. `0` disables the limit.
+        events_per_second: u32 = "40000";
+        /// Maximum rate of request body bytes published over HTTP from one address (IPv4, or an IPv6 /64; not a trusted proxy's);
+        /// further ones get `429`. `0B` disables the limit.
+        bytes_per_second: ByteSize = "64MiB";
+        /// Maximum rate of channels created by publishing over HTTP from one address (IPv4, or an IPv6 /64; not a trusted proxy's);
+        /// further ones get `429`. `0` disables the limit.
+        channels_per_second: u32 = "2000";
     }
 }
 
-/// Policy for a new socket when all slots are taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WhenFull {
-    /// Closes the socket that has been idle longest, of the address that has most.
-    #[default]
-    Evict,
-    /// Closes the new socket.
-    Refuse,
+choice! {
+    /// Policy for a new socket when all slots are taken.
+    pub enum WhenFull {
+        /// Closes the socket that has been idle longest, of the address that has most.
+        Evict = "evict",
+        /// Closes the new socket.
+        Refuse = "refuse",
+    }
 }
 
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        Self {
-            connections: 50_000,
-            connects_per_second: 5000,
-            memory: ByteSize::mib(256),
-            sockets: 4096,
-            sockets_per_address: 1024,
-            when_full: WhenFull::default(),
-            control_frames: 100,
-            requests_per_connection: 128,
-            sessions_per_user: 16,
-            history_reads: 16,
-            history_reads_per_user: 4,
-            channels_per_stream: MAX_CURSOR_CHANNELS,
-            event_data: ByteSize::b(DEFAULT_MAX_DATA_BYTES as u64),
-            batch_events: 1000,
-            batch_bytes: ByteSize::mib(8),
-            head_bytes: ByteSize::kib(32),
-            rate_keys: 100_000,
-            user: RatesConfig::default(),
-            address: RatesConfig::default(),
-        }
+/// Checks that an event fits into a body, and a body into memory.
+pub(crate) fn check(config: &Config, checks: &mut Checks<'_>) {
+    let limits = &config.limits;
+    // One connection may always send one body, and the body is copied while it is published.
+    let share = (MEMORY_CONNECTIONS * BODY_COPIES) as u64;
+    checks.hold(
+        limits.memory.as_u64() / share >= limits.batch_bytes.as_u64(),
+        &["limits.memory", "limits.batch_bytes"],
+        "a body of limits.batch_bytes does not fit into the eighth of limits.memory that one connection may hold",
+        &format!("limits.memory at least {share} times limits.batch_bytes ({})", limits.batch_bytes),
+    );
+    checks.hold(
+        limits.batch_bytes >= limits.event_data,
+        &["limits.batch_bytes", "limits.event_data"],
+        "an event of limits.event_data does not fit into limits.batch_bytes",
+        "limits.batch_bytes larger than limits.event_data",
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_protocol::cursor::MAX_CURSOR_CHANNELS;
+    use fanfare_protocol::event::{DEFAULT_MAX_DATA_BYTES, MAX_DATA_BYTES};
+
+    use super::*;
+
+    #[test]
+    fn what_the_declarations_say_of_events_and_cursors_is_what_the_protocol_says() {
+        let of =
+            |name: &str| LimitsConfig::SETTINGS.iter().find(|one| one.name == name).unwrap().range.unwrap();
+        let limits = LimitsConfig::default();
+        assert_eq!(limits.channels_per_stream, MAX_CURSOR_CHANNELS);
+        assert_eq!(of("limits.channels_per_stream").1, MAX_CURSOR_CHANNELS.to_string());
+        assert_eq!(limits.event_data, ByteSize::b(DEFAULT_MAX_DATA_BYTES as u64));
+        assert_eq!(of("limits.event_data").1.parse(), Ok(ByteSize::b(MAX_DATA_BYTES as u64)));
     }
 }

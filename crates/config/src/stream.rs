@@ -3,98 +3,63 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::{Deserialize, Serialize};
 
-/// `[stream]`: how a stream behaves, and what bounds it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct StreamConfig {
-    /// Interval after which a comment is sent on a stream that is otherwise silent. Default: `15s`.
-    /// `FANFARE_STREAM__HEARTBEAT`.
-    #[serde(with = "humantime_serde")]
-    pub heartbeat: Duration,
-    /// Minimum `retry:` (reconnection time) sent to clients. Default: `2s`. `FANFARE_STREAM__RETRY`.
-    #[serde(with = "humantime_serde")]
-    pub retry: Duration,
-    /// Maximum random addition to `stream.retry`, drawn for each client. Default: `2s`.
-    /// `FANFARE_STREAM__RETRY_SPREAD`.
-    #[serde(with = "humantime_serde")]
-    pub retry_spread: Duration,
-    /// A client that reads nothing for this time although data is queued is disconnected. Default: `30s`.
-    /// `FANFARE_STREAM__WRITE_TIMEOUT`.
-    #[serde(with = "humantime_serde")]
-    pub write_timeout: Duration,
-    /// A client whose machine acknowledges nothing for this time is disconnected; at least `stream.write_timeout`.
-    /// Default: `30s`. `FANFARE_STREAM__PEER_TIMEOUT`.
-    #[serde(with = "humantime_serde")]
-    pub peer_timeout: Duration,
-    /// Maximum age of a stream, plus up to a tenth; `0s` disables the limit. Default: `0s`.
-    /// `FANFARE_STREAM__MAX_AGE`.
-    #[serde(with = "humantime_serde")]
-    pub max_age: Duration,
-    /// A stream is closed after this time without an event, plus up to a tenth; `0s` disables the limit. Default:
-    /// `0s`. `FANFARE_STREAM__IDLE_TIMEOUT`.
-    #[serde(with = "humantime_serde")]
-    pub idle_timeout: Duration,
-    /// How long a client may take to close a connection that the node has ended. Default: `2s`.
-    /// `FANFARE_STREAM__LINGER`.
-    #[serde(with = "humantime_serde")]
-    pub linger: Duration,
-    /// Maximum bytes queued for one client; beyond it the client catches up from the log. Default: `64KiB`.
-    /// `FANFARE_STREAM__QUEUE`.
-    pub queue: ByteSize,
-    /// Maximum number of events that one log read fetches. Default: `100`. `FANFARE_STREAM__PAGE_EVENTS`.
-    pub page_events: usize,
-    /// Maximum bytes of events that one log read fetches; a single event may be larger. Default: `64KiB`.
-    /// `FANFARE_STREAM__PAGE_BYTES`.
-    pub page_bytes: ByteSize,
-    /// Maximum number of concurrent log reads. Default: `64`. `FANFARE_STREAM__MAX_LOG_READS`.
-    pub max_log_reads: usize,
-    /// Maximum bytes of concurrent log reads, for streams and the history call together. Default: `4MiB`.
-    /// `FANFARE_STREAM__MAX_LOG_READ_BYTES`.
-    pub max_log_read_bytes: ByteSize,
-    /// Number of recent events of each channel that are kept in memory. Default: `64`.
-    /// `FANFARE_STREAM__RECENT_EVENTS`.
-    pub recent_events: usize,
-    /// Maximum bytes of recent events of each channel that are kept in memory. Default: `64KiB`.
-    /// `FANFARE_STREAM__RECENT_BYTES`.
-    pub recent_bytes: ByteSize,
-    /// Maximum bytes of events queued for one shard; further events are dropped and its streams catch up from the
-    /// log. Default: `64MiB`. `FANFARE_STREAM__SHARD_QUEUE`.
-    pub shard_queue: ByteSize,
-    /// How long the node stays subscribed to a channel after its last stream is gone. Default: `5s`.
-    /// `FANFARE_STREAM__UNSUBSCRIBE_DELAY`.
-    #[serde(with = "humantime_serde")]
-    pub unsubscribe_delay: Duration,
-    /// Whether streams are compressed for clients that accept gzip. Default: `true`. `FANFARE_STREAM__GZIP`.
-    pub gzip: bool,
-    /// Number of shards (event loops that own the streams); 0 uses one for each core. Default: `0`.
-    /// `FANFARE_STREAM__SHARDS`.
-    pub shards: usize,
+use crate::Config;
+use crate::check::Checks;
+use crate::setting::settings;
+
+settings! {
+    /// `[stream]`: how a stream behaves, and what bounds it.
+    pub struct StreamConfig = "stream", |config| config.stream => {
+        /// Interval after which a comment is sent on a stream that is otherwise silent.
+        heartbeat: Duration = "15s", in "1ms" to "366d";
+        /// Minimum `retry:` (reconnection time) sent to clients.
+        retry: Duration = "2s", in "1ms" to "1h";
+        /// Maximum random addition to `stream.retry`, drawn for each client.
+        retry_spread: Duration = "2s", in "0s" to "1h";
+        /// A client that reads nothing for this time although data is queued is disconnected.
+        write_timeout: Duration = "30s", in "1ms" to "24h";
+        /// A client whose machine acknowledges nothing for this time is disconnected; at least `stream.write_timeout`.
+        peer_timeout: Duration = "30s", in "1s" to "24h";
+        /// Maximum age of a stream, plus up to a tenth; `0s` disables the limit.
+        max_age: Duration = "0s";
+        /// A stream is closed after this time without an event, plus up to a tenth; `0s` disables the limit.
+        idle_timeout: Duration = "0s";
+        /// How long a client may take to close a connection that the node has ended.
+        linger: Duration = "2s";
+        /// Maximum bytes queued for one client; beyond it the client catches up from the log.
+        queue: ByteSize = "64KiB", in "1KiB" to "1GiB";
+        /// Maximum number of events that one log read fetches.
+        page_events: usize = "100", in "1" to "10000";
+        /// Maximum bytes of events that one log read fetches; a single event may be larger.
+        page_bytes: ByteSize = "64KiB", in "1KiB" to "64MiB";
+        /// Maximum number of concurrent log reads.
+        max_log_reads: usize = "64", in "1" to "100000";
+        /// Maximum bytes of concurrent log reads, for streams and the history call together.
+        max_log_read_bytes: ByteSize = "4MiB", in "2MiB" to "1GiB";
+        /// Number of recent events of each channel that are kept in memory.
+        recent_events: usize = "64", in "1" to "100000";
+        /// Maximum bytes of recent events of each channel that are kept in memory.
+        recent_bytes: ByteSize = "64KiB", in "0B" to "1GiB";
+        /// Maximum bytes of events queued for one shard; further events are dropped and its streams catch up from the
+        /// log.
+        shard_queue: ByteSize = "64MiB", in "1MiB" to "64GiB";
+        /// How long the node stays subscribed to a channel after its last stream is gone.
+        unsubscribe_delay: Duration = "5s";
+        /// Whether streams are compressed for clients that accept gzip.
+        gzip: bool = "true";
+        /// Number of shards (event loops that own the streams); 0 uses one for each core.
+        shards: usize = "0", in "0" to "1024";
+    }
 }
 
-impl Default for StreamConfig {
-    fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_secs(15),
-            retry: Duration::from_secs(2),
-            retry_spread: Duration::from_secs(2),
-            write_timeout: Duration::from_secs(30),
-            peer_timeout: Duration::from_secs(30),
-            max_age: Duration::ZERO,
-            idle_timeout: Duration::ZERO,
-            linger: Duration::from_secs(2),
-            queue: ByteSize::kib(64),
-            page_events: 100,
-            page_bytes: ByteSize::kib(64),
-            max_log_reads: 64,
-            max_log_read_bytes: ByteSize::mib(4),
-            recent_events: 64,
-            recent_bytes: ByteSize::kib(64),
-            shard_queue: ByteSize::mib(64),
-            unsubscribe_delay: Duration::from_secs(5),
-            gzip: true,
-            shards: 0,
-        }
-    }
+/// Checks the timeouts of a client against each other.
+pub(crate) fn check(config: &Config, checks: &mut Checks<'_>) {
+    let stream = &config.stream;
+    checks.hold(
+        stream.peer_timeout >= stream.write_timeout,
+        &["stream.peer_timeout", "stream.write_timeout"],
+        "stream.peer_timeout is shorter than stream.write_timeout and would disconnect a slow client first",
+        &format!("at least stream.write_timeout ({})", humantime::format_duration(stream.write_timeout)),
+    );
 }

@@ -3,21 +3,21 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use crate::Config;
+use crate::certificate::{Files, PairError};
+use crate::check::Checks;
+use crate::setting::settings;
 
-/// `[tls]`: without a certificate and a key the node uses clear text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TlsConfig {
-    /// PEM file with the node's certificate, followed by intermediate certificates. The node then speaks only TLS.
-    /// `FANFARE_TLS__CERTIFICATE`.
-    pub certificate: Option<PathBuf>,
-    /// PEM file with the certificate's private key. `FANFARE_TLS__KEY`.
-    pub key: Option<PathBuf>,
-    /// Interval between checks of the two files; a renewed certificate is loaded without a restart. Default: `1m`.
-    /// `FANFARE_TLS__RELOAD_INTERVAL`.
-    #[serde(with = "humantime_serde")]
-    pub reload_interval: Duration,
+settings! {
+    /// `[tls]`: without a certificate and a key the node uses clear text.
+    pub struct TlsConfig = "tls", |config| config.tls => {
+        /// PEM file with the node's certificate, followed by intermediate certificates. The node then speaks only TLS.
+        certificate: Option<PathBuf>;
+        /// PEM file with the certificate's private key.
+        key: Option<PathBuf>;
+        /// Interval between checks of the two files; a renewed certificate is loaded without a restart.
+        reload_interval: Duration = "1m", in "1ms" to "366d";
+    }
 }
 
 impl TlsConfig {
@@ -27,8 +27,25 @@ impl TlsConfig {
     }
 }
 
-impl Default for TlsConfig {
-    fn default() -> Self {
-        Self { certificate: None, key: None, reload_interval: Duration::from_mins(1) }
-    }
+/// Reads the certificate and the key, and checks that they match.
+pub(crate) fn check(config: &Config, checks: &mut Checks<'_>) {
+    let tls = &config.tls;
+    let files = Files::named(tls.certificate.as_deref(), tls.key.as_deref());
+    let pair = files.and_then(|files| files.map(|files| files.read()).transpose());
+    let Err(error) = pair else { return };
+    let name = match error {
+        PairError::Half if tls.key.is_none() => "tls.key",
+        PairError::Unreadable(ref path, _) | PairError::NoKey(ref path) | PairError::Pem(ref path, _)
+            if tls.key.as_ref() == Some(path) =>
+        {
+            "tls.key"
+        }
+        _ => "tls.certificate",
+    };
+    checks.fail(
+        &[name],
+        &error.to_string(),
+        "two readable PEM files: tls.certificate with the certificate chain (the node's own certificate first), and \
+         tls.key with its private key",
+    );
 }

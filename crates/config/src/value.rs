@@ -1,10 +1,18 @@
 //! Parses and shows the values of settings.
 
-use bytesize::ByteSize;
-use config::{Map, Value, ValueKind};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::secret::MASK;
-use crate::setting::{Kind, MAX_DURATION};
+use bytesize::ByteSize;
+
+use crate::network::Network;
+
+/// Maximum duration of any setting, so that adding it to a time does not overflow.
+pub const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
+
+/// A value as it was written: of any kind in a file, a text in the environment and in flags.
+pub(crate) type Input = toml::Value;
 
 /// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,187 +38,286 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// Converts a value to the canonical form of its kind. Parses the text of environment variables and flags.
-pub(crate) fn read(kind: Kind, value: Value) -> Result<Value, String> {
-    match kind {
-        Kind::Count => count(value),
-        Kind::Switch => switch(value),
-        Kind::List => list(value),
-        Kind::Rules => rules(value),
-        Kind::Duration => text(value).and_then(duration),
-        Kind::Size => text(value).and_then(size),
-        Kind::Choice(words) => text(value).and_then(|text| match text.as_str() {
-            word if words.contains(&word) => Ok(Value::from(text)),
-            _ => Err("unknown value".to_owned()),
-        }),
-        Kind::Text | Kind::Secret | Kind::Url | Kind::Address => text(value).map(Value::from),
+/// The type of a setting.
+pub(crate) trait Value: Sized {
+    /// Parses a value.
+    ///
+    /// # Errors
+    ///
+    /// Returns why the value is invalid. The text may be shown, even if the value is secret.
+    fn read(input: &Input) -> Result<Self, String>;
+
+    /// Returns the accepted form, for error messages.
+    fn right() -> String;
+
+    /// Returns a value as text, without secrets.
+    fn show(input: &Input) -> String {
+        plain(input)
+    }
+
+    /// Returns the value of a setting that is not set and has no default.
+    fn unset() -> Self {
+        unreachable!("a setting of this type has a default")
     }
 }
 
-fn text(value: Value) -> Result<String, String> {
-    match value.kind {
-        ValueKind::String(text) => Ok(text),
-        ValueKind::I64(number) => Ok(number.to_string()),
-        ValueKind::U64(number) => Ok(number.to_string()),
+impl<T: Value> Value for Option<T> {
+    fn read(input: &Input) -> Result<Self, String> {
+        T::read(input).map(Some)
+    }
+
+    fn right() -> String {
+        T::right()
+    }
+
+    fn show(input: &Input) -> String {
+        T::show(input)
+    }
+
+    fn unset() -> Self {
+        None
+    }
+}
+
+impl Value for String {
+    fn read(input: &Input) -> Result<Self, String> {
+        match text(input)? {
+            text if text.trim().is_empty() => Err("the text is empty".to_owned()),
+            text => Ok(text),
+        }
+    }
+
+    fn right() -> String {
+        "a text".to_owned()
+    }
+}
+
+impl Value for PathBuf {
+    fn read(input: &Input) -> Result<Self, String> {
+        String::read(input).map(Self::from)
+    }
+
+    fn right() -> String {
+        "the path of a file".to_owned()
+    }
+}
+
+impl Value for SocketAddr {
+    fn read(input: &Input) -> Result<Self, String> {
+        text(input)?.parse().map_err(|error: std::net::AddrParseError| error.to_string())
+    }
+
+    fn right() -> String {
+        "an IP address and a port, like 0.0.0.0:8080 or [::]:8080".to_owned()
+    }
+}
+
+impl Value for Duration {
+    fn read(input: &Input) -> Result<Self, String> {
+        let duration = humantime::parse_duration(&text(input)?).map_err(|error| error.to_string())?;
+        if duration > MAX_DURATION { Err("longer than a year".to_owned()) } else { Ok(duration) }
+    }
+
+    fn right() -> String {
+        "a duration with a unit, at most a year, like 15s, 2m or 1h30m".to_owned()
+    }
+}
+
+impl Value for ByteSize {
+    fn read(input: &Input) -> Result<Self, String> {
+        text(input)?.parse()
+    }
+
+    fn right() -> String {
+        "a size with a unit, like 64KiB or 1MB".to_owned()
+    }
+}
+
+impl Value for usize {
+    fn read(input: &Input) -> Result<Self, String> {
+        count(input)
+    }
+
+    fn right() -> String {
+        "a whole number, like 100".to_owned()
+    }
+}
+
+impl Value for u32 {
+    fn read(input: &Input) -> Result<Self, String> {
+        Self::try_from(count(input)?).map_err(|_| format!("greater than {}", Self::MAX))
+    }
+
+    fn right() -> String {
+        usize::right()
+    }
+}
+
+impl Value for bool {
+    fn read(input: &Input) -> Result<Self, String> {
+        match input {
+            Input::Boolean(on) => Ok(*on),
+            Input::String(text) if text == "true" => Ok(true),
+            Input::String(text) if text == "false" => Ok(false),
+            _ => Err("neither true nor false".to_owned()),
+        }
+    }
+
+    fn right() -> String {
+        "true or false".to_owned()
+    }
+}
+
+impl Value for Vec<String> {
+    fn read(input: &Input) -> Result<Self, String> {
+        match input {
+            Input::Array(items) => items.iter().map(text).collect(),
+            Input::String(text) => Ok(split(text).map(str::to_owned).collect()),
+            _ => Err("not a list".to_owned()),
+        }
+    }
+
+    fn right() -> String {
+        "a list of texts; separated by commas in the environment".to_owned()
+    }
+
+    fn unset() -> Self {
+        Self::new()
+    }
+}
+
+impl Value for Vec<Network> {
+    fn read(input: &Input) -> Result<Self, String> {
+        let networks = Vec::<String>::read(input)?.into_iter().map(|text| text.parse::<Network>());
+        networks.collect::<Result<_, _>>().map_err(|error| error.to_string())
+    }
+
+    fn right() -> String {
+        "a list of addresses and ranges, like 10.0.0.5 or 10.0.0.0/24; separated by commas in the environment"
+            .to_owned()
+    }
+
+    fn unset() -> Self {
+        Self::new()
+    }
+}
+
+/// Declares a setting's type that is one of some words.
+macro_rules! choice {
+    (
+        $(#[$attribute:meta])*
+        pub enum $Choice:ident {
+            $($(#[$word_attribute:meta])+ $Word:ident = $word:literal,)+
+        }
+    ) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $Choice {
+            $($(#[$word_attribute])+ $Word,)+
+        }
+
+        impl $crate::value::Value for $Choice {
+            fn read(input: &$crate::value::Input) -> Result<Self, String> {
+                match input.as_str() {
+                    $(Some($word) => Ok(Self::$Word),)+
+                    _ => Err("unknown value".to_owned()),
+                }
+            }
+
+            fn right() -> String {
+                format!("one of: {}", [$($word),+].join(", "))
+            }
+        }
+    };
+}
+
+pub(crate) use choice;
+
+/// Returns the text of a value. A number counts as text: `prefix = 7`.
+pub(crate) fn text(input: &Input) -> Result<String, String> {
+    match input {
+        Input::String(text) => Ok(text.clone()),
+        Input::Integer(number) => Ok(number.to_string()),
         _ => Err("not a text".to_owned()),
     }
 }
 
-fn duration(text: String) -> Result<Value, String> {
-    let duration = humantime::parse_duration(&text).map_err(|error| error.to_string())?;
-    if duration > MAX_DURATION {
-        return Err("longer than a year".to_owned());
-    }
-    Ok(Value::from(text))
-}
-
-fn size(text: String) -> Result<Value, String> {
-    let _: ByteSize = text.parse()?;
-    Ok(Value::from(text))
-}
-
-fn count(value: Value) -> Result<Value, String> {
-    let number = match value.kind {
-        ValueKind::I64(number) => u64::try_from(number).ok(),
-        ValueKind::U64(number) => Some(number),
-        ValueKind::String(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
+fn count(input: &Input) -> Result<usize, String> {
+    let number = match input {
+        Input::Integer(number) => usize::try_from(*number).ok(),
+        Input::String(text) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => {
+            return text.parse().map_err(|_| format!("greater than {}", usize::MAX));
+        }
         _ => None,
     };
-    number.map(Value::from).ok_or_else(|| "not a whole number".to_owned())
+    number.ok_or_else(|| "not a whole number".to_owned())
 }
 
-fn switch(value: Value) -> Result<Value, String> {
-    match value.kind {
-        ValueKind::Boolean(on) => Ok(Value::from(on)),
-        ValueKind::String(text) if text == "true" => Ok(Value::from(true)),
-        ValueKind::String(text) if text == "false" => Ok(Value::from(false)),
-        _ => Err("neither true nor false".to_owned()),
-    }
-}
-
-fn list(value: Value) -> Result<Value, String> {
-    let items = match value.kind {
-        ValueKind::Array(items) => items.into_iter().map(text).collect::<Result<Vec<_>, _>>()?,
-        ValueKind::String(text) => split(&text).map(str::to_owned).collect(),
-        _ => return Err("not a list".to_owned()),
-    };
-    Ok(Value::from(items))
-}
-
-fn rules(value: Value) -> Result<Value, String> {
-    match value.kind {
-        // An array in place of a table would be deserialized by the order of the struct's fields.
-        ValueKind::Array(ref items) if !items.iter().all(|item| matches!(item.kind, ValueKind::Table(_))) => {
-            Err("a rule is not a table with channel, events, age and positions".to_owned())
-        }
-        ValueKind::Array(_) => Ok(value),
-        ValueKind::String(text) => {
-            let tables = split(&text).map(rule).collect::<Result<Vec<_>, _>>()?;
-            Ok(Value::from(tables))
-        }
-        _ => Err("not a list of rules".to_owned()),
-    }
-}
-
-/// Parses one rule as written in the environment: `room:* events=100 age=10m`.
-fn rule(text: &str) -> Result<Map<String, Value>, String> {
-    let mut words = text.split_whitespace();
-    // `split` leaves no empty item.
-    let channel = words.next().unwrap_or_default();
-    let mut table = Map::from([("channel".to_owned(), Value::from(channel))]);
-    for word in words {
-        let (name, value) = word
-            .split_once('=')
-            .filter(|(name, _)| ["events", "age", "positions"].contains(name))
-            .ok_or_else(|| {
-                format!("{word:?} in the rule for {channel} is not one of events=, age=, positions=")
-            })?;
-        if table.insert(name.to_owned(), Value::from(value)).is_some() {
-            return Err(format!("the rule for {channel} has {name}= twice"));
-        }
-    }
-    Ok(table)
-}
-
-fn split(text: &str) -> impl Iterator<Item = &str> {
+/// Returns the items of a list in the environment.
+pub(crate) fn split(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
-/// Returns a value as text, with secrets masked.
-pub(crate) fn show(kind: Kind, value: &Value) -> String {
-    match kind {
-        Kind::Secret => MASK.to_owned(),
-        Kind::Url => mask_password(&plain(value)),
-        _ => plain(value),
-    }
-}
-
-fn plain(value: &Value) -> String {
-    match &value.kind {
-        ValueKind::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
-        ValueKind::Table(table) => {
-            let channel = table.get("channel").map(plain).unwrap_or_default();
-            let rest = ["events", "age", "positions"]
-                .into_iter()
-                .filter_map(|name| table.get(name).map(|value| format!(" {name}={}", plain(value))));
-            channel + &rest.collect::<String>()
-        }
-        other => other.to_string(),
-    }
-}
-
-/// Masks the password of a URL: `redis://user:word@host` becomes `redis://user:********@host`.
-fn mask_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        // Not a URL: any part of it may be the secret.
-        return MASK.to_owned();
-    };
-    match rest.rsplit_once('@') {
-        Some((login, host)) => {
-            let user = login.split_once(':').map_or("", |(user, _)| user);
-            format!("{scheme}://{user}:{MASK}@{host}")
-        }
-        None => url.to_owned(),
+/// Returns a value as text.
+pub(crate) fn plain(input: &Input) -> String {
+    match input {
+        Input::String(text) => text.clone(),
+        Input::Integer(number) => number.to_string(),
+        Input::Float(number) => number.to_string(),
+        Input::Boolean(on) => on.to_string(),
+        Input::Datetime(time) => time.to_string(),
+        Input::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Input::Table(_) => "a table".to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::{MASK, Secret, Url};
 
-    fn from_text(kind: Kind, text: &str) -> Result<String, String> {
-        read(kind, Value::from(text)).map(|value| show(kind, &value))
+    fn wrong<T: Value>(input: impl Into<Input>) -> String {
+        let wrong = T::read(&input.into()).err().expect("an invalid value");
+        assert!(!T::right().is_empty());
+        wrong
     }
 
     #[test]
-    fn lists_and_rules_have_a_form_for_the_environment() {
-        assert_eq!(from_text(Kind::List, " a, b,,c ").unwrap(), "a, b, c");
-        let rules = "room:* events=100 age=10m, log:* positions=2d";
-        assert_eq!(from_text(Kind::Rules, rules).unwrap(), rules);
-        assert!(from_text(Kind::Rules, "room:* evens=100").unwrap_err().contains("evens=100"));
-        assert!(from_text(Kind::Rules, "a age=1s age=2s").unwrap_err().contains("twice"));
+    fn lists_have_a_form_for_the_environment() {
+        assert_eq!(Vec::<String>::read(&" a, b,,c ".into()).unwrap(), ["a", "b", "c"]);
     }
 
     #[test]
     fn nothing_is_rounded_or_guessed() {
-        assert!(read(Kind::Count, Value::from(1.5)).is_err());
-        assert!(read(Kind::Count, Value::from(-1)).is_err());
-        assert!(from_text(Kind::Count, "yes").is_err() && from_text(Kind::Count, "").is_err());
-        assert!(from_text(Kind::Switch, "1").is_err());
-        assert!(from_text(Kind::Duration, "15").is_err());
-        assert!(from_text(Kind::Duration, "500d").unwrap_err().contains("year"));
-        assert!(from_text(Kind::Size, "64 potatoes").is_err());
+        for number in [Input::from(1.5), Input::from(-1), "yes".into(), "".into(), "-1".into(), "1e3".into()]
+        {
+            assert_eq!(wrong::<usize>(number), "not a whole number");
+        }
+        assert!(wrong::<usize>("18446744073709551616").contains("greater than 18446744073709551615"));
+        assert!(wrong::<u32>(4_294_967_296_i64).contains("greater than 4294967295"));
+        assert!(wrong::<bool>("1").contains("neither"));
+        for duration in ["15", "", "-1s", "s", "1 fortnight"] {
+            wrong::<Duration>(duration);
+        }
+        assert!(wrong::<Duration>("367d").contains("year"));
+        wrong::<Duration>("99999999999999999999y");
+        wrong::<ByteSize>("64 potatoes");
+        assert_eq!(wrong::<String>(" "), "the text is empty");
+        assert_eq!(wrong::<PathBuf>(""), "the text is empty");
+        assert_eq!(wrong::<Vec<String>>(7), "not a list");
     }
 
     #[test]
     fn what_is_secret_is_not_shown() {
-        assert_eq!(from_text(Kind::Secret, "hush").unwrap(), MASK);
-        assert_eq!(
-            from_text(Kind::Url, "redis://me:h@sh@h:1/2").unwrap(),
-            format!("redis://me:{MASK}@h:1/2")
-        );
-        assert_eq!(from_text(Kind::Url, "redis://word@h:1").unwrap(), format!("redis://:{MASK}@h:1"));
-        assert_eq!(from_text(Kind::Url, "redis://h:1").unwrap(), "redis://h:1");
-        assert_eq!(from_text(Kind::Url, "hush").unwrap(), MASK);
+        assert_eq!(Secret::show(&"hush".into()), MASK);
+        for (url, shown) in [
+            ("redis://me:h@sh@h:1/2", "redis://me:********@h:1/2"),
+            ("redis://word@h:1", "redis://:********@h:1"),
+            ("redis://h:1", "redis://h:1"),
+            ("hush", MASK),
+        ] {
+            assert_eq!(Url::show(&url.into()), shown);
+            assert!(!format!("{:?}", Url::read(&url.into()).unwrap()).contains("h:1"));
+        }
     }
 }

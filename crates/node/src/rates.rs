@@ -18,7 +18,7 @@ pub mod upkeep;
 use std::hash::Hash;
 use std::time::Duration;
 
-use fanfare_config::limits::{LimitsConfig, RatesConfig};
+use fanfare_config::limits::{AddressRates, LimitsConfig, UserRates};
 use fanfare_protocol::User;
 
 use self::limit::Limit;
@@ -66,14 +66,25 @@ impl Kind {
         }
     }
 
-    /// Returns the maximum rate per second, bytes in KiB; 0 is no limit.
-    fn per_second<S>(self, config: &RatesConfig<S>) -> u32 {
+    /// Returns the maximum rate of a user per second, bytes in KiB; 0 is no limit.
+    fn of_user(self, rates: &UserRates) -> u32 {
         match self {
-            Self::Connects => config.connects_per_second,
-            Self::Requests => config.requests_per_second,
-            Self::Events => config.events_per_second,
-            Self::Bytes => kib(config.bytes_per_second.as_u64()),
-            Self::Channels => config.channels_per_second,
+            Self::Connects => rates.connects_per_second,
+            Self::Requests => rates.requests_per_second,
+            Self::Events => rates.events_per_second,
+            Self::Bytes => kib(rates.bytes_per_second.as_u64()),
+            Self::Channels => rates.channels_per_second,
+        }
+    }
+
+    /// Returns the maximum rate of an address per second, bytes in KiB; 0 is no limit.
+    fn of_address(self, rates: &AddressRates) -> u32 {
+        match self {
+            Self::Connects => rates.connects_per_second,
+            Self::Requests => rates.requests_per_second,
+            Self::Events => rates.events_per_second,
+            Self::Bytes => kib(rates.bytes_per_second.as_u64()),
+            Self::Channels => rates.channels_per_second,
         }
     }
 }
@@ -148,8 +159,8 @@ impl RateLimited {
 struct Table<K: Clone + Eq + Hash>([Option<Limit<K>>; Kind::ALL.len()]);
 
 impl<K: Clone + Eq + Hash> Table<K> {
-    fn new<S>(config: &RatesConfig<S>, keys: usize) -> Self {
-        Self(Kind::ALL.map(|kind| Limit::new(kind.per_second(config), keys)))
+    fn new(per_second: impl Fn(Kind) -> u32, keys: usize) -> Self {
+        Self(Kind::ALL.map(|kind| Limit::new(per_second(kind), keys)))
     }
 
     fn of(&self, kind: Kind) -> Option<&Limit<K>> {
@@ -171,8 +182,8 @@ impl Rates {
     /// Makes the limits that the settings name.
     pub fn new(config: &LimitsConfig, metrics: RateMetrics) -> Self {
         Self {
-            user: Table::new(&config.user, config.rate_keys),
-            address: Table::new(&config.address, config.rate_keys),
+            user: Table::new(|kind| kind.of_user(&config.user), config.rate_keys),
+            address: Table::new(|kind| kind.of_address(&config.address), config.rate_keys),
             connects: Limit::new(config.connects_per_second, 1),
             metrics,
         }
