@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use fanfare_node::config::fault::Faults;
-use fanfare_node::config::{Config, Effective};
+use fanfare_config::fault::Faults;
+use fanfare_config::{Config, Effective};
 use serde_json::json;
 
 use crate::flags::Flags;

@@ -10,8 +10,8 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use fanfare_node::config::Config;
-use fanfare_node::config::source::{Flag, Sources};
+use fanfare_config::Config;
+use fanfare_config::source::{Flag, Sources};
 use fanfare_node::node::{Node, StartError};
 
 use crate::serve;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use fanfare_broker::redis::RedisSettings;
-use fanfare_node::config::source::{Flag, Sources};
+use fanfare_config::source::{Flag, Sources};
 
 /// Flags of the commands that read a node's settings. Flags override the environment, which overrides the file.
 #[derive(clap::Args)]
@@ -79,7 +79,7 @@ impl Flags {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use fanfare_node::config::setting::Setting;
+    use fanfare_config::setting::Setting;
 
     use super::*;
 

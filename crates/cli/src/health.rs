@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::bail;
 use fanfare_api::health::Readiness;
 use fanfare_client::{ApiClient, ClientSettings, Error};
-use fanfare_node::config::source::{Flag, Sources};
-use fanfare_node::config::{Config, Reading};
+use fanfare_config::source::{Flag, Sources};
+use fanfare_config::{Config, Reading};
 
 use crate::{display, tls};
 

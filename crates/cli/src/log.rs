@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use fanfare_node::config::log::{LogConfig, LogFormat};
+use fanfare_config::log::{LogConfig, LogFormat};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;

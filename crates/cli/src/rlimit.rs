@@ -1,6 +1,6 @@
 //! Limit of open files: each stream uses one file descriptor.
 
-use fanfare_node::config::Config;
+use fanfare_config::Config;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// File descriptors for Redis, the listener, the log and the runtime.

@@ -8,8 +8,9 @@ use anyhow::Context;
 use axum::Router;
 use fanfare_broker::redis::RedisBroker;
 use fanfare_broker::{Broker, MemoryBroker};
-use fanfare_node::config::auth::AuthMode;
-use fanfare_node::{Config, Node};
+use fanfare_config::Config;
+use fanfare_config::auth::AuthMode;
+use fanfare_node::Node;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::flags::Flags;

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
-use fanfare_node::Config;
+use fanfare_config::Config;
+use fanfare_config::auth::AuthConfig;
+use fanfare_config::fault::{Fault, Faults};
+use fanfare_config::source::{Flag, Sources};
 use fanfare_node::auth::issue::NewToken;
 use fanfare_node::auth::{Asked, Auth, AuthError, Bearer};
-use fanfare_node::config::auth::AuthConfig;
-use fanfare_node::config::fault::{Fault, Faults};
-use fanfare_node::config::source::{Flag, Sources};
 use fanfare_protocol::{Grants, Pattern, User};
 
 use crate::config;

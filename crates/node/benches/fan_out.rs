@@ -19,7 +19,7 @@ use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
-use fanfare_node::config::stream::StreamConfig;
+use fanfare_config::stream::StreamConfig;
 use fanfare_node::control::{self, CommandReceiver};
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::memory::Memory;

@@ -13,6 +13,7 @@ pub(crate) use hmac::install;
 
 use std::time::{Duration, SystemTime};
 
+use fanfare_config::auth::{AuthConfig, AuthMode, JwtConfig};
 use fanfare_protocol::channel::UserError;
 use fanfare_protocol::json::ByName;
 use fanfare_protocol::{Grants, User};
@@ -22,8 +23,6 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, TokenData, Validation};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-use crate::config::auth::{AuthConfig, AuthMode, JwtConfig};
 
 /// The last second of the year 9999. A later time in a token means never.
 const LATEST_EXPIRY: f64 = 253_402_300_799.0;
@@ -284,12 +283,12 @@ fn explain(kind: &ErrorKind) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fanfare_config::secret::Secret;
     use fanfare_protocol::Channel;
     use jsonwebtoken::{EncodingKey, Header};
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::config::secret::Secret;
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
     const NOW: u64 = 1_700_000_000;

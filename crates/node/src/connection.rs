@@ -32,6 +32,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use fanfare_broker::log::Page;
 use fanfare_broker::session::CloseReason;
+use fanfare_config::stream::StreamConfig;
 use fanfare_protocol::sse::{Block, HEARTBEAT};
 use fanfare_protocol::{Channel, Position};
 
@@ -44,7 +45,6 @@ use self::socket_writer::{CHUNK_HEAD, SocketWriter, WriteResult};
 use self::subscription::PageFit;
 pub(crate) use self::subscription::{ChannelState, Subscription};
 use self::user_sockets::UserSocket;
-use crate::config::stream::StreamConfig;
 use crate::encoded_event::{ChainLink, Encoded, EncodedEvent, Encoding};
 use crate::gzip::{BodyBatch, GzipMember};
 use crate::session::SessionGuard;

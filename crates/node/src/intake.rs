@@ -29,6 +29,7 @@ use std::time::Duration;
 use fanfare_broker::backoff::{Backoff, jittered};
 use fanfare_broker::intake::Reading;
 use fanfare_broker::{BrokerError, IntakeQueue, NodeId};
+use fanfare_config::intake::IntakeConfig;
 use futures_util::future::{Either, select, try_join};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -39,7 +40,6 @@ use self::acknowledge::Acknowledger;
 use self::fetch::Fetcher;
 use self::leadership::{Leadership, LeadershipLost};
 use self::publish::Publisher;
-use crate::config::intake::IntakeConfig;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::throttle::Throttle;
 

@@ -7,12 +7,12 @@ use std::time::{Duration, SystemTime};
 use fanfare_broker::backoff::{Backoff, jittered};
 use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::{BrokerError, Membership, NodeId, NodeInfo};
+use fanfare_config::lease::LeaseConfig;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::config::lease::LeaseConfig;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::throttle::Throttle;
 

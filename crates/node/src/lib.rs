@@ -1,12 +1,10 @@
-//! One Fanfare node: configuration, authentication, hub, connections, HTTP.
+//! One Fanfare node: listener, authentication, hub, connections, HTTP.
 //!
 //! # Layout
 //!
 //! In the order in which a request, and then an event, passes through them:
 //!
-//! - [`config`]: settings, read and checked before anything is bound
 //! - [`node`]: starts and shuts down everything below
-//! - [`certificate`]: reads a certificate and its key
 //! - [`tls`], [`listener`]: sockets, until a stream takes one over
 //! - [`address`], [`rates`]: client addresses, and rate limits of users and addresses
 //! - [`memory`], [`pace`]: memory limit of requests and streams, and minimum transfer rate
@@ -25,8 +23,6 @@
 
 pub mod address;
 pub mod auth;
-pub mod certificate;
-pub mod config;
 mod connection;
 pub mod control;
 mod encoded_event;
@@ -50,5 +46,4 @@ pub mod sweeper;
 mod throttle;
 pub mod tls;
 
-pub use config::Config;
 pub use node::Node;

@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use fanfare_config::{Config, bytes};
 use futures_util::future::OptionFuture;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -47,7 +48,6 @@ use self::timeout_io::Bounds;
 use crate::address::AddressKey;
 use crate::address::Peer;
 use crate::address::trusted::TrustedProxies;
-use crate::config::{Config, bytes};
 use crate::http::metrics::HttpMetrics;
 use crate::memory::Memory;
 use crate::pace::MinRate;
@@ -171,8 +171,8 @@ impl Listener {
         let renewal = renewal.map(|renewal| tokio::spawn(renewal.run(stop.clone())));
         let context = Arc::new(ListenerContext {
             tls,
-            balancers: config.node.proxy_protocol.then(|| config.http.proxies()),
-            proxies: config.http.proxies(),
+            balancers: config.node.proxy_protocol.then(|| TrustedProxies::of(&config.http)),
+            proxies: TrustedProxies::of(&config.http),
             http1: http1::builder(config),
             http2: http2::builder(config),
             router,

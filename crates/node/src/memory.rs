@@ -18,6 +18,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use fanfare_config::limits::MEMORY_CONNECTIONS;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -26,10 +27,6 @@ use prometheus_client::registry::Registry;
 
 use crate::address::AddressKey;
 
-/// Divisor of the budget for the share of one connection.
-pub const CONNECTIONS: usize = 8;
-/// Maximum number of copies of a body that publishes: as received, parsed, and sent to Redis.
-pub const BODY_COPIES: usize = 3;
 /// Divisor of the budget for the share of the connections from one address.
 const ADDRESSES: usize = 4;
 /// Divisor of the budget for the reserve of each kind, for addresses that use little.
@@ -266,7 +263,7 @@ impl Account {
     ///
     /// Fails as [`Account::take`] does.
     pub fn reserve(&self, kind: Kind, bytes: usize) -> Result<Permit, NoRoom> {
-        self.take(kind, bytes.min(self.0.memory.0.total / CONNECTIONS / 2))
+        self.take(kind, bytes.min(self.0.memory.0.total / MEMORY_CONNECTIONS / 2))
     }
 
     /// Returns a permit for 0 bytes, which can grow.
@@ -277,7 +274,7 @@ impl Account {
     fn hold(&self, kind: Kind, bytes: usize) -> Result<(), Scope> {
         let Holder { memory, held, address } = &*self.0;
         let total = memory.0.total;
-        if !reserve(held, bytes, total / CONNECTIONS) {
+        if !reserve(held, bytes, total / MEMORY_CONNECTIONS) {
             return Err(Scope::Connection);
         }
         if let Some((_, share)) = address

@@ -12,15 +12,16 @@ use fanfare_broker::clock::unix_ms;
 use fanfare_broker::session::CloseReason;
 use fanfare_broker::subscriber::SubscriberState;
 use fanfare_broker::{Broker, EventLog, NodeId, NodeInfo};
+use fanfare_config::drain::DrainConfig;
+use fanfare_config::{Config, bytes};
 use fanfare_protocol::SessionKey;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::address::trusted::TrustedProxies;
 use crate::auth::Auth;
-use crate::config::drain::DrainConfig;
-use crate::config::{Config, bytes};
 use crate::control::{self, CommandReceiver, ControlTask};
 use crate::http;
 use crate::http::Side;
@@ -169,7 +170,7 @@ impl Node {
             auth: Auth::new(&config.auth),
             limits: config.limits.clone(),
             rates: Arc::clone(&rates),
-            proxies: config.http.proxies(),
+            proxies: TrustedProxies::of(&config.http),
             gzip: config.stream.gzip,
             retries: Retries { stream: config.stream.clone(), leave_spread: config.drain.retry_spread },
             http: config.http.clone(),

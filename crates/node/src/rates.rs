@@ -18,13 +18,81 @@ pub mod upkeep;
 use std::hash::Hash;
 use std::time::Duration;
 
+use fanfare_config::limits::{AddressRates, LimitsConfig, UserRates};
 use fanfare_protocol::User;
 
 use self::limit::Limit;
 use self::metrics::RateMetrics;
 use crate::address::{AddressKey, ClientAddress};
-pub use crate::config::limits::Kind;
-use crate::config::limits::{LimitsConfig, RatesConfig};
+
+/// What is counted. Each kind has a limit by user and one by address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Streams asked for.
+    Connects,
+    /// Other requests that carry a token.
+    Requests,
+    /// Events published.
+    Events,
+    /// Bytes of bodies that publish, in KiB.
+    Bytes,
+    /// Channels that a published event made.
+    Channels,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Connects, Self::Requests, Self::Events, Self::Bytes, Self::Channels];
+
+    /// The word in metrics and in the setting's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connects => "connects",
+            Self::Requests => "requests",
+            Self::Events => "events",
+            Self::Bytes => "bytes",
+            Self::Channels => "channels",
+        }
+    }
+
+    /// What is counted, for people.
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Connects => "streams",
+            Self::Requests => "requests",
+            Self::Events => "published events",
+            Self::Bytes => "KiB of published events",
+            Self::Channels => "new channels",
+        }
+    }
+
+    /// Returns the maximum rate of a user per second, bytes in KiB; 0 is no limit.
+    fn of_user(self, rates: &UserRates) -> u32 {
+        match self {
+            Self::Connects => rates.connects_per_second,
+            Self::Requests => rates.requests_per_second,
+            Self::Events => rates.events_per_second,
+            Self::Bytes => kib(rates.bytes_per_second.as_u64()),
+            Self::Channels => rates.channels_per_second,
+        }
+    }
+
+    /// Returns the maximum rate of an address per second, bytes in KiB; 0 is no limit.
+    fn of_address(self, rates: &AddressRates) -> u32 {
+        match self {
+            Self::Connects => rates.connects_per_second,
+            Self::Requests => rates.requests_per_second,
+            Self::Events => rates.events_per_second,
+            Self::Bytes => kib(rates.bytes_per_second.as_u64()),
+            Self::Channels => rates.channels_per_second,
+        }
+    }
+}
+
+/// Converts bytes to KiB, rounded up.
+pub(crate) fn kib(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+}
 
 /// Whose limit it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,8 +159,8 @@ impl RateLimited {
 struct Table<K: Clone + Eq + Hash>([Option<Limit<K>>; Kind::ALL.len()]);
 
 impl<K: Clone + Eq + Hash> Table<K> {
-    fn new<S>(config: &RatesConfig<S>, keys: usize) -> Self {
-        Self(Kind::ALL.map(|kind| Limit::new(config.per_second(kind), keys)))
+    fn new(per_second: impl Fn(Kind) -> u32, keys: usize) -> Self {
+        Self(Kind::ALL.map(|kind| Limit::new(per_second(kind), keys)))
     }
 
     fn of(&self, kind: Kind) -> Option<&Limit<K>> {
@@ -114,8 +182,8 @@ impl Rates {
     /// Makes the limits that the settings name.
     pub fn new(config: &LimitsConfig, metrics: RateMetrics) -> Self {
         Self {
-            user: Table::new(&config.user, config.rate_keys),
-            address: Table::new(&config.address, config.rate_keys),
+            user: Table::new(|kind| kind.of_user(&config.user), config.rate_keys),
+            address: Table::new(|kind| kind.of_address(&config.address), config.rate_keys),
             connects: Limit::new(config.connects_per_second, 1),
             metrics,
         }

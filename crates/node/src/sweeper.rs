@@ -6,11 +6,11 @@ use std::time::Duration;
 use fanfare_broker::backoff::jittered;
 use fanfare_broker::lease::Swept;
 use fanfare_broker::{Membership, NodeId};
+use fanfare_config::lease::LeaseConfig;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::config::lease::LeaseConfig;
 use crate::lease::LeaseState;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::throttle::Throttle;

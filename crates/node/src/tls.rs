@@ -11,6 +11,8 @@ pub mod renewal;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use fanfare_config::certificate::{Files, PairError, provider};
+use fanfare_config::tls::TlsConfig;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -21,8 +23,6 @@ use tokio_rustls::server::TlsStream;
 
 use self::metrics::TlsMetrics;
 use self::renewal::Renewal;
-use crate::certificate::{Files, PairError, provider};
-use crate::config::tls::TlsConfig;
 
 /// ALPN protocols (RFC 7301): HTTP/2 is preferred.
 const ALPN: [&[u8]; 2] = [HTTP2, b"http/1.1"];

@@ -1,6 +1,6 @@
 //! One limit on a request's head: the node's, and the same in everything that stands before it.
 
-use fanfare_node::config::limits::LimitsConfig;
+use fanfare_config::limits::LimitsConfig;
 use fanfare_node::http::head_size::BEYOND;
 
 use crate::files;
@@ -82,7 +82,7 @@ fn both_balancers_echo_cursors_up_to_the_longest() {
 
 #[test]
 fn both_balancers_wait_for_three_heartbeats() {
-    let heartbeat = fanfare_node::config::stream::StreamConfig::default().heartbeat;
+    let heartbeat = fanfare_config::stream::StreamConfig::default().heartbeat;
     let patience = format!("{}s", 3 * heartbeat.as_secs());
     assert_eq!(rest(&text("deploy/haproxy.cfg"), "timeout server "), patience);
     assert!(text("deploy/nginx.conf").contains(&format!("proxy_read_timeout {patience};")));

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::time::Duration;
 
-use fanfare_node::config::Config;
-use fanfare_node::config::source::Sources;
+use fanfare_config::Config;
+use fanfare_config::source::Sources;
 
 /// What a node needs from the end of its drain to the end of its process, and an engine until it looks again.
 pub(crate) const MARGIN: Duration = Duration::from_secs(5);

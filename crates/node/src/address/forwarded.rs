@@ -6,43 +6,30 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use fanfare_config::http::ForwardedHeader;
 use http::header::{FORWARDED, HeaderName};
 use http::{HeaderMap, HeaderValue};
-use serde::{Deserialize, Serialize};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The header in which trusted proxies report their peers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ForwardedHeader {
-    /// `X-Forwarded-For`: addresses separated by commas.
-    #[default]
-    XForwardedFor,
-    /// `Forwarded` (RFC 7239): elements whose `for=` is a peer.
-    Forwarded,
-}
-
-impl ForwardedHeader {
-    /// Returns the peers in the header, the nearest first: the address, or `None` if a proxy does not report it
-    /// (`unknown`, an obfuscated identifier) or if it is invalid.
-    pub(super) fn peers(self, headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
-        let name = match self {
-            Self::XForwardedFor => X_FORWARDED_FOR,
-            Self::Forwarded => FORWARDED,
-        };
-        // Several lines are one list, in their order (RFC 9110, section 5.3).
-        let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
-        lines.into_iter().rev().flat_map(FromRight::new).filter(|element| !element.is_empty()).map(
-            move |element| {
-                let element = std::str::from_utf8(element).ok()?;
-                match self {
-                    Self::XForwardedFor => address(element),
-                    Self::Forwarded => address(&for_parameter(element)?),
-                }
-            },
-        )
-    }
+/// Returns the peers in the header, the nearest first: the address, or `None` if a proxy does not report it
+/// (`unknown`, an obfuscated identifier) or if it is invalid.
+pub(super) fn peers(header: ForwardedHeader, headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+    let name = match header {
+        ForwardedHeader::XForwardedFor => X_FORWARDED_FOR,
+        ForwardedHeader::Forwarded => FORWARDED,
+    };
+    // Several lines are one list, in their order (RFC 9110, section 5.3).
+    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    lines.into_iter().rev().flat_map(FromRight::new).filter(|element| !element.is_empty()).map(
+        move |element| {
+            let element = std::str::from_utf8(element).ok()?;
+            match header {
+                ForwardedHeader::XForwardedFor => address(element),
+                ForwardedHeader::Forwarded => address(&for_parameter(element)?),
+            }
+        },
+    )
 }
 
 /// The elements of a line, from the right. A comma within a quoted string is not a separator.

@@ -1,71 +1,16 @@
 //! Trusted proxies, and the way from the socket to the client.
 
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
+use fanfare_config::http::{ForwardedHeader, HttpConfig};
+use fanfare_config::network::Network;
 use http::HeaderMap;
-use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
 use super::ClientAddress;
-pub use super::forwarded::ForwardedHeader;
+use super::forwarded::peers;
 
 /// Maximum number of proxies of a request. The rest of a longer chain is ignored.
 const MAX_HOPS: usize = 32;
-
-/// A network of proxies: an address, or a range in CIDR notation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Network(IpNet);
-
-impl Network {
-    /// Returns whether the network contains every address.
-    pub fn is_everything(&self) -> bool {
-        self.0.prefix_len() == 0
-    }
-
-    fn contains(&self, ip: IpAddr) -> bool {
-        self.0.contains(&ip)
-    }
-}
-
-/// A text that is not a network.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is neither an IP address nor a range like 10.0.0.0/8")]
-pub struct NotANetwork(String);
-
-impl FromStr for Network {
-    type Err = NotANetwork;
-
-    fn from_str(text: &str) -> Result<Self, NotANetwork> {
-        let net = match text.parse::<IpAddr>() {
-            Ok(ip) => Some(IpNet::from(ip.to_canonical())),
-            Err(_) => text.parse().ok(),
-        };
-        net.map(|net: IpNet| Self(net.trunc())).ok_or_else(|| NotANetwork(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for Network {
-    type Error = NotANetwork;
-
-    fn try_from(text: String) -> Result<Self, NotANetwork> {
-        text.parse()
-    }
-}
-
-impl From<Network> for String {
-    fn from(network: Network) -> Self {
-        network.to_string()
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.prefix_len() == self.0.max_prefix_len() { self.0.addr().fmt(f) } else { self.0.fmt(f) }
-    }
-}
 
 /// The proxies between clients and the node, and the header in which they report their peers. Lives as long as the
 /// node.
@@ -81,6 +26,11 @@ impl TrustedProxies {
         Self { networks, header }
     }
 
+    /// Trusts the proxies of the settings.
+    pub fn of(config: &HttpConfig) -> Self {
+        Self::new(config.trusted_proxies.clone(), config.forwarded_header)
+    }
+
     /// Returns whether a proxy with this address is trusted.
     pub fn contains(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
@@ -93,7 +43,7 @@ impl TrustedProxies {
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> ClientAddress {
         let mut ip = peer.to_canonical();
         if self.contains(ip) {
-            for named in self.header.peers(headers).take(MAX_HOPS) {
+            for named in peers(self.header, headers).take(MAX_HOPS) {
                 let Some(named) = named else { break };
                 ip = named;
                 if !self.contains(ip) {
@@ -247,19 +197,5 @@ mod tests {
         let client = |header| proxies(header).client("10.0.0.9".parse().unwrap(), &headers).to_string();
         assert_eq!(client(ForwardedHeader::XForwardedFor), "203.0.113.7");
         assert_eq!(client(ForwardedHeader::Forwarded), "203.0.113.8");
-    }
-
-    #[test]
-    fn a_network_is_an_address_or_a_range() {
-        let shown = |text: &str| text.parse::<Network>().map(|network| network.to_string());
-        assert_eq!(shown("10.0.0.1").unwrap(), "10.0.0.1");
-        assert_eq!(shown("10.1.2.3/8").unwrap(), "10.0.0.0/8");
-        assert_eq!(shown("fd00::1/64").unwrap(), "fd00::/64");
-        assert_eq!(shown("::ffff:10.0.0.1").unwrap(), "10.0.0.1");
-        for bad in ["", "10.0.0.0/33", "10.0.0", "balancer", "10.0.0.1:80", "10.0.0.0/8 "] {
-            assert!(shown(bad).is_err(), "{bad}");
-        }
-        assert!("0.0.0.0/0".parse::<Network>().unwrap().is_everything());
-        assert!("::/0".parse::<Network>().unwrap().is_everything());
     }
 }

@@ -2,11 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use fanfare_config::auth::JwtConfig;
 use fanfare_protocol::{Grants, User};
 use jsonwebtoken::{EncodingKey, Header};
 use serde::Serialize;
-
-use crate::config::auth::JwtConfig;
 
 /// Claims of a new token.
 #[derive(Clone, Debug)]

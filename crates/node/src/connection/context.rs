@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_broker::NodeId;
 use fanfare_broker::session::CloseReason;
+use fanfare_config::bytes;
+use fanfare_config::stream::StreamConfig;
 use fanfare_protocol::SessionId;
 use fanfare_protocol::sse::Block;
 use tokio::time::Instant;
 
-use crate::config::bytes;
-use crate::config::stream::StreamConfig;
 use crate::connection::open_streams::OpenStreams;
 use crate::connection::user_sockets::UserSockets;
 use crate::memory::Memory;

@@ -3,9 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use fanfare_broker::session::CloseReason;
+use fanfare_config::stream::StreamConfig;
 use tokio::time::Instant;
-
-use crate::config::stream::StreamConfig;
 
 /// The action that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,8 @@ use std::time::SystemTime;
 
 use axum::extract::rejection::PathRejection;
 use fanfare_broker::{Broker, NodeId};
+use fanfare_config::http::HttpConfig;
+use fanfare_config::limits::LimitsConfig;
 use http::HeaderMap;
 
 use super::counts::Counts;
@@ -20,8 +22,6 @@ use super::readiness::Readiness;
 use crate::address::ClientAddress;
 use crate::address::trusted::TrustedProxies;
 use crate::auth::{Asked, Auth, Bearer};
-use crate::config::http::HttpConfig;
-use crate::config::limits::LimitsConfig;
 use crate::memory::Memory;
 use crate::rates::{Caller, Kind, Rates};
 use crate::read_budget::ReadBudget;

@@ -374,8 +374,8 @@ mod tests {
     #[tokio::test]
     async fn a_channel_needs_a_grant() {
         let app = app_with(|config| {
-            config.auth.mode = Some(crate::config::auth::AuthMode::Jwt);
-            config.auth.jwt.secret = Some(crate::config::secret::Secret::new(SECRET.to_owned()));
+            config.auth.mode = Some(fanfare_config::auth::AuthMode::Jwt);
+            config.auth.jwt.secret = Some(fanfare_config::secret::Secret::new(SECRET.to_owned()));
         });
         let ask = |query: &str| {
             let token = token("7", &serde_json::json!({"subscribe": ["room:*"]}));

@@ -6,11 +6,11 @@
 //! connect is refused.
 
 use bytesize::ByteSize;
+use fanfare_config::bytes;
 use fanfare_protocol::cursor::{self, MAX_CURSOR_BYTES};
 use http::{HeaderMap, Method, Uri};
 
 use super::problem::{Code, Problem};
-use crate::config::bytes;
 
 /// Bytes reserved for the header fields of a stream's request, without the cursor: cookies and tokens change between
 /// two connects, and must not cause a refusal.

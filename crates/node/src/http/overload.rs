@@ -6,6 +6,8 @@
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
+use fanfare_config::limits::LimitsConfig;
+use fanfare_config::stream::StreamConfig;
 use fanfare_protocol::sse::Block;
 use http::HeaderMap;
 use http::header::HeaderName;
@@ -13,8 +15,6 @@ use serde_json::json;
 
 use super::problem::{Code, Problem};
 use super::stream_headers;
-use crate::config::limits::LimitsConfig;
-use crate::config::stream::StreamConfig;
 use crate::rates::{RateLimited, Scope};
 use crate::retry::{LEAVE_RETRY, jittered_ms};
 

@@ -10,6 +10,8 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use fanfare_api::publish::{self, PublishResult};
 use fanfare_broker::{BrokerError, Published};
+use fanfare_config::bytes;
+use fanfare_config::limits::BODY_COPIES;
 use fanfare_protocol::publish::{Body, BodyError, BodyLimits, Publication, PublicationError};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
@@ -23,11 +25,9 @@ use super::params::Params;
 use super::problem::{Code, Problem};
 use crate::address::ClientAddress;
 use crate::auth::Bearer;
-use crate::config::bytes;
-use crate::config::limits::kib;
 use crate::memory::{self, Account, BODY_COPIES, Permit};
 use crate::pace::{MinRate, Pace, TooSlow};
-use crate::rates::{Caller, Kind};
+use crate::rates::{Caller, Kind, kib};
 
 /// Bodies larger than this, in bytes, are parsed on a blocking thread, away from the shards.
 const READ_APART: usize = 256 * 1024;

@@ -9,6 +9,9 @@ use fanfare_api::health::Part;
 use fanfare_broker::session::Claim;
 use fanfare_broker::subscriber::SubscriberState;
 use fanfare_broker::{Broker, BrokerSettings, EventLog, MemoryBroker, NodeId, NodeInfo};
+use fanfare_config::Config;
+use fanfare_config::auth::AuthMode;
+use fanfare_config::secret::Secret;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, Event, SessionId, User};
 use http::{HeaderMap, Request};
@@ -26,9 +29,6 @@ use super::places::Places;
 use super::readiness::Readiness;
 use super::{Side, calls, layers};
 use crate::auth::Auth;
-use crate::config::Config;
-use crate::config::auth::AuthMode;
-use crate::config::secret::Secret;
 use crate::lease::LeaseState;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::session::{SessionSettings, Sessions};
@@ -77,7 +77,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         sessions,
         node: config.node.id.clone(),
         broker,
-        memory: crate::memory::Memory::new(crate::config::bytes(config.limits.memory)),
+        memory: crate::memory::Memory::new(fanfare_config::bytes(config.limits.memory)),
         budget: Arc::new(crate::read_budget::ReadBudget::new(config.stream.max_log_read_bytes)),
         histories: Places::new(config.limits.history_reads, config.limits.history_reads_per_user),
         auth: Auth::new(&config.auth),
@@ -85,7 +85,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
             &config.limits,
             crate::rates::metrics::RateMetrics::default(),
         )),
-        proxies: config.http.proxies(),
+        proxies: crate::address::trusted::TrustedProxies::of(&config.http),
         limits: config.limits,
         gzip: config.stream.gzip,
         retries: super::overload::Retries { stream: config.stream, leave_spread: config.drain.retry_spread },

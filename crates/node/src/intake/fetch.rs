@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_broker::intake::{IntakeEntry, Reading};
 use fanfare_broker::{IntakeQueue, clock};
+use fanfare_config::intake::IntakeConfig;
 use fanfare_protocol::Position;
 use fanfare_protocol::channel::MAX_CHANNEL_BYTES;
 use fanfare_protocol::publish::Publication;
@@ -14,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::PipelineEnd;
 use super::leadership::Leadership;
-use crate::config::intake::IntakeConfig;
 use crate::metrics::cluster::ClusterMetrics;
 
 /// Maximum time for which one call waits for a new entry.

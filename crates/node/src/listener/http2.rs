@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fanfare_config::{Config, bytes};
 use h2::server::Builder;
 use h2::{Ping, PingPong, Reason};
 use tokio::task::{JoinError, JoinSet};
@@ -31,7 +32,6 @@ use super::ListenerContext;
 use super::slots::Slot;
 use super::timeout_io::{InputSeen, TimeoutIo};
 use crate::address::Peer;
-use crate::config::{Config, bytes};
 use crate::http::head_size;
 use crate::memory::Account;
 use crate::stream::Socket;

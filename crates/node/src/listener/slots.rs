@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use fanfare_config::limits::{LimitsConfig, WhenFull};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::AddressKey;
-use crate::config::limits::{LimitsConfig, WhenFull};
 use crate::http::metrics::HttpMetrics;
 
 /// The slots of a listener.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_broker::{BrokerSettings, Membership, MemoryBroker, SessionStore};
+use fanfare_config::auth::AuthMode;
 use fanfare_protocol::User;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::auth::AuthMode;
 
 /// Nothing here takes that long unless it is stuck.
 const SOON: Duration = Duration::from_secs(10);

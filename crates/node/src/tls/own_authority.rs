@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use fanfare_config::certificate::provider;
+use fanfare_config::tls::TlsConfig;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -10,9 +12,6 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-
-use crate::certificate::provider;
-use crate::config::tls::TlsConfig;
 
 /// The subject name of the certificates.
 const NAME: &str = "node.test";

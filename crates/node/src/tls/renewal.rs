@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use fanfare_config::certificate::{Files, Pair};
 use tokio_util::sync::CancellationToken;
 
 use super::Tls;
 use super::metrics::TlsMetrics;
-use crate::certificate::{Files, Pair};
 
 /// Reloads a renewed certificate. Runs as one task until it is stopped.
 #[derive(Debug)]

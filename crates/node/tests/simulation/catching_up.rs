@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use fanfare_node::config::stream::StreamConfig;
+use fanfare_config::stream::StreamConfig;
 use fanfare_protocol::{Channel, Start};
 use tokio::time::sleep;
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use bytesize::ByteSize;
 use fanfare_broker::session::CloseReason;
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
-use fanfare_node::config::stream::StreamConfig;
+use fanfare_config::stream::StreamConfig;
 use fanfare_node::control::{self, CommandReceiver};
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::memory::Memory;

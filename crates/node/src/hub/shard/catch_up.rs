@@ -7,11 +7,11 @@ use fanfare_broker::BrokerError;
 use fanfare_broker::backoff::Backoff;
 use fanfare_broker::clock::unix_ms;
 use fanfare_broker::log::Page;
+use fanfare_config::bytes;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Position};
 
 use super::{Shard, Timer};
-use crate::config::bytes;
 use crate::connection::{ChannelState, PageOutcome};
 use crate::encoded_event::{ChainLink, EncodedEvent};
 use crate::hub::log_reads::{LogQuery, LogResult, TopicKey};
@@ -309,7 +309,7 @@ impl Shard {
         let fits = state == Some(ChannelState::Reading) || !connection.is_full(&self.context);
         let mut outcome = PageOutcome::default();
         if fits {
-            let (topic, position) = (&mut self.topics[at], connection.subscriptions[index].position);
+            let (topic, position) = (&mut self.topics[at], connection.subscription(index).position);
             outcome = match query {
                 LogQuery::Page(fork) if fork != position => {
                     if topic.confirm_fork(fork, position, page.1) {

@@ -8,6 +8,7 @@ use fanfare_broker::testing::{Call, Fault, FaultyBroker};
 use bytes::Bytes;
 use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
+use fanfare_config::stream::StreamConfig;
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Entry, Event, Position, SessionId};
@@ -17,7 +18,6 @@ use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::task::coop::unconstrained;
 
 use super::*;
-use crate::config::stream::StreamConfig;
 use crate::connection::LiveOutcome;
 use crate::connection::open_streams::OpenStreams;
 use crate::connection::user_sockets::UserSockets;

@@ -126,10 +126,10 @@ impl Drop for StreamSlot {
 
 #[cfg(test)]
 mod tests {
+    use fanfare_config::limits::LimitsConfig;
     use prometheus_client::registry::Registry;
 
     use super::*;
-    use crate::config::limits::LimitsConfig;
     use crate::http::metrics::HttpMetrics;
     use crate::listener::slots::Slots;
 

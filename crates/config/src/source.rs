@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use config::{File, FileFormat, Map, Source as _, Value, ValueKind};
+use toml::Table;
 
-use super::fault::Fault;
-use super::setting::{SETTINGS, Setting, VARIABLE_PREFIX};
-use super::value::Origin;
+use crate::fault::Fault;
+use crate::setting::{Setting, VARIABLE_PREFIX};
+use crate::settings;
+use crate::value::{Input, Origin};
 
 /// Environment variable with the path of the configuration file, unless a flag sets it.
 pub const FILE_VARIABLE: &str = "FANFARE_CONFIG";
@@ -49,14 +50,21 @@ impl Sources {
 
 /// A setting with a value from one of the sources.
 #[derive(Clone, Debug)]
-pub(super) struct Given {
-    pub(super) setting: &'static Setting,
-    pub(super) value: Value,
-    pub(super) origin: Origin,
+pub(crate) struct Given {
+    pub(crate) setting: &'static Setting,
+    pub(crate) value: Input,
+    pub(crate) origin: Origin,
+}
+
+impl Given {
+    /// Returns the value as text, with secrets masked.
+    pub(crate) fn show(&self) -> String {
+        (self.setting.show)(&self.value)
+    }
 }
 
 /// Returns the values of all sources, in order of precedence, and a fault for each name that is not a setting.
-pub(super) fn collect(sources: &Sources) -> (Vec<Given>, Vec<Fault>) {
+pub(crate) fn collect(sources: &Sources) -> (Vec<Given>, Vec<Fault>) {
     let mut given = Vec::new();
     let mut faults = Vec::new();
     if let Some(path) = &sources.file {
@@ -68,7 +76,7 @@ pub(super) fn collect(sources: &Sources) -> (Vec<Given>, Vec<Fault>) {
     for Flag { flag, setting, value } in &sources.flags {
         // The command line defines the flags; its test catches a flag that names no setting.
         if let Some(setting) = Setting::named(setting) {
-            given.push(Given { setting, value: Value::from(value.as_str()), origin: Origin::Flag(flag) });
+            given.push(Given { setting, value: Input::from(value.as_str()), origin: Origin::Flag(flag) });
         }
     }
     (given, faults)
@@ -103,7 +111,7 @@ fn from_file(path: &Path, given: &mut Vec<Given>, faults: &mut Vec<Fault>) {
         faults.push(fault(wrong, "UTF-8 without BOM: save the file as \"UTF-8\", not as \"UTF-8 with BOM\""));
         return;
     }
-    match File::from_str(&text, FileFormat::Toml).collect() {
+    match text.parse::<Table>() {
         Ok(table) => from_table("", table, &origin, given, faults),
         Err(error) => {
             // The error quotes the line, which may contain a secret.
@@ -118,13 +126,7 @@ fn from_file(path: &Path, given: &mut Vec<Given>, faults: &mut Vec<Fault>) {
 }
 
 /// Collects the settings of a file's tables, recursively.
-fn from_table(
-    group: &str,
-    table: Map<String, Value>,
-    origin: &Origin,
-    given: &mut Vec<Given>,
-    faults: &mut Vec<Fault>,
-) {
+fn from_table(group: &str, table: Table, origin: &Origin, given: &mut Vec<Given>, faults: &mut Vec<Fault>) {
     for (key, value) in table {
         let name = format!("{group}{key}");
         if let Some(setting) = Setting::named(&name) {
@@ -132,9 +134,9 @@ fn from_table(
             continue;
         }
         let inside = format!("{name}.");
-        let is_group = SETTINGS.iter().any(|setting| setting.name.starts_with(&inside));
-        match value.kind {
-            ValueKind::Table(table) if is_group => from_table(&inside, table, origin, given, faults),
+        let is_group = settings().any(|setting| setting.name.starts_with(&inside));
+        match value {
+            Input::Table(table) if is_group => from_table(&inside, table, origin, given, faults),
             _ if is_group => faults.push(Fault {
                 right: format!("a table: [{name}]"),
                 wrong: "a group of settings, not a setting".to_owned(),
@@ -158,20 +160,20 @@ fn from_variable(
         return;
     }
     let origin = Origin::Variable(name.to_owned());
-    let Some(setting) = SETTINGS.iter().find(|setting| setting.variable() == name) else {
+    let Some(setting) = settings().find(|setting| setting.variable() == name) else {
         faults.push(unknown(name.to_owned(), origin));
         return;
     };
     match value.to_str() {
         // Compose files and Helm charts set variables without a value.
         Some("") => {}
-        Some(text) => given.push(Given { setting, value: Value::from(text), origin }),
+        Some(text) => given.push(Given { setting, value: Input::from(text), origin }),
         None => faults.push(Fault {
             setting: setting.name.to_owned(),
             value: None,
             origin,
             wrong: "the value is not UTF-8".to_owned(),
-            right: setting.kind.right(),
+            right: (setting.right)(),
         }),
     }
 }
@@ -207,7 +209,7 @@ fn unknown(name: String, origin: Origin) -> Fault {
         if like(group) > best { (like(group), group.to_owned()) } else { (best, whole) }
     };
     // Of equally similar settings the first is meant: `listen` is `node.listen`.
-    let meant = SETTINGS.iter().rev().map(alike).max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let meant = settings().rev().map(alike).max_by(|(a, _), (b, _)| a.total_cmp(b));
     let right = match meant.filter(|(likeness, _)| *likeness > 0.6) {
         Some((_, meant)) => format!("did you mean {meant}? `fanfare config` lists all settings"),
         None => "`fanfare config` lists all settings".to_owned(),

@@ -1,13 +1,15 @@
-//! Settings: defaults, overridden by a file, the environment and flags, in this order.
+//! The settings of a node: defaults, overridden by a file, the environment and flags, in this order.
 //!
 //! Every value is read and checked before anything is bound, and all faults are reported at once.
 //!
 //! # Layout
 //!
 //! - [`source`]: the sources of settings
-//! - [`setting`]: every setting with its name, kind, default and description
-//! - [`value`]: parses and shows values
-//! - `check`: checks of values and between them; `origin`, `host`: checks of origins and host names
+//! - [`setting`]: one setting, and the macro that declares the settings of a topic
+//! - `value`: parses and shows values
+//! - [`network`]: addresses and ranges
+//! - [`certificate`]: reads a certificate and its key
+//! - `check`: collects what the checks of the topics find; `origin`, `host`: checks of origins and host names
 //! - [`fault`]: faults of the configuration
 //! - [`secret`]: a value that is never shown
 //! - one struct per topic: [`node`], [`admin`], [`redis`], [`auth`], [`stream`], [`limits`], [`retention`], [`publish`],
@@ -15,6 +17,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod certificate;
 mod check;
 pub mod drain;
 pub mod fault;
@@ -24,6 +27,7 @@ pub mod intake;
 pub mod lease;
 pub mod limits;
 pub mod log;
+pub mod network;
 pub mod node;
 mod origin;
 pub mod publish;
@@ -35,23 +39,21 @@ pub mod setting;
 pub mod source;
 pub mod stream;
 pub mod tls;
-pub mod value;
+mod value;
 
 use std::collections::HashMap;
 
-use ::config::{ConfigError, Map, Source, Value};
 use bytesize::ByteSize;
 use fanfare_broker::BrokerSettings;
-use serde::{Deserialize, Serialize};
 
-use self::fault::{Fault, Faults};
-use self::setting::{SETTINGS, Setting};
-use self::source::{Given, Sources};
-use self::value::Origin;
+use crate::check::Checks;
+use crate::fault::{Fault, Faults};
+use crate::setting::Setting;
+use crate::source::{Given, Sources};
+pub use crate::value::{MAX_DURATION, Origin};
 
 /// The whole configuration of a node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// The node itself.
     pub node: node::NodeConfig,
@@ -83,6 +85,33 @@ pub struct Config {
     pub drain: drain::DrainConfig,
     /// The node's own log.
     pub log: log::LogConfig,
+}
+
+/// Tables of settings, in the order of `docs/configuration.md`.
+const TOPICS: &[&[Setting]] = &[
+    node::NodeConfig::SETTINGS,
+    admin::AdminConfig::SETTINGS,
+    redis::RedisConfig::SETTINGS,
+    auth::AuthConfig::SETTINGS,
+    auth::JwtConfig::SETTINGS,
+    stream::StreamConfig::SETTINGS,
+    limits::LimitsConfig::SETTINGS,
+    limits::UserRates::SETTINGS,
+    limits::AddressRates::SETTINGS,
+    retention::RetentionConfig::SETTINGS,
+    publish::PublishConfig::SETTINGS,
+    intake::IntakeConfig::SETTINGS,
+    session::SessionConfig::SETTINGS,
+    lease::LeaseConfig::SETTINGS,
+    http::HttpConfig::SETTINGS,
+    tls::TlsConfig::SETTINGS,
+    drain::DrainConfig::SETTINGS,
+    log::LogConfig::SETTINGS,
+];
+
+/// Returns all settings, by topic.
+pub fn settings() -> impl DoubleEndedIterator<Item = &'static Setting> {
+    TOPICS.iter().copied().flatten()
 }
 
 /// The effective value of one setting.
@@ -121,27 +150,23 @@ impl Config {
     /// Reads all sources and returns the result even if settings are invalid.
     pub fn read(sources: &Sources) -> Reading {
         let (given, mut faults) = source::collect(sources);
+        let mut config = Self::default();
         let mut winners: HashMap<&'static str, Given> = HashMap::new();
-        for Given { setting, value, origin } in given {
-            match read_one(setting, value.clone()) {
-                Ok(value) => {
-                    winners.insert(setting.name, Given { setting, value, origin });
+        for given in given {
+            match (given.setting.read)(&mut config, &given.value) {
+                Ok(()) => {
+                    winners.insert(given.setting.name, given);
                 }
                 Err(wrong) => faults.push(Fault {
-                    setting: setting.name.to_owned(),
-                    value: Some(value::show(setting.kind, &value)),
-                    origin,
+                    setting: given.setting.name.to_owned(),
+                    value: Some(given.show()),
+                    origin: given.origin,
                     wrong,
-                    right: setting.kind.right(),
+                    right: (given.setting.right)(),
                 }),
             }
         }
-        let mut config = assemble(&winners).unwrap_or_else(|error| {
-            // Each value was deserialized alone before, so the structs and the table disagree about a setting.
-            faults.push(inconsistent(&error));
-            Self::default()
-        });
-        check::check(&mut config, &winners, &mut faults);
+        check(&mut config, &winners, &mut faults);
         faults.sort_by(|a, b| a.setting.cmp(&b.setting));
         let effective = effective(&config, &winners);
         Reading { config, effective, faults }
@@ -166,66 +191,42 @@ pub fn bytes(size: ByteSize) -> usize {
     usize::try_from(size.as_u64()).unwrap_or(usize::MAX)
 }
 
-/// Settings as a source of the crate `config`.
-#[derive(Clone, Debug)]
-struct Layer(Map<String, Value>);
-
-impl Source for Layer {
-    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
-        Box::new(self.clone())
+/// Checks all settings, and reads the files with secrets.
+fn check(config: &mut Config, given: &HashMap<&'static str, Given>, faults: &mut Vec<Fault>) {
+    let mut checks = Checks { given, faults };
+    for setting in settings() {
+        if let Some((least, most)) = setting.range {
+            let right = format!("{least} to {most}");
+            checks.hold((setting.is_within)(config), &[setting.name], "value out of range", &right);
+        }
     }
-
-    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
-        Ok(self.0.clone())
-    }
-}
-
-/// Reads one value alone, and checks that its field's type accepts it.
-fn read_one(setting: &'static Setting, value: Value) -> Result<Value, String> {
-    let value = value::read(setting.kind, value)?;
-    deserialize(Map::from([(setting.name.to_owned(), value.clone())])).map_err(|error| explain(&error))?;
-    Ok(value)
-}
-
-fn assemble(winners: &HashMap<&'static str, Given>) -> Result<Config, ConfigError> {
-    deserialize(winners.iter().map(|(name, given)| ((*name).to_owned(), given.value.clone())).collect())
-}
-
-fn deserialize(values: Map<String, Value>) -> Result<Config, ConfigError> {
-    ::config::Config::builder().add_source(Layer(values)).build()?.try_deserialize()
-}
-
-/// Returns the innermost message of an error, without names and origins, which the fault has already.
-fn explain(error: &ConfigError) -> String {
-    match error {
-        ConfigError::At { error, .. } => explain(error),
-        ConfigError::Type { unexpected, expected, .. } => format!("{unexpected} is not {expected}"),
-        other => other.to_string(),
-    }
-}
-
-fn inconsistent(error: &ConfigError) -> Fault {
-    Fault {
-        setting: "the configuration".to_owned(),
-        value: None,
-        origin: Origin::Default,
-        wrong: explain(error),
-        right: "please report this".to_owned(),
-    }
+    admin::check(config, &mut checks);
+    auth::check(config, &mut checks);
+    redis::check(config, &mut checks);
+    stream::check(config, &mut checks);
+    limits::check(config, &mut checks);
+    retention::check(config, &mut checks);
+    drain::check(config, &mut checks);
+    http::check(config, &mut checks);
+    tls::check(config, &mut checks);
+    log::check(config, &mut checks);
 }
 
 fn effective(config: &Config, winners: &HashMap<&'static str, Given>) -> Vec<Effective> {
     let show = |setting: &'static Setting| {
         if let Some(given) = winners.get(setting.name) {
-            let value = value::show(setting.kind, &given.value);
-            return Effective { setting: setting.name, value: Some(value), origin: given.origin.clone() };
+            return Effective {
+                setting: setting.name,
+                value: Some(given.show()),
+                origin: given.origin.clone(),
+            };
         }
         let value =
             if setting.name == "node.id" { config.node.id.to_string() } else { setting.default.to_owned() };
         let value = Some(value).filter(|value| !value.is_empty());
         Effective { setting: setting.name, value, origin: Origin::Default }
     };
-    SETTINGS.iter().map(show).collect()
+    settings().map(show).collect()
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use fanfare_protocol::Channel;
 
 use super::*;
-use crate::config::auth::AuthMode;
-use crate::config::source::Flag;
+use crate::auth::AuthMode;
+use crate::source::Flag;
 
 fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
     pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
@@ -30,41 +30,85 @@ fn faults(reading: &Reading) -> Vec<&Fault> {
     reading.faults.iter().filter(|fault| fault.setting != "auth.mode").collect()
 }
 
-#[test]
-fn the_table_names_exactly_the_fields_there_are() {
-    fn leaves(group: &str, value: &serde_json::Value, names: &mut Vec<String>) {
-        match value {
-            serde_json::Value::Object(fields) => {
-                for (name, value) in fields {
-                    leaves(&format!("{group}.{name}"), value, names);
-                }
-            }
-            _ => names.push(group[1..].to_owned()),
-        }
-    }
-    let mut fields = Vec::new();
-    leaves("", &serde_json::to_value(Config::default()).unwrap(), &mut fields);
-    let mut table: Vec<String> = SETTINGS.iter().map(|setting| setting.name.to_owned()).collect();
-    fields.sort();
-    table.sort();
-    assert_eq!(table, fields);
+/// Returns the one fault that is told of these variables.
+fn fault(pairs: &[(&str, &str)]) -> Fault {
+    let reading = environment(pairs);
+    let [one] = faults(&reading)[..] else { panic!("{pairs:?}: {:?}", faults(&reading)) };
+    one.clone()
 }
 
 #[test]
-fn the_tables_defaults_are_those_in_force() {
-    let defaults: Vec<_> = SETTINGS
-        .iter()
-        .filter(|setting| !setting.default.is_empty())
-        .map(|setting| (setting.variable(), setting.default))
-        .collect();
-    let pairs: Vec<_> = defaults.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-    let said = environment(&pairs);
-    assert_eq!(faults(&said), Vec::<&Fault>::new());
-    let config = Config {
-        node: node::NodeConfig { id: said.config.node.id.clone(), ..Default::default() },
-        ..Default::default()
-    };
-    assert_eq!(said.config, config);
+fn the_defaults_are_valid_and_those_of_the_broker() {
+    let reading = Config::read(&Sources::default());
+    assert_eq!(faults(&reading), Vec::<&Fault>::new());
+    let config = reading.config;
+    assert_eq!(config.broker_settings().retention.default, fanfare_broker::Retention::default());
+    let variables = [("FANFARE_REDIS__URL", "redis://127.0.0.1:6379")];
+    let redis = environment(&variables).config.redis.settings().unwrap();
+    assert!(redis == fanfare_broker::RedisSettings::default(), "{redis:?}");
+}
+
+#[test]
+fn a_range_includes_both_ends_and_nothing_beyond() {
+    let number = |text: &str| text.find(|c: char| !c.is_ascii_digit()).map_or(text.len(), |at| at);
+    for setting in settings() {
+        let Some((least, most)) = setting.range else { continue };
+        let variable = setting.variable();
+        let told = |value: &str| {
+            let Reading { faults, .. } = environment(&[(&variable, value)]);
+            faults.into_iter().find(|fault| fault.setting == setting.name).map(|fault| fault.wrong)
+        };
+        for end in [least, most] {
+            assert_ne!(told(end).as_deref(), Some("value out of range"), "{} = {end}", setting.name);
+        }
+        let (digits, unit) = most.split_at(number(most));
+        let beyond = format!("{}{unit}", digits.parse::<u64>().unwrap() + 1);
+        let wrong = told(&beyond).unwrap_or_else(|| panic!("{} = {beyond} is taken", setting.name));
+        assert!(["value out of range", "longer than a year"].contains(&wrong.as_str()), "{wrong}");
+        if let Some(zero) =
+            (number(least) > 0 && !least.starts_with('0')).then(|| format!("0{}", &least[number(least)..]))
+        {
+            let wrong = told(&zero).unwrap_or_else(|| panic!("{} = {zero} is taken", setting.name));
+            assert_eq!(wrong, "value out of range", "{} = {zero}", setting.name);
+        }
+    }
+}
+
+#[test]
+fn values_that_contradict_each_other_are_told_with_what_would_be_right() {
+    let url = ("FANFARE_REDIS__URL", "redis://h");
+    for (pairs, setting, right) in [
+        (&[("FANFARE_STREAM__PEER_TIMEOUT", "5s")][..], "stream.peer_timeout", "stream.write_timeout (30s)"),
+        (&[("FANFARE_STREAM__WRITE_TIMEOUT", "1h")], "stream.write_timeout", "stream.write_timeout (1h)"),
+        (&[("FANFARE_LIMITS__MEMORY", "100MiB")], "limits.memory", "limits.batch_bytes"),
+        (&[("FANFARE_LIMITS__BATCH_BYTES", "200MiB")], "limits.batch_bytes", "limits.memory at least"),
+        (&[("FANFARE_LIMITS__BATCH_BYTES", "2KiB")], "limits.batch_bytes", "larger than limits.event_data"),
+        (&[("FANFARE_RETENTION__AGE", "8d")], "retention.age", "retention.positions at least as long"),
+        (&[("FANFARE_RETENTION__RULES", "a events=0")], "retention.rules", "events at least 1"),
+        (&[("FANFARE_RETENTION__RULES", "a age=0s")], "retention.rules", "age at least 1ms"),
+        (&[("FANFARE_RETENTION__RULES", "a age=8d")], "retention.rules", "positions at least as long"),
+        (&[("FANFARE_DRAIN__WINDOW", "40s")], "drain.window", "drain.notice and drain.window together"),
+        (&[("FANFARE_DRAIN__DEADLINE", "0s")], "drain.deadline", "drain.notice and drain.window together"),
+        (&[("FANFARE_ADMIN__LISTEN", "127.0.0.1:8080")], "admin.listen", "another port"),
+        (&[("FANFARE_NODE__PROXY_PROTOCOL", "true")], "node.proxy_protocol", "http.trusted_proxies"),
+        (&[("FANFARE_HTTP__TRUSTED_PROXIES", "::/0")], "http.trusted_proxies", "load balancers"),
+        (&[("FANFARE_HTTP__TRUSTED_PROXIES", "lb")], "http.trusted_proxies", "10.0.0.0/24"),
+        (&[("FANFARE_REDIS__PASSWORD_FILE", "/dev/null")], "redis.password_file", "a redis.url"),
+        (&[url, ("FANFARE_REDIS__PASSWORD_FILE", "/dev/null")], "redis.password_file", "only the password"),
+        (&[("FANFARE_REDIS__URL", "redis://h/1")], "redis.url", "database 0"),
+        (&[("FANFARE_REDIS__PREFIX", "a:node")], "redis.prefix", "1 to 64 bytes"),
+        (&[("FANFARE_AUTH__COOKIE", "a b")], "auth.cookie", "letters"),
+        (&[("FANFARE_AUTH__JWT__MAX_LIFETIME", "400d")], "auth.jwt.max_lifetime", "at most a year"),
+        (
+            &[("FANFARE_LIMITS__CONNECTS_PER_SECOND", "4294967296")],
+            "limits.connects_per_second",
+            "whole number",
+        ),
+    ] {
+        let fault = fault(pairs);
+        assert_eq!(fault.setting, setting, "{fault}");
+        assert!(fault.right.contains(right), "{fault}");
+    }
 }
 
 #[test]
@@ -138,7 +182,7 @@ fn everything_that_is_wrong_is_told_at_once() {
         "node.listen = localhost",
         "did you mean FANFARE_REDIS__URL?",
         "intake.lease = 1ms",
-        "at least 500ms",
+        "500ms to 1h",
         "retention.positions = 1m",
         "one of: jwt, none",
         "node.id = two words",
@@ -230,17 +274,25 @@ fn a_file_that_is_not_toml_or_not_there_is_told() {
 
 #[test]
 fn the_documentation_names_exactly_the_settings_there_are() {
-    let page = include_str!("../../../../docs/configuration.md");
-    let rows: Vec<&str> =
-        page.lines().filter(|line| line.starts_with("| `") && line.contains("`FANFARE_")).collect();
-    let wanted: Vec<String> = SETTINGS
-        .iter()
+    let page = include_str!("../../../docs/configuration.md");
+    let mut rows = Vec::new();
+    let mut group = "";
+    for line in page.lines() {
+        if let Some((_, after)) = line.strip_prefix("## ").and_then(|heading| heading.split_once("`[")) {
+            group = after.trim_end_matches("]`");
+        }
+        if line.starts_with("| `") && line.contains("`FANFARE_") {
+            assert!(line.starts_with(&format!("| `{group}.")), "in the table of [{group}]: {line}");
+            rows.push(line);
+        }
+    }
+    let wanted: Vec<String> = settings()
         .map(|setting| {
             let default = match setting.default {
                 "" => String::new(),
                 text => format!("`{text}`"),
             };
-            format!("| `{}` | `{}` | {default} | {} |", setting.name, setting.variable(), setting.meaning)
+            format!("| `{}` | `{}` | {default} | {} |", setting.name, setting.variable(), setting.meaning())
         })
         .collect();
     assert!(rows == wanted, "the page should have exactly these rows:\n{}", wanted.join("\n"));

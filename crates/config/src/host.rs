@@ -1,7 +1,7 @@
 //! Checks whether an entry of `http.allowed_hosts` can match a request's `Host`.
 
 /// Returns why a name never matches, or `None` if it may. `*` must be the only one of `count` entries.
-pub(super) fn wrong(name: &str, count: usize) -> Option<&'static str> {
+pub(crate) fn wrong(name: &str, count: usize) -> Option<&'static str> {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     Some(match name {
         "*" if count == 1 => return None,

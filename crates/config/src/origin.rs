@@ -8,7 +8,7 @@ const WEB: [&str; 2] = ["http", "https"];
 const WITHOUT_ORIGIN: [&str; 4] = ["file", "data", "blob", "about"];
 
 /// Returns why an entry never matches, or `None` if it may. `*` must be the only one of `count` entries.
-pub(super) fn wrong(origin: &str, count: usize) -> Option<String> {
+pub(crate) fn wrong(origin: &str, count: usize) -> Option<String> {
     let because = |why: &str| Some(why.to_owned());
     if origin == "*" {
         return if count == 1 { None } else { because("matches every origin and must stand alone") };

@@ -116,6 +116,6 @@ fn parse(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PairE
 }
 
 /// Returns the provider of every key, cipher and random number of this node.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
+pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }

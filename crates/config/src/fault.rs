@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::value::Origin;
+use crate::value::Origin;
 
 /// One fault of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]

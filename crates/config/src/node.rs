@@ -1,33 +1,24 @@
 //! Settings of the node itself: `[node]`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use fanfare_broker::NodeId;
-use serde::{Deserialize, Serialize};
 
-/// `[node]`: name and addresses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct NodeConfig {
-    /// Node name, unique in the cluster. Default: the host name and six random characters. `FANFARE_NODE__ID`.
-    pub id: NodeId,
-    /// Listen address for clients. Port 0 picks any free port. Default: `0.0.0.0:8080`. `FANFARE_NODE__LISTEN`.
-    pub listen: SocketAddr,
-    /// The `host:port` that `/v1/nodes` shows. Default: the listen address. `FANFARE_NODE__ADDRESS`.
-    pub address: Option<String>,
-    /// Whether each connection begins with a PROXY protocol v2 header. Only `http.trusted_proxies` may connect then.
-    /// Default: `false`. `FANFARE_NODE__PROXY_PROTOCOL`.
-    pub proxy_protocol: bool,
-}
+use crate::setting::settings;
+use crate::value::{Input, Value, text};
 
-impl Default for NodeConfig {
-    fn default() -> Self {
-        Self {
-            id: random_id(),
-            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)),
-            address: None,
-            proxy_protocol: false,
-        }
+settings! {
+    /// `[node]`: name and addresses.
+    pub struct NodeConfig = "node", |config| config.node => {
+        /// Node name, unique in the cluster. Default: the host name and six random characters.
+        id: NodeId;
+        /// Listen address for clients. Port 0 picks any free port.
+        listen: SocketAddr = "0.0.0.0:8080";
+        /// The `host:port` that `/v1/nodes` shows. Default: the listen address.
+        address: Option<String>;
+        /// Whether each connection begins with a PROXY protocol v2 header. Only `http.trusted_proxies` may connect
+        /// then.
+        proxy_protocol: bool = "false";
     }
 }
 
@@ -42,6 +33,21 @@ impl NodeConfig {
     }
 }
 
+impl Value for NodeId {
+    fn read(input: &Input) -> Result<Self, String> {
+        Self::new(&text(input)?).map_err(|error| error.to_string())
+    }
+
+    fn right() -> String {
+        "1 to 128 ASCII letters, digits, '-', '.' and '_'".to_owned()
+    }
+
+    fn unset() -> Self {
+        random_id()
+    }
+}
+
+/// Returns the host name and six random characters.
 fn random_id() -> NodeId {
     let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(6).collect();
     let id = format!("{}-{}", host_name(), random.to_ascii_lowercase());
