@@ -67,6 +67,8 @@ pub struct HttpMetrics {
     pub sockets_refused_address: Counter,
     /// The same for the node's limit.
     pub sockets_refused_node: Counter,
+    /// The same for `limits.memory`.
+    pub sockets_refused_memory: Counter,
     /// `fanfare_http2_floods_total`: HTTP/2 connections closed because of too many control frames.
     pub floods: Counter,
     /// `fanfare_http_connections_total`: sockets accepted.
@@ -125,6 +127,7 @@ impl HttpMetrics {
             ),
             sockets_refused_address: refused("address"),
             sockets_refused_node: refused("node"),
+            sockets_refused_memory: refused("memory"),
         };
         for reason in Reason::WORDS {
             let _ = metrics.overloaded.get_or_create(&ReasonLabel { reason });
