@@ -7,7 +7,12 @@ use crate::check::Checks;
 use crate::setting::settings;
 use crate::value::choice;
 
-/// Divisor of `limits.memory` for the share of one connection.
+/// Memory of the process without clients, including unused memory of the allocator, in bytes. The rest of
+/// `limits.memory` is the budget of clients.
+pub const MEMORY_BASE: usize = 32 * 1024 * 1024;
+/// Minimum of `limits.memory` without the share that a body of `limits.batch_bytes` requires, in bytes.
+const MEMORY_LEAST: u64 = MEMORY_BASE as u64 + 1024 * 1024;
+/// Divisor of the budget of clients for the share of one connection.
 pub const MEMORY_CONNECTIONS: usize = 8;
 /// Maximum number of copies of a body that publishes: as received, parsed, and sent to Redis.
 pub const BODY_COPIES: usize = 3;
@@ -19,10 +24,11 @@ settings! {
         connections: usize = "50000", in "1" to "10000000";
         /// Maximum rate of new streams on this node; further ones get an `overloaded` event. `0` disables the limit.
         connects_per_second: u32 = "5000";
-        /// Maximum bytes that requests, their bodies, answers and stream queues hold together; at least 24 times
+        /// Maximum resident memory of the process: 32 MiB for the process itself, the rest for sockets, requests, their
+        /// bodies, answers and stream queues. Each stream takes 4 KiB in addition. At least 33 MiB plus 24 times
         /// `limits.batch_bytes`.
         memory: ByteSize = "256MiB", in "1MiB" to "1TiB";
-        /// Maximum number of open sockets that serve no stream.
+        /// Maximum number of open sockets that serve no stream, if they fit into a quarter of `limits.memory`.
         sockets: usize = "4096", in "1" to "1000000";
         /// Maximum number of these for one address. An IPv6 address counts by its first 64 bits.
         sockets_per_address: usize = "1024", in "1" to "1000000";
@@ -117,12 +123,14 @@ choice! {
 pub(crate) fn check(config: &Config, checks: &mut Checks<'_>) {
     let limits = &config.limits;
     // One connection may always send one body, and the body is copied while it is published.
-    let share = (MEMORY_CONNECTIONS * BODY_COPIES) as u64;
+    let copies = (MEMORY_CONNECTIONS * BODY_COPIES) as u64;
+    let least = MEMORY_LEAST.saturating_add(copies.saturating_mul(limits.batch_bytes.as_u64()));
+    let (least, base) = (ByteSize::b(least), ByteSize::b(MEMORY_LEAST));
     checks.hold(
-        limits.memory.as_u64() / share >= limits.batch_bytes.as_u64(),
+        limits.memory >= least,
         &["limits.memory", "limits.batch_bytes"],
-        "a body of limits.batch_bytes does not fit into the eighth of limits.memory that one connection may hold",
-        &format!("limits.memory at least {share} times limits.batch_bytes ({})", limits.batch_bytes),
+        "a body of limits.batch_bytes does not fit into the part of limits.memory that one connection may hold",
+        &format!("limits.memory at least {least}: {base} plus {copies} times limits.batch_bytes ({})", limits.batch_bytes),
     );
     checks.hold(
         limits.batch_bytes >= limits.event_data,

@@ -1,4 +1,4 @@
-//! Memory budget for the data of clients: `limits.memory` without the memory of the process itself ([`BASE`]).
+//! Memory budget for the data of clients: `limits.memory` without the memory of the process itself ([`MEMORY_BASE`]).
 //!
 //! Each socket, request head, body and response that the node keeps has a [`Permit`] for its bytes. A connection may use an
 //! eighth of the budget, and all connections from one address a quarter. Shards count the queues of streams, too.
@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fanfare_config::limits::MEMORY_CONNECTIONS;
+use fanfare_config::limits::{MEMORY_BASE, MEMORY_CONNECTIONS};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -28,23 +28,12 @@ use prometheus_client::registry::Registry;
 
 use crate::address::AddressKey;
 
-<<<<<<< HEAD
-=======
-/// Memory of the process without clients, including unused memory of the allocator, in bytes.
-pub const BASE: usize = 32 * 1024 * 1024;
-/// Minimum of `limits.memory` without the share that a body of `limits.batch_bytes` requires, in bytes.
-pub const LEAST: usize = BASE + 1024 * 1024;
 /// Memory of a connection without its requests: its task and the buffers of HTTP/1.1, in bytes.
 pub const CONNECTION: usize = 24 * 1024;
 /// Additional memory of an HTTP/2 connection, in bytes.
 pub const HTTP2: usize = 16 * 1024;
 /// Additional memory of a TLS connection, in bytes.
 pub const TLS: usize = 16 * 1024;
-/// Divisor of the budget for the share of one connection.
-pub const CONNECTIONS: usize = 8;
-/// Maximum number of copies of a body that publishes: as received, parsed, and sent to Redis.
-pub const BODY_COPIES: usize = 3;
->>>>>>> wt-holes
 /// Divisor of the budget for the share of the connections from one address.
 const ADDRESSES: usize = 4;
 /// Divisor of the budget for the reserve of each kind, for addresses that use little.
@@ -187,7 +176,7 @@ pub struct Permit {
 
 /// Returns the budget that a setting of `limits.memory` leaves for clients, in bytes.
 pub fn budget(setting: usize) -> usize {
-    setting.saturating_sub(BASE)
+    setting.saturating_sub(MEMORY_BASE)
 }
 
 impl Memory {

@@ -25,7 +25,7 @@ use super::params::Params;
 use super::problem::{Code, Problem};
 use crate::address::ClientAddress;
 use crate::auth::Bearer;
-use crate::memory::{self, Account, BODY_COPIES, Permit};
+use crate::memory::{self, Account, Permit};
 use crate::pace::{MinRate, Pace, TooSlow};
 use crate::rates::{Caller, Kind, kib};
 

@@ -1,8 +1,8 @@
 //! The intake over a broker that fails by script, in virtual time.
 
-use fanfare_broker::testing::{Call, Fault, FaultyBroker, settle_tasks, until};
 use bytes::Bytes;
 use fanfare_broker::log::PageLimit;
+use fanfare_broker::testing::{Call, Fault, FaultyBroker, settle_tasks, until};
 use fanfare_broker::{EventLog, IntakeQueue};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, Position, User};

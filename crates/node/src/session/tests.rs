@@ -1,7 +1,7 @@
 //! Sessions over a broker that fails by script, in virtual time.
 
-use fanfare_broker::testing::{Call, Fault, FaultyBroker, settle_tasks, until};
 use fanfare_broker::session::Holding;
+use fanfare_broker::testing::{Call, Fault, FaultyBroker, settle_tasks, until};
 use fanfare_broker::{LiveTopics, NodeInfo};
 use prometheus_client::registry::Registry as Metrics;
 

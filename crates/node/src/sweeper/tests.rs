@@ -1,8 +1,8 @@
 //! Sweeping, in virtual time.
 
-use fanfare_broker::testing::{Call, Fault, FaultyBroker, until};
 use fanfare_broker::lease::SWEEP_STEP;
 use fanfare_broker::session::{Claim, Claimed, CloseReason};
+use fanfare_broker::testing::{Call, Fault, FaultyBroker, until};
 use fanfare_broker::{BrokerSettings, NodeInfo, SessionStore};
 use fanfare_protocol::{SessionId, User};
 use prometheus_client::registry::Registry;

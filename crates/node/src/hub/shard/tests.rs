@@ -4,9 +4,9 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use fanfare_broker::testing::{Call, Fault, FaultyBroker};
 use bytes::Bytes;
 use fanfare_broker::log::{Page, PageLimit};
+use fanfare_broker::testing::{Call, Fault, FaultyBroker};
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_config::stream::StreamConfig;
 use fanfare_protocol::sse::Format;
