@@ -21,6 +21,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::control::{self, CommandReceiver};
+use fanfare_node::dialect::Dialect;
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::memory::Memory;
 use fanfare_node::metrics::Metrics;
@@ -28,7 +29,6 @@ use fanfare_node::metrics::cluster::ClusterMetrics;
 use fanfare_node::stream::{Coding, Framing, Socket, Stream};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
-use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Event, SessionId};
 use prometheus_client::registry::Registry;
@@ -141,7 +141,7 @@ fn stream(coding: Coding) -> Stream {
         session: SessionId::random(),
         held: None,
         channels: vec![(Channel::broadcast(), StartAt::Latest)],
-        format: Format::Raw,
+        dialect: Dialect::default(),
         coding,
         expires: None,
         cursor: None,

@@ -30,7 +30,6 @@ use crate::http::events::Door;
 use crate::http::handover::Openings;
 use crate::http::hosts::Hosts;
 use crate::http::metrics::HttpMetrics;
-use crate::http::overload::Retries;
 use crate::http::places::Places;
 use crate::http::readiness::Readiness;
 use crate::hub::{Hub, HubSettings};
@@ -43,6 +42,7 @@ use crate::metrics::cluster::ClusterMetrics;
 use crate::rates::Rates;
 use crate::rates::metrics::RateMetrics;
 use crate::rates::upkeep::Upkeep;
+use crate::retry::RetryPolicy;
 use crate::session::{EndStream, SessionSettings, Sessions};
 use crate::sweeper::Sweeper;
 use crate::tls::metrics::TlsMetrics;
@@ -171,7 +171,7 @@ impl Node {
             rates: Arc::clone(&rates),
             proxies: config.http.proxies(),
             gzip: config.stream.gzip,
-            retries: Retries { stream: config.stream.clone(), leave_spread: config.drain.retry_spread },
+            retry: RetryPolicy::new(&config.stream, config.drain.retry_spread),
             http: config.http.clone(),
             readiness: readiness(lease.state(), hub.wire(), &draining),
             ignored: crate::http::ignored::Ignored::default(),

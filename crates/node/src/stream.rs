@@ -5,13 +5,13 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, SessionId, SessionKey, User};
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter, DuplexStream};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::dialect::Dialect;
 use crate::session::SessionGuard;
 
 /// A client's socket that a stream has taken over.
@@ -120,8 +120,8 @@ pub struct Stream {
     pub held: Option<SessionGuard>,
     /// Each channel once, with its start.
     pub channels: Vec<(Channel, StartAt)>,
-    /// Format of events.
-    pub format: Format,
+    /// The text that the client receives.
+    pub dialect: Dialect,
     /// Content coding.
     pub coding: Coding,
     /// Expiry of the token.

@@ -15,6 +15,7 @@ use fanfare_broker::session::CloseReason;
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::control::{self, CommandReceiver};
+use fanfare_node::dialect::Dialect;
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::memory::Memory;
 use fanfare_node::metrics::Metrics;
@@ -22,7 +23,7 @@ use fanfare_node::metrics::cluster::ClusterMetrics;
 use fanfare_node::stream::{Coding, Framing, Socket, Stream};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
-use fanfare_protocol::sse::{Format, HEARTBEAT};
+use fanfare_protocol::sse::HEARTBEAT;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Event, Position, SessionId, SessionKey, User};
 use flate2::write::GzDecoder;
@@ -94,7 +95,7 @@ fn stream(session: SessionId, from: StartAt) -> Stream {
         session,
         held: None,
         channels: vec![(Channel::broadcast(), from)],
-        format: Format::Raw,
+        dialect: Dialect::default(),
         coding: Coding::Identity,
         expires: None,
         cursor: None,

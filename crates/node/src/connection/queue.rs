@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fanfare_protocol::sse::HEARTBEAT;
 
 use crate::encoded_event::{EncodedEvent, Encoding};
 
@@ -59,7 +58,7 @@ fn weight(item: &Item, encoding: Encoding) -> usize {
     let bytes = match item {
         Item::Event(event, _) => event.encode(encoding).len(),
         Item::Control(block) => block.len(),
-        Item::Heartbeat => HEARTBEAT.len(),
+        Item::Heartbeat => encoding.dialect.heartbeat().len(),
     };
     bytes + ITEM_BYTES
 }

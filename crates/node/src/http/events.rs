@@ -20,12 +20,13 @@ use super::accept_encoding::negotiate;
 use super::app::App;
 use super::handover::{Handover, Openings, Parcel};
 use super::head_size;
-use super::overload::{self, Reason};
+use super::overload::{self, Reason, Refused};
 use super::params::Params;
 use super::problem::{Code, Problem};
 use super::{problem, resume, stream_headers};
 use crate::address::ClientAddress;
 use crate::auth::Bearer;
+use crate::dialect::Dialect;
 use crate::hub::Hub;
 use crate::memory::NoRoom;
 use crate::rates::{Caller, Kind};
@@ -51,7 +52,7 @@ struct Plan {
     bearer: Bearer,
     session: SessionId,
     channels: Vec<(Channel, StartAt)>,
-    format: Format,
+    dialect: Dialect,
     coding: Coding,
     /// The cursor that the client sent.
     cursor: Option<Box<str>>,
@@ -88,7 +89,7 @@ impl Door {
         if !self.app.readiness.has_broker() {
             return Err(Reason::Unavailable);
         }
-        let Plan { bearer: Bearer { user, expires, .. }, session, mut channels, format, coding, cursor } =
+        let Plan { bearer: Bearer { user, expires, .. }, session, mut channels, dialect, coding, cursor } =
             plan;
         if let Some(user) = &user {
             self.look_first(user, &mut channels).await?;
@@ -108,7 +109,8 @@ impl Door {
         };
         // The listener sets the head and the framing.
         let (head, framing) = (Bytes::new(), Framing::Chunked);
-        let stream = Stream { user, session, held, channels, format, coding, expires, cursor, head, framing };
+        let stream =
+            Stream { user, session, held, channels, dialect, coding, expires, cursor, head, framing };
         Ok(Parcel { stream, opening })
     }
 }
@@ -160,12 +162,12 @@ pub async fn events(State(door): State<Arc<Door>>, address: ClientAddress, reque
     let status = overload::prefers_status(request.headers());
     if request.extensions().get::<NoRoom>().is_some() {
         door.app.metrics.count_overloaded(Reason::Memory);
-        let cursor = plan.cursor.as_deref();
-        return overload::answer(Reason::Memory, cursor, status, &door.app.limits, &door.app.retries);
+        let refused = Refused { dialect: plan.dialect, cursor: plan.cursor.as_deref(), status };
+        return overload::answer(Reason::Memory, refused, &door.app.limits, &door.app.retry);
     }
     // The request's head references a read buffer of hyper, and a claim may take a while.
     drop(request);
-    let (coding, cursor) = (plan.coding, plan.cursor.clone());
+    let (dialect, coding, cursor) = (plan.dialect, plan.coding, plan.cursor.clone());
     match unless_it_panics(door.open(plan, address)).await {
         Ok(parcel) => {
             let mut response = head(coding);
@@ -174,7 +176,8 @@ pub async fn events(State(door): State<Arc<Door>>, address: ClientAddress, reque
         }
         Err(reason) => {
             door.app.metrics.count_overloaded(reason);
-            overload::answer(reason, cursor.as_deref(), status, &door.app.limits, &door.app.retries)
+            let refused = Refused { dialect, cursor: cursor.as_deref(), status };
+            overload::answer(reason, refused, &door.app.limits, &door.app.retry)
         }
     }
 }
@@ -220,13 +223,13 @@ impl Plan {
             Some(text) => text.parse().map_err(|error| Problem::bad_request(format!("session=: {error}")))?,
             None => SessionId::random(),
         };
-        let format = match params.get("format") {
-            None | Some("raw") => Format::Raw,
-            Some("json") => Format::Json,
+        let dialect = match params.get("format") {
+            None | Some("raw") => Dialect::Fanfare(Format::Raw),
+            Some("json") => Dialect::Fanfare(Format::Json),
             Some(_) => return Err(Problem::bad_request("format= must be raw or json")),
         };
         let coding = if app.gzip { negotiate(headers) } else { Coding::Identity };
-        Ok(Self { bearer, session, channels, format, coding, cursor })
+        Ok(Self { bearer, session, channels, dialect, coding, cursor })
     }
 }
 
@@ -293,7 +296,7 @@ mod tests {
         let plan = read("user=7&channel=a&channel=b&channel=a&channel=broadcast", &[]).unwrap();
         assert_eq!(names(&plan), ["user:7", "broadcast", "a", "b"]);
         assert!(plan.channels.iter().all(|(_, from)| *from == StartAt::Latest));
-        assert_eq!((plan.format, &plan.cursor), (Format::Raw, &None));
+        assert_eq!((plan.dialect, &plan.cursor), (Dialect::Fanfare(Format::Raw), &None));
         assert_eq!(names(&read("", &[]).unwrap()), ["broadcast"]);
         assert_eq!(plan.bearer.grants, Grants::all());
     }
@@ -356,7 +359,10 @@ mod tests {
         let reason = opened.map(|parcel: Parcel| drop(parcel)).unwrap_err();
         assert_eq!(reason, Reason::Internal);
         let app = app();
-        let answer = |status| overload::answer(reason, Some("17-3"), status, &app.limits, &app.retries);
+        let answer = |status| {
+            let refused = Refused { dialect: Dialect::default(), cursor: Some("17-3"), status };
+            overload::answer(reason, refused, &app.limits, &app.retry)
+        };
         assert_eq!(answer(true).status(), 503, "a balancer asks another node");
         let body = axum::body::to_bytes(answer(false).into_body(), 1000).await.unwrap();
         let body = String::from_utf8_lossy(&body);

@@ -88,7 +88,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         proxies: config.http.proxies(),
         limits: config.limits,
         gzip: config.stream.gzip,
-        retries: super::overload::Retries { stream: config.stream, leave_spread: config.drain.retry_spread },
+        retry: crate::retry::RetryPolicy::new(&config.stream, config.drain.retry_spread),
         http: config.http,
         readiness: Readiness { redis: ok(), pubsub: ok(), lease: ok(), draining: ok() },
         ignored: super::ignored::Ignored::default(),

@@ -8,7 +8,6 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use bytes::Bytes;
 use fanfare_protocol::SessionId;
-use fanfare_protocol::sse::Format;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,6 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout};
 
 use super::*;
+use crate::dialect::Dialect;
 use crate::http::handover::{Handover, Openings, Parcel};
 use crate::stream::{Coding, Framing};
 use crate::tls::metrics::TlsMetrics;
@@ -73,7 +73,7 @@ fn stream() -> Stream {
         session: SessionId::random(),
         held: None,
         channels: Vec::new(),
-        format: Format::Raw,
+        dialect: Dialect::default(),
         coding: Coding::Identity,
         expires: None,
         cursor: None,

@@ -9,6 +9,7 @@ use fanfare_broker::session::CloseReason;
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_node::config::stream::StreamConfig;
 use fanfare_node::control::{self, CommandReceiver};
+use fanfare_node::dialect::Dialect;
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::memory::Memory;
 use fanfare_node::metrics::Metrics;
@@ -284,7 +285,7 @@ impl World {
             session,
             held: None,
             channels: begins,
-            format: Format::Json,
+            dialect: Dialect::Fanfare(Format::Json),
             coding,
             expires: None,
             cursor,

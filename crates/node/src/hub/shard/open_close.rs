@@ -17,8 +17,8 @@ impl Shard {
     /// Opens a stream. Subscribes before it reads the logs, never the reverse.
     pub(super) fn open(&mut self, stream: Stream, socket: Box<dyn Socket>) {
         let identity = stream.identity();
-        let Stream { user, held, channels, format, coding, expires, cursor, head, framing, .. } = stream;
-        let encoding = Encoding { format, coding };
+        let Stream { user, held, channels, dialect, coding, expires, cursor, head, framing, .. } = stream;
+        let encoding = Encoding { dialect, coding };
         let serial = self.next_serial();
         let deadlines = Deadlines::new(expires, &self.context.settings);
         let user_socket = self.context.user_sockets.enter(user);

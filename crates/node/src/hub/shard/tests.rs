@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
-use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Entry, Event, Position, SessionId};
 use futures_util::FutureExt;
@@ -20,6 +19,7 @@ use crate::config::stream::StreamConfig;
 use crate::connection::LiveOutcome;
 use crate::connection::user_sockets::UserSockets;
 use crate::control;
+use crate::dialect::Dialect;
 use crate::encoded_event::EncodedEvent;
 use crate::hub::log_reads::LogResult;
 use crate::metrics::Metrics;
@@ -61,7 +61,7 @@ fn open_coded(shard: &Shard, channel: &Channel, from: StartAt, coding: Coding) -
         session: SessionId::random(),
         held: None,
         channels: vec![(channel.clone(), from)],
-        format: Format::Raw,
+        dialect: Dialect::default(),
         coding,
         expires: None,
         cursor: None,
