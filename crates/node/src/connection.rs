@@ -44,7 +44,7 @@ use crate::dialect::Greeting;
 use crate::encoded_event::{ChainLink, Encoded, EncodedEvent, Encoding};
 use crate::gzip::{BodyBatch, GzipMember};
 use crate::session::SessionGuard;
-use crate::stream::{Coding, Framing, Identity, Socket};
+use crate::stream::{Coding, Identity, Transport};
 use crate::throttle::Throttle;
 
 /// Maximum batch size after which a shard keeps its buffer, in bytes.
@@ -126,7 +126,7 @@ impl Connection {
         serial: u64,
         (identity, guard, encoding): (Identity, Option<SessionGuard>, Encoding),
         client_cursor: Option<Box<str>>,
-        (socket, framing, head): (Box<dyn Socket>, Framing, &[u8]),
+        Transport { socket, framing, head }: Transport,
         (deadlines, user_socket): (Deadlines, UserSocket),
     ) -> Self {
         Self {
@@ -143,7 +143,7 @@ impl Connection {
             next_behind: 0,
             locating: 0,
             queue: Queue::default(),
-            writer: SocketWriter::new(socket, framing, head),
+            writer: SocketWriter::new(socket, framing, &head),
             counted: 0,
             deadlines,
             user_socket,

@@ -24,7 +24,7 @@ use super::hosts::Hosts;
 use super::metrics::HttpMetrics;
 use super::places::Places;
 use super::readiness::Readiness;
-use super::{Side, calls, layers};
+use super::{Side, calls, middleware};
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::config::auth::AuthMode;
@@ -122,7 +122,7 @@ impl Calls {
         let app = Arc::new(app);
         let broken =
             Router::new().route("/panic", axum::routing::get(async || -> () { panic!("on purpose") }));
-        Self(layers::around(calls(&app, Side::Both).merge(broken), &app, Hosts::Every))
+        Self(middleware::around(calls(&app, Side::Both).merge(broken), &app, Hosts::Every))
     }
 
     fn open() -> Self {

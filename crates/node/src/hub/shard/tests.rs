@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_protocol::start::StartAt;
@@ -25,7 +24,7 @@ use crate::hub::log_reads::LogResult;
 use crate::metrics::Metrics;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::read_budget::ReadBudget;
-use crate::stream::{Coding, Framing, Stream};
+use crate::stream::{Coding, NewStream, Transport};
 use fanfare_broker::testing::{Call, Fault, FaultyBroker};
 
 fn shard() -> Shard {
@@ -56,7 +55,7 @@ fn open(shard: &Shard, channel: &Channel, from: StartAt) -> DuplexStream {
 
 fn open_coded(shard: &Shard, channel: &Channel, from: StartAt, coding: Coding) -> DuplexStream {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
-    let stream = Stream {
+    let stream = NewStream {
         user: None,
         session: SessionId::random(),
         held: None,
@@ -65,11 +64,9 @@ fn open_coded(shard: &Shard, channel: &Channel, from: StartAt, coding: Coding) -
         coding,
         expires: None,
         cursor: None,
-        head: Bytes::new(),
-        framing: Framing::Plain,
     };
     shard.context.metrics.active.inc();
-    assert!(shard.inbox.push(Message::Open(Box::new(stream), Box::new(theirs))));
+    assert!(shard.inbox.push(Message::Open(Box::new((stream, Transport::plain(theirs))))));
     ours
 }
 
