@@ -1,4 +1,4 @@
-//! The response bodies of the HTTP API: one type for each, written by nodes and read by clients.
+//! The bodies of the HTTP API: one type for each, written by nodes and read by clients.
 //!
 //! The members of a body are written in the order of the fields. A reader ignores members that it does not know, so
 //! that a node may be newer than its clients.
@@ -10,6 +10,7 @@
 //! - [`sessions`]: a user's sessions
 //! - [`nodes`]: the cluster's nodes
 //! - [`health`]: liveness and readiness
+//! - [`stream`]: the data of a stream's control events
 //! - [`problem`]: error responses
 
 pub mod health;
@@ -18,5 +19,6 @@ pub mod nodes;
 pub mod problem;
 pub mod publish;
 pub mod sessions;
+pub mod stream;
 
 pub use problem::{Code, ProblemDetails};

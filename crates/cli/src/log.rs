@@ -64,7 +64,7 @@ mod tests {
             ("info,h2::proto=debug", "h2::codec", Level::ERROR, false),
             ("info", "fanfare_node::listener", Level::INFO, true),
             ("info", "fanfare_node::listener", Level::DEBUG, false),
-            ("info,fanfare_node::http=debug", "fanfare_node::http::layers", Level::DEBUG, true),
+            ("info,fanfare_node::http=debug", "fanfare_node::http::middleware", Level::DEBUG, true),
             ("off", "fanfare_node", Level::ERROR, false),
         ] {
             assert_eq!(filter(level).unwrap().would_enable(target, &at), logs, "{level}: {target} {at}");

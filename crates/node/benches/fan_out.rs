@@ -15,20 +15,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_config::stream::StreamConfig;
 use fanfare_node::control::{self, CommandReceiver};
+use fanfare_node::dialect::Dialect;
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::memory::Memory;
 use fanfare_node::metrics::Metrics;
 use fanfare_node::metrics::cluster::ClusterMetrics;
-use fanfare_node::stream::{Coding, Framing, Socket, Stream};
+use fanfare_node::stream::{Coding, Framing, NewStream, Socket, Transport};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
-use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Event, SessionId};
 use prometheus_client::registry::Registry;
@@ -104,7 +103,7 @@ impl Node {
             let hub =
                 Hub::start(&log, &broker, &NodeId::new("a").expect("a name"), &settings, &metrics, control);
             for _ in 0..streams {
-                hub.open(stream(coding), Box::new(Sink(Arc::clone(&writes))));
+                hub.open(stream(coding), transport(Sink(Arc::clone(&writes))));
             }
             hub
         });
@@ -135,18 +134,20 @@ impl Node {
     }
 }
 
-fn stream(coding: Coding) -> Stream {
-    Stream {
+fn transport(socket: Sink) -> Transport {
+    Transport { framing: Framing::Chunked, ..Transport::plain(socket) }
+}
+
+fn stream(coding: Coding) -> NewStream {
+    NewStream {
         user: None,
         session: SessionId::random(),
         held: None,
         channels: vec![(Channel::broadcast(), StartAt::Latest)],
-        format: Format::Raw,
+        dialect: Dialect::default(),
         coding,
         expires: None,
         cursor: None,
-        head: Bytes::new(),
-        framing: Framing::Chunked,
     }
 }
 

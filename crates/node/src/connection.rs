@@ -12,7 +12,7 @@
 //! - `socket_writer`: writes to the socket
 //! - `open_streams`: the number of open streams
 //! - `user_sockets`: the sockets of each user's streams, until they are closed
-//! - `context`: context shared by all connections of a shard, and last events
+//! - `context`: context shared by all connections of a shard
 //! - `deadlines`: timeouts and heartbeats
 //! - `status`: what a shard reads and sets
 
@@ -33,7 +33,6 @@ use bytes::Bytes;
 use fanfare_broker::log::Page;
 use fanfare_broker::session::CloseReason;
 use fanfare_config::stream::StreamConfig;
-use fanfare_protocol::sse::{Block, HEARTBEAT};
 use fanfare_protocol::{Channel, Position};
 
 pub(crate) use self::context::ShardContext;
@@ -45,10 +44,11 @@ use self::socket_writer::{CHUNK_HEAD, SocketWriter, WriteResult};
 use self::subscription::PageFit;
 pub(crate) use self::subscription::{ChannelState, Subscription};
 use self::user_sockets::UserSocket;
+use crate::dialect::Greeting;
 use crate::encoded_event::{ChainLink, Encoded, EncodedEvent, Encoding};
 use crate::gzip::{BodyBatch, GzipMember};
 use crate::session::SessionGuard;
-use crate::stream::{Coding, Framing, Identity, Socket};
+use crate::stream::{Coding, Identity, Transport};
 use crate::throttle::Throttle;
 
 /// Maximum batch size after which a shard keeps its buffer, in bytes.
@@ -132,7 +132,7 @@ impl Connection {
         serial: u64,
         (identity, guard, encoding): (Identity, Option<SessionGuard>, Encoding),
         client_cursor: Option<Box<str>>,
-        (socket, framing, head): (Box<dyn Socket>, Framing, &[u8]),
+        Transport { socket, framing, head }: Transport,
         (deadlines, user_socket): (Deadlines, UserSocket),
     ) -> Self {
         Self {
@@ -149,7 +149,7 @@ impl Connection {
             next_behind: 0,
             locating: 0,
             queue: Queue::default(),
-            writer: SocketWriter::new(socket, framing, head),
+            writer: SocketWriter::new(socket, framing, &head),
             counted: 0,
             deadlines,
             user_socket,
@@ -346,8 +346,7 @@ impl Connection {
 
     fn report_gap(&mut self, channel: &Channel, after: Position, context: &ShardContext) {
         context.metrics.gaps.inc();
-        let data = serde_json::json!({"channel": channel, "after": after.to_string()});
-        self.push_control(Block::new().event("gap").data(&data.to_string()));
+        self.push_control(self.encoding.dialect.gap(channel, after));
     }
 
     fn count_event(&mut self, event: &EncodedEvent, context: &ShardContext) {
@@ -376,10 +375,9 @@ impl Connection {
         self.id = Id::Cursor;
         let mut cursor = Vec::new();
         write_cursor(&self.subscriptions, &mut cursor);
-        let cursor = String::from_utf8_lossy(&cursor);
-        let data =
-            serde_json::json!({"session": self.identity.session(), "node": context.node, "cursor": cursor});
-        self.push_control(Block::new().retry(context.retry_ms()).event("connected").data(&data.to_string()));
+        let cursor = &String::from_utf8_lossy(&cursor);
+        let (session, node, retry) = (self.identity.session(), &context.node, context.retry.ms());
+        self.push_control(self.encoding.dialect.greeting(Greeting { session, node, cursor, retry }));
     }
 
     /// Queues a heartbeat if nothing else is queued.
@@ -395,7 +393,8 @@ impl Connection {
         if self.closing.is_some() {
             return;
         }
-        if let Some(block) = context.last_block(reason, self.identity.session()) {
+        let of = (self.identity.session(), &context.node);
+        if let Some(block) = self.encoding.dialect.last_block(reason, of, &context.retry) {
             self.push_control(block);
         }
         self.closing = Some(reason);
@@ -542,7 +541,7 @@ impl Connection {
             && let Some(item) = self.queue.pop(self.encoding)
         {
             match item {
-                Item::Heartbeat => batch.text().extend_from_slice(HEARTBEAT),
+                Item::Heartbeat => batch.text().extend_from_slice(self.encoding.dialect.heartbeat()),
                 Item::Moved(index, position) => {
                     let subscription = &mut self.subscriptions[usize::from(index)];
                     // Never back: another node may still deliver the lost events after the smaller position.
@@ -550,7 +549,7 @@ impl Connection {
                 }
                 Item::Control(block) => {
                     let text = batch.text();
-                    self.id.write(&self.subscriptions, text);
+                    self.id.write(self.encoding.dialect, &self.subscriptions, text);
                     text.extend_from_slice(&block);
                 }
                 Item::Event(event, index) => {
@@ -585,7 +584,7 @@ fn encode_event(
     if let Some(link) = event.link {
         subscriptions[index].sent = link.position;
     }
-    Id::Cursor.write(subscriptions, batch.text());
+    Id::Cursor.write(encoding.dialect, subscriptions, batch.text());
     match event.encode(encoding) {
         Encoded::Text(text) => batch.text().extend_from_slice(text),
         Encoded::Compressed(compressed, _) => batch.compressed(compressed),

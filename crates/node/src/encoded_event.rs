@@ -3,9 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use fanfare_protocol::sse::{self, Format};
 use fanfare_protocol::{Channel, Entry, Event, Position};
 
+use crate::dialect::Dialect;
 use crate::gzip::{CompressedText, MIN_COMPRESSED};
 use crate::stream::Coding;
 
@@ -24,21 +24,21 @@ struct SharedEvent {
     event: Event,
     /// Time, in Unix milliseconds.
     time: u64,
-    raw: CachedEncoding,
-    json: CachedEncoding,
+    /// By [`Dialect::event_text`].
+    cached: [CachedEncoding; Dialect::EVENT_TEXTS],
 }
 
-/// The encoding in one format, created at the first use.
+/// One text, and its compressed form, each created at the first use.
 #[derive(Debug, Default)]
 struct CachedEncoding {
     text: OnceLock<Bytes>,
     compressed: OnceLock<Box<CompressedText>>,
 }
 
-/// Format and coding of a client.
+/// Dialect and coding of a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Encoding {
-    pub(crate) format: Format,
+    pub(crate) dialect: Dialect,
     pub(crate) coding: Coding,
 }
 
@@ -88,8 +88,8 @@ impl EncodedEvent {
     }
 
     fn new(channel: &Channel, link: Option<ChainLink>, event: Event, time: u64) -> Arc<Self> {
-        let body =
-            SharedEvent { event, time, raw: CachedEncoding::default(), json: CachedEncoding::default() };
+        let cached = std::array::from_fn(|_| CachedEncoding::default());
+        let body = SharedEvent { event, time, cached };
         Arc::new(Self { channel: channel.clone(), link, body: Arc::new(body) })
     }
 
@@ -102,13 +102,10 @@ impl EncodedEvent {
 
     /// Returns the encoded event. The first caller encodes and compresses it; concurrent callers wait.
     pub(crate) fn encode(&self, encoding: Encoding) -> Encoded<'_> {
-        let cached = match encoding.format {
-            Format::Raw => &self.body.raw,
-            Format::Json => &self.body.json,
-        };
+        let cached = &self.body.cached[encoding.dialect.event_text()];
         let text = cached.text.get_or_init(|| {
             let position = self.link.map(|link| link.position);
-            sse::frame(encoding.format, &self.channel, &self.body.event, position, self.body.time)
+            encoding.dialect.event(&self.channel, &self.body.event, position, self.body.time)
         });
         if encoding.coding == Coding::Identity || text.len() < MIN_COMPRESSED {
             return Encoded::Text(text);
@@ -122,7 +119,7 @@ impl EncodedEvent {
             (Some(_), Some(text)) => text.len(),
             _ => 0,
         };
-        of(&self.body.raw) + of(&self.body.json)
+        self.body.cached.iter().map(of).sum()
     }
 
     /// Returns the approximate memory use, in bytes.

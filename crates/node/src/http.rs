@@ -4,32 +4,31 @@
 //!
 //! - [`app`]: state shared by all endpoints
 //! - [`params`]: query parameters
-//! - [`events`], [`handover`], [`overload`]: the stream, the hand-over of its socket to the hub, and the response if it
-//!   cannot be served
-//! - `resume`: the start of a stream; [`ignored`]: unknown parameters of a stream request
+//! - [`events`], [`takeover`], [`overload`]: the stream, which takes its socket over, and the response if it cannot be
+//!   served
+//! - `stream_params`, `resume`: the parameters of a stream, and its start; [`ignored`]: unknown parameters of a stream request
 //! - `accept_encoding`: negotiation of the content coding
 //! - [`publish`], [`history`], [`sessions`], [`nodes`]: the other endpoints; [`places`]: concurrency limit of history calls
 //! - [`head_size`]: size limit of a request's head
 //! - [`hosts`], `origin`: allowed host names, and protection from cross-site requests
 //! - [`readiness`], [`health`]: checks of the readiness, and health checks; [`counts`]: the text of `/metrics`
 //! - [`problem`]: maps errors to responses
-//! - [`layers`]: middleware of all endpoints; `letter`: checks of HTTP requirements
+//! - [`middleware`]: metrics, security headers, CORS and panics of all endpoints; `letter`: checks of HTTP requirements
 //! - [`metrics`]: metrics of HTTP
 
 mod accept_encoding;
 pub mod app;
 pub mod counts;
 pub mod events;
-pub mod handover;
 pub mod head_size;
 pub mod health;
 pub mod history;
 pub mod hosts;
 mod idempotency;
 pub mod ignored;
-pub mod layers;
 mod letter;
 pub mod metrics;
+pub mod middleware;
 pub mod nodes;
 mod origin;
 pub mod overload;
@@ -41,6 +40,8 @@ pub mod publish;
 pub mod readiness;
 mod resume;
 pub mod sessions;
+mod stream_params;
+pub mod takeover;
 
 use std::sync::Arc;
 
@@ -50,7 +51,7 @@ use fanfare_api::problem::TYPES_PATH;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderName, VARY};
 
 use self::app::App;
-use self::events::Door;
+use self::events::StreamEndpoint;
 use self::hosts::Hosts;
 use self::problem::{Code, Problem};
 
@@ -67,14 +68,19 @@ pub enum Side {
 
 /// Returns the routes of `node.listen`: all of them, or those that are not on the admin listener. `pages` are further
 /// routes, like the page of `fanfare dev`.
-pub fn router(app: &Arc<App>, door: Door, pages: Router, (side, hosts): (Side, Hosts)) -> Router {
-    let events = Router::new().route(events::PATH, get(events::events)).with_state(Arc::new(door));
-    layers::around(calls(app, side).merge(events).merge(pages), app, hosts)
+pub fn router(
+    app: &Arc<App>,
+    endpoint: StreamEndpoint,
+    pages: Router,
+    (side, hosts): (Side, Hosts),
+) -> Router {
+    let events = Router::new().route(stream_params::PATH, get(events::events)).with_state(Arc::new(endpoint));
+    middleware::around(calls(app, side).merge(events).merge(pages), app, hosts)
 }
 
 /// Returns the routes of the admin listener.
 pub fn admin_router(app: &Arc<App>, hosts: Hosts) -> Router {
-    layers::around(calls(app, Side::Admin), app, hosts)
+    middleware::around(calls(app, Side::Admin), app, hosts)
 }
 
 /// Returns all routes except the stream.

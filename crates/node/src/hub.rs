@@ -53,7 +53,7 @@ use crate::control::CommandSender;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::read_budget::ReadBudget;
-use crate::stream::{Identity, Socket, Stream};
+use crate::stream::{Identity, NewStream, Transport};
 
 /// Maximum number of shards: the shards of a channel are bits of one number.
 const MAX_SHARDS: usize = 64;
@@ -165,12 +165,12 @@ impl Hub {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Serves a stream on a socket until one of them ends. Supersedes an older stream of the same identity on this
+    /// Serves a stream until it or its socket ends. Supersedes an older stream of the same identity on this
     /// node. Drops both if the hub has ended.
-    pub fn open(&self, stream: Stream, socket: Box<dyn Socket>) {
+    pub fn open(&self, stream: NewStream, transport: Transport) {
         // Counted here and not in the shard, so that many simultaneous connects cannot exceed the limit.
         self.inner.open_streams.add();
-        if !self.inbox_of(&stream.identity()).push(Message::Open(Box::new(stream), socket)) {
+        if !self.inbox_of(&stream.identity()).push(Message::Open(Box::new((stream, transport)))) {
             self.inner.open_streams.remove(1);
             self.inner.metrics.count_end(CloseReason::Shutdown);
         }

@@ -16,6 +16,7 @@
 //! - [`read_budget`]: bytes of concurrent log reads
 //! - `log_clock`: upper bound of the clock that assigns positions
 //! - `encoded_event`: an event, encoded once for all connections
+//! - [`dialect`], [`retry`]: the text of a stream, and its reconnection times
 //! - `gzip`: compression, once for all clients that accept it
 //! - `connection`: one stream of one client
 //! - [`intake`]: publishes the entries of the ingest stream
@@ -25,6 +26,7 @@ pub mod address;
 pub mod auth;
 mod connection;
 pub mod control;
+pub mod dialect;
 mod encoded_event;
 mod gzip;
 pub mod http;
@@ -39,7 +41,7 @@ pub mod node;
 pub mod pace;
 pub mod rates;
 pub mod read_budget;
-mod retry;
+pub mod retry;
 pub mod session;
 pub mod stream;
 pub mod sweeper;

@@ -51,7 +51,7 @@ use crate::address::trusted::TrustedProxies;
 use crate::http::metrics::HttpMetrics;
 use crate::memory::Memory;
 use crate::pace::MinRate;
-use crate::stream::{Socket, Stream};
+use crate::stream::{NewStream, Transport};
 use crate::throttle::Throttle;
 use crate::tls::Tls;
 use crate::tls::renewal::Renewal;
@@ -71,7 +71,7 @@ const PROBES: u32 = 3;
 const FARTHEST_PING: Duration = Duration::from_mins(1);
 
 /// Passes a stream and its socket to the hub. This is [`crate::hub::Hub::open`].
-pub type OpenStream = Arc<dyn Fn(Stream, Box<dyn Socket>) + Send + Sync>;
+pub type OpenStream = Arc<dyn Fn(NewStream, Transport) + Send + Sync>;
 
 /// The accept loop and its connections. Ends when it is shut down.
 #[derive(Debug)]

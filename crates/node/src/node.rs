@@ -27,13 +27,12 @@ use crate::http;
 use crate::http::Side;
 use crate::http::app::App;
 use crate::http::counts::Counts;
-use crate::http::events::Door;
-use crate::http::handover::Openings;
+use crate::http::events::StreamEndpoint;
 use crate::http::hosts::Hosts;
 use crate::http::metrics::HttpMetrics;
-use crate::http::overload::Retries;
 use crate::http::places::Places;
 use crate::http::readiness::Readiness;
+use crate::http::takeover::Admissions;
 use crate::hub::{Hub, HubSettings};
 use crate::intake::{Intake, IntakeSettings};
 use crate::lease::{LeaseState, LeaseStatus, NodeIdInUse, NodeLease};
@@ -44,6 +43,7 @@ use crate::metrics::cluster::ClusterMetrics;
 use crate::rates::Rates;
 use crate::rates::metrics::RateMetrics;
 use crate::rates::upkeep::Upkeep;
+use crate::retry::RetryPolicy;
 use crate::session::{EndStream, SessionSettings, Sessions};
 use crate::sweeper::Sweeper;
 use crate::tls::metrics::TlsMetrics;
@@ -101,7 +101,7 @@ pub struct Node {
     id: NodeId,
     drain: DrainConfig,
     draining: Arc<AtomicBool>,
-    openings: Openings,
+    admissions: Admissions,
     listener: Listener,
     /// The admin listener, which runs until the end of the shutdown.
     admin: Option<Listener>,
@@ -172,19 +172,19 @@ impl Node {
             rates: Arc::clone(&rates),
             proxies: TrustedProxies::of(&config.http),
             gzip: config.stream.gzip,
-            retries: Retries { stream: config.stream.clone(), leave_spread: config.drain.retry_spread },
+            retry: RetryPolicy::new(&config.stream, config.drain.retry_spread),
             http: config.http.clone(),
             readiness: readiness(lease.state(), hub.wire(), &draining),
             ignored: crate::http::ignored::Ignored::default(),
             metrics: http_metrics.clone(),
             counts: Counts::new(registry),
         });
-        let openings = Openings::default();
-        let door = Door::new(Arc::clone(&app), hub.clone(), openings.clone());
+        let admissions = Admissions::default();
+        let endpoint = StreamEndpoint::new(Arc::clone(&app), hub.clone(), admissions.clone());
         let (allowed, is_open) = (&config.http.allowed_hosts, app.auth.is_open());
         let side = if admin.is_some() { Side::Public } else { Side::Both };
         let hosts = Hosts::new(allowed, config.node.listen, is_open);
-        let router = http::router(&app, door, pages, (side, hosts));
+        let router = http::router(&app, endpoint, pages, (side, hosts));
         let to_hub = hub.clone();
         let open = Arc::new(move |stream, socket| to_hub.open(stream, socket));
         let listener =
@@ -201,7 +201,7 @@ impl Node {
             id,
             drain,
             draining,
-            openings,
+            admissions,
             listener,
             admin,
             upkeep,
@@ -255,7 +255,7 @@ impl Node {
             id,
             drain,
             draining,
-            openings,
+            admissions,
             listener,
             admin,
             upkeep,
@@ -273,7 +273,7 @@ impl Node {
         // Load balancers send new connections to other nodes by now; existing keep-alive connections are closed.
         listener.send_goaway();
         // No stream may be opened after the hub was shut down.
-        openings.wait().await;
+        admissions.wait().await;
         drain_streams(&hub, drain.window).await;
         hub.shutdown(CloseReason::Shutdown).await;
         // Waiting for clients must leave time to release sessions.

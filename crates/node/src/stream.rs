@@ -1,17 +1,17 @@
-//! An accepted stream, on its way from HTTP to the hub.
+//! A stream on its way from HTTP to the hub: what the client asked for, and its socket.
 
 use std::hash::BuildHasher;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, SessionId, SessionKey, User};
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter, DuplexStream};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::dialect::Dialect;
 use crate::session::SessionGuard;
 
 /// A client's socket that a stream has taken over.
@@ -109,9 +109,9 @@ impl std::convert::From<SessionKey> for Identity {
     }
 }
 
-/// An accepted stream, with everything that the hub needs to serve it.
+/// An admitted stream, before it has its socket: what the client asked for.
 #[derive(Debug)]
-pub struct Stream {
+pub struct NewStream {
     /// The user, if there is one.
     pub user: Option<User>,
     /// The session id.
@@ -120,23 +120,36 @@ pub struct Stream {
     pub held: Option<SessionGuard>,
     /// Each channel once, with its start.
     pub channels: Vec<(Channel, StartAt)>,
-    /// Format of events.
-    pub format: Format,
+    /// The text that the client receives.
+    pub dialect: Dialect,
     /// Content coding.
     pub coding: Coding,
     /// Expiry of the token.
     pub expires: Option<SystemTime>,
     /// The cursor that the client sent.
     pub cursor: Option<Box<str>>,
-    /// The head of the HTTP response, written to the socket first.
-    pub head: Bytes,
-    /// Framing of the body.
-    pub framing: Framing,
 }
 
-impl Stream {
+impl NewStream {
     /// Returns the identity of the stream on this node.
     pub fn identity(&self) -> Identity {
         Identity { user: self.user.clone(), session: self.session }
+    }
+}
+
+/// The way to a stream's client: the socket, and what the listener knows of it.
+pub struct Transport {
+    /// The client's socket.
+    pub socket: Box<dyn Socket>,
+    /// Framing of the body.
+    pub framing: Framing,
+    /// The head of the HTTP response, written to the socket first; empty if it was written already.
+    pub head: Bytes,
+}
+
+impl Transport {
+    /// Creates a transport without framing whose head was written already.
+    pub fn plain(socket: impl Socket + 'static) -> Self {
+        Self { socket: Box::new(socket), framing: Framing::Plain, head: Bytes::new() }
     }
 }

@@ -15,14 +15,15 @@ use fanfare_broker::session::CloseReason;
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_config::stream::StreamConfig;
 use fanfare_node::control::{self, CommandReceiver};
+use fanfare_node::dialect::Dialect;
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::memory::Memory;
 use fanfare_node::metrics::Metrics;
 use fanfare_node::metrics::cluster::ClusterMetrics;
-use fanfare_node::stream::{Coding, Framing, Socket, Stream};
+use fanfare_node::stream::{Coding, Framing, NewStream, Socket, Transport};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
-use fanfare_protocol::sse::{Format, HEARTBEAT};
+use fanfare_protocol::sse::HEARTBEAT;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Event, Position, SessionId, SessionKey, User};
 use flate2::write::GzDecoder;
@@ -67,14 +68,14 @@ impl Node {
 
     fn connect(&self, session: SessionId, from: StartAt, pipe: usize) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(pipe);
-        self.hub.open(stream(session, from), Box::new(theirs));
+        self.hub.open(stream(session, from), Transport::plain(theirs));
         ours
     }
 
     fn connect_gzip(&self, session: SessionId, from: StartAt, pipe: usize) -> Zipped {
         let (ours, theirs) = tokio::io::duplex(pipe);
-        let stream = Stream { coding: Coding::Gzip, ..stream(session, from) };
-        self.hub.open(stream, Box::new(theirs));
+        let stream = NewStream { coding: Coding::Gzip, ..stream(session, from) };
+        self.hub.open(stream, Transport::plain(theirs));
         Zipped { socket: ours, decoder: GzDecoder::new(Vec::new()), taken: 0 }
     }
 
@@ -88,18 +89,16 @@ impl Node {
     }
 }
 
-fn stream(session: SessionId, from: StartAt) -> Stream {
-    Stream {
+fn stream(session: SessionId, from: From) -> NewStream {
+    NewStream {
         user: None,
         session,
         held: None,
         channels: vec![(Channel::broadcast(), from)],
-        format: Format::Raw,
+        dialect: Dialect::default(),
         coding: Coding::Identity,
         expires: None,
         cursor: None,
-        head: Bytes::new(),
-        framing: Framing::Plain,
     }
 }
 
@@ -308,7 +307,7 @@ async fn a_stream_is_superseded_and_ended_only_by_its_own_users_session() {
     let open = async |user: Option<&str>| {
         let (mut ours, theirs) = tokio::io::duplex(1 << 16);
         let user = user.map(|user| User::new(user).unwrap());
-        node.hub.open(Stream { user, ..stream(id, StartAt::Latest) }, Box::new(theirs));
+        node.hub.open(NewStream { user, ..stream(id, StartAt::Latest) }, Transport::plain(theirs));
         read_until(&mut ours, "connected").await;
         ours
     };
@@ -408,7 +407,7 @@ async fn an_empty_gzip_stream_ends_cleanly() {
     newer.coding = Coding::Gzip;
     let older = node.connect_gzip(session, StartAt::Latest, 1 << 16);
     let (_ours, theirs) = tokio::io::duplex(1 << 16);
-    node.hub.open(newer, Box::new(theirs));
+    node.hub.open(newer, Transport::plain(theirs));
     assert!(older.end().await.contains("event: superseded"));
 }
 
@@ -418,8 +417,8 @@ async fn a_stream_that_ends_before_its_first_block_returns_the_clients_cursor() 
         let (node, session) = (start(&one_shard()), SessionId::random());
         let (mut older, theirs) = tokio::io::duplex(1 << 16);
         // The first stream is replaced before its start is located: the node has no positions of its own.
-        let stream_of = |cursor| Stream { cursor, ..stream(session, StartAt::Latest) };
-        node.hub.open(stream_of(cursor), Box::new(theirs));
+        let stream_of = |cursor| NewStream { cursor, ..stream(session, StartAt::Latest) };
+        node.hub.open(stream_of(cursor), Transport::plain(theirs));
         let _newer = node.connect(session, StartAt::Latest, 1 << 16);
         let text = read_until(&mut older, "\n\n").await;
         assert!(text.starts_with(wanted) && text.contains("event: superseded"), "{text}");
@@ -545,7 +544,7 @@ async fn a_client_that_sends_continuously_delays_no_other() {
         }
     });
     let flood = Flood { left: 20_000, turns, read_in_turn: (0, 0) };
-    node.hub.open(stream(SessionId::random(), StartAt::Latest), Box::new(flood));
+    node.hub.open(stream(SessionId::random(), StartAt::Latest), Transport::plain(flood));
     let mut other = node.connect(SessionId::random(), StartAt::Latest, 1 << 16);
     read_until(&mut other, "connected").await;
     node.publish("hello").await;
@@ -589,12 +588,12 @@ async fn the_head_and_the_first_block_leave_in_one_write() {
     let (mut ours, theirs) = tokio::io::duplex(1 << 16);
     let writes = Arc::new(AtomicUsize::new(0));
     let head = Bytes::from_static(b"HTTP/1.1 200 OK\r\n\r\n");
-    let stream = Stream {
+    let transport = Transport {
         head: head.clone(),
         framing: Framing::Chunked,
-        ..stream(SessionId::random(), StartAt::Latest)
+        ..Transport::plain(Counting(theirs, Arc::clone(&writes)))
     };
-    node.hub.open(stream, Box::new(Counting(theirs, Arc::clone(&writes))));
+    node.hub.open(stream(SessionId::random(), StartAt::Latest), transport);
     let text = read_until(&mut ours, "event: connected").await;
     assert!(text.as_bytes().starts_with(&head), "{text}");
     assert_eq!(writes.load(Ordering::Relaxed), 1);
@@ -605,7 +604,7 @@ async fn a_buffering_socket_is_flushed_when_there_is_room_again() {
     let node = start(&one_shard());
     let (mut ours, theirs) = tokio::io::duplex(16);
     let buffered = BufWriter::with_capacity(1 << 16, theirs);
-    node.hub.open(stream(SessionId::random(), StartAt::Latest), Box::new(buffered));
+    node.hub.open(stream(SessionId::random(), StartAt::Latest), Transport::plain(buffered));
     read_until(&mut ours, "event: connected").await;
     node.publish("hello").await;
     read_until(&mut ours, "data: hello\n\n").await;
@@ -619,7 +618,10 @@ async fn a_token_that_is_valid_for_days_does_not_expire_early() {
     let (mut ours, theirs) = tokio::io::duplex(1 << 16);
     let day = Duration::from_hours(24);
     let expires = Some(SystemTime::now() + 3 * day);
-    node.hub.open(Stream { expires, ..stream(SessionId::random(), StartAt::Latest) }, Box::new(theirs));
+    node.hub.open(
+        NewStream { expires, ..stream(SessionId::random(), StartAt::Latest) },
+        Transport::plain(theirs),
+    );
     sleep(day * 2 + Duration::from_hours(23)).await;
     assert_eq!(node.metrics.active.get(), 1);
     sleep(Duration::from_hours(2)).await;
@@ -705,7 +707,7 @@ async fn a_shard_that_panics_is_reported_and_its_streams_are_closed() {
     let node = start(&one_shard());
     let mut healthy = node.connect(SessionId::random(), StartAt::Latest, 1 << 16);
     read_until(&mut healthy, "connected").await;
-    node.hub.open(stream(SessionId::random(), StartAt::Latest), Box::new(Faulty));
+    node.hub.open(stream(SessionId::random(), StartAt::Latest), Transport::plain(Faulty));
     timeout(Duration::from_mins(1), node.hub.broken()).await.expect("the panic is reported");
     node.gone().await;
     let mut rest = Vec::new();

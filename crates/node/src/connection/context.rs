@@ -1,33 +1,24 @@
-//! Context shared by all connections of a shard, and last events.
+//! Context shared by all connections of a shard.
 
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use fanfare_broker::NodeId;
-use fanfare_broker::session::CloseReason;
 use fanfare_config::bytes;
 use fanfare_config::stream::StreamConfig;
-use fanfare_protocol::SessionId;
-use fanfare_protocol::sse::Block;
 use tokio::time::Instant;
 
 use crate::connection::open_streams::OpenStreams;
 use crate::connection::user_sockets::UserSockets;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
-use crate::retry::{LEAVE_RETRY, jittered_ms};
-
-/// Minimum `retry:` of a client whose session was superseded. A native `EventSource` always reconnects, and two
-/// clients with the same session would supersede each other with each reconnect.
-const SUPERSEDED_RETRY: Duration = Duration::from_mins(10);
+use crate::retry::RetryPolicy;
 
 /// Context of a shard, passed to its connections with each call.
 pub(crate) struct ShardContext {
     pub(crate) settings: StreamConfig,
-    /// Maximum random part of the `retry:` of a draining node's clients.
-    pub(crate) leave_spread: Duration,
+    pub(crate) retry: RetryPolicy,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) node: NodeId,
     pub(crate) open_streams: Arc<OpenStreams>,
@@ -55,10 +46,11 @@ impl ShardContext {
     ) -> Self {
         let (sent, gzip_saved) = (Cell::new(0), Cell::new(0));
         let (waiting, queue_bound) = (Cell::new(0), Cell::new(bytes(settings.queue)));
+        let retry = RetryPolicy::new(&settings, leave_spread);
         let now = Instant::now();
         Self {
             settings,
-            leave_spread,
+            retry,
             metrics,
             node,
             open_streams,
@@ -103,48 +95,5 @@ impl ShardContext {
                 metric.inc_by(count);
             }
         }
-    }
-
-    /// Returns the `retry:` of one client, in milliseconds, with jitter, so that clients do not reconnect together.
-    pub(crate) fn retry_ms(&self) -> u64 {
-        jittered_ms(self.settings.retry, self.settings.retry_spread)
-    }
-
-    /// Returns the `retry:` of a client whose stream ends as planned: short, since there is no failure.
-    fn leave_retry_ms(&self) -> u64 {
-        jittered_ms(LEAVE_RETRY, self.leave_spread)
-    }
-
-    /// Returns the last event for a close reason, if the client can receive one.
-    pub(super) fn last_block(&self, reason: CloseReason, session: SessionId) -> Option<Bytes> {
-        let block = Block::new();
-        let expired = |retry, reason| {
-            (Block::new().retry(retry).event("expired"), serde_json::json!({"reason": reason}))
-        };
-        let (block, data) = match reason {
-            CloseReason::Closed
-            | CloseReason::WriteTimeout
-            | CloseReason::PeerTimeout
-            | CloseReason::NodeLost => {
-                return None;
-            }
-            // Planned, like a drain: there is no failure.
-            CloseReason::Idle => expired(self.leave_retry_ms(), "idle"),
-            CloseReason::Age => expired(self.leave_retry_ms(), "age"),
-            // With the same token the client is refused, which ends a native `EventSource` permanently: give it time
-            // to get a new token.
-            CloseReason::Expired => expired(self.retry_ms(), "token"),
-            CloseReason::Disconnected => {
-                (block.event("disconnected"), serde_json::json!({"session": session}))
-            }
-            CloseReason::Superseded => {
-                let retry = jittered_ms(SUPERSEDED_RETRY, SUPERSEDED_RETRY);
-                (block.retry(retry).event("superseded"), serde_json::json!({"session": session}))
-            }
-            CloseReason::Shutdown => {
-                (block.retry(self.leave_retry_ms()).event("shutdown"), serde_json::json!({"node": self.node}))
-            }
-        };
-        Some(block.data(&data.to_string()))
     }
 }

@@ -3,11 +3,9 @@
 use fanfare_protocol::cursor;
 
 use super::Subscription;
+use crate::dialect::Dialect;
 
 /// Value of `id:`. Lives as long as the connection.
-///
-/// Every block has an `id:`, also blocks that do not change the cursor: for many clients an event without `id:` has
-/// the empty id, with which they then reconnect.
 #[derive(Debug)]
 pub(super) enum Id {
     /// The cursor that the client sent, if any, until the start of every channel is known.
@@ -18,18 +16,14 @@ pub(super) enum Id {
 
 impl Id {
     /// Appends the line, if there is a cursor.
-    pub(super) fn write(&self, subscriptions: &[Subscription], out: &mut Vec<u8>) {
-        if let Self::FromClient(None) = self {
-            return;
-        }
-        out.extend_from_slice(b"id: ");
+    pub(super) fn write(&self, dialect: Dialect, subscriptions: &[Subscription], out: &mut Vec<u8>) {
         match self {
-            Self::Cursor => write_cursor(subscriptions, out),
-            Self::FromClient(cursor) => {
-                out.extend_from_slice(cursor.as_deref().unwrap_or_default().as_bytes());
+            Self::Cursor => dialect.id_line(out, |out| write_cursor(subscriptions, out)),
+            Self::FromClient(Some(cursor)) => {
+                dialect.id_line(out, |out| out.extend_from_slice(cursor.as_bytes()));
             }
+            Self::FromClient(None) => {}
         }
-        out.push(b'\n');
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_protocol::Position;
-use fanfare_protocol::sse::HEARTBEAT;
 
 use crate::encoded_event::{EncodedEvent, Encoding};
 
@@ -63,7 +62,7 @@ fn weight(item: &Item, encoding: Encoding) -> usize {
         Item::Event(event, _) => event.encode(encoding).len(),
         Item::Control(block) => block.len(),
         Item::Moved(..) => 0,
-        Item::Heartbeat => HEARTBEAT.len(),
+        Item::Heartbeat => encoding.dialect.heartbeat().len(),
     };
     bytes + ITEM_BYTES
 }

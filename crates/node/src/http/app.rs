@@ -14,7 +14,6 @@ use super::counts::Counts;
 use super::ignored::Ignored;
 use super::metrics::HttpMetrics;
 use super::origin;
-use super::overload::Retries;
 use super::params::Params;
 use super::places::Places;
 use super::problem::Problem;
@@ -25,6 +24,7 @@ use crate::auth::{Asked, Auth, Bearer};
 use crate::memory::Memory;
 use crate::rates::{Caller, Kind, Rates};
 use crate::read_budget::ReadBudget;
+use crate::retry::RetryPolicy;
 use crate::session::Sessions;
 
 /// State shared by all endpoints. Lives as long as the node.
@@ -50,7 +50,7 @@ pub struct App {
     /// Trusted proxies.
     pub proxies: TrustedProxies,
     /// Reconnection times of refused streams.
-    pub retries: Retries,
+    pub retry: RetryPolicy,
     /// Whether streams are compressed for clients that accept it.
     pub gzip: bool,
     /// Settings of HTTP.

@@ -3,20 +3,16 @@
 //! A native `EventSource` ends permanently on any status except 200, so it gets 200, a `retry:` with jitter, one
 //! event and the end. A client that sends `Prefer: status` (RFC 7240) gets the status.
 
-use std::time::Duration;
-
 use axum::response::{IntoResponse, Response};
 use fanfare_config::limits::LimitsConfig;
-use fanfare_config::stream::StreamConfig;
-use fanfare_protocol::sse::Block;
 use http::HeaderMap;
 use http::header::HeaderName;
-use serde_json::json;
 
 use super::problem::{Code, Problem};
 use super::stream_headers;
+use crate::dialect::Dialect;
 use crate::rates::{RateLimited, Scope};
-use crate::retry::{LEAVE_RETRY, jittered_ms};
+use crate::retry::RetryPolicy;
 
 /// `Prefer`, which the crate `http` does not define.
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -103,42 +99,29 @@ impl Reason {
     }
 }
 
-/// Settings of reconnection times.
-#[derive(Clone, Debug)]
-pub struct Retries {
-    /// `retry` and `retry_spread` of streams.
-    pub stream: StreamConfig,
-    /// Maximum random part for clients of a draining node.
-    pub leave_spread: Duration,
+/// A request whose stream is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused<'a> {
+    /// Dialect of the stream.
+    pub dialect: Dialect,
+    /// The cursor that the client sent, which it keeps.
+    pub cursor: Option<&'a str>,
+    /// Whether the client prefers a status: the result of [`prefers_status`].
+    pub status: bool,
 }
 
-impl Retries {
-    /// Returns the `retry:` of one client, in milliseconds. It is short while this node drains, since other nodes
-    /// work.
-    fn of(&self, reason: Reason) -> u64 {
-        match reason {
-            Reason::Draining => jittered_ms(LEAVE_RETRY, self.leave_spread),
-            _ => jittered_ms(self.stream.retry, self.stream.retry_spread),
-        }
-    }
-}
-
-/// Returns the response. `status` is the result of [`prefers_status`]. The client keeps the `cursor` that it sent.
+/// Returns the response to a refused request. A client of a draining node reconnects soon, since other nodes work.
 pub fn answer(
     reason: Reason,
-    cursor: Option<&str>,
-    status: bool,
+    Refused { dialect, cursor, status }: Refused<'_>,
     limits: &LimitsConfig,
-    retries: &Retries,
+    retry: &RetryPolicy,
 ) -> Response {
-    let retry = retries.of(reason);
+    let retry = if reason == Reason::Draining { retry.planned_ms() } else { retry.ms() };
     if status {
         return reason.problem(limits).retry_after(retry.div_ceil(1000)).into_response();
     }
-    let data = json!({ "reason": reason.as_str() }).to_string();
-    let block = cursor.map_or_else(Block::new, |cursor| Block::new().id(cursor));
-    let block = block.retry(retry).event("overloaded").data(&data);
-    (stream_headers(), block).into_response()
+    (stream_headers(), dialect.refusal(reason.as_str(), cursor, retry)).into_response()
 }
 
 /// Returns whether the request has `Prefer: status`.
@@ -158,19 +141,22 @@ mod tests {
 
     use super::*;
 
-    fn retries() -> Retries {
-        let stream = StreamConfig {
-            retry: Duration::from_secs(3),
-            retry_spread: Duration::from_secs(1),
-            ..StreamConfig::default()
-        };
-        Retries { stream, leave_spread: Duration::from_millis(400) }
+    fn retry() -> RetryPolicy {
+        RetryPolicy {
+            least: Duration::from_secs(3),
+            spread: Duration::from_secs(1),
+            planned_spread: Duration::from_millis(400),
+        }
+    }
+
+    fn refused(cursor: Option<&str>, status: bool) -> Refused<'_> {
+        Refused { dialect: Dialect::default(), cursor, status }
     }
 
     #[tokio::test]
     async fn an_event_source_is_told_to_come_back_and_soon_if_another_node_can_take_it() {
         for (reason, waits) in [(Reason::Unavailable, 3000..=4000), (Reason::Draining, 100..=500)] {
-            let response = answer(reason, None, false, &LimitsConfig::default(), &retries());
+            let response = answer(reason, refused(None, false), &LimitsConfig::default(), &retry());
             assert_eq!(response.status(), 200);
             assert_eq!(response.headers()["content-type"], "text/event-stream");
             let body = to_bytes(response.into_body(), 1000).await.unwrap();
@@ -187,8 +173,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_event_source_keeps_the_cursor_that_it_came_with() {
-        let (limits, retries) = (LimitsConfig::default(), retries());
-        let response = answer(Reason::Rate, Some("aBxhY2Rl"), false, &limits, &retries);
+        let asked = refused(Some("aBxhY2Rl"), false);
+        let response = answer(Reason::Rate, asked, &LimitsConfig::default(), &retry());
         let body = to_bytes(response.into_body(), 1000).await.unwrap();
         assert!(body.starts_with(b"id: aBxhY2Rl\nretry: "), "{body:?}");
     }
@@ -203,8 +189,8 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(PREFER, prefer.parse().unwrap());
-            let (limits, retries) = (LimitsConfig::default(), retries());
-            let response = answer(reason, Some("5-1"), prefers_status(&headers), &limits, &retries);
+            let asked = refused(Some("5-1"), prefers_status(&headers));
+            let response = answer(reason, asked, &LimitsConfig::default(), &retry());
             assert_eq!(response.status(), status, "{prefer}");
             assert_eq!(response.headers().contains_key("retry-after"), status != 200);
         }

@@ -27,7 +27,7 @@ use super::hosts::Hosts;
 use super::metrics::HttpMetrics;
 use super::places::Places;
 use super::readiness::Readiness;
-use super::{Side, calls, layers};
+use super::{Side, calls, middleware};
 use crate::auth::Auth;
 use crate::lease::LeaseState;
 use crate::metrics::cluster::ClusterMetrics;
@@ -88,7 +88,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         proxies: crate::address::trusted::TrustedProxies::of(&config.http),
         limits: config.limits,
         gzip: config.stream.gzip,
-        retries: super::overload::Retries { stream: config.stream, leave_spread: config.drain.retry_spread },
+        retry: crate::retry::RetryPolicy::new(&config.stream, config.drain.retry_spread),
         http: config.http,
         readiness: Readiness { redis: ok(), pubsub: ok(), lease: ok(), draining: ok() },
         ignored: super::ignored::Ignored::default(),
@@ -122,7 +122,7 @@ impl Calls {
         let app = Arc::new(app);
         let broken =
             Router::new().route("/panic", axum::routing::get(async || -> () { panic!("on purpose") }));
-        Self(layers::around(calls(&app, Side::Both).merge(broken), &app, Hosts::Every))
+        Self(middleware::around(calls(&app, Side::Both).merge(broken), &app, Hosts::Every))
     }
 
     fn open() -> Self {

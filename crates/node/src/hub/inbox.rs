@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::encoded_event::EncodedEvent;
-use crate::stream::{Identity, Socket, Stream};
+use crate::stream::{Identity, NewStream, Transport};
 
 /// Maximum capacity that an empty queue keeps, in messages.
 const KEPT_MESSAGES: usize = 4096;
@@ -24,7 +24,7 @@ pub(crate) enum Message {
     /// The subscriber connection is lost: no messages of a channel arrive until it is `Subscribed` again.
     Down,
     /// A new stream.
-    Open(Box<Stream>, Box<dyn Socket>),
+    Open(Box<(NewStream, Transport)>),
     /// Ends an identity's stream, if its epoch is below.
     End { identity: Identity, below: u64, reason: CloseReason },
     /// Ends all streams in even waves until a moment. `done` is dropped when the last one has started to end.

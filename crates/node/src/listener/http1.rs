@@ -3,20 +3,21 @@
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use fanfare_config::{Config, bytes};
 use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 use tower::ServiceExt;
 
 use super::linger::{self, Unread};
@@ -24,29 +25,23 @@ use super::slots::{Activity, Slot};
 use super::timeout_io::{FlushState, TimeoutIo};
 use super::{ListenerContext, charge, head};
 use crate::address::Peer;
-use crate::http::handover::{Handover, Parcel};
 use crate::http::head_size;
+use crate::http::takeover::Takeover;
 use crate::memory::Account;
-use crate::stream::{Framing, Socket};
+use crate::stream::{Framing, Socket, Transport};
 
 /// Maximum time for which a client that continues to send delays the shutdown.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// A stream that wants the socket, and the response that its handler gave.
-struct Taking {
-    parcel: Parcel,
-    version: Version,
-    response: Response,
-}
-
-/// Where a request leaves what it wants the socket for. Once: the connection serves no other request then.
-type Desk = Arc<Mutex<Option<oneshot::Sender<Taking>>>>;
+/// A stream that takes the socket over, and the head of its response.
+type Taken = (Takeover, Framing, Bytes);
 
 /// What the requests of a connection need of it.
 #[derive(Clone)]
 struct Handler {
     router: Router,
-    desk: Desk,
+    /// At most one stream is sent: the connection serves no other request after it.
+    takeovers: mpsc::Sender<Taken>,
     peer: Peer,
     account: Account,
     activity: Arc<Activity>,
@@ -73,11 +68,11 @@ pub(super) async fn serve<IO: Socket + 'static>(
     (slot, account): (Slot, Account),
     io: TimeoutIo<IO>,
 ) {
-    let (sender, mut taking) = oneshot::channel();
+    let (takeovers, mut taken) = mpsc::channel(1);
     let (flushed, unread) = (io.flushed(), Unread::default());
     let handler = Handler {
         router: context.router.clone(),
-        desk: Arc::new(Mutex::new(Some(sender))),
+        takeovers,
         peer,
         account,
         activity: Arc::clone(slot.activity()),
@@ -87,10 +82,10 @@ pub(super) async fn serve<IO: Socket + 'static>(
     let service = service_fn(move |request| handler.clone().answer(request));
     let mut http = context.http1.serve_connection(TokioIo::new(io), service);
     let mut leaving = false;
-    let taken = loop {
+    let (takeover, framing, head) = loop {
         let step = poll_fn(|cx| match Pin::new(&mut http).poll(cx) {
             Poll::Ready(result) => Poll::Ready(Err(result)),
-            Poll::Pending => poll_taking(&flushed, &mut taking, cx).map(Ok),
+            Poll::Pending => poll_taken(&flushed, &mut taken, cx).map(Ok),
         });
         // All branches borrow, so no state is lost if another branch completes first.
         tokio::select! {
@@ -126,13 +121,12 @@ pub(super) async fn serve<IO: Socket + 'static>(
     };
     // Input after the request is dropped: it has no meaning on a stream.
     let socket = http.into_parts().io.into_inner().into_inner();
-    let Taking { parcel: Parcel { mut stream, opening }, version, response } = taken;
-    stream.framing = if version == Version::HTTP_10 { Framing::Plain } else { Framing::Chunked };
-    stream.head = head::write(version, &response);
-    drop((slot, response));
-    (context.open)(stream, Box::new(socket));
-    // The hub counts it from here on.
-    drop(opening);
+    drop(slot);
+    if let Some((stream, admission)) = takeover.take() {
+        (context.open)(stream, Transport { socket: Box::new(socket), framing, head });
+        // The hub counts it from here on.
+        drop(admission);
+    }
 }
 
 /// Keeps a socket whose sending half is closed until the client closes it, too, the socket loses its slot, or the node
@@ -152,18 +146,18 @@ async fn linger<IO: Socket>(context: &ListenerContext, slot: &Slot, socket: IO) 
 
 /// Waits for a stream that takes over the socket. The socket is taken only when hyper has written everything: otherwise
 /// the response to an earlier pipelined request would be lost.
-fn poll_taking(
+fn poll_taken(
     flushed: &FlushState,
-    taking: &mut oneshot::Receiver<Taking>,
+    taken: &mut mpsc::Receiver<Taken>,
     cx: &mut std::task::Context<'_>,
-) -> Poll<Taking> {
+) -> Poll<Taken> {
     if !flushed.get() {
         return Poll::Pending;
     }
-    match Pin::new(taking).poll(cx) {
-        Poll::Ready(Ok(taken)) => Poll::Ready(taken),
-        // No stream takes it any more; hyper reports the end.
-        Poll::Ready(Err(_)) | Poll::Pending => Poll::Pending,
+    match taken.poll_recv(cx) {
+        Poll::Ready(Some(taken)) => Poll::Ready(taken),
+        // The connection ends without a stream; hyper returns how.
+        Poll::Ready(None) | Poll::Pending => Poll::Pending,
     }
 }
 
@@ -175,15 +169,14 @@ impl Handler {
         let entered = charge::request(&self.account, &mut request);
         request.extensions_mut().insert(self.peer);
         let response = self.router.oneshot(request.map(|body| Body::new(self.unread.watch(body)))).await?;
-        let Some(parcel) = response.extensions().get::<Handover>().and_then(Handover::take) else {
+        let Some(takeover) = response.extensions().get::<Takeover>().cloned() else {
             let (response, charged) = charge::response(&self.account, response);
             return Ok(charge::until_sent(response, [entered, charged], &self.flushed, in_flight));
         };
-        let sender = self.desk.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(sender) = sender {
-            // If nobody takes it, the connection has ended, and the parcel with its claim with it.
-            let _ = sender.send(Taking { parcel, version, response });
-        }
+        let framing = if version == Version::HTTP_10 { Framing::Plain } else { Framing::Chunked };
+        // If it is not received, the connection has ended, and the stream with its claim with it.
+        let _ = self.takeovers.try_send((takeover, framing, head::write(version, &response)));
+        drop(response);
         pending().await
     }
 }

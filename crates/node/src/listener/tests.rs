@@ -8,7 +8,6 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use bytes::Bytes;
 use fanfare_protocol::SessionId;
-use fanfare_protocol::sse::Format;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,8 +15,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout};
 
 use super::*;
-use crate::http::handover::{Handover, Openings, Parcel};
-use crate::stream::{Coding, Framing};
+use crate::dialect::Dialect;
+use crate::http::takeover::{Admissions, Takeover};
+use crate::stream::{Coding, Framing, Socket};
 use crate::tls::metrics::TlsMetrics;
 use crate::tls::own_authority::Own;
 
@@ -58,27 +58,25 @@ pub(super) struct Fixture {
     pub(super) listener: Listener,
     /// The certificate, over TLS.
     own: Option<Own>,
-    pub(super) taken: mpsc::UnboundedReceiver<(Stream, Box<dyn Socket>)>,
+    pub(super) taken: mpsc::UnboundedReceiver<(NewStream, Transport)>,
     pub(super) metrics: HttpMetrics,
     /// `/slow` is asked.
     pub(super) asked: Arc<Notify>,
     /// Lets `/slow` respond.
     pub(super) go: Arc<Notify>,
-    pub(super) openings: Openings,
+    pub(super) admissions: Admissions,
 }
 
-fn stream() -> Stream {
-    Stream {
+fn stream() -> NewStream {
+    NewStream {
         user: None,
         session: SessionId::random(),
         held: None,
         channels: Vec::new(),
-        format: Format::Raw,
+        dialect: Dialect::default(),
         coding: Coding::Identity,
         expires: None,
         cursor: None,
-        head: Bytes::new(),
-        framing: Framing::Plain,
     }
 }
 
@@ -93,8 +91,8 @@ pub(super) fn start(speech: Speech, change: impl FnOnce(&mut Config)) -> Fixture
     let addr = listener.local_addr().unwrap();
     let (open, taken) = mpsc::unbounded_channel();
     let metrics = HttpMetrics::register(&mut Registry::default());
-    let (asked, go, openings) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Openings::default());
-    let (bell, gate, counted) = (Arc::clone(&asked), Arc::clone(&go), openings.clone());
+    let (asked, go, admissions) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Admissions::default());
+    let (bell, gate, counted) = (Arc::clone(&asked), Arc::clone(&go), admissions.clone());
     let router = Router::new()
         .route("/hello", get(async || "hello"))
         .route("/echo", post(async |body: Bytes| body))
@@ -110,14 +108,14 @@ pub(super) fn start(speech: Speech, change: impl FnOnce(&mut Config)) -> Fixture
         .route(
             "/stream",
             get(async move || {
-                let opening = counted.enter(1000).unwrap();
+                let admission = counted.enter(1000).unwrap();
                 let mut response = [("content-type", "text/event-stream")].into_response();
-                response.extensions_mut().insert(Handover::new(Parcel { stream: stream(), opening }));
+                response.extensions_mut().insert(Takeover::new(stream(), admission));
                 response
             }),
         );
     // The receiver ends with the test.
-    let open = Arc::new(move |stream, socket| drop(open.send((stream, socket))));
+    let open = Arc::new(move |stream, transport| drop(open.send((stream, transport))));
     let listener = Listener::start(
         listener,
         addr,
@@ -126,7 +124,7 @@ pub(super) fn start(speech: Speech, change: impl FnOnce(&mut Config)) -> Fixture
         (&config, Tls::load(&config.tls, TlsMetrics::default()).unwrap()),
         (metrics.clone(), Memory::new(1 << 30)),
     );
-    Fixture { listener, own, taken, metrics, asked, go, openings }
+    Fixture { listener, own, taken, metrics, asked, go, admissions }
 }
 
 impl Fixture {
@@ -144,11 +142,12 @@ impl Fixture {
     }
 
     /// Waits for a stream as the hub gets it, and writes its head and one chunk as the hub does.
-    async fn take(&mut self) -> (Stream, Box<dyn Socket>) {
-        let (stream, mut socket) = timeout(SOON, self.taken.recv()).await.unwrap().unwrap();
-        socket.write_all(&stream.head).await.unwrap();
+    async fn take(&mut self) -> (Framing, Box<dyn Socket>) {
+        let (_, transport) = timeout(SOON, self.taken.recv()).await.unwrap().unwrap();
+        let Transport { mut socket, framing, head } = transport;
+        socket.write_all(&head).await.unwrap();
         socket.write_all(b"2\r\n:\n\r\n").await.unwrap();
-        (stream, socket)
+        (framing, socket)
     }
 
     pub(super) async fn shutdown(self) {
@@ -206,8 +205,8 @@ async fn a_stream_takes_over_the_socket_after_other_requests(speech: Speech) {
     send(&mut client, HELLO).await;
     assert!(until(&mut client, "hello").await.starts_with("HTTP/1.1 200 OK\r\n"));
     send(&mut client, STREAM).await;
-    let (stream, socket) = fixture.take().await;
-    assert_eq!(stream.framing, Framing::Chunked);
+    let (framing, socket) = fixture.take().await;
+    assert_eq!(framing, Framing::Chunked);
     let answer = until(&mut client, ":\n\r\n").await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert_eq!(body, "2\r\n:\n\r\n");
@@ -225,7 +224,7 @@ async fn a_stream_takes_over_the_socket_after_other_requests(speech: Speech) {
     assert_eq!((value("connection"), value("transfer-encoding")), (Some("close"), Some("chunked")));
     assert_eq!(value("content-length"), None);
     assert!(httpdate::parse_http_date(value("date").unwrap()).is_ok());
-    timeout(SOON, fixture.openings.wait()).await.unwrap();
+    timeout(SOON, fixture.admissions.wait()).await.unwrap();
     drop(socket);
     assert_eq!(rest(&mut client).await, "");
     fixture.shutdown().await;
@@ -272,8 +271,8 @@ async fn an_old_client_gets_a_plain_stream(speech: Speech) {
     let mut fixture = start(speech, |_| ());
     let mut client = fixture.connect().await;
     send(&mut client, "GET /stream HTTP/1.0\r\n\r\n").await;
-    let (stream, socket) = fixture.take().await;
-    assert_eq!(stream.framing, Framing::Plain);
+    let (framing, socket) = fixture.take().await;
+    assert_eq!(framing, Framing::Plain);
     assert!(until(&mut client, ":\n\r\n").await.starts_with("HTTP/1.0 200 OK\r\n"));
     drop(socket);
     fixture.shutdown().await;
@@ -419,7 +418,7 @@ async fn a_client_that_leaves_while_its_stream_opens_leaves_no_state(speech: Spe
     let mut second = fixture.connect().await;
     send(&mut second, STREAM).await;
     let (_, socket) = fixture.take().await;
-    timeout(SOON, fixture.openings.wait()).await.unwrap();
+    timeout(SOON, fixture.admissions.wait()).await.unwrap();
     assert!(fixture.taken.try_recv().is_err());
     drop(socket);
     fixture.shutdown().await;

@@ -3,17 +3,17 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use bytesize::ByteSize;
 use fanfare_broker::session::CloseReason;
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_config::stream::StreamConfig;
 use fanfare_node::control::{self, CommandReceiver};
+use fanfare_node::dialect::Dialect;
 use fanfare_node::hub::{Hub, HubSettings};
 use fanfare_node::memory::Memory;
 use fanfare_node::metrics::Metrics;
 use fanfare_node::metrics::cluster::ClusterMetrics;
-use fanfare_node::stream::{Coding, Framing, Stream};
+use fanfare_node::stream::{Coding, NewStream, Transport};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::sse::Format;
@@ -279,19 +279,17 @@ impl World {
             other.hub.end(session(number), u64::MAX, CloseReason::Superseded);
         }
         let SessionKey { user, session } = session(number);
-        let stream = Stream {
+        let stream = NewStream {
             user: Some(user),
             session,
             held: None,
             channels: begins,
-            format: Format::Json,
+            dialect: Dialect::Fanfare(Format::Json),
             coding,
             expires: None,
             cursor,
-            head: Bytes::new(),
-            framing: Framing::Plain,
         };
-        self.nodes[node].hub.open(stream, Box::new(theirs));
+        self.nodes[node].hub.open(stream, Transport::plain(theirs));
         let rng = self.rng.fork();
         let connection = client.lock().unwrap().connection;
         self.readers[number] = Some(tokio::spawn(read(client, connection, ours, rng)));

@@ -75,7 +75,7 @@ impl Shard {
                 Message::Event(event) => self.deliver(event),
                 Message::Subscribed(channel) => self.subscribed(&channel),
                 Message::Down => self.disconnected(),
-                Message::Open(stream, socket) => self.open(*stream, socket),
+                Message::Open(new) => self.open(*new),
                 Message::End { identity, below, reason } => self.end_stream(&identity, below, reason),
                 Message::Drain { until, done } => self.begin_drain(until, done),
                 Message::Close(reason) => self.close(reason),

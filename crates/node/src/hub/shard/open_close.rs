@@ -11,25 +11,20 @@ use crate::connection::{Connection, Deadlines, PeerClose, Subscription};
 use crate::encoded_event::Encoding;
 use crate::hub::log_reads::{LogQuery, TopicKey};
 use crate::hub::topic::{Subscriber, Topic};
-use crate::stream::{Coding, Identity, Socket, Stream};
+use crate::stream::{Coding, Identity, NewStream, Transport};
 
 impl Shard {
     /// Opens a stream. Subscribes before it reads the logs, never the reverse.
-    pub(super) fn open(&mut self, stream: Stream, socket: Box<dyn Socket>) {
+    pub(super) fn open(&mut self, (stream, transport): (NewStream, Transport)) {
         let identity = stream.identity();
-        let Stream { user, held, channels, format, coding, expires, cursor, head, framing, .. } = stream;
-        let encoding = Encoding { format, coding };
+        let NewStream { user, held, channels, dialect, coding, expires, cursor, .. } = stream;
+        let encoding = Encoding { dialect, coding };
         let serial = self.next_serial();
         let deadlines = Deadlines::new(expires, &self.context.settings);
         let user_socket = self.context.user_sockets.enter(user);
         let resumed = cursor.is_some();
-        let connection = Connection::new(
-            serial,
-            (identity, held, encoding),
-            cursor,
-            (socket, framing, &head),
-            (deadlines, user_socket),
-        );
+        let connection =
+            Connection::new(serial, (identity, held, encoding), cursor, transport, (deadlines, user_socket));
         let next = connection.next_check(&self.context);
         let entry = self.slots.vacant_entry();
         let key = entry.key();

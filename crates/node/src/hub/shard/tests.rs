@@ -4,12 +4,13 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
+use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::testing::{Call, Fault, FaultyBroker};
+use fanfare_broker::testing::{Call, Fault, FaultyBroker};
+use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_config::stream::StreamConfig;
-use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Entry, Event, Position, SessionId};
 use futures_util::FutureExt;
@@ -22,12 +23,13 @@ use crate::connection::LiveOutcome;
 use crate::connection::open_streams::OpenStreams;
 use crate::connection::user_sockets::UserSockets;
 use crate::control;
+use crate::dialect::Dialect;
 use crate::encoded_event::EncodedEvent;
 use crate::hub::log_reads::LogResult;
 use crate::metrics::Metrics;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::read_budget::ReadBudget;
-use crate::stream::{Coding, Framing, Stream};
+use crate::stream::{Coding, NewStream, Transport};
 
 fn shard() -> Shard {
     shard_on(Arc::new(MemoryBroker::new(BrokerSettings::default())))
@@ -57,20 +59,18 @@ fn open(shard: &Shard, channel: &Channel, from: StartAt) -> DuplexStream {
 
 fn open_coded(shard: &Shard, channel: &Channel, from: StartAt, coding: Coding) -> DuplexStream {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
-    let stream = Stream {
+    let stream = NewStream {
         user: None,
         session: SessionId::random(),
         held: None,
         channels: vec![(channel.clone(), from)],
-        format: Format::Raw,
+        dialect: Dialect::default(),
         coding,
         expires: None,
         cursor: None,
-        head: Bytes::new(),
-        framing: Framing::Plain,
     };
     shard.context.open_streams.add();
-    assert!(shard.inbox.push(Message::Open(Box::new(stream), Box::new(theirs))));
+    assert!(shard.inbox.push(Message::Open(Box::new((stream, Transport::plain(theirs))))));
     ours
 }
 

@@ -18,12 +18,12 @@ use super::body::Incoming;
 use super::socket::StreamSocket;
 use super::stream_slots::StreamSlot;
 use crate::address::Peer;
-use crate::http::handover::{Handover, Parcel};
+use crate::http::takeover::{Admission, Takeover};
 use crate::listener::timeout_io::FlushState;
 use crate::listener::{ListenerContext, charge};
 use crate::memory::{Account, Permit};
 use crate::pace::{Pace, TooSlow};
-use crate::stream::Framing;
+use crate::stream::{NewStream, Transport};
 
 /// One request and its response.
 pub(super) struct Exchange {
@@ -66,8 +66,8 @@ impl Exchange {
         };
         let Ok(mut response) = response;
         response.headers_mut().entry(DATE).or_insert_with(now);
-        let result = match response.extensions().get::<Handover>().and_then(Handover::take) {
-            Some(parcel) => self.hand_over(parcel, response, &mut respond),
+        let result = match response.extensions().get::<Takeover>().and_then(Takeover::take) {
+            Some(taken) => self.open(taken, response, &mut respond),
             None => self.answer(response, head_only, entered, &mut respond).await,
         };
         if let Err(error) = result {
@@ -91,23 +91,21 @@ impl Exchange {
     }
 
     /// Passes one stream of the connection to the hub as a socket.
-    fn hand_over(
+    fn open(
         self,
-        parcel: Parcel,
+        (stream, admission): (NewStream, Admission),
         response: Response,
         respond: &mut SendResponse<Bytes>,
     ) -> Result<(), Broken> {
-        let Parcel { mut stream, opening } = parcel;
         let mut response = response.map(drop);
         // It is the length of the placeholder body.
         response.headers_mut().remove(CONTENT_LENGTH);
         let out = respond.send_response(response, false)?;
         let mut stream_slot = self.stream_slot;
         stream_slot.carry_stream();
-        stream.framing = Framing::Plain;
-        (self.context.open)(stream, Box::new(StreamSocket::new(out, stream_slot)));
+        (self.context.open)(stream, Transport::plain(StreamSocket::new(out, stream_slot)));
         // The hub counts it from here on.
-        drop(opening);
+        drop(admission);
         Ok(())
     }
 

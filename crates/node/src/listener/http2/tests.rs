@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::listener::tests::{Fixture, SOON, Speech, in_both, start};
-use crate::stream::{Framing, Socket, Stream};
+use crate::stream::{Framing, Socket, Transport};
 
 /// The client's side of a connection.
 struct Client {
@@ -68,16 +68,15 @@ async fn whole(response: Response<RecvStream>) -> Result<Vec<u8>, h2::Error> {
 
 impl Fixture {
     /// A stream as the hub gets it.
-    async fn stream(&mut self) -> (Stream, Box<dyn Socket>) {
-        timeout(SOON, self.taken.recv()).await.unwrap().unwrap()
+    async fn stream(&mut self) -> Transport {
+        timeout(SOON, self.taken.recv()).await.unwrap().unwrap().1
     }
 
     /// A stream that is open, the client's side first.
     async fn open(&mut self, client: &mut Client) -> (Response<RecvStream>, Box<dyn Socket>) {
         let response = client.get("/stream").await;
         assert_eq!(response.status(), 200);
-        let (_, socket) = self.stream().await;
-        (response, socket)
+        (response, self.stream().await.socket)
     }
 }
 
@@ -127,7 +126,7 @@ async fn requests_and_streams_share_a_connection(speech: Speech) {
         drop(socket);
     }
     assert_eq!(fixture.metrics.accepted.get(), 1);
-    timeout(SOON, fixture.openings.wait()).await.unwrap();
+    timeout(SOON, fixture.admissions.wait()).await.unwrap();
     fixture.shutdown().await;
     client.closed().await;
 }
@@ -139,8 +138,8 @@ async fn a_stream_is_a_socket_with_a_clean_end(speech: Speech) {
     let headers = response.headers();
     assert_eq!(headers["content-type"], "text/event-stream");
     assert!(headers.get("content-length").is_none() && headers.get("date").is_some(), "{headers:?}");
-    let (stream, mut socket) = fixture.stream().await;
-    assert_eq!((stream.framing, stream.head), (Framing::Plain, Bytes::new()));
+    let Transport { mut socket, framing, head } = fixture.stream().await;
+    assert_eq!((framing, head), (Framing::Plain, Bytes::new()));
     socket.write_all(b":\n").await.unwrap();
     socket.flush().await.unwrap();
     socket.shutdown().await.unwrap();

@@ -23,7 +23,7 @@ use super::idempotency::IDEMPOTENCY_KEY;
 use super::letter;
 use super::metrics::RequestLabels;
 use super::problem::{self, Code, Problem};
-use super::{events, head_size};
+use super::{head_size, stream_params};
 use crate::address::Peer;
 use crate::memory::NoRoom;
 
@@ -70,7 +70,7 @@ async fn admit(
 /// head and the reservation of a stream are checked where its channels and its cursor are known.
 fn check(app: &App, hosts: &Hosts, request: &mut Request) -> Result<(), Box<Response>> {
     let refuse = |problem: Problem| Box::new(problem.into_response());
-    let is_events = request.uri().path() == events::PATH;
+    let is_events = request.uri().path() == stream_params::PATH;
     if !is_events || request.method() == Method::OPTIONS {
         let size = head_size::of(request.method(), request.uri(), request.headers());
         head_size::check(size, app.limits.head_bytes).map_err(refuse)?;

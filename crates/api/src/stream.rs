@@ -1,0 +1,57 @@
+//! The data of a stream's control events.
+
+use serde::{Deserialize, Serialize};
+
+/// Data of `connected`, the first event of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Connected {
+    /// Session id.
+    pub session: String,
+    /// Id of the node that serves the stream.
+    pub node: String,
+    /// The cursor at the start of the stream.
+    pub cursor: String,
+}
+
+/// Data of `gap`: events of a channel are no longer in its log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gap {
+    /// Name of the channel.
+    pub channel: String,
+    /// Position after which events are missing.
+    pub after: String,
+}
+
+/// Data of `expired`: the stream or its token reached an age.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Expired {
+    /// `idle`, `age` or `token`.
+    pub reason: String,
+}
+
+/// Data of `overloaded`: the stream is refused for now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Overloaded {
+    /// The limit or condition.
+    pub reason: String,
+}
+
+/// Data of `shutdown`: the node is draining.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Shutdown {
+    /// Id of the node.
+    pub node: String,
+}
+
+/// Data of `superseded` and `disconnected`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SessionEnded {
+    /// Session id.
+    pub session: String,
+}

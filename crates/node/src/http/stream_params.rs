@@ -1,0 +1,239 @@
+//! The parameters of a stream request.
+
+use std::collections::HashMap;
+
+use fanfare_protocol::sse::Format;
+use fanfare_protocol::start::{Start, StartAt};
+use fanfare_protocol::{Channel, SessionId};
+use http::HeaderMap;
+
+use super::accept_encoding::negotiate;
+use super::app::App;
+use super::params::Params;
+use super::problem::{Code, Problem};
+use super::{head_size, resume};
+use crate::auth::Bearer;
+use crate::dialect::Dialect;
+use crate::stream::Coding;
+
+/// Path of the stream.
+pub(super) const PATH: &str = "/v1/events";
+/// Maximum value of `last=`.
+const MAX_LAST: usize = 1000;
+
+/// Validated parameters of a stream request.
+#[derive(Debug, PartialEq)]
+pub(super) struct StreamParams {
+    pub(super) bearer: Bearer,
+    pub(super) session: SessionId,
+    pub(super) channels: Vec<(Channel, StartAt)>,
+    pub(super) dialect: Dialect,
+    pub(super) coding: Coding,
+    /// The cursor that the client sent.
+    pub(super) cursor: Option<Box<str>>,
+}
+
+impl StreamParams {
+    /// Parses a request, and authenticates it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a parameter is invalid, or if the token is missing or does not grant a channel.
+    pub(super) fn read(app: &App, headers: &HeaderMap, query: Option<&str>) -> Result<Self, Problem> {
+        let mut cursors = Vec::new();
+        let other = |name: &str, value: &str| {
+            if resume::is_cursor_parameter(name) {
+                cursors.push(value.to_owned());
+            } else {
+                app.ignored.note(name, &app.metrics.ignored_parameters);
+            }
+        };
+        let params =
+            Params::parse_known(query, &["session", "after", "last", "format"], &["channel"], other)?;
+        let bearer = app.token(headers, &params)?;
+        let channels = channels(&bearer, &params, app.limits.channels_per_stream)?;
+        head_size::check_stream((PATH, query), headers, channels.len(), app.limits.head_bytes)?;
+        let cursors = cursors.iter().map(String::as_str);
+        let start = resume::start(headers, cursors, params.get("after"))?;
+        let cursor = match &start {
+            Start::Cursor(cursor) => Some(cursor.to_string().into()),
+            _ => None,
+        };
+        let newest = params.count("last", MAX_LAST)?;
+        let followed = channels.len();
+        let from = |channel: Channel| {
+            let from = start.in_channel(&channel, followed, newest);
+            (channel, from)
+        };
+        let channels = channels.into_iter().map(from).collect();
+        let session = match params.get("session") {
+            Some(text) => text.parse().map_err(|error| Problem::bad_request(format!("session=: {error}")))?,
+            None => SessionId::random(),
+        };
+        let dialect = match params.get("format") {
+            None | Some("raw") => Dialect::Fanfare(Format::Raw),
+            Some("json") => Dialect::Fanfare(Format::Json),
+            Some(_) => return Err(Problem::bad_request("format= must be raw or json")),
+        };
+        let coding = if app.gzip { negotiate(headers) } else { Coding::Identity };
+        Ok(Self { bearer, session, channels, dialect, coding, cursor })
+    }
+}
+
+/// Returns each channel once: the user's own, `broadcast`, and the requested ones.
+fn channels(bearer: &Bearer, params: &Params, limit: usize) -> Result<Vec<Channel>, Problem> {
+    let mut channels = Vec::new();
+    let mut tags: HashMap<u64, Channel> = HashMap::new();
+    let joined = bearer.user.iter().map(|user| user.channel().clone()).chain([Channel::broadcast()]);
+    let asked = params.all("channel").map(Channel::new);
+    for channel in joined.map(Ok).chain(asked) {
+        let channel = channel?;
+        match tags.get(&channel.tag()) {
+            Some(same) if *same == channel => continue,
+            // A collision of tags (one in 2^48): a cursor could not distinguish the channels.
+            Some(other) => {
+                let detail = format!("one stream cannot follow both {channel} and {other}: open two streams");
+                return Err(Problem::new(Code::BadChannel, detail));
+            }
+            None => {}
+        }
+        if !bearer.grants.may_subscribe(bearer.user.as_ref(), &channel) {
+            return Err(Problem::no_grant(format!("the token does not grant subscribe on {channel}")));
+        }
+        tags.insert(channel.tag(), channel.clone());
+        channels.push(channel);
+    }
+    // The number of collected channels is bounded by the request's head.
+    if channels.len() > limit {
+        let asked = channels.len();
+        let detail =
+            format!("the stream would follow {asked} channels, implicit ones included; the limit is {limit}");
+        return Err(Problem::bad_request(detail));
+    }
+    Ok(channels)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use fanfare_protocol::{Grants, Position, User};
+
+    use super::*;
+    use crate::http::tests::{SECRET, app, app_with, token};
+
+    fn read(query: &str, headers: &[(&str, &str)]) -> Result<StreamParams, (Code, String)> {
+        params(&app(), query, headers)
+    }
+
+    fn params(app: &App, query: &str, headers: &[(&str, &str)]) -> Result<StreamParams, (Code, String)> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        }
+        StreamParams::read(app, &map, Some(query)).map_err(|problem| (problem.code, problem.detail))
+    }
+
+    fn names(params: &StreamParams) -> Vec<&str> {
+        params.channels.iter().map(|(channel, _)| channel.as_str()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_stream_joins_its_users_channel_and_broadcast_and_each_asked_for_once() {
+        let params = read("user=7&channel=a&channel=b&channel=a&channel=broadcast", &[]).unwrap();
+        assert_eq!(names(&params), ["user:7", "broadcast", "a", "b"]);
+        assert!(params.channels.iter().all(|(_, from)| *from == StartAt::Latest));
+        assert_eq!((params.dialect, &params.cursor), (Dialect::Fanfare(Format::Raw), &None));
+        assert_eq!(names(&read("", &[]).unwrap()), ["broadcast"]);
+        assert_eq!(params.bearer.grants, Grants::all());
+    }
+
+    #[tokio::test]
+    async fn every_way_to_say_where_to_begin() {
+        let of = |query: &str, headers: &[(&str, &str)]| read(query, headers).unwrap().channels[0].1;
+        assert_eq!(of("after=earliest", &[]), StartAt::Earliest);
+        assert_eq!(of("after=1000", &[]), StartAt::Time(Position::new(1000, u64::MAX)));
+        assert_eq!(of("after=17-3", &[]), StartAt::Position(Position::new(17, 3)));
+        assert_eq!(of("after=17-3&user=7", &[]), StartAt::Time(Position::new(17, 3)));
+        assert_eq!(of("last=5", &[]), StartAt::Newest(5));
+        assert_eq!(
+            of("after=earliest", &[("last-event-id", "17-3")]),
+            StartAt::Position(Position::new(17, 3))
+        );
+        assert_eq!(of("after=earliest", &[("last-event-id", "")]), StartAt::Earliest);
+        assert_eq!(of("after=earliest&last_event_id=17-3", &[]), StartAt::Position(Position::new(17, 3)));
+        assert_eq!(
+            of("lastEventId=1-1", &[("last-event-id", "17-3")]),
+            StartAt::Position(Position::new(17, 3))
+        );
+        assert_eq!(of("after=&lastEventID=", &[]), StartAt::Latest);
+        assert_eq!(read("", &[("last-event-id", "17-3")]).unwrap().cursor.as_deref(), Some("17-3"));
+        assert_eq!(read("last-event-id=17-3", &[]).unwrap().cursor.as_deref(), Some("17-3"));
+        assert_eq!(read("after=17-3", &[]).unwrap().cursor.as_deref(), Some("17-3"));
+        assert_eq!(read("after=earliest", &[]).unwrap().cursor, None);
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_said_and_nothing_guessed() {
+        for (query, headers, code, word) in [
+            ("format=xml", &[][..], Code::BadRequest, "format="),
+            ("format=raw&format=raw", &[], Code::BadRequest, "format="),
+            ("session=7", &[], Code::BadRequest, "UUID"),
+            ("session=", &[], Code::BadRequest, "UUID"),
+            ("last=0", &[], Code::BadRequest, "last="),
+            ("last=1001", &[], Code::BadRequest, "1000"),
+            ("after=yesterday", &[], Code::BadCursor, "cursor"),
+            ("lastEventId=12", &[], Code::BadCursor, "cursor"),
+            ("after=aAAAA", &[], Code::BadCursor, "damaged"),
+            ("", &[("last-event-id", "12")], Code::BadCursor, "cursor"),
+            ("", &[("last-event-id", "latest")], Code::BadCursor, "cursor"),
+            ("", &[("last-event-id", "1-1"), ("last-event-id", "1-2")], Code::BadCursor, "two different"),
+            ("channel=", &[], Code::BadChannel, "empty"),
+            ("channel=a+b", &[], Code::BadChannel, "' '"),
+            ("channel=%FF", &[], Code::BadChannel, "byte 0"),
+            ("channel=a%0Ab", &[], Code::BadChannel, "byte 1"),
+            ("user=", &[], Code::BadRequest, "user"),
+        ] {
+            let (got, detail) = read(query, headers).expect_err(query);
+            assert_eq!(got, code, "{query}: {detail}");
+            assert!(detail.contains(word), "{query}: {detail}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_parameter_that_is_not_known_is_ignored_and_counted() {
+        let app = app();
+        let seen = params(&app, "_=1718031234567&chanel=a&user=7&lastEventId=", &[]).unwrap();
+        assert_eq!(names(&seen), ["user:7", "broadcast"]);
+        assert_eq!(app.metrics.ignored_parameters.get(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_channel_needs_a_grant() {
+        let app = app_with(|config| {
+            config.auth.mode = Some(fanfare_config::auth::AuthMode::Jwt);
+            config.auth.jwt.secret = Some(fanfare_config::secret::Secret::new(SECRET.to_owned()));
+        });
+        let ask = |query: &str| {
+            let token = token("7", &serde_json::json!({"subscribe": ["room:*"]}));
+            params(&app, query, &[("authorization", &format!("Bearer {token}"))])
+        };
+        let granted = ask("channel=room:1").unwrap();
+        assert_eq!(names(&granted), ["user:7", "broadcast", "room:1"]);
+        assert!(granted.bearer.expires.unwrap() > SystemTime::now());
+        assert_eq!(granted.bearer.user, Some(User::new("7").unwrap()));
+        assert_eq!(ask("channel=user:8").unwrap_err().0, Code::NoGrant);
+        assert!(ask("channel=room:1&channel=log").unwrap_err().1.contains("log"));
+        assert_eq!(ask("user=8").unwrap_err().0, Code::BadRequest);
+        assert_eq!(params(&app, "", &[]).unwrap_err().0, Code::NoToken);
+    }
+
+    #[tokio::test]
+    async fn a_stream_follows_only_so_many_channels() {
+        let app = app_with(|config| config.limits.channels_per_stream = 3);
+        assert!(params(&app, "user=7&channel=a&channel=a", &[]).is_ok());
+        let (code, detail) = params(&app, "user=7&channel=a&channel=b", &[]).unwrap_err();
+        assert_eq!(code, Code::BadRequest);
+        assert!(detail.contains('3'), "{detail}");
+    }
+}
