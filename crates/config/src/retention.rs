@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use config::Map;
 use fanfare_broker::{Retention, RetentionRules};
 use fanfare_protocol::Pattern;
-use toml::Table;
 
 use crate::Config;
 use crate::check::Checks;
@@ -60,16 +60,16 @@ impl RetentionConfig {
 
 impl RetentionRule {
     /// Reads a rule from a table, as a file has it.
-    fn of_table(table: &Table) -> Result<Self, String> {
+    fn of_table(table: &Map<String, config::Value>) -> Result<Self, String> {
         let channel = table.get("channel").ok_or("a rule has no channel")?;
-        let channel = Pattern::new(&text(channel)?).map_err(|error| error.to_string())?;
+        let channel = Pattern::new(&text(&channel.kind)?).map_err(|error| error.to_string())?;
         let mut rule = Self { channel, events: None, age: None, positions: None };
         for (name, value) in table {
             let read = match name.as_str() {
                 "channel" => Ok(()),
-                "events" => Value::read(value).map(|events| rule.events = Some(events)),
-                "age" => Value::read(value).map(|age| rule.age = Some(age)),
-                "positions" => Value::read(value).map(|positions| rule.positions = Some(positions)),
+                "events" => Value::read(&value.kind).map(|events| rule.events = Some(events)),
+                "age" => Value::read(&value.kind).map(|age| rule.age = Some(age)),
+                "positions" => Value::read(&value.kind).map(|positions| rule.positions = Some(positions)),
                 _ => Err("is not one of events, age, positions".to_owned()),
             };
             read.map_err(|wrong| format!("{name:?} in the rule for {}: {wrong}", rule.channel.as_str()))?;
@@ -82,7 +82,7 @@ impl Value for Vec<RetentionRule> {
     fn read(input: &Input) -> Result<Self, String> {
         match input {
             Input::Array(items) => {
-                let table = |item: &Input| match item {
+                let table = |item: &config::Value| match &item.kind {
                     Input::Table(table) => RetentionRule::of_table(table),
                     _ => Err("a rule is not a table with channel, events, age and positions".to_owned()),
                 };
@@ -104,8 +104,11 @@ impl Value for Vec<RetentionRule> {
     /// Shows the rules as they are written in the environment.
     fn show(input: &Input) -> String {
         let Input::Array(items) = input else { return plain(input) };
-        let rule = |item: &Input| {
-            let of = |name: &str| item.get(name).map(plain);
+        let rule = |item: &config::Value| {
+            let of = |name: &str| match &item.kind {
+                Input::Table(table) => table.get(name).map(|value| plain(&value.kind)),
+                _ => None,
+            };
             let rest = ["events", "age", "positions"]
                 .into_iter()
                 .filter_map(|name| of(name).map(|value| format!(" {name}={value}")));
@@ -120,11 +123,11 @@ impl Value for Vec<RetentionRule> {
 }
 
 /// Parses one rule as written in the environment: `room:* events=100 age=10m`.
-fn table_of(rule: &str) -> Result<Table, String> {
+fn table_of(rule: &str) -> Result<Map<String, config::Value>, String> {
     let mut words = rule.split_whitespace();
     // `split` leaves no empty item.
     let channel = words.next().unwrap_or_default();
-    let mut table = Table::from_iter([("channel".to_owned(), Input::from(channel))]);
+    let mut table = Map::from_iter([("channel".to_owned(), config::Value::from(channel))]);
     for word in words {
         let (name, value) = word
             .split_once('=')
@@ -132,7 +135,7 @@ fn table_of(rule: &str) -> Result<Table, String> {
             .ok_or_else(|| {
                 format!("{word:?} in the rule for {channel} is not one of events=, age=, positions=")
             })?;
-        if table.insert(name.to_owned(), Input::from(value)).is_some() {
+        if table.insert(name.to_owned(), config::Value::from(value)).is_some() {
             return Err(format!("the rule for {channel} has {name}= twice"));
         }
     }
@@ -166,10 +169,17 @@ pub(crate) fn check(config: &Config, checks: &mut Checks<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use config::{File, FileFormat, Source as _};
+
     use super::*;
 
     fn read(text: &str) -> Result<Vec<RetentionRule>, String> {
         Value::read(&Input::from(text))
+    }
+
+    /// Returns the value of `rules` in a file.
+    fn rules_of(file: &str) -> Input {
+        File::from_str(file, FileFormat::Toml).collect().unwrap()["rules"].kind.clone()
     }
 
     #[test]
@@ -178,9 +188,9 @@ mod tests {
         let rules = read(text).unwrap();
         assert_eq!(rules[0].events, Some(100));
         assert_eq!(rules[1].positions, Some(Duration::from_hours(48)));
-        let table: Table = "rules = [{ channel = \"room:*\", age = \"10m\", events = 100 }]".parse().unwrap();
-        assert_eq!(Vec::<RetentionRule>::read(&table["rules"]).unwrap(), rules[..1]);
-        assert_eq!(Vec::<RetentionRule>::show(&table["rules"]), "room:* events=100 age=10m");
+        let input = rules_of("rules = [{ channel = \"room:*\", age = \"10m\", events = 100 }]");
+        assert_eq!(Vec::<RetentionRule>::read(&input).unwrap(), rules[..1]);
+        assert_eq!(Vec::<RetentionRule>::show(&input), "room:* events=100 age=10m");
     }
 
     #[test]
@@ -201,8 +211,7 @@ mod tests {
             ("rules = [{ channel = \"a\", until = 1 }]", "\"until\""),
             ("rules = 5", "not a list"),
         ] {
-            let table: Table = text.parse().unwrap();
-            let wrong = Vec::<RetentionRule>::read(&table["rules"]).unwrap_err();
+            let wrong = Vec::<RetentionRule>::read(&rules_of(text)).unwrap_err();
             assert!(wrong.contains(word), "{text}: {wrong}");
         }
     }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use toml::Table;
+use config::{File, FileFormat, Map, Source as _};
 
 use crate::fault::Fault;
 use crate::setting::{Setting, VARIABLE_PREFIX};
@@ -111,7 +111,7 @@ fn from_file(path: &Path, given: &mut Vec<Given>, faults: &mut Vec<Fault>) {
         faults.push(fault(wrong, "UTF-8 without BOM: save the file as \"UTF-8\", not as \"UTF-8 with BOM\""));
         return;
     }
-    match text.parse::<Table>() {
+    match File::from_str(&text, FileFormat::Toml).collect() {
         Ok(table) => from_table("", table, &origin, given, faults),
         Err(error) => {
             // The error quotes the line, which may contain a secret.
@@ -126,8 +126,14 @@ fn from_file(path: &Path, given: &mut Vec<Given>, faults: &mut Vec<Fault>) {
 }
 
 /// Collects the settings of a file's tables, recursively.
-fn from_table(group: &str, table: Table, origin: &Origin, given: &mut Vec<Given>, faults: &mut Vec<Fault>) {
-    for (key, value) in table {
+fn from_table(
+    group: &str,
+    table: Map<String, config::Value>,
+    origin: &Origin,
+    given: &mut Vec<Given>,
+    faults: &mut Vec<Fault>,
+) {
+    for (key, config::Value { kind: value, .. }) in table {
         let name = format!("{group}{key}");
         if let Some(setting) = Setting::named(&name) {
             given.push(Given { setting, value, origin: origin.clone() });

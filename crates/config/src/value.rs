@@ -12,7 +12,7 @@ use crate::network::Network;
 pub const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
 
 /// A value as it was written: of any kind in a file, a text in the environment and in flags.
-pub(crate) type Input = toml::Value;
+pub(crate) type Input = config::ValueKind;
 
 /// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,7 +171,7 @@ impl Value for bool {
 impl Value for Vec<String> {
     fn read(input: &Input) -> Result<Self, String> {
         match input {
-            Input::Array(items) => items.iter().map(text).collect(),
+            Input::Array(items) => items.iter().map(|item| text(&item.kind)).collect(),
             Input::String(text) => Ok(split(text).map(str::to_owned).collect()),
             _ => Err("not a list".to_owned()),
         }
@@ -218,8 +218,8 @@ macro_rules! choice {
 
         impl $crate::value::Value for $Choice {
             fn read(input: &$crate::value::Input) -> Result<Self, String> {
-                match input.as_str() {
-                    $(Some($word) => Ok(Self::$Word),)+
+                match $crate::value::text(input).as_deref() {
+                    $(Ok($word) => Ok(Self::$Word),)+
                     _ => Err("unknown value".to_owned()),
                 }
             }
@@ -237,14 +237,14 @@ pub(crate) use choice;
 pub(crate) fn text(input: &Input) -> Result<String, String> {
     match input {
         Input::String(text) => Ok(text.clone()),
-        Input::Integer(number) => Ok(number.to_string()),
+        Input::I64(number) => Ok(number.to_string()),
         _ => Err("not a text".to_owned()),
     }
 }
 
 fn count(input: &Input) -> Result<usize, String> {
     let number = match input {
-        Input::Integer(number) => usize::try_from(*number).ok(),
+        Input::I64(number) => usize::try_from(*number).ok(),
         Input::String(text) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => {
             return text.parse().map_err(|_| format!("greater than {}", usize::MAX));
         }
@@ -262,12 +262,15 @@ pub(crate) fn split(text: &str) -> impl Iterator<Item = &str> {
 pub(crate) fn plain(input: &Input) -> String {
     match input {
         Input::String(text) => text.clone(),
-        Input::Integer(number) => number.to_string(),
+        Input::I64(number) => number.to_string(),
+        Input::I128(number) => number.to_string(),
+        Input::U64(number) => number.to_string(),
+        Input::U128(number) => number.to_string(),
         Input::Float(number) => number.to_string(),
         Input::Boolean(on) => on.to_string(),
-        Input::Datetime(time) => time.to_string(),
-        Input::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Input::Array(items) => items.iter().map(|item| plain(&item.kind)).collect::<Vec<_>>().join(", "),
         Input::Table(_) => "a table".to_owned(),
+        Input::Nil => String::new(),
     }
 }
 
