@@ -124,6 +124,17 @@ impl ListenerContext {
         (!self.proxies.contains(peer.ip())).then(|| AddressKey::of(peer.ip()))
     }
 
+    /// Counts and logs a socket that was refused.
+    fn refuse(&self, full: Full, Peer(peer): Peer) {
+        let (counter, setting) = match full {
+            Full::Address => (&self.metrics.sockets_refused_address, "limits.sockets_per_address"),
+            Full::Node => (&self.metrics.sockets_refused_node, "limits.sockets"),
+            Full::Memory => (&self.metrics.sockets_refused_memory, "limits.memory"),
+        };
+        counter.inc();
+        tracing::debug!(%peer, setting, "socket refused");
+    }
+
     /// Counts and logs a connection that was closed by an error.
     fn ended_by(&self, error: &(dyn std::error::Error + 'static), peer: Peer) {
         self.metrics.connection_errors.inc();
@@ -257,20 +268,13 @@ impl AcceptLoop {
         let context = &self.context;
         context.metrics.accepted.inc();
         let address = context.address_of(peer);
-        match context.slots.enter(address) {
+        let account = context.memory.account(address);
+        match context.slots.enter(address, &account) {
             Ok(slot) => {
-                let account = context.memory.account(address);
                 let handshake = Handshake::new(Arc::clone(context), Peer(peer), (slot, account));
                 self.connections.spawn(handshake.run(socket));
             }
-            Err(full) => {
-                let (counter, setting) = match full {
-                    Full::Address => (&context.metrics.sockets_refused_address, "limits.sockets_per_address"),
-                    Full::Node => (&context.metrics.sockets_refused_node, "limits.sockets"),
-                };
-                counter.inc();
-                tracing::debug!(peer = %peer, setting, "socket refused");
-            }
+            Err(full) => context.refuse(full, Peer(peer)),
         }
     }
 

@@ -1,14 +1,15 @@
-//! Memory budget for the data of clients: `limits.memory`.
+//! Memory budget for the data of clients: `limits.memory` without the memory of the process itself ([`BASE`]).
 //!
-//! Each request head, body and response that the node keeps has a [`Permit`] for its bytes. A connection may use an
+//! Each socket, request head, body and response that the node keeps has a [`Permit`] for its bytes. A connection may use an
 //! eighth of the budget, and all connections from one address a quarter. Shards count the queues of streams, too.
 //!
-//! Each kind has a share, so that no kind uses up the memory of another; another sixteenth of the budget is reserved for
-//! addresses that use little. When memory is short, the node acts in this order:
+//! Each kind has a share, so that no kind uses up the memory of another; another thirty-second of the budget, for each kind, is
+//! reserved for addresses that use little. When memory is short, the node acts in this order:
 //!
-//! 1. Bodies beyond a quarter and responses beyond an eighth are refused: `busy` (503).
-//! 2. Streams' queues shrink once they hold a quarter: clients that are behind catch up from the log, a little at a time.
-//! 3. Requests beyond three sixteenths are refused: `busy`, and `overloaded` for streams.
+//! 1. Sockets beyond a quarter evict each other: the one that has been idle longest is closed.
+//! 2. Bodies beyond a quarter and responses beyond an eighth are refused: `busy` (503).
+//! 3. Streams' queues shrink once they hold an eighth: clients that are behind catch up from the log, a little at a time.
+//! 4. Requests beyond an eighth are refused: `busy`, and `overloaded` for streams.
 //!
 //! A stream that is open is never closed for memory.
 
@@ -26,6 +27,16 @@ use prometheus_client::registry::Registry;
 
 use crate::address::AddressKey;
 
+/// Memory of the process without clients, including unused memory of the allocator, in bytes.
+pub const BASE: usize = 32 * 1024 * 1024;
+/// Minimum of `limits.memory` without the share that a body of `limits.batch_bytes` requires, in bytes.
+pub const LEAST: usize = BASE + 1024 * 1024;
+/// Memory of a connection without its requests: its task and the buffers of HTTP/1.1, in bytes.
+pub const CONNECTION: usize = 24 * 1024;
+/// Additional memory of an HTTP/2 connection, in bytes.
+pub const HTTP2: usize = 16 * 1024;
+/// Additional memory of a TLS connection, in bytes.
+pub const TLS: usize = 16 * 1024;
 /// Divisor of the budget for the share of one connection.
 pub const CONNECTIONS: usize = 8;
 /// Maximum number of copies of a body that publishes: as received, parsed, and sent to Redis.
@@ -33,7 +44,9 @@ pub const BODY_COPIES: usize = 3;
 /// Divisor of the budget for the share of the connections from one address.
 const ADDRESSES: usize = 4;
 /// Divisor of the budget for the reserve of each kind, for addresses that use little.
-const RESERVE: usize = 16;
+const RESERVE: usize = 32;
+/// Divisor of the budget for the queues of streams; beyond it they shrink.
+const QUEUED: usize = 8;
 /// Divisor of the budget up to which an address uses little.
 const LITTLE: usize = 64;
 /// Divisor of `stream.queue` while memory is short.
@@ -44,6 +57,8 @@ const LEAST_QUEUE: usize = 4096;
 /// Purpose of reserved bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Connections without a stream, without their requests.
+    Sockets,
     /// Request heads, and a fixed amount for each request.
     Requests,
     /// Request bodies, and parsed copies of them.
@@ -53,11 +68,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Requests, Self::Bodies, Self::Responses];
+    const ALL: [Self; 4] = [Self::Sockets, Self::Requests, Self::Bodies, Self::Responses];
 
     /// Returns the name in metrics.
     fn as_str(self) -> &'static str {
         match self {
+            Self::Sockets => "sockets",
             Self::Requests => "requests",
             Self::Bodies => "bodies",
             Self::Responses => "responses",
@@ -67,9 +83,8 @@ impl Kind {
     /// Returns the maximum bytes of this kind, without the reserve.
     fn bound(self, total: usize) -> usize {
         let sixteenths = match self {
-            Self::Requests => 3,
-            Self::Bodies => 4,
-            Self::Responses => 2,
+            Self::Sockets | Self::Bodies => 4,
+            Self::Requests | Self::Responses => 2,
         };
         total / 16 * sixteenths
     }
@@ -127,13 +142,13 @@ pub struct Memory(Arc<Inner>);
 struct Inner {
     total: usize,
     /// Bytes held by permits, by kind.
-    held: [AtomicUsize; 3],
+    held: [AtomicUsize; 4],
     /// Bytes in the queues of streams.
     queued: AtomicUsize,
     /// Shares of addresses with an account.
     addresses: Mutex<HashMap<AddressKey, Share>>,
     /// `fanfare_memory_bytes` by kind.
-    gauges: [Gauge; 3],
+    gauges: [Gauge; 4],
     queues: Gauge,
     limit: Gauge,
     bytes: Family<KindLabel, Gauge>,
@@ -166,6 +181,11 @@ pub struct Permit {
     bytes: usize,
 }
 
+/// Returns the budget that a setting of `limits.memory` leaves for clients, in bytes.
+pub fn budget(setting: usize) -> usize {
+    setting.saturating_sub(BASE)
+}
+
 impl Memory {
     /// Creates a budget of `total` bytes.
     pub fn new(total: usize) -> Self {
@@ -195,7 +215,7 @@ impl Memory {
         registry.register("fanfare_memory_bytes", "Bytes held for clients, by kind", bytes.clone());
         registry.register(
             "fanfare_memory_limit_bytes",
-            "Maximum bytes held for clients (limits.memory)",
+            "Maximum bytes held for clients (limits.memory less 32 MiB)",
             limit.clone(),
         );
         registry.register(
@@ -225,7 +245,7 @@ impl Memory {
 
     /// Returns the maximum bytes queued for one stream now; `bound` unless memory is short.
     pub(crate) fn queue_bound(&self, bound: usize) -> usize {
-        if self.0.queued.load(Ordering::Relaxed) <= self.0.total / 4 {
+        if self.0.queued.load(Ordering::Relaxed) <= self.0.total / QUEUED {
             return bound;
         }
         (bound / QUEUES).max(LEAST_QUEUE).min(bound)
@@ -426,22 +446,23 @@ mod tests {
         assert_eq!(bodies.len(), 8, "a quarter");
         assert_eq!(scope(account(&memory, 99).take(Kind::Bodies, 50)), Scope::Node);
         let light = many(Kind::Bodies, 40, 20);
-        assert_eq!(light.len(), 5, "a sixteenth for addresses that use little");
+        assert_eq!(light.len(), 2, "a thirty-second for addresses that use little");
         let responses = many(Kind::Responses, 80, 50);
         assert_eq!(responses.len(), 4, "an eighth, independent of bodies");
         let requests = many(Kind::Requests, 120, 50);
-        assert_eq!(requests.len(), 6, "three sixteenths");
-        assert_eq!(many(Kind::Requests, 160, 25).len(), 4);
+        assert_eq!(requests.len(), 4, "an eighth");
+        assert_eq!(many(Kind::Requests, 160, 25).len(), 2);
+        assert_eq!(many(Kind::Sockets, 200, 50).len(), 8, "a quarter");
         drop(bodies);
         assert!(account(&memory, 99).take(Kind::Bodies, 100).is_ok());
     }
 
     #[test]
-    fn queues_shrink_beyond_a_quarter() {
+    fn queues_shrink_beyond_an_eighth() {
         let memory = Memory::new(TOTAL);
         let bound = 64 * 1024;
         assert_eq!(memory.queue_bound(bound), bound);
-        memory.count_queued(401);
+        memory.count_queued(201);
         assert_eq!(memory.queue_bound(bound), LEAST_QUEUE);
         assert_eq!((memory.queue_bound(100), memory.queue_bound(1 << 20)), (100, (1 << 20) / QUEUES));
         memory.count_queued(-1);

@@ -37,7 +37,7 @@ use crate::hub::{Hub, HubSettings};
 use crate::intake::{Intake, IntakeSettings};
 use crate::lease::{LeaseState, LeaseStatus, NodeIdInUse, NodeLease};
 use crate::listener::{self, Listener};
-use crate::memory::Memory;
+use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
 use crate::metrics::cluster::ClusterMetrics;
 use crate::rates::Rates;
@@ -139,7 +139,7 @@ impl Node {
         let cluster = Arc::new(ClusterMetrics::register(&mut registry));
         let http_metrics = HttpMetrics::register(&mut registry);
         let rate_metrics = RateMetrics::register(&mut registry);
-        let memory = Memory::new(bytes(config.limits.memory));
+        let memory = Memory::new(memory::budget(bytes(config.limits.memory)));
         memory.register(&mut registry);
 
         let (commands, waiting) = control::queue(&cluster);

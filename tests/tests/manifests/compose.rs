@@ -38,6 +38,7 @@ struct Service {
     #[serde(default)]
     depends_on: BTreeMap<String, Dependency>,
     restart: String,
+    mem_limit: Option<bytesize::ByteSize>,
     #[serde(default)]
     read_only: bool,
     #[serde(default)]
@@ -137,6 +138,8 @@ fn its_settings_are_right_and_the_drain_fits_the_grace_period() {
             &config,
             node.stop_grace_period.unwrap_or_else(|| panic!("{name}: 10 s is too short")),
         );
+        let memory = node.mem_limit.unwrap_or_else(|| panic!("{name}: the memory has no limit"));
+        settings::fits_memory(&config, memory.as_u64());
         assert!(config.redis.url.is_some());
         assert!(config.admin.listen.is_some(), "{name}: the balancer's clients reach what is on node.listen");
     }

@@ -249,6 +249,20 @@ fn every_pod_keeps_to_the_restricted_standard() {
 }
 
 #[test]
+fn the_nodes_memory_fits_the_limits_of_their_containers() {
+    let small = read_all(&files::path("k8s/overlays/dev/small.yaml"));
+    let base = kustomization("k8s/base").objects();
+    let nodes = [deployments(&base), deployments(&small)].concat();
+    assert_eq!(nodes.len(), 2);
+    for deployment in nodes {
+        let resources = pod(deployment).containers[0].resources.as_ref();
+        let limits = resources.and_then(|resources| resources.limits.as_ref()).expect("it has limits");
+        let limit: bytesize::ByteSize = limits["memory"].0.parse().unwrap();
+        settings::fits_memory(&node_settings(), limit.as_u64());
+    }
+}
+
+#[test]
 fn whoever_selects_pods_finds_some() {
     for folder in CLUSTERS {
         let objects = kustomization(folder).objects();

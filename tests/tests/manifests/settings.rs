@@ -25,6 +25,15 @@ pub(crate) fn read<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) 
     }
 }
 
+/// Holds that a node with these settings stays within its container's memory: `docs/operations.md`, "Sizing the container".
+pub(crate) fn fits_memory(config: &Config, container: u64) {
+    let limits = &config.limits;
+    // Of each stream, with the kernel's part of its socket.
+    let streams = limits.connections as u64 * 8 * 1024;
+    let needed = limits.memory.as_u64() + streams + config.stream.shard_queue.as_u64();
+    assert!(needed <= container, "the node may take {} MiB of {} MiB", needed >> 20, container >> 20);
+}
+
 /// Holds that a node with these settings ends by itself before it is killed, and that every stream was sent away
 /// before the node gives up.
 pub(crate) fn fits(config: &Config, grace: Duration) {

@@ -17,6 +17,7 @@
 //! - [`certificate`], [`tcp`], [`http2`], [`transport`]: connections to a node: clear text, TLS, HTTP/2
 //! - [`api`]: the node's HTTP calls that are not streams
 //! - [`exchange`], [`frames`]: one request, byte for byte; HTTP/2, frame for frame
+//! - [`crowd`]: thousands of hostile clients
 //! - [`token`]: signed tokens for `--auth jwt`
 //! - [`publisher`]: publishing through Redis
 //! - [`request`], [`head`], [`body`], [`coding`], [`parser`], [`client`]: one stream, read by an independent implementation
@@ -32,6 +33,7 @@ pub mod chaos_proxy;
 pub mod client;
 pub mod cluster;
 pub mod coding;
+pub mod crowd;
 pub mod deadline;
 pub mod exchange;
 pub mod footprint;

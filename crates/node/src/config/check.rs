@@ -21,7 +21,7 @@ use super::value::{Origin, show};
 use super::{host, origin};
 use crate::address::trusted::Network;
 use crate::certificate::{self, Files, PairError};
-use crate::memory::{BODY_COPIES, CONNECTIONS};
+use crate::memory::{self, BODY_COPIES, CONNECTIONS};
 
 /// Minimum number of different bytes in a secret. A random secret has more: of secrets of 32 decimal digits, one in
 /// ten million has fewer.
@@ -326,12 +326,18 @@ fn limits(config: &Config, checks: &mut Checks<'_>) {
     sized(checks, "limits.head_bytes", limits.head_bytes, ByteSize::kib(16), ByteSize::kib(64));
     sized(checks, "limits.batch_bytes", limits.batch_bytes, ByteSize::kib(1), ByteSize::mib(256));
     // One connection may always send one body, and the body is copied while it is published.
-    let share = (CONNECTIONS * BODY_COPIES) as u64;
+    let copies = (CONNECTIONS * BODY_COPIES) as u64;
+    let least = ByteSize::b(memory::LEAST as u64 + copies.saturating_mul(limits.batch_bytes.as_u64()));
     checks.hold(
-        limits.memory.as_u64() / share >= limits.batch_bytes.as_u64(),
+        limits.memory >= least,
         &["limits.memory", "limits.batch_bytes"],
-        "a body of limits.batch_bytes does not fit into the eighth of limits.memory that one connection may hold",
-        &format!("limits.memory at least {share} times limits.batch_bytes ({})", limits.batch_bytes),
+        "a body of limits.batch_bytes does not fit into the part of limits.memory that one connection may hold",
+        &format!(
+            "limits.memory at least {}: {} plus {copies} times limits.batch_bytes ({})",
+            least,
+            ByteSize::b(memory::LEAST as u64),
+            limits.batch_bytes
+        ),
     );
     checks.hold(
         limits.batch_bytes >= limits.event_data,

@@ -17,10 +17,12 @@ pub struct LimitsConfig {
     /// Maximum rate of new streams on this node; further ones get an `overloaded` event. `0` disables the limit.
     /// Default: `5000`. `FANFARE_LIMITS__CONNECTS_PER_SECOND`.
     pub connects_per_second: u32,
-    /// Maximum bytes that requests, their bodies, answers and stream queues hold together; at least 24 times
-    /// `limits.batch_bytes`. Default: `256MiB`. `FANFARE_LIMITS__MEMORY`.
+    /// Maximum resident memory of the process: 32 MiB for the process itself, the rest for sockets, requests, their bodies,
+    /// answers and stream queues. Each stream takes 4 KiB in addition. At least 33 MiB plus 24 times `limits.batch_bytes`.
+    /// Default: `256MiB`. `FANFARE_LIMITS__MEMORY`.
     pub memory: ByteSize,
-    /// Maximum number of open sockets that serve no stream. Default: `4096`. `FANFARE_LIMITS__SOCKETS`.
+    /// Maximum number of open sockets that serve no stream, if they fit into a quarter of `limits.memory`. Default: `4096`.
+    /// `FANFARE_LIMITS__SOCKETS`.
     pub sockets: usize,
     /// Maximum number of these for one address. An IPv6 address counts by its first 64 bits. Default: `1024`.
     /// `FANFARE_LIMITS__SOCKETS_PER_ADDRESS`.

@@ -317,9 +317,14 @@ pub const SETTINGS: &[Setting] = &[
         "limits.memory",
         Kind::Size,
         "256MiB",
-        "Maximum bytes that requests, their bodies, answers and stream queues hold together; at least 24 times `limits.batch_bytes`.",
+        "Maximum resident memory of the process: 32 MiB for the process itself, the rest for sockets, requests, their bodies, answers and stream queues. Each stream takes 4 KiB in addition. At least 33 MiB plus 24 times `limits.batch_bytes`.",
     ),
-    setting("limits.sockets", Kind::Count, "4096", "Maximum number of open sockets that serve no stream."),
+    setting(
+        "limits.sockets",
+        Kind::Count,
+        "4096",
+        "Maximum number of open sockets that serve no stream, if they fit into a quarter of `limits.memory`.",
+    ),
     setting(
         "limits.sockets_per_address",
         Kind::Count,

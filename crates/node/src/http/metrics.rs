@@ -66,6 +66,8 @@ pub struct HttpMetrics {
     pub sockets_refused_address: Counter,
     /// The same for the node's limit.
     pub sockets_refused_node: Counter,
+    /// The same for `limits.memory`.
+    pub sockets_refused_memory: Counter,
     /// `fanfare_http2_floods_total`: HTTP/2 connections closed because of too many control frames.
     pub floods: Counter,
     /// `fanfare_http_connections_total`: sockets accepted.
@@ -123,6 +125,7 @@ impl HttpMetrics {
         let refused: Family<LimitLabel, Counter> = Family::default();
         metrics.sockets_refused_address = refused.get_or_create_owned(&LimitLabel { limit: "address" });
         metrics.sockets_refused_node = refused.get_or_create_owned(&LimitLabel { limit: "node" });
+        metrics.sockets_refused_memory = refused.get_or_create_owned(&LimitLabel { limit: "memory" });
         registry.register("fanfare_sockets_refused", "Sockets refused, by limit", refused);
         registry.register(
             "fanfare_http2_floods",

@@ -103,12 +103,12 @@ impl From<NoRoom> for Problem {
             }
             Scope::Address => Self::new(
                 Code::ShareUsed,
-                "the connections of this address use a quarter of limits.memory, which is the maximum for one address",
+                "the connections of this address use a quarter of the memory for clients (limits.memory), which is the maximum for one address",
             )
             .retry_after(1),
             Scope::Connection => Self::new(
                 Code::ShareUsed,
-                "this connection uses an eighth of limits.memory, which is the maximum for one connection",
+                "this connection uses an eighth of the memory for clients (limits.memory), which is the maximum for one connection",
             )
             .retry_after(1),
         }

@@ -15,7 +15,7 @@ use super::timeout_io::TimeoutIo;
 use super::{ListenerContext, http1, http2, proxy_protocol};
 use crate::address::Peer;
 use crate::address::trusted::TrustedProxies;
-use crate::memory::Account;
+use crate::memory::{self, Account};
 use crate::stream::Socket;
 use crate::throttle::Throttle;
 use crate::tls;
@@ -45,7 +45,8 @@ impl Handshake {
         match self.context.tls.clone() {
             None => self.run_clear(socket).await,
             // Boxed, since this future is much larger and not needed without TLS.
-            Some(tls) => Box::pin(self.run_tls(tls, socket)).await,
+            Some(tls) if self.grow(memory::TLS) => Box::pin(self.run_tls(tls, socket)).await,
+            Some(_) => {}
         }
     }
 
@@ -114,7 +115,15 @@ impl Handshake {
         Some(done.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
     }
 
+    /// Reserves memory for the client's protocol. Returns whether there is enough; if not, the socket counts as refused.
+    fn grow(&self, bytes: usize) -> bool {
+        self.slot.grow(bytes).map_err(|full| self.context.refuse(full, self.peer)).is_ok()
+    }
+
     async fn serve<IO: Socket + 'static>(self, socket: IO, protocol: Protocol, first: BytesMut) {
+        if protocol == Protocol::Http2 && !self.grow(memory::HTTP2) {
+            return;
+        }
         let Self { context, peer, slot, account } = self;
         let meter = (protocol == Protocol::Http2).then(|| Meter::new(context.control_frames));
         let watched = (Arc::clone(slot.activity()), &account);

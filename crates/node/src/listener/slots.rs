@@ -1,4 +1,5 @@
-//! Limits of sockets without a stream: `limits.sockets`, `limits.sockets_per_address`, `limits.when_full`.
+//! Limits of sockets without a stream: `limits.sockets`, `limits.sockets_per_address`, `limits.when_full`, and their share of
+//! `limits.memory`.
 //!
 //! If all slots are taken, a new socket evicts an idle one: of the address with the most sockets, the socket that has been
 //! idle longest. So a client that keeps idle sockets open loses its own first.
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::address::AddressKey;
 use crate::config::limits::{LimitsConfig, WhenFull};
 use crate::http::metrics::HttpMetrics;
+use crate::memory::{self, Account, Kind, NoRoom, Permit, Scope};
 
 /// The slots of a listener.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub(super) struct Activity {
     requests: AtomicUsize,
     /// Number of streams among them.
     streams: AtomicUsize,
+    /// The socket's reservation of memory while it has a slot.
+    reservation: Mutex<Permit>,
     /// Cancelled when another socket took the slot.
     evicted: CancellationToken,
 }
@@ -56,6 +60,8 @@ pub(super) struct Slot {
     address: Option<AddressKey>,
     serial: u64,
     activity: Arc<Activity>,
+    /// Bytes reserved while it has a slot.
+    bytes: AtomicUsize,
 }
 
 /// A request in flight. Ends when it is dropped.
@@ -69,6 +75,8 @@ pub(super) enum Full {
     Address,
     /// `limits.sockets`.
     Node,
+    /// `limits.memory`.
+    Memory,
 }
 
 impl Slots {
@@ -84,13 +92,17 @@ impl Slots {
         })
     }
 
-    /// Takes a slot for a socket from an address; without an address, as for a trusted balancer, only the limit of the
-    /// node applies.
+    /// Takes a slot for a socket from an address, and reserves the socket's memory from the account; without an address, as
+    /// for a trusted balancer, only the limits of the node apply.
     ///
     /// # Errors
     ///
-    /// Fails if all slots are taken and no socket can be evicted.
-    pub(super) fn enter(self: &Arc<Self>, address: Option<AddressKey>) -> Result<Slot, Full> {
+    /// Fails if all slots or the memory are taken and no socket can be evicted.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        address: Option<AddressKey>,
+        account: &Account,
+    ) -> Result<Slot, Full> {
         let mut state = self.state();
         let of_address = state.addresses.get(&address).map_or(0, HashMap::len);
         if address.is_some() && of_address >= self.per_address && !self.make_room(&mut state, address) {
@@ -99,6 +111,8 @@ impl Slots {
         if state.taken >= self.total && !self.make_room(&mut state, None) {
             return Err(Full::Node);
         }
+        let mut reservation = account.permit(Kind::Sockets);
+        self.grow(&mut state, address, &mut reservation, memory::CONNECTION)?;
         state.serial += 1;
         let serial = state.serial;
         let activity = Arc::new(Activity {
@@ -106,10 +120,35 @@ impl Slots {
             last: AtomicU64::new(since(self.epoch)),
             requests: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
+            reservation: Mutex::new(reservation),
             evicted: CancellationToken::new(),
         });
         state.add(address, serial, Arc::clone(&activity));
-        Ok(Slot { slots: Arc::clone(self), address, serial, activity })
+        let bytes = AtomicUsize::new(memory::CONNECTION);
+        Ok(Slot { slots: Arc::clone(self), address, serial, activity, bytes })
+    }
+
+    /// Reserves more memory for a socket, and evicts idle sockets until there is enough.
+    fn grow(
+        &self,
+        state: &mut SlotTable,
+        address: Option<AddressKey>,
+        reservation: &mut Permit,
+        bytes: usize,
+    ) -> Result<(), Full> {
+        while let Err(NoRoom { scope, .. }) = reservation.grow(bytes) {
+            let of = match scope {
+                // Evicting others would not help.
+                Scope::Connection => return Err(Full::Memory),
+                Scope::Address => address,
+                Scope::Node => None,
+            };
+            // Terminates, since each turn evicts a socket.
+            if !self.make_room(state, of) {
+                return Err(Full::Memory);
+            }
+        }
+        Ok(())
     }
 
     /// Evicts an idle socket, of this address or of the address with the most sockets. Returns whether there was one.
@@ -119,6 +158,7 @@ impl Slots {
         }
         let Some((address, serial)) = state.victim(of) else { return false };
         if let Some(activity) = state.remove(address, serial) {
+            activity.reservation().clear();
             activity.evicted.cancel();
         }
         self.metrics.sockets_evicted.inc();
@@ -182,15 +222,37 @@ impl Slot {
         &self.activity
     }
 
-    /// Releases the slot, since the socket has a stream.
-    pub(super) fn release(&self) {
-        self.slots.state().remove(self.address, self.serial);
+    /// Reserves more memory for the socket, since TLS and HTTP/2 need more than HTTP/1.1.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the memory is taken and no other socket can be evicted, or if another socket took the slot.
+    pub(super) fn grow(&self, bytes: usize) -> Result<(), Full> {
+        // The socket must not evict itself.
+        let _busy = self.activity.begin();
+        let mut state = self.slots.state();
+        if self.activity.evicted.is_cancelled() {
+            return Err(Full::Memory);
+        }
+        self.slots.grow(&mut state, self.address, &mut self.activity.reservation(), bytes)?;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
     }
 
-    /// Takes a slot again, if one is free. Returns whether it did.
+    /// Releases the slot and its memory, since the socket has a stream.
+    pub(super) fn release(&self) {
+        let mut state = self.slots.state();
+        state.remove(self.address, self.serial);
+        self.activity.reservation().clear();
+    }
+
+    /// Takes a slot and its memory again, if both are free. Returns whether it did.
     pub(super) fn retake(&self) -> bool {
         let mut state = self.slots.state();
-        if state.taken >= self.slots.total || self.activity.evicted.is_cancelled() {
+        if state.taken >= self.slots.total
+            || self.activity.evicted.is_cancelled()
+            || self.activity.reservation().grow(self.bytes.load(Ordering::Relaxed)).is_err()
+        {
             return false;
         }
         state.add(self.address, self.serial, Arc::clone(&self.activity));
@@ -233,6 +295,12 @@ impl Activity {
         }
     }
 
+    /// Locks the reservation. The lock of the slot table is taken first, if both are.
+    fn reservation(&self) -> MutexGuard<'_, Permit> {
+        // Each change leaves a consistent permit.
+        self.reservation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until another socket takes the slot.
     pub(super) async fn evicted(&self) {
         self.evicted.cancelled().await;
@@ -263,10 +331,16 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
+    use crate::memory::Memory;
 
     fn slots(sockets: usize, sockets_per_address: usize, when_full: WhenFull) -> Arc<Slots> {
         let limits = LimitsConfig { sockets, sockets_per_address, when_full, ..LimitsConfig::default() };
         Slots::new(&limits, HttpMetrics::register(&mut Registry::default()))
+    }
+
+    /// Takes a slot for a socket from an address, with enough memory for all.
+    fn enter(slots: &Arc<Slots>, address: Option<AddressKey>) -> Result<Slot, Full> {
+        slots.enter(address, &Memory::new(1 << 40).account(address))
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "as slots take it")]
@@ -283,13 +357,13 @@ mod tests {
         let slots = slots(5, 5, WhenFull::Evict);
         let mut taken = Vec::new();
         for last in [1, 2, 2, 2, 1] {
-            taken.push(slots.enter(address(last)).unwrap());
+            taken.push(enter(&slots, address(last)).unwrap());
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         // The oldest socket of address 2 has just sent data, and the next one waits for a response.
         taken[1].activity.touch();
         let in_flight = taken[2].activity.begin();
-        let new = slots.enter(address(3)).unwrap();
+        let new = enter(&slots, address(3)).unwrap();
         let evicted: Vec<bool> = taken.iter().map(is_evicted).collect();
         assert_eq!(evicted, [false, false, false, true, false]);
         assert_eq!(slots.free(), 0);
@@ -302,47 +376,72 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_address_at_its_limit_evicts_only_its_own_sockets() {
         let slots = slots(100, 2, WhenFull::Evict);
-        let other = slots.enter(address(2)).unwrap();
-        let mine: Vec<_> = (0..10).map(|_| slots.enter(address(1)).unwrap()).collect();
+        let other = enter(&slots, address(2)).unwrap();
+        let mine: Vec<_> = (0..10).map(|_| enter(&slots, address(1)).unwrap()).collect();
         assert_eq!(mine.iter().filter(|slot| is_evicted(slot)).count(), 8);
         assert!(!is_evicted(&other) && !is_evicted(&mine[9]));
         let _busy: Vec<_> = mine.iter().map(|slot| slot.activity.begin()).collect();
-        assert_eq!(slots.enter(address(1)).unwrap_err(), Full::Address, "none of them is idle");
+        assert_eq!(enter(&slots, address(1)).unwrap_err(), Full::Address, "none of them is idle");
         // A trusted balancer has as many as the node.
-        let _balancer: Vec<_> = (0..50).map(|_| slots.enter(None).unwrap()).collect();
+        let _balancer: Vec<_> = (0..50).map(|_| enter(&slots, None).unwrap()).collect();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_refuses_closes_the_new_socket() {
         let slots = slots(2, 1, WhenFull::Refuse);
-        let one = slots.enter(address(1)).unwrap();
-        assert_eq!(slots.enter(address(1)).unwrap_err(), Full::Address);
-        let _other = slots.enter(address(2)).unwrap();
-        assert_eq!(slots.enter(address(3)).unwrap_err(), Full::Node);
+        let one = enter(&slots, address(1)).unwrap();
+        assert_eq!(enter(&slots, address(1)).unwrap_err(), Full::Address);
+        let _other = enter(&slots, address(2)).unwrap();
+        assert_eq!(enter(&slots, address(3)).unwrap_err(), Full::Node);
         assert!(!is_evicted(&one));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_address_without_an_idle_socket_is_skipped() {
         let slots = slots(3, 3, WhenFull::Evict);
-        let busy = [slots.enter(address(1)).unwrap(), slots.enter(address(1)).unwrap()];
+        let busy = [enter(&slots, address(1)).unwrap(), enter(&slots, address(1)).unwrap()];
         let _in_flight = [busy[0].activity.begin(), busy[1].activity.begin()];
-        let idle = slots.enter(address(2)).unwrap();
-        let new = slots.enter(address(3)).unwrap();
+        let idle = enter(&slots, address(2)).unwrap();
+        let new = enter(&slots, address(3)).unwrap();
         assert!(is_evicted(&idle));
         let _waiting = [new.activity.begin()];
-        assert_eq!(slots.enter(address(4)).unwrap_err(), Full::Node);
+        assert_eq!(enter(&slots, address(4)).unwrap_err(), Full::Node);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_released_slot_is_taken_again_only_if_one_is_free() {
         let slots = slots(1, 1, WhenFull::Evict);
-        let slot = slots.enter(address(1)).unwrap();
+        let slot = enter(&slots, address(1)).unwrap();
         slot.release();
-        let other = slots.enter(address(1)).unwrap();
+        let other = enter(&slots, address(1)).unwrap();
         assert!(!slot.retake());
         drop(other);
         assert!(slot.retake());
         assert_eq!(slots.free(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sockets_without_a_stream_have_a_part_of_memory_and_make_room_for_each_other() {
+        let slots = slots(100, 100, WhenFull::Evict);
+        // Of a quarter and a thirty-second for those that hold little, which none does here.
+        let memory = Memory::new(16 * memory::CONNECTION);
+        let enter = |last| slots.enter(address(last), &memory.account(address(last)));
+        let mut taken: Vec<Slot> = [1, 1, 2, 3].map(|last| enter(last).unwrap()).into();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        taken.push(enter(4).unwrap());
+        assert!(is_evicted(&taken[0]), "the oldest of the address that has most");
+        // One that speaks HTTP/2 takes more, and not its own.
+        let _busy: Vec<_> = taken[1..4].iter().map(|slot| slot.activity.begin()).collect();
+        assert_eq!(taken[4].grow(memory::HTTP2), Err(Full::Memory), "no other is idle");
+        assert_eq!(enter(5).map(drop), Ok(()), "it is idle");
+        assert!(is_evicted(&taken[4]));
+        // A stream leaves its bytes to others, and finds them again if they are free.
+        taken[1].release();
+        let others = [enter(6).unwrap(), enter(7).unwrap()];
+        assert!(!taken[1].retake());
+        drop(others);
+        assert!(taken[1].retake());
+        drop(taken);
+        assert_eq!(slots.free(), 100);
     }
 }

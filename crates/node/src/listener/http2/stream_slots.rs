@@ -132,6 +132,7 @@ mod tests {
     use crate::config::limits::LimitsConfig;
     use crate::http::metrics::HttpMetrics;
     use crate::listener::slots::Slots;
+    use crate::memory::Memory;
 
     /// A moment of virtual time.
     const MOMENT: Duration = Duration::from_millis(1);
@@ -140,7 +141,7 @@ mod tests {
     fn stream_slots(sockets: usize) -> (Arc<StreamSlots>, Arc<Slots>) {
         let limits = LimitsConfig { sockets, ..LimitsConfig::default() };
         let slots = Slots::new(&limits, HttpMetrics::register(&mut Registry::default()));
-        (StreamSlots::new(slots.enter(None).unwrap()), slots)
+        (StreamSlots::new(slots.enter(None, &Memory::new(1 << 40).account(None)).unwrap()), slots)
     }
 
     #[tokio::test(start_paused = true)]
@@ -165,7 +166,7 @@ mod tests {
         let (stream_slots, sockets) = stream_slots(1);
         let mut stream = StreamSlots::enter(&stream_slots);
         stream.carry_stream();
-        let other = sockets.enter(None).unwrap();
+        let other = sockets.enter(None, &Memory::new(1 << 40).account(None)).unwrap();
         assert!(timeout(MOMENT, stream_slots.crowded()).await.is_err());
         drop(stream);
         timeout(MOMENT, stream_slots.crowded()).await.unwrap();

@@ -1,0 +1,173 @@
+//! How much later ordinary clients get their events while a hostile crowd is at the same node.
+//!
+//!     cargo build --release --package fanfare
+//!     FANFARE_BIN=target/release/fanfare cargo run --release --package fanfare-tests --example crowd
+//!
+//! Two hundred clients follow one channel, to which twenty events a second are published. The delay from publish to receipt is
+//! taken without a crowd, and then with each of [`Crowd::ALL`]. The node has the first core, the clients, the crowd and Redis
+//! have the second: run it on a machine with two cores that does nothing else. `--members`, `--seconds` and `--rounds` change
+//! how many and how long.
+//!
+//! Ends with 1 if the 99th percentile beside a crowd is more than 1.5 times that of the quiet time before it, if a client missed
+//! an event, or if the node took more than its memory (`limits.memory`, 256 MiB).
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use fanfare_testkit::client::{Client, Step};
+use fanfare_testkit::crowd::{Crowd, fill_queues};
+use fanfare_testkit::node::Node;
+use fanfare_testkit::redis::Redis;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
+
+const CLIENTS: usize = 200;
+const RATE: u32 = 20;
+const CHANNEL: &str = "room:1";
+/// How much later the slowest hundredth may get its events.
+const WORST: f64 = 1.5;
+const MEMORY: u64 = 256 << 20;
+
+/// What is asked for on the command line.
+struct Form {
+    members: usize,
+    seconds: u32,
+    rounds: usize,
+}
+
+impl Form {
+    fn parse() -> Result<Self, String> {
+        let mut form = Self { members: 2000, seconds: 10, rounds: 1 };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(name) = arguments.next() {
+            let value = arguments.next().and_then(|value| value.parse().ok());
+            match (name.as_str(), value) {
+                ("--members", Some(value)) => form.members = value as usize,
+                ("--seconds", Some(value)) => form.seconds = value,
+                ("--rounds", Some(value)) => form.rounds = value as usize,
+                _ => return Err(format!("{name}: usage: crowd [--members N] [--seconds N] [--rounds N]")),
+            }
+        }
+        Ok(form)
+    }
+}
+
+/// Delays of one phase.
+struct Delays(Vec<Duration>);
+
+impl Delays {
+    fn percentile(&mut self, part: f64) -> Duration {
+        self.0.sort_unstable();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "an index"
+        )]
+        let index = (self.0.len() as f64 * part) as usize;
+        self.0.get(index.min(self.0.len().saturating_sub(1))).copied().unwrap_or_default()
+    }
+}
+
+/// Has this thread, and what it starts, run on one core. A machine that does not allow it is measured as it is.
+fn on_core(core: usize) {
+    let mut set = CpuSet::new();
+    if set.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set)).is_err() {
+        eprintln!("the process cannot be bound to core {core}: what others do there is measured as well");
+    }
+}
+
+/// Publishes for a while, and takes the delay of each event at each client. Answers with the clients.
+async fn phase(node: &Node, clients: Vec<Client>, seconds: u32) -> (Vec<Client>, Delays, usize) {
+    let events = seconds * RATE;
+    let begun = Instant::now();
+    let mut readers = JoinSet::new();
+    for mut client in clients {
+        readers.spawn(async move {
+            let mut delays = Vec::new();
+            while delays.len() < events as usize {
+                match client.step(Duration::from_secs(10)).await {
+                    Step::Event(event) if event.kind == "tick" => {
+                        let sent: u64 = event.data.parse().expect("microseconds");
+                        let at = event.at.duration_since(begun);
+                        delays.push(at.saturating_sub(Duration::from_micros(sent)));
+                    }
+                    Step::Event(_) => {}
+                    _ => break,
+                }
+            }
+            (client, delays)
+        });
+    }
+    let api = node.api();
+    let mut ticks = interval(Duration::from_secs(1) / RATE);
+    for _ in 0..events {
+        ticks.tick().await;
+        let sent = begun.elapsed().as_micros().to_string();
+        // One that is late is part of what is measured.
+        api.publish(CHANNEL, "tick", &sent).await;
+    }
+    let (mut clients, mut delays) = (Vec::new(), Vec::new());
+    while let Some(read) = readers.join_next().await {
+        let (client, of_client) = read.expect("a reader");
+        clients.push(client);
+        delays.extend(of_client);
+    }
+    let missed = events as usize * CLIENTS - delays.len();
+    (clients, Delays(delays), missed)
+}
+
+fn main() -> ExitCode {
+    let form = match Form::parse() {
+        Ok(form) => form,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    // One thread, so that what it starts runs where it does.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    if runtime.block_on(run(&form)) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn run(form: &Form) -> bool {
+    on_core(1);
+    let redis = Redis::start().await;
+    on_core(0);
+    let node = Node::of(&redis).set("STREAM__SHARDS", "1").start().await;
+    on_core(1);
+    let mut clients = Vec::new();
+    for n in 0..CLIENTS {
+        clients.push(node.stream().user(&format!("u{n}")).channel(CHANNEL).open().await);
+    }
+    let mut good = true;
+    println!(
+        "{:<14} {:>7} {:>10} {:>10} {:>6} {:>7} {:>10}",
+        "crowd", "members", "p99 quiet", "p99", "ratio", "missed", "peak MiB"
+    );
+    for crowd in (0..form.rounds).flat_map(|_| Crowd::ALL) {
+        let (left, mut quiet, missed_quiet) = phase(&node, clients, form.seconds).await;
+        node.forget_peak();
+        let raised = timeout(Duration::from_mins(1), crowd.raise(node.address(), form.members)).await;
+        let raised = raised.expect("the crowd comes within a minute");
+        if crowd == Crowd::NeverReading {
+            fill_queues(&node.api(), 50).await;
+        }
+        let (left, mut beside, missed) = phase(&node, left, form.seconds).await;
+        clients = left;
+        let members = raised.members;
+        drop(raised);
+        let (before, during) = (quiet.percentile(0.99), beside.percentile(0.99));
+        let ratio = during.as_secs_f64() / before.as_secs_f64();
+        let (missed, peak) = (missed + missed_quiet, node.peak_memory());
+        let name = format!("{crowd:?}");
+        println!(
+            "{name:<14} {members:>7} {before:>10.1?} {during:>10.1?} {ratio:>6.2} {missed:>7} {:>10}",
+            peak >> 20
+        );
+        good &= ratio <= WORST && missed == 0 && peak < MEMORY;
+    }
+    good
+}
