@@ -4,6 +4,7 @@
 //! # Layout
 //!
 //! - [`admin_listener`]: clients that fill the public listener, and look for what is on the other
+//! - [`ahead`]: bytes that clients send before they are read
 //! - [`balancers`]: what passes the balancers of `deploy/`
 //! - [`bombs`]: messages that grow as they are read
 //! - [`browsers`]: pages that use the rights of their visitor
@@ -23,6 +24,7 @@
 //! - [`unfinished`]: bodies that do not end, and answers that are not taken
 
 mod admin_listener;
+mod ahead;
 mod balancers;
 mod bombs;
 mod browsers;

@@ -5,7 +5,7 @@
 //! idle longest. So a client that keeps idle sockets open loses its own first.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
@@ -45,6 +45,8 @@ pub(super) struct Activity {
     last: AtomicU64,
     /// Number of requests in flight.
     requests: AtomicUsize,
+    /// Whether a request has begun since the last read.
+    begun: AtomicBool,
     /// Number of streams among them.
     streams: AtomicUsize,
     /// The socket's reservation of memory while it has a slot.
@@ -119,6 +121,7 @@ impl Slots {
             epoch: self.epoch,
             last: AtomicU64::new(since(self.epoch)),
             requests: AtomicUsize::new(0),
+            begun: AtomicBool::new(false),
             streams: AtomicUsize::new(0),
             reservation: Mutex::new(reservation),
             evicted: CancellationToken::new(),
@@ -281,6 +284,12 @@ impl Activity {
         self.requests.load(Ordering::Relaxed) == 0
     }
 
+    /// Returns whether a request has begun since the last call.
+    pub(super) fn take_begun(&self) -> bool {
+        // Set and read by the task of an HTTP/1.1 connection.
+        self.begun.swap(false, Ordering::Relaxed)
+    }
+
     /// Returns whether the connection has a stream.
     pub(super) fn carries_stream(&self) -> bool {
         self.streams.load(Ordering::Relaxed) > 0
@@ -309,6 +318,7 @@ impl Activity {
     /// Counts a request, until the returned value is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> RequestInFlight {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.begun.store(true, Ordering::Relaxed);
         RequestInFlight(Arc::clone(self))
     }
 }

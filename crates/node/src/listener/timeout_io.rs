@@ -21,8 +21,8 @@ use crate::memory::{Account, Kind, Permit};
 use crate::pace::Floor;
 use crate::stream::{Socket, set_peer_timeout};
 
-/// Size of an incomplete head that is not charged to the node's memory, in bytes.
-const FREE_HEAD: usize = 8 * 1024;
+/// Bytes read ahead that are part of the connection's own memory ([`crate::memory::CONNECTION`]); more take a permit.
+const FREE: usize = 8 * 1024;
 
 /// Whether all data is written.
 #[derive(Clone, Debug)]
@@ -85,10 +85,13 @@ pub(super) struct TimeoutIo<IO> {
     bounds: Bounds,
     /// Counts the frames of an HTTP/2 client.
     meter: Option<Meter>,
-    /// Bytes of an incomplete HTTP/1.1 head.
-    head: usize,
-    /// Permit of a large incomplete head.
-    head_permit: Permit,
+    /// Maximum number of bytes that HTTP has read and no request has taken yet: of an incomplete head, of pipelined requests, or
+    /// of a body.
+    ahead: usize,
+    /// Bytes of the last read.
+    last: usize,
+    /// Permit for them.
+    ahead_permit: Permit,
     /// Whether the kernel's timeout is disabled because the client was slow.
     tolerant: bool,
     /// Write timeout. Runs while the socket is full and accepts nothing.
@@ -125,8 +128,9 @@ impl<IO> TimeoutIo<IO> {
             activity,
             bounds,
             meter,
-            head: 0,
-            head_permit: account.permit(Kind::Requests),
+            ahead: 0,
+            last: 0,
+            ahead_permit: account.permit(Kind::Requests),
             tolerant: false,
             stalled: None,
             slow: None,
@@ -152,26 +156,33 @@ impl<IO> TimeoutIo<IO> {
 impl<IO> TimeoutIo<IO> {
     /// Counts received bytes.
     ///
+    /// HTTP/1.1 reads more only when its buffer has neither a complete head nor a part of the body of the request in flight. So
+    /// when a request has begun, at most the last read is left in the buffer, and nothing once its body is read.
+    ///
     /// # Errors
     ///
-    /// Fails if there is no memory for an incomplete head.
+    /// Fails if there is no memory for bytes read ahead.
     fn received(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.input_seen.0.store(true, Ordering::Relaxed);
         self.activity.touch();
         if let Some(meter) = &mut self.meter {
             meter.read(bytes);
-            self.head = meter.open_head();
-        } else if self.activity.is_idle() {
-            self.head += bytes.len();
+            self.ahead = meter.open_head();
         } else {
-            self.head = 0;
+            let left = match (self.activity.is_idle(), self.activity.take_begun()) {
+                (false, _) => 0,
+                (true, true) => self.last,
+                (true, false) => self.ahead,
+            };
+            self.ahead = left + bytes.len();
+            self.last = bytes.len();
         }
-        if self.head <= FREE_HEAD {
-            self.head_permit.clear();
+        if self.ahead <= FREE {
+            self.ahead_permit.clear();
             return Ok(());
         }
-        let more = self.head.saturating_sub(self.head_permit.bytes());
-        self.head_permit.grow(more).map_err(|no_room| io::Error::new(io::ErrorKind::OutOfMemory, no_room))
+        let more = self.ahead.saturating_sub(self.ahead_permit.bytes());
+        self.ahead_permit.grow(more).map_err(|no_room| io::Error::new(io::ErrorKind::OutOfMemory, no_room))
     }
 }
 
