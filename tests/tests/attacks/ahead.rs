@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use fanfare_testkit::deadline::{SOON, until};
-use fanfare_testkit::frames::{DATA, Frames, frame};
 use fanfare_testkit::node::Node;
 use fanfare_testkit::redis::Redis;
 use fanfare_testkit::tcp;
@@ -68,27 +67,6 @@ async fn pipelined_requests_count_while_the_answers_are_not_read() {
     becomes_at_least(&node, "requests", CONNECTIONS * 16 * 1024).await;
     drop(sockets);
     becomes_free(&node, "requests").await;
-}
-
-#[tokio::test]
-async fn a_body_that_no_endpoint_reads_counts_while_its_request_waits() {
-    const STREAMS: usize = 4;
-    const WINDOW: usize = 128 * 1024;
-    let redis = Redis::start().await;
-    let node = Node::of(&redis).admin().start().await;
-    let mut client = Frames::connect_from(node.address(), Some(ATTACKER), &[]).await.unwrap();
-    // The claim of a session waits for Redis.
-    redis.pause();
-    for n in 0..STREAMS {
-        let stream = client.request("GET", &format!("/v1/events?user={n}"), &[], true).await.unwrap();
-        for _ in 0..WINDOW / 16_384 {
-            client.send(&frame(DATA, 0, stream, &[b' '; 16_384])).await.unwrap();
-        }
-    }
-    becomes_at_least(&node, "bodies", STREAMS * WINDOW).await;
-    redis.resume();
-    drop(client);
-    becomes_free(&node, "bodies").await;
 }
 
 /// Heads that were answered are not held, or a balancer's connection would use up its share.

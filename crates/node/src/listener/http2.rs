@@ -40,10 +40,8 @@ use crate::stream::Socket;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Maximum number of queued bytes of one response or stream in the connection.
 const SEND_BUFFER: usize = 16 * 1024;
-/// Flow control window for the body of one request, in bytes.
-const WINDOW: u32 = 128 * 1024;
-/// Flow control window of a connection, in bytes.
-const CONNECTION_WINDOW: u32 = 512 * 1024;
+/// Flow control windows for the body of one request, and for a connection, in bytes.
+const WINDOWS: (u32, u32) = (128 * 1024, 512 * 1024);
 /// Maximum number of requests that a client resets before they are accepted; more close the connection
 /// (CVE-2023-44487).
 const PENDING_RESETS: usize = 20;
@@ -63,8 +61,8 @@ pub(super) fn builder(config: &Config) -> Builder {
     http.max_concurrent_streams(config.limits.requests_per_connection)
         .max_header_list_size(head)
         .max_send_buffer_size(SEND_BUFFER)
-        .initial_window_size(WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(WINDOWS.0)
+        .initial_connection_window_size(WINDOWS.1)
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_local_error_reset_streams(Some(LOCAL_RESETS));
     http

@@ -5,10 +5,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use fanfare_broker::log::{Page, PageLimit};
-use fanfare_broker::log::{Page, PageLimit};
 use fanfare_broker::testing::{Call, Fault, FaultyBroker};
-use fanfare_broker::testing::{Call, Fault, FaultyBroker};
-use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_config::stream::StreamConfig;
 use fanfare_protocol::start::StartAt;

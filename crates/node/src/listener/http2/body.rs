@@ -7,36 +7,17 @@ use bytes::Bytes;
 use h2::RecvStream;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::WINDOW;
-use crate::memory::{Account, Kind, NoRoom, Permit};
-
-/// [`WINDOW`], in bytes.
-const AHEAD: usize = WINDOW as usize;
-
 /// A body on one stream of the connection. Reading it opens the client's window.
 #[derive(Debug)]
 pub(super) struct Incoming {
     stream: RecvStream,
-    /// Permit for the window, which the client may fill even if the body is never read. Dropping the stream discards the data.
-    _permit: Permit,
     /// Remaining bytes, if the client sent the length, which h2 enforces.
     left: Option<u64>,
 }
 
 impl Incoming {
-    /// Reserves memory for the data that the client may send before it is read.
-    ///
-    /// # Errors
-    ///
-    /// Fails if there is none, and discards the body.
-    pub(super) fn new(stream: RecvStream, length: Option<u64>, account: &Account) -> Result<Self, NoRoom> {
-        let ahead = match length {
-            _ if stream.is_end_stream() => 0,
-            Some(length) => usize::try_from(length).unwrap_or(usize::MAX).min(AHEAD),
-            None => AHEAD,
-        };
-        let permit = account.take(Kind::Bodies, ahead)?;
-        Ok(Self { stream, _permit: permit, left: length })
+    pub(super) fn new(stream: RecvStream, length: Option<u64>) -> Self {
+        Self { stream, left: length }
     }
 }
 

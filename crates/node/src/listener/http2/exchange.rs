@@ -79,15 +79,7 @@ impl Exchange {
         let (mut parts, stream) = request.into_parts();
         parts.extensions.insert(self.peer);
         let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = match Incoming::new(stream, length, &self.account) {
-            Ok(body) => Body::new(body),
-            // Refused where the endpoint is known.
-            Err(no_room) => {
-                parts.extensions.insert(no_room);
-                Body::empty()
-            }
-        };
-        Request::from_parts(parts, body)
+        Request::from_parts(parts, Body::new(Incoming::new(stream, length)))
     }
 
     /// Passes one stream of the connection to the hub as a socket.
