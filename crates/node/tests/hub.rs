@@ -89,7 +89,7 @@ impl Node {
     }
 }
 
-fn stream(session: SessionId, from: From) -> NewStream {
+fn stream(session: SessionId, from: StartAt) -> NewStream {
     NewStream {
         user: None,
         session,
