@@ -54,7 +54,7 @@ use self::connections::Connections;
 use self::key::Key;
 use self::keys::Keys;
 use self::library::Library;
-use self::pool::Pool;
+use self::pool::BlockingPool;
 pub use self::prefix::{Prefix, PrefixError};
 pub use self::settings::RedisSettings;
 use self::shared_connection::SharedConnection;
@@ -84,7 +84,7 @@ impl RedisBroker {
     }
 
     /// Returns the connections for blocking reads and rare commands about a key.
-    fn pool(&self, key: &Key) -> &Pool {
+    fn pool(&self, key: &Key) -> &BlockingPool {
         &self.connections.for_key(key).pool
     }
 

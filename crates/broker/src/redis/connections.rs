@@ -7,7 +7,7 @@ use ::redis::{Cmd, Value};
 
 use super::connector::{Connector, Purpose};
 use super::key::Key;
-use super::pool::Pool;
+use super::pool::BlockingPool;
 use super::script::Script;
 use super::settings::RedisSettings;
 use super::shared_connection::SharedConnection;
@@ -23,7 +23,7 @@ pub(super) struct Primary {
     /// For log reads, so that many readers do not delay publishers.
     pub(super) reads: SharedConnection,
     /// For blocking reads and rare commands.
-    pub(super) pool: Pool,
+    pub(super) pool: BlockingPool,
 }
 
 /// The connections to all primaries. Clones share them.
@@ -39,7 +39,7 @@ impl Connections {
         // So that no call has to send a script's text.
         let shared = |purpose| SharedConnection::new(connector.clone(), purpose, Script::load_all());
         let (commands, reads) = (shared(Purpose::Commands), shared(Purpose::Reads));
-        let pool = Pool::new(connector.clone(), settings)?;
+        let pool = BlockingPool::new(connector.clone(), settings)?;
         Ok(Self { primary: Primary { connector, commands, reads, pool } })
     }
 

@@ -10,6 +10,7 @@ use ::redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, Pipeline, RedisError,
     TlsCertificates, Value,
 };
+use deadpool_redis::Manager;
 
 use super::settings::RedisSettings;
 use super::{error, reply};
@@ -75,20 +76,11 @@ impl Connector {
     }
 
     /// Connects. The connection's first commands are those of `preload`, whatever Redis replies to them (it may be
-    /// loading its dataset).
+    /// loading its dataset). Messages, and the end of the connection, go to `pushes`.
     ///
     /// # Errors
     ///
     /// Fails if Redis cannot be reached in time, refuses the credentials, or is a cluster. Always an error that passes.
-    pub(super) async fn connect(
-        &self,
-        purpose: Purpose,
-        preload: &[Cmd],
-    ) -> Result<MultiplexedConnection, BrokerError> {
-        self.open(purpose, preload, self.config(purpose)).await
-    }
-
-    /// Connects like [`Connector::connect`]. Messages, and the end of the connection, go to `pushes`.
     pub(super) async fn connect_with_pushes(
         &self,
         purpose: Purpose,
@@ -100,8 +92,19 @@ impl Connector {
 
     /// Returns the address to connect to. It is asked for at each attempt, since the primary may be another one by
     /// then; a host name is resolved at each attempt, too.
-    fn address(&self) -> ConnectionAddr {
+    pub(super) fn address(&self) -> ConnectionAddr {
         self.inner.info.addr().clone()
+    }
+
+    /// Returns the manager of a pool of connections to the current address. The pool must
+    /// [introduce](Self::introduce) each connection.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the client library refuses the settings.
+    pub(super) fn manager(&self, purpose: Purpose) -> Result<Manager, BrokerError> {
+        let info = self.inner.info.clone().set_addr(self.address());
+        Manager::new_with_config(info, self.config(purpose)).map_err(|error| error::sort(&error))
     }
 
     fn config(&self, purpose: Purpose) -> AsyncConnectionConfig {
@@ -123,6 +126,21 @@ impl Connector {
         let client = Client::open(info).map_err(unreachable)?;
         let mut connection =
             client.get_multiplexed_async_connection_with_config(&config).await.map_err(unreachable)?;
+        self.introduce(&mut connection, purpose, preload).await?;
+        Ok(connection)
+    }
+
+    /// Names a new connection, sends the commands of `preload`, and checks the mode of the server.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no reply in time, or if the server is a cluster.
+    pub(super) async fn introduce(
+        &self,
+        connection: &mut MultiplexedConnection,
+        purpose: Purpose,
+        preload: &[Cmd],
+    ) -> Result<(), BrokerError> {
         let mut first = Pipeline::with_capacity(preload.len() + 2);
         // The library's own HELLO, which chooses RESP3, does not return the reply.
         first.cmd("HELLO");
@@ -132,7 +150,7 @@ impl Connector {
         }
         let sent = connection.send_packed_commands(&first, 0, first.len());
         let replies = match tokio::time::timeout(self.inner.timeout, sent).await {
-            Ok(replies) => replies.map_err(unreachable)?,
+            Ok(replies) => replies.map_err(|error| error::sort_connecting(&error))?,
             Err(_) => return Err(BrokerError::Unavailable("cannot connect: no reply to HELLO".into())),
         };
         if replies.into_iter().next().and_then(mode).as_deref() == Some("cluster") {
@@ -140,7 +158,7 @@ impl Connector {
             let detail = "HELLO: mode cluster".to_owned();
             return Err(BrokerError::Condition { condition: Condition::Cluster, detail });
         }
-        Ok(connection)
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use fanfare_protocol::event;
 
 use super::RedisBroker;
 use super::error::unexpected;
-use super::pool::Pool;
+use super::pool::BlockingPool;
 use super::prefix::Prefix;
 use super::reply::{array, map, millis, text};
 use crate::{BrokerError, BrokerSettings, Retention};
@@ -46,7 +46,7 @@ pub(super) async fn prepare(broker: &RedisBroker) -> Result<(), BrokerError> {
     Ok(())
 }
 
-async fn load(pool: &Pool, library: &Library) -> Result<(), BrokerError> {
+async fn load(pool: &BlockingPool, library: &Library) -> Result<(), BrokerError> {
     let first = !library.brought.load(Ordering::Relaxed);
     let mut list = ::redis::cmd("FUNCTION");
     list.arg("LIST").arg("LIBRARYNAME").arg(&library.name);

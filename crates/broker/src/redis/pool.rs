@@ -2,12 +2,12 @@
 //!
 //! A blocking read occupies its connection, so it cannot use a shared one.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, Pipeline, Value};
-use deadpool::Runtime;
-use deadpool::managed::{self, Manager, Metrics, Object, PoolError, RecycleError, RecycleResult};
+use ::redis::{Cmd, ConnectionAddr, Pipeline, Value};
+use deadpool_redis::{Connection, Hook, HookError, Pool, PoolError, Runtime};
 
 use super::connector::{Connector, Purpose};
 use super::settings::RedisSettings;
@@ -16,45 +16,34 @@ use crate::BrokerError;
 
 /// The connections. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Pool {
-    pool: managed::Pool<Connector>,
-    /// Timeout of a reply, beyond the time for which a command blocks.
-    timeout: Duration,
+pub(super) struct BlockingPool {
+    connector: Connector,
+    settings: Arc<RedisSettings>,
+    /// The pool, and the address that its connections lead to.
+    current: Arc<Mutex<(ConnectionAddr, Pool)>>,
 }
 
-impl Manager for Connector {
-    type Type = MultiplexedConnection;
-    type Error = BrokerError;
-
-    async fn create(&self) -> Result<MultiplexedConnection, BrokerError> {
-        self.connect(Purpose::Blocking, &[]).await
-    }
-
-    /// Checks that an idle connection still answers.
-    async fn recycle(
-        &self,
-        connection: &mut MultiplexedConnection,
-        _: &Metrics,
-    ) -> RecycleResult<BrokerError> {
-        let pong = connection.send_packed_command(&::redis::cmd("PING")).await;
-        match pong.and_then(error::check) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(RecycleError::Backend(error::sort(&error))),
-        }
-    }
-}
-
-impl Pool {
+impl BlockingPool {
     /// Creates a pool without connections.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the connector's settings are refused.
     pub(super) fn new(connector: Connector, settings: &RedisSettings) -> Result<Self, BrokerError> {
-        let pool = managed::Pool::builder(connector)
-            .max_size(settings.pool_size.max(1))
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(settings.timeout))
-            .recycle_timeout(Some(settings.timeout))
-            .build()
-            .map_err(|error| BrokerError::Refused(error.to_string()))?;
-        Ok(Self { pool, timeout: settings.timeout })
+        let settings = Arc::new(settings.clone());
+        let address = connector.address();
+        let pool = pool(&connector, &settings)?;
+        Ok(Self { connector, settings, current: Arc::new(Mutex::new((address, pool))) })
+    }
+
+    /// Returns the pool of the current address. Connections to an earlier address end when they are given back.
+    fn current(&self) -> Result<Pool, BrokerError> {
+        let address = self.connector.address();
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.0 != address {
+            *current = (address, pool(&self.connector, &self.settings)?);
+        }
+        Ok(current.1.clone())
     }
 
     /// Sends a command that may block for `blocking`. A command that times out closes its connection.
@@ -71,11 +60,11 @@ impl Pool {
         pipeline: &Pipeline,
         blocking: Duration,
     ) -> Result<Vec<Value>, BrokerError> {
-        let connection = self.pool.get().await.map_err(unavailable)?;
+        let connection = self.current()?.get().await.map_err(|error| unavailable(&error))?;
         let mut held = Held(Some(connection));
-        let Some(connection) = &mut held.0 else { return Err(unavailable(PoolError::Closed)) };
+        let Some(connection) = &mut held.0 else { return Err(unavailable(&PoolError::Closed)) };
         let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
-        let replies = match tokio::time::timeout(blocking + self.timeout, sent).await {
+        let replies = match tokio::time::timeout(blocking + self.settings.timeout, sent).await {
             Ok(replies) => replies.map_err(|error| error::sort(&error))?,
             Err(_) => return Err(BrokerError::Unavailable("timed out waiting for a reply".into())),
         };
@@ -97,7 +86,7 @@ impl Pool {
 
 /// A borrowed connection. If it is dropped while a command is in progress, it is closed, so that the next borrower
 /// does not receive the outstanding reply.
-struct Held(Option<Object<Connector>>);
+struct Held(Option<Connection>);
 
 impl Held {
     fn give_back(mut self) {
@@ -108,16 +97,38 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
-            let closed: MultiplexedConnection = Object::take(connection);
+            let closed: MultiplexedConnection = Connection::take(connection);
             drop(closed);
         }
     }
 }
 
-fn unavailable(error: PoolError<BrokerError>) -> BrokerError {
+/// Returns a pool of connections to the connector's address, each made as the connector makes its own.
+fn pool(connector: &Connector, settings: &RedisSettings) -> Result<Pool, BrokerError> {
+    let introducer = connector.clone();
+    let introduce = Hook::async_fn(move |connection: &mut MultiplexedConnection, _| {
+        let introducer = introducer.clone();
+        Box::pin(async move {
+            let introduced = introducer.introduce(connection, Purpose::Blocking, &[]).await;
+            introduced.map_err(|error| HookError::message(error.to_string()))
+        })
+    });
+    Pool::builder(connector.manager(Purpose::Blocking)?)
+        .max_size(settings.pool_size.max(1))
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(settings.timeout))
+        .create_timeout(Some(settings.connect_timeout))
+        .recycle_timeout(Some(settings.timeout))
+        .post_create(introduce)
+        .build()
+        .map_err(|error| BrokerError::Refused(error.to_string()))
+}
+
+fn unavailable(error: &PoolError) -> BrokerError {
     match error {
-        PoolError::Backend(error) => error,
+        PoolError::Backend(error) => error::sort_connecting(error),
         PoolError::Timeout(_) => BrokerError::Unavailable("timed out waiting for a connection".into()),
+        PoolError::PostCreateHook(HookError::Message(why)) => BrokerError::Unavailable(why.to_string()),
         other => BrokerError::Unavailable(other.to_string()),
     }
 }
