@@ -18,7 +18,7 @@ export const startDev = () => start(["dev", "--listen", "127.0.0.1:0"]);
 /** Starts a node without Redis on a port. */
 export const startNode = (port, env) => start(["serve", "--listen", `127.0.0.1:${port}`, "--auth", "none"], env);
 
-/** Starts a node without Redis that speaks TLS, with a certificate that nobody vouches for. */
+/** Starts a node without Redis that speaks TLS, with a self-signed certificate. */
 export async function startTls() {
   const dir = await mkdtemp(join(tmpdir(), "fanfare-tls-"));
   const [key, certificate] = [join(dir, "key.pem"), join(dir, "certificate.pem")];
@@ -73,7 +73,7 @@ export async function startBrowser() {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
     viewport: { width: 1200, height: 800 },
-    // The tests' own certificate is vouched for by nobody.
+    // The tests' certificate is self-signed.
     ignoreHTTPSErrors: true,
     args: [
       "--no-sandbox",

@@ -163,7 +163,7 @@ fn a_node_that_speaks_tls_is_probed_and_called() {
     let health = run(&["health", "--listen", &node.address], &tls);
     assert_eq!(health, (Some(0), "alive\n".to_owned(), String::new()));
     let (code, _, told) = run(&["health", "--listen", &node.address], &[]);
-    assert_eq!(code, Some(1), "in clear text nobody answers: {told}");
+    assert_eq!(code, Some(1), "no answer in clear text: {told}");
 
     let server = format!("https://localhost:{}", node.address.rsplit(':').next().unwrap());
     let publish = ["publish", "room:1", "hello", "--server", &server];

@@ -57,13 +57,13 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_not_granted() {
-        let nobody = grants("{}");
+        let anonymous = grants("{}");
         let user = User::new("7").unwrap();
         let room = Channel::new("room:1").unwrap();
-        assert!(nobody.may_subscribe(None, &Channel::broadcast()));
-        assert!(nobody.may_subscribe(Some(&user), user.channel()));
-        assert!(!nobody.may_subscribe(Some(&user), &room));
-        assert!(!nobody.may_publish(&room) && !nobody.may_publish_somewhere());
+        assert!(anonymous.may_subscribe(None, &Channel::broadcast()));
+        assert!(anonymous.may_subscribe(Some(&user), user.channel()));
+        assert!(!anonymous.may_subscribe(Some(&user), &room));
+        assert!(!anonymous.may_publish(&room) && !anonymous.may_publish_somewhere());
         assert!(grants(r#"{"publish":["room:*"]}"#).may_publish_somewhere());
         assert!(grants(r#"{"admin":true}"#).may_publish_somewhere());
     }

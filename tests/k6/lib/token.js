@@ -3,7 +3,7 @@ import { hmac } from "k6/crypto";
 import { SharedArray } from "k6/data";
 import encoding from "k6/encoding";
 
-// Tokens made elsewhere, for whoever does not give the secret away: [{"user": "…", "token": "…"}], one for each stream.
+// Tokens that were created elsewhere, for operators who do not share the secret: [{"user": "…", "token": "…"}], one for each stream.
 const made = __ENV.TOKENS ? new SharedArray("tokens", () => JSON.parse(open(__ENV.TOKENS))) : null;
 
 /** A JWT, HS256. `SECRET` is the nodes' `auth.jwt.secret`, as text. */

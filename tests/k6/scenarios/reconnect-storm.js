@@ -1,5 +1,5 @@
 // Events flow, and STORMS times all streams are dropped at the same moment; each comes back after its own `retry:` with
-// its `Last-Event-ID`. Shows how long that takes, and that nobody loses anything over it. It is also the one to run while
+// its `Last-Event-ID`. Shows how long that takes, and that no client loses an event. It is also the one to run while
 // nodes are rolled: with STORMS=0 the streams end only where the nodes end them.
 import { plan } from "../lib/plan.js";
 import { publisherOf, sharedChannels, streamOf } from "../lib/run.js";

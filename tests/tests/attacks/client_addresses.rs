@@ -130,7 +130,7 @@ async fn a_balancer_that_passes_bytes_on_names_its_client_in_a_proxy_protocol_he
     let answer = api.get("/v1/users/7/sessions").await.json();
     assert_eq!(answer["sessions"][0]["address"], CLIENT.to_string(), "{answer}");
 
-    // Whoever connects without one, or is not the balancer, is refused.
+    // A connection without a header, or not from the balancer, is refused.
     let http = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
     let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x08\x08\x08\x08\x7f\0\0\x01\0\x50\x1f\x90";
     let answered = async |from: Ipv4Addr, bytes: &[u8]| {

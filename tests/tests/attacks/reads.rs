@@ -1,4 +1,4 @@
-//! History and `last=` read as much as they were asked for, on behalf of whoever asked: Redis was held for most of a second, and
+//! History and `last=` read as much as any client requested: Redis was held for most of a second, and
 //! others' publishes and leases waited.
 
 use std::time::Duration;

@@ -113,7 +113,7 @@ impl Play {
         self.caught_up().await;
         self.typing().await;
         self.stage.kill_all().await;
-        // Nobody sees these two.
+        // No client gets these two.
         for number in 0..2 {
             let data = json!({"channel": SHORT, "lost": number});
             self.publisher.publish(SHORT, "note", &data.to_string()).await;

@@ -55,7 +55,7 @@ impl Message {
         } else if text("node").is_some() {
             (Self::Ending, "shutdown")
         } else {
-            return Err(wrong(&"nobody sent this"));
+            return Err(wrong(&"an unknown message"));
         };
         let kind = kind.filter(|kind| !kind.is_empty()).unwrap_or_else(|| "message".to_owned());
         if kind == name { Ok(message) } else { Err(wrong(&format!("not of type {name}"))) }

@@ -30,13 +30,13 @@ impl Stage {
     /// Everything up.
     pub(crate) async fn set() -> Self {
         let redis = Redis::start().await;
-        let [a, b, nobody] = [(); 3].map(|()| SocketAddr::from((loopback::address(), 8080)));
+        let [a, b, unused] = [(); 3].map(|()| SocketAddr::from((loopback::address(), 8080)));
         let (addresses, mut nodes, mut started) = ([a, b], [None, None], 0);
         for (node, address) in nodes.iter_mut().zip(addresses) {
             *node = Some(start(&redis, address, &mut started).await);
         }
         // The file is for three nodes. The third is down for good.
-        let balancer = Balancer::before(Kind::Nginx, [a, b, nobody]).await;
+        let balancer = Balancer::before(Kind::Nginx, [a, b, unused]).await;
         Self { balancer, nodes, addresses, started, redis }
     }
 

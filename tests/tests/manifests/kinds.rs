@@ -25,7 +25,7 @@ macro_rules! objects {
                     $((Some($kind::API_VERSION), Some($kind::KIND)) => {
                         files::strict(value).map(Box::new).map(Self::$kind)
                     })*
-                    (version, kind) => Err(format!("nobody knows {version:?} {kind:?}")),
+                    (version, kind) => Err(format!("unknown kind {version:?} {kind:?}")),
                 }
             }
         }

@@ -28,7 +28,7 @@ fn kustomization(folder: &str) -> Kustomization {
 /// A pod: its name, labels and content.
 type Known<'a> = (&'a str, &'a BTreeMap<String, String>, &'a PodSpec);
 
-/// All pods, whoever makes them.
+/// All pods, of all controllers.
 fn pods(objects: &[Object]) -> Vec<Known<'_>> {
     objects.iter().filter_map(known).collect()
 }
@@ -311,7 +311,7 @@ fn whoever_selects_pods_finds_some() {
 fn what_a_pod_is_given_is_there() {
     let dev = kustomization("k8s/overlays/dev");
     let generated = dev.generated();
-    let there = |name: &str| assert!(generated.iter().any(|one| one == name), "nobody makes {name}");
+    let there = |name: &str| assert!(generated.iter().any(|one| one == name), "{name} is not generated");
     for deployment in deployments(&dev.objects()) {
         let pod = pod(deployment);
         for secret in pod.volumes.iter().flatten().filter_map(|volume| volume.secret.as_ref()) {

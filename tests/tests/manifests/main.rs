@@ -1,6 +1,6 @@
 //! What the cluster is run from, held against the code: the image, the compose file, the Kubernetes manifests.
 //!
-//! Everything is read strictly: a field that nobody knows is a mistake, not a note to self. No engine and no cluster is
+//! Everything is read strictly: an unknown field is an error. No engine and no cluster is
 //! needed; `scripts/test-compose` and `scripts/test-k8s` try the real thing.
 //!
 //! # Layout

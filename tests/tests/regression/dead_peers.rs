@@ -74,7 +74,7 @@ async fn vanish(
         if told.last().is_some_and(|last| last == "user.offline") { Ok(()) } else { Err(format!("{told:?}")) }
     })
     .await;
-    // Whoever comes from elsewhere is let in.
+    // Connections from other addresses are accepted.
     let mut client = cluster.a().stream().user("7").open().await;
     client.close();
     drop(clients);

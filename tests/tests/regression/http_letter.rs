@@ -177,9 +177,9 @@ fn methods() -> Vec<Row> {
         row("9110 15.5.6: PUT of nodes", ask("PUT /v1/nodes", ""), &[405], &["allow: get"]),
         row("9110 15.5.6: PATCH of sessions", ask("PATCH /v1/users/7/sessions", ""), &[405], &["delete"]),
         row("9110 9.3.8: TRACE is not allowed", ask("TRACE /healthz", ""), &[405], &["allow: "]),
-        row("9110 9.1: a method that nobody knows", ask("BREW /healthz", ""), &[501], &["problem+json"]),
+        row("9110 9.1: an unknown method", ask("BREW /healthz", ""), &[501], &["problem+json"]),
         row("9110 9.1: methods are case-sensitive", ask("get /healthz", ""), &[501], &[]),
-        row("9110 15.5.5: a path that nobody knows", ask("GET /nothing", ""), &[404], &["problem+json"]),
+        row("9110 15.5.5: an unknown path", ask("GET /nothing", ""), &[404], &["problem+json"]),
         row("9110 6.6.1: a Date in an error", ask("GET /nothing", ""), &[404], &["date: "]),
         row("9110 6.6.1: a Date in hyper's own error", "x\r\n\r\n", &[400], &["date: "]),
     ]

@@ -89,7 +89,7 @@ async fn a_user_with_the_ids_of_anothers_sessions_can_neither_end_nor_fill_nor_s
     let nobodys = session();
     let unknown = api.delete(&format!("/v1/users/eve/sessions/{nobodys}")).await;
     for id in &ids {
-        // Nothing tells an id that another user has from one that is nobody's.
+        // The response is the same for another user's id and for an unknown id.
         let answer = api.delete(&format!("/v1/users/eve/sessions/{id}")).await;
         answer.is_problem(404, "not-found", &["no session"]).unwrap();
         assert_eq!(answer.text.replace(id, "*"), unknown.text.replace(&nobodys, "*"));

@@ -39,7 +39,7 @@ async fn one_node_is_cut_off(kind: Kind) {
     told.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
 }
 
-/// Publishes to a channel that nobody follows until that is refused for lack of Redis.
+/// Publishes to a channel without subscribers until Redis is unavailable.
 async fn publish_until_refused(api: Api) {
     let mut pace = tokio::time::interval(Duration::from_millis(50));
     loop {

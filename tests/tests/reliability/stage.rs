@@ -161,7 +161,7 @@ impl Stage {
                 }
             }
             Verb::Fill => self.redis.get(&["CONFIG", "SET", "maxmemory", "1"]).await,
-            // Nobody is there to be a replica of, so the data stays.
+            // There is no primary to replicate from, so the data stays.
             Verb::Demote => self.redis.get(&["REPLICAOF", "127.0.0.1", "1"]).await,
             Verb::Delay => self.proxies.iter().for_each(|proxy| proxy.delay(LATE)),
             Verb::Mend => {
@@ -184,7 +184,7 @@ impl Faults for Stage {
     }
 }
 
-/// Nothing was lost, nobody gave up, and events went out all the while.
+/// Asserts that no event was lost, no client gave up, and events were delivered all the time.
 ///
 /// # Panics
 ///

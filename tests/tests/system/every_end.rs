@@ -90,7 +90,7 @@ async fn a_client_that_leaves_before_it_has_read_the_head_frees_everything() {
         let client = scene.stream().send().await;
         drop(client);
     }
-    until("nobody is online", SOON, async || {
+    until("no user is online", SOON, async || {
         let told = lifecycle::of_user(&scene.cluster.redis, "42").await;
         if told.last().is_some_and(|last| last == "user.offline") { Ok(()) } else { Err(format!("{told:?}")) }
     })

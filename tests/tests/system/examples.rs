@@ -164,7 +164,7 @@ async fn an_answer_is_cancelled_when_its_user_has_been_gone_for_the_grace_and_no
     lifecycle::tells(&cluster.redis, "42", &told).await;
     wrote(&cluster.redis, "42", &after).await;
 
-    // Nobody else is concerned; and what comes later is an answer of its own.
+    // No other user is affected, and a later event is a separate answer.
     let seen = stays.next;
     stays.read(seen + 10).await;
     let answer = leaves.client.received()[1].json()["answer"].clone();
@@ -201,8 +201,8 @@ async fn a_rolling_restart_cancels_no_answer_and_each_token_arrives_once_and_in_
         assert_eq!((reader.read(u64::MAX).await.as_str(), reader.next), ("done", TOKENS));
     }
 
-    // Whoever was missed was looked for again, and found.
-    becomes("nobody is missed", 0, async || cluster.redis.get::<u64>(&["ZCARD", "fanfare:leaving"]).await)
+    // Missed users were looked up again, and found.
+    becomes("no user is missed", 0, async || cluster.redis.get::<u64>(&["ZCARD", "fanfare:leaving"]).await)
         .await;
     let told = ["session.connected a", "user.online", "session.moved a>b", "session.moved b>a"];
     lifecycle::tells(&cluster.redis, "42", &told).await;
@@ -227,7 +227,7 @@ async fn over_an_outage_of_redis_each_token_is_stored_once_and_who_left_meanwhil
     // A token is stored and the publisher does not hear of it.
     proxy.trip_on(b"\"n\":20,", Trip::After);
     proxy.tripped().await;
-    // Nobody closes its connections, and it notices all the same.
+    // Its connections are not closed, but it detects the loss.
     example.says("fanfare:lifecycle: ").await;
     proxy.cut();
     drop(leaves);

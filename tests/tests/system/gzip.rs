@@ -128,7 +128,7 @@ async fn a_gzip_client_that_is_moved_around_gets_every_event_once() {
     assert!(cluster.nodes[1].ended(SOON).await.success());
 }
 
-/// curl, as somebody would use it.
+/// curl, as a user would run it.
 struct Curl {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,

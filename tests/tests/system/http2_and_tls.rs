@@ -231,7 +231,7 @@ async fn redis_may_be_reached_over_tls_only() {
     Publisher::on(&redis).await.publish_all("room:1", "t", &["four".to_owned()]).await;
     assert_eq!(&*client.expect("t").await.data, "four");
 
-    // A Redis that nobody vouches for is not spoken to.
+    // A Redis with an untrusted certificate is refused.
     let stranger = Certificate::default();
     let other = Node::of(&redis).id("b").through(&url);
     let other = other.set("REDIS__CA", stranger.authority_file().to_str().unwrap()).launch().await;

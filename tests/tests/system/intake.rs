@@ -197,7 +197,7 @@ async fn a_leader_that_leaves_in_an_orderly_way_hands_over_at_once() {
     let mut scene = scene().await;
     scene.leader.terminate();
     assert!(scene.leader.ended(SOON).await.success());
-    becomes("nobody waits for the lease", true, async || {
+    becomes("no node waits for the lease", true, async || {
         let leader: Option<String> = scene.redis.get(&["GET", "fanfare:ingest:leader"]).await;
         leader.is_some_and(|leader| leader.contains("heir"))
     })

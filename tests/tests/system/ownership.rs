@@ -184,7 +184,7 @@ async fn a_node_that_was_paused_for_longer_than_its_lease_cannot_steal_a_session
     // Its client has moved: it lets go.
     is_superseded(&mut old, &moved).await;
     is_live(&mut new, &cluster.redis, "42").await;
-    // Nobody has claimed the other one since: it is this node's again, and its client has noticed nothing.
+    // No node has claimed the other session since: it is this node's again, and its client is not affected.
     until("the swept session is claimed anew", SOON, async || match &*held(&cluster.redis, "43").await {
         [(session, node, _)] if *session == left && node == "a" => Ok(()),
         other => Err(format!("{other:?}")),
@@ -215,7 +215,7 @@ async fn the_limit_of_sessions_per_user_holds_across_nodes() {
     // A session that is counted already may move.
     let mut moved = cluster.b().stream().user("42").session(&session).open().await;
     drop(first);
-    // Somebody else is not concerned.
+    // Another user is not affected.
     cluster.a().stream().user("43").open().await;
     others.pop().expect("two others").close();
     becomes("a session is free", 2, async || held(&cluster.redis, "42").await.len()).await;
@@ -249,7 +249,7 @@ async fn a_release_or_a_renewal_with_an_old_epoch_changes_nothing() {
     let broker = RedisBroker::connect(settings, BrokerSettings::default()).unwrap();
     let (user, id) = (User::new("42").unwrap(), session.parse().unwrap());
     let epoch = owner[0].2;
-    // The node that owns it learns the epoch that it missed; nobody else learns anything.
+    // The node that owns it learns the epoch that it missed; no other node gets it.
     let cases = [
         ("a", epoch - 1, Renewed::Held(epoch)),
         ("b", epoch - 1, Renewed::Lost),

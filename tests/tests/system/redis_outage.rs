@@ -167,7 +167,7 @@ async fn streams_survive(outage: Outage, length: Duration) {
         Outage::Frozen => scene.cluster.redis.resume(),
         Outage::Restarted => scene.cluster.redis.start_again().await,
     }
-    // Published before the nodes are back: nobody hears it live, so it must come from the log.
+    // Published before the nodes have reconnected: it is not delivered live, so it must come from the log.
     let mut publisher = Publisher::on(&scene.cluster.redis).await;
     for _ in 0..20 {
         publisher.issue(&scene.ledger, "direct").await;
@@ -293,7 +293,7 @@ async fn streams_survive_a_redis_out_of_memory() {
 
 #[tokio::test]
 async fn streams_survive_a_redis_that_became_a_read_only_replica() {
-    // Of nobody: nothing listens there, so it keeps what it has.
+    // A replica of an unused address, so it keeps its data.
     streams_survive_without_writes(&["REPLICAOF", "127.0.0.1", "1"], &["REPLICAOF", "NO", "ONE"]).await;
 }
 

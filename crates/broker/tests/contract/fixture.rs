@@ -99,7 +99,7 @@ impl Fixture for Memory {
     }
 
     async fn a_reader_waits(&self) {
-        // Whoever takes had its turn by then.
+        // The consumer has had its turn by then.
         tokio::task::yield_now().await;
     }
 

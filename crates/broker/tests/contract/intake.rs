@@ -236,7 +236,7 @@ pub(crate) async fn taking_waits_for_the_first_entry<F: Fixture>() {
     let broker = fixture.broker();
     let reading = begin(broker).await;
     let late = async {
-        // Whoever takes is asleep by then, or comes to find it.
+        // By then the consumer either waits, or finds the entry.
         tokio::task::yield_now().await;
         fixture.ingest(&[("channel", "a"), ("data", "1")]).await
     };

@@ -106,9 +106,9 @@ pub(crate) async fn the_limit_holds_over_all_nodes_and_counts_no_session_twice<F
     assert_eq!(fixture.lifecycle().await.len(), before, "nothing was changed");
     hold(broker, "u", sessions[0], "n2").await;
     hold(broker, "other", sessions[3], "n2").await;
-    let none = Claim { limit: 0, ..claim("nobody", sessions[3], "n2") };
+    let none = Claim { limit: 0, ..claim("unknown", sessions[3], "n2") };
     assert_eq!(broker.claim(&none).await.unwrap(), Claimed::Full);
-    assert!(broker.sessions(&user("nobody")).await.unwrap().is_empty());
+    assert!(broker.sessions(&user("unknown")).await.unwrap().is_empty());
     let endless = Claim { limit: usize::MAX, ..claim("u", sessions[3], "n2") };
     assert!(matches!(broker.claim(&endless).await.unwrap(), Claimed::Held { .. }));
 }

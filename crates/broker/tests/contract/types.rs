@@ -200,7 +200,7 @@ async fn an_index_with_foreign_members_is_swept_clean() {
     redis.broker.lease(&info("n1", "i"), TTL).await.unwrap();
     hold(&redis.broker, "u", SessionId::random(), "n1").await;
     let random = SessionId::random().to_string();
-    let gone = format!("{random} nobody");
+    let gone = format!("{random} unknown");
     redis.server.run::<()>(&["SADD", "fanfare:node:n1:sessions", "x", "x y", &random, &gone]).await;
     redis.broker.leave(&info("n1", "i")).await.unwrap();
     assert_eq!(redis.broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 1);

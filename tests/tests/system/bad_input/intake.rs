@@ -41,7 +41,7 @@ async fn malformed_entries_go_to_the_dead_with_the_reason_and_the_rest_goes_on()
         (&[c, d, ("key", b"\xff")], &["key"]),
         (&[c, d, ("key", long_key.as_bytes())], &["key"]),
     ];
-    // All at once, between good ones: bad ones hold nobody up.
+    // All at once, between valid entries: malformed entries do not delay valid ones.
     let mut wanted = BTreeMap::new();
     for (fields, words) in cases {
         let id = scene.publisher.ingest(fields).await.expect("Redis takes it");

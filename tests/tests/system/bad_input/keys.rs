@@ -170,7 +170,7 @@ async fn intake_and_lifecycle_go_on_once_their_keys_are_mended() {
         if dead == 1 { Ok(()) } else { Err(dead) }
     })
     .await;
-    // Nobody is kept out for want of a place to report it, or all are told clearly; afterwards it works again.
+    // Clients are served although events cannot be reported, or all get a clear error; afterwards it works again.
     spoil(&scene, "fanfare:lifecycle", "text").await;
     let told = scene.cluster.a().stream().user("42").header("Prefer", "status").send().await;
     let clear =

@@ -87,7 +87,7 @@ async fn what_is_not_granted_is_refused() {
         let answer = api.call(method, path, &[], "").await.unwrap();
         scene.after(&format!("{method} {path}"), answer.is_problem(403, "no-grant", &[])).await;
     }
-    // With tokens nobody names themselves.
+    // With tokens, clients cannot choose their user.
     let posing = scene.cluster.a().stream().token(&token).user("43").send().await.answer().await;
     scene.after("user=", posing.is_problem(400, "bad-request", &["user"])).await;
     // A batch is judged item by item.
