@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use foldhash::fast::RandomState;
+use foldhash::{fast, quality};
 use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::state::keyed::ShrinkableKeyedStateStore;
@@ -18,8 +18,9 @@ const PARTS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Buckets<K> {
     parts: [Mutex<Part<K>>; PARTS],
-    /// Seeded at random, so that clients cannot choose their partition.
-    spread: RandomState,
+    /// Seeded at random, so that clients cannot choose their partition. The fast hash would spread keys that are alike
+    /// over few partitions with some seeds, and clients would share buckets long before the maximum.
+    spread: quality::SeedableRandomState,
     most_in_part: usize,
     /// Number of checks of keys without their own bucket.
     shared: AtomicU64,
@@ -28,7 +29,7 @@ pub(super) struct Buckets<K> {
 /// Each bucket is the time at which it is full again, in nanoseconds since the limiter was created.
 #[derive(Debug)]
 struct Part<K> {
-    own: HashMap<K, Nanos, RandomState>,
+    own: HashMap<K, Nanos, fast::RandomState>,
     shared: Option<Nanos>,
 }
 
@@ -38,7 +39,7 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
         let part = || Mutex::new(Part { own: HashMap::default(), shared: None });
         Self {
             parts: std::array::from_fn(|_| part()),
-            spread: RandomState::default(),
+            spread: quality::SeedableRandomState::random(),
             most_in_part: most.div_ceil(PARTS).max(1),
             shared: AtomicU64::new(0),
         }
@@ -59,8 +60,11 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
     }
 
     fn part(&self, key: &K) -> MutexGuard<'_, Part<K>> {
-        let index = usize::try_from(self.spread.hash_one(key) >> 60).unwrap_or_default();
-        lock(&self.parts[index % PARTS])
+        lock(&self.parts[self.index(key)])
+    }
+
+    fn index(&self, key: &K) -> usize {
+        usize::try_from(self.spread.hash_one(key) >> 60).unwrap_or_default() % PARTS
     }
 }
 
@@ -117,5 +121,25 @@ impl<K: Clone + Eq + Hash> ShrinkableKeyedStateStore<K> for Store<K> {
 
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_are_alike_spread_over_all_partitions_with_every_seed() {
+        for seed in 0..200 {
+            let shared = Box::leak(Box::new(foldhash::SharedSeed::from_u64(seed)));
+            let mut buckets: Buckets<u32> = Buckets::new(16);
+            buckets.spread = quality::SeedableRandomState::with_seed(seed, shared);
+            let mut keys = [0; PARTS];
+            for key in 0..1600 {
+                keys[buckets.index(&key)] += 1;
+            }
+            // 100 on average, with a standard deviation of 10.
+            assert!(keys.iter().all(|keys| (40..160).contains(keys)), "seed {seed}: {keys:?}");
+        }
     }
 }
