@@ -234,8 +234,12 @@ impl ApiClient {
     async fn response(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), Error> {
         let response = request.timeout(self.call_timeout).send().await.map_err(|e| self.failed(&e))?;
         let status = response.status();
-        let body = response.bytes().await.map_err(|e| self.failed(&e))?;
-        Ok((status, body.into()))
+        match response.bytes().await {
+            Ok(body) => Ok((status, body.into())),
+            // The status says more than the broken body.
+            Err(_) if !status.is_success() => Ok((status, Vec::new())),
+            Err(error) => Err(self.failed(&error)),
+        }
     }
 
     fn unexpected(&self, error: serde_json::Error) -> Error {

@@ -87,7 +87,7 @@ impl EventSource {
         &self.cursor
     }
 
-    /// Waits for the next step.
+    /// Waits for the next step. Not cancel-safe: a connection attempt or a wait that is dropped begins again.
     ///
     /// # Errors
     ///

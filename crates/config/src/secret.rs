@@ -96,9 +96,20 @@ impl Value for Url {
         "a URL like redis://127.0.0.1:6379".to_owned()
     }
 
-    /// Masks the password: `redis://user:word@host` becomes `redis://user:********@host`.
+    /// Masks the password: `redis://user:word@host` becomes `redis://user:********@host`, and `unix:///path?pass=word`
+    /// becomes `unix:///path?pass=********`.
     fn show(input: &Input) -> String {
         let url = plain(input);
+        let url = match url.split_once('?') {
+            Some((address, query)) => {
+                let mask = |parameter: &str| match parameter.split_once('=') {
+                    Some((name, _)) if name.eq_ignore_ascii_case("pass") => format!("{name}={MASK}"),
+                    _ => parameter.to_owned(),
+                };
+                format!("{address}?{}", query.split('&').map(mask).collect::<Vec<_>>().join("&"))
+            }
+            None => url,
+        };
         let Some((scheme, rest)) = url.split_once("://") else {
             // Not a URL: any part of it may be the secret.
             return MASK.to_owned();

@@ -2,7 +2,7 @@
 //!
 //! A dialect is a file in `dialect/`, a variant of [`Dialect`], and a branch in each of its methods; the compiler names
 //! the methods that a new variant lacks. The hub has no other text of a stream. A branch costs nothing next to a write:
-//! no call is dynamic, and an event is encoded once for each of [`Dialect::EVENT_TEXTS`], not for each connection.
+//! no call is dynamic, and an event is encoded once for each of `Dialect::EVENT_TEXTS`, not for each connection.
 //!
 //! - `fanfare`: the protocol in `docs/protocol.md`
 

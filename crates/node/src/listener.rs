@@ -13,7 +13,7 @@
 //! - `linger`: the end of an HTTP/1.1 connection whose client may still send
 //! - [`http2`]: an HTTP/2 connection with its requests and streams
 //! - [`head`]: the head of a response that hyper does not write
-//! - `charge`: memory of requests and responses
+//! - `charge`: memory of requests and responses; `read_ahead`: memory of input that no request has taken yet
 
 mod charge;
 pub mod detect;
@@ -24,6 +24,7 @@ pub mod http1;
 pub mod http2;
 mod linger;
 pub mod proxy_protocol;
+mod read_ahead;
 mod slots;
 pub mod timeout_io;
 

@@ -50,9 +50,8 @@ async fn malformed_live_messages_are_each_logged_until_there_are_too_many() {
     }
     node.api().publish("room:7", "note", "behind them").await;
     client.expect("note").await;
-    let lines = |log: &str| {
-        log.lines().filter(|line| line.contains("dropped a malformed message of a live topic")).count()
-    };
+    let lines =
+        |log: &str| log.lines().filter(|line| line.contains("dropped malformed Pub/Sub message")).count();
     until("each is logged", SOON, async || match lines(&node.log()) {
         4 => Ok(()),
         lines => Err(format!("{lines} lines")),

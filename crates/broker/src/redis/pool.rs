@@ -2,6 +2,7 @@
 //!
 //! A blocking read occupies its connection, so it cannot use a shared one.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,12 +16,23 @@ use super::{error, reply};
 use crate::BrokerError;
 
 /// The connections. Clones share them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct BlockingPool {
     connector: Connector,
     settings: Arc<RedisSettings>,
     /// The pool, and the address that its connections lead to.
     current: Arc<Mutex<(ConnectionAddr, Pool)>>,
+    /// Why a new connection was refused last. The pool's own error has only a text.
+    refusal: Refusal,
+}
+
+type Refusal = Arc<Mutex<Option<BrokerError>>>;
+
+impl fmt::Debug for BlockingPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the credentials.
+        f.debug_struct("BlockingPool").field("connector", &self.connector).finish_non_exhaustive()
+    }
 }
 
 impl BlockingPool {
@@ -32,8 +44,9 @@ impl BlockingPool {
     pub(super) fn new(connector: Connector, settings: &RedisSettings) -> Result<Self, BrokerError> {
         let settings = Arc::new(settings.clone());
         let address = connector.address();
-        let pool = pool(&connector, &settings)?;
-        Ok(Self { connector, settings, current: Arc::new(Mutex::new((address, pool))) })
+        let refusal = Refusal::default();
+        let pool = pool(&connector, &settings, &refusal)?;
+        Ok(Self { connector, settings, current: Arc::new(Mutex::new((address, pool))), refusal })
     }
 
     /// Returns the pool of the current address. Connections to an earlier address end when they are given back.
@@ -41,9 +54,22 @@ impl BlockingPool {
         let address = self.connector.address();
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.0 != address {
-            *current = (address, pool(&self.connector, &self.settings)?);
+            *current = (address, pool(&self.connector, &self.settings, &self.refusal)?);
         }
         Ok(current.1.clone())
+    }
+
+    fn unavailable(&self, error: &PoolError) -> BrokerError {
+        match error {
+            PoolError::Backend(error) => error::sort_connecting(error),
+            PoolError::Timeout(_) => BrokerError::Unavailable("timed out waiting for a connection".into()),
+            PoolError::PostCreateHook(_) => {
+                let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
+                // Another call may have taken it, for the same reason.
+                refusal.unwrap_or_else(|| BrokerError::Unavailable("Redis refused a connection".into()))
+            }
+            other => BrokerError::Unavailable(other.to_string()),
+        }
     }
 
     /// Sends a command that may block for `blocking`. A command that times out closes its connection.
@@ -60,9 +86,9 @@ impl BlockingPool {
         pipeline: &Pipeline,
         blocking: Duration,
     ) -> Result<Vec<Value>, BrokerError> {
-        let connection = self.current()?.get().await.map_err(|error| unavailable(&error))?;
+        let connection = self.current()?.get().await.map_err(|error| self.unavailable(&error))?;
         let mut held = Held(Some(connection));
-        let Some(connection) = &mut held.0 else { return Err(unavailable(&PoolError::Closed)) };
+        let Some(connection) = &mut held.0 else { return Err(self.unavailable(&PoolError::Closed)) };
         let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
         let replies = match tokio::time::timeout(blocking + self.settings.timeout, sent).await {
             Ok(replies) => replies.map_err(|error| error::sort(&error))?,
@@ -104,13 +130,16 @@ impl Drop for Held {
 }
 
 /// Returns a pool of connections to the connector's address, each made as the connector makes its own.
-fn pool(connector: &Connector, settings: &RedisSettings) -> Result<Pool, BrokerError> {
-    let introducer = connector.clone();
+fn pool(connector: &Connector, settings: &RedisSettings, refusal: &Refusal) -> Result<Pool, BrokerError> {
+    let (introducer, refusal) = (connector.clone(), Arc::clone(refusal));
     let introduce = Hook::async_fn(move |connection: &mut MultiplexedConnection, _| {
-        let introducer = introducer.clone();
+        let (introducer, refusal) = (introducer.clone(), Arc::clone(&refusal));
         Box::pin(async move {
             let introduced = introducer.introduce(connection, Purpose::Blocking, &[]).await;
-            introduced.map_err(|error| HookError::message(error.to_string()))
+            introduced.map_err(|error| {
+                *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                HookError::message("refused")
+            })
         })
     });
     Pool::builder(connector.manager(Purpose::Blocking)?)
@@ -122,13 +151,4 @@ fn pool(connector: &Connector, settings: &RedisSettings) -> Result<Pool, BrokerE
         .post_create(introduce)
         .build()
         .map_err(|error| BrokerError::Refused(error.to_string()))
-}
-
-fn unavailable(error: &PoolError) -> BrokerError {
-    match error {
-        PoolError::Backend(error) => error::sort_connecting(error),
-        PoolError::Timeout(_) => BrokerError::Unavailable("timed out waiting for a connection".into()),
-        PoolError::PostCreateHook(HookError::Message(why)) => BrokerError::Unavailable(why.to_string()),
-        other => BrokerError::Unavailable(other.to_string()),
-    }
 }

@@ -414,6 +414,16 @@ async fn a_command_that_is_not_allowed_is_a_condition_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_user_who_may_not_name_its_connections_can_do_everything_else() {
+    let redis = new::<Redis>().await;
+    let rules = ["ACL", "SETUSER", "nameless", "on", ">pw", "~*", "&*", "+@all", "-client"];
+    redis.server.run::<()>(&rules).await;
+    let broker = impatient(redis.server.url().replace("redis://", "redis://nameless:pw@"));
+    publishes_again(&broker, "a").await;
+    broker.prepare().await.unwrap();
+}
+
+#[tokio::test]
 async fn positions_grow_though_the_clock_has_gone_back() {
     let redis = new::<Redis>().await;
     let ahead = Position::new(9_000_000_000_000, 41);

@@ -6,6 +6,9 @@ use fanfare_protocol::Position;
 use super::window::Window;
 use crate::encoded_event::ChainLink;
 
+/// Maximum number of positions of a fork.
+const CHAIN: usize = 64;
+
 /// The first event with which a live topic went back, and the order of positions before it.
 ///
 /// A connection whose last events are lost continues after the fork, since the log has other events there. A live topic
@@ -15,7 +18,7 @@ use crate::encoded_event::ChainLink;
 #[derive(Debug)]
 pub(crate) struct Fork {
     first: ChainLink,
-    /// The window's positions before the event.
+    /// The window's last positions before the event.
     chain: Box<[Position]>,
     /// The last position of the live topic before the event.
     last_live: Position,
@@ -23,7 +26,9 @@ pub(crate) struct Fork {
 
 impl Fork {
     pub(crate) fn new(first: ChainLink, window: &Window, last_live: Position) -> Self {
-        Self { first, chain: window.positions().collect(), last_live }
+        let mut chain: Vec<Position> = window.positions().collect();
+        chain.drain(..chain.len().saturating_sub(CHAIN));
+        Self { first, chain: chain.into(), last_live }
     }
 
     /// Returns the last position before the fork.

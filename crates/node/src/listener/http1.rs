@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tower::ServiceExt;
 
 use super::linger::{self, Unread};
+use super::read_ahead::ReadAhead;
 use super::slots::{Activity, Slot};
 use super::timeout_io::{FlushState, TimeoutIo};
 use super::{ListenerContext, charge, head};
@@ -47,6 +48,7 @@ struct Handler {
     activity: Arc<Activity>,
     flushed: FlushState,
     unread: Unread,
+    ahead: ReadAhead,
 }
 
 /// Returns the settings of all connections.
@@ -69,7 +71,7 @@ pub(super) async fn serve<IO: Socket + 'static>(
     io: TimeoutIo<IO>,
 ) {
     let (takeovers, mut taken) = mpsc::channel(1);
-    let (flushed, unread) = (io.flushed(), Unread::default());
+    let (flushed, ahead, unread) = (io.flushed(), io.read_ahead(), Unread::default());
     let handler = Handler {
         router: context.router.clone(),
         takeovers,
@@ -78,6 +80,7 @@ pub(super) async fn serve<IO: Socket + 'static>(
         activity: Arc::clone(slot.activity()),
         flushed: flushed.clone(),
         unread: unread.clone(),
+        ahead,
     };
     let service = service_fn(move |request| handler.clone().answer(request));
     let mut http = context.http1.serve_connection(TokioIo::new(io), service);
@@ -168,7 +171,8 @@ impl Handler {
         let in_flight = self.activity.begin();
         let entered = charge::request(&self.account, &mut request);
         request.extensions_mut().insert(self.peer);
-        let response = self.router.oneshot(request.map(|body| Body::new(self.unread.watch(body)))).await?;
+        let response =
+            self.router.oneshot(request.map(|body| Body::new(self.unread.watch(body, &self.ahead)))).await?;
         let Some(takeover) = response.extensions().get::<Takeover>().cloned() else {
             let (response, charged) = charge::response(&self.account, response);
             return Ok(charge::until_sent(response, [entered, charged], &self.flushed, in_flight));

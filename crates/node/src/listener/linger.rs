@@ -14,6 +14,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
+use super::read_ahead::ReadAhead;
+
 /// Maximum time for which input is discarded after the response.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Maximum pause of the client.
@@ -29,9 +31,13 @@ pub(super) struct Unread(Arc<AtomicBool>);
 
 impl Unread {
     /// Wraps the body of the next request, to record whether it is dropped before its end.
-    pub(super) fn watch(&self, body: Incoming) -> Watched {
+    pub(super) fn watch(&self, body: Incoming, ahead: &ReadAhead) -> Watched {
         self.0.store(false, Ordering::Relaxed);
-        Watched { ended: body.is_end_stream(), body, unread: self.clone() }
+        let ended = body.is_end_stream();
+        if !ended {
+            ahead.begin_body();
+        }
+        Watched { ended, body, unread: self.clone(), ahead: ahead.clone() }
     }
 
     pub(super) fn get(&self) -> bool {
@@ -45,6 +51,7 @@ pub(super) struct Watched {
     body: Incoming,
     ended: bool,
     unread: Unread,
+    ahead: ReadAhead,
 }
 
 impl Body for Watched {
@@ -57,7 +64,13 @@ impl Body for Watched {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let watched = self.get_mut();
         let frame = ready!(Pin::new(&mut watched.body).poll_frame(cx));
-        watched.ended = frame.is_none() || watched.body.is_end_stream();
+        if let Some(Ok(data)) = frame.as_ref().map(|frame| frame.as_ref().map(Frame::data_ref)) {
+            watched.ahead.take_body(data.map_or(0, bytes::Bytes::len));
+        }
+        if !watched.ended && (frame.is_none() || watched.body.is_end_stream()) {
+            watched.ended = true;
+            watched.ahead.end_body();
+        }
         Poll::Ready(frame)
     }
 
@@ -74,6 +87,7 @@ impl Drop for Watched {
     fn drop(&mut self) {
         if !self.ended {
             self.unread.0.store(true, Ordering::Relaxed);
+            self.ahead.end_body();
         }
     }
 }

@@ -16,13 +16,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::frames::Meter;
+use super::read_ahead::{ReadAhead, Requests};
 use super::slots::Activity;
-use crate::memory::{Account, Kind, Permit};
+use crate::memory::{Account, Permit};
 use crate::pace::MinRate;
 use crate::stream::{Socket, set_peer_timeout};
-
-/// Bytes read ahead that are part of the connection's own memory ([`crate::memory::CONNECTION`]); more take a permit.
-const FREE: usize = 8 * 1024;
 
 /// Whether all data is written.
 #[derive(Clone, Debug)]
@@ -85,13 +83,8 @@ pub(super) struct TimeoutIo<IO> {
     bounds: Bounds,
     /// Counts the frames of an HTTP/2 client.
     meter: Option<Meter>,
-    /// Maximum number of bytes that HTTP has read and no request has taken yet: of an incomplete head, of pipelined requests, or
-    /// of a body.
-    ahead: usize,
-    /// Bytes of the last read.
-    last: usize,
-    /// Permit for them.
-    ahead_permit: Permit,
+    /// Bytes that HTTP has read and no request has taken yet.
+    ahead: ReadAhead,
     /// Whether the kernel's timeout is disabled because the client was slow.
     tolerant: bool,
     /// Write timeout. Runs while the socket is full and accepts nothing.
@@ -128,9 +121,7 @@ impl<IO> TimeoutIo<IO> {
             activity,
             bounds,
             meter,
-            ahead: 0,
-            last: 0,
-            ahead_permit: account.permit(Kind::Requests),
+            ahead: ReadAhead::new(account),
             tolerant: false,
             stalled: None,
             slow: None,
@@ -140,6 +131,11 @@ impl<IO> TimeoutIo<IO> {
     /// Returns a handle that reports whether all data is written.
     pub(super) fn flushed(&self) -> FlushState {
         self.flushed.clone()
+    }
+
+    /// Returns the input read ahead, for the bodies of requests.
+    pub(super) fn read_ahead(&self) -> ReadAhead {
+        self.ahead.clone()
     }
 
     /// Returns a token that is cancelled when an HTTP/2 client has sent too many control frames; never for HTTP/1.1.
@@ -156,33 +152,24 @@ impl<IO> TimeoutIo<IO> {
 impl<IO> TimeoutIo<IO> {
     /// Counts received bytes.
     ///
-    /// HTTP/1.1 reads more only when its buffer has neither a complete head nor a part of the body of the request in flight. So
-    /// when a request has begun, at most the last read is left in the buffer, and nothing once its body is read.
-    ///
     /// # Errors
     ///
     /// Fails if there is no memory for bytes read ahead.
     fn received(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.input_seen.0.store(true, Ordering::Relaxed);
         self.activity.touch();
-        if let Some(meter) = &mut self.meter {
+        let counted = if let Some(meter) = &mut self.meter {
             meter.read(bytes);
-            self.ahead = meter.open_head();
+            self.ahead.set(meter.open_head())
         } else {
-            let left = match (self.activity.is_idle(), self.activity.take_begun()) {
-                (false, _) => 0,
-                (true, true) => self.last,
-                (true, false) => self.ahead,
+            let requests = match (self.activity.is_idle(), self.activity.take_begun()) {
+                (false, _) => Requests::InFlight,
+                (true, true) => Requests::Ended,
+                (true, false) => Requests::None,
             };
-            self.ahead = left + bytes.len();
-            self.last = bytes.len();
-        }
-        if self.ahead <= FREE {
-            self.ahead_permit.clear();
-            return Ok(());
-        }
-        let more = self.ahead.saturating_sub(self.ahead_permit.bytes());
-        self.ahead_permit.grow(more).map_err(|no_room| io::Error::new(io::ErrorKind::OutOfMemory, no_room))
+            self.ahead.read(bytes.len(), requests)
+        };
+        counted.map_err(|no_room| io::Error::new(io::ErrorKind::OutOfMemory, no_room))
     }
 }
 
