@@ -86,7 +86,7 @@ pub(crate) async fn a_command_arrives_at_its_node_only<F: Fixture>() {
     let (one, other) = (Subscriber::open(broker, "n1").await, Subscriber::open(broker, "n2").await);
     let command = Control::Disconnect { user: user("u"), session: SessionId::random() };
     broker.send(&node("n1"), &command).await.unwrap();
-    broker.send(&node("nobody"), &command).await.unwrap();
+    broker.send(&node("absent"), &command).await.unwrap();
     eventually("the command arrives", || async { one.controls().len() == 1 }).await;
     assert_eq!(Control::parse(&one.controls()[0]).unwrap(), command);
     broker.send(&node("n2"), &command).await.unwrap();
