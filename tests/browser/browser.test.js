@@ -105,7 +105,7 @@ test("a page that was disconnected says so and comes back when asked", async () 
   await page.waitForFunction(() => document.querySelector("#events .type")?.textContent === "meanwhile");
 });
 
-test("the page can be unplugged and told to follow other channels, and misses nothing", async () => {
+test("the page can be disconnected and subscribed to other channels, and misses nothing", async () => {
   const { page, failures } = await browser.page();
   await page.goto(`${dev.url}/?demo=off`);
   await page.waitForSelector('#state[data-state="live"]');

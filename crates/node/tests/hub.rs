@@ -124,7 +124,7 @@ impl AsyncRead for Flood {
         let turn = self.turns.load(Ordering::Relaxed);
         let (last, reads) = self.read_in_turn;
         self.read_in_turn = (turn, if turn == last { reads + 1 } else { 0 });
-        assert!(reads < 5_000, "one client's bytes hold up everybody else");
+        assert!(reads < 5_000, "one client's bytes hold up all other clients");
         buf.put_slice(&vec![b'x'; buf.remaining()]);
         Poll::Ready(Ok(()))
     }

@@ -23,7 +23,7 @@ export const overloaded = new Counter("fanfare_overloaded");
 export const broken = new Counter("fanfare_broken");
 /** Streams that came back. */
 export const reconnects = new Counter("fanfare_reconnects");
-/** Streams that a browser would not open again: any status but 200, or told not to come back. */
+/** Streams that a browser would not open again: any status but 200, or an instruction not to reconnect. */
 export const gaveUp = new Counter("fanfare_gave_up");
 /** Streams that got the last event. */
 export const finished = new Counter("fanfare_finished");

@@ -1,4 +1,4 @@
-// What a run is told from outside: `k6 run -e STREAMS=1000 scenarios/fan-out.js`. docs/load-testing.md lists all of it.
+// The settings of a run: `k6 run -e STREAMS=1000 scenarios/fan-out.js`. docs/load-testing.md lists all of them.
 
 /** A duration like `90`, `90s`, `2m` or `1m30s`, in seconds. */
 export function seconds(text) {

@@ -19,7 +19,7 @@ export function follow({ address, token, retry, deadline }) {
     }
     hold(stream, address(attempt), token, deadline);
   }
-  // Told here and not at the last event only: a stream that got no last event has lost what it misses all the same.
+  // Counted here and not only at the last event: a stream that got no last event has lost its missing events, too.
   figures.lost.add(stream.sequence === null ? 0 : stream.sequence.lost);
 }
 

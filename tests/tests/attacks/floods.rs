@@ -43,7 +43,7 @@ impl Flood {
             while !stop.load(Ordering::Relaxed) {
                 let requests: String = (0..50).map(|_| request()).collect();
                 let mut socket = connect(from, to).await;
-                // One that a stream took over, or that was closed, is made anew.
+                // A connection that a stream took over, or that was closed, is replaced.
                 if socket.write_all(requests.as_bytes()).await.is_err() {
                     continue;
                 }

@@ -203,7 +203,7 @@ impl Play {
 
     /// An ephemeral event, which is the last that all clients see before a fault.
     async fn typing(&mut self) {
-        // Who is away misses it: first everybody must be there.
+        // Disconnected clients miss it, so all clients must be connected first.
         self.present().await;
         // Each is another one: what was published before tells them apart.
         let scene = format!("{} {:?}", self.scene, self.published["broadcast"]);

@@ -328,7 +328,7 @@ fn what_a_pod_is_given_is_there() {
         }
     }
     let auth = dev.secret_generator.iter().find(|one| one.name == "fanfare-auth").unwrap();
-    assert!(auth.literals.is_empty(), "a secret that everybody can read in the repository is none");
+    assert!(auth.literals.is_empty(), "a secret in the repository is public");
     let file = &auth.files[0];
     let ignored = files::text(&files::path("k8s/overlays/dev/.gitignore"));
     assert!(ignored.lines().any(|line| line == file), "{file} would be committed");

@@ -30,6 +30,6 @@ async fn a_node_is_frozen(kind: Kind) {
     form.score.fault = Duration::from_secs(8);
     let report = stage.play(Scenario::Pause, &form).await;
     assert_passed(&report);
-    // It notices by itself that its sessions are gone, and claims them anew or lets them go.
+    // The node notices by itself that its sessions are gone, and claims them again or releases them.
     stage.node(0).ready().await;
 }

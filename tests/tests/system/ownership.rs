@@ -185,7 +185,7 @@ async fn a_node_that_was_paused_for_longer_than_its_lease_cannot_steal_a_session
     is_superseded(&mut old, &moved).await;
     is_live(&mut new, &cluster.redis, "42").await;
     // No node has claimed the other session since: it is this node's again, and its client is not affected.
-    until("the swept session is claimed anew", SOON, async || match &*held(&cluster.redis, "43").await {
+    until("the swept session is claimed again", SOON, async || match &*held(&cluster.redis, "43").await {
         [(session, node, _)] if *session == left && node == "a" => Ok(()),
         other => Err(format!("{other:?}")),
     })

@@ -181,7 +181,7 @@ impl Kind {
     }
 }
 
-/// Where some distributions put servers, and not on everybody's path.
+/// Directories in which some distributions put servers, and which may not be in `PATH`.
 fn path_with_sbin() -> String {
     format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }

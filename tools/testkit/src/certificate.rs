@@ -81,7 +81,7 @@ impl Certificate {
         self.0.dir.path().join("key.pem")
     }
 
-    /// A client that trusts the authority and nobody else, and offers these protocols.
+    /// Returns a client that trusts this authority only, and offers these protocols.
     ///
     /// # Panics
     ///

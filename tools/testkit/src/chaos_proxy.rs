@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Pass,
-    /// They wait, as when packets are dropped and nobody says so.
+    /// They wait, as when packets are dropped without an error.
     Pause,
     /// They arrive later.
     Delay(Duration),
@@ -80,7 +80,7 @@ impl ChaosProxy {
         format!("redis://{}", self.address)
     }
 
-    /// Nothing gets through and nobody is told: a partition.
+    /// Stops all traffic without an error: a partition.
     pub fn pause(&self) {
         self.state.mode.send_replace(Mode::Pause);
     }

@@ -1,4 +1,4 @@
-//! A client that trusts nobody: its own socket, its own parser, and a record of all that it got.
+//! A client independent of the product's code: its own socket, its own parser, and a record of everything that it received.
 
 use std::fmt::Write;
 use std::sync::Arc;

@@ -90,7 +90,7 @@ impl Http2 {
         }
     }
 
-    /// The connection to a node, made anew if it takes no more requests.
+    /// The connection to a node, replaced when it accepts no more requests.
     async fn connection(&self, to: SocketAddr) -> io::Result<SendRequest<Bytes>> {
         // Held while it connects, so that no two are made.
         let mut nodes = self.nodes.lock().await;
@@ -129,7 +129,7 @@ impl Http2 {
     }
 }
 
-/// Ends when the stream does, or nobody reads any more.
+/// Ends with the stream, or when its reader is dropped.
 async fn translate(response: Response<RecvStream>, mut out: DuplexStream) {
     let chunked = !response.headers().contains_key("content-length");
     if out.write_all(head(&response, chunked).as_bytes()).await.is_err() {

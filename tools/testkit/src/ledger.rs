@@ -47,7 +47,7 @@ pub struct Verdict {
     pub duplicated: Vec<String>,
     /// Arrived after a later one.
     pub out_of_order: Vec<String>,
-    /// Arrived though nobody was told that it was accepted, or it is from before, or of a channel not followed.
+    /// Received, although its publication was not confirmed, it precedes the start position, or its channel is not subscribed.
     pub foreign: Vec<String>,
     /// The `gap` events, which tell of a loss: also wrong when nothing was lost.
     pub gaps: Vec<String>,
@@ -70,7 +70,7 @@ impl Ledger {
         });
     }
 
-    /// Nobody knows what became of an event that was drawn.
+    /// An event was numbered, and the outcome of its publication is unknown.
     pub fn doubt(&self, text: &str) {
         self.note(text, |series, number| {
             series.uncertain.insert(number);

@@ -1,4 +1,4 @@
-//! Addresses that nobody else on this machine uses.
+//! Addresses that no other process on this machine uses.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -9,7 +9,7 @@ static NEXT: AtomicU8 = AtomicU8::new(16);
 /// A loopback address for one server of one test.
 ///
 /// With an address of its own a server can have a fixed port outside the range of outgoing connections: it can stop
-/// and come back on the same port, and nobody has taken it meanwhile.
+/// and come back on the same port, and no other process has taken it meanwhile.
 ///
 /// # Panics
 ///

@@ -45,7 +45,7 @@ impl FarSide {
         let thread = std::thread::spawn(move || {
             enter_new();
             let file = File::open("/proc/thread-self/ns/net").expect("the thread's own namespace");
-            sender.send((gettid(), file)).expect("somebody waits for it");
+            sender.send((gettid(), file)).expect("the receiver waits for it");
             // The thread names the namespace until the cable is in it.
             let _ = wait.recv();
         });
@@ -76,7 +76,7 @@ impl FarSide {
             let runtime = runtime();
             let clients = runtime.block_on(open());
             let _ = opened.send(());
-            // They stay as they are: nobody polls them, so they read and write nothing more by themselves.
+            // They stay unchanged: they are not polled, so they read and write nothing more by themselves.
             let _ = wait.recv();
             drop(clients);
         });

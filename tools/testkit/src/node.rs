@@ -145,7 +145,7 @@ impl NodeBuilder {
             .args(["serve", "--listen", &self.listen.to_string(), "--redis", &self.redis])
             .args(["--node-id", &self.id, "--auth", &self.auth])
             .env("FANFARE_AUTH__JWT__SECRET", SECRET)
-            // No balancer has to notice, and nobody waits for even waves, unless a test says so.
+            // Unless a test sets these, no balancer has to notice the drain, and no test waits for even waves.
             .env("FANFARE_DRAIN__NOTICE", "0s")
             .env("FANFARE_DRAIN__WINDOW", "0s")
             .env("FANFARE_SESSION__GRACE", "0s")
@@ -217,7 +217,7 @@ fn read_lines(
 }
 
 impl Node {
-    /// A node on this Redis, called `a`, that believes everybody.
+    /// Returns a node on this Redis with the id `a` that requires no tokens.
     pub fn of(redis: &Redis) -> NodeBuilder {
         NodeBuilder {
             redis: redis.url(),
@@ -317,7 +317,7 @@ impl Node {
         self.status_line("VmHWM:")
     }
 
-    /// Starts measuring the peak anew.
+    /// Resets the measured peak.
     ///
     /// # Panics
     ///

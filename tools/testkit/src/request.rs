@@ -23,7 +23,7 @@ pub struct StreamRequest {
 }
 
 impl StreamRequest {
-    /// A stream from whoever listens there.
+    /// Returns a request for a stream from this address.
     pub fn to(to: SocketAddr) -> Self {
         Self {
             to,

@@ -246,7 +246,7 @@ impl World {
                 reader.abort();
             }
         }
-        // Everybody follows `broadcast`, so a stream of one channel is always one of that.
+        // Every stream subscribes to `broadcast`, so a stream of one channel is always a stream of `broadcast`.
         let broadcast = Channel::broadcast();
         let mut follows: Vec<_> = self.channels.iter().filter(|c| **c != broadcast).cloned().collect();
         self.rng.shuffle(&mut follows);
@@ -330,7 +330,7 @@ impl World {
         }
     }
 
-    /// Waits until everybody has everything.
+    /// Waits until every client has every event.
     pub(crate) async fn catch_up(&mut self, finish: Finish) -> Result<(), String> {
         self.staying = self.clients.iter().map(|client| client.lock().unwrap().connection).collect();
         // The slowest client takes 16 bytes each 30 ms, and has up to 160 events of 5 KB to take: 25 minutes. One
@@ -390,7 +390,7 @@ impl World {
         Ok(())
     }
 
-    /// Everybody leaves, and nothing of them stays.
+    /// Closes all clients, and checks that nothing of them remains.
     pub(crate) async fn leave(&mut self) -> Result<(), String> {
         for reader in self.readers.iter_mut().filter_map(Option::take) {
             reader.abort();
@@ -401,7 +401,7 @@ impl World {
             }
         });
         if gone.await.is_err() {
-            return Err("connections or channels are left after everybody has gone".into());
+            return Err("connections or channels remain after all clients have gone".into());
         }
         // Nothing of the zombies either, though they did not close.
         self.zombies.iter().for_each(JoinHandle::abort);
