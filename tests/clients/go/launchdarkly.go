@@ -10,7 +10,7 @@ import (
 func launchdarkly(url string) error {
 	stream, err := eventsource.SubscribeWithURL(url,
 		eventsource.StreamOptionErrorHandler(func(err error) eventsource.StreamErrorHandlerResult {
-			log.Print("it comes back after: ", err)
+			log.Print("reconnecting after: ", err)
 			return eventsource.StreamErrorHandlerResult{}
 		}))
 	if err != nil {

@@ -18,7 +18,7 @@ func r3labs(url string) error {
 			}
 			show(string(event.Event), string(event.ID), string(event.Data))
 		})
-		log.Print("it comes back after: ", err)
+		log.Print("reconnecting after: ", err)
 		time.Sleep(time.Second)
 	}
 }

@@ -8,7 +8,7 @@ import okio.BufferedSource;
 /** OkHttp asks for gzip by itself, and decodes. */
 final class DecodeOkHttp {
     public static void main(String[] arguments) throws IOException {
-        OkHttpClient client = new OkHttpClient.Builder().readTimeout(Duration.ofSeconds(40)).build();
+        OkHttpClient client = new OkHttpClient.Builder().readTimeout(Duration.ofSeconds(45)).build();
         Request request = new Request.Builder().url(arguments[0]).build();
         try (Response response = client.newCall(request).execute()) {
             BufferedSource body = response.body().source();

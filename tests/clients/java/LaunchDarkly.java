@@ -12,7 +12,7 @@ final class LaunchDarkly {
         EventSource.Builder builder =
                 new EventSource.Builder(ConnectStrategy.http(URI.create(arguments[0])))
                         .errorStrategy(ErrorStrategy.alwaysContinue())
-                        // Each end within a minute of the one before doubles the delay, up to 30 s.
+                        // A stream that ends within a minute doubles the delay, by default up to 30 s.
                         .retryDelayStrategy(RetryDelayStrategy.defaultStrategy().maxDelay(4, TimeUnit.SECONDS));
         try (EventSource source = builder.build()) {
             for (MessageEvent event : source.messages()) {

@@ -15,7 +15,7 @@ final class Line {
     }
 
     static void log(Object error) {
-        System.err.println("it comes back after: " + error);
+        System.err.println("reconnecting after: " + error);
     }
 
     private Line() {}

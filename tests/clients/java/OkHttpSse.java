@@ -18,8 +18,8 @@ final class OkHttpSse extends EventSourceListener {
     }
 
     private void run(String url) throws InterruptedException {
-        // Longer than two heartbeats (stream.heartbeat, 15s); OkHttp's own is 10 s.
-        OkHttpClient client = new OkHttpClient.Builder().readTimeout(Duration.ofSeconds(40)).build();
+        // Three heartbeats (stream.heartbeat, 15s); the default of OkHttp is 10 s.
+        OkHttpClient client = new OkHttpClient.Builder().readTimeout(Duration.ofSeconds(45)).build();
         EventSource.Factory factory = EventSources.createFactory(client);
         while (true) {
             Request.Builder request = new Request.Builder().url(url);

@@ -14,6 +14,6 @@ await fetchEventSource(url, {
     throw new RetriableError();
   },
   onerror(error) {
-    console.error("it retries after:", error);
+    console.error("reconnecting after:", error);
   },
 });

@@ -15,7 +15,7 @@ url = sys.argv[1]
 async def main():
     last_id = ""
     # aiohttp ends every response after five minutes by default.
-    timeout = aiohttp.ClientTimeout(total=None, sock_read=40)
+    timeout = aiohttp.ClientTimeout(total=None, sock_read=45)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         while True:
             headers = {"Last-Event-ID": last_id} if last_id else {}

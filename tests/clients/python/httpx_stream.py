@@ -12,8 +12,8 @@ url = sys.argv[1]
 last_event_id = ""
 reconnection_delay = 1.0
 
-# Longer than two heartbeats (stream.heartbeat, 15s); httpx's own is 5 s.
-with httpx.Client(timeout=httpx.Timeout(5, read=40)) as client:
+# Three heartbeats (stream.heartbeat, 15s); the default of httpx is 5 s.
+with httpx.Client(timeout=httpx.Timeout(5, read=45)) as client:
     while True:
         try:
             headers = {"Accept": "text/event-stream"}

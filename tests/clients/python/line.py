@@ -9,4 +9,4 @@ def show(kind, id, data):
 
 
 def log(error):
-    print(f"it comes back after: {error!r}", file=sys.stderr, flush=True)
+    print(f"reconnecting after: {error!r}", file=sys.stderr, flush=True)

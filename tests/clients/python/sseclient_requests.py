@@ -17,8 +17,8 @@ while True:
         headers = {"Accept": "text/event-stream"}
         if last_id:
             headers["Last-Event-ID"] = last_id
-        # Longer than two heartbeats (stream.heartbeat, 15s).
-        with requests.get(url, stream=True, headers=headers, timeout=(5, 40)) as response:
+        # Three heartbeats (stream.heartbeat, 15s).
+        with requests.get(url, stream=True, headers=headers, timeout=(5, 45)) as response:
             response.raise_for_status()
             for event in sseclient.SSEClient(response).events():
                 last_id = event.id or last_id

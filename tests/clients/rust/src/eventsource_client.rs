@@ -9,10 +9,10 @@ use launchdarkly_sdk_transport::HyperTransport;
 use crate::{Outcome, show};
 
 pub(crate) async fn run(url: &str) -> Outcome {
-    // Longer than two heartbeats (stream.heartbeat, 15s).
+    // Three heartbeats (stream.heartbeat, 15s).
     let transport = HyperTransport::builder()
         .connect_timeout(Duration::from_secs(10))
-        .read_timeout(Duration::from_secs(40))
+        .read_timeout(Duration::from_secs(45))
         .build_http()?;
     let reconnect = ReconnectOptions::reconnect(true).delay_max(Duration::from_secs(2)).build();
     let client = ClientBuilder::for_url(url)?.reconnect(reconnect).build_with_transport(transport);
@@ -21,7 +21,7 @@ pub(crate) async fn run(url: &str) -> Outcome {
         match item {
             Ok(SSE::Event(event)) => show(&event.event_type, event.id.as_deref(), &event.data),
             Ok(SSE::Connected(_) | SSE::Comment(_)) => {}
-            Err(error) => eprintln!("it comes back after: {error:?}"),
+            Err(error) => eprintln!("reconnecting after: {error:?}"),
         }
     }
     Err("it gave up".into())

@@ -11,7 +11,7 @@ pub(crate) async fn run(url: &str) -> Outcome {
         match event {
             Ok(Event::Open) => {}
             Ok(Event::Message(message)) => show(&message.event, Some(&message.id), &message.data),
-            Err(error) => eprintln!("it comes back after: {error}"),
+            Err(error) => eprintln!("reconnecting after: {error}"),
         }
     }
     Err("it gave up".into())
