@@ -33,7 +33,9 @@ use bytes::Bytes;
 use fanfare_broker::log::Page;
 use fanfare_broker::session::CloseReason;
 use fanfare_config::stream::StreamConfig;
+use fanfare_coordination::session::SessionGuard;
 use fanfare_protocol::{Channel, Position};
+use fanfare_telemetry::Throttle;
 
 pub(crate) use self::context::ShardContext;
 pub(crate) use self::deadlines::{Deadlines, Due};
@@ -47,9 +49,7 @@ use self::user_sockets::UserSocket;
 use crate::dialect::Greeting;
 use crate::encoded_event::{ChainLink, Encoded, EncodedEvent, Encoding};
 use crate::gzip::{BodyBatch, GzipMember};
-use crate::session::SessionGuard;
 use crate::stream::{Coding, Identity, Transport};
-use crate::throttle::Throttle;
 
 /// Maximum batch size after which a shard keeps its buffer, in bytes.
 const KEPT_SCRATCH: usize = 2 * 1024 * 1024;

@@ -10,8 +10,6 @@
 //! - [`memory`], [`pace`]: memory limit of requests and streams, and minimum transfer rate
 //! - [`http`], [`auth`]: the HTTP API, authentication and authorization
 //! - [`stream`]: an accepted stream, before the hub serves it
-//! - [`session`], [`lease`], [`sweeper`], [`control`]: claims of sessions, the node's lease, the sweep of dead nodes'
-//!   sessions, and commands of other nodes
 //! - [`hub`]: maps channels to local connections
 //! - [`read_budget`]: bytes of concurrent log reads
 //! - `log_clock`: upper bound of the clock that assigns positions
@@ -19,20 +17,16 @@
 //! - [`dialect`], [`retry`]: the text of a stream, and its reconnection times
 //! - `gzip`: compression, once for all clients that accept it
 //! - `connection`: one stream of one client
-//! - [`intake`]: publishes the entries of the ingest stream
 //! - [`metrics`]: the metrics of the node
 
 pub mod address;
 pub mod auth;
 mod connection;
-pub mod control;
 pub mod dialect;
 mod encoded_event;
 mod gzip;
 pub mod http;
 pub mod hub;
-pub mod intake;
-pub mod lease;
 pub mod listener;
 mod log_clock;
 pub mod memory;
@@ -42,10 +36,7 @@ pub mod pace;
 pub mod rates;
 pub mod read_budget;
 pub mod retry;
-pub mod session;
 pub mod stream;
-pub mod sweeper;
-mod throttle;
 pub mod tls;
 
 pub use node::Node;

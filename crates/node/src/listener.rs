@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use axum::Router;
 use fanfare_config::{Config, bytes};
+use fanfare_telemetry::Throttle;
 use futures_util::future::OptionFuture;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -53,7 +54,6 @@ use crate::http::metrics::HttpMetrics;
 use crate::memory::Memory;
 use crate::pace::MinRate;
 use crate::stream::{NewStream, Transport};
-use crate::throttle::Throttle;
 use crate::tls::Tls;
 use crate::tls::renewal::Renewal;
 

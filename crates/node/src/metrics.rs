@@ -1,15 +1,14 @@
 //! Metrics of the node. Names and meanings are public: `docs/operations.md` lists them.
 
-pub mod cluster;
-
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Metric, Registry};
+use prometheus_client::registry::Registry;
 
 use fanfare_broker::session::CloseReason;
+use fanfare_telemetry::registered;
 
 /// Upper bounds of the latency histogram, in seconds.
 const LATENCY_BUCKETS: [f64; 14] =
@@ -62,13 +61,6 @@ impl From<SuspectReason> for SuspectLabel {
     fn from(reason: SuspectReason) -> Self {
         Self { reason: reason.as_str() }
     }
-}
-
-/// Creates a metric and registers it.
-pub(crate) fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
-    let metric = M::default();
-    registry.register(name, help, metric.clone());
-    metric
 }
 
 /// Metrics of the hub and its connections. Lives as long as the node.
@@ -225,43 +217,5 @@ impl Metrics {
     /// Returns the number of live events suspected for this reason.
     pub fn suspects(&self, reason: SuspectReason) -> u64 {
         self.suspects.get_or_create(&reason.into()).get()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::cluster::ClusterMetrics;
-    use super::*;
-    use crate::http::metrics::HttpMetrics;
-
-    #[test]
-    fn the_list_for_operators_names_exactly_the_metrics_that_exist() {
-        let mut registry = Registry::default();
-        let _ = Metrics::register(&mut registry);
-        let _ = ClusterMetrics::register(&mut registry);
-        let _ = HttpMetrics::register(&mut registry);
-        let _ = crate::rates::metrics::RateMetrics::register(&mut registry);
-        let _ = crate::tls::metrics::TlsMetrics::register(&mut registry);
-        crate::memory::Memory::new(1 << 20).register(&mut registry);
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        let exported: BTreeSet<String> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("# TYPE "))
-            .map(|line| match line.split_once(' ') {
-                Some((name, "counter")) => format!("{name}_total"),
-                Some((name, _)) => name.to_owned(),
-                None => panic!("{line}"),
-            })
-            // Families that are empty at first are not exported at first.
-            .chain(["fanfare_http_requests_total".into(), "fanfare_http_problems_total".into()])
-            .collect();
-        let page = include_str!("../../../docs/operations.md");
-        let (_, section) = page.split_once("\n## Metrics\n").expect("the section");
-        let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-        let listed: BTreeSet<String> = rows.map(|(name, _)| name.to_owned()).collect();
-        assert_eq!(exported, listed);
     }
 }

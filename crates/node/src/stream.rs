@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use fanfare_coordination::session::SessionGuard;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, SessionId, SessionKey, User};
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter, DuplexStream};
@@ -12,7 +13,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::dialect::Dialect;
-use crate::session::SessionGuard;
 
 /// A client's socket that a stream has taken over.
 pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {

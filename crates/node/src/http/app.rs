@@ -8,6 +8,7 @@ use axum::extract::rejection::PathRejection;
 use fanfare_broker::{Broker, NodeId};
 use fanfare_config::http::HttpConfig;
 use fanfare_config::limits::LimitsConfig;
+use fanfare_coordination::session::Sessions;
 use http::HeaderMap;
 
 use super::counts::Counts;
@@ -25,7 +26,6 @@ use crate::memory::Memory;
 use crate::rates::{Caller, Kind, Rates};
 use crate::read_budget::ReadBudget;
 use crate::retry::RetryPolicy;
-use crate::session::Sessions;
 
 /// State shared by all endpoints. Lives as long as the node.
 pub struct App {

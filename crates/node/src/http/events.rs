@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use fanfare_coordination::session::ClaimError;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, User};
 use futures_util::FutureExt;
@@ -25,7 +26,6 @@ use crate::auth::Bearer;
 use crate::hub::Hub;
 use crate::memory::NoRoom;
 use crate::rates::{Caller, Kind};
-use crate::session::ClaimError;
 use crate::stream::{Coding, NewStream};
 
 /// The stream endpoint.

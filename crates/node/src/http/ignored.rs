@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use fanfare_telemetry::Throttle;
 use prometheus_client::metrics::counter::Counter;
 
 use super::params::shown;
-use crate::throttle::Throttle;
 
 /// Maximum number of names that are logged separately. Others share one log event per minute.
 const NAMES: usize = 32;

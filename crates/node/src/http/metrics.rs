@@ -1,12 +1,12 @@
 //! Metrics of HTTP. Every series exists from the start, so that rates can be computed.
 
+use fanfare_telemetry::registered;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use super::overload::Reason;
-use crate::metrics::registered;
 
 /// Labels of a completed request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -13,13 +13,13 @@ use fanfare_protocol::channel::ChannelError;
 use fanfare_protocol::cursor::CursorError;
 use fanfare_protocol::event::EventError;
 use fanfare_protocol::publish::{BodyError, PublicationError};
+use fanfare_telemetry::Throttle;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use crate::auth::AuthError;
 use crate::memory::{NoRoom, Scope};
 use crate::rates::RateLimited;
-use crate::throttle::Throttle;
 
 /// Error response to a request, or to an item of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]

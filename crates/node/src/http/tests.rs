@@ -12,6 +12,9 @@ use fanfare_broker::{Broker, BrokerSettings, EventLog, MemoryBroker, NodeId, Nod
 use fanfare_config::Config;
 use fanfare_config::auth::AuthMode;
 use fanfare_config::secret::Secret;
+use fanfare_coordination::lease::LeaseState;
+use fanfare_coordination::metrics::ClusterMetrics;
+use fanfare_coordination::session::{SessionSettings, Sessions};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, Event, SessionId, User};
 use http::{HeaderMap, Request};
@@ -29,9 +32,6 @@ use super::places::Places;
 use super::readiness::Readiness;
 use super::{Side, calls, middleware};
 use crate::auth::Auth;
-use crate::lease::LeaseState;
-use crate::metrics::cluster::ClusterMetrics;
-use crate::session::{SessionSettings, Sessions};
 
 pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 

@@ -7,18 +7,18 @@ use bytes::Bytes;
 use fanfare_broker::clock::unix_ms;
 use fanfare_broker::subscriber::SubscriberState;
 use fanfare_broker::subscriber::{SubscriberConnection, SubscriberEvent, Ticket};
+use fanfare_coordination::control::CommandSender;
 use fanfare_protocol::Channel;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::wire::{Frame, Topic};
+use fanfare_telemetry::Throttle;
 use foldhash::fast::RandomState;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::{Inbox, Message};
-use crate::control::CommandSender;
 use crate::encoded_event::EncodedEvent;
 use crate::metrics::Metrics;
-use crate::throttle::Throttle;
 
 /// A channel with subscribers on this node.
 #[derive(Debug)]

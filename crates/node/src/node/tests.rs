@@ -1,5 +1,6 @@
 //! A whole node on the memory broker, by real sockets.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,4 +131,28 @@ async fn an_address_in_use_is_an_error() {
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(BrokerSettings::default()));
     let error = Node::start(&config, broker).unwrap_err().to_string();
     assert!(error.contains(&config.node.listen.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn the_list_for_operators_names_exactly_the_metrics_that_a_node_exports() {
+    let (node, _) = start(|_| ());
+    let (socket, head) = ask(&node, "GET /metrics HTTP/1.1\r\nconnection: close", "\r\n\r\n").await;
+    let text = head + &rest(socket).await;
+    let exported: BTreeSet<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .map(|line| match line.split_once(' ') {
+            Some((name, "counter")) => format!("{name}_total"),
+            Some((name, _)) => name.to_owned(),
+            None => panic!("{line}"),
+        })
+        // Families that are empty at first are not exported at first.
+        .chain(["fanfare_http_requests_total".into(), "fanfare_http_problems_total".into()])
+        .collect();
+    let page = include_str!("../../../../docs/operations.md");
+    let (_, section) = page.split_once("\n## Metrics\n").expect("the section");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let listed: BTreeSet<String> = rows.map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(exported, listed);
+    timeout(SOON, node.shutdown()).await.unwrap().unwrap();
 }

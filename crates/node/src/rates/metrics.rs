@@ -1,5 +1,6 @@
 //! Metrics of rates. Every series exists from the start, so that a rate can be taken of each.
 
+use fanfare_telemetry::registered;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -7,7 +8,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::{Kind, Scope};
-use crate::metrics::registered;
 
 /// Labels: rate that was exceeded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -1,9 +1,8 @@
 //! Metrics of renewed certificates.
 
+use fanfare_telemetry::registered;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
-
-use crate::metrics::registered;
 
 /// Metrics of renewed certificates. Lives as long as the node.
 #[derive(Clone, Debug, Default)]

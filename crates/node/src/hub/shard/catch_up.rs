@@ -10,6 +10,7 @@ use fanfare_broker::log::Page;
 use fanfare_config::bytes;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Position};
+use fanfare_telemetry::Throttle;
 
 use super::{Shard, Timer};
 use crate::connection::{ChannelState, PageOutcome};
@@ -17,7 +18,6 @@ use crate::encoded_event::{ChainLink, EncodedEvent};
 use crate::hub::log_reads::{LogQuery, LogResult, TopicKey};
 use crate::hub::topic::{PendingRead, Subscriber};
 use crate::metrics::SuspectReason;
-use crate::throttle::Throttle;
 
 /// First and longest time before a failed read is retried.
 const RETRY_FIRST: Duration = Duration::from_millis(100);

@@ -16,6 +16,7 @@ use fanfare_broker::session::Renewed;
 use fanfare_broker::subscriber::SubscriberState;
 use fanfare_broker::{BrokerError, NodeId, SessionStore};
 use fanfare_protocol::SessionKey;
+use fanfare_telemetry::Throttle;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
@@ -25,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::registry::{Reconciliation, Registry, Release, UncertainClaim};
 use crate::lease::LeaseState;
-use crate::throttle::Throttle;
 
 /// Maximum number of concurrent calls.
 const IN_FLIGHT: usize = 64;

@@ -7,13 +7,13 @@ use fanfare_broker::backoff::jittered;
 use fanfare_broker::lease::Swept;
 use fanfare_broker::{Membership, NodeId};
 use fanfare_config::lease::LeaseConfig;
+use fanfare_telemetry::Throttle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::lease::LeaseState;
-use crate::metrics::cluster::ClusterMetrics;
-use crate::throttle::Throttle;
+use crate::metrics::ClusterMetrics;
 
 /// The task that sweeps periodically. Each node has one, and the broker lets one node sweep at a time. Ends when it
 /// is shut down or dropped.

@@ -29,10 +29,10 @@ use tokio_util::task::TaskTracker;
 use self::reconciler::{RECONCILE_AFTER, Reconciler};
 use self::registry::{ClaimNumber, Registry};
 use crate::lease::LeaseState;
-use crate::metrics::cluster::ClusterMetrics;
+use crate::metrics::ClusterMetrics;
 
-/// Ends a session's stream on this node, if there is one and its claim's epoch is below a number. This is
-/// [`crate::hub::Hub::end`].
+/// Ends a session's stream on this node, if there is one and its claim's epoch is below a number. The hub does, which
+/// knows the streams.
 pub type EndStream = Arc<dyn Fn(SessionKey, u64, CloseReason) + Send + Sync>;
 
 /// A session that this node owns. Dropping it releases the session with the reason `closed`.

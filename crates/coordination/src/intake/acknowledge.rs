@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::PipelineEnd;
 use super::leadership::Leadership;
-use crate::metrics::cluster::ClusterMetrics;
+use crate::metrics::ClusterMetrics;
 
 pub(super) struct Acknowledger {
     broker: Arc<dyn IntakeQueue>,

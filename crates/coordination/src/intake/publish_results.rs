@@ -5,7 +5,7 @@ use fanfare_broker::intake::IntakeOutcome;
 use fanfare_protocol::{Channel, Position};
 
 use super::fetch::{DeadLetter, Fields};
-use crate::metrics::cluster::ClusterMetrics;
+use crate::metrics::ClusterMetrics;
 
 /// Results of one publish call.
 #[derive(Default)]

@@ -8,13 +8,13 @@ use fanfare_broker::backoff::{Backoff, jittered};
 use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::{BrokerError, Membership, NodeId, NodeInfo};
 use fanfare_config::lease::LeaseConfig;
+use fanfare_telemetry::Throttle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::metrics::cluster::ClusterMetrics;
-use crate::throttle::Throttle;
+use crate::metrics::ClusterMetrics;
 
 /// Status of the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::PipelineEnd;
 use super::leadership::Leadership;
-use crate::metrics::cluster::ClusterMetrics;
+use crate::metrics::ClusterMetrics;
 
 /// Maximum time for which one call waits for a new entry.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 ///
 /// One for each such log event in the source. May be a `static`.
 #[derive(Debug)]
-pub(crate) struct Throttle {
+pub struct Throttle {
     /// Size of the burst.
     burst: u32,
     /// Interval after which one more event is admitted.
@@ -27,12 +27,12 @@ struct State {
 impl Throttle {
     /// Creates a throttle for events that differ from each other, like malformed messages: ten at once, then one per
     /// second.
-    pub(crate) const fn of_events() -> Self {
+    pub const fn of_events() -> Self {
         Self::new(10, Duration::from_secs(1))
     }
 
     /// Creates a throttle for a lasting condition: the first event, then one per minute.
-    pub(crate) const fn of_a_condition() -> Self {
+    pub const fn of_a_condition() -> Self {
         Self::new(1, Duration::from_mins(1))
     }
 
@@ -41,7 +41,7 @@ impl Throttle {
     }
 
     /// Returns `Some` if the event may be logged, with the number of events suppressed since the last one.
-    pub(crate) fn admit(&self) -> Option<u64> {
+    pub fn admit(&self) -> Option<u64> {
         let now = Instant::now();
         // Each change leaves a consistent state.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

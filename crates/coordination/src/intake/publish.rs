@@ -5,14 +5,14 @@ use std::sync::Arc;
 use fanfare_broker::IntakeQueue;
 use fanfare_broker::intake::{Reading, Rejected, chain};
 use fanfare_protocol::Position;
+use fanfare_telemetry::Throttle;
 use tokio::sync::mpsc;
 
 use super::PipelineEnd;
 use super::fetch::{DeadLetter, FetchedBatch, FetchedEntry};
 use super::leadership::Leadership;
 use super::publish_results::PublishResults;
-use crate::metrics::cluster::ClusterMetrics;
-use crate::throttle::Throttle;
+use crate::metrics::ClusterMetrics;
 
 pub(super) struct Publisher {
     broker: Arc<dyn IntakeQueue>,

@@ -3,12 +3,11 @@
 use std::sync::atomic::AtomicU64;
 
 use fanfare_broker::lease::Swept;
+use fanfare_telemetry::registered;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-
-use super::registered;
 
 /// Metrics of coordination in the cluster. Every series exists from the start, so that rates can be computed.
 #[derive(Debug)]

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use fanfare_broker::session::CloseReason;
 use fanfare_protocol::SessionKey;
 use fanfare_protocol::session::Control;
+use fanfare_telemetry::Throttle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::metrics::cluster::ClusterMetrics;
+use crate::metrics::ClusterMetrics;
 use crate::session::EndStream;
-use crate::throttle::Throttle;
 
 /// Records that another node claimed a session with an epoch. Returns whether a stream of this node must end.
 pub type Supersede = Arc<dyn Fn(&SessionKey, u64) -> bool + Send + Sync>;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fanfare_broker::{BrokerError, IntakeQueue, NodeId};
 use tokio::time::Instant;
 
-use crate::metrics::cluster::ClusterMetrics;
+use crate::metrics::ClusterMetrics;
 
 /// The leadership may have expired.
 #[derive(Debug, PartialEq, Eq)]

@@ -30,6 +30,7 @@ use fanfare_broker::backoff::{Backoff, jittered};
 use fanfare_broker::intake::Reading;
 use fanfare_broker::{BrokerError, IntakeQueue, NodeId};
 use fanfare_config::intake::IntakeConfig;
+use fanfare_telemetry::Throttle;
 use futures_util::future::{Either, select, try_join};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -40,8 +41,7 @@ use self::acknowledge::Acknowledger;
 use self::fetch::Fetcher;
 use self::leadership::{Leadership, LeadershipLost};
 use self::publish::Publisher;
-use crate::metrics::cluster::ClusterMetrics;
-use crate::throttle::Throttle;
+use crate::metrics::ClusterMetrics;
 
 /// First and longest wait after a failure.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
