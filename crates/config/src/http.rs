@@ -22,7 +22,7 @@ settings! {
         /// Addresses and ranges (`10.0.0.0/8`) of the load balancers in front of the node, whose client addresses are
         /// trusted.
         trusted_proxies: Vec<Network>;
-        /// Header that trusted proxies set to the client's address. Name the one that they overwrite.
+        /// Header in which trusted proxies pass the client's address. They must overwrite it or append to it.
         forwarded_header: ForwardedHeader = "x-forwarded-for";
         /// Timeout for receiving the head of the next request, and so the keep-alive timeout.
         header_read_timeout: Duration = "30s", in "1ms" to "366d";
