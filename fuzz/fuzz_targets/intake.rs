@@ -1,4 +1,4 @@
-//! An entry of the ingest stream, which anybody may write: no fields break the reader, their order does not matter,
+//! An entry of the ingest stream, which every publisher may write: no fields break the reader, their order does not matter,
 //! and what was read says the same in JSON.
 
 #![no_main]

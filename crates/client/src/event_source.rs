@@ -40,7 +40,7 @@ pub enum Step {
         /// Time until the reconnect.
         wait: Duration,
     },
-    /// The server told the client not to reconnect (status 204).
+    /// The server answered with status 204: the client must not reconnect.
     Done,
 }
 
@@ -55,7 +55,7 @@ enum Refusal {
     Passing(Error, Option<Duration>),
     /// Permanent failure.
     Final(Error),
-    /// The server told the client not to reconnect.
+    /// Status 204: the client must not reconnect.
     Done,
 }
 

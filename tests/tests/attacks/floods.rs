@@ -325,7 +325,7 @@ async fn a_user_who_comes_and_goes_does_not_fill_the_lifecycle_stream() {
         &["session.connected a", "user.online", "session.disconnected closed", "user.offline"],
     )
     .await;
-    // What stays is told, and that the others are gone.
+    // The final state is reported: which sessions remain, and that the others ended.
     let session = Uuid::new_v4().to_string();
     let _stays = node.stream().token(&eve).session(&session).open().await;
     until("the stream tells who is there", SOON, async || {

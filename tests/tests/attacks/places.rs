@@ -44,7 +44,7 @@ async fn superseded_streams_whose_clients_do_not_close_stay_within_the_users_pla
     let metrics = node.metrics().await;
     assert!((metrics.sum("sse_lingering_connections", &[]) - 7.0).abs() < 0.5);
     assert!((metrics.sum("sse_lingering_skipped_total", &[]) - 92.0).abs() < 0.5);
-    // They are closed, not forgotten, and were told why.
+    // They are closed, not leaked, and got the reason.
     let mut closed = 0;
     for socket in &mut sockets {
         let mut text = Vec::new();

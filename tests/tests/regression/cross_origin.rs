@@ -78,7 +78,7 @@ async fn a_stream_and_every_refusal_can_be_read_by_a_page_of_an_allowed_origin()
     let refused =
         cluster.a().stream().token(&token).header("Origin", ORIGIN).parameter("last", "0").send().await;
     is_readable(&refused.answer().await, 400);
-    // Another origin is told nothing, and no cache may mix the answers up.
+    // Another origin gets no CORS headers, and no cache may mix up the responses.
     let other =
         cluster.a().api().call("GET", "/v1/event", &[("Origin", "https://other.example")], "").await.unwrap();
     assert_eq!(other.header("access-control-allow-origin"), "", "{other:?}");

@@ -1,5 +1,5 @@
-//! A client whose position was ahead of its log, after the clock of Redis went back and its data was lost, got nothing
-//! any more, and was told nothing: later events have smaller positions.
+//! A client whose position was ahead of its log, after the clock of Redis went back and its data was lost, got
+//! neither events nor a gap: later events have smaller positions.
 
 use fanfare_testkit::client::Client;
 use fanfare_testkit::cluster::Cluster;

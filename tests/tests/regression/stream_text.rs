@@ -90,7 +90,7 @@ async fn the_cursor_of_a_gap_claims_nothing_that_was_not_received() {
     for _ in 0..2 {
         client.resume(cluster.b()).await;
         assert_eq!(position(&client.expect("gap").await), held);
-        // It leaves here, and comes back with the cursor of the gap: it is told of the gap again.
+        // It leaves here and reconnects with the cursor of the gap: it gets the gap again.
         client.close();
     }
     client.resume(cluster.b()).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanfare_load::scenario::{Scenario, Score};
 
-/// What a test is told by its environment.
+/// Size and duration of a test, from its environment.
 #[derive(Clone, Debug)]
 pub(crate) struct Form {
     /// How many clients.

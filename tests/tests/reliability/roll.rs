@@ -31,7 +31,7 @@ async fn all_nodes_roll(kind: Kind) {
     // So many that chance alone does not fill 100 ms to twice their even share.
     form.clients = form.clients.max(1500);
     let report = stage.play(Scenario::Roll, &form).await;
-    // This includes: no user was told to be offline.
+    // This includes: no user was reported offline.
     assert_passed(&report);
     let moved = report.lifecycle.get("session.moved").copied().unwrap_or_default();
     assert!(moved >= form.clients as u64, "every session has moved, some of them twice: {moved}");

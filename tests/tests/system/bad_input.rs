@@ -30,7 +30,7 @@ use fanfare_testkit::token::Token;
 /// Where the good events go.
 const GOOD: &str = "user:good";
 
-/// Every check gives one line for what is wrong; all of a table are told together.
+/// Each check returns one line for an error; the errors of a table are reported together.
 type Check = Result<(), String>;
 
 /// A node with a client that does nothing wrong, and gets a good event after each bad input.

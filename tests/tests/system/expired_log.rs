@@ -1,4 +1,4 @@
-//! When a loss is told, and when there is none to tell.
+//! When a client gets a gap, and when it gets none.
 
 use fanfare_protocol::Position;
 use fanfare_testkit::client::Client;
@@ -43,7 +43,7 @@ impl Scene {
         self.publisher.publish(CHANNEL, "n", data).await
     }
 
-    /// The next thing told is a gap in the channel after what the client held.
+    /// Checks that the next event is a gap in the channel after the client's position.
     async fn expect_gap(&mut self) {
         let gap = self.client.expect("gap").await;
         assert_eq!(gap.json(), json!({"channel": CHANNEL, "after": self.held.to_string()}));

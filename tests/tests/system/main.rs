@@ -5,7 +5,7 @@
 //! - [`ways_in`]: every way of publishing reaches a client on any node
 //! - [`before_the_first_event`]: a client that has got nothing yet loses nothing
 //! - [`five_channels`]: reconnecting at every possible point
-//! - [`expired_log`]: when a loss is told, and when there is none to tell
+//! - [`expired_log`]: when a client gets a gap, and when it gets none
 //! - [`slow_reader`]: a client that stops reading
 //! - [`http2_and_tls`]: every way to a node, and from one to another
 //! - [`redis_outage`]: Redis goes away and comes back

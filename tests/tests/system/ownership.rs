@@ -49,7 +49,7 @@ async fn is_live(client: &mut Client, redis: &Redis, user: &str) {
     client.expect_data(&data).await;
 }
 
-/// What a node is told whose session of user 42 another node has claimed.
+/// Returns the command to a node whose session of user 42 another node has claimed.
 fn control(session: &str, epoch: u64) -> String {
     json!({"op": "supersede", "user": "42", "session": session, "epoch": epoch}).to_string()
 }

@@ -119,7 +119,7 @@ impl Scene {
         }
     }
 
-    /// Publishers are told that nothing can be stored now.
+    /// Publishers get an error: nothing can be stored now.
     async fn is_refused(&self) {
         for traffic in &self.traffic {
             until("a publication is refused", SOON, async || {

@@ -236,12 +236,12 @@ impl Client {
         self.parser.comments()
     }
 
-    /// The session that `connected` told.
+    /// The session in `connected`.
     pub fn session(&self) -> &str {
         &self.session
     }
 
-    /// The node that `connected` told.
+    /// The node in `connected`.
     pub fn node(&self) -> &str {
         &self.node
     }

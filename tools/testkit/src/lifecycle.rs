@@ -11,12 +11,12 @@ pub const KEY: &str = "fanfare:lifecycle";
 /// One entry's fields.
 pub type Fields = BTreeMap<String, String>;
 
-/// Everything told so far, in order.
+/// Returns all entries of the lifecycle stream, in order.
 pub async fn all(redis: &Redis) -> Vec<Fields> {
     redis.stream(KEY).await.into_iter().map(|(_, fields)| fields.into_iter().collect()).collect()
 }
 
-/// What was told of a user, as short texts: `session.moved a>b`, `session.disconnected closed`, `user.offline`.
+/// Returns the entries of a user as short texts: `session.moved a>b`, `session.disconnected closed`, `user.offline`.
 pub async fn of_user(redis: &Redis, user: &str) -> Vec<String> {
     let all = all(redis).await;
     all.iter().filter(|fields| fields.get("user").is_some_and(|of| of == user)).map(short).collect()
@@ -33,7 +33,7 @@ fn short(fields: &Fields) -> String {
     format!("{} {more}", field("event")).trim_end().to_owned()
 }
 
-/// Waits until this was told of a user, and nothing else.
+/// Waits until the user has exactly these entries.
 ///
 /// # Panics
 ///

@@ -56,7 +56,7 @@ impl FarSide {
         Self(Arc::new(file))
     }
 
-    /// Pulls the cable: what was sent is lost, and neither side is told.
+    /// Pulls the cable: packets are lost, and neither side gets an error.
     pub fn pull(&self) {
         self.command("ip link set far down");
     }

@@ -262,7 +262,7 @@ impl Node {
         self.child.id()
     }
 
-    /// A stream from it, by HTTP/1.1 unless it is told otherwise.
+    /// Returns a request for a stream from this node, over HTTP/1.1 by default.
     pub fn stream(&self) -> StreamRequest {
         let transport = self.certificate.clone().map_or(Transport::Clear, Transport::Tls);
         StreamRequest::to(self.address).over(transport)

@@ -106,7 +106,7 @@ impl Publisher {
         command.query_async(&mut self.connection).await
     }
 
-    /// An ephemeral event: `PUBLISH` of any text. Answers with how many nodes heard it.
+    /// An ephemeral event: `PUBLISH` of any text. Returns the number of nodes that received it.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Publisher {
         self.send(&ephemeral_topic(channel), message).await
     }
 
-    /// A message on a channel's live topic that the publish script did not send. Answers with how many nodes heard it.
+    /// A message on a channel's live topic that the publish script did not send. Returns the number of nodes that received it.
     ///
     /// # Errors
     ///
