@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use axum::Router;
 use fanfare_config::{Config, bytes};
+use fanfare_hub::stream::{NewStream, Transport};
 use fanfare_telemetry::Throttle;
 use futures_util::future::OptionFuture;
 use socket2::{SockRef, TcpKeepalive};
@@ -53,7 +54,6 @@ use crate::address::trusted::TrustedProxies;
 use crate::http::metrics::HttpMetrics;
 use crate::memory::Memory;
 use crate::pace::MinRate;
-use crate::stream::{NewStream, Transport};
 use crate::tls::Tls;
 use crate::tls::renewal::Renewal;
 
@@ -71,7 +71,7 @@ const PROBES: u32 = 3;
 /// Maximum interval between pings of a silent HTTP/2 client.
 const FARTHEST_PING: Duration = Duration::from_mins(1);
 
-/// Passes a stream and its socket to the hub. This is [`crate::hub::Hub::open`].
+/// Passes a stream and its socket to the hub. This is [`fanfare_hub::Hub::open`].
 pub type OpenStream = Arc<dyn Fn(NewStream, Transport) + Send + Sync>;
 
 /// The accept loop and its connections. Ends when it is shut down.

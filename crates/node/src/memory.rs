@@ -1,7 +1,7 @@
 //! Memory budget for the data of clients: `limits.memory` without the memory of the process itself ([`MEMORY_BASE`]).
 //!
 //! Each socket, request head, body and response that the node keeps has a [`Permit`] for its bytes. A connection may use an
-//! eighth of the budget, and all connections from one address a quarter. Shards count the queues of streams, too.
+//! eighth of the budget, and all connections from one address a quarter. Shards count the queues of streams by a [`QueueBudget`].
 //!
 //! Each kind has a share, so that no kind uses up the memory of another; another thirty-second of the budget, for each kind, is
 //! reserved for addresses that use little. When memory is short, the node acts in this order:
@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fanfare_config::limits::{MEMORY_BASE, MEMORY_CONNECTIONS};
+use fanfare_hub::queue_budget::QueueBudget;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -42,10 +43,6 @@ const RESERVE: usize = 32;
 const QUEUED: usize = 8;
 /// Divisor of the budget up to which an address uses little.
 const LITTLE: usize = 64;
-/// Divisor of `stream.queue` while memory is short.
-const QUEUES: usize = 16;
-/// Minimum size of a queue while memory is short, in bytes.
-const LEAST_QUEUE: usize = 4096;
 
 /// Purpose of reserved bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,13 +133,11 @@ struct Inner {
     total: usize,
     /// Bytes held by permits, by kind.
     held: [AtomicUsize; 4],
-    /// Bytes in the queues of streams.
-    queued: AtomicUsize,
     /// Shares of addresses with an account.
     addresses: Mutex<HashMap<AddressKey, Share>>,
     /// `fanfare_memory_bytes` by kind.
     gauges: [Gauge; 4],
-    queues: Gauge,
+    queues: QueueBudget,
     limit: Gauge,
     bytes: Family<KindLabel, Gauge>,
     /// `fanfare_memory_refused_total` by kind and scope.
@@ -187,10 +182,9 @@ impl Memory {
         let inner = Inner {
             total,
             held: Default::default(),
-            queued: AtomicUsize::new(0),
             addresses: Mutex::default(),
             gauges: Kind::ALL.map(|kind| gauge(kind.as_str())),
-            queues: gauge("queues"),
+            queues: QueueBudget::new(total / QUEUED, gauge("queues")),
             limit: Gauge::default(),
             refused: Family::default(),
             bytes,
@@ -229,19 +223,9 @@ impl Memory {
         Account(Arc::new(Holder { memory: self.clone(), held: AtomicUsize::new(0), address }))
     }
 
-    /// Adds a change of the bytes in the queues of streams. Each shard sums up its changes before.
-    pub(crate) fn count_queued(&self, more: isize) {
-        // Wraps if bytes left.
-        self.0.queued.fetch_add(more.cast_unsigned(), Ordering::Relaxed);
-        self.0.queues.inc_by(more as i64);
-    }
-
-    /// Returns the maximum bytes queued for one stream now; `bound` unless memory is short.
-    pub(crate) fn queue_bound(&self, bound: usize) -> usize {
-        if self.0.queued.load(Ordering::Relaxed) <= self.0.total / QUEUED {
-            return bound;
-        }
-        (bound / QUEUES).max(LEAST_QUEUE).min(bound)
+    /// Returns the budget of the queues of streams.
+    pub fn queues(&self) -> QueueBudget {
+        self.0.queues.clone()
     }
 
     /// Reserves bytes of the node. Returns false if there is no room. `little`: the address uses little.
@@ -375,7 +359,7 @@ impl fmt::Debug for Memory {
         f.debug_struct("Memory")
             .field("total", &self.0.total)
             .field("held", &self.0.held)
-            .field("queued", &self.0.queued)
+            .field("queues", &self.0.queues)
             .finish_non_exhaustive()
     }
 }
@@ -448,18 +432,6 @@ mod tests {
         assert_eq!(many(Kind::Sockets, 200, 50).len(), 8, "a quarter");
         drop(bodies);
         assert!(account(&memory, 99).take(Kind::Bodies, 100).is_ok());
-    }
-
-    #[test]
-    fn queues_shrink_beyond_an_eighth() {
-        let memory = Memory::new(TOTAL);
-        let bound = 64 * 1024;
-        assert_eq!(memory.queue_bound(bound), bound);
-        memory.count_queued(201);
-        assert_eq!(memory.queue_bound(bound), LEAST_QUEUE);
-        assert_eq!((memory.queue_bound(100), memory.queue_bound(1 << 20)), (100, (1 << 20) / QUEUES));
-        memory.count_queued(-1);
-        assert_eq!(memory.queue_bound(bound), bound);
     }
 
     #[test]

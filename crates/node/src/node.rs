@@ -20,6 +20,9 @@ use fanfare_coordination::lease::{LeaseState, LeaseStatus, NodeIdInUse, NodeLeas
 use fanfare_coordination::metrics::ClusterMetrics;
 use fanfare_coordination::session::{EndStream, SessionSettings, Sessions};
 use fanfare_coordination::sweeper::Sweeper;
+use fanfare_hub::metrics::HubMetrics;
+use fanfare_hub::retry::RetryPolicy;
+use fanfare_hub::{Hub, HubSettings};
 use fanfare_protocol::SessionKey;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -38,14 +41,11 @@ use crate::http::metrics::HttpMetrics;
 use crate::http::places::Places;
 use crate::http::readiness::Readiness;
 use crate::http::takeover::Admissions;
-use crate::hub::{Hub, HubSettings};
 use crate::listener::{self, Listener};
 use crate::memory::{self, Memory};
-use crate::metrics::Metrics;
 use crate::rates::Rates;
 use crate::rates::metrics::RateMetrics;
 use crate::rates::upkeep::Upkeep;
-use crate::retry::RetryPolicy;
 use crate::tls::metrics::TlsMetrics;
 use crate::tls::{Tls, TlsError};
 
@@ -135,7 +135,7 @@ impl Node {
         let (listener, bound) = listen(config, "node.listen", config.node.listen)?;
         let admin = config.admin.listen.map(|addr| listen(config, "admin.listen", addr)).transpose()?;
 
-        let metrics = Arc::new(Metrics::register(&mut registry));
+        let metrics = Arc::new(HubMetrics::register(&mut registry));
         metrics.max.set(i64::try_from(config.limits.connections).unwrap_or(i64::MAX));
         let cluster = Arc::new(ClusterMetrics::register(&mut registry));
         let http_metrics = HttpMetrics::register(&mut registry);
@@ -151,7 +151,7 @@ impl Node {
             leave_spread: config.drain.retry_spread,
             sockets_per_user: config.limits.sessions_per_user,
             lingering: config.limits.sockets,
-            memory: memory.clone(),
+            queues: memory.queues(),
         };
         let log: Arc<dyn EventLog> = broker.clone();
         let hub = Hub::start(&log, &*broker, id, &settings, &metrics, commands);

@@ -1,9 +1,8 @@
 //! Negotiation of the content coding: `Accept-Encoding` (RFC 9110, section 12.5.3).
 
+use fanfare_hub::stream::Coding;
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
-
-use crate::stream::Coding;
 
 /// A weight in thousandths.
 type Weight = u16;

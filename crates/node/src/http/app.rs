@@ -9,6 +9,8 @@ use fanfare_broker::{Broker, NodeId};
 use fanfare_config::http::HttpConfig;
 use fanfare_config::limits::LimitsConfig;
 use fanfare_coordination::session::Sessions;
+use fanfare_hub::read_budget::ReadBudget;
+use fanfare_hub::retry::RetryPolicy;
 use http::HeaderMap;
 
 use super::counts::Counts;
@@ -24,8 +26,6 @@ use crate::address::trusted::TrustedProxies;
 use crate::auth::{Asked, Auth, Bearer};
 use crate::memory::Memory;
 use crate::rates::{Caller, Kind, Rates};
-use crate::read_budget::ReadBudget;
-use crate::retry::RetryPolicy;
 
 /// State shared by all endpoints. Lives as long as the node.
 pub struct App {

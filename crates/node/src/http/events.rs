@@ -9,6 +9,8 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fanfare_coordination::session::ClaimError;
+use fanfare_hub::Hub;
+use fanfare_hub::stream::{Coding, NewStream};
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, User};
 use futures_util::FutureExt;
@@ -23,10 +25,8 @@ use super::stream_params::StreamParams;
 use super::takeover::{Admissions, Takeover};
 use crate::address::ClientAddress;
 use crate::auth::Bearer;
-use crate::hub::Hub;
 use crate::memory::NoRoom;
 use crate::rates::{Caller, Kind};
-use crate::stream::{Coding, NewStream};
 
 /// The stream endpoint.
 #[derive(Debug)]
@@ -179,8 +179,8 @@ fn head(coding: Coding) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::Dialect;
     use crate::http::tests::app;
+    use fanfare_hub::dialect::Dialect;
 
     #[tokio::test]
     async fn a_native_event_source_survives_a_panic() {

@@ -5,14 +5,14 @@
 
 use axum::response::{IntoResponse, Response};
 use fanfare_config::limits::LimitsConfig;
+use fanfare_hub::dialect::Dialect;
+use fanfare_hub::retry::RetryPolicy;
 use http::HeaderMap;
 use http::header::HeaderName;
 
 use super::problem::{Code, Problem};
 use super::stream_headers;
-use crate::dialect::Dialect;
 use crate::rates::{RateLimited, Scope};
-use crate::retry::RetryPolicy;
 
 /// `Prefer`, which the crate `http` does not define.
 const PREFER: HeaderName = HeaderName::from_static("prefer");

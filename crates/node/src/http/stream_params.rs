@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use fanfare_hub::dialect::Dialect;
+use fanfare_hub::stream::Coding;
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::{Start, StartAt};
 use fanfare_protocol::{Channel, SessionId};
@@ -13,8 +15,6 @@ use super::params::Params;
 use super::problem::{Code, Problem};
 use super::{head_size, resume};
 use crate::auth::Bearer;
-use crate::dialect::Dialect;
-use crate::stream::Coding;
 
 /// Path of the stream.
 pub(super) const PATH: &str = "/v1/events";

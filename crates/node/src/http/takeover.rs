@@ -5,10 +5,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use fanfare_hub::stream::NewStream;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-
-use crate::stream::NewStream;
 
 /// The extension of a response: a new stream that waits for its socket. Can be taken once; if it is never taken, its
 /// claim is released when it is dropped.

@@ -78,7 +78,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         node: config.node.id.clone(),
         broker,
         memory: crate::memory::Memory::new(fanfare_config::bytes(config.limits.memory)),
-        budget: Arc::new(crate::read_budget::ReadBudget::new(config.stream.max_log_read_bytes)),
+        budget: Arc::new(fanfare_hub::read_budget::ReadBudget::new(config.stream.max_log_read_bytes)),
         histories: Places::new(config.limits.history_reads, config.limits.history_reads_per_user),
         auth: Auth::new(&config.auth),
         rates: Arc::new(crate::rates::Rates::new(
@@ -88,7 +88,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         proxies: crate::address::trusted::TrustedProxies::of(&config.http),
         limits: config.limits,
         gzip: config.stream.gzip,
-        retry: crate::retry::RetryPolicy::new(&config.stream, config.drain.retry_spread),
+        retry: fanfare_hub::retry::RetryPolicy::new(&config.stream, config.drain.retry_spread),
         http: config.http,
         readiness: Readiness { redis: ok(), pubsub: ok(), lease: ok(), draining: ok() },
         ignored: super::ignored::Ignored::default(),

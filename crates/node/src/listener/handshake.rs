@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use fanfare_hub::stream::Socket;
 use fanfare_telemetry::Throttle;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -17,7 +18,6 @@ use super::{ListenerContext, http1, http2, proxy_protocol};
 use crate::address::Peer;
 use crate::address::trusted::TrustedProxies;
 use crate::memory::{self, Account};
-use crate::stream::Socket;
 use crate::tls;
 
 /// One accepted socket.

@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use fanfare_config::{Config, bytes};
+use fanfare_hub::stream::{Framing, Socket, Transport};
 use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
@@ -29,7 +30,6 @@ use crate::address::Peer;
 use crate::http::head_size;
 use crate::http::takeover::Takeover;
 use crate::memory::Account;
-use crate::stream::{Framing, Socket, Transport};
 
 /// Maximum time for which a client that continues to send delays the shutdown.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_config::{Config, bytes};
+use fanfare_hub::stream::Socket;
 use h2::server::Builder;
 use h2::{Ping, PingPong, Reason};
 use tokio::task::{JoinError, JoinSet};
@@ -34,7 +35,6 @@ use super::timeout_io::{InputSeen, TimeoutIo};
 use crate::address::Peer;
 use crate::http::head_size;
 use crate::memory::Account;
-use crate::stream::Socket;
 
 /// Timeout for a client without open requests to close its connection after GOAWAY, once the node stops.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -7,17 +7,17 @@ use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use bytes::Bytes;
+use fanfare_hub::dialect::Dialect;
+use fanfare_hub::stream::{Coding, Framing, Socket};
 use fanfare_protocol::SessionId;
 use prometheus_client::registry::Registry;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout};
 
 use super::*;
-use crate::dialect::Dialect;
 use crate::http::takeover::{Admissions, Takeover};
-use crate::stream::{Coding, Framing, Socket};
 use crate::tls::metrics::TlsMetrics;
 use crate::tls::own_authority::Own;
 
@@ -50,9 +50,12 @@ macro_rules! in_both {
 }
 pub(super) use in_both;
 
-pub(super) type Client = Box<dyn Socket>;
+/// A client's socket, in clear text or over TLS.
+pub(super) trait ClientSocket: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl Socket for tokio_rustls::client::TlsStream<tokio::net::TcpStream> {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ClientSocket for T {}
+
+pub(super) type Client = Box<dyn ClientSocket>;
 
 pub(super) struct Fixture {
     pub(super) listener: Listener,

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use fanfare_hub::stream::{Socket, set_peer_timeout};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,6 @@ use super::read_ahead::{ReadAhead, Requests};
 use super::slots::Activity;
 use crate::memory::{Account, Permit};
 use crate::pace::MinRate;
-use crate::stream::{Socket, set_peer_timeout};
 
 /// Whether all data is written.
 #[derive(Clone, Debug)]

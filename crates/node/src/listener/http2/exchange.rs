@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use axum::body::{Body, HttpBody};
 use axum::response::Response;
 use bytes::Bytes;
+use fanfare_hub::stream::{NewStream, Transport};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, DATE};
@@ -23,7 +24,6 @@ use crate::listener::timeout_io::FlushState;
 use crate::listener::{ListenerContext, charge};
 use crate::memory::{Account, Permit};
 use crate::pace::{Pace, TooSlow};
-use crate::stream::{NewStream, Transport};
 
 /// One request and its response.
 pub(super) struct Exchange {

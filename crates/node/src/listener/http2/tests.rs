@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use fanfare_hub::stream::{Framing, Socket, Transport};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
 use http::{Method, Request, Response};
@@ -10,8 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use crate::listener::tests::{Fixture, SOON, Speech, in_both, start};
-use crate::stream::{Framing, Socket, Transport};
+use crate::listener::tests::{ClientSocket, Fixture, SOON, Speech, in_both, start};
 
 /// The client's side of a connection.
 struct Client {
@@ -360,7 +360,7 @@ async fn a_head_that_is_too_large_is_refused(speech: Speech) {
 }
 
 /// A client that sent the preface and empty SETTINGS, and says nothing ever after.
-async fn silent(fixture: &Fixture) -> Box<dyn Socket> {
+async fn silent(fixture: &Fixture) -> Box<dyn ClientSocket> {
     let mut client = fixture.connect_for(&[]).await;
     client.write_all(crate::listener::detect::PREFACE).await.unwrap();
     client.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();

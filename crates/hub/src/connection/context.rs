@@ -1,0 +1,99 @@
+//! Context shared by all connections of a shard.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_broker::NodeId;
+use fanfare_config::bytes;
+use fanfare_config::stream::StreamConfig;
+use tokio::time::Instant;
+
+use crate::connection::open_streams::OpenStreams;
+use crate::connection::user_sockets::UserSockets;
+use crate::metrics::HubMetrics;
+use crate::queue_budget::QueueBudget;
+use crate::retry::RetryPolicy;
+
+/// Context of a shard, passed to its connections with each call.
+pub(crate) struct ShardContext {
+    pub(crate) settings: StreamConfig,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) metrics: Arc<HubMetrics>,
+    pub(crate) node: NodeId,
+    pub(crate) open_streams: Arc<OpenStreams>,
+    pub(crate) user_sockets: Arc<UserSockets>,
+    /// The time of the shard's current step.
+    pub(crate) now: Instant,
+    /// Events queued since they were last added to the shared metrics.
+    sent: Cell<u64>,
+    gzip_saved: Cell<u64>,
+    queues: QueueBudget,
+    /// Change of queued bytes since it was last added to the budget.
+    waiting: Cell<isize>,
+    /// Current maximum of bytes queued for one client.
+    queue_bound: Cell<usize>,
+}
+
+impl ShardContext {
+    pub(crate) fn new(
+        settings: StreamConfig,
+        leave_spread: Duration,
+        metrics: Arc<HubMetrics>,
+        node: NodeId,
+        (open_streams, user_sockets): (Arc<OpenStreams>, Arc<UserSockets>),
+        queues: QueueBudget,
+    ) -> Self {
+        let (sent, gzip_saved) = (Cell::new(0), Cell::new(0));
+        let (waiting, queue_bound) = (Cell::new(0), Cell::new(bytes(settings.queue)));
+        let retry = RetryPolicy::new(&settings, leave_spread);
+        let now = Instant::now();
+        Self {
+            settings,
+            retry,
+            metrics,
+            node,
+            open_streams,
+            user_sockets,
+            now,
+            sent,
+            gzip_saved,
+            queues,
+            waiting,
+            queue_bound,
+        }
+    }
+
+    /// Returns the current maximum of bytes queued for one client, which is smaller while the node's memory is short.
+    pub(super) fn queue_bound(&self) -> usize {
+        self.queue_bound.get()
+    }
+
+    /// Counts a change of queued bytes.
+    pub(crate) fn count_waiting(&self, more: isize) {
+        self.waiting.set(self.waiting.get() + more);
+    }
+
+    /// Counts a queued event, and the bytes saved by compression.
+    pub(super) fn count_sent(&self, saved: usize) {
+        self.sent.set(self.sent.get() + 1);
+        self.gzip_saved.set(self.gzip_saved.get() + saved as u64);
+    }
+
+    /// Adds the counts to the metrics and to the budget of queues.
+    pub(crate) fn publish_counts(&self) {
+        let waiting = self.waiting.take();
+        if waiting != 0 {
+            self.queues.count(waiting);
+        }
+        self.queue_bound.set(self.queues.queue_bound(bytes(self.settings.queue)));
+        for (count, metric) in
+            [(&self.sent, &self.metrics.sent), (&self.gzip_saved, &self.metrics.gzip_saved)]
+        {
+            let count = count.take();
+            if count > 0 {
+                metric.inc_by(count);
+            }
+        }
+    }
+}

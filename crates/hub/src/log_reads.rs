@@ -1,0 +1,151 @@
+//! Log reads: a bounded number in progress, the others queued.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use fanfare_broker::log::{Page, PageLimit, event_bytes};
+use fanfare_broker::{BrokerError, EventLog};
+use fanfare_protocol::start::StartAt;
+use fanfare_protocol::{Channel, Position};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
+
+use crate::fair_queue::{FairQueue, Requester};
+use crate::read_budget::ReadBudget;
+
+/// A query of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum LogQuery {
+    /// The entries after a position.
+    Page(Position),
+    /// The start position.
+    Locate(StartAt),
+}
+
+/// Identifies a topic of the shard: its key and serial.
+pub(crate) type TopicKey = (usize, u64);
+
+/// Result of a log read.
+#[derive(Debug)]
+pub(crate) enum LogResult {
+    Page(Page),
+    Located(Position),
+}
+
+/// What is expected of a read of a topic's log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hints {
+    /// Bytes that an event as large as the last ones needs; 0 if the usual limit is enough.
+    pub(crate) large: usize,
+    /// Whether the log probably has nothing new: the last page was its end, or none was read yet.
+    pub(crate) at_end: bool,
+}
+
+impl Default for Hints {
+    fn default() -> Self {
+        Self { large: 0, at_end: true }
+    }
+}
+
+/// A result, with its query.
+pub(crate) type FinishedRead = (TopicKey, LogQuery, Result<LogResult, BrokerError>);
+
+/// The log reads of one shard. Queued ones are bounded by the connections that wait for them.
+pub(crate) struct LogReads {
+    log: Arc<dyn EventLog>,
+    in_progress: FuturesUnordered<Pin<Box<dyn Future<Output = FinishedRead> + Send>>>,
+    queued: FairQueue<(TopicKey, LogQuery)>,
+    limit: usize,
+    /// Reads that count back from the newest event, for which Redis must copy many entries. One is in progress at a
+    /// time.
+    counts: FairQueue<(TopicKey, LogQuery)>,
+    is_counting: bool,
+    budget: Arc<ReadBudget>,
+    page: PageLimit,
+}
+
+impl LogReads {
+    pub(crate) fn new(
+        log: Arc<dyn EventLog>,
+        budget: Arc<ReadBudget>,
+        limit: usize,
+        page: PageLimit,
+    ) -> Self {
+        Self {
+            log,
+            in_progress: FuturesUnordered::new(),
+            queued: FairQueue::default(),
+            limit: limit.max(1),
+            counts: FairQueue::default(),
+            is_counting: false,
+            budget,
+            page,
+        }
+    }
+
+    /// Returns what a page says of the read after it.
+    pub(crate) fn hints(&self, page: &Page) -> Hints {
+        let largest = page.entries.iter().map(|entry| event_bytes(&entry.event)).max().unwrap_or_default();
+        let is_large = largest > self.page.bytes;
+        Hints { large: if is_large { largest } else { 0 }, at_end: page.end }
+    }
+
+    /// Returns the upper bound of the clock that assigns positions.
+    pub(crate) fn latest(&self, at: Instant) -> Option<u64> {
+        self.budget.latest(at)
+    }
+
+    /// Queues a read for one of its waiting connections.
+    pub(crate) fn enqueue(&mut self, topic: TopicKey, query: LogQuery, requester: Requester) {
+        let queue = if is_count(query) { &mut self.counts } else { &mut self.queued };
+        queue.push(requester, (topic, query));
+    }
+
+    /// Returns whether another read may start.
+    pub(crate) fn can_start(&self) -> bool {
+        let may_count = !self.is_counting && !self.counts.is_empty();
+        self.in_progress.len() < self.limit && (may_count || !self.queued.is_empty())
+    }
+
+    /// Returns the next read, if it may start.
+    pub(crate) fn next(&mut self) -> Option<(TopicKey, LogQuery)> {
+        if !self.can_start() {
+            return None;
+        }
+        if self.is_counting { None } else { self.counts.pop() }.or_else(|| self.queued.pop())
+    }
+
+    /// Starts a read.
+    pub(crate) fn start(&mut self, topic: TopicKey, channel: Channel, query: LogQuery, hints: Hints) {
+        let (log, budget) = (Arc::clone(&self.log), Arc::clone(&self.budget));
+        let Hints { large, at_end } = hints;
+        let page = PageLimit { bytes: self.page.bytes.max(large), at_end, ..self.page };
+        self.is_counting |= is_count(query);
+        self.in_progress.push(Box::pin(async move {
+            let result = match query {
+                LogQuery::Page(after) => budget.page(&*log, &channel, after, page).await.map(LogResult::Page),
+                LogQuery::Locate(from) => budget.locate(&*log, &channel, from).await.map(LogResult::Located),
+            };
+            (topic, query, result)
+        }));
+    }
+
+    /// Returns the next result.
+    pub(crate) fn poll_finished(&mut self, cx: &mut Context<'_>) -> Poll<FinishedRead> {
+        match self.in_progress.poll_next_unpin(cx) {
+            Poll::Ready(Some(finished)) => {
+                self.is_counting &= !is_count(finished.1);
+                Poll::Ready(finished)
+            }
+            // An empty set is not the end: more reads follow.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+fn is_count(query: LogQuery) -> bool {
+    matches!(query, LogQuery::Locate(StartAt::Newest(_)))
+}

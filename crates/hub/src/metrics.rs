@@ -1,0 +1,221 @@
+//! Metrics of the hub and its connections. Names and meanings are public: `docs/operations.md` lists them.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use fanfare_broker::session::CloseReason;
+use fanfare_telemetry::registered;
+
+/// Upper bounds of the latency histogram, in seconds.
+const LATENCY_BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Label: close reason of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    reason: &'static str,
+}
+
+impl From<CloseReason> for ReasonLabel {
+    fn from(reason: CloseReason) -> Self {
+        Self { reason: reason.as_str() }
+    }
+}
+
+/// Reason to suspect a live event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SuspectReason {
+    /// The position is ahead of the clock of Redis.
+    Ahead,
+    /// The event does not follow the one before it.
+    Chain,
+    /// The log does not contain the event.
+    Log,
+}
+
+impl SuspectReason {
+    /// All reasons.
+    pub const ALL: [Self; 3] = [Self::Ahead, Self::Chain, Self::Log];
+
+    /// Returns the name in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ahead => "ahead",
+            Self::Chain => "chain",
+            Self::Log => "log",
+        }
+    }
+}
+
+/// Label: reason to suspect a live event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SuspectLabel {
+    reason: &'static str,
+}
+
+impl From<SuspectReason> for SuspectLabel {
+    fn from(reason: SuspectReason) -> Self {
+        Self { reason: reason.as_str() }
+    }
+}
+
+/// Metrics of the hub and its connections. Lives as long as the node.
+#[derive(Debug)]
+pub struct HubMetrics {
+    /// `sse_active_connections`: open streams.
+    pub active: Gauge,
+    /// `sse_lingering_connections`: streams that ended and whose clients have not closed the connection yet.
+    pub lingering: Gauge,
+    /// `sse_lingering_skipped_total`: streams whose sockets were closed with the last byte, because too many
+    /// connections of the user or of the node lingered.
+    pub lingering_skipped: Counter,
+    /// `sse_max_connections`: maximum number of streams.
+    pub max: Gauge,
+    /// `sse_connections_total`: streams opened.
+    pub opened: Counter,
+    /// `sse_reconnections_total`: streams opened by a reconnecting client (with a cursor).
+    pub reconnections: Counter,
+    /// `sse_gzip_connections_total`: compressed streams opened.
+    pub gzip: Counter,
+    /// `sse_gzip_saved_bytes_total`: bytes saved by compression.
+    pub gzip_saved: Counter,
+    /// `sse_connections_ended_total` by close reason.
+    pub ended: Family<ReasonLabel, Counter>,
+    /// `sse_events_sent_total`: events queued for clients.
+    pub sent: Counter,
+    /// `sse_event_latency_seconds`: from the event's position (the clock of Redis) to its last local write.
+    pub latency: Histogram,
+    /// `sse_gaps_total`: `gap` events sent to clients.
+    pub gaps: Counter,
+    /// `sse_ephemeral_dropped_total`: ephemeral events dropped because a client was slow.
+    pub ephemeral_dropped: Counter,
+    /// `sse_catch_ups_total`: times a live stream fell behind and started catch-up from the log.
+    pub catch_ups: Counter,
+    /// `fanfare_channels`: channels this node is subscribed to.
+    pub channels: Gauge,
+    /// `fanfare_pubsub_disconnects_total`: times the subscriber connection was lost.
+    pub pubsub_disconnects: Counter,
+    /// `fanfare_pubsub_malformed_total`: malformed messages on live topics.
+    pub pubsub_malformed: Counter,
+    /// `fanfare_pubsub_suspect_total` by reason: live events that may be forged.
+    suspects: Family<SuspectLabel, Counter>,
+    /// `fanfare_shard_queue_dropped_total`: events dropped because a shard's queue was full; read from the log
+    /// instead.
+    pub shard_queue_dropped: Counter,
+    /// `fanfare_log_reads_total`: log reads.
+    pub reads: Counter,
+    /// `fanfare_log_reads_shared_total`: connections served by a log read that another connection started.
+    pub reads_shared: Counter,
+    /// `fanfare_log_reads_failed_total`: log reads that failed and are retried.
+    pub reads_failed: Counter,
+    /// `fanfare_log_malformed_total`: malformed log entries.
+    pub log_malformed: Counter,
+}
+
+impl HubMetrics {
+    /// Creates and registers the metrics.
+    pub fn register(registry: &mut Registry) -> Self {
+        let latency = Histogram::new(LATENCY_BUCKETS);
+        registry.register(
+            "sse_event_latency_seconds",
+            "Time from an event's position (clock of Redis) to its last write on this node",
+            latency.clone(),
+        );
+        let metrics = Self {
+            active: registered(registry, "sse_active_connections", "Open streams"),
+            lingering: registered(
+                registry,
+                "sse_lingering_connections",
+                "Streams that ended and whose clients have not closed the connection yet",
+            ),
+            lingering_skipped: registered(
+                registry,
+                "sse_lingering_skipped",
+                "Streams whose sockets were closed at once because too many connections lingered",
+            ),
+            max: registered(registry, "sse_max_connections", "Maximum number of streams"),
+            opened: registered(registry, "sse_connections", "Streams opened"),
+            reconnections: registered(
+                registry,
+                "sse_reconnections",
+                "Streams opened by a reconnecting client (with a cursor)",
+            ),
+            gzip: registered(registry, "sse_gzip_connections", "Compressed streams opened"),
+            gzip_saved: registered(registry, "sse_gzip_saved_bytes", "Bytes saved by compression"),
+            ended: registered(registry, "sse_connections_ended", "Streams ended, by reason"),
+            sent: registered(registry, "sse_events_sent", "Events queued for clients"),
+            latency,
+            gaps: registered(registry, "sse_gaps", "Gap events sent to clients"),
+            ephemeral_dropped: registered(
+                registry,
+                "sse_ephemeral_dropped",
+                "Ephemeral events dropped because a client was slow",
+            ),
+            catch_ups: registered(
+                registry,
+                "sse_catch_ups",
+                "Times a live stream fell behind and started catch-up from the log",
+            ),
+            channels: registered(registry, "fanfare_channels", "Channels this node is subscribed to"),
+            pubsub_disconnects: registered(
+                registry,
+                "fanfare_pubsub_disconnects",
+                "Times the subscriber connection was lost",
+            ),
+            pubsub_malformed: registered(
+                registry,
+                "fanfare_pubsub_malformed",
+                "Malformed messages on live topics",
+            ),
+            suspects: registered(
+                registry,
+                "fanfare_pubsub_suspect",
+                "Live events that may be forged, by reason; checked against the log",
+            ),
+            shard_queue_dropped: registered(
+                registry,
+                "fanfare_shard_queue_dropped",
+                "Events dropped because a shard's queue was full; read from the log instead",
+            ),
+            reads: registered(registry, "fanfare_log_reads", "Log reads"),
+            reads_shared: registered(
+                registry,
+                "fanfare_log_reads_shared",
+                "Streams served by a log read that another stream started",
+            ),
+            reads_failed: registered(
+                registry,
+                "fanfare_log_reads_failed",
+                "Log reads that failed and are retried",
+            ),
+            log_malformed: registered(registry, "fanfare_log_malformed", "Malformed log entries"),
+        };
+        for reason in CloseReason::OF_STREAMS {
+            // Every series exists from the start, so that rates can be computed.
+            let _ = metrics.ended.get_or_create(&reason.into());
+        }
+        for reason in SuspectReason::ALL {
+            let _ = metrics.suspects.get_or_create(&reason.into());
+        }
+        metrics
+    }
+
+    /// Counts the end of a stream.
+    pub fn count_end(&self, reason: CloseReason) {
+        self.ended.get_or_create(&reason.into()).inc();
+    }
+
+    /// Counts a live event that may be forged.
+    pub fn count_suspect(&self, reason: SuspectReason) {
+        self.suspects.get_or_create(&reason.into()).inc();
+    }
+
+    /// Returns the number of live events suspected for this reason.
+    pub fn suspects(&self, reason: SuspectReason) -> u64 {
+        self.suspects.get_or_create(&reason.into()).get()
+    }
+}

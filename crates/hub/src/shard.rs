@@ -1,0 +1,195 @@
+//! One shard: owns its connections exclusively, so that nothing about them is locked or shared.
+//!
+//! A shard is one task. Each pass takes the queued messages, queues events for the connections, and then writes once to
+//! each connection with queued data, so that several events leave in one write.
+//!
+//! # Layout
+//!
+//! - `event_loop`: the event loop
+//! - `open_close`: opening and closing of connections
+//! - `fan_out`: fan-out of one event to the connections of its topic
+//! - `drain`: closing of all streams in waves
+//! - `catch_up`: delivery from the live topic, the window and the log
+
+mod catch_up;
+mod drain;
+mod event_loop;
+mod fan_out;
+mod open_close;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+
+use fanfare_broker::session::CloseReason;
+use fanfare_protocol::Channel;
+use foldhash::fast::RandomState;
+use slab::Slab;
+use tokio_util::time::DelayQueue;
+use tokio_util::time::delay_queue;
+
+use self::drain::Drain;
+use self::fan_out::FanOut;
+
+use crate::connection::{Connection, ShardContext};
+use crate::inbox::{Inbox, Message};
+use crate::log_reads::{LogQuery, LogReads, TopicKey};
+use crate::ready_list::{ConnectionWaker, ReadyList};
+use crate::stream::Identity;
+use crate::subscription_table::SubscriptionTable;
+use crate::topic::{Subscriber, Topic};
+
+/// Purpose of a timer.
+#[derive(Clone, Copy, Debug)]
+enum Timer {
+    /// Check a connection's deadlines.
+    Connection(usize),
+    /// Retry a log read.
+    Retry(TopicKey, LogQuery),
+    /// Drop a topic that still has no connections.
+    Unsubscribe(TopicKey),
+    /// The next wave of a drain.
+    Wave,
+}
+
+/// A connection, with the shard's state of it.
+struct ConnectionSlot {
+    connection: Connection,
+    waker: Waker,
+    timer: delay_queue::Key,
+}
+
+/// The shard's state. Lives as long as its task.
+pub(crate) struct Shard {
+    /// Index of the shard.
+    index: usize,
+    context: ShardContext,
+    table: Arc<SubscriptionTable>,
+    inbox: Arc<Inbox>,
+    ready: Arc<ReadyList>,
+    slots: Slab<ConnectionSlot>,
+    by_identity: HashMap<Identity, usize, RandomState>,
+    topics: Slab<Topic>,
+    by_channel: HashMap<Channel, usize, RandomState>,
+    reads: LogReads,
+    /// Hashes identities to requesters.
+    requester_hash: foldhash::fast::FixedState,
+    timers: DelayQueue<Timer>,
+    /// Connections with queued data.
+    dirty: VecDeque<usize>,
+    /// Number of connections taken from `dirty` since the start.
+    written: u64,
+    /// Events that are not written to all connections yet: the value of `written` at which they are, and their Unix
+    /// milliseconds.
+    fresh: VecDeque<(u64, u64)>,
+    /// Grows with each connection and topic.
+    serial: u64,
+    /// Set during a drain.
+    draining: Option<Drain>,
+    /// Set when the shard ends after its last connection.
+    closing: Option<CloseReason>,
+    /// Messages taken from the inbox that are not handled yet.
+    messages: VecDeque<Message>,
+    /// An unfinished fan-out, of an event before these messages.
+    fan_out: Option<FanOut>,
+    /// Whether events were dropped among `messages`.
+    overflowed: bool,
+    /// Buffers reused in each pass.
+    spare_keys: Vec<Arc<ConnectionWaker>>,
+    scratch: Vec<u8>,
+}
+
+impl Shard {
+    pub(crate) fn new(
+        index: usize,
+        context: ShardContext,
+        table: Arc<SubscriptionTable>,
+        reads: LogReads,
+    ) -> Self {
+        let inbox = Arc::clone(&table.inboxes[index]);
+        Self {
+            index,
+            context,
+            table,
+            ready: ReadyList::new(Arc::clone(&inbox)),
+            inbox,
+            slots: Slab::new(),
+            by_identity: HashMap::default(),
+            topics: Slab::new(),
+            by_channel: HashMap::default(),
+            reads,
+            requester_hash: foldhash::fast::FixedState::with_seed(fastrand::u64(..)),
+            timers: DelayQueue::new(),
+            dirty: VecDeque::new(),
+            written: 0,
+            fresh: VecDeque::new(),
+            serial: 0,
+            draining: None,
+            closing: None,
+            messages: VecDeque::new(),
+            fan_out: None,
+            overflowed: false,
+            spare_keys: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// Returns the connection with this key, if its serial is the same.
+    fn connection(&mut self, subscriber: Subscriber, serial: u64) -> Option<&mut Connection> {
+        self.slots
+            .get_mut(subscriber.connection)
+            .map(|slot| &mut slot.connection)
+            .filter(|connection| connection.serial() == serial)
+    }
+
+    /// Returns the topic with this key, if its serial is the same.
+    fn topic(&mut self, key: TopicKey) -> Option<&mut Topic> {
+        self.topics.get_mut(key.0).filter(|topic| topic.serial == key.1)
+    }
+
+    /// Returns the value of `written` after all queued data was written.
+    fn written_then(&self) -> u64 {
+        self.written + self.dirty.len() as u64
+    }
+
+    /// Marks a connection as having queued data.
+    fn mark(&mut self, key: usize) {
+        let connection = &mut self.slots[key].connection;
+        if connection.mark_dirty() {
+            self.dirty.push_back(key);
+        }
+    }
+}
+
+/// Runs at the end of the shard, also after a panic: its remaining streams are not served any more.
+impl Drop for Shard {
+    fn drop(&mut self) {
+        let mut unserved = self.slots.len();
+        for (_, slot) in &mut self.slots {
+            slot.connection.count_gone(&self.context);
+        }
+        self.context.publish_counts();
+        for message in self.messages.drain(..).chain(self.inbox.close()) {
+            if let Message::Open(..) = message {
+                self.context.metrics.count_end(CloseReason::Shutdown);
+                unserved += 1;
+            }
+        }
+        self.context.open_streams.remove(unserved);
+        if std::thread::panicking() {
+            self.table.broken.cancel();
+            tracing::error!(
+                shard = self.index,
+                streams = unserved,
+                "shard task panicked; closing its streams"
+            );
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A client: reads as fast or as slow as it likes, remembers its cursor as a browser does, comes back anywhere.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use fanfare_hub::stream::Coding;
+use fanfare_protocol::{Channel, Cursor, Position, Start};
+use flate2::write::GzDecoder;
+
+use crate::ledger::Received;
+use crate::traffic::Number;
+
+/// What a client knows.
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    /// Its last event id.
+    pub(crate) cursor: Option<String>,
+    /// Decodes the stream, if it is compressed.
+    decoder: Option<GzDecoder<Vec<u8>>>,
+    /// What of the stream is not a whole block yet.
+    partial: Vec<u8>,
+    /// How many bytes of it were looked through for its end.
+    scanned: usize,
+    /// What it received in each channel since it followed it without a break.
+    pub(crate) channels: BTreeMap<Channel, Received>,
+    /// Channels that it followed before and does not any more, with what it received in them.
+    pub(crate) left: Vec<(Channel, Received)>,
+    /// What it asked for when it connected last.
+    follows: Vec<Channel>,
+    /// The newest ephemeral event of each channel on this connection.
+    ephemeral: BTreeMap<Channel, u64>,
+    /// Which of its connections this is: bytes of an older one are not taken.
+    pub(crate) connection: u64,
+    /// Every event that it received, on whichever connection.
+    pub(crate) deliveries: Vec<Number>,
+    pub(crate) trace: Vec<String>,
+}
+
+impl Client {
+    /// Opens a new connection in this coding: forgets half a block, and the channels that it no longer follows. Answers where the
+    /// stream is to begin: at its cursor, or at `first` if it has none yet.
+    pub(crate) fn reconnect(&mut self, follows: Vec<Channel>, first: Start, coding: Coding) -> Start {
+        self.decoder = (coding == Coding::Gzip).then(|| GzDecoder::new(Vec::new()));
+        self.partial.clear();
+        self.scanned = 0;
+        self.ephemeral.clear();
+        self.connection += 1;
+        let gone: Vec<Channel> = self.channels.keys().filter(|c| !follows.contains(c)).cloned().collect();
+        for channel in gone {
+            if let Some(received) = self.channels.remove(&channel) {
+                self.left.push((channel, received));
+            }
+        }
+        for received in self.channels.values_mut() {
+            // A gap before an event that never came. If it did not move the cursor, the client asks again from the same
+            // position, maybe a node whose window still has the lost events; if not, the gap must be announced again.
+            let (held, moved) = (received.numbers.len(), received.moved);
+            received.gaps.retain(|gap| *gap < held || moved == Some(held));
+        }
+        self.follows = follows;
+        self.trace.push(format!("reconnect {:?} with {:?}", self.follows, self.cursor));
+        match &self.cursor {
+            Some(cursor) => Start::parse(cursor).expect("a cursor that a node sent is one"),
+            None => first,
+        }
+    }
+
+    /// Takes bytes of a connection. Answers false if it has a newer one.
+    pub(crate) fn take(&mut self, connection: u64, bytes: &[u8]) -> bool {
+        if connection != self.connection {
+            return false;
+        }
+        match &mut self.decoder {
+            None => self.partial.extend_from_slice(bytes),
+            Some(decoder) => {
+                decoder.write_all(bytes).and_then(|()| decoder.flush()).expect("gzip");
+                self.partial.append(decoder.get_mut());
+            }
+        }
+        while let Some(end) = self.partial[self.scanned..].windows(2).position(|pair| pair == b"\n\n") {
+            let block: Vec<u8> = self.partial.drain(..self.scanned + end + 2).collect();
+            self.scanned = 0;
+            // Heartbeats stand in front of a block.
+            let block = std::str::from_utf8(&block).expect("UTF-8").trim_start_matches(":\n");
+            self.take_block(block);
+        }
+        self.scanned = self.partial.len().saturating_sub(1);
+        true
+    }
+
+    fn take_block(&mut self, block: &str) {
+        // An ephemeral event bears the time of this machine, which no seed repeats.
+        let shown = if block.contains("ephemeral") { "ephemeral" } else { block.trim_end() };
+        let shown: String = shown.chars().take(300).collect();
+        self.trace.push(shown.replace('\n', " | "));
+        let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
+        let (kind, id) = (field("event: "), field("id: "));
+        assert!(field("data: ").is_some(), "a block without data: {block}");
+        assert!(id.is_some() || self.cursor.is_none(), "no id, though the client has a cursor: {block}");
+        if kind == Some("gap") {
+            // It moves its own channel only.
+        } else if kind.is_some_and(|kind| kind != "connected") || shown == "ephemeral" {
+            assert_eq!(id, self.cursor.as_deref(), "what is not kept moves nothing: {block}");
+        }
+        let before = self.cursor.clone();
+        if let Some(id) = id {
+            self.cursor = Some(id.to_owned());
+        }
+        match (kind, field("data: ")) {
+            (Some("connected"), _) => self.connected(),
+            (Some("gap"), Some(data)) => {
+                let data: serde_json::Value = serde_json::from_str(data).expect("JSON");
+                let channel = Channel::new(data["channel"].as_str().expect("a name")).expect("a channel");
+                let received = self.channels.get_mut(&channel).expect("a channel that is followed");
+                received.gaps.push(received.numbers.len());
+                if self.moved_by_gap(&before.expect("a gap follows the first block"), &channel) {
+                    let received = self.channels.get_mut(&channel).expect("a channel that is followed");
+                    received.moved = Some(received.numbers.len());
+                }
+            }
+            (None, Some(data)) => self.event(data),
+            _ => {}
+        }
+    }
+
+    /// Returns whether a gap in this channel moved the cursor, which was `before`. It moves no other channel, and none back.
+    fn moved_by_gap(&self, before: &str, channel: &Channel) -> bool {
+        let now = Cursor::parse(self.cursor.as_deref().expect("each block has an id")).expect("a cursor");
+        let before = Cursor::parse(before).expect("a cursor");
+        for other in self.follows.iter().filter(|other| *other != channel) {
+            assert_eq!(position(&before, other), position(&now, other), "a gap in {channel} moves {other}");
+        }
+        assert!(position(&before, channel) <= position(&now, channel), "a gap moves {channel} back");
+        before != now
+    }
+
+    /// The cursor of the first block says where each channel that is new begins.
+    fn connected(&mut self) {
+        let text = self.cursor.as_deref().expect("the first block has an id");
+        let cursor = Cursor::parse(text).expect("a cursor");
+        for channel in &self.follows {
+            let start = position(&cursor, channel);
+            self.channels.entry(channel.clone()).or_insert_with(|| Received::new(start));
+        }
+    }
+
+    fn event(&mut self, data: &str) {
+        let data: serde_json::Value = serde_json::from_str(data).expect("an envelope");
+        let channel = Channel::new(data["channel"].as_str().expect("a name")).expect("a channel");
+        if let Some(number) = data["data"].as_str().and_then(|text| text.strip_prefix("ephemeral ")) {
+            assert!(data.get("id").is_none(), "an ephemeral event has no position");
+            assert!(self.is_connected(), "an ephemeral event before the first block");
+            let number = number.parse().expect("a number");
+            let last = self.ephemeral.insert(channel, number);
+            assert!(last.is_none_or(|last| last < number), "ephemeral: {number} after {last:?}");
+            return;
+        }
+        assert!(data["id"].is_string(), "a stored event has a position");
+        let text = data["data"].as_str().expect("text");
+        if text.starts_with("forged") {
+            let received = self.channels.get_mut(&channel).expect("a channel that is followed");
+            received.forged.push(received.numbers.len());
+            return;
+        }
+        let number = number(text);
+        assert_eq!(text, payload(number, text.len()), "the event's own data");
+        let received = self.channels.get_mut(&channel).expect("a channel that is followed");
+        received.numbers.push(number);
+        self.deliveries.push((channel, number));
+    }
+
+    /// Returns whether it follows everything that it asked for.
+    pub(crate) fn is_connected(&self) -> bool {
+        !self.follows.is_empty() && self.follows.iter().all(|channel| self.channels.contains_key(channel))
+    }
+}
+
+/// Returns the cursor's position in a channel that it names.
+fn position(cursor: &Cursor, channel: &Channel) -> Position {
+    match cursor {
+        Cursor::One(position) => *position,
+        several @ Cursor::Many(_) => several.position_in(channel).expect("every channel is named"),
+    }
+}
+
+/// Returns the data of the event with this number: `size` bytes, or a few if that is less. No compression makes
+/// little of it.
+pub(crate) fn payload(number: u64, size: usize) -> String {
+    let mut rng = fastrand::Rng::with_seed(number);
+    let mut text = format!("{number} ");
+    while text.len() < size {
+        text.push(rng.alphanumeric());
+    }
+    text
+}
+
+/// Returns the number of the event with this data.
+pub(crate) fn number(data: &str) -> u64 {
+    data.split_once(' ').expect("a number and more").0.parse().expect("a number")
+}
