@@ -11,10 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::metrics::ClusterMetrics;
-use crate::session::EndStream;
-
-/// Records that another node claimed a session with an epoch. Returns whether a stream of this node must end.
-pub type Supersede = Arc<dyn Fn(&SessionKey, u64) -> bool + Send + Sync>;
+use crate::session::{EndStream, Sessions};
 
 /// Maximum number of queued commands.
 const QUEUE: usize = 1024;
@@ -72,15 +69,15 @@ pub struct ControlTask {
 }
 
 impl ControlTask {
-    /// Starts the task. `supersede` is [`crate::session::Sessions::supersede`]; `end` ends streams.
+    /// Starts the task. Claims of other nodes are recorded in `sessions`; `end` ends streams.
     pub fn start(
         waiting: CommandReceiver,
-        supersede: Supersede,
+        sessions: Sessions,
         end: EndStream,
         metrics: Arc<ClusterMetrics>,
     ) -> Self {
         let stop = CancellationToken::new();
-        let actor = Actor { supersede, end, metrics };
+        let actor = Actor { sessions, end, metrics };
         let token = stop.clone();
         let task = tokio::spawn(async move {
             token.run_until_cancelled(actor.run(waiting)).await;
@@ -97,7 +94,7 @@ impl ControlTask {
 }
 
 struct Actor {
-    supersede: Supersede,
+    sessions: Sessions,
     end: EndStream,
     metrics: Arc<ClusterMetrics>,
 }
@@ -114,7 +111,7 @@ impl Actor {
             Control::Supersede { user, session, epoch } => {
                 let session = SessionKey::new(user, session);
                 // A late message is about an earlier claim.
-                if (self.supersede)(&session, epoch) {
+                if self.sessions.supersede(&session, epoch) {
                     self.metrics.controls_supersede.inc();
                     (self.end)(session, epoch, CloseReason::Superseded);
                 } else {

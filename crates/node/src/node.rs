@@ -23,7 +23,6 @@ use fanfare_coordination::sweeper::Sweeper;
 use fanfare_hub::metrics::HubMetrics;
 use fanfare_hub::retry::RetryPolicy;
 use fanfare_hub::{Hub, HubSettings};
-use fanfare_protocol::SessionKey;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -368,9 +367,7 @@ impl Cluster {
             Arc::clone(&end),
             Arc::clone(metrics),
         );
-        let held = sessions.clone();
-        let supersede = Arc::new(move |session: &SessionKey, epoch| held.supersede(session, epoch));
-        let control = ControlTask::start(waiting, supersede, end, Arc::clone(metrics));
+        let control = ControlTask::start(waiting, sessions.clone(), end, Arc::clone(metrics));
         let sweeper =
             Sweeper::start(broker.clone(), node.clone(), &config.lease, lease.state(), Arc::clone(metrics));
         let max_data = bytes(config.limits.event_data);

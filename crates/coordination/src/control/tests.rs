@@ -1,29 +1,55 @@
 //! What is done about control messages.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
-use fanfare_broker::testing::until;
+use fanfare_broker::NodeId;
+use fanfare_broker::subscriber::SubscriberState;
+use fanfare_broker::testing::{FaultyBroker, until};
 use fanfare_protocol::channel::MAX_USER_BYTES;
 use fanfare_protocol::session::MAX_CONTROL_BYTES;
 use fanfare_protocol::{SessionId, User};
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::*;
+use crate::lease::LeaseState;
+use crate::session::SessionSettings;
 
 type Ended = Arc<Mutex<Vec<(SessionKey, u64, CloseReason)>>>;
 
-fn start(held: Option<(SessionKey, u64)>) -> (CommandSender, ControlTask, Ended, Arc<ClusterMetrics>) {
+/// The commands of one node, and everything around them.
+struct Node {
+    commands: CommandSender,
+    task: ControlTask,
+    sessions: Sessions,
+    ended: Ended,
+    metrics: Arc<ClusterMetrics>,
+}
+
+fn start() -> Node {
     let ended = Ended::default();
     let recorded = Arc::clone(&ended);
+    let end: EndStream =
+        Arc::new(move |session, below, why| recorded.lock().unwrap().push((session, below, why)));
     let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
-    let (commands, waiting) = queue(&metrics);
-    let task = ControlTask::start(
-        waiting,
-        Arc::new(move |session, epoch| held.as_ref().is_none_or(|(id, ours)| id != session || *ours < epoch)),
-        Arc::new(move |session, below, why| recorded.lock().unwrap().push((session, below, why))),
+    let broker = FaultyBroker::new();
+    let (_, lease) = watch::channel(LeaseState::held_until(Instant::now() + Duration::from_hours(1)));
+    let (_, wire) = watch::channel(SubscriberState { up: true, connects: 1 });
+    let settings = SessionSettings { node: NodeId::new("a").unwrap(), limit: 10 };
+    let sessions = Sessions::start(
+        broker.shared(),
+        broker.shared(),
+        settings,
+        lease,
+        wire,
+        Arc::clone(&end),
         Arc::clone(&metrics),
     );
-    (commands, task, ended, metrics)
+    let (commands, waiting) = queue(&metrics);
+    let task = ControlTask::start(waiting, sessions.clone(), end, Arc::clone(&metrics));
+    Node { commands, task, sessions, ended, metrics }
 }
 
 fn user(id: &str) -> User {
@@ -41,8 +67,10 @@ fn disconnect(SessionKey { user, session }: SessionKey) -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn a_session_that_moved_is_ended_unless_this_nodes_claim_is_newer() {
     let session = SessionKey::new(user("42"), SessionId::random());
-    let (commands, task, ended, metrics) = start(Some((session.clone(), 7)));
-    for epoch in [6, 7, 8] {
+    let Node { commands, task, sessions, ended, metrics } = start();
+    let held = sessions.claim(&session.user, session.session, "10.0.0.1:5".into()).await.unwrap();
+    let ours = held.epoch();
+    for epoch in [ours - 1, ours, ours + 1] {
         commands.push(&supersede(session.clone(), epoch));
     }
     // Not held by a claim: the hub may still have a stream of it. The same id is another session with another user.
@@ -51,19 +79,20 @@ async fn a_session_that_moved_is_ended_unless_this_nodes_claim_is_newer() {
     commands.push(&disconnect(session.clone()));
     until("all commands are handled", || metrics.controls_disconnect.get() == 1).await;
     let expected = [
-        (session.clone(), 8, CloseReason::Superseded),
+        (session.clone(), ours + 1, CloseReason::Superseded),
         (other, 3, CloseReason::Superseded),
         (session, u64::MAX, CloseReason::Disconnected),
     ];
     assert_eq!(*ended.lock().unwrap(), expected);
     assert_eq!((metrics.controls_stale.get(), metrics.controls_supersede.get()), (2, 2));
+    assert!(held.is_lost());
     task.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn malformed_messages_are_counted_and_the_next_command_is_handled() {
     let session = SessionKey::new(user("42"), SessionId::random());
-    let (commands, task, ended, metrics) = start(None);
+    let Node { commands, task, ended, metrics, .. } = start();
     let deep = "[".repeat(100_000);
     let long = format!(
         "{}{}",
