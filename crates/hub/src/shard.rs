@@ -7,15 +7,19 @@
 //!
 //! - `event_loop`: the event loop
 //! - `open_close`: opening and closing of connections
+//! - `live`: events of live topics, and what makes one suspect
 //! - `fan_out`: fan-out of one event to the connections of its topic
+//! - `catch_up`: connections that are behind, from the window or from the log
+//! - `pages`: log reads, and delivery of their pages
 //! - `drain`: closing of all streams in waves
-//! - `catch_up`: delivery from the live topic, the window and the log
 
 mod catch_up;
 mod drain;
 mod event_loop;
 mod fan_out;
+mod live;
 mod open_close;
+mod pages;
 #[cfg(test)]
 mod tests;
 
