@@ -57,10 +57,10 @@ function connect() {
   source = new EventSource(url);
 
   source.addEventListener("connected", (event) => {
-    const told = JSON.parse(event.data);
-    $("node").textContent = told.node;
-    $("session").textContent = $("session").title = told.session;
-    moved(told.cursor);
+    const data = JSON.parse(event.data);
+    $("node").textContent = data.node;
+    $("session").textContent = $("session").title = data.session;
+    moved(data.cursor);
     state("live", "live");
   });
   source.addEventListener("message", (event) => {

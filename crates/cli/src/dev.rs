@@ -34,7 +34,7 @@ pub(crate) struct Args {
 /// Fails if the address cannot be bound, or if the shutdown after Ctrl-C does not complete in time.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = config(args.listen)?;
-    serve::serve(&config, page::page(), welcome).await.map_err(told)
+    serve::serve(&config, page::page(), welcome).await.map_err(explain)
 }
 
 /// Returns the settings of the node, which do not depend on the environment.
@@ -58,7 +58,7 @@ fn config(listen: SocketAddr) -> anyhow::Result<Config> {
     Ok(Config::load(&Sources { flags, ..Sources::default() })?)
 }
 
-fn told(error: anyhow::Error) -> anyhow::Error {
+fn explain(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref() {
         Some(StartError::Listen { addr, error, .. }) if error.kind() == io::ErrorKind::AddrInUse => {
             anyhow::anyhow!(

@@ -125,20 +125,20 @@ fn show(args: &Args, message: &Message) -> anyhow::Result<Option<ExitCode>> {
         writeln!(std::io::stdout(), "{}", message::line(event))?;
     }
     let Message::Control { kind, data } = message else { return Ok(None) };
-    let told = |name: &str| data.get(name).and_then(|value| value.as_str()).unwrap_or("?").to_owned();
+    let member = |name: &str| data.get(name).and_then(|value| value.as_str()).unwrap_or("?").to_owned();
     match kind.as_str() {
         "connected" => {
-            note(args, &format!("connected to node {}, session {}", told("node"), told("session")));
+            note(args, &format!("connected to node {}, session {}", member("node"), member("session")));
         }
         // Printed even with --quiet: events are missing.
         "gap" => eprintln!(
             "fanfare: {}: gap: events after {} are no longer in the log",
-            visible(&told("channel")),
-            visible(&told("after"))
+            visible(&member("channel")),
+            visible(&member("after"))
         ),
-        "expired" => note(args, &format!("the stream expired ({})", told("reason"))),
-        "overloaded" => note(args, &format!("the node refused the stream ({})", told("reason"))),
-        "shutdown" => note(args, &format!("node {} is shutting down", told("node"))),
+        "expired" => note(args, &format!("the stream expired ({})", member("reason"))),
+        "overloaded" => note(args, &format!("the node refused the stream ({})", member("reason"))),
+        "shutdown" => note(args, &format!("node {} is shutting down", member("node"))),
         "superseded" => {
             eprintln!("fanfare: another connection took over the session");
             return Ok(Some(ExitCode::from(SUPERSEDED)));

@@ -231,7 +231,7 @@ async fn listen_ends_when_coming_back_is_useless() {
 }
 
 #[tokio::test]
-async fn a_gap_is_told_even_when_quiet() {
+async fn a_gap_is_reported_even_when_quiet() {
     let gap = "id: a0\nevent: gap\ndata: {\"channel\":\"c\",\"after\":\"5-1\"}\n\n";
     let event = "data: {\"channel\":\"c\",\"type\":\"t\",\"time\":5,\"data\":\"x\"}\n\n";
     let server = Server::with([stream(&format!("{HELLO}{gap}{event}"))]).await;
@@ -261,8 +261,9 @@ async fn publish_names_the_line_that_was_refused() {
     let stdin = "{\"channel\":\"a\",\"data\":1}\n{\"channel\":\"a\",\"type\":\"gap\",\"data\":2}\n{\"channel\":\"a\",\"data\":3}\n";
     let (code, stdout, stderr) = said(&server.run(&["publish", "--json-lines"], stdin).await);
     assert_eq!((code, stdout.as_str()), (Some(1), "5-1\n5-3\n"));
-    let told = "fanfare: line 2: Bad event: the type is reserved\nfanfare: 1 of 3 lines were not published\n";
-    assert_eq!(stderr, told);
+    let expected =
+        "fanfare: line 2: Bad event: the type is reserved\nfanfare: 1 of 3 lines were not published\n";
+    assert_eq!(stderr, expected);
 }
 
 #[tokio::test]

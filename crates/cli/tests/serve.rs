@@ -68,14 +68,14 @@ impl Drop for Node {
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_before_anything_is_bound() {
-    let (code, out, told) = run(
+fn everything_that_is_wrong_is_reported_before_anything_is_bound() {
+    let (code, out, stderr) = run(
         &["serve", "--listen", "nowhere"],
         &[("FANFARE_REDIS_URL", "redis://h"), ("FANFARE_STREAM__HEARTBEAT", "15")],
     );
     assert_eq!((code, out.as_str()), (Some(2), ""));
     for word in ["4 settings", "--auth none", "--listen", "FANFARE_REDIS__URL", "like 15s"] {
-        assert!(told.contains(word), "{word} is not in {told}");
+        assert!(stderr.contains(word), "{word} is not in {stderr}");
     }
     assert_eq!(run(&["serve", "--colour"], &[]).0, Some(2));
 }
@@ -87,8 +87,8 @@ fn config_shows_each_value_and_who_said_so_but_no_secret() {
         ("FANFARE_REDIS__URL", "redis://me:hush@127.0.0.1:6379"),
         ("FANFARE_SERVICE_HOST", "10.0.0.1"),
     ];
-    let (code, out, told) = run(&["config", "--auth", "jwt"], &variables);
-    assert_eq!((code, told.as_str()), (Some(0), ""));
+    let (code, out, stderr) = run(&["config", "--auth", "jwt"], &variables);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
     assert!(!out.contains(SECRET) && !out.contains("hush"), "{out}");
     let row = |name: &str| out.lines().find(|line| line.starts_with(name)).unwrap();
     assert!(row("auth.mode").ends_with("flag --auth"));
@@ -104,7 +104,7 @@ fn config_shows_each_value_and_who_said_so_but_no_secret() {
 }
 
 #[test]
-fn a_node_that_is_told_to_stop_ends_its_streams_and_exits_with_0() {
+fn a_node_that_gets_sigterm_ends_its_streams_and_exits_with_0() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut node = Node::start(&[]);
         let mut stream = node.ask("GET /v1/events HTTP/1.0\r\n\r\n");
@@ -155,28 +155,28 @@ fn a_node_that_speaks_tls_is_probed_and_called() {
     let [certificate, key] = [&certificate, &key].map(|path| path.to_str().unwrap());
     let tls = [("FANFARE_TLS__CERTIFICATE", certificate), ("FANFARE_TLS__KEY", key)];
 
-    let (code, _, told) = run(&["serve", "--auth", "none"], &tls[..1]);
+    let (code, _, stderr) = run(&["serve", "--auth", "none"], &tls[..1]);
     assert_eq!(code, Some(2));
-    assert!(told.contains("tls.key") && told.contains("together"), "{told}");
+    assert!(stderr.contains("tls.key") && stderr.contains("together"), "{stderr}");
 
     let node = Node::start_with(&[], &tls, "https");
     let health = run(&["health", "--listen", &node.address], &tls);
     assert_eq!(health, (Some(0), "alive\n".to_owned(), String::new()));
-    let (code, _, told) = run(&["health", "--listen", &node.address], &[]);
-    assert_eq!(code, Some(1), "no answer in clear text: {told}");
+    let (code, _, stderr) = run(&["health", "--listen", &node.address], &[]);
+    assert_eq!(code, Some(1), "no answer in clear text: {stderr}");
 
     let server = format!("https://localhost:{}", node.address.rsplit(':').next().unwrap());
     let publish = ["publish", "room:1", "hello", "--server", &server];
-    let (code, out, told) = run(&[&publish[..], &["--ca", certificate]].concat(), &[]);
-    assert_eq!((code, told.as_str()), (Some(0), ""), "{out}");
+    let (code, out, stderr) = run(&[&publish[..], &["--ca", certificate]].concat(), &[]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{out}");
     let (code, out, _) = run(&["history", "room:1", "--server", &server], &[("FANFARE_CA", certificate)]);
     assert!(code == Some(0) && out.contains("hello"), "{out}");
     // An unknown certificate is not trusted.
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(dir.path().join("other.pem"), other.cert.pem()).unwrap();
     let other = dir.path().join("other.pem");
-    let (code, _, told) = run(&[&publish[..], &["--ca", other.to_str().unwrap()]].concat(), &[]);
-    assert!(code == Some(1) && told.contains("certificate"), "{code:?} {told}");
+    let (code, _, stderr) = run(&[&publish[..], &["--ca", other.to_str().unwrap()]].concat(), &[]);
+    assert!(code == Some(1) && stderr.contains("certificate"), "{code:?} {stderr}");
 }
 
 #[test]
@@ -192,12 +192,12 @@ fn a_token_is_made_with_the_secret_of_a_node_and_is_worth_what_it_says() {
         (1, 2),
         "the token and nothing else: {token}"
     );
-    let (code, told, _) = run(&["token", "check", token.trim()], &secret);
+    let (code, stderr, _) = run(&["token", "check", token.trim()], &secret);
     assert_eq!(code, Some(0));
     for line in
         ["user       42", "subscribe  room:*", "publish    room:7", "admin      false", "expires    20"]
     {
-        assert!(told.contains(line), "no {line:?} in {told}");
+        assert!(stderr.contains(line), "no {line:?} in {stderr}");
     }
     let other = [("FANFARE_AUTH__JWT__SECRET", "another secret, which is long enough")];
     let (code, _, said) = run(&["token", "check", token.trim()], &other);

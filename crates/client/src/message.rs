@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn control_events_are_told_apart_from_published_events() {
+    fn control_events_are_distinguished_from_published_events() {
         let gap = block(Some("gap"), r#"{"channel":"a","after":"5-1"}"#, Some("aX"));
         let Message::Control { kind, data } = Message::read(gap, Format::Raw).unwrap() else {
             panic!("not a control event")

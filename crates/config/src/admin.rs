@@ -12,8 +12,9 @@ settings! {
         /// Listen address for `/healthz`, `/readyz`, `/metrics` and the admin calls, in clear text. Default: they are
         /// served on `node.listen`.
         listen: Option<SocketAddr>;
-        /// Maximum number of open sockets on `admin.listen`; further ones wait to be accepted.
-        sockets: usize = "64", in "1" to "10000";
+        /// Maximum number of open sockets on `admin.listen`; at most 200, which fit into the memory of the listener. What
+        /// happens to further ones is `limits.when_full`.
+        sockets: usize = "64", in "1" to "200";
     }
 }
 

@@ -72,7 +72,7 @@ mod tests {
         let config = NodeConfig::default();
         assert_eq!(config.advertised("10.0.0.7:80".parse().unwrap()), "10.0.0.7:80");
         assert_eq!(config.advertised("0.0.0.0:80".parse().unwrap()), format!("{}:80", host_name()));
-        let told = NodeConfig { address: Some("a.example:1".into()), ..config };
-        assert_eq!(told.advertised("0.0.0.0:80".parse().unwrap()), "a.example:1");
+        let advertised = NodeConfig { address: Some("a.example:1".into()), ..config };
+        assert_eq!(advertised.advertised("0.0.0.0:80".parse().unwrap()), "a.example:1");
     }
 }

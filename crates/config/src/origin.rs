@@ -117,8 +117,8 @@ mod tests {
             ("capacitor://", "lower case"),
             ("https://a.example, https://b.example", "not an origin"),
         ] {
-            let told = wrong(bad, 2).unwrap_or_else(|| panic!("{bad} is taken"));
-            assert!(told.contains(word), "{bad}: {told}");
+            let error = wrong(bad, 2).unwrap_or_else(|| panic!("{bad} is taken"));
+            assert!(error.contains(word), "{bad}: {error}");
         }
     }
 }

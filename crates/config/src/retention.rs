@@ -101,24 +101,34 @@ impl Value for Vec<RetentionRule> {
             .to_owned()
     }
 
-    /// Shows the rules as they are written in the environment.
+    /// Shows the rules in the form of the environment. An invalid list is shown as written.
     fn show(input: &Input) -> String {
-        let Input::Array(items) = input else { return plain(input) };
-        let rule = |item: &config::Value| {
-            let of = |name: &str| match &item.kind {
-                Input::Table(table) => table.get(name).map(|value| plain(&value.kind)),
-                _ => None,
-            };
+        let Some(tables) = tables_of(input) else { return plain(input) };
+        let rule = |table: &Map<String, config::Value>| {
+            let of = |name: &str| table.get(name).map(|value| plain(&value.kind));
             let rest = ["events", "age", "positions"]
                 .into_iter()
                 .filter_map(|name| of(name).map(|value| format!(" {name}={value}")));
             of("channel").unwrap_or_default() + &rest.collect::<String>()
         };
-        items.iter().map(rule).collect::<Vec<_>>().join(", ")
+        tables.iter().map(rule).collect::<Vec<_>>().join(", ")
     }
 
     fn unset() -> Self {
         Self::new()
+    }
+}
+
+/// Returns the rules as tables, whichever source they are from; `None` if they are neither tables nor a text of rules.
+fn tables_of(input: &Input) -> Option<Vec<Map<String, config::Value>>> {
+    let table = |item: &config::Value| match &item.kind {
+        Input::Table(table) => Some(table.clone()),
+        _ => None,
+    };
+    match input {
+        Input::Array(items) => items.iter().map(table).collect(),
+        Input::String(text) => split(text).map(|rule| table_of(rule).ok()).collect(),
+        _ => None,
     }
 }
 

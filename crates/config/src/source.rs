@@ -115,10 +115,10 @@ fn from_file(path: &Path, given: &mut Vec<Given>, faults: &mut Vec<Fault>) {
         Ok(table) => from_table("", table, &origin, given, faults),
         Err(error) => {
             // The error quotes the line, which may contain a secret.
-            let told: Vec<_> =
+            let message: Vec<_> =
                 error.to_string().lines().filter(|line| !line.contains('|')).map(str::to_owned).collect();
             faults.push(fault(
-                told.join(": "),
+                message.join(": "),
                 "TOML: [node] on a line, listen = \"0.0.0.0:8080\" on the next",
             ));
         }

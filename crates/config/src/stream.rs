@@ -48,8 +48,9 @@ settings! {
         unsubscribe_delay: Duration = "5s";
         /// Whether streams are compressed for clients that accept gzip.
         gzip: bool = "true";
-        /// Number of shards (event loops that own the streams); 0 uses one for each core.
-        shards: usize = "0", in "0" to "1024";
+        /// Number of shards (event loops that own the streams), at most 64; 0 uses one for each core that the process may
+        /// use. Each has a queue of `stream.shard_queue`.
+        shards: usize = "0", in "0" to "64";
     }
 }
 

@@ -30,7 +30,7 @@ fn faults(reading: &Reading) -> Vec<&Fault> {
     reading.faults.iter().filter(|fault| fault.setting != "auth.mode").collect()
 }
 
-/// Returns the one fault that is told of these variables.
+/// Returns the one fault of these variables.
 fn fault(pairs: &[(&str, &str)]) -> Fault {
     let reading = environment(pairs);
     let [one] = faults(&reading)[..] else { panic!("{pairs:?}: {:?}", faults(&reading)) };
@@ -54,28 +54,28 @@ fn a_range_includes_both_ends_and_nothing_beyond() {
     for setting in settings() {
         let Some((least, most)) = setting.range else { continue };
         let variable = setting.variable();
-        let told = |value: &str| {
+        let reported = |value: &str| {
             let Reading { faults, .. } = environment(&[(&variable, value)]);
             faults.into_iter().find(|fault| fault.setting == setting.name).map(|fault| fault.wrong)
         };
         for end in [least, most] {
-            assert_ne!(told(end).as_deref(), Some("value out of range"), "{} = {end}", setting.name);
+            assert_ne!(reported(end).as_deref(), Some("value out of range"), "{} = {end}", setting.name);
         }
         let (digits, unit) = most.split_at(number(most));
         let beyond = format!("{}{unit}", digits.parse::<u64>().unwrap() + 1);
-        let wrong = told(&beyond).unwrap_or_else(|| panic!("{} = {beyond} is taken", setting.name));
+        let wrong = reported(&beyond).unwrap_or_else(|| panic!("{} = {beyond} is taken", setting.name));
         assert!(["value out of range", "longer than a year"].contains(&wrong.as_str()), "{wrong}");
         if let Some(zero) =
             (number(least) > 0 && !least.starts_with('0')).then(|| format!("0{}", &least[number(least)..]))
         {
-            let wrong = told(&zero).unwrap_or_else(|| panic!("{} = {zero} is taken", setting.name));
+            let wrong = reported(&zero).unwrap_or_else(|| panic!("{} = {zero} is taken", setting.name));
             assert_eq!(wrong, "value out of range", "{} = {zero}", setting.name);
         }
     }
 }
 
 #[test]
-fn values_that_contradict_each_other_are_told_with_what_would_be_right() {
+fn values_that_contradict_each_other_are_reported_with_what_would_be_right() {
     let url = ("FANFARE_REDIS__URL", "redis://h");
     for (pairs, setting, right) in [
         (&[("FANFARE_STREAM__PEER_TIMEOUT", "5s")][..], "stream.peer_timeout", "stream.write_timeout (30s)"),
@@ -152,7 +152,22 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_at_once() {
+fn a_list_is_shown_as_parsed_whatever_it_is_from() {
+    let shown = |name: &str, pairs: &[(&str, &str)]| {
+        let reading = environment(pairs);
+        let effective = reading.effective.into_iter().find(|effective| effective.setting == name);
+        effective.unwrap().value.unwrap()
+    };
+    let origins = [("FANFARE_HTTP__ALLOWED_ORIGINS", " https://a.example,,https://b.example ")];
+    assert_eq!(shown("http.allowed_origins", &origins), "https://a.example, https://b.example");
+    let proxies = [("FANFARE_HTTP__TRUSTED_PROXIES", "10.1.2.3/8,::1")];
+    assert_eq!(shown("http.trusted_proxies", &proxies), "10.0.0.0/8, ::1");
+    let rules = [("FANFARE_RETENTION__RULES", "room:*  age=10m events=5,log:* events=7,")];
+    assert_eq!(shown("retention.rules", &rules), "room:* events=5 age=10m, log:* events=7");
+}
+
+#[test]
+fn everything_that_is_wrong_is_reported_at_once() {
     let (_file, mut sources) = file(
         "listen = 1\n[stream]\nheartbet = \"1s\"\nmax_log_reads = \"many\"\nredis = 7\n[nod]\nid = \"x\"",
     );
@@ -168,7 +183,7 @@ fn everything_that_is_wrong_is_told_at_once() {
         ("FANFARE_RETENTION__RULES", "room{} events=1"),
         ("FANFARE_LOG__LEVEL", "loud"),
     ]);
-    let told = Config::load(&sources).unwrap_err().to_string();
+    let message = Config::load(&sources).unwrap_err().to_string();
     for word in [
         "stream.heartbet",
         "did you mean stream.heartbeat?",
@@ -190,61 +205,63 @@ fn everything_that_is_wrong_is_told_at_once() {
         "'{' at byte 4",
         "log.level = loud",
     ] {
-        assert!(told.contains(word), "{word} is not in:\n{told}");
+        assert!(message.contains(word), "{word} is not in:\n{message}");
     }
-    assert!(told.starts_with("15 settings are invalid"), "{told}");
+    assert!(message.starts_with("15 settings are invalid"), "{message}");
 }
 
 #[test]
 fn serving_without_a_word_about_auth_tells_both_ways() {
-    let told = Config::load(&Sources::default()).unwrap_err().to_string();
-    assert!(told.contains("--auth jwt") && told.contains("--auth none"), "{told}");
+    let message = Config::load(&Sources::default()).unwrap_err().to_string();
+    assert!(message.contains("--auth jwt") && message.contains("--auth none"), "{message}");
 }
 
 #[test]
 fn a_secret_is_long_comes_from_one_place_and_is_shown_nowhere() {
     let long = "0123456789abcdef0123456789abcdef";
     let jwt = ("FANFARE_AUTH__MODE", "jwt");
-    let told = |pairs: &[(&str, &str)]| {
+    let reported = |pairs: &[(&str, &str)]| {
         let reading = environment(pairs);
         let shown = format!("{reading:?}{}", Faults(reading.faults.clone()));
         assert!(!shown.contains("0123456789") && !shown.contains("hush"), "{shown}");
         (reading.config, Faults(reading.faults).to_string())
     };
-    assert!(told(&[jwt]).1.contains("no secret"));
-    assert!(told(&[jwt, ("FANFARE_AUTH__JWT__SECRET", "hush")]).1.contains("4 bytes"));
-    let (config, _) = told(&[jwt, ("FANFARE_AUTH__JWT__SECRET", long)]);
+    assert!(reported(&[jwt]).1.contains("no secret"));
+    assert!(reported(&[jwt, ("FANFARE_AUTH__JWT__SECRET", "hush")]).1.contains("4 bytes"));
+    let (config, _) = reported(&[jwt, ("FANFARE_AUTH__JWT__SECRET", long)]);
     assert_eq!(config.auth.mode, Some(AuthMode::Jwt));
     assert_eq!(config.auth.jwt.secret.unwrap().expose(), long);
 
     let (file, _) = file(&format!("{long}\n"));
     let path = file.path().to_str().unwrap();
-    let (config, _) = told(&[jwt, ("FANFARE_AUTH__JWT__SECRET_FILE", path)]);
+    let (config, _) = reported(&[jwt, ("FANFARE_AUTH__JWT__SECRET_FILE", path)]);
     assert_eq!(config.auth.jwt.secret.unwrap().expose(), long);
     let both = [jwt, ("FANFARE_AUTH__JWT__SECRET", long), ("FANFARE_AUTH__JWT__SECRET_FILE", path)];
-    assert!(told(&both).1.contains("twice"));
-    assert!(told(&[jwt, ("FANFARE_AUTH__JWT__SECRET_FILE", "/nowhere/at/all")]).1.contains("cannot be read"));
-    let (_, redis) = told(&[("FANFARE_REDIS__URL", "redis:/me:hush@h")]);
+    assert!(reported(&both).1.contains("twice"));
+    assert!(
+        reported(&[jwt, ("FANFARE_AUTH__JWT__SECRET_FILE", "/nowhere/at/all")]).1.contains("cannot be read")
+    );
+    let (_, redis) = reported(&[("FANFARE_REDIS__URL", "redis:/me:hush@h")]);
     assert!(redis.contains("redis.url"), "{redis}");
 }
 
 #[test]
-fn a_certificate_comes_with_its_key_and_its_faults_are_told_with_the_others() {
-    let told = |pairs: &[(&str, &str)]| Faults(environment(pairs).faults).to_string();
+fn a_certificate_comes_with_its_key_and_its_faults_are_reported_with_the_others() {
+    let reported = |pairs: &[(&str, &str)]| Faults(environment(pairs).faults).to_string();
     let (certificate, key) = ("FANFARE_TLS__CERTIFICATE", "FANFARE_TLS__KEY");
-    let half = told(&[(certificate, "/nowhere/c.pem"), ("FANFARE_STREAM__HEARTBEAT", "0s")]);
+    let half = reported(&[(certificate, "/nowhere/c.pem"), ("FANFARE_STREAM__HEARTBEAT", "0s")]);
     assert!(half.contains("tls.key") && half.contains("together"), "{half}");
     assert!(half.contains("stream.heartbeat"), "{half}");
-    let unread = told(&[(certificate, "/nowhere/c.pem"), (key, "/nowhere/k.pem")]);
+    let unread = reported(&[(certificate, "/nowhere/c.pem"), (key, "/nowhere/k.pem")]);
     assert!(
         unread.contains("tls.certificate = /nowhere/c.pem") && unread.contains("cannot be read"),
         "{unread}"
     );
-    assert!(told(&[("FANFARE_TLS__RELOAD_INTERVAL", "0s")]).contains("tls.reload_interval"));
+    assert!(reported(&[("FANFARE_TLS__RELOAD_INTERVAL", "0s")]).contains("tls.reload_interval"));
     let (url, ca) = (("FANFARE_REDIS__URL", "rediss://h"), ("FANFARE_REDIS__CA", "/nowhere/ca.pem"));
-    assert!(!told(&[url]).contains("redis."));
-    assert!(told(&[url, ca]).contains("redis.ca = /nowhere/ca.pem"));
-    assert!(told(&[("FANFARE_REDIS__URL", "redis://h"), ca]).contains("redis.ca"));
+    assert!(!reported(&[url]).contains("redis."));
+    assert!(reported(&[url, ca]).contains("redis.ca = /nowhere/ca.pem"));
+    assert!(reported(&[("FANFARE_REDIS__URL", "redis://h"), ca]).contains("redis.ca"));
 }
 
 #[test]
@@ -263,11 +280,11 @@ fn what_does_not_fit_a_setting_that_could_not_be_read_is_nobodys_mistake() {
 }
 
 #[test]
-fn a_file_that_is_not_toml_or_not_there_is_told() {
+fn a_file_that_is_not_toml_or_not_there_is_reported() {
     let (_file, sources) = file("[auth.jwt]\nsecret = \"hush\nmode=");
-    let told = Config::load(&sources).unwrap_err().to_string();
-    assert!(told.contains("the configuration file") && told.contains("line 2"), "{told}");
-    assert!(!told.contains("hush"), "{told}");
+    let message = Config::load(&sources).unwrap_err().to_string();
+    assert!(message.contains("the configuration file") && message.contains("line 2"), "{message}");
+    assert!(!message.contains("hush"), "{message}");
     let sources = Sources { file: Some("/nowhere/at/all.toml".into()), ..Sources::default() };
     assert!(Config::load(&sources).unwrap_err().to_string().contains("/nowhere/at/all.toml"));
 }

@@ -1,5 +1,6 @@
 //! Parses and shows the values of settings.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -181,6 +182,10 @@ impl Value for Vec<String> {
         "a list of texts; separated by commas in the environment".to_owned()
     }
 
+    fn show(input: &Input) -> String {
+        list::<Self, _>(input)
+    }
+
     fn unset() -> Self {
         Self::new()
     }
@@ -195,6 +200,10 @@ impl Value for Vec<Network> {
     fn right() -> String {
         "a list of addresses and ranges, like 10.0.0.5 or 10.0.0.0/24; separated by commas in the environment"
             .to_owned()
+    }
+
+    fn show(input: &Input) -> String {
+        list::<Self, _>(input)
     }
 
     fn unset() -> Self {
@@ -258,6 +267,12 @@ pub(crate) fn split(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
+/// Returns the items of a list as parsed, separated by commas. An invalid list is shown as written.
+fn list<T: Value + IntoIterator<Item = I>, I: Display>(input: &Input) -> String {
+    let Ok(items) = T::read(input) else { return plain(input) };
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}
+
 /// Returns a value as text.
 pub(crate) fn plain(input: &Input) -> String {
     match input {
@@ -288,6 +303,14 @@ mod tests {
     #[test]
     fn lists_have_a_form_for_the_environment() {
         assert_eq!(Vec::<String>::read(&" a, b,,c ".into()).unwrap(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn lists_are_shown_as_parsed() {
+        assert_eq!(Vec::<String>::show(&" a,b,, c ".into()), "a, b, c");
+        assert_eq!(Vec::<Network>::show(&"10.1.2.3/8 ,::ffff:10.0.0.1,".into()), "10.0.0.0/8, 10.0.0.1");
+        assert_eq!(Vec::<Network>::show(&vec!["10.1.2.3/8", "fd00::1"].into()), "10.0.0.0/8, fd00::1");
+        assert_eq!(Vec::<Network>::show(&"10.0.0.1,balancer".into()), "10.0.0.1,balancer", "invalid");
     }
 
     #[test]

@@ -1,13 +1,20 @@
 //! Where a log was rolled back, as the live topic shows it.
 
+use std::time::Duration;
+
 use fanfare_broker::log::Page;
 use fanfare_protocol::Position;
+use tokio::time::Instant;
 
 use crate::encoded_event::ChainLink;
 use crate::window::Window;
 
 /// Maximum number of positions of a fork.
 const CHAIN: usize = 64;
+
+/// How long a fork is kept: connections that have lost events read the log by then, and their clients come back. A later
+/// client gets a gap up to the end of the log.
+pub(crate) const LIFETIME: Duration = Duration::from_mins(5);
 
 /// The first event with which a live topic went back, and the order of positions before it.
 ///
@@ -22,13 +29,20 @@ pub(crate) struct Fork {
     chain: Box<[Position]>,
     /// The last position of the live topic before the event.
     last_live: Position,
+    /// When the live topic went back.
+    at: Instant,
 }
 
 impl Fork {
-    pub(crate) fn new(first: ChainLink, window: &Window, last_live: Position) -> Self {
+    pub(crate) fn new(first: ChainLink, window: &Window, last_live: Position, at: Instant) -> Self {
         let mut chain: Vec<Position> = window.positions().collect();
         chain.drain(..chain.len().saturating_sub(CHAIN));
-        Self { first, chain: chain.into(), last_live }
+        Self { first, chain: chain.into(), last_live, at }
+    }
+
+    /// Returns for how long the fork is kept; zero once it is old.
+    pub(crate) fn left(&self, now: Instant) -> Duration {
+        (self.at + LIFETIME).saturating_duration_since(now)
     }
 
     /// Returns the last position before the fork.

@@ -54,6 +54,8 @@ enum Timer {
     Retry(TopicKey, LogQuery),
     /// Drop a topic that still has no connections.
     Unsubscribe(TopicKey),
+    /// Forget a topic's fork if it is old.
+    ForgetFork(TopicKey),
     /// The next wave of a drain.
     Wave,
 }

@@ -1,5 +1,7 @@
 //! One channel in one shard: its connections, and what is known of its log.
 
+use std::time::Duration;
+
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 use smallvec::SmallVec;
@@ -7,6 +9,7 @@ use smallvec::SmallVec;
 use fanfare_broker::backoff::Backoff;
 use fanfare_broker::log::Page;
 use fanfare_protocol::{Channel, Position};
+use tokio::time::Instant;
 
 use crate::encoded_event::ChainLink;
 use crate::fair_queue::Requester;
@@ -69,6 +72,7 @@ impl PendingReads {
 
 /// A channel that has subscribers in this shard, or had some until recently.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, of the live topic, the log and timers")]
 pub(crate) struct Topic {
     /// Distinguishes the topic from earlier ones with the same key in the shard's slab.
     pub(crate) serial: u64,
@@ -86,8 +90,10 @@ pub(crate) struct Topic {
     confirmed: bool,
     /// The channel's last position from the last log read. Kept while the live topic is in doubt.
     logged: Position,
-    /// Where the live topic went back last. The log confirms it before it is used.
+    /// Where the live topic went back last. The log confirms it before it is used. Kept for [`LIFETIME`](crate::fork::LIFETIME).
     fork: Option<Box<Fork>>,
+    /// Whether a timer will forget the fork.
+    forgetting: bool,
     /// Expectations of the next read.
     pub(crate) hints: Hints,
     /// Whether the channel is subscribed.
@@ -112,6 +118,7 @@ impl Topic {
             confirmed: false,
             logged: Position::ZERO,
             fork: None,
+            forgetting: false,
             hints: Hints::default(),
             subscribed: false,
             version: 0,
@@ -129,11 +136,24 @@ impl Topic {
     }
 
     /// Handles a live event that contradicts what is known: forgets everything except where the live topic went back.
-    pub(crate) fn contradicted_by(&mut self, link: ChainLink) {
-        if let Some(last_live) = self.last_live.filter(|last_live| link.position <= *last_live) {
-            self.fork = Some(Box::new(Fork::new(link, &self.window, last_live)));
+    /// Returns whether a timer must be started that calls [`Self::forget_fork`].
+    #[must_use]
+    pub(crate) fn contradicted_by(&mut self, link: ChainLink, now: Instant) -> bool {
+        let last_live = self.last_live.filter(|last_live| link.position <= *last_live);
+        if let Some(last_live) = last_live {
+            self.fork = Some(Box::new(Fork::new(link, &self.window, last_live, now)));
         }
         self.invalidate(self.subscribed);
+        last_live.is_some() && !std::mem::replace(&mut self.forgetting, true)
+    }
+
+    /// Forgets the fork if it is old. Returns how long a younger one is still kept: the timer must be started again.
+    pub(crate) fn forget_fork(&mut self, now: Instant) -> Option<Duration> {
+        let left = self.fork.as_ref().map(|fork| fork.left(now)).filter(|left| !left.is_zero());
+        if left.is_none() {
+            (self.fork, self.forgetting) = (None, false);
+        }
+        left
     }
 
     /// Returns the position after which the log may have other events than those of a connection at `position`.

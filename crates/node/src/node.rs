@@ -56,7 +56,8 @@ const ADMIN_WRITE: Duration = Duration::from_secs(10);
 /// Time for requests in progress on the admin listener at the end of the shutdown.
 const ADMIN_FAREWELL: Duration = Duration::from_millis(500);
 
-/// Memory limit of the admin listener's requests, so that probes are answered even if clients use up `limits.memory`.
+/// Memory limit of the admin listener, so that probes are answered even if clients use up `limits.memory`. A quarter of it
+/// is for sockets: `admin.sockets` allows as many as fit.
 const ADMIN_MEMORY: usize = 32 * 1024 * 1024;
 
 /// Why a node could not start.
@@ -394,9 +395,9 @@ fn readiness(
     wire: watch::Receiver<SubscriberState>,
     draining: &Arc<AtomicBool>,
 ) -> Readiness {
-    let (heard, draining) = (lease.clone(), Arc::clone(draining));
+    let (of_broker, draining) = (lease.clone(), Arc::clone(draining));
     Readiness {
-        redis: Box::new(move || broker(&heard.borrow())),
+        redis: Box::new(move || broker(&of_broker.borrow())),
         pubsub: Box::new(move || Part::when(wire.borrow().up, "the subscriber connection to Redis is down")),
         lease: Box::new(move || held(&lease.borrow())),
         draining: Box::new(move || Part::when(!draining.load(Ordering::Relaxed), "the node is draining")),

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_form_is_told_apart() {
+    fn each_form_is_recognized() {
         assert_eq!(Start::parse("latest"), Ok(Start::Latest));
         assert_eq!(Start::parse("earliest"), Ok(Start::Earliest));
         assert_eq!(Start::parse("1718031234567"), Ok(Start::Time(1_718_031_234_567)));

@@ -152,8 +152,8 @@ async fn a_node_that_drains_says_so_on_the_admin_listener_to_the_end() {
     let mut node = slow(Node::of(&redis).admin()).start().await;
     let admin = node.admin_address().unwrap();
     node.terminate();
-    let told = node.readyz(503).await;
-    assert_eq!(told["parts"]["draining"]["ok"], false, "{told}");
+    let readiness = node.readyz(503).await;
+    assert_eq!(readiness["parts"]["draining"]["ok"], false, "{readiness}");
     assert_eq!(node.api().get("/ready").await.status, 503);
     assert_eq!(node.admin_api().get("/healthz").await.status, 200);
     assert!(node.ended(SOON).await.success());

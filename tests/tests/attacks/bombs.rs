@@ -93,13 +93,13 @@ async fn a_message_on_a_live_topic_takes_a_few_times_its_bytes_whatever_is_in_it
         let message = message.replacen(r#""channel":"a","#, "", 1);
         node.forget_peak();
         let before = node.memory();
-        let heard: u64 = redis::cmd("PUBLISH")
+        let receivers: u64 = redis::cmd("PUBLISH")
             .arg(ephemeral_topic("user:7"))
             .arg(&message)
             .query_async(&mut connection)
             .await
             .unwrap();
-        assert_eq!(heard, 1);
+        assert_eq!(receivers, 1);
         until("it is dropped and counted", SOON, async || {
             let counted = node.metrics().await.sum("fanfare_pubsub_malformed_total", &[]);
             if counted > before_it { Ok(()) } else { Err(format!("{counted} so far")) }

@@ -223,10 +223,10 @@ async fn no_answer_may_be_kept_by_a_cache_or_taken_for_another_type() {
         ("OPTIONS", "/v1/events", &[("Origin", APP), ("Access-Control-Request-Method", "GET")], 200),
     ] {
         let answer = node.api().call(method, path, fields, "").await.unwrap();
-        let told = format!("{method} {path}: {:?}", answer.headers);
-        assert_eq!(answer.status, status, "{told}");
-        assert!(answer.header("cache-control").contains("no-store"), "{told}");
-        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{told}");
+        let exchange = format!("{method} {path}: {:?}", answer.headers);
+        assert_eq!(answer.status, status, "{exchange}");
+        assert!(answer.header("cache-control").contains("no-store"), "{exchange}");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{exchange}");
     }
     let stream = node.stream().header("Authorization", &bearer).open().await;
     assert!(stream.head().field("cache-control").contains("no-store"), "{:?}", stream.head());

@@ -111,7 +111,7 @@ const VICTIM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 77);
 
 /// Asks until it is refused for this reason, which it is unless a place has just become free; a native `EventSource` survives
 /// each answer.
-async fn is_told(request: &StreamRequest, reason: &str) {
+async fn is_refused(request: &StreamRequest, reason: &str) {
     until("the reason is the rate", SOON, async || {
         let mut client = request.clone().send().await;
         assert_eq!(client.status(), 200, "a native EventSource gives up on anything else");
@@ -148,7 +148,7 @@ async fn a_users_flood_of_connects_turns_no_one_else_away() {
         node.stream().token(&Token::of(&format!("v{n}")).sign()).from(from).open().await;
     }
     flood.is_answered(500).await;
-    is_told(&node.stream().token(&eve), "user-rate").await;
+    is_refused(&node.stream().token(&eve), "user-rate").await;
     until("a status says which rate", SOON, async || {
         let refused = node.stream().token(&eve).header("Prefer", "status").send().await.answer().await;
         assert!(refused.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds > 0), "{refused:?}");
@@ -216,7 +216,7 @@ async fn an_addresss_flood_of_connects_turns_no_one_else_away() {
         let from = Ipv4Addr::new(127, 0, 0, 100 + n);
         node.stream().token(&Token::of(&format!("v{n}")).sign()).from(from).open().await;
     }
-    is_told(&node.stream().token(&Token::of("another").sign()).from(ATTACKER), "address-rate").await;
+    is_refused(&node.stream().token(&Token::of("another").sign()).from(ATTACKER), "address-rate").await;
     let metrics = node.metrics().await;
     assert!(metrics.sum("fanfare_streams_refused_total", &[r#"reason="rate""#]).abs() < 1.0);
 }
@@ -316,8 +316,8 @@ async fn a_user_who_comes_and_goes_does_not_fill_the_lifecycle_stream() {
     for _ in 0..200 {
         node.stream().token(&eve).open().await.close();
     }
-    let told = lifecycle::of_user(&redis, "eve").await;
-    assert!(told.len() < 60, "{} events", told.len());
+    let events = lifecycle::of_user(&redis, "eve").await;
+    assert!(events.len() < 60, "{} events", events.len());
     node.stream().token(&Token::of("bob").sign()).open().await.close();
     lifecycle::tells(
         &redis,

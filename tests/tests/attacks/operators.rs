@@ -25,9 +25,9 @@ async fn readyz_says_in_fixed_words_what_is_wrong_with_redis_and_the_log_says_th
 
 async fn says(node: &Node, words: &str, logged: &str) {
     let text = until(&format!("/readyz says {words:?}"), SOON, async || {
-        let told = node.readyz(503).await;
-        let why = told["parts"]["redis"]["reason"].as_str().unwrap_or_default().to_owned();
-        if why == words { Ok(told.to_string()) } else { Err(why) }
+        let readiness = node.readyz(503).await;
+        let why = readiness["parts"]["redis"]["reason"].as_str().unwrap_or_default().to_owned();
+        if why == words { Ok(readiness.to_string()) } else { Err(why) }
     })
     .await;
     for word in INTERNAL {

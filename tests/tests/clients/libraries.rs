@@ -261,7 +261,7 @@ impl Play {
             }
             let gaps: Vec<_> = client.messages().iter().filter(|message| is_gap(message)).collect();
             if gaps != [&Message::Gap { channel: SHORT.to_owned() }] {
-                client.blame(format!("the gaps that it was told: {gaps:?}"));
+                client.blame(format!("the gaps that it received: {gaps:?}"));
             }
             println!(
                 "{:<25} {:>2} connects, {:>3} messages",

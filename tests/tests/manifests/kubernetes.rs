@@ -142,7 +142,8 @@ fn the_drain_fits_the_grace_period() {
 fn a_roll_starts_the_new_pods_before_the_old_ones_leave() {
     let (deployment, _) = nodes();
     let spec = deployment.spec.unwrap();
-    let rolling = spec.strategy.and_then(|strategy| strategy.rolling_update).expect("it is told how to roll");
+    let rolling =
+        spec.strategy.and_then(|strategy| strategy.rolling_update).expect("it has a strategy for rolls");
     assert_eq!(rolling.max_unavailable, Some(IntOrString::Int(0)));
     assert_eq!(rolling.max_surge, Some(IntOrString::String("100%".into())));
     assert!(spec.min_ready_seconds > Some(0), "the others of a roll get time to become ready");
@@ -370,7 +371,7 @@ fn the_autoscaler_leaves_room_and_takes_its_time() {
         metrics.iter().any(|metric| metric.resource.as_ref().is_some_and(|resource| resource.name == "cpu"))
     );
     let down =
-        scaler.behavior.and_then(|behavior| behavior.scale_down).expect("it is told how to scale down");
+        scaler.behavior.and_then(|behavior| behavior.scale_down).expect("it has a policy for scaling down");
     let [policy] = &down.policies.as_deref().unwrap_or_default() else { panic!("one policy") };
     let deadline = i32::try_from(node_settings().drain.deadline.as_secs()).unwrap();
     assert_eq!((&*policy.type_, policy.value), ("Pods", 1));

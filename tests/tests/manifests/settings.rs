@@ -25,12 +25,23 @@ pub(crate) fn read<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) 
     }
 }
 
+/// Of each stream, with the kernel's part of its socket, in bytes.
+const STREAM: u64 = 8 << 10;
+/// Of the admin listener, in bytes.
+const ADMIN: u64 = 32 << 20;
+
 /// Holds that a node with these settings stays within its container's memory: `docs/operations.md`, "Sizing the container".
 pub(crate) fn fits_memory(config: &Config, container: u64) {
-    let limits = &config.limits;
-    // Of each stream, with the kernel's part of its socket.
-    let streams = limits.connections as u64 * 8 * 1024;
-    let needed = limits.memory.as_u64() + streams + config.stream.shard_queue.as_u64();
+    let Config { limits, stream, .. } = config;
+    assert!(
+        stream.shards > 0,
+        "without stream.shards, the cores of the machine decide how many queues there are"
+    );
+    let needed = limits.memory.as_u64()
+        + limits.connections as u64 * STREAM
+        + stream.shards as u64 * stream.shard_queue.as_u64()
+        + stream.max_log_read_bytes.as_u64()
+        + config.admin.listen.map_or(0, |_| ADMIN);
     assert!(needed <= container, "the node may take {} MiB of {} MiB", needed >> 20, container >> 20);
 }
 

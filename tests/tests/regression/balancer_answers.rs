@@ -70,7 +70,7 @@ macro_rules! alone_behind_each {
 }
 
 alone_behind_each! {
-    a_stream_of_another_origin_is_told_to_come_back => other_origins;
+    a_stream_of_another_origin_is_asked_to_come_back => other_origins;
     an_answer_echoes_the_cursor_of_the_client_wherever_it_is => cursors;
     who_asks_for_a_status_or_cannot_open_a_stream_gets_a_status => statuses;
 }

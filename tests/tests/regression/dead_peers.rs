@@ -70,8 +70,12 @@ async fn vanish(
     let took = gone.elapsed();
     assert!(took < HEARTBEAT + PEER_TIMEOUT + SLACK, "{took:?}");
     until("the user is offline", SOON, async || {
-        let told = lifecycle::of_user(&cluster.redis, "7").await;
-        if told.last().is_some_and(|last| last == "user.offline") { Ok(()) } else { Err(format!("{told:?}")) }
+        let events = lifecycle::of_user(&cluster.redis, "7").await;
+        if events.last().is_some_and(|last| last == "user.offline") {
+            Ok(())
+        } else {
+            Err(format!("{events:?}"))
+        }
     })
     .await;
     // Connections from other addresses are accepted.
@@ -91,9 +95,9 @@ fn a_phone_that_vanishes_while_heartbeats_are_sent_is_gone_in_time() {
         let cluster = cluster(Redis::start().await, |node| node).await;
         let requests = sixteen(&cluster.a().stream());
         vanish(far, &cluster, requests, async || ()).await;
-        let told = lifecycle::of_user(&cluster.redis, "7").await;
-        let ended = told.iter().filter(|event| *event == "session.disconnected peer-timeout").count();
-        assert_eq!(ended, SESSIONS, "{told:?}");
+        let events = lifecycle::of_user(&cluster.redis, "7").await;
+        let ended = events.iter().filter(|event| *event == "session.disconnected peer-timeout").count();
+        assert_eq!(ended, SESSIONS, "{events:?}");
     });
 }
 
@@ -199,6 +203,6 @@ async fn a_slow_phone_whose_window_is_closed_is_not_cut_off_before_the_write_tim
     for wanted in next {
         client.expect_data(wanted).await;
     }
-    let told = lifecycle::of_user(&redis, "7").await;
-    assert_eq!(told, ["session.connected a", "user.online"]);
+    let events = lifecycle::of_user(&redis, "7").await;
+    assert_eq!(events, ["session.connected a", "user.online"]);
 }

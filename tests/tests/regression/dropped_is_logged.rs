@@ -1,5 +1,5 @@
 //! Entries that could never be published were put aside without a line in the log, and a flood of lines was bounded
-//! by powers of two, so that a reason could stay untold for ever.
+//! by powers of two, so that a reason could stay unlogged for ever.
 
 use fanfare_testkit::cluster::Cluster;
 use fanfare_testkit::deadline::{SOON, until};

@@ -107,8 +107,8 @@ async fn a_stream_goes_on(certificate: Option<&Certificate>) {
             publisher.publish(&format!("user:{version}"), "t", data).await;
             read_until(&mut socket, &format!("data: {data}\n")).await;
         }
-        let told = lifecycle::of_user(&cluster.redis, version).await;
-        assert_eq!(told, ["session.connected a", "user.online"]);
+        let events = lifecycle::of_user(&cluster.redis, version).await;
+        assert_eq!(events, ["session.connected a", "user.online"]);
         // Now it is gone: the next heartbeat finds that out.
         drop(socket);
         lifecycle::tells(
@@ -147,11 +147,11 @@ async fn leaving_is_noticed(certificate: Option<&Certificate>) {
         let left = Instant::now();
         client.close();
         until("the session is over", SOON, async || {
-            let told = lifecycle::of_user(&cluster.redis, &user).await;
-            if told.iter().any(|event| event == "session.disconnected closed") {
+            let events = lifecycle::of_user(&cluster.redis, &user).await;
+            if events.iter().any(|event| event == "session.disconnected closed") {
                 Ok(())
             } else {
-                Err(format!("{told:?}"))
+                Err(format!("{events:?}"))
             }
         })
         .await;

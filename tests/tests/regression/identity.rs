@@ -62,11 +62,11 @@ async fn two_users_with_one_session_id_have_two_sessions_and_both_are_reported_o
     nothing_is_recorded_of(&cluster.redis, &["alice", "bob", "carol"]).await;
     for user in ["alice", "bob", "carol"] {
         until(&format!("{user} is offline"), SOON, async || {
-            let told = lifecycle::of_user(&cluster.redis, user).await;
-            if told.last().is_some_and(|last| last == "user.offline") {
+            let events = lifecycle::of_user(&cluster.redis, user).await;
+            if events.last().is_some_and(|last| last == "user.offline") {
                 Ok(())
             } else {
-                Err(format!("{told:?}"))
+                Err(format!("{events:?}"))
             }
         })
         .await;

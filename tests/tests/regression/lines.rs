@@ -45,13 +45,13 @@ async fn a_line_that_cannot_be_published_costs_the_others_nothing() {
     let (code, said) = publish(&node, &["logs", "--lines"], &input).await;
     assert_eq!(stored(&node, "logs").await, ["one", "", "last"]);
     assert_eq!(code, Some(1), "{said}");
-    for told in [
+    for line in [
         "line 2: the line is not UTF-8 at byte 0",
         "line 4: the line has 7340032 bytes; at most",
         "line 5: ",
         "3 of 6 lines were not published",
     ] {
-        assert!(said.contains(told), "no {told:?} in {said}");
+        assert!(said.contains(line), "no {line:?} in {said}");
     }
     let (code, said) = publish(&node, &["good", "--lines"], b"one\ntwo\n").await;
     assert_eq!((code, said.as_str()), (Some(0), ""));
@@ -70,7 +70,7 @@ async fn of_json_lines_each_stands_for_itself_and_passes_as_it_was_written() {
     let (code, said) = publish(&node, &["--json-lines"], input.as_bytes()).await;
     assert_eq!(stored(&node, "a").await, [&odd[..20], "1", "2", "4"], "{said}");
     assert_eq!(code, Some(1));
-    for told in ["line 3: invalid JSON", "line 4: ", "line 7: ", "3 of 7 lines were not published"] {
-        assert!(said.contains(told), "no {told:?} in {said}");
+    for line in ["line 3: invalid JSON", "line 4: ", "line 7: ", "3 of 7 lines were not published"] {
+        assert!(said.contains(line), "no {line:?} in {said}");
     }
 }

@@ -19,13 +19,13 @@ async fn the_memory_of_a_message_that_is_far_too_large_comes_back() {
     let before = node.memory();
     let mut connection = redis.connection().await.unwrap();
     let rubbish = vec![0xff_u8; 100 << 20];
-    let heard: u64 = redis::cmd("PUBLISH")
+    let receivers: u64 = redis::cmd("PUBLISH")
         .arg(ephemeral_topic("user:7"))
         .arg(rubbish)
         .query_async(&mut connection)
         .await
         .unwrap();
-    assert_eq!(heard, 1);
+    assert_eq!(receivers, 1);
     until("it is counted", DECAY, async || {
         let counted = node.metrics().await.sum("fanfare_pubsub_malformed_total", &[]);
         if counted >= 1.0 { Ok(()) } else { Err(format!("{counted} so far")) }

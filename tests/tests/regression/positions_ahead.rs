@@ -61,7 +61,7 @@ async fn events_after_a_loss_with_the_clock_put_right_reach_a_live_client_and_on
     publisher.publish(CHANNEL, "n", "last").await;
     away.expect_data("last").await;
     let gaps = away.received().iter().filter(|event| event.kind == "gap").count();
-    assert_eq!(gaps, 1, "told once: the next event moved the cursor");
+    assert_eq!(gaps, 1, "reported once: the next event moved the cursor");
 }
 
 #[tokio::test]

@@ -14,10 +14,10 @@ fn refused(url: &str, prefix: &str) -> String {
         .env("FANFARE_REDIS__PREFIX", prefix)
         .output();
     let Output { status, stdout, stderr } = output.expect("the binary can be run");
-    let told = String::from_utf8_lossy(&stderr).into_owned();
-    assert_eq!(status.code(), Some(2), "{url} {prefix}: {told}");
+    let error = String::from_utf8_lossy(&stderr).into_owned();
+    assert_eq!(status.code(), Some(2), "{url} {prefix}: {error}");
     assert!(stdout.is_empty(), "{url} {prefix}: it does not listen");
-    told
+    error
 }
 
 #[tokio::test]
@@ -30,9 +30,9 @@ async fn another_database_is_refused_with_the_way_out_since_pub_sub_knows_none()
         (format!("{}/3", url.replace("redis://", "rediss://ann:hunter2@")), "3"),
         ("unix:///run/redis.sock?db=4".into(), "4"),
     ] {
-        let told = refused(&url, "fanfare");
-        assert!(told.contains(&format!("database {database}")) && told.contains("redis.prefix"), "{told}");
-        assert!(!told.contains("hunter2"), "{told}");
+        let error = refused(&url, "fanfare");
+        assert!(error.contains(&format!("database {database}")) && error.contains("redis.prefix"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
     }
     Node::of(&redis).through(&format!("{url}/0")).start().await;
 }
@@ -51,8 +51,8 @@ fn a_prefix_that_could_be_confused_with_another_one_is_refused() {
     ] {
         // An empty variable counts as not set.
         if !prefix.is_empty() {
-            let told = refused("redis://127.0.0.1:1", prefix);
-            assert!(told.contains("redis.prefix") && told.contains(word), "{prefix}: {told}");
+            let error = refused("redis://127.0.0.1:1", prefix);
+            assert!(error.contains("redis.prefix") && error.contains(word), "{prefix}: {error}");
         }
     }
 }

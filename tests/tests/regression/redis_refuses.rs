@@ -32,8 +32,8 @@ async fn each_condition_in_which_redis_refuses_has_its_own_words_everywhere() {
         // Redis's own text, with its settings' names, is not for clients.
         assert!(!answer.text.contains("(Redis: "), "{}", answer.text);
         why(&node, words).await;
-        let told = async || if node.log().contains(words) { Ok(()) } else { Err(node.log()) };
-        until(&format!("the log says {words:?}"), SOON, told).await;
+        let logged = async || if node.log().contains(words) { Ok(()) } else { Err(node.log()) };
+        until(&format!("the log says {words:?}"), SOON, logged).await;
         redis.get::<String>(end).await;
         node.ready().await;
         node.api().publish("a", "note", "again").await;
@@ -61,8 +61,8 @@ async fn a_redis_cluster_is_noticed_when_the_node_starts() {
     let node = Node::of(&redis).launch().await;
     let words = "this Redis is a Redis Cluster, which Fanfare does not support yet";
     why(&node, words).await;
-    let told = async || if node.log().contains(words) { Ok(()) } else { Err(node.log()) };
-    until("the log says so", SOON, told).await;
+    let logged = async || if node.log().contains(words) { Ok(()) } else { Err(node.log()) };
+    until("the log says so", SOON, logged).await;
     assert!(!node.log().contains("CROSSSLOT"));
 }
 

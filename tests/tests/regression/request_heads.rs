@@ -125,7 +125,7 @@ async fn a_url_with_too_little_room_for_its_cursor_is_refused_at_the_first_conne
 }
 
 #[tokio::test]
-async fn any_other_call_may_have_a_head_of_the_limit_and_is_told_when_it_has_more() {
+async fn any_other_call_may_have_a_head_of_the_limit_and_is_refused_when_it_has_more() {
     let ways = ways().await;
     let (_, node) = ways.all[0];
     let request = |length: usize| {

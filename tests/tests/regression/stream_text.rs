@@ -127,10 +127,10 @@ async fn a_client_that_is_turned_away_keeps_the_cursor_that_it_came_with() {
         [ask().header("Last-Event-ID", &cursor), ask().after(&cursor), ask().after("1718031234567-3")]
     {
         let mut client = request.send().await;
-        let told = client.expect("overloaded").await;
+        let refusal = client.expect("overloaded").await;
         assert!(
-            told.has_id && [cursor.as_str(), "1718031234567-3"].contains(&told.last_id.as_str()),
-            "{told:?}"
+            refusal.has_id && [cursor.as_str(), "1718031234567-3"].contains(&refusal.last_id.as_str()),
+            "{refusal:?}"
         );
     }
     // Who has none is given none: a point in time is no cursor.

@@ -9,7 +9,7 @@ use fanfare_testkit::request::StreamRequest;
 use crate::stage::{Stage, behind_each};
 
 behind_each! {
-    without_a_node_a_browser_is_told_to_come_back_and_others_get_503 => all_nodes_are_down;
+    without_a_node_a_browser_is_asked_to_come_back_and_others_get_503 => all_nodes_are_down;
     a_dead_node_is_never_seen => one_node_is_down;
     bad_requests_get_through_as_they_are => bad_requests;
 }
@@ -54,7 +54,7 @@ async fn bad_requests(kind: Kind) {
     // Too many sessions of a user is no reason for a browser to give up.
     let mut open = Vec::new();
     let request = StreamRequest::to(to).user("many");
-    let told = until("the user has as many sessions as allowed", SOON, async || {
+    let retry = until("the user has as many sessions as allowed", SOON, async || {
         let mut client = request.clone().send().await;
         assert_eq!(client.status(), 200);
         let first = client.next().await;
@@ -65,5 +65,5 @@ async fn bad_requests(kind: Kind) {
         Err("it has fewer")
     })
     .await;
-    assert!(told.is_some(), "a time to come back");
+    assert!(retry.is_some(), "a time to come back");
 }

@@ -20,7 +20,7 @@ async fn redis_restarts(kind: Kind) {
     let mut stage = Stage::behind(kind, |node| node).await;
     let report = stage.play(Scenario::RedisRestart, &Form::of(Scenario::RedisRestart)).await;
     assert_passed(&report);
-    assert!(report.publish_errors > 0, "publishers were told");
+    assert!(report.publish_errors > 0, "publishers got errors");
 }
 
 async fn connections_are_killed(kind: Kind) {
@@ -32,11 +32,11 @@ async fn connections_are_killed(kind: Kind) {
 async fn one_node_is_cut_off(kind: Kind) {
     let mut stage = Stage::behind(kind, |node| node).await;
     // At the node itself: a balancer may send it no publisher during the fault.
-    let told = tokio::spawn(publish_until_refused(stage.node(0).api()));
+    let refused = tokio::spawn(publish_until_refused(stage.node(0).api()));
     let report = stage.play(Scenario::Partition, &Form::of(Scenario::Partition)).await;
     assert_passed(&report);
-    assert!(told.is_finished(), "a publisher at the node that was cut off was told");
-    told.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+    assert!(refused.is_finished(), "a publisher at the node that was cut off got an error");
+    refused.await.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
 }
 
 /// Publishes to a channel without subscribers until Redis is unavailable.
@@ -45,7 +45,7 @@ async fn publish_until_refused(api: Api) {
     loop {
         pace.tick().await;
         let answer =
-            api.post(&json!({"channel": "unheard", "data": "x"})).await.expect("a node always answers");
+            api.post(&json!({"channel": "unread", "data": "x"})).await.expect("a node always answers");
         if answer.status != 200 {
             answer.is_problem(503, "unavailable", &[]).unwrap_or_else(|e| panic!("{e}"));
             return;

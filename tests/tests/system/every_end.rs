@@ -32,7 +32,7 @@ impl Scene {
         self.cluster.a().stream().user("42").channel("room:1").channel("room:2")
     }
 
-    async fn is_told(&self, reason: &str) {
+    async fn is_reported(&self, reason: &str) {
         let end = format!("session.disconnected {reason}");
         lifecycle::tells(
             &self.cluster.redis,
@@ -52,18 +52,18 @@ impl Scene {
     }
 
     async fn is_over(&self, reason: &str) {
-        self.is_told(reason).await;
+        self.is_reported(reason).await;
         self.is_freed().await;
     }
 }
 
 /// The stream says why it ends, tells its own retry, and ends cleanly.
 async fn says(client: &mut Client, kind: &str, reason: Option<&str>) {
-    let told = client.expect(kind).await;
+    let event = client.expect(kind).await;
     if let Some(reason) = reason {
-        assert_eq!(told.json()["reason"], reason);
+        assert_eq!(event.json()["reason"], reason);
     }
-    assert!(told.has_id, "each event has the cursor");
+    assert!(event.has_id, "each event has the cursor");
     assert_eq!(client.end().await, End::Clean);
 }
 
@@ -91,8 +91,12 @@ async fn a_client_that_leaves_before_it_has_read_the_head_frees_everything() {
         drop(client);
     }
     until("no user is online", SOON, async || {
-        let told = lifecycle::of_user(&scene.cluster.redis, "42").await;
-        if told.last().is_some_and(|last| last == "user.offline") { Ok(()) } else { Err(format!("{told:?}")) }
+        let events = lifecycle::of_user(&scene.cluster.redis, "42").await;
+        if events.last().is_some_and(|last| last == "user.offline") {
+            Ok(())
+        } else {
+            Err(format!("{events:?}"))
+        }
     })
     .await;
     scene.is_freed().await;
@@ -158,9 +162,9 @@ async fn a_disconnect_call_ends_one_session_or_all() {
     assert_eq!((answer.status, answer.json()["disconnected"].as_u64()), (200, Some(1)));
     says(&mut other, "disconnected", None).await;
     scene.is_freed().await;
-    let told = lifecycle::of_user(&scene.cluster.redis, "42").await;
-    let ended = told.iter().filter(|event| *event == "session.disconnected disconnected").count();
-    assert_eq!((ended, told.last().map(String::as_str)), (2, Some("user.offline")), "{told:?}");
+    let events = lifecycle::of_user(&scene.cluster.redis, "42").await;
+    let ended = events.iter().filter(|event| *event == "session.disconnected disconnected").count();
+    assert_eq!((ended, events.last().map(String::as_str)), (2, Some("user.offline")), "{events:?}");
     api.delete(&format!("/v1/users/42/sessions/{}", one.session()))
         .await
         .is_problem(404, "not-found", &[])
@@ -177,15 +181,15 @@ async fn a_disconnect_call_reaches_whichever_node_holds_the_session() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_told_to_end_tells_its_streams_and_leaves_nothing_behind() {
+async fn a_node_that_gets_sigterm_ends_its_streams_and_leaves_nothing_behind() {
     let mut scene = scene(|node| node).await;
     let mut client = scene.stream().open().await;
     scene.cluster.a().terminate();
-    let told = client.expect("shutdown").await;
-    assert_eq!(told.json()["node"], "a");
+    let event = client.expect("shutdown").await;
+    assert_eq!(event.json()["node"], "a");
     assert_eq!(client.end().await, End::Clean);
     assert!(scene.cluster.nodes[0].ended(SOON).await.success(), "exit code 0");
-    scene.is_told("shutdown").await;
+    scene.is_reported("shutdown").await;
     assert_eq!(scene.cluster.redis.keys("fanfare:*sessions").await, Vec::<String>::new());
     assert_eq!(scene.cluster.redis.keys("fanfare:node:a").await, Vec::<String>::new());
 }

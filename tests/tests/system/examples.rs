@@ -160,8 +160,8 @@ async fn an_answer_is_cancelled_when_its_user_has_been_gone_for_the_grace_and_no
     leaves.client.close();
     let after = example.says("cancelled 42 after ").await;
     assert!(left.elapsed() >= GRACE, "cancelled {:?} after the user left", left.elapsed());
-    let told = ["session.connected a", "user.online", "session.disconnected closed", "user.offline"];
-    lifecycle::tells(&cluster.redis, "42", &told).await;
+    let events = ["session.connected a", "user.online", "session.disconnected closed", "user.offline"];
+    lifecycle::tells(&cluster.redis, "42", &events).await;
     wrote(&cluster.redis, "42", &after).await;
 
     // No other user is affected, and a later event is a separate answer.
@@ -204,11 +204,11 @@ async fn a_rolling_restart_cancels_no_answer_and_each_token_arrives_once_and_in_
     // Missed users were looked up again, and found.
     becomes("no user is missed", 0, async || cluster.redis.get::<u64>(&["ZCARD", "fanfare:leaving"]).await)
         .await;
-    let told = ["session.connected a", "user.online", "session.moved a>b", "session.moved b>a"];
-    lifecycle::tells(&cluster.redis, "42", &told).await;
-    let told = lifecycle::of_user(&cluster.redis, "43").await;
-    let of_users: Vec<_> = told.iter().filter(|event| event.starts_with("user.")).collect();
-    assert_eq!(of_users, ["user.online"], "{told:?}");
+    let events = ["session.connected a", "user.online", "session.moved a>b", "session.moved b>a"];
+    lifecycle::tells(&cluster.redis, "42", &events).await;
+    let events = lifecycle::of_user(&cluster.redis, "43").await;
+    let of_users: Vec<_> = events.iter().filter(|event| event.starts_with("user.")).collect();
+    assert_eq!(of_users, ["user.online"], "{events:?}");
     for user in ["42", "43"] {
         example.says(&format!("done {user} after {TOKENS} tokens")).await;
     }
@@ -224,15 +224,15 @@ async fn over_an_outage_of_redis_each_token_is_stored_once_and_who_left_meanwhil
     let example = TokenStream::start(&proxy.url(), 20, TOKENS).await;
     let mut stays = Reader::of(stream(cluster.a(), "42").open().await);
     let leaves = stream(cluster.b(), "43").open().await;
-    // A token is stored and the publisher does not hear of it.
+    // A token is stored and the publisher does not get the answer.
     proxy.trip_on(b"\"n\":20,", Trip::After);
     proxy.tripped().await;
     // Its connections are not closed, but it detects the loss.
     example.says("fanfare:lifecycle: ").await;
     proxy.cut();
     drop(leaves);
-    let told = ["session.connected b", "user.online", "session.disconnected closed", "user.offline"];
-    lifecycle::tells(&cluster.redis, "43", &told).await;
+    let events = ["session.connected b", "user.online", "session.disconnected closed", "user.offline"];
+    lifecycle::tells(&cluster.redis, "43", &events).await;
     proxy.resume();
     let after = example.says("cancelled 43 after ").await;
     wrote(&cluster.redis, "43", &after).await;
@@ -241,7 +241,7 @@ async fn over_an_outage_of_redis_each_token_is_stored_once_and_who_left_meanwhil
 }
 
 #[tokio::test]
-async fn what_was_trimmed_from_lifecycle_during_an_outage_is_told_and_whoever_comes_later_is_served() {
+async fn what_was_trimmed_from_lifecycle_during_an_outage_is_reported_and_later_clients_are_served() {
     let cluster = Cluster::pair().await;
     for (round, forget) in
         [&["XTRIM", lifecycle::KEY, "MAXLEN", "1"][..], &["DEL", lifecycle::KEY]].iter().enumerate()

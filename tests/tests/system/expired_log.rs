@@ -82,7 +82,7 @@ async fn a_log_that_expired_with_missed_events_is_a_gap() {
 }
 
 #[tokio::test]
-async fn a_live_client_is_told_nothing_when_the_log_expires_behind_it() {
+async fn a_live_client_gets_no_gap_when_the_log_expires_behind_it() {
     let mut scene = scene("1s").await;
     scene.client.resume(scene.cluster.b()).await;
     scene.wait_until_expired().await;

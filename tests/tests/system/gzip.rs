@@ -47,7 +47,7 @@ async fn a_stream_is_compressed_for_who_accepts_it_and_the_node_allows_it() {
 }
 
 #[tokio::test]
-async fn a_stream_that_cannot_be_served_is_told_so_plainly() {
+async fn a_stream_that_cannot_be_served_is_refused_plainly() {
     let full = Cluster::on(Redis::start().await, 1, |node| node.set("LIMITS__CONNECTIONS", "1")).await;
     let _first = full.a().stream().user("1").open().await;
     let mut second = full.a().stream().user("2").gzip().send().await;

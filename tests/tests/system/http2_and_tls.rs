@@ -73,14 +73,14 @@ async fn roll(certificate: Option<Certificate>) {
         publisher.issue(&ledger, own).await;
         published += 2;
         let retry = client.retry();
-        let told = loop {
+        let event = loop {
             let event = client.next().await;
             if event.kind == "shutdown" {
                 break event;
             }
             account.note(&event);
         };
-        assert!(told.has_id && client.retry() != retry, "{told:?} {retry:?}");
+        assert!(event.has_id && client.retry() != retry, "{event:?} {retry:?}");
         assert_eq!(client.end().await, End::Clean);
         ended += 1;
     }
@@ -143,8 +143,8 @@ async fn a_stream_that_is_closed_is_over_and_its_connection_goes_on() {
     let mut goes = cluster.a().stream().http2(&http2).user("42").open().await;
     let mut stays = cluster.a().stream().http2(&http2).user("43").channel("room:1").open().await;
     goes.close();
-    let told = ["session.connected a", "user.online", "session.disconnected closed", "user.offline"];
-    lifecycle::tells(&cluster.redis, "42", &told).await;
+    let events = ["session.connected a", "user.online", "session.disconnected closed", "user.offline"];
+    lifecycle::tells(&cluster.redis, "42", &events).await;
     cluster.b().api().publish("room:1", "t", "x").await;
     stays.expect("t").await;
     assert_eq!((http2.made(), http2.gone()), (1, 0));
@@ -165,8 +165,8 @@ async fn stall(certificate: &Certificate, slow: Transport, quick: Transport) {
             assert_eq!(quick.expect("big").await.data.len(), 60_000);
         }
     }
-    let told = ["session.connected a", "user.online", "session.disconnected write-timeout", "user.offline"];
-    lifecycle::tells(&cluster.redis, "42", &told).await;
+    let events = ["session.connected a", "user.online", "session.disconnected write-timeout", "user.offline"];
+    lifecycle::tells(&cluster.redis, "42", &events).await;
     drop::<Client>(slow);
 }
 

@@ -115,9 +115,9 @@ async fn a_session_that_hops_between_nodes_is_never_offline_and_its_last_claim_h
         is_superseded(client, &session).await;
     }
     is_live(&mut last, &cluster.redis, "42").await;
-    let told = lifecycle::of_user(&cluster.redis, "42").await;
-    assert_eq!(told.len(), 2 + 19, "{told:?}");
-    assert!(told[2..].iter().all(|event| event.starts_with("session.moved")), "{told:?}");
+    let events = lifecycle::of_user(&cluster.redis, "42").await;
+    assert_eq!(events.len(), 2 + 19, "{events:?}");
+    assert!(events[2..].iter().all(|event| event.starts_with("session.moved")), "{events:?}");
 }
 
 #[tokio::test]
@@ -147,13 +147,13 @@ async fn a_node_killed_hard_has_its_sessions_swept_and_reported() {
     let mut stays = cluster.b().stream().user("3").open().await;
     cluster.nodes[0].kill().await;
     for user in ["1", "2"] {
-        let told = ["session.connected a", "user.online", "session.disconnected node-lost", "user.offline"];
-        lifecycle::tells(&cluster.redis, user, &told).await;
+        let events = ["session.connected a", "user.online", "session.disconnected node-lost", "user.offline"];
+        lifecycle::tells(&cluster.redis, user, &events).await;
         assert_eq!(held(&cluster.redis, user).await, []);
     }
-    let told =
+    let events =
         ["session.connected a", "user.online", "session.connected b", "session.disconnected node-lost"];
-    lifecycle::tells(&cluster.redis, "3", &told).await;
+    lifecycle::tells(&cluster.redis, "3", &events).await;
     assert_eq!(held(&cluster.redis, "3").await.len(), 1);
     until("nothing is left of node a", SOON, async || {
         let keys = cluster.redis.keys("fanfare:node:a*").await;
@@ -208,9 +208,9 @@ async fn the_limit_of_sessions_per_user_holds_across_nodes() {
         assert_eq!(refused.expect("overloaded").await.json()["reason"], "user-sessions");
         assert_eq!(refused.end().await, End::Clean);
         assert!(refused.retry().is_some_and(|retry| retry > Duration::ZERO));
-        let told = node.stream().user("42").header("Prefer", "status").send().await.answer().await;
-        told.is_problem(429, "user-sessions", &["sessions"]).unwrap_or_else(|e| panic!("{e}"));
-        assert!(!told.header("retry-after").is_empty());
+        let answer = node.stream().user("42").header("Prefer", "status").send().await.answer().await;
+        answer.is_problem(429, "user-sessions", &["sessions"]).unwrap_or_else(|e| panic!("{e}"));
+        assert!(!answer.header("retry-after").is_empty());
     }
     // A session that is counted already may move.
     let mut moved = cluster.b().stream().user("42").session(&session).open().await;
@@ -242,7 +242,7 @@ async fn a_release_or_a_renewal_with_an_old_epoch_changes_nothing() {
     let session = Uuid::new_v4().to_string();
     let mut client = cluster.a().stream().user("42").session(&session).open().await;
     let owner = held(&cluster.redis, "42").await;
-    let told = lifecycle::of_user(&cluster.redis, "42").await;
+    let events = lifecycle::of_user(&cluster.redis, "42").await;
 
     // What a node does that was paused and does not know that time has passed.
     let settings = RedisSettings { url: cluster.redis.url(), ..RedisSettings::default() };
@@ -264,7 +264,7 @@ async fn a_release_or_a_renewal_with_an_old_epoch_changes_nothing() {
         assert_eq!(broker.renew(&node, &[holding]).await.unwrap(), [renewed], "{node} {epoch}");
     }
     assert_eq!(held(&cluster.redis, "42").await, owner);
-    assert_eq!(lifecycle::of_user(&cluster.redis, "42").await, told);
+    assert_eq!(lifecycle::of_user(&cluster.redis, "42").await, events);
     is_live(&mut client, &cluster.redis, "42").await;
 
     // The owner itself may.

@@ -81,7 +81,7 @@ async fn a_client_that_does_not_read_costs_its_queue_and_gets_everything_later()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_slept_past_the_end_of_the_log_is_told_and_gets_what_is_kept() {
+async fn a_client_that_slept_past_the_end_of_the_log_gets_a_gap_and_what_is_kept() {
     let (cluster, _ledger, mut client) = flood(1000).await;
     let kept: Vec<String> =
         cluster.redis.stream(&log_key("flood")).await.into_iter().map(|(id, _)| id).collect();
@@ -107,5 +107,5 @@ async fn a_client_that_slept_past_the_end_of_the_log_is_told_and_gets_what_is_ke
     let (before, after) = got.split_at(after_gap);
     assert!(without_hole(before) && without_hole(after), "a hole that is no gap");
     assert_eq!(after.len(), kept.len(), "it begins at the oldest event kept");
-    assert!(after[0] > before[before.len() - 1] + 1, "a gap is told of a loss that did happen");
+    assert!(after[0] > before[before.len() - 1] + 1, "the gap stands for events that were lost");
 }

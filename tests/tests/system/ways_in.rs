@@ -117,12 +117,12 @@ async fn the_json_format_says_where_each_event_comes_from() {
         assert_eq!(event.json(), wanted);
     }
     Way::Ephemeral.send(&cluster, "room:7", "typing", "x").await;
-    let told = client.expect("message").await.json();
+    let event = client.expect("message").await.json();
     assert_eq!(
-        (&told["channel"], &told["type"], &told["data"]),
+        (&event["channel"], &event["type"], &event["data"]),
         (&json!("room:7"), &json!("typing"), &json!("x"))
     );
-    assert!(told.get("id").is_none(), "an ephemeral event has no id: {told}");
+    assert!(event.get("id").is_none(), "an ephemeral event has no id: {event}");
 }
 
 #[tokio::test]

@@ -156,13 +156,13 @@ impl Answer {
     ///
     /// Says what is different.
     pub fn is_problem(&self, status: u16, code: &str, words: &[&str]) -> Result<(), String> {
-        let told = format!("{} {:?} {}", self.status, self.header("content-type"), self.text);
+        let shown = format!("{} {:?} {}", self.status, self.header("content-type"), self.text);
         if self.header("content-type") != "application/problem+json" {
-            return Err(format!("not a problem: {told}"));
+            return Err(format!("not a problem: {shown}"));
         }
-        let problem = serde_json::from_str(&self.text).map_err(|e| format!("{e}: {told}"))?;
+        let problem = serde_json::from_str(&self.text).map_err(|e| format!("{e}: {shown}"))?;
         check_problem(&problem, status, code, words)?;
-        if self.status == status { Ok(()) } else { Err(format!("not {status}: {told}")) }
+        if self.status == status { Ok(()) } else { Err(format!("not {status}: {shown}")) }
     }
 }
 

@@ -214,14 +214,14 @@ mod tests {
     async fn echo() -> (SocketAddr, tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (heard, hear) = tokio::sync::mpsc::unbounded_channel();
+        let (received, receiver) = tokio::sync::mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
-                let heard = heard.clone();
+                let received = received.clone();
                 tokio::spawn(async move {
                     let mut buffer = [0; 1024];
                     while let Ok(read @ 1..) = socket.read(&mut buffer).await {
-                        let _ = heard.send(buffer[..read].to_vec());
+                        let _ = received.send(buffer[..read].to_vec());
                         if socket.write_all(&buffer[..read]).await.is_err() {
                             return;
                         }
@@ -229,7 +229,7 @@ mod tests {
                 });
             }
         });
-        (address, hear)
+        (address, receiver)
     }
 
     async fn round(socket: &mut TcpStream, text: &[u8]) -> std::io::Result<()> {
@@ -242,21 +242,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_pause_holds_bytes_back_and_loses_none() {
-        let (address, mut heard) = echo().await;
+        let (address, mut received) = echo().await;
         let proxy = ChaosProxy::before(address).await;
         let mut socket = TcpStream::connect(proxy.address()).await.unwrap();
         round(&mut socket, b"one").await.unwrap();
-        assert_eq!(heard.recv().await.unwrap(), b"one");
+        assert_eq!(received.recv().await.unwrap(), b"one");
         proxy.pause();
         socket.write_all(b"two").await.unwrap();
-        assert!(timeout(Duration::from_millis(50), heard.recv()).await.is_err());
+        assert!(timeout(Duration::from_millis(50), received.recv()).await.is_err());
         proxy.resume();
-        assert_eq!(heard.recv().await.unwrap(), b"two");
+        assert_eq!(received.recv().await.unwrap(), b"two");
     }
 
     #[tokio::test]
     async fn a_delay_makes_answers_late() {
-        let (address, _heard) = echo().await;
+        let (address, _received) = echo().await;
         let proxy = ChaosProxy::before(address).await;
         proxy.delay(Duration::from_millis(40));
         let mut socket = TcpStream::connect(proxy.address()).await.unwrap();
@@ -267,7 +267,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reset_ends_what_is_open_and_a_cut_also_what_comes() {
-        let (address, _heard) = echo().await;
+        let (address, _received) = echo().await;
         let proxy = ChaosProxy::before(address).await;
         let mut socket = TcpStream::connect(proxy.address()).await.unwrap();
         round(&mut socket, b"x").await.unwrap();
@@ -289,15 +289,15 @@ mod tests {
     #[tokio::test]
     async fn it_trips_before_or_after_certain_bytes_also_across_two_writes() {
         for (trip, wanted) in [(Trip::Before, &b""[..]), (Trip::After, b"LISH")] {
-            let (address, mut heard) = echo().await;
+            let (address, mut received) = echo().await;
             let proxy = ChaosProxy::before(address).await;
             let mut socket = TcpStream::connect(proxy.address()).await.unwrap();
             proxy.trip_on(b"PUBLISH", trip);
             round(&mut socket, b"PUB").await.unwrap();
-            assert_eq!(heard.recv().await.unwrap(), b"PUB");
+            assert_eq!(received.recv().await.unwrap(), b"PUB");
             socket.write_all(b"LISH").await.unwrap();
             timeout(SOON, proxy.tripped()).await.unwrap();
-            let got = timeout(Duration::from_millis(100), heard.recv()).await.ok().flatten();
+            let got = timeout(Duration::from_millis(100), received.recv()).await.ok().flatten();
             assert_eq!(got.unwrap_or_default(), wanted);
             // The answer does not come through in either case.
             assert!(timeout(Duration::from_millis(50), socket.read_u8()).await.is_err());

@@ -263,9 +263,10 @@ impl Client {
         assert_eq!(first.kind, "connected", "{first:?}");
         assert!(first.has_id && !first.last_id.is_empty(), "the first block sets the id: {first:?}");
         assert!(self.retry().is_some(), "the first block sets retry");
-        let told = first.json();
-        assert_eq!(told["cursor"], first.last_id.as_str(), "{first:?}");
-        let text = |name: &str| told[name].as_str().unwrap_or_else(|| panic!("{name}: {first:?}")).to_owned();
+        let connected = first.json();
+        assert_eq!(connected["cursor"], first.last_id.as_str(), "{first:?}");
+        let text =
+            |name: &str| connected[name].as_str().unwrap_or_else(|| panic!("{name}: {first:?}")).to_owned();
         (self.session, self.node) = (text("session"), text("node"));
     }
 

@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "lost 1 [\"a#1\"]")]
-    fn a_loss_is_told() {
+    fn a_loss_is_reported() {
         let ledger = Ledger::default();
         let account = ledger.account(&["a"]);
         ledger.accept(&ledger.draw("a"));

@@ -40,8 +40,8 @@ fn short(fields: &Fields) -> String {
 /// When it is not soon.
 pub async fn tells(redis: &Redis, user: &str, wanted: &[&str]) {
     until(&format!("the lifecycle of {user} is {wanted:?}"), SOON, async || {
-        let told = of_user(redis, user).await;
-        if told == wanted { Ok(()) } else { Err(format!("{told:?}")) }
+        let events = of_user(redis, user).await;
+        if events == wanted { Ok(()) } else { Err(format!("{events:?}")) }
     })
     .await;
 }

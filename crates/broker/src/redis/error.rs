@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_is_told_from_what_lasts() {
+    fn what_passes_is_distinguished_from_what_lasts() {
         for passing in [
             "NOSCRIPT No matching script.",
             "TRYAGAIN Multiple keys request during rehashing of slot",

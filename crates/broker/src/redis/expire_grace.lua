@@ -13,8 +13,8 @@ local time = now()
 local due = redis.call('ZSCORE', leaving, user)
 if not due or tonumber(due) > time then return 0 end
 
-local told = share_of(sessions)
-local merged = redis.call('PTTL', told) == -1
+local share = share_of(sessions)
+local merged = redis.call('PTTL', share) == -1
 local count, again = 0, nil
 local fields = redis.pcall('HGETALL', sessions)
 if fields.err then
@@ -36,7 +36,7 @@ end
 
 -- Reports the differences to what was reported last. The rate stays used up, so that further events are merged again.
 if merged then
-  local last = redis.call('HGETALL', told)
+  local last = redis.call('HGETALL', share)
   local known = {}
   for i = 1, #last, 2 do
     local session = last[i]
@@ -54,8 +54,8 @@ if merged then
     local held = not known[fields[i]] and owner(sessions, fields[i])
     if held then report(lifecycle, keep, 'session.connected', user, 'session', fields[i], 'node', held.node) end
   end
-  redis.call('DEL', told)
-  redis.call('SET', told, '', 'PX', 60000)
+  redis.call('DEL', share)
+  redis.call('SET', share, '', 'PX', 60000)
   -- The end of the last session is unknown: the grace period starts now.
   if not again and grace > 0 and redis.call('EXISTS', sessions) == 0 then again = time + grace end
 end

@@ -78,8 +78,8 @@ end
 local function is_merged(sessions, leaving, user, quota)
   quota = tonumber(quota)
   if quota == 0 then return false end
-  local told, minute = share_of(sessions), 60000
-  local used = redis.call('PTTL', told)
+  local share, minute = share_of(sessions), 60000
+  local used = redis.call('PTTL', share)
   if used == -1 then
     -- A node of an older version may have removed the user.
     redis.call('ZADD', leaving, 'NX', int(now() + 5000), user)
@@ -87,16 +87,16 @@ local function is_merged(sessions, leaving, user, quota)
   end
   used = math.max(used, 0) + minute / quota
   if used <= minute then
-    redis.call('SET', told, '', 'PX', int(math.max(used, 1)))
+    redis.call('SET', share, '', 'PX', int(math.max(used, 1)))
     return false
   end
-  redis.call('DEL', told)
+  redis.call('DEL', share)
   -- Redis has no empty hashes.
-  redis.call('HSET', told, '', '')
+  redis.call('HSET', share, '', '')
   local fields = redis.call('HGETALL', sessions)
   for i = 1, #fields, 2 do
     local held = decode(fields[i + 1])
-    if held then redis.call('HSET', told, fields[i], held.node) end
+    if held then redis.call('HSET', share, fields[i], held.node) end
   end
   redis.call('ZADD', leaving, 'NX', int(now() + 5000), user)
   return true

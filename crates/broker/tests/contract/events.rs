@@ -330,7 +330,7 @@ pub(crate) async fn a_time_is_located_at_the_last_entry_before_it<F: Fixture>() 
     assert_eq!(locate(Position::new(1, 0)).await, Position::ZERO, "nothing is missing before the first");
 }
 
-pub(crate) async fn a_time_before_what_is_kept_is_located_so_that_the_gap_is_told<F: Fixture>() {
+pub(crate) async fn a_time_before_what_is_kept_is_located_so_that_the_gap_is_reported<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     let at = spread(broker, "a", 5).await;

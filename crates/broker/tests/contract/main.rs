@@ -84,7 +84,7 @@ contracts! {
         an_empty_channel_is_located_at_zero,
         the_newest_and_the_earliest_are_located_before_the_oldest_meant,
         a_time_is_located_at_the_last_entry_before_it,
-        a_time_before_what_is_kept_is_located_so_that_the_gap_is_told,
+        a_time_before_what_is_kept_is_located_so_that_the_gap_is_reported,
         a_channel_without_events_is_located_at_its_last_position,
         a_page_is_bounded_in_bytes_whatever_the_sizes,
         a_page_is_the_same_if_its_end_is_expected,
@@ -103,7 +103,7 @@ contracts! {
     sessions:
         the_first_claim_brings_a_user_online,
         a_claim_moves_a_session_and_tells_its_old_owner,
-        a_node_that_claims_its_own_session_again_is_not_told,
+        a_node_that_claims_its_own_session_again_is_not_notified,
         the_limit_holds_over_all_nodes_and_counts_no_session_twice,
         only_the_owner_with_its_epoch_gives_a_session_up,
         a_claim_that_was_forgotten_is_given_up_with_the_older_one,

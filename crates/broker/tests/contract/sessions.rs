@@ -79,7 +79,7 @@ pub(crate) async fn a_claim_moves_a_session_and_tells_its_old_owner<F: Fixture>(
     assert_eq!(lines, ["session.connected u s n1", "user.online u", "session.moved u s n1 n2"]);
 }
 
-pub(crate) async fn a_node_that_claims_its_own_session_again_is_not_told<F: Fixture>() {
+pub(crate) async fn a_node_that_claims_its_own_session_again_is_not_notified<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     let subscriber = Subscriber::open(broker, "n1").await;
@@ -199,7 +199,7 @@ pub(crate) async fn renewing_tells_what_is_lost<F: Fixture>() {
         held.push(holding("u", *session, hold(broker, "u", *session, "n1").await));
     }
     hold(broker, "u", sessions[0], "n2").await;
-    // Ours with an epoch of which we did not hear.
+    // Ours with an epoch that we do not know.
     let unanswered = hold(broker, "u", sessions[1], "n1").await;
     let before = broker.sessions(&user("u")).await.unwrap();
     let renewed = broker.renew(&node("n1"), &held).await.unwrap();

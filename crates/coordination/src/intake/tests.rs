@@ -309,11 +309,11 @@ async fn calls_that_fail_or_lose_their_replies_are_retried() {
     for n in 0..50 {
         ingest(&broker, "a", &n.to_string());
     }
-    let (away, fine, unheard) = (Fault::Unavailable, Fault::Fine, Fault::ReplyLost);
+    let (away, fine, reply_lost) = (Fault::Unavailable, Fault::Fine, Fault::ReplyLost);
     broker.next(Call::Lead, [away, fine]);
-    broker.next(Call::Take, [away, unheard, fine, unheard, fine, fine, unheard]);
-    broker.next(Call::Publish, [away, unheard, fine, unheard]);
-    broker.next(Call::Settle, [away, unheard, fine, unheard]);
+    broker.next(Call::Take, [away, reply_lost, fine, reply_lost, fine, fine, reply_lost]);
+    broker.next(Call::Publish, [away, reply_lost, fine, reply_lost]);
+    broker.next(Call::Settle, [away, reply_lost, fine, reply_lost]);
     let (intake, metrics) = start(&broker, "n1");
     until("all are done", || metrics.intake_done.get() >= 50).await;
     settle_tasks().await;

@@ -122,6 +122,7 @@ impl Shard {
                 Timer::Connection(key) => self.check_deadlines(key),
                 Timer::Retry(topic, query) => self.retry_read(topic, query),
                 Timer::Unsubscribe(topic) => self.drop_topic(topic),
+                Timer::ForgetFork(topic) => self.forget_fork(topic),
                 Timer::Wave => self.wave(),
             }
         }

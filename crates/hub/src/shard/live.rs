@@ -6,9 +6,10 @@ use fanfare_config::bytes;
 use fanfare_protocol::Channel;
 use fanfare_telemetry::Throttle;
 
-use super::Shard;
+use super::{Shard, Timer};
 use crate::connection::ChannelState;
 use crate::encoded_event::EncodedEvent;
+use crate::fork;
 use crate::log_reads::TopicKey;
 use crate::metrics::SuspectReason;
 
@@ -21,7 +22,9 @@ impl Shard {
                 return self.distrust(at, SuspectReason::Ahead);
             }
             if self.topics[at].contradicts(link) {
-                self.topics[at].contradicted_by(link);
+                if self.topics[at].contradicted_by(link, self.context.now) {
+                    self.timers.insert(Timer::ForgetFork((at, self.topics[at].serial)), fork::LIFETIME);
+                }
                 self.report_suspect(at, SuspectReason::Chain);
                 self.repair(at);
             } else if self.topics[at].is_stray(link) {
@@ -35,6 +38,14 @@ impl Shard {
             topic.window.add(link, &event, settings.recent_events, most);
         }
         self.begin_fan_out(event, at);
+    }
+
+    /// Forgets a topic's fork if it is old, or starts the timer again.
+    pub(super) fn forget_fork(&mut self, key: TopicKey) {
+        let now = self.context.now;
+        if let Some(left) = self.topic(key).and_then(|topic| topic.forget_fork(now)) {
+            self.timers.insert(Timer::ForgetFork(key), left);
+        }
     }
 
     /// Ignores a suspect live event, and lets every connection read the log: if the event is genuine, it is read

@@ -24,6 +24,7 @@ use crate::connection::open_streams::OpenStreams;
 use crate::connection::user_sockets::UserSockets;
 use crate::dialect::Dialect;
 use crate::encoded_event::EncodedEvent;
+use crate::fork;
 use crate::log_reads::LogResult;
 use crate::metrics::HubMetrics;
 use crate::queue_budget::QueueBudget;
@@ -341,6 +342,23 @@ async fn all_events_after_a_fork_that_the_log_confirms_are_new() {
         assert_eq!(events(&mut socket), ["gap", "8-5"]);
     }
     assert_eq!(shard.topics[0].reads.iter().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fork_is_forgotten_when_it_is_old() {
+    let (mut shard, _sockets) = forked_at(8).await;
+    let channel = shard.topics[0].channel.clone();
+    assert_eq!(shard.topics[0].fork(at(10)), Some(at(8)));
+    // Another one, which has as much time.
+    tokio::time::advance(fork::LIFETIME * 9 / 10).await;
+    settle(&mut shard).await;
+    publish_live(&mut shard, &channel, Position::new(9, 3), at(8)).await;
+    tokio::time::advance(fork::LIFETIME / 5).await;
+    settle(&mut shard).await;
+    assert_eq!(shard.topics[0].fork(Position::new(9, 5)), Some(at(8)));
+    tokio::time::advance(fork::LIFETIME).await;
+    settle(&mut shard).await;
+    assert_eq!(shard.topics[0].fork(Position::new(9, 5)), None);
 }
 
 #[tokio::test(start_paused = true)]

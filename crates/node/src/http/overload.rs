@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_source_is_told_to_come_back_and_soon_if_another_node_can_take_it() {
+    async fn an_event_source_is_asked_to_come_back_and_soon_if_another_node_can_take_it() {
         for (reason, waits) in [(Reason::Unavailable, 3000..=4000), (Reason::Draining, 100..=500)] {
             let response = answer(reason, refused(None, false), &LimitsConfig::default(), &retry());
             assert_eq!(response.status(), 200);

@@ -255,7 +255,7 @@ async fn each_item_of_a_batch_has_its_own_result() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_published_is_told() {
+async fn what_cannot_be_published_is_reported() {
     let calls = Calls::of(app_with(|config| {
         config.limits.batch_events = 2;
         config.limits.batch_bytes = bytesize::ByteSize::kib(70);
@@ -378,7 +378,7 @@ async fn admins_see_the_nodes() {
 }
 
 #[tokio::test]
-async fn a_request_without_a_good_token_is_told_so() {
+async fn a_request_without_a_good_token_is_refused() {
     let calls = Calls::guarded(Arc::new(MemoryBroker::new(BrokerSettings::default())));
     let answer = calls.get("/v1/nodes").await;
     assert_eq!((answer.status, answer.code()), (401, "no-token"));

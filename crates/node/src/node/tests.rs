@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use fanfare_broker::{BrokerSettings, Membership, MemoryBroker, SessionStore};
 use fanfare_config::auth::AuthMode;
+use fanfare_config::source::Sources;
 use fanfare_protocol::User;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::*;
+use crate::memory::{CONNECTION, HTTP2, Kind};
 
 /// Nothing here takes that long unless it is stuck.
 const SOON: Duration = Duration::from_secs(10);
@@ -155,4 +157,18 @@ async fn the_list_for_operators_names_exactly_the_metrics_that_a_node_exports() 
     let listed: BTreeSet<String> = rows.map(|(name, _)| name.to_owned()).collect();
     assert_eq!(exported, listed);
     timeout(SOON, node.shutdown()).await.unwrap().unwrap();
+}
+
+#[test]
+fn every_socket_that_admin_sockets_allows_has_memory() {
+    let is_allowed = |sockets: usize| {
+        let variables = vec![("FANFARE_ADMIN__SOCKETS".into(), sockets.to_string().into())];
+        let reading = Config::read(&Sources { variables, ..Sources::default() });
+        reading.faults.iter().all(|fault| fault.setting != "admin.sockets")
+    };
+    let most = (1..20_000).take_while(|sockets| is_allowed(*sockets)).last().unwrap();
+    let memory = Memory::new(ADMIN_MEMORY);
+    let socket = |_| memory.account(None).take(Kind::Sockets, CONNECTION + HTTP2).ok();
+    let sockets: Vec<_> = (0..most).map_while(socket).collect();
+    assert_eq!(sockets.len(), most);
 }

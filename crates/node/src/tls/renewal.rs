@@ -18,7 +18,7 @@ pub struct Renewal {
     /// Hash of the current pair.
     mark: u64,
     /// The error of the last check, so that a lasting error is logged once.
-    told: Option<String>,
+    last_error: Option<String>,
 }
 
 /// Result of a check.
@@ -34,7 +34,7 @@ pub(super) enum Look {
 
 impl Renewal {
     pub(super) fn new(files: Files, pair: &Pair, every: Duration, (tls, metrics): (Tls, TlsMetrics)) -> Self {
-        Self { files, every, tls, metrics, mark: pair.mark, told: None }
+        Self { files, every, tls, metrics, mark: pair.mark, last_error: None }
     }
 
     /// Checks periodically until it is stopped.
@@ -55,7 +55,7 @@ impl Renewal {
                 }
                 Look::Refused => {
                     self.metrics.failures.inc();
-                    let error = self.told.as_deref().unwrap_or_default();
+                    let error = self.last_error.as_deref().unwrap_or_default();
                     tracing::error!(error, "failed to load the renewed certificate; keeping the old one");
                 }
             }
@@ -66,7 +66,7 @@ impl Renewal {
     pub(super) fn look(&mut self) -> Look {
         match self.files.read() {
             Ok(pair) => {
-                self.told = None;
+                self.last_error = None;
                 if std::mem::replace(&mut self.mark, pair.mark) == pair.mark {
                     return Look::Same;
                 }
@@ -75,10 +75,10 @@ impl Renewal {
             }
             Err(error) => {
                 let error = error.to_string();
-                if self.told.as_deref() == Some(&error) {
+                if self.last_error.as_deref() == Some(&error) {
                     return Look::Same;
                 }
-                self.told = Some(error);
+                self.last_error = Some(error);
                 Look::Refused
             }
         }

@@ -19,7 +19,7 @@ fn without_files_there_is_no_tls() {
 }
 
 #[test]
-fn what_is_wrong_with_the_files_is_told_by_the_file() {
+fn an_error_names_the_file_that_is_wrong() {
     let own = Own::new();
     let (certificate, key) = (own.certificate_file(), own.key_file());
     let other = Own::new();
@@ -36,20 +36,20 @@ fn what_is_wrong_with_the_files_is_told_by_the_file() {
         let damaged = Own::new();
         fs::write(damaged.certificate_file(), certificate_text).unwrap();
         fs::write(damaged.key_file(), key_text).unwrap();
-        let told = check(&damaged.config()).unwrap_err().to_string();
+        let error = check(&damaged.config()).unwrap_err().to_string();
         let name = file.file_name().unwrap().to_str().unwrap();
-        assert!(told.contains(word) && told.contains(name), "{told}");
-        assert!(!told.contains("BEGIN EC"), "{told}");
+        assert!(error.contains(word) && error.contains(name), "{error}");
+        assert!(!error.contains("BEGIN EC"), "{error}");
     }
     fs::remove_file(&key).unwrap();
-    let told = check(&own.config()).unwrap_err().to_string();
-    assert!(told.contains("key.pem cannot be read"), "{told}");
+    let error = check(&own.config()).unwrap_err().to_string();
+    assert!(error.contains("key.pem cannot be read"), "{error}");
     let half = TlsConfig { key: None, ..own.config() };
     assert!(check(&half).unwrap_err().to_string().contains("tls.key"));
 }
 
 #[test]
-fn a_renewed_pair_is_taken_when_it_is_whole_and_a_fault_is_told_once() {
+fn a_renewed_pair_is_taken_when_it_is_whole_and_a_fault_is_reported_once() {
     let mut own = Own::new();
     let (tls, mut renewal) = load(&own);
     let shown = || Arc::clone(&tls.shown.0.read().unwrap());

@@ -45,8 +45,8 @@ async fn a_control_message_that_is_no_command_changes_nothing() {
         let mut publish = redis::cmd("PUBLISH");
         publish.arg("fanfare:node:a:control").arg(&message);
         let mut connection = scene.cluster.redis.connection().await.unwrap();
-        let heard: usize = publish.query_async(&mut connection).await.unwrap();
-        let check = if heard == 1 { Ok(()) } else { Err(format!("{heard} nodes heard it")) };
+        let receivers: usize = publish.query_async(&mut connection).await.unwrap();
+        let check = if receivers == 1 { Ok(()) } else { Err(format!("{receivers} nodes received it")) };
         let case: String = String::from_utf8_lossy(&message).chars().take(60).collect();
         scene.after(&case, check).await;
     }

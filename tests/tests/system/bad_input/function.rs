@@ -51,9 +51,9 @@ async fn a_call_that_cannot_be_one_is_refused_by_name() {
         let answer = call.query_async::<redis::Value>(&mut connection).await;
         let check = match &answer {
             Err(error) if error.code() == Some("FANFARE") => {
-                let told = error.detail().unwrap_or_default();
-                let missing: Vec<_> = words.iter().filter(|word| !told.contains(**word)).collect();
-                if missing.is_empty() { Ok(()) } else { Err(format!("{told:?} has no {missing:?}")) }
+                let detail = error.detail().unwrap_or_default();
+                let missing: Vec<_> = words.iter().filter(|word| !detail.contains(**word)).collect();
+                if missing.is_empty() { Ok(()) } else { Err(format!("{detail:?} has no {missing:?}")) }
             }
             other => Err(format!("{other:?}")),
         };

@@ -106,8 +106,8 @@ async fn a_user_whose_sessions_have_another_type_is_turned_away_clearly() {
     for kind in ["text", "list"] {
         spoil(&scene, "fanfare:{user:42}:sessions", kind).await;
         let stream = scene.cluster.a().stream().user("42");
-        let told = stream.clone().header("Prefer", "status").send().await.answer().await;
-        let clear = if [409, 503].contains(&told.status) { Ok(()) } else { Err(format!("{told:?}")) };
+        let response = stream.clone().header("Prefer", "status").send().await.answer().await;
+        let clear = if [409, 503].contains(&response.status) { Ok(()) } else { Err(format!("{response:?}")) };
         scene.after(&format!("sessions are a {kind}"), clear).await;
         let mut ended = stream.clone().send().await;
         let check = if ended.status() == 200 {
@@ -172,9 +172,12 @@ async fn intake_and_lifecycle_go_on_once_their_keys_are_mended() {
     .await;
     // Clients are served although events cannot be reported, or all get a clear error; afterwards it works again.
     spoil(&scene, "fanfare:lifecycle", "text").await;
-    let told = scene.cluster.a().stream().user("42").header("Prefer", "status").send().await;
-    let clear =
-        if [200, 409, 503].contains(&told.status()) { Ok(()) } else { Err(format!("{}", told.status())) };
+    let response = scene.cluster.a().stream().user("42").header("Prefer", "status").send().await;
+    let clear = if [200, 409, 503].contains(&response.status()) {
+        Ok(())
+    } else {
+        Err(format!("{}", response.status()))
+    };
     scene.after("lifecycle is a text", clear).await;
     scene.cluster.redis.get::<usize>(&["DEL", "fanfare:lifecycle"]).await;
     scene.cluster.a().stream().user("43").open().await;

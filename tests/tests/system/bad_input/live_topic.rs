@@ -44,10 +44,10 @@ async fn a_live_topic_message_that_is_not_an_event_is_dropped() {
         long.as_bytes(),
     ];
     for message in messages {
-        let heard = scene.publisher.ephemeral(GOOD, message).await.unwrap();
-        assert_eq!(heard, 1, "the node hears the topic for ephemeral events");
-        let heard = scene.publisher.forge(GOOD, message).await.unwrap();
-        assert_eq!(heard, 1, "the node hears the live topic");
+        let receivers = scene.publisher.ephemeral(GOOD, message).await.unwrap();
+        assert_eq!(receivers, 1, "the node is subscribed to the topic for ephemeral events");
+        let receivers = scene.publisher.forge(GOOD, message).await.unwrap();
+        assert_eq!(receivers, 1, "the node is subscribed to the live topic");
         // The client's account would show whatever got through as foreign.
         let case: String = String::from_utf8_lossy(message).chars().take(60).collect();
         scene.after(&case, Ok(())).await;
