@@ -46,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::handshake::Handshake;
+use self::http2::unread::Windows;
 use self::slots::{Full, Slots};
 use self::timeout_io::Bounds;
 use crate::address::AddressKey;
@@ -100,6 +101,8 @@ pub struct ListenerContext {
     proxies: TrustedProxies,
     http1: hyper::server::conn::http1::Builder,
     http2: h2::server::Builder,
+    /// Flow control windows of HTTP/2 clients.
+    windows: Windows,
     router: Router,
     open: OpenStream,
     /// Slots of sockets without a stream.
@@ -181,12 +184,14 @@ impl Listener {
         let [goaway, stop, cut] = std::array::from_fn(|_| CancellationToken::new());
         let (tls, renewal) = tls.unzip();
         let renewal = renewal.map(|renewal| tokio::spawn(renewal.run(stop.clone())));
+        let windows = Windows::new(config);
         let context = Arc::new(ListenerContext {
             tls,
             balancers: config.node.proxy_protocol.then(|| TrustedProxies::of(&config.http)),
             proxies: TrustedProxies::of(&config.http),
             http1: http1::builder(config),
-            http2: http2::builder(config),
+            http2: http2::builder(config, windows),
+            windows,
             router,
             open,
             slots: Slots::new(&config.limits, metrics.clone()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_testkit::deadline::{SOON, until};
 use fanfare_testkit::exchange::exchange;
-use fanfare_testkit::frames::{Frames, INITIAL_WINDOW, WINDOW_UPDATE, frame};
+use fanfare_testkit::frames::{DATA, END_STREAM, Frames, INITIAL_WINDOW, WINDOW_UPDATE, frame};
 use fanfare_testkit::node::Node;
 use fanfare_testkit::redis::Redis;
 use fanfare_testkit::tcp;
@@ -220,4 +220,60 @@ async fn an_answer_that_finds_no_room_says_so_and_others_go_on() {
         status => Err(status),
     })
     .await;
+}
+
+/// What a client sends within its windows is in memory before a handler reads it.
+#[tokio::test]
+async fn bodies_over_http_2_count_for_what_their_client_may_send_before_it_is_read() {
+    const CONNECTION: f64 = 512.0 * 1024.0;
+    let redis = Redis::start().await;
+    let node = Node::of(&redis)
+        .set("LIMITS__MEMORY", "40MiB")
+        .set("LIMITS__BATCH_BYTES", "128KiB")
+        .set("HTTP__MIN_RATE_WINDOW", "5m")
+        .set("HTTP__BODY_READ_TIMEOUT", "5m")
+        .admin()
+        .start()
+        .await;
+    let json = ("content-type", "application/json");
+    let becomes = async |bytes: f64| {
+        until(&format!("{bytes} bytes are held"), SOON, async || {
+            let held = held(&node, "bodies").await;
+            if (held - bytes).abs() < 0.5 { Ok(()) } else { Err(format!("{held} bytes")) }
+        })
+        .await;
+    };
+    let mut clients = Vec::new();
+    for n in 1..=3_u32 {
+        let mut client = Frames::connect_from(node.address(), Some(ATTACKER), &[]).await.unwrap();
+        for _ in 0..6 {
+            client.request("POST", "/v1/publish", &[json], true).await.unwrap();
+        }
+        becomes(f64::from(n) * CONNECTION).await;
+        clients.push(client);
+    }
+    // An address has a quarter of 8 MiB.
+    let mut client = Frames::connect_from(node.address(), Some(ATTACKER), &[]).await.unwrap();
+    let mut last = 0;
+    for _ in 0..4 {
+        last = client.request("POST", "/v1/publish", &[json], true).await.unwrap();
+    }
+    // Nothing of its body is kept.
+    client.send(&frame(DATA, 0, last, &[b' '; 16 * 1024])).await.unwrap();
+    let (status, body) = client.answer(last).await;
+    let body = String::from_utf8_lossy(&body);
+    assert!(status == 429 && body.contains("share-used"), "{status} {body}");
+    drop(client);
+    becomes(3.0 * CONNECTION).await;
+    // A body whose length is known counts for no more than that, and others go on.
+    let mut other = Frames::connect(node.address(), &[]).await.unwrap();
+    let text = br#"{"channel":"a","data":1}"#;
+    let length = text.len().to_string();
+    let stream =
+        other.request("POST", "/v1/publish", &[json, ("content-length", &length)], true).await.unwrap();
+    becomes(3.0 * CONNECTION + 24.0).await;
+    other.send(&frame(DATA, END_STREAM, stream, text)).await.unwrap();
+    assert_eq!(other.answer(stream).await.0, 200);
+    drop(clients);
+    becomes(0.0).await;
 }

@@ -7,6 +7,7 @@
 //!
 //! - [`exchange`]: one request and its response
 //! - [`body`]: the body of a request
+//! - [`unread`]: memory for bodies that no handler has read yet
 //! - [`socket`]: a stream as a socket of the hub
 //! - [`stream_slots`]: slots of a connection and its requests, and whether the connection is idle
 
@@ -14,6 +15,7 @@ pub mod body;
 pub mod exchange;
 pub mod socket;
 pub mod stream_slots;
+pub mod unread;
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -27,8 +29,10 @@ use h2::{Ping, PingPong, Reason};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use self::body::Incoming;
 use self::exchange::Exchange;
 use self::stream_slots::StreamSlots;
+use self::unread::{UnreadBodies, Windows};
 use super::ListenerContext;
 use super::slots::Slot;
 use super::timeout_io::{InputSeen, TimeoutIo};
@@ -40,8 +44,6 @@ use crate::memory::Account;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Maximum number of queued bytes of one response or stream in the connection.
 const SEND_BUFFER: usize = 16 * 1024;
-/// Flow control windows for the body of one request, and for a connection, in bytes.
-const WINDOWS: (u32, u32) = (128 * 1024, 512 * 1024);
 /// Maximum number of requests that a client resets before they are accepted; more close the connection
 /// (CVE-2023-44487).
 const PENDING_RESETS: usize = 20;
@@ -52,7 +54,7 @@ const LOCAL_RESETS: usize = 256;
 const FIELDS: usize = 100;
 
 /// Returns the settings of all connections.
-pub(super) fn builder(config: &Config) -> Builder {
+pub(super) fn builder(config: &Config, windows: Windows) -> Builder {
     let mut http = Builder::new();
     // HTTP/2 adds 32 bytes for each field (RFC 9113, section 6.5.2).
     let head = bytes(config.limits.head_bytes) + head_size::BEYOND + 32 * FIELDS;
@@ -61,8 +63,8 @@ pub(super) fn builder(config: &Config) -> Builder {
     http.max_concurrent_streams(config.limits.requests_per_connection)
         .max_header_list_size(head)
         .max_send_buffer_size(SEND_BUFFER)
-        .initial_window_size(WINDOWS.0)
-        .initial_connection_window_size(WINDOWS.1)
+        .initial_window_size(windows.body)
+        .initial_connection_window_size(windows.connection)
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_local_error_reset_streams(Some(LOCAL_RESETS));
     http
@@ -85,6 +87,7 @@ pub(super) async fn serve<IO: Socket + 'static>(
         Some(Err(late)) => return context.ended_by(&late, peer),
     };
     let stream_slots = StreamSlots::new(slot);
+    let unread = UnreadBodies::new(context.windows, account.clone());
     let mut ping_timeout = std::pin::pin!(ping_timeout(connection.ping_pong(), input_seen, context.ping));
     let mut goaway = std::pin::pin!(goaway_due(&context, &stream_slots));
     let mut leaving = false;
@@ -95,6 +98,7 @@ pub(super) async fn serve<IO: Socket + 'static>(
             biased;
             next = poll_fn(|cx| connection.poll_accept(cx)) => match next {
                 Some(Ok((request, respond))) => {
+                    let request = Incoming::admit(request, &unread);
                     let holds = (StreamSlots::enter(&stream_slots), account.clone(), flushed.clone());
                     let exchange = Exchange::new(Arc::clone(&context), peer, holds);
                     exchanges.spawn(exchange.run(request, respond));

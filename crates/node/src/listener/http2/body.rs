@@ -5,19 +5,44 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
+use http::Request;
+use http::header::CONTENT_LENGTH;
 use hyper::body::{Body, Frame, SizeHint};
+
+use super::unread::{UnreadBodies, Window};
 
 /// A body on one stream of the connection. Reading it opens the client's window.
 #[derive(Debug)]
 pub(super) struct Incoming {
+    /// `None` for a request without a body.
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
     stream: RecvStream,
     /// Remaining bytes, if the client sent the length, which h2 enforces.
     left: Option<u64>,
+    _window: Window,
 }
 
 impl Incoming {
-    pub(super) fn new(stream: RecvStream, length: Option<u64>) -> Self {
-        Self { stream, left: length }
+    /// Returns a request with its body, which is charged. A body for which there is no memory is discarded at once, and its
+    /// request carries [`NoRoom`](crate::memory::NoRoom) in its extensions.
+    pub(super) fn admit(request: Request<RecvStream>, unread: &UnreadBodies) -> Request<Self> {
+        let (mut parts, stream) = request.into_parts();
+        if stream.is_end_stream() {
+            return Request::from_parts(parts, Self { open: None });
+        }
+        let left = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let open = match unread.open(left) {
+            Ok(window) => Some(Open { stream, left, _window: window }),
+            Err(no_room) => {
+                parts.extensions.insert(no_room);
+                None
+            }
+        };
+        Request::from_parts(parts, Self { open })
     }
 }
 
@@ -30,22 +55,26 @@ impl Body for Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         let body = self.get_mut();
-        if let Some(data) = ready!(body.stream.poll_data(cx)) {
+        let Some(open) = &mut body.open else { return Poll::Ready(None) };
+        if let Some(data) = ready!(open.stream.poll_data(cx)) {
             let data = data?;
             // The reader limits its buffer.
-            body.stream.flow_control().release_capacity(data.len())?;
-            body.left = body.left.map(|left| left.saturating_sub(data.len() as u64));
+            open.stream.flow_control().release_capacity(data.len())?;
+            open.left = open.left.map(|left| left.saturating_sub(data.len() as u64));
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
-        let trailers = ready!(body.stream.poll_trailers(cx))?;
+        let trailers = ready!(open.stream.poll_trailers(cx))?;
+        // Releases the window.
+        body.open = None;
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.is_end_stream()
+        self.open.as_ref().is_none_or(|open| open.stream.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        let left = self.open.as_ref().map_or(Some(0), |open| open.left);
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

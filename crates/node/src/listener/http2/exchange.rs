@@ -9,7 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use fanfare_hub::stream::{NewStream, Transport};
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, SendStream};
 use http::header::{CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Method, Request};
 use http_body_util::BodyExt;
@@ -56,11 +56,12 @@ impl Exchange {
     }
 
     /// Responds to the request. Ends early if the client resets it.
-    pub(super) async fn run(self, mut request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    pub(super) async fn run(self, mut request: Request<Incoming>, mut respond: SendResponse<Bytes>) {
         let (peer, head_only) = (self.peer, request.method() == Method::HEAD);
         let entered = charge::request(&self.account, &mut request);
+        request.extensions_mut().insert(self.peer);
         let response = tokio::select! {
-            response = self.context.router.clone().oneshot(self.incoming(request)) => response,
+            response = self.context.router.clone().oneshot(request.map(Body::new)) => response,
             // Only waits; the client no longer waits for the response.
             _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
         };
@@ -73,13 +74,6 @@ impl Exchange {
         if let Err(error) = result {
             tracing::debug!(%error, peer = %peer.0, "response not completed");
         }
-    }
-
-    fn incoming(&self, request: Request<RecvStream>) -> Request<Body> {
-        let (mut parts, stream) = request.into_parts();
-        parts.extensions.insert(self.peer);
-        let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        Request::from_parts(parts, Body::new(Incoming::new(stream, length)))
     }
 
     /// Passes one stream of the connection to the hub as a socket.
