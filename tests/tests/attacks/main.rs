@@ -13,6 +13,7 @@
 //! - [`floods`]: one user or address that asks for more than its share
 //! - [`frame_floods`]: control frames of HTTP/2, and lines of the log
 //! - [`grants`]: patterns that reach further than they say
+//! - [`idempotency_keys`]: keys that are long or many
 //! - [`live_topics`]: who may publish on a channel's topics, and what nodes believe of it
 //! - [`operators`]: what leaks to strangers, and what is refused when a node starts
 //! - [`reads`]: history and `last=` on behalf of one user, and what Redis does meanwhile
@@ -33,6 +34,7 @@ mod crowds;
 mod floods;
 mod frame_floods;
 mod grants;
+mod idempotency_keys;
 mod live_topics;
 mod new_channels;
 mod operators;

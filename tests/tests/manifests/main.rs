@@ -9,9 +9,10 @@
 //! - [`settings`]: what a node makes of the environment that it is given
 //! - [`kinds`]: the kinds of objects, each as the API server knows it
 //! - [`kustomization`]: which files belong together
-//! - [`kubernetes`], [`compose`], [`image`], [`head`], [`security`]: the tests
+//! - [`kubernetes`], [`compose`], [`image`], [`head`], [`security`], [`dependencies`]: the tests
 
 mod compose;
+mod dependencies;
 mod files;
 mod head;
 mod image;
