@@ -1,0 +1,71 @@
+//! Tokens, in each of the three places: no text fails the parser, no text is accepted that is not signed, and a signed one is
+//! accepted only for a user, for a limited time, and without extensions.
+
+#![no_main]
+
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use fanfare_config::auth::{AuthConfig, AuthMode};
+use fanfare_config::secret::Secret;
+use fanfare_node::auth::{Asked, Auth};
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, COOKIE};
+use libfuzzer_sys::fuzz_target;
+use ring::hmac::{HMAC_SHA256, Key, sign};
+use serde_json::Value;
+
+/// `auth.jwt.max_lifetime`, and twice the leeway.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600 + 60);
+
+static SECRET: LazyLock<String> = LazyLock::new(|| uuid::Uuid::new_v4().to_string());
+
+static AUTH: LazyLock<Auth> = LazyLock::new(|| {
+    let mut config = AuthConfig { mode: Some(AuthMode::Jwt), ..AuthConfig::default() };
+    config.jwt.secret = Some(Secret::new(SECRET.clone()));
+    Auth::new(&config)
+});
+
+/// The header, the cookie and the parameter.
+fn unsigned(header: &[u8], cookie: &[u8], parameter: &[u8], now: SystemTime) {
+    let mut headers = HeaderMap::new();
+    for (name, prefix, part) in [(AUTHORIZATION, "Bearer ", header), (COOKIE, "fanfare_token=", cookie)] {
+        for bytes in [part.to_vec(), [prefix.as_bytes(), part].concat()] {
+            if let Ok(value) = bytes.try_into() {
+                headers.append(&name, value);
+            }
+        }
+    }
+    let token = String::from_utf8_lossy(parameter);
+    let asked = Asked { token: Some(&token), user: None };
+    for (headers, asked) in [(&headers, asked), (&headers, Asked::default()), (&HeaderMap::new(), asked)] {
+        let bearer = AUTH.bearer(headers, asked, now);
+        assert!(bearer.is_err(), "a token without a signature: {bearer:?}");
+    }
+}
+
+/// A token of this header and these claims.
+fn signed(header: &[u8], claims: &[u8], now: SystemTime) {
+    let [head, body] = [header, claims].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
+    let text = format!("{head}.{body}");
+    let signature = sign(&Key::new(HMAC_SHA256, SECRET.as_bytes()), text.as_bytes());
+    let token = format!("{text}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature));
+    let asked = Asked { token: Some(&token), user: None };
+    let Ok(bearer) = AUTH.bearer(&HeaderMap::new(), asked, now) else { return };
+    assert!(bearer.user.is_some(), "{bearer:?}");
+    let expires = bearer.expires.expect("a token expires");
+    assert!(expires > now && expires < now + LONGEST, "{bearer:?}");
+    let header: Value = serde_json::from_slice(header).expect("a header is JSON");
+    assert!(header["alg"] == "HS256" && header["crit"].is_null(), "{header}");
+}
+
+// Five parts with a zero byte between them: the header, the cookie and the parameter, then header and claims that are signed.
+fuzz_target!(|input: &[u8]| {
+    let mut parts = input.split(|&byte| byte == 0);
+    let mut next = || parts.next().unwrap_or_default();
+    let now = SystemTime::now();
+    unsigned(next(), next(), next(), now);
+    signed(next(), next(), now);
+});
