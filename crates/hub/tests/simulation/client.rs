@@ -7,7 +7,7 @@ use fanfare_hub::stream::Coding;
 use fanfare_protocol::{Channel, Cursor, Position, Start};
 use flate2::write::GzDecoder;
 
-use crate::ledger::Received;
+use crate::ledger::{Gap, Moments, Received};
 use crate::traffic::Number;
 
 /// What a client knows.
@@ -27,6 +27,10 @@ pub(crate) struct Client {
     pub(crate) left: Vec<(Channel, Received)>,
     /// What it asked for when it connected last.
     follows: Vec<Channel>,
+    /// Where channels must begin that it follows for the first time, if that was said.
+    tips: BTreeMap<Channel, Position>,
+    /// The channel of the last block, if that was a gap.
+    gap: Option<Channel>,
     /// The newest ephemeral event of each channel on this connection.
     ephemeral: BTreeMap<Channel, u64>,
     /// Which of its connections this is: bytes of an older one are not taken.
@@ -34,9 +38,14 @@ pub(crate) struct Client {
     /// Every event that it received, on whichever connection.
     pub(crate) deliveries: Vec<Number>,
     pub(crate) trace: Vec<String>,
+    moments: Moments,
 }
 
 impl Client {
+    pub(crate) fn new(moments: Moments) -> Self {
+        Self { moments, ..Self::default() }
+    }
+
     /// Opens a new connection in this coding: forgets half a block, and the channels that it no longer follows. Answers where the
     /// stream is to begin: at its cursor, or at `first` if it has none yet.
     pub(crate) fn reconnect(&mut self, follows: Vec<Channel>, first: Start, coding: Coding) -> Start {
@@ -51,18 +60,20 @@ impl Client {
                 self.left.push((channel, received));
             }
         }
-        for received in self.channels.values_mut() {
-            // A gap before an event that never came. If it did not move the cursor, the client asks again from the same
-            // position, maybe a node whose window still has the lost events; if not, the gap must be announced again.
-            let (held, moved) = (received.numbers.len(), received.moved);
-            received.gaps.retain(|gap| *gap < held || moved == Some(held));
-        }
+        self.channels.values_mut().for_each(Received::forget_gaps);
+        self.gap = None;
+        self.tips.clear();
         self.follows = follows;
         self.trace.push(format!("reconnect {:?} with {:?}", self.follows, self.cursor));
         match &self.cursor {
             Some(cursor) => Start::parse(cursor).expect("a cursor that a node sent is one"),
             None => first,
         }
+    }
+
+    /// Says where a channel must begin, if the client does not follow it yet.
+    pub(crate) fn expect_tip(&mut self, channel: Channel, tip: Position) {
+        self.tips.insert(channel, tip);
     }
 
     /// Takes bytes of a connection. Answers false if it has a newer one.
@@ -106,32 +117,54 @@ impl Client {
         if let Some(id) = id {
             self.cursor = Some(id.to_owned());
         }
-        match (kind, field("data: ")) {
-            (Some("connected"), _) => self.connected(),
+        let gap = self.gap.take();
+        let of = match (kind, field("data: ")) {
+            (Some("connected"), _) => {
+                self.connected();
+                None
+            }
             (Some("gap"), Some(data)) => {
-                let data: serde_json::Value = serde_json::from_str(data).expect("JSON");
-                let channel = Channel::new(data["channel"].as_str().expect("a name")).expect("a channel");
-                let received = self.channels.get_mut(&channel).expect("a channel that is followed");
-                received.gaps.push(received.numbers.len());
-                if self.moved_by_gap(&before.expect("a gap follows the first block"), &channel) {
-                    let received = self.channels.get_mut(&channel).expect("a channel that is followed");
-                    received.moved = Some(received.numbers.len());
-                }
+                self.take_gap(data, &before.expect("a gap follows the first block"));
+                None
             }
             (None, Some(data)) => self.event(data),
-            _ => {}
+            _ => None,
+        };
+        if let Some(gap) = gap.filter(|gap| of.as_ref() != Some(gap)) {
+            // The newest may have come just now.
+            let received = self.channels.get_mut(&gap).expect("a channel that is followed");
+            let number = received.gaps.len() - 1 - usize::from(self.gap.as_ref() == Some(&gap));
+            received.gaps[number].alone = true;
         }
     }
 
-    /// Returns whether a gap in this channel moved the cursor, which was `before`. It moves no other channel, and none back.
-    fn moved_by_gap(&self, before: &str, channel: &Channel) -> bool {
+    /// Takes a gap; `before` is the cursor before it.
+    fn take_gap(&mut self, data: &str, before: &str) {
+        let data: serde_json::Value = serde_json::from_str(data).expect("JSON");
+        let channel = Channel::new(data["channel"].as_str().expect("a name")).expect("a channel");
+        let moved = self.moved_by_gap(before, &channel);
+        let received = self.channels.get_mut(&channel).expect("a channel that is followed");
+        received.gaps.push(Gap {
+            place: received.numbers.len(),
+            at: self.moments.next(),
+            connection: self.connection,
+            moved,
+            alone: false,
+            forgotten: false,
+        });
+        self.gap = Some(channel);
+    }
+
+    /// Returns where a gap in this channel moved the cursor, which was `before`. It moves no other channel, and none back.
+    fn moved_by_gap(&self, before: &str, channel: &Channel) -> Option<Position> {
         let now = Cursor::parse(self.cursor.as_deref().expect("each block has an id")).expect("a cursor");
         let before = Cursor::parse(before).expect("a cursor");
         for other in self.follows.iter().filter(|other| *other != channel) {
             assert_eq!(position(&before, other), position(&now, other), "a gap in {channel} moves {other}");
         }
-        assert!(position(&before, channel) <= position(&now, channel), "a gap moves {channel} back");
-        before != now
+        let (before, now) = (position(&before, channel), position(&now, channel));
+        assert!(before <= now, "a gap moves {channel} back");
+        (before < now).then_some(now)
     }
 
     /// The cursor of the first block says where each channel that is new begins.
@@ -140,11 +173,15 @@ impl Client {
         let cursor = Cursor::parse(text).expect("a cursor");
         for channel in &self.follows {
             let start = position(&cursor, channel);
+            if let Some(tip) = self.tips.get(channel).filter(|_| !self.channels.contains_key(channel)) {
+                assert_eq!(start, *tip, "{channel} begins elsewhere");
+            }
             self.channels.entry(channel.clone()).or_insert_with(|| Received::new(start));
         }
     }
 
-    fn event(&mut self, data: &str) {
+    /// Takes an event. Returns its channel if it is a stored one.
+    fn event(&mut self, data: &str) -> Option<Channel> {
         let data: serde_json::Value = serde_json::from_str(data).expect("an envelope");
         let channel = Channel::new(data["channel"].as_str().expect("a name")).expect("a channel");
         if let Some(number) = data["data"].as_str().and_then(|text| text.strip_prefix("ephemeral ")) {
@@ -153,20 +190,21 @@ impl Client {
             let number = number.parse().expect("a number");
             let last = self.ephemeral.insert(channel, number);
             assert!(last.is_none_or(|last| last < number), "ephemeral: {number} after {last:?}");
-            return;
+            return None;
         }
         assert!(data["id"].is_string(), "a stored event has a position");
         let text = data["data"].as_str().expect("text");
         if text.starts_with("forged") {
             let received = self.channels.get_mut(&channel).expect("a channel that is followed");
             received.forged.push(received.numbers.len());
-            return;
+            return Some(channel);
         }
         let number = number(text);
         assert_eq!(text, payload(number, text.len()), "the event's own data");
         let received = self.channels.get_mut(&channel).expect("a channel that is followed");
         received.numbers.push(number);
-        self.deliveries.push((channel, number));
+        self.deliveries.push((channel.clone(), number));
+        Some(channel)
     }
 
     /// Returns whether it follows everything that it asked for.

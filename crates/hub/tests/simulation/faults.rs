@@ -66,8 +66,14 @@ impl World {
             1 => twin.mend(),
             2 => twin.set_failing(true),
             3 => twin.set_failing(false),
-            4 => self.broker.trim(&channel, self.rng.usize(0..5)),
-            5 => self.broker.expire(&channel),
+            4 => {
+                self.ledger.count_incident(&channel);
+                self.broker.trim(&channel, self.rng.usize(0..5));
+            }
+            5 => {
+                self.ledger.count_incident(&channel);
+                self.broker.expire(&channel);
+            }
             6 => self.fail_over(),
             7 => self.step_clock(),
             8 => self.delete(&channel),
@@ -81,6 +87,7 @@ impl World {
     /// Publishes forged events on a live topic: one or several that follow each other and are in no log, or one that was
     /// there before. Their sequence numbers are above those that Redis assigns, so that no position is guessed.
     fn forge(&mut self, channel: &Channel) {
+        self.ledger.count_incident(channel);
         let known = self.ledger.stored(channel);
         let last = known.last().copied().unwrap_or_default();
         let mut before = last;

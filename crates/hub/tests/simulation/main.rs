@@ -7,6 +7,7 @@
 //! # Layout
 //!
 //! - `world`: one run: nodes, publishers, clients that come and go
+//! - `opening`: how clients open streams, and read them
 //! - `faults`: what goes wrong in it
 //! - `catching_up`: a run in which nothing does, and much is read
 //! - `twin`: the broker, and the way to it
@@ -20,6 +21,7 @@ mod catching_up;
 mod client;
 mod faults;
 mod ledger;
+mod opening;
 mod traffic;
 mod twin;
 mod world;

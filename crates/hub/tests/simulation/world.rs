@@ -1,5 +1,6 @@
 //! One run: two nodes, three clients, publishers and faults, for a while; then peace, until all have caught up.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,24 +10,21 @@ use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_config::stream::StreamConfig;
 use fanfare_coordination::control::{self, CommandReceiver};
 use fanfare_coordination::metrics::ClusterMetrics;
-use fanfare_hub::dialect::Dialect;
 use fanfare_hub::metrics::HubMetrics;
 use fanfare_hub::queue_budget::QueueBudget;
-use fanfare_hub::stream::{Coding, NewStream, Transport};
 use fanfare_hub::{Hub, HubSettings};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
-use fanfare_protocol::sse::Format;
-use fanfare_protocol::{Channel, Event, SessionKey, Start, User};
+use fanfare_protocol::{Channel, Event, Position};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::{Client, payload};
 use crate::faults::Faults;
 use crate::ledger::{Finish, Ledger};
+use crate::opening::session;
 use crate::traffic::{Sizes, Traffic};
 use crate::twin::Twin;
 
@@ -56,6 +54,8 @@ pub(crate) struct World {
     pub(crate) zombies: Vec<JoinHandle<()>>,
     /// Nodes that were restarted, until they have left: how many streams they counted then.
     pub(crate) leaving: Vec<JoinHandle<i64>>,
+    /// The ends of logs, as they were a moment ago.
+    pub(crate) tips: HashMap<Channel, Position>,
     /// Which connection each client had when the newest events were published.
     pub(crate) staying: Vec<u64>,
     pub(crate) settings: StreamConfig,
@@ -119,21 +119,25 @@ impl World {
     ) -> Self {
         let broker = MemoryBroker::starting_at(BrokerSettings::default(), 1_700_000_000_000);
         let traffic = Traffic::new(sizes);
+        let ledger = Ledger::default();
         let nodes = ["a", "b"].map(|name| Node::start(name, &broker, &traffic, &settings, rng.u64(..)));
         Self {
             faults,
             broker,
             channels: CHANNELS.iter().map(|name| Channel::new(name).unwrap()).collect(),
             nodes: nodes.into(),
-            clients: (0..clients).map(|_| Arc::default()).collect(),
+            clients: (0..clients)
+                .map(|_| Arc::new(Mutex::new(Client::new(ledger.moments.clone()))))
+                .collect(),
             readers: (0..clients).map(|_| None).collect(),
             zombies: Vec::new(),
             leaving: Vec::new(),
+            tips: HashMap::new(),
             staying: Vec::new(),
             settings,
             ephemeral: 0,
             forged: 0,
-            ledger: Ledger::default(),
+            ledger,
             traffic,
             log: Vec::new(),
             rng,
@@ -166,7 +170,8 @@ impl World {
             let pause = if self.rng.u8(0..3) == 0 { self.rng.u64(0..80) } else { self.rng.u64(0..4) };
             sleep(Duration::from_millis(pause)).await;
             match self.rng.u8(0..100) {
-                0..65 => self.publish().await,
+                0..62 => self.publish().await,
+                62..65 => self.look().await,
                 65..70 => self.publish_ephemeral().await,
                 70..80 => {
                     let client = self.rng.usize(0..self.clients.len());
@@ -227,73 +232,6 @@ impl World {
             old.hub.shutdown(CloseReason::Shutdown).await;
             old.metrics.active.get()
         }));
-    }
-
-    /// Clients whose streams have ended open others, as an `EventSource` does.
-    fn come_back(&mut self) {
-        for number in 0..self.clients.len() {
-            if self.readers[number].as_ref().is_some_and(JoinHandle::is_finished) {
-                self.connect(number);
-            }
-        }
-    }
-
-    /// A client leaves its connection, if it has one, and opens another on any node, often with other channels.
-    fn connect(&mut self, number: usize) {
-        if let Some(reader) = self.readers[number].take() {
-            if self.rng.u8(0..4) == 0 {
-                self.zombies.push(reader);
-            } else {
-                reader.abort();
-            }
-        }
-        // Every stream subscribes to `broadcast`, so a stream of one channel is always a stream of `broadcast`.
-        let broadcast = Channel::broadcast();
-        let mut follows: Vec<_> = self.channels.iter().filter(|c| **c != broadcast).cloned().collect();
-        self.rng.shuffle(&mut follows);
-        if self.rng.bool() {
-            follows.truncate(self.rng.usize(0..=follows.len()));
-        }
-        follows.push(broadcast);
-        let first = match self.rng.u8(0..4) {
-            0 => Start::Earliest,
-            1 => Start::Time(self.broker.now() - self.rng.u64(0..500)),
-            _ => Start::Latest,
-        };
-        let newest = (self.rng.u8(0..4) == 0).then(|| self.rng.usize(0..4));
-        self.open(number, &follows, first, newest);
-    }
-
-    /// Opens a client's stream on any node, in any coding.
-    pub(crate) fn open(&mut self, number: usize, follows: &[Channel], first: Start, newest: Option<usize>) {
-        let client = Arc::clone(&self.clients[number]);
-        let coding = if self.rng.bool() { Coding::Gzip } else { Coding::Identity };
-        let start = client.lock().unwrap().reconnect(follows.to_vec(), first, coding);
-        let cursor = client.lock().unwrap().cursor.clone().map(String::into_boxed_str);
-        let begins =
-            follows.iter().map(|c| (c.clone(), start.in_channel(c, follows.len(), newest))).collect();
-        let (ours, theirs) = tokio::io::duplex(self.rng.usize(16..700));
-        let node = self.rng.usize(0..self.nodes.len());
-        self.log.push(format!("{:?} client {number} connects to node {node}: {begins:?}", self.broker.now()));
-        // The claim takes the session from its owner; on the same node the hub itself does that.
-        for (_, other) in self.nodes.iter().enumerate().filter(|(other, _)| *other != node) {
-            other.hub.end(session(number), u64::MAX, CloseReason::Superseded);
-        }
-        let SessionKey { user, session } = session(number);
-        let stream = NewStream {
-            user: Some(user),
-            session,
-            held: None,
-            channels: begins,
-            dialect: Dialect::Fanfare(Format::Json),
-            coding,
-            expires: None,
-            cursor,
-        };
-        self.nodes[node].hub.open(stream, Transport::plain(theirs));
-        let rng = self.rng.fork();
-        let connection = client.lock().unwrap().connection;
-        self.readers[number] = Some(tokio::spawn(read(client, connection, ours, rng)));
     }
 
     /// Removes all faults; then every client must get each channel's newest event. Sometimes that event is published
@@ -442,30 +380,5 @@ impl Node {
         };
         let hub = Hub::start(&log, &twin, &NodeId::new(name).unwrap(), &settings, &metrics, control);
         Self { hub, twin, metrics, _control: waiting }
-    }
-}
-
-/// Returns a client keeps its session for ever. All have one id: without the user it identifies nothing.
-fn session(client: usize) -> SessionKey {
-    SessionKey::new(User::new(&format!("client{client}")).unwrap(), uuid::Uuid::from_u128(1).into())
-}
-
-/// Reads at a random pace, a few bytes at a time, until it is aborted.
-async fn read(client: Arc<Mutex<Client>>, connection: u64, mut socket: DuplexStream, mut rng: fastrand::Rng) {
-    let slow = rng.u8(0..3) == 0;
-    let mut buffer = [0; 256];
-    loop {
-        let pause = if slow { rng.u64(0..60) } else { rng.u64(0..3) };
-        sleep(Duration::from_millis(pause)).await;
-        let want = rng.usize(1..buffer.len());
-        let read = socket.read(&mut buffer[..want]).await;
-        let bytes = &buffer[..read.unwrap_or(0)];
-        if !client.lock().unwrap().take(connection, bytes) {
-            // A zombie: it neither reads nor closes.
-            return std::future::pending().await;
-        }
-        if bytes.is_empty() {
-            return;
-        }
     }
 }
