@@ -142,14 +142,13 @@ fn between_chunks(state: State, byte: u8) -> Result<State, BodyError> {
             let Some(size) = size.checked_mul(16) else { return wrong };
             State::Size { size: size + u64::from(digit), read: read + 1, digits: true, extension: false }
         }
-        (State::SizeEnd { size: 0 }, b'\n') => State::Trailer { read: 0 },
+        (State::SizeEnd { size: 0 } | State::TrailerEnd { last: false }, b'\n') => State::Trailer { read: 0 },
         (State::SizeEnd { size }, b'\n') => State::Data { left: size },
         (State::DataEnd, b'\r') => State::DataEndLf,
         (State::DataEndLf, b'\n') => SIZE,
         (State::Trailer { read }, b'\r') => State::TrailerEnd { last: read == 0 },
         (State::Trailer { read }, 0x20..) => State::Trailer { read: read + 1 },
         (State::TrailerEnd { last: true }, b'\n') => State::Done,
-        (State::TrailerEnd { last: false }, b'\n') => State::Trailer { read: 0 },
         _ => return wrong,
     })
 }

@@ -14,8 +14,10 @@ use crate::table::environment::Environment;
 use crate::table::results::Recorder;
 
 /// The nodes' script: the reference is that script alone, on a Redis without other clients.
-const SCRIPT: &str =
-    concat!(include_str!("../../../../../crates/broker/src/redis/publish.lua"), "\nreturn publish(KEYS, ARGV)\n");
+const SCRIPT: &str = concat!(
+    include_str!("../../../../../crates/broker/src/redis/publish.lua"),
+    "\nreturn publish(KEYS, ARGV)\n"
+);
 /// How many events are published each way.
 const EVENTS: usize = 200_000;
 /// Into how many channels they go.
