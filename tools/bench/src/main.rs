@@ -15,6 +15,7 @@ use command::{baseline, measure, table};
 /// Benchmarks of Fanfare and other servers of event streams
 #[derive(Parser)]
 #[command(version)]
+#[allow(clippy::large_enum_variant, reason = "there is one, for the whole run")]
 enum Command {
     /// Measures one server: deliveries, processor time, delays, loss and order
     ///

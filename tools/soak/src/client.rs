@@ -36,7 +36,7 @@ pub struct Counts {
 /// Result of a client.
 #[derive(Debug)]
 pub struct ClientRecord {
-    /// ReceivedEvents of its events.
+    /// Record of its events.
     pub received: ReceivedEvents,
     /// Control events and ends of streams.
     pub counts: Counts,

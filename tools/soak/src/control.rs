@@ -1,4 +1,4 @@
-//! FaultInjector caused by a command of the operator: for containers, Kubernetes, or any other environment.
+//! Faults caused by a command of the operator: for containers, Kubernetes, or any other environment.
 
 use std::process::Stdio;
 

@@ -1,4 +1,4 @@
-//! FaultTarget follows what in a run, and by which way each channel's events come in.
+//! Who follows what in a run, and by which way each channel's events come in.
 
 use std::fmt;
 use std::str::FromStr;

@@ -87,7 +87,7 @@ pub enum Step {
 pub enum Scenario {
     /// Nothing is done.
     Steady,
-    /// Every node is asked to close_clients and comes back, one after another.
+    /// Every node is drained and comes back, one after another.
     Roll,
     /// Every node is killed and comes back, one after another.
     Kill,
@@ -101,7 +101,7 @@ pub enum Scenario {
     Pause,
     /// A thousand more clients stop reading.
     Stall,
-    /// FaultInjector of all kinds, drawn at random.
+    /// Faults of all kinds, drawn at random.
     Random,
 }
 
@@ -298,7 +298,7 @@ impl Fault {
     }
 }
 
-/// FaultInjector until the time is up; the same for the same seed, whatever happens.
+/// Faults until the time is up; the same for the same seed, whatever happens.
 fn random(options: &ScenarioOptions) -> Vec<Vec<Step>> {
     let mut dice = fastrand::Rng::with_seed(options.seed);
     let (mut all, mut length) = (Vec::new(), Duration::ZERO);
