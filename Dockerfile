@@ -31,14 +31,14 @@ RUN cargo build --release --locked --package fanfare \
 COPY . .
 RUN cargo build --release --locked --package fanfare
 
-# The soak test, for scripts/test-compose and scripts/test-k8s: `docker build --target load -t fanfare-load .`
-FROM build AS build-load
-RUN cargo build --release --locked --package fanfare-load
+# The soak test, for scripts/test-compose and scripts/test-k8s: `docker build --target soak -t fanfare-soak .`
+FROM build AS build-soak
+RUN cargo build --release --locked --package fanfare-soak
 
-FROM ${RUNTIME} AS load
-COPY --from=build-load /target/release/fanfare-load /usr/local/bin/fanfare-load
+FROM ${RUNTIME} AS soak
+COPY --from=build-soak /target/release/fanfare-soak /usr/local/bin/fanfare-soak
 USER 10001:10001
-ENTRYPOINT ["fanfare-load"]
+ENTRYPOINT ["fanfare-soak"]
 
 FROM ${RUNTIME} AS node
 COPY --from=build /target/release/fanfare /usr/local/bin/fanfare

@@ -1,6 +1,6 @@
 //! No answer of a balancer ends a client: what a node or the balancer cannot serve becomes "come back".
 
-use fanfare_load::scenario::{Action, Faults, Verb, Who};
+use fanfare_soak::scenario::{Action, FaultInjector, FaultTarget, Verb};
 use fanfare_testkit::balancer::Kind;
 use fanfare_testkit::client::End;
 use fanfare_testkit::deadline::{SOON, until};
@@ -17,7 +17,7 @@ behind_each! {
 async fn all_nodes_are_down(kind: Kind) {
     let mut stage = Stage::behind(kind, |node| node).await;
     for place in 0..3 {
-        let kill = Action { verb: Verb::Kill, who: Who::Node(place) };
+        let kill = Action { verb: Verb::Kill, who: FaultTarget::Node(place) };
         stage.act(kill).await.expect("a node can be killed");
     }
     let to = stage.balancer().address();
@@ -36,7 +36,7 @@ async fn all_nodes_are_down(kind: Kind) {
 
 async fn one_node_is_down(kind: Kind) {
     let mut stage = Stage::behind(kind, |node| node).await;
-    stage.act(Action { verb: Verb::Kill, who: Who::Node(1) }).await.expect("a node can be killed");
+    stage.act(Action { verb: Verb::Kill, who: FaultTarget::Node(1) }).await.expect("a node can be killed");
     let to = stage.balancer().address();
     for n in 0..30 {
         let client = StreamRequest::to(to).user(&n.to_string()).open().await;

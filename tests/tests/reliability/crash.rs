@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_load::scenario::Scenario;
+use fanfare_soak::scenario::Scenario;
 use fanfare_testkit::balancer::Kind;
 use fanfare_testkit::node::NodeBuilder;
 
@@ -27,7 +27,7 @@ async fn nodes_are_killed(kind: Kind) {
 async fn a_node_is_frozen(kind: Kind) {
     let mut stage = Stage::behind(kind, NodeBuilder::short_lease).await;
     let mut form = Form::of(Scenario::Pause);
-    form.score.fault = Duration::from_secs(8);
+    form.options.fault = Duration::from_secs(8);
     let report = stage.play(Scenario::Pause, &form).await;
     assert_passed(&report);
     // The node notices by itself that its sessions are gone, and claims them again or releases them.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_load::scenario::{Scenario, Score};
+use fanfare_soak::scenario::{Scenario, ScenarioOptions};
 
 /// Size and duration of a test, from its environment.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub(crate) struct Form {
     /// By which ways events come in. Not over HTTP by default: what is shipped must work with nothing but streams on it.
     pub(crate) mix: &'static str,
     /// Of the scenario.
-    pub(crate) score: Score,
+    pub(crate) options: ScenarioOptions,
 }
 
 /// Whether the long form was asked for.
@@ -29,14 +29,20 @@ impl Form {
     pub(crate) fn of(scenario: Scenario) -> Self {
         let long = is_long();
         let seconds = |short, when_long| Duration::from_secs(if long { when_long } else { short });
-        let score = Score {
+        let options = ScenarioOptions {
             nodes: 3,
             quiet: seconds(2, 10),
-            fault: scenario.usual_fault(),
+            fault: scenario.default_fault(),
             duration: seconds(5, 60),
             seed: 1,
             stalled: 1000,
         };
-        Self { clients: if long { 3000 } else { 500 }, rate: 210.0, size: 100, mix: "fcall:2,xadd:1", score }
+        Self {
+            clients: if long { 3000 } else { 500 },
+            rate: 210.0,
+            size: 100,
+            mix: "fcall:2,xadd:1",
+            options,
+        }
     }
 }

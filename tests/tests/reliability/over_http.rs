@@ -1,6 +1,6 @@
 //! Publishers that go through the balancer, as their clients do.
 
-use fanfare_load::scenario::Scenario;
+use fanfare_soak::scenario::Scenario;
 use fanfare_testkit::balancer::Kind;
 
 use crate::form::Form;

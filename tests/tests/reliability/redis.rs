@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_load::scenario::Scenario;
+use fanfare_soak::scenario::Scenario;
 use fanfare_testkit::api::Api;
 use fanfare_testkit::balancer::Kind;
 use serde_json::json;

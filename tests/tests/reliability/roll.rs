@@ -1,6 +1,6 @@
 //! Nodes are asked to leave, one after another, with users on them.
 
-use fanfare_load::scenario::Scenario;
+use fanfare_soak::scenario::Scenario;
 use fanfare_testkit::balancer::Kind;
 use fanfare_testkit::node::NodeBuilder;
 

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use fanfare_load::report::Report;
-use fanfare_load::scenario::{Action, Faults, LATE, Scenario, Verb, Who};
-use fanfare_load::soak::{Settings, Soak};
+use fanfare_soak::report::Report;
+use fanfare_soak::scenario::{Action, FaultInjector, FaultTarget, LATE, Scenario, Verb};
+use fanfare_soak::soak::{Settings, Soak};
 use fanfare_testkit::balancer::{Balancer, Kind};
 use fanfare_testkit::chaos_proxy::ChaosProxy;
 use fanfare_testkit::loopback;
@@ -109,7 +109,7 @@ impl Stage {
     /// Plays a whole scenario and prints its table.
     pub(crate) async fn play(&mut self, scenario: Scenario, form: &Form) -> Report {
         let mut soak = self.open(scenario, form).await;
-        for step in scenario.steps(&form.score) {
+        for step in scenario.steps(&form.options) {
             soak.step(&step, self).await.unwrap_or_else(|e| panic!("{e:#}"));
         }
         let report = soak.finish().await.unwrap_or_else(|e| panic!("{e:#}"));
@@ -175,11 +175,11 @@ impl Stage {
     }
 }
 
-impl Faults for Stage {
+impl FaultInjector for Stage {
     async fn act(&mut self, action: Action) -> anyhow::Result<()> {
         match action.who {
-            Who::Node(place) => self.act_on_node(action.verb, place).await,
-            Who::Redis => self.act_on_redis(action.verb).await,
+            FaultTarget::Node(place) => self.act_on_node(action.verb, place).await,
+            FaultTarget::Redis => self.act_on_redis(action.verb).await,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_load::scenario::Scenario;
+use fanfare_soak::scenario::Scenario;
 use fanfare_testkit::balancer::Kind;
 
 use crate::form::{Form, is_long};
@@ -22,12 +22,12 @@ async fn a_thousand_do_not_read(kind: Kind) {
             .await;
     let mut form = Form::of(Scenario::Stall);
     // Large enough to fill what is between a node and a client.
-    (form.size, form.score.quiet) = (4096, Duration::from_secs(5));
+    (form.size, form.options.quiet) = (4096, Duration::from_secs(5));
     let before: u64 = (0..3).map(|node| stage.node(node).memory()).sum();
     let report = stage.play(Scenario::Stall, &form).await;
     let after: u64 = (0..3).map(|node| stage.node(node).peak_memory()).sum();
     assert_passed(&report);
-    let clients = (form.score.stalled + form.clients) as u64;
+    let clients = (form.options.stalled + form.clients) as u64;
     assert!(after - before < clients * ROOM + (64 << 20), "{before} → {after} bytes for {clients} clients");
     if !is_long() {
         return;

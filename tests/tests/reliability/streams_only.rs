@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use fanfare_load::effect::Effect;
-use fanfare_load::scenario::{Action, Faults, Scenario, Step, Verb, Who};
-use fanfare_load::soak::Soak;
+use fanfare_soak::effect::Effect;
+use fanfare_soak::scenario::{Action, FaultInjector, FaultTarget, Scenario, Step, Verb};
+use fanfare_soak::soak::Soak;
 use fanfare_testkit::balancer::Kind;
 use fanfare_testkit::client::Client;
 use fanfare_testkit::deadline::until;
@@ -52,7 +52,7 @@ async fn all_nodes_are_killed(kind: Kind) {
 
 fn form(scenario: Scenario) -> Form {
     let mut form = Form::of(scenario);
-    (form.clients, form.rate, form.score.quiet) = (STREAMS, 60.0, Duration::from_secs(2));
+    (form.clients, form.rate, form.options.quiet) = (STREAMS, 60.0, Duration::from_secs(2));
     form
 }
 
@@ -60,9 +60,9 @@ async fn after_each_node(kind: Kind, scenario: Scenario) {
     let mut stage = Stage::behind(kind, leaves_soon).await;
     let form = form(scenario);
     let mut soak = stage.open(scenario, &form).await;
-    for step in scenario.steps(&form.score) {
+    for step in scenario.steps(&form.options) {
         // The run waits a minute for clients that are out. They must be back sooner.
-        if step == Step::Back {
+        if step == Step::AwaitReconnects {
             all_are_open(&soak).await;
         }
         soak.step(&step, &mut stage).await.unwrap_or_else(|e| panic!("{e:#}"));
@@ -113,7 +113,7 @@ async fn a_node_is_frozen(kind: Kind) {
     let mut stage = Stage::behind_changed(kind, &[PATIENCE], beats).await;
     let form = form(Scenario::Pause);
     let mut soak = stage.open(Scenario::Pause, &form).await;
-    stage.act(Action { verb: Verb::Pause, who: Who::Node(0) }).await.expect("a node can be frozen");
+    stage.act(Action { verb: Verb::Pause, who: FaultTarget::Node(0) }).await.expect("a node can be frozen");
     let frozen = Instant::now();
     // What comes before the balancer has noticed waits as the streams do that the node holds: until its patience ends.
     let to = stage.balancer().address();
@@ -133,9 +133,9 @@ async fn a_node_is_frozen(kind: Kind) {
     assert!(late.iter().all(|client| client.node() != "a"), "no new stream is on the frozen node");
     drop(early.await.expect("no panic").expect("a stream that came early is open in the end"));
     // Its own streams wait until the balancer's patience ends, and are elsewhere then.
-    soak.step(&Step::Must(Effect::Broken), &mut stage).await.expect("nothing is done");
+    soak.step(&Step::Require(Effect::Broken), &mut stage).await.expect("nothing is done");
     all_are_open(&soak).await;
-    stage.act(Action { verb: Verb::Resume, who: Who::Node(0) }).await.expect("a node can go on");
+    stage.act(Action { verb: Verb::Resume, who: FaultTarget::Node(0) }).await.expect("a node can go on");
     drop(late);
     stage.node(0).ready().await;
     all_are_open(&soak).await;
@@ -146,7 +146,7 @@ async fn a_node_is_frozen(kind: Kind) {
     })
     .await;
     let new = new_streams_are_shared(&stage).await;
-    soak.step(&Step::Back, &mut stage).await.expect("nothing is done");
+    soak.step(&Step::AwaitReconnects, &mut stage).await.expect("nothing is done");
     let report = soak.finish().await.unwrap_or_else(|e| panic!("{e:#}"));
     println!("{}", report.table());
     assert_passed(&report);

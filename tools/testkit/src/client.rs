@@ -13,8 +13,8 @@ use crate::coding::Coding;
 use crate::deadline::SOON;
 use crate::head::Head;
 use crate::node::Node;
-use crate::parser::{Dispatched, Parser};
 use crate::request::StreamRequest;
+use crate::sse::Reader;
 use crate::transport::Socket;
 
 /// What only Fanfare itself sends.
@@ -100,7 +100,7 @@ pub struct Client {
     head: Head,
     body: Body,
     coding: Coding,
-    parser: Parser,
+    reader: Reader,
     /// What came of a body that is no event stream.
     plain: Vec<u8>,
     end: Option<End>,
@@ -141,9 +141,9 @@ impl Client {
             request,
             socket: None,
             head: Head::default(),
-            body: Body::UntilClose,
+            body: Body::until_close(),
             coding: Coding::Identity,
-            parser: Parser::default(),
+            reader: Reader::default(),
             plain: Vec::new(),
             end: None,
             received: Vec::new(),
@@ -160,7 +160,7 @@ impl Client {
         self.received.truncate(self.seen);
         let last_id = self.received.last().map_or(String::new(), |event| event.last_id.clone());
         let mut socket = self.request.write(&last_id).await.unwrap_or_else(|e| panic!("connect: {e}"));
-        self.parser = Parser::resuming(&last_id);
+        self.reader = Reader::resuming(&last_id);
         self.end = None;
         let mut bytes = Vec::new();
         let (head, length) = loop {
@@ -175,6 +175,7 @@ impl Client {
         };
         self.body = Body::of(&head).unwrap_or_else(|e| panic!("{e}: {head:?}"));
         self.coding = Coding::of(&head).unwrap_or_else(|e| panic!("{e}: {head:?}"));
+        assert_eq!(head.minor_version, 1, "{head:?}");
         self.head = head;
         self.socket = Some(socket);
         self.take(&bytes[length..]);
@@ -223,17 +224,17 @@ impl Client {
 
     /// What it would send as `Last-Event-ID`: where it is with all that it has read, looked at or not.
     pub fn last_id(&self) -> &str {
-        self.parser.last_id()
+        self.reader.last_id()
     }
 
     /// The last `retry:`.
     pub fn retry(&self) -> Option<Duration> {
-        self.parser.retry().map(Duration::from_millis)
+        self.reader.retry().map(Duration::from_millis)
     }
 
     /// How many comments came on this connection.
     pub fn comments(&self) -> u64 {
-        self.parser.comments()
+        self.reader.comments()
     }
 
     /// The session in `connected`.
@@ -359,10 +360,13 @@ impl Client {
         let mut bytes = std::mem::take(&mut self.plain);
         let mut socket = self.socket.take().expect("it is open");
         let mut raw = vec![0; READ];
-        while self.body.finished() != Some(true) {
+        while !self.body.is_finished() {
             match timeout(SOON, socket.read(&mut raw)).await.expect("the answer ends soon") {
                 Ok(0) => break,
-                Ok(read) => self.body.feed(&raw[..read], &mut bytes).unwrap_or_else(|e| panic!("{e}")),
+                Ok(read) => self
+                    .body
+                    .feed(&raw[..read], |part| bytes.extend_from_slice(part))
+                    .unwrap_or_else(|e| panic!("{e}")),
                 Err(e) => panic!("{e}"),
             }
         }
@@ -382,7 +386,7 @@ impl Client {
         let mut bytes = Vec::with_capacity(READ);
         match socket.read_buf(&mut bytes).await {
             Ok(0) => {
-                let clean = self.body.finished() == Some(true);
+                let clean = self.body.is_finished();
                 self.finish(if clean { End::Clean } else { End::Cut });
             }
             Ok(_) => self.take(&bytes),
@@ -392,23 +396,31 @@ impl Client {
 
     fn take(&mut self, bytes: &[u8]) {
         let mut text = Vec::with_capacity(bytes.len());
-        self.body.feed(bytes, &mut text).unwrap_or_else(|e| panic!("{e}\n{}", self.story()));
+        self.body
+            .feed(bytes, |part| text.extend_from_slice(part))
+            .unwrap_or_else(|e| panic!("{e}\n{}", self.story()));
         let mut text = self.coding.feed(text).unwrap_or_else(|e| panic!("{e}\n{}", self.story()));
         if self.head.field("content-type") != "text/event-stream" {
             self.plain.append(&mut text);
         }
         let at = Instant::now();
-        let mut before = self.parser.last_id().to_owned();
-        for Dispatched { kind, data, last_id, has_id } in self.parser.feed(&text) {
-            let event = Received { kind, data: data.into(), last_id, has_id, at };
+        let mut before = self.reader.last_id().to_owned();
+        let mut events = Vec::new();
+        self.reader.feed(&text, |block, last_id| {
+            let Some(data) = block.data.as_deref() else { return };
+            let kind = if block.kind.is_empty() { "message" } else { &block.kind }.to_owned();
+            let (last_id, has_id) = (last_id.to_owned(), block.has_id);
+            events.push(Received { kind, data: data.into(), last_id, has_id, at });
+        });
+        for event in events {
             if let Err(why) = event.check(&before) {
                 panic!("{why}: {event:?}\n{}", self.story());
             }
             before.clone_from(&event.last_id);
             self.received.push(event);
         }
-        assert_eq!(self.parser.bare(), 0, "a block without data\n{}", self.story());
-        if self.body.finished() == Some(true) {
+        assert_eq!(self.reader.bare(), 0, "a block without data\n{}", self.story());
+        if self.body.is_finished() {
             self.finish(End::Clean);
         }
     }

@@ -95,7 +95,7 @@ mod tests {
 
     fn gzip() -> Coding {
         let fields = vec![("content-encoding".to_owned(), "gzip".to_owned())];
-        Coding::of(&Head { status: 200, fields }).unwrap()
+        Coding::of(&Head { fields, ..Head::default() }).unwrap()
     }
 
     #[test]
@@ -131,6 +131,6 @@ mod tests {
         assert_eq!(coding.feed(b"x".to_vec()).unwrap(), b"x");
         coding.end().unwrap();
         let fields = vec![("content-encoding".to_owned(), "br".to_owned())];
-        Coding::of(&Head { status: 200, fields }).unwrap_err();
+        Coding::of(&Head { fields, ..Head::default() }).unwrap_err();
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! From the outside in:
 //!
+//! - [`open_files`]: the process's limit of open files
 //! - [`deadline`]: waits for a condition, never for a time
 //! - [`loopback`]: unused loopback addresses
 //! - [`namespace`]: two networks and a link between them that can be cut
@@ -20,7 +21,10 @@
 //! - [`crowd`]: thousands of hostile clients
 //! - [`token`]: signed tokens for `--auth jwt`
 //! - [`publisher`]: publishing through Redis
-//! - [`request`], [`head`], [`body`], [`coding`], [`parser`], [`client`]: one stream, read by an independent implementation
+//! - [`head`], [`body`], [`coding`], [`sse`]: the reader of a stream, an implementation of its own
+//! - [`request`], [`client`]: a client that reads when the test says so, and checks every block
+//! - [`target`], [`event_source`]: a client that behaves like a browser's `EventSource`, by the thousand
+//! - [`numbered`], [`received`]: numbered events, and the losses, duplicates and disorder among received ones
 //! - [`ledger`], [`watcher`]: accepted events compared with received events
 //! - [`lifecycle`], [`footprint`]: entries of the lifecycle stream, and what sessions leave behind
 
@@ -35,6 +39,7 @@ pub mod cluster;
 pub mod coding;
 pub mod crowd;
 pub mod deadline;
+pub mod event_source;
 pub mod exchange;
 pub mod footprint;
 pub mod frames;
@@ -46,10 +51,14 @@ pub mod loopback;
 pub mod metrics;
 pub mod namespace;
 pub mod node;
-pub mod parser;
+pub mod numbered;
+pub mod open_files;
 pub mod publisher;
+pub mod received;
 pub mod redis;
 pub mod request;
+pub mod sse;
+pub mod target;
 pub mod tcp;
 pub mod token;
 pub mod transport;

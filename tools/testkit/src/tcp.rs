@@ -22,7 +22,7 @@ pub async fn connect(
     from: Option<Ipv4Addr>,
     receive_buffer: Option<u32>,
 ) -> io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
+    let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if let Some(bytes) = receive_buffer {
         socket.set_recv_buffer_size(bytes)?;
     }

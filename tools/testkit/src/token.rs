@@ -80,6 +80,13 @@ impl Token {
         self
     }
 
+    /// Signed with another secret than the node's.
+    #[must_use]
+    pub fn secret(mut self, secret: &str) -> Self {
+        secret.clone_into(&mut self.secret);
+        self
+    }
+
     /// Signed with another secret or algorithm than the node's.
     #[must_use]
     pub fn signed_with(mut self, secret: &str, algorithm: Algorithm) -> Self {

@@ -1,0 +1,34 @@
+//! Benchmarks of Fanfare and other servers: what a delivery costs, compared with a baseline that only writes.
+//!
+//! It uses HTTP and Redis like any other client and shares no code with the nodes.
+//!
+//! # Layout
+//!
+//! One measurement of any server:
+//!
+//! - [`endpoint`]: the server's URLs and requests
+//! - [`sample`]: the data of the events
+//! - `stream`, `tally`: one stream, and the counts of all streams
+//! - `publisher`: the publisher's connections
+//! - [`load_generator`]: streams and publisher on one thread
+//! - `pacer`: the schedule of an open loop
+//! - [`process`]: processor time and memory of processes
+//! - [`measure`], [`measurement`]: one measurement, and its results
+//!
+//! The comparison:
+//!
+//! - [`baseline`]: a server that only writes
+//! - [`table`]: all servers side by side, and docs/performance.md
+
+pub mod baseline;
+pub mod endpoint;
+pub mod load_generator;
+pub mod measure;
+pub mod measurement;
+mod pacer;
+pub mod process;
+mod publisher;
+pub mod sample;
+mod stream;
+pub mod table;
+mod tally;
