@@ -272,6 +272,18 @@ impl Account {
     }
 
     fn hold(&self, kind: Kind, bytes: usize) -> Result<(), Scope> {
+        self.hold_shares(bytes)?;
+        let Holder { memory, held, address } = &*self.0;
+        let of_address = address.as_ref().map_or(held, |(_, share)| share).load(Ordering::Relaxed);
+        if memory.hold(kind, bytes, of_address <= memory.0.total / LITTLE) {
+            return Ok(());
+        }
+        self.release_shares(bytes);
+        Err(Scope::Node)
+    }
+
+    /// Reserves bytes of the shares of the connection and of its address.
+    fn hold_shares(&self, bytes: usize) -> Result<(), Scope> {
         let Holder { memory, held, address } = &*self.0;
         let total = memory.0.total;
         if !reserve(held, bytes, total / MEMORY_CONNECTIONS) {
@@ -283,15 +295,15 @@ impl Account {
             held.fetch_sub(bytes, Ordering::Relaxed);
             return Err(Scope::Address);
         }
-        let of_address = address.as_ref().map_or(held, |(_, share)| share).load(Ordering::Relaxed);
-        if !memory.hold(kind, bytes, of_address <= total / LITTLE) {
-            held.fetch_sub(bytes, Ordering::Relaxed);
-            if let Some((_, share)) = address {
-                share.fetch_sub(bytes, Ordering::Relaxed);
-            }
-            return Err(Scope::Node);
-        }
         Ok(())
+    }
+
+    fn release_shares(&self, bytes: usize) {
+        let Holder { held, address, .. } = &*self.0;
+        held.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some((_, share)) = address {
+            share.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -319,17 +331,36 @@ impl Permit {
         self.bytes
     }
 
+    /// Splits all bytes off, into a permit of the same account.
+    pub(crate) fn split(&mut self) -> Self {
+        let bytes = std::mem::take(&mut self.bytes);
+        Self { account: self.account.clone(), kind: self.kind, bytes }
+    }
+
+    /// Takes over up to `most` bytes of another permit of this kind. What the node holds stays the same, so only the shares
+    /// of this connection and its address bound them. The rest of the other permit is released. Returns the number of bytes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the share of the connection or of its address is used up.
+    pub(crate) fn take_over(&mut self, mut other: Self, most: usize) -> Result<usize, NoRoom> {
+        debug_assert_eq!(self.kind, other.kind);
+        let (kind, bytes) = (self.kind, other.bytes.min(most));
+        self.account.hold_shares(bytes).map_err(|scope| NoRoom { kind, scope })?;
+        other.account.release_shares(bytes);
+        other.bytes -= bytes;
+        self.bytes += bytes;
+        Ok(bytes)
+    }
+
     /// Releases all bytes.
     pub fn clear(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         if bytes == 0 {
             return;
         }
-        let Holder { memory, held, address } = &*self.account.0;
-        held.fetch_sub(bytes, Ordering::Relaxed);
-        if let Some((_, share)) = address {
-            share.fetch_sub(bytes, Ordering::Relaxed);
-        }
+        self.account.release_shares(bytes);
+        let memory = &self.account.0.memory;
         memory.0.held[self.kind as usize].fetch_sub(bytes, Ordering::Relaxed);
         memory.0.gauges[self.kind as usize].dec_by(signed(bytes));
     }

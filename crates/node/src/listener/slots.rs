@@ -131,7 +131,8 @@ impl Slots {
         Ok(Slot { slots: Arc::clone(self), address, serial, activity, bytes })
     }
 
-    /// Reserves more memory for a socket, and evicts idle sockets until there is enough.
+    /// Reserves more memory for a socket. If there is none, an idle socket is evicted and passes its bytes on, so that one
+    /// new socket costs one idle socket.
     fn grow(
         &self,
         state: &mut SlotTable,
@@ -139,7 +140,8 @@ impl Slots {
         reservation: &mut Permit,
         bytes: usize,
     ) -> Result<(), Full> {
-        while let Err(NoRoom { scope, .. }) = reservation.grow(bytes) {
+        let mut missing = bytes;
+        while let Err(NoRoom { scope, .. }) = reservation.grow(missing) {
             let of = match scope {
                 // Evicting others would not help.
                 Scope::Connection => return Err(Full::Memory),
@@ -147,8 +149,9 @@ impl Slots {
                 Scope::Node => None,
             };
             // Terminates, since each turn evicts a socket.
-            if !self.make_room(state, of) {
-                return Err(Full::Memory);
+            let freed = self.evict(state, of).ok_or(Full::Memory)?;
+            if scope == Scope::Node {
+                missing -= reservation.take_over(freed, missing).map_err(|_| Full::Memory)?;
             }
         }
         Ok(())
@@ -156,16 +159,20 @@ impl Slots {
 
     /// Evicts an idle socket, of this address or of the address with the most sockets. Returns whether there was one.
     fn make_room(&self, state: &mut SlotTable, of: Option<AddressKey>) -> bool {
+        self.evict(state, of).is_some()
+    }
+
+    /// Like [`Slots::make_room`]. Returns the memory of the evicted socket.
+    fn evict(&self, state: &mut SlotTable, of: Option<AddressKey>) -> Option<Permit> {
         if self.when_full == WhenFull::Refuse {
-            return false;
+            return None;
         }
-        let Some((address, serial)) = state.victim(of) else { return false };
-        if let Some(activity) = state.remove(address, serial) {
-            activity.reservation().clear();
-            activity.evicted.cancel();
-        }
+        let (address, serial) = state.victim(of)?;
+        let activity = state.remove(address, serial)?;
+        let freed = activity.reservation().split();
+        activity.evicted.cancel();
         self.metrics.sockets_evicted.inc();
-        true
+        Some(freed)
     }
 
     fn state(&self) -> MutexGuard<'_, SlotTable> {
@@ -428,6 +435,22 @@ mod tests {
         drop(other);
         assert!(slot.retake());
         assert_eq!(slots.free(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_socket_of_a_busy_address_costs_one_idle_socket() {
+        let slots = slots(1000, 1000, WhenFull::Evict);
+        let memory = Memory::new(1024 * memory::CONNECTION);
+        let enter = |last| slots.enter(address(last), &memory.account(address(last)));
+        // Address 1 holds more than little: a sixty-fourth. Others fill the quarter, and the reserve of those that hold little.
+        let mine: Vec<Slot> = (0..20).map(|_| enter(1).unwrap()).collect();
+        let others: Vec<Slot> =
+            (2..=19).flat_map(|last| (0..15).map(move |_| last)).map_while(|last| enter(last).ok()).collect();
+        assert_eq!(slots.metrics.sockets_evicted.get(), 2, "the reserve is used up");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let _new = enter(1).unwrap();
+        assert_eq!(slots.metrics.sockets_evicted.get(), 3);
+        drop((mine, others));
     }
 
     #[tokio::test(start_paused = true)]
