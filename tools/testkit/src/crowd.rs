@@ -1,22 +1,26 @@
 //! Crowds of hostile clients: thousands that are slow, silent or never done.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::api::Api;
 use crate::deadline::SOON;
-use crate::frames::{Frames, INITIAL_WINDOW, WINDOW_UPDATE, frame};
+use crate::frames::{Frames, HEADERS, INITIAL_WINDOW, RST_STREAM, WINDOW_UPDATE, frame};
 use crate::tcp;
 
 /// The channel that [`Crowd::NeverReading`] follows.
 pub const BUSY: &str = "busy";
 /// Requests that one client of [`Crowd::Publishes`] sends before it reads the answers.
 const PIPELINED: usize = 20;
+/// Clients of [`Crowd::ZeroWindows`] that come at the same time.
+const ARRIVING: usize = 50;
 
 /// What the members of a crowd do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,24 +134,33 @@ async fn never_read(to: SocketAddr, count: usize) -> Raised {
 }
 
 async fn zero_windows(to: SocketAddr, count: usize) -> Raised {
-    let mut clients = gather(count, |n| async move {
-        let mut client = Frames::connect_from(to, Some(address(n)), &[(INITIAL_WINDOW, 0)]).await.ok()?;
-        let mut streams = Vec::new();
-        for _ in 0..8 {
-            streams.push(client.request("GET", "/metrics", &[], false).await.ok()?);
+    // The next ones come when the node has begun to answer these: the attack is what they hold, not how fast they come.
+    let turns = Arc::new(Semaphore::new(ARRIVING));
+    let mut clients = gather(count, |n| {
+        let turns = Arc::clone(&turns);
+        async move {
+            let _turn = turns.acquire_owned().await.ok()?;
+            let mut client = Frames::connect_from(to, Some(address(n)), &[(INITIAL_WINDOW, 0)]).await.ok()?;
+            let mut streams = Vec::new();
+            for _ in 0..8 {
+                streams.push(client.request("GET", "/metrics", &[], false).await.ok()?);
+            }
+            let mut begun = 0;
+            while begun < streams.len() {
+                begun += usize::from(matches!(client.next().await?.kind, HEADERS | RST_STREAM));
+            }
+            Some((client, streams))
         }
-        Some((client, streams))
     })
     .await;
     let members = clients.len();
     let keeper = tokio::spawn(async move {
-        loop {
+        // One stream of each client a second: a byte for all of them would occupy the machine, and not the node's memory.
+        for turn in 0.. {
             for (client, streams) in &mut clients {
-                for stream in streams {
-                    let byte = frame(WINDOW_UPDATE, 0, *stream, &1_u32.to_be_bytes());
-                    // One that was cut off is gone.
-                    let _ = client.send(&byte).await;
-                }
+                let byte = frame(WINDOW_UPDATE, 0, streams[turn % streams.len()], &1_u32.to_be_bytes());
+                // One that was cut off is gone.
+                let _ = client.send(&byte).await;
             }
             sleep(Duration::from_secs(1)).await;
         }
