@@ -1,4 +1,4 @@
-//! FaultInjector under load: three nodes behind a real load balancer, hundreds of clients as browsers are, and a verdict on
+//! Faults under load: three nodes behind a real load balancer, hundreds of clients as browsers are, and a verdict on
 //! what each of them got.
 //!
 //! Two tests run at once, those that judge times alone ([`roll`]). `FANFARE_SOAK=long` makes all of them long, and each runs

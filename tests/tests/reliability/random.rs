@@ -1,4 +1,4 @@
-//! FaultInjector of all kinds, drawn at random: three minutes, an hour in the long form.
+//! Faults of all kinds, drawn at random: three minutes, an hour in the long form.
 //!
 //! `FANFARE_SOAK_SEED` repeats a run's faults, `FANFARE_SOAK_SECONDS` sets another length. An odd seed is
 //! played behind `HAProxy`, an even one behind nginx.
