@@ -5,8 +5,8 @@
 //!
 //! Two hundred clients follow one channel, to which twenty events a second are published. The delay from publish to receipt is
 //! measured without a crowd, and then with each of [`Crowd::ALL`]. The node has the first core; the clients, the crowd and Redis
-//! have the second, where the crowd is a process with a low priority, so that it does not delay the clients by itself. Run it on
-//! an idle machine with two cores. `--members`, `--seconds` and `--rounds` change the size and the duration.
+//! have the second, where the crowd is a process that gives way to all others (`SCHED_IDLE`), so that it does not delay the
+//! clients by itself, as one on another machine would not. Run it on an idle machine with two cores. `--members`, `--seconds` and `--rounds` change the size and the duration.
 //!
 //! Ends with 1 if the 99th percentile beside a crowd is more than 1.5 times that of the quiet time before it, if a client missed
 //! an event, or if the node took more than its memory (`limits.memory`, 256 MiB).
@@ -44,7 +44,7 @@ struct Form {
 
 impl Form {
     fn parse() -> Result<Self, String> {
-        let mut form = Self { members: 2000, seconds: 10, rounds: 1, crowd: None };
+        let mut form = Self { members: 2000, seconds: 30, rounds: 1, crowd: None };
         let mut arguments = std::env::args().skip(1).peekable();
         if arguments.next_if(|name| name == "--crowd").is_some() {
             let name = arguments.next().unwrap_or_default();
@@ -157,8 +157,8 @@ async fn be_crowd(crowd: Crowd, to: SocketAddr, members: usize) {
 /// Starts a crowd, and waits until its members are there.
 async fn start_crowd(crowd: Crowd, to: SocketAddr, members: usize) -> (Child, usize) {
     let own = std::env::current_exe().expect("the path of this program");
-    let mut child = Command::new("nice")
-        .args(["-n", "10"])
+    let mut child = Command::new("chrt")
+        .args(["--idle", "0"])
         .arg(own)
         .args(["--crowd", &format!("{crowd:?}"), &to.to_string(), "--members", &members.to_string()])
         .stdin(Stdio::piped())

@@ -24,7 +24,7 @@ const IPV6_PREFIX: u32 = 64;
 pub struct Peer(pub SocketAddr);
 
 /// Key of limits by address: an IPv4 address, or the /64 network of an IPv6 address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AddressKey(IpAddr);
 
 impl AddressKey {

@@ -4,7 +4,7 @@
 //!
 //! In the order in which a socket passes through them:
 //!
-//! - `slots`: limits of sockets without a stream
+//! - `slots`: limits of sockets without a stream; `turns`: turns of connections that move few bytes
 //! - [`handshake`]: the start of a connection: PROXY protocol, TLS, protocol detection
 //! - [`proxy_protocol`]: the PROXY protocol header
 //! - [`detect`]: HTTP/1.1 or HTTP/2 in clear text, by the first bytes
@@ -27,6 +27,7 @@ pub mod proxy_protocol;
 mod read_ahead;
 mod slots;
 pub mod timeout_io;
+mod turns;
 
 use std::io;
 use std::net::SocketAddr;
@@ -40,7 +41,7 @@ use fanfare_telemetry::Throttle;
 use futures_util::future::OptionFuture;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -49,6 +50,7 @@ use self::handshake::Handshake;
 use self::http2::unread::Windows;
 use self::slots::{Full, Slots};
 use self::timeout_io::Bounds;
+use self::turns::Turns;
 use crate::address::AddressKey;
 use crate::address::Peer;
 use crate::address::trusted::TrustedProxies;
@@ -60,6 +62,8 @@ use crate::tls::renewal::Renewal;
 
 /// Maximum number of connections that the kernel queues until they are accepted. `net.core.somaxconn` may reduce it.
 const BACKLOG: u32 = 4096;
+/// Number of sockets that are accepted before all other tasks get their turn.
+const AT_ONCE: usize = 16;
 /// Pause after a failure to accept, for example because the process has no more file descriptors.
 const BACK_OFF: Duration = Duration::from_millis(200);
 /// Maximum number of unsent bytes in the kernel, in bytes; beyond it the socket is full. With a small value a slow client
@@ -87,6 +91,8 @@ pub struct Listener {
     cut: CancellationToken,
     task: JoinHandle<()>,
     connections: TaskTracker,
+    /// Calls connections that wait for their turns.
+    calls: JoinHandle<()>,
     /// Reloads a renewed certificate, if TLS is enabled.
     renewal: Option<JoinHandle<()>>,
     metrics: HttpMetrics,
@@ -107,6 +113,7 @@ pub struct ListenerContext {
     open: OpenStream,
     /// Slots of sockets without a stream.
     slots: Arc<Slots>,
+    turns: Arc<Turns>,
     memory: Memory,
     /// Timeout for the head of a request, and so the idle timeout of a connection.
     head_timeout: Duration,
@@ -185,6 +192,8 @@ impl Listener {
         let (tls, renewal) = tls.unzip();
         let renewal = renewal.map(|renewal| tokio::spawn(renewal.run(stop.clone())));
         let windows = Windows::new(config);
+        let turns = Arc::<Turns>::default();
+        let calls = tokio::spawn(Arc::clone(&turns).run());
         let context = Arc::new(ListenerContext {
             tls,
             balancers: config.node.proxy_protocol.then(|| TrustedProxies::of(&config.http)),
@@ -195,6 +204,7 @@ impl Listener {
             router,
             open,
             slots: Slots::new(&config.limits, metrics.clone()),
+            turns,
             memory,
             head_timeout: config.http.header_read_timeout,
             bounds: bounds(config),
@@ -208,7 +218,7 @@ impl Listener {
         let connections = TaskTracker::new();
         let listen = AcceptLoop { listener, context, connections: connections.clone(), failing: false };
         let task = tokio::spawn(listen.run());
-        Self { addr, goaway, stop, cut, task, connections, renewal, metrics }
+        Self { addr, goaway, stop, cut, task, connections, calls, renewal, metrics }
     }
 
     /// Returns the listen address.
@@ -237,6 +247,12 @@ impl Listener {
             self.cut.cancel();
             self.connections.wait().await;
         }
+        self.calls.abort();
+        if let Err(error) = self.calls.await
+            && error.is_panic()
+        {
+            tracing::error!(%error, "task that calls connections panicked");
+        }
         if let Some(Err(error)) = OptionFuture::from(self.renewal).await {
             tracing::error!(%error, "certificate reload task panicked");
         }
@@ -256,11 +272,21 @@ impl AcceptLoop {
     async fn run(mut self) {
         let stop = self.context.stop.clone();
         // `accept` is cancel-safe.
-        let _ = stop.run_until_cancelled(async { while self.next().await {} }).await;
+        let _ = stop.run_until_cancelled(self.accept()).await;
+    }
+
+    /// Accepts sockets. Of a crowd that connects, only some are accepted before all other tasks get their turn.
+    async fn accept(&mut self) {
+        loop {
+            for _ in 0..AT_ONCE {
+                self.next().await;
+            }
+            yield_now().await;
+        }
     }
 
     /// Accepts one socket.
-    async fn next(&mut self) -> bool {
+    async fn next(&mut self) {
         match self.listener.accept().await {
             Ok((socket, peer)) => {
                 if std::mem::take(&mut self.failing) {
@@ -270,7 +296,6 @@ impl AcceptLoop {
             }
             Err(error) => self.failed(&error).await,
         }
-        true
     }
 
     /// Serves a socket if it gets a slot; otherwise the socket is closed, and the client may connect to another node.
@@ -281,8 +306,9 @@ impl AcceptLoop {
         let account = context.memory.account(address);
         match context.slots.enter(address, &account) {
             Ok(slot) => {
+                let used = Arc::clone(slot.activity().used());
                 let handshake = Handshake::new(Arc::clone(context), Peer(peer), (slot, account));
-                self.connections.spawn(handshake.run(socket));
+                self.connections.spawn(context.turns.connection(used, handshake.run(socket)));
             }
             Err(full) => context.refuse(full, Peer(peer)),
         }

@@ -86,6 +86,7 @@ pub(super) async fn serve<IO: Socket + 'static>(
         Some(Ok(Err(error))) => return context.ended_by(&error, peer),
         Some(Err(late)) => return context.ended_by(&late, peer),
     };
+    let used = Arc::clone(slot.activity().used());
     let stream_slots = StreamSlots::new(slot);
     let unread = UnreadBodies::new(context.windows, account.clone());
     let mut ping_timeout = std::pin::pin!(ping_timeout(connection.ping_pong(), input_seen, context.ping));
@@ -101,7 +102,8 @@ pub(super) async fn serve<IO: Socket + 'static>(
                     let request = Incoming::admit(request, &unread);
                     let holds = (StreamSlots::enter(&stream_slots), account.clone(), flushed.clone());
                     let exchange = Exchange::new(Arc::clone(&context), peer, holds);
-                    exchanges.spawn(exchange.run(request, respond));
+                    let exchange = exchange.run(request, respond);
+                    exchanges.spawn(context.turns.request(Arc::clone(&used), exchange));
                 }
                 Some(Err(error)) => {
                     context.ended_by(&error, peer);

@@ -4,7 +4,7 @@
 //! If all slots are taken, a new socket evicts an idle one: of the address with the most sockets, the socket that has been
 //! idle longest. So a client that keeps idle sockets open loses its own first.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,9 +12,13 @@ use fanfare_config::limits::{LimitsConfig, WhenFull};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::turns::Use;
 use crate::address::AddressKey;
 use crate::http::metrics::HttpMetrics;
 use crate::memory::{self, Account, Kind, NoRoom, Permit, Scope};
+
+/// Maximum number of sockets that are looked at to find an idle one.
+const LOOKED_AT: usize = 64;
 
 /// The slots of a listener.
 #[derive(Debug)]
@@ -34,8 +38,17 @@ struct SlotTable {
     /// Incremented with each slot.
     serial: u64,
     /// The sockets of each address; addresses without sockets have no entry.
-    addresses: HashMap<Option<AddressKey>, HashMap<u64, Arc<Activity>>>,
+    addresses: HashMap<Option<AddressKey>, Sockets>,
+    /// The addresses, the one with the most sockets last. A balancer has many clients: its sockets are evicted last.
+    sizes: BTreeSet<(bool, usize, Option<AddressKey>)>,
 }
+
+/// The sockets of an address, by their place, the one that has been idle longest first. A socket moves to its true place
+/// when it comes first, so that input costs nothing here.
+type Sockets = BTreeMap<Place, Arc<Activity>>;
+
+/// A time at which a socket was active, and its serial number.
+type Place = (u64, u64);
 
 /// Activity of one connection. Written by the connection's task, and read by new sockets that need a slot.
 #[derive(Debug)]
@@ -43,6 +56,8 @@ pub(super) struct Activity {
     epoch: Instant,
     /// Time of the last input, in milliseconds after the epoch.
     last: AtomicU64,
+    /// The time in the socket's place. Changes only while the slot table is locked.
+    placed: AtomicU64,
     /// Number of requests in flight.
     requests: AtomicUsize,
     /// Whether a request has begun since the last read.
@@ -53,6 +68,8 @@ pub(super) struct Activity {
     reservation: Mutex<Permit>,
     /// Cancelled when another socket took the slot.
     evicted: CancellationToken,
+    /// What its turns were used for.
+    used: Arc<Use>,
 }
 
 /// The slot of one socket. Released when it is dropped.
@@ -106,7 +123,7 @@ impl Slots {
         account: &Account,
     ) -> Result<Slot, Full> {
         let mut state = self.state();
-        let of_address = state.addresses.get(&address).map_or(0, HashMap::len);
+        let of_address = state.addresses.get(&address).map_or(0, Sockets::len);
         if address.is_some() && of_address >= self.per_address && !self.make_room(&mut state, address) {
             return Err(Full::Address);
         }
@@ -120,11 +137,13 @@ impl Slots {
         let activity = Arc::new(Activity {
             epoch: self.epoch,
             last: AtomicU64::new(since(self.epoch)),
+            placed: AtomicU64::new(0),
             requests: AtomicUsize::new(0),
             begun: AtomicBool::new(false),
             streams: AtomicUsize::new(0),
             reservation: Mutex::new(reservation),
             evicted: CancellationToken::new(),
+            used: Arc::default(),
         });
         state.add(address, serial, Arc::clone(&activity));
         let bytes = AtomicUsize::new(memory::CONNECTION);
@@ -167,8 +186,7 @@ impl Slots {
         if self.when_full == WhenFull::Refuse {
             return None;
         }
-        let (address, serial) = state.victim(of)?;
-        let activity = state.remove(address, serial)?;
+        let activity = state.take_longest_idle(of)?;
         let freed = activity.reservation().split();
         activity.evicted.cancel();
         self.metrics.sockets_evicted.inc();
@@ -189,41 +207,65 @@ impl Slots {
 
 impl SlotTable {
     fn add(&mut self, address: Option<AddressKey>, serial: u64, activity: Arc<Activity>) {
-        self.addresses.entry(address).or_default().insert(serial, activity);
+        let place = activity.place(activity.last(), serial);
+        self.resize(address, |sockets| sockets.insert(place, activity));
         self.taken += 1;
     }
 
-    fn remove(&mut self, address: Option<AddressKey>, serial: u64) -> Option<Arc<Activity>> {
-        let sockets = self.addresses.get_mut(&address)?;
-        let activity = sockets.remove(&serial)?;
-        if sockets.is_empty() {
-            self.addresses.remove(&address);
-        }
-        self.taken -= 1;
-        Some(activity)
+    fn remove(&mut self, address: Option<AddressKey>, place: Place) -> Option<Arc<Activity>> {
+        let removed = self.resize(address, |sockets| sockets.remove(&place));
+        self.taken -= usize::from(removed.is_some());
+        removed
     }
 
-    /// Returns the socket that has been idle longest: of one address, or of the address with the most sockets among those
-    /// with an idle one.
-    fn victim(&self, of: Option<AddressKey>) -> Option<(Option<AddressKey>, u64)> {
-        let idle = |address: Option<AddressKey>| {
-            let sockets = self.addresses.get(&address)?;
-            let idle = sockets.iter().filter(|(_, activity)| activity.is_idle());
-            let (serial, _) = idle.min_by_key(|(serial, activity)| (activity.last(), **serial))?;
-            Some((address, *serial))
-        };
-        if of.is_some() {
-            return idle(of);
+    /// Changes the sockets of an address, and its rank among the others.
+    fn resize<T>(&mut self, address: Option<AddressKey>, change: impl FnOnce(&mut Sockets) -> T) -> T {
+        let sockets = self.addresses.entry(address).or_default();
+        self.sizes.remove(&(address.is_some(), sockets.len(), address));
+        let result = change(sockets);
+        if sockets.is_empty() {
+            self.addresses.remove(&address);
+        } else {
+            self.sizes.insert((address.is_some(), sockets.len(), address));
         }
-        // A balancer has many clients: its sockets are evicted last.
-        let size = |address: &Option<AddressKey>| (address.is_some(), self.addresses[address].len());
-        let most = self.addresses.keys().copied().max_by_key(size)?;
-        idle(most).or_else(|| {
-            let mut addresses: Vec<_> = self.addresses.keys().copied().collect();
-            addresses.sort_unstable_by_key(|address| std::cmp::Reverse(size(address)));
-            addresses.into_iter().find_map(idle)
-        })
+        result
     }
+
+    /// Removes the socket that has been idle longest: of one address, or of the address with the most sockets among those
+    /// with an idle one. Looks at [`LOOKED_AT`] sockets that are not idle, and then finds none.
+    fn take_longest_idle(&mut self, of: Option<AddressKey>) -> Option<Arc<Activity>> {
+        let mut left = LOOKED_AT;
+        if of.is_some() {
+            let place = longest_idle(self.addresses.get_mut(&of)?, &mut left)?;
+            return self.remove(of, place);
+        }
+        for &(_, _, address) in self.sizes.iter().rev() {
+            if let Some(place) = longest_idle(self.addresses.get_mut(&address)?, &mut left) {
+                return self.remove(address, place);
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        None
+    }
+}
+
+/// Returns the place of the socket that has been idle longest. Moves those that come before it to their true places: a busy
+/// one to the end.
+fn longest_idle(sockets: &mut Sockets, left: &mut usize) -> Option<Place> {
+    for _ in 0..sockets.len().min(*left) {
+        let (&(placed, serial), activity) = sockets.first_key_value()?;
+        let busy = !activity.is_idle();
+        if !busy && activity.last() <= placed {
+            return Some((placed, serial));
+        }
+        *left -= 1;
+        let (_, activity) = sockets.pop_first()?;
+        let time = if busy { since(activity.epoch) } else { activity.last() };
+        sockets.insert(activity.place(time, serial), activity);
+    }
+    None
 }
 
 impl Slot {
@@ -252,7 +294,7 @@ impl Slot {
     /// Releases the slot and its memory, since the socket has a stream.
     pub(super) fn release(&self) {
         let mut state = self.slots.state();
-        state.remove(self.address, self.serial);
+        state.remove(self.address, (self.activity.placed(), self.serial));
         self.activity.reservation().clear();
     }
 
@@ -280,6 +322,16 @@ impl Activity {
     /// Records input of the client.
     pub(super) fn touch(&self) {
         self.last.store(since(self.epoch), Ordering::Relaxed);
+    }
+
+    /// Records and returns the socket's place.
+    fn place(&self, time: u64, serial: u64) -> Place {
+        self.placed.store(time, Ordering::Relaxed);
+        (time, serial)
+    }
+
+    fn placed(&self) -> u64 {
+        self.placed.load(Ordering::Relaxed)
     }
 
     fn last(&self) -> u64 {
@@ -315,6 +367,11 @@ impl Activity {
     fn reservation(&self) -> MutexGuard<'_, Permit> {
         // Each change leaves a consistent permit.
         self.reservation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns what the connection's turns were used for.
+    pub(super) fn used(&self) -> &Arc<Use> {
+        &self.used
     }
 
     /// Waits until another socket takes the slot.

@@ -158,6 +158,7 @@ impl<IO> TimeoutIo<IO> {
     fn received(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.input_seen.0.store(true, Ordering::Relaxed);
         self.activity.touch();
+        self.activity.used().moved(bytes.len());
         let counted = if let Some(meter) = &mut self.meter {
             meter.read(bytes);
             self.ahead.set(meter.open_head())
@@ -183,6 +184,7 @@ impl<IO: Socket> TimeoutIo<IO> {
 
     /// Counts bytes that the socket accepted.
     fn wrote(&mut self, bytes: usize) {
+        self.activity.used().moved(bytes);
         if let Some((_, taken)) = &mut self.slow {
             *taken += bytes;
         }

@@ -1,0 +1,186 @@
+//! Turns of connections that move few bytes: thousands of them must not delay the others.
+//!
+//! The runtime runs tasks in the order in which they were woken. A crowd whose sockets all become readable at the same time,
+//! each with one byte, would delay every event and every request behind it by the time that all of them take. So a
+//! connection has to show that its turns are of use: one that has moved fewer than [`USEFUL`] bytes in each of its last
+//! [`SPARE`] turns, or none at all since it was accepted, waits in a queue. Of the queue only [`BATCH`] run before all other
+//! tasks have had their turn.
+//!
+//! Nothing is delayed while the node has nothing else to do, and every connection in the queue gets its turn.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use futures_util::task::AtomicWaker;
+use pin_project_lite::pin_project;
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+
+/// Bytes, read and written, with which a turn is of use. A byte of window and the byte sent for it have less.
+const USEFUL: usize = 64;
+/// Turns with fewer bytes that a connection has before it waits in the queue.
+const SPARE: usize = 4;
+/// Number of waiting connections that run before all other tasks get their turn.
+const BATCH: usize = 4;
+
+/// The queue of a listener's connections.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    queue: Mutex<Queue>,
+    /// Notified when a batch is complete.
+    complete: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Turns of the current batch.
+    taken: usize,
+    tickets: VecDeque<Arc<Ticket>>,
+}
+
+/// A place in the queue.
+#[derive(Debug, Default)]
+struct Ticket {
+    called: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Ticket {
+    fn poll_called(&self, cx: &Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        if self.called.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// What a connection's turns were used for. Written by the connection's task.
+#[derive(Debug, Default)]
+pub(super) struct Use {
+    /// Bytes of the current turn.
+    moved: AtomicUsize,
+    /// Turns with few bytes before the connection waits for the next one.
+    spare: AtomicUsize,
+}
+
+impl Use {
+    /// Counts bytes that were read or written.
+    pub(super) fn moved(&self, bytes: usize) {
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn has_spare(&self) -> bool {
+        self.spare.load(Ordering::Relaxed) > 0
+    }
+
+    /// Judges the turn that ends. One without any bytes may be a step of a handler.
+    fn end_turn(&self) {
+        let spare = match self.moved.swap(0, Ordering::Relaxed) {
+            0 => return,
+            moved if moved >= USEFUL => SPARE,
+            _ => self.spare.load(Ordering::Relaxed).saturating_sub(1),
+        };
+        self.spare.store(spare, Ordering::Relaxed);
+    }
+}
+
+impl Turns {
+    /// Calls those that wait, batch by batch. Never returns: connections need it until the last one has ended.
+    pub(super) async fn run(self: Arc<Self>) {
+        loop {
+            self.complete.notified().await;
+            // All others that are ready have their turn first.
+            yield_now().await;
+            while self.call() {
+                yield_now().await;
+            }
+        }
+    }
+
+    /// Begins the next batch. Returns whether there was one.
+    fn call(&self) -> bool {
+        let mut queue = self.queue();
+        let batch = queue.tickets.len().min(BATCH);
+        queue.taken = batch;
+        let called: Vec<_> = queue.tickets.drain(..batch).collect();
+        drop(queue);
+        for ticket in &called {
+            ticket.called.store(true, Ordering::Release);
+            ticket.waker.wake();
+        }
+        batch > 0
+    }
+
+    /// Takes a turn of the current batch, or a place in the queue.
+    fn enter(&self) -> Option<Arc<Ticket>> {
+        let mut queue = self.queue();
+        let has_room = queue.taken < BATCH;
+        let ticket = if has_room {
+            queue.taken += 1;
+            None
+        } else {
+            let ticket = Arc::<Ticket>::default();
+            queue.tickets.push_back(Arc::clone(&ticket));
+            Some(ticket)
+        };
+        let complete = queue.taken == BATCH;
+        drop(queue);
+        if complete {
+            self.complete.notify_one();
+        }
+        ticket
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Each change leaves a consistent queue.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pin_project! {
+    /// A future that runs in the turns of a connection. `moves` says whether it reads and writes itself.
+    pub(super) struct InTurn<F> {
+        turns: Arc<Turns>,
+        used: Arc<Use>,
+        moves: bool,
+        ticket: Option<Arc<Ticket>>,
+        #[pin]
+        work: F,
+    }
+}
+
+impl Turns {
+    /// Has a connection run in its turns.
+    pub(super) fn connection<F: Future>(self: &Arc<Self>, used: Arc<Use>, work: F) -> InTurn<F> {
+        InTurn { turns: Arc::clone(self), used, moves: true, ticket: None, work }
+    }
+
+    /// Has a request run in turns like those of its connection, which reads and writes for it.
+    pub(super) fn request<F: Future>(self: &Arc<Self>, used: Arc<Use>, work: F) -> InTurn<F> {
+        InTurn { turns: Arc::clone(self), used, moves: false, ticket: None, work }
+    }
+}
+
+impl<F: Future> Future for InTurn<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        if this.ticket.is_none() && !this.used.has_spare() {
+            *this.ticket = this.turns.enter();
+        }
+        if let Some(ticket) = this.ticket {
+            ready!(ticket.poll_called(cx));
+            *this.ticket = None;
+        }
+        let done = this.work.poll(cx);
+        if *this.moves {
+            this.used.end_turn();
+        }
+        done
+    }
+}
+
+#[cfg(test)]
+mod tests;
