@@ -29,7 +29,7 @@ async fn a_task_that_wakes_another_passes_a_crowd() {
         tokio::spawn(async move { order.lock().unwrap().push("other") }).await.unwrap();
     }
     let before = order.lock().unwrap().iter().filter(|name| **name == "crowd").count();
-    assert!(before <= 10 * BATCH, "{before} of the crowd came first");
+    assert!(before <= 100, "{before} of the crowd came first");
     crowd.join_all().await;
     assert_eq!(order.lock().unwrap().len(), 1005);
     calls.abort();
