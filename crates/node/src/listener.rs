@@ -41,7 +41,7 @@ use fanfare_telemetry::Throttle;
 use futures_util::future::OptionFuture;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::{JoinHandle, yield_now};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -62,8 +62,6 @@ use crate::tls::renewal::Renewal;
 
 /// Maximum number of connections that the kernel queues until they are accepted. `net.core.somaxconn` may reduce it.
 const BACKLOG: u32 = 4096;
-/// Number of sockets that are accepted before all other tasks get their turn.
-const AT_ONCE: usize = 16;
 /// Pause after a failure to accept, for example because the process has no more file descriptors.
 const BACK_OFF: Duration = Duration::from_millis(200);
 /// Maximum number of unsent bytes in the kernel, in bytes; beyond it the socket is full. With a small value a slow client
@@ -275,13 +273,12 @@ impl AcceptLoop {
         let _ = stop.run_until_cancelled(self.accept()).await;
     }
 
-    /// Accepts sockets. Of a crowd that connects, only some are accepted before all other tasks get their turn.
     async fn accept(&mut self) {
         loop {
-            for _ in 0..AT_ONCE {
+            self.context.turns.take().await;
+            for _ in 0..turns::BATCH {
                 self.next().await;
             }
-            yield_now().await;
         }
     }
 

@@ -3,12 +3,14 @@
 //! The runtime runs tasks in the order in which they were woken. A crowd whose sockets all become readable at the same time,
 //! each with one byte, would delay every event and every request behind it by the time that all of them take. So a
 //! connection has to show that its turns are of use: one that has moved fewer than [`USEFUL`] bytes in each of its last
-//! [`SPARE`] turns, or none at all since it was accepted, waits in a queue. Of the queue only [`BATCH`] run before all other
-//! tasks have had their turn.
+//! [`SPARE`] turns, or in its first one, waits in a queue. Of the queue only [`BATCH`] run before all other tasks have had
+//! their turn. The listener waits in the same queue before it accepts the next [`BATCH`] sockets, so that sockets are not
+//! accepted faster than they are read.
 //!
 //! Nothing is delayed while the node has nothing else to do, and every connection in the queue gets its turn.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +26,7 @@ const USEFUL: usize = 64;
 /// Turns with fewer bytes that a connection has before it waits in the queue.
 const SPARE: usize = 4;
 /// Number of waiting connections that run before all other tasks get their turn.
-const BATCH: usize = 4;
+pub(super) const BATCH: usize = 4;
 
 /// The queue of a listener's connections.
 #[derive(Debug, Default)]
@@ -56,12 +58,20 @@ impl Ticket {
 }
 
 /// What a connection's turns were used for. Written by the connection's task.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Use {
     /// Bytes of the current turn.
     moved: AtomicUsize,
     /// Turns with few bytes before the connection waits for the next one.
     spare: AtomicUsize,
+    /// Whether a turn was of use: before that, one without any bytes is not a step of a handler.
+    proven: AtomicBool,
+}
+
+impl Default for Use {
+    fn default() -> Self {
+        Self { moved: AtomicUsize::new(0), spare: AtomicUsize::new(1), proven: AtomicBool::new(false) }
+    }
 }
 
 impl Use {
@@ -74,14 +84,15 @@ impl Use {
         self.spare.load(Ordering::Relaxed) > 0
     }
 
-    /// Judges the turn that ends. One without any bytes may be a step of a handler.
+    /// Judges the turn that ends.
     fn end_turn(&self) {
-        let spare = match self.moved.swap(0, Ordering::Relaxed) {
-            0 => return,
-            moved if moved >= USEFUL => SPARE,
-            _ => self.spare.load(Ordering::Relaxed).saturating_sub(1),
-        };
-        self.spare.store(spare, Ordering::Relaxed);
+        let moved = self.moved.swap(0, Ordering::Relaxed);
+        if moved >= USEFUL {
+            self.proven.store(true, Ordering::Relaxed);
+            self.spare.store(SPARE, Ordering::Relaxed);
+        } else if moved > 0 || !self.proven.load(Ordering::Relaxed) {
+            self.spare.store(self.spare.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+        }
     }
 }
 
@@ -151,6 +162,13 @@ pin_project! {
 }
 
 impl Turns {
+    /// Waits for a turn.
+    pub(super) async fn take(&self) {
+        if let Some(ticket) = self.enter() {
+            poll_fn(|cx| ticket.poll_called(cx)).await;
+        }
+    }
+
     /// Has a connection run in its turns.
     pub(super) fn connection<F: Future>(self: &Arc<Self>, used: Arc<Use>, work: F) -> InTurn<F> {
         InTurn { turns: Arc::clone(self), used, moves: true, ticket: None, work }

@@ -1,4 +1,4 @@
-use std::future::{pending, poll_fn};
+use std::future::pending;
 
 use tokio::task::JoinSet;
 
@@ -7,12 +7,14 @@ use super::*;
 /// What ran, in order.
 type Order = Arc<Mutex<Vec<&'static str>>>;
 
-/// Starts tasks of connections that have not moved a byte.
+/// Starts tasks of connections that have not moved a byte in their first turn.
 fn crowd(turns: &Arc<Turns>, count: usize, order: &Order) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     for _ in 0..count {
         let order = Arc::clone(order);
-        tasks.spawn(turns.connection(Arc::default(), async move { order.lock().unwrap().push("crowd") }));
+        let used = Arc::<Use>::default();
+        used.end_turn();
+        tasks.spawn(turns.connection(used, async move { order.lock().unwrap().push("crowd") }));
     }
     tasks
 }
@@ -71,11 +73,24 @@ async fn a_connection_waits_only_after_turns_with_few_bytes() {
     assert!(!turns.call(), "nothing else waits");
 }
 
+#[test]
+fn a_connection_has_one_turn_to_move_its_first_bytes() {
+    let used = Use::default();
+    assert!(used.has_spare());
+    used.end_turn();
+    assert!(!used.has_spare());
+    used.moved(USEFUL);
+    used.end_turn();
+    used.end_turn();
+    assert!(used.has_spare(), "later, a turn without bytes is a step of a handler");
+}
+
 #[tokio::test]
 async fn a_request_waits_with_its_connection() {
     let turns = Arc::<Turns>::default();
     turns.queue().taken = BATCH;
     let used = Arc::<Use>::default();
+    used.end_turn();
     let mut request = Box::pin(turns.request(Arc::clone(&used), pending::<()>()));
     let mut cx = Context::from_waker(std::task::Waker::noop());
     assert!(request.as_mut().poll(&mut cx).is_pending());
