@@ -42,6 +42,7 @@ static TARGET: LazyLock<Target> = LazyLock::new(|| {
     limits.address.requests_per_second = 0;
     limits.address.events_per_second = 0;
     limits.address.channels_per_second = 0;
+    limits.address.idempotency_keys_per_second = 0;
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(config.broker_settings()));
     let runtime = Runtime::new().expect("a runtime");
     let node = {

@@ -84,6 +84,9 @@ settings! {
         /// Maximum rate of channels that one user creates by publishing over HTTP; further ones get `429`. `0` disables
         /// the limit.
         channels_per_second: u32 = "1000";
+        /// Maximum rate of new idempotency keys of one user over HTTP, which Redis remembers for
+        /// `publish.idempotency_window`; further ones get `429`. `0` disables the limit.
+        idempotency_keys_per_second: u32 = "1000";
     }
 }
 
@@ -106,6 +109,9 @@ settings! {
         /// Maximum rate of channels created by publishing over HTTP from one address (IPv4, or an IPv6 /64; not a trusted proxy's);
         /// further ones get `429`. `0` disables the limit.
         channels_per_second: u32 = "2000";
+        /// Maximum rate of new idempotency keys over HTTP from one address (IPv4, or an IPv6 /64; not a trusted proxy's);
+        /// further ones get `429`. `0` disables the limit.
+        idempotency_keys_per_second: u32 = "2000";
     }
 }
 

@@ -17,21 +17,14 @@ use std::time::Duration;
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
+use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker};
 use fanfare_config::stream::StreamConfig;
-use fanfare_coordination::control::{self, CommandReceiver};
-use fanfare_coordination::metrics::ClusterMetrics;
-use fanfare_hub::dialect::Dialect;
-use fanfare_hub::metrics::HubMetrics;
-use fanfare_hub::queue_budget::QueueBudget;
 use fanfare_hub::stream::{Coding, Framing, NewStream, Socket, Transport};
-use fanfare_hub::{Hub, HubSettings};
+use fanfare_hub::testing::{self, TestHub};
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Event, SessionId};
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Runtime;
 
@@ -73,42 +66,25 @@ struct Node {
     broker: MemoryBroker,
     writes: Arc<AtomicUsize>,
     streams: usize,
-    _hub: Hub,
-    _control: CommandReceiver,
+    _test: TestHub,
 }
 
 impl Node {
     fn start(streams: usize, coding: Coding) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let broker = MemoryBroker::new(BrokerSettings::default());
-        let (control, waiting) =
-            control::queue(&Arc::new(ClusterMetrics::register(&mut Registry::default())));
         let hour = Duration::from_hours(1);
-        let settings = HubSettings {
-            stream: StreamConfig {
-                shards: 1,
-                heartbeat: hour,
-                write_timeout: hour,
-                ..StreamConfig::default()
-            },
-            max_ephemeral: MAX_DATA_BYTES,
-            leave_spread: Duration::from_millis(600),
-            sockets_per_user: 16,
-            lingering: 1000,
-            queues: QueueBudget::new(usize::MAX, Gauge::default()),
-        };
+        let settings =
+            StreamConfig { shards: 1, heartbeat: hour, write_timeout: hour, ..StreamConfig::default() };
         let writes = Arc::new(AtomicUsize::new(0));
-        let hub = runtime.block_on(async {
-            let metrics = Arc::new(HubMetrics::register(&mut Registry::default()));
-            let log: Arc<dyn EventLog> = Arc::new(broker.clone());
-            let hub =
-                Hub::start(&log, &broker, &NodeId::new("a").expect("a name"), &settings, &metrics, control);
+        let test = runtime.block_on(async {
+            let test = TestHub::start(&broker, "a", settings);
             for _ in 0..streams {
-                hub.open(stream(coding), transport(Sink(Arc::clone(&writes))));
+                test.hub.open(stream(coding), transport(Sink(Arc::clone(&writes))));
             }
-            hub
+            test
         });
-        let node = Self { runtime, broker, writes, streams, _hub: hub, _control: waiting };
+        let node = Self { runtime, broker, writes, streams, _test: test };
         // Each stream begins with one write; after that an event reaches all of them by a write each.
         node.written(streams);
         node.deliver("the first");
@@ -140,16 +116,8 @@ fn transport(socket: Sink) -> Transport {
 }
 
 fn stream(coding: Coding) -> NewStream {
-    NewStream {
-        user: None,
-        session: SessionId::random(),
-        held: None,
-        channels: vec![(Channel::broadcast(), StartAt::Latest)],
-        dialect: Dialect::default(),
-        coding,
-        expires: None,
-        cursor: None,
-    }
+    let channels = vec![(Channel::broadcast(), StartAt::Latest)];
+    NewStream { coding, ..testing::stream(SessionId::random(), channels) }
 }
 
 /// Something like an order, which compresses as such texts do.

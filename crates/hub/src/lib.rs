@@ -24,7 +24,7 @@
 //! - `connection`: one stream of one client; [`queue_budget`]: bytes of all their queues
 //! - `ready_list`: connections whose sockets are ready
 //! - [`metrics`]: the metrics of the hub and its connections
-//! - `testing`: sockets for tests, behind the feature `testing`
+//! - `testing`: a hub without a node, streams and sockets for tests, behind the feature `testing`
 
 mod connection;
 pub mod dialect;
@@ -45,7 +45,7 @@ mod shard;
 pub mod stream;
 mod subscription_table;
 #[cfg(feature = "testing")]
-mod testing;
+pub mod testing;
 mod topic;
 mod window;
 

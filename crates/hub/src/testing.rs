@@ -1,11 +1,80 @@
-//! Sockets of streams for tests, behind the feature `testing`.
+//! A hub without a node, streams and their sockets for tests, behind the feature `testing`.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_broker::{EventLog, LiveTopics, NodeId};
+use fanfare_config::stream::StreamConfig;
+use fanfare_coordination::control::{self, CommandReceiver};
+use fanfare_coordination::metrics::ClusterMetrics;
+use fanfare_protocol::event::MAX_DATA_BYTES;
+use fanfare_protocol::start::StartAt;
+use fanfare_protocol::{Channel, SessionId};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 use tokio::io::{BufWriter, DuplexStream};
 
-use crate::stream::Socket;
+use crate::dialect::Dialect;
+use crate::metrics::HubMetrics;
+use crate::queue_budget::QueueBudget;
+use crate::stream::{Coding, NewStream, Socket};
+use crate::{Hub, HubSettings};
 
 /// A pipe.
 impl Socket for DuplexStream {}
 
 /// Buffered bytes have not been sent: the writer must be flushed.
 impl<S: Socket> Socket for BufWriter<S> {}
+
+/// A hub whose node receives no commands.
+#[derive(Debug)]
+pub struct TestHub {
+    /// The hub.
+    pub hub: Hub,
+    /// Its metrics.
+    pub metrics: Arc<HubMetrics>,
+    /// Open, so that the hub queues commands as on a node.
+    _commands: CommandReceiver,
+}
+
+impl TestHub {
+    /// Starts a hub with the limits of tests: 16 sockets of a user, 1000 lingering sockets, and queues without a budget.
+    ///
+    /// # Panics
+    ///
+    /// If `node` is not a node id.
+    pub fn start<B>(broker: &B, node: &str, stream: StreamConfig) -> Self
+    where
+        B: EventLog + LiveTopics + Clone + 'static,
+    {
+        let log: Arc<dyn EventLog> = Arc::new(broker.clone());
+        let metrics = Arc::new(HubMetrics::register(&mut Registry::default()));
+        let (control, commands) =
+            control::queue(&Arc::new(ClusterMetrics::register(&mut Registry::default())));
+        let settings = HubSettings {
+            stream,
+            max_ephemeral: MAX_DATA_BYTES,
+            leave_spread: Duration::from_millis(600),
+            sockets_per_user: 16,
+            lingering: 1000,
+            queues: QueueBudget::new(usize::MAX, Gauge::default()),
+        };
+        let node = NodeId::new(node).expect("a node id");
+        let hub = Hub::start(&log, broker, &node, &settings, &metrics, control);
+        Self { hub, metrics, _commands: commands }
+    }
+}
+
+/// Returns a stream of these channels, of a client without a user.
+pub fn stream(session: SessionId, channels: Vec<(Channel, StartAt)>) -> NewStream {
+    NewStream {
+        user: None,
+        session,
+        held: None,
+        channels,
+        dialect: Dialect::default(),
+        coding: Coding::Identity,
+        expires: None,
+        cursor: None,
+    }
+}

@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "a test program has no users")]
 
 use std::io::{self, Write};
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,48 +13,36 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use bytesize::ByteSize;
 use fanfare_broker::session::CloseReason;
-use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
+use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker};
 use fanfare_config::stream::StreamConfig;
-use fanfare_coordination::control::{self, CommandReceiver};
-use fanfare_coordination::metrics::ClusterMetrics;
-use fanfare_hub::dialect::Dialect;
-use fanfare_hub::metrics::HubMetrics;
-use fanfare_hub::queue_budget::QueueBudget;
 use fanfare_hub::stream::{Coding, Framing, NewStream, Socket, Transport};
-use fanfare_hub::{Hub, HubSettings};
-use fanfare_protocol::event::MAX_DATA_BYTES;
+use fanfare_hub::testing::{self, TestHub};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::sse::HEARTBEAT;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Event, Position, SessionId, SessionKey, User};
 use flate2::write::GzDecoder;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, BufWriter, DuplexStream, ReadBuf};
 use tokio::time::{sleep, timeout};
 
+/// A hub, and the broker that it is on.
 struct Node {
-    hub: Hub,
     broker: MemoryBroker,
-    metrics: Arc<HubMetrics>,
-    _control: CommandReceiver,
+    test: TestHub,
+}
+
+impl Deref for Node {
+    type Target = TestHub;
+
+    fn deref(&self) -> &TestHub {
+        &self.test
+    }
 }
 
 fn start(settings: &StreamConfig) -> Node {
     let broker = MemoryBroker::starting_at(BrokerSettings::default(), 1_700_000_000_000);
-    let metrics = Arc::new(HubMetrics::register(&mut Registry::default()));
-    let (control, waiting) = control::queue(&Arc::new(ClusterMetrics::register(&mut Registry::default())));
-    let log: Arc<dyn EventLog> = Arc::new(broker.clone());
-    let settings = HubSettings {
-        stream: settings.clone(),
-        max_ephemeral: MAX_DATA_BYTES,
-        leave_spread: Duration::from_millis(600),
-        sockets_per_user: 16,
-        lingering: 1000,
-        queues: QueueBudget::new(usize::MAX, Gauge::default()),
-    };
-    let hub = Hub::start(&log, &broker, &NodeId::new("a").unwrap(), &settings, &metrics, control);
-    Node { hub, broker, metrics, _control: waiting }
+    let test = TestHub::start(&broker, "a", settings.clone());
+    Node { broker, test }
 }
 
 fn one_shard() -> StreamConfig {
@@ -91,16 +80,7 @@ impl Node {
 }
 
 fn stream(session: SessionId, from: StartAt) -> NewStream {
-    NewStream {
-        user: None,
-        session,
-        held: None,
-        channels: vec![(Channel::broadcast(), from)],
-        dialect: Dialect::default(),
-        coding: Coding::Identity,
-        expires: None,
-        cursor: None,
-    }
+    testing::stream(session, vec![(Channel::broadcast(), from)])
 }
 
 /// A client that has a lot to say. Panics if it is listened to for long without a turn for others.

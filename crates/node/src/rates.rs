@@ -38,11 +38,14 @@ pub enum Kind {
     Bytes,
     /// Channels that a published event made.
     Channels,
+    /// Idempotency keys that Redis remembers.
+    IdempotencyKeys,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Connects, Self::Requests, Self::Events, Self::Bytes, Self::Channels];
+    pub const ALL: [Self; 6] =
+        [Self::Connects, Self::Requests, Self::Events, Self::Bytes, Self::Channels, Self::IdempotencyKeys];
 
     /// The word in metrics and in the setting's name.
     pub fn as_str(self) -> &'static str {
@@ -52,6 +55,7 @@ impl Kind {
             Self::Events => "events",
             Self::Bytes => "bytes",
             Self::Channels => "channels",
+            Self::IdempotencyKeys => "idempotency_keys",
         }
     }
 
@@ -63,6 +67,7 @@ impl Kind {
             Self::Events => "published events",
             Self::Bytes => "KiB of published events",
             Self::Channels => "new channels",
+            Self::IdempotencyKeys => "new idempotency keys",
         }
     }
 
@@ -74,6 +79,7 @@ impl Kind {
             Self::Events => rates.events_per_second,
             Self::Bytes => kib(rates.bytes_per_second.as_u64()),
             Self::Channels => rates.channels_per_second,
+            Self::IdempotencyKeys => rates.idempotency_keys_per_second,
         }
     }
 
@@ -85,6 +91,7 @@ impl Kind {
             Self::Events => rates.events_per_second,
             Self::Bytes => kib(rates.bytes_per_second.as_u64()),
             Self::Channels => rates.channels_per_second,
+            Self::IdempotencyKeys => rates.idempotency_keys_per_second,
         }
     }
 }
@@ -189,7 +196,8 @@ impl Rates {
         }
     }
 
-    /// Charges `n` to the caller's user, then to the caller's address.
+    /// Charges `n` to the caller's user, then to the caller's address. More than one second's worth is admitted while a
+    /// whole second's worth is left, and what is beyond it is owed.
     ///
     /// # Errors
     ///
@@ -345,12 +353,13 @@ mod tests {
     }
 
     #[test]
-    fn a_request_larger_than_the_rate_takes_a_whole_second_and_passes() {
+    fn a_request_larger_than_the_rate_passes_and_the_next_one_waits_for_all_of_it() {
         let rates = rates(|limits| limits.user.events_per_second = 10);
         let user = User::new("7").unwrap();
         let caller = Caller { user: Some(&user), address: from("192.0.2.1") };
         assert!(rates.admit(Kind::Events, caller, 1000).is_ok());
-        assert!(rates.admit(Kind::Events, caller, 1).is_err());
+        let refused = rates.admit(Kind::Events, caller, 1).unwrap_err();
+        assert!((98..=100).contains(&refused.retry_after()), "{refused:?}");
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use fanfare_testkit::api::{Answer, Api};
 use fanfare_testkit::deadline::{SOON, until};
 use fanfare_testkit::node::Node;
 use fanfare_testkit::publisher::Publisher;
 use fanfare_testkit::redis::Redis;
 use fanfare_testkit::token::Token;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -75,25 +77,165 @@ async fn a_key_is_bounded_in_length_and_in_time_on_every_way_in() {
     .await;
 }
 
+/// The ways in over HTTP.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Field,
+    Header,
+    BatchOfFields,
+    BatchWithHeader,
+}
+
+const WAYS: [Way; 4] = [Way::Field, Way::Header, Way::BatchOfFields, Way::BatchWithHeader];
+
+impl Way {
+    /// Publishes `count` events to a channel, each with a new key, at once.
+    async fn publish(self, api: &Api, channel: &str, count: usize, round: usize) -> Vec<Answer> {
+        let plain = json!({"channel": channel, "type": "t", "data": "x"});
+        let with_key = |n: usize| {
+            let mut event = plain.clone();
+            event["key"] = format!("{round}-{n}").into();
+            event
+        };
+        let call = async |header: Option<String>, body: Value| {
+            let mut headers = vec![JSON];
+            headers.extend(header.as_deref().map(|key| ("idempotency-key", key)));
+            api.call("POST", "/v1/publish", &headers, body.to_string()).await.unwrap()
+        };
+        let key = |n: usize| Some(format!("{round}-{n}"));
+        match self {
+            Self::Field => join_all((0..count).map(|n| call(None, with_key(n)))).await,
+            Self::Header => join_all((0..count).map(|n| call(key(n), plain.clone()))).await,
+            Self::BatchOfFields => vec![call(None, (0..count).map(with_key).collect()).await],
+            Self::BatchWithHeader => vec![call(key(0), vec![plain.clone(); count].into()).await],
+        }
+    }
+}
+
+fn is_limited(answer: &Answer, scope: &str) {
+    let setting = format!("limits.{scope}.idempotency_keys_per_second");
+    let words = [&*format!("more than {RATE} new idempotency keys"), &setting];
+    answer.is_problem(429, "rate-limited", &words).unwrap_or_else(|e| panic!("{e}"));
+    assert!(answer.header("retry-after").parse::<u64>().is_ok_and(|seconds| (1..=10).contains(&seconds)));
+}
+
+/// Returns the most keys that a rate allows since then: a second's worth at once, and a last batch that is admitted as a whole.
+fn most(begun: Instant) -> usize {
+    RATE * (usize::try_from(begun.elapsed().as_secs()).unwrap() + 3)
+}
+
+/// New keys a second in these tests.
+const RATE: usize = 20;
+const ROUNDS: usize = 20;
+
 #[tokio::test]
-async fn a_publisher_with_a_new_key_for_each_event_leaves_no_more_keys_than_its_rate_allows() {
-    const RATE: usize = 50;
+async fn new_keys_are_limited_by_user_on_every_way_in_over_http() {
     let redis = Redis::start().await;
-    let node =
-        Node::of(&redis).auth("jwt").set("LIMITS__USER__EVENTS_PER_SECOND", &RATE.to_string()).start().await;
+    let node = Node::of(&redis)
+        .auth("jwt")
+        .set("LIMITS__USER__IDEMPOTENCY_KEYS_PER_SECOND", &RATE.to_string())
+        .start()
+        .await;
     let publisher = |user: &str| node.api().with_token(&Token::of(user).publish(&["room:*"]).sign());
-    let (eve, bob) = (publisher("eve"), publisher("bob"));
-    let event = |key: String| json!({"channel": "room:1", "type": "t", "data": "x", "key": key});
+    let mut counted = 0;
+    for way in WAYS {
+        let (eve, channel) = (publisher(&format!("{way:?}")), format!("room:{way:?}"));
+        let begun = Instant::now();
+        let mut refused = Vec::new();
+        for round in 0..ROUNDS {
+            let answers = way.publish(&eve, &channel, RATE, round).await;
+            refused.extend(answers.into_iter().filter(|answer| answer.status != 200));
+        }
+        let keys = redis.keys(&format!("fanfare:{{{channel}}}:once:*")).await.len();
+        assert!((RATE..=most(begun)).contains(&keys), "{way:?}: {keys} keys after {:?}", begun.elapsed());
+        assert!(!refused.is_empty(), "{way:?}");
+        for answer in &refused {
+            is_limited(answer, "user");
+        }
+        counted += refused.len();
+        // What has no key passes, and so does another user.
+        eve.publish(&channel, "t", "x").await;
+        let other = way.publish(&publisher(&format!("not-{way:?}")), &channel, 1, ROUNDS).await;
+        assert_eq!(other[0].status, 200, "{way:?}: {}", other[0].text);
+    }
+    let labels = [r#"scope="user""#, r#"kind="idempotency_keys""#];
+    let metric = node.metrics().await.sum("fanfare_rate_limited_total", &labels);
+    assert!((metric - f64::from(u32::try_from(counted).unwrap())).abs() < 0.5, "{metric} of {counted}");
+}
+
+#[tokio::test]
+async fn new_keys_of_many_users_are_limited_by_address() {
+    let redis = Redis::start().await;
+    let node = Node::of(&redis)
+        .auth("jwt")
+        .set("LIMITS__ADDRESS__IDEMPOTENCY_KEYS_PER_SECOND", &RATE.to_string())
+        .start()
+        .await;
     let begun = Instant::now();
     let mut refused = 0;
-    for round in 0..100 {
-        let batch: Value = (0..RATE).map(|n| event(format!("{round}-{n}"))).collect();
-        refused += usize::from(eve.post(&batch).await.unwrap().status == 429);
+    for round in 0..ROUNDS {
+        let token = Token::of(&format!("{round}")).publish(&["room:*"]).sign();
+        for answer in Way::BatchOfFields.publish(&node.api().with_token(&token), "room:1", RATE, round).await
+        {
+            if answer.status != 200 {
+                is_limited(&answer, "address");
+                refused += 1;
+            }
+        }
     }
     let keys = redis.keys(KEYS).await.len();
-    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
-    // A second's worth at once, and the last batch, which may be larger than what is left.
-    assert!(keys <= RATE * (seconds + 2), "{keys} keys after {seconds} s");
-    assert!(keys >= RATE && refused > 0, "{keys} keys, {refused} refused");
-    assert_eq!(bob.post(&event("bob's".into())).await.unwrap().status, 200);
+    assert!((RATE..=most(begun)).contains(&keys) && refused > 0, "{keys} keys, {refused} refused");
+}
+
+#[tokio::test]
+async fn a_batch_larger_than_the_rate_is_paid_for_by_the_next_ones() {
+    let redis = Redis::start().await;
+    let node = Node::of(&redis).set("LIMITS__ADDRESS__IDEMPOTENCY_KEYS_PER_SECOND", "20").start().await;
+    let batch = async |round| Way::BatchOfFields.publish(&node.api(), "room:1", 600, round).await.remove(0);
+    assert_eq!(batch(0).await.status, 200);
+    let refused = batch(1).await;
+    assert_eq!(refused.status, 429);
+    // 30 s for the keys of the first.
+    let wait: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((20..=30).contains(&wait), "{wait} s");
+}
+
+#[tokio::test]
+async fn keys_that_redis_does_not_store_use_up_no_rate() {
+    let redis = Redis::start().await;
+    let node =
+        Node::of(&redis).auth("jwt").set("LIMITS__USER__IDEMPOTENCY_KEYS_PER_SECOND", "5").start().await;
+    let publisher = node.api().with_token(&Token::of("7").publish(&["room:*"]).sign());
+    let event = |channel: &str| json!({"channel": channel, "type": "t", "data": "x", "key": "k"});
+    for _ in 0..100 {
+        let answer = publisher.post(&event("room:1")).await.unwrap();
+        assert_eq!(answer.status, 200, "a repeat: {}", answer.text);
+        assert_eq!(publisher.post(&event("not:granted")).await.unwrap().status, 403);
+        let invalid = json!(vec![json!({"channel": "room:1", "key": "k"}); 100]);
+        assert_eq!(publisher.post(&invalid).await.unwrap().status, 200);
+    }
+}
+
+#[tokio::test]
+async fn publishers_on_redis_have_no_rate_of_keys() {
+    const COUNT: usize = 100;
+    let redis = Redis::start().await;
+    let node = Node::of(&redis)
+        .set("LIMITS__USER__IDEMPOTENCY_KEYS_PER_SECOND", "1")
+        .set("LIMITS__ADDRESS__IDEMPOTENCY_KEYS_PER_SECOND", "1")
+        .start()
+        .await;
+    let mut publisher = Publisher::on(&redis).await;
+    for n in 0..COUNT {
+        publisher.call("room:1", "t", "x", Some(&format!("call {n}"))).await.unwrap();
+        let key = format!("intake {n}");
+        let fields = [("channel", "room:1"), ("data", "x"), ("key", &key)];
+        publisher.ingest(&fields.map(|(name, value)| (name, value.as_bytes()))).await.unwrap();
+    }
+    until("all keys are stored", SOON, async || {
+        let keys = redis.keys(KEYS).await.len();
+        if keys == 2 * COUNT { Ok(()) } else { Err(keys) }
+    })
+    .await;
+    assert!(node.metrics().await.sum("fanfare_rate_limited_total", &[]) < 0.5);
 }

@@ -1,5 +1,6 @@
 //! Nodes are asked to leave, one after another, with users on them.
 
+use fanfare_soak::counts::Counts;
 use fanfare_soak::scenario::Scenario;
 use fanfare_testkit::balancer::Kind;
 use fanfare_testkit::node::NodeBuilder;
@@ -35,7 +36,8 @@ async fn all_nodes_roll(kind: Kind) {
     assert_passed(&report);
     let moved = report.lifecycle.get("session.moved").copied().unwrap_or_default();
     assert!(moved >= form.clients as u64, "every session has moved, some of them twice: {moved}");
-    assert_eq!((report.broken, report.failed), (0, 0), "every stream ends as it should\n{}", report.table());
+    let Counts { broken, failed, .. } = report.counts;
+    assert_eq!((broken, failed), (0, 0), "every stream ends as it should\n{}", report.table());
     for node in 0..3 {
         let phase = report.phase(&format!("node {node} rolls")).expect("it did");
         assert!(phase.outages > 0, "node {node} had clients");

@@ -150,6 +150,6 @@ async fn a_node_is_frozen(kind: Kind) {
     let report = soak.finish().await.unwrap_or_else(|e| panic!("{e:#}"));
     println!("{}", report.table());
     assert_passed(&report);
-    assert!(report.broken > 0, "streams of the frozen node were cut off by the balancer");
+    assert!(report.counts.broken > 0, "streams of the frozen node were cut off by the balancer");
     drop((back, new));
 }

@@ -82,7 +82,7 @@ impl Scene {
             self.wrong.join("\n")
         );
         assert!(self.cases >= cases, "{} cases", self.cases);
-        self.ledger.judge(&self.account).is_clean();
+        self.ledger.judge(&self.account).assert_clean();
         assert!(self.cluster.nodes[0].is_alive());
         self.cluster.a().ready().await;
     }

@@ -25,7 +25,7 @@ async fn a_client_that_never_got_an_event_gets_all_of_them_on_the_other_node() {
     // What comes live behind it shows that nothing more was on its way.
     publisher.issue(&ledger, "room:7").await;
     account.follow(&mut client, &ledger, SOON).await;
-    ledger.judge(&account).is_clean();
+    ledger.judge(&account).assert_clean();
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn the_same_holds_for_a_channel_that_has_never_had_an_event() {
         account.follow(&mut client, &ledger, SOON).await;
         publisher.issue(&ledger, channel).await;
         account.follow(&mut client, &ledger, SOON).await;
-        ledger.judge(&account).is_clean();
+        ledger.judge(&account).assert_clean();
     }
 }
 

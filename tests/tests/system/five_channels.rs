@@ -36,7 +36,7 @@ async fn run(events: usize) -> Run {
         publisher.issue(&ledger, draw.choice(&all).expect("some channels")).await;
     }
     account.follow(&mut client, &ledger, SOON).await;
-    ledger.judge(&account).is_clean();
+    ledger.judge(&account).assert_clean();
     let cursors = client.received().iter().map(|event| event.last_id.clone()).collect();
     Run { cluster, ledger, publisher, client, cursors }
 }
@@ -48,7 +48,7 @@ async fn check(run: &mut Run, client: &mut Client, mut account: Account, channel
         run.publisher.issue(&run.ledger, channel).await;
     }
     account.follow(client, &run.ledger, SOON).await;
-    run.ledger.judge(&account).is_clean();
+    run.ledger.judge(&account).assert_clean();
 }
 
 #[tokio::test]
@@ -132,6 +132,6 @@ async fn clients_that_hop_between_nodes_under_traffic_get_everything_once_in_ord
     tokio::join!(traffic, hops);
     for (client, account) in &mut clients {
         account.follow(client, &ledger, SOON).await;
-        ledger.judge(account).is_clean();
+        ledger.judge(account).assert_clean();
     }
 }

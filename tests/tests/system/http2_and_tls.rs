@@ -45,7 +45,7 @@ async fn a_client_may_come_back_another_way_and_gets_exactly_the_rest() {
         client.resume(&cluster.nodes[turn / 2 % 2]).await;
     }
     account.follow(&mut client, &ledger, SOON).await;
-    ledger.judge(&account).is_clean();
+    ledger.judge(&account).assert_clean();
 }
 
 /// Streams on one connection to the first node; it leaves under traffic, and they go to the second.
@@ -92,7 +92,7 @@ async fn roll(certificate: Option<Certificate>) {
         publisher.issue(&ledger, own).await;
         client.resume(&cluster.nodes[1]).await;
         account.follow(client, &ledger, SOON).await;
-        ledger.judge(account).is_clean();
+        ledger.judge(account).assert_clean();
     }
     assert_eq!(http2.made(), 2);
 }

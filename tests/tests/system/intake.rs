@@ -86,7 +86,7 @@ impl Scene {
             leave(&mut self.publisher, &self.ledger, CHANNEL).await;
         }
         self.account.follow(&mut self.client, &self.ledger, SOON).await;
-        self.ledger.judge(&self.account).is_clean();
+        self.ledger.judge(&self.account).assert_clean();
         is_settled(&self.redis).await;
         assert_eq!(self.in_log().await, self.ledger.expected(&self.account), "each is in the log once");
         assert_eq!(self.redis.get::<usize>(&["XLEN", "fanfare:ingest:dead"]).await, 0);
@@ -174,7 +174,7 @@ async fn entries_left_while_every_node_was_down_are_taken_when_one_starts() {
     let mut account = account;
     let mut client = node.stream().channel("room:1").channel("room:2").after("earliest").open().await;
     account.follow(&mut client, &ledger, SOON).await;
-    ledger.judge(&account).is_clean();
+    ledger.judge(&account).assert_clean();
 }
 
 #[tokio::test]
@@ -189,7 +189,7 @@ async fn two_nodes_keep_the_order_of_each_channel() {
     }
     account.follow(&mut client, &ledger, SOON).await;
     is_settled(&cluster.redis).await;
-    ledger.judge(&account).is_clean();
+    ledger.judge(&account).assert_clean();
 }
 
 #[tokio::test]

@@ -138,7 +138,7 @@ impl Scene {
         }
         for watcher in self.watchers {
             let (_, account) = watcher.finish(&self.ledger, REPAIRED).await;
-            self.ledger.judge(&account).is_clean();
+            self.ledger.judge(&account).assert_clean();
         }
         refused
     }
@@ -264,7 +264,7 @@ async fn events_published_while_a_subscriber_connection_was_down_come_from_the_l
         publisher.issue(&ledger, "user:42").await;
         account.follow(&mut client, &ledger, REPAIRED).await;
     }
-    ledger.judge(&account).is_clean();
+    ledger.judge(&account).assert_clean();
 }
 
 /// Redis answers, but takes no writes.

@@ -58,7 +58,7 @@ async fn flood(keep: usize) -> (Cluster, Ledger, Client) {
         .await;
     }
     let (_, account) = reader.finish(&ledger, PATIENCE).await;
-    ledger.judge(&account).is_clean();
+    ledger.judge(&account).assert_clean();
     waits.sort();
     let median = waits[waits.len() / 2];
     assert!(
@@ -77,7 +77,7 @@ async fn a_client_that_does_not_read_costs_its_queue_and_gets_everything_later()
     let (_cluster, ledger, mut client) = flood(2 * EVENTS).await;
     let mut account = ledger.account_after(&["flood"], &[]);
     account.follow(&mut client, &ledger, PATIENCE).await;
-    ledger.judge(&account).is_clean();
+    ledger.judge(&account).assert_clean();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

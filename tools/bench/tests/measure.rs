@@ -41,7 +41,7 @@ fn settings(audience: Audience, sampled: usize) -> GeneratorSettings {
     GeneratorSettings { streams: STREAMS, audience, sampled, publishers: 4 }
 }
 
-fn is_clean(found: &Measurement) {
+fn assert_clean(found: &Measurement) {
     assert!(found.published > 0 && found.delivered > 0, "{found}");
     assert_eq!((found.lost, found.surplus, found.duplicated), (0, 0, 0), "{found}");
     assert_eq!(found.streams, STREAMS);
@@ -53,7 +53,7 @@ fn a_broadcast_is_counted_on_every_stream_and_read_on_some() {
     generator.open(8).unwrap();
     let watched = [Watched::new("server", std::process::id())];
     let found = generator.measure(&load(Pace::InFlight(1)), &watched).unwrap();
-    is_clean(&found);
+    assert_clean(&found);
     assert_eq!(found.out_of_order, 0, "one at a time cannot change places");
     assert_eq!(generator.received(), generator.published() * STREAMS as u64);
     // A quarter of the streams reads every event.
@@ -68,7 +68,7 @@ fn a_broadcast_is_counted_on_every_stream_and_read_on_some() {
 fn several_in_flight_all_come() {
     let mut generator = LoadGenerator::new(baseline(), settings(Audience::All, 1)).unwrap();
     generator.open(8).unwrap();
-    is_clean(&generator.measure(&load(Pace::InFlight(4)), &[]).unwrap());
+    assert_clean(&generator.measure(&load(Pace::InFlight(4)), &[]).unwrap());
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn what_is_for_one_user_comes_to_that_user_only() {
         let mut generator = LoadGenerator::new(per_user(), settings(Audience::Each(1), STREAMS)).unwrap();
         generator.open(8).unwrap();
         let found = generator.measure(&load(pace), &[]).unwrap();
-        is_clean(&found);
+        assert_clean(&found);
         assert_eq!(generator.received(), generator.published(), "{pace}");
         assert_eq!(generator.faults(), Faults { out_of_order: found.out_of_order, ..Faults::default() });
     }

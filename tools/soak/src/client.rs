@@ -6,32 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::counts::Counts;
 use crate::progress::Progress;
 use fanfare_testkit::event_source::{EventSource, GaveUp, SourceEvent};
 use fanfare_testkit::numbered::{KIND, Numbered};
 use fanfare_testkit::received::ReceivedEvents;
 use fanfare_testkit::sse::Block;
-
-/// Control events of a client, and the ends of its streams.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    /// `gap`: events are no longer in the log.
-    pub gaps: u64,
-    /// `overloaded`: come back later.
-    pub overloaded: u64,
-    /// `shutdown`: the node is draining.
-    pub shutdowns: u64,
-    /// `superseded`: another connection has the session.
-    pub superseded: u64,
-    /// Blocks that clients parse differently: without data, or without an `id:` although there is a cursor.
-    pub misread: u64,
-    /// Streams that ended cleanly, with the last chunk.
-    pub ended: u64,
-    /// Streams that broke.
-    pub broken: u64,
-    /// Connection attempts without a response.
-    pub failed: u64,
-}
 
 /// Result of a client.
 #[derive(Debug)]

@@ -10,6 +10,7 @@
 //! - [`publish_client`], `publisher_pool`: publishing interfaces, and publishers with a steady rate
 //! - [`ledger`]: accepted events
 //! - [`client`]: one client, and the record of what it received
+//! - [`counts`]: control events of clients, and the ends of their streams
 //! - [`phase`], [`progress`]: counts and delays
 //! - [`lifecycle`]: the cluster's lifecycle stream
 //!
@@ -23,6 +24,7 @@
 
 pub mod client;
 pub mod control;
+pub mod counts;
 pub mod effect;
 pub mod ledger;
 pub mod lifecycle;

@@ -6,6 +6,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::client::ClientRecord;
+use crate::counts::Counts;
 use crate::ledger::Ledger;
 use crate::phase::Summary;
 use fanfare_testkit::received::Faults;
@@ -40,22 +41,9 @@ pub struct Report {
     pub given_up: usize,
     /// Why they did, and how many.
     pub given_up_on: BTreeMap<String, usize>,
-    /// Number of `gap` events.
-    pub gaps: u64,
-    /// Number of `overloaded` events.
-    pub overloaded: u64,
-    /// Number of `shutdown` events.
-    pub shutdowns: u64,
-    /// Number of `superseded` events.
-    pub superseded: u64,
-    /// Blocks that some client reads as another does not: without data, or without an `id:` though there is a cursor.
-    pub misread: u64,
-    /// Streams that ended as they should, with their last chunk, before the run was over.
-    pub ended: u64,
-    /// Streams that broke.
-    pub broken: u64,
-    /// Attempts to connect that brought neither a stream nor an answer.
-    pub failed: u64,
+    /// Of all clients together.
+    #[serde(flatten)]
+    pub counts: Counts,
     /// Lifecycle events of the run's users; empty without Redis.
     pub lifecycle: BTreeMap<String, u64>,
     /// What else is wrong.
@@ -94,14 +82,7 @@ impl Report {
             faults: Faults::default(),
             given_up: 0,
             given_up_on: BTreeMap::new(),
-            gaps: 0,
-            overloaded: 0,
-            shutdowns: 0,
-            superseded: 0,
-            misread: 0,
-            ended: 0,
-            broken: 0,
-            failed: 0,
+            counts: Counts::default(),
             lifecycle: BTreeMap::new(),
             notes: Vec::new(),
             phases: Vec::new(),
@@ -117,14 +98,7 @@ impl Report {
         self.faults.lost += faults.lost;
         self.faults.duplicated += faults.duplicated;
         self.faults.out_of_order += faults.out_of_order;
-        self.gaps += record.counts.gaps;
-        self.overloaded += record.counts.overloaded;
-        self.shutdowns += record.counts.shutdowns;
-        self.superseded += record.counts.superseded;
-        self.misread += record.counts.misread;
-        self.ended += record.counts.ended;
-        self.broken += record.counts.broken;
-        self.failed += record.counts.failed;
+        self.counts += record.counts;
         let gave_up = record.gave_up.as_ref().map(ToString::to_string);
         if let Some(why) = &gave_up {
             self.given_up += 1;
@@ -137,8 +111,9 @@ impl Report {
 
     /// Decides whether it passed.
     pub(crate) fn decide(&mut self) {
-        let counts = self.gaps == 0 && self.given_up == 0 && self.unknown == 0 && self.misread == 0;
-        self.passed = counts && self.faults.is_clean() && self.notes.is_empty();
+        let Counts { gaps, misread, .. } = self.counts;
+        let complete = gaps == 0 && misread == 0 && self.given_up == 0 && self.unknown == 0;
+        self.passed = complete && self.faults.is_clean() && self.notes.is_empty();
     }
 
     /// Returns the phase of this name, if there is one.
@@ -157,6 +132,7 @@ impl Report {
 
     fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
         let Faults { lost, duplicated, out_of_order } = self.faults;
+        let Counts { gaps, overloaded, shutdowns, superseded, misread, ended, broken, failed } = self.counts;
         writeln!(
             out,
             "scenario {} ({}): {}",
@@ -171,13 +147,13 @@ impl Report {
         )?;
         writeln!(
             out,
-            "lost {lost}  duplicated {duplicated}  out of order {out_of_order}  given up {}  gaps {}  misread {}",
-            self.given_up, self.gaps, self.misread
+            "lost {lost}  duplicated {duplicated}  out of order {out_of_order}  given up {}  gaps {gaps}  misread {misread}",
+            self.given_up
         )?;
         writeln!(
             out,
-            "streams ended {}  broken {}  connects failed {}  shutdown {}  overloaded {}  superseded {}",
-            self.ended, self.broken, self.failed, self.shutdowns, self.overloaded, self.superseded
+            "streams ended {ended}  broken {broken}  connects failed {failed}  shutdown {shutdowns}  \
+             overloaded {overloaded}  superseded {superseded}"
         )?;
         if !self.lifecycle.is_empty() {
             let counts = self.lifecycle.iter().map(|(event, count)| format!("{event} {count}"));

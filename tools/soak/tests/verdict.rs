@@ -219,7 +219,7 @@ async fn whatever_is_done_wrong_is_found_and_named() {
     ] {
         let report = run(mischief).await;
         assert!(!report.passed, "{}", report.table());
-        assert_eq!((report.faults, report.gaps), (faults, gaps), "{}", report.table());
+        assert_eq!((report.faults, report.counts.gaps), (faults, gaps), "{}", report.table());
         assert!(report.table().contains("FAILED"));
     }
 }

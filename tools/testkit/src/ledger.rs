@@ -220,7 +220,7 @@ impl Verdict {
     /// # Panics
     ///
     /// When something is.
-    pub fn is_clean(&self) {
+    pub fn assert_clean(&self) {
         assert!(*self == Self::default(), "{self}");
     }
 }
@@ -266,7 +266,7 @@ mod tests {
             account.note_text(&text);
         }
         assert_eq!((ledger.expected(&account), account.count()), (3, 3));
-        ledger.judge(&account).is_clean();
+        ledger.judge(&account).assert_clean();
     }
 
     #[test]
@@ -294,7 +294,7 @@ mod tests {
         let ledger = Ledger::default();
         let account = ledger.account(&["a"]);
         ledger.accept(&ledger.draw("a"));
-        ledger.judge(&account).is_clean();
+        ledger.judge(&account).assert_clean();
     }
 
     #[test]

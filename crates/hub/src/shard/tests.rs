@@ -22,7 +22,6 @@ use super::*;
 use crate::connection::LiveOutcome;
 use crate::connection::open_streams::OpenStreams;
 use crate::connection::user_sockets::UserSockets;
-use crate::dialect::Dialect;
 use crate::encoded_event::EncodedEvent;
 use crate::fork;
 use crate::log_reads::LogResult;
@@ -30,6 +29,7 @@ use crate::metrics::HubMetrics;
 use crate::queue_budget::QueueBudget;
 use crate::read_budget::ReadBudget;
 use crate::stream::{Coding, NewStream, Transport};
+use crate::testing;
 
 fn shard() -> Shard {
     shard_on(Arc::new(MemoryBroker::new(BrokerSettings::default())))
@@ -59,16 +59,8 @@ fn open(shard: &Shard, channel: &Channel, from: StartAt) -> DuplexStream {
 
 fn open_coded(shard: &Shard, channel: &Channel, from: StartAt, coding: Coding) -> DuplexStream {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
-    let stream = NewStream {
-        user: None,
-        session: SessionId::random(),
-        held: None,
-        channels: vec![(channel.clone(), from)],
-        dialect: Dialect::default(),
-        coding,
-        expires: None,
-        cursor: None,
-    };
+    let channels = vec![(channel.clone(), from)];
+    let stream = NewStream { coding, ..testing::stream(SessionId::random(), channels) };
     shard.context.open_streams.add();
     assert!(shard.inbox.push(Message::Open(Box::new((stream, Transport::plain(theirs))))));
     ours

@@ -7,6 +7,7 @@ use fanfare_broker::EventLog;
 use fanfare_broker::session::CloseReason;
 use fanfare_hub::dialect::Dialect;
 use fanfare_hub::stream::{Coding, NewStream, Transport};
+use fanfare_hub::testing;
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, SessionKey, Start, User};
@@ -90,16 +91,9 @@ impl World {
             other.hub.end(session(number), u64::MAX, CloseReason::Superseded);
         }
         let SessionKey { user, session } = session(number);
-        let stream = NewStream {
-            user: Some(user),
-            session,
-            held: None,
-            channels: begins,
-            dialect: Dialect::Fanfare(Format::Json),
-            coding,
-            expires: None,
-            cursor,
-        };
+        let dialect = Dialect::Fanfare(Format::Json);
+        let stream =
+            NewStream { user: Some(user), dialect, coding, cursor, ..testing::stream(session, begins) };
         self.nodes[node].hub.open(stream, Transport::plain(theirs));
         let rng = self.rng.fork();
         let connection = client.lock().unwrap().connection;

@@ -1,23 +1,18 @@
 //! One run: two nodes, three clients, publishers and faults, for a while; then peace, until all have caught up.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use fanfare_broker::session::CloseReason;
-use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
+use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker};
 use fanfare_config::stream::StreamConfig;
-use fanfare_coordination::control::{self, CommandReceiver};
-use fanfare_coordination::metrics::ClusterMetrics;
-use fanfare_hub::metrics::HubMetrics;
-use fanfare_hub::queue_budget::QueueBudget;
-use fanfare_hub::{Hub, HubSettings};
+use fanfare_hub::testing::TestHub;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, Event, Position};
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -36,10 +31,16 @@ pub(crate) const TROUBLE_MS: u64 = 3_000;
 const SETTLE: Duration = Duration::from_secs(6);
 
 pub(crate) struct Node {
-    pub(crate) hub: Hub,
     pub(crate) twin: Twin,
-    pub(crate) metrics: Arc<HubMetrics>,
-    _control: CommandReceiver,
+    test: TestHub,
+}
+
+impl Deref for Node {
+    type Target = TestHub;
+
+    fn deref(&self) -> &TestHub {
+        &self.test
+    }
 }
 
 pub(crate) struct World {
@@ -366,19 +367,7 @@ impl Node {
         seed: u64,
     ) -> Self {
         let twin = Twin::new(broker.clone(), seed, &traffic.reads);
-        let metrics = Arc::new(HubMetrics::register(&mut Registry::default()));
-        let (control, waiting) =
-            control::queue(&Arc::new(ClusterMetrics::register(&mut Registry::default())));
-        let log: Arc<dyn EventLog> = Arc::new(twin.clone());
-        let settings = HubSettings {
-            stream: settings.clone(),
-            max_ephemeral: MAX_DATA_BYTES,
-            leave_spread: Duration::from_millis(600),
-            sockets_per_user: 16,
-            lingering: 1000,
-            queues: QueueBudget::new(usize::MAX, Gauge::default()),
-        };
-        let hub = Hub::start(&log, &twin, &NodeId::new(name).unwrap(), &settings, &metrics, control);
-        Self { hub, twin, metrics, _control: waiting }
+        let test = TestHub::start(&twin, name, settings.clone());
+        Self { twin, test }
     }
 }

@@ -88,6 +88,7 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Respo
         Body::Many(items) => u32::try_from(items.len()).unwrap_or(u32::MAX),
     };
     app.rates.admit(Kind::Events, caller, events)?;
+    app.rates.admit(Kind::IdempotencyKeys, caller, keys(&body, &bearer))?;
     match body {
         Body::One(item) => {
             let mut results = all(app, (&bearer, caller), vec![item]).await;
@@ -105,6 +106,19 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Respo
             Ok(Json(results).into_response())
         }
     }
+}
+
+/// Returns the number of permitted items with an idempotency key.
+fn keys(body: &Body, bearer: &Bearer) -> u32 {
+    let items = match body {
+        Body::One(item) => std::slice::from_ref(item),
+        Body::Many(items) => items,
+    };
+    let has_key = |publication: &Publication| {
+        publication.key.is_some() && bearer.grants.may_publish(&publication.channel)
+    };
+    let keys = items.iter().flatten().filter(|publication| has_key(publication)).count();
+    u32::try_from(keys).unwrap_or(u32::MAX)
 }
 
 /// Publishes the permitted items as one batch. Returns a result for each item, in order.
@@ -140,24 +154,38 @@ async fn all(
     refused.into_iter().map(result).collect()
 }
 
-/// Publishes a batch. A publisher beyond its rate of new channels can still publish to existing channels.
+/// Publishes a batch. A publisher beyond its rate of new channels can still publish to existing channels. Idempotency keys
+/// that Redis does not store are given back.
 async fn store(app: &App, caller: Caller<'_>, batch: Vec<Publication>) -> Vec<Result<Published, Problem>> {
-    match app.rates.check(Kind::Channels, caller, 1) {
+    let has_key: Vec<bool> = batch.iter().map(|publication| publication.key.is_some()).collect();
+    let may_create = app.rates.check(Kind::Channels, caller, 1);
+    let published: Vec<Result<Option<Published>, BrokerError>> = match may_create {
         Ok(()) => {
             let published = app.broker.publish(batch).await;
             let made = published.iter().flatten().filter(|published| published.created).count();
             app.rates.settle(Kind::Channels, caller, i64::try_from(made).unwrap_or(i64::MAX) - 1);
-            published.into_iter().map(|published| published.map_err(Problem::from)).collect()
+            published.into_iter().map(|published| published.map(Some)).collect()
         }
+        Err(_) => app.broker.publish_known(batch).await,
+    };
+    let unused = published.iter().zip(has_key).filter(|(result, has_key)| *has_key && stores_no_key(result));
+    app.rates.settle(Kind::IdempotencyKeys, caller, -i64::try_from(unused.count()).unwrap_or(i64::MAX));
+    let refused = || match may_create {
+        Ok(()) => no_result(),
         Err(limited) => {
-            let known = |published: Result<Option<Published>, BrokerError>| {
-                published?.ok_or_else(|| {
-                    app.rates.count(&limited);
-                    Problem::from(limited)
-                })
-            };
-            app.broker.publish_known(batch).await.into_iter().map(known).collect()
+            app.rates.count(&limited);
+            Problem::from(limited)
         }
+    };
+    published.into_iter().map(|result| result?.ok_or_else(refused)).collect()
+}
+
+/// Returns whether a publication certainly added no idempotency key to Redis.
+fn stores_no_key(result: &Result<Option<Published>, BrokerError>) -> bool {
+    match result {
+        Ok(published) => published.is_none_or(|published| published.repeat),
+        // The outcome of this error is unknown; the others mean that nothing was stored.
+        Err(error) => !matches!(error, BrokerError::Unavailable(_)),
     }
 }
 

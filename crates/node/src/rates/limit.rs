@@ -40,7 +40,7 @@ impl<K: Clone + Eq + Hash, C: Clock> Limit<K, C> {
         self.per_second.get()
     }
 
-    /// Takes `n` from the key's bucket. More than one second's worth takes the whole bucket.
+    /// Takes `n` from the key's bucket. More than one second's worth takes a full bucket, and what the next ones bring.
     ///
     /// # Errors
     ///
@@ -48,7 +48,12 @@ impl<K: Clone + Eq + Hash, C: Clock> Limit<K, C> {
     pub(super) fn check(&self, key: &K, n: u32) -> Result<(), Duration> {
         let Some(n) = NonZeroU32::new(n) else { return Ok(()) };
         match self.limiter.check_key_n(key, n.min(self.per_second)) {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                if n > self.per_second {
+                    self.adjust(key, i64::from(n.get() - self.per_second.get()));
+                }
+                Ok(())
+            }
             Ok(Err(until)) => Err(until.wait_time_from(self.limiter.clock().now())),
             // Impossible: `n` is at most the size of the bucket.
             Err(_) => Err(Duration::from_secs(1)),
