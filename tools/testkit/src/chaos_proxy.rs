@@ -34,6 +34,8 @@ pub enum Trip {
 
 #[derive(Debug)]
 struct State {
+    /// Where new connections lead.
+    target: Mutex<SocketAddr>,
     mode: watch::Sender<Mode>,
     /// Cancelled to reset the connections that are open; then replaced.
     open: Mutex<CancellationToken>,
@@ -61,12 +63,13 @@ impl ChaosProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let state = Arc::new(State {
+            target: Mutex::new(target),
             mode: watch::Sender::new(Mode::Pass),
             open: Mutex::default(),
             armed: Mutex::default(),
             tripped: watch::Sender::new(false),
         });
-        let task = tokio::spawn(accept(listener, target, Arc::clone(&state)));
+        let task = tokio::spawn(accept(listener, Arc::clone(&state)));
         Self { address, state, task }
     }
 
@@ -78,6 +81,11 @@ impl ChaosProxy {
     /// What a node's `--redis` takes.
     pub fn url(&self) -> String {
         format!("redis://{}", self.address)
+    }
+
+    /// Leads new connections to another target, as a fail-over does. Those that are open stay.
+    pub fn lead_to(&self, target: SocketAddr) {
+        *lock(&self.state.target) = target;
     }
 
     /// Stops all traffic without an error: a partition.
@@ -126,7 +134,7 @@ impl Drop for ChaosProxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, state: Arc<State>) {
+async fn accept(listener: TcpListener, state: Arc<State>) {
     let mut connections = JoinSet::new();
     while let Ok((socket, _)) = listener.accept().await {
         if *state.mode.borrow() == Mode::Refuse {
@@ -134,6 +142,7 @@ async fn accept(listener: TcpListener, target: SocketAddr, state: Arc<State>) {
             let _ = socket.set_zero_linger();
             continue;
         }
+        let target = *lock(&state.target);
         connections.spawn(carry(socket, target, Arc::clone(&state)));
         while connections.try_join_next().is_some() {}
     }

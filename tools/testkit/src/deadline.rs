@@ -31,6 +31,16 @@ pub async fn until<T, E: Display>(
     }
 }
 
+/// [`until`] for a condition.
+///
+/// # Panics
+///
+/// When it does not hold within [`SOON`].
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    until(what, SOON, async || if condition().await { Ok(()) } else { Err("the condition does not hold") })
+        .await;
+}
+
 /// [`until`] for a value that must become another.
 ///
 /// # Panics

@@ -122,7 +122,7 @@ async fn twenty_thousand_users_and_as_many_sessions_are_worked_off_by_one_sweep(
         end
         redis.call('SADD', 'fanfare:nodes', 'n1')
         return 1";
-    redis.server.run::<u8>(&["EVAL", script, "0", &VERY_MANY.to_string()]).await;
+    redis.server.get::<u8>(&["EVAL", script, "0", &VERY_MANY.to_string()]).await;
     let steps = sweep(&redis.broker).await;
     assert_eq!(steps.len(), VERY_MANY / SWEEP_STEP + 1, "each step is full");
     let total = steps.into_iter().fold(Swept::default(), |mut total, step| {
@@ -132,8 +132,8 @@ async fn twenty_thousand_users_and_as_many_sessions_are_worked_off_by_one_sweep(
     let done = Swept { sessions: VERY_MANY, users: VERY_MANY, more: false, fault: None };
     assert_eq!(total, done);
     // Each user offline, and before it the sessions of half of them disconnected.
-    assert_eq!(redis.server.run::<usize>(&["XLEN", "fanfare:lifecycle"]).await, 3 * VERY_MANY);
-    let left: Vec<String> = redis.server.run(&["KEYS", "*"]).await;
+    assert_eq!(redis.server.get::<usize>(&["XLEN", "fanfare:lifecycle"]).await, 3 * VERY_MANY);
+    let left: Vec<String> = redis.server.get(&["KEYS", "*"]).await;
     assert_eq!(left.len(), 2, "the lifecycle and the lock: {:?}", &left[..left.len().min(5)]);
 }
 
@@ -151,7 +151,7 @@ async fn twenty_thousand_sessions_are_renewed_in_an_empty_redis() {
         .collect();
     let renewed = redis.broker.renew(&node("n1"), &held).await.unwrap();
     assert_eq!(renewed.iter().filter(|renewed| matches!(renewed, Renewed::Held(_))).count(), VERY_MANY);
-    assert_eq!(redis.server.run::<usize>(&["SCARD", "fanfare:node:n1:sessions"]).await, VERY_MANY);
+    assert_eq!(redis.server.get::<usize>(&["SCARD", "fanfare:node:n1:sessions"]).await, VERY_MANY);
 }
 
 #[tokio::test]
@@ -160,10 +160,10 @@ async fn names_of_nodes_that_left_nothing_are_forgotten_in_full_steps() {
     let names: Vec<String> = (0..3000).map(|n| format!("gone-{n}")).collect();
     let mut add = vec!["SADD", "fanfare:nodes"];
     add.extend(names.iter().map(String::as_str));
-    redis.server.run::<()>(&add).await;
+    redis.server.get::<()>(&add).await;
     redis.broker.lease(&info("n9", "i"), LONG).await.unwrap();
     assert!(sweep(&redis.broker).await.len() <= 10);
-    let left: Vec<String> = redis.server.run(&["SMEMBERS", "fanfare:nodes"]).await;
+    let left: Vec<String> = redis.server.get(&["SMEMBERS", "fanfare:nodes"]).await;
     assert_eq!(left, ["n9"]);
 }
 
@@ -179,14 +179,14 @@ async fn a_key_of_another_type_keeps_none_behind_it_waiting() {
     // No node wrote this.
     add.extend(["0".to_owned(), "no user".to_owned()]);
     for command in [add, spoil] {
-        redis.server.run::<()>(&command.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        redis.server.get::<()>(&command.iter().map(String::as_str).collect::<Vec<_>>()).await;
     }
     let steps = sweep(&redis.broker).await;
     assert!(steps.iter().any(|step| step.fault.is_some()), "what is spoilt is reported: {steps:?}");
     assert_eq!(reported(&redis, "user.offline").await, SWEEP_STEP);
     assert!(redis.broker.sessions(&user("u0")).await.unwrap().is_empty());
     assert_eq!(
-        redis.server.run::<usize>(&["ZCARD", "fanfare:leaving"]).await,
+        redis.server.get::<usize>(&["ZCARD", "fanfare:leaving"]).await,
         SWEEP_STEP,
         "to be looked at again"
     );
@@ -195,9 +195,9 @@ async fn a_key_of_another_type_keeps_none_behind_it_waiting() {
 #[tokio::test]
 async fn an_index_of_another_type_keeps_no_user_waiting() {
     let redis = new::<Redis>().await;
-    redis.server.run::<()>(&["SADD", "fanfare:nodes", "n1"]).await;
-    redis.server.run::<()>(&["SET", "fanfare:node:n1:sessions", "x"]).await;
-    redis.server.run::<()>(&["ZADD", "fanfare:leaving", "1", "u"]).await;
+    redis.server.get::<()>(&["SADD", "fanfare:nodes", "n1"]).await;
+    redis.server.get::<()>(&["SET", "fanfare:node:n1:sessions", "x"]).await;
+    redis.server.get::<()>(&["ZADD", "fanfare:leaving", "1", "u"]).await;
     let [step] = &sweep(&redis.broker).await[..] else { panic!("one step") };
     assert!(step.fault.is_some() && step.users == 1, "{step:?}");
     assert_eq!(reported(&redis, "user.offline").await, 1);

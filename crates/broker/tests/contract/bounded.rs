@@ -8,16 +8,16 @@ use fanfare_broker::log::{NEWEST_BYTES, PageLimit};
 use fanfare_broker::{BrokerSettings, EventLog, Membership};
 use fanfare_protocol::Position;
 use fanfare_protocol::start::StartAt;
+use fanfare_testkit::redis::Redis as RedisServer;
 
 use crate::fixture::{Fixture, Redis, channel, info, new, publication, publish};
-use crate::server::RedisServer;
 
 /// Several times of what was measured, and a small part of what it was when it depended on the data.
 const FEW: Duration = Duration::from_millis(25);
 
 /// Returns the time on the processor that Redis has used so far.
 async fn used(server: &RedisServer) -> Duration {
-    let info: String = server.run(&["INFO", "cpu"]).await;
+    let info: String = server.get(&["INFO", "cpu"]).await;
     let figure = |name: &str| -> f64 {
         let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.unwrap().parse().unwrap()
@@ -59,7 +59,7 @@ async fn the_function_holds_redis_for_milliseconds_whatever_the_text() {
         let data = text.repeat((1 << 20) / text.len());
         let call = async || {
             let words = ["FCALL", "fanfare_publish", "1", "fanfare:{a}:log", "t", &data];
-            redis.server.run::<(String, u8)>(&words).await
+            redis.server.get::<(String, u8)>(&words).await
         };
         is_short(&redis, text, call).await;
     }
@@ -71,20 +71,20 @@ async fn a_name_that_comes_back_twice_before_the_sweep_takes_over_in_steps() {
     let server = &redis.server;
     let fill = |set: &'static str, what: &'static str, count: usize| async move {
         let script = "for i = 1, ARGV[2] do redis.call('SADD', KEYS[1], ARGV[1] .. i) end";
-        server.run::<()>(&["EVAL", script, "1", set, what, &count.to_string()]).await;
+        server.get::<()>(&["EVAL", script, "1", set, what, &count.to_string()]).await;
     };
     let (index, former) = ("fanfare:node:n1:sessions", "fanfare:node:n1:former");
-    server.run::<()>(&["SET", "fanfare:node:n1:incarnation", "i0"]).await;
+    server.get::<()>(&["SET", "fanfare:node:n1:incarnation", "i0"]).await;
     fill(index, "of the first ", 4500).await;
     let lease =
         async |incarnation| redis.broker.lease(&info("n1", incarnation), Duration::from_secs(30)).await;
     assert_eq!(lease("i1").await.unwrap(), LeaseOutcome::Taken);
-    server.run::<()>(&["DEL", "fanfare:node:n1"]).await;
+    server.get::<()>(&["DEL", "fanfare:node:n1"]).await;
     fill(index, "of the second ", 4500).await;
     assert_eq!(lease("i2").await.unwrap(), LeaseOutcome::Taken);
-    let left: (usize, usize) = (server.run(&["SCARD", index]).await, server.run(&["SCARD", former]).await);
+    let left: (usize, usize) = (server.get(&["SCARD", index]).await, server.get(&["SCARD", former]).await);
     assert_eq!(left, (0, 9000), "all of it is put aside for the sweep");
-    let calls: String = server.run(&["INFO", "commandstats"]).await;
+    let calls: String = server.get(&["INFO", "commandstats"]).await;
     assert!(calls.contains("cmdstat_spop:calls=5,") && !calls.contains("cmdstat_sunionstore"), "{calls}");
 }
 
@@ -94,7 +94,7 @@ async fn a_channel_of_one_short_event_with_a_key_takes_less_than_a_kilobyte() {
     let redis = new::<Redis>().await;
     publish(&redis.broker, "warm", "x").await;
     let memory = async || -> usize {
-        let info: String = redis.server.run(&["INFO", "memory"]).await;
+        let info: String = redis.server.get(&["INFO", "memory"]).await;
         let line = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
         line.unwrap().parse().unwrap()
     };
@@ -111,8 +111,8 @@ async fn a_channel_of_one_short_event_with_a_key_takes_less_than_a_kilobyte() {
     // And it is the log that it was.
     let page = redis.broker.page(&channel("user:7"), Position::ZERO, PageLimit::entries(10)).await.unwrap();
     assert_eq!((page.entries.len(), page.entries[0].previous), (1, Position::ZERO));
-    let keys: Vec<String> = redis.server.run(&["KEYS", "fanfare:{user:7}:*"]).await;
+    let keys: Vec<String> = redis.server.get(&["KEYS", "fanfare:{user:7}:*"]).await;
     assert_eq!(keys.len(), 3, "{keys:?}");
-    let ttl: i64 = redis.server.run(&["PTTL", "fanfare:{user:7}:log"]).await;
+    let ttl: i64 = redis.server.get(&["PTTL", "fanfare:{user:7}:log"]).await;
     assert!(ttl > 0, "it expires");
 }

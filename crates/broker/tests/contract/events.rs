@@ -7,8 +7,8 @@ use fanfare_broker::{Broker, BrokerSettings, Published, Retention, RetentionRule
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Event, Pattern, Position};
+use fanfare_testkit::deadline::eventually;
 
-use crate::eventually;
 use crate::fixture::{Fixture, channel, event, new, publication, publish, read};
 
 pub(crate) async fn an_event_is_read_as_it_was_published<F: Fixture>() {

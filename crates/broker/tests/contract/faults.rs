@@ -16,13 +16,13 @@ use fanfare_protocol::session::Control;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::wire::Frame;
 use fanfare_protocol::{Position, SessionId};
+use fanfare_testkit::chaos_proxy::ChaosProxy;
+use fanfare_testkit::deadline::eventually;
+use fanfare_testkit::redis::Redis as RedisServer;
 use tokio::time::Instant;
 
-use crate::eventually;
 use crate::fixture::{Fixture, Redis, Subscriber, channel, info, new, node, publication, publish, read};
 use crate::intake::begin;
-use crate::proxy::Proxy;
-use crate::server::RedisServer;
 use crate::sessions::{claim, hold, user};
 
 /// Impatient, so that faults are noticed within a test.
@@ -75,7 +75,7 @@ async fn is_subscribed_again(subscriber: &Subscriber, names: &[&str], ticket: u6
 #[tokio::test]
 async fn a_broker_starts_without_redis_and_works_once_it_is_there() {
     let mut server = RedisServer::start().await;
-    server.stop(false).await;
+    server.stop().await;
     let broker = impatient(server.url());
     let subscriber = Subscriber::open_at_once(&broker, "n");
     subscriber.request(&["a"], 1);
@@ -102,7 +102,7 @@ async fn a_broker_starts_without_redis_and_works_once_it_is_there() {
 #[tokio::test]
 async fn an_error_never_shows_the_password() {
     let server = RedisServer::start().await;
-    server.run::<()>(&["CONFIG", "SET", "requirepass", "correct-horse"]).await;
+    server.get::<()>(&["CONFIG", "SET", "requirepass", "correct-horse"]).await;
     let url = server.url().replace("redis://", "redis://:hunter2@");
     let broker = impatient(url);
     let error = try_publish(&broker, "a").await.unwrap_err();
@@ -119,14 +119,14 @@ async fn an_error_never_shows_the_password() {
 async fn flushed_scripts_are_loaded_again_and_a_batch_keeps_its_order() {
     let redis = new::<Redis>().await;
     publish(&redis.broker, "a", "first").await;
-    redis.server.run::<()>(&["SCRIPT", "FLUSH"]).await;
+    redis.server.get::<()>(&["SCRIPT", "FLUSH"]).await;
     let batch = (0..100).map(|n| Publication { ephemeral: n % 10 == 9, ..publication("a", &n.to_string()) });
     let answers = redis.broker.publish(batch.collect()).await;
     assert!(answers.iter().all(Result::is_ok));
     let found = read(&redis.broker, "a", Position::ZERO).await;
     let wanted: Vec<_> = (0..100).filter(|n| n % 10 != 9).map(|n: i32| n.to_string()).collect();
     assert_eq!(found[1..], wanted);
-    redis.server.run::<()>(&["SCRIPT", "FLUSH"]).await;
+    redis.server.get::<()>(&["SCRIPT", "FLUSH"]).await;
     assert_eq!(redis.broker.locate(&channel("a"), StartAt::Earliest).await.unwrap(), Position::ZERO);
     hold(&redis.broker, "u", SessionId::random(), "n").await;
 }
@@ -137,7 +137,7 @@ async fn a_killed_wire_comes_back_and_is_confirmed_again() {
     let subscriber = Subscriber::open(&redis.broker, "n").await;
     subscriber.subscribe(&["a", "b"], 1).await;
     for round in 1..=3 {
-        assert_eq!(redis.server.run::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]).await, 1);
+        assert_eq!(redis.server.kill_clients("pubsub").await, 1);
         is_down(&subscriber, round).await;
         is_subscribed_again(&subscriber, &["a", "b"], 1).await;
         publish(&redis.broker, "b", &round.to_string()).await;
@@ -151,7 +151,7 @@ async fn killed_command_connections_are_replaced() {
     let redis = new::<Redis>().await;
     for round in 0..5 {
         publish(&redis.broker, "a", &round.to_string()).await;
-        assert!(redis.server.run::<u64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await > 0);
+        assert!(redis.server.kill_clients("normal").await > 0);
         publishes_again(&redis.broker, "b").await;
         eventually("reading works again", || async {
             redis.broker.page(&channel("a"), Position::ZERO, PageLimit::entries(10)).await.is_ok()
@@ -167,7 +167,7 @@ async fn what_is_asked_while_the_wire_is_down_is_done_when_it_is_up() {
     let mut redis = new::<Redis>().await;
     let subscriber = Subscriber::open(&redis.broker, "n").await;
     subscriber.subscribe(&["a", "b"], 1).await;
-    redis.server.stop(false).await;
+    redis.server.stop().await;
     is_down(&subscriber, 1).await;
     subscriber.unsubscribe(&["a"]);
     subscriber.request(&["b"], 2);
@@ -190,7 +190,8 @@ async fn what_is_asked_while_the_wire_is_down_is_done_when_it_is_up() {
 async fn a_redis_that_comes_back_with_its_data_goes_on_with_the_chain() {
     let mut redis = new::<Redis>().await;
     let before = publish(&redis.broker, "a", "1").await;
-    redis.server.stop(true).await;
+    redis.server.get::<()>(&["SAVE"]).await;
+    redis.server.stop().await;
     assert!(try_publish(&redis.broker, "a").await.unwrap_err().is_passing());
     redis.server.start_again().await;
     publishes_again(&redis.broker, "other").await;
@@ -224,15 +225,15 @@ async fn a_redis_that_stands_still_is_noticed_though_nothing_flows() {
 #[tokio::test]
 async fn a_partition_without_a_reset_is_noticed_and_healed() {
     let server = RedisServer::start().await;
-    let proxy = Proxy::to(server.port()).await;
+    let proxy = ChaosProxy::before(server.address()).await;
     let broker = impatient(proxy.url());
     let subscriber = Subscriber::open(&broker, "n").await;
     subscriber.subscribe(&["a"], 1).await;
     publish(&broker, "a", "1").await;
-    proxy.part();
+    proxy.pause();
     is_down(&subscriber, 1).await;
     assert!(try_publish(&broker, "a").await.unwrap_err().is_passing());
-    proxy.join();
+    proxy.resume();
     is_subscribed_again(&subscriber, &["a"], 1).await;
     publishes_again(&broker, "b").await;
 }
@@ -240,19 +241,19 @@ async fn a_partition_without_a_reset_is_noticed_and_healed() {
 #[tokio::test]
 async fn a_wire_left_at_a_former_primary_is_noticed() {
     let (old, fresh) = (RedisServer::start().await, RedisServer::start().await);
-    let proxy = Proxy::to(old.port()).await;
+    let proxy = ChaosProxy::before(old.address()).await;
     let broker = impatient(proxy.url());
     let subscriber = Subscriber::open(&broker, "n").await;
     subscriber.subscribe(&["a"], 1).await;
-    proxy.lead_to(fresh.port());
+    proxy.lead_to(fresh.address());
     // The connection of commands is replaced; the subscriber connection works, but receives nothing any more.
-    old.run::<u64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+    old.kill_clients("normal").await;
     is_down(&subscriber, 1).await;
     is_subscribed_again(&subscriber, &["a"], 1).await;
     publishes_again(&broker, "b").await;
     publish(&broker, "a", "1").await;
     subscriber.wait_messages("a", 1).await;
-    assert_eq!(fresh.run::<u64>(&["XLEN", "fanfare:{a}:log"]).await, 1);
+    assert_eq!(fresh.get::<u64>(&["XLEN", "fanfare:{a}:log"]).await, 1);
 }
 
 #[tokio::test]
@@ -262,17 +263,8 @@ async fn a_healthy_wire_is_left_alone() {
     let subscriber = Subscriber::open(&broker, "n").await;
     subscriber.subscribe(&["a"], 1).await;
     // Far more probes than fit into the time-out.
-    eventually("many probes were sent", || async {
-        let stats: String = server.run(&["INFO", "commandstats"]).await;
-        calls(&stats, "publish") > 30
-    })
-    .await;
+    eventually("many probes were sent", || async { server.calls("publish").await > 30 }).await;
     assert_eq!(downs(&subscriber), 0);
-}
-
-fn calls(stats: &str, command: &str) -> u64 {
-    let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
-    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
 }
 
 #[tokio::test]
@@ -289,14 +281,11 @@ async fn thousands_of_channels_are_subscribed_and_subscribed_again_in_few_comman
         let count = |event| if let SubscriberEvent::Subscribed(some) = event { some.len() } else { 0 };
         subscriber.events().into_iter().map(count).sum::<usize>()
     };
-    let commands = async || {
-        let stats: String = redis.server.run(&["INFO", "commandstats"]).await;
-        calls(&stats, "subscribe")
-    };
+    let commands = async || redis.server.calls("subscribe").await;
     eventually("all are subscribed", || async { subscribed() == COUNT }).await;
     let first = commands().await;
     assert!(first <= 24, "{first} commands");
-    redis.server.run::<u64>(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    redis.server.kill_clients("pubsub").await;
     eventually("all are subscribed again", || async { subscribed() == 2 * COUNT }).await;
     let again = commands().await - first;
     assert!(again <= 12, "{again} commands");
@@ -311,7 +300,7 @@ async fn thousands_of_channels_are_subscribed_and_subscribed_again_in_few_comman
     .await;
     subscriber.unsubscribe(&names);
     eventually("every channel is left", || async {
-        redis.server.run::<Vec<String>>(&["PUBSUB", "CHANNELS", "*{*"]).await.is_empty()
+        redis.server.get::<Vec<String>>(&["PUBSUB", "CHANNELS", "*{*"]).await.is_empty()
     })
     .await;
 }
@@ -375,12 +364,12 @@ async fn nothing_is_missed_between_the_confirmation_and_the_first_message() {
 async fn a_full_redis_is_a_passing_error_and_changes_nothing() {
     let redis = new::<Redis>().await;
     let last = publish(&redis.broker, "a", "1").await;
-    redis.server.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    redis.server.get::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
     let error = try_publish(&redis.broker, "a").await.unwrap_err();
     assert!(error.is_passing() && error.to_string().contains("OOM"), "{error}");
     assert!(redis.broker.claim(&claim("u", SessionId::random(), "n")).await.unwrap_err().is_passing());
     assert_eq!(read(&redis.broker, "a", Position::ZERO).await, ["1"], "reading works");
-    redis.server.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    redis.server.get::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
     assert!(publish(&redis.broker, "a", "2").await > last);
     assert!(redis.broker.sessions(&user("u")).await.unwrap().is_empty());
 }
@@ -389,12 +378,12 @@ async fn a_full_redis_is_a_passing_error_and_changes_nothing() {
 async fn a_replica_is_a_passing_error() {
     let redis = new::<Redis>().await;
     publish(&redis.broker, "a", "1").await;
-    redis.server.run::<()>(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    redis.server.get::<()>(&["REPLICAOF", "127.0.0.1", "1"]).await;
     for _ in 0..3 {
         let error = try_publish(&redis.broker, "a").await.unwrap_err();
         assert!(error.is_passing() && error.to_string().contains("READONLY"), "{error}");
     }
-    redis.server.run::<()>(&["REPLICAOF", "NO", "ONE"]).await;
+    redis.server.get::<()>(&["REPLICAOF", "NO", "ONE"]).await;
     publishes_again(&redis.broker, "a").await;
 }
 
@@ -402,7 +391,7 @@ async fn a_replica_is_a_passing_error() {
 async fn a_command_that_is_not_allowed_is_a_condition_and_changes_nothing() {
     let redis = new::<Redis>().await;
     let rules = ["ACL", "SETUSER", "poor", "on", ">pw", "~*", "&*", "+@all", "-xadd"];
-    redis.server.run::<()>(&rules).await;
+    redis.server.get::<()>(&rules).await;
     let broker = impatient(redis.server.url().replace("redis://", "redis://poor:pw@"));
     let error = try_publish(&broker, "a").await.unwrap_err();
     // An operator may grant it, and then the same call succeeds.
@@ -410,14 +399,14 @@ async fn a_command_that_is_not_allowed_is_a_condition_and_changes_nothing() {
         error.is_passing() && error.to_string().contains("lacks permissions that a node needs"),
         "{error}"
     );
-    assert_eq!(redis.server.run::<u64>(&["EXISTS", "fanfare:{a}:log", "fanfare:{a}:last"]).await, 0);
+    assert_eq!(redis.server.get::<u64>(&["EXISTS", "fanfare:{a}:log", "fanfare:{a}:last"]).await, 0);
 }
 
 #[tokio::test]
 async fn a_user_who_may_not_name_its_connections_can_do_everything_else() {
     let redis = new::<Redis>().await;
     let rules = ["ACL", "SETUSER", "nameless", "on", ">pw", "~*", "&*", "+@all", "-client"];
-    redis.server.run::<()>(&rules).await;
+    redis.server.get::<()>(&rules).await;
     let broker = impatient(redis.server.url().replace("redis://", "redis://nameless:pw@"));
     publishes_again(&broker, "a").await;
     broker.prepare().await.unwrap();
@@ -427,16 +416,16 @@ async fn a_user_who_may_not_name_its_connections_can_do_everything_else() {
 async fn positions_grow_though_the_clock_has_gone_back() {
     let redis = new::<Redis>().await;
     let ahead = Position::new(9_000_000_000_000, 41);
-    redis.server.run::<()>(&["SET", "fanfare:{a}:last", &ahead.to_string()]).await;
+    redis.server.get::<()>(&["SET", "fanfare:{a}:last", &ahead.to_string()]).await;
     let first = publish(&redis.broker, "a", "1").await;
     assert_eq!(first, Position::new(ahead.ms, 42));
     let second = publish(&redis.broker, "a", "2").await;
     assert!(second > first);
-    redis.server.run::<()>(&["DEL", "fanfare:{a}:log"]).await;
+    redis.server.get::<()>(&["DEL", "fanfare:{a}:log"]).await;
     let third = publish(&redis.broker, "a", "3").await;
     assert!(third > second);
     let edge = "9000000000001-9007199254740993";
-    redis.server.run::<()>(&["SET", "fanfare:{b}:last", edge]).await;
+    redis.server.get::<()>(&["SET", "fanfare:{b}:last", edge]).await;
     assert_eq!(publish(&redis.broker, "b", "1").await, Position::new(9_000_000_000_002, 0));
 }
 
@@ -446,7 +435,7 @@ async fn a_lost_last_position_is_found_in_the_log() {
     let first = publish(&redis.broker, "a", "1").await;
     for spoilt in [["DEL", "fanfare:{a}:last", ""], ["SET", "fanfare:{a}:last", "x"]] {
         let words: Vec<&str> = spoilt.into_iter().filter(|word| !word.is_empty()).collect();
-        redis.server.run::<()>(&words).await;
+        redis.server.get::<()>(&words).await;
         assert!(redis.broker.locate(&channel("a"), StartAt::Latest).await.unwrap() >= first);
         let next = publish(&redis.broker, "a", "2").await;
         let page = redis.broker.page(&channel("a"), Position::ZERO, PageLimit::entries(10)).await.unwrap();
@@ -465,7 +454,7 @@ async fn events_that_grow_too_old_are_trimmed_from_a_busy_log() {
     eventually("the old event is trimmed", || async {
         let now = publish(&redis.broker, "a", "young").await;
         let oldest: Vec<(String, Vec<String>)> =
-            redis.server.run(&["XRANGE", "fanfare:{a}:log", "-", "+", "COUNT", "1"]).await;
+            redis.server.get(&["XRANGE", "fanfare:{a}:log", "-", "+", "COUNT", "1"]).await;
         now.ms > first.ms && oldest[0].1[3] == "young"
     })
     .await;
@@ -478,7 +467,7 @@ async fn a_wiped_intake_heals_also_under_a_waiting_node() {
     let wait = Duration::from_secs(10);
     let wiped = async {
         redis.a_reader_waits().await;
-        redis.server.run::<()>(&["FLUSHALL"]).await;
+        redis.server.get::<()>(&["FLUSHALL"]).await;
         redis.ingest(&[("channel", "a"), ("data", "1")]).await
     };
     let (taken, id) = tokio::join!(redis.broker.take_intake(&reading, 10, wait), wiped);
@@ -519,7 +508,7 @@ async fn many_orphans_are_swept_in_several_turns() {
     }
     let sessions: Vec<_> = steps.iter().map(|step| step.sessions).collect();
     assert_eq!(sessions, [SWEEP_STEP, SWEEP_STEP, SWEEP_STEP, SWEEP_STEP, SWEEP_STEP, SWEEP_STEP, 0]);
-    assert_eq!(redis.server.run::<u64>(&["EXISTS", "fanfare:nodes"]).await, 0, "the node is forgotten");
+    assert_eq!(redis.server.get::<u64>(&["EXISTS", "fanfare:nodes"]).await, 0, "the node is forgotten");
 }
 
 #[tokio::test]
@@ -567,9 +556,8 @@ async fn many_calls_at_once_share_one_connection() {
     });
     let positions = futures_util::future::join_all(calls).await;
     assert_eq!(positions.len(), 2000);
-    let clients: String = redis.server.run(&["INFO", "clients"]).await;
-    let connected = clients.lines().find_map(|line| line.strip_prefix("connected_clients:")).unwrap();
-    assert!(connected.parse::<u32>().unwrap() <= 4, "{connected}");
+    let connected = redis.server.info("connected_clients").await;
+    assert!(connected <= 4.0, "{connected}");
 }
 
 #[tokio::test]
@@ -579,7 +567,7 @@ async fn connections_that_were_closed_while_idle_fail_no_call() {
     for _ in 0..5 {
         assert_eq!(read(&redis.broker, "a", Position::ZERO).await, ["1"]);
         // As `timeout` of Redis, or a load balancer before it, closes what was silent for long.
-        assert!(redis.server.run::<u64>(&["CLIENT", "KILL", "TYPE", "normal"]).await > 0);
+        assert!(redis.server.kill_clients("normal").await > 0);
         eventually("the ends are noticed", || async {
             !format!("{:?}", redis.broker).contains("SharedConnection(\"up\")")
         })
@@ -605,6 +593,6 @@ async fn a_session_taken_back_after_a_fail_over_is_taken_from_its_older_owner() 
         Control::parse(&old.controls()[0]).unwrap(),
         Control::Supersede { user: user("u"), session, epoch }
     );
-    let index: Vec<String> = redis.server.run(&["SMEMBERS", "fanfare:node:n1:sessions"]).await;
+    let index: Vec<String> = redis.server.get(&["SMEMBERS", "fanfare:node:n1:sessions"]).await;
     assert!(index.is_empty(), "{index:?}");
 }

@@ -6,14 +6,15 @@ use fanfare_broker::log::PageLimit;
 use fanfare_broker::{BrokerSettings, EventLog, Membership, Retention, RetentionRules};
 use fanfare_protocol::wire::{Frame, Topic};
 use fanfare_protocol::{Pattern, Position};
+use fanfare_testkit::deadline::eventually;
+use fanfare_testkit::redis::Redis as RedisServer;
 
 use crate::fixture::{Fixture, Redis, Subscriber, channel, new, publication, publish};
-use crate::server::RedisServer;
 
 async fn call(server: &RedisServer, words: &[&[u8]]) -> Result<(String, u8), String> {
     let mut command: Vec<&[u8]> = vec![b"FCALL", b"fanfare_publish"];
     command.extend(words);
-    server.try_run_bytes(&command).await.map_err(|error| error.to_string())
+    server.ask(&command).await.map_err(|error| error.to_string())
 }
 
 fn key(name: &str) -> String {
@@ -104,7 +105,7 @@ async fn what_is_wrong_is_said() {
         let error = call(&redis.server, &words).await.expect_err(reason);
         assert!(error.contains("FANFARE") && error.contains(reason), "{error:?} has no {reason:?}");
     }
-    assert_eq!(redis.server.run::<u64>(&["EXISTS", &key("a")]).await, 0);
+    assert_eq!(redis.server.get::<u64>(&["EXISTS", &key("a")]).await, 0);
 }
 
 #[tokio::test]
@@ -176,7 +177,7 @@ async fn it_keeps_what_the_rules_say() {
     let redis = Redis::with(settings(10)).await;
     for (name, seconds) in [("user:7", 100), ("a%xyz", 200), ("a%xy", 300), ("auser:7", 300), ("%xz", 200)] {
         call(&redis.server, &[b"1", key(name).as_bytes(), b"t", b"d"]).await.unwrap();
-        let ttl = redis.server.run::<u64>(&["PTTL", &key(name)]).await;
+        let ttl = redis.server.get::<u64>(&["PTTL", &key(name)]).await;
         assert!(ttl <= seconds * 1000 && ttl > (seconds - 60) * 1000, "{name}: {ttl}");
     }
     for _ in 0..500 {
@@ -206,7 +207,7 @@ async fn a_node_brings_its_library_once_and_then_only_mends_it() {
     assert!(limit(&redis.server).await.unwrap().contains("at most 61440"));
     redis.broker.prepare().await.unwrap();
     assert!(limit(&redis.server).await.unwrap().contains("at most 61440"), "not replaced for ever");
-    redis.server.run::<()>(&["FUNCTION", "FLUSH"]).await;
+    redis.server.get::<()>(&["FUNCTION", "FLUSH"]).await;
     assert!(limit(&redis.server).await.unwrap().contains("not found"));
     redis.broker.prepare().await.unwrap();
     assert!(limit(&redis.server).await.unwrap().contains("at most 100"));
@@ -215,9 +216,9 @@ async fn a_node_brings_its_library_once_and_then_only_mends_it() {
 #[tokio::test]
 async fn an_empty_redis_is_prepared_again() {
     let mut redis = new::<Redis>().await;
-    redis.server.stop(false).await;
+    redis.server.stop().await;
     redis.server.start_again().await;
-    crate::eventually("Redis is prepared again", || async { redis.broker.prepare().await.is_ok() }).await;
+    eventually("Redis is prepared again", || async { redis.broker.prepare().await.is_ok() }).await;
     assert!(data_error(&redis.server, b"d").await.is_none());
     redis.broker.prepare().await.unwrap();
 }
@@ -234,7 +235,7 @@ async fn two_clusters_share_a_redis_under_their_prefixes() {
     other.prepare().await.unwrap();
     assert!(data_error(&redis.server, b"d").await.is_none());
     let command = ["FCALL", "other_x_publish", "1", "other:x:{a}:log", "t", "theirs"];
-    redis.server.run::<(String, u8)>(&command).await;
+    redis.server.get::<(String, u8)>(&command).await;
     let theirs = other.page(&channel("a"), Position::ZERO, PageLimit::entries(10)).await.unwrap();
     assert_eq!(theirs.entries.len(), 1);
     assert_eq!(theirs.entries[0].event.data(), "theirs");

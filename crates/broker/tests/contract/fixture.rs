@@ -12,15 +12,14 @@ use fanfare_broker::{
 };
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, Event, EventType, Position};
-
-use crate::eventually;
-use crate::server::RedisServer;
+use fanfare_testkit::deadline::eventually;
+use fanfare_testkit::redis::Redis as RedisServer;
 
 /// Fields of an entry of a stream.
 pub(crate) type Fields = Vec<(String, String)>;
 
 /// One broker and what stands around it.
-#[async_trait]
+#[async_trait(?Send)]
 pub(crate) trait Fixture: Send + Sync {
     async fn with(settings: BrokerSettings) -> Self;
     fn broker(&self) -> &dyn Broker;
@@ -55,7 +54,7 @@ pub(crate) struct Memory {
 /// Leases in these tests are shorter, unless they are to outlive a lapse of another.
 pub(crate) const LONG: Duration = Duration::from_mins(1);
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Fixture for Memory {
     async fn with(settings: BrokerSettings) -> Self {
         Self { broker: MemoryBroker::new(settings) }
@@ -131,11 +130,11 @@ impl Redis {
     async fn add(&self, id: &str, fields: &[(&str, &str)]) -> Position {
         let mut command = vec!["XADD", "fanfare:ingest", id];
         command.extend(fields.iter().flat_map(|&(name, value)| [name, value]));
-        self.server.run::<String>(&command).await.parse().unwrap()
+        self.server.get::<String>(&command).await.parse().unwrap()
     }
 
     async fn stream(&self, name: &str) -> Vec<Fields> {
-        let entries: Vec<(String, Fields)> = self.server.run(&["XRANGE", name, "-", "+"]).await;
+        let entries: Vec<(String, Fields)> = self.server.get(&["XRANGE", name, "-", "+"]).await;
         entries.into_iter().map(|(_, fields)| fields).collect()
     }
 }
@@ -144,7 +143,7 @@ pub(crate) fn connect(server: &RedisServer, settings: BrokerSettings) -> RedisBr
     RedisBroker::connect(RedisSettings { url: server.url(), ..RedisSettings::default() }, settings).unwrap()
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Fixture for Redis {
     async fn with(settings: BrokerSettings) -> Self {
         let server = RedisServer::start().await;
@@ -158,20 +157,20 @@ impl Fixture for Redis {
     }
 
     async fn expire(&self, channel: &Channel) {
-        self.server.run::<()>(&["DEL", &format!("fanfare:{{{channel}}}:log")]).await;
+        self.server.get::<()>(&["DEL", &format!("fanfare:{{{channel}}}:log")]).await;
     }
 
     async fn trim(&self, channel: &Channel, keep: usize) {
         let log = format!("fanfare:{{{channel}}}:log");
-        self.server.run::<()>(&["XTRIM", &log, "MAXLEN", "=", &keep.to_string()]).await;
+        self.server.get::<()>(&["XTRIM", &log, "MAXLEN", "=", &keep.to_string()]).await;
     }
 
     async fn wipe(&self) {
-        self.server.run::<()>(&["FLUSHALL"]).await;
+        self.server.get::<()>(&["FLUSHALL"]).await;
     }
 
     async fn lapse(&self, node: &NodeId) {
-        self.server.run::<()>(&["DEL", &format!("fanfare:node:{node}")]).await;
+        self.server.get::<()>(&["DEL", &format!("fanfare:node:{node}")]).await;
     }
 
     async fn ingest(&self, fields: &[(&str, &str)]) -> Position {
@@ -183,15 +182,11 @@ impl Fixture for Redis {
     }
 
     async fn delete_ingest(&self) {
-        self.server.run::<()>(&["DEL", "fanfare:ingest"]).await;
+        self.server.get::<()>(&["DEL", "fanfare:ingest"]).await;
     }
 
     async fn a_reader_waits(&self) {
-        eventually("a reader waits", || async {
-            let clients: String = self.server.run(&["INFO", "clients"]).await;
-            clients.contains("blocked_clients:1")
-        })
-        .await;
+        eventually("a reader waits", || async { self.server.info("blocked_clients").await >= 1.0 }).await;
     }
 
     async fn lifecycle(&self) -> Vec<Fields> {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use fanfare_broker::BrokerSettings;
 use fanfare_broker::session::{Claimed, CloseReason};
 use fanfare_protocol::SessionId;
+use fanfare_testkit::deadline::eventually;
 
-use crate::eventually;
 use crate::fixture::{Fixture, LONG, info, node};
 use crate::sessions::{claim, hold, life, user};
 

@@ -12,8 +12,8 @@ use fanfare_broker::{
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Position, SessionId};
+use fanfare_testkit::deadline::eventually;
 
-use crate::eventually;
 use crate::fixture::{Fixture, LONG, Redis, channel, info, new, node, publication, publish, read};
 use crate::sessions::{hold, user};
 
@@ -425,11 +425,11 @@ async fn a_renamed_stream_keeps_its_generation() {
     let redis = new::<Redis>().await;
     let broker = &redis.broker;
     let first = begin(broker).await;
-    redis.server.run::<()>(&["RENAME", "fanfare:ingest", "aside"]).await;
+    redis.server.get::<()>(&["RENAME", "fanfare:ingest", "aside"]).await;
     assert_ne!(begin(broker).await.generation, first.generation);
-    redis.server.run::<()>(&["RENAME", "aside", "fanfare:ingest"]).await;
+    redis.server.get::<()>(&["RENAME", "aside", "fanfare:ingest"]).await;
     assert_eq!(begin(broker).await.generation, first.generation);
-    let groups: Vec<redis::Value> = redis.server.run(&["XINFO", "GROUPS", "fanfare:ingest"]).await;
+    let groups: Vec<redis::Value> = redis.server.get(&["XINFO", "GROUPS", "fanfare:ingest"]).await;
     assert_eq!(groups.len(), 1, "former readings leave nothing behind");
 }
 
@@ -437,9 +437,9 @@ async fn a_renamed_stream_keeps_its_generation() {
 async fn groups_of_others_are_left_alone() {
     let redis = new::<Redis>().await;
     begin(&redis.broker).await;
-    redis.server.run::<()>(&["XGROUP", "CREATE", "fanfare:ingest", "audit", "0"]).await;
+    redis.server.get::<()>(&["XGROUP", "CREATE", "fanfare:ingest", "audit", "0"]).await;
     begin(&redis.broker).await;
-    let groups: Vec<redis::Value> = redis.server.run(&["XINFO", "GROUPS", "fanfare:ingest"]).await;
+    let groups: Vec<redis::Value> = redis.server.get(&["XINFO", "GROUPS", "fanfare:ingest"]).await;
     assert_eq!(groups.len(), 2);
 }
 
@@ -448,7 +448,7 @@ async fn as_many_entries_as_a_batch_may_have_are_settled() {
     let redis = new::<Redis>().await;
     let reading = begin(&redis.broker).await;
     let fill = "for i = 1, 10000 do redis.call('XADD', KEYS[1], '*', 'data', i) end";
-    redis.server.run::<()>(&["EVAL", fill, "1", "fanfare:ingest"]).await;
+    redis.server.get::<()>(&["EVAL", fill, "1", "fanfare:ingest"]).await;
     let taken = ids(&take(&redis.broker, &reading, 10_000).await);
     assert_eq!(taken.len(), 10_000);
     settle(&redis.broker, &reading, &taken[1..]).await;
@@ -464,11 +464,11 @@ async fn what_is_settled_leaves_nothing_behind() {
     take(broker, &reading, 3).await;
     put(broker, &reading, chain(left.iter().map(|id| entry(*id)))).await;
     settle(broker, &reading, &left).await;
-    assert_eq!(redis.server.run::<u64>(&["XLEN", "fanfare:ingest"]).await, 0);
-    let mut keys: Vec<String> = redis.server.run(&["KEYS", "fanfare:{a}:*"]).await;
+    assert_eq!(redis.server.get::<u64>(&["XLEN", "fanfare:ingest"]).await, 0);
+    let mut keys: Vec<String> = redis.server.get(&["KEYS", "fanfare:{a}:*"]).await;
     keys.sort();
     assert_eq!(keys, ["fanfare:{a}:last", "fanfare:{a}:log"], "no key for each entry");
-    let last: String = redis.server.run(&["GET", "fanfare:{a}:last"]).await;
+    let last: String = redis.server.get(&["GET", "fanfare:{a}:last"]).await;
     let position = broker.locate(&channel("a"), StartAt::Latest).await.unwrap();
     assert_eq!(last, format!("{position} {} {}", reading.generation, left[2]), "as the contract says");
 }
@@ -485,21 +485,21 @@ async fn a_lost_last_position_lets_an_entry_come_twice_and_not_never() {
     ] {
         put(broker, &reading, chained(1..=2)).await;
         let words: Vec<&str> = lost.into_iter().filter(|word| !word.is_empty()).collect();
-        redis.server.run::<()>(&words).await;
+        redis.server.get::<()>(&words).await;
         assert_eq!(put(broker, &reading, chained(2..=3)).await, [IntakeOutcome::Published; 2], "{lost:?}");
-        redis.server.run::<()>(&["DEL", "fanfare:{a}:last"]).await;
+        redis.server.get::<()>(&["DEL", "fanfare:{a}:last"]).await;
     }
     // A repeated key renews the mark, and the last position with it.
     put(broker, &reading, chain([keyed(id(9), "k")])).await;
     let newest = broker.locate(&channel("a"), StartAt::Latest).await.unwrap();
-    redis.server.run::<()>(&["DEL", "fanfare:{a}:last"]).await;
+    redis.server.get::<()>(&["DEL", "fanfare:{a}:last"]).await;
     assert_eq!(put(broker, &reading, chain([keyed(id(9), "k")])).await, [IntakeOutcome::Repeat]);
     assert_eq!(put(broker, &reading, chained([9])).await, [IntakeOutcome::Repeat]);
     assert_eq!(broker.locate(&channel("a"), StartAt::Latest).await.unwrap(), newest);
     // A position with something else behind it than a mark is a position.
     for behind in ["what is this".to_owned(), format!("{} it", reading.generation)] {
         let at = publish(broker, "a", "8-0").await;
-        redis.server.run::<()>(&["SET", "fanfare:{a}:last", &format!("{at} {behind}")]).await;
+        redis.server.get::<()>(&["SET", "fanfare:{a}:last", &format!("{at} {behind}")]).await;
         assert_eq!(broker.locate(&channel("a"), StartAt::Latest).await.unwrap(), at);
         assert_eq!(broker.locate(&channel("a"), StartAt::Newest(0)).await.unwrap(), at);
         assert_eq!(put(broker, &reading, chained([1])).await, [IntakeOutcome::Published], "{behind}");
@@ -520,7 +520,7 @@ async fn the_mark_is_kept_for_as_long_as_a_key_even_where_positions_are_not() {
     let redis = Redis::with(settings).await;
     let reading = begin(&redis.broker).await;
     put(&redis.broker, &reading, chained([1])).await;
-    let kept: u64 = redis.server.run(&["PTTL", "fanfare:{a}:last"]).await;
+    let kept: u64 = redis.server.get(&["PTTL", "fanfare:{a}:last"]).await;
     assert!(Duration::from_millis(kept) > once / 2, "{kept} ms");
 }
 
@@ -528,10 +528,10 @@ async fn the_mark_is_kept_for_as_long_as_a_key_even_where_positions_are_not() {
 async fn what_a_user_of_redis_may_not_do_is_not_the_fault_of_an_entry() {
     let redis = new::<Redis>().await;
     let reading = begin(&redis.broker).await;
-    redis.server.run::<()>(&["ACL", "SETUSER", "default", "resetchannels"]).await;
+    redis.server.get::<()>(&["ACL", "SETUSER", "default", "resetchannels"]).await;
     let refused = redis.broker.publish_intake(&reading, chained([1])).await.remove(0);
     assert!(refused.clone().unwrap_err().is_passing(), "{refused:?}");
-    redis.server.run::<()>(&["ACL", "SETUSER", "default", "allchannels"]).await;
+    redis.server.get::<()>(&["ACL", "SETUSER", "default", "allchannels"]).await;
     assert_eq!(put(&redis.broker, &reading, chained([1])).await, [IntakeOutcome::Repeat], "it was stored");
     assert_eq!(log(&redis.broker).await, [id(1)]);
 }
@@ -543,8 +543,8 @@ async fn a_leader_can_free_memory_where_there_is_none() {
     let reading = begin(broker).await;
     let left = leave(&redis, 4).await;
     put(broker, &reading, chain(left[..2].iter().map(|id| entry(*id)))).await;
-    redis.server.run::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
-    redis.server.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    redis.server.get::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    redis.server.get::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
     let full = broker.publish_intake(&reading, chain([entry(left[2])])).await.remove(0);
     assert!(full.unwrap_err().is_passing());
     settle(broker, &reading, &left[..1]).await;
@@ -563,8 +563,8 @@ async fn no_node_is_swept_where_memory_is_short() {
     let broker = &redis.broker;
     broker.lease(&info("n1", "i"), LONG).await.unwrap();
     hold(broker, "u", SessionId::random(), "n1").await;
-    redis.server.run::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
-    redis.server.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    redis.server.get::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    redis.server.get::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
     // It lives, and cannot say so.
     redis.lapse(&node("n1")).await;
     assert!(broker.lease(&info("n1", "i"), LONG).await.unwrap_err().is_passing());
@@ -579,7 +579,7 @@ async fn a_stranger_leaves_the_mark_as_it_is() {
     let reading = begin(broker).await;
     put(broker, &reading, chained([1])).await;
     let call = ["FCALL", "fanfare_publish", "1", "fanfare:{a}:log", "t", "8-0"];
-    redis.server.run::<(String, u8)>(&call).await;
+    redis.server.get::<(String, u8)>(&call).await;
     assert_eq!(
         put(broker, &reading, chained(1..=2)).await,
         [IntakeOutcome::Repeat, IntakeOutcome::Published]
@@ -595,7 +595,7 @@ async fn a_redis_that_fails_in_the_middle_of_a_call_neither_reorders_nor_loses()
     const BATCH: u64 = 1_000;
     let redis = new::<Redis>().await;
     let broker = &redis.broker;
-    redis.server.run::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
+    redis.server.get::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
     let reading = begin(broker).await;
     let (mut blocked, mut failed) = (0, 0);
     let work = async {
@@ -622,15 +622,15 @@ async fn a_redis_that_fails_in_the_middle_of_a_call_neither_reorders_nor_loses()
     };
     let trouble = async {
         loop {
-            redis.server.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
-            redis.server.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
+            redis.server.get::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
+            redis.server.get::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
         }
     };
     tokio::select! {
         () = work => {}
         () = trouble => {}
     }
-    redis.server.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    redis.server.get::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
     assert!(failed > 0 && blocked > 0, "{failed} failed, {blocked} were held up");
     let mut after = Position::ZERO;
     let mut kept: Vec<u64> = Vec::new();

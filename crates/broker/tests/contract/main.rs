@@ -3,9 +3,7 @@
 //! # Layout
 //!
 //! - `fixture`: the brokers under test, and the hands that publishers, operators and time have
-//! - `server`: a redis-server of a test's own
 //! - `events`, `subscribers`, `sessions`, `grace`, `merging`, `nodes`, `backlog`, `intake`: the contracts
-//! - `proxy`: a network that can be broken
 //! - `fcall`: the function library, called by strangers
 //! - `faults`: Redis goes away, comes back, forgets, stops
 //! - `types`: keys that hold something else than they should
@@ -21,27 +19,9 @@ mod grace;
 mod intake;
 mod merging;
 mod nodes;
-mod proxy;
-mod server;
 mod sessions;
 mod subscribers;
 mod types;
-
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep};
-
-/// How long a condition may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Waits until a condition holds.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        sleep(Duration::from_millis(5)).await;
-    }
-}
 
 /// Runs each contract against both brokers.
 macro_rules! contracts {

@@ -6,8 +6,8 @@ use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::session::CloseReason;
 use fanfare_broker::{Broker, Membership, NodeInfo, SessionStore};
 use fanfare_protocol::SessionId;
+use fanfare_testkit::deadline::eventually;
 
-use crate::eventually;
 use crate::fixture::{Fixture, LONG, Redis, info, new, node};
 use crate::sessions::{hold, holding, life, user};
 
@@ -166,7 +166,7 @@ pub(crate) async fn a_node_that_left_is_swept_clean<F: Fixture>() {
 #[tokio::test]
 async fn a_node_that_leaves_nothing_behind_leaves_no_key() {
     let redis = new::<Redis>().await;
-    let left = async || redis.server.run::<Vec<String>>(&["KEYS", "fanfare:node*"]).await;
+    let left = async || redis.server.get::<Vec<String>>(&["KEYS", "fanfare:node*"]).await;
     let epoch = |session| hold(&redis.broker, "u", session, "n1");
     lease(&redis.broker, &info("n1", "i")).await;
     let session = SessionId::random();

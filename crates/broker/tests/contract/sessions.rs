@@ -4,8 +4,8 @@ use fanfare_broker::Broker;
 use fanfare_broker::session::{Claim, Claimed, CloseReason, Holding, Renewed};
 use fanfare_protocol::session::Control;
 use fanfare_protocol::{SessionId, User};
+use fanfare_testkit::deadline::eventually;
 
-use crate::eventually;
 use crate::fixture::{Fields, Fixture, LONG, Subscriber, info, new, node, publish};
 
 pub(crate) fn user(id: &str) -> User {

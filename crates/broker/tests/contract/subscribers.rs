@@ -5,8 +5,8 @@ use fanfare_protocol::publish::Publication;
 use fanfare_protocol::session::Control;
 use fanfare_protocol::wire::{Frame, Topic};
 use fanfare_protocol::{Position, SessionId};
+use fanfare_testkit::deadline::eventually;
 
-use crate::eventually;
 use crate::fixture::{Fixture, Subscriber, channel, event, new, node, publication, publish};
 use crate::sessions::user;
 

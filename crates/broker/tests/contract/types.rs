@@ -23,7 +23,7 @@ fn assert_refused<T: std::fmt::Debug>(result: Result<T, BrokerError>) {
 }
 
 async fn keys(redis: &Redis) -> Vec<String> {
-    let mut keys: Vec<String> = redis.server.run(&["KEYS", "*"]).await;
+    let mut keys: Vec<String> = redis.server.get(&["KEYS", "*"]).await;
     keys.sort();
     keys
 }
@@ -32,8 +32,8 @@ async fn keys(redis: &Redis) -> Vec<String> {
 async fn publishing_onto_a_key_of_another_type_changes_nothing() {
     let redis = new::<Redis>().await;
     for spoilt in ["fanfare:{a}:log", "fanfare:{a}:last", "fanfare:{a}:once:k"] {
-        redis.server.run::<()>(&["FLUSHALL"]).await;
-        redis.server.run::<()>(&["RPUSH", spoilt, "x"]).await;
+        redis.server.get::<()>(&["FLUSHALL"]).await;
+        redis.server.get::<()>(&["RPUSH", spoilt, "x"]).await;
         let keyed = Publication { key: Some("k".into()), ..publication("a", "1") };
         // The others of the batch are not affected.
         let mut answers =
@@ -49,15 +49,15 @@ async fn entries_for_a_key_of_another_type_are_refused_all_in_one_call() {
     let redis = new::<Redis>().await;
     let reading = begin(&redis.broker).await;
     for spoilt in ["fanfare:{a}:log", "fanfare:{a}:last"] {
-        redis.server.run::<()>(&["RPUSH", spoilt, "x"]).await;
+        redis.server.get::<()>(&["RPUSH", spoilt, "x"]).await;
         let entries = chain((1..=3).map(|n| (Position::new(n, 0), publication("a", "1"))));
         for answer in redis.broker.publish_intake(&reading, entries).await {
             assert_refused(answer);
         }
-        redis.server.run::<()>(&["DEL", spoilt]).await;
+        redis.server.get::<()>(&["DEL", spoilt]).await;
     }
     // A key of its own concerns its entry; the one behind it waits for the next call.
-    redis.server.run::<()>(&["RPUSH", "fanfare:{a}:once:k", "x"]).await;
+    redis.server.get::<()>(&["RPUSH", "fanfare:{a}:once:k", "x"]).await;
     let keyed = Publication { key: Some("k".into()), ..publication("a", "1") };
     let entries = chain([(Position::new(1, 0), keyed), (Position::new(2, 0), publication("a", "2"))]);
     let mut answers = redis.broker.publish_intake(&reading, entries).await;
@@ -69,12 +69,12 @@ async fn entries_for_a_key_of_another_type_are_refused_all_in_one_call() {
 #[tokio::test]
 async fn reading_a_key_of_another_type_is_refused() {
     let redis = new::<Redis>().await;
-    redis.server.run::<()>(&["SET", "fanfare:{a}:log", "x"]).await;
+    redis.server.get::<()>(&["SET", "fanfare:{a}:log", "x"]).await;
     assert_refused(redis.broker.page(&channel("a"), Position::ZERO, PageLimit::entries(10)).await);
     for from in [StartAt::Latest, StartAt::Earliest, StartAt::Newest(1), StartAt::Time(Position::new(5, 0))] {
         assert_refused(redis.broker.locate(&channel("a"), from).await);
     }
-    redis.server.run::<()>(&["RPUSH", "fanfare:{b}:last", "x"]).await;
+    redis.server.get::<()>(&["RPUSH", "fanfare:{b}:last", "x"]).await;
     assert_refused(redis.broker.locate(&channel("b"), StartAt::Latest).await);
 }
 
@@ -83,8 +83,8 @@ async fn a_session_is_not_claimed_by_half() {
     let redis = new::<Redis>().await;
     let session = SessionId::random();
     for spoilt in ["fanfare:{user:u}:sessions", "fanfare:node:n1:sessions", "fanfare:lifecycle"] {
-        redis.server.run::<()>(&["FLUSHALL"]).await;
-        redis.server.run::<()>(&["SET", spoilt, "x"]).await;
+        redis.server.get::<()>(&["FLUSHALL"]).await;
+        redis.server.get::<()>(&["SET", spoilt, "x"]).await;
         assert_refused(redis.broker.claim(&claim("u", session, "n1")).await);
         let holding = Holding { user: user("u"), session, epoch: 1, since: 1, client: "c".into() };
         assert_refused(redis.broker.renew(&node("n1"), &[holding]).await);
@@ -92,9 +92,9 @@ async fn a_session_is_not_claimed_by_half() {
         assert_eq!(keys(&redis).await, [spoilt]);
     }
     // The old owner's index is known to the script only.
-    redis.server.run::<()>(&["FLUSHALL"]).await;
+    redis.server.get::<()>(&["FLUSHALL"]).await;
     let epoch = hold(&redis.broker, "u", session, "n1").await;
-    redis.server.run::<()>(&["SET", "fanfare:node:n1:sessions", "x"]).await;
+    redis.server.get::<()>(&["SET", "fanfare:node:n1:sessions", "x"]).await;
     assert_refused(redis.broker.claim(&claim("u", session, "n2")).await);
     assert_eq!(redis.broker.sessions(&user("u")).await.unwrap()[0].epoch, epoch);
 }
@@ -105,17 +105,17 @@ async fn leases_and_locks_of_another_type_are_refused() {
     for spoilt in
         ["fanfare:node:n1", "fanfare:nodes", "fanfare:node:n1:sessions", "fanfare:node:n1:incarnation"]
     {
-        redis.server.run::<()>(&["FLUSHALL"]).await;
-        redis.server.run::<()>(&["SET", "fanfare:node:n1:incarnation", "another"]).await;
-        redis.server.run::<()>(&["DEL", spoilt]).await;
-        redis.server.run::<()>(&["XADD", spoilt, "*", "x", "x"]).await;
+        redis.server.get::<()>(&["FLUSHALL"]).await;
+        redis.server.get::<()>(&["SET", "fanfare:node:n1:incarnation", "another"]).await;
+        redis.server.get::<()>(&["DEL", spoilt]).await;
+        redis.server.get::<()>(&["XADD", spoilt, "*", "x", "x"]).await;
         let before = keys(&redis).await;
         assert_refused(redis.broker.lease(&info("n1", "i"), TTL).await);
         assert_eq!(keys(&redis).await, before);
     }
-    redis.server.run::<()>(&["FLUSHALL"]).await;
+    redis.server.get::<()>(&["FLUSHALL"]).await;
     for lock in ["fanfare:sweeper", "fanfare:ingest:leader"] {
-        redis.server.run::<()>(&["RPUSH", lock, "x"]).await;
+        redis.server.get::<()>(&["RPUSH", lock, "x"]).await;
     }
     assert_refused(redis.broker.sweep(&node("n1"), TTL).await);
     assert_refused(redis.broker.lead_intake(&node("n1"), TTL).await);
@@ -125,7 +125,7 @@ async fn leases_and_locks_of_another_type_are_refused() {
 async fn an_intake_of_another_type_is_refused_and_loses_nothing() {
     let redis = new::<Redis>().await;
     redis.ingest(&[("colour", "red")]).await;
-    redis.server.run::<()>(&["SET", "fanfare:ingest:dead", "x"]).await;
+    redis.server.get::<()>(&["SET", "fanfare:ingest:dead", "x"]).await;
     let take = async |reading: &_| redis.broker.take_intake(reading, 10, Duration::ZERO).await;
     let reading = begin(&redis.broker).await;
     let entry = take(&reading).await.unwrap().pop().unwrap();
@@ -133,7 +133,7 @@ async fn an_intake_of_another_type_is_refused_and_loses_nothing() {
     assert_refused(redis.broker.reject_intake(&reading, rejected).await);
     let reading = begin(&redis.broker).await;
     assert_eq!(take(&reading).await.unwrap().len(), 1, "it is still there");
-    redis.server.run::<()>(&["SET", "fanfare:ingest", "x"]).await;
+    redis.server.get::<()>(&["SET", "fanfare:ingest", "x"]).await;
     assert_refused(take(&reading).await);
     assert_refused(redis.broker.read_intake(&node("n1")).await);
 }
@@ -153,10 +153,10 @@ async fn entries_that_are_no_events_are_left_out_and_counted() {
     ] {
         let mut command = vec!["XADD", log, "*"];
         command.extend(fields);
-        redis.server.run::<String>(&command).await;
+        redis.server.get::<String>(&command).await;
     }
     let wrong_bytes: [&[u8]; 9] = [b"XADD", log.as_bytes(), b"*", b"t", b"", b"d", b"\xff", b"p", b"1-0"];
-    redis.server.try_run_bytes::<String>(&wrong_bytes).await.unwrap();
+    redis.server.ask::<String>(&wrong_bytes).await.unwrap();
     let last = publish(&redis.broker, "a", "2").await;
 
     let page = redis.broker.page(&channel("a"), Position::ZERO, PageLimit::entries(100)).await.unwrap();
@@ -165,7 +165,7 @@ async fn entries_that_are_no_events_are_left_out_and_counted() {
     let none = redis.broker.page(&channel("a"), first, PageLimit::entries(3)).await.unwrap();
     assert_eq!((none.entries.len(), none.malformed, none.end), (0, 3, false));
     assert!(none.next > first && none.next < last, "and the reader goes on");
-    redis.server.run::<()>(&["XTRIM", log, "MAXLEN", "=", "4"]).await;
+    redis.server.get::<()>(&["XTRIM", log, "MAXLEN", "=", "4"]).await;
     let earliest = redis.broker.locate(&channel("a"), StartAt::Earliest).await.unwrap();
     assert_eq!(read(&redis.broker, "a", earliest).await, ["2"]);
 }
@@ -178,7 +178,7 @@ async fn sessions_and_leases_that_cannot_be_read_are_left_out_and_replaced() {
     for value in
         ["x", "7", "null", "{}", "{\"node\":7,\"epoch\":1}", "{\"node\":\"a b\",\"epoch\":1,\"since\":1}"]
     {
-        redis.server.run::<()>(&["HSET", hash, &session.to_string(), value, "not a session", "x"]).await;
+        redis.server.get::<()>(&["HSET", hash, &session.to_string(), value, "not a session", "x"]).await;
         assert!(redis.broker.sessions(&user("u")).await.unwrap().is_empty(), "{value}");
         assert!(
             !redis.broker.release(&node("n1"), &user("u"), session, 1, CloseReason::Closed).await.unwrap()
@@ -187,8 +187,8 @@ async fn sessions_and_leases_that_cannot_be_read_are_left_out_and_replaced() {
         assert_eq!(redis.broker.sessions(&user("u")).await.unwrap().len(), 1, "{value}");
     }
     for value in ["x", "7", "{}", "[]"] {
-        redis.server.run::<()>(&["SET", "fanfare:node:n1", value]).await;
-        redis.server.run::<()>(&["SADD", "fanfare:nodes", "n1", "no node"]).await;
+        redis.server.get::<()>(&["SET", "fanfare:node:n1", value]).await;
+        redis.server.get::<()>(&["SADD", "fanfare:nodes", "n1", "no node"]).await;
         assert!(redis.broker.nodes().await.unwrap().is_empty(), "{value}");
         assert_eq!(redis.broker.lease(&info("n1", "i"), TTL).await.unwrap(), LeaseOutcome::Taken, "{value}");
     }
@@ -201,7 +201,7 @@ async fn an_index_with_foreign_members_is_swept_clean() {
     hold(&redis.broker, "u", SessionId::random(), "n1").await;
     let random = SessionId::random().to_string();
     let gone = format!("{random} unknown");
-    redis.server.run::<()>(&["SADD", "fanfare:node:n1:sessions", "x", "x y", &random, &gone]).await;
+    redis.server.get::<()>(&["SADD", "fanfare:node:n1:sessions", "x", "x y", &random, &gone]).await;
     redis.broker.leave(&info("n1", "i")).await.unwrap();
     assert_eq!(redis.broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 1);
     assert_eq!(keys(&redis).await, ["fanfare:lifecycle", "fanfare:sweeper"]);
