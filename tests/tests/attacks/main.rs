@@ -19,6 +19,7 @@
 //! - [`reads`]: history and `last=` on behalf of one user, and what Redis does meanwhile
 //! - [`new_channels`]: publishers that make channels without end
 //! - [`places`]: streams that linger past their limit
+//! - [`redis_users`]: what the Redis users of the documentation can do, and what not
 //! - [`sockets`]: sockets that are kept open
 //! - [`terminals`]: events that play tricks on who reads them in a shell
 //! - [`tokens`]: tokens that should not be accepted
@@ -40,6 +41,7 @@ mod new_channels;
 mod operators;
 mod places;
 mod reads;
+mod redis_users;
 mod sockets;
 mod terminals;
 mod tokens;

@@ -1,0 +1,268 @@
+//! The Redis users of `docs/operations.md`: each can do what it must, and is refused what it must not do. The `ACL` commands are
+//! those of the page.
+
+use std::time::Duration;
+
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::lifecycle;
+use fanfare_testkit::redis::Redis;
+use redis::aio::MultiplexedConnection;
+use redis::{Client, RedisError, Value, cmd};
+use serde_json::json;
+
+/// The user of clients without a password.
+const DEFAULT: &str = "default";
+const NODE: &str = "fanfare";
+const INTAKE: &str = "a-publisher";
+const ROOMS: &str = "a-room-publisher";
+const EPHEMERAL: &str = "an-ephemeral-publisher";
+
+const LOG: &str = "fanfare:{room:7}:log";
+const LAST: &str = "fanfare:{room:7}:last";
+const LIVE: &str = "fanfare:{room:7}:live";
+const TYPING: &str = "fanfare:{room:7}:ephemeral";
+const FORGED: &str = "1 99999999999999-0 99999999999998-0 n\nforged";
+
+/// Returns the commands of the page that make users.
+fn documented() -> Vec<Vec<&'static str>> {
+    let page = include_str!("../../../docs/operations.md");
+    let commands = page.lines().filter_map(|line| line.strip_prefix("    "));
+    let commands = commands.filter(|line| line.starts_with("ACL SETUSER "));
+    commands.map(|line| line.split_whitespace().collect()).collect()
+}
+
+/// Starts Redis with the users of the page; the one without a password stays as it is, for the test.
+async fn redis_with_users() -> Redis {
+    let redis = Redis::start().await;
+    for command in documented().iter().filter(|command| command[2] != DEFAULT) {
+        redis.get::<()>(command).await;
+    }
+    redis
+}
+
+fn url(redis: &Redis, user: &str) -> String {
+    redis.url().replace("redis://", &format!("redis://{user}:password@"))
+}
+
+/// A client of Redis as this user.
+async fn client(redis: &Redis, user: &str) -> MultiplexedConnection {
+    let client = Client::open(url(redis, user)).unwrap();
+    client.get_multiplexed_async_connection().await.unwrap_or_else(|error| panic!("{user}: {error}"))
+}
+
+async fn call(client: &mut MultiplexedConnection, command: &[&str]) -> Result<Value, RedisError> {
+    cmd(command[0]).arg(&command[1..]).query_async(client).await
+}
+
+async fn may(client: &mut MultiplexedConnection, command: &[&str]) {
+    call(client, command).await.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+}
+
+/// Returns whether the user has no right to a command, whatever Redis would answer otherwise.
+async fn is_denied(client: &mut MultiplexedConnection, command: &[&str]) -> bool {
+    call(client, command).await.is_err_and(|error| error.code() == Some("NOPERM"))
+}
+
+/// Nothing was refused that Redis counts, in scripts either.
+async fn nothing_was_denied(redis: &Redis) {
+    let denied: Vec<Value> = redis.get(&["ACL", "LOG"]).await;
+    assert!(denied.is_empty(), "{denied:#?}");
+}
+
+#[test]
+fn the_page_has_these_users_and_the_threat_model_has_the_same_rules() {
+    let commands = documented();
+    let users: Vec<&str> = commands.iter().map(|command| command[2]).collect();
+    assert_eq!(users, [DEFAULT, NODE, INTAKE, ROOMS, EPHEMERAL], "each has a test here");
+    let page = include_str!("../../../docs/security.md");
+    let table = page.split("On Redis the ACL decides:").nth(1).unwrap().split("\n\n").nth(1).unwrap();
+    let rules: Vec<&str> = table.lines().skip(2).map(|row| row.split('`').nth(1).unwrap()).collect();
+    let of_users = commands[1..].iter().map(|command| command[5..].join(" "));
+    assert_eq!(rules, of_users.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_client_without_a_user_is_refused() {
+    let redis = Redis::start().await;
+    assert_eq!(redis.get::<String>(&["PING"]).await, "PONG");
+    for command in documented() {
+        // One connection for all: the first command is the last that another one can give.
+        if command[2] == DEFAULT {
+            redis.get::<()>(&command).await;
+        }
+    }
+    let error = redis.ask::<Value>(&["GET", LAST]).await.unwrap_err();
+    assert_eq!(error.code(), Some("NOAUTH"), "{error}");
+}
+
+#[tokio::test]
+async fn nodes_do_all_they_must_and_do_not_administer_redis() {
+    let redis = redis_with_users().await;
+    let through = url(&redis, NODE);
+    let mut cluster = Cluster::on(redis, 2, |node| node.through(&through).short_lease()).await;
+
+    // Every way in, with a channel that is new, and every call.
+    let mut stream = cluster.a().stream().user("42").channel("room:7").open().await;
+    cluster.b().api().publish("room:7", "t", "over HTTP").await;
+    stream.expect_data("over HTTP").await;
+    let keyed = json!({"channel": "room:7", "type": "t", "data": "with a key", "key": "k"});
+    assert_eq!(cluster.b().api().post(&keyed).await.unwrap().status, 200);
+    stream.expect_data("with a key").await;
+    let typing = json!({"channel": "room:7", "type": "t", "data": "typing", "ephemeral": true});
+    assert_eq!(cluster.b().api().post(&typing).await.unwrap().status, 200);
+    stream.expect_data("typing").await;
+    let fields = ["channel", "room:7", "type", "t", "data", "by the intake"];
+    cluster.redis.get::<String>(&[&["XADD", "fanfare:ingest", "*"][..], &fields].concat()).await;
+    stream.expect_data("by the intake").await;
+    cluster.redis.get::<String>(&["XADD", "fanfare:ingest", "*", "channel", "not a name", "data", ""]).await;
+    until("what cannot be published is in the dead-letter stream", SOON, async || {
+        let dead: usize = cluster.redis.get(&["XLEN", "fanfare:ingest:dead"]).await;
+        if dead == 1 { Ok(()) } else { Err(dead) }
+    })
+    .await;
+    stream.close();
+    cluster.b().api().publish("room:7", "t", "meanwhile").await;
+    stream.resume(cluster.b()).await;
+    stream.expect_data("meanwhile").await;
+    let mut late = cluster.a().stream().user("43").channel("room:7").parameter("last", "2").open().await;
+    late.expect_data("by the intake").await;
+    for path in ["/v1/channels/room:7/events", "/v1/users/42/sessions", "/v1/nodes"] {
+        let answer = cluster.a().api().get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+    }
+    let disconnected = cluster.a().api().delete("/v1/users/42/sessions").await.json();
+    assert_eq!(disconnected["disconnected"], 1);
+    stream.end().await;
+
+    // The other one sweeps what a dead node leaves.
+    cluster.nodes[0].kill().await;
+    until("the user of the dead node is offline", SOON, async || {
+        let events = lifecycle::of_user(&cluster.redis, "43").await;
+        if events.last().is_some_and(|last| last == "user.offline") { Ok(()) } else { Err(events.join(", ")) }
+    })
+    .await;
+    cluster.b().terminate();
+    assert!(cluster.nodes[1].ended(Duration::from_secs(10)).await.success());
+    nothing_was_denied(&cluster.redis).await;
+
+    let mut node = client(&cluster.redis, NODE).await;
+    let others: &[&[&str]] = &[
+        &["CONFIG", "GET", "*"],
+        &["ACL", "LIST"],
+        &["ACL", "SETUSER", "eve", "on", "nopass", "~*", "&*", "+@all"],
+        &["KEYS", "*"],
+        &["FLUSHALL"],
+        &["FLUSHDB"],
+        &["INFO"],
+        &["CLIENT", "LIST"],
+        &["CLIENT", "KILL", "TYPE", "normal"],
+        &["SAVE"],
+        &["REPLICAOF", "NO", "ONE"],
+        &["MODULE", "LIST"],
+        &["SHUTDOWN", "NOSAVE"],
+        &["GET", "other"],
+        &["SET", "other", "x"],
+        &["PUBLISH", "other", "x"],
+        &["EVAL", "return redis.call('GET', KEYS[1])", "1", "other"],
+    ];
+    for command in others {
+        assert!(is_denied(&mut node, command).await, "{command:?}");
+    }
+}
+
+/// Commands, and the publishers that may give them.
+const COMMANDS: &[(&[&str], &[&str])] = &[
+    (&[INTAKE], &["XADD", "fanfare:ingest", "*", "channel", "room:7", "data", "x"]),
+    (&[ROOMS], &["FCALL", "fanfare_publish", "1", LOG, "t", "x"]),
+    (&[EPHEMERAL], &["PUBLISH", TYPING, "{}"]),
+    // What the function does for its caller, its caller can do without it.
+    (&[ROOMS], &["PUBLISH", LIVE, FORGED]),
+    (&[ROOMS], &["XADD", LOG, "*", "t", "t", "d", "x", "p", "0-0"]),
+    (&[ROOMS], &["XREVRANGE", LOG, "+", "-"]),
+    (&[ROOMS], &["GET", LAST]),
+    (&[], &["DEL", LOG]),
+    (&[], &["XDEL", LOG, "1-1"]),
+    (&[], &["FCALL", "fanfare_publish", "1", "fanfare:{user:1}:log", "t", "x"]),
+    (&[], &["FCALL", "fanfare_publish", "1", "fanfare:{broadcast}:log", "t", "x"]),
+    (&[], &["PUBLISH", "fanfare:{user:1}:live", FORGED]),
+    (&[], &["PUBLISH", "fanfare:node:a:control", "{}"]),
+    (&[], &["PUBLISH", "fanfare:probe:x", "x"]),
+    (&[], &["SUBSCRIBE", LIVE]),
+    (&[], &["PSUBSCRIBE", "fanfare:*"]),
+    (&[], &["XADD", "fanfare:{user:1}:log", "*", "t", "t", "d", "x", "p", "0-0"]),
+    (&[], &["XADD", "fanfare:lifecycle", "*", "event", "user.offline", "user", "1"]),
+    (&[], &["XRANGE", "fanfare:ingest", "-", "+"]),
+    (&[], &["XREAD", "STREAMS", "fanfare:ingest", "0"]),
+    (&[], &["XLEN", "fanfare:ingest"]),
+    (&[], &["XDEL", "fanfare:ingest", "1-1"]),
+    (&[], &["XTRIM", "fanfare:ingest", "MAXLEN", "0"]),
+    (&[], &["XGROUP", "CREATE", "fanfare:ingest", "g", "0"]),
+    (&[], &["DEL", "fanfare:ingest"]),
+    (&[], &["XRANGE", "fanfare:lifecycle", "-", "+"]),
+    (&[], &["XREVRANGE", "fanfare:{user:1}:log", "+", "-"]),
+    (&[], &["GET", "fanfare:node:a"]),
+    (&[], &["SET", "fanfare:node:a", "x"]),
+    (&[], &["HGETALL", "fanfare:{user:1}:sessions"]),
+    (&[], &["FUNCTION", "DELETE", "fanfare"]),
+    (&[], &["EVAL", "return 1", "0"]),
+    (&[], &["KEYS", "*"]),
+    (&[], &["FLUSHALL"]),
+    (&[], &["CONFIG", "GET", "*"]),
+    (&[], &["ACL", "LIST"]),
+    (&[], &["INFO"]),
+    (&[], &["CLIENT", "LIST"]),
+];
+
+#[tokio::test]
+async fn each_publisher_may_give_its_own_commands_only() {
+    let redis = redis_with_users().await;
+    for user in [INTAKE, ROOMS, EPHEMERAL] {
+        let mut publisher = client(&redis, user).await;
+        for (users, command) in COMMANDS {
+            let is_denied = is_denied(&mut publisher, command).await;
+            assert_eq!(is_denied, !users.contains(&user), "{user}: {command:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn publishers_reach_clients_with_the_rights_they_have() {
+    let redis = redis_with_users().await;
+    let through = url(&redis, NODE);
+    let cluster = Cluster::on(redis, 1, |node| node.through(&through)).await;
+    let mut stream = cluster.a().stream().user("42").channel("room:7").open().await;
+
+    let mut intake = client(&cluster.redis, INTAKE).await;
+    let entry = ["channel", "room:7", "type", "t", "data", "by the intake", "key", "k"];
+    may(&mut intake, &[&["XADD", "fanfare:ingest", "*"][..], &entry].concat()).await;
+    stream.expect_data("by the intake").await;
+
+    let mut rooms = client(&cluster.redis, ROOMS).await;
+    may(&mut rooms, &["FCALL", "fanfare_publish", "1", LOG, "t", "by the function", "key"]).await;
+    stream.expect_data("by the function").await;
+    may(&mut rooms, &["FCALL", "fanfare_publish", "1", LOG, "t", "again", "key"]).await;
+    may(&mut rooms, &["FCALL", "fanfare_publish", "1", "fanfare:{room:new}:log", "t", "x"]).await;
+
+    let mut ephemeral = client(&cluster.redis, EPHEMERAL).await;
+    may(&mut ephemeral, &["PUBLISH", TYPING, r#"{"type":"typing","data":"…"}"#]).await;
+    stream.expect_data("…").await;
+    // With what the function runs in Redis.
+    nothing_was_denied(&cluster.redis).await;
+}
+
+/// The page says so: an ACL does not part the options of `XADD`.
+#[tokio::test]
+async fn a_publisher_through_the_intake_can_drop_what_waits_and_use_up_the_ids() {
+    let redis = redis_with_users().await;
+    let mut intake = client(&redis, INTAKE).await;
+    for _ in 0..3 {
+        may(&mut intake, &["XADD", "fanfare:ingest", "*", "channel", "room:7", "data", "x"]).await;
+    }
+    may(&mut intake, &["XADD", "fanfare:ingest", "MAXLEN", "1", "*", "channel", "room:7", "data", "x"]).await;
+    assert_eq!(redis.get::<usize>(&["XLEN", "fanfare:ingest"]).await, 1);
+    let last = format!("{0}-{0}", u64::MAX);
+    may(&mut intake, &["XADD", "fanfare:ingest", &last, "channel", "room:7", "data", "x"]).await;
+    let full = call(&mut intake, &["XADD", "fanfare:ingest", "*", "channel", "room:7", "data", "x"]).await;
+    assert!(full.unwrap_err().to_string().contains("exhausted"));
+}
