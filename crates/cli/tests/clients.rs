@@ -10,6 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use fanfare_testkit::binary;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -126,11 +127,10 @@ async fn ended(child: Child) -> Output {
 }
 
 fn command(server: &str, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
+    let mut command = Command::from(binary::command());
     command
         .args(args)
         .env("FANFARE_SERVER", server)
-        .env_remove("FANFARE_TOKEN")
         .env("NO_PROXY", "127.0.0.1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,70 +1,28 @@
 //! `fanfare serve` and `fanfare config` as processes.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use fanfare_testkit::binary;
+use fanfare_testkit::certificate::Certificate;
+use fanfare_testkit::deadline::SOON;
+use fanfare_testkit::node::Node;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-fn fanfare(args: &[&str], variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("FANFARE_") {
-            command.env_remove(name);
-        }
-    }
-    command.args(args).envs(variables.iter().copied()).stdin(Stdio::null());
-    command
-}
-
 fn run(args: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = fanfare(args, variables).output().unwrap();
+    let mut command = binary::command();
+    command.args(args).envs(variables.iter().copied()).stdin(Stdio::null());
+    let Output { status, stdout, stderr } = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (status.code(), text(stdout), text(stderr))
 }
 
-/// A node; killed when the test fails.
-struct Node {
-    child: Child,
-    address: String,
-}
-
-impl Node {
-    fn start(args: &[&str]) -> Self {
-        Self::start_with(args, &[], "http")
-    }
-
-    fn start_with(args: &[&str], variables: &[(&str, &str)], scheme: &str) -> Self {
-        let all = [&["serve", "--listen", "127.0.0.1:0", "--auth", "none"], args].concat();
-        let mut child =
-            fanfare(&all, variables).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready = format!("listening on {scheme}://");
-        let address = line.trim_end().strip_prefix(&ready).expect("the ready line").to_owned();
-        Self { child, address }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
-    }
-
-    fn ask(&self, request: &str) -> TcpStream {
-        let mut socket = TcpStream::connect(&self.address).unwrap();
-        socket.write_all(request.as_bytes()).unwrap();
-        socket
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It has ended already if the test went well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn ask(node: &Node, request: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(node.address()).unwrap();
+    socket.write_all(request.as_bytes()).unwrap();
+    socket
 }
 
 #[test]
@@ -103,11 +61,11 @@ fn config_shows_each_value_and_who_said_so_but_no_secret() {
     assert_eq!(url["origin"], "environment FANFARE_REDIS__URL");
 }
 
-#[test]
-fn a_node_that_gets_sigterm_ends_its_streams_and_exits_with_0() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut node = Node::start(&[]);
-        let mut stream = node.ask("GET /v1/events HTTP/1.0\r\n\r\n");
+#[tokio::test]
+async fn a_node_that_gets_sigterm_ends_its_streams_and_exits_with_0() {
+    for signal in [Node::terminate, Node::interrupt] {
+        let mut node = Node::alone().launch().await;
+        let mut stream = ask(&node, "GET /v1/events HTTP/1.0\r\n\r\n");
         let mut read = Vec::new();
         while !String::from_utf8_lossy(&read).contains("event: connected") {
             let mut some = [0; 1000];
@@ -115,67 +73,63 @@ fn a_node_that_gets_sigterm_ends_its_streams_and_exits_with_0() {
             assert_ne!(n, 0, "{}", String::from_utf8_lossy(&read));
             read.extend_from_slice(&some[..n]);
         }
-        node.signal(signal);
+        signal(&node);
         stream.read_to_end(&mut read).unwrap();
         assert!(String::from_utf8_lossy(&read).contains("event: shutdown"));
         // A node waits a while for clients to close their side.
         drop(stream);
-        assert_eq!(node.child.wait().unwrap().code(), Some(0));
+        assert_eq!(node.ended(SOON).await.code(), Some(0));
     }
 }
 
-#[test]
-fn a_second_signal_stops_it_at_once_with_1() {
-    let mut node = Node::start(&[]);
+#[tokio::test]
+async fn a_second_signal_stops_it_at_once_with_1() {
+    let mut node = Node::alone().launch().await;
     // A request whose body does not come keeps it waiting.
-    let mut busy = node.ask(
+    let mut busy = ask(
+        &node,
         "POST /v1/publish HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: application/json\r\n\
          content-length: 10\r\n\r\n",
     );
     let mut go_on = [0; 12];
     busy.read_exact(&mut go_on).unwrap();
     assert_eq!(&go_on, b"HTTP/1.1 100");
-    node.signal(Signal::SIGTERM);
+    node.terminate();
     // The first signal is taken when the node does not listen any more.
-    while TcpStream::connect(&node.address).is_ok() {
+    while TcpStream::connect(node.address()).is_ok() {
         std::thread::yield_now();
     }
-    node.signal(Signal::SIGTERM);
-    assert_eq!(node.child.wait().unwrap().code(), Some(1));
+    node.terminate();
+    assert_eq!(node.ended(SOON).await.code(), Some(1));
 }
 
-#[test]
-fn a_node_that_speaks_tls_is_probed_and_called() {
-    let dir = tempfile::tempdir().unwrap();
-    let rcgen::CertifiedKey { cert, signing_key } =
-        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| dir.path().join(name));
-    std::fs::write(&certificate, cert.pem()).unwrap();
-    std::fs::write(&key, signing_key.serialize_pem()).unwrap();
-    let [certificate, key] = [&certificate, &key].map(|path| path.to_str().unwrap());
-    let tls = [("FANFARE_TLS__CERTIFICATE", certificate), ("FANFARE_TLS__KEY", key)];
+#[tokio::test]
+async fn a_node_that_speaks_tls_is_probed_and_called() {
+    let (own, other) = (Certificate::default(), Certificate::default());
+    let [certificate, key, authority, unknown] =
+        [own.certificate_file(), own.key_file(), own.authority_file(), other.authority_file()]
+            .map(|path| path.to_str().unwrap().to_owned());
+    let tls = [("FANFARE_TLS__CERTIFICATE", &*certificate), ("FANFARE_TLS__KEY", &*key)];
 
     let (code, _, stderr) = run(&["serve", "--auth", "none"], &tls[..1]);
     assert_eq!(code, Some(2));
     assert!(stderr.contains("tls.key") && stderr.contains("together"), "{stderr}");
 
-    let node = Node::start_with(&[], &tls, "https");
-    let health = run(&["health", "--listen", &node.address], &tls);
+    let node = Node::alone().tls(&own).launch().await;
+    let address = node.address().to_string();
+    let health = run(&["health", "--listen", &address], &tls);
     assert_eq!(health, (Some(0), "alive\n".to_owned(), String::new()));
-    let (code, _, stderr) = run(&["health", "--listen", &node.address], &[]);
+    let (code, _, stderr) = run(&["health", "--listen", &address], &[]);
     assert_eq!(code, Some(1), "no answer in clear text: {stderr}");
 
-    let server = format!("https://localhost:{}", node.address.rsplit(':').next().unwrap());
+    let server = format!("https://localhost:{}", node.address().port());
     let publish = ["publish", "room:1", "hello", "--server", &server];
-    let (code, out, stderr) = run(&[&publish[..], &["--ca", certificate]].concat(), &[]);
+    let (code, out, stderr) = run(&[&publish[..], &["--ca", &authority]].concat(), &[]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{out}");
-    let (code, out, _) = run(&["history", "room:1", "--server", &server], &[("FANFARE_CA", certificate)]);
+    let (code, out, _) = run(&["history", "room:1", "--server", &server], &[("FANFARE_CA", &authority)]);
     assert!(code == Some(0) && out.contains("hello"), "{out}");
-    // An unknown certificate is not trusted.
-    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    std::fs::write(dir.path().join("other.pem"), other.cert.pem()).unwrap();
-    let other = dir.path().join("other.pem");
-    let (code, _, stderr) = run(&[&publish[..], &["--ca", other.to_str().unwrap()]].concat(), &[]);
+    // A certificate of an unknown authority is not trusted.
+    let (code, _, stderr) = run(&[&publish[..], &["--ca", &unknown]].concat(), &[]);
     assert!(code == Some(1) && stderr.contains("certificate"), "{code:?} {stderr}");
 }
 

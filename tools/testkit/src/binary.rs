@@ -4,15 +4,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Returns the path of `fanfare`: `FANFARE_BIN` if that is set. Otherwise each test process builds it once, in the
-/// directory and profile of the tests.
+/// Returns the path of `fanfare`: `FANFARE_BIN` if that is set, or what Cargo has built for the package's own tests.
+/// Otherwise each test process builds it once, in the directory and profile of the tests.
 ///
 /// # Panics
 ///
 /// When it cannot be built.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| std::env::var_os("FANFARE_BIN").map_or_else(|| build("fanfare"), PathBuf::from))
+    PATH.get_or_init(|| {
+        let built = std::env::var_os("FANFARE_BIN").or_else(|| std::env::var_os("CARGO_BIN_EXE_fanfare"));
+        built.map_or_else(|| build("fanfare"), PathBuf::from)
+    })
 }
 
 /// `fanfare` with no settings but those that a test gives it.

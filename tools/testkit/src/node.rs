@@ -29,7 +29,8 @@ const MAX_LOG: usize = 1 << 20;
 /// A node to be started.
 #[derive(Clone, Debug)]
 pub struct NodeBuilder {
-    redis: String,
+    /// None for a node on its own, which keeps everything in memory.
+    redis: Option<String>,
     listen: SocketAddr,
     id: String,
     auth: String,
@@ -77,7 +78,7 @@ impl NodeBuilder {
     /// The Redis it talks to, perhaps through a proxy.
     #[must_use]
     pub fn through(mut self, redis: &str) -> Self {
-        redis.clone_into(&mut self.redis);
+        self.redis = Some(redis.to_owned());
         self
     }
 
@@ -142,7 +143,8 @@ impl NodeBuilder {
     pub async fn launch(self) -> Node {
         let mut command = binary::command();
         command
-            .args(["serve", "--listen", &self.listen.to_string(), "--redis", &self.redis])
+            .args(["serve", "--listen", &self.listen.to_string()])
+            .args(self.redis.iter().flat_map(|url| ["--redis", url]))
             .args(["--node-id", &self.id, "--auth", &self.auth])
             .env("FANFARE_AUTH__JWT__SECRET", SECRET)
             // Unless a test sets these, no balancer has to notice the drain, and no test waits for even waves.
@@ -219,8 +221,13 @@ fn read_lines(
 impl Node {
     /// Returns a node on this Redis with the id `a` that requires no tokens.
     pub fn of(redis: &Redis) -> NodeBuilder {
+        Self::alone().through(&redis.url())
+    }
+
+    /// Returns a node without Redis, with the id `a`, that requires no tokens. It keeps everything in memory.
+    pub fn alone() -> NodeBuilder {
         NodeBuilder {
-            redis: redis.url(),
+            redis: None,
             listen: ([127, 0, 0, 1], 0).into(),
             id: "a".into(),
             auth: "none".into(),
@@ -341,6 +348,11 @@ impl Node {
     /// SIGTERM.
     pub fn terminate(&self) {
         self.signal(Signal::SIGTERM);
+    }
+
+    /// SIGINT, as Ctrl-C sends it.
+    pub fn interrupt(&self) {
+        self.signal(Signal::SIGINT);
     }
 
     /// SIGSTOP.
