@@ -66,7 +66,7 @@ impl LeaseState {
     }
 
     /// Returns whether the node holds the lease for at least `time`, without another heartbeat.
-    pub fn held_for(&self, time: Duration) -> bool {
+    pub(crate) fn held_for(&self, time: Duration) -> bool {
         self.until.is_some_and(|until| Instant::now() + time < until)
     }
 }

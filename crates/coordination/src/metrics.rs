@@ -13,89 +13,89 @@ use prometheus_client::registry::Registry;
 #[derive(Debug)]
 pub struct ClusterMetrics {
     /// Sessions owned by this node whose streams are open.
-    pub sessions_held: Gauge,
+    pub(crate) sessions_held: Gauge,
     /// Sessions that this node is releasing.
-    pub sessions_releasing: Gauge,
+    pub(crate) sessions_releasing: Gauge,
     /// Claims granted.
-    pub claims_held: Counter,
+    pub(crate) claims_held: Counter,
     /// Claims refused because the user has too many sessions.
-    pub claims_full: Counter,
+    pub(crate) claims_full: Counter,
     /// Claims refused because the node has no lease, or is draining.
-    pub claims_shut: Counter,
+    pub(crate) claims_shut: Counter,
     /// Claims whose outcome is unknown because the broker did not answer.
-    pub claims_failed: Counter,
+    pub(crate) claims_failed: Counter,
     /// Sessions released.
-    pub releases_done: Counter,
+    pub(crate) releases_done: Counter,
     /// Sessions that another claim had taken before they were released.
-    pub releases_stale: Counter,
+    pub(crate) releases_stale: Counter,
     /// Releases refused by the broker: the sessions stay recorded until an operator fixes the cause.
-    pub releases_refused: Counter,
+    pub(crate) releases_refused: Counter,
     /// Releases that failed and are retried.
-    pub releases_retried: Counter,
+    pub(crate) releases_retried: Counter,
     /// Sessions confirmed or claimed again after the lease expired or the subscriber connection was lost.
-    pub renewals_held: Counter,
+    pub(crate) renewals_held: Counter,
     /// Sessions that another claim had taken meanwhile.
-    pub renewals_lost: Counter,
+    pub(crate) renewals_lost: Counter,
     /// Sessions whose renewal the broker refused.
-    pub renewals_refused: Counter,
+    pub(crate) renewals_refused: Counter,
     /// Batches of renewals that failed and are retried.
-    pub renewals_retried: Counter,
+    pub(crate) renewals_retried: Counter,
     /// Uncertain claims that had not been carried out.
-    pub uncertain_clear: Counter,
+    pub(crate) uncertain_clear: Counter,
     /// Uncertain claims that had been carried out: released, or adopted by the open stream.
-    pub uncertain_reconciled: Counter,
+    pub(crate) uncertain_reconciled: Counter,
     /// Uncertain claims dropped because there were too many.
-    pub uncertain_dropped: Counter,
+    pub(crate) uncertain_dropped: Counter,
     /// 1 while the node's lease is held.
-    pub lease_held: Gauge,
+    pub(crate) lease_held: Gauge,
     /// Heartbeats that renewed the lease.
-    pub heartbeats_renewed: Counter,
+    pub(crate) heartbeats_renewed: Counter,
     /// Heartbeats that acquired the lease: the first, and those after the lease expired.
-    pub heartbeats_acquired: Counter,
+    pub(crate) heartbeats_acquired: Counter,
     /// Heartbeats that found another process with the same node id.
-    pub heartbeats_foreign: Counter,
+    pub(crate) heartbeats_foreign: Counter,
     /// Heartbeats that failed.
-    pub heartbeats_failed: Counter,
+    pub(crate) heartbeats_failed: Counter,
     /// Failures to load the Redis function library.
-    pub function_load_failures: Counter,
+    pub(crate) function_load_failures: Counter,
     /// Sessions of dead nodes that this node removed.
-    pub swept: Counter,
+    pub(crate) swept: Counter,
     /// Users that this node checked because their grace period was over.
-    pub departed: Counter,
+    pub(crate) departed: Counter,
     /// Sweeps that failed.
-    pub sweeps_failed: Counter,
+    pub(crate) sweeps_failed: Counter,
     /// Commands to drop a session that moved.
-    pub controls_supersede: Counter,
+    pub(crate) controls_supersede: Counter,
     /// Such commands that were older than this node's claim.
-    pub controls_stale: Counter,
+    pub(crate) controls_stale: Counter,
     /// Commands to disconnect a session.
-    pub controls_disconnect: Counter,
+    pub(crate) controls_disconnect: Counter,
     /// Malformed messages on the control topic.
-    pub controls_malformed: Counter,
+    pub(crate) controls_malformed: Counter,
     /// `fanfare_control_dropped_total`: commands dropped because too many waited.
-    pub controls_dropped: Counter,
+    pub(crate) controls_dropped: Counter,
     /// 1 while this node leads the intake.
-    pub intake_leader: Gauge,
+    pub(crate) intake_leader: Gauge,
     /// Age in seconds of the oldest entry at the last read; 0 if there was none.
-    pub intake_lag: Gauge<f64, AtomicU64>,
+    pub(crate) intake_lag: Gauge<f64, AtomicU64>,
     /// Entries stored in their channel's log.
-    pub intake_done: Counter,
+    pub(crate) intake_done: Counter,
     /// Entries that were in the log already.
-    pub intake_repeat: Counter,
+    pub(crate) intake_repeat: Counter,
     /// Entries that can never be published.
-    pub intake_dead: Counter,
+    pub(crate) intake_dead: Counter,
     /// Attempts to publish an entry that failed and are retried.
-    pub intake_retried: Counter,
+    pub(crate) intake_retried: Counter,
     /// Failed calls to acquire or renew the leadership.
-    pub intake_lead_failed: Counter,
+    pub(crate) intake_lead_failed: Counter,
     /// Failed calls to read entries.
-    pub intake_fetch_failed: Counter,
+    pub(crate) intake_fetch_failed: Counter,
     /// Failed calls to acknowledge entries.
-    pub intake_acknowledge_failed: Counter,
+    pub(crate) intake_acknowledge_failed: Counter,
     /// Failed calls to move entries to the dead-letter stream.
-    pub intake_reject_failed: Counter,
+    pub(crate) intake_reject_failed: Counter,
     /// Times the leadership was lost while entries were in progress.
-    pub intake_lead_lost: Counter,
+    pub(crate) intake_lead_lost: Counter,
 }
 
 /// A family with one label.
@@ -103,7 +103,7 @@ type Labelled = Family<[(&'static str, &'static str); 1], Counter>;
 
 impl ClusterMetrics {
     /// Counts the result of one sweep step.
-    pub fn count_swept(&self, step: &Swept) {
+    pub(crate) fn count_swept(&self, step: &Swept) {
         self.swept.inc_by(step.sessions as u64);
         self.departed.inc_by(step.users as u64);
         self.sweeps_failed.inc_by(u64::from(step.fault.is_some()));

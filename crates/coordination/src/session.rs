@@ -250,12 +250,13 @@ impl Sessions {
 
     /// Records that another node claimed a session with this epoch. Returns whether a stream of this node must end;
     /// false if this node's claim is newer, since the message is late.
-    pub fn supersede(&self, session: &SessionKey, epoch: u64) -> bool {
+    pub(crate) fn supersede(&self, session: &SessionKey, epoch: u64) -> bool {
         self.shared.with(|registry| registry.supersede(session, epoch))
     }
 
     /// Returns the epoch with which an open stream of this node holds a session.
-    pub fn epoch(&self, session: &SessionKey) -> Option<u64> {
+    #[cfg(test)]
+    fn epoch(&self, session: &SessionKey) -> Option<u64> {
         self.shared.with(|registry| registry.epoch(session))
     }
 

@@ -28,7 +28,7 @@ impl From<CloseReason> for ReasonLabel {
 
 /// Reason to suspect a live event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SuspectReason {
+pub(crate) enum SuspectReason {
     /// The position is ahead of the clock of Redis.
     Ahead,
     /// The event does not follow the one before it.
@@ -39,10 +39,10 @@ pub enum SuspectReason {
 
 impl SuspectReason {
     /// All reasons.
-    pub const ALL: [Self; 3] = [Self::Ahead, Self::Chain, Self::Log];
+    pub(crate) const ALL: [Self; 3] = [Self::Ahead, Self::Chain, Self::Log];
 
     /// Returns the name in metrics and logs.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Ahead => "ahead",
             Self::Chain => "chain",
@@ -53,7 +53,7 @@ impl SuspectReason {
 
 /// Label: reason to suspect a live event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct SuspectLabel {
+pub(crate) struct SuspectLabel {
     reason: &'static str,
 }
 
@@ -69,16 +69,16 @@ pub struct HubMetrics {
     /// `sse_active_connections`: open streams.
     pub active: Gauge,
     /// `sse_lingering_connections`: streams that ended and whose clients have not closed the connection yet.
-    pub lingering: Gauge,
+    pub(crate) lingering: Gauge,
     /// `sse_lingering_skipped_total`: streams whose sockets were closed with the last byte, because too many
     /// connections of the user or of the node lingered.
-    pub lingering_skipped: Counter,
+    pub(crate) lingering_skipped: Counter,
     /// `sse_max_connections`: maximum number of streams.
     pub max: Gauge,
     /// `sse_connections_total`: streams opened.
-    pub opened: Counter,
+    pub(crate) opened: Counter,
     /// `sse_reconnections_total`: streams opened by a reconnecting client (with a cursor).
-    pub reconnections: Counter,
+    pub(crate) reconnections: Counter,
     /// `sse_gzip_connections_total`: compressed streams opened.
     pub gzip: Counter,
     /// `sse_gzip_saved_bytes_total`: bytes saved by compression.
@@ -86,34 +86,34 @@ pub struct HubMetrics {
     /// `sse_connections_ended_total` by close reason.
     pub ended: Family<ReasonLabel, Counter>,
     /// `sse_events_sent_total`: events queued for clients.
-    pub sent: Counter,
+    pub(crate) sent: Counter,
     /// `sse_event_latency_seconds`: from the event's position (the clock of Redis) to its last local write.
-    pub latency: Histogram,
+    pub(crate) latency: Histogram,
     /// `sse_gaps_total`: `gap` events sent to clients.
-    pub gaps: Counter,
+    pub(crate) gaps: Counter,
     /// `sse_ephemeral_dropped_total`: ephemeral events dropped because a client was slow.
-    pub ephemeral_dropped: Counter,
+    pub(crate) ephemeral_dropped: Counter,
     /// `sse_catch_ups_total`: times a live stream fell behind and started catch-up from the log.
     pub catch_ups: Counter,
     /// `fanfare_channels`: channels this node is subscribed to.
     pub channels: Gauge,
     /// `fanfare_pubsub_disconnects_total`: times the subscriber connection was lost.
-    pub pubsub_disconnects: Counter,
+    pub(crate) pubsub_disconnects: Counter,
     /// `fanfare_pubsub_malformed_total`: malformed messages on live topics.
-    pub pubsub_malformed: Counter,
+    pub(crate) pubsub_malformed: Counter,
     /// `fanfare_pubsub_suspect_total` by reason: live events that may be forged.
     suspects: Family<SuspectLabel, Counter>,
     /// `fanfare_shard_queue_dropped_total`: events dropped because a shard's queue was full; read from the log
     /// instead.
-    pub shard_queue_dropped: Counter,
+    pub(crate) shard_queue_dropped: Counter,
     /// `fanfare_log_reads_total`: log reads.
     pub reads: Counter,
     /// `fanfare_log_reads_shared_total`: connections served by a log read that another connection started.
-    pub reads_shared: Counter,
+    pub(crate) reads_shared: Counter,
     /// `fanfare_log_reads_failed_total`: log reads that failed and are retried.
-    pub reads_failed: Counter,
+    pub(crate) reads_failed: Counter,
     /// `fanfare_log_malformed_total`: malformed log entries.
-    pub log_malformed: Counter,
+    pub(crate) log_malformed: Counter,
 }
 
 impl HubMetrics {
@@ -205,17 +205,12 @@ impl HubMetrics {
     }
 
     /// Counts the end of a stream.
-    pub fn count_end(&self, reason: CloseReason) {
+    pub(crate) fn count_end(&self, reason: CloseReason) {
         self.ended.get_or_create(&reason.into()).inc();
     }
 
     /// Counts a live event that may be forged.
-    pub fn count_suspect(&self, reason: SuspectReason) {
+    pub(crate) fn count_suspect(&self, reason: SuspectReason) {
         self.suspects.get_or_create(&reason.into()).inc();
-    }
-
-    /// Returns the number of live events suspected for this reason.
-    pub fn suspects(&self, reason: SuspectReason) -> u64 {
-        self.suspects.get_or_create(&reason.into()).get()
     }
 }

@@ -115,7 +115,7 @@ impl ReadBudget {
     /// # Errors
     ///
     /// Returns the broker's errors.
-    pub async fn page(
+    pub(crate) async fn page(
         &self,
         log: &dyn EventLog,
         channel: &Channel,

@@ -77,7 +77,7 @@ pub enum Coding {
 /// The identity of a stream on this node: the session of a user, or of a client without a user. A stream with another
 /// identity can neither end nor supersede it, even with the same session id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
+pub(crate) struct Identity {
     user: Option<User>,
     session: SessionId,
 }
@@ -92,7 +92,7 @@ impl Identity {
     }
 
     /// Returns the session id, which is sent to the client.
-    pub fn session(&self) -> SessionId {
+    pub(crate) fn session(&self) -> SessionId {
         self.session
     }
 }
@@ -126,7 +126,7 @@ pub struct NewStream {
 
 impl NewStream {
     /// Returns the identity of the stream on this node.
-    pub fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         Identity { user: self.user.clone(), session: self.session }
     }
 }

@@ -100,6 +100,7 @@ impl Registry {
     }
 
     /// Returns the epoch with which an open stream holds the session.
+    #[cfg(test)]
     pub(super) fn epoch(&self, session: &SessionKey) -> Option<u64> {
         self.entries.get(session).filter(|entry| entry.releasing.is_none()).map(|entry| entry.epoch)
     }
