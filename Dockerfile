@@ -31,12 +31,12 @@ RUN cargo build --release --locked --package fanfare \
 COPY . .
 RUN cargo build --release --locked --package fanfare
 
-# The soak test, for scripts/test-compose and scripts/test-k8s: `docker build --target soak -t fanfare-soak .`
+# The soak test and the attacks, for scripts/test-compose and scripts/test-k8s: `docker build --target soak -t fanfare-soak .`
 FROM build AS build-soak
 RUN cargo build --release --locked --package fanfare-soak
 
 FROM ${RUNTIME} AS soak
-COPY --from=build-soak /target/release/fanfare-soak /usr/local/bin/fanfare-soak
+COPY --from=build-soak /target/release/fanfare-soak /target/release/fanfare-attack /usr/local/bin/
 USER 10001:10001
 ENTRYPOINT ["fanfare-soak"]
 

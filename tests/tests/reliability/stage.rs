@@ -145,6 +145,7 @@ impl Stage {
             Verb::Fill | Verb::Demote | Verb::Delay | Verb::Disconnect => {
                 anyhow::bail!("{verb} is done to Redis only")
             }
+            Verb::Attack => anyhow::bail!("{verb} is not done here"),
         }
         Ok(())
     }
@@ -169,7 +170,7 @@ impl Stage {
                 self.redis.get::<()>(&["REPLICAOF", "NO", "ONE"]).await;
                 self.proxies.iter().for_each(ChaosProxy::resume);
             }
-            Verb::Kill | Verb::Cut => anyhow::bail!("{verb} is not done to Redis here"),
+            Verb::Kill | Verb::Cut | Verb::Attack => anyhow::bail!("{verb} is not done to Redis here"),
         }
         Ok(())
     }

@@ -27,7 +27,8 @@ struct Args {
     /// Prefix of the cluster's keys (`redis.prefix`)
     #[arg(long, default_value = "fanfare")]
     prefix: String,
-    /// Faults to cause: steady (none), roll, kill, redis-restart, redis-disconnect, partition, pause, stall, random
+    /// Faults to cause: steady (none), roll, kill, redis-restart, redis-disconnect, partition, pause, stall, attack,
+    /// random
     #[arg(long, default_value = "steady")]
     scenario: Scenario,
     /// Number of clients
@@ -67,12 +68,12 @@ struct Args {
     /// Seed of `random`: the same seed causes the same faults [default: a new seed, which is printed]
     #[arg(long)]
     seed: Option<u64>,
-    /// Names of the nodes, for --control
+    /// Names of the nodes, for --control; in `attack`, names of the attacks
     #[arg(long, value_delimiter = ',', default_value = "a,b,c")]
     nodes: Vec<String>,
     /// Shell command that causes one fault and exits when the fault is in place, like
-    /// `./control {verb} {who}`. Verbs: stop, kill, start, pause, resume, cut, mend; for redis only: fill, demote,
-    /// delay and disconnect
+    /// `./control {verb} {who}`. Verbs: stop, kill, start, pause, resume, cut, mend, attack; for redis only: fill,
+    /// demote, delay and disconnect
     #[arg(long)]
     control: Option<String>,
     /// Interval between progress lines

@@ -35,6 +35,8 @@ pub enum Verb {
     Mend,
     /// Closes all connections that Redis has.
     Disconnect,
+    /// Attacks the cluster for a while. Fails if the attack had no effect.
+    Attack,
 }
 
 /// Target of an action.
@@ -101,6 +103,8 @@ pub enum Scenario {
     Pause,
     /// A thousand more clients stop reading.
     Stall,
+    /// Each attack by its name, which takes the place of a node's.
+    Attack,
     /// Faults of all kinds, drawn at random.
     Random,
 }
@@ -129,7 +133,7 @@ pub struct ScenarioOptions {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Steady,
         Self::Roll,
         Self::Kill,
@@ -138,6 +142,7 @@ impl Scenario {
         Self::Partition,
         Self::Pause,
         Self::Stall,
+        Self::Attack,
         Self::Random,
     ];
 
@@ -152,13 +157,14 @@ impl Scenario {
             Self::Partition => "partition",
             Self::Pause => "pause",
             Self::Stall => "stall",
+            Self::Attack => "attack",
             Self::Random => "random",
         }
     }
 
     /// Returns whether no user may be reported offline: no client is disconnected for longer than the grace period.
     pub fn keeps_users_online(self) -> bool {
-        matches!(self, Self::Steady | Self::Roll | Self::Stall)
+        matches!(self, Self::Steady | Self::Roll | Self::Stall | Self::Attack)
     }
 
     /// Returns the default duration of a fault.
@@ -194,6 +200,14 @@ impl Scenario {
                 // Once more, to distinguish their effect from that of the machine.
                 add(measured("alone again"));
             }
+            Self::Attack => (0..nodes).for_each(|attack| {
+                add(vec![
+                    Step::Phase(format!("attack {attack}")),
+                    Step::Do(Action { verb: Verb::Attack, who: FaultTarget::Node(attack) }),
+                    Step::AwaitReconnects,
+                    Step::Wait(quiet),
+                ]);
+            }),
             Self::Random => random(options).into_iter().for_each(add),
         }
         steps
@@ -347,6 +361,7 @@ impl fmt::Display for Verb {
             Self::Delay => "delay",
             Self::Mend => "mend",
             Self::Disconnect => "disconnect",
+            Self::Attack => "attack",
         })
     }
 }
@@ -394,7 +409,11 @@ mod tests {
     #[test]
     fn every_fault_must_show_that_it_happened() {
         let hour = ScenarioOptions { duration: Duration::from_hours(1), ..options(7) };
-        for scenario in Scenario::ALL.into_iter().filter(|scenario| *scenario != Scenario::Steady) {
+        // The command of an attack fails if it had no effect: clients must not see one.
+        for scenario in Scenario::ALL
+            .into_iter()
+            .filter(|scenario| !matches!(scenario, Scenario::Steady | Scenario::Attack))
+        {
             let steps = scenario.steps(&hour);
             let begins = |step: &&Step| match step {
                 Step::Do(action) => !matches!(action.verb, Verb::Start | Verb::Resume | Verb::Mend),

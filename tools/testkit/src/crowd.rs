@@ -42,7 +42,7 @@ pub enum Crowd {
 pub struct Raised {
     /// How many there are.
     pub members: usize,
-    keeper: JoinHandle<()>,
+    pub(crate) keeper: JoinHandle<()>,
 }
 
 impl Drop for Raised {
@@ -51,13 +51,15 @@ impl Drop for Raised {
     }
 }
 
-/// One of the four addresses that a crowd comes from: each has its share of the sockets.
-fn address(n: usize) -> Ipv4Addr {
-    Ipv4Addr::new(127, 0, 66, u8::try_from(1 + n % 4).expect("one of four"))
+/// One of the four addresses that a crowd comes from on the loopback interface: each has its share of the sockets. Elsewhere, it
+/// comes from this machine's own.
+fn source(to: SocketAddr, n: usize) -> Option<Ipv4Addr> {
+    let last = u8::try_from(1 + n % 4).expect("one of four");
+    to.ip().is_loopback().then_some(Ipv4Addr::new(127, 0, 66, last))
 }
 
-async fn connect(to: SocketAddr, n: usize) -> Option<TcpStream> {
-    tcp::connect(to, Some(address(n)), Some(4096)).await.ok()
+pub(crate) async fn connect(to: SocketAddr, n: usize) -> Option<TcpStream> {
+    tcp::connect(to, source(to, n), Some(4096)).await.ok()
 }
 
 /// All that came of so many attempts, made side by side.
@@ -82,7 +84,7 @@ impl Crowd {
         match self {
             Self::Dribbling => dribble(to, count).await,
             Self::NeverReading => never_read(to, count).await,
-            Self::ZeroWindows => zero_windows(to, count).await,
+            Self::ZeroWindows => zero_windows(to, count, "/metrics").await,
             Self::Connects => Raised { members: count, keeper: tokio::spawn(connects(to, count)) },
             Self::Publishes => publish(to, count).await,
         }
@@ -133,21 +135,24 @@ async fn never_read(to: SocketAddr, count: usize) -> Raised {
     Raised { members, keeper }
 }
 
-async fn zero_windows(to: SocketAddr, count: usize) -> Raised {
+/// Clients of HTTP/2 that ask for a path eight times each, and do not take the answers.
+pub(crate) async fn zero_windows(to: SocketAddr, count: usize, path: &'static str) -> Raised {
     // The next ones come when the node has begun to answer these: the attack is what they hold, not how fast they come.
     let turns = Arc::new(Semaphore::new(ARRIVING));
     let mut clients = gather(count, |n| {
         let turns = Arc::clone(&turns);
         async move {
             let _turn = turns.acquire_owned().await.ok()?;
-            let mut client = Frames::connect_from(to, Some(address(n)), &[(INITIAL_WINDOW, 0)]).await.ok()?;
+            let mut client = Frames::connect_from(to, source(to, n), &[(INITIAL_WINDOW, 0)]).await.ok()?;
             let mut streams = Vec::new();
             for _ in 0..8 {
-                streams.push(client.request("GET", "/metrics", &[], false).await.ok()?);
+                streams.push(client.request("GET", path, &[], false).await.ok()?);
             }
             let mut begun = 0;
             while begun < streams.len() {
-                begun += usize::from(matches!(client.next().await?.kind, HEADERS | RST_STREAM));
+                // One that is refused and not closed is none of them.
+                let frame = timeout(SOON / 2, client.next()).await.ok()??;
+                begun += usize::from(matches!(frame.kind, HEADERS | RST_STREAM));
             }
             Some((client, streams))
         }

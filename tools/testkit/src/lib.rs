@@ -19,6 +19,7 @@
 //! - [`api`]: the node's HTTP calls that are not streams
 //! - [`exchange`], [`frames`]: one request, byte for byte; HTTP/2, frame for frame
 //! - [`crowd`]: thousands of hostile clients
+//! - [`attack`]: these, and a few whose requests are large, by name
 //! - [`token`]: signed tokens for `--auth jwt`
 //! - [`publisher`]: publishing through Redis
 //! - [`head`], [`body`], [`coding`], [`sse`]: the reader of a stream, an implementation of its own
@@ -29,6 +30,7 @@
 //! - [`lifecycle`], [`footprint`]: entries of the lifecycle stream, and what sessions leave behind
 
 pub mod api;
+pub mod attack;
 pub mod balancer;
 pub mod binary;
 pub mod body;
