@@ -23,6 +23,7 @@ fn start(change: impl FnOnce(&mut Config)) -> (Node, Arc<MemoryBroker>) {
     config.node.listen = "127.0.0.1:0".parse().unwrap();
     config.auth.mode = Some(AuthMode::None);
     config.stream.linger = Duration::from_millis(100);
+    config.drain.notice = Duration::from_millis(100);
     change(&mut config);
     let broker = Arc::new(MemoryBroker::new(BrokerSettings::default()));
     (Node::start(&config, Arc::clone(&broker) as Arc<dyn Broker>).unwrap(), broker)
