@@ -21,7 +21,7 @@ settings! {
         password_file: Option<PathBuf>;
         /// PEM file with the certificates to trust in place of the system's, for a `rediss://` URL.
         ca: Option<PathBuf>;
-        /// Prefix of every key and topic in Redis. Each cluster that shares a Redis needs its own.
+        /// Prefix of every key and topic in Redis, in lower case. Each cluster that shares a Redis needs its own.
         prefix: String = "fanfare";
         /// Timeout for connecting to Redis.
         connect_timeout: Duration = "1s", in "1ms" to "366d";
@@ -103,8 +103,8 @@ pub(crate) fn check(config: &mut Config, checks: &mut Checks<'_>) {
         checks.fail(
             &["redis.prefix"],
             &error.to_string(),
-            "1 to 64 bytes: words of ASCII letters and digits, separated by a single ':', '_', '-' or '.', without \
-             'ingest', 'node' or 'probe' after a ':'",
+            "1 to 64 bytes: words of lower-case ASCII letters and digits, separated by a single ':', '_', '-' or '.', \
+             without 'ingest', 'node' or 'probe' after a ':'",
         );
     }
 }
