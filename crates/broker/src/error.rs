@@ -28,13 +28,38 @@ impl BrokerError {
         !matches!(self, Self::Refused(_))
     }
 
-    /// Returns what strangers may read: fixed words, without addresses and without what Redis said, which are for the
-    /// log.
-    pub fn public(&self) -> String {
+    /// Returns what strangers may read.
+    pub fn outage(&self) -> Outage {
         match self {
-            Self::Unavailable(_) => "Redis does not answer".to_owned(),
-            Self::Condition { condition, .. } => condition.to_string(),
-            Self::Refused(_) => "Redis refuses the node's commands; see the node's log".to_owned(),
+            Self::Unavailable(_) => Outage::NoAnswer,
+            Self::Condition { condition, .. } => Outage::Condition(*condition),
+            Self::Refused(_) => Outage::Refused,
+        }
+    }
+}
+
+/// Why the broker does not carry out calls, in fixed words: without addresses and without what Redis said, which are for
+/// the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Outage {
+    /// [`BrokerError::Unavailable`].
+    #[error("Redis does not answer")]
+    NoAnswer,
+    /// [`BrokerError::Condition`].
+    #[error(transparent)]
+    Condition(Condition),
+    /// [`BrokerError::Refused`].
+    #[error("Redis refuses the node's commands; see the node's log")]
+    Refused,
+}
+
+impl Outage {
+    /// Returns whether it may end without an operator.
+    pub fn ends_by_itself(self) -> bool {
+        match self {
+            Self::NoAnswer => true,
+            Self::Condition(condition) => condition.ends_by_itself(),
+            Self::Refused => false,
         }
     }
 }
@@ -114,7 +139,7 @@ mod tests {
             BrokerError::Refused(secret.into()),
         ] {
             assert!(error.to_string().contains(secret));
-            let public = error.public();
+            let public = error.outage().to_string();
             assert!(
                 public.contains("Redis") && !public.contains("10.0.0.1") && !public.contains("ann"),
                 "{public}"

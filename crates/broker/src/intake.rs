@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_protocol::publish::Publication;
@@ -17,6 +18,15 @@ pub struct Reading {
     pub generation: Arc<str>,
     /// Unique name of the reading.
     pub name: Arc<str>,
+}
+
+/// How far ids may be ahead of the broker's clock. Publishers may choose ids; after the greatest possible one, no entry can
+/// be added to the stream.
+pub(crate) const MAX_AHEAD: Duration = Duration::from_hours(24);
+
+/// Returns whether an id is too far ahead of a clock, in milliseconds of Unix time.
+pub fn is_ahead(id: Position, now: u64) -> bool {
+    Duration::from_millis(id.ms.saturating_sub(now)) > MAX_AHEAD
 }
 
 /// One entry of the ingest stream, not validated yet.

@@ -55,4 +55,9 @@ pub trait IntakeQueue: fmt::Debug + Send + Sync + 'static {
 
     /// Removes entries that were published.
     async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError>;
+
+    /// Replaces the ingest stream with an empty one, in which ids begin at the broker's clock again, if the last id
+    /// [is ahead](crate::intake::is_ahead) of that clock and every entry was acknowledged. Returns the last id if the stream was
+    /// replaced: the reading is over then.
+    async fn reset_intake(&self, reading: &Reading) -> Result<Option<Position>, BrokerError>;
 }

@@ -44,7 +44,7 @@ pub mod subscriber;
 pub mod testing;
 
 pub use broker::Broker;
-pub use error::{BrokerError, Condition};
+pub use error::{BrokerError, Condition, Outage};
 pub use event_log::{EventLog, Published};
 pub use intake_queue::IntakeQueue;
 pub use lease::{NodeId, NodeInfo};

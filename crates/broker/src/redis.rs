@@ -6,7 +6,7 @@
 //!
 //! # Layout
 //!
-//! - `settings`: address, credentials and timeouts
+//! - `settings`: address, credentials and timeouts; `url`: checks the address
 //! - `prefix`: the key prefix of a cluster; `key`, `keys`: names of keys and topics
 //! - `connections`: which connection serves a key; `connector`: makes every connection
 //! - `shared_connection`: shared, pipelined connections; `batcher`: calls that are made together leave in one write
@@ -45,6 +45,7 @@ mod settings;
 mod shared_connection;
 mod subscriber;
 mod sweep;
+mod url;
 
 use std::sync::Arc;
 
@@ -58,6 +59,7 @@ use self::pool::BlockingPool;
 pub use self::prefix::{Prefix, PrefixError};
 pub use self::settings::RedisSettings;
 use self::shared_connection::SharedConnection;
+pub use self::url::UrlError;
 use crate::{BrokerError, BrokerSettings};
 
 /// The broker on Redis. Clones share its connections.

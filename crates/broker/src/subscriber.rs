@@ -6,6 +6,8 @@ use fanfare_protocol::wire::Topic;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::Outage;
+
 /// Number of a `Subscribe` command, so that an earlier confirmation is not taken for a later one. Grows.
 pub type Ticket = u64;
 
@@ -16,6 +18,8 @@ pub enum SubscriberEvent {
     Up,
     /// The connection is lost: no messages of a channel arrive until the channel is confirmed again.
     Down,
+    /// Why the connection is down. After each failed attempt to connect, too.
+    Unavailable(Outage),
     /// From here on, and until `Down` or an `Unsubscribe`, every message on both topics of these channels arrives, in the
     /// order in which they were published.
     Subscribed(Vec<(Channel, Ticket)>),
@@ -32,6 +36,8 @@ pub struct SubscriberState {
     pub up: bool,
     /// Number of connects.
     pub connects: u64,
+    /// Why the connection is down, as far as the broker said.
+    pub outage: Option<Outage>,
 }
 
 /// Receives the events. Called from the connection's task: it must not block.

@@ -37,7 +37,7 @@ settings! {
         /// Tolerated clock difference between the token issuer and the node.
         leeway: Duration = "5s", in "0s" to "1h";
         /// Maximum lifetime of a token, from its `iat` (or else from now) to its `exp`; `0s` disables the limit.
-        max_lifetime: Duration = "366d";
+        max_lifetime: Duration = "366d", in "0s" to "366d";
     }
 }
 

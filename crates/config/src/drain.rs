@@ -10,14 +10,14 @@ settings! {
     /// `[drain]`: how a node closes its streams between SIGTERM and its exit.
     pub struct DrainConfig = "drain", |config| config.drain => {
         /// How long a node keeps its streams after it was asked to stop, so that load balancers notice first.
-        notice: Duration = "5s";
+        notice: Duration = "5s", in "0s" to "24h";
         /// Time over which streams are closed, in even waves.
-        window: Duration = "20s";
+        window: Duration = "20s", in "0s" to "24h";
         /// Clients of a draining node reconnect after 100 ms plus a random part of this time.
         retry_spread: Duration = "400ms", in "0s" to "1h";
         /// Maximum time from the request to stop to the exit; remaining streams are cut. Longer than `drain.notice`
         /// and `drain.window` together.
-        deadline: Duration = "45s";
+        deadline: Duration = "45s", in "0s" to "366d";
     }
 }
 

@@ -13,7 +13,8 @@ use crate::{Config, certificate};
 settings! {
     /// `[redis]`: address, credentials and timeouts.
     pub struct RedisConfig = "redis", |config| config.redis => {
-        /// URL of Redis; `rediss://` uses TLS. Only database 0. Without a URL the node keeps everything in its own
+        /// URL of Redis; `rediss://` uses TLS. Only database 0; a parameter or fragment that has no effect is
+        /// refused. Without a URL the node keeps everything in its own
         /// memory.
         url: Option<Url>;
         /// File with the password of Redis, in place of a password in the URL. One line ending at the end of the file
@@ -21,18 +22,18 @@ settings! {
         password_file: Option<PathBuf>;
         /// PEM file with the certificates to trust in place of the system's, for a `rediss://` URL.
         ca: Option<PathBuf>;
-        /// Prefix of every key and topic in Redis. Each cluster that shares a Redis needs its own.
+        /// Prefix of every key and topic in Redis, in lower case. Each cluster that shares a Redis needs its own.
         prefix: String = "fanfare";
         /// Timeout for connecting to Redis.
-        connect_timeout: Duration = "1s", in "1ms" to "366d";
+        connect_timeout: Duration = "1s", in "1ms" to "1h";
         /// Timeout for a reply from Redis.
-        timeout: Duration = "2s", in "1ms" to "366d";
+        timeout: Duration = "2s", in "1ms" to "1h";
         /// Maximum number of connections for blocking reads and rare commands.
         pool_size: usize = "4", in "1" to "1024";
         /// Interval between liveness probes of the subscriber connection.
-        probe_interval: Duration = "1s", in "1ms" to "366d";
+        probe_interval: Duration = "1s", in "1ms" to "1h";
         /// A subscriber connection that does not answer a probe within this time is replaced.
-        probe_timeout: Duration = "3s", in "1ms" to "366d";
+        probe_timeout: Duration = "3s", in "1ms" to "1h";
     }
     with {
         /// Content of the file, once it is read.
@@ -63,26 +64,8 @@ impl RedisConfig {
 pub(crate) fn check(config: &mut Config, checks: &mut Checks<'_>) {
     read_password(config, checks);
     let redis = &config.redis;
-    if let Some(url) = &redis.url {
-        let schemes = ["redis://", "rediss://", "unix://", "redis+unix://"];
-        let rest = schemes.iter().find_map(|s| url.expose().strip_prefix(s));
-        let settings = redis.settings().unwrap_or_default();
-        checks.hold(
-            rest.is_some_and(|rest| !rest.is_empty()) && settings.is_url(),
-            &["redis.url"],
-            "not a Redis URL",
-            "redis://[[user]:password@]host[:port], rediss:// with TLS, or unix:///path",
-        );
-        if let Some(database) = settings.other_database() {
-            checks.fail(
-                &["redis.url"],
-                &format!(
-                    "the URL selects database {database}, but Pub/Sub ignores databases: clusters in two databases \
-                     would receive each other's events"
-                ),
-                "a URL without a database (database 0), and a different redis.prefix for each cluster",
-            );
-        }
+    if let Some(Err(error)) = redis.settings().map(|settings| settings.check_url()) {
+        checks.fail(&["redis.url"], &error.to_string(), error.right());
     }
     if let Some(ca) = &redis.ca {
         if let Err(error) = certificate::certificates(ca) {
@@ -103,8 +86,8 @@ pub(crate) fn check(config: &mut Config, checks: &mut Checks<'_>) {
         checks.fail(
             &["redis.prefix"],
             &error.to_string(),
-            "1 to 64 bytes: words of ASCII letters and digits, separated by a single ':', '_', '-' or '.', without \
-             'ingest', 'node' or 'probe' after a ':'",
+            "1 to 64 bytes: words of lower-case ASCII letters and digits, separated by a single ':', '_', '-' or '.', \
+             without 'ingest', 'node' or 'probe' after a ':'",
         );
     }
 }

@@ -19,7 +19,7 @@ settings! {
         /// Maximum age of a stored event.
         age: Duration = "1h", in "1ms" to "366d";
         /// How long a channel's last position is kept after its newest event; at least `retention.age`.
-        positions: Duration = "7d";
+        positions: Duration = "7d", in "0s" to "366d";
         /// Different retention for channels that match a pattern; the first matching rule applies.
         rules: Vec<RetentionRule>;
         /// Approximate number of entries that the lifecycle stream keeps.
@@ -210,7 +210,7 @@ mod tests {
             ("a age=1s age=2s", "twice"),
             ("a events=-1", "\"events\" in the rule for a: not a whole number"),
             ("a age=5", "\"age\" in the rule for a"),
-            ("a positions=9999d", "longer than a year"),
+            ("a positions=9999d", "longer than 366 days"),
             ("room{} events=1", "'{' at byte 4"),
         ] {
             assert!(read(text).unwrap_err().contains(word), "{text}: {:?}", read(text));

@@ -19,7 +19,7 @@ pub struct Setting {
     /// The declaration's comment, with the space that each line begins with.
     pub(crate) comment: &'static str,
     /// Least and greatest value, as written in the environment.
-    pub(crate) range: Option<(&'static str, &'static str)>,
+    pub range: Option<(&'static str, &'static str)>,
     /// Returns the accepted form.
     pub(crate) right: fn() -> String,
     /// Returns a value as text, with secrets masked.

@@ -22,11 +22,11 @@ settings! {
         /// A client whose machine acknowledges nothing for this time is disconnected; at least `stream.write_timeout`.
         peer_timeout: Duration = "30s", in "1s" to "24h";
         /// Maximum age of a stream, plus up to a tenth; `0s` disables the limit.
-        max_age: Duration = "0s";
+        max_age: Duration = "0s", in "0s" to "366d";
         /// A stream is closed after this time without an event, plus up to a tenth; `0s` disables the limit.
-        idle_timeout: Duration = "0s";
+        idle_timeout: Duration = "0s", in "0s" to "366d";
         /// How long a client may take to close a connection that the node has ended.
-        linger: Duration = "2s";
+        linger: Duration = "2s", in "0s" to "1h";
         /// Maximum bytes queued for one client; beyond it the client catches up from the log.
         queue: ByteSize = "64KiB", in "1KiB" to "1GiB";
         /// Maximum number of events that one log read fetches.
@@ -45,7 +45,7 @@ settings! {
         /// log.
         shard_queue: ByteSize = "64MiB", in "1MiB" to "64GiB";
         /// How long the node stays subscribed to a channel after its last stream is gone.
-        unsubscribe_delay: Duration = "5s";
+        unsubscribe_delay: Duration = "5s", in "0s" to "24h";
         /// Whether streams are compressed for clients that accept gzip.
         gzip: bool = "true";
         /// Number of shards (event loops that own the streams), at most 64; 0 uses one for each core that the process may

@@ -64,7 +64,7 @@ fn a_range_includes_both_ends_and_nothing_beyond() {
         let (digits, unit) = most.split_at(number(most));
         let beyond = format!("{}{unit}", digits.parse::<u64>().unwrap() + 1);
         let wrong = reported(&beyond).unwrap_or_else(|| panic!("{} = {beyond} is taken", setting.name));
-        assert!(["value out of range", "longer than a year"].contains(&wrong.as_str()), "{wrong}");
+        assert!(["value out of range", "longer than 366 days"].contains(&wrong.as_str()), "{wrong}");
         if let Some(zero) =
             (number(least) > 0 && !least.starts_with('0')).then(|| format!("0{}", &least[number(least)..]))
         {
@@ -96,9 +96,11 @@ fn values_that_contradict_each_other_are_reported_with_what_would_be_right() {
         (&[("FANFARE_REDIS__PASSWORD_FILE", "/dev/null")], "redis.password_file", "a redis.url"),
         (&[url, ("FANFARE_REDIS__PASSWORD_FILE", "/dev/null")], "redis.password_file", "only the password"),
         (&[("FANFARE_REDIS__URL", "redis://h/1")], "redis.url", "database 0"),
+        (&[("FANFARE_REDIS__URL", "redis://h?database=1")], "redis.url", "only database 0"),
+        (&[("FANFARE_REDIS__TIMEOUT", "13d")], "redis.timeout", "1ms to 1h"),
         (&[("FANFARE_REDIS__PREFIX", "a:node")], "redis.prefix", "1 to 64 bytes"),
         (&[("FANFARE_AUTH__COOKIE", "a b")], "auth.cookie", "letters"),
-        (&[("FANFARE_AUTH__JWT__MAX_LIFETIME", "400d")], "auth.jwt.max_lifetime", "at most a year"),
+        (&[("FANFARE_AUTH__JWT__MAX_LIFETIME", "400d")], "auth.jwt.max_lifetime", "at most 366d"),
         (
             &[("FANFARE_LIMITS__CONNECTS_PER_SECOND", "4294967296")],
             "limits.connects_per_second",
@@ -287,6 +289,14 @@ fn a_file_that_is_not_toml_or_not_there_is_reported() {
     assert!(!message.contains("hush"), "{message}");
     let sources = Sources { file: Some("/nowhere/at/all.toml".into()), ..Sources::default() };
     assert!(Config::load(&sources).unwrap_err().to_string().contains("/nowhere/at/all.toml"));
+}
+
+#[test]
+fn every_duration_has_a_range() {
+    let right = <std::time::Duration as crate::value::Value>::right();
+    for setting in settings().filter(|setting| (setting.right)() == right) {
+        assert!(setting.range.is_some(), "{}", setting.name);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use bytesize::ByteSize;
 
 use crate::network::Network;
 
-/// Maximum duration of any setting, so that adding it to a time does not overflow.
+/// Maximum duration of any setting, 366 days, so that adding it to a time does not overflow.
 pub const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
 
 /// A value as it was written: of any kind in a file, a text in the environment and in flags.
@@ -116,11 +116,11 @@ impl Value for SocketAddr {
 impl Value for Duration {
     fn read(input: &Input) -> Result<Self, String> {
         let duration = humantime::parse_duration(&text(input)?).map_err(|error| error.to_string())?;
-        if duration > MAX_DURATION { Err("longer than a year".to_owned()) } else { Ok(duration) }
+        if duration > MAX_DURATION { Err("longer than 366 days".to_owned()) } else { Ok(duration) }
     }
 
     fn right() -> String {
-        "a duration with a unit, at most a year, like 15s, 2m or 1h30m".to_owned()
+        "a duration with a unit, at most 366d, like 15s, 2m or 1h30m".to_owned()
     }
 }
 
@@ -325,7 +325,7 @@ mod tests {
         for duration in ["15", "", "-1s", "s", "1 fortnight"] {
             wrong::<Duration>(duration);
         }
-        assert!(wrong::<Duration>("367d").contains("year"));
+        assert!(wrong::<Duration>("367d").contains("366 days"));
         wrong::<Duration>("99999999999999999999y");
         wrong::<ByteSize>("64 potatoes");
         assert_eq!(wrong::<String>(" "), "the text is empty");

@@ -13,9 +13,11 @@
 //! - `publish`: the second stage: publishes them
 //! - `publish_results`: results of one publish call
 //! - `acknowledge`: the last stage: acknowledges them
+//! - `id_check`: replaces a stream whose ids are far ahead of the clock
 
 mod acknowledge;
 mod fetch;
+mod id_check;
 mod leadership;
 mod publish;
 mod publish_results;
@@ -39,6 +41,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::acknowledge::Acknowledger;
 use self::fetch::Fetcher;
+use self::id_check::IdCheck;
 use self::leadership::{Leadership, LeadershipLost};
 use self::publish::Publisher;
 use crate::metrics::ClusterMetrics;
@@ -74,10 +77,11 @@ impl Intake {
     ) -> Self {
         let stop = CancellationToken::new();
         let IntakeSettings { node, config, max_data } = settings;
+        let ids = Arc::new(IdCheck::new(&broker, &metrics));
         let worker = Worker {
-            fetcher: Fetcher::new(&broker, &metrics, &stop, &config, max_data),
+            fetcher: Fetcher::new(&broker, &metrics, &ids, &stop, &config, max_data),
             publisher: Publisher::new(&broker, &metrics),
-            acknowledger: Acknowledger::new(&broker, &metrics),
+            acknowledger: Acknowledger::new(&broker, &metrics, ids),
             broker,
             node,
             config,
@@ -108,6 +112,8 @@ enum PipelineEnd {
     Failed(&'static str, BrokerError),
     /// Entries wait behind one that is moved to the dead-letter stream.
     HeldUp,
+    /// The stream was replaced.
+    Replaced,
 }
 
 impl From<LeadershipLost> for PipelineEnd {
@@ -186,7 +192,7 @@ impl Worker {
                 self.backoff.succeed();
             }
             match done {
-                Ok(()) | Err(PipelineEnd::HeldUp) => {}
+                Ok(()) | Err(PipelineEnd::HeldUp | PipelineEnd::Replaced) => {}
                 Err(PipelineEnd::Failed(what, error)) => self.back_off(what, &error).await,
                 Err(PipelineEnd::LeadershipLost) => return Err(LeadershipLost),
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use fanfare_broker::backoff::{Backoff, jittered};
 use fanfare_broker::lease::LeaseOutcome;
-use fanfare_broker::{BrokerError, Membership, NodeId, NodeInfo};
+use fanfare_broker::{BrokerError, Membership, NodeId, NodeInfo, Outage};
 use fanfare_config::lease::LeaseConfig;
 use fanfare_telemetry::Throttle;
 use tokio::sync::watch;
@@ -40,9 +40,10 @@ pub struct LeaseState {
     pub until: Option<Instant>,
     /// Time of the last change of the status.
     pub since: SystemTime,
-    /// Public reason why the last heartbeat failed, or the address of the other process with this node id; empty if
-    /// the lease is held.
-    pub reason: Arc<str>,
+    /// Why the last heartbeat failed; `None` unless the status is `Unavailable`.
+    pub outage: Option<Outage>,
+    /// Address of the other process with this node id; empty unless the status is `Waiting` or `Foreign`.
+    pub occupant: Arc<str>,
     /// Number of acquisitions. Beyond 1, the lease had expired, and other nodes may have removed this node's
     /// sessions.
     pub acquisitions: u64,
@@ -55,8 +56,14 @@ impl LeaseState {
     }
 
     fn starting() -> Self {
-        let reason = "no heartbeat yet".into();
-        Self { status: LeaseStatus::Starting, until: None, since: SystemTime::now(), reason, acquisitions: 0 }
+        Self {
+            status: LeaseStatus::Starting,
+            until: None,
+            since: SystemTime::now(),
+            outage: None,
+            occupant: "".into(),
+            acquisitions: 0,
+        }
     }
 
     /// Returns whether the node holds the lease. False as soon as it may have expired, also if the process was
@@ -158,7 +165,7 @@ impl NodeLease {
     }
 
     fn node_id_in_use(&self) -> NodeIdInUse {
-        NodeIdInUse { id: self.info.id.clone(), address: self.state.borrow().reason.to_string() }
+        NodeIdInUse { id: self.info.id.clone(), address: self.state.borrow().occupant.to_string() }
     }
 
     /// Sets whether the node is draining, and publishes it with the next heartbeat.
@@ -337,7 +344,7 @@ impl Heartbeat {
     fn held(&mut self, sent: Instant, taken: bool) {
         self.backoff.succeed();
         self.metrics.lease_held.set(1);
-        self.publish(LeaseStatus::Held, "", |state| {
+        self.publish(LeaseStatus::Held, |state| {
             state.until = Some(sent + self.ttl);
             state.acquisitions += u64::from(taken);
         });
@@ -348,7 +355,7 @@ impl Heartbeat {
         if self.state.borrow().status != LeaseStatus::Waiting {
             tracing::info!(id = %self.info.id, address, "waiting for the lease of an earlier process with this node.id to expire");
         }
-        self.publish(LeaseStatus::Waiting, &address, |_| {});
+        self.publish(LeaseStatus::Waiting, |state| state.occupant = address.into());
     }
 
     /// Records a failed heartbeat. Returns the time to wait.
@@ -358,7 +365,7 @@ impl Heartbeat {
         if let Some(held_back) = self.away.admit() {
             tracing::warn!(%error, held, held_back, "failed to renew the lease");
         }
-        self.publish(LeaseStatus::Unavailable, &error.public(), |_| {});
+        self.publish(LeaseStatus::Unavailable, |state| state.outage = Some(error.outage()));
         self.backoff.fail()
     }
 
@@ -366,16 +373,20 @@ impl Heartbeat {
         let Occupied(address) = by;
         self.metrics.lease_held.set(0);
         tracing::error!(id = %self.info.id, address, "node.id is in use by another process");
-        self.publish(LeaseStatus::Foreign, &address, |state| state.until = None);
+        self.publish(LeaseStatus::Foreign, |state| {
+            state.until = None;
+            state.occupant = address.into();
+        });
     }
 
-    fn publish(&self, status: LeaseStatus, reason: &str, change: impl FnOnce(&mut LeaseState)) {
+    fn publish(&self, status: LeaseStatus, change: impl FnOnce(&mut LeaseState)) {
         self.state.send_modify(|state| {
             if state.status != status {
                 state.since = SystemTime::now();
             }
             state.status = status;
-            state.reason = reason.into();
+            state.outage = None;
+            state.occupant = "".into();
             change(state);
         });
     }

@@ -94,6 +94,10 @@ pub struct ClusterMetrics {
     pub(crate) intake_acknowledge_failed: Counter,
     /// Failed calls to move entries to the dead-letter stream.
     pub(crate) intake_reject_failed: Counter,
+    /// Failed calls to replace a stream whose ids are far ahead of the clock.
+    pub(crate) intake_reset_failed: Counter,
+    /// Times the ingest stream was replaced, because its ids were far ahead of the clock.
+    pub(crate) intake_resets: Counter,
     /// Times the leadership was lost while entries were in progress.
     pub(crate) intake_lead_lost: Counter,
 }
@@ -199,6 +203,12 @@ impl ClusterMetrics {
             intake_fetch_failed: call("fetch"),
             intake_acknowledge_failed: call("acknowledge"),
             intake_reject_failed: call("reject"),
+            intake_reset_failed: call("reset"),
+            intake_resets: registered(
+                registry,
+                "fanfare_intake_resets",
+                "Times the ingest stream was replaced because its ids were far ahead of the clock",
+            ),
             intake_lead_lost: registered(
                 registry,
                 "fanfare_intake_lead_lost",

@@ -91,9 +91,18 @@ pub enum ClaimError {
     /// The user has reached the session limit.
     #[error("the user has {0} sessions, which is the limit (limits.sessions_per_user)")]
     Full(usize),
-    /// The broker is unavailable.
+    /// The node is draining.
+    #[error("cannot claim sessions: the node is draining")]
+    Draining,
+    /// The node does not hold its lease.
+    #[error("cannot claim sessions: the node does not hold its lease")]
+    NoLease,
+    /// The broker did not carry out the claim, or its outcome is unknown.
     #[error("cannot claim sessions: {0}")]
-    Unavailable(String),
+    Broker(BrokerError),
+    /// The task of the claim panicked.
+    #[error("cannot claim sessions: {0}")]
+    Panicked(String),
 }
 
 /// Settings of [`Sessions`].
@@ -191,23 +200,23 @@ impl Sessions {
         client: Arc<str>,
     ) -> Result<SessionGuard, ClaimError> {
         let shut = if self.claims.is_closed() {
-            Some("the node is draining")
+            Some(ClaimError::Draining)
         } else if !self.lease.borrow().held() {
             // No node would sweep the sessions of a node without a lease.
-            Some("the node does not hold its lease")
+            Some(ClaimError::NoLease)
         } else {
             None
         };
-        if let Some(why) = shut {
+        if let Some(error) = shut {
             self.shared.metrics.claims_shut.inc();
-            return Err(ClaimError::Unavailable(why.into()));
+            return Err(error);
         }
         let session = SessionKey::new(user.clone(), session);
         let call = ClaimCall::begin(Arc::clone(&self.shared), session, client);
         // On a separate task: the request is dropped when its client disconnects, and the claim's outcome would be
         // unknown.
         let claimed = self.claims.spawn(call.run()).await;
-        claimed.unwrap_or_else(|error| Err(ClaimError::Unavailable(error.to_string())))
+        claimed.unwrap_or_else(|error| Err(ClaimError::Panicked(error.to_string())))
     }
 
     /// Returns a user's sessions on all nodes, oldest first.
@@ -336,7 +345,7 @@ impl ClaimCall {
                 shared.metrics.claims_failed.inc();
                 // A refusal is a definite reply; after any other error the claim may have been carried out.
                 self.replied = !error.is_passing();
-                Err(ClaimError::Unavailable(error.to_string()))
+                Err(ClaimError::Broker(error))
             }
         }
     }

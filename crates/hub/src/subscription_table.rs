@@ -156,8 +156,12 @@ impl SubscriptionTable {
             SubscriberEvent::Up => self.state.send_modify(|state| {
                 state.up = true;
                 state.connects += 1;
+                state.outage = None;
             }),
             SubscriberEvent::Down => self.down(),
+            SubscriberEvent::Unavailable(outage) => {
+                self.state.send_modify(|state| state.outage = Some(outage));
+            }
         }
     }
 

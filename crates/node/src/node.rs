@@ -11,7 +11,7 @@ use fanfare_api::health::Part;
 use fanfare_broker::clock::unix_ms;
 use fanfare_broker::session::CloseReason;
 use fanfare_broker::subscriber::SubscriberState;
-use fanfare_broker::{Broker, EventLog, NodeId, NodeInfo};
+use fanfare_broker::{Broker, EventLog, NodeId, NodeInfo, Outage};
 use fanfare_config::drain::DrainConfig;
 use fanfare_config::{Config, bytes};
 use fanfare_coordination::control::{self, CommandReceiver, ControlTask};
@@ -395,10 +395,11 @@ fn readiness(
     wire: watch::Receiver<SubscriberState>,
     draining: &Arc<AtomicBool>,
 ) -> Readiness {
-    let (of_broker, draining) = (lease.clone(), Arc::clone(draining));
+    let (of_broker, of_redis, draining) = (lease.clone(), lease.clone(), Arc::clone(draining));
     Readiness {
-        redis: Box::new(move || broker(&of_broker.borrow())),
-        pubsub: Box::new(move || Part::when(wire.borrow().up, "the subscriber connection to Redis is down")),
+        outage: Box::new(move || outage(&of_broker.borrow())),
+        redis: Box::new(move || broker(&of_redis.borrow())),
+        pubsub: Box::new(move || subscribed(*wire.borrow())),
         lease: Box::new(move || held(&lease.borrow())),
         draining: Box::new(move || Part::when(!draining.load(Ordering::Relaxed), "the node is draining")),
     }
@@ -407,8 +408,24 @@ fn readiness(
 /// Returns whether the broker answered the last heartbeat.
 fn broker(lease: &LeaseState) -> Part {
     match lease.status {
-        LeaseStatus::Starting | LeaseStatus::Unavailable => Part::wrong(lease.reason.to_string()),
-        LeaseStatus::Waiting | LeaseStatus::Held | LeaseStatus::Foreign => Part::OK,
+        LeaseStatus::Starting => Part::wrong("no heartbeat yet"),
+        _ => outage(lease).map_or(Part::OK, |outage| Part::wrong(outage.to_string())),
+    }
+}
+
+/// Returns why the broker did not carry out the last heartbeat, if it did not, or has not answered yet.
+fn outage(lease: &LeaseState) -> Option<Outage> {
+    match lease.status {
+        LeaseStatus::Starting => Some(Outage::NoAnswer),
+        _ => lease.outage,
+    }
+}
+
+fn subscribed(wire: SubscriberState) -> Part {
+    let down = "the subscriber connection to Redis is down";
+    match wire.outage {
+        Some(outage) if !wire.up => Part::wrong(format!("{down}: {outage}")),
+        _ => Part::when(wire.up, down),
     }
 }
 

@@ -14,6 +14,7 @@
 //! - [`frame_floods`]: control frames of HTTP/2, and lines of the log
 //! - [`grants`]: patterns that reach further than they say
 //! - [`idempotency_keys`]: keys that are long or many
+//! - [`intake_ids`]: ids that a publisher chooses for entries of the intake
 //! - [`live_topics`]: who may publish on a channel's topics, and what nodes believe of it
 //! - [`operators`]: what leaks to strangers, and what is refused when a node starts
 //! - [`reads`]: history and `last=` on behalf of one user, and what Redis does meanwhile
@@ -36,6 +37,7 @@ mod floods;
 mod frame_floods;
 mod grants;
 mod idempotency_keys;
+mod intake_ids;
 mod live_topics;
 mod new_channels;
 mod operators;

@@ -45,18 +45,42 @@ fn a_byte_order_mark_is_named_in_a_settings_file() {
 
 #[test]
 fn a_redis_url_that_is_none_is_a_fault_of_the_settings() {
-    for url in [
-        "redis://127.0.0.1:1/zero",
-        "redis://127.0.0.1:port",
-        "redis://",
-        "http://127.0.0.1",
-        "redis://:s3cret@:1:2",
+    for (url, wrong) in [
+        ("redis://127.0.0.1:1/zero", "not the number of a database"),
+        ("redis://127.0.0.1:port", "the port is not a number from 1 to 65535"),
+        ("redis://127.0.0.1:99999", "the port is not a number from 1 to 65535"),
+        ("redis-cluster://127.0.0.1", "Redis Cluster"),
+        ("redis://", "no host"),
+        ("http://127.0.0.1", "its scheme is another one"),
+        ("redis://:s3cret@:1:2", "port"),
+        // Each of them was ignored, and the node used database 0.
+        ("redis://127.0.0.1?database=1", "unknown query parameter 'database'"),
+        ("redis://127.0.0.1?DB=1", "unknown query parameter 'DB'"),
+        ("redis://127.0.0.1#1", "fragment"),
     ] {
         let (code, said) = fanfare(&["serve", "--listen", "127.0.0.1:0", "--auth", "none", "--redis", url]);
         assert_eq!(code, Some(2), "{url}: {said}");
         assert!(said.contains("redis.url") && said.contains("expected: redis://"), "{url}: {said}");
+        assert!(said.contains(wrong), "{url}: {said}");
         assert!(!said.contains("s3cret"), "{said}");
     }
+}
+
+/// Twice a `redis.timeout` of more than 12 days is no `TCP_USER_TIMEOUT`: the node never connected.
+#[tokio::test]
+async fn a_node_works_with_the_greatest_value_of_every_duration() {
+    let redis = Redis::start().await;
+    let mut node = Node::of(&redis);
+    for setting in fanfare_config::settings() {
+        let Some((_, most)) = setting.range else { continue };
+        if most.ends_with(['s', 'm', 'h', 'd']) {
+            node = node.set(setting.variable().trim_start_matches("FANFARE_"), most);
+        }
+    }
+    let node = node.start().await;
+    let mut client = node.stream().user("42").channel("a").open().await;
+    node.api().publish("a", "t", "x").await;
+    client.expect_data("x").await;
 }
 
 #[tokio::test]

@@ -47,6 +47,9 @@ fn a_prefix_that_could_be_confused_with_another_one_is_refused() {
         ("a*", "byte 1"),
         ("{a}", "byte 0"),
         ("a__b", "byte 2"),
+        // Names of Redis functions ignore case, so the second of the clusters `app` and `App` had no function.
+        ("App", "lower case"),
+        ("app:X", "lower case"),
         ("", "bytes"),
     ] {
         // An empty variable counts as not set.

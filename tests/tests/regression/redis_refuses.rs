@@ -31,6 +31,7 @@ async fn each_condition_in_which_redis_refuses_has_its_own_words_everywhere() {
         assert!(!answer.header("retry-after").is_empty(), "{words}");
         // Redis's own text, with its settings' names, is not for clients.
         assert!(!answer.text.contains("(Redis: "), "{}", answer.text);
+        stream_is_refused(&node, words).await;
         why(&node, words).await;
         let logged = async || if node.log().contains(words) { Ok(()) } else { Err(node.log()) };
         until(&format!("the log says {words:?}"), SOON, logged).await;
@@ -64,6 +65,49 @@ async fn a_redis_cluster_is_noticed_when_the_node_starts() {
     let logged = async || if node.log().contains(words) { Ok(()) } else { Err(node.log()) };
     until("the log says so", SOON, logged).await;
     assert!(!node.log().contains("CROSSSLOT"));
+}
+
+/// Waits until a refused stream has these words, and not what Redis said.
+async fn stream_is_refused(node: &Node, words: &str) {
+    until(&format!("a refused stream says {words:?}"), SOON, async || {
+        let answer = node.api().call("GET", "/v1/events?user=1", &[("prefer", "status")], "").await;
+        let answer = answer.map_err(|error| format!("{error:?}"))?;
+        assert!(!answer.text.contains("(Redis: "), "{}", answer.text);
+        answer.is_problem(503, "unavailable", &[words, "No stream was opened"])
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn topics_that_the_redis_user_may_not_use_are_said_to_be_so() {
+    let redis = Redis::start().await;
+    redis.get::<String>(&["ACL", "SETUSER", "default", "resetchannels"]).await;
+    let node = Node::of(&redis).short_lease().launch().await;
+    why(&node, "the subscriber connection to Redis is down: the Redis user of redis.url lacks permissions")
+        .await;
+    redis.get::<String>(&["ACL", "SETUSER", "default", "allchannels"]).await;
+    node.ready().await;
+}
+
+#[tokio::test]
+async fn sessions_that_the_redis_user_may_not_write_are_said_to_be_so() {
+    let redis = Redis::start().await;
+    let user = [
+        "node",
+        "on",
+        ">password",
+        "resetkeys",
+        "~fanfare:[^{]*",
+        "~fanfare:{user:1}:l*",
+        "allchannels",
+        "+@all",
+    ];
+    redis.get::<String>(&[&["ACL", "SETUSER"], &user[..]].concat()).await;
+    let url = redis.url().replace("redis://", "redis://node:password@");
+    let node = Node::of(&redis).through(&url).start().await;
+    let words = "the Redis user of redis.url lacks permissions";
+    stream_is_refused(&node, words).await;
+    assert!(node.log().contains(words), "{}", node.log());
 }
 
 /// Waits until `/readyz` has these words.

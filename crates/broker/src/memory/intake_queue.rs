@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{MemoryBroker, StreamEntry};
-use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
+use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected, is_ahead};
 use crate::lease::NodeId;
 use crate::{BrokerError, BrokerSettings, IntakeQueue};
 
@@ -67,6 +67,14 @@ impl IntakeQueue for MemoryBroker {
 
     async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError> {
         self.state().ingest.settle(reading, &published)
+    }
+
+    async fn reset_intake(&self, reading: &Reading) -> Result<Option<Position>, BrokerError> {
+        let now = self.now();
+        let replaced = self.state().ingest.reset(reading, now)?;
+        // Wakes the reader, whose reading has ended.
+        self.ingested.notify_waiters();
+        Ok(replaced)
     }
 }
 
@@ -171,6 +179,15 @@ impl Ingest {
         self.check(reading)?;
         self.entries.retain(|entry| !published.contains(&entry.id));
         Ok(())
+    }
+
+    pub(super) fn reset(&mut self, reading: &Reading, now: u64) -> Result<Option<Position>, BrokerError> {
+        self.check(reading)?;
+        if !self.entries.is_empty() || !is_ahead(self.last, now) {
+            return Ok(None);
+        }
+        self.reading = None;
+        Ok(Some(std::mem::take(&mut self.last)))
     }
 
     fn check(&self, reading: &Reading) -> Result<(), BrokerError> {

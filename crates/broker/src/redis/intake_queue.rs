@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use super::error::result;
 use super::lock::{holder, lock, unlock};
-use super::reply::{entries, map, millis, text};
+use super::reply::{entries, map, millis, position, text};
 use super::{RedisBroker, publish, script};
-use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
+use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, MAX_AHEAD, Reading, Rejected};
 use crate::{BrokerError, IntakeQueue, NodeId};
 
 /// Maximum number of entries that one script removes: Redis serves no other connection meanwhile.
@@ -37,9 +37,8 @@ impl IntakeQueue for RedisBroker {
     async fn read_intake(&self, node: &NodeId) -> Result<Option<Reading>, BrokerError> {
         let ingest = self.keys.ingest();
         let mut call = script::READ.call(&[&ingest, &self.keys.ingest_leader()]);
-        // Stored with each last position, so it is short.
-        let (generation, name) = (Uuid::new_v4().simple().to_string(), Uuid::new_v4().simple().to_string());
-        call.arg(holder(self, node)).arg(&generation[..8]).arg(&name);
+        let name = Uuid::new_v4().simple().to_string();
+        call.arg(holder(self, node)).arg(new_generation()).arg(&name);
         let generation = text(self.commands(&ingest).call_script(&script::READ, call).await?);
         Ok(generation.map(|generation| Reading { generation: generation.into(), name: name.into() }))
     }
@@ -107,6 +106,22 @@ impl IntakeQueue for RedisBroker {
         }
         Ok(())
     }
+
+    async fn reset_intake(&self, reading: &Reading) -> Result<Option<Position>, BrokerError> {
+        let ingest = self.keys.ingest();
+        let next = Reading { generation: new_generation().into(), name: reading.name.clone() };
+        let mut call = script::RESET.call(&[&ingest]);
+        call.arg(group(reading)).arg(group(&next)).arg(millis(MAX_AHEAD));
+        let last = self.commands(&ingest).call_script(&script::RESET, call).await?;
+        Ok(position(last))
+    }
+}
+
+/// Returns a name for a generation. Short, since each last position is stored with one.
+fn new_generation() -> String {
+    let mut name = Uuid::new_v4().simple().to_string();
+    name.truncate(8);
+    name
 }
 
 fn group(reading: &Reading) -> String {

@@ -8,6 +8,7 @@
 //!   so none of these words may stand behind a colon of a prefix.
 //! - A library's name has letters, digits and `_` only. Each separator has its own number of them, and stands between
 //!   letters or digits, so that the prefix can be read back from it.
+//! - Names of functions ignore case, and all functions of a Redis share one namespace. So a prefix has no upper-case letter.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,9 +34,14 @@ pub enum PrefixError {
     Length(usize),
     /// It is not made of words and separators.
     #[error(
-        "invalid key prefix at byte {0}: words of ASCII letters and digits must be separated by a single ':', '_', '-' or '.'"
+        "invalid key prefix at byte {0}: words of lower-case ASCII letters and digits must be separated by a single ':', '_', '-' or '.'"
     )]
     Form(usize),
+    /// It has an upper-case letter: at a byte, and which.
+    #[error(
+        "invalid key prefix at byte {0}: {1:?} is upper case, but names of Redis functions ignore case, so only lower case is allowed"
+    )]
+    Case(usize, char),
     /// It could be taken for the names of a shorter prefix.
     #[error(
         "invalid key prefix: with '{1}' after a ':' its keys would collide with those of the prefix {0:?}"
@@ -55,6 +61,9 @@ impl Prefix {
         }
         let mut open = true;
         for (at, c) in text.char_indices() {
+            if c.is_ascii_uppercase() {
+                return Err(PrefixError::Case(at, c));
+            }
             let is_word = c.is_ascii_alphanumeric();
             if !is_word && (open || SEPARATORS.iter().all(|(separator, _)| *separator != c)) {
                 return Err(PrefixError::Form(at));
@@ -112,7 +121,7 @@ mod tests {
     #[test]
     fn words_with_single_separators_between_them_are_prefixes() {
         for good in
-            ["fanfare", "app:x", "app_x", "my-app.2", "A1", "node", "prod:nodes", "node:a", &"x".repeat(64)]
+            ["fanfare", "app:x", "app_x", "my-app.2", "a1", "node", "prod:nodes", "node:a", &"x".repeat(64)]
         {
             assert_eq!(Prefix::new(good).unwrap().as_str(), good);
         }
@@ -120,6 +129,9 @@ mod tests {
             [(":a", 0), ("a:", 1), ("a::b", 2), ("a_-b", 2), ("_", 0), ("a b", 1), ("a{b}", 1), ("a*", 1)]
         {
             assert_eq!(Prefix::new(bad), Err(PrefixError::Form(at)), "{bad}");
+        }
+        for (bad, at, c) in [("App", 0, 'A'), ("app:X", 4, 'X'), ("a-1B", 3, 'B')] {
+            assert_eq!(Prefix::new(bad), Err(PrefixError::Case(at, c)));
         }
         assert_eq!(Prefix::new("é"), Err(PrefixError::Form(0)));
         assert_eq!(Prefix::new(""), Err(PrefixError::Length(0)));

@@ -45,6 +45,7 @@ scripts! {
     READ = include_str!("read.lua");
     SETTLE = include_str!("settle.lua");
     REJECT = include_str!("reject.lua");
+    RESET = include_str!("reset.lua");
     LOCK = include_str!("lock.lua");
     /// The lock of the intake leader. It works also if Redis is out of memory, since the leader frees memory. The
     /// sweeper's lock does not, since live nodes cannot renew their leases then.

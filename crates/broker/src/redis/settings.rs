@@ -8,6 +8,7 @@ use ::redis::io::tcp::{TcpSettings, socket2};
 use ::redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 
 use super::prefix::Prefix;
+use super::url::{self, UrlError};
 use crate::BrokerError;
 
 /// Address, credentials and timeouts.
@@ -79,9 +80,13 @@ impl RedisSettings {
         info.is_ok_and(|info| info.redis_settings().password().is_some())
     }
 
-    /// Returns whether the URL is valid.
-    pub fn is_url(&self) -> bool {
-        self.info().is_ok()
+    /// Checks the URL.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the URL is invalid, selects another database than 0, or has a part that would be ignored.
+    pub fn check_url(&self) -> Result<(), UrlError> {
+        url::check(&self.url)
     }
 
     /// Checks the settings without connecting. Returns the prefix.
@@ -90,27 +95,13 @@ impl RedisSettings {
     ///
     /// Fails if the URL or the prefix is invalid, or if the URL selects another database than 0.
     pub(super) fn check(&self) -> Result<Prefix, BrokerError> {
-        self.info()?;
-        if let Some(database) = self.other_database() {
-            return Err(BrokerError::Refused(format!(
-                "the Redis URL names database {database}: Pub/Sub knows no databases, so only database 0 is used; keep \
-                 clusters apart with redis.prefix"
-            )));
-        }
+        self.check_url().map_err(|error| {
+            BrokerError::Refused(format!("redis.url: {error} (expected {})", error.right()))
+        })?;
         Prefix::new(&self.prefix).map_err(|error| {
             let shown: String = self.prefix.chars().take(80).collect();
             BrokerError::Refused(format!("redis.prefix {shown:?}: {error}"))
         })
-    }
-
-    /// Returns the database that the URL selects in its path or with `db=`, unless it is 0.
-    pub fn other_database(&self) -> Option<String> {
-        let url = ::redis::parse_redis_url(&self.url)?;
-        let is_socket = url.scheme().ends_with("unix");
-        let path =
-            (!is_socket).then(|| url.path().trim_matches('/').to_owned()).filter(|path| !path.is_empty());
-        let query = url.query_pairs().filter(|(name, _)| name == "db").map(|(_, value)| value.into_owned());
-        path.into_iter().chain(query).find(|database| database.parse() != Ok(0))
     }
 
     /// Parses the URL and adds the options of all connections.
@@ -149,37 +140,6 @@ mod tests {
         let shown = format!("{:?}", RedisSettings { url, ..RedisSettings::default() });
         assert!(shown.contains("redis.example:6380"), "{shown}");
         assert!(!shown.contains("hunter2") && !shown.contains("ann"), "{shown}");
-    }
-
-    #[test]
-    fn every_database_but_0_is_refused_however_it_is_named() {
-        let check = |url: &str| RedisSettings { url: url.into(), ..RedisSettings::default() }.check();
-        for (url, database) in [
-            ("redis://h/1", "1"),
-            ("redis://ann:hunter2@h:6380/15", "15"),
-            ("rediss://h/2/", "2"),
-            ("redis://[::1]/-1", "-1"),
-            ("redis://h?db=3", "3"),
-            ("redis://h/0?db=4", "4"),
-            ("redis://h?protocol=resp3&db=5", "5"),
-            ("unix:///run/redis.sock?db=6", "6"),
-            ("redis+unix:///run/redis.sock?user=ann&pass=hunter2&db=7", "7"),
-        ] {
-            let text = check(url).expect_err(url).to_string();
-            assert!(text.contains(&format!("database {database}")), "{url}: {text}");
-            assert!(text.contains("redis.prefix") && !text.contains("hunter2"), "{url}: {text}");
-        }
-        for url in [
-            "redis://h",
-            "redis://h/",
-            "redis://h/0",
-            "rediss://h:1/0",
-            "redis://h?db=0",
-            "unix:///run/1",
-            "unix:///run/redis.sock?db=0",
-        ] {
-            check(url).unwrap_or_else(|error| panic!("{url}: {error}"));
-        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ use super::key::{Key, about};
 use super::shared_connection::SharedConnection;
 use crate::backoff::Backoff;
 use crate::subscriber::{SubscriberCommand, SubscriberConnection, SubscriberSink};
-use crate::{BrokerError, LiveTopics, NodeId};
+use crate::{BrokerError, LiveTopics, NodeId, Outage};
 
 /// Maximum number of channels in one command, two topics each. Redis serves no other connection meanwhile.
 const ROUND: usize = 500;
@@ -80,7 +80,14 @@ struct SubscriberTask {
 enum Over {
     /// The node dropped its handle.
     Closed,
-    Lost(String),
+    /// For the log; and the broker's reason, if it has one.
+    Lost(String, Option<Outage>),
+}
+
+impl From<&str> for Over {
+    fn from(why: &str) -> Self {
+        Self::Lost(why.to_owned(), None)
+    }
 }
 
 impl SubscriberTask {
@@ -90,11 +97,11 @@ impl SubscriberTask {
                 Ok(connection) => self.serve(connection).await,
                 Err(over) => over,
             };
-            let Over::Lost(why) = over else {
+            let Over::Lost(why, outage) = over else {
                 self.handler.close();
                 return;
             };
-            self.handler.lost();
+            self.handler.lost(outage);
             let pause = self.backoff.fail();
             tracing::warn!(why, retry_ms = pause.as_millis(), "subscriber connection down; reconnecting");
             if let Err(Over::Closed) = self.wait(tokio::time::sleep(pause)).await {
@@ -127,7 +134,10 @@ impl SubscriberTask {
             Ok::<(), std::convert::Infallible>(())
         };
         let connected = async move { connector.connect_with_pushes(Purpose::Subscriber, &[], pushes).await };
-        self.wait(connected).await?.map_err(|error| Over::Lost(detail(error)))
+        self.wait(connected).await?.map_err(|error| {
+            let outage = error.outage();
+            Over::Lost(detail(error), Some(outage))
+        })
     }
 
     async fn serve(&mut self, connection: MultiplexedConnection) -> Over {
@@ -163,11 +173,13 @@ impl SubscriberTask {
                 }
                 answer = under_way(&mut probe.publishing) => {
                     probe.publishing = None;
-                    if let Err(why) = published(answer) {
-                        return Over::Lost(why);
+                    if let Some(over) = probe.published(answer) {
+                        return over;
                     }
                 }
-                () = reached(deadline) => return Over::Lost("liveness probe timed out".into()),
+                () = reached(deadline) => {
+                    return Over::Lost("liveness probe timed out".into(), probe.outage.or(Some(Outage::NoAnswer)));
+                }
                 _ = probe.every.tick(), if open => probe.send(&self.publisher, self.handler.probe_topic()),
                 command = self.commands.recv() => match command {
                     Some(command) => self.handler.command(command),
@@ -179,7 +191,7 @@ impl SubscriberTask {
 
     fn handle_news(&mut self, news: News, probe: &mut Probe) -> Option<Over> {
         if let Some(why) = news.lost {
-            return Some(Over::Lost(why.to_owned()));
+            return Some(why.into());
         }
         if probe.answered(news.probe) {
             // The connection works end to end: the next loss is a new one.
@@ -230,23 +242,10 @@ async fn reached(deadline: Option<Instant>) {
     }
 }
 
-fn published(answer: Result<Value, BrokerError>) -> Result<(), String> {
-    match answer {
-        Ok(Value::Int(0)) => {
-            Err("events are published to a different Redis than the subscriber connection is connected to"
-                .into())
-        }
-        Ok(_) => Ok(()),
-        // Not a reason to reconnect yet: the probe times out if this persists.
-        Err(error) => {
-            tracing::debug!(%error, "failed to publish a liveness probe");
-            Ok(())
-        }
-    }
-}
-
 fn lost(what: &str, error: &RedisError) -> Over {
-    Over::Lost(format!("{what}: {}", detail(error::sort(error))))
+    let error = error::sort(error);
+    let outage = error.outage();
+    Over::Lost(format!("{what}: {}", detail(error)), Some(outage))
 }
 
 fn detail(error: BrokerError) -> String {
@@ -265,13 +264,15 @@ struct Probe {
     waiting: Option<Instant>,
     /// At most one is being published.
     publishing: Option<BoxFuture<'static, Result<Value, BrokerError>>>,
+    /// Why the last probe was not published.
+    outage: Option<Outage>,
 }
 
 impl Probe {
     fn new(every: Duration, timeout: Duration) -> Self {
         let mut every = tokio::time::interval(every.max(Duration::from_millis(1)));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { every, timeout, number: 0, waiting: None, publishing: None }
+        Self { every, timeout, number: 0, waiting: None, publishing: None, outage: None }
     }
 
     fn send(&mut self, publisher: &SharedConnection, topic: &Key) {
@@ -284,6 +285,23 @@ impl Probe {
         command.arg(self.number);
         let publisher = publisher.clone();
         self.publishing = Some(async move { publisher.command(command).await }.boxed());
+    }
+
+    /// Handles the reply to a published probe. Returns why the connection must be replaced, if it must.
+    fn published(&mut self, answer: Result<Value, BrokerError>) -> Option<Over> {
+        self.outage = answer.as_ref().err().map(BrokerError::outage);
+        match answer {
+            Ok(Value::Int(0)) => Some(
+                "events are published to a different Redis than the subscriber connection is connected to"
+                    .into(),
+            ),
+            Ok(_) => None,
+            // Not a reason to reconnect yet: the probe times out if this persists.
+            Err(error) => {
+                tracing::debug!(%error, "failed to publish a liveness probe");
+                None
+            }
+        }
     }
 
     fn answered(&mut self, number: u64) -> bool {

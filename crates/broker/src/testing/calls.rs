@@ -152,4 +152,8 @@ impl IntakeQueue for FaultyBroker {
     async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError> {
         self.call(Call::Settle, self.inner.settle_intake(reading, published)).await
     }
+
+    async fn reset_intake(&self, reading: &Reading) -> Result<Option<Position>, BrokerError> {
+        self.call(Call::Reset, self.inner.reset_intake(reading)).await
+    }
 }

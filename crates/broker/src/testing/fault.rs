@@ -39,6 +39,8 @@ pub enum Call {
     Reject,
     /// `IntakeQueue::settle_intake`.
     Settle,
+    /// `IntakeQueue::reset_intake`.
+    Reset,
     /// `Membership::prepare`.
     Prepare,
 }

@@ -401,6 +401,38 @@ pub(crate) async fn a_recreated_stream_begins_with_smaller_ids<F: Fixture>() {
     assert_eq!(put(broker, &reading, chained([6])).await, [IntakeOutcome::Published]);
 }
 
+pub(crate) async fn a_stream_whose_ids_are_far_ahead_begins_again_when_it_is_empty<F: Fixture>() {
+    const LAST: Position = Position::new(u64::MAX, u64::MAX);
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let fields = [("channel", "a"), ("data", "x")];
+    let former = begin(broker).await;
+    assert_eq!(broker.reset_intake(&former).await.unwrap(), None, "a new stream");
+    let now = fixture.ingest(&fields).await;
+    // A clock that was set back, or a publisher's own clock.
+    let later = Position::new(now.ms + 60 * 60 * 1000, 0);
+    fixture.ingest_as(later, &fields).await;
+    settle(broker, &former, &[now, later]).await;
+    assert_eq!(broker.reset_intake(&former).await.unwrap(), None, "an hour ahead");
+
+    fixture.ingest_as(LAST, &fields).await;
+    assert_eq!(ids(&take(broker, &former, 10).await), [LAST]);
+    assert_eq!(broker.reset_intake(&former).await.unwrap(), None, "an entry is not acknowledged");
+    assert_eq!(put(broker, &former, chain([entry(LAST)])).await, [IntakeOutcome::Published]);
+    settle(broker, &former, &[LAST]).await;
+    assert_eq!(broker.reset_intake(&former).await.unwrap(), Some(LAST));
+    assert_over(broker.take_intake(&former, 10, NOT).await);
+    assert_over(broker.reset_intake(&former).await);
+
+    let next = fixture.ingest(&fields).await;
+    assert!(next < later, "{next}");
+    let reading = begin(broker).await;
+    assert_ne!(reading.generation, former.generation);
+    assert_eq!(ids(&take(broker, &reading, 10).await), [next]);
+    assert_eq!(put(broker, &reading, chain([entry(next)])).await, [IntakeOutcome::Published], "no repeat");
+    assert_eq!(log(broker).await, [LAST, next]);
+}
+
 // ---- leading
 
 pub(crate) async fn one_node_leads_at_a_time<F: Fixture>() {
@@ -441,6 +473,26 @@ async fn groups_of_others_are_left_alone() {
     begin(&redis.broker).await;
     let groups: Vec<redis::Value> = redis.server.get(&["XINFO", "GROUPS", "fanfare:ingest"]).await;
     assert_eq!(groups.len(), 2);
+}
+
+#[tokio::test]
+async fn a_stream_that_begins_again_exists_throughout_with_the_groups_of_others() {
+    let redis = new::<Redis>().await;
+    let reading = begin(&redis.broker).await;
+    redis.server.get::<()>(&["XGROUP", "CREATE", "fanfare:ingest", "audit", "0"]).await;
+    // Entries that are trimmed away by the same command are never read.
+    let last = format!("{0}-{0}", u64::MAX);
+    redis.server.get::<String>(&["XADD", "fanfare:ingest", "MAXLEN", "0", &last, "data", "x"]).await;
+    assert!(redis.broker.reset_intake(&reading).await.unwrap().is_some());
+    let groups = async || -> Vec<String> {
+        let groups: Vec<redis::Value> = redis.server.get(&["XINFO", "GROUPS", "fanfare:ingest"]).await;
+        groups.iter().map(|group| format!("{group:?}")).collect()
+    };
+    let before = groups().await;
+    assert!(before.len() == 2 && before.iter().any(|group| group.contains("audit")), "{before:?}");
+    redis.server.get::<String>(&["XADD", "fanfare:ingest", "NOMKSTREAM", "*", "data", "x"]).await;
+    begin(&redis.broker).await;
+    assert_eq!(groups().await.len(), 2, "the group of the reset goes with the next reading");
 }
 
 #[tokio::test]

@@ -136,6 +136,7 @@ contracts! {
         a_key_of_its_own_stores_an_entry_once_and_the_chain_goes_on,
         other_ways_in_leave_the_mark_as_it_is,
         a_recreated_stream_begins_with_smaller_ids,
+        a_stream_whose_ids_are_far_ahead_begins_again_when_it_is_empty,
         taking_waits_for_the_first_entry,
         taking_does_not_wait_for_ever,
         one_node_leads_at_a_time;

@@ -36,7 +36,7 @@ fn start() -> Node {
     let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
     let broker = FaultyBroker::new();
     let (_, lease) = watch::channel(LeaseState::held_until(Instant::now() + Duration::from_hours(1)));
-    let (_, wire) = watch::channel(SubscriberState { up: true, connects: 1 });
+    let (_, wire) = watch::channel(SubscriberState { up: true, connects: 1, outage: None });
     let settings = SessionSettings { node: NodeId::new("a").unwrap(), limit: 10 };
     let sessions = Sessions::start(
         broker.shared(),

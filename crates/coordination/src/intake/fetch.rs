@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::PipelineEnd;
+use super::id_check::IdCheck;
 use super::leadership::Leadership;
 use crate::metrics::ClusterMetrics;
 
@@ -59,6 +60,7 @@ pub(super) struct DeadLetter {
 pub(super) struct Fetcher {
     broker: Arc<dyn IntakeQueue>,
     metrics: Arc<ClusterMetrics>,
+    ids: Arc<IdCheck>,
     stop: CancellationToken,
     /// Maximum number of entries in a batch.
     most: usize,
@@ -71,6 +73,7 @@ impl Fetcher {
     pub(super) fn new(
         broker: &Arc<dyn IntakeQueue>,
         metrics: &Arc<ClusterMetrics>,
+        ids: &Arc<IdCheck>,
         stop: &CancellationToken,
         config: &IntakeConfig,
         max_data: usize,
@@ -79,6 +82,7 @@ impl Fetcher {
         Self {
             broker: Arc::clone(broker),
             metrics: Arc::clone(metrics),
+            ids: Arc::clone(ids),
             stop: stop.clone(),
             most,
             wait: LONGEST_WAIT.min(config.lease / 3),
@@ -111,7 +115,10 @@ impl Fetcher {
                 TARGET_BATCH_BYTES / entries.iter().map(IntakeEntry::bytes).max().unwrap_or(1).max(1);
             limit = (2 * limit).min(self.most).min(target.max(1));
             self.metrics.intake_lag.set(lag(&entries).as_secs_f64());
-            if !entries.is_empty() {
+            if entries.is_empty() {
+                // No entry may be able to come.
+                self.ids.run(lead, reading).await?;
+            } else {
                 place.send(FetchedBatch::read(entries, self.max_data));
             }
         }

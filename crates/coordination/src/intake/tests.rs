@@ -479,6 +479,48 @@ async fn a_stream_that_is_deleted_and_created_again_is_read() {
     assert_eq!((log(&broker, "a").await, metrics.intake_repeat.get()), (numbers(0..2), 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stream_with_the_greatest_id_is_replaced_and_the_next_entries_are_published() {
+    let broker = FaultyBroker::new();
+    let (intake, metrics) = start(&broker, "n1");
+    let last = Position::new(u64::MAX, u64::MAX);
+    let good = fields(&[("channel", "a"), ("data", "0")]);
+    let malformed = fields(&[("channel", "a")]);
+    let replaced = async |resets| {
+        until("the stream is replaced", || metrics.intake_resets.get() == resets).await;
+    };
+    broker.inner.ingest_as(last, good);
+    let begun = Instant::now();
+    replaced(1).await;
+    assert!(begun.elapsed() < Duration::from_millis(10), "as soon as it is empty: {:?}", begun.elapsed());
+    ingest(&broker, "a", "1");
+    until("the next entry is done", || metrics.intake_done.get() == 2).await;
+    broker.inner.ingest_as(last, malformed);
+    replaced(2).await;
+    ingest(&broker, "a", "2");
+    until("the last entry is done", || metrics.intake_done.get() == 3).await;
+    intake.shutdown().await;
+    assert_eq!(log(&broker, "a").await, numbers(0..3));
+    assert_eq!((metrics.intake_dead.get(), metrics.intake_repeat.get()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_ids_are_ahead_is_read_until_it_is_empty() {
+    let broker = FaultyBroker::new();
+    for n in 0..95 {
+        let id = Position::new(u64::MAX, n);
+        broker.inner.ingest_as(id, fields(&[("channel", "a"), ("data", &n.to_string())]));
+    }
+    broker.next(Call::Reset, [Fault::Unavailable, Fault::ReplyLost]);
+    let (intake, metrics) = start(&broker, "n1");
+    until("all are done", || metrics.intake_done.get() == 95).await;
+    ingest(&broker, "a", "95");
+    until("the next is done", || metrics.intake_done.get() == 96).await;
+    intake.shutdown().await;
+    assert_eq!((log(&broker, "a").await, broker.inner.unsettled()), (numbers(0..96), 0));
+    assert!(metrics.intake_reset_failed.get() > 0);
+}
+
 // ---- stages
 
 #[tokio::test(start_paused = true)]

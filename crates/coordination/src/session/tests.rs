@@ -26,7 +26,7 @@ impl Node {
         let id = NodeId::new(id).unwrap();
         let held = LeaseState::held_until(Instant::now() + Duration::from_hours(1000));
         let (lease, leases) = watch::channel(held);
-        let (wire, wires) = watch::channel(SubscriberState { up: true, connects: 1 });
+        let (wire, wires) = watch::channel(SubscriberState { up: true, connects: 1, outage: None });
         let ended = Ended::default();
         let recorded = Arc::clone(&ended);
         let end: EndStream =
@@ -269,7 +269,7 @@ async fn nothing_is_claimed_without_a_lease() {
     // As after a pause of the whole process: no task has reported yet that the lease expired.
     tokio::time::advance(Duration::from_secs(1)).await;
     let refused = node.sessions.claim(&user(), SessionId::random(), "".into()).await;
-    assert!(matches!(refused, Err(ClaimError::Unavailable(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ClaimError::NoLease)), "{refused:?}");
     assert_eq!((broker.calls(Call::Claim), node.metrics.claims_shut.get()), (1, 1));
 }
 
@@ -298,7 +298,7 @@ async fn a_claim_whose_reply_is_lost_is_released_later() {
     let node = Node::start("a", &broker, 10);
     broker.next(Call::Claim, [Fault::ReplyLost]);
     let lost = node.sessions.claim(&user(), SessionId::random(), "".into()).await;
-    assert!(matches!(lost, Err(ClaimError::Unavailable(_))), "{lost:?}");
+    assert!(matches!(lost, Err(ClaimError::Broker(BrokerError::Unavailable(_)))), "{lost:?}");
     assert_eq!(owners(&broker).await.len(), 1);
     broker.next(Call::Sessions, [Fault::Unavailable]);
     tokio::time::sleep(RECONCILE_AFTER * 3).await;
@@ -693,7 +693,7 @@ async fn shutdown_waits_for_every_release_and_for_claims_in_progress() {
     assert_eq!(node.sessions.shutdown(Duration::from_secs(30)).await, 0);
     assert_eq!(owners(&broker).await, []);
     let late = node.sessions.claim(&user, SessionId::random(), "".into()).await;
-    assert!(matches!(late, Err(ClaimError::Unavailable(_))), "{late:?}");
+    assert!(matches!(late, Err(ClaimError::Draining)), "{late:?}");
 }
 
 #[tokio::test(start_paused = true)]

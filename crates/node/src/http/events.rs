@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use fanfare_broker::BrokerError;
 use fanfare_coordination::session::ClaimError;
 use fanfare_hub::Hub;
 use fanfare_hub::stream::{Coding, NewStream};
@@ -64,8 +65,8 @@ impl StreamEndpoint {
     async fn open_at_rate(&self, params: StreamParams, address: ClientAddress) -> Result<Takeover, Reason> {
         let room = self.app.limits.connections.saturating_sub(self.hub.connections());
         let admission = self.admissions.enter(room).ok_or(Reason::Connections)?;
-        if !self.app.readiness.has_broker() {
-            return Err(Reason::Unavailable);
+        if let Some(outage) = (self.app.readiness.outage)() {
+            return Err(Reason::Unavailable(outage));
         }
         let StreamParams {
             bearer: Bearer { user, expires, .. },
@@ -83,9 +84,12 @@ impl StreamEndpoint {
                 let address = address.to_string().into();
                 Some(self.app.sessions.claim(user, session, address).await.map_err(|error| match error {
                     ClaimError::Full(_) => Reason::UserSessions,
-                    ClaimError::Unavailable(why) => {
-                        tracing::debug!(%why, "failed to claim a session");
-                        Reason::Unavailable
+                    ClaimError::Draining => Reason::Draining,
+                    ClaimError::NoLease => Reason::NoLease,
+                    ClaimError::Broker(error) => unavailable(&error),
+                    ClaimError::Panicked(why) => {
+                        tracing::error!(why, "failed to claim a session");
+                        Reason::Internal
                     }
                 })?)
             }
@@ -105,15 +109,18 @@ impl StreamEndpoint {
         let Some((channel, from)) = own else { return Ok(()) };
         match self.app.broker.locate(channel, StartAt::Latest).await {
             Ok(position) => *from = StartAt::Tip(position),
-            Err(error) if error.is_passing() => {
-                tracing::debug!(%error, "failed to look up the start position of a stream");
-                return Err(Reason::Unavailable);
-            }
+            Err(error) if error.is_passing() => return Err(unavailable(&error)),
             // The hub locates it later.
             Err(_) => {}
         }
         Ok(())
     }
+}
+
+/// Logs why the broker does not serve a stream, and returns the reason for the client.
+fn unavailable(error: &BrokerError) -> Reason {
+    problem::log_broker_error(error);
+    Reason::Unavailable(error.outage())
 }
 
 /// Converts a panic while a stream is opened to [`Reason::Internal`]: a status `500` would end a native `EventSource`

@@ -4,6 +4,7 @@
 //! event and the end. A client that sends `Prefer: status` (RFC 7240) gets the status.
 
 use axum::response::{IntoResponse, Response};
+use fanfare_broker::Outage;
 use fanfare_config::limits::LimitsConfig;
 use fanfare_hub::dialect::Dialect;
 use fanfare_hub::retry::RetryPolicy;
@@ -30,8 +31,10 @@ pub enum Reason {
     UserSessions,
     /// The node or the client's address has used up its share of `limits.memory`.
     Memory,
-    /// The broker is unavailable.
-    Unavailable,
+    /// The broker does not carry out what a stream needs.
+    Unavailable(Outage),
+    /// The node does not hold its lease.
+    NoLease,
     /// The node is draining.
     Draining,
     /// Internal error.
@@ -61,7 +64,7 @@ impl Reason {
             Self::Limited(RateLimited { scope: Scope::Address, .. }) => "address-rate",
             Self::UserSessions => "user-sessions",
             Self::Memory => "memory",
-            Self::Unavailable => "unavailable",
+            Self::Unavailable(_) | Self::NoLease => "unavailable",
             Self::Draining => "draining",
             Self::Internal => "internal",
         }
@@ -89,7 +92,15 @@ impl Reason {
                 Problem::new(Code::UserSessions, detail)
             }
             Self::Memory => Problem::new(Code::Busy, "no memory left for more requests (limits.memory)"),
-            Self::Unavailable => Problem::new(Code::Unavailable, "Redis does not answer now"),
+            Self::Unavailable(outage) => {
+                let next =
+                    if outage.ends_by_itself() { ": retry" } else { "; an operator must fix this first" };
+                Problem::new(Code::Unavailable, format!("{outage}. No stream was opened{next}"))
+            }
+            Self::NoLease => Problem::new(
+                Code::Unavailable,
+                "this node does not hold its lease. No stream was opened: retry; another node may answer",
+            ),
             Self::Draining => {
                 Problem::new(Code::Draining, "this node is shutting down; another node will answer")
             }
@@ -138,6 +149,7 @@ mod tests {
     use std::time::Duration;
 
     use axum::body::to_bytes;
+    use fanfare_broker::Condition;
 
     use super::*;
 
@@ -155,7 +167,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_event_source_is_asked_to_come_back_and_soon_if_another_node_can_take_it() {
-        for (reason, waits) in [(Reason::Unavailable, 3000..=4000), (Reason::Draining, 100..=500)] {
+        for (reason, waits) in
+            [(Reason::Unavailable(Outage::NoAnswer), 3000..=4000), (Reason::Draining, 100..=500)]
+        {
             let response = answer(reason, refused(None, false), &LimitsConfig::default(), &retry());
             assert_eq!(response.status(), 200);
             assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -184,8 +198,9 @@ mod tests {
         for (prefer, reason, status) in [
             ("status", Reason::Connections, 503),
             ("respond-async, Status; x=1", Reason::UserSessions, 429),
-            ("status", Reason::Unavailable, 503),
-            ("return=status", Reason::Unavailable, 200),
+            ("status", Reason::Unavailable(Outage::NoAnswer), 503),
+            ("status", Reason::Unavailable(Outage::Condition(Condition::NoPermission)), 503),
+            ("return=status", Reason::Unavailable(Outage::NoAnswer), 200),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(PREFER, prefer.parse().unwrap());
@@ -193,6 +208,28 @@ mod tests {
             let response = answer(reason, asked, &LimitsConfig::default(), &retry());
             assert_eq!(response.status(), status, "{prefer}");
             assert_eq!(response.headers().contains_key("retry-after"), status != 200);
+        }
+    }
+
+    #[test]
+    fn a_refused_stream_names_the_condition_of_redis() {
+        let detail = |outage| Reason::Unavailable(outage).problem(&LimitsConfig::default()).detail;
+        for (outage, words) in [
+            (Outage::NoAnswer, "Redis does not answer. No stream was opened: retry"),
+            (
+                Outage::Condition(Condition::OutOfMemory),
+                "Redis is out of memory. No stream was opened: retry",
+            ),
+            (
+                Outage::Condition(Condition::NoPermission),
+                "the Redis user of redis.url lacks permissions that a node needs. No stream was opened; an operator must fix this first",
+            ),
+            (
+                Outage::Refused,
+                "Redis refuses the node's commands; see the node's log. No stream was opened; an operator must fix this first",
+            ),
+        ] {
+            assert_eq!(detail(outage), words);
         }
     }
 }

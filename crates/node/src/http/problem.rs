@@ -169,20 +169,15 @@ impl From<PublicationError> for Problem {
 
 impl From<BrokerError> for Problem {
     fn from(error: BrokerError) -> Self {
+        log_broker_error(&error);
         match error {
-            // The subscriber connection logs an outage of the broker once; requests do not log it again.
-            BrokerError::Unavailable(why) => {
-                tracing::debug!(%why, "request failed: broker unavailable");
+            BrokerError::Unavailable(_) => {
                 let detail = "Redis does not answer. The request may have been carried out or not: retry, and publish \
                               with an idempotency key so that an event is stored once";
                 Self::new(Code::Unavailable, detail)
             }
             // The error text of Redis goes to the log only.
-            BrokerError::Condition { condition, detail } => {
-                static LOG: Throttle = Throttle::of_a_condition();
-                if let Some(held_back) = LOG.admit() {
-                    tracing::warn!(%condition, detail, held_back, "Redis refuses requests");
-                }
+            BrokerError::Condition { condition, .. } => {
                 if condition.ends_by_itself() {
                     return Self::new(
                         Code::Unavailable,
@@ -193,14 +188,30 @@ impl From<BrokerError> for Problem {
                     format!("{condition}. The request was not carried out; an operator must fix this first");
                 Self { retry_after: None, ..Self::new(Code::Unavailable, detail) }
             }
-            BrokerError::Refused(why) => {
-                static LOG: Throttle = Throttle::of_events();
-                if let Some(held_back) = LOG.admit() {
-                    tracing::warn!(%why, held_back, "Redis refused a request");
-                }
+            BrokerError::Refused(_) => {
                 let detail = "Redis refuses this request until an operator fixes the cause, most likely a key of a wrong \
                               type; see the node's log";
                 Self::new(Code::Refused, detail)
+            }
+        }
+    }
+}
+
+/// Logs why the broker did not carry out a request, with what Redis said.
+pub(super) fn log_broker_error(error: &BrokerError) {
+    match error {
+        // The subscriber connection logs an outage of the broker once; requests do not log it again.
+        BrokerError::Unavailable(why) => tracing::debug!(%why, "request failed: broker unavailable"),
+        BrokerError::Condition { condition, detail } => {
+            static LOG: Throttle = Throttle::of_a_condition();
+            if let Some(held_back) = LOG.admit() {
+                tracing::warn!(%condition, detail, held_back, "Redis refuses requests");
+            }
+        }
+        BrokerError::Refused(why) => {
+            static LOG: Throttle = Throttle::of_events();
+            if let Some(held_back) = LOG.admit() {
+                tracing::warn!(%why, held_back, "Redis refused a request");
             }
         }
     }

@@ -3,12 +3,15 @@
 use std::fmt;
 
 use fanfare_api::health::{Part, Parts};
+use fanfare_broker::Outage;
 
 /// Checks one part. Runs on request and does not block.
 pub type Check = Box<dyn Fn() -> Part + Send + Sync>;
 
 /// Checks of all parts of the readiness.
 pub struct Readiness {
+    /// Why the broker did not carry out the last heartbeat, if it did not.
+    pub outage: Box<dyn Fn() -> Option<Outage> + Send + Sync>,
     /// The broker answers.
     pub redis: Check,
     /// The subscriber connection is up.
@@ -22,7 +25,7 @@ pub struct Readiness {
 impl Readiness {
     /// Returns the state of each part.
     pub fn parts(&self) -> Parts {
-        let Self { redis, pubsub, lease, draining } = self;
+        let Self { redis, pubsub, lease, draining, .. } = self;
         Parts { redis: redis(), pubsub: pubsub(), lease: lease(), draining: draining() }
     }
 
@@ -34,11 +37,6 @@ impl Readiness {
     /// Returns whether the node accepts new streams.
     pub fn is_ready(&self) -> bool {
         [&self.redis, &self.pubsub, &self.lease, &self.draining].into_iter().all(|check| check().ok)
-    }
-
-    /// Returns whether the broker answered the last call.
-    pub fn has_broker(&self) -> bool {
-        (self.redis)().ok
     }
 }
 

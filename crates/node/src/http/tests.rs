@@ -62,7 +62,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
     let lease = LeaseState::held_until(Instant::now() + Duration::from_hours(1));
     let settings = SessionSettings { node: config.node.id.clone(), limit: config.limits.sessions_per_user };
     let (lease, wire) =
-        (watch::channel(lease).1, watch::channel(SubscriberState { up: true, connects: 1 }).1);
+        (watch::channel(lease).1, watch::channel(SubscriberState { up: true, connects: 1, outage: None }).1);
     let cluster = Arc::new(ClusterMetrics::register(&mut registry));
     let sessions = Sessions::start(
         broker.clone(),
@@ -90,7 +90,13 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         gzip: config.stream.gzip,
         retry: fanfare_hub::retry::RetryPolicy::new(&config.stream, config.drain.retry_spread),
         http: config.http,
-        readiness: Readiness { redis: ok(), pubsub: ok(), lease: ok(), draining: ok() },
+        readiness: Readiness {
+            outage: Box::new(|| None),
+            redis: ok(),
+            pubsub: ok(),
+            lease: ok(),
+            draining: ok(),
+        },
         ignored: super::ignored::Ignored::default(),
         metrics,
         counts: super::counts::Counts::new(registry),

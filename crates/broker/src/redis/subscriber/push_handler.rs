@@ -11,6 +11,7 @@ use fanfare_protocol::wire::Topic;
 use tokio::sync::Notify;
 
 use super::subscriptions::{Round, Subscriptions};
+use crate::Outage;
 use crate::redis::key::Key;
 use crate::redis::keys::Keys;
 use crate::redis::reply;
@@ -88,14 +89,18 @@ impl PushHandler {
         [Topic::Ephemeral, Topic::Live].map(|topic| self.inner.keys.topic(channel, topic))
     }
 
-    /// Handles the loss of the connection: reports it to the node and clears all subscriptions.
-    pub(super) fn lost(&self) {
+    /// Handles the loss of the connection, or a failed attempt to connect: reports it to the node and clears all
+    /// subscriptions.
+    pub(super) fn lost(&self, outage: Option<Outage>) {
         let mut state = self.state();
         state.connection += 1;
         state.subscriptions.reset();
         state.confirmed.clear();
         if std::mem::take(&mut state.up) {
             (state.sink)(SubscriberEvent::Down);
+        }
+        if let Some(outage) = outage {
+            (state.sink)(SubscriberEvent::Unavailable(outage));
         }
     }
 
