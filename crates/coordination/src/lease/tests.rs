@@ -5,6 +5,7 @@ use fanfare_broker::session::Claim;
 use fanfare_broker::testing::{Call, Fault, FaultyBroker, settle_tasks, until};
 use fanfare_protocol::{SessionId, User};
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
 use super::*;
 
