@@ -6,10 +6,11 @@
 //!
 //! # Layout
 //!
+//! - `receive`: live events, and entries of logs
 //! - `subscription`: the state of one channel
 //! - `id`: the cursor in the `id:` lines
 //! - `queue`: data to be written
-//! - `socket_writer`: writes to the socket
+//! - `flush`: batches of queued data, and the end of the stream; `socket_writer`: writes to the socket
 //! - `open_streams`: the number of open streams
 //! - `user_sockets`: the sockets of each user's streams, until they are closed
 //! - `context`: context shared by all connections of a shard
@@ -18,9 +19,11 @@
 
 mod context;
 mod deadlines;
+mod flush;
 mod id;
 pub(crate) mod open_streams;
 mod queue;
+mod receive;
 mod socket_writer;
 mod status;
 mod subscription;
@@ -30,65 +33,25 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use fanfare_broker::log::Page;
 use fanfare_broker::session::CloseReason;
 use fanfare_config::stream::StreamConfig;
 use fanfare_coordination::session::SessionGuard;
-use fanfare_protocol::{Channel, Position};
-use fanfare_telemetry::Throttle;
+use fanfare_protocol::Position;
 
 pub(crate) use self::context::ShardContext;
 pub(crate) use self::deadlines::{Deadlines, Due};
+pub(crate) use self::flush::FlushResult;
 use self::id::{Id, write_cursor};
 use self::queue::{Item, Queue};
+pub(crate) use self::receive::{LiveOutcome, PageOutcome};
 pub(crate) use self::socket_writer::PeerClose;
-use self::socket_writer::{CHUNK_HEAD, SocketWriter, WriteResult};
-use self::subscription::PageFit;
+use self::socket_writer::SocketWriter;
 pub(crate) use self::subscription::{ChannelState, Subscription};
 use self::user_sockets::UserSocket;
 use crate::dialect::Greeting;
-use crate::encoded_event::{ChainLink, Encoded, EncodedEvent, Encoding};
-use crate::gzip::{BodyBatch, GzipMember};
+use crate::encoded_event::{EncodedEvent, Encoding};
+use crate::gzip::GzipMember;
 use crate::stream::{Coding, Identity, Transport};
-
-/// Maximum batch size after which a shard keeps its buffer, in bytes.
-const KEPT_SCRATCH: usize = 2 * 1024 * 1024;
-
-/// Approximate size of one write, in bytes. A single event may be larger.
-const BATCH_BYTES: usize = 16 * 1024;
-
-/// Result of a live event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LiveOutcome {
-    /// The event is the next one of the client: it must be queued or sent.
-    Next,
-    /// The connection has the event already, or will read it from the log.
-    Skipped,
-    /// The channel must be read from its log.
-    Behind,
-}
-
-/// Result of a page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PageOutcome {
-    /// Whether the connection is at the end of the log.
-    pub(crate) at_end: bool,
-    /// Whether the log was rolled back, and the connection with it.
-    pub(crate) back: bool,
-    /// The position after which the log must be read to find out where it was rolled back.
-    pub(crate) check: Option<Position>,
-}
-
-/// State of a connection after a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FlushResult {
-    /// All queued data was passed to the kernel.
-    Done,
-    /// The socket is full.
-    Full,
-    /// The connection broke, or it ended and the client has received the end.
-    Over(CloseReason),
-}
 
 /// One open stream. Lives in its shard from `Message::Open` until it ends.
 pub(crate) struct Connection {
@@ -159,14 +122,6 @@ impl Connection {
         }
     }
 
-    /// Returns whether the queue accepts an event. An event larger than the bound is accepted if the queue is not
-    /// full: it cannot wait for an empty queue, which other busy channels may prevent forever.
-    fn has_room(&self, event: &EncodedEvent, bound: usize) -> bool {
-        let bytes = event.encode(self.encoding).len();
-        let waiting = self.waiting();
-        if bytes > bound { waiting < bound } else { waiting + bytes <= bound }
-    }
-
     /// Returns the bytes queued for the client.
     fn waiting(&self) -> usize {
         self.queue.bytes() + self.writer.waiting()
@@ -230,123 +185,6 @@ impl Connection {
         self.reading -= u32::from(old == ChannelState::Reading);
         self.locating += u32::from(state == ChannelState::Locating);
         self.locating -= u32::from(old == ChannelState::Locating);
-    }
-
-    /// Handles a live event of the channel at `index`. The caller queues or sends it according to the result.
-    pub(crate) fn receive_live(
-        &mut self,
-        index: usize,
-        event: &Arc<EncodedEvent>,
-        context: &ShardContext,
-    ) -> LiveOutcome {
-        if self.closing.is_some() {
-            return LiveOutcome::Skipped;
-        }
-        let bound = context.queue_bound();
-        let Some(link) = event.link else {
-            return self.receive_ephemeral(event, bound, context);
-        };
-        let subscription = &self.subscriptions[index];
-        match subscription.state {
-            // The hub compares the event with the log, unless it was received before.
-            ChannelState::Live if link.position <= subscription.position => LiveOutcome::Skipped,
-            ChannelState::Live if subscription.continues(link) && self.has_room(event, bound) => {
-                self.subscriptions[index].advance(link);
-                LiveOutcome::Next
-            }
-            ChannelState::Live => {
-                context.metrics.catch_ups.inc();
-                self.set_state(index, ChannelState::Behind);
-                LiveOutcome::Behind
-            }
-            ChannelState::Behind => LiveOutcome::Behind,
-            ChannelState::Locating | ChannelState::Reading | ChannelState::Stalled => LiveOutcome::Skipped,
-        }
-    }
-
-    fn receive_ephemeral(&self, event: &EncodedEvent, bound: usize, context: &ShardContext) -> LiveOutcome {
-        // Nothing may be sent before the first block, since the client has no cursor yet.
-        if self.locating > 0 {
-            return LiveOutcome::Skipped;
-        }
-        if !self.has_room(event, bound) {
-            static LOG: Throttle = Throttle::of_a_condition();
-            context.metrics.ephemeral_dropped.inc();
-            if let Some(held_back) = LOG.admit() {
-                let channel = &event.channel;
-                tracing::info!(%channel, held_back, "dropped ephemeral events: client is slow (stream.queue)");
-            }
-            return LiveOutcome::Skipped;
-        }
-        LiveOutcome::Next
-    }
-
-    /// Queues the next entries of the channel at `index`, from its log or its window. Skips entries that the client
-    /// has, and reports a gap. All entries are queued, so that they are not read again.
-    pub(crate) fn queue_entries<'a>(
-        &mut self,
-        index: usize,
-        entries: impl Iterator<Item = (ChainLink, &'a Arc<EncodedEvent>)>,
-        context: &ShardContext,
-    ) {
-        for (link, event) in entries {
-            if link.position <= self.subscriptions[index].position {
-                continue;
-            }
-            let position = self.subscriptions[index].client_position();
-            if self.subscriptions[index].advance(link) {
-                self.report_gap(&event.channel, position, context);
-            }
-            self.queue_event(index, event, context);
-        }
-    }
-
-    /// Handles a page of the log of the channel at `index`. `fork` is the position after which the log may have
-    /// different entries than before, if one is known.
-    pub(crate) fn queue_page(
-        &mut self,
-        index: usize,
-        (channel, page, entries): (&Channel, &Page, &[(ChainLink, Arc<EncodedEvent>)]),
-        fork: Option<Position>,
-        context: &ShardContext,
-    ) -> PageOutcome {
-        let position = self.subscriptions[index].client_position();
-        match self.subscriptions[index].compare(page, fork) {
-            PageFit::On => {
-                self.queue_entries(index, entries.iter().map(|(link, event)| (*link, event)), context);
-                self.subscriptions[index].skip_to(page.next);
-                return PageOutcome { at_end: page.end, ..PageOutcome::default() };
-            }
-            PageFit::Check(fork) => return PageOutcome { check: Some(fork), ..PageOutcome::default() },
-            PageFit::Expired => {
-                // No event moves the cursor beyond the gap, and each reconnect would report it again.
-                self.queue.push(Item::Moved(narrow(index), page.last), self.encoding);
-                self.report_gap(channel, position, context);
-                return PageOutcome { at_end: true, ..PageOutcome::default() };
-            }
-            PageFit::Back => {}
-            PageFit::Lost => self.report_gap(channel, position, context),
-        }
-        PageOutcome { at_end: self.subscriptions[index].position == page.last, back: true, check: None }
-    }
-
-    /// Moves the channel at `index` back to a fork, and handles the page after it, which confirms the fork.
-    pub(crate) fn rewind(
-        &mut self,
-        index: usize,
-        fork: Position,
-        page: (&Channel, &Page, &[(ChainLink, Arc<EncodedEvent>)]),
-        context: &ShardContext,
-    ) -> PageOutcome {
-        let position = self.subscriptions[index].position;
-        self.subscriptions[index].move_to(fork);
-        self.report_gap(page.0, position, context);
-        self.queue_page(index, page, None, context)
-    }
-
-    fn report_gap(&mut self, channel: &Channel, after: Position, context: &ShardContext) {
-        context.metrics.gaps.inc();
-        self.push_control(self.encoding.dialect.gap(channel, after));
     }
 
     fn count_event(&mut self, event: &EncodedEvent, context: &ShardContext) {
@@ -416,100 +254,6 @@ impl Connection {
         }
     }
 
-    /// Writes queued data until the socket is full. `scratch` is the shard's buffer; its content has no meaning.
-    pub(crate) fn flush(
-        &mut self,
-        context: &ShardContext,
-        scratch: &mut Vec<u8>,
-        cx: &mut Context<'_>,
-    ) -> FlushResult {
-        if self.writer.waiting() > 0 && !self.deadlines.is_blocked() {
-            // The head of the response waits for the first block, so that both leave in one write.
-            self.encode_batch(scratch);
-            self.writer.append(scratch);
-            self.deadlines.progress(context.now);
-        }
-        let mut written = self.writer.write_rest(cx);
-        while written == WriteResult::All && !self.queue.is_empty() {
-            self.encode_batch(scratch);
-            written = self.writer.write_batch(scratch, cx);
-            self.deadlines.progress(context.now);
-        }
-        self.finish_write(written, scratch, cx)
-    }
-
-    /// Writes an event without queueing it. The queue must be empty.
-    pub(crate) fn send(
-        &mut self,
-        (index, event): (usize, &EncodedEvent),
-        context: &ShardContext,
-        scratch: &mut Vec<u8>,
-        cx: &mut Context<'_>,
-    ) -> FlushResult {
-        self.count_event(event, context);
-        begin_batch(scratch);
-        let mut batch = BodyBatch::new(self.member.as_mut(), scratch);
-        encode_event(&mut batch, &mut self.subscriptions, index, event, self.encoding);
-        batch.finish();
-        let written = self.writer.write_batch(scratch, cx);
-        self.deadlines.progress(context.now);
-        self.finish_write(written, scratch, cx)
-    }
-
-    /// Handles the result of a write, and continues the end if it has started.
-    fn finish_write(
-        &mut self,
-        written: WriteResult,
-        scratch: &mut Vec<u8>,
-        cx: &mut Context<'_>,
-    ) -> FlushResult {
-        match written {
-            WriteResult::Broken(reason) => FlushResult::Over(self.closing.unwrap_or(reason)),
-            WriteResult::Full { some } => {
-                self.deadlines.blocked(some);
-                if self.closing.is_some() { self.wait_for_client() } else { FlushResult::Full }
-            }
-            WriteResult::All => {
-                self.deadlines.unblocked();
-                if self.closing.is_some() { self.flush_end(scratch, cx) } else { FlushResult::Done }
-            }
-        }
-    }
-
-    /// Finishes the connection after the last event: the end of the body, the node's side of the socket, the client's
-    /// side.
-    fn flush_end(&mut self, scratch: &mut Vec<u8>, cx: &mut Context<'_>) -> FlushResult {
-        if !self.shut {
-            self.shut = true;
-            begin_batch(scratch);
-            if let Some(member) = &mut self.member {
-                member.end(scratch);
-            }
-            self.writer.finish(scratch);
-            match self.writer.write_rest(cx) {
-                WriteResult::All => {}
-                WriteResult::Full { .. } => return self.wait_for_client(),
-                WriteResult::Broken(_) => return self.over(),
-            }
-        }
-        if self.writer.poll_shutdown(cx).is_pending() {
-            return self.wait_for_client();
-        }
-        if self.writer.is_half_closed() || self.writer.poll_peer_close(cx).is_ready() {
-            return self.over();
-        }
-        self.wait_for_client()
-    }
-
-    /// Waits until the client closes, after the end was written. Ends at once if the socket may not linger.
-    fn wait_for_client(&self) -> FlushResult {
-        if self.user_socket.lingers() { FlushResult::Full } else { self.over() }
-    }
-
-    fn over(&self) -> FlushResult {
-        FlushResult::Over(self.closing.unwrap_or(CloseReason::Closed))
-    }
-
     /// Handles a socket that became full, or is no longer full. While the socket is full, and for some time after,
     /// the client is slow, and the write timeout applies in place of the kernel's timeout, which starts when the
     /// client's window first closed.
@@ -532,70 +276,9 @@ impl Connection {
     pub(crate) fn poll_peer_close(&mut self, cx: &mut Context<'_>) -> Poll<PeerClose> {
         self.writer.poll_peer_close(cx)
     }
-
-    /// Encodes the next batch, with room for a chunk's head before it.
-    fn encode_batch(&mut self, out: &mut Vec<u8>) {
-        begin_batch(out);
-        let mut batch = BodyBatch::new(self.member.as_mut(), out);
-        while batch.len() < BATCH_BYTES
-            && let Some(item) = self.queue.pop(self.encoding)
-        {
-            match item {
-                Item::Heartbeat => batch.text().extend_from_slice(self.encoding.dialect.heartbeat()),
-                Item::Moved(index, position) => {
-                    let subscription = &mut self.subscriptions[usize::from(index)];
-                    // Never back: another node may still deliver the lost events after the smaller position.
-                    subscription.sent = subscription.sent.max(position);
-                }
-                Item::Control(block) => {
-                    let text = batch.text();
-                    self.id.write(self.encoding.dialect, &self.subscriptions, text);
-                    text.extend_from_slice(&block);
-                }
-                Item::Event(event, index) => {
-                    encode_event(
-                        &mut batch,
-                        &mut self.subscriptions,
-                        usize::from(index),
-                        &event,
-                        self.encoding,
-                    );
-                }
-            }
-        }
-        batch.finish();
-    }
 }
 
 /// Converts the index of a channel; the limits allow at most 256 channels.
 fn narrow(index: usize) -> u16 {
     u16::try_from(index).unwrap_or(u16::MAX)
-}
-
-/// Appends an event of the channel at `index`, with the client's cursor after it. An ephemeral event does not change
-/// the cursor.
-fn encode_event(
-    batch: &mut BodyBatch<'_>,
-    subscriptions: &mut [Subscription],
-    index: usize,
-    event: &EncodedEvent,
-    encoding: Encoding,
-) {
-    if let Some(link) = event.link {
-        subscriptions[index].sent = link.position;
-    }
-    Id::Cursor.write(encoding.dialect, subscriptions, batch.text());
-    match event.encode(encoding) {
-        Encoded::Text(text) => batch.text().extend_from_slice(text),
-        Encoded::Compressed(compressed, _) => batch.compressed(compressed),
-    }
-}
-
-/// Prepares a buffer with room for a chunk's head. Frees the memory of a large earlier batch.
-fn begin_batch(scratch: &mut Vec<u8>) {
-    if scratch.capacity() > KEPT_SCRATCH {
-        *scratch = Vec::new();
-    }
-    scratch.clear();
-    scratch.resize(CHUNK_HEAD, 0);
 }

@@ -1,10 +1,12 @@
 //! The heartbeat over a broker that fails by script, in virtual time.
 
+use fanfare_broker::Outage;
 use fanfare_broker::SessionStore;
 use fanfare_broker::session::Claim;
 use fanfare_broker::testing::{Call, Fault, FaultyBroker, settle_tasks, until};
 use fanfare_protocol::{SessionId, User};
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
 use super::*;
 
