@@ -15,7 +15,7 @@ pub struct HistoryPage<'a> {
     pub next: String,
     /// Whether the log has further events.
     pub more: bool,
-    /// Whether events after the requested position are no longer in the log.
+    /// Whether events after the requested position may be missing.
     pub gap: bool,
 }
 

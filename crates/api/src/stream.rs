@@ -14,13 +14,13 @@ pub struct Connected {
     pub cursor: String,
 }
 
-/// Data of `gap`: events of a channel are no longer in its log.
+/// Data of `gap`: the client may lack events of a channel, because retention removed them or Redis lost data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Gap {
     /// Name of the channel.
     pub channel: String,
-    /// Position after which events are missing.
+    /// Position after which events may be missing.
     pub after: String,
 }
 

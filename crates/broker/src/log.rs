@@ -49,12 +49,23 @@ pub struct Page {
     pub end: bool,
     /// Number of malformed entries that were skipped.
     pub malformed: usize,
+    /// The first of them.
+    pub first_malformed: Option<Malformed>,
     /// The channel's last position when this page was read; [`Position::ZERO`] if none is known.
     pub last: Position,
     /// Bytes of the first entry, set if the page is empty because this entry exceeds the limit.
     pub needs: Option<usize>,
     /// Time of the read by the clock that assigns positions, in Unix milliseconds.
     pub now: u64,
+}
+
+/// A log entry that the publish script did not write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// Its id.
+    pub position: Position,
+    /// What is wrong with it, without any part of it.
+    pub reason: String,
 }
 
 impl Page {

@@ -40,7 +40,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     loop {
         let page = client.history(&args.channel, &after, left).await?;
         if page.gap {
-            eprintln!("fanfare: gap: some events after {} are no longer in the log", visible(&after));
+            eprintln!("fanfare: gap: events after {} may be missing", visible(&after));
         }
         left = left.saturating_sub(page.events.len());
         for event in &page.events {

@@ -132,7 +132,7 @@ fn show(args: &Args, message: &Message) -> anyhow::Result<Option<ExitCode>> {
         }
         // Printed even with --quiet: events are missing.
         "gap" => eprintln!(
-            "fanfare: {}: gap: events after {} are no longer in the log",
+            "fanfare: {}: gap: events after {} may be missing",
             visible(&member("channel")),
             visible(&member("after"))
         ),

@@ -136,14 +136,16 @@ impl Count {
     }
 
     fn take(&mut self, numbers: &[u64], results: &[PublishResult], json: bool) -> anyhow::Result<()> {
-        for (number, result) in numbers.iter().zip(results) {
+        for (item, (number, result)) in numbers.iter().zip(results).enumerate() {
             match result {
                 PublishResult::Published(published) => {
                     self.published += 1;
                     show(published, json)?;
                 }
                 PublishResult::Refused { error } => {
-                    self.refuse(*number, &error.to_string());
+                    // The user knows lines, not the items of a batch.
+                    let why = error.to_string().replacen(&format!(": item {item}: "), ": ", 1);
+                    self.refuse(*number, &why);
                     if json {
                         writeln!(std::io::stdout(), "{}", display::json(result)?)?;
                     }

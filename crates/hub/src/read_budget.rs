@@ -106,6 +106,7 @@ impl ReadBudget {
             }
             page.entries.append(&mut more.entries);
             page.malformed += more.malformed;
+            page.first_malformed = page.first_malformed.or(more.first_malformed);
             (page.next, page.end, page.last) = (more.next, more.end, more.last);
         }
     }

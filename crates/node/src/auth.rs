@@ -2,9 +2,12 @@
 //!
 //! # Layout
 //!
+//! - `header`, `claims`: the parts of a token, and what may be wrong with them
 //! - [`issue`]: creation of tokens
 //! - `hmac`: the cryptography of tokens
 
+mod claims;
+mod header;
 mod hmac;
 pub mod issue;
 
@@ -21,15 +24,8 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, TokenData, Validation};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
-/// The last second of the year 9999. A later time in a token means never.
-const LATEST_EXPIRY: f64 = 253_402_300_799.0;
-
-/// Accepted values of `typ` in a token's header, in lower case and without `application/`: a generic JWT, or an
-/// access token (RFC 9068).
-const TYPES: [&str; 2] = ["jwt", "at+jwt"];
+use self::claims::Claims;
 
 /// How a request carries its credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,17 +93,6 @@ struct Tokens {
     max_lifetime: Option<Duration>,
 }
 
-/// Claims of a token. Times are seconds since 1970, and may have a fraction (RFC 7519, section 2).
-#[derive(Deserialize)]
-struct Claims {
-    sub: Option<Box<RawValue>>,
-    exp: Option<f64>,
-    nbf: Option<f64>,
-    iat: Option<f64>,
-    #[serde(default)]
-    fanfare: ByName<Grants>,
-}
-
 impl Auth {
     /// Creates authentication from checked settings: the mode is set, and a secret if the mode is `jwt`.
     pub fn new(config: &AuthConfig) -> Self {
@@ -166,37 +151,23 @@ impl Tokens {
     }
 
     fn check(&self, token: &str, carrier: Carrier, now: SystemTime) -> Result<Bearer, AuthError> {
-        let TokenData { header, claims: ByName(claims), .. } =
-            jsonwebtoken::decode::<ByName<Claims>>(token, &self.key, &self.validation)
-                .map_err(|error| AuthError::BadToken(explain(error.kind())))?;
         let bad = |why: &str| AuthError::BadToken(why.to_owned());
-        // RFC 7515, section 4.1.11: a recipient must refuse a token with an extension that it does not support.
-        if header.crit.is_some() {
-            return Err(bad("its header has crit, and no extension in it is supported"));
-        }
-        // RFC 8725, section 3.11: a token issued for another purpose is not an access token.
-        if !header.typ.as_deref().is_none_or(is_access_token) {
-            return Err(bad("its header's typ is neither JWT nor at+jwt"));
-        }
-        let sub = claims.sub.ok_or_else(|| bad("it has no sub, which names the user"))?;
-        let sub = subject(&sub).ok_or_else(|| bad("its sub is neither text nor a whole number"))?;
-        let user = User::new(&sub)
-            .map_err(|error| AuthError::BadToken(format!("its sub is not a user id: {error}")))?;
-        let exp = claims.exp.ok_or_else(|| bad("it has no exp; tokens must expire"))?;
-        let expires = moment(exp).ok_or_else(|| bad("its exp is not a time"))? + self.leeway;
+        header::check(token).map_err(AuthError::BadToken)?;
+        let TokenData { claims: ByName(claims), .. } =
+            jsonwebtoken::decode::<ByName<Claims>>(token, &self.key, &self.validation)
+                .map_err(|error| AuthError::BadToken(explain(token, error.kind())))?;
+        let user = claims.user().map_err(AuthError::BadToken)?;
+        let expires = claims.expiry().map_err(AuthError::BadToken)? + self.leeway;
         if now >= expires {
             return Err(AuthError::Expired);
         }
-        if let Some(nbf) = claims.nbf {
-            let begins = moment(nbf).ok_or_else(|| bad("its nbf is not a time"))?;
-            if begins > now + self.leeway {
-                return Err(bad("it is not valid yet (nbf)"));
-            }
+        if claims.begin().map_err(AuthError::BadToken)?.is_some_and(|begins| begins > now + self.leeway) {
+            return Err(bad("it is not valid yet (nbf)"));
         }
         if let Some(most) = self.max_lifetime {
-            let issued = claims.iat.map(|iat| moment(iat).ok_or_else(|| bad("its iat is not a time")));
+            let issued = claims.issued().map_err(AuthError::BadToken)?;
             // Without `iat`, the token was issued now at the latest.
-            let begins = issued.transpose()?.map_or(now, |issued| issued.min(now));
+            let begins = issued.map_or(now, |issued| issued.min(now));
             if expires.duration_since(begins).is_ok_and(|lifetime| lifetime > most + self.leeway * 2) {
                 let most = humantime::format_duration(most);
                 return Err(AuthError::BadToken(format!(
@@ -204,15 +175,9 @@ impl Tokens {
                 )));
             }
         }
-        let ByName(grants) = claims.fanfare;
+        let grants = claims.grants().map_err(AuthError::BadToken)?;
         Ok(Bearer { user: Some(user), grants, expires: Some(expires), carrier })
     }
-}
-
-/// Returns whether a `typ` is accepted. Media types are case-insensitive (RFC 7515, section 4.1.9).
-fn is_access_token(typ: &str) -> bool {
-    let typ = typ.to_ascii_lowercase();
-    TYPES.contains(&typ.strip_prefix("application/").unwrap_or(&typ))
 }
 
 impl std::fmt::Debug for Tokens {
@@ -224,22 +189,6 @@ impl std::fmt::Debug for Tokens {
 /// Returns a random secret.
 fn random_secret() -> Vec<u8> {
     [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].iter().flat_map(|uuid| *uuid.as_bytes()).collect()
-}
-
-/// Returns the user id of `sub`. By RFC 7519, section 4.1.2, it is text; many issuers write a number, which is
-/// converted to its digits.
-fn subject(sub: &RawValue) -> Option<String> {
-    let text = sub.get();
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(text.to_owned());
-    }
-    serde_json::from_str(text).ok()
-}
-
-fn moment(seconds: f64) -> Option<SystemTime> {
-    let duration = Duration::try_from_secs_f64(seconds.min(LATEST_EXPIRY)).ok()?;
-    SystemTime::UNIX_EPOCH.checked_add(duration)
 }
 
 /// Returns the token of `Authorization: Bearer <token>`. Other schemes are ignored: they may be for a proxy.
@@ -268,15 +217,15 @@ fn from_cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     pairs.find(|(key, value)| *key == name && !value.is_empty()).map(|(_, value)| value.trim_matches('"'))
 }
 
-fn explain(kind: &ErrorKind) -> String {
+fn explain(token: &str, kind: &ErrorKind) -> String {
     match kind {
         ErrorKind::InvalidSignature => "its signature does not match".to_owned(),
         ErrorKind::InvalidAlgorithm => "its algorithm is not HS256".to_owned(),
         ErrorKind::InvalidIssuer => "its iss is not auth.jwt.issuer".to_owned(),
         ErrorKind::InvalidAudience => "its aud is not auth.jwt.audience".to_owned(),
         ErrorKind::MissingRequiredClaim(claim) => format!("it has no {claim}"),
-        // Of the header, or, once the signature fits, of the claims: nothing that the bearer has not sent.
-        ErrorKind::Json(error) => format!("its JSON is invalid: {error}"),
+        // Of the claims, or of a parameter of the header that is not checked here: nothing that the bearer has not sent.
+        ErrorKind::Json(error) => claims::fault(token, error),
         _ => "it is not a JWT".to_owned(),
     }
 }
@@ -352,7 +301,7 @@ mod tests {
         bad(check(&auth, &json!({"sub": "7", "exp": u64::MAX})), "max_lifetime");
         bad(check(&auth, &json!({"sub": "7"})), "exp");
         bad(check(&auth, &json!({"sub": "7", "exp": -1})), "exp");
-        bad(check(&auth, &json!({"sub": "7", "exp": "soon"})), "JSON");
+        bad(check(&auth, &json!({"sub": "7", "exp": "soon"})), "its exp is not a time");
         bad(check(&auth, &json!({"sub": "7", "exp": NOW + 9, "nbf": NOW + 6})), "nbf");
         assert!(check(&auth, &json!({"sub": "7", "exp": NOW + 9, "nbf": NOW + 5})).is_ok());
     }
@@ -363,17 +312,31 @@ mod tests {
         bad(check(&auth, &json!({"exp": NOW + 9})), "sub");
         bad(check(&auth, &json!({"sub": "", "exp": NOW + 9})), "sub");
         bad(check(&auth, &json!({"sub": "a b", "exp": NOW + 9})), "sub");
-        for odd in [json!(true), json!(7.5)] {
+        // The crate reads sub too, and takes the last two for broken JSON.
+        for odd in [json!(true), json!(7.5), json!(["7"]), json!({"id": "7"})] {
             bad(check(&auth, &json!({"sub": odd, "exp": NOW + 9})), "neither text nor a whole number");
         }
-        // The crate reads sub too, and takes these for broken JSON.
-        for odd in [json!(["7"]), json!({"id": "7"})] {
-            bad(check(&auth, &json!({"sub": odd, "exp": NOW + 9})), "JSON");
+        for claim in ["exp", "nbf", "iat"] {
+            for odd in [json!("1"), json!([]), json!({}), json!(true)] {
+                let mut claims = json!({"sub": "7", "exp": NOW + 9});
+                claims[claim] = odd;
+                bad(check(&auth, &claims), &format!("its {claim} is not a time"));
+            }
         }
-        bad(check(&auth, &json!({"sub": "7", "exp": NOW + 9, "fanfare": [["*"], ["*"], true]})), "JSON");
-        bad(check(&auth, &json!(["7", NOW + 9, null, {"admin": true}])), "JSON");
-        bad(check(&auth, &json!({"sub": "7", "exp": NOW + 9, "fanfare": {"root": true}})), "root");
-        bad(check(&auth, &json!([1])), "JSON");
+        for (grants, word) in [
+            (json!([["*"], ["*"], true]), "an object"),
+            (json!(null), "an object"),
+            (json!({"root": true}), "unknown field `root`"),
+            (json!({"publish": "room:*"}), "publish: invalid type: string"),
+            (json!({"subscribe": ["a", 5]}), "subscribe[1]: invalid type: integer `5`"),
+            (json!({"subscribe": ["ro om"]}), "subscribe[0]: the channel name has"),
+        ] {
+            let result = check(&auth, &json!({"sub": "7", "exp": NOW + 9, "fanfare": grants}));
+            bad(result.clone(), "its claim fanfare is invalid: ");
+            bad(result, word);
+        }
+        bad(check(&auth, &json!(["7", NOW + 9, null, {"admin": true}])), "its claims are invalid");
+        bad(check(&auth, &json!([1])), "its claims are invalid");
         let token =
             |token: &str| auth.bearer(&HeaderMap::new(), Asked { token: Some(token), user: None }, at(NOW));
         bad(token("x"), "not a JWT");
@@ -388,7 +351,7 @@ mod tests {
         }
         // {"alg":"none"}
         let (_, rest) = good.split_once('.').unwrap();
-        bad(token(&format!("eyJhbGciOiJub25lIn0.{rest}")), "none");
+        bad(token(&format!("eyJhbGciOiJub25lIn0.{rest}")), "HS256");
     }
 
     #[test]

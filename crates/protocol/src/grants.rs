@@ -6,7 +6,7 @@ use crate::{Channel, Pattern, User};
 
 /// The `fanfare` claim of a token. A missing member grants nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "an object with subscribe, publish or admin")]
 pub struct Grants {
     /// Channels that the bearer may follow, besides the user's own channel and `broadcast`.
     pub subscribe: Vec<Pattern>,

@@ -14,6 +14,9 @@ use serde_json::value::RawValue;
 /// Maximum nesting depth of arrays and objects in data; many parsers of subscribers fail beyond it.
 pub const MAX_DEPTH: usize = 128;
 
+/// Maximum length of a parser's error, in characters: it may quote its input.
+const MAX_DETAIL: usize = 300;
+
 /// Bytes that are not JSON text because of their encoding (RFC 8259, section 8.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EncodingError {
@@ -135,6 +138,39 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Object<D> {
 /// Fails if the text is not an object of this type.
 pub fn object<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_json::Error> {
     serde_json::from_str(text).map(|ByName(object)| object)
+}
+
+/// Returns why a text is not an object of type `T`: the member, and what is wrong with it. Without the place, which
+/// readers would look for in a larger text. Reads the text again, so that texts without faults are read faster.
+pub fn fault<'de, T: Deserialize<'de>>(text: &'de str) -> String {
+    let mut json = serde_json::Deserializer::from_str(text);
+    match serde_path_to_error::deserialize::<_, ByName<T>>(&mut json) {
+        Ok(_) => "more text follows the object".to_owned(),
+        Err(error) => {
+            let (member, reason) = (error.path().to_string(), reason(error.inner()));
+            // A member that is missing or unknown has no path.
+            if member == "." { reason } else { shortened(format!("{member}: {reason}")) }
+        }
+    }
+}
+
+/// Returns the text of a parser's error without the place, and without more than a piece of what was read.
+pub fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    shortened(text.strip_suffix(&place).unwrap_or(&text).to_owned())
+}
+
+/// Returns the text of a parser's error without more than a piece of what was read.
+pub(crate) fn brief(error: &serde_json::Error) -> String {
+    shortened(error.to_string())
+}
+
+fn shortened(text: String) -> String {
+    match text.char_indices().nth(MAX_DETAIL) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 /// The items of an array; a bounded number is kept.

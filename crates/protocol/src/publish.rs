@@ -6,15 +6,13 @@ use serde_json::value::RawValue;
 
 use crate::channel::{Channel, ChannelError};
 use crate::event::{Event, EventError, EventType};
-use crate::json::{self, EncodingError, Items, TooDeep};
+use crate::json::{self, EncodingError, Items, TooDeep, brief};
 
 /// Maximum length of an idempotency key, in bytes.
 pub const MAX_KEY_BYTES: usize = 128;
 
 /// Maximum length of an unknown field's name in an error, in characters.
 const MAX_SHOWN: usize = 64;
-/// Maximum length of a parser's error, in characters: it may quote its input.
-const MAX_DETAIL: usize = 300;
 
 /// An event to be published to a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,9 +30,9 @@ pub struct Publication {
 /// Why a publication is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum PublicationError {
-    /// Not JSON of the expected form; includes the place or the field.
-    #[error("invalid publication: {}", brief(.0))]
-    Json(#[from] serde_json::Error),
+    /// Not JSON of the expected form: the field, and what is wrong with it.
+    #[error("invalid publication: {0}")]
+    Json(String),
     /// The channel name is invalid.
     #[error("channel: {0}")]
     Channel(#[from] ChannelError),
@@ -68,7 +66,7 @@ pub enum PublicationError {
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// A string that cannot be encoded as UTF-8. (Within an object or an array it passes unchanged.)
-    #[error("the string has no UTF-8 text: {}", brief(.0))]
+    #[error("the string has no UTF-8 text: {}", json::reason(.0))]
     Text(#[from] serde_json::Error),
     /// Arrays and objects nested too deep.
     #[error(transparent)]
@@ -121,8 +119,7 @@ struct Fields<'a> {
     #[serde(borrow)]
     data: &'a RawValue,
     key: Option<String>,
-    #[serde(default)]
-    ephemeral: bool,
+    ephemeral: Option<bool>,
 }
 
 impl Body {
@@ -149,9 +146,11 @@ impl Body {
 
 impl Publication {
     fn parse(item: &RawValue, limit: usize) -> Result<Self, PublicationError> {
-        let Fields { channel, kind, data, key, ephemeral } = json::object(item.get())?;
+        let Fields { channel, kind, data, key, ephemeral } = json::object(item.get())
+            .map_err(|_| PublicationError::Json(json::fault::<Fields<'_>>(item.get())))?;
         let kind = kind.as_deref().map(EventType::new).transpose()?;
         let event = Event::new(kind, data_text(data)?, limit)?;
+        let ephemeral = ephemeral.unwrap_or_default();
         let publication = Self { channel: Channel::new(&channel)?, event, key, ephemeral };
         publication.check_key()?;
         Ok(publication)
@@ -230,15 +229,6 @@ pub(crate) fn data_text(data: &RawValue) -> Result<String, DataError> {
         return Ok(serde_json::from_str(data.get())?);
     }
     Ok(json::compact(data)?)
-}
-
-/// Returns the text of a parser's error without more than a piece of what was read.
-pub(crate) fn brief(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match text.char_indices().nth(MAX_DETAIL) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
 }
 
 #[cfg(test)]
@@ -417,12 +407,39 @@ mod tests {
             (r#"{"channel":"a","data":1,"key":""}"#, "key"),
             (r#"{"channel":"a","data":1,"key":"k","ephemeral":true}"#, "ephemeral"),
             (r#"{"channel":"a","data":"\ud800"}"#, "data: the string has no UTF-8 text"),
-            (r#""text""#, "invalid publication"),
+            (
+                r#""text""#,
+                "invalid publication: invalid type: string \"text\", expected an object with channel",
+            ),
+            (
+                r#"{"channel":5,"data":1}"#,
+                "publication: channel: invalid type: integer `5`, expected a string",
+            ),
+            (r#"{"channel":"a","data":1,"type":[]}"#, "type: invalid type: sequence"),
+            (r#"{"channel":"a","data":1,"ephemeral":"yes"}"#, "ephemeral: invalid type"),
+            (r#"{"channel":"a","data":1,"data":2}"#, "duplicate field `data`"),
             ("{", "EOF"),
         ] {
             let error = one(json).expect_err(json);
             assert!(error.contains(word), "{json}: {error}");
         }
+    }
+
+    #[test]
+    fn an_error_of_an_item_has_no_place_which_would_be_that_in_the_item() {
+        for json in [r#"{"channel":5,"data":1}"#, r#"{"channel":"a","data":"\ud800"}"#, "7"] {
+            let error = one(json).unwrap_err();
+            assert!(!error.contains("column"), "{error}");
+        }
+    }
+
+    #[test]
+    fn null_is_an_absent_member() {
+        let json = r#"{"channel":"a","type":null,"key":null,"ephemeral":null,"data":null}"#;
+        let publication = one(json).unwrap();
+        assert_eq!((publication.event.kind.is_none(), publication.event.data()), (true, "null"));
+        assert_eq!((publication.key, publication.ephemeral), (None, false));
+        assert!(one(r#"{"channel":null,"data":1}"#).unwrap_err().contains("channel"));
     }
 
     #[test]

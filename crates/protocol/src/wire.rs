@@ -13,9 +13,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::event::{Event, EventError, EventType};
-use crate::json::{self, EncodingError};
+use crate::json::{self, EncodingError, brief};
 use crate::position::PositionError;
-use crate::publish::{DataError, brief, data_text};
+use crate::publish::{DataError, data_text};
 use crate::{Entry, Position};
 
 /// One of a channel's two topics.
@@ -93,16 +93,27 @@ impl FrameError {
     /// Returns the reason without any part of the message, for logs.
     pub fn reason(&self) -> String {
         match self {
-            Self::Json(error) | Self::Data(DataError::Text(error)) => {
-                let (line, column) = (error.line(), error.column());
-                format!(
-                    "invalid ephemeral event: {:?} error at line {line} column {column}",
-                    error.classify()
-                )
+            Self::Json(error) if error.is_data() => format!("invalid ephemeral event: {}", form(error)),
+            // The parser's text about syntax quotes nothing.
+            Self::Json(error) => format!("invalid ephemeral event: {error}"),
+            Self::Data(DataError::Text(error)) => {
+                format!("invalid ephemeral event: data has no UTF-8 text: {}", json::reason(error))
             }
             Self::Event(EventError::Reserved(_)) => "a reserved event type".to_owned(),
             other => other.to_string(),
         }
+    }
+}
+
+/// Returns what is wrong with the form of an ephemeral event. The parser's own text may quote a name or a value.
+fn form(error: &serde_json::Error) -> &'static str {
+    let text = error.to_string();
+    match text.split(' ').next() {
+        Some("missing") => "the field data is missing",
+        Some("duplicate") => "a field is present twice",
+        Some("unknown") => "a field is neither type nor data",
+        _ if text.contains("expected an object with data and maybe type at") => "it is not an object",
+        _ => "type is not a string",
     }
 }
 
@@ -232,6 +243,28 @@ mod tests {
         for long in [format!("1{}", " ".repeat(30_000)), "[".repeat(30_000), "\0".repeat(30_000)] {
             let error = Frame::parse(Topic::Ephemeral, &long.into(), LIMIT).unwrap_err();
             assert!(matches!(error, FrameError::TooLong { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_reason_names_the_fault_and_quotes_nothing() {
+        for (message, reason) in [
+            ("{}", "invalid ephemeral event: the field data is missing"),
+            (r#"{"data":1,"data":2}"#, "invalid ephemeral event: a field is present twice"),
+            (r#"{"data":1,"secret":2}"#, "invalid ephemeral event: a field is neither type nor data"),
+            (r#"{"type":"secret","type":"t"}"#, "invalid ephemeral event: a field is present twice"),
+            (r#"{"type":7,"data":2}"#, "invalid ephemeral event: type is not a string"),
+            (r#" ["secret"]"#, "invalid ephemeral event: it is not an object"),
+            (r#"{"data":secret}"#, "invalid ephemeral event: expected value at line 1 column 9"),
+            (r#"{"data":1 "secret"}"#, "invalid ephemeral event: expected `,` or `}` at line 1 column 11"),
+            (
+                r#"{"data":"secret\ud800"}"#,
+                "invalid ephemeral event: data has no UTF-8 text: unexpected end of hex escape",
+            ),
+            (r#"{"type":"gap","data":1}"#, "a reserved event type"),
+        ] {
+            let error = Frame::parse(Topic::Ephemeral, &Bytes::from_static(message.as_bytes()), LIMIT);
+            assert_eq!(error.unwrap_err().reason(), reason, "{message}");
         }
     }
 

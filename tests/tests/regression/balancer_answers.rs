@@ -8,6 +8,7 @@ use fanfare_testkit::balancer::{Balancer, Kind};
 use fanfare_testkit::exchange::{Exchanged, exchange};
 use fanfare_testkit::node::Node;
 use fanfare_testkit::redis::Redis;
+use fanfare_testkit::request::StreamRequest;
 
 const ORIGIN: &str = "https://app.example";
 
@@ -73,6 +74,7 @@ alone_behind_each! {
     a_stream_of_another_origin_is_asked_to_come_back => other_origins;
     an_answer_echoes_the_cursor_of_the_client_wherever_it_is => cursors;
     who_asks_for_a_status_or_cannot_open_a_stream_gets_a_status => statuses;
+    a_status_of_a_node_reaches_who_asks_for_it_and_no_native_client => statuses_of_the_node;
 }
 
 async fn other_origins(kind: Kind) {
@@ -165,4 +167,79 @@ async fn statuses(kind: Kind) {
     }
     let head = alone.ask("HEAD", "/v1/events?user=1", &[]).await;
     assert_eq!((head.head.status, head.head.field("content-type")), (200, "text/event-stream"), "{head:?}");
+}
+
+/// nginx answered with its own 503, "no node can take the stream now", to a user with too many sessions.
+async fn statuses_of_the_node(kind: Kind) {
+    let redis = Redis::start().await;
+    let node = Node::of(&redis)
+        .set("LIMITS__SESSIONS_PER_USER", "1")
+        .set("LIMITS__CONNECTIONS", "2")
+        .set("HTTP__ALLOWED_ORIGINS", ORIGIN);
+    let node = node.start().await;
+    let balancer = Balancer::before(kind, [node.address(); 3]).await;
+    let ask = async |user: &str, fields: &str| {
+        let request = format!(
+            "GET /v1/events?user={user} HTTP/1.1\r\nHost: a\r\nOrigin: {ORIGIN}\r\n\
+             Last-Event-ID: 5-5\r\nConnection: close\r\n{fields}\r\n"
+        );
+        exchange(balancer.address(), &request, "").await
+    };
+    let refused = |answer: &Exchanged, status: u16, code: &str, words: &[&str]| {
+        assert_eq!(
+            (answer.head.status, answer.head.field("content-type")),
+            (status, "application/problem+json")
+        );
+        assert_eq!(answer.head.field("access-control-allow-origin"), ORIGIN, "{answer:?}");
+        let problem = serde_json::from_str(&answer.rest).unwrap_or_else(|e| panic!("{e}: {answer:?}"));
+        fanfare_testkit::api::check_problem(&problem, status, code, words).unwrap_or_else(|e| panic!("{e}"));
+    };
+    let _held = StreamRequest::to(balancer.address()).user("7").open().await;
+    refused(&ask("7", "Prefer: status\r\n").await, 429, "user-sessions", &["limits.sessions_per_user"]);
+    let native = ask("7", "").await;
+    assert_eq!(
+        (native.head.status, native.head.field("content-type")),
+        (200, "text/event-stream"),
+        "{native:?}"
+    );
+    assert!(native.rest.starts_with("id: 5-5\n") && native.rest.contains("event: overloaded"), "{native:?}");
+    let _full = StreamRequest::to(balancer.address()).user("8").open().await;
+    refused(&ask("9", "Prefer: status\r\n").await, 503, "overloaded", &["limits.connections"]);
+}
+
+/// A query, the values of `Last-Event-ID`, and the cursor that counts.
+const SEVERAL: [(&str, &[&str], &str); 11] = [
+    ("lastEventId=1-1&lastEventId=2-2", &[], "2-2"),
+    ("lastEventId=2-2&channel=x&lastEventId=1-1", &[], "1-1"),
+    ("last_event_id=1-1&last-event-id=2-2", &[], "2-2"),
+    ("lastEventID=1-1&lastEventId=2-2&lastEventId=", &[], "2-2"),
+    ("lastEventId=&channel=x&lastEventId=2-2&after=3-3", &[], "2-2"),
+    ("after=3-3&lastEventId=2-2", &[""], "2-2"),
+    ("after=3-3", &["", ""], "3-3"),
+    ("lastEventId=1-1", &["2-2"], "2-2"),
+    ("lastEventId=1-1", &["2-2", "2-2"], "2-2"),
+    ("lastEventId=1-1", &["2-2", ""], "2-2"),
+    ("", &["", "2-2"], "2-2"),
+];
+
+#[tokio::test]
+async fn of_several_cursors_a_node_and_both_balancers_echo_the_same() {
+    let redis = Redis::start().await;
+    let node = Node::of(&redis).set("LIMITS__CONNECTIONS", "1").start().await;
+    let nginx = Alone::behind(Kind::Nginx).await;
+    let haproxy = Alone::behind(Kind::Haproxy).await;
+    let _full = node.stream().user("7").open().await;
+    for (query, headers, wanted) in SEVERAL {
+        let fields: String = headers.iter().flat_map(|value| ["Last-Event-ID: ", *value, "\r\n"]).collect();
+        let request =
+            format!("GET /v1/events?user=8&{query} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n");
+        for (name, to) in [("node", node.address()), ("nginx", nginx.to()), ("HAProxy", haproxy.to())] {
+            let answer = exchange(to, &request, "").await;
+            assert!(answer.rest.contains("event: overloaded"), "{name}: {answer:?}");
+            let id = answer.rest.lines().find_map(|line| line.strip_prefix("id: "));
+            // nginx before 1.23 knows only the first of two headers, and later versions join them: then there is no id.
+            let unknown = name == "nginx" && headers.len() > 1 && id.is_none();
+            assert!(id == Some(wanted) || unknown, "{name}: {query} {headers:?}: {id:?}");
+        }
+    }
 }

@@ -235,6 +235,23 @@ fn fields() -> Vec<Row> {
             &[],
         ),
         row(
+            "9110 13.1.1: If-Match before GET",
+            ask("GET /v1/channels/a/events", "If-Match: \"x\"\r\n"),
+            &[412],
+            &["problem+json", "!\"events\""],
+        ),
+        row("9110 13.1.1: If-Match of a stream", ask("GET /v1/events", "If-Match: \"x\"\r\n"), &[412], &[]),
+        row("9110 13.1.1: If-Match: *", ask("GET /v1/nodes", "If-Match: *\r\n"), &[200], &[]),
+        row("9110 13.2.1: If-Match of no success", ask("GET /nothing", "If-Match: \"x\"\r\n"), &[404], &[]),
+        row(
+            "9110 13.1.2: If-None-Match: * before DELETE",
+            ask("DELETE /v1/users/7/sessions", "If-None-Match: *\r\n"),
+            &[412],
+            &["problem+json"],
+        ),
+        row("9110 13.1.2: If-None-Match: * before POST", sized("If-None-Match: *\r\n", EVENT), &[412], &[]),
+        row("9110 13.1.2: If-None-Match with a tag", sized("If-None-Match: \"x\"\r\n", EVENT), &[200], &[]),
+        row(
             "9110 13.1.4: no date, no If-Unmodified-Since",
             sized("If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT\r\n", EVENT),
             &[200],
@@ -372,6 +389,24 @@ fn framing() -> Vec<Row> {
     ]
 }
 
+/// Documented limits of the HTTP library.
+fn limits_of_the_library() -> Vec<Row> {
+    vec![
+        row(
+            "9110 8.6: the greatest length of the HTTP library's type, which it refuses by itself",
+            post("Content-Length: 18446744073709551615\r\n", EVENT),
+            &[431],
+            &["connection: close"],
+        ),
+        row(
+            "9110 5.6.1: empty members of a list, which the HTTP library refuses",
+            post("Transfer-Encoding: , chunked ,\r\n", CHUNKS),
+            &[400],
+            &[],
+        ),
+    ]
+}
+
 fn json() -> Vec<Row> {
     vec![
         row("8259 2: not JSON", sized("", "{'channel':1}"), &[400], &["bad-json"]),
@@ -386,7 +421,10 @@ fn json() -> Vec<Row> {
 async fn each_row_of_the_standards_is_kept() {
     let cluster = Cluster::on(Redis::start().await, 1, |node| node).await;
     let rows: Vec<Row> =
-        [targets_and_hosts(), methods(), fields(), framing(), json()].into_iter().flatten().collect();
+        [targets_and_hosts(), methods(), fields(), framing(), limits_of_the_library(), json()]
+            .into_iter()
+            .flatten()
+            .collect();
     let (count, mut wrong) = (rows.len(), Vec::new());
     for Row { letter, request, status, words } in rows {
         let answer = exchange(cluster.a().address(), request.as_bytes()).await;

@@ -62,6 +62,11 @@ async fn events_after_a_loss_with_the_clock_put_right_reach_a_live_client_and_on
     away.expect_data("last").await;
     let gaps = away.received().iter().filter(|event| event.kind == "gap").count();
     assert_eq!(gaps, 1, "reported once: the next event moved the cursor");
+    // What the log had when the client returned is covered by the gap, and history still returns it.
+    assert!(away.received().iter().all(|event| !event.data.starts_with("after")), "{}", away.story());
+    let history = cluster.a().api().get(&format!("/v1/channels/{CHANNEL}/events")).await.json();
+    let stored: Vec<_> = history["events"].as_array().unwrap().iter().map(|event| &event["data"]).collect();
+    assert_eq!(stored, ["after 0", "after 1", "after 2", "after 3", "later", "last"]);
 }
 
 #[tokio::test]

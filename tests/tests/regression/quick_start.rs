@@ -140,7 +140,7 @@ fn which(name: &str) -> PathBuf {
 #[tokio::test]
 async fn the_quick_start_works_as_it_is_printed() {
     let blocks = blocks("sh");
-    let [serve, listen, publish, curl] = blocks[..] else { panic!("{} blocks", blocks.len()) };
+    let [serve, listen, publish, curl, commands] = blocks[..] else { panic!("{} blocks", blocks.len()) };
     let mut machine = Machine::new().await;
     let mut node = machine.shell(serve);
     let listening = node.prints(&["listening on http://"]).await;
@@ -158,6 +158,24 @@ async fn the_quick_start_works_as_it_is_printed() {
     follower.prints(&[r#"data: {"from":"HTTP"}"#]).await;
     let token = machine.shell(&format!("{export}\necho $FANFARE_TOKEN")).ends().await;
     browser(&machine, token.trim()).await;
+    each_command(&machine, commands).await;
+}
+
+/// Runs each line of a block whose first line exports a token.
+async fn each_command(machine: &Machine, block: &str) {
+    fs::write(machine.dir.path().join("app.log"), "started\n").unwrap();
+    let (export, commands) = block.split_once('\n').expect("a token and commands");
+    for command in commands.lines() {
+        let mut shell = machine.shell(&format!("exec 2>&1\n{export}\n{command}"));
+        // These two run until they are interrupted.
+        if command.contains(" listen ") {
+            shell.prints(&["connected to node"]).await;
+        } else if command.starts_with("tail -f ") {
+            shell.prints(&["-0"]).await;
+        } else {
+            assert!(!shell.ends().await.is_empty(), "{command}");
+        }
+    }
 }
 
 /// Opens the stream that the browser's snippet opens.

@@ -145,3 +145,30 @@ async fn any_other_call_may_have_a_head_of_the_limit_and_is_refused_when_it_has_
         assert!(answer.rest.contains("head-too-large"), "{way}: {}", answer.rest);
     }
 }
+
+/// More than 100 fields were refused with 431, without a reason and without CORS headers.
+#[tokio::test]
+async fn a_head_of_too_many_fields_is_refused_with_the_reason_to_a_page_too() {
+    const ORIGIN: &str = "https://app.example";
+    let redis = Redis::start().await;
+    let node = Node::of(&redis).set("HTTP__ALLOWED_ORIGINS", ORIGIN).start().await;
+    for (more, status) in [(107, 200), (108, 431), (157, 431)] {
+        // With the three of the request itself.
+        let fields = (0..more).map(|n| format!("X-{n}: x\r\n")).collect::<Vec<_>>().concat();
+        for url in ["/v1/events?user=7", "/v1/users/7/sessions"] {
+            let request = format!(
+                "GET {url} HTTP/1.1\r\nHost: a\r\nOrigin: {ORIGIN}\r\nConnection: close\r\n{fields}\r\n"
+            );
+            // A stream goes on.
+            let enough = if status == 200 && url.contains("events") { "event: connected" } else { "" };
+            let answer = exchange(node.address(), &request, enough).await;
+            let head = &answer.head;
+            assert_eq!(head.status, status, "{url}, {more}: {answer:?}");
+            assert_eq!(head.field("access-control-allow-origin"), ORIGIN, "{url}, {more}: {answer:?}");
+            if status == 431 {
+                assert_eq!(head.field("content-type"), "application/problem+json", "{answer:?}");
+                assert!(answer.rest.contains("header fields; the limit is 110"), "{answer:?}");
+            }
+        }
+    }
+}

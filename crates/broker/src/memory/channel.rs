@@ -85,7 +85,7 @@ impl ChannelState {
         let needs = self.log.get(start).filter(|_| entries.is_empty()).map(|first| event_bytes(&first.event));
         let end = start + entries.len() == self.log.len();
         let next = entries.last().map_or(after, |entry| entry.position);
-        Page { entries, next, end, malformed: 0, last: self.last, needs, now }
+        Page { entries, next, end, malformed: 0, first_malformed: None, last: self.last, needs, now }
     }
 
     pub(super) fn locate(&self, from: StartAt) -> Position {

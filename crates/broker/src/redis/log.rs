@@ -16,7 +16,7 @@ use super::key::about;
 use super::reply::{array, bytes, millis, position, text};
 use super::{RedisBroker, script};
 use crate::BrokerError;
-use crate::log::{ENTRY_BYTES, NEWEST_BYTES, NEWEST_EVENTS, Page, PageLimit};
+use crate::log::{ENTRY_BYTES, Malformed, NEWEST_BYTES, NEWEST_EVENTS, Page, PageLimit};
 
 /// Approximate bytes that a script may copy beyond those requested: less than a millisecond of Redis.
 const COPIED_BYTES: usize = 1024 * 1024;
@@ -78,6 +78,10 @@ fn read_page(reply: Value, after: Position) -> Option<Page> {
     let mut malformed = number(&values.next()?)?;
     let needs = number(&values.next()?).filter(|&needs| needs > 0);
     let now = u64::try_from(number(&values.next()?)?).ok()?;
+    let mut first_malformed = Position::parse(&bytes(values.next()?)?).ok().map(|position| {
+        let reason = "it does not have the fields t, d and p".to_owned();
+        Malformed { position, reason }
+    });
     let (mut entries, mut before) = (Vec::with_capacity(values.len() / 4), None);
     while let Some(id) = values.next() {
         let id = position(id)?;
@@ -85,11 +89,16 @@ fn read_page(reply: Value, after: Position) -> Option<Page> {
         let previous = if previous.is_empty() { before } else { Position::parse(&previous).ok() };
         before = Some(id);
         match entry(id, previous, &kind, data) {
-            Some(entry) => entries.push(Arc::new(entry)),
-            None => malformed += 1,
+            Ok(entry) => entries.push(Arc::new(entry)),
+            Err(reason) => {
+                malformed += 1;
+                if first_malformed.as_ref().is_none_or(|first| id < first.position) {
+                    first_malformed = Some(Malformed { position: id, reason });
+                }
+            }
         }
     }
-    Some(Page { entries, next, end, malformed, last, needs, now })
+    Some(Page { entries, next, end, malformed, first_malformed, last, needs, now })
 }
 
 fn number(value: &Value) -> Option<usize> {
@@ -99,12 +108,13 @@ fn number(value: &Value) -> Option<usize> {
     }
 }
 
-/// Parses an entry of the log; `None` if the publish script did not write it.
-fn entry(position: Position, previous: Option<Position>, kind: &Bytes, data: Bytes) -> Option<Entry> {
-    let previous = previous.filter(|previous| *previous < position)?;
+/// Parses an entry of the log. Fails with the reason if the publish script did not write it.
+fn entry(position: Position, previous: Option<Position>, kind: &Bytes, data: Bytes) -> Result<Entry, String> {
+    let previous = previous.filter(|previous| *previous < position);
+    let previous = previous.ok_or_else(|| "its field p is not an earlier position".to_owned())?;
     // The limit may have been larger when the entry was written.
-    let event = Event::from_bytes(kind, data, MAX_DATA_BYTES).ok()?;
-    Some(Entry { position, previous, event })
+    let event = Event::from_bytes(kind, data, MAX_DATA_BYTES).map_err(|error| error.to_string())?;
+    Ok(Entry { position, previous, event })
 }
 
 pub(super) async fn locate(

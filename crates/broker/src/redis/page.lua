@@ -9,8 +9,9 @@
 --       they may have together, with so many for each beside its type and data; how many entries are read at a time;
 --       the age in ms beyond which events count as gone.
 -- Returns: the last position; that of the last entry looked at, or nothing; 1 if nothing comes after it; how many were no
---       events; how many bytes the first entry has, if that is too much by itself, else 0; the time in ms; and for each
---       event position, type, data, and the position before it, or nothing if that is the event before.
+--       events; how many bytes the first entry has, if that is too much by itself, else 0; the time in ms; the position of
+--       the first that was no event, or nothing; and for each event position, type, data, and the position before it, or
+--       nothing if that is the event before.
 
 local log, start, most, budget, each = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local at_a_time, age = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -26,7 +27,8 @@ end
 
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local answer, size = {last, '', 1, 0, 0, now}, 6
+local head = 7
+local answer, size = {last, '', 1, 0, 0, now, ''}, head
 if start == '' then
   -- Nothing follows the greatest position; but a key of a wrong type must fail here, too.
   call('XLEN', log)
@@ -55,9 +57,9 @@ while looked < most do
     end
     if kind and data and previous then
       local weight = #kind + #data + each
-      if bytes + weight > budget and (size > 6 or weight > budget) then
+      if bytes + weight > budget and (size > head or weight > budget) then
         answer[3] = 0
-        if size == 6 and looked == 0 then answer[5] = weight end
+        if size == head and looked == 0 then answer[5] = weight end
         return answer
       end
       bytes = bytes + weight
@@ -66,6 +68,7 @@ while looked < most do
       size, before = size + 4, id
     else
       for f = 1, #fields do bytes = bytes + #fields[f] end
+      if answer[4] == 0 then answer[7] = id end
       answer[4] = answer[4] + 1
     end
     looked = looked + 1

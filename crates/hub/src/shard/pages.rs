@@ -99,7 +99,10 @@ impl Shard {
             self.context.metrics.log_malformed.inc_by(page.malformed as u64);
             if let Some(held_back) = LOG.admit() {
                 let (channel, entries) = (&topic.channel, page.malformed);
-                tracing::warn!(%channel, entries, held_back, "skipped malformed log entries");
+                let first = page.first_malformed.as_ref();
+                let (id, reason) = (first.map(|first| first.position), first.map(|first| &first.reason));
+                let id = id.map(tracing::field::display);
+                tracing::warn!(%channel, entries, id, reason, held_back, "skipped malformed log entries");
             }
         }
         // Nothing arrived since the read started: the page's end is the channel's end. If the channel is not

@@ -19,6 +19,7 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderValue, Method};
 
 use super::app::App;
+use super::letter;
 use super::overload::{self, Reason, Refused};
 use super::problem::{self, Problem};
 use super::stream_headers;
@@ -142,6 +143,9 @@ pub async fn events(
         Ok(params) => params,
         Err(problem) => return problem.into_response(),
     };
+    if let Err(problem) = letter::precondition(request.method(), request.headers()) {
+        return problem.into_response();
+    }
     if request.method() == Method::HEAD {
         let caller = Caller { user: params.bearer.user.as_ref(), address };
         if let Err(limited) = endpoint.app.rates.admit(Kind::Requests, caller, 1) {

@@ -8,6 +8,7 @@
 use bytesize::ByteSize;
 use fanfare_config::bytes;
 use fanfare_protocol::cursor::{self, MAX_CURSOR_BYTES};
+use http::header::COOKIE;
 use http::{HeaderMap, Method, Uri};
 
 use super::problem::{Code, Problem};
@@ -20,6 +21,12 @@ const ADDED: usize = 1024;
 /// Bytes beyond the limit up to which a head is read: a second cursor, since a client may send one in the query and
 /// one in the header, and the additions of load balancers. Beyond that the HTTP library responds, without a reason.
 pub const BEYOND: usize = MAX_CURSOR_BYTES.next_multiple_of(4096) + 4096;
+
+/// Maximum number of fields of a head, over HTTP/1.1 and HTTP/2: 100 of the client, and what load balancers add.
+pub const MAX_FIELDS: usize = 110;
+/// Number of fields up to which a head is read, so that a head beyond the limit is refused with a reason. Beyond that the
+/// HTTP library responds to HTTP/1.1, without one.
+pub const FIELDS_READ: usize = 160;
 
 /// Parameters with a cursor or a start position.
 const CURSORS: [&str; 5] = ["after", "lastEventId", "lastEventID", "last_event_id", "last-event-id"];
@@ -45,6 +52,22 @@ pub fn check(size: usize, limit: ByteSize) -> Result<(), Problem> {
         "the request's head has {size} bytes; the limit for the request line and all fields is {} (limits.head_bytes)",
         limit.as_u64()
     );
+    Err(Problem::new(Code::HeadTooLarge, detail))
+}
+
+/// Checks the number of fields of a head. A browser sends each cookie in its own field over HTTP/2 (RFC 9113, section
+/// 8.2.3), so all cookies count as one.
+///
+/// # Errors
+///
+/// Fails if there are more than [`MAX_FIELDS`].
+pub fn check_fields(headers: &HeaderMap) -> Result<(), Problem> {
+    let cookies = headers.get_all(COOKIE).iter().count();
+    let fields = headers.len() - cookies.saturating_sub(1);
+    if fields <= MAX_FIELDS {
+        return Ok(());
+    }
+    let detail = format!("the request has {fields} header fields; the limit is {MAX_FIELDS}");
     Err(Problem::new(Code::HeadTooLarge, detail))
 }
 
@@ -151,6 +174,16 @@ mod tests {
         assert!(stream(&query(most - 1), &cookie(share + 1), 2).is_ok());
         let refused = stream(&query(most + 1), &[], 2).unwrap_err();
         assert!(refused.contains("Follow fewer channels") && refused.contains("32768"), "{refused}");
+    }
+
+    #[test]
+    fn fields_are_counted_and_all_cookies_are_one() {
+        let many = |name: &'static str, count: usize| vec![(name, "x".to_owned()); count];
+        assert!(check_fields(&headers(&many("x", MAX_FIELDS))).is_ok());
+        let problem = check_fields(&headers(&many("x", MAX_FIELDS + 1))).unwrap_err();
+        assert!(problem.code == Code::HeadTooLarge && problem.detail.contains("111"), "{problem:?}");
+        let cookies = [many("cookie", 200), many("x", MAX_FIELDS - 1)].concat();
+        assert!(check_fields(&headers(&cookies)).is_ok());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONTENT_ENCODING, EXPECT, HOST, IF_MATCH, TRANSFER_ENCODING};
+use http::header::{ALLOW, CONTENT_ENCODING, EXPECT, HOST, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 use super::problem::{Code, Problem};
@@ -158,15 +158,19 @@ pub(super) fn content_coding(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Checks the precondition of a request that changes state (RFC 9110, section 13.1.1). Resources have no entity tags,
-/// so `If-Match` with a tag is never true.
+/// Checks the preconditions of a request (RFC 9110, sections 13.1.1 and 13.1.2). Resources exist and have no entity tags,
+/// so `If-Match` with a tag is never true, and neither is `If-None-Match: *`. `If-None-Match` does not apply to `GET` and
+/// `HEAD` here: it saves the transfer of a stored response, and no response may be stored.
 ///
 /// # Errors
 ///
 /// Fails if there is such a precondition.
-pub(super) fn precondition(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn precondition(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     if members(headers, IF_MATCH.as_str()).any(|tag| tag != "*") {
         return Err(Problem::new(Code::Precondition, "If-Match cannot match: resources have no entity tags"));
+    }
+    if !method.is_safe() && members(headers, IF_NONE_MATCH.as_str()).any(|tag| tag == "*") {
+        return Err(Problem::new(Code::Precondition, "If-None-Match: * cannot match: the resource exists"));
     }
     Ok(())
 }
@@ -194,6 +198,21 @@ mod tests {
             "\u{fc}",
         ] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_precondition_that_is_never_true_fails() {
+        let fails = |method: &Method, name: &'static str, value: &'static str| {
+            let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);
+            precondition(method, &headers).is_err()
+        };
+        for method in [Method::GET, Method::POST, Method::DELETE] {
+            assert!(fails(&method, "if-match", "\"x\""), "{method}");
+            assert!(fails(&method, "if-match", "W/\"x\", \"y\""), "{method}");
+            assert!(!fails(&method, "if-match", "*"), "{method}");
+            assert!(!fails(&method, "if-none-match", "\"x\""), "{method}");
+            assert_eq!(fails(&method, "if-none-match", "*"), method != Method::GET, "{method}");
         }
     }
 

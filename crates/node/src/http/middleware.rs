@@ -60,16 +60,27 @@ async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match check(&app, &hosts, &mut request) {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => *refusal,
+    if let Err(refusal) = check(&app, &hosts, &mut request) {
+        return *refusal;
+    }
+    // Preconditions count only if the response would be a success (RFC 9110, section 13.2.1). Calls that change something,
+    // and streams, check theirs before that.
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD)
+        && request.uri().path() != stream_params::PATH;
+    let precondition =
+        is_read.then(|| letter::precondition(request.method(), request.headers()).err()).flatten();
+    let response = next.run(request).await;
+    match precondition {
+        Some(problem) if response.status().is_success() => problem.into_response(),
+        _ => response,
     }
 }
 
-/// Checks the size of a request's head, its memory reservation, what RFC 9110 and RFC 9112 require, and its host. The
+/// Checks the number of fields and the size of a request's head, its memory reservation, what RFC 9110 and RFC 9112 require, and its host. The
 /// head and the reservation of a stream are checked where its channels and its cursor are known.
 fn check(app: &App, hosts: &Hosts, request: &mut Request) -> Result<(), Box<Response>> {
     let refuse = |problem: Problem| Box::new(problem.into_response());
+    head_size::check_fields(request.headers()).map_err(refuse)?;
     let is_events = request.uri().path() == stream_params::PATH;
     if !is_events || request.method() == Method::OPTIONS {
         let size = head_size::of(request.method(), request.uri(), request.headers());

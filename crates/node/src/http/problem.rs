@@ -56,6 +56,13 @@ impl Problem {
         self
     }
 
+    /// Names the item of a batch, from 0.
+    #[must_use]
+    pub fn of_item(mut self, index: usize) -> Self {
+        self.detail = format!("item {index}: {}", self.detail);
+        self
+    }
+
     /// Returns the body.
     pub fn details(&self) -> ProblemDetails {
         ProblemDetails::new(self.code, self.detail.clone())

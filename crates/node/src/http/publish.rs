@@ -55,7 +55,7 @@ pub async fn publish(State(app): State<Arc<App>>, request: Request) -> Response 
 }
 
 async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Response, Problem> {
-    let Parts { headers, uri, .. } = request;
+    let Parts { method, headers, uri, .. } = request;
     // Check permissions, then length, then structure.
     let params = Params::parse(uri.query(), &[], &[])?;
     let address = request.extensions.get::<ClientAddress>().copied().unwrap_or_default();
@@ -64,7 +64,7 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Respo
     if !bearer.grants.may_publish_somewhere() {
         return Err(Problem::no_grant("the token does not grant publish"));
     }
-    letter::precondition(headers)?;
+    letter::precondition(method, headers)?;
     letter::content_coding(headers)?;
     if !is_json(headers) {
         return Err(Problem::new(Code::MediaType, "send the body with Content-Type: application/json"));
@@ -98,11 +98,11 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Respo
         }
         Body::Many(items) => {
             let results = all(app, (&bearer, caller), items).await;
-            let each = |result: Result<_, Problem>| match result {
+            let each = |(index, result): (usize, Result<_, Problem>)| match result {
                 Ok(published) => PublishResult::Published(published),
-                Err(problem) => PublishResult::Refused { error: problem.details() },
+                Err(problem) => PublishResult::Refused { error: problem.of_item(index).details() },
             };
-            let results: Vec<_> = results.into_iter().map(each).collect();
+            let results: Vec<_> = results.into_iter().enumerate().map(each).collect();
             Ok(Json(results).into_response())
         }
     }

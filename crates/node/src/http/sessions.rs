@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use fanfare_api::sessions::{Disconnected, Session, SessionList};
 use fanfare_broker::session::SessionInfo;
 use fanfare_protocol::User;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 
 use super::Side;
 use super::app::App;
@@ -51,6 +51,7 @@ pub async fn end_all(
 ) -> Result<Json<Disconnected>, Problem> {
     let Path(user) = user?;
     let user = whose(&app, side, &user, query.as_deref(), (&headers, address))?;
+    letter::precondition(&Method::DELETE, &headers)?;
     Ok(Json(Disconnected { disconnected: app.sessions.disconnect(&user, None).await? }))
 }
 
@@ -69,6 +70,7 @@ pub async fn end_one(
 ) -> Result<Json<Disconnected>, Problem> {
     let Path((user, session)) = path?;
     let user = whose(&app, side, &user, query.as_deref(), (&headers, address))?;
+    letter::precondition(&Method::DELETE, &headers)?;
     let session = session.parse().map_err(|error| Problem::bad_request(format!("session: {error}")))?;
     match app.sessions.disconnect(&user, Some(session)).await? {
         0 => Err(Problem::new(Code::NotFound, format!("the user has no session {session}"))),
@@ -87,7 +89,6 @@ fn whose(
     let params = Params::parse(query, &[], &[])?;
     let bearer = app.bearer(headers, &params, address)?;
     let user = User::new(user).map_err(|error| Problem::bad_request(format!("user: {error}")))?;
-    letter::precondition(headers)?;
     match (bearer.user.as_ref() == Some(&user), bearer.grants.admin) {
         (true, _) => Ok(user),
         (false, true) if side != Side::Public => Ok(user),

@@ -59,7 +59,8 @@ pub(super) fn builder(config: &Config) -> Builder {
         // A client that has closed its sending half still waits for the response (RFC 9112, section 9.6).
         .half_close(true)
         // A head beyond the limit by less than that is refused with a reason.
-        .max_buf_size(bytes(config.limits.head_bytes) + head_size::BEYOND);
+        .max_buf_size(bytes(config.limits.head_bytes) + head_size::BEYOND)
+        .max_headers(head_size::FIELDS_READ);
     http
 }
 
