@@ -145,7 +145,7 @@ pub fn object<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_json:
 pub fn fault<'de, T: Deserialize<'de>>(text: &'de str) -> String {
     let mut json = serde_json::Deserializer::from_str(text);
     match serde_path_to_error::deserialize::<_, ByName<T>>(&mut json) {
-        Ok(_) => "more text follows the object".to_owned(),
+        Ok(_) => "there is more text after the object".to_owned(),
         Err(error) => {
             let (member, reason) = (error.path().to_string(), reason(error.inner()));
             // A member that is missing or unknown has no path.
