@@ -66,39 +66,3 @@ async fn malformed_live_messages_are_each_logged_until_there_are_too_many() {
     assert!((counted - 5004.0).abs() < f64::EPSILON, "{counted}");
     assert!(lines(&node.log()) < 60, "{} lines", lines(&node.log()));
 }
-
-#[tokio::test]
-async fn a_malformed_log_entry_is_logged_with_its_id_and_its_fault() {
-    let cluster = Cluster::pair().await;
-    let node = cluster.b();
-    for (channel, fields, reason) in [
-        ("foreign", &["secret", "payload"][..], "it does not have the fields t, d and p"),
-        (
-            "previous",
-            &["t", "", "d", "secret", "p", "18446744073709551615-0"],
-            "its field p is not an earlier position",
-        ),
-        ("reserved", &["t", "gap", "d", "secret", "p", "0-0"], "the event type \\\"gap\\\" is reserved"),
-    ] {
-        // Another node must read the log, since it has no recent events.
-        let mut client = cluster.a().stream().channel(channel).open().await;
-        node.api().publish(channel, "t", "valid").await;
-        client.expect_data("valid").await;
-        client.close();
-        let log = format!("fanfare:{{{channel}}}:log");
-        let id = cluster.redis.get::<String>(&[&["XADD", &log, "*"], fields].concat()).await;
-        let last = format!("fanfare:{{{channel}}}:last");
-        cluster.redis.get::<String>(&["SET", &last, &id]).await;
-        client.resume(node).await;
-        until(&format!("{channel} is logged"), SOON, async || {
-            let log = node.log();
-            let line = log.lines().find(|line| {
-                line.contains("skipped malformed log entries") && line.contains(channel) && line.contains(&id)
-            });
-            let line = line.ok_or_else(|| log.clone())?;
-            if line.contains(reason) { Ok(()) } else { Err(line.to_owned()) }
-        })
-        .await;
-    }
-    assert!(!node.log().contains("payload"), "{}", node.log());
-}
