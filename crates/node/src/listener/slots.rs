@@ -17,8 +17,8 @@ use crate::address::AddressKey;
 use crate::http::metrics::HttpMetrics;
 use crate::memory::{self, Account, Kind, NoRoom, Permit, Scope};
 
-/// Maximum number of sockets that are looked at to find an idle one.
-const LOOKED_AT: usize = 64;
+/// Maximum number of busy sockets that are looked at to find an idle one.
+const BUSY_LOOKED_AT: usize = 64;
 
 /// The slots of a listener.
 #[derive(Debug)]
@@ -232,9 +232,9 @@ impl SlotTable {
     }
 
     /// Removes the socket that has been idle longest: of one address, or of the address with the most sockets among those
-    /// with an idle one. Looks at [`LOOKED_AT`] sockets that are not idle, and then finds none.
+    /// with an idle one. Looks at [`BUSY_LOOKED_AT`] sockets that are not idle, and then finds none.
     fn take_longest_idle(&mut self, of: Option<AddressKey>) -> Option<Arc<Activity>> {
-        let mut left = LOOKED_AT;
+        let mut left = BUSY_LOOKED_AT;
         if of.is_some() {
             let place = longest_idle(self.addresses.get_mut(&of)?, &mut left)?;
             return self.remove(of, place);
@@ -254,15 +254,19 @@ impl SlotTable {
 /// Returns the place of the socket that has been idle longest. Moves those that come before it to their true places: a busy
 /// one to the end.
 fn longest_idle(sockets: &mut Sockets, left: &mut usize) -> Option<Place> {
-    for _ in 0..sockets.len().min(*left) {
+    let mut busy_left = sockets.len().min(*left);
+    while busy_left > 0 {
         let (&(placed, serial), activity) = sockets.first_key_value()?;
-        let busy = !activity.is_idle();
-        if !busy && activity.last() <= placed {
+        let is_idle = activity.is_idle();
+        if is_idle && activity.last() <= placed {
             return Some((placed, serial));
         }
-        *left -= 1;
+        if !is_idle {
+            busy_left -= 1;
+            *left -= 1;
+        }
         let (_, activity) = sockets.pop_first()?;
-        let time = if busy { since(activity.epoch) } else { activity.last() };
+        let time = if is_idle { activity.last() } else { since(activity.epoch) };
         sockets.insert(activity.place(time, serial), activity);
     }
     None
@@ -480,6 +484,19 @@ mod tests {
         assert!(is_evicted(&idle));
         let _waiting = [new.activity.begin()];
         assert_eq!(enter(&slots, address(4)).unwrap_err(), Full::Node);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sockets_that_were_all_active_are_evicted_in_the_order_of_their_activity() {
+        let slots = slots(200, 200, WhenFull::Evict);
+        let taken: Vec<Slot> = (0..200).map(|_| enter(&slots, address(1)).unwrap()).collect();
+        for slot in taken.iter().rev() {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            slot.activity.touch();
+        }
+        let _new: Vec<_> = (0..3).map(|_| enter(&slots, address(2)).unwrap()).collect();
+        let evicted: Vec<usize> = (0..200).filter(|n| is_evicted(&taken[*n])).collect();
+        assert_eq!(evicted, [197, 198, 199]);
     }
 
     #[tokio::test(start_paused = true)]
