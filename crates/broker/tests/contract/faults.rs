@@ -8,8 +8,8 @@ use fanfare_broker::log::PageLimit;
 use fanfare_broker::session::{CloseReason, Holding, Renewed};
 use fanfare_broker::subscriber::SubscriberEvent;
 use fanfare_broker::{
-    Broker, BrokerError, BrokerSettings, EventLog, IntakeQueue, Membership, RedisBroker, RedisSettings,
-    SessionStore,
+    Broker, BrokerError, BrokerSettings, EventLog, IntakeQueue, Membership, Outage, RedisBroker,
+    RedisSettings, SessionStore,
 };
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::session::Control;
@@ -90,7 +90,11 @@ async fn a_broker_starts_without_redis_and_works_once_it_is_there() {
     assert!(
         broker.page(&channel("a"), Position::ZERO, PageLimit::entries(1)).await.unwrap_err().is_passing()
     );
-    assert!(subscriber.events().is_empty());
+    let events = subscriber.events();
+    assert!(
+        events.iter().all(|event| matches!(event, SubscriberEvent::Unavailable(Outage::NoAnswer))),
+        "{events:?}"
+    );
     server.start_again().await;
     publishes_again(&broker, "b").await;
     subscriber.confirmed(&["a"], 1).await;
