@@ -273,6 +273,7 @@ impl AcceptLoop {
         let _ = stop.run_until_cancelled(self.accept()).await;
     }
 
+    /// Accepts sockets, a few in each turn.
     async fn accept(&mut self) {
         loop {
             self.context.turns.take().await;

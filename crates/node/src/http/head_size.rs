@@ -24,8 +24,8 @@ pub const BEYOND: usize = MAX_CURSOR_BYTES.next_multiple_of(4096) + 4096;
 
 /// Maximum number of fields of a head, over HTTP/1.1 and HTTP/2: 100 of the client, and what load balancers add.
 pub const MAX_FIELDS: usize = 110;
-/// Number of fields up to which a head is read, so that a head beyond the limit is refused with a reason. Beyond that the
-/// HTTP library responds to HTTP/1.1, without one.
+/// Number of fields up to which a head is read over HTTP/1.1, and for which there is room over HTTP/2, so that a head beyond
+/// the limit is refused with a reason. Beyond that the HTTP library responds, without one.
 pub const FIELDS_READ: usize = 160;
 
 /// Parameters with a cursor or a start position.

@@ -76,8 +76,8 @@ async fn admit(
     }
 }
 
-/// Checks the number of fields and the size of a request's head, its memory reservation, what RFC 9110 and RFC 9112 require, and its host. The
-/// head and the reservation of a stream are checked where its channels and its cursor are known.
+/// Checks the number of fields and the size of a request's head, its memory reservation, what RFC 9110 and RFC 9112 require,
+/// and its host. The head and the reservation of a stream are checked where its channels and its cursor are known.
 fn check(app: &App, hosts: &Hosts, request: &mut Request) -> Result<(), Box<Response>> {
     let refuse = |problem: Problem| Box::new(problem.into_response());
     head_size::check_fields(request.headers()).map_err(refuse)?;

@@ -50,14 +50,11 @@ const PENDING_RESETS: usize = 20;
 /// Maximum number of resets that errors of the client cause; more close the connection (CVE-2025-8671).
 const LOCAL_RESETS: usize = 256;
 
-/// Maximum number of fields of a head, as over HTTP/1.1.
-const FIELDS: usize = 100;
-
 /// Returns the settings of all connections.
 pub(super) fn builder(config: &Config, windows: Windows) -> Builder {
     let mut http = Builder::new();
     // HTTP/2 adds 32 bytes for each field (RFC 9113, section 6.5.2).
-    let head = bytes(config.limits.head_bytes) + head_size::BEYOND + 32 * FIELDS;
+    let head = bytes(config.limits.head_bytes) + head_size::BEYOND + 32 * head_size::FIELDS_READ;
     // The setting is at most 64 KiB.
     let head = u32::try_from(head).unwrap_or(u32::MAX);
     http.max_concurrent_streams(config.limits.requests_per_connection)

@@ -3,22 +3,26 @@
 //!
 //! If all slots are taken, a new socket evicts an idle one: of the address with the most sockets, the socket that has been
 //! idle longest. So a client that keeps idle sockets open loses its own first.
+//!
+//! # Layout
+//!
+//! - `activity`: what a connection does, for new sockets that need its slot
+//! - `table`: the sockets with a slot, and which of them is evicted first
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+mod activity;
+mod table;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fanfare_config::limits::{LimitsConfig, WhenFull};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::turns::Use;
+pub(super) use self::activity::{Activity, RequestInFlight};
+use self::table::{SlotTable, Sockets};
 use crate::address::AddressKey;
 use crate::http::metrics::HttpMetrics;
 use crate::memory::{self, Account, Kind, NoRoom, Permit, Scope};
-
-/// Maximum number of busy sockets that are looked at to find an idle one.
-const BUSY_LOOKED_AT: usize = 64;
 
 /// The slots of a listener.
 #[derive(Debug)]
@@ -32,46 +36,6 @@ pub(super) struct Slots {
     metrics: HttpMetrics,
 }
 
-#[derive(Debug, Default)]
-struct SlotTable {
-    taken: usize,
-    /// Incremented with each slot.
-    serial: u64,
-    /// The sockets of each address; addresses without sockets have no entry.
-    addresses: HashMap<Option<AddressKey>, Sockets>,
-    /// The addresses, the one with the most sockets last. A balancer has many clients: its sockets are evicted last.
-    sizes: BTreeSet<(bool, usize, Option<AddressKey>)>,
-}
-
-/// The sockets of an address, by their place, the one that has been idle longest first. A socket moves to its true place
-/// when it comes first, so that input costs nothing here.
-type Sockets = BTreeMap<Place, Arc<Activity>>;
-
-/// A time at which a socket was active, and its serial number.
-type Place = (u64, u64);
-
-/// Activity of one connection. Written by the connection's task, and read by new sockets that need a slot.
-#[derive(Debug)]
-pub(super) struct Activity {
-    epoch: Instant,
-    /// Time of the last input, in milliseconds after the epoch.
-    last: AtomicU64,
-    /// The time in the socket's place. Changes only while the slot table is locked.
-    placed: AtomicU64,
-    /// Number of requests in flight.
-    requests: AtomicUsize,
-    /// Whether a request has begun since the last read.
-    begun: AtomicBool,
-    /// Number of streams among them.
-    streams: AtomicUsize,
-    /// The socket's reservation of memory while it has a slot.
-    reservation: Mutex<Permit>,
-    /// Cancelled when another socket took the slot.
-    evicted: CancellationToken,
-    /// What its turns were used for.
-    used: Arc<Use>,
-}
-
 /// The slot of one socket. Released when it is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -82,10 +46,6 @@ pub(super) struct Slot {
     /// Bytes reserved while it has a slot.
     bytes: AtomicUsize,
 }
-
-/// A request in flight. Ends when it is dropped.
-#[derive(Debug)]
-pub(super) struct RequestInFlight(Arc<Activity>);
 
 /// Limit by which a socket was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,17 +94,7 @@ impl Slots {
         self.grow(&mut state, address, &mut reservation, memory::CONNECTION)?;
         state.serial += 1;
         let serial = state.serial;
-        let activity = Arc::new(Activity {
-            epoch: self.epoch,
-            last: AtomicU64::new(since(self.epoch)),
-            placed: AtomicU64::new(0),
-            requests: AtomicUsize::new(0),
-            begun: AtomicBool::new(false),
-            streams: AtomicUsize::new(0),
-            reservation: Mutex::new(reservation),
-            evicted: CancellationToken::new(),
-            used: Arc::default(),
-        });
+        let activity = Arc::new(Activity::new(self.epoch, reservation));
         state.add(address, serial, Arc::clone(&activity));
         let bytes = AtomicUsize::new(memory::CONNECTION);
         Ok(Slot { slots: Arc::clone(self), address, serial, activity, bytes })
@@ -188,7 +138,7 @@ impl Slots {
         }
         let activity = state.take_longest_idle(of)?;
         let freed = activity.reservation().split();
-        activity.evicted.cancel();
+        activity.evict();
         self.metrics.sockets_evicted.inc();
         Some(freed)
     }
@@ -203,73 +153,6 @@ impl Slots {
     pub(super) fn free(&self) -> usize {
         self.total - self.state().taken
     }
-}
-
-impl SlotTable {
-    fn add(&mut self, address: Option<AddressKey>, serial: u64, activity: Arc<Activity>) {
-        let place = activity.place(activity.last(), serial);
-        self.resize(address, |sockets| sockets.insert(place, activity));
-        self.taken += 1;
-    }
-
-    fn remove(&mut self, address: Option<AddressKey>, place: Place) -> Option<Arc<Activity>> {
-        let removed = self.resize(address, |sockets| sockets.remove(&place));
-        self.taken -= usize::from(removed.is_some());
-        removed
-    }
-
-    /// Changes the sockets of an address, and its rank among the others.
-    fn resize<T>(&mut self, address: Option<AddressKey>, change: impl FnOnce(&mut Sockets) -> T) -> T {
-        let sockets = self.addresses.entry(address).or_default();
-        self.sizes.remove(&(address.is_some(), sockets.len(), address));
-        let result = change(sockets);
-        if sockets.is_empty() {
-            self.addresses.remove(&address);
-        } else {
-            self.sizes.insert((address.is_some(), sockets.len(), address));
-        }
-        result
-    }
-
-    /// Removes the socket that has been idle longest: of one address, or of the address with the most sockets among those
-    /// with an idle one. Looks at [`BUSY_LOOKED_AT`] sockets that are not idle, and then finds none.
-    fn take_longest_idle(&mut self, of: Option<AddressKey>) -> Option<Arc<Activity>> {
-        let mut left = BUSY_LOOKED_AT;
-        if of.is_some() {
-            let place = longest_idle(self.addresses.get_mut(&of)?, &mut left)?;
-            return self.remove(of, place);
-        }
-        for &(_, _, address) in self.sizes.iter().rev() {
-            if let Some(place) = longest_idle(self.addresses.get_mut(&address)?, &mut left) {
-                return self.remove(address, place);
-            }
-            if left == 0 {
-                break;
-            }
-        }
-        None
-    }
-}
-
-/// Returns the place of the socket that has been idle longest. Moves those that come before it to their true places: a busy
-/// one to the end.
-fn longest_idle(sockets: &mut Sockets, left: &mut usize) -> Option<Place> {
-    let mut busy_left = sockets.len().min(*left);
-    while busy_left > 0 {
-        let (&(placed, serial), activity) = sockets.first_key_value()?;
-        let is_idle = activity.is_idle();
-        if is_idle && activity.last() <= placed {
-            return Some((placed, serial));
-        }
-        if !is_idle {
-            busy_left -= 1;
-            *left -= 1;
-        }
-        let (_, activity) = sockets.pop_first()?;
-        let time = if is_idle { activity.last() } else { since(activity.epoch) };
-        sockets.insert(activity.place(time, serial), activity);
-    }
-    None
 }
 
 impl Slot {
@@ -287,7 +170,7 @@ impl Slot {
         // The socket must not evict itself.
         let _busy = self.activity.begin();
         let mut state = self.slots.state();
-        if self.activity.evicted.is_cancelled() {
+        if self.activity.is_evicted() {
             return Err(Full::Memory);
         }
         self.slots.grow(&mut state, self.address, &mut self.activity.reservation(), bytes)?;
@@ -306,7 +189,7 @@ impl Slot {
     pub(super) fn retake(&self) -> bool {
         let mut state = self.slots.state();
         if state.taken >= self.slots.total
-            || self.activity.evicted.is_cancelled()
+            || self.activity.is_evicted()
             || self.activity.reservation().grow(self.bytes.load(Ordering::Relaxed)).is_err()
         {
             return false;
@@ -320,86 +203,6 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.release();
     }
-}
-
-impl Activity {
-    /// Records input of the client.
-    pub(super) fn touch(&self) {
-        self.last.store(since(self.epoch), Ordering::Relaxed);
-    }
-
-    /// Records and returns the socket's place.
-    fn place(&self, time: u64, serial: u64) -> Place {
-        self.placed.store(time, Ordering::Relaxed);
-        (time, serial)
-    }
-
-    fn placed(&self) -> u64 {
-        self.placed.load(Ordering::Relaxed)
-    }
-
-    fn last(&self) -> u64 {
-        self.last.load(Ordering::Relaxed)
-    }
-
-    /// Returns whether no request is in flight.
-    pub(super) fn is_idle(&self) -> bool {
-        self.requests.load(Ordering::Relaxed) == 0
-    }
-
-    /// Returns whether a request has begun since the last call.
-    pub(super) fn take_begun(&self) -> bool {
-        // Set and read by the task of an HTTP/1.1 connection.
-        self.begun.swap(false, Ordering::Relaxed)
-    }
-
-    /// Returns whether the connection has a stream.
-    pub(super) fn carries_stream(&self) -> bool {
-        self.streams.load(Ordering::Relaxed) > 0
-    }
-
-    /// Counts a stream that opened, or one that closed.
-    pub(super) fn count_stream(&self, begun: bool) {
-        if begun {
-            self.streams.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.streams.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Locks the reservation. The lock of the slot table is taken first, if both are.
-    fn reservation(&self) -> MutexGuard<'_, Permit> {
-        // Each change leaves a consistent permit.
-        self.reservation.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns what the connection's turns were used for.
-    pub(super) fn used(&self) -> &Arc<Use> {
-        &self.used
-    }
-
-    /// Waits until another socket takes the slot.
-    pub(super) async fn evicted(&self) {
-        self.evicted.cancelled().await;
-    }
-
-    /// Counts a request, until the returned value is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> RequestInFlight {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.begun.store(true, Ordering::Relaxed);
-        RequestInFlight(Arc::clone(self))
-    }
-}
-
-impl Drop for RequestInFlight {
-    fn drop(&mut self) {
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
-        self.0.touch();
-    }
-}
-
-fn since(epoch: Instant) -> u64 {
-    u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -427,7 +230,7 @@ mod tests {
     }
 
     fn is_evicted(slot: &Slot) -> bool {
-        slot.activity.evicted.is_cancelled()
+        slot.activity.is_evicted()
     }
 
     #[tokio::test(start_paused = true)]
