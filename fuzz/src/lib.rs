@@ -11,6 +11,7 @@ use fanfare_config::Config;
 use fanfare_config::auth::AuthMode;
 use fanfare_node::Node;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Timeout for the node to close a connection whose client has sent everything.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,6 +23,7 @@ struct Target {
     address: SocketAddr,
     _runtime: Runtime,
     _node: Node,
+    _sigpipe: Signal,
 }
 
 static TARGET: LazyLock<Target> = LazyLock::new(|| {
@@ -45,11 +47,12 @@ static TARGET: LazyLock<Target> = LazyLock::new(|| {
     limits.address.idempotency_keys_per_second = 0;
     let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(config.broker_settings()));
     let runtime = Runtime::new().expect("a runtime");
-    let node = {
-        let _entered = runtime.enter();
-        Node::start(&config, broker).expect("a node starts")
-    };
-    Target { address: node.addr(), _runtime: runtime, _node: node }
+    let entered = runtime.enter();
+    // Rust's `main` ignores SIGPIPE, the fuzzer's does not: a write to a closed connection would end the process.
+    let sigpipe = signal(SignalKind::pipe()).expect("a signal handler");
+    let node = Node::start(&config, broker).expect("a node starts");
+    drop(entered);
+    Target { address: node.addr(), _runtime: runtime, _node: node, _sigpipe: sigpipe }
 });
 
 /// A client's connection, with the bytes that the node has sent.
@@ -107,7 +110,10 @@ impl Client {
                 self.received.extend_from_slice(&bytes[..read]);
                 read > 0
             }
-            Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            // The fuzzer's alarm interrupts what waits.
+            Err(error) => {
+                matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+            }
         }
     }
 
