@@ -1,5 +1,7 @@
 //! Log reads: a bounded number in progress, the others queued.
 
+mod forecast;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
+use self::forecast::Forecast;
 use crate::fair_queue::{FairQueue, Requester};
 use crate::read_budget::ReadBudget;
 
@@ -53,10 +56,13 @@ impl Default for Hints {
 /// A result, with its query.
 pub(crate) type FinishedRead = (TopicKey, LogQuery, Result<LogResult, BrokerError>);
 
+/// A read. Returns with the result whether the log was probably at its end.
+type ReadInProgress = Pin<Box<dyn Future<Output = (FinishedRead, bool)> + Send>>;
+
 /// The log reads of one shard. Queued ones are bounded by the connections that wait for them.
 pub(crate) struct LogReads {
     log: Arc<dyn EventLog>,
-    in_progress: FuturesUnordered<Pin<Box<dyn Future<Output = FinishedRead> + Send>>>,
+    in_progress: FuturesUnordered<ReadInProgress>,
     queued: FairQueue<(TopicKey, LogQuery)>,
     limit: usize,
     /// Reads that count back from the newest event, for which Redis must copy many entries. One is in progress at a
@@ -65,6 +71,8 @@ pub(crate) struct LogReads {
     is_counting: bool,
     budget: Arc<ReadBudget>,
     page: PageLimit,
+    /// What reads find that are expected to be at the end.
+    forecast: Forecast,
 }
 
 impl LogReads {
@@ -83,6 +91,7 @@ impl LogReads {
             is_counting: false,
             budget,
             page,
+            forecast: Forecast::default(),
         }
     }
 
@@ -122,22 +131,28 @@ impl LogReads {
     pub(crate) fn start(&mut self, topic: TopicKey, channel: Channel, query: LogQuery, hints: Hints) {
         let (log, budget) = (Arc::clone(&self.log), Arc::clone(&self.budget));
         let Hints { large, at_end } = hints;
-        let page = PageLimit { bytes: self.page.bytes.max(large), at_end, ..self.page };
+        let is_empty = at_end && self.forecast.is_empty();
+        let page = PageLimit { bytes: self.page.bytes.max(large), at_end: is_empty, ..self.page };
         self.is_counting |= is_count(query);
         self.in_progress.push(Box::pin(async move {
             let result = match query {
                 LogQuery::Page(after) => budget.page(&*log, &channel, after, page).await.map(LogResult::Page),
                 LogQuery::Locate(from) => budget.locate(&*log, &channel, from).await.map(LogResult::Located),
             };
-            (topic, query, result)
+            ((topic, query, result), at_end)
         }));
     }
 
     /// Returns the next result.
     pub(crate) fn poll_finished(&mut self, cx: &mut Context<'_>) -> Poll<FinishedRead> {
         match self.in_progress.poll_next_unpin(cx) {
-            Poll::Ready(Some(finished)) => {
+            Poll::Ready(Some((finished, at_end))) => {
                 self.is_counting &= !is_count(finished.1);
+                if let (_, LogQuery::Page(after), Ok(LogResult::Page(page))) = &finished
+                    && at_end
+                {
+                    self.forecast.record(page.last != *after && page.last != Position::ZERO);
+                }
                 Poll::Ready(finished)
             }
             // An empty set is not the end: more reads follow.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use fanfare_protocol::Position;
 use fanfare_testkit::client::Client;
-use fanfare_testkit::deadline::until;
+use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::{SOON, until};
 use fanfare_testkit::metrics::Metrics;
-use fanfare_testkit::node::Node;
+use fanfare_testkit::node::{Node, NodeBuilder};
 use fanfare_testkit::publisher::Publisher;
 use fanfare_testkit::redis::Redis;
 
@@ -98,4 +99,51 @@ async fn clients_that_read_large_events_do_not_keep_redis_from_publishers_and_le
     let metrics = node.metrics().await;
     assert!(taken(&metrics) <= before, "the lease lapsed");
     assert!(metrics.sum("fanfare_intake_lead_lost_total", &[]) < 1.0, "the intake lost its lead");
+}
+
+/// The number of channels of a client that comes back.
+const CHANNELS: usize = 60;
+
+#[tokio::test]
+async fn logs_are_asked_for_their_end_only_while_that_saves_work() {
+    let few_at_a_time = |node: NodeBuilder| node.set("STREAM__SHARDS", "1").set("STREAM__MAX_LOG_READS", "4");
+    let cluster = Cluster::on(Redis::start().await, 2, few_at_a_time).await;
+    let channels: Vec<String> = (0..CHANNELS).map(|n| format!("c{n}")).collect();
+    let publish = async |data: &str| {
+        for channel in &channels {
+            cluster.a().api().publish(channel, "t", data).await;
+        }
+    };
+    let mut request = cluster.a().stream();
+    for channel in &channels {
+        request = request.channel(channel);
+    }
+    let mut client = request.open().await;
+    publish("seen").await;
+    for _ in &channels {
+        client.expect_data("seen").await;
+    }
+    // What a connect asks beside, and what is asked before the reads have shown what they find.
+    let few = u64::try_from(CHANNELS / 2).expect("few");
+
+    client.close();
+    let (asked, scripts) = (cluster.redis.calls("exists").await, cluster.redis.calls("xrange").await);
+    client.resume(cluster.b()).await;
+    until("each channel was asked for", SOON, async || {
+        let asked = cluster.redis.calls("exists").await - asked;
+        if asked >= CHANNELS as u64 { Ok(()) } else { Err(format!("{asked}")) }
+    })
+    .await;
+    let scripts = cluster.redis.calls("xrange").await - scripts;
+    assert!(scripts < few, "nothing was missed, but {scripts} logs were read");
+
+    client.close();
+    publish("missed").await;
+    let asked = cluster.redis.calls("exists").await;
+    client.resume(cluster.a()).await;
+    for _ in &channels {
+        client.expect_data("missed").await;
+    }
+    let asked = cluster.redis.calls("exists").await - asked;
+    assert!(asked < few, "each channel has an event, but {asked} were asked for their end first");
 }
