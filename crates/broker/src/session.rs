@@ -68,7 +68,7 @@ pub enum CloseReason {
     Closed,
     /// The client read nothing for `stream.write_timeout` although data was queued.
     WriteTimeout,
-    /// The client's machine acknowledged nothing for `stream.peer_timeout`.
+    /// The client's machine acknowledged nothing for `stream.peer_timeout`, or an HTTP/2 client did not reply to a ping.
     PeerTimeout,
     /// The stream had no event for `stream.idle_timeout`.
     Idle,

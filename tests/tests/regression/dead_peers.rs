@@ -4,6 +4,8 @@
 //! nor keepalive runs while a heartbeat waits for its acknowledgement. The user was locked out by sessions of its own
 //! (`limits.sessions_per_user`) and shown online.
 //!
+//! Streams that an HTTP/2 connection lost by its ping timeout ended with the reason `closed`, as if the client had left.
+//!
 //! Needs root: the network is pulled between two namespaces.
 
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use fanfare_testkit::certificate::Certificate;
 use fanfare_testkit::client::{Client, Step};
 use fanfare_testkit::cluster::Cluster;
 use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::frames::Frames;
 use fanfare_testkit::http2::Http2;
 use fanfare_testkit::lifecycle;
 use fanfare_testkit::namespace::{FarSide, HERE, with_a_cable};
@@ -95,10 +98,14 @@ fn a_phone_that_vanishes_while_heartbeats_are_sent_is_gone_in_time() {
         let cluster = cluster(Redis::start().await, |node| node).await;
         let requests = sixteen(&cluster.a().stream());
         vanish(far, &cluster, requests, async || ()).await;
-        let events = lifecycle::of_user(&cluster.redis, "7").await;
-        let ended = events.iter().filter(|event| *event == "session.disconnected peer-timeout").count();
-        assert_eq!(ended, SESSIONS, "{events:?}");
+        all_timed_out(&cluster.redis).await;
     });
+}
+
+async fn all_timed_out(redis: &Redis) {
+    let events = lifecycle::of_user(redis, "7").await;
+    let ended = events.iter().filter(|event| *event == "session.disconnected peer-timeout").count();
+    assert_eq!(ended, SESSIONS, "{events:?}");
 }
 
 #[test]
@@ -108,6 +115,7 @@ fn a_phone_that_vanishes_over_tls_is_gone_in_time() {
         let cluster = cluster(Redis::start().await, |node| node.tls(&certificate)).await;
         let requests = sixteen(&cluster.a().stream());
         vanish(far, &cluster, requests, async || ()).await;
+        all_timed_out(&cluster.redis).await;
     });
 }
 
@@ -117,7 +125,33 @@ fn a_phone_that_vanishes_with_one_http_2_connection_is_gone_in_time() {
         let cluster = cluster(Redis::start().await, |node| node).await;
         let requests = sixteen(&cluster.a().stream().http2(&Http2::clear()));
         vanish(far, &cluster, requests, async || ()).await;
+        all_timed_out(&cluster.redis).await;
     });
+}
+
+/// The kernel of the client's machine acknowledges all data, so that only the missing replies to PING show it.
+#[tokio::test]
+async fn an_http_2_client_that_hangs_on_a_machine_that_answers_ends_with_the_reason_peer_timeout() {
+    let redis = Redis::start().await;
+    let node = Node::of(&redis)
+        .set("STREAM__HEARTBEAT", "1s")
+        .set("STREAM__WRITE_TIMEOUT", "3s")
+        .set("STREAM__PEER_TIMEOUT", "3s")
+        .start()
+        .await;
+    let mut client = Frames::connect(node.address(), &[]).await.unwrap();
+    for _ in 0..SESSIONS {
+        client.request("GET", "/v1/events?user=7", &[], false).await.unwrap();
+    }
+    until("the sessions are gone", SOON, async || {
+        let events = lifecycle::of_user(&redis, "7").await;
+        let ended = events.iter().filter(|event| event.starts_with("session.disconnected")).count();
+        if ended == SESSIONS { Ok(()) } else { Err(format!("{events:?}")) }
+    })
+    .await;
+    all_timed_out(&redis).await;
+    let ended = node.metrics().await.sum("sse_connections_ended_total", &[r#"reason="peer-timeout""#]);
+    assert!((ended - f64::from(u32::try_from(SESSIONS).unwrap())).abs() < 0.5, "{ended}");
 }
 
 #[test]

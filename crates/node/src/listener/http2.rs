@@ -131,6 +131,7 @@ pub(super) async fn serve<IO: Socket + 'static>(
             () = &mut ping_timeout => {
                 tracing::debug!(peer = %peer.0, "closing HTTP/2 connection: ping timeout");
                 context.metrics.connection_errors.inc();
+                stream_slots.time_out();
                 break;
             }
             () = context.cut.cancelled() => break,

@@ -19,31 +19,33 @@ pub(super) struct StreamSocket {
     /// Whether `END_STREAM` was sent.
     shut: bool,
     /// Counted by the connection until it is dropped.
-    _stream_slot: StreamSlot,
+    stream_slot: StreamSlot,
 }
 
 impl StreamSocket {
     pub(super) fn new(out: SendStream<Bytes>, stream_slot: StreamSlot) -> Self {
-        Self { out, shut: false, _stream_slot: stream_slot }
+        Self { out, shut: false, stream_slot }
     }
 
     /// Returns why nothing can be written: the client has reset the stream, or how its connection ended.
     fn write_error(&mut self, cx: &mut Context<'_>) -> io::Error {
         match self.out.poll_reset(cx) {
-            Poll::Ready(reset) => close_error(reset),
+            Poll::Ready(reset) => self.close_error(reset),
             Poll::Pending => io::ErrorKind::BrokenPipe.into(),
         }
     }
-}
 
-/// Returns the error of a stream that the client has reset, or of its connection. The kind of an error of the connection's
-/// socket shows whether the client's machine stopped responding.
-fn close_error(reset: Result<Reason, h2::Error>) -> io::Error {
-    match reset.map_err(|error| error.get_io().map(io::Error::kind)) {
-        Ok(_) => io::ErrorKind::ConnectionReset.into(),
-        // The end of the connection's input is its end.
-        Err(None | Some(io::ErrorKind::UnexpectedEof)) => io::ErrorKind::BrokenPipe.into(),
-        Err(Some(kind)) => kind.into(),
+    /// Returns the error of a stream that the client has reset, or of its connection. The kind of an error of the
+    /// connection's socket shows whether the client's machine stopped responding.
+    fn close_error(&self, reset: Result<Reason, h2::Error>) -> io::Error {
+        match reset.map_err(|error| error.get_io().map(io::Error::kind)) {
+            Ok(_) => io::ErrorKind::ConnectionReset.into(),
+            // The ping timeout closes the connection as the end of its input does.
+            Err(_) if self.stream_slot.timed_out() => io::ErrorKind::TimedOut.into(),
+            // The end of the connection's input is its end.
+            Err(None | Some(io::ErrorKind::UnexpectedEof)) => io::ErrorKind::BrokenPipe.into(),
+            Err(Some(kind)) => kind.into(),
+        }
     }
 }
 
@@ -99,7 +101,7 @@ impl AsyncRead for StreamSocket {
         if socket.shut {
             return Poll::Ready(Ok(()));
         }
-        socket.out.poll_reset(cx).map(|reset| Err(close_error(reset)))
+        socket.out.poll_reset(cx).map(|reset| Err(socket.close_error(reset)))
     }
 }
 

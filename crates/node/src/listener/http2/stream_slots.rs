@@ -5,6 +5,7 @@
 //! exceeded, and clients with streams leave slots to others.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -17,6 +18,8 @@ use crate::listener::slots::{RequestInFlight, Slot};
 pub(super) struct StreamSlots {
     slot: Slot,
     load: watch::Sender<Load>,
+    /// Whether the connection is closed because the client stopped responding.
+    timed_out: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -44,7 +47,12 @@ impl StreamSlots {
     /// Creates the slots of a connection that has a socket slot.
     pub(super) fn new(slot: Slot) -> Arc<Self> {
         let load = Load { has_slot: true, open: 0, streams: 0, begun: 0 };
-        Arc::new(Self { slot, load: watch::Sender::new(load) })
+        Arc::new(Self { slot, load: watch::Sender::new(load), timed_out: AtomicBool::new(false) })
+    }
+
+    /// Records that the connection is closed because the client stopped responding.
+    pub(super) fn time_out(&self) {
+        self.timed_out.store(true, Ordering::Release);
     }
 
     /// Waits until the connection loses its socket slot. Returns whether it has no open request.
@@ -95,6 +103,11 @@ impl StreamSlots {
 }
 
 impl StreamSlot {
+    /// Returns whether the connection is closed because the client stopped responding.
+    pub(super) fn timed_out(&self) -> bool {
+        self.stream_slots.timed_out.load(Ordering::Acquire)
+    }
+
     /// Marks the request as a stream.
     pub(super) fn carry_stream(&mut self) {
         if !std::mem::replace(&mut self.stream, true) {
