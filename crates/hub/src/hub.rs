@@ -109,7 +109,7 @@ impl Hub {
             }),
         );
         table.attach(wire);
-        let budget = Arc::new(ReadBudget::new(stream.max_log_read_bytes));
+        let budget = Arc::new(ReadBudget::new(stream.max_log_read_bytes, Arc::clone(metrics)));
         let open_streams = OpenStreams::new(Arc::clone(metrics));
         let user_sockets =
             UserSockets::new(settings.sockets_per_user, settings.lingering, Arc::clone(metrics));

@@ -2,16 +2,22 @@
 //!
 //! Streams and history calls share it. Publishing, sessions and leases do not need it: however much is read, Redis
 //! and the network are free for them after this number of bytes.
+//!
+//! Each read counts and logs the malformed entries that it skips, whoever asked for the page.
+
+use std::sync::Arc;
 
 use bytesize::ByteSize;
 use fanfare_broker::log::{Page, PageLimit, event_bytes};
 use fanfare_broker::{BrokerError, EventLog};
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Position};
+use fanfare_telemetry::Throttle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::log_clock::LogClock;
+use crate::metrics::HubMetrics;
 
 /// Maximum number of concurrent calls that count back from the newest event. For each, Redis copies about
 /// [`NEWEST_BYTES`](fanfare_broker::log::NEWEST_BYTES).
@@ -31,11 +37,12 @@ pub struct ReadBudget {
     histories: Semaphore,
     /// Clock of Redis, set by each page.
     clock: LogClock,
+    metrics: Arc<HubMetrics>,
 }
 
 impl ReadBudget {
     /// Creates a budget of this size, at most 4 GiB.
-    pub fn new(bytes: ByteSize) -> Self {
+    pub fn new(bytes: ByteSize, metrics: Arc<HubMetrics>) -> Self {
         let total = u32::try_from(bytes.as_u64()).unwrap_or(u32::MAX);
         let room = Semaphore::new(usize::try_from(total).unwrap_or(Semaphore::MAX_PERMITS));
         Self {
@@ -44,6 +51,7 @@ impl ReadBudget {
             counts: Semaphore::new(COUNTS),
             histories: Semaphore::new(HISTORIES),
             clock: LogClock::new(),
+            metrics,
         }
     }
 
@@ -151,20 +159,39 @@ impl ReadBudget {
         let asked = Instant::now();
         let page = log.page(channel, after, limit).await?;
         self.clock.set(asked, page.now);
+        self.report_malformed(channel, &page);
         Ok(page)
+    }
+
+    /// Counts and logs the malformed entries that a page skips.
+    fn report_malformed(&self, channel: &Channel, page: &Page) {
+        static LOG: Throttle = Throttle::of_events();
+        if page.malformed == 0 {
+            return;
+        }
+        self.metrics.log_malformed.inc_by(page.malformed as u64);
+        if let Some(held_back) = LOG.admit() {
+            let (entries, first) = (page.malformed, page.first_malformed.as_ref());
+            let (id, reason) = (first.map(|first| first.position), first.map(|first| &first.reason));
+            let id = id.map(tracing::field::display);
+            tracing::warn!(%channel, entries, id, reason, held_back, "skipped malformed log entries");
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use fanfare_protocol::Event;
     use fanfare_protocol::publish::Publication;
     use futures_util::future::join_all;
+    use prometheus_client::registry::Registry;
 
     use super::*;
     use fanfare_broker::testing::{Call, Fault, FaultyBroker};
+
+    fn budget(bytes: ByteSize) -> ReadBudget {
+        ReadBudget::new(bytes, Arc::new(HubMetrics::register(&mut Registry::default())))
+    }
 
     async fn filled(sizes: &[usize]) -> FaultyBroker {
         let broker = FaultyBroker::new();
@@ -182,7 +209,7 @@ mod tests {
     async fn reads_under_way_are_bounded_in_bytes() {
         let broker = filled(&[10]).await;
         broker.always(Call::Page, Fault::Late(std::time::Duration::from_millis(1)));
-        let budget = Arc::new(ReadBudget::new(ByteSize::b(1000)));
+        let budget = budget(ByteSize::b(1000));
         for (bytes, at_once) in [(100, 10), (400, 2), (900, 1), (5000, 1)] {
             let channel = Channel::broadcast();
             let limit = PageLimit { entries: 10, bytes, at_end: false };
@@ -199,7 +226,7 @@ mod tests {
         let channel = Channel::broadcast();
         for sizes in [vec![100; 700], vec![50_000; 60], vec![10, 400_000, 400_000, 10, 400_000, 10]] {
             let broker = filled(&sizes).await;
-            let budget = ReadBudget::new(ByteSize::mib(4));
+            let budget = budget(ByteSize::mib(4));
             for (entries, bytes) in [(1000, 1 << 20), (600, 1 << 20), (1000, 300_000), (1, 100)] {
                 let limit = PageLimit { entries, bytes, at_end: false };
                 broker.forget_counts();
@@ -214,7 +241,7 @@ mod tests {
     #[tokio::test]
     async fn an_event_larger_than_a_page_is_read_by_itself() {
         let broker = filled(&[10, 100_000, 10]).await;
-        let budget = ReadBudget::new(ByteSize::b(1000));
+        let budget = budget(ByteSize::b(1000));
         let limit = PageLimit { entries: 10, bytes: 1000, at_end: false };
         let mut after = Position::ZERO;
         for (entries, end) in [(1, false), (1, false), (1, true)] {

@@ -1,8 +1,10 @@
 //! Entries that could never be published were put aside without a line in the log, and a flood of lines was bounded
-//! by powers of two, so that a reason could stay unlogged for ever.
+//! by powers of two, so that a reason could stay unlogged for ever. History calls skipped malformed log entries without a
+//! line and without a count.
 
 use fanfare_testkit::cluster::Cluster;
 use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::node::Node;
 use fanfare_testkit::publisher::{ephemeral_topic, live_topic};
 
 #[tokio::test]
@@ -65,4 +67,68 @@ async fn malformed_live_messages_are_each_logged_until_there_are_too_many() {
     let counted = node.metrics().await.sum("fanfare_pubsub_malformed_total", &[]);
     assert!((counted - 5004.0).abs() < f64::EPSILON, "{counted}");
     assert!(lines(&node.log()) < 60, "{} lines", lines(&node.log()));
+}
+
+/// Adds an entry to the log of a channel behind a valid one, as the channel's last. Returns its id.
+async fn add_to_log(cluster: &Cluster, channel: &str, fields: &[&str]) -> String {
+    cluster.a().api().publish(channel, "t", "valid").await;
+    let log = format!("fanfare:{{{channel}}}:log");
+    let id = cluster.redis.get::<String>(&[&["XADD", &log, "*"], fields].concat()).await;
+    cluster.redis.get::<()>(&["SET", &format!("fanfare:{{{channel}}}:last"), &id]).await;
+    id
+}
+
+/// Waits until a node has logged a malformed log entry.
+async fn logs(node: &Node, channel: &str, id: &str, reason: &str) {
+    until(&format!("{channel} is logged"), SOON, async || {
+        let log = node.log();
+        let line = log.lines().find(|line| {
+            line.contains("skipped malformed log entries") && line.contains(channel) && line.contains(id)
+        });
+        let line = line.ok_or_else(|| log.clone())?;
+        if line.contains(reason) { Ok(()) } else { Err(line.to_owned()) }
+    })
+    .await;
+}
+
+/// History calls skipped them in silence.
+#[tokio::test]
+async fn a_malformed_log_entry_is_counted_and_logged_with_its_id_and_its_fault_by_streams_and_history_calls()
+{
+    let cluster = Cluster::pair().await;
+    let node = cluster.b();
+    let mut read = 0.0;
+    for (channel, fields, reason) in [
+        ("foreign", &["secret", "payload"][..], "it does not have the fields t, d and p"),
+        (
+            "previous",
+            &["t", "", "d", "secret payload", "p", "18446744073709551615-0"],
+            "its field p is not an earlier position",
+        ),
+        (
+            "reserved",
+            &["t", "gap", "d", "secret payload", "p", "0-0"],
+            "the event type \\\"gap\\\" is reserved",
+        ),
+    ] {
+        let counted = async |wanted: f64| {
+            let counted = node.metrics().await.sum("fanfare_log_malformed_total", &[]);
+            assert!((counted - wanted).abs() < f64::EPSILON, "{channel}: {counted}");
+        };
+        let id = add_to_log(&cluster, &format!("{channel}:1"), fields).await;
+        let page = node.api().get(&format!("/v1/channels/{channel}:1/events")).await.json();
+        assert_eq!(page["events"].as_array().map(Vec::len), Some(1), "{page}");
+        logs(node, &format!("{channel}:1"), &id, reason).await;
+        read += 1.0;
+        counted(read).await;
+        // This node has no events of the channel in memory.
+        let id = add_to_log(&cluster, &format!("{channel}:2"), fields).await;
+        let request = node.stream().channel(&format!("{channel}:2")).after("earliest");
+        let mut client = request.open().await;
+        client.expect_data("valid").await;
+        logs(node, &format!("{channel}:2"), &id, reason).await;
+        read += 1.0;
+        counted(read).await;
+    }
+    assert!(!node.log().contains("payload"), "{}", node.log());
 }

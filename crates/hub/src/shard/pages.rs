@@ -94,17 +94,6 @@ impl Shard {
 
     fn page(&mut self, at: usize, query: LogQuery, read: PendingRead, page: &Page) {
         let topic = &mut self.topics[at];
-        if page.malformed > 0 {
-            static LOG: Throttle = Throttle::of_events();
-            self.context.metrics.log_malformed.inc_by(page.malformed as u64);
-            if let Some(held_back) = LOG.admit() {
-                let (channel, entries) = (&topic.channel, page.malformed);
-                let first = page.first_malformed.as_ref();
-                let (id, reason) = (first.map(|first| first.position), first.map(|first| &first.reason));
-                let id = id.map(tracing::field::display);
-                tracing::warn!(%channel, entries, id, reason, held_back, "skipped malformed log entries");
-            }
-        }
         // Nothing arrived since the read started: the page's end is the channel's end. If the channel is not
         // subscribed yet, every connection of the topic reads the log again once it is.
         let is_refuted = topic.record_read(page.last, read.version);

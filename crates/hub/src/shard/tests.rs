@@ -46,7 +46,7 @@ fn shard_on(log: Arc<dyn EventLog>) -> Shard {
         Arc::clone(&metrics),
     ));
     let settings = StreamConfig::default();
-    let budget = Arc::new(ReadBudget::new(settings.max_log_read_bytes));
+    let budget = Arc::new(ReadBudget::new(settings.max_log_read_bytes, Arc::clone(&metrics)));
     let sockets = (OpenStreams::new(Arc::clone(&metrics)), UserSockets::new(16, 100, Arc::clone(&metrics)));
     let (node, queues) = (NodeId::new("a").unwrap(), QueueBudget::new(usize::MAX, Gauge::default()));
     let context = ShardContext::new(settings, Duration::ZERO, metrics, node, sockets, queues);

@@ -15,6 +15,8 @@ use fanfare_config::secret::Secret;
 use fanfare_coordination::lease::LeaseState;
 use fanfare_coordination::metrics::ClusterMetrics;
 use fanfare_coordination::session::{SessionSettings, Sessions};
+use fanfare_hub::metrics::HubMetrics;
+use fanfare_hub::read_budget::ReadBudget;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, Event, SessionId, User};
 use http::{HeaderMap, Request};
@@ -58,6 +60,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
     change(&mut config);
     let mut registry = Registry::default();
     let metrics = HttpMetrics::register(&mut registry);
+    let hub = Arc::new(HubMetrics::register(&mut registry));
     let ok = || Box::new(|| Part::OK);
     let lease = LeaseState::held_until(Instant::now() + Duration::from_hours(1));
     let settings = SessionSettings { node: config.node.id.clone(), limit: config.limits.sessions_per_user };
@@ -78,7 +81,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         node: config.node.id.clone(),
         broker,
         memory: crate::memory::Memory::new(fanfare_config::bytes(config.limits.memory)),
-        budget: Arc::new(fanfare_hub::read_budget::ReadBudget::new(config.stream.max_log_read_bytes)),
+        budget: Arc::new(ReadBudget::new(config.stream.max_log_read_bytes, hub)),
         histories: Places::new(config.limits.history_reads, config.limits.history_reads_per_user),
         auth: Auth::new(&config.auth),
         rates: Arc::new(crate::rates::Rates::new(
