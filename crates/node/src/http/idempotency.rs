@@ -11,6 +11,10 @@ use super::problem::Problem;
 /// Name of the header.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// Separates the key of a batch from an item's index. A publisher's own key cannot contain it, as any control character, so
+/// that `k` of a batch and another event's own key never result in the same key.
+const ITEM_SEPARATOR: char = '\u{1f}';
+
 /// A key from the header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct IdempotencyKey(String);
@@ -44,8 +48,9 @@ impl IdempotencyKey {
         Ok(Some(Self(key)))
     }
 
-    /// Sets the key of a body's events. Each event of a batch gets the key followed by `#` and its index, so that a
-    /// repeated batch stores nothing twice. An item's own key is not changed, and ephemeral events get no key.
+    /// Sets the key of a body's events. Each event of a batch gets the key, followed by [`ITEM_SEPARATOR`] and its index, so
+    /// that a repeated batch stores nothing twice. It is longer than [`MAX_KEY_BYTES`] by these at most. An item's own key
+    /// is not changed, and ephemeral events get no key.
     ///
     /// # Errors
     ///
@@ -76,7 +81,7 @@ fn give_item(item: &mut Result<Publication, PublicationError>, key: &str, place:
     if let Ok(publication) = item
         && !publication.ephemeral
     {
-        publication.key.get_or_insert_with(|| format!("{key}#{place}"));
+        publication.key.get_or_insert_with(|| format!("{key}{ITEM_SEPARATOR}{place}"));
     }
 }
 
@@ -151,6 +156,6 @@ mod tests {
         assert!(give(r#"{"channel":"a","data":1,"ephemeral":true}"#).unwrap_err().contains("ephemeral"));
         let batch = r#"[{"channel":"a","data":1},0,{"channel":"a","data":1,"key":"own"},
             {"channel":"a","data":1,"ephemeral":true},{"channel":"a","data":1}]"#;
-        assert_eq!(give(batch).unwrap(), [key("k#0"), None, key("own"), None, key("k#4")]);
+        assert_eq!(give(batch).unwrap(), [key("k\u{1f}0"), None, key("own"), None, key("k\u{1f}4")]);
     }
 }
