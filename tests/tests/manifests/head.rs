@@ -1,7 +1,7 @@
-//! One limit on a request's head: the node's, and the same in everything that stands before it.
+//! One limit on a request's head, and one on its body: the node's, and the same in everything that stands before it.
 
 use fanfare_config::limits::LimitsConfig;
-use fanfare_node::http::head_size::BEYOND;
+use fanfare_node::http::head_size::{BEYOND, FIELDS_READ};
 
 use crate::files;
 
@@ -43,6 +43,17 @@ fn haproxy_has_room_for_the_limit_a_second_cursor_and_what_it_adds() {
     let (buffer, reserved) = (number("tune.bufsize "), number("tune.maxrewrite "));
     assert_eq!(buffer - reserved, limit() + BEYOND);
     assert!(reserved >= 1024, "for the headers that it adds");
+    assert_eq!(number("tune.http.maxhdr "), FIELDS_READ);
+}
+
+#[test]
+fn nginx_and_the_ingress_take_a_body_of_the_limit() {
+    let limit = LimitsConfig::default().batch_bytes.as_u64() / 1024 / 1024;
+    assert_eq!(rest(&text("deploy/nginx.conf"), "client_max_body_size "), format!("{limit}m;"));
+    assert_eq!(
+        rest(&text("k8s/overlays/prod/ingress.yaml"), "nginx.ingress.kubernetes.io/proxy-body-size: "),
+        format!("{limit}m")
+    );
 }
 
 #[test]
