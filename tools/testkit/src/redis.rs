@@ -1,4 +1,12 @@
 //! A redis-server of one's own, and everything that can happen to it.
+//!
+//! # Layout
+//!
+//! - `cluster`: several as a Redis Cluster
+//! - `sentinel`: a primary with replicas, watched by Sentinels
+
+mod cluster;
+mod sentinel;
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -12,6 +20,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, FromRedisValue, RedisResult, ToRedisArgs};
 use tempfile::TempDir;
 
+pub use self::cluster::RedisCluster;
+pub use self::sentinel::RedisSentinel;
 use crate::certificate::Certificate;
 use crate::deadline::{SOON, until};
 use crate::loopback;
@@ -33,6 +43,8 @@ pub struct Redis {
     certificate: Option<Certificate>,
     /// More of its command line.
     arguments: Vec<String>,
+    /// Whether it is a Sentinel, which keeps what it knows in its configuration file.
+    sentinel: bool,
     /// None while it is stopped.
     child: Option<Child>,
     client: redis::Client,
@@ -41,37 +53,39 @@ pub struct Redis {
 impl Redis {
     /// One that forgets everything when it stops.
     pub async fn start() -> Self {
-        Self::with(false, false).await
+        Self::with_arguments(&[]).await
     }
 
     /// One that has every write on disk before it answers.
     pub async fn durable() -> Self {
-        Self::with(true, false).await
+        let mut redis = Self::new(own_address(), &[]);
+        redis.durable = true;
+        redis.started().await
     }
 
     /// One that also speaks TLS, beside the clear text that tests have for themselves.
     pub async fn with_tls() -> Self {
-        Self::with(false, true).await
+        let mut redis = Self::new(own_address(), &[]);
+        redis.certificate = Some(Certificate::of(&[&redis.address.ip().to_string()]));
+        redis.started().await
     }
 
     /// One that forgets everything, with settings of its own: `["--cluster-enabled", "yes"]`.
     pub async fn with_arguments(arguments: &[&str]) -> Self {
-        Self::with_all(false, false, arguments).await
+        Self::new(own_address(), arguments).started().await
     }
 
-    async fn with(durable: bool, tls: bool) -> Self {
-        Self::with_all(durable, tls, &[]).await
-    }
-
-    async fn with_all(durable: bool, tls: bool, arguments: &[&str]) -> Self {
-        let address = SocketAddr::from((loopback::address(), 6379));
+    fn new(address: SocketAddr, arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let client = redis::Client::open(format!("redis://{address}")).expect("the address is one");
-        let certificate = tls.then(|| Certificate::of(&[&address.ip().to_string()]));
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let mut redis = Self { address, dir, durable, certificate, arguments, child: None, client };
-        redis.start_again().await;
-        redis
+        let (durable, sentinel, certificate, child) = (false, false, None, None);
+        Self { address, dir, durable, certificate, arguments, sentinel, child, client }
+    }
+
+    async fn started(mut self) -> Self {
+        self.start_again().await;
+        self
     }
 
     /// Starts it on the same address, with the data that it kept.
@@ -84,6 +98,9 @@ impl Redis {
         let log = File::options().create(true).append(true).open(self.dir.path().join("log"));
         let log = log.expect("the log can be written");
         let mut command = Command::new("redis-server");
+        if self.sentinel {
+            command.arg(self.config_file()).arg("--sentinel");
+        }
         if let Some(certificate) = &self.certificate {
             command.args([
                 "--tls-port",
@@ -120,6 +137,21 @@ impl Redis {
         signal(&child, Signal::SIGTERM);
         until("redis-server ends", SOON, async || child.try_wait().ok().flatten().ok_or("it still runs"))
             .await;
+    }
+
+    /// Ends it at once, with what it has not written.
+    ///
+    /// # Panics
+    ///
+    /// When it is stopped already.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("Redis runs");
+        child.kill().and_then(|()| child.wait()).expect("our own child can be killed");
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
     }
 
     /// Removes what a stopped one has on disk: it comes back empty.
@@ -267,6 +299,10 @@ impl Redis {
         raw.into_iter().map(|(id, fields)| (id, pairs(fields))).collect()
     }
 
+    fn config_file(&self) -> PathBuf {
+        self.dir.path().join("redis.conf")
+    }
+
     /// What Redis printed.
     pub fn log(&self) -> String {
         read(&self.dir.path().join("log"))
@@ -286,6 +322,11 @@ impl Drop for Redis {
     }
 }
 
+/// An address for one server of one test.
+fn own_address() -> SocketAddr {
+    (loopback::address(), 6379).into()
+}
+
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
@@ -302,7 +343,7 @@ mod tests {
     #[tokio::test]
     async fn a_durable_one_comes_back_with_its_data_and_another_one_empty() {
         for (durable, wanted) in [(true, Some("1")), (false, None)] {
-            let mut redis = Redis::with(durable, false).await;
+            let mut redis = if durable { Redis::durable().await } else { Redis::start().await };
             redis.get::<()>(&["SET", "a", "1"]).await;
             redis.stop().await;
             assert!(redis.ask::<String>(&["PING"]).await.is_err());
