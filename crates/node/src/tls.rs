@@ -111,6 +111,4 @@ pub(crate) fn is_http2<IO>(socket: &TlsStream<IO>) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) mod own_authority;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;

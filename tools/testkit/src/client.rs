@@ -1,109 +1,26 @@
 //! A client independent of the product's code: its own socket, its own parser, and a record of everything that it received.
 
+mod event;
+mod response;
+
 use std::fmt::Write;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
+pub use self::event::{End, Received, Step};
+use self::response::Response;
 use crate::api::Answer;
-use crate::body::Body;
-use crate::coding::Coding;
 use crate::deadline::SOON;
 use crate::head::Head;
 use crate::node::Node;
 use crate::request::StreamRequest;
-use crate::sse::Reader;
-use crate::transport::Socket;
-
-/// What only Fanfare itself sends.
-const CONTROL: [&str; 8] =
-    ["connected", "shutdown", "superseded", "gap", "overloaded", "expired", "end", "disconnected"];
-
-/// How much is read at once, in bytes.
-const READ: usize = 64 * 1024;
-
-/// An event as it arrived.
-#[derive(Clone, Debug)]
-pub struct Received {
-    /// Its type; `message` for one without.
-    pub kind: String,
-    /// Its data.
-    pub data: Arc<str>,
-    /// What the client would have sent as `Last-Event-ID` from then on.
-    pub last_id: String,
-    /// Whether it had an `id:` of its own.
-    pub has_id: bool,
-    /// When it was read from the socket.
-    pub at: Instant,
-}
-
-impl Received {
-    /// Whether Fanfare itself sent it.
-    pub fn is_control(&self) -> bool {
-        CONTROL.contains(&self.kind.as_str())
-    }
-
-    /// Whether clients that depart from the standard read it like the others: those that take each event's `id:` as their
-    /// position have none after an event without one.
-    fn check(&self, before: &str) -> Result<(), &'static str> {
-        if !self.has_id && (!before.is_empty() || self.kind == "connected") {
-            return Err("an event without an id, though the client has a cursor");
-        }
-        // A gap may move it: to the last position of a log that has expired.
-        let may_move = ["connected", "gap"].contains(&self.kind.as_str());
-        if self.is_control() && !may_move && !before.is_empty() && self.last_id != before {
-            return Err("a control event that moves the cursor");
-        }
-        Ok(())
-    }
-
-    /// Its data as JSON.
-    ///
-    /// # Panics
-    ///
-    /// When it is not JSON.
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.data).unwrap_or_else(|e| panic!("{self:?}: {e}"))
-    }
-}
-
-/// How a response ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// With the last chunk, or the last of the bytes announced.
-    Clean,
-    /// The connection closed in the middle.
-    Cut,
-    /// With an error of the connection.
-    Broken(String),
-}
-
-/// What a client saw next.
-#[derive(Clone, Debug)]
-pub enum Step {
-    /// An event.
-    Event(Received),
-    /// The end.
-    Ended(End),
-    /// Nothing in the time given.
-    Nothing,
-}
 
 /// One client. It reads only while a test waits for something, so it can be as slow as a test likes.
 #[derive(Debug)]
 pub struct Client {
     request: StreamRequest,
-    /// None after it was closed, or has ended.
-    socket: Option<Socket>,
-    head: Head,
-    body: Body,
-    coding: Coding,
-    reader: Reader,
-    /// What came of a body that is no event stream.
-    plain: Vec<u8>,
-    end: Option<End>,
+    response: Response,
     /// Everything so far, also from earlier connections, in order.
     received: Vec<Received>,
     /// How many of those a test has looked at.
@@ -120,7 +37,9 @@ impl StreamRequest {
     ///
     /// When there is none.
     pub async fn send(self) -> Client {
-        Client::of(self).await
+        let (response, received) = Response::to(&self, "").await.unwrap_or_else(|e| panic!("{e}"));
+        let (session, node) = (String::new(), String::new());
+        Client { request: self, response, received, seen: 0, session, node }
     }
 
     /// Sends it, and reads the stream's beginning up to `connected`.
@@ -136,49 +55,14 @@ impl StreamRequest {
 }
 
 impl Client {
-    async fn of(request: StreamRequest) -> Self {
-        let mut client = Self {
-            request,
-            socket: None,
-            head: Head::default(),
-            body: Body::until_close(),
-            coding: Coding::Identity,
-            reader: Reader::default(),
-            plain: Vec::new(),
-            end: None,
-            received: Vec::new(),
-            seen: 0,
-            session: String::new(),
-            node: String::new(),
-        };
-        client.connect().await;
-        client
-    }
-
     async fn connect(&mut self) {
         // What a test has not looked at has not happened: the client left before.
         self.received.truncate(self.seen);
         let last_id = self.received.last().map_or(String::new(), |event| event.last_id.clone());
-        let mut socket = self.request.write(&last_id).await.unwrap_or_else(|e| panic!("connect: {e}"));
-        self.reader = Reader::resuming(&last_id);
-        self.end = None;
-        let mut bytes = Vec::new();
-        let (head, length) = loop {
-            if let Some(found) = Head::parse(&bytes).unwrap_or_else(|e| panic!("{e}")) {
-                break found;
-            }
-            let read = timeout(SOON, socket.read_buf(&mut bytes)).await;
-            match read {
-                Ok(Ok(1..)) => {}
-                other => panic!("no head, but {other:?} after {:?}", String::from_utf8_lossy(&bytes)),
-            }
-        };
-        self.body = Body::of(&head).unwrap_or_else(|e| panic!("{e}: {head:?}"));
-        self.coding = Coding::of(&head).unwrap_or_else(|e| panic!("{e}: {head:?}"));
-        assert_eq!(head.minor_version, 1, "{head:?}");
-        self.head = head;
-        self.socket = Some(socket);
-        self.take(&bytes[length..]);
+        let (response, events) =
+            Response::to(&self.request, &last_id).await.unwrap_or_else(|e| panic!("{e}\n{}", self.story()));
+        self.response = response;
+        self.received.extend(events);
     }
 
     /// Closes, and comes back with the `Last-Event-ID` of the last event that the test has looked at, as if none had
@@ -202,39 +86,39 @@ impl Client {
 
     /// Closes the connection, as a client that leaves.
     pub fn close(&mut self) {
-        self.socket = None;
+        self.response.close();
     }
 
     /// Resets the connection, as a network that breaks.
     pub fn reset(&mut self) {
-        if let Some(socket) = self.socket.take() {
+        if let Some(socket) = self.response.close() {
             socket.reset_on_close().expect("an open socket can be set up");
         }
     }
 
     /// The answer's status.
     pub fn status(&self) -> u16 {
-        self.head.status
+        self.response.head.status
     }
 
     /// The answer's head.
     pub fn head(&self) -> &Head {
-        &self.head
+        &self.response.head
     }
 
     /// What it would send as `Last-Event-ID`: where it is with all that it has read, looked at or not.
     pub fn last_id(&self) -> &str {
-        self.reader.last_id()
+        self.response.reader.last_id()
     }
 
     /// The last `retry:`.
     pub fn retry(&self) -> Option<Duration> {
-        self.reader.retry().map(Duration::from_millis)
+        self.response.reader.retry().map(Duration::from_millis)
     }
 
     /// How many comments came on this connection.
     pub fn comments(&self) -> u64 {
-        self.reader.comments()
+        self.response.reader.comments()
     }
 
     /// The session in `connected`.
@@ -258,8 +142,8 @@ impl Client {
     ///
     /// When it is anything else.
     pub async fn connected(&mut self) {
-        assert_eq!(self.status(), 200, "{:?}", self.head);
-        assert_eq!(self.head.field("content-type"), "text/event-stream");
+        assert_eq!(self.status(), 200, "{:?}", self.head());
+        assert_eq!(self.head().field("content-type"), "text/event-stream");
         let first = self.next().await;
         assert_eq!(first.kind, "connected", "{first:?}");
         assert!(first.has_id && !first.last_id.is_empty(), "the first block sets the id: {first:?}");
@@ -279,11 +163,13 @@ impl Client {
                 self.seen += 1;
                 return Step::Event(event.clone());
             }
-            if let Some(end) = &self.end {
+            if let Some(end) = &self.response.end {
                 return Step::Ended(end.clone());
             }
-            if tokio::time::timeout_at(deadline, self.read()).await.is_err() {
-                return Step::Nothing;
+            match timeout_at(deadline, self.response.read()).await {
+                Ok(Ok(events)) => self.received.extend(events),
+                Ok(Err(e)) => panic!("{e}\n{}", self.story()),
+                Err(_) => return Step::Nothing,
             }
         }
     }
@@ -356,80 +242,13 @@ impl Client {
     /// # Panics
     ///
     /// When its body does not end soon.
-    pub async fn answer(mut self) -> Answer {
-        let mut bytes = std::mem::take(&mut self.plain);
-        let mut socket = self.socket.take().expect("it is open");
-        let mut raw = vec![0; READ];
-        while !self.body.is_finished() {
-            match timeout(SOON, socket.read(&mut raw)).await.expect("the answer ends soon") {
-                Ok(0) => break,
-                Ok(read) => self
-                    .body
-                    .feed(&raw[..read], |part| bytes.extend_from_slice(part))
-                    .unwrap_or_else(|e| panic!("{e}")),
-                Err(e) => panic!("{e}"),
-            }
-        }
-        let headers = self.head.fields.iter().filter_map(|(name, value)| {
+    pub async fn answer(self) -> Answer {
+        let Head { status, fields, .. } = self.response.head.clone();
+        let headers = fields.iter().filter_map(|(name, value)| {
             Some((name.parse::<reqwest::header::HeaderName>().ok()?, value.parse().ok()?))
         });
-        let text = String::from_utf8(bytes).expect("an answer is UTF-8");
-        Answer { status: self.head.status, headers: headers.collect(), text }
-    }
-
-    /// One read from the socket.
-    async fn read(&mut self) {
-        let Some(socket) = &mut self.socket else {
-            self.end = Some(End::Broken("closed by the test".into()));
-            return;
-        };
-        let mut bytes = Vec::with_capacity(READ);
-        match socket.read_buf(&mut bytes).await {
-            Ok(0) => {
-                let clean = self.body.is_finished();
-                self.finish(if clean { End::Clean } else { End::Cut });
-            }
-            Ok(_) => self.take(&bytes),
-            Err(e) => self.finish(End::Broken(e.to_string())),
-        }
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        let mut text = Vec::with_capacity(bytes.len());
-        self.body
-            .feed(bytes, |part| text.extend_from_slice(part))
-            .unwrap_or_else(|e| panic!("{e}\n{}", self.story()));
-        let mut text = self.coding.feed(text).unwrap_or_else(|e| panic!("{e}\n{}", self.story()));
-        if self.head.field("content-type") != "text/event-stream" {
-            self.plain.append(&mut text);
-        }
-        let at = Instant::now();
-        let mut before = self.reader.last_id().to_owned();
-        let mut events = Vec::new();
-        self.reader.feed(&text, |block, last_id| {
-            let Some(data) = block.data.as_deref() else { return };
-            let kind = if block.kind.is_empty() { "message" } else { &block.kind }.to_owned();
-            let (last_id, has_id) = (last_id.to_owned(), block.has_id);
-            events.push(Received { kind, data: data.into(), last_id, has_id, at });
-        });
-        for event in events {
-            if let Err(why) = event.check(&before) {
-                panic!("{why}: {event:?}\n{}", self.story());
-            }
-            before.clone_from(&event.last_id);
-            self.received.push(event);
-        }
-        assert_eq!(self.reader.bare(), 0, "a block without data\n{}", self.story());
-        if self.body.is_finished() {
-            self.finish(End::Clean);
-        }
-    }
-
-    fn finish(&mut self, end: End) {
-        if end == End::Clean {
-            self.coding.end().unwrap_or_else(|e| panic!("{e}\n{}", self.story()));
-        }
-        self.end = Some(end);
+        let text = self.response.text().await.unwrap_or_else(|e| panic!("{e}"));
+        Answer { status, headers: headers.collect(), text }
     }
 
     /// The last of what it got, for people.
@@ -440,7 +259,7 @@ impl Client {
             self.node,
             self.session,
             self.received.len(),
-            self.end
+            self.response.end
         );
         for event in &self.received[from..] {
             let data: String = event.data.chars().take(60).collect();
@@ -453,7 +272,7 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use fanfare_hub::dialect::Dialect;
 use fanfare_hub::stream::{Coding, Framing, Socket};
 use fanfare_protocol::SessionId;
+use fanfare_testkit::certificate::Certificate;
+use fanfare_testkit::tcp;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use super::*;
 use crate::http::takeover::{Admissions, Takeover};
 use crate::tls::metrics::TlsMetrics;
-use crate::tls::own_authority::Own;
+use crate::tls::tests::config as tls_config;
 
 /// Nothing here takes that long unless it is stuck.
 pub(super) const SOON: Duration = Duration::from_secs(10);
@@ -60,7 +62,7 @@ pub(super) type Client = Box<dyn ClientSocket>;
 pub(super) struct Fixture {
     pub(super) listener: Listener,
     /// The certificate, over TLS.
-    own: Option<Own>,
+    certificate: Option<Certificate>,
     pub(super) taken: mpsc::UnboundedReceiver<(NewStream, Transport)>,
     pub(super) metrics: HttpMetrics,
     /// `/slow` is asked.
@@ -85,9 +87,9 @@ fn stream() -> NewStream {
 
 pub(super) fn start(speech: Speech, change: impl FnOnce(&mut Config)) -> Fixture {
     let mut config = Config::default();
-    let own = (speech == Speech::Tls).then(Own::new);
-    if let Some(own) = &own {
-        config.tls = own.config();
+    let certificate = (speech == Speech::Tls).then(Certificate::default);
+    if let Some(certificate) = &certificate {
+        config.tls = tls_config(certificate);
     }
     change(&mut config);
     let listener = bind("127.0.0.1:0".parse().unwrap(), Duration::from_secs(30)).unwrap();
@@ -127,7 +129,7 @@ pub(super) fn start(speech: Speech, change: impl FnOnce(&mut Config)) -> Fixture
         (&config, Tls::load(&config.tls, TlsMetrics::default()).unwrap()),
         (metrics.clone(), Memory::new(1 << 30)),
     );
-    Fixture { listener, own, taken, metrics, asked, go, admissions }
+    Fixture { listener, certificate, taken, metrics, asked, go, admissions }
 }
 
 impl Fixture {
@@ -138,9 +140,10 @@ impl Fixture {
     /// Connects; over TLS it offers these protocols.
     pub(super) async fn connect_for(&self, alpn: &[&str]) -> Client {
         let addr = self.listener.addr();
-        match &self.own {
-            None => Box::new(TcpStream::connect(addr).await.unwrap()),
-            Some(own) => Box::new(own.connect(addr, alpn).await.unwrap()),
+        let socket = TcpStream::connect(addr).await.unwrap();
+        match &self.certificate {
+            None => Box::new(socket),
+            Some(certificate) => Box::new(tcp::tls_handshake(certificate, alpn, socket).await.unwrap()),
         }
     }
 

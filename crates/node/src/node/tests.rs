@@ -168,7 +168,7 @@ fn every_socket_that_admin_sockets_allows_has_memory() {
         reading.faults.iter().all(|fault| fault.setting != "admin.sockets")
     };
     let most = (1..20_000).take_while(|sockets| is_allowed(*sockets)).last().unwrap();
-    let memory = Memory::new(ADMIN_MEMORY);
+    let memory = Memory::new(admin::MEMORY);
     let socket = |_| memory.account(None).take(Kind::Sockets, CONNECTION + HTTP2).ok();
     let sockets: Vec<_> = (0..most).map_while(socket).collect();
     assert_eq!(sockets.len(), most);

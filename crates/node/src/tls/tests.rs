@@ -1,12 +1,19 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::own_authority::Own;
+use fanfare_testkit::certificate::Certificate;
+
 use super::renewal::Look;
 use super::*;
 
-fn load(own: &Own) -> (Tls, Renewal) {
-    Tls::load(&own.config(), TlsMetrics::default()).unwrap().unwrap()
+/// Returns the settings of a node with this certificate.
+pub(crate) fn config(certificate: &Certificate) -> TlsConfig {
+    let (certificate, key) = (Some(certificate.certificate_file()), Some(certificate.key_file()));
+    TlsConfig { certificate, key, ..TlsConfig::default() }
+}
+
+fn load(certificate: &Certificate) -> (Tls, Renewal) {
+    Tls::load(&config(certificate), TlsMetrics::default()).unwrap().unwrap()
 }
 
 fn check(config: &TlsConfig) -> Result<(), TlsError> {
@@ -20,9 +27,9 @@ fn without_files_there_is_no_tls() {
 
 #[test]
 fn an_error_names_the_file_that_is_wrong() {
-    let own = Own::new();
+    let own = Certificate::default();
     let (certificate, key) = (own.certificate_file(), own.key_file());
-    let other = Own::new();
+    let other = Certificate::default();
     let text = |path: &PathBuf| fs::read_to_string(path).unwrap();
     let cut = text(&certificate).replace("-----END", "");
     for (certificate_text, key_text, file, word) in [
@@ -33,29 +40,32 @@ fn an_error_names_the_file_that_is_wrong() {
         (&text(&certificate), &text(&certificate), &key, "no private key"),
         (&text(&certificate), &text(&other.key_file()), &key, "does not match"),
     ] {
-        let damaged = Own::new();
+        let damaged = Certificate::default();
         fs::write(damaged.certificate_file(), certificate_text).unwrap();
         fs::write(damaged.key_file(), key_text).unwrap();
-        let error = check(&damaged.config()).unwrap_err().to_string();
+        let error = check(&config(&damaged)).unwrap_err().to_string();
         let name = file.file_name().unwrap().to_str().unwrap();
         assert!(error.contains(word) && error.contains(name), "{error}");
         assert!(!error.contains("BEGIN EC"), "{error}");
     }
     fs::remove_file(&key).unwrap();
-    let error = check(&own.config()).unwrap_err().to_string();
+    let error = check(&config(&own)).unwrap_err().to_string();
     assert!(error.contains("key.pem cannot be read"), "{error}");
-    let half = TlsConfig { key: None, ..own.config() };
+    let half = TlsConfig { key: None, ..config(&own) };
     assert!(check(&half).unwrap_err().to_string().contains("tls.key"));
 }
 
 #[test]
 fn a_renewed_pair_is_taken_when_it_is_whole_and_a_fault_is_reported_once() {
-    let mut own = Own::new();
+    let own = Certificate::default();
     let (tls, mut renewal) = load(&own);
     let shown = || Arc::clone(&tls.shown.0.read().unwrap());
     let first = shown();
     assert_eq!(renewal.look(), Look::Same);
-    let (certificate, key) = own.renew();
+    let old_key = fs::read(own.key_file()).unwrap();
+    own.renew();
+    let (certificate, key) = (fs::read(own.certificate_file()).unwrap(), fs::read(own.key_file()).unwrap());
+    fs::write(own.key_file(), old_key).unwrap();
     fs::write(own.certificate_file(), &certificate[..100]).unwrap();
     assert_eq!((renewal.look(), renewal.look()), (Look::Refused, Look::Same));
     fs::write(own.certificate_file(), &certificate).unwrap();
