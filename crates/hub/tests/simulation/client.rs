@@ -1,26 +1,25 @@
 //! A client: reads as fast or as slow as it likes, remembers its cursor as a browser does, comes back anywhere.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
 use fanfare_hub::stream::Coding;
 use fanfare_protocol::{Channel, Cursor, Position, Start};
-use flate2::write::GzDecoder;
+use fanfare_testkit::coding;
+use fanfare_testkit::head::Head;
+use fanfare_testkit::sse::{Block, Reader};
 
 use crate::ledger::{Gap, Moments, Received};
 use crate::traffic::Number;
 
 /// What a client knows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Client {
     /// Its last event id.
     pub(crate) cursor: Option<String>,
-    /// Decodes the stream, if it is compressed.
-    decoder: Option<GzDecoder<Vec<u8>>>,
-    /// What of the stream is not a whole block yet.
-    partial: Vec<u8>,
-    /// How many bytes of it were looked through for its end.
-    scanned: usize,
+    /// Decodes the stream of the connection.
+    coding: coding::Coding,
+    /// Reads the stream of the connection.
+    reader: Reader,
     /// What it received in each channel since it followed it without a break.
     pub(crate) channels: BTreeMap<Channel, Received>,
     /// Channels that it followed before and does not any more, with what it received in them.
@@ -43,15 +42,30 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(moments: Moments) -> Self {
-        Self { moments, ..Self::default() }
+        Self {
+            cursor: None,
+            coding: coding::Coding::Identity,
+            reader: Reader::default(),
+            channels: BTreeMap::new(),
+            left: Vec::new(),
+            follows: Vec::new(),
+            tips: BTreeMap::new(),
+            gap: None,
+            ephemeral: BTreeMap::new(),
+            connection: 0,
+            deliveries: Vec::new(),
+            trace: Vec::new(),
+            moments,
+        }
     }
 
     /// Opens a new connection in this coding: forgets half a block, and the channels that it no longer follows. Answers where the
     /// stream is to begin: at its cursor, or at `first` if it has none yet.
     pub(crate) fn reconnect(&mut self, follows: Vec<Channel>, first: Start, coding: Coding) -> Start {
-        self.decoder = (coding == Coding::Gzip).then(|| GzDecoder::new(Vec::new()));
-        self.partial.clear();
-        self.scanned = 0;
+        let name = if coding == Coding::Gzip { "gzip" } else { "" };
+        let head = Head { fields: vec![("content-encoding".into(), name.into())], ..Head::default() };
+        self.coding = coding::Coding::of(&head).expect("a coding that the reader knows");
+        self.reader = Reader::resuming(self.cursor.as_deref().unwrap_or_default());
         self.ephemeral.clear();
         self.connection += 1;
         let gone: Vec<Channel> = self.channels.keys().filter(|c| !follows.contains(c)).cloned().collect();
@@ -81,53 +95,43 @@ impl Client {
         if connection != self.connection {
             return false;
         }
-        match &mut self.decoder {
-            None => self.partial.extend_from_slice(bytes),
-            Some(decoder) => {
-                decoder.write_all(bytes).and_then(|()| decoder.flush()).expect("gzip");
-                self.partial.append(decoder.get_mut());
-            }
+        let text = self.coding.feed(bytes.to_vec()).unwrap_or_else(|e| panic!("{e}"));
+        let mut blocks = Vec::new();
+        self.reader.feed(&text, |block, last_id| blocks.push((block.clone(), last_id.to_owned())));
+        assert_eq!(self.reader.bare(), 0, "a block without data after {blocks:?}");
+        for (block, last_id) in blocks {
+            self.take_block(&block, &last_id);
         }
-        while let Some(end) = self.partial[self.scanned..].windows(2).position(|pair| pair == b"\n\n") {
-            let block: Vec<u8> = self.partial.drain(..self.scanned + end + 2).collect();
-            self.scanned = 0;
-            // Heartbeats stand in front of a block.
-            let block = std::str::from_utf8(&block).expect("UTF-8").trim_start_matches(":\n");
-            self.take_block(block);
-        }
-        self.scanned = self.partial.len().saturating_sub(1);
         true
     }
 
-    fn take_block(&mut self, block: &str) {
+    fn take_block(&mut self, block: &Block, last_id: &str) {
+        let data = block.data.as_deref().expect("a block without data is counted as bare");
         // An ephemeral event bears the time of this machine, which no seed repeats.
-        let shown = if block.contains("ephemeral") { "ephemeral" } else { block.trim_end() };
-        let shown: String = shown.chars().take(300).collect();
-        self.trace.push(shown.replace('\n', " | "));
-        let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
-        let (kind, id) = (field("event: "), field("id: "));
-        assert!(field("data: ").is_some(), "a block without data: {block}");
-        assert!(id.is_some() || self.cursor.is_none(), "no id, though the client has a cursor: {block}");
-        if kind == Some("gap") {
-            // It moves its own channel only.
-        } else if kind.is_some_and(|kind| kind != "connected") || shown == "ephemeral" {
-            assert_eq!(id, self.cursor.as_deref(), "what is not kept moves nothing: {block}");
+        let is_ephemeral = data.contains("ephemeral");
+        let shown: String = if is_ephemeral { "ephemeral" } else { data }.chars().take(300).collect();
+        self.trace.push(format!("{} {last_id} {:?} {shown}", block.kind, self.reader.retry()));
+        let (kind, id) = (block.kind.as_str(), block.has_id.then_some(last_id));
+        assert!(id.is_some() || self.cursor.is_none(), "no id, though the client has a cursor: {block:?}");
+        // A gap moves its own channel only.
+        if is_ephemeral || !["", "connected", "gap"].contains(&kind) {
+            assert_eq!(id, self.cursor.as_deref(), "what is not kept moves nothing: {block:?}");
         }
         let before = self.cursor.clone();
         if let Some(id) = id {
             self.cursor = Some(id.to_owned());
         }
         let gap = self.gap.take();
-        let of = match (kind, field("data: ")) {
-            (Some("connected"), _) => {
+        let of = match kind {
+            "connected" => {
                 self.connected();
                 None
             }
-            (Some("gap"), Some(data)) => {
+            "gap" => {
                 self.take_gap(data, &before.expect("a gap follows the first block"));
                 None
             }
-            (None, Some(data)) => self.event(data),
+            "" => self.event(data),
             _ => None,
         };
         if let Some(gap) = gap.filter(|gap| of.as_ref() != Some(gap)) {
