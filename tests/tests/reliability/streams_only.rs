@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use fanfare_soak::effect::Effect;
 use fanfare_soak::scenario::{Action, FaultInjector, FaultTarget, Scenario, Step, Verb};
 use fanfare_soak::soak::Soak;
-use fanfare_testkit::balancer::Kind;
+use fanfare_testkit::api::Api;
+use fanfare_testkit::balancer::{Balancer, Kind};
 use fanfare_testkit::client::Client;
 use fanfare_testkit::deadline::until;
 use fanfare_testkit::node::NodeBuilder;
@@ -30,12 +31,16 @@ behind_each! {
 /// How many streams there are, and how many come afterwards.
 const STREAMS: usize = 120;
 const NEW: usize = 60;
+/// How far apart the later ones come: a node that came back a moment ago is noticed while they come.
+const ARRIVALS: Duration = Duration::from_millis(50);
 /// How soon after the last start every stream is open, and every node has its share of new ones.
 const SOON: Duration = Duration::from_secs(30);
 /// The least that a node has then, of its even share.
 const SHARE: f64 = 0.75;
 /// How long a balancer waits for a silent node in these tests, in place of what is in its file.
 const PATIENCE: (&str, &str) = ("45s", "8s");
+/// How soon a balancer notices a frozen node: `HAProxy` by two checks that are not answered, nginx by one request.
+const NOTICES: Duration = Duration::from_secs(8);
 /// How long a new stream may take once the balancer has noticed: one check that is not answered, and a busy machine.
 const OPENS: Duration = Duration::from_secs(6);
 /// How many new streams come while a node is frozen, and how many of them may take as long as the balancer is patient:
@@ -93,8 +98,7 @@ async fn new_streams_are_shared(stage: &Stage) -> Vec<Client> {
         let client = client.expect("a new stream is opened");
         *nodes.entry(client.node().to_owned()).or_default() += 1;
         open.push(client);
-        // So that a node that came back a moment ago has been noticed while they come.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(ARRIVALS).await;
     }
     println!("new streams: {nodes:?} in {:?}", begun.elapsed());
     let mut held = Vec::new();
@@ -105,6 +109,24 @@ async fn new_streams_are_shared(stage: &Stage) -> Vec<Client> {
     let even = (STREAMS + NEW) as f64 / 3.0;
     assert!(held.iter().all(|held| *held >= SHARE * even), "{held:?} of {even} each; new ones: {nodes:?}");
     open
+}
+
+/// Waits until the balancer has noticed that a node is frozen.
+async fn notices(kind: Kind, balancer: &Balancer) {
+    let api = Api::at(balancer.address());
+    until("the balancer notices the frozen node", NOTICES, async || {
+        let sign = match kind {
+            Kind::Haproxy => "Server nodes/a is DOWN",
+            Kind::Nginx => {
+                // Only requests show nginx that a node does not answer.
+                let _ = api.call("GET", "/healthz", &[], "").await;
+                "upstream timed out"
+            }
+        };
+        let log = balancer.log();
+        if log.contains(sign) { Ok(()) } else { Err(log) }
+    })
+    .await;
 }
 
 async fn a_node_is_frozen(kind: Kind) {
@@ -119,7 +141,7 @@ async fn a_node_is_frozen(kind: Kind) {
     let to = stage.balancer().address();
     let open = |n: usize| StreamRequest::to(to).user(&format!("meanwhile-{n}")).open();
     let early = tokio::spawn(timeout(2 * SOON, open(0)));
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    notices(kind, stage.balancer()).await;
     let mut late = Vec::new();
     let mut slow = 0;
     for n in 1..=MEANWHILE.0 {
