@@ -335,7 +335,7 @@ async fn tables_are_aligned_and_cannot_play_tricks() {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_said_with_the_address() {
+async fn a_refused_connection_is_reported_with_its_address() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (code, _, stderr) = said(&fanfare(&format!("http://{free}"), &["nodes"], "").await);
     assert_eq!(code, Some(1));

@@ -117,7 +117,7 @@ fn every_file_is_read_strictly_and_belongs_somewhere() {
 }
 
 #[test]
-fn a_field_that_nobody_knows_is_refused() {
+fn an_unknown_field_is_refused() {
     let with = |spec| json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {}, "spec": spec});
     Object::read(&with(json!({"replicas": 3}))).unwrap();
     for wrong in [
@@ -264,7 +264,7 @@ fn the_nodes_memory_fits_the_limits_of_their_containers() {
 }
 
 #[test]
-fn whoever_selects_pods_finds_some() {
+fn every_selector_finds_pods() {
     for folder in CLUSTERS {
         let objects = kustomization(folder).objects();
         let pods = pods(&objects);

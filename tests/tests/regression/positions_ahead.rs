@@ -118,7 +118,7 @@ async fn put_the_clock_ahead_after(cluster: &Cluster, previous: &str) {
 }
 
 #[tokio::test]
-async fn what_anybody_writes_to_a_live_topic_makes_nobody_deaf() {
+async fn a_forged_message_on_a_live_topic_stops_no_delivery() {
     let (cluster, mut publisher) = cluster().await;
     let mut live = cluster.a().stream().user("1").channel(CHANNEL).open().await;
     let mut newest = String::new();

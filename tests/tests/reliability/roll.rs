@@ -9,7 +9,7 @@ use crate::form::{Form, is_long};
 use crate::stage::{Stage, assert_passed, behind_each};
 
 behind_each! {
-    nothing_is_lost_and_nobody_is_out_for_long_when_all_nodes_roll => all_nodes_roll;
+    nothing_is_lost_and_no_client_is_out_for_long_when_all_nodes_roll => all_nodes_roll;
 }
 
 /// A drain as an operator would set it, but short.

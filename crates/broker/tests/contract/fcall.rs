@@ -45,7 +45,7 @@ async fn a_stranger_publishes_into_the_same_chain() {
 }
 
 #[tokio::test]
-async fn a_key_is_the_same_whoever_uses_it() {
+async fn an_idempotency_key_is_the_same_for_all_publishers() {
     let redis = new::<Redis>().await;
     let plain = key("a");
     let words: [&[u8]; 5] = [b"1", plain.as_bytes(), b"", "größer".as_bytes(), "schlüssel".as_bytes()];

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_gets_it() {
+    fn a_client_that_does_not_accept_gzip_gets_identity() {
         for lines in [
             &[][..],
             &[""],
