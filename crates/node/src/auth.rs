@@ -20,8 +20,8 @@ use fanfare_config::auth::{AuthConfig, AuthMode, JwtConfig};
 use fanfare_protocol::channel::UserError;
 use fanfare_protocol::json::ByName;
 use fanfare_protocol::{Grants, User};
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, HeaderValue};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, TokenData, Validation};
 
@@ -211,10 +211,15 @@ fn from_header(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
     }
 }
 
+/// Returns the token of a cookie. Other cookies in the same line may have any bytes, since pages set them.
 fn from_cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let cookies = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(key, value)| *key == name && !value.is_empty()).map(|(_, value)| value.trim_matches('"'))
+    let lines = headers.get_all(COOKIE).into_iter().map(HeaderValue::as_bytes);
+    let mut values = lines.flat_map(|line| line.split(|&byte| byte == b';')).filter_map(|pair| {
+        let value = pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        // Found and refused, unlike a token that is missing.
+        Some(std::str::from_utf8(value).unwrap_or("\u{fffd}").trim_matches('"'))
+    });
+    values.find(|value| !value.is_empty())
 }
 
 fn explain(token: &str, kind: &ErrorKind) -> String {
@@ -446,6 +451,30 @@ mod tests {
         bad(auth.bearer(&headers, Asked::default(), at(NOW)), "two");
         headers.insert(AUTHORIZATION, "Bearer".parse().unwrap());
         bad(auth.bearer(&headers, Asked::default(), at(NOW)), "empty");
+    }
+
+    #[test]
+    fn a_cookie_is_found_beside_others_of_any_bytes() {
+        let auth = auth(|_| ());
+        let token = sign(&json!({"sub": "7", "exp": NOW + 9}));
+        let check = |cookies: &[u8]| {
+            let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_bytes(cookies).unwrap())]);
+            auth.bearer(&headers, Asked::default(), at(NOW))
+        };
+        for (before, after) in [
+            (&b"name=Jos\xc3\xa9; "[..], &b""[..]),
+            (b"name=Jos\xe9;", b"; x"),
+            (b"\xff; fanfare_token=; my_fanfare_token=x; fanfare_tokens=y; ", b";"),
+            (b"a=b; \"c\"; ;", b"; fanfare_token=second"),
+        ] {
+            let cookies = [before, b"fanfare_token=", token.as_bytes(), after].concat();
+            assert!(check(&cookies).is_ok(), "{:?}", String::from_utf8_lossy(&cookies));
+        }
+        assert!(check(format!("fanfare_token=\"{token}\"").as_bytes()).is_ok());
+        bad(check(b"fanfare_token=\xff"), "it is not a JWT");
+        for none in [&b"fanfare_token"[..], b"fanfare_token=", b"fanfare_token=\"\"", b"fanfare_tokens=x"] {
+            assert_eq!(check(none), Err(AuthError::NoToken), "{:?}", String::from_utf8_lossy(none));
+        }
     }
 
     #[test]

@@ -113,6 +113,8 @@ async fn a_token_may_come_in_the_header_the_query_or_a_cookie() {
     stream().token(&token).open().await;
     stream().parameter("token", &token).open().await;
     stream().header("Cookie", &format!("a=b; fanfare_token={token}; c=d")).open().await;
+    // A page may set cookies of any bytes, and the browser sends all of them in one line.
+    stream().header("Cookie", &format!("name=José; fanfare_token={token}")).open().await;
     // The first that is there counts, also when it is not good.
     let refused = stream().token("x").parameter("token", &token).send().await;
     assert_eq!(refused.status(), 401);
