@@ -107,7 +107,7 @@ async fn batches(client: &ApiClient, line: Line, json: bool) -> anyhow::Result<E
                 }
                 Err(error) => {
                     count.report();
-                    let lost = format!("lines from {} on were not published", numbers[0]);
+                    let lost = lost(&numbers, error.may_be_carried_out());
                     return Err(anyhow::Error::from(error).context(lost));
                 }
             }
@@ -116,6 +116,16 @@ async fn batches(client: &ApiClient, line: Line, json: bool) -> anyhow::Result<E
     count.report();
     lines.join().await?;
     Ok(if count.refused > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Returns what became of the lines of a call that failed, and of the later ones.
+fn lost(numbers: &[u64], may_be_published: bool) -> String {
+    let (first, last) = (numbers[0], numbers[numbers.len() - 1]);
+    if may_be_published {
+        format!("lines {first} to {last} may be published or not; later lines were not published")
+    } else {
+        format!("lines from {first} on were not published")
+    }
 }
 
 fn is_too_large(error: &Error) -> bool {

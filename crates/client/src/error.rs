@@ -21,9 +21,17 @@ pub enum Error {
         /// URL of the server.
         server: String,
     },
-    /// The connection failed.
+    /// The connection cannot be made.
     #[error("cannot connect to {server}: {cause}")]
     Unreachable {
+        /// URL of the server.
+        server: String,
+        /// The innermost cause.
+        cause: String,
+    },
+    /// The connection broke before the whole response arrived.
+    #[error("the connection to {server} broke: {cause}")]
+    Broken {
         /// URL of the server.
         server: String,
         /// The innermost cause.
@@ -92,10 +100,24 @@ impl Error {
             .is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused);
         if refused {
             Self::ConnectionRefused { server }
+        } else if error.is_connect() {
+            Self::Unreachable { server, cause: cause.to_string() }
         } else if error.is_timeout() {
             Self::Timeout { server }
         } else {
-            Self::Unreachable { server, cause: cause.to_string() }
+            Self::Broken { server, cause: cause.to_string() }
+        }
+    }
+
+    /// Returns whether the request may have been carried out although it failed.
+    pub fn may_be_carried_out(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Broken { .. } | Self::Response { .. } | Self::ResultCount => true,
+            // A node, or a load balancer that got no answer of a node.
+            Self::Problem(problem) => {
+                problem.status >= 500 && !["overloaded", "busy", "draining"].contains(&&*problem.code)
+            }
+            _ => false,
         }
     }
 }

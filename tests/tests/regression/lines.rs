@@ -1,15 +1,21 @@
 //! `fanfare publish --lines` stopped at a line that was not UTF-8, and said nothing of what it had not read.
 
+use std::net::SocketAddr;
 use std::process::Stdio;
 
 use fanfare_testkit::binary;
 use fanfare_testkit::node::Node;
 use fanfare_testkit::redis::Redis;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
 async fn publish(node: &Node, arguments: &[&str], input: &[u8]) -> (Option<i32>, String) {
-    let server = format!("http://{}", node.address());
+    publish_to(node.address(), arguments, input).await
+}
+
+async fn publish_to(server: SocketAddr, arguments: &[&str], input: &[u8]) -> (Option<i32>, String) {
+    let server = format!("http://{server}");
     let mut child = Command::new(binary::path())
         .arg("publish")
         .args(arguments)
@@ -73,4 +79,40 @@ async fn of_json_lines_each_stands_for_itself_and_passes_as_it_was_written() {
     for line in ["line 3: invalid JSON", "line 4: ", "line 7: ", "3 of 7 lines were not published"] {
         assert!(said.contains(line), "no {line:?} in {said}");
     }
+}
+
+/// They were said to be not published, and "cannot connect" was the reason.
+#[tokio::test]
+async fn lines_whose_answer_is_lost_may_be_published() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    for (answer, reason) in [
+        ("", "the connection to http://127.0.0.1:"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[", "the connection to http://127.0.0.1:"),
+        ("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", "the server answered with status 502"),
+    ] {
+        let publishing = publish_to(address, &["logs", "--lines"], b"one\ntwo\n");
+        let answering = async {
+            // A client may repeat a request over another connection if it got nothing.
+            loop {
+                let (mut socket, _) = server.accept().await.unwrap();
+                let mut request = [0; 4096];
+                let _ = socket.read(&mut request).await.unwrap();
+                socket.write_all(answer.as_bytes()).await.unwrap();
+                socket.shutdown().await.unwrap();
+                let _ = socket.read_to_end(&mut Vec::new()).await;
+            }
+        };
+        let (code, said) = tokio::select! {
+            done = publishing => done,
+            () = answering => unreachable!("it never ends"),
+        };
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("lines 1 to ") && said.contains("may be published or not"), "{said}");
+        assert!(said.contains(reason) && !said.contains("cannot connect"), "{said}");
+    }
+    drop(server);
+    let (code, said) = publish_to(address, &["logs", "--lines"], b"one\ntwo\n").await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("lines from 1 on were not published") && said.contains("refused"), "{said}");
 }
