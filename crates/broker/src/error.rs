@@ -100,6 +100,21 @@ pub enum Condition {
     /// `CLUSTERDOWN`, `CROSSSLOT`, `MOVED`, `ASK`, or `mode cluster` in the answer to `HELLO`.
     #[error("this Redis is a Redis Cluster, which Fanfare does not support yet")]
     Cluster,
+    /// `mode sentinel` in the answer to `HELLO`.
+    #[error("redis.url names a Redis Sentinel, not a primary")]
+    Sentinel,
+    /// The version in the answer to `HELLO`, or no such command.
+    #[error("this Redis is older than version 7, which Fanfare needs")]
+    TooOld,
+    /// `DENIED`.
+    #[error("Redis is in protected mode and refuses connections from other machines")]
+    Protected,
+    /// An answer of another protocol.
+    #[error("the server at redis.url does not speak the protocol of Redis")]
+    NotRedis,
+    /// The TLS handshake failed.
+    #[error("the TLS handshake with Redis failed")]
+    NoTls,
 }
 
 impl Condition {
@@ -117,12 +132,36 @@ impl Condition {
             Self::NotAuthenticated => "correct the user and password in redis.url",
             Self::NoPermission => "grant them with ACL SETUSER; ACL LOG shows what was denied",
             Self::Cluster => "use a primary with replicas (cluster-enabled no)",
+            Self::Sentinel => "redis.url must name the primary",
+            Self::TooOld => "upgrade Redis",
+            Self::Protected => "set a password in Redis and in redis.url",
+            Self::NotRedis => "correct the host and port in redis.url; a port with TLS needs rediss://",
+            Self::NoTls => {
+                "check redis.ca, the certificate of Redis, and whether its port has TLS; a port without TLS needs redis://"
+            }
         }
     }
 
     /// Returns whether it may end without an operator.
     pub fn ends_by_itself(self) -> bool {
-        !matches!(self, Self::NotAuthenticated | Self::NoPermission | Self::Cluster)
+        match self {
+            Self::OutOfMemory
+            | Self::CannotSave
+            | Self::TooFewReplicas
+            | Self::ReadOnly
+            | Self::Loading
+            | Self::Busy
+            | Self::PrimaryDown
+            | Self::TooManyClients => true,
+            Self::NotAuthenticated
+            | Self::NoPermission
+            | Self::Cluster
+            | Self::Sentinel
+            | Self::TooOld
+            | Self::Protected
+            | Self::NotRedis
+            | Self::NoTls => false,
+        }
     }
 }
 

@@ -11,10 +11,19 @@ use ::redis::{
     TlsCertificates, Value,
 };
 use deadpool_redis::Manager;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 
 use super::settings::RedisSettings;
 use super::{error, reply};
 use crate::{BrokerError, Condition};
+
+/// The oldest version of Redis that a node can use: it has functions, and scripts with flags.
+const OLDEST: u32 = 7;
+
+/// Maximum time for which a new connection is read without sending a command, and maximum bytes read.
+const GREETING: Duration = Duration::from_millis(500);
+const GREETING_BYTES: u64 = 4096;
 
 /// What a connection is for. Its name in `CLIENT LIST` says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +89,8 @@ impl Connector {
     ///
     /// # Errors
     ///
-    /// Fails if Redis cannot be reached in time, refuses the credentials, or is a cluster. Always an error that passes.
+    /// Fails if Redis cannot be reached in time, refuses the credentials, or is not one that a node can use. Always an error
+    /// that passes.
     pub(super) async fn connect_with_pushes(
         &self,
         purpose: Purpose,
@@ -121,20 +131,41 @@ impl Connector {
         preload: &[Cmd],
         config: AsyncConnectionConfig,
     ) -> Result<MultiplexedConnection, BrokerError> {
-        let unreachable = |error: RedisError| error::sort_connecting(&error);
         let info = self.inner.info.clone().set_addr(self.address());
-        let client = Client::open(info).map_err(unreachable)?;
-        let mut connection =
-            client.get_multiplexed_async_connection_with_config(&config).await.map_err(unreachable)?;
+        let client = Client::open(info).map_err(|error| error::sort_connecting(&error))?;
+        let mut connection = match client.get_multiplexed_async_connection_with_config(&config).await {
+            Ok(connection) => connection,
+            Err(error) => return Err(self.failed(&error).await),
+        };
         self.introduce(&mut connection, purpose, preload).await?;
         Ok(connection)
     }
 
-    /// Names a new connection, sends the commands of `preload`, and checks the mode of the server.
+    /// Returns why a connection attempt failed. Redis closes a connection that it does not accept (`maxclients`, protected
+    /// mode) with an error that it sends before any command. The commands of the attempt reset the connection, and the
+    /// error is lost; so a connection without commands reads it.
+    pub(super) async fn failed(&self, error: &RedisError) -> BrokerError {
+        let greeting = if error.is_connection_dropped() { self.greeting().await } else { None };
+        error::sort_connecting(greeting.as_ref().unwrap_or(error))
+    }
+
+    /// Returns the error that the server sends to a connection without commands. Not with TLS, which hides it.
+    async fn greeting(&self) -> Option<RedisError> {
+        let ConnectionAddr::Tcp(host, port) = self.address() else { return None };
+        let read = async {
+            let socket = TcpStream::connect((host, port)).await.ok()?;
+            let mut line = Vec::new();
+            socket.take(GREETING_BYTES).read_to_end(&mut line).await.ok()?;
+            error::check(::redis::parse_redis_value(&line).ok()?).err()
+        };
+        tokio::time::timeout(GREETING, read).await.ok()?
+    }
+
+    /// Names a new connection, sends the commands of `preload`, and checks the mode and the version of the server.
     ///
     /// # Errors
     ///
-    /// Fails if there is no reply in time, or if the server is a cluster.
+    /// Fails if there is no reply in time, or if the server is a cluster, a Sentinel, or too old.
     pub(super) async fn introduce(
         &self,
         connection: &mut MultiplexedConnection,
@@ -153,12 +184,10 @@ impl Connector {
             Ok(replies) => replies.map_err(|error| error::sort_connecting(&error))?,
             Err(_) => return Err(BrokerError::Unavailable("cannot connect: no reply to HELLO".into())),
         };
-        if replies.into_iter().next().and_then(mode).as_deref() == Some("cluster") {
-            // Most calls have keys of several slots.
-            let detail = "HELLO: mode cluster".to_owned();
-            return Err(BrokerError::Condition { condition: Condition::Cluster, detail });
+        match replies.into_iter().next().and_then(unusable) {
+            Some((condition, detail)) => Err(BrokerError::Condition { condition, detail }),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -176,9 +205,26 @@ fn with_tls(info: ConnectionInfo, ca: Option<&Path>) -> Result<ConnectionInfo, B
         .map_err(|error| BrokerError::Refused(format!("failed to set up TLS to Redis: {error}")))
 }
 
-/// Returns what a server says of itself in its answer to `HELLO`: `standalone`, `sentinel` or `cluster`.
-fn mode(hello: Value) -> Option<String> {
+/// Returns why a node cannot use a server, by its reply to `HELLO`.
+fn unusable(hello: Value) -> Option<(Condition, String)> {
     let Value::Map(fields) = hello else { return None };
-    let named = fields.into_iter().find(|(name, _)| reply::text(name.clone()).as_deref() == Some("mode"));
-    reply::text(named?.1)
+    let mut fields =
+        fields.into_iter().filter_map(|(name, value)| Some((reply::text(name)?, reply::text(value)?)));
+    let is_old = |version: &str| {
+        version
+            .split('.')
+            .next()
+            .and_then(|major| major.parse::<u32>().ok())
+            .is_some_and(|major| major < OLDEST)
+    };
+    fields.find_map(|(name, value)| {
+        let condition = match (&*name, &*value) {
+            // Most calls have keys of several slots.
+            ("mode", "cluster") => Condition::Cluster,
+            ("mode", "sentinel") => Condition::Sentinel,
+            ("version", version) if is_old(version) => Condition::TooOld,
+            _ => return None,
+        };
+        Some((condition, format!("HELLO: {name} {value}")))
+    })
 }

@@ -1,5 +1,9 @@
 //! Classification of Redis errors.
 
+use std::error::Error as _;
+use std::io;
+use std::sync::Arc;
+
 use ::redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 
 use crate::{BrokerError, Condition};
@@ -20,11 +24,36 @@ pub(super) fn sort(error: &RedisError) -> BrokerError {
 /// Classifies the error of a connection attempt. It always passes, since the cause may be fixed at the other end.
 pub(super) fn sort_connecting(error: &RedisError) -> BrokerError {
     match sort(error) {
-        BrokerError::Refused(text) | BrokerError::Unavailable(text) => {
-            BrokerError::Unavailable(format!("cannot connect: {text}"))
-        }
+        BrokerError::Refused(text) | BrokerError::Unavailable(text) => match wrong_server(error) {
+            Some(condition) => BrokerError::Condition { condition, detail: text },
+            None => BrokerError::Unavailable(format!("cannot connect: {text}")),
+        },
         condition @ BrokerError::Condition { .. } => condition,
     }
+}
+
+/// Returns what the error of a connection attempt says of the server, if it is not a Redis that a node can use.
+fn wrong_server(error: &RedisError) -> Option<Condition> {
+    let no_hello = |detail: &str| detail.contains("unknown command") && detail.contains("HELLO");
+    if error.kind() == ErrorKind::Parse {
+        Some(Condition::NotRedis)
+    } else if is_tls(error) {
+        Some(Condition::NoTls)
+    } else if no_hello(error.detail().unwrap_or_default()) || error.kind() == ErrorKind::RESP3NotSupported {
+        Some(Condition::TooOld)
+    } else {
+        None
+    }
+}
+
+/// Returns whether TLS refuses the server.
+fn is_tls(error: &RedisError) -> bool {
+    // The client library keeps the error of the socket in an `Arc`, and the socket keeps that of TLS.
+    let socket =
+        error.source().and_then(|source| source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>());
+    let socket = socket.and_then(|socket| socket.downcast_ref::<io::Error>());
+    let tls = socket.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    tls.is_some()
 }
 
 /// Classifies the error of a call for an intake entry, which is rejected if the error is lasting. Only errors of the
@@ -95,6 +124,7 @@ fn condition(error: &RedisError) -> Option<Condition> {
         Some("NOREPLICAS") => Some(Condition::TooFewReplicas),
         Some("BUSY") => Some(Condition::Busy),
         Some("NOAUTH" | "WRONGPASS") => Some(Condition::NotAuthenticated),
+        Some("DENIED") => Some(Condition::Protected),
         // Errors without a code.
         Some("ERR") if says("max number of clients") => Some(Condition::TooManyClients),
         Some("ERR") if says("The user executing the script can't") => Some(Condition::NoPermission),
@@ -190,6 +220,7 @@ mod tests {
             ("CLUSTERDOWN The cluster is down", Condition::Cluster),
             ("CROSSSLOT Keys in request don't hash to the same slot", Condition::Cluster),
             ("MOVED 3999 127.0.0.1:6381", Condition::Cluster),
+            ("DENIED Redis is running in protected mode because", Condition::Protected),
         ] {
             let sorted = sorted(line);
             assert!(

@@ -59,9 +59,9 @@ impl BlockingPool {
         Ok(current.1.clone())
     }
 
-    fn unavailable(&self, error: &PoolError) -> BrokerError {
+    async fn unavailable(&self, error: &PoolError) -> BrokerError {
         match error {
-            PoolError::Backend(error) => error::sort_connecting(error),
+            PoolError::Backend(error) => self.connector.failed(error).await,
             PoolError::Timeout(_) => BrokerError::Unavailable("timed out waiting for a connection".into()),
             PoolError::PostCreateHook(_) => {
                 let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -86,9 +86,11 @@ impl BlockingPool {
         pipeline: &Pipeline,
         blocking: Duration,
     ) -> Result<Vec<Value>, BrokerError> {
-        let connection = self.current()?.get().await.map_err(|error| self.unavailable(&error))?;
-        let mut held = Held(Some(connection));
-        let Some(connection) = &mut held.0 else { return Err(self.unavailable(&PoolError::Closed)) };
+        let mut held = match self.current()?.get().await {
+            Ok(connection) => Held(Some(connection)),
+            Err(error) => return Err(self.unavailable(&error).await),
+        };
+        let Some(connection) = &mut held.0 else { return Err(self.unavailable(&PoolError::Closed).await) };
         let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
         let replies = match tokio::time::timeout(blocking + self.settings.timeout, sent).await {
             Ok(replies) => replies.map_err(|error| error::sort(&error))?,
