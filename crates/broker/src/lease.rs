@@ -91,6 +91,8 @@ pub struct Swept {
     pub sessions: usize,
     /// Number of users that were checked because their grace period was over.
     pub users: usize,
+    /// Number of members that no node wrote, and that were removed from the sets of sessions and users.
+    pub malformed: usize,
     /// Whether the step reached its limit, and the next one is due at once.
     pub more: bool,
     /// Why a part was skipped, like a key of a wrong type. The rest was done.
@@ -101,6 +103,7 @@ impl std::ops::AddAssign for Swept {
     fn add_assign(&mut self, step: Self) {
         self.sessions += step.sessions;
         self.users += step.users;
+        self.malformed += step.malformed;
         self.more = step.more;
         self.fault = step.fault.or(self.fault.take());
     }

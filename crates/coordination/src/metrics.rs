@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use fanfare_broker::lease::Swept;
-use fanfare_telemetry::registered;
+use fanfare_telemetry::{Throttle, registered};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -62,6 +62,8 @@ pub struct ClusterMetrics {
     pub(crate) swept: Counter,
     /// Users that this node checked because their grace period was over.
     pub(crate) departed: Counter,
+    /// Members of session sets that no node wrote.
+    pub(crate) swept_malformed: Counter,
     /// Sweeps that failed.
     pub(crate) sweeps_failed: Counter,
     /// Commands to drop a session that moved.
@@ -105,31 +107,37 @@ pub struct ClusterMetrics {
 /// A family with one label.
 type Labelled = Family<[(&'static str, &'static str); 1], Counter>;
 
+fn labelled(registry: &mut Registry, name: &str, help: &str) -> Labelled {
+    registered(registry, name, help)
+}
+
 impl ClusterMetrics {
-    /// Counts the result of one sweep step.
+    /// Counts the result of one sweep step. Logs members that no node wrote.
     pub(crate) fn count_swept(&self, step: &Swept) {
+        static LOG: Throttle = Throttle::of_a_condition();
+        if step.malformed > 0
+            && let Some(held_back) = LOG.admit()
+        {
+            let members = step.malformed;
+            tracing::warn!(members, held_back, "removed members of session sets that no node wrote");
+        }
         self.swept.inc_by(step.sessions as u64);
         self.departed.inc_by(step.users as u64);
+        self.swept_malformed.inc_by(step.malformed as u64);
         self.sweeps_failed.inc_by(u64::from(step.fault.is_some()));
     }
 
     /// Creates and registers the metrics.
     pub fn register(registry: &mut Registry) -> Self {
-        let claims: Labelled = registered(registry, "fanfare_session_claims", "Session claims, by outcome");
-        let releases: Labelled =
-            registered(registry, "fanfare_session_releases", "Session releases, by outcome");
-        let renewals: Labelled =
-            registered(registry, "fanfare_session_renewals", "Session renewals, by outcome");
-        let uncertain: Labelled =
-            registered(registry, "fanfare_claims_uncertain", "Uncertain claims reconciled, by outcome");
-        let heartbeats: Labelled =
-            registered(registry, "fanfare_heartbeats", "Heartbeats of the lease, by outcome");
-        let controls: Labelled =
-            registered(registry, "fanfare_control_messages", "Control messages received, by kind");
-        let entries: Labelled =
-            registered(registry, "fanfare_intake_entries", "Intake entries handled, by outcome");
-        let failures: Labelled =
-            registered(registry, "fanfare_intake_failures", "Failed calls of the intake, by call");
+        let claims = labelled(registry, "fanfare_session_claims", "Session claims, by outcome");
+        let releases = labelled(registry, "fanfare_session_releases", "Session releases, by outcome");
+        let renewals = labelled(registry, "fanfare_session_renewals", "Session renewals, by outcome");
+        let uncertain =
+            labelled(registry, "fanfare_claims_uncertain", "Uncertain claims reconciled, by outcome");
+        let heartbeats = labelled(registry, "fanfare_heartbeats", "Heartbeats of the lease, by outcome");
+        let controls = labelled(registry, "fanfare_control_messages", "Control messages received, by kind");
+        let entries = labelled(registry, "fanfare_intake_entries", "Intake entries handled, by outcome");
+        let failures = labelled(registry, "fanfare_intake_failures", "Failed calls of the intake, by call");
         let outcome = |family: &Labelled, name| family.get_or_create_owned(&[("outcome", name)]);
         let kind = |name| controls.get_or_create_owned(&[("kind", name)]);
         let call = |name| failures.get_or_create_owned(&[("call", name)]);
@@ -174,6 +182,11 @@ impl ClusterMetrics {
                 registry,
                 "fanfare_users_departed",
                 "Users without a session whose grace period was over when this node checked",
+            ),
+            swept_malformed: registered(
+                registry,
+                "fanfare_sweep_malformed",
+                "Members of sets of sessions and users that no node wrote, removed by this node",
             ),
             sweeps_failed: registered(registry, "fanfare_sweep_failures", "Sweeps that failed"),
             controls_supersede: kind("supersede"),

@@ -1,11 +1,12 @@
 //! Entries that could never be published were put aside without a line in the log, and a flood of lines was bounded
 //! by powers of two, so that a reason could stay unlogged for ever. History calls skipped malformed log entries without a
-//! line and without a count.
+//! line and without a count, and the sweep removed members of session sets that no node wrote.
 
 use fanfare_testkit::cluster::Cluster;
 use fanfare_testkit::deadline::{SOON, until};
 use fanfare_testkit::node::Node;
 use fanfare_testkit::publisher::{ephemeral_topic, live_topic};
+use fanfare_testkit::redis::Redis;
 
 #[tokio::test]
 async fn a_dead_intake_entry_is_logged_with_its_id_its_channel_and_the_reason() {
@@ -131,4 +132,22 @@ async fn a_malformed_log_entry_is_counted_and_logged_with_its_id_and_its_fault_b
         counted(read).await;
     }
     assert!(!node.log().contains("payload"), "{}", node.log());
+}
+
+/// The sweep removed them in silence.
+#[tokio::test]
+async fn a_member_of_a_session_set_that_no_node_wrote_is_counted_and_logged_when_it_is_removed() {
+    let redis = Redis::start().await;
+    redis.get::<()>(&["SADD", "fanfare:nodes", "ghost"]).await;
+    redis.get::<()>(&["SADD", "fanfare:node:ghost:sessions", "x", "secret y"]).await;
+    redis.get::<()>(&["ZADD", "fanfare:leaving", "0", "no user"]).await;
+    let node = Node::of(&redis).short_lease().start().await;
+    until("they are removed", SOON, async || {
+        let counted = node.metrics().await.sum("fanfare_sweep_malformed_total", &[]);
+        if counted > 2.5 { Ok(()) } else { Err(counted) }
+    })
+    .await;
+    let log = node.log();
+    assert!(log.contains("removed members of session sets that no node wrote"), "{log}");
+    assert!(!log.contains("secret"), "{log}");
 }

@@ -53,9 +53,9 @@ async fn sweep_nodes(broker: &RedisBroker, swept: &mut Swept) -> Result<(), Brok
             continue;
         }
         let one = async {
-            swept.sessions += sweep_set(broker, id, &broker.keys.former(id), &mut budget).await?;
+            sweep_set(broker, id, &broker.keys.former(id), &mut budget, swept).await?;
             if *is_dead {
-                swept.sessions += sweep_set(broker, id, &broker.keys.index(id), &mut budget).await?;
+                sweep_set(broker, id, &broker.keys.index(id), &mut budget, swept).await?;
                 forget_nodes(broker, &[id]).await?;
             }
             Ok(())
@@ -105,8 +105,13 @@ async fn expire_grace(broker: &RedisBroker, swept: &mut Swept) -> Result<(), Bro
         match result(reply) {
             Ok(Value::Int(ended)) => {
                 done += 1;
-                swept.users += usize::from(is_expiry);
-                swept.sessions += if is_expiry { usize::try_from(ended).unwrap_or_default() } else { 0 };
+                let ended = usize::try_from(ended).unwrap_or_default();
+                if is_expiry {
+                    swept.users += 1;
+                    swept.sessions += ended;
+                } else {
+                    swept.malformed += ended;
+                }
             }
             Ok(_) => outcome = outcome.and(Err(unexpected("a number"))),
             Err(error) => outcome = outcome.and(Err(error)),
@@ -129,15 +134,16 @@ async fn orphaned(broker: &RedisBroker, ids: Vec<NodeId>) -> Result<Vec<(NodeId,
     Ok(nodes.filter(|(_, exist)| !exist[0] || exist[1]).map(|(id, exist)| (id, !exist[0])).collect())
 }
 
-/// Removes the sessions in a set of a node. Returns their number.
+/// Removes the sessions in a set of a node.
 async fn sweep_set(
     broker: &RedisBroker,
     node: &NodeId,
     set: &Key,
     budget: &mut usize,
-) -> Result<usize, BrokerError> {
+    swept: &mut Swept,
+) -> Result<(), BrokerError> {
     if *budget == 0 {
-        return Ok(0);
+        return Ok(());
     }
     let mut some = ::redis::cmd("SRANDMEMBER");
     some.arg(set).arg(*budget);
@@ -170,14 +176,15 @@ async fn sweep_set(
     }
     let is_sweep: Vec<bool> = calls.iter().map(is_script).collect();
     let replies = broker.commands(set).call_scripts(&script::SWEEP, calls).await?;
-    let (mut removed, mut outcome) = (0, Ok(()));
+    let mut outcome = Ok(());
     for (reply, is_sweep) in replies.into_iter().zip(is_sweep) {
         match result(reply).and_then(|reply| is_one(&reply)) {
-            Ok(done) => removed += usize::from(done && is_sweep),
+            Ok(done) if is_sweep => swept.sessions += usize::from(done),
+            Ok(done) => swept.malformed += usize::from(done),
             Err(error) => outcome = outcome.and(Err(error)),
         }
     }
-    outcome.map(|()| removed)
+    outcome
 }
 
 fn is_script(command: &::redis::Cmd) -> bool {

@@ -129,7 +129,7 @@ async fn twenty_thousand_users_and_as_many_sessions_are_worked_off_by_one_sweep(
         total += step;
         total
     });
-    let done = Swept { sessions: VERY_MANY, users: VERY_MANY, more: false, fault: None };
+    let done = Swept { sessions: VERY_MANY, users: VERY_MANY, ..Swept::default() };
     assert_eq!(total, done);
     // Each user offline, and before it the sessions of half of them disconnected.
     assert_eq!(redis.server.get::<usize>(&["XLEN", "fanfare:lifecycle"]).await, 3 * VERY_MANY);

@@ -203,7 +203,10 @@ async fn an_index_with_foreign_members_is_swept_clean() {
     let gone = format!("{random} unknown");
     redis.server.get::<()>(&["SADD", "fanfare:node:n1:sessions", "x", "x y", &random, &gone]).await;
     redis.broker.leave(&info("n1", "i")).await.unwrap();
-    assert_eq!(redis.broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 1);
+    redis.server.get::<()>(&["ZADD", "fanfare:leaving", "0", "no user"]).await;
+    let swept = redis.broker.sweep(&node("n2"), TTL).await.unwrap();
+    // `gone` is well-formed.
+    assert_eq!((swept.sessions, swept.malformed), (1, 4));
     assert_eq!(keys(&redis).await, ["fanfare:lifecycle", "fanfare:sweeper"]);
 }
 
