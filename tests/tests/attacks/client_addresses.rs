@@ -105,6 +105,13 @@ async fn without_trusted_proxies_no_header_is_believed() {
         refused += usize::from(client.next().await.kind == "overloaded");
     }
     assert!(refused > 0, "a hundred in a moment are more than five a second");
+    // An operator who has forgotten to list a balancer learns why its clients share one limit.
+    let ignored = cluster.a().metrics().await.sum("fanfare_forwarded_ignored_total", &[]);
+    assert!((ignored - 101.0).abs() < f64::EPSILON, "{ignored}");
+    let log = cluster.a().log();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("ignored the header that names")).collect();
+    let [line] = lines[..] else { panic!("{lines:?}") };
+    assert!(line.contains("http.trusted_proxies") && line.contains(&CLIENT.to_string()), "{line}");
 }
 
 #[tokio::test]

@@ -12,15 +12,19 @@ use http::{HeaderMap, HeaderValue};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// Returns the name of the header.
+pub(super) fn name(header: ForwardedHeader) -> HeaderName {
+    match header {
+        ForwardedHeader::XForwardedFor => X_FORWARDED_FOR,
+        ForwardedHeader::Forwarded => FORWARDED,
+    }
+}
+
 /// Returns the peers in the header, the nearest first: the address, or `None` if a proxy does not report it
 /// (`unknown`, an obfuscated identifier) or if it is invalid.
 pub(super) fn peers(header: ForwardedHeader, headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
-    let name = match header {
-        ForwardedHeader::XForwardedFor => X_FORWARDED_FOR,
-        ForwardedHeader::Forwarded => FORWARDED,
-    };
     // Several lines are one list, in their order (RFC 9110, section 5.3).
-    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    let lines: Vec<&[u8]> = headers.get_all(name(header)).iter().map(HeaderValue::as_bytes).collect();
     lines.into_iter().rev().flat_map(FromRight::new).filter(|element| !element.is_empty()).map(
         move |element| {
             let element = std::str::from_utf8(element).ok()?;

@@ -7,7 +7,7 @@ use fanfare_config::network::Network;
 use http::HeaderMap;
 
 use super::ClientAddress;
-use super::forwarded::peers;
+use super::forwarded::{name, peers};
 
 /// Maximum number of proxies of a request. The rest of a longer chain is ignored.
 const MAX_HOPS: usize = 32;
@@ -35,6 +35,11 @@ impl TrustedProxies {
     pub fn contains(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.networks.iter().any(|network| network.contains(ip))
+    }
+
+    /// Returns whether a request has the header, which is ignored since its peer is not trusted.
+    pub fn ignores(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        headers.contains_key(name(self.header)) && !self.contains(peer)
     }
 
     /// Returns the client of a request: follows the header from the socket's peer, from the right, and stops at the

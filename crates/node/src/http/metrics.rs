@@ -59,6 +59,8 @@ pub struct HttpMetrics {
     pub proxy_headers_refused: Counter,
     /// `fanfare_ignored_parameters_total`: unknown parameters of stream requests.
     pub ignored_parameters: Counter,
+    /// `fanfare_forwarded_ignored_total`: requests with a header of client addresses that no trusted proxy has set.
+    pub forwarded_ignored: Counter,
     /// `fanfare_accept_errors_total`: failures to accept a socket.
     pub accept_errors: Counter,
     /// `fanfare_sockets_evicted_total`: idle sockets closed for new ones.
@@ -101,6 +103,11 @@ impl HttpMetrics {
                 registry,
                 "fanfare_proxy_headers_refused",
                 "Connections refused: no PROXY protocol header from a trusted proxy",
+            ),
+            forwarded_ignored: registered(
+                registry,
+                "fanfare_forwarded_ignored",
+                "Requests with http.forwarded_header whose peer is not a trusted proxy",
             ),
             accept_errors: registered(registry, "fanfare_accept_errors", "Failures to accept a socket"),
             sockets_evicted: registered(

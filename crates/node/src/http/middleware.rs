@@ -1,5 +1,6 @@
 //! Middleware of all endpoints: metrics, security headers, CORS, and panics.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use fanfare_telemetry::Throttle;
 use http::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
@@ -24,7 +26,7 @@ use super::letter;
 use super::metrics::RequestLabels;
 use super::problem::{self, Code, Problem};
 use super::{head_size, stream_params};
-use crate::address::Peer;
+use crate::address::{ClientAddress, Peer};
 use crate::memory::NoRoom;
 
 /// Time for which a browser may cache a CORS preflight.
@@ -100,7 +102,7 @@ fn check(app: &App, hosts: &Hosts, request: &mut Request) -> Result<(), Box<Resp
 async fn count(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let peer = request.extensions().get::<Peer>().map(|Peer(peer)| peer.ip());
-    let address = peer.map(|peer| app.proxies.client(peer, request.headers()));
+    let address = peer.map(|peer| client_address(&app, peer, request.headers()));
     if let Some(address) = address {
         request.extensions_mut().insert(address);
     }
@@ -116,6 +118,20 @@ async fn count(State(app): State<Arc<App>>, mut request: Request, next: Next) ->
     tracing::debug!(method, route, status, address, took = ?begun.elapsed(), "request completed");
     app.metrics.requests.get_or_create(&RequestLabels { route, method, status }).inc();
     response
+}
+
+/// Returns the client's address. Counts and logs a header of client addresses that is ignored: behind a balancer that is not
+/// listed, all clients share the limits of its address.
+fn client_address(app: &App, peer: IpAddr, headers: &HeaderMap) -> ClientAddress {
+    static LOG: Throttle = Throttle::of_a_condition();
+    if app.proxies.ignores(peer, headers) {
+        app.metrics.forwarded_ignored.inc();
+        if let Some(held_back) = LOG.admit() {
+            let reason = "the peer is not in http.trusted_proxies";
+            tracing::info!(%peer, reason, held_back, "ignored the header that names the client's address");
+        }
+    }
+    app.proxies.client(peer, headers)
 }
 
 /// Sets headers that prevent caching and content sniffing. An existing cache header stays.
