@@ -19,6 +19,10 @@ use self::forecast::Forecast;
 use crate::fair_queue::{FairQueue, Requester};
 use crate::read_budget::ReadBudget;
 
+/// Bytes of a page of a log that is probably at its end, or a little behind. The budget has room for many of them; the pages
+/// after it have the usual limit.
+const FIRST_BYTES: usize = 8 * 1024;
+
 /// A query of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum LogQuery {
@@ -132,7 +136,8 @@ impl LogReads {
         let (log, budget) = (Arc::clone(&self.log), Arc::clone(&self.budget));
         let Hints { large, at_end } = hints;
         let is_empty = at_end && self.forecast.is_empty();
-        let page = PageLimit { bytes: self.page.bytes.max(large), at_end: is_empty, ..self.page };
+        let usual = if at_end { self.page.bytes.min(FIRST_BYTES) } else { self.page.bytes };
+        let page = PageLimit { bytes: usual.max(large), at_end: is_empty, ..self.page };
         self.is_counting |= is_count(query);
         self.in_progress.push(Box::pin(async move {
             let result = match query {

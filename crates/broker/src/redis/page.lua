@@ -1,8 +1,9 @@
 #!lua flags=no-writes
 -- Reads a page of a channel's log, and the channel's last position at the same moment.
 --
--- XRANGE limits entries only, and each entry is copied before its size is known. So entries are read a few at a time: one,
--- then more as the sizes so far allow, so that a call never copies much more than the requested bytes.
+-- XRANGE limits entries only, and each entry is copied before its size is known. So entries are read a few at a time: two,
+-- then more as the sizes so far allow, so that a call never copies much more than the requested bytes. A log with one new
+-- entry, the most common, is read with one command.
 --
 -- KEYS: the log, the last position.
 -- ARGV: the first position that may be read, or nothing to read none; how many entries are looked at; how many bytes
@@ -39,7 +40,7 @@ end
 local oldest = now - age
 if oldest > tonumber(string.match(start, '^%d+')) then start = string.format('%.0f', oldest) end
 
-local looked, bytes, before, count = 0, 0, nil, 1
+local looked, bytes, before, count = 0, 0, nil, math.min(2, at_a_time)
 while looked < most do
   count = math.min(count, most - looked)
   local found = call('XRANGE', log, start, '+', 'COUNT', count)
