@@ -4,10 +4,10 @@
 //!     FANFARE_BIN=target/release/fanfare cargo run --release --package fanfare-tests --example crowd
 //!
 //! Two hundred clients follow one channel, to which twenty events a second are published. The delay from publish to receipt is
-//! measured while each of [`Crowd::ALL`] is at another node, and then while it is at theirs: what the crowd costs the machine is
-//! in both. The nodes have the first core, the clients, the crowd and Redis the second. The crowd and the other node give way to
-//! all other processes (`SCHED_IDLE`). Run it on an idle machine with two cores. `--members`, `--seconds` and `--rounds` change
-//! the size and the duration.
+//! measured while each of [`Crowd::ALL`] is at another node, and while it is at theirs, in turns: what the crowd costs the
+//! machine, and what else the machine does, is in both. The delays of all rounds are taken together. The nodes have the first core, the clients, the crowd and Redis the second. The crowd and the other node give way to
+//! all other processes (`SCHED_IDLE`). Run it on an idle machine with two cores. `--members`, `--seconds` (of a turn) and
+//! `--rounds` change the size and the duration, `--only` takes one crowd.
 //!
 //! Ends with 1 if the 99th percentile beside a crowd is more than 1.5 times that with the crowd elsewhere, if a client missed an
 //! event, or if the node took more than its memory (`limits.memory`, 256 MiB).
@@ -39,13 +39,14 @@ struct Form {
     members: usize,
     seconds: u32,
     rounds: usize,
+    only: Option<String>,
     /// Of a process that is the crowd, and the node's address.
     crowd: Option<(Crowd, SocketAddr)>,
 }
 
 impl Form {
     fn parse() -> Result<Self, String> {
-        let mut form = Self { members: 2000, seconds: 30, rounds: 1, crowd: None };
+        let mut form = Self { members: 2000, seconds: 20, rounds: 4, only: None, crowd: None };
         let mut arguments = std::env::args().skip(1).peekable();
         if arguments.next_if(|name| name == "--crowd").is_some() {
             let name = arguments.next().unwrap_or_default();
@@ -54,12 +55,20 @@ impl Form {
             form.crowd = Some(crowd.zip(to).ok_or("usage: crowd --crowd NAME ADDRESS [--members N]")?);
         }
         while let Some(name) = arguments.next() {
-            let value = arguments.next().and_then(|value| value.parse().ok());
-            match (name.as_str(), value) {
+            let value = arguments.next().unwrap_or_default();
+            if name == "--only" && Crowd::ALL.iter().any(|crowd| format!("{crowd:?}") == value) {
+                form.only = Some(value);
+                continue;
+            }
+            match (name.as_str(), value.parse().ok()) {
                 ("--members", Some(value)) => form.members = value as usize,
                 ("--seconds", Some(value)) => form.seconds = value,
                 ("--rounds", Some(value)) => form.rounds = value as usize,
-                _ => return Err(format!("{name}: usage: crowd [--members N] [--seconds N] [--rounds N]")),
+                _ => {
+                    return Err(format!(
+                        "{name}: usage: crowd [--members N] [--seconds N] [--rounds N] [--only CROWD]"
+                    ));
+                }
             }
         }
         Ok(form)
@@ -197,21 +206,25 @@ async fn run(form: &Form) -> bool {
         "{:<14} {:>7} {:>10} {:>10} {:>6} {:>7} {:>10}",
         "crowd", "members", "elsewhere", "p99", "ratio", "missed", "peak MiB"
     );
-    for crowd in (0..form.rounds).flat_map(|_| Crowd::ALL) {
-        let (mut all, mut missed, mut members) = (Vec::new(), 0, 0);
+    let crowds = Crowd::ALL.into_iter();
+    for crowd in crowds.filter(|crowd| form.only.as_ref().is_none_or(|only| format!("{crowd:?}") == *only)) {
+        let (mut before, mut during) = (Delays(Vec::new()), Delays(Vec::new()));
+        let (mut missed, mut members) = (0, 0);
         node.forget_peak();
-        for attacked in [&elsewhere, &node] {
+        for turn in 0..form.rounds * 2 {
+            let (attacked, all) =
+                if turn % 2 == 0 { (&elsewhere, &mut before) } else { (&node, &mut during) };
             let (mut child, came) = start_crowd(crowd, attacked.address(), form.members).await;
             if crowd == Crowd::NeverReading {
                 fill_queues(&attacked.api(), 50).await;
             }
-            let (left, mut delays, of_phase) = phase(&node, clients, form.seconds).await;
+            let (left, delays, of_phase) = phase(&node, clients, form.seconds).await;
             clients = left;
             child.kill().await.expect("the crowd runs");
-            all.push(delays.percentile(0.99));
+            all.0.extend(delays.0);
             (missed, members) = (missed + of_phase, came);
         }
-        let (before, during) = (all[0], all[1]);
+        let (before, during) = (before.percentile(0.99), during.percentile(0.99));
         let ratio = during.as_secs_f64() / before.as_secs_f64();
         let peak = node.peak_memory();
         let name = format!("{crowd:?}");
