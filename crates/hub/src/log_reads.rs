@@ -43,25 +43,30 @@ pub(crate) enum LogResult {
 }
 
 /// What is expected of a read of a topic's log.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Hints {
     /// Bytes that an event as large as the last ones needs; 0 if the usual limit is enough.
     pub(crate) large: usize,
-    /// Whether the log probably has nothing new: the last page was its end, or none was read yet.
-    pub(crate) at_end: bool,
+    pub(crate) finds: Finds,
 }
 
-impl Default for Hints {
-    fn default() -> Self {
-        Self { large: 0, at_end: true }
-    }
+/// What a read will probably find.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Finds {
+    /// Not known: no page was read yet, or live events may have been lost.
+    #[default]
+    Unknown,
+    /// Nothing: the last page was the log's end.
+    Nothing,
+    /// More events: the last page was not the end.
+    More,
 }
 
 /// A result, with its query.
 pub(crate) type FinishedRead = (TopicKey, LogQuery, Result<LogResult, BrokerError>);
 
-/// A read. Returns with the result whether the log was probably at its end.
-type ReadInProgress = Pin<Box<dyn Future<Output = (FinishedRead, bool)> + Send>>;
+/// A read. Returns with the result what was expected.
+type ReadInProgress = Pin<Box<dyn Future<Output = (FinishedRead, Finds)> + Send>>;
 
 /// The log reads of one shard. Queued ones are bounded by the connections that wait for them.
 pub(crate) struct LogReads {
@@ -75,7 +80,7 @@ pub(crate) struct LogReads {
     is_counting: bool,
     budget: Arc<ReadBudget>,
     page: PageLimit,
-    /// What reads find that are expected to be at the end.
+    /// What reads find of which nothing is known.
     forecast: Forecast,
 }
 
@@ -103,7 +108,8 @@ impl LogReads {
     pub(crate) fn hints(&self, page: &Page) -> Hints {
         let largest = page.entries.iter().map(|entry| event_bytes(&entry.event)).max().unwrap_or_default();
         let is_large = largest > self.page.bytes;
-        Hints { large: if is_large { largest } else { 0 }, at_end: page.end }
+        let finds = if page.end { Finds::Nothing } else { Finds::More };
+        Hints { large: if is_large { largest } else { 0 }, finds }
     }
 
     /// Returns the upper bound of the clock that assigns positions.
@@ -134,27 +140,30 @@ impl LogReads {
     /// Starts a read.
     pub(crate) fn start(&mut self, topic: TopicKey, channel: Channel, query: LogQuery, hints: Hints) {
         let (log, budget) = (Arc::clone(&self.log), Arc::clone(&self.budget));
-        let Hints { large, at_end } = hints;
-        let is_empty = at_end && self.forecast.is_empty();
-        let usual = if at_end { self.page.bytes.min(FIRST_BYTES) } else { self.page.bytes };
-        let page = PageLimit { bytes: usual.max(large), at_end: is_empty, ..self.page };
+        let Hints { large, finds } = hints;
+        let (usual, at_end) = match finds {
+            Finds::Unknown => (self.page.bytes.min(FIRST_BYTES), self.forecast.is_empty()),
+            Finds::Nothing => (self.page.bytes.min(FIRST_BYTES), true),
+            Finds::More => (self.page.bytes, false),
+        };
+        let page = PageLimit { bytes: usual.max(large), at_end, ..self.page };
         self.is_counting |= is_count(query);
         self.in_progress.push(Box::pin(async move {
             let result = match query {
                 LogQuery::Page(after) => budget.page(&*log, &channel, after, page).await.map(LogResult::Page),
                 LogQuery::Locate(from) => budget.locate(&*log, &channel, from).await.map(LogResult::Located),
             };
-            ((topic, query, result), at_end)
+            ((topic, query, result), finds)
         }));
     }
 
     /// Returns the next result.
     pub(crate) fn poll_finished(&mut self, cx: &mut Context<'_>) -> Poll<FinishedRead> {
         match self.in_progress.poll_next_unpin(cx) {
-            Poll::Ready(Some((finished, at_end))) => {
+            Poll::Ready(Some((finished, expected))) => {
                 self.is_counting &= !is_count(finished.1);
                 if let (_, LogQuery::Page(after), Ok(LogResult::Page(page))) = &finished
-                    && at_end
+                    && expected == Finds::Unknown
                 {
                     self.forecast.record(page.last != *after && page.last != Position::ZERO);
                 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::encoded_event::ChainLink;
 use crate::fair_queue::Requester;
 use crate::fork::Fork;
-use crate::log_reads::{Hints, LogQuery};
+use crate::log_reads::{Finds, Hints, LogQuery};
 use crate::window::Window;
 
 /// A connection that is subscribed to a topic: its key in the shard's slab, and the channel's index in the connection.
@@ -130,6 +130,9 @@ impl Topic {
     /// Handles a change of the subscription: events may be missing from what is known of the channel.
     pub(crate) fn invalidate(&mut self, subscribed: bool) {
         self.subscribed = subscribed;
+        if !subscribed {
+            self.hints.finds = Finds::Unknown;
+        }
         self.version += 1;
         self.window.forget();
         (self.newest, self.last_live, self.confirmed) = (Position::ZERO, None, false);

@@ -1,6 +1,6 @@
-//! What reads of logs that are probably at their end will find.
+//! What reads of logs will find that no page was read of yet.
 //!
-//! Whether such a log has nothing new is cheap to ask, and reading one that has is not. Asking first saves most of the work
+//! Whether a log has nothing new is cheap to ask, and reading one that has is not. Asking first saves most of the work
 //! when clients come back after a moment, and costs another round trip when each has missed something: after a lost
 //! subscriber connection, or when a crowd comes back after minutes. What the reads before found decides.
 
