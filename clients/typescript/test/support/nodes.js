@@ -1,0 +1,151 @@
+// Nodes of Fanfare and a Redis, for the tests.
+
+import { spawn } from "node:child_process";
+import { createHmac } from "node:crypto";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
+
+const target = process.env.CARGO_TARGET_DIR ?? resolve(import.meta.dirname, "../../../../target");
+const binary = process.env.FANFARE_BIN ?? join(target, "debug/fanfare");
+// A node takes each variable that begins so for a setting.
+const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("FANFARE_")));
+
+/** Returns a port that was free a moment ago. */
+async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** Starts a Redis without files; `stop` ends it. */
+export async function startRedis() {
+  const port = await freePort();
+  const dir = await mkdtemp(join(tmpdir(), "fanfare-redis-"));
+  const args = ["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir];
+  const child = spawn("redis-server", args, { stdio: ["ignore", "pipe", "inherit"] });
+  for await (const line of createInterface({ input: child.stdout })) if (line.includes("Ready to accept")) break;
+  child.stdout.resume();
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    async stop() {
+      child.kill("SIGKILL");
+      await once(child, "exit");
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** One node, which can be stopped and started again on its port. Settings are environment variables. */
+export class Node {
+  port;
+  #settings;
+  #child;
+  #exited;
+
+  constructor(settings) {
+    this.#settings = settings;
+  }
+
+  get url() {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  get running() {
+    return this.#child !== undefined;
+  }
+
+  async start() {
+    const args = ["serve", "--listen", `127.0.0.1:${this.port ?? 0}`];
+    const child = spawn(binary, args, { env: { ...environment, ...this.#settings }, stdio: ["ignore", "pipe", "inherit"] });
+    const exited = once(child, "exit");
+    this.port = await new Promise((found, failed) => {
+      createInterface({ input: child.stdout }).on("line", (line) => {
+        const match = line.match(/127\.0\.0\.1:(\d+)/);
+        if (match) found(Number(match[1]));
+      });
+      exited.then(([code]) => failed(new Error(`the node ended with ${code}`)));
+    });
+    this.#child = child;
+    this.#exited = exited;
+    await this.#ready();
+    return this;
+  }
+
+  async #ready() {
+    while (!(await fetch(`${this.url}/ready`).catch(() => ({ ok: false }))).ok) await sleep(20);
+  }
+
+  async stop(signal = "SIGTERM") {
+    const child = this.#child;
+    if (!child) return;
+    this.#child = undefined;
+    child.kill(signal);
+    await this.#exited;
+  }
+}
+
+/** Publishes an event, or several, at one of the nodes; repeats the call with its key until it has an answer. */
+export async function publish(nodes, event, headers = {}) {
+  for (let n = 0; ; n += 1) {
+    try {
+      const response = await fetch(`${nodes[n % nodes.length].url}/v1/publish`, {
+        method: "POST",
+        headers: { "content-type": "application/json", ...headers },
+        body: JSON.stringify(event),
+        signal: AbortSignal.timeout(3000),
+      });
+      if (response.ok) return response.json();
+      if (response.status < 500) throw new Error(`not published: ${await response.text()}`, { cause: "refused" });
+    } catch (error) {
+      if (error.cause === "refused") throw error;
+    }
+    await sleep(20);
+  }
+}
+
+export const secret = "0123456789abcdef-fedcba98765-43210-xyz";
+
+/** Signs a token for a user. */
+export function token(user, seconds, grants = { subscribe: ["room:*"], publish: ["*"] }) {
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+  const text = `${part({ alg: "HS256" })}.${part({ sub: user, exp: Math.floor(Date.now() / 1000) + seconds, fanfare: grants })}`;
+  return `${text}.${createHmac("sha256", secret).update(text).digest("base64url")}`;
+}
+
+/** Waits until the client is in a state, and returns it. */
+export function reached(client, name) {
+  if (client.state.name === name) return Promise.resolve(client.state);
+  return new Promise((resolve) => {
+    const off = client.onState((state) => {
+      if (state.name !== name) return;
+      off();
+      resolve(state);
+    });
+  });
+}
+
+/** Waits for a promise, but not for longer than this. */
+export async function within(seconds, what, promise) {
+  let timer;
+  const late = new Promise((_, fail) => {
+    timer = setTimeout(() => fail(new Error(`not in ${seconds} s: ${what}`)), seconds * 1000);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** Waits until a condition holds. */
+export async function until(holds, seconds, what) {
+  const end = Date.now() + seconds * 1000;
+  while (!(await holds())) {
+    if (Date.now() > end) throw new Error(`not in ${seconds} s: ${typeof what === "function" ? what() : what}`);
+    await sleep(20);
+  }
+}

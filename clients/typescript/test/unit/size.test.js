@@ -1,0 +1,27 @@
+// What an application adds to its page: minified, gzip -9.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { gzipSync } from "node:zlib";
+import { build } from "esbuild";
+
+const KiB = 1024;
+const SIZES = {
+  "the core": [`export { connect } from "./dist/index.js"`, 5 * KiB],
+};
+
+for (const [name, [contents, limit]] of Object.entries(SIZES)) {
+  test(`${name}: at most ${limit} bytes`, async (t) => {
+    const { outputFiles } = await build({
+      stdin: { contents, resolveDir: new URL("../..", import.meta.url).pathname },
+      bundle: true,
+      external: ["react", "vue", "svelte"],
+      format: "esm",
+      minify: true,
+      write: false,
+    });
+    const { length } = gzipSync(outputFiles[0].contents, { level: 9 });
+    t.diagnostic(`${length} bytes`);
+    assert.ok(length <= limit, `${length} bytes`);
+  });
+}
