@@ -21,7 +21,8 @@ const SLACK = 1500;
 
 /** The states that may follow each state. */
 const FOLLOWS = {
-  connecting: ["live", "waiting"],
+  // Again, if the channels change meanwhile.
+  connecting: ["live", "waiting", "connecting"],
   live: ["waiting", "connecting"],
   waiting: ["connecting"],
 };
