@@ -34,7 +34,7 @@ settings! {
         /// Maximum bytes of events that one log read fetches; a single event may be larger.
         page_bytes: ByteSize = "64KiB", in "1KiB" to "64MiB";
         /// Maximum number of concurrent log reads.
-        max_log_reads: usize = "256", in "1" to "100000";
+        max_log_reads: usize = "64", in "1" to "100000";
         /// Maximum bytes of concurrent log reads, for streams and the history call together.
         max_log_read_bytes: ByteSize = "4MiB", in "2MiB" to "1GiB";
         /// Number of recent events of each channel that are kept in memory.
