@@ -29,7 +29,7 @@ static SECRET: LazyLock<String> = LazyLock::new(|| uuid::Uuid::new_v4().to_strin
 static AUTH: LazyLock<Auth> = LazyLock::new(|| {
     let mut config = AuthConfig { mode: Some(AuthMode::Jwt), ..AuthConfig::default() };
     config.jwt.secret = Some(Secret::new(SECRET.clone()));
-    Auth::new(&config)
+    Auth::new(&config).expect("no key files")
 });
 
 /// The header, the cookie and the parameter.

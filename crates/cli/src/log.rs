@@ -11,18 +11,8 @@ use tracing_subscriber::{Layer, fmt};
 
 /// Libraries between the socket and the handlers. Clients can cause any number of their log lines, and the node
 /// counts their errors anyway. They log only if `log.level` names them.
-const LIBRARIES: [&str; 10] = [
-    "h2",
-    "hyper",
-    "hyper_util",
-    "tower",
-    "tower_http",
-    "axum",
-    "rustls",
-    "tokio_rustls",
-    "httparse",
-    "jsonwebtoken",
-];
+const LIBRARIES: [&str; 9] =
+    ["h2", "hyper", "hyper_util", "tower", "tower_http", "axum", "rustls", "tokio_rustls", "httparse"];
 
 /// Starts the log. Must be called once per process.
 ///

@@ -1,25 +1,26 @@
 //! `fanfare token`: creates and checks tokens.
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
+use fanfare_auth::new_token::NewToken;
+use fanfare_auth::signing_key::SigningKey;
+use fanfare_auth::{Algorithm, Authenticator, Identity};
 use fanfare_config::Config;
-use fanfare_config::auth::AuthConfig;
+use fanfare_config::auth::{AuthConfig, JwtConfig};
 use fanfare_config::fault::{Fault, Faults};
 use fanfare_config::source::{Flag, Sources};
-use fanfare_node::auth::issue::NewToken;
-use fanfare_node::auth::{Asked, Auth, AuthError, Bearer};
 use fanfare_protocol::{Grants, Pattern, User};
 
 use crate::config;
 
 /// Create a token for a user, or check a token.
 ///
-/// Prints only the token. Signs it with the secret of a node with the same settings: --jwt-secret-file,
-/// `FANFARE_AUTH__JWT__SECRET`, or the settings file. Exits with 2 if no secret is set.
+/// Prints only the token. Signs it with a private key (--key), or else with the secret of a node with the same settings:
+/// --jwt-secret-file, `FANFARE_AUTH__JWT__SECRET`, or the settings file. Exits with 2 if there is neither.
 ///
 /// A token allows its user to follow their own channel and `broadcast`; everything else must be granted.
 #[derive(clap::Args)]
@@ -42,6 +43,18 @@ pub(crate) struct Args {
     /// Lifetime of the token.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = positive)]
     ttl: Duration,
+    /// PEM file with the private key that signs the token: RSA, P-256, P-384 or Ed25519.
+    #[arg(long, value_name = "FILE", conflicts_with = "jwt_secret_file")]
+    key: Option<PathBuf>,
+    /// Algorithm of the signature, out of those of the key [default: RS256 for RSA, HS256 for a secret].
+    #[arg(long, value_name = "NAME", value_parser = algorithm)]
+    alg: Option<Algorithm>,
+    /// Key id: the header's `kid`.
+    #[arg(long, value_name = "ID")]
+    kid: Option<String>,
+    /// The `issuer` of the settings to use, of several in auth.issuers [default: the first].
+    #[arg(long, value_name = "ISSUER")]
+    issuer: Option<String>,
     #[command(flatten)]
     secret: Secret,
 }
@@ -79,27 +92,54 @@ struct Secret {
 /// Fails if the token cannot be created, or is not accepted.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(Command::Check(CheckArgs { token, secret })) = args.check {
-        return match secret.settings() {
+        return match secret.settings(true) {
             Ok(auth) => check(&auth, token),
             Err(faults) => Ok(config::wrong(&faults)),
         };
     }
-    let Args { user, subscribe, publish, admin, ttl, secret, .. } = args;
-    let auth = match secret.settings() {
+    let Args { user, subscribe, publish, admin, ttl, key, alg, kid, issuer, secret, .. } = args;
+    // A private key is no setting of a node, which may have no keys here.
+    let auth = match secret.settings(key.is_none()) {
         Ok(auth) => auth,
         Err(faults) => return Ok(config::wrong(&faults)),
     };
     let user = user.context("--user is missing")?;
+    let (place, jwt) = chosen(&auth, issuer.as_deref())?;
+    let key = signing_key(jwt, key.as_deref(), alg)?.with_id(kid);
     let token = NewToken { user, grants: Grants { subscribe, publish, admin }, ttl };
-    writeln!(std::io::stdout(), "{}", token.sign(&auth.jwt, SystemTime::now())?)?;
+    writeln!(std::io::stdout(), "{}", token.sign(&key, &jwt.settings(place), SystemTime::now())?)?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Returns the settings of an issuer, or else of the first one, with their place.
+fn chosen<'a>(auth: &'a AuthConfig, name: Option<&str>) -> anyhow::Result<(String, &'a JwtConfig)> {
+    let mut issuers = auth.all_issuers();
+    match name {
+        Some(name) => issuers
+            .find(|(_, jwt)| jwt.issuer.as_deref() == Some(name))
+            .with_context(|| format!("no issuer in the settings is {name} (--issuer)")),
+        None => Ok(issuers.next().unwrap_or_else(|| ("auth.jwt".to_owned(), &auth.jwt))),
+    }
+}
+
+/// Returns the key of a file, or else the secret of the settings.
+fn signing_key(jwt: &JwtConfig, file: Option<&Path>, alg: Option<Algorithm>) -> anyhow::Result<SigningKey> {
+    if let Some(file) = file {
+        let name = || format!("{} (--key)", file.display());
+        let text = std::fs::read(file).with_context(|| format!("{} cannot be read", name()))?;
+        return SigningKey::pem(&text, alg).with_context(name);
+    }
+    let secret = jwt.secret.as_ref().context("the settings have no secret to sign with: set --key")?;
+    Ok(SigningKey::secret(secret.expose().as_bytes(), alg)?)
+}
+
 impl Secret {
-    /// Reads the settings for tokens. Faults of other settings are ignored: the node reports them.
-    fn settings(self) -> Result<AuthConfig, Faults> {
+    /// Reads the settings for tokens, which must have keys if `keys`. Faults of other settings are ignored: the node
+    /// reports them.
+    fn settings(self, keys: bool) -> Result<AuthConfig, Faults> {
         let flag = |flag, setting, value| Flag { flag, setting, value };
-        let mut flags = vec![flag("fanfare token", "auth.mode", "jwt".to_owned())];
+        let mode = if keys { "jwt" } else { "none" };
+        let mut flags = vec![flag("fanfare token", "auth.mode", mode.to_owned())];
         flags
             .extend(self.jwt_secret_file.map(|file| flag("--jwt-secret-file", "auth.jwt.secret_file", file)));
         let reading = Config::read(&Sources::of_process(self.config, flags));
@@ -119,23 +159,16 @@ fn check(auth: &AuthConfig, token: Option<String>) -> anyhow::Result<ExitCode> {
             text
         }
     };
-    let asked = Asked { token: Some(token.trim()), user: None };
-    match Auth::new(auth).bearer(&http::HeaderMap::new(), asked, SystemTime::now()) {
-        Ok(bearer) => show(&bearer)?,
-        Err(error @ (AuthError::Expired | AuthError::BadToken(_))) => bail!("{error}"),
-        Err(error) => return Err(error.into()),
-    }
+    show(&Authenticator::new(auth.issuer_settings())?.check(token.trim(), SystemTime::now())?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(Bearer { user, grants, expires, .. }: &Bearer) -> anyhow::Result<()> {
+fn show(Identity { user, grants, expires }: &Identity) -> anyhow::Result<()> {
     let list = |patterns: &[Pattern]| match patterns {
         [] => "-".to_owned(),
         patterns => patterns.iter().map(Pattern::as_str).collect::<Vec<_>>().join(" "),
     };
-    let user = user.as_ref().map_or("-", User::id);
-    let expires =
-        expires.map_or_else(|| "never".to_owned(), |at| humantime::format_rfc3339_seconds(at).to_string());
+    let expires = humantime::format_rfc3339_seconds(*expires);
     let mut out = std::io::stdout();
     writeln!(out, "user       {user}")?;
     writeln!(out, "subscribe  {}", list(&grants.subscribe))?;
@@ -143,6 +176,10 @@ fn show(Bearer { user, grants, expires, .. }: &Bearer) -> anyhow::Result<()> {
     writeln!(out, "admin      {}", grants.admin)?;
     writeln!(out, "expires    {expires}")?;
     Ok(())
+}
+
+fn algorithm(name: &str) -> Result<Algorithm, String> {
+    Algorithm::named(name).ok_or_else(|| format!("expected one of {}", fanfare_auth::Algorithms::ALL))
 }
 
 fn positive(text: &str) -> Result<Duration, String> {

@@ -160,6 +160,41 @@ fn a_token_is_made_with_the_secret_of_a_node_and_is_worth_what_it_says() {
 }
 
 #[test]
+fn a_token_is_signed_with_a_private_key_and_checked_with_the_public_one() {
+    let file = |name: &str| format!("{}/../auth/tests/keys/{name}", env!("CARGO_MANIFEST_DIR"));
+    let sign = |key: &str, more: &[&str]| {
+        let key = file(&format!("{key}.private.pem"));
+        run(&[&["token", "--user", "42", "--key", &key], more].concat(), &[])
+    };
+    let public = file("es256.public.pem");
+    let (code, token, said) = sign("es256", &["--kid", "2026"]);
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    let (code, out, said) =
+        run(&["token", "check", token.trim()], &[("FANFARE_AUTH__JWT__KEY_FILES", &public)]);
+    assert!(code == Some(0) && out.contains("user       42"), "{said}");
+    let (code, _, said) = run(&["token", "check", token.trim()], &[("FANFARE_AUTH__JWT__SECRET", SECRET)]);
+    assert!(code == Some(1) && said.contains("algorithm ES256 is not one of its key's (HS256"), "{said}");
+    for (key, alg) in [("rs256", "PS512"), ("es384", "ES384"), ("ed25519", "EdDSA")] {
+        let (code, token, said) = sign(key, &["--alg", alg]);
+        assert_eq!(code, Some(0), "{said}");
+        let public = file(&format!("{key}.public.pem"));
+        let keys = [("FANFARE_AUTH__JWT__KEY_FILES", public.as_str())];
+        assert_eq!(run(&["token", "check", token.trim()], &keys).0, Some(0), "{alg}");
+    }
+    let (code, _, said) = sign("es256", &["--alg", "RS256"]);
+    assert!(code == Some(1) && said.contains("the key allows ES256"), "{said}");
+    assert_eq!(sign("es256", &["--alg", "none"]).0, Some(2));
+    let (code, _, said) = run(&["token", "--user", "42", "--key", &public], &[]);
+    assert!(code == Some(1) && said.contains("no private key"), "{said}");
+    let issuers = format!("[{{ issuer = 'https://a', key_files = ['{public}'], max_lifetime = '1m' }}]");
+    let (code, _, said) = run(
+        &["token", "--user", "42", "--key", &file("es256.private.pem"), "--issuer", "https://a"],
+        &[("FANFARE_AUTH__ISSUERS", &issuers)],
+    );
+    assert!(code == Some(1) && said.contains("auth.issuers[0].max_lifetime"), "{said}");
+}
+
+#[test]
 fn a_token_needs_a_secret_and_a_user_that_can_be_one() {
     let (code, out, said) = run(&["token", "--user", "42"], &[]);
     assert_eq!((code, out.as_str()), (Some(2), ""));

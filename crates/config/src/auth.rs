@@ -3,8 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fanfare_auth::claim_name::ClaimName;
+use fanfare_auth::key::Key;
+use fanfare_auth::key_file::KeyFiles;
+use fanfare_auth::template::Template;
+use fanfare_auth::{Algorithms, IssuerSettings, secret};
+
 use crate::Config;
-use crate::check::Checks;
+use crate::check::{Checks, SECRET_FILE};
 use crate::secret::Secret;
 use crate::setting::settings;
 use crate::value::choice;
@@ -16,24 +22,43 @@ settings! {
         mode: Option<AuthMode>;
         /// Name of the cookie that may carry the token. Checked after the header and the query.
         cookie: String = "fanfare_token";
+        /// Further issuers: a list of tables, each with settings of `auth.jwt`. A token is verified by the issuer whose
+        /// `issuer` is its `iss`.
+        issuers: Vec<JwtConfig>;
+        /// Interval between checks of the files with secrets and keys; changed ones are read without a restart.
+        reload_interval: Duration = "1m", in "1ms" to "366d";
     }
     with {
-        /// Verification of tokens.
+        /// Verification of tokens: the first issuer.
         jwt: JwtConfig = JwtConfig::default();
     }
 }
 
 settings! {
-    /// `[auth.jwt]`: verification of tokens.
+    /// `[auth.jwt]`: verification of the tokens of one issuer.
     pub struct JwtConfig = "auth.jwt", |config| config.auth.jwt => {
-        /// HS256 secret, at least 32 bytes.
+        /// Secret, at least 32 bytes: for HS256; with at least 48 bytes also for HS384, with at least 64 for HS512.
         secret: Option<Secret>;
         /// File with the secret, in place of `auth.jwt.secret`. One line ending at the end of the file is ignored.
         secret_file: Option<PathBuf>;
+        /// Files with public keys: PEM (`PUBLIC KEY` or `CERTIFICATE`), or a JWK set, which may contain secrets.
+        key_files: Vec<String>;
         /// Required value of a token's `iss`.
         issuer: Option<String>;
-        /// Required value of a token's `aud`, or one of its values.
-        audience: Option<String>;
+        /// Accepted values of a token's `aud`, of which it must have one. Without a value, `aud` is not checked.
+        audience: Vec<String>;
+        /// Accepted algorithms, as far as the key allows them. Default: all that the key allows.
+        algorithms: Algorithms;
+        /// Required `typ` of a token, like `at+jwt`. Default: none, `JWT` or `at+jwt`.
+        typ: Option<String>;
+        /// Claim that names the user: a name, or a path in nested claims like `/user/id`.
+        user_claim: ClaimName = "sub";
+        /// Claim with the grants: a name, or a path in nested claims like `/app/fanfare`.
+        grants_claim: ClaimName = "fanfare";
+        /// Patterns that every token of the issuer may subscribe to, with claims in braces: `team:{sub}:*`.
+        subscribe: Vec<Template>;
+        /// Patterns that every token of the issuer may publish to, with claims in braces: `team:{sub}:*`.
+        publish: Vec<Template>;
         /// Tolerated clock difference between the token issuer and the node.
         leeway: Duration = "5s", in "0s" to "1h";
         /// Maximum lifetime of a token, from its `iat` (or else from now) to its `exp`; `0s` disables the limit.
@@ -51,7 +76,100 @@ choice! {
     }
 }
 
-/// Checks the settings of authentication, and reads the secret's file.
+impl AuthConfig {
+    /// Returns all issuers, each with the place of its settings: `auth.jwt` if it has a key, and `auth.issuers`.
+    pub fn all_issuers(&self) -> impl Iterator<Item = (String, &JwtConfig)> {
+        let first = self.jwt.has_keys().then(|| ("auth.jwt".to_owned(), &self.jwt));
+        let further = self.issuers.iter().enumerate();
+        first.into_iter().chain(further.map(|(index, jwt)| (format!("auth.issuers[{index}]"), jwt)))
+    }
+
+    /// Returns the settings of all issuers for the verification of tokens.
+    pub fn issuer_settings(&self) -> Vec<IssuerSettings> {
+        self.all_issuers().map(|(place, jwt)| jwt.settings(place)).collect()
+    }
+}
+
+impl JwtConfig {
+    /// Returns whether a key is set to verify tokens with.
+    fn has_keys(&self) -> bool {
+        self.secret.is_some() || self.secret_file.is_some() || !self.key_files.is_empty()
+    }
+
+    /// Returns the settings for the verification of tokens. `place` is the place of these settings, for errors.
+    pub fn settings(&self, place: String) -> IssuerSettings {
+        let in_settings = self.secret.as_ref().filter(|_| self.secret_file.is_none());
+        IssuerSettings {
+            place,
+            issuer: self.issuer.clone(),
+            audience: self.audience.clone(),
+            algorithms: self.algorithms,
+            typ: self.typ.clone(),
+            user: self.user_claim.clone(),
+            grants: self.grants_claim.clone(),
+            subscribe: self.subscribe.clone(),
+            publish: self.publish.clone(),
+            leeway: self.leeway,
+            max_lifetime: Some(self.max_lifetime).filter(|lifetime| !lifetime.is_zero()),
+            // A checked secret is long enough.
+            keys: in_settings
+                .and_then(|secret| Key::secret(secret.expose().as_bytes()).ok())
+                .into_iter()
+                .collect(),
+            files: self.files(),
+        }
+    }
+
+    fn files(&self) -> KeyFiles {
+        KeyFiles {
+            secret: self.secret_file.clone(),
+            keys: self.key_files.iter().map(PathBuf::from).collect(),
+        }
+    }
+
+    /// Returns what is wrong with the settings, and reads the secret's file.
+    fn check(&mut self) -> Vec<Wrong> {
+        let mut wrong = Vec::new();
+        let mut fail = |settings, what: String, right| wrong.push(Wrong { settings, what, right });
+        if self.secret.is_some() && self.secret_file.is_some() {
+            let what = "the secret is set twice, as a value and as a file".to_owned();
+            fail(&["auth.jwt.secret_file", "auth.jwt.secret"], what, "one of secret and secret_file");
+        } else if let Some(file) = &self.secret_file {
+            match secret::read(file) {
+                Ok(text) => self.secret = Some(Secret::new(text)),
+                Err(error) => fail(&["auth.jwt.secret_file"], error.to_string(), SECRET_FILE),
+            }
+        }
+        if let Some(weak) = self.secret.as_ref().and_then(|secret| secret::weakness(secret.expose())) {
+            let right = "at least 32 random bytes (openssl rand -hex 32)";
+            fail(&["auth.jwt.secret", "auth.jwt.secret_file"], weak, right);
+        }
+        let keys = KeyFiles { secret: None, ..self.files() };
+        if let Err(error) = keys.read() {
+            let right =
+                "readable files with public keys (PEM, BEGIN PUBLIC KEY or BEGIN CERTIFICATE) or a JWK set";
+            fail(&["auth.jwt.key_files"], error.to_string(), right);
+        }
+        if self.algorithms.is_empty() {
+            fail(
+                &["auth.jwt.algorithms"],
+                "the list is empty".to_owned(),
+                "one or more algorithms, like ES256",
+            );
+        }
+        wrong
+    }
+}
+
+/// What is wrong with the settings of an issuer.
+struct Wrong {
+    /// The settings, by their names in `auth.jwt`: the first is wrong, or contradicts the others.
+    settings: &'static [&'static str],
+    what: String,
+    right: &'static str,
+}
+
+/// Checks the settings of authentication, and reads the secrets' files.
 pub(crate) fn check(config: &mut Config, checks: &mut Checks<'_>) {
     let auth = &mut config.auth;
     checks.hold(
@@ -70,28 +188,52 @@ pub(crate) fn check(config: &mut Config, checks: &mut Checks<'_>) {
     if auth.mode != Some(AuthMode::Jwt) {
         return;
     }
-    let (secret, file) = (&auth.jwt.secret, &auth.jwt.secret_file);
-    checks.hold(
-        secret.is_none() || file.is_none(),
-        &["auth.jwt.secret_file", "auth.jwt.secret"],
-        "the secret is set twice, as a value and as a file",
-        "one of auth.jwt.secret and auth.jwt.secret_file",
-    );
-    checks.hold(
-        secret.is_some() || file.is_some(),
-        &["auth.jwt.secret", "auth.jwt.secret_file"],
-        "auth.mode is jwt, but no secret is set to verify tokens with",
-        "auth.jwt.secret or auth.jwt.secret_file, with at least 32 random bytes (openssl rand -hex 32)",
-    );
-    if let (None, Some(file)) = (secret, file) {
-        auth.jwt.secret = checks.secret_in("auth.jwt.secret_file", file);
-    }
-    if let Some(weak) = auth.jwt.secret.as_ref().and_then(Secret::weakness) {
+    if auth.jwt.has_keys() {
+        for Wrong { settings, what, right } in auth.jwt.check() {
+            checks.fail(settings, &what, right);
+        }
+    } else if auth.issuers.is_empty() {
         checks.fail(
-            &["auth.jwt.secret", "auth.jwt.secret_file"],
-            &weak,
-            "at least 32 random bytes (openssl rand -hex 32)",
+            &["auth.jwt.secret", "auth.jwt.secret_file", "auth.jwt.key_files", "auth.issuers"],
+            "auth.mode is jwt, but no secret and no key is set to verify tokens with",
+            "auth.jwt.secret or auth.jwt.secret_file, with at least 32 random bytes (openssl rand -hex 32); or \
+             auth.jwt.key_files, with the public keys of the issuer",
         );
+    } else if let Some(name) =
+        JwtConfig::SETTINGS.iter().map(|setting| setting.name).find(|name| checks.is_given(name))
+    {
+        checks.fail(
+            &[name],
+            "auth.jwt has no key, so this setting has no effect",
+            "a secret or key_files in [auth.jwt], or the setting in an entry of auth.issuers",
+        );
+    }
+    check_entries(auth, checks);
+}
+
+/// Checks the entries of `auth.issuers`, and that each token has one issuer.
+fn check_entries(auth: &mut AuthConfig, checks: &mut Checks<'_>) {
+    const LIST: &str = "auth.issuers";
+    for (index, entry) in auth.issuers.iter_mut().enumerate() {
+        if !entry.has_keys() {
+            let right = "secret, secret_file or key_files in each entry";
+            checks.fail_in_list(LIST, &format!("entry {index} has no key to verify tokens with"), right);
+        }
+        for Wrong { settings, what, right } in entry.check() {
+            let setting = settings[0].trim_start_matches("auth.jwt.");
+            checks.fail_in_list(LIST, &format!("{setting} of entry {index}: {what}"), right);
+        }
+    }
+    let mut names: Vec<_> = auth.all_issuers().map(|(_, jwt)| jwt.issuer.clone()).collect();
+    names.sort();
+    if let Some((twice, _)) = names.iter().zip(names.iter().skip(1)).find(|(one, next)| one == next) {
+        let what = match twice {
+            Some(name) => format!("two issuers have the issuer {name}"),
+            None => "two issuers have no issuer".to_owned(),
+        };
+        let right =
+            "a different issuer (iss) for each, so that a token has one; one entry can have several keys";
+        checks.fail_in_list(LIST, &what, right);
     }
 }
 

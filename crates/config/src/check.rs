@@ -3,11 +3,17 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use fanfare_auth::secret;
+
 use crate::fault::Fault;
 use crate::secret::Secret;
 use crate::setting::Setting;
 use crate::source::Given;
 use crate::value::Origin;
+
+/// The accepted form of a file with a secret.
+pub(crate) const SECRET_FILE: &str =
+    "a text file that contains only the secret and that this process may read";
 
 /// Collects the faults.
 pub(crate) struct Checks<'a> {
@@ -45,26 +51,30 @@ impl Checks<'_> {
         });
     }
 
+    /// Returns whether a source sets the setting.
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        self.given.contains_key(name)
+    }
+
     /// Reads a secret from the file that a setting names. Returns `None`, and records a fault, if the file cannot be
     /// used.
     pub(crate) fn secret_in(&mut self, name: &'static str, file: &Path) -> Option<Secret> {
-        match std::fs::read_to_string(file) {
-            // As a part of the secret it would make every token's signature wrong.
-            Ok(text) if text.starts_with('\u{feff}') => self.fail(
-                &[name],
-                "begins with a byte order mark (the bytes EF BB BF)",
-                "a file that contains only the secret",
-            ),
-            Ok(text) => {
-                let line = text.strip_suffix('\n').unwrap_or(&text);
-                return Some(Secret::new(line.strip_suffix('\r').unwrap_or(line).to_owned()));
-            }
-            Err(error) => self.fail(
-                &[name],
-                &format!("cannot be read: {error}"),
-                "a text file that this process may read",
-            ),
+        match secret::read(file) {
+            Ok(text) => return Some(Secret::new(text)),
+            Err(error) => self.fail(&[name], &error.to_string(), SECRET_FILE),
         }
         None
+    }
+
+    /// Records a fault of an entry of a list, of which several entries may have faults.
+    pub(crate) fn fail_in_list(&mut self, name: &'static str, wrong: &str, right: &str) {
+        let given = self.given.get(name);
+        self.faults.push(Fault {
+            setting: name.to_owned(),
+            value: given.map(Given::show),
+            origin: given.map_or(Origin::Default, |given| given.origin.clone()),
+            wrong: wrong.to_owned(),
+            right: right.to_owned(),
+        });
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! - [`source`]: the sources of settings
 //! - [`setting`]: one setting, and the macro that declares the settings of a topic
-//! - `value`: parses and shows values
+//! - `value`, `issuers`: parses and shows values; those of issuers of tokens
 //! - [`network`]: addresses and ranges
 //! - [`certificate`]: reads a certificate and its key
 //! - `check`: collects what the checks of the topics find; `origin`, `host`: checks of origins and host names
@@ -24,6 +24,7 @@ pub mod fault;
 mod host;
 pub mod http;
 pub mod intake;
+mod issuers;
 pub mod lease;
 pub mod limits;
 pub mod log;

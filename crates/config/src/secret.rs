@@ -1,24 +1,11 @@
 //! Secret values, which are never shown.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use crate::value::{Input, Value, plain, text};
 
 /// Text shown in place of a secret.
 pub const MASK: &str = "********";
-/// Minimum length of an HS256 secret, in bytes: as long as the hash (RFC 7518, section 3.2).
-pub const MIN_SECRET_BYTES: usize = 32;
-/// Minimum number of different bytes in a secret. A random secret has more: of secrets of 32 decimal digits, one in
-/// ten million has fewer.
-const MIN_SECRET_KINDS: usize = 6;
-/// Secrets that are long enough, but published as examples.
-const PUBLISHED_SECRETS: [&str; 2] = [
-    // jwt.io
-    "a-string-secret-at-least-256-bits-long",
-    "a-string-secret-at-least-512-bits-long-when-using-HS512",
-];
-
 /// A secret setting. `Debug` shows [`MASK`]; only [`Secret::expose`] returns the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -36,21 +23,6 @@ impl Secret {
     /// Returns the text.
     pub fn expose(&self) -> &str {
         &self.0
-    }
-
-    /// Returns why the secret of tokens is easy to guess, or `None` if it passes. A random secret passes.
-    pub(crate) fn weakness(&self) -> Option<String> {
-        let bytes = self.0.as_bytes();
-        let unit = (1..=bytes.len() / 2).find(|&unit| bytes.chunks(unit).all(|part| bytes.starts_with(part)));
-        let kinds = bytes.iter().collect::<HashSet<_>>().len();
-        let words = match unit {
-            _ if bytes.len() < MIN_SECRET_BYTES => format!("has {} bytes", bytes.len()),
-            Some(unit) if unit < MIN_SECRET_BYTES / 2 => format!("repeats the same {unit} bytes"),
-            _ if kinds < MIN_SECRET_KINDS => format!("has only {kinds} different bytes"),
-            _ if PUBLISHED_SECRETS.contains(&self.0.as_str()) => "is a published example".to_owned(),
-            _ => return None,
-        };
-        Some(format!("the secret {words} and is easy to guess"))
     }
 }
 

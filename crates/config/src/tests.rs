@@ -248,6 +248,55 @@ fn a_secret_is_long_comes_from_one_place_and_is_shown_nowhere() {
 }
 
 #[test]
+fn issuers_are_checked_like_the_first_one_and_each_token_has_one() {
+    let jwt = ("FANFARE_AUTH__MODE", "jwt");
+    let reported = |pairs: &[(&str, &str)]| {
+        let all = [&[jwt], pairs].concat();
+        let faults = environment(&all).faults;
+        (faults.len(), Faults(faults).to_string())
+    };
+    let secret = "0123456789abcdef0123456789abcdef";
+    let a = format!("issuer = 'a', secret = '{secret}'");
+    let issuers = |list: &str| reported(&[("FANFARE_AUTH__ISSUERS", list)]);
+    assert_eq!(issuers(&format!("[{{ {a} }}, {{ secret = '{secret}' }}]")).0, 0);
+    for (list, words) in [
+        ("[{ issuer = 'a' }]".to_owned(), &["entry 0 has no key"][..]),
+        (format!("[{{ {a} }}, {{ {a} }}]"), &["two issuers have the issuer a"]),
+        (format!("[{{ secret = '{secret}' }}, {{ secret = '{secret}' }}]"), &["two issuers have no issuer"]),
+        (
+            "[{ issuer = 'a', secret = 'hush' }, { issuer = 'b', key_files = ['/nowhere'], secret_file = '/no' }]".into(),
+            &["secret of entry 0: the secret has 4 bytes", "key_files of entry 1: /nowhere cannot be read", "secret_file of entry 1: cannot"],
+        ),
+    ] {
+        let (count, said) = issuers(&list);
+        assert_eq!(count, words.len(), "{said}");
+        for word in words {
+            assert!(said.contains(word) && !said.contains("hush") && !said.contains("0123456789"), "{said}");
+        }
+    }
+    let first = ("FANFARE_AUTH__JWT__SECRET", secret);
+    let further = format!("[{{ {a} }}]");
+    let further = ("FANFARE_AUTH__ISSUERS", further.as_str());
+    assert_eq!(reported(&[first, further]).0, 0);
+    assert!(
+        reported(&[first, further, ("FANFARE_AUTH__JWT__ISSUER", "a")])
+            .1
+            .contains("two issuers have the issuer a")
+    );
+    assert!(reported(&[further, ("FANFARE_AUTH__JWT__AUDIENCE", "x")]).1.contains("auth.jwt has no key"));
+    for (name, value, word) in [
+        ("ALGORITHMS", "RS256,none", "\"none\" is not an algorithm"),
+        ("SUBSCRIBE", "team:{sub", "brace"),
+        ("USER_CLAIM", "/~", "JSON pointer"),
+        ("KEY_FILES", "/nowhere", "cannot be read"),
+    ] {
+        let variable = format!("FANFARE_AUTH__JWT__{name}");
+        let (count, said) = reported(&[first, (&variable, value)]);
+        assert!(count == 1 && said.contains(word), "{said}");
+    }
+}
+
+#[test]
 fn a_certificate_comes_with_its_key_and_its_faults_are_reported_with_the_others() {
     let reported = |pairs: &[(&str, &str)]| Faults(environment(pairs).faults).to_string();
     let (certificate, key) = ("FANFARE_TLS__CERTIFICATE", "FANFARE_TLS__KEY");

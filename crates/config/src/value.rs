@@ -268,7 +268,7 @@ pub(crate) fn split(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Returns the items of a list as parsed, separated by commas. An invalid list is shown as written.
-fn list<T: Value + IntoIterator<Item = I>, I: Display>(input: &Input) -> String {
+pub(crate) fn list<T: Value + IntoIterator<Item = I>, I: Display>(input: &Input) -> String {
     let Ok(items) = T::read(input) else { return plain(input) };
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -6,6 +6,7 @@
 //!
 //! - [`node`]: starts and shuts down everything below
 //! - [`tls`], [`listener`]: sockets, until a stream takes one over
+//! - [`reload`]: reads the files of certificates and keys again when they change
 //! - [`address`], [`rates`]: client addresses, and rate limits of users and addresses
 //! - [`memory`], [`pace`]: memory limit of requests and streams, and minimum transfer rate
 //! - [`http`], [`auth`]: the HTTP API, authentication and authorization
@@ -18,6 +19,7 @@ pub mod memory;
 pub mod node;
 pub mod pace;
 pub mod rates;
+pub mod reload;
 pub mod tls;
 
 pub use node::Node;

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use fanfare_auth::key_file::KeyFileError;
 use fanfare_broker::session::CloseReason;
 use fanfare_broker::{Broker, EventLog, NodeId};
 use fanfare_config::drain::DrainConfig;
@@ -34,6 +35,8 @@ use tokio::time::Instant;
 use self::coordination::Coordination;
 use crate::address::trusted::TrustedProxies;
 use crate::auth::Auth;
+use crate::auth::metrics::KeyMetrics;
+use crate::auth::upkeep::KeyUpkeep;
 use crate::http;
 use crate::http::Side;
 use crate::http::app::App;
@@ -71,6 +74,9 @@ pub enum StartError {
     /// TLS cannot be set up, because of the certificate's files or the TLS library.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A file with keys of tokens cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
 }
 
 /// The shutdown did not complete within `drain.deadline`. The rest ends with the process.
@@ -100,6 +106,7 @@ pub struct Node {
     /// The admin listener, which runs until the end of the shutdown.
     admin: Option<Listener>,
     upkeep: Upkeep,
+    keys: KeyUpkeep,
     hub: Hub,
     coordination: Coordination,
 }
@@ -109,7 +116,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// Fails if an address cannot be bound, or if the certificate cannot be loaded.
+    /// Fails if an address cannot be bound, or if the certificate or a key file cannot be loaded.
     pub fn start(config: &Config, broker: Arc<dyn Broker>) -> Result<Self, StartError> {
         Self::start_with(config, broker, Router::new())
     }
@@ -118,10 +125,11 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// Fails if an address cannot be bound, or if the certificate cannot be loaded.
+    /// Fails if an address cannot be bound, or if the certificate or a key file cannot be loaded.
     pub fn start_with(config: &Config, broker: Arc<dyn Broker>, pages: Router) -> Result<Self, StartError> {
         let mut registry = Registry::default();
         let tls = Tls::load(&config.tls, TlsMetrics::register(&mut registry))?;
+        let auth = Auth::new(&config.auth)?;
         let (listener, bound) = listen(config, "node.listen", config.node.listen)?;
         let admin = config.admin.listen.map(|addr| listen(config, "admin.listen", addr)).transpose()?;
 
@@ -130,6 +138,7 @@ impl Node {
         let cluster = Arc::new(ClusterMetrics::register(&mut registry));
         let http_metrics = HttpMetrics::register(&mut registry);
         let rate_metrics = RateMetrics::register(&mut registry);
+        let key_metrics = KeyMetrics::register(&mut registry);
         let memory = Memory::new(memory::budget(bytes(config.limits.memory)));
         memory.register(&mut registry);
 
@@ -147,6 +156,7 @@ impl Node {
         let hub = Hub::start(&log, &*broker, id, &settings, &metrics, commands);
         let coordination = Coordination::start(config, &broker, &hub, waiting, bound, &cluster);
 
+        let keys = KeyUpkeep::start(auth.authenticator(), config.auth.reload_interval, &key_metrics);
         let rates = Arc::new(Rates::new(&config.limits, rate_metrics));
         let draining = Arc::new(AtomicBool::new(false));
         let app = Arc::new(App {
@@ -156,7 +166,7 @@ impl Node {
             budget: hub.budget(),
             histories: Places::new(config.limits.history_reads, config.limits.history_reads_per_user),
             sessions: coordination.sessions(),
-            auth: Auth::new(&config.auth),
+            auth,
             limits: config.limits.clone(),
             rates: Arc::clone(&rates),
             proxies: TrustedProxies::of(&config.http),
@@ -184,7 +194,7 @@ impl Node {
             admin::start((listener, bound), router, config, http_metrics)
         });
         let (id, drain, upkeep) = (id.clone(), config.drain.clone(), Upkeep::start(rates));
-        Ok(Self { id, drain, draining, admissions, listener, admin, upkeep, hub, coordination })
+        Ok(Self { id, drain, draining, admissions, listener, admin, upkeep, keys, hub, coordination })
     }
 
     /// Returns the address of the admin listener, if there is one.
@@ -224,7 +234,7 @@ impl Node {
     }
 
     async fn drain_and_stop(self, begun: Instant) {
-        let Self { id, drain, draining, admissions, listener, admin, upkeep, hub, coordination } = self;
+        let Self { id, drain, draining, admissions, listener, admin, upkeep, keys, hub, coordination } = self;
         draining.store(true, Ordering::Relaxed);
         coordination.set_draining();
         tracing::info!(node = %id, streams = hub.connections(), notice = ?drain.notice, "draining: readiness set to false");
@@ -237,7 +247,7 @@ impl Node {
         hub.shutdown(CloseReason::Shutdown).await;
         // Waiting for clients must leave time to release sessions.
         listener.shutdown(begun + drain.deadline * 3 / 4).await;
-        upkeep.shutdown().await;
+        tokio::join!(upkeep.shutdown(), keys.shutdown());
         let left = coordination.shutdown(begun + drain.deadline * 7 / 8).await;
         // Last, so that probes and metrics are served until the end.
         if let Some(admin) = admin {

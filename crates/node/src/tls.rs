@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - [`metrics`]: metrics of renewed certificates
-//! - [`renewal`]: checks the files periodically
+//! - [`renewal`]: loads a renewed certificate
 
 pub mod metrics;
 pub mod renewal;
@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use self::metrics::TlsMetrics;
-use self::renewal::Renewal;
+use self::renewal::{Certificate, Renewal};
 
 /// ALPN protocols (RFC 7301): HTTP/2 is preferred.
 const ALPN: [&[u8]; 2] = [HTTP2, b"http/1.1"];
@@ -84,7 +84,8 @@ impl Tls {
         // Session tickets: clients keep the state for resumption.
         server.ticketer = ring::Ticketer::new()?;
         let tls = Self { acceptor: Arc::new(server).into(), shown };
-        let renewal = Renewal::new(files, &pair, *reload_interval, (tls.clone(), metrics));
+        let certificate = Certificate { files, tls: tls.clone(), metrics };
+        let renewal = Renewal::new(certificate, pair.mark, *reload_interval);
         Ok(Some((tls, renewal)))
     }
 

@@ -18,6 +18,8 @@ pub const CHANNEL_PUNCTUATION: &str = "-_.:@|/+=~%$!#&;";
 const USER_PREFIX: &str = "user:";
 /// The channel that every stream follows.
 const BROADCAST: &str = "broadcast";
+/// Namespaces of reserved channels, which a grant must spell out.
+pub const RESERVED: [&str; 2] = [USER_PREFIX, BROADCAST];
 
 /// A named, ordered series of events: the only routing concept.
 ///

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use fanfare_testkit::cluster::Cluster;
 use fanfare_testkit::node::{NodeBuilder, SECRET};
 use fanfare_testkit::redis::Redis;
+use fanfare_testkit::token::Algorithm;
 use fanfare_testkit::{tcp, token};
 use http::{Method, Request};
-use jsonwebtoken::Algorithm;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::raw::exchange;

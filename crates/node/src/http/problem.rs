@@ -8,6 +8,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 pub use fanfare_api::problem::Code;
 use fanfare_api::problem::{MEDIA_TYPE, ProblemDetails};
+use fanfare_auth::TokenError;
 use fanfare_broker::BrokerError;
 use fanfare_protocol::channel::ChannelError;
 use fanfare_protocol::cursor::CursorError;
@@ -126,8 +127,8 @@ impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         let code = match error {
             AuthError::NoToken => Code::NoToken,
-            AuthError::BadToken(_) => Code::BadToken,
-            AuthError::Expired => Code::ExpiredToken,
+            AuthError::Token(TokenError::Invalid(_)) => Code::BadToken,
+            AuthError::Token(TokenError::Expired) => Code::ExpiredToken,
             AuthError::BadUser(_) => Code::BadRequest,
         };
         Self::new(code, error.to_string())
@@ -255,7 +256,7 @@ mod tests {
         let response = Problem::from(BrokerError::Unavailable("10.0.0.1: timeout".into())).into_response();
         assert_eq!(response.status(), 503);
         assert!(response.headers().contains_key(RETRY_AFTER));
-        let expired = Problem::from(AuthError::Expired).into_response();
+        let expired = Problem::from(AuthError::Token(TokenError::Expired)).into_response();
         let challenge = expired.headers()[WWW_AUTHENTICATE].to_str().unwrap();
         assert_eq!(
             challenge,

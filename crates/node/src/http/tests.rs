@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use fanfare_api::health::Part;
+use fanfare_auth::new_token::NewToken;
+use fanfare_auth::signing_key::SigningKey;
 use fanfare_broker::session::Claim;
 use fanfare_broker::subscriber::SubscriberState;
 use fanfare_broker::{Broker, BrokerSettings, EventLog, MemoryBroker, NodeId, NodeInfo};
@@ -20,7 +22,6 @@ use fanfare_hub::read_budget::ReadBudget;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, Event, SessionId, User};
 use http::{HeaderMap, Request};
-use jsonwebtoken::{EncodingKey, Header};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -39,10 +40,12 @@ pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// Returns a token for an hour.
 pub(crate) fn token(user: &str, grants: &Value) -> String {
-    crate::auth::install();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let claims = json!({"sub": user, "exp": (now + Duration::from_hours(1)).as_secs(), "fanfare": grants});
-    jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+    let user = User::new(user).unwrap();
+    let grants = serde_json::from_value(grants.clone()).unwrap();
+    let token = NewToken { user, grants, ttl: Duration::from_hours(1) };
+    let key = SigningKey::secret(SECRET.as_bytes(), None).unwrap();
+    let issuer = fanfare_config::auth::JwtConfig::default().settings("auth.jwt".to_owned());
+    token.sign(&key, &issuer, SystemTime::now()).unwrap()
 }
 
 pub(crate) fn app() -> App {
@@ -83,7 +86,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         memory: crate::memory::Memory::new(fanfare_config::bytes(config.limits.memory)),
         budget: Arc::new(ReadBudget::new(config.stream.max_log_read_bytes, hub)),
         histories: Places::new(config.limits.history_reads, config.limits.history_reads_per_user),
-        auth: Auth::new(&config.auth),
+        auth: Auth::new(&config.auth).unwrap(),
         rates: Arc::new(crate::rates::Rates::new(
             &config.limits,
             crate::rates::metrics::RateMetrics::default(),

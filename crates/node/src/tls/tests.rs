@@ -3,8 +3,8 @@ use std::path::PathBuf;
 
 use fanfare_testkit::certificate::Certificate;
 
-use super::renewal::Look;
 use super::*;
+use crate::reload::Look;
 
 /// Returns the settings of a node with this certificate.
 pub(crate) fn config(certificate: &Certificate) -> TlsConfig {

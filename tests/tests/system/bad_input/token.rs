@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_testkit::token::Token;
-use jsonwebtoken::Algorithm;
+use fanfare_testkit::token::{Algorithm, Token};
 use serde_json::json;
 
 use super::scene_with;

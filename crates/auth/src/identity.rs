@@ -1,0 +1,16 @@
+//! The result of authentication.
+
+use std::time::SystemTime;
+
+use fanfare_protocol::{Grants, User};
+
+/// The bearer of a valid token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// The user.
+    pub user: User,
+    /// Permissions.
+    pub grants: Grants,
+    /// Expiry of the token, including the leeway.
+    pub expires: SystemTime,
+}

@@ -1,0 +1,45 @@
+//! Verifies and creates tokens (JWT, RFC 7519): who the bearer is, and what the bearer may do.
+//!
+//! Knows nothing of HTTP: the node finds the token in a request, and maps the errors to responses.
+//!
+//! # Layout
+//!
+//! In the order in which a token is verified:
+//!
+//! - [`authenticator`]: all issuers; the one that a token names verifies it
+//! - [`issuer`]: one issuer: its keys, and what its tokens must say
+//! - [`settings`]: the settings of an issuer
+//! - `token`, `header`: the parts of a token
+//! - `key_ring`: the keys of an issuer, and which of them fits a token
+//! - [`key`], [`algorithm`]: a key that verifies signatures, and the algorithms that it allows
+//! - `der`, `pem`, `jwk`, [`key_file`], [`secret`]: where keys come from
+//! - `claims`, [`claim_name`], [`template`]: what a token says, and the grants that follow
+//! - [`identity`], [`error`]: the result
+//! - [`new_token`], [`signing_key`]: creation of tokens
+
+pub mod algorithm;
+pub mod authenticator;
+pub mod claim_name;
+mod claims;
+mod der;
+pub mod error;
+mod header;
+pub mod identity;
+pub mod issuer;
+mod jwk;
+pub mod key;
+pub mod key_file;
+mod key_ring;
+pub mod new_token;
+mod pem;
+pub mod secret;
+pub mod settings;
+pub mod signing_key;
+pub mod template;
+mod token;
+
+pub use algorithm::{Algorithm, Algorithms};
+pub use authenticator::Authenticator;
+pub use error::TokenError;
+pub use identity::Identity;
+pub use settings::IssuerSettings;

@@ -1,0 +1,134 @@
+//! The tasks that keep the keys of tokens up to date.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_auth::Authenticator;
+use fanfare_auth::issuer::Issuer;
+use fanfare_auth::key::Key;
+use fanfare_auth::key_file::{FileKeys, KeyFileError};
+use tokio::task::JoinSet;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::metrics::KeyMetrics;
+use crate::reload::{Files, Reload};
+
+/// The tasks. End when they are shut down or dropped.
+#[derive(Debug)]
+pub struct KeyUpkeep {
+    stop: DropGuard,
+    tasks: JoinSet<()>,
+}
+
+impl KeyUpkeep {
+    /// Starts a task for each issuer that has key files. Must be called within a runtime.
+    pub fn start(authenticator: Option<&Arc<Authenticator>>, every: Duration, metrics: &KeyMetrics) -> Self {
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        if let Some(authenticator) = authenticator {
+            for (index, issuer) in authenticator.issuers().iter().enumerate() {
+                if !issuer.settings().files.is_empty() {
+                    let files = IssuerFiles {
+                        authenticator: Arc::clone(authenticator),
+                        index,
+                        metrics: metrics.clone(),
+                    };
+                    tasks.spawn(Reload::new(files, issuer.mark(), every).run(stop.clone()));
+                }
+            }
+        }
+        Self { stop: stop.drop_guard(), tasks }
+    }
+
+    /// Ends the tasks.
+    pub async fn shutdown(self) {
+        let Self { stop, tasks } = self;
+        drop(stop);
+        tasks.join_all().await;
+    }
+}
+
+/// The key files of one issuer.
+struct IssuerFiles {
+    authenticator: Arc<Authenticator>,
+    /// Index of the issuer.
+    index: usize,
+    metrics: KeyMetrics,
+}
+
+impl IssuerFiles {
+    fn issuer(&self) -> &Issuer {
+        &self.authenticator.issuers()[self.index]
+    }
+}
+
+impl Files for IssuerFiles {
+    type Content = Vec<Key>;
+    type Error = KeyFileError;
+
+    fn read(&self) -> Result<(Vec<Key>, u64), KeyFileError> {
+        self.issuer().settings().files.read().map(|FileKeys { keys, mark }| (keys, mark))
+    }
+
+    fn replace(&self, keys: Vec<Key>) {
+        self.metrics.loaded.inc();
+        tracing::info!(
+            issuer = self.issuer().settings().place,
+            keys = keys.len(),
+            "loaded changed key files"
+        );
+        self.issuer().use_files(keys);
+    }
+
+    fn keep(&self, error: &str) {
+        self.metrics.failures.inc();
+        let issuer = &self.issuer().settings().place;
+        tracing::error!(issuer, error, "failed to load changed key files; keeping the old keys");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use fanfare_config::auth::{AuthConfig, AuthMode};
+    use fanfare_protocol::{Grants, User};
+
+    use super::*;
+    use crate::reload::Look;
+
+    const OLD: &str = "0123456789abcdef0123456789abcdef";
+    const NEW: &str = "another 9abcdef0123456789abcdefxx";
+
+    #[test]
+    fn a_changed_secret_is_taken_when_it_is_good_and_a_fault_is_reported_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("secret");
+        std::fs::write(&file, OLD).unwrap();
+        let mut config = AuthConfig { mode: Some(AuthMode::Jwt), ..AuthConfig::default() };
+        config.jwt.secret_file = Some(file.clone());
+        let authenticator = Arc::new(Authenticator::new(config.issuer_settings()).unwrap());
+        let accepted = |secret: &str| {
+            let key = fanfare_auth::signing_key::SigningKey::secret(secret.as_bytes(), None).unwrap();
+            let user = User::new("7").unwrap();
+            let ttl = Duration::from_mins(1);
+            let token = fanfare_auth::new_token::NewToken { user, grants: Grants::default(), ttl };
+            let issuer = authenticator.issuers()[0].settings();
+            let token = token.sign(&key, issuer, SystemTime::now()).unwrap();
+            authenticator.check(&token, SystemTime::now()).is_ok()
+        };
+        let metrics = KeyMetrics::default();
+        let files =
+            IssuerFiles { authenticator: Arc::clone(&authenticator), index: 0, metrics: metrics.clone() };
+        let mut reload = Reload::new(files, authenticator.issuers()[0].mark(), Duration::from_secs(1));
+        assert_eq!(reload.look(), Look::Same);
+        assert!(accepted(OLD) && !accepted(NEW));
+        std::fs::write(&file, "short").unwrap();
+        assert_eq!((reload.look(), reload.look()), (Look::Refused, Look::Same));
+        assert!(accepted(OLD));
+        std::fs::write(&file, NEW).unwrap();
+        assert_eq!((reload.look(), reload.look()), (Look::Taken, Look::Same));
+        assert!(!accepted(OLD) && accepted(NEW));
+        assert_eq!((metrics.loaded.get(), metrics.failures.get()), (1, 1));
+    }
+}
