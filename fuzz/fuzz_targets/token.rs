@@ -11,6 +11,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use fanfare_config::auth::{AuthConfig, AuthMode};
 use fanfare_config::secret::Secret;
 use fanfare_node::auth::{Asked, Auth};
+use futures_util::FutureExt;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use libfuzzer_sys::fuzz_target;
@@ -45,7 +46,7 @@ fn unsigned(header: &[u8], cookie: &[u8], parameter: &[u8], now: SystemTime) {
     let token = String::from_utf8_lossy(parameter);
     let asked = Asked { token: Some(&token), user: None };
     for (headers, asked) in [(&headers, asked), (&headers, Asked::default()), (&HeaderMap::new(), asked)] {
-        let bearer = AUTH.bearer(headers, asked, now);
+        let bearer = AUTH.bearer(headers, asked, now).now_or_never().expect("no keys are fetched");
         assert!(bearer.is_err(), "a token without a signature: {bearer:?}");
     }
 }
@@ -57,7 +58,8 @@ fn signed(header: &[u8], claims: &[u8], now: SystemTime) {
     let signature = sign(&Key::new(HMAC_SHA256, SECRET.as_bytes()), text.as_bytes());
     let token = format!("{text}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature));
     let asked = Asked { token: Some(&token), user: None };
-    let Ok(bearer) = AUTH.bearer(&HeaderMap::new(), asked, now) else { return };
+    let bearer = AUTH.bearer(&HeaderMap::new(), asked, now).now_or_never();
+    let Ok(bearer) = bearer.expect("no keys are fetched") else { return };
     assert!(bearer.user.is_some(), "{bearer:?}");
     let expires = bearer.expires.expect("a token expires");
     assert!(expires > now && expires < now + LONGEST, "{bearer:?}");

@@ -43,15 +43,17 @@ pub struct Parts {
     pub pubsub: Part,
     /// The lease is held.
     pub lease: Part,
+    /// The keys of tokens are there.
+    pub keys: Part,
     /// The node is not draining.
     pub draining: Part,
 }
 
 impl Parts {
     /// Returns each part with its name.
-    pub fn all(&self) -> [(&'static str, &Part); 4] {
-        let Self { redis, pubsub, lease, draining } = self;
-        [("redis", redis), ("pubsub", pubsub), ("lease", lease), ("draining", draining)]
+    pub fn all(&self) -> [(&'static str, &Part); 5] {
+        let Self { redis, pubsub, lease, keys, draining } = self;
+        [("redis", redis), ("pubsub", pubsub), ("lease", lease), ("keys", keys), ("draining", draining)]
     }
 }
 
@@ -92,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_node_is_ready_if_all_parts_are() {
-        let parts = Parts { redis: Part::OK, pubsub: Part::OK, lease: Part::OK, draining: Part::OK };
+        let parts = Parts::default();
         assert!(Readiness::new(parts.clone()).ready);
         let readiness = Readiness::new(Parts { lease: Part::wrong("expired"), ..parts });
         let text = serde_json::to_string(&readiness).unwrap();
@@ -100,7 +102,7 @@ mod tests {
             text,
             concat!(
                 r#"{"ready":false,"parts":{"redis":{"ok":true},"pubsub":{"ok":true},"#,
-                r#""lease":{"ok":false,"reason":"expired"},"draining":{"ok":true}}}"#
+                r#""lease":{"ok":false,"reason":"expired"},"keys":{"ok":true},"draining":{"ok":true}}}"#
             )
         );
         assert_eq!(serde_json::from_str::<Readiness>(&text).unwrap(), readiness);

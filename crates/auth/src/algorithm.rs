@@ -90,6 +90,8 @@ impl Algorithms {
     pub const ALL: Self = Self((1 << Algorithm::ALL.len()) - 1);
     /// No algorithm.
     pub(crate) const NONE: Self = Self(0);
+    /// Those of a secret.
+    pub(crate) const HMAC: Self = Self::of(&[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512]);
     /// Those of an RSA key.
     pub(crate) const RSA: Self = Self::of(&[
         Algorithm::RS256,

@@ -9,4 +9,7 @@ pub enum TokenError {
     /// The token has expired.
     #[error("the token has expired; get a new one")]
     Expired,
+    /// The token's key is unknown, and the keys of its issuer cannot be fetched.
+    #[error("the keys of the token's issuer cannot be fetched now; retry")]
+    NoKeys,
 }

@@ -1,5 +1,6 @@
 //! One issuer: its keys, and what its tokens must say.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use fanfare_protocol::Grants;
@@ -9,9 +10,33 @@ use crate::error::TokenError;
 use crate::identity::Identity;
 use crate::key::Key;
 use crate::key_file::{FileKeys, KeyFileError};
-use crate::key_ring::KeyRing;
+use crate::key_ring::{KeyRing, Unverified};
+use crate::remote_keys::RemoteKeys;
+use crate::remote_keys::refresh::Refresh;
+use crate::remote_keys::source::SourceError;
 use crate::settings::IssuerSettings;
 use crate::token::Token;
+
+/// Why a token is not valid by the keys that are there.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The token is not valid.
+    Final(TokenError),
+    /// The token may have a key that is not fetched yet.
+    UnknownKey(TokenError),
+}
+
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        Self::Final(error)
+    }
+}
+
+impl From<Refusal> for TokenError {
+    fn from((Refusal::Final(error) | Refusal::UnknownKey(error)): Refusal) -> Self {
+        error
+    }
+}
 
 /// An issuer. Lives as long as the node.
 #[derive(Debug)]
@@ -30,7 +55,8 @@ impl Issuer {
     /// Fails if a file cannot be used.
     pub(crate) fn new(settings: IssuerSettings) -> Result<Self, KeyFileError> {
         let FileKeys { keys, mark } = settings.files.read()?;
-        let issuer = Self { settings, keys: KeyRing::new(), mark };
+        let remote = settings.remote.as_ref().map(|remote| Arc::new(RemoteKeys::new(remote)));
+        let issuer = Self { settings, keys: KeyRing::new(remote), mark };
         issuer.use_files(keys);
         Ok(issuer)
     }
@@ -55,17 +81,57 @@ impl Issuer {
         self.settings.issuer.as_deref().is_some_and(|issuer| claims.is_of(issuer))
     }
 
-    /// Verifies a token: the signature, then what it says.
+    /// Returns the task that fetches the keys of the URL; `None` without a URL.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the URL or the trusted certificates cannot be used.
+    pub(crate) fn refresh(&self) -> Result<Option<Refresh>, SourceError> {
+        let Some((keys, settings)) = self.keys.remote().zip(self.settings.remote.as_ref()) else {
+            return Ok(None);
+        };
+        Refresh::new(Arc::clone(keys), settings.clone(), self.settings.place.clone()).map(Some)
+    }
+
+    /// Returns whether the issuer has keys: those of the URL were fetched once, if it has a URL.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.keys.remote().is_none_or(|remote| remote.is_ready())
+    }
+
+    /// Verifies a token, and waits for a fetch of keys if the token may have a new one.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is not valid, or if the keys cannot be fetched.
+    pub(crate) async fn authenticate(
+        &self,
+        token: &Token<'_>,
+        now: SystemTime,
+    ) -> Result<Identity, TokenError> {
+        let error = match self.check(token, now) {
+            Ok(identity) => return Ok(identity),
+            Err(Refusal::Final(error)) => return Err(error),
+            Err(Refusal::UnknownKey(error)) => error,
+        };
+        let Some(remote) = self.keys.remote() else { return Err(error) };
+        if !remote.refreshed().await {
+            return Err(TokenError::NoKeys);
+        }
+        Ok(self.check(token, now)?)
+    }
+
+    /// Verifies a token by the keys that are there: the signature, then what it says.
     ///
     /// # Errors
     ///
     /// Fails if it is not valid.
-    pub(crate) fn check(&self, token: &Token<'_>, now: SystemTime) -> Result<Identity, TokenError> {
+    pub(crate) fn check(&self, token: &Token<'_>, now: SystemTime) -> Result<Identity, Refusal> {
         let settings = &self.settings;
         token.header.check_type(settings.typ.as_deref()).map_err(TokenError::Invalid)?;
-        self.keys
-            .verify(token, settings.algorithms)
-            .map_err(|mismatch| TokenError::Invalid(mismatch.reason(token)))?;
+        self.keys.verify(token, settings.algorithms).map_err(|Unverified { mismatch, may_be_new }| {
+            let error = TokenError::Invalid(mismatch.reason(token));
+            if may_be_new { Refusal::UnknownKey(error) } else { Refusal::Final(error) }
+        })?;
         let claims = Claims::read(&token.claims).map_err(TokenError::Invalid)?;
         self.check_parties(&claims).map_err(TokenError::Invalid)?;
         let user = claims.user(&settings.user).map_err(TokenError::Invalid)?;

@@ -151,6 +151,11 @@ impl Key {
         self.algorithms
     }
 
+    /// Returns whether the key has exactly this `kid`.
+    pub(crate) fn is_named(&self, id: &str) -> bool {
+        self.id.as_deref() == Some(id)
+    }
+
     /// Returns whether the key may have signed a token with this `kid`: the same one, or none on either side.
     pub(crate) fn fits(&self, id: Option<&str>) -> bool {
         match (&self.id, id) {

@@ -13,6 +13,7 @@
 //! - `key_ring`: the keys of an issuer, and which of them fits a token
 //! - [`key`], [`algorithm`]: a key that verifies signatures, and the algorithms that it allows
 //! - `der`, `pem`, `jwk`, [`key_file`], [`secret`]: where keys come from
+//! - [`remote_keys`]: the keys of a URL
 //! - `claims`, [`claim_name`], [`template`]: what a token says, and the grants that follow
 //! - [`identity`], [`error`]: the result
 //! - [`new_token`], [`signing_key`]: creation of tokens
@@ -32,6 +33,7 @@ pub mod key_file;
 mod key_ring;
 pub mod new_token;
 mod pem;
+pub mod remote_keys;
 pub mod secret;
 pub mod settings;
 pub mod signing_key;

@@ -6,6 +6,7 @@ use crate::algorithm::Algorithms;
 use crate::claim_name::ClaimName;
 use crate::key::Key;
 use crate::key_file::KeyFiles;
+use crate::remote_keys::RemoteSettings;
 use crate::template::Template;
 
 /// Settings of an issuer: its keys, and what its tokens must say.
@@ -37,6 +38,8 @@ pub struct IssuerSettings {
     pub keys: Vec<Key>,
     /// Files with keys.
     pub files: KeyFiles,
+    /// URL with keys.
+    pub remote: Option<RemoteSettings>,
 }
 
 impl IssuerSettings {
@@ -58,6 +61,7 @@ impl IssuerSettings {
             max_lifetime: None,
             keys: Vec::new(),
             files: KeyFiles::default(),
+            remote: None,
         }
     }
 }

@@ -71,7 +71,7 @@ async fn main() -> ExitCode {
         Command::History(args) => history::run(args).await,
         Command::Sessions(args) => sessions::run(args).await,
         Command::Nodes(args) => nodes::run(args).await,
-        Command::Token(args) => token::run(args),
+        Command::Token(args) => token::run(args).await,
     };
     result.unwrap_or_else(|error| exit::report(&error))
 }

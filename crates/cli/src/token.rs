@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use fanfare_auth::new_token::NewToken;
+use fanfare_auth::remote_keys::metrics::FetchMetrics;
 use fanfare_auth::signing_key::SigningKey;
 use fanfare_auth::{Algorithm, Authenticator, Identity};
 use fanfare_config::Config;
@@ -14,6 +15,8 @@ use fanfare_config::auth::{AuthConfig, JwtConfig};
 use fanfare_config::fault::{Fault, Faults};
 use fanfare_config::source::{Flag, Sources};
 use fanfare_protocol::{Grants, Pattern, User};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::config;
 
@@ -90,10 +93,10 @@ struct Secret {
 /// # Errors
 ///
 /// Fails if the token cannot be created, or is not accepted.
-pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(Command::Check(CheckArgs { token, secret })) = args.check {
         return match secret.settings(true) {
-            Ok(auth) => check(&auth, token),
+            Ok(auth) => check(&auth, token).await,
             Err(faults) => Ok(config::wrong(&faults)),
         };
     }
@@ -149,7 +152,7 @@ impl Secret {
     }
 }
 
-fn check(auth: &AuthConfig, token: Option<String>) -> anyhow::Result<ExitCode> {
+async fn check(auth: &AuthConfig, token: Option<String>) -> anyhow::Result<ExitCode> {
     let token = match token {
         Some(token) if token != "-" => token,
         _ => {
@@ -159,7 +162,13 @@ fn check(auth: &AuthConfig, token: Option<String>) -> anyhow::Result<ExitCode> {
             text
         }
     };
-    show(&Authenticator::new(auth.issuer_settings())?.check(token.trim(), SystemTime::now())?)?;
+    let authenticator = Authenticator::new(auth.issuer_settings())?;
+    // End when they are dropped.
+    let mut fetching = JoinSet::new();
+    for refresh in authenticator.refreshes()? {
+        fetching.spawn(refresh.run(FetchMetrics::default(), CancellationToken::new()));
+    }
+    show(&authenticator.authenticate(token.trim(), SystemTime::now()).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 

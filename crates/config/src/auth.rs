@@ -6,14 +6,16 @@ use std::time::Duration;
 use fanfare_auth::claim_name::ClaimName;
 use fanfare_auth::key::Key;
 use fanfare_auth::key_file::KeyFiles;
+use fanfare_auth::remote_keys::RemoteSettings;
 use fanfare_auth::template::Template;
 use fanfare_auth::{Algorithms, IssuerSettings, secret};
+use url::{Host, Url};
 
-use crate::Config;
 use crate::check::{Checks, SECRET_FILE};
 use crate::secret::Secret;
 use crate::setting::settings;
 use crate::value::choice;
+use crate::{Config, certificate};
 
 settings! {
     /// `[auth]`: whether requests need a token.
@@ -43,6 +45,18 @@ settings! {
         secret_file: Option<PathBuf>;
         /// Files with public keys: PEM (`PUBLIC KEY` or `CERTIFICATE`), or a JWK set, which may contain secrets.
         key_files: Vec<String>;
+        /// URL of the issuer's JWK set: `https`, or `http` on a loopback address.
+        jwks_url: Option<String>;
+        /// Whether `auth.jwt.jwks_url` may be `http` on any host. An attacker on the network path can then issue tokens.
+        jwks_http: bool = "false";
+        /// PEM file with the certificates to trust in place of the system's, for `auth.jwt.jwks_url`.
+        jwks_ca: Option<PathBuf>;
+        /// Interval between fetches of the set; a shorter `Cache-Control: max-age` counts.
+        jwks_refresh: Duration = "10m", in "1s" to "1d";
+        /// Minimum time from one fetch to the next. A token with an unknown key waits for the next fetch.
+        jwks_min_interval: Duration = "5s", in "100ms" to "10m";
+        /// Timeout of a fetch.
+        jwks_timeout: Duration = "5s", in "100ms" to "1m";
         /// Required value of a token's `iss`.
         issuer: Option<String>;
         /// Accepted values of a token's `aud`, of which it must have one. Without a value, `aud` is not checked.
@@ -93,7 +107,10 @@ impl AuthConfig {
 impl JwtConfig {
     /// Returns whether a key is set to verify tokens with.
     fn has_keys(&self) -> bool {
-        self.secret.is_some() || self.secret_file.is_some() || !self.key_files.is_empty()
+        self.secret.is_some()
+            || self.secret_file.is_some()
+            || !self.key_files.is_empty()
+            || self.jwks_url.is_some()
     }
 
     /// Returns the settings for the verification of tokens. `place` is the place of these settings, for errors.
@@ -117,6 +134,13 @@ impl JwtConfig {
                 .into_iter()
                 .collect(),
             files: self.files(),
+            remote: self.jwks_url.clone().map(|url| RemoteSettings {
+                url,
+                ca: self.jwks_ca.clone(),
+                refresh: self.jwks_refresh,
+                min_interval: self.jwks_min_interval,
+                timeout: self.jwks_timeout,
+            }),
         }
     }
 
@@ -149,6 +173,20 @@ impl JwtConfig {
             let right =
                 "readable files with public keys (PEM, BEGIN PUBLIC KEY or BEGIN CERTIFICATE) or a JWK set";
             fail(&["auth.jwt.key_files"], error.to_string(), right);
+        }
+        if let Some(what) = self.jwks_url.as_deref().and_then(|url| wrong_url(url, self.jwks_http)) {
+            let right =
+                "an https URL without a user, or an http URL on a loopback address (or jwks_http = true)";
+            fail(&["auth.jwt.jwks_url", "auth.jwt.jwks_http"], what.to_owned(), right);
+        }
+        if let Some(Err(error)) = self.jwks_ca.as_deref().map(certificate::certificates) {
+            let right = "a PEM file with certificates that this process may read";
+            fail(&["auth.jwt.jwks_ca"], error.to_string(), right);
+        }
+        if self.jwks_refresh < self.jwks_min_interval {
+            let what = "the interval between fetches is less than the minimum".to_owned();
+            let right = "jwks_refresh at least as long as jwks_min_interval";
+            fail(&["auth.jwt.jwks_refresh", "auth.jwt.jwks_min_interval"], what, right);
         }
         if self.algorithms.is_empty() {
             fail(
@@ -194,10 +232,10 @@ pub(crate) fn check(config: &mut Config, checks: &mut Checks<'_>) {
         }
     } else if auth.issuers.is_empty() {
         checks.fail(
-            &["auth.jwt.secret", "auth.jwt.secret_file", "auth.jwt.key_files", "auth.issuers"],
+            &["auth.jwt.secret", "auth.jwt.secret_file", "auth.jwt.key_files", "auth.jwt.jwks_url", "auth.issuers"],
             "auth.mode is jwt, but no secret and no key is set to verify tokens with",
             "auth.jwt.secret or auth.jwt.secret_file, with at least 32 random bytes (openssl rand -hex 32); or \
-             auth.jwt.key_files, with the public keys of the issuer",
+             auth.jwt.key_files or auth.jwt.jwks_url, with the public keys of the issuer",
         );
     } else if let Some(name) =
         JwtConfig::SETTINGS.iter().map(|setting| setting.name).find(|name| checks.is_given(name))
@@ -205,7 +243,7 @@ pub(crate) fn check(config: &mut Config, checks: &mut Checks<'_>) {
         checks.fail(
             &[name],
             "auth.jwt has no key, so this setting has no effect",
-            "a secret or key_files in [auth.jwt], or the setting in an entry of auth.issuers",
+            "a secret, key_files or jwks_url in [auth.jwt], or the setting in an entry of auth.issuers",
         );
     }
     check_entries(auth, checks);
@@ -216,7 +254,7 @@ fn check_entries(auth: &mut AuthConfig, checks: &mut Checks<'_>) {
     const LIST: &str = "auth.issuers";
     for (index, entry) in auth.issuers.iter_mut().enumerate() {
         if !entry.has_keys() {
-            let right = "secret, secret_file or key_files in each entry";
+            let right = "secret, secret_file, key_files or jwks_url in each entry";
             checks.fail_in_list(LIST, &format!("entry {index} has no key to verify tokens with"), right);
         }
         for Wrong { settings, what, right } in entry.check() {
@@ -234,6 +272,26 @@ fn check_entries(auth: &mut AuthConfig, checks: &mut Checks<'_>) {
         let right =
             "a different issuer (iss) for each, so that a token has one; one entry can have several keys";
         checks.fail_in_list(LIST, &what, right);
+    }
+}
+
+/// Returns why a URL of keys cannot be used, or `None` if it can. `http`: whether it may be plain HTTP on any host.
+fn wrong_url(url: &str, http: bool) -> Option<&'static str> {
+    let Ok(url) = Url::parse(url) else { return Some("not a URL") };
+    let is_local = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => return Some("not a URL with a host"),
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Some("the URL has a user or a password");
+    }
+    match url.scheme() {
+        "https" => None,
+        "http" if http || is_local => None,
+        "http" => Some("an attacker on the network path could replace the keys of an http URL"),
+        _ => Some("neither https nor http"),
     }
 }
 

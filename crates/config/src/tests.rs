@@ -274,6 +274,12 @@ fn issuers_are_checked_like_the_first_one_and_each_token_has_one() {
             assert!(said.contains(word) && !said.contains("hush") && !said.contains("0123456789"), "{said}");
         }
     }
+    let urls = ["https://login.example/keys", "http://127.0.0.1:1/k", "http://[::1]/k", "http://localhost/k"];
+    for url in urls {
+        assert_eq!(reported(&[("FANFARE_AUTH__JWT__JWKS_URL", url)]).0, 0, "{url}");
+    }
+    let plain = ("FANFARE_AUTH__JWT__JWKS_URL", "http://login/keys");
+    assert_eq!(reported(&[plain, ("FANFARE_AUTH__JWT__JWKS_HTTP", "true")]).0, 0);
     let first = ("FANFARE_AUTH__JWT__SECRET", secret);
     let further = format!("[{{ {a} }}]");
     let further = ("FANFARE_AUTH__ISSUERS", further.as_str());
@@ -289,6 +295,12 @@ fn issuers_are_checked_like_the_first_one_and_each_token_has_one() {
         ("SUBSCRIBE", "team:{sub", "brace"),
         ("USER_CLAIM", "/~", "JSON pointer"),
         ("KEY_FILES", "/nowhere", "cannot be read"),
+        ("JWKS_URL", "login", "not a URL"),
+        ("JWKS_URL", "ftp://h/keys", "neither https nor http"),
+        ("JWKS_URL", "http://login.example/keys", "could replace the keys"),
+        ("JWKS_URL", "https://me:hush@h/keys", "a user or a password"),
+        ("JWKS_CA", "/nowhere", "cannot be read"),
+        ("JWKS_REFRESH", "2s", "less than the minimum"),
     ] {
         let variable = format!("FANFARE_AUTH__JWT__{name}");
         let (count, said) = reported(&[first, (&variable, value)]);

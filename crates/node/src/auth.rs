@@ -105,8 +105,8 @@ impl Auth {
     ///
     /// # Errors
     ///
-    /// Fails if the token is missing or not accepted.
-    pub fn bearer(
+    /// Fails if the token is missing or not accepted, or if its keys cannot be fetched.
+    pub async fn bearer(
         &self,
         headers: &HeaderMap,
         asked: Asked<'_>,
@@ -119,7 +119,7 @@ impl Auth {
         let sent = from_header(headers)?.or(asked.token).map(|token| (token, Carrier::Sent));
         let found = sent.or_else(|| Some((from_cookie(headers, &self.cookie)?, Carrier::Cookie)));
         let (token, carrier) = found.ok_or(AuthError::NoToken)?;
-        let Identity { user, grants, expires } = authenticator.check(token, now)?;
+        let Identity { user, grants, expires } = authenticator.authenticate(token, now).await?;
         Ok(Bearer { user: Some(user), grants, expires: Some(expires), carrier })
     }
 }
@@ -162,6 +162,7 @@ mod tests {
     use fanfare_auth::new_token::NewToken;
     use fanfare_auth::signing_key::SigningKey;
     use fanfare_config::secret::Secret;
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -185,7 +186,9 @@ mod tests {
         let (auth, token) = auth();
         let mut headers = HeaderMap::new();
         let bearer = |headers: &HeaderMap, token: Option<&str>| {
-            auth.bearer(headers, Asked { token, user: None }, SystemTime::now())
+            // No keys are fetched.
+            let bearer = auth.bearer(headers, Asked { token, user: None }, SystemTime::now());
+            bearer.now_or_never().unwrap()
         };
         let user = |headers: &HeaderMap, token: Option<&str>| {
             bearer(headers, token).map(|bearer| bearer.user.unwrap().to_string())
@@ -215,7 +218,8 @@ mod tests {
         let token = token("7");
         let check = |cookies: &[u8]| {
             let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_bytes(cookies).unwrap())]);
-            auth.bearer(&headers, Asked { token: None, user: None }, SystemTime::now())
+            let asked = Asked { token: None, user: None };
+            auth.bearer(&headers, asked, SystemTime::now()).now_or_never().unwrap()
         };
         for (before, after) in [
             (&b"name=Jos\xc3\xa9; "[..], &b""[..]),
@@ -237,7 +241,10 @@ mod tests {
     #[test]
     fn without_auth_everybody_may_do_everything_and_says_who_they_are() {
         let auth = Auth::new(&AuthConfig { mode: Some(AuthMode::None), ..AuthConfig::default() }).unwrap();
-        let asked = |user| auth.bearer(&HeaderMap::new(), Asked { token: None, user }, SystemTime::now());
+        let asked = |user| {
+            let asked = Asked { token: None, user };
+            auth.bearer(&HeaderMap::new(), asked, SystemTime::now()).now_or_never().unwrap()
+        };
         assert_eq!(asked(Some("7")).unwrap().user, Some(User::new("7").unwrap()));
         let anonymous = Bearer { user: None, grants: Grants::all(), expires: None, carrier: Carrier::Reach };
         assert_eq!(asked(None).unwrap(), anonymous);

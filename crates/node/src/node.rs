@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use axum::Router;
 use fanfare_auth::key_file::KeyFileError;
+use fanfare_auth::remote_keys::source::SourceError;
 use fanfare_broker::session::CloseReason;
 use fanfare_broker::{Broker, EventLog, NodeId};
 use fanfare_config::drain::DrainConfig;
@@ -77,6 +78,9 @@ pub enum StartError {
     /// A file with keys of tokens cannot be used.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
+    /// A URL with keys of tokens cannot be used.
+    #[error(transparent)]
+    Jwks(#[from] SourceError),
 }
 
 /// The shutdown did not complete within `drain.deadline`. The rest ends with the process.
@@ -156,9 +160,11 @@ impl Node {
         let hub = Hub::start(&log, &*broker, id, &settings, &metrics, commands);
         let coordination = Coordination::start(config, &broker, &hub, waiting, bound, &cluster);
 
-        let keys = KeyUpkeep::start(auth.authenticator(), config.auth.reload_interval, &key_metrics);
+        let keys = KeyUpkeep::start(auth.authenticator(), config.auth.reload_interval, &key_metrics)?;
         let rates = Arc::new(Rates::new(&config.limits, rate_metrics));
         let draining = Arc::new(AtomicBool::new(false));
+        let authenticator = auth.authenticator().cloned();
+        let readiness = readiness::checks(coordination.lease(), hub.wire(), authenticator, &draining);
         let app = Arc::new(App {
             node: id.clone(),
             broker,
@@ -173,7 +179,7 @@ impl Node {
             gzip: config.stream.gzip,
             retry: RetryPolicy::new(&config.stream, config.drain.retry_spread),
             http: config.http.clone(),
-            readiness: readiness::checks(coordination.lease(), hub.wire(), &draining),
+            readiness,
             ignored: crate::http::ignored::Ignored::default(),
             metrics: http_metrics.clone(),
             counts: Counts::new(registry),

@@ -38,6 +38,7 @@ mod frame_floods;
 mod grants;
 mod idempotency_keys;
 mod intake_ids;
+mod jwks;
 mod live_topics;
 mod new_channels;
 mod operators;

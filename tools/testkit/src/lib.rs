@@ -21,6 +21,7 @@
 //! - [`crowd`]: thousands of hostile clients
 //! - [`attack`]: these, and a few whose requests are large, by name
 //! - [`token`]: signed tokens for `--auth jwt`
+//! - [`key_pair`], [`key_server`]: keys of an issuer, and the server of these keys, which fails in every way
 //! - [`publisher`]: publishing through Redis
 //! - [`head`], [`body`], [`coding`], [`sse`]: the reader of a stream, an implementation of its own
 //! - [`request`], [`client`]: a client that reads when the test says so, and checks every block
@@ -47,6 +48,8 @@ pub mod footprint;
 pub mod frames;
 pub mod head;
 pub mod http2;
+pub mod key_pair;
+pub mod key_server;
 pub mod ledger;
 pub mod lifecycle;
 pub mod loopback;

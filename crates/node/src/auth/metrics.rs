@@ -1,5 +1,6 @@
 //! Metrics of the keys that verify tokens.
 
+use fanfare_auth::remote_keys::metrics::FetchMetrics;
 use fanfare_telemetry::registered;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
@@ -11,6 +12,8 @@ pub struct KeyMetrics {
     pub loaded: Counter,
     /// `fanfare_auth_key_file_failures_total`: failures to load a changed key file.
     pub failures: Counter,
+    /// Metrics of fetched keys.
+    pub fetches: FetchMetrics,
 }
 
 impl KeyMetrics {
@@ -23,6 +26,7 @@ impl KeyMetrics {
                 "fanfare_auth_key_file_failures",
                 "Failures to load a changed key file",
             ),
+            fetches: FetchMetrics::register(registry),
         }
     }
 }

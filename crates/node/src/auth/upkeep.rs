@@ -7,6 +7,7 @@ use fanfare_auth::Authenticator;
 use fanfare_auth::issuer::Issuer;
 use fanfare_auth::key::Key;
 use fanfare_auth::key_file::{FileKeys, KeyFileError};
+use fanfare_auth::remote_keys::source::SourceError;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -21,11 +22,22 @@ pub struct KeyUpkeep {
 }
 
 impl KeyUpkeep {
-    /// Starts a task for each issuer that has key files. Must be called within a runtime.
-    pub fn start(authenticator: Option<&Arc<Authenticator>>, every: Duration, metrics: &KeyMetrics) -> Self {
+    /// Starts a task for each issuer that has key files, and for each that has a URL. Must be called within a runtime.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a URL or its trusted certificates cannot be used.
+    pub fn start(
+        authenticator: Option<&Arc<Authenticator>>,
+        every: Duration,
+        metrics: &KeyMetrics,
+    ) -> Result<Self, SourceError> {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         if let Some(authenticator) = authenticator {
+            for refresh in authenticator.refreshes()? {
+                tasks.spawn(refresh.run(metrics.fetches.clone(), stop.clone()));
+            }
             for (index, issuer) in authenticator.issuers().iter().enumerate() {
                 if !issuer.settings().files.is_empty() {
                     let files = IssuerFiles {
@@ -37,7 +49,7 @@ impl KeyUpkeep {
                 }
             }
         }
-        Self { stop: stop.drop_guard(), tasks }
+        Ok(Self { stop: stop.drop_guard(), tasks })
     }
 
     /// Ends the tasks.

@@ -71,13 +71,13 @@ impl App {
     /// # Errors
     ///
     /// Fails like [`App::token`], or if a rate is exceeded.
-    pub fn bearer(
+    pub async fn bearer(
         &self,
         headers: &HeaderMap,
         params: &Params,
         address: ClientAddress,
     ) -> Result<Bearer, Problem> {
-        let bearer = self.token(headers, params);
+        let bearer = self.token(headers, params).await;
         let user = bearer.as_ref().ok().and_then(|bearer| bearer.user.as_ref());
         self.rates.admit(Kind::Requests, Caller { user, address }, 1)?;
         bearer
@@ -89,7 +89,7 @@ impl App {
     ///
     /// Fails if the token is missing or not accepted, if `user=` is used although tokens are required, or if a page
     /// of another origin uses credentials that the browser added.
-    pub fn token(&self, headers: &HeaderMap, params: &Params) -> Result<Bearer, Problem> {
+    pub async fn token(&self, headers: &HeaderMap, params: &Params) -> Result<Bearer, Problem> {
         let user = params.get("user");
         if user.is_some() && !self.auth.is_open() {
             return Err(Problem::bad_request(
@@ -97,7 +97,7 @@ impl App {
             ));
         }
         let asked = Asked { token: params.get("token"), user };
-        let bearer = self.auth.bearer(headers, asked, SystemTime::now())?;
+        let bearer = self.auth.bearer(headers, asked, SystemTime::now()).await?;
         origin::check(bearer.carrier, headers, &self.http.allowed_origins)?;
         Ok(bearer)
     }

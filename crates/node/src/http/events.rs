@@ -21,9 +21,9 @@ use http::{HeaderValue, Method};
 use super::app::App;
 use super::letter;
 use super::overload::{self, Reason, Refused};
-use super::problem::{self, Problem};
+use super::problem::{self, Code, Problem};
 use super::stream_headers;
-use super::stream_params::StreamParams;
+use super::stream_params::{self, StreamParams};
 use super::takeover::{Admissions, Takeover};
 use crate::address::ClientAddress;
 use crate::auth::Bearer;
@@ -139,8 +139,17 @@ pub async fn events(
     address: ClientAddress,
     request: Request,
 ) -> Response {
-    let params = match StreamParams::read(&endpoint.app, request.headers(), request.uri().query()) {
+    let (headers, query) = (request.headers(), request.uri().query());
+    let params = match StreamParams::read(&endpoint.app, headers, query).await {
         Ok(params) => params,
+        // The keys that verify the token cannot be fetched.
+        Err(problem) if problem.code == Code::Unavailable => {
+            let (dialect, cursor) = stream_params::form(headers, query);
+            let status = overload::prefers_status(headers);
+            endpoint.app.metrics.count_overloaded(Reason::NoKeys);
+            let refused = Refused { dialect, cursor: cursor.as_deref(), status };
+            return overload::answer(Reason::NoKeys, refused, &endpoint.app.limits, &endpoint.app.retry);
+        }
         Err(problem) => return problem.into_response(),
     };
     if let Err(problem) = letter::precondition(request.method(), request.headers()) {

@@ -43,7 +43,7 @@ pub async fn history(
     account: Option<Extension<Account>>,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &["after", "limit"], &[])?;
-    let bearer = app.bearer(&headers, &params, address)?;
+    let bearer = app.bearer(&headers, &params, address).await?;
     let Path(name) = channel.map_err(|_| {
         Problem::new(Code::BadChannel, "the channel in the path is not UTF-8 after percent-decoding")
     })?;

@@ -25,7 +25,7 @@ pub async fn nodes(
     address: ClientAddress,
 ) -> Result<Json<NodeList>, Problem> {
     let params = Params::parse(query.as_deref(), &[], &[])?;
-    if !app.bearer(&headers, &params, address)?.grants.admin {
+    if !app.bearer(&headers, &params, address).await?.grants.admin {
         return Err(Problem::no_grant("listing the nodes needs admin"));
     }
     let nodes = app.broker.nodes().await?.into_iter().map(node).collect();

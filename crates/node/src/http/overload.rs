@@ -4,6 +4,7 @@
 //! event and the end. A client that sends `Prefer: status` (RFC 7240) gets the status.
 
 use axum::response::{IntoResponse, Response};
+use fanfare_auth::TokenError;
 use fanfare_broker::Outage;
 use fanfare_config::limits::LimitsConfig;
 use fanfare_hub::dialect::Dialect;
@@ -13,6 +14,7 @@ use http::header::HeaderName;
 
 use super::problem::{Code, Problem};
 use super::stream_headers;
+use crate::auth::AuthError;
 use crate::rates::{RateLimited, Scope};
 
 /// `Prefer`, which the crate `http` does not define.
@@ -35,6 +37,8 @@ pub enum Reason {
     Unavailable(Outage),
     /// The node does not hold its lease.
     NoLease,
+    /// The keys that verify the token cannot be fetched.
+    NoKeys,
     /// The node is draining.
     Draining,
     /// Internal error.
@@ -64,7 +68,7 @@ impl Reason {
             Self::Limited(RateLimited { scope: Scope::Address, .. }) => "address-rate",
             Self::UserSessions => "user-sessions",
             Self::Memory => "memory",
-            Self::Unavailable(_) | Self::NoLease => "unavailable",
+            Self::Unavailable(_) | Self::NoLease | Self::NoKeys => "unavailable",
             Self::Draining => "draining",
             Self::Internal => "internal",
         }
@@ -101,6 +105,7 @@ impl Reason {
                 Code::Unavailable,
                 "this node does not hold its lease. No stream was opened: retry; another node may answer",
             ),
+            Self::NoKeys => Problem::from(AuthError::from(TokenError::NoKeys)),
             Self::Draining => {
                 Problem::new(Code::Draining, "this node is shutting down; another node will answer")
             }

@@ -129,6 +129,7 @@ impl From<AuthError> for Problem {
             AuthError::NoToken => Code::NoToken,
             AuthError::Token(TokenError::Invalid(_)) => Code::BadToken,
             AuthError::Token(TokenError::Expired) => Code::ExpiredToken,
+            AuthError::Token(TokenError::NoKeys) => Code::Unavailable,
             AuthError::BadUser(_) => Code::BadRequest,
         };
         Self::new(code, error.to_string())

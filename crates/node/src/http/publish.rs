@@ -59,7 +59,7 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Respo
     // Check permissions, then length, then structure.
     let params = Params::parse(uri.query(), &[], &[])?;
     let address = request.extensions.get::<ClientAddress>().copied().unwrap_or_default();
-    let bearer = app.bearer(headers, &params, address)?;
+    let bearer = app.bearer(headers, &params, address).await?;
     let caller = Caller { user: bearer.user.as_ref(), address };
     if !bearer.grants.may_publish_somewhere() {
         return Err(Problem::no_grant("the token does not grant publish"));

@@ -18,6 +18,8 @@ pub struct Readiness {
     pub pubsub: Check,
     /// The lease is held.
     pub lease: Check,
+    /// The keys of tokens are there.
+    pub keys: Check,
     /// The node is not draining.
     pub draining: Check,
 }
@@ -25,8 +27,8 @@ pub struct Readiness {
 impl Readiness {
     /// Returns the state of each part.
     pub fn parts(&self) -> Parts {
-        let Self { redis, pubsub, lease, draining, .. } = self;
-        Parts { redis: redis(), pubsub: pubsub(), lease: lease(), draining: draining() }
+        let Self { redis, pubsub, lease, keys, draining, .. } = self;
+        Parts { redis: redis(), pubsub: pubsub(), lease: lease(), keys: keys(), draining: draining() }
     }
 
     /// Returns whether the node is draining.
@@ -36,7 +38,8 @@ impl Readiness {
 
     /// Returns whether the node accepts new streams.
     pub fn is_ready(&self) -> bool {
-        [&self.redis, &self.pubsub, &self.lease, &self.draining].into_iter().all(|check| check().ok)
+        let Self { redis, pubsub, lease, keys, draining, .. } = self;
+        [redis, pubsub, lease, keys, draining].into_iter().all(|check| check().ok)
     }
 }
 

@@ -31,7 +31,7 @@ pub async fn list(
     address: ClientAddress,
 ) -> Result<Json<SessionList>, Problem> {
     let Path(user) = user?;
-    let user = whose(&app, side, &user, query.as_deref(), (&headers, address))?;
+    let user = whose(&app, side, &user, query.as_deref(), (&headers, address)).await?;
     let sessions = app.sessions.sessions(&user).await?.into_iter().map(session).collect();
     Ok(Json(SessionList { user: user.id().to_owned(), sessions }))
 }
@@ -50,7 +50,7 @@ pub async fn end_all(
     address: ClientAddress,
 ) -> Result<Json<Disconnected>, Problem> {
     let Path(user) = user?;
-    let user = whose(&app, side, &user, query.as_deref(), (&headers, address))?;
+    let user = whose(&app, side, &user, query.as_deref(), (&headers, address)).await?;
     letter::precondition(&Method::DELETE, &headers)?;
     Ok(Json(Disconnected { disconnected: app.sessions.disconnect(&user, None).await? }))
 }
@@ -69,7 +69,7 @@ pub async fn end_one(
     address: ClientAddress,
 ) -> Result<Json<Disconnected>, Problem> {
     let Path((user, session)) = path?;
-    let user = whose(&app, side, &user, query.as_deref(), (&headers, address))?;
+    let user = whose(&app, side, &user, query.as_deref(), (&headers, address)).await?;
     letter::precondition(&Method::DELETE, &headers)?;
     let session = session.parse().map_err(|error| Problem::bad_request(format!("session: {error}")))?;
     match app.sessions.disconnect(&user, Some(session)).await? {
@@ -79,7 +79,7 @@ pub async fn end_one(
 }
 
 /// Returns the user in the path, if the bearer may list and disconnect the user's sessions on this listener.
-fn whose(
+async fn whose(
     app: &App,
     side: Side,
     user: &str,
@@ -87,7 +87,7 @@ fn whose(
     (headers, address): (&HeaderMap, ClientAddress),
 ) -> Result<User, Problem> {
     let params = Params::parse(query, &[], &[])?;
-    let bearer = app.bearer(headers, &params, address)?;
+    let bearer = app.bearer(headers, &params, address).await?;
     let user = User::new(user).map_err(|error| Problem::bad_request(format!("user: {error}")))?;
     match (bearer.user.as_ref() == Some(&user), bearer.grants.admin) {
         (true, _) => Ok(user),

@@ -39,7 +39,7 @@ impl StreamParams {
     /// # Errors
     ///
     /// Fails if a parameter is invalid, or if the token is missing or does not grant a channel.
-    pub(super) fn read(app: &App, headers: &HeaderMap, query: Option<&str>) -> Result<Self, Problem> {
+    pub(super) async fn read(app: &App, headers: &HeaderMap, query: Option<&str>) -> Result<Self, Problem> {
         let mut cursors = Vec::new();
         let other = |name: &str, value: &str| {
             if resume::is_cursor_parameter(name) {
@@ -50,7 +50,7 @@ impl StreamParams {
         };
         let params =
             Params::parse_known(query, &["session", "after", "last", "format"], &["channel"], other)?;
-        let bearer = app.token(headers, &params)?;
+        let bearer = app.token(headers, &params).await?;
         let channels = channels(&bearer, &params, app.limits.channels_per_stream)?;
         head_size::check_stream((PATH, query), headers, channels.len(), app.limits.head_bytes)?;
         let cursors = cursors.iter().map(String::as_str);
@@ -77,6 +77,25 @@ impl StreamParams {
         };
         let coding = if app.gzip { negotiate(headers) } else { Coding::Identity };
         Ok(Self { bearer, session, channels, dialect, coding, cursor })
+    }
+}
+
+/// Returns the dialect and the cursor of a request whose other parameters may be invalid.
+pub(super) fn form(headers: &HeaderMap, query: Option<&str>) -> (Dialect, Option<Box<str>>) {
+    let mut cursors = Vec::new();
+    let other = |name: &str, value: &str| {
+        if resume::is_cursor_parameter(name) {
+            cursors.push(value.to_owned());
+        }
+    };
+    let params = Params::parse_known(query, &["format"], &[], other).ok();
+    let dialect = match params.as_ref().and_then(|params| params.get("format")) {
+        Some("json") => Dialect::Fanfare(Format::Json),
+        _ => Dialect::Fanfare(Format::Raw),
+    };
+    match resume::start(headers, cursors.iter().map(String::as_str), None) {
+        Ok(Start::Cursor(cursor)) => (dialect, Some(cursor.to_string().into())),
+        _ => (dialect, None),
     }
 }
 
@@ -118,6 +137,7 @@ mod tests {
     use std::time::SystemTime;
 
     use fanfare_protocol::{Grants, Position, User};
+    use futures_util::FutureExt;
 
     use super::*;
     use crate::http::tests::{SECRET, app, app_with, token};
@@ -131,7 +151,9 @@ mod tests {
         for (name, value) in headers {
             map.append(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
-        StreamParams::read(app, &map, Some(query)).map_err(|problem| (problem.code, problem.detail))
+        // No keys are fetched.
+        let params = StreamParams::read(app, &map, Some(query)).now_or_never().unwrap();
+        params.map_err(|problem| (problem.code, problem.detail))
     }
 
     fn names(params: &StreamParams) -> Vec<&str> {

@@ -101,6 +101,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
             redis: ok(),
             pubsub: ok(),
             lease: ok(),
+            keys: ok(),
             draining: ok(),
         },
         ignored: super::ignored::Ignored::default(),
@@ -441,7 +442,8 @@ async fn readiness_says_which_part_is_wrong() {
         answer.body,
         json!({"ready": false, "parts": {
             "redis": {"ok": true}, "pubsub": {"ok": true},
-            "lease": {"ok": false, "reason": "another process has the name"}, "draining": {"ok": true},
+            "lease": {"ok": false, "reason": "another process has the name"}, "keys": {"ok": true},
+            "draining": {"ok": true},
         }})
     );
 }

@@ -1,9 +1,10 @@
-//! The checks of `/readyz`: Redis, the subscriber connection, the lease, the drain.
+//! The checks of `/readyz`: Redis, the subscriber connection, the lease, the keys, the drain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fanfare_api::health::Part;
+use fanfare_auth::Authenticator;
 use fanfare_broker::Outage;
 use fanfare_broker::subscriber::SubscriberState;
 use fanfare_coordination::lease::{LeaseState, LeaseStatus};
@@ -15,6 +16,7 @@ use crate::http::readiness::Readiness;
 pub(super) fn checks(
     lease: watch::Receiver<LeaseState>,
     wire: watch::Receiver<SubscriberState>,
+    authenticator: Option<Arc<Authenticator>>,
     draining: &Arc<AtomicBool>,
 ) -> Readiness {
     let (of_broker, of_redis, draining) = (lease.clone(), lease.clone(), Arc::clone(draining));
@@ -23,6 +25,7 @@ pub(super) fn checks(
         redis: Box::new(move || broker(&of_redis.borrow())),
         pubsub: Box::new(move || subscribed(*wire.borrow())),
         lease: Box::new(move || held(&lease.borrow())),
+        keys: Box::new(move || keys(authenticator.as_deref())),
         draining: Box::new(move || Part::when(!draining.load(Ordering::Relaxed), "the node is draining")),
     }
 }
@@ -58,5 +61,16 @@ fn held(lease: &LeaseState) -> Part {
         }
         LeaseStatus::Foreign => Part::wrong("another running process uses this node.id"),
         _ => Part::when(lease.held(), "the node does not hold its lease"),
+    }
+}
+
+/// Returns whether the node has the keys of all issuers.
+fn keys(authenticator: Option<&Authenticator>) -> Part {
+    match authenticator.and_then(Authenticator::without_keys) {
+        Some(issuer) => Part::wrong(format!(
+            "the keys of {0} have not been fetched yet ({0}.jwks_url)",
+            issuer.settings().place
+        )),
+        None => Part::OK,
     }
 }

@@ -151,6 +151,10 @@ async fn the_list_for_operators_names_exactly_the_metrics_that_a_node_exports() 
         })
         // Families that are empty at first are not exported at first.
         .chain(["fanfare_http_requests_total".into(), "fanfare_http_problems_total".into()])
+        .chain(
+            ["fetches_total", "keys", "fetched_timestamp_seconds"]
+                .map(|name| format!("fanfare_auth_jwks_{name}")),
+        )
         .collect();
     let page = include_str!("../../../../docs/operations.md");
     let (_, section) = page.split_once("\n## Metrics\n").expect("the section");
