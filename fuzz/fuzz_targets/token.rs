@@ -63,8 +63,11 @@ fn signed(header: &[u8], claims: &[u8], now: SystemTime) {
     assert!(bearer.user.is_some(), "{bearer:?}");
     let expires = bearer.expires.expect("a token expires");
     assert!(expires > now && expires < now + LONGEST, "{bearer:?}");
-    let header: Value = serde_json::from_slice(header).expect("a header is JSON");
-    assert!(header["alg"] == "HS256" && header["crit"].is_null(), "{header}");
+    let header = std::str::from_utf8(header).expect("a header is UTF-8");
+    // Parameters that are ignored may have what `Value` cannot hold: lone surrogates, huge numbers, great depth.
+    if let Ok(header) = serde_json::from_str::<Value>(header) {
+        assert!(header["alg"] == "HS256" && header["crit"].is_null(), "{header}");
+    }
 }
 
 // Five parts with a zero byte between them: the header, the cookie and the parameter, then header and claims that are signed.

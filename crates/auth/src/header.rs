@@ -44,7 +44,9 @@ impl Header {
     ///
     /// Fails with the reason, which is about the token and does not help to forge one.
     pub(crate) fn read(text: &[u8]) -> Result<Self, String> {
-        let ByName(Parameters { alg, kid, typ, crit }) = serde_json::from_slice(text)
+        // The parser does not check texts that it skips.
+        let text = std::str::from_utf8(text).map_err(|_| "its header is invalid: it is not UTF-8")?;
+        let ByName(Parameters { alg, kid, typ, crit }) = serde_json::from_str(text)
             .map_err(|error| format!("its header is invalid: {}", json::reason(&error)))?;
         let algorithm = match &alg {
             Some(Value::String(name)) => Algorithm::named(name),
@@ -126,6 +128,12 @@ mod tests {
             let reason = read(header).expect_err(header);
             assert!(reason.contains(word) && !reason.contains("column"), "{header}: {reason}");
         }
+    }
+
+    #[test]
+    fn a_header_is_utf_8_in_ignored_parameters_too() {
+        let reason = Header::read(b"{\"alg\":\"HS256\",\"x\":[\"\xff\"]}").unwrap_err();
+        assert_eq!(reason, "its header is invalid: it is not UTF-8");
     }
 
     #[test]
