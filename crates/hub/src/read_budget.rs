@@ -3,7 +3,7 @@
 //! Streams and history calls share it. Publishing, sessions and leases do not need it: however much is read, Redis
 //! and the network are free for them after this number of bytes.
 //!
-//! Each read counts and logs the malformed entries that it skips, whoever asked for the page.
+//! Each read counts and logs the malformed entries that it skips, for streams and history calls alike.
 
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use fanfare_testkit::api::Api;
 use fanfare_testkit::balancer::{Balancer, Kind};
+use fanfare_testkit::behind_each;
 use fanfare_testkit::exchange::{Exchanged, exchange};
 use fanfare_testkit::node::Node;
 use fanfare_testkit::redis::Redis;
@@ -40,17 +41,6 @@ const INSIDE: [&str; 22] = [
 async fn ask(to: SocketAddr, method: &str, target: &str, fields: &str) -> Exchanged {
     let request = format!("{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n");
     exchange(to, &request, "").await
-}
-
-macro_rules! behind_each {
-    ($($name:ident => $test:ident;)*) => {
-        mod behind_nginx {
-            $(#[tokio::test] async fn $name() { super::$test(fanfare_testkit::balancer::Kind::Nginx).await; })*
-        }
-        mod behind_haproxy {
-            $(#[tokio::test] async fn $name() { super::$test(fanfare_testkit::balancer::Kind::Haproxy).await; })*
-        }
-    };
 }
 
 behind_each! {

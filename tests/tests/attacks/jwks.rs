@@ -106,7 +106,7 @@ async fn a_source_that_fails_keeps_the_old_keys_and_is_not_asked_too_often() {
         ("10,000 keys", KeyAnswer::Body(many)),
         ("a secret", KeyAnswer::Body(secret)),
         (
-            "the private key of nobody",
+            "an RSA key of 17 bits",
             KeyAnswer::Body(r#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"}]}"#.into()),
         ),
         ("late", KeyAnswer::Late(both.clone(), TIMEOUT * 3)),

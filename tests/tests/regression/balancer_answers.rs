@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use fanfare_protocol::cursor::MAX_CURSOR_BYTES;
 use fanfare_testkit::balancer::{Balancer, Kind};
+use fanfare_testkit::behind_each;
 use fanfare_testkit::exchange::{Exchanged, exchange};
 use fanfare_testkit::node::Node;
 use fanfare_testkit::redis::Redis;
@@ -59,18 +60,7 @@ impl Alone {
     }
 }
 
-macro_rules! alone_behind_each {
-    ($($name:ident => $test:ident;)*) => {
-        mod alone_behind_nginx {
-            $(#[tokio::test] async fn $name() { super::$test(fanfare_testkit::balancer::Kind::Nginx).await; })*
-        }
-        mod alone_behind_haproxy {
-            $(#[tokio::test] async fn $name() { super::$test(fanfare_testkit::balancer::Kind::Haproxy).await; })*
-        }
-    };
-}
-
-alone_behind_each! {
+behind_each! {
     a_stream_of_another_origin_is_asked_to_come_back => other_origins;
     an_answer_echoes_the_cursor_of_the_client_wherever_it_is => cursors;
     who_asks_for_a_status_or_cannot_open_a_stream_gets_a_status => statuses;

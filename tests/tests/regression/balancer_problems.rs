@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use fanfare_testkit::api::check_problem;
 use fanfare_testkit::balancer::{Balancer, Kind};
+use fanfare_testkit::behind_each;
 use fanfare_testkit::exchange::{Exchanged, exchange};
 use fanfare_testkit::node::Node;
 use fanfare_testkit::redis::Redis;
@@ -56,17 +57,6 @@ fn is_own_problem(answer: &Exchanged, status: u16, code: &str) -> Result<(), Str
         }
     }
     Ok(())
-}
-
-macro_rules! behind_each {
-    ($($name:ident => $test:ident;)*) => {
-        mod behind_nginx {
-            $(#[tokio::test] async fn $name() { super::$test(fanfare_testkit::balancer::Kind::Nginx).await; })*
-        }
-        mod behind_haproxy {
-            $(#[tokio::test] async fn $name() { super::$test(fanfare_testkit::balancer::Kind::Haproxy).await; })*
-        }
-    };
 }
 
 behind_each! {

@@ -2,11 +2,12 @@
 
 use fanfare_soak::scenario::{Action, FaultInjector, FaultTarget, Verb};
 use fanfare_testkit::balancer::Kind;
+use fanfare_testkit::behind_each;
 use fanfare_testkit::client::End;
 use fanfare_testkit::deadline::{SOON, until};
 use fanfare_testkit::request::StreamRequest;
 
-use crate::stage::{Stage, behind_each};
+use crate::stage::Stage;
 
 behind_each! {
     without_a_node_a_browser_is_asked_to_come_back_and_others_get_503 => all_nodes_are_down;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use fanfare_soak::scenario::Scenario;
 use fanfare_testkit::balancer::Kind;
+use fanfare_testkit::behind_each;
 use fanfare_testkit::node::NodeBuilder;
 
 use crate::form::Form;
-use crate::stage::{Stage, assert_passed, behind_each};
+use crate::stage::{Stage, assert_passed};
 
 behind_each! {
     nothing_is_lost_when_each_node_is_killed => nodes_are_killed;

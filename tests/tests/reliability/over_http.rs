@@ -2,9 +2,10 @@
 
 use fanfare_soak::scenario::Scenario;
 use fanfare_testkit::balancer::Kind;
+use fanfare_testkit::behind_each;
 
 use crate::form::Form;
-use crate::stage::{Stage, assert_passed, behind_each};
+use crate::stage::{Stage, assert_passed};
 
 behind_each! {
     nothing_accepted_over_http_is_lost_when_each_node_is_killed => nodes_are_killed;

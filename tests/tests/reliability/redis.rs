@@ -5,10 +5,11 @@ use std::time::Duration;
 use fanfare_soak::scenario::Scenario;
 use fanfare_testkit::api::Api;
 use fanfare_testkit::balancer::Kind;
+use fanfare_testkit::behind_each;
 use serde_json::json;
 
 use crate::form::Form;
-use crate::stage::{Stage, assert_passed, behind_each};
+use crate::stage::{Stage, assert_passed};
 
 behind_each! {
     nothing_accepted_is_lost_when_redis_restarts => redis_restarts;

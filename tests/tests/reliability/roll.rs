@@ -3,10 +3,11 @@
 use fanfare_soak::counts::Counts;
 use fanfare_soak::scenario::Scenario;
 use fanfare_testkit::balancer::Kind;
+use fanfare_testkit::behind_each;
 use fanfare_testkit::node::NodeBuilder;
 
 use crate::form::{Form, is_long};
-use crate::stage::{Stage, assert_passed, behind_each};
+use crate::stage::{Stage, assert_passed};
 
 behind_each! {
     nothing_is_lost_and_no_client_is_out_for_long_when_all_nodes_roll => all_nodes_roll;

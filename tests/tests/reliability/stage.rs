@@ -194,16 +194,3 @@ pub(crate) fn assert_passed(report: &Report) {
     assert!(report.passed, "\n{}", report.table());
     assert!(report.published > 0 && report.received >= report.due, "\n{}", report.table());
 }
-
-/// The same test behind each balancer.
-macro_rules! behind_each {
-    ($($name:ident => $test:ident;)*) => {
-        mod behind_nginx {
-            $(#[tokio::test] async fn $name() { super::$test(fanfare_testkit::balancer::Kind::Nginx).await; })*
-        }
-        mod behind_haproxy {
-            $(#[tokio::test] async fn $name() { super::$test(fanfare_testkit::balancer::Kind::Haproxy).await; })*
-        }
-    };
-}
-pub(crate) use behind_each;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use fanfare_soak::scenario::Scenario;
 use fanfare_testkit::balancer::Kind;
+use fanfare_testkit::behind_each;
 
 use crate::form::{Form, is_long};
-use crate::stage::{Stage, assert_passed, behind_each};
+use crate::stage::{Stage, assert_passed};
 
 behind_each! {
     clients_that_do_not_read_cost_the_others_nothing => a_thousand_do_not_read;

@@ -12,6 +12,7 @@ use fanfare_soak::scenario::{Action, FaultInjector, FaultTarget, Scenario, Step,
 use fanfare_soak::soak::Soak;
 use fanfare_testkit::api::Api;
 use fanfare_testkit::balancer::{Balancer, Kind};
+use fanfare_testkit::behind_each;
 use fanfare_testkit::client::Client;
 use fanfare_testkit::deadline::until;
 use fanfare_testkit::node::NodeBuilder;
@@ -20,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::form::Form;
 use crate::roll::leaves_soon;
-use crate::stage::{Stage, assert_passed, behind_each};
+use crate::stage::{Stage, assert_passed};
 
 behind_each! {
     nodes_that_roll_have_all_streams_and_their_share_of_new_ones => all_nodes_roll;

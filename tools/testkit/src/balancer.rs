@@ -208,3 +208,16 @@ fn terminate(child: &Child) {
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     }
 }
+
+/// Makes two tests of each function: behind nginx and behind `HAProxy`. The function takes the [`Kind`].
+#[macro_export]
+macro_rules! behind_each {
+    ($($name:ident => $test:ident;)*) => {
+        mod behind_nginx {
+            $(#[tokio::test] async fn $name() { super::$test($crate::balancer::Kind::Nginx).await; })*
+        }
+        mod behind_haproxy {
+            $(#[tokio::test] async fn $name() { super::$test($crate::balancer::Kind::Haproxy).await; })*
+        }
+    };
+}

@@ -4,8 +4,8 @@
 //! when clients come back after a moment, and costs another round trip when each has missed something: after a lost
 //! subscriber connection, or when a crowd comes back after minutes. What the reads before found decides.
 
-/// Weight of a read that found nothing. Asking first costs about a third of a read, so it is worth it until two reads of
-/// three find something.
+/// Weight of a read that found nothing. Asking first is taken to cost a third of a read, so it is worth it until two reads
+/// of three find something.
 const EMPTY: i8 = 2;
 /// Weight of a read that found something.
 const FOUND: i8 = 1;
