@@ -15,14 +15,23 @@ const binary = process.env.FANFARE_BIN ?? join(target, "debug/fanfare");
 // A node takes each variable that begins so for a setting.
 const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("FANFARE_")));
 
-/** Returns a port that was free a moment ago. */
+/**
+ * Returns a port that was free a moment ago. It is none of those that the system gives to connections and to listeners without a
+ * port of their own (32768 and up): a node that is down would lose its port to one of them.
+ */
 async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 22_000);
+    const server = createServer().listen(port, "127.0.0.1");
+    const free = await new Promise((resolve) => {
+      server.once("listening", () => resolve(true));
+      server.once("error", () => resolve(false));
+    });
+    if (!free) continue;
+    server.close();
+    await once(server, "close");
+    return port;
+  }
 }
 
 /** Starts a Redis without files; `stop` ends it. */
@@ -31,7 +40,9 @@ export async function startRedis() {
   const dir = await mkdtemp(join(tmpdir(), "fanfare-redis-"));
   const args = ["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir];
   const child = spawn("redis-server", args, { stdio: ["ignore", "pipe", "inherit"] });
-  for await (const line of createInterface({ input: child.stdout })) if (line.includes("Ready to accept")) break;
+  let ready = false;
+  for await (const line of createInterface({ input: child.stdout })) if ((ready = line.includes("Ready to accept"))) break;
+  if (!ready) throw new Error("redis-server does not start");
   child.stdout.resume();
   return {
     url: `redis://127.0.0.1:${port}`,
@@ -63,24 +74,21 @@ export class Node {
   }
 
   async start() {
-    const args = ["serve", "--listen", `127.0.0.1:${this.port ?? 0}`];
-    const child = spawn(binary, args, { env: { ...environment, ...this.#settings }, stdio: ["ignore", "pipe", "inherit"] });
-    const exited = once(child, "exit");
-    this.port = await new Promise((found, failed) => {
-      createInterface({ input: child.stdout }).on("line", (line) => {
-        const match = line.match(/127\.0\.0\.1:(\d+)/);
-        if (match) found(Number(match[1]));
-      });
-      exited.then(([code]) => failed(new Error(`the node ended with ${code}`)));
-    });
+    this.port ??= await freePort();
+    const args = ["serve", "--listen", `127.0.0.1:${this.port}`];
+    const child = spawn(binary, args, { env: { ...environment, ...this.#settings }, stdio: ["ignore", "ignore", "inherit"] });
+    this.#exited = once(child, "exit");
     this.#child = child;
-    this.#exited = exited;
-    await this.#ready();
+    while (!(await this.#ready())) {
+      if (child.exitCode !== null || child.signalCode) throw new Error(`the node ended with ${child.exitCode ?? child.signalCode}`);
+      await sleep(20);
+    }
     return this;
   }
 
   async #ready() {
-    while (!(await fetch(`${this.url}/ready`).catch(() => ({ ok: false }))).ok) await sleep(20);
+    const answer = fetch(`${this.url}/ready`, { signal: AbortSignal.timeout(1000) });
+    return (await answer.catch(() => undefined))?.ok;
   }
 
   async stop(signal = "SIGTERM") {
@@ -145,7 +153,7 @@ export async function within(seconds, what, promise) {
 export async function until(holds, seconds, what) {
   const end = Date.now() + seconds * 1000;
   while (!(await holds())) {
-    if (Date.now() > end) throw new Error(`not in ${seconds} s: ${typeof what === "function" ? what() : what}`);
+    if (Date.now() > end) throw new Error(`not in ${seconds} s: ${typeof what === "function" ? await what() : what}`);
     await sleep(20);
   }
 }

@@ -2,17 +2,7 @@
 
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
-
-/** Random numbers from a seed (mulberry32). */
-export function randomFrom(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
+import { randomFrom } from "./random.js";
 
 /** What may happen to a connection, with its weight. */
 const FAULTS = [
@@ -28,17 +18,21 @@ const FAULTS = [
 const BAD_GATEWAY =
   "HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/html\r\ncontent-length: 11\r\nconnection: close\r\n\r\nbad gateway";
 
+/** Has one request on each connection, so that a fault of a connection is one of a stream. */
+const withoutReuse = (request) => request.replace(/^connection:.*\r\n/im, "").replace("\r\n", "\r\nconnection: close\r\n");
+
 export class FaultProxy {
   /** While false, connections pass. */
   faulty = false;
   /** Requests for a stream: `{ user, at }`. */
   requests = [];
-  /** Streams that stood still: `{ user, at }`. */
+  /** Streams that stood still: `{ user, at }`, and `left` when the client is gone. */
   freezes = [];
   counts = Object.fromEntries(FAULTS.map(([fault]) => [fault, 0]));
   #nodes;
   #random;
   #sockets = new Set();
+  #stopped = false;
   #server = createServer((socket) => this.#serve(socket));
 
   constructor(nodes, seed) {
@@ -47,16 +41,23 @@ export class FaultProxy {
   }
 
   async start() {
-    this.#server.listen(0, "127.0.0.1");
+    // All of 127.0.0.0/8: a browser opens six connections to an address at most.
+    this.#server.listen(0, "0.0.0.0");
     await once(this.#server, "listening");
-    this.url = `http://127.0.0.1:${this.#server.address().port}`;
     return this;
   }
 
+  /** The proxy as one of several servers. */
+  url(n) {
+    return `http://127.0.0.${n + 1}:${this.#server.address().port}`;
+  }
+
   async stop() {
-    for (const socket of this.#sockets) socket.destroy();
+    this.#stopped = true;
+    const closed = once(this.#server, "close");
     this.#server.close();
-    await once(this.#server, "close");
+    for (const socket of this.#sockets) socket.destroy();
+    await closed;
   }
 
   /** Ends the connections that stand still, and lets all further ones pass. */
@@ -75,26 +76,34 @@ export class FaultProxy {
   }
 
   #serve(client) {
+    // Accepted before the server closed, which waits for its connections.
+    if (this.#stopped) return client.destroy();
     const fault = this.#choose();
     const after = 200 + this.#random() * 4000;
     const slowness = this.#random();
     this.counts[fault] += 1;
     this.#keep(client);
     let user;
-    client.on("data", (bytes) => {
-      const match = bytes.toString("latin1").match(/^GET \/v1\/events\?user=([^&]*)/);
-      if (!match) return;
-      [, user] = match;
-      this.requests.push({ user, at: Date.now() });
-    });
+    const request = (bytes) => {
+      const text = bytes.toString("latin1");
+      [, user] = text.match(/^GET \/v1\/events\?user=([^& ]*)/) ?? [];
+      if (user) this.requests.push({ user, at: Date.now() });
+      return Buffer.from(withoutReuse(text), "latin1");
+    };
     if (fault === "502") {
-      client.once("data", () => client.end(BAD_GATEWAY));
+      client.once("data", (bytes) => {
+        request(bytes);
+        client.end(BAD_GATEWAY);
+      });
       return;
     }
     const running = this.#nodes.filter((node) => node.running);
     const node = running[Math.floor(this.#random() * running.length)] ?? this.#nodes[0];
     const server = this.#keep(connect(node.port, "127.0.0.1"));
-    client.pipe(server);
+    client.once("data", (bytes) => {
+      server.write(request(bytes));
+      client.pipe(server);
+    });
     client.on("close", () => server.destroy());
     server.once("connect", () => {
       server.on("end", () => client.end());
@@ -108,9 +117,17 @@ export class FaultProxy {
       this.#later(after, client, () => {
         server.pause();
         server.removeAllListeners("data");
-        if (user) this.freezes.push({ user, at: Date.now() });
+        if (user) this.#freeze(user, client);
       });
     }
+  }
+
+  #freeze(user, client) {
+    const freeze = { user, at: Date.now() };
+    this.freezes.push(freeze);
+    client.once("close", () => {
+      freeze.left = Date.now();
+    });
   }
 
   #forward(fault, slowness, server, client) {
