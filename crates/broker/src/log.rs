@@ -14,6 +14,9 @@ pub const NEWEST_EVENTS: usize = 1000;
 /// them Redis must copy them, and it serves no other command meanwhile.
 pub const NEWEST_BYTES: usize = 1024 * 1024;
 
+/// Number of entries that a read of a [`Likely::Short`] page asks for: if no second one comes, the first one is the last.
+pub const SHORT: usize = 2;
+
 /// Limits of one log read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageLimit {
@@ -21,15 +24,31 @@ pub struct PageLimit {
     pub entries: usize,
     /// Maximum bytes of all entries, as counted by [`event_bytes`].
     pub bytes: usize,
-    /// Whether the page is probably empty, as after a connect. Plain commands then check that first, which cost Redis a
-    /// fraction of a script. Does not change the page.
-    pub at_end: bool,
+    /// What the page will probably be. Does not change the page, except for [`Page::now`].
+    pub likely: Likely,
+}
+
+/// What a page will probably be, which decides how it is read: plain commands cost Redis a fraction of a script, but can
+/// read only short pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Likely {
+    /// Empty, as after a connect.
+    Empty,
+    /// One event or two, as after a short absence. Redis then sends the first [`SHORT`] events, however large.
+    Short {
+        /// Upper bound of the clock that assigns positions, in Unix milliseconds. Events that may have expired by it are
+        /// left to a script.
+        latest: u64,
+    },
+    /// Of any length.
+    #[default]
+    Long,
 }
 
 impl PageLimit {
     /// Creates a limit of entries of any size.
     pub const fn entries(entries: usize) -> Self {
-        Self { entries, bytes: usize::MAX, at_end: false }
+        Self { entries, bytes: usize::MAX, likely: Likely::Long }
     }
 }
 
@@ -55,8 +74,8 @@ pub struct Page {
     pub last: Position,
     /// Bytes of the first entry, set if the page is empty because this entry exceeds the limit.
     pub needs: Option<usize>,
-    /// Time of the read by the clock that assigns positions, in Unix milliseconds.
-    pub now: u64,
+    /// Time of the read by the clock that assigns positions, in Unix milliseconds. A [`Likely::Short`] page may have none.
+    pub now: Option<u64>,
 }
 
 /// A log entry that the publish script did not write.

@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fanfare_broker::log::PageLimit;
+use fanfare_broker::log::{Likely, PageLimit};
 use fanfare_broker::session::CloseReason;
 use fanfare_broker::subscriber::SubscriberState;
 use fanfare_broker::{EventLog, LiveTopics, NodeId};
@@ -40,8 +40,8 @@ const MAX_SHARDS: usize = 64;
 pub struct HubSettings {
     /// Settings of streams.
     pub stream: StreamConfig,
-    /// Maximum size of an ephemeral event's data, in bytes; a larger event is dropped and counted as malformed.
-    pub max_ephemeral: usize,
+    /// Maximum size of an event's data, in bytes. A larger ephemeral event is dropped and counted as malformed.
+    pub max_data: usize,
     /// Maximum random part of the `retry:` of a draining node's clients.
     pub leave_spread: Duration,
     /// Maximum number of sockets of a user's streams, lingering ones included.
@@ -87,17 +87,12 @@ impl Hub {
         control: CommandSender,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let HubSettings { stream, max_ephemeral, .. } = settings;
+        let HubSettings { stream, max_data, .. } = settings;
         let count = if stream.shards == 0 { cores } else { stream.shards }.min(MAX_SHARDS);
         let inboxes = (0..count).map(|_| Arc::default()).collect::<Vec<Arc<Inbox>>>();
         let inbox_bytes = bytes(stream.shard_queue);
-        let table = Arc::new(SubscriptionTable::new(
-            inboxes,
-            inbox_bytes,
-            *max_ephemeral,
-            control,
-            Arc::clone(metrics),
-        ));
+        let table =
+            Arc::new(SubscriptionTable::new(inboxes, inbox_bytes, *max_data, control, Arc::clone(metrics)));
         // Weak, since the table owns the subscriber connection, whose task owns this.
         let sink = Arc::downgrade(&table);
         let wire = live.open_subscriber(
@@ -109,7 +104,7 @@ impl Hub {
             }),
         );
         table.attach(wire);
-        let budget = Arc::new(ReadBudget::new(stream.max_log_read_bytes, Arc::clone(metrics)));
+        let budget = Arc::new(ReadBudget::new(stream.max_log_read_bytes, *max_data, Arc::clone(metrics)));
         let open_streams = OpenStreams::new(Arc::clone(metrics));
         let user_sockets =
             UserSockets::new(settings.sockets_per_user, settings.lingering, Arc::clone(metrics));
@@ -120,8 +115,11 @@ impl Hub {
                 let queues = settings.queues.clone();
                 let context =
                     ShardContext::new(stream.clone(), settings.leave_spread, metrics, node, sockets, queues);
-                let page =
-                    PageLimit { entries: stream.page_events, bytes: bytes(stream.page_bytes), at_end: false };
+                let page = PageLimit {
+                    entries: stream.page_events,
+                    bytes: bytes(stream.page_bytes),
+                    likely: Likely::Long,
+                };
                 let reads = LogReads::new(
                     Arc::clone(log),
                     Arc::clone(&budget),

@@ -19,6 +19,8 @@ const KEPT_MESSAGES: usize = 4096;
 pub(crate) enum Message {
     /// An event of a channel that the shard is subscribed to.
     Event(Arc<EncodedEvent>),
+    /// The subscriber connection is up: each channel will be `Subscribed`.
+    Up,
     /// The channel is subscribed: all later messages arrive.
     Subscribed(Channel),
     /// The subscriber connection is lost: no messages of a channel arrive until it is `Subscribed` again.

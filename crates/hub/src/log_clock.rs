@@ -10,6 +10,8 @@ use tokio::time::Instant;
 /// Tolerance for drift and steps of the clock of Redis since the last page, in milliseconds. A position beyond it
 /// causes a log read, whose page has the time.
 const SLACK_MS: i64 = 50;
+/// Time after which a page is needed before the clock is relied on, in milliseconds.
+const FRESH_MS: i64 = 1000;
 /// Value before the first page.
 const UNKNOWN: i64 = i64::MIN;
 
@@ -19,17 +21,27 @@ pub(crate) struct LogClock {
     started: Instant,
     /// Upper bound of the Unix time at the node's start, in milliseconds.
     offset: AtomicI64,
+    /// When it was set, in milliseconds since the node's start.
+    set_at: AtomicI64,
 }
 
 impl LogClock {
     pub(crate) fn new() -> Self {
-        Self { started: Instant::now(), offset: AtomicI64::new(UNKNOWN) }
+        Self { started: Instant::now(), offset: AtomicI64::new(UNKNOWN), set_at: AtomicI64::new(0) }
     }
 
     /// Sets the clock from the time of a page that was requested at `asked`, which was before that time.
     pub(crate) fn set(&self, asked: Instant, unix_ms: u64) {
         let unix_ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
-        self.offset.store(unix_ms.saturating_sub(self.elapsed_ms(asked)), Ordering::Relaxed);
+        let asked = self.elapsed_ms(asked);
+        self.offset.store(unix_ms.saturating_sub(asked), Ordering::Relaxed);
+        self.set_at.store(asked, Ordering::Relaxed);
+    }
+
+    /// Returns the upper bound of the clock at a moment, if there was a page shortly before.
+    pub(crate) fn fresh(&self, at: Instant) -> Option<u64> {
+        let age = self.elapsed_ms(at).saturating_sub(self.set_at.load(Ordering::Relaxed));
+        self.latest(at).filter(|_| age < FRESH_MS)
     }
 
     /// Returns the upper bound of the clock at a moment, in Unix milliseconds; `None` before the first page.
@@ -63,7 +75,9 @@ mod tests {
         assert_eq!(clock.latest(Instant::now()), Some(1_000_350), "the answer was 300 ms on its way at most");
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(clock.latest(Instant::now()), Some(1_001_350));
+        assert_eq!(clock.fresh(Instant::now()), None, "a step of the clock would not be noticed");
         clock.set(Instant::now(), 900_000);
+        assert_eq!(clock.fresh(Instant::now()), Some(900_050));
         assert_eq!(clock.latest(Instant::now()), Some(900_050), "the clock of Redis was put back");
     }
 }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use fanfare_broker::log::{Page, PageLimit, event_bytes};
+use fanfare_broker::log::{Likely, Page, PageLimit, event_bytes};
 use fanfare_broker::{BrokerError, EventLog};
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Position};
@@ -18,10 +18,6 @@ use tokio::time::Instant;
 use self::forecast::Forecast;
 use crate::fair_queue::{FairQueue, Requester};
 use crate::read_budget::ReadBudget;
-
-/// Bytes of a page of a log that is probably at its end, or a little behind. The budget has room for many of them; the pages
-/// after it have the usual limit.
-const FIRST_BYTES: usize = 8 * 1024;
 
 /// A query of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -141,12 +137,13 @@ impl LogReads {
     pub(crate) fn start(&mut self, topic: TopicKey, channel: Channel, query: LogQuery, hints: Hints) {
         let (log, budget) = (Arc::clone(&self.log), Arc::clone(&self.budget));
         let Hints { large, finds } = hints;
-        let (usual, at_end) = match finds {
-            Finds::Unknown => (self.page.bytes.min(FIRST_BYTES), self.forecast.is_empty()),
-            Finds::Nothing => (self.page.bytes.min(FIRST_BYTES), true),
-            Finds::More => (self.page.bytes, false),
+        let likely = match finds {
+            Finds::Unknown if self.forecast.is_empty() => Likely::Empty,
+            Finds::Unknown => self.budget.likely_short(),
+            Finds::Nothing => Likely::Empty,
+            Finds::More => Likely::Long,
         };
-        let page = PageLimit { bytes: usual.max(large), at_end, ..self.page };
+        let page = PageLimit { bytes: self.page.bytes.max(large), likely, ..self.page };
         self.is_counting |= is_count(query);
         self.in_progress.push(Box::pin(async move {
             let result = match query {

@@ -8,8 +8,9 @@
 use std::sync::Arc;
 
 use bytesize::ByteSize;
-use fanfare_broker::log::{Page, PageLimit, event_bytes};
+use fanfare_broker::log::{ENTRY_BYTES, Likely, Page, PageLimit, SHORT, event_bytes};
 use fanfare_broker::{BrokerError, EventLog};
+use fanfare_protocol::event::MAX_TYPE_BYTES;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Position};
 use fanfare_telemetry::Throttle;
@@ -24,8 +25,11 @@ use crate::metrics::HubMetrics;
 const COUNTS: usize = 2;
 /// Maximum number of concurrent reads of history calls, and so of those that are queued before the reads of streams.
 const HISTORIES: usize = 2;
+/// Maximum bytes of a read of a likely short page, which are reserved whatever its events have. With larger events, scripts
+/// read all pages.
+const MAX_SHORT: usize = 256 * 1024;
 /// Limit of one read of a history call, which takes Redis a millisecond or two.
-const STEP: PageLimit = PageLimit { entries: 250, bytes: 256 * 1024, at_end: false };
+const STEP: PageLimit = PageLimit { entries: 250, bytes: 256 * 1024, likely: Likely::Long };
 
 /// A node's budget. Lives as long as the node.
 #[derive(Debug)]
@@ -35,14 +39,17 @@ pub struct ReadBudget {
     total: u32,
     counts: Semaphore,
     histories: Semaphore,
+    /// Bytes of a read of a likely short page of the largest events, if such reads are allowed.
+    short: Option<usize>,
     /// Clock of Redis, set by each page.
     clock: LogClock,
     metrics: Arc<HubMetrics>,
 }
 
 impl ReadBudget {
-    /// Creates a budget of this size, at most 4 GiB.
-    pub fn new(bytes: ByteSize, metrics: Arc<HubMetrics>) -> Self {
+    /// Creates a budget of this size, at most 4 GiB, for events with data of at most `max_data` bytes.
+    pub fn new(bytes: ByteSize, max_data: usize, metrics: Arc<HubMetrics>) -> Self {
+        let short = SHORT * (max_data + MAX_TYPE_BYTES + ENTRY_BYTES);
         let total = u32::try_from(bytes.as_u64()).unwrap_or(u32::MAX);
         let room = Semaphore::new(usize::try_from(total).unwrap_or(Semaphore::MAX_PERMITS));
         Self {
@@ -50,6 +57,7 @@ impl ReadBudget {
             total,
             counts: Semaphore::new(COUNTS),
             histories: Semaphore::new(HISTORIES),
+            short: Some(short).filter(|short| *short <= MAX_SHORT),
             clock: LogClock::new(),
             metrics,
         }
@@ -58,6 +66,12 @@ impl ReadBudget {
     /// Returns the upper bound of the clock that assigns positions; `None` before the first page.
     pub(crate) fn latest(&self, at: Instant) -> Option<u64> {
         self.clock.latest(at)
+    }
+
+    /// Returns how a page is read that is likely short.
+    pub(crate) fn likely_short(&self) -> Likely {
+        let latest = self.short.and_then(|_| self.clock.fresh(Instant::now()));
+        latest.map_or(Likely::Long, |latest| Likely::Short { latest })
     }
 
     /// Looks up a start position.
@@ -95,7 +109,7 @@ impl ReadBudget {
         let step = |entries: usize, bytes: usize| PageLimit {
             entries: STEP.entries.min(limit.entries.saturating_sub(entries)),
             bytes: STEP.bytes.min(limit.bytes.saturating_sub(bytes)),
-            at_end: false,
+            likely: Likely::Long,
         };
         let mut page = self.page(log, channel, after, step(0, 0)).await?;
         loop {
@@ -109,7 +123,7 @@ impl ReadBudget {
                 if bytes + needs > limit.bytes {
                     return Ok(page);
                 }
-                let one = PageLimit { entries: 1, bytes: needs, at_end: false };
+                let one = PageLimit { entries: 1, bytes: needs, likely: Likely::Long };
                 more = self.read(log, channel, page.next, one).await?;
             }
             page.entries.append(&mut more.entries);
@@ -136,7 +150,7 @@ impl ReadBudget {
             let page = self.read(log, channel, after, limit).await?;
             match page.needs {
                 Some(needs) if needs > limit.bytes => {
-                    limit = PageLimit { entries: 1, bytes: needs, at_end: false }
+                    limit = PageLimit { entries: 1, bytes: needs, likely: Likely::Long }
                 }
                 _ => return Ok(page),
             }
@@ -153,12 +167,15 @@ impl ReadBudget {
         after: Position,
         limit: PageLimit,
     ) -> Result<Page, BrokerError> {
-        let bytes = u32::try_from(limit.bytes).unwrap_or(u32::MAX).min(self.total);
+        let short = self.short.filter(|_| matches!(limit.likely, Likely::Short { .. })).unwrap_or_default();
+        let bytes = u32::try_from(limit.bytes.max(short)).unwrap_or(u32::MAX).min(self.total);
         // The semaphore is never closed.
         let _place = self.room.acquire_many(bytes).await.ok();
         let asked = Instant::now();
         let page = log.page(channel, after, limit).await?;
-        self.clock.set(asked, page.now);
+        if let Some(now) = page.now {
+            self.clock.set(asked, now);
+        }
         self.report_malformed(channel, &page);
         Ok(page)
     }
@@ -182,6 +199,7 @@ impl ReadBudget {
 #[cfg(test)]
 mod tests {
     use fanfare_protocol::Event;
+    use fanfare_protocol::event::DEFAULT_MAX_DATA_BYTES;
     use fanfare_protocol::publish::Publication;
     use futures_util::future::join_all;
     use prometheus_client::registry::Registry;
@@ -190,7 +208,11 @@ mod tests {
     use fanfare_broker::testing::{Call, Fault, FaultyBroker};
 
     fn budget(bytes: ByteSize) -> ReadBudget {
-        ReadBudget::new(bytes, Arc::new(HubMetrics::register(&mut Registry::default())))
+        ReadBudget::new(
+            bytes,
+            DEFAULT_MAX_DATA_BYTES,
+            Arc::new(HubMetrics::register(&mut Registry::default())),
+        )
     }
 
     async fn filled(sizes: &[usize]) -> FaultyBroker {
@@ -212,7 +234,7 @@ mod tests {
         let budget = budget(ByteSize::b(1000));
         for (bytes, at_once) in [(100, 10), (400, 2), (900, 1), (5000, 1)] {
             let channel = Channel::broadcast();
-            let limit = PageLimit { entries: 10, bytes, at_end: false };
+            let limit = PageLimit { entries: 10, bytes, likely: Likely::Long };
             let read = |_| budget.page(&broker, &channel, Position::ZERO, limit);
             let pages = join_all((0..20).map(read)).await;
             assert!(pages.iter().all(|page| page.as_ref().is_ok_and(|page| page.entries.len() == 1)));
@@ -228,7 +250,7 @@ mod tests {
             let broker = filled(&sizes).await;
             let budget = budget(ByteSize::mib(4));
             for (entries, bytes) in [(1000, 1 << 20), (600, 1 << 20), (1000, 300_000), (1, 100)] {
-                let limit = PageLimit { entries, bytes, at_end: false };
+                let limit = PageLimit { entries, bytes, likely: Likely::Long };
                 broker.forget_counts();
                 let steps = budget.history(&broker, &channel, Position::ZERO, limit).await.unwrap();
                 assert!(broker.most_at_once(Call::Page) == 1);
@@ -242,7 +264,7 @@ mod tests {
     async fn an_event_larger_than_a_page_is_read_by_itself() {
         let broker = filled(&[10, 100_000, 10]).await;
         let budget = budget(ByteSize::b(1000));
-        let limit = PageLimit { entries: 10, bytes: 1000, at_end: false };
+        let limit = PageLimit { entries: 10, bytes: 1000, likely: Likely::Long };
         let mut after = Position::ZERO;
         for (entries, end) in [(1, false), (1, false), (1, true)] {
             let page = budget.page(&broker, &Channel::broadcast(), after, limit).await.unwrap();

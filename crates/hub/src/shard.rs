@@ -92,6 +92,8 @@ pub(crate) struct Shard {
     fresh: VecDeque<(u64, u64)>,
     /// Grows with each connection and topic.
     serial: u64,
+    /// Whether the subscriber connection is up, at the place in the order of messages where this shard is.
+    is_connected: bool,
     /// Set during a drain.
     draining: Option<Drain>,
     /// Set when the shard ends after its last connection.
@@ -132,6 +134,7 @@ impl Shard {
             written: 0,
             fresh: VecDeque::new(),
             serial: 0,
+            is_connected: false,
             draining: None,
             closing: None,
             messages: VecDeque::new(),

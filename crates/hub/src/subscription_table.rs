@@ -41,7 +41,7 @@ pub(crate) struct SubscriptionTable {
     inbox_bytes: usize,
     /// Maximum size of an ephemeral event's data, in bytes. Stored events were checked when they were published, maybe
     /// by a node with another setting.
-    max_ephemeral: usize,
+    max_data: usize,
     pub(crate) state: watch::Sender<SubscriberState>,
     control: CommandSender,
     metrics: Arc<HubMetrics>,
@@ -72,7 +72,7 @@ impl SubscriptionTable {
     pub(crate) fn new(
         inboxes: Vec<Arc<Inbox>>,
         inbox_bytes: usize,
-        max_ephemeral: usize,
+        max_data: usize,
         control: CommandSender,
         metrics: Arc<HubMetrics>,
     ) -> Self {
@@ -81,7 +81,7 @@ impl SubscriptionTable {
             wire: Mutex::default(),
             inboxes,
             inbox_bytes,
-            max_ephemeral,
+            max_data,
             state: watch::Sender::default(),
             control,
             metrics,
@@ -153,11 +153,7 @@ impl SubscriptionTable {
             SubscriberEvent::Message(channel, topic, message) => self.message(&channel, topic, &message),
             SubscriberEvent::Subscribed(channels) => self.confirmed(&channels),
             SubscriberEvent::Control(message) => self.control.push(&message),
-            SubscriberEvent::Up => self.state.send_modify(|state| {
-                state.up = true;
-                state.connects += 1;
-                state.outage = None;
-            }),
+            SubscriberEvent::Up => self.up(),
             SubscriberEvent::Down => self.down(),
             SubscriberEvent::Unavailable(outage) => {
                 self.state.send_modify(|state| state.outage = Some(outage));
@@ -168,7 +164,7 @@ impl SubscriptionTable {
     fn message(&self, channel: &Channel, topic: Topic, message: &Bytes) {
         let limit = match topic {
             Topic::Live => MAX_DATA_BYTES,
-            Topic::Ephemeral => self.max_ephemeral,
+            Topic::Ephemeral => self.max_data,
         };
         let event = match Frame::parse(topic, message, limit) {
             Ok(Frame::Kept(entry)) => EncodedEvent::stored(channel, &entry),
@@ -213,6 +209,17 @@ impl SubscriptionTable {
                 }
             }
         }
+    }
+
+    fn up(&self) {
+        for inbox in &self.inboxes {
+            inbox.push(Message::Up);
+        }
+        self.state.send_modify(|state| {
+            state.up = true;
+            state.connects += 1;
+            state.outage = None;
+        });
     }
 
     fn down(&self) {

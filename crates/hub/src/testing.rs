@@ -7,7 +7,7 @@ use fanfare_broker::{EventLog, LiveTopics, NodeId};
 use fanfare_config::stream::StreamConfig;
 use fanfare_coordination::control::{self, CommandReceiver};
 use fanfare_coordination::metrics::ClusterMetrics;
-use fanfare_protocol::event::MAX_DATA_BYTES;
+use fanfare_protocol::event::DEFAULT_MAX_DATA_BYTES;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, SessionId};
 use prometheus_client::metrics::gauge::Gauge;
@@ -53,7 +53,7 @@ impl TestHub {
             control::queue(&Arc::new(ClusterMetrics::register(&mut Registry::default())));
         let settings = HubSettings {
             stream,
-            max_ephemeral: MAX_DATA_BYTES,
+            max_data: DEFAULT_MAX_DATA_BYTES,
             leave_spread: Duration::from_millis(600),
             sockets_per_user: 16,
             lingering: 1000,

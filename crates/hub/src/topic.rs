@@ -98,6 +98,8 @@ pub(crate) struct Topic {
     pub(crate) hints: Hints,
     /// Whether the channel is subscribed.
     pub(crate) subscribed: bool,
+    /// Whether a connection waits for that before it reads the log.
+    pub(crate) awaited: bool,
     /// Grows with every message, and with every change of the subscription.
     pub(crate) version: u64,
     /// Pending reads, shared by connections at the same position. Ordered, so that simulations are deterministic.
@@ -121,6 +123,7 @@ impl Topic {
             forgetting: false,
             hints: Hints::default(),
             subscribed: false,
+            awaited: false,
             version: 0,
             reads: PendingReads::default(),
             unsubscribing: false,

@@ -150,7 +150,7 @@ impl Node {
         let id = &config.node.id;
         let settings = HubSettings {
             stream: config.stream.clone(),
-            max_ephemeral: bytes(config.limits.event_data),
+            max_data: bytes(config.limits.event_data),
             leave_spread: config.drain.retry_spread,
             sockets_per_user: config.limits.sessions_per_user,
             lingering: config.limits.sockets,

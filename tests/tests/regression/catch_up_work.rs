@@ -139,11 +139,13 @@ async fn logs_are_asked_for_their_end_only_while_that_saves_work() {
 
     client.close();
     publish("missed").await;
-    let asked = cluster.redis.calls("exists").await;
+    let (asked, scripts) = (cluster.redis.calls("exists").await, cluster.redis.calls("evalsha").await);
     client.resume(cluster.a()).await;
     for _ in &channels {
         client.expect_data("missed").await;
     }
     let asked = cluster.redis.calls("exists").await - asked;
     assert!(asked < few, "each channel has an event, but {asked} were asked for their end first");
+    let scripts = cluster.redis.calls("evalsha").await - scripts;
+    assert!(scripts < few, "each channel has one event, but {scripts} scripts were called");
 }

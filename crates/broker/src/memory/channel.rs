@@ -9,7 +9,7 @@ use fanfare_protocol::{Entry, Event, Position};
 use indexmap::IndexMap;
 
 use crate::Retention;
-use crate::log::{NEWEST_BYTES, NEWEST_EVENTS, Page, PageLimit, event_bytes};
+use crate::log::{Likely, NEWEST_BYTES, NEWEST_EVENTS, Page, PageLimit, event_bytes};
 
 /// State of one channel.
 #[derive(Debug, Default)]
@@ -85,6 +85,8 @@ impl ChannelState {
         let needs = self.log.get(start).filter(|_| entries.is_empty()).map(|first| event_bytes(&first.event));
         let end = start + entries.len() == self.log.len();
         let next = entries.last().map_or(after, |entry| entry.position);
+        let is_short = matches!(limit.likely, Likely::Short { .. }) && matches!(entries.len(), 1 | 2);
+        let now = (!is_short).then_some(now);
         Page { entries, next, end, malformed: 0, first_malformed: None, last: self.last, needs, now }
     }
 

@@ -16,7 +16,9 @@ use super::key::about;
 use super::reply::{array, bytes, millis, position, text};
 use super::{RedisBroker, script};
 use crate::BrokerError;
-use crate::log::{ENTRY_BYTES, Malformed, NEWEST_BYTES, NEWEST_EVENTS, Page, PageLimit};
+use crate::log::{
+    ENTRY_BYTES, Likely, Malformed, NEWEST_BYTES, NEWEST_EVENTS, Page, PageLimit, SHORT, event_bytes,
+};
 
 /// Approximate bytes that a script may copy beyond those requested: less than a millisecond of Redis.
 const COPIED_BYTES: usize = 1024 * 1024;
@@ -35,9 +37,12 @@ pub(super) async fn page(
     after: Position,
     limit: PageLimit,
 ) -> Result<Page, BrokerError> {
-    if limit.at_end
-        && let Some(page) = empty_page(broker, channel, after).await?
-    {
+    let plain = match limit.likely {
+        Likely::Empty => empty_page(broker, channel, after).await?,
+        Likely::Short { latest } => short_page(broker, channel, after, limit, latest).await?,
+        Likely::Long => None,
+    };
+    if let Some(page) = plain {
         return Ok(page);
     }
     let start = after.next().map(|first| first.to_string()).unwrap_or_default();
@@ -64,9 +69,61 @@ async fn empty_page(
         next: after,
         end: true,
         last: last.unwrap_or_default(),
-        now,
+        now: Some(now),
         ..Page::default()
     }))
+}
+
+/// Returns the page after a position if plain commands can read it: it has at most two entries, and nothing about them is
+/// unusual.
+async fn short_page(
+    broker: &RedisBroker,
+    channel: &Channel,
+    after: Position,
+    limit: PageLimit,
+    latest: u64,
+) -> Result<Option<Page>, BrokerError> {
+    let Some(start) = after.next().filter(|_| limit.entries >= SHORT) else { return Ok(None) };
+    let log = broker.keys.log(channel);
+    let mut range = about("XRANGE", &log);
+    range.arg(start.to_string()).arg("+").arg("COUNT").arg(SHORT);
+    let reply = broker.reads(&log).command(range).await?;
+    let found = array(reply).ok_or_else(|| unexpected("entries of a log"))?;
+    if found.is_empty() {
+        return empty_page(broker, channel, after).await;
+    }
+    let is_single = found.len() < SHORT;
+    let Some(entries) = found.into_iter().map(short_entry).collect::<Option<Vec<_>>>() else {
+        return Ok(None);
+    };
+    let age = millis(broker.settings.retention.of(channel).age);
+    let bytes: usize = entries.iter().map(|entry| event_bytes(&entry.event)).sum();
+    let (Some(first), Some(next)) = (entries.first(), entries.last().map(|entry| entry.position)) else {
+        return Ok(None);
+    };
+    if first.position.ms < latest.saturating_sub(age) || bytes > limit.bytes {
+        return Ok(None);
+    }
+    let last = if is_single { Some(next) } else { self::latest(broker, channel, None).await?.0 };
+    // A last position before the entry belongs to a log that has gone back meanwhile.
+    Ok(last.filter(|last| *last >= next).map(|last| Page {
+        entries,
+        next,
+        end: last == next,
+        last,
+        ..Page::default()
+    }))
+}
+
+/// Parses an entry as the publish script writes it.
+fn short_entry(value: Value) -> Option<Arc<Entry>> {
+    let [id, fields] = <[Value; 2]>::try_from(array(value)?).ok()?;
+    let [t, kind, d, data, p, previous] = <[Value; 6]>::try_from(array(fields)?).ok()?;
+    if [t, d, p].map(bytes) != [b"t", b"d", b"p"].map(|name| Some(Bytes::from_static(name))) {
+        return None;
+    }
+    let previous = Position::parse(&bytes(previous)?).ok();
+    entry(position(id)?, previous, &bytes(kind)?, bytes(data)?).ok().map(Arc::new)
 }
 
 fn read_page(reply: Value, after: Position) -> Option<Page> {
@@ -77,7 +134,7 @@ fn read_page(reply: Value, after: Position) -> Option<Page> {
     let end = number(&values.next()?)? == 1;
     let mut malformed = number(&values.next()?)?;
     let needs = number(&values.next()?).filter(|&needs| needs > 0);
-    let now = u64::try_from(number(&values.next()?)?).ok()?;
+    let now = Some(u64::try_from(number(&values.next()?)?).ok()?);
     let mut first_malformed = Position::parse(&bytes(values.next()?)?).ok().map(|position| {
         let reason = "it does not have the fields t, d and p".to_owned();
         Malformed { position, reason }

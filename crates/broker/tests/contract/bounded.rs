@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fanfare_broker::lease::LeaseOutcome;
-use fanfare_broker::log::{NEWEST_BYTES, PageLimit};
+use fanfare_broker::log::{Likely, NEWEST_BYTES, PageLimit};
 use fanfare_broker::{BrokerSettings, EventLog, Membership};
 use fanfare_protocol::Position;
 use fanfare_protocol::start::StartAt;
@@ -47,7 +47,7 @@ async fn reading_a_log_of_large_events_holds_redis_for_milliseconds() {
         }
         is_short(&redis, "last=1000", async || broker.locate(&a, StartAt::Newest(1000)).await.unwrap()).await;
         is_short(&redis, "earliest", async || broker.locate(&a, StartAt::Earliest).await.unwrap()).await;
-        let limit = PageLimit { entries: 1000, bytes: NEWEST_BYTES, at_end: false };
+        let limit = PageLimit { entries: 1000, bytes: NEWEST_BYTES, likely: Likely::Long };
         is_short(&redis, "history", async || broker.page(&a, Position::ZERO, limit).await.unwrap()).await;
     }
 }

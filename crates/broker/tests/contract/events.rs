@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use fanfare_broker::log::{Page, PageLimit, event_bytes, is_gap};
+use fanfare_broker::log::{Likely, Page, PageLimit, event_bytes, is_gap};
 use fanfare_broker::{Broker, BrokerSettings, Published, Retention, RetentionRules};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::start::StartAt;
-use fanfare_protocol::{Event, Pattern, Position};
+use fanfare_protocol::{Channel, Event, Pattern, Position};
 use fanfare_testkit::deadline::eventually;
 
 use crate::fixture::{Fixture, channel, event, new, publication, publish, read};
@@ -166,8 +166,8 @@ pub(crate) async fn the_chain_outlives_the_events<F: Fixture>() {
     let first = publish(broker, "a", "1").await;
     let last = publish(broker, "a", "2").await;
     fixture.expire(&channel("a")).await;
-    for at_end in [false, true] {
-        let limit = PageLimit { at_end, ..PageLimit::entries(10) };
+    for likely in [Likely::Long, Likely::Empty, Likely::Short { latest: 0 }] {
+        let limit = PageLimit { likely, ..PageLimit::entries(10) };
         let page = broker.page(&channel("a"), last, limit).await.unwrap();
         assert!(page.entries.is_empty() && page.end && !page.is_expired() && !page.gap_after(last));
         let page = broker.page(&channel("a"), first, limit).await.unwrap();
@@ -373,7 +373,7 @@ async fn publish_sizes(broker: &dyn Broker, name: &str, sizes: &[usize]) -> Vec<
 pub(crate) async fn a_page_is_bounded_in_bytes_whatever_the_sizes<F: Fixture>() {
     let fixture = F::with(BrokerSettings { max_data: 1 << 20, ..BrokerSettings::default() }).await;
     let broker = fixture.broker();
-    let limit = PageLimit { entries: 50, bytes: 10_000, at_end: false };
+    let limit = PageLimit { entries: 50, bytes: 10_000, likely: Likely::Long };
     let small = 100 - event_bytes(&event(""));
     let mut sizes = vec![small; 130];
     sizes.extend([9_000, 2_000, 1_000_000, small, small, 9_900, small, 300_000, 300_000, small]);
@@ -408,20 +408,35 @@ pub(crate) async fn a_page_is_bounded_in_bytes_whatever_the_sizes<F: Fixture>() 
     assert_eq!(pages[..3], [50, 50, 30], "small ones by their number, and then by their bytes");
 }
 
-pub(crate) async fn a_page_is_the_same_if_its_end_is_expected<F: Fixture>() {
+/// Returns a page after a position, and checks that no expectation changes it.
+async fn page_by_any_means(broker: &dyn Broker, channel: &Channel, after: Position) -> Page {
+    let limit = PageLimit::entries(3);
+    let page = broker.page(channel, after, limit).await.unwrap();
+    assert!(page.now.is_some(), "the time of Redis comes with it");
+    let without_time = Page { now: None, ..page.clone() };
+    for likely in [Likely::Empty, Likely::Short { latest: 0 }, Likely::Short { latest: u64::MAX }] {
+        let other = broker.page(channel, after, PageLimit { likely, ..limit }).await.unwrap();
+        assert!(other.now.is_none_or(|now| Some(now) >= page.now));
+        assert!(other.now.is_some() || matches!(likely, Likely::Short { .. }));
+        let is_whole = other.end || other.entries.len() == without_time.entries.len();
+        if is_whole {
+            assert_eq!(Page { now: None, ..other }, without_time, "{likely:?}");
+            continue;
+        }
+        assert!(other.now.is_none(), "only plain commands read less than was asked for");
+        let more = PageLimit::entries(3 - other.entries.len());
+        let mut whole = broker.page(channel, other.next, more).await.unwrap();
+        whole.entries.splice(0..0, other.entries);
+        assert_eq!(Page { now: None, ..whole }, without_time, "{likely:?}");
+    }
+    page
+}
+
+pub(crate) async fn a_page_is_the_same_whatever_is_expected<F: Fixture>() {
     let fixture = new::<F>().await;
     let broker = fixture.broker();
     let a = channel("a");
-    let same = async |after: Position| {
-        let expected = PageLimit { at_end: true, ..PageLimit::entries(3) };
-        let (one, other) = (
-            broker.page(&a, after, PageLimit::entries(3)).await.unwrap(),
-            broker.page(&a, after, expected).await.unwrap(),
-        );
-        assert!(one.now > 0 && other.now >= one.now, "the time of Redis comes with both");
-        assert_eq!(Page { now: 0, ..one.clone() }, Page { now: 0, ..other });
-        one
-    };
+    let same = async |after: Position| page_by_any_means(broker, &a, after).await;
     let ahead = Position::new(1 << 50, 0);
     for after in [Position::ZERO, Position::new(5, 1), ahead] {
         assert_eq!(same(after).await.last, Position::ZERO, "nothing was published");
@@ -432,6 +447,8 @@ pub(crate) async fn a_page_is_the_same_if_its_end_is_expected<F: Fixture>() {
         assert_eq!(same(after).await.last, at[4]);
     }
     assert!(same(at[4]).await.end && same(ahead).await.went_back(ahead));
+    assert_eq!(same(at[3]).await.entries.len(), 1);
+    assert_eq!(same(at[2]).await.entries.len(), 2);
     fixture.trim(&a, 2).await;
     for after in places {
         same(after).await;

@@ -67,7 +67,7 @@ contracts! {
         a_time_before_what_is_kept_is_located_so_that_the_gap_is_reported,
         a_channel_without_events_is_located_at_its_last_position,
         a_page_is_bounded_in_bytes_whatever_the_sizes,
-        a_page_is_the_same_if_its_end_is_expected,
+        a_page_is_the_same_whatever_is_expected,
         a_page_tells_the_channels_last_position,
         nothing_comes_after_the_greatest_position,
         the_newest_are_bounded_in_bytes_too,

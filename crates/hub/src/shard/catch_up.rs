@@ -62,8 +62,11 @@ impl Shard {
         let subscription = connection.subscription(index);
         let (at, position, awaits_log) =
             (subscription.topic, subscription.position, subscription.awaits_log());
-        // The log is read once the channel is subscribed. Before that, there would probably be nothing.
-        if connection.takes_tip(index) && !self.topics[at].subscribed {
+        // Once the channel is subscribed, the log is read in any case: a read before that would be repeated.
+        let takes_tip = connection.takes_tip(index);
+        let topic = &mut self.topics[at];
+        if !topic.subscribed && (takes_tip || self.is_connected) {
+            topic.awaited |= !takes_tip;
             connection.set_state(index, ChannelState::Live);
             return;
         }

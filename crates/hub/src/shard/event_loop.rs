@@ -73,6 +73,7 @@ impl Shard {
             deliveries += 1;
             match message {
                 Message::Event(event) => self.deliver(event),
+                Message::Up => self.is_connected = true,
                 Message::Subscribed(channel) => self.subscribed(&channel),
                 Message::Down => self.disconnected(),
                 Message::Open(new) => self.open(*new),

@@ -100,6 +100,7 @@ impl Shard {
     pub(super) fn subscribed(&mut self, channel: &Channel) {
         let Some(&at) = self.by_channel.get(channel) else { return };
         self.topics[at].invalidate(true);
+        self.topics[at].awaited = false;
         self.repair(at);
         // The broker is available again: failed reads are retried at once.
         let key = (at, self.topics[at].serial);
@@ -110,10 +111,18 @@ impl Shard {
     }
 
     /// Handles the loss of the subscriber connection. Connections do not change until their channels are subscribed
-    /// again.
+    /// again, except those that have waited for that since they opened: they read the log now.
     pub(super) fn disconnected(&mut self) {
-        for (_, topic) in &mut self.topics {
+        self.is_connected = false;
+        let mut awaited = Vec::new();
+        for (at, topic) in &mut self.topics {
             topic.invalidate(false);
+            if std::mem::take(&mut topic.awaited) {
+                awaited.push(at);
+            }
+        }
+        for at in awaited {
+            self.repair(at);
         }
     }
 }

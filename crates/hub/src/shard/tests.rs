@@ -10,6 +10,7 @@ use fanfare_broker::{BrokerSettings, EventLog, MemoryBroker, NodeId};
 use fanfare_config::stream::StreamConfig;
 use fanfare_coordination::control;
 use fanfare_coordination::metrics::ClusterMetrics;
+use fanfare_protocol::event::DEFAULT_MAX_DATA_BYTES;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Entry, Event, Position, SessionId};
 use futures_util::FutureExt;
@@ -46,7 +47,8 @@ fn shard_on(log: Arc<dyn EventLog>) -> Shard {
         Arc::clone(&metrics),
     ));
     let settings = StreamConfig::default();
-    let budget = Arc::new(ReadBudget::new(settings.max_log_read_bytes, Arc::clone(&metrics)));
+    let budget =
+        Arc::new(ReadBudget::new(settings.max_log_read_bytes, DEFAULT_MAX_DATA_BYTES, Arc::clone(&metrics)));
     let sockets = (OpenStreams::new(Arc::clone(&metrics)), UserSockets::new(16, 100, Arc::clone(&metrics)));
     let (node, queues) = (NodeId::new("a").unwrap(), QueueBudget::new(usize::MAX, Gauge::default()));
     let context = ShardContext::new(settings, Duration::ZERO, metrics, node, sockets, queues);
@@ -239,6 +241,52 @@ async fn a_stream_that_begins_at_the_tip_reads_the_log_once_when_it_is_subscribe
     publish(&shard, &channel, 8);
     settle(&mut shard).await;
     assert_eq!(received(&mut client).matches("event 8.").count(), 1);
+}
+
+/// Returns a shard whose log answers no read, and a client with a cursor on a channel that is not subscribed yet.
+async fn shard_of_a_client_that_came_back(is_connected: bool) -> (Shard, Channel, DuplexStream) {
+    let broker = FaultyBroker::new();
+    broker.always(Call::Page, Fault::Hung);
+    let mut shard = shard_on(broker.shared());
+    if is_connected {
+        assert!(shard.inbox.push(Message::Up));
+    }
+    let channel = Channel::new("room").unwrap();
+    let client = open(&shard, &channel, StartAt::Position(Position::new(6, 0)));
+    settle(&mut shard).await;
+    (shard, channel, client)
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_reads_the_log_once_when_its_channel_is_subscribed() {
+    let (mut shard, channel, mut client) = shard_of_a_client_that_came_back(true).await;
+    assert_eq!(shard.topics[0].reads.iter().count(), 0, "a read before the subscription would be repeated");
+    shard.subscribed(&channel);
+    settle(&mut shard).await;
+    answer(&mut shard, 6, &[7]).await;
+    assert_eq!(received(&mut client).matches("event 7.").count(), 1);
+    assert_eq!(shard.topics[0].reads.iter().count(), 0);
+}
+
+#[tokio::test]
+async fn without_a_subscriber_connection_the_log_is_read_at_once() {
+    let (mut shard, _, mut client) = shard_of_a_client_that_came_back(false).await;
+    answer(&mut shard, 6, &[7]).await;
+    assert_eq!(received(&mut client).matches("event 7.").count(), 1);
+}
+
+#[tokio::test]
+async fn a_client_whose_channel_cannot_be_subscribed_reads_the_log_when_the_connection_is_lost() {
+    let (mut shard, _, mut client) = shard_of_a_client_that_came_back(true).await;
+    assert!(shard.inbox.push(Message::Down));
+    settle(&mut shard).await;
+    answer(&mut shard, 6, &[7]).await;
+    assert_eq!(received(&mut client).matches("event 7.").count(), 1);
+    // Others that were live wait until the channel is subscribed.
+    assert!(shard.inbox.push(Message::Up));
+    assert!(shard.inbox.push(Message::Down));
+    settle(&mut shard).await;
+    assert_eq!(shard.topics[0].reads.iter().count(), 0);
 }
 
 /// Returns an event whose data names its position.

@@ -7,7 +7,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use fanfare_api::history::{HistoryEvent, HistoryPage};
-use fanfare_broker::log::PageLimit;
+use fanfare_broker::log::{Likely, PageLimit};
 use fanfare_protocol::start::{Start, StartAt};
 use fanfare_protocol::{Channel, Cursor, Entry};
 use http::HeaderMap;
@@ -61,7 +61,7 @@ pub async fn history(
     // Reserved while the response is built; afterwards the response reserves its own size.
     let _room =
         account.map(|Extension(account)| account.reserve(Kind::Responses, COPIES * MAX_BYTES)).transpose()?;
-    let limit = PageLimit { entries: limit, bytes: MAX_BYTES, at_end: false };
+    let limit = PageLimit { entries: limit, bytes: MAX_BYTES, likely: Likely::Long };
     let page = app.budget.history(&*app.broker, &channel, after, limit).await?;
     let answer = HistoryPage {
         channel: channel.as_str().into(),

@@ -84,7 +84,11 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         node: config.node.id.clone(),
         broker,
         memory: crate::memory::Memory::new(fanfare_config::bytes(config.limits.memory)),
-        budget: Arc::new(ReadBudget::new(config.stream.max_log_read_bytes, hub)),
+        budget: Arc::new(ReadBudget::new(
+            config.stream.max_log_read_bytes,
+            fanfare_config::bytes(config.limits.event_data),
+            hub,
+        )),
         histories: Places::new(config.limits.history_reads, config.limits.history_reads_per_user),
         auth: Auth::new(&config.auth).unwrap(),
         rates: Arc::new(crate::rates::Rates::new(
