@@ -8,6 +8,10 @@
 //! accepted faster than they are read.
 //!
 //! Nothing is delayed while the node has nothing else to do, and every connection in the queue gets its turn.
+//!
+//! A connection of HTTP/1.1 that sends a request in pieces of a few bytes costs a turn for each piece, and its request waits
+//! for the last one in any case. Where many do so, their turns are paced: more pieces then arrive between two of them, and are
+//! read at once. New connections, the listener and HTTP/2, whose small frames others may wait for, come before them.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -15,11 +19,13 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
+use tokio::time::sleep;
 
 /// Bytes, read and written, with which a turn is of use. A byte of window and the byte sent for it have less.
 const USEFUL: usize = 64;
@@ -27,6 +33,9 @@ const USEFUL: usize = 64;
 const SPARE: usize = 4;
 /// Number of waiting connections that run before all other tasks get their turn.
 pub(super) const BATCH: usize = 4;
+/// Number of waiting connections that dribble from which on they are paced: a batch each [`PAUSE`].
+const CROWD: usize = 64;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// The queue of a listener's connections.
 #[derive(Debug, Default)]
@@ -41,6 +50,18 @@ struct Queue {
     /// Turns of the current batch.
     taken: usize,
     tickets: VecDeque<Arc<Ticket>>,
+    /// Those of connections that dribble.
+    dribbling: VecDeque<Arc<Ticket>>,
+}
+
+/// Who was called.
+#[derive(Debug, PartialEq, Eq)]
+enum Called {
+    /// Nothing waits.
+    None,
+    Batch,
+    /// Only connections that dribble, of which many wait.
+    Crowd,
 }
 
 /// A place in the queue.
@@ -66,11 +87,21 @@ pub(super) struct Use {
     spare: AtomicUsize,
     /// Whether a turn was of use: before that, one without any bytes is not a step of a handler.
     proven: AtomicBool,
+    /// Whether few bytes are a piece of a request that waits for its end, as in HTTP/1.1.
+    in_pieces: AtomicBool,
+    /// Whether the last turns had few bytes.
+    few: AtomicBool,
 }
 
 impl Default for Use {
     fn default() -> Self {
-        Self { moved: AtomicUsize::new(0), spare: AtomicUsize::new(1), proven: AtomicBool::new(false) }
+        Self {
+            moved: AtomicUsize::new(0),
+            spare: AtomicUsize::new(1),
+            proven: AtomicBool::new(false),
+            in_pieces: AtomicBool::new(false),
+            few: AtomicBool::new(false),
+        }
     }
 }
 
@@ -80,8 +111,17 @@ impl Use {
         self.moved.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Marks a connection of HTTP/1.1.
+    pub(super) fn has_requests_in_pieces(&self) {
+        self.in_pieces.store(true, Ordering::Relaxed);
+    }
+
     fn has_spare(&self) -> bool {
         self.spare.load(Ordering::Relaxed) > 0
+    }
+
+    fn dribbles(&self) -> bool {
+        self.in_pieces.load(Ordering::Relaxed) && self.few.load(Ordering::Relaxed)
     }
 
     /// Judges the turn that ends.
@@ -90,8 +130,10 @@ impl Use {
         if moved >= USEFUL {
             self.proven.store(true, Ordering::Relaxed);
             self.spare.store(SPARE, Ordering::Relaxed);
+            self.few.store(false, Ordering::Relaxed);
         } else if moved > 0 || !self.proven.load(Ordering::Relaxed) {
             self.spare.store(self.spare.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+            self.few.fetch_or(moved > 0 && !self.has_spare(), Ordering::Relaxed);
         }
     }
 }
@@ -103,28 +145,39 @@ impl Turns {
             self.complete.notified().await;
             // All others that are ready have their turn first.
             yield_now().await;
-            while self.call() {
-                yield_now().await;
+            loop {
+                match self.call() {
+                    Called::None => break,
+                    Called::Batch => yield_now().await,
+                    Called::Crowd => sleep(PAUSE).await,
+                }
             }
         }
     }
 
-    /// Begins the next batch. Returns whether there was one.
-    fn call(&self) -> bool {
+    /// Begins the next batch.
+    fn call(&self) -> Called {
         let mut queue = self.queue();
-        let batch = queue.tickets.len().min(BATCH);
-        queue.taken = batch;
-        let called: Vec<_> = queue.tickets.drain(..batch).collect();
+        let first = queue.tickets.len().min(BATCH);
+        let last = queue.dribbling.len().min(BATCH - first);
+        queue.taken = first + last;
+        let mut called: Vec<_> = queue.tickets.drain(..first).collect();
+        called.extend(queue.dribbling.drain(..last));
+        let is_crowd = first == 0 && queue.dribbling.len() >= CROWD;
         drop(queue);
         for ticket in &called {
             ticket.called.store(true, Ordering::Release);
             ticket.waker.wake();
         }
-        batch > 0
+        match called.len() {
+            0 => Called::None,
+            _ if is_crowd => Called::Crowd,
+            _ => Called::Batch,
+        }
     }
 
     /// Takes a turn of the current batch, or a place in the queue.
-    fn enter(&self) -> Option<Arc<Ticket>> {
+    fn enter(&self, dribbles: bool) -> Option<Arc<Ticket>> {
         let mut queue = self.queue();
         let has_room = queue.taken < BATCH;
         let ticket = if has_room {
@@ -132,7 +185,8 @@ impl Turns {
             None
         } else {
             let ticket = Arc::<Ticket>::default();
-            queue.tickets.push_back(Arc::clone(&ticket));
+            let line = if dribbles { &mut queue.dribbling } else { &mut queue.tickets };
+            line.push_back(Arc::clone(&ticket));
             Some(ticket)
         };
         let complete = queue.taken == BATCH;
@@ -164,7 +218,7 @@ pin_project! {
 impl Turns {
     /// Waits for a turn.
     pub(super) async fn take(&self) {
-        if let Some(ticket) = self.enter() {
+        if let Some(ticket) = self.enter(false) {
             poll_fn(|cx| ticket.poll_called(cx)).await;
         }
     }
@@ -186,7 +240,7 @@ impl<F: Future> Future for InTurn<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         if this.ticket.is_none() && !this.used.has_spare() {
-            *this.ticket = this.turns.enter();
+            *this.ticket = this.turns.enter(this.used.dribbles());
         }
         if let Some(ticket) = this.ticket {
             ready!(ticket.poll_called(cx));

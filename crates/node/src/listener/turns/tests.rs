@@ -68,9 +68,9 @@ async fn a_connection_waits_only_after_turns_with_few_bytes() {
         assert!(poll(moved), "{moved}");
     }
     assert!(!poll(USEFUL), "it waits");
-    assert!(turns.call());
+    assert_eq!(turns.call(), Called::Batch);
     assert!(poll(USEFUL) && poll(1), "it was called, and its turn was of use");
-    assert!(!turns.call(), "nothing else waits");
+    assert_eq!(turns.call(), Called::None, "nothing else waits");
 }
 
 #[test]
@@ -97,7 +97,44 @@ async fn a_request_waits_with_its_connection() {
     assert_eq!(turns.queue().tickets.len(), 1);
     used.moved(1);
     let _ = request.as_mut().poll(&mut cx);
-    assert!(turns.call());
+    assert_eq!(turns.call(), Called::Batch);
     let _ = request.as_mut().poll(&mut cx);
     assert_eq!(used.moved.load(Ordering::Relaxed), 1, "only the connection's turns are judged");
+}
+
+#[test]
+fn many_that_dribble_are_paced_and_all_others_come_first() {
+    let turns = Turns::default();
+    turns.queue().taken = BATCH;
+    let few: Vec<_> = (0..CROWD).filter_map(|_| turns.enter(true)).collect();
+    let other = turns.enter(false).unwrap();
+    assert_eq!(turns.call(), Called::Batch, "few are not paced");
+    assert!(other.called.load(Ordering::Relaxed), "it came last");
+    let called = few.iter().filter(|ticket| ticket.called.load(Ordering::Relaxed)).count();
+    assert_eq!(called, BATCH - 1);
+
+    for _ in 0..2 * BATCH {
+        assert!(turns.enter(true).is_some());
+    }
+    assert_eq!(turns.call(), Called::Crowd);
+    assert!(turns.enter(false).is_some());
+    assert_eq!(turns.call(), Called::Batch, "another is not paced with them");
+    while turns.call() != Called::None {}
+    assert!(few.iter().all(|ticket| ticket.called.load(Ordering::Relaxed)));
+}
+
+#[test]
+fn a_connection_dribbles_after_turns_with_few_bytes_of_a_request() {
+    let used = Use::default();
+    let turn = |moved: usize| {
+        used.moved(moved);
+        used.end_turn();
+        used.dribbles()
+    };
+    assert!(!turn(0) && !turn(1), "it may be HTTP/2");
+    used.has_requests_in_pieces();
+    assert!(!turn(USEFUL));
+    assert!([1; SPARE - 1].iter().all(|moved| !turn(*moved)));
+    assert!(turn(1) && turn(0) && turn(1));
+    assert!(!turn(USEFUL), "a piece of a useful size");
 }
