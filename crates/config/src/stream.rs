@@ -13,10 +13,11 @@ settings! {
     pub struct StreamConfig = "stream", |config| config.stream => {
         /// Interval after which a comment is sent on a stream that is otherwise silent.
         heartbeat: Duration = "15s", in "1ms" to "366d";
-        /// Minimum `retry:` (reconnection time) sent to clients.
-        retry: Duration = "2s", in "1ms" to "1h";
-        /// Maximum random addition to `stream.retry`, drawn for each client.
-        retry_spread: Duration = "2s", in "0s" to "1h";
+        /// Minimum `retry:` (reconnection time) sent to clients, which is the outage after a crash.
+        retry: Duration = "250ms", in "1ms" to "1h";
+        /// Maximum random addition to `stream.retry`, drawn for each client. It is longer while the other nodes would need
+        /// longer to take this node's streams.
+        retry_spread: Duration = "500ms", in "0s" to "1h";
         /// A client that reads nothing for this time although data is queued is disconnected.
         write_timeout: Duration = "30s", in "1ms" to "24h";
         /// A client whose machine acknowledges nothing for this time is disconnected; at least `stream.write_timeout`.

@@ -82,6 +82,8 @@ pub(crate) struct Connection {
     counted: usize,
     deadlines: Deadlines,
     user_socket: UserSocket,
+    /// [`RetryPolicy::spread_ms`](crate::retry::RetryPolicy) of the last `retry:` that the client was sent, if it was.
+    retry_spread: Option<u32>,
     /// Set when the end has started: nothing more is queued.
     closing: Option<CloseReason>,
     /// Whether the node's side of the socket is closed.
@@ -116,6 +118,7 @@ impl Connection {
             counted: 0,
             deadlines,
             user_socket,
+            retry_spread: None,
             closing: None,
             shut: false,
             dirty: false,
@@ -215,7 +218,18 @@ impl Connection {
         write_cursor(&self.subscriptions, &mut cursor);
         let cursor = &String::from_utf8_lossy(&cursor);
         let (session, node, retry) = (self.identity.session(), &context.node, context.retry.ms());
+        self.retry_spread = Some(context.retry.spread_ms());
         self.push_control(self.encoding.dialect.greeting(Greeting { session, node, cursor, retry }));
+    }
+
+    /// Returns the `retry:` that the client needs, if the cluster has changed since the last one. The caller sends it.
+    fn new_retry(&mut self, context: &ShardContext) -> Option<u64> {
+        let spread = context.retry.spread_ms();
+        let is_new = self.retry_spread.is_some_and(|sent| sent != spread);
+        if is_new {
+            self.retry_spread = Some(spread);
+        }
+        is_new.then(|| context.retry.ms())
     }
 
     /// Queues a heartbeat if nothing else is queued.

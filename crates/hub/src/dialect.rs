@@ -72,6 +72,13 @@ impl Dialect {
         }
     }
 
+    /// Begins a block with a line that changes the client's reconnection time, in milliseconds.
+    pub(crate) fn retry_line(self, out: &mut Vec<u8>, ms: u64) {
+        match self {
+            Self::Fanfare(_) => fanfare::retry_line(out, ms),
+        }
+    }
+
     /// Returns the first block, without its id line.
     pub(crate) fn greeting(self, greeting: Greeting<'_>) -> Bytes {
         match self {

@@ -28,6 +28,7 @@ use crate::log_reads::LogReads;
 use crate::metrics::HubMetrics;
 use crate::queue_budget::QueueBudget;
 use crate::read_budget::ReadBudget;
+use crate::retry::RetryPolicy;
 use crate::shard::Shard;
 use crate::stream::{Identity, NewStream, Transport};
 use crate::subscription_table::SubscriptionTable;
@@ -42,8 +43,8 @@ pub struct HubSettings {
     pub stream: StreamConfig,
     /// Maximum size of an event's data, in bytes. A larger ephemeral event is dropped and counted as malformed.
     pub max_data: usize,
-    /// Maximum random part of the `retry:` of a draining node's clients.
-    pub leave_spread: Duration,
+    /// The `retry:` of clients.
+    pub retry: RetryPolicy,
     /// Maximum number of sockets of a user's streams, lingering ones included.
     pub sockets_per_user: usize,
     /// Maximum number of lingering sockets.
@@ -114,7 +115,7 @@ impl Hub {
                 let sockets = (Arc::clone(&open_streams), Arc::clone(&user_sockets));
                 let queues = settings.queues.clone();
                 let context =
-                    ShardContext::new(stream.clone(), settings.leave_spread, metrics, node, sockets, queues);
+                    ShardContext::new(stream.clone(), settings.retry.clone(), metrics, node, sockets, queues);
                 let page = PageLimit {
                     entries: stream.page_events,
                     bytes: bytes(stream.page_bytes),

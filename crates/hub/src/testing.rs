@@ -17,6 +17,7 @@ use tokio::io::{BufWriter, DuplexStream};
 use crate::dialect::Dialect;
 use crate::metrics::HubMetrics;
 use crate::queue_budget::QueueBudget;
+use crate::retry::{RetryPolicy, RetrySettings};
 use crate::stream::{Coding, NewStream, Socket};
 use crate::{Hub, HubSettings};
 
@@ -51,10 +52,11 @@ impl TestHub {
         let metrics = Arc::new(HubMetrics::register(&mut Registry::default()));
         let (control, commands) =
             control::queue(&Arc::new(ClusterMetrics::register(&mut Registry::default())));
+        let retry = RetryPolicy::new(RetrySettings::new(&stream, Duration::from_millis(600)));
         let settings = HubSettings {
             stream,
             max_data: DEFAULT_MAX_DATA_BYTES,
-            leave_spread: Duration::from_millis(600),
+            retry,
             sockets_per_user: 16,
             lingering: 1000,
             queues: QueueBudget::new(usize::MAX, Gauge::default()),

@@ -9,6 +9,7 @@
 mod admin;
 mod coordination;
 mod readiness;
+mod retry_upkeep;
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,13 +28,14 @@ use fanfare_coordination::control;
 use fanfare_coordination::lease::NodeIdInUse;
 use fanfare_coordination::metrics::ClusterMetrics;
 use fanfare_hub::metrics::HubMetrics;
-use fanfare_hub::retry::RetryPolicy;
+use fanfare_hub::retry::{RetryPolicy, RetrySettings};
 use fanfare_hub::{Hub, HubSettings};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use self::coordination::Coordination;
+use self::retry_upkeep::RetryUpkeep;
 use crate::address::trusted::TrustedProxies;
 use crate::auth::Auth;
 use crate::auth::metrics::KeyMetrics;
@@ -111,6 +113,7 @@ pub struct Node {
     admin: Option<Listener>,
     upkeep: Upkeep,
     keys: KeyUpkeep,
+    retry: RetryUpkeep,
     hub: Hub,
     coordination: Coordination,
 }
@@ -148,10 +151,11 @@ impl Node {
 
         let (commands, waiting) = control::queue(&cluster);
         let id = &config.node.id;
+        let retry = RetryPolicy::new(RetrySettings::new(&config.stream, config.drain.retry_spread));
         let settings = HubSettings {
             stream: config.stream.clone(),
             max_data: bytes(config.limits.event_data),
-            leave_spread: config.drain.retry_spread,
+            retry: retry.clone(),
             sockets_per_user: config.limits.sessions_per_user,
             lingering: config.limits.sockets,
             queues: memory.queues(),
@@ -177,7 +181,7 @@ impl Node {
             rates: Arc::clone(&rates),
             proxies: TrustedProxies::of(&config.http),
             gzip: config.stream.gzip,
-            retry: RetryPolicy::new(&config.stream, config.drain.retry_spread),
+            retry: retry.clone(),
             http: config.http.clone(),
             readiness,
             ignored: crate::http::ignored::Ignored::default(),
@@ -200,7 +204,8 @@ impl Node {
             admin::start((listener, bound), router, config, http_metrics)
         });
         let (id, drain, upkeep) = (id.clone(), config.drain.clone(), Upkeep::start(rates));
-        Ok(Self { id, drain, draining, admissions, listener, admin, upkeep, keys, hub, coordination })
+        let retry = RetryUpkeep::start(retry, &app.broker, hub.clone(), config);
+        Ok(Self { id, drain, draining, admissions, listener, admin, upkeep, keys, retry, hub, coordination })
     }
 
     /// Returns the address of the admin listener, if there is one.
@@ -240,7 +245,8 @@ impl Node {
     }
 
     async fn drain_and_stop(self, begun: Instant) {
-        let Self { id, drain, draining, admissions, listener, admin, upkeep, keys, hub, coordination } = self;
+        let Self { id, drain, draining, admissions, listener, admin, upkeep, keys, retry, hub, coordination } =
+            self;
         draining.store(true, Ordering::Relaxed);
         coordination.set_draining();
         tracing::info!(node = %id, streams = hub.connections(), notice = ?drain.notice, "draining: readiness set to false");
@@ -253,7 +259,7 @@ impl Node {
         hub.shutdown(CloseReason::Shutdown).await;
         // Waiting for clients must leave time to release sessions.
         listener.shutdown(begun + drain.deadline * 3 / 4).await;
-        tokio::join!(upkeep.shutdown(), keys.shutdown());
+        tokio::join!(upkeep.shutdown(), keys.shutdown(), retry.shutdown());
         let left = coordination.shutdown(begun + drain.deadline * 7 / 8).await;
         // Last, so that probes and metrics are served until the end.
         if let Some(admin) = admin {

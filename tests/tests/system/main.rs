@@ -13,11 +13,13 @@
 //! - [`intake`]: entries of the ingest stream land once
 //! - [`every_end`]: whatever ends a connection frees everything
 //! - [`examples`]: the example publisher over leaving, rolls and outages
+//! - [`crash_retry`]: how soon clients come back from a crash follows the cluster
 //! - [`gzip`]: streams that are compressed
 //! - [`bad_input`]: clear errors, nothing lost, node alive
 
 mod bad_input;
 mod before_the_first_event;
+mod crash_retry;
 mod every_end;
 mod examples;
 mod expired_log;

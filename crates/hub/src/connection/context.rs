@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Duration;
 
 use fanfare_broker::NodeId;
 use fanfare_config::bytes;
@@ -38,7 +37,7 @@ pub(crate) struct ShardContext {
 impl ShardContext {
     pub(crate) fn new(
         settings: StreamConfig,
-        leave_spread: Duration,
+        retry: RetryPolicy,
         metrics: Arc<HubMetrics>,
         node: NodeId,
         (open_streams, user_sockets): (Arc<OpenStreams>, Arc<UserSockets>),
@@ -46,7 +45,6 @@ impl ShardContext {
     ) -> Self {
         let (sent, gzip_saved) = (Cell::new(0), Cell::new(0));
         let (waiting, queue_bound) = (Cell::new(0), Cell::new(bytes(settings.queue)));
-        let retry = RetryPolicy::new(&settings, leave_spread);
         let now = Instant::now();
         Self {
             settings,

@@ -39,13 +39,13 @@ impl Connection {
     ) -> FlushResult {
         if self.writer.waiting() > 0 && !self.deadlines.is_blocked() {
             // The head of the response waits for the first block, so that both leave in one write.
-            self.encode_batch(scratch);
+            self.encode_batch(context, scratch);
             self.writer.append(scratch);
             self.deadlines.progress(context.now);
         }
         let mut written = self.writer.write_rest(cx);
         while written == WriteResult::All && !self.queue.is_empty() {
-            self.encode_batch(scratch);
+            self.encode_batch(context, scratch);
             written = self.writer.write_batch(scratch, cx);
             self.deadlines.progress(context.now);
         }
@@ -62,7 +62,9 @@ impl Connection {
     ) -> FlushResult {
         self.count_event(event, context);
         begin_batch(scratch);
+        let retry = self.new_retry(context);
         let mut batch = BodyBatch::new(self.member.as_mut(), scratch);
+        retry_line(&mut batch, retry, self.encoding);
         encode_event(&mut batch, &mut self.subscriptions, index, event, self.encoding);
         batch.finish();
         let written = self.writer.write_batch(scratch, cx);
@@ -125,8 +127,10 @@ impl Connection {
     }
 
     /// Encodes the next batch, with room for a chunk's head before it.
-    fn encode_batch(&mut self, out: &mut Vec<u8>) {
+    fn encode_batch(&mut self, context: &ShardContext, out: &mut Vec<u8>) {
         begin_batch(out);
+        // A heartbeat is a comment alone.
+        let mut retry = if self.queue.has_block() { self.new_retry(context) } else { None };
         let mut batch = BodyBatch::new(self.member.as_mut(), out);
         while batch.len() < BATCH_BYTES
             && let Some(item) = self.queue.pop(self.encoding)
@@ -139,11 +143,13 @@ impl Connection {
                     subscription.sent = subscription.sent.max(position);
                 }
                 Item::Control(block) => {
+                    retry_line(&mut batch, retry.take(), self.encoding);
                     let text = batch.text();
                     self.id.write(self.encoding.dialect, &self.subscriptions, text);
                     text.extend_from_slice(&block);
                 }
                 Item::Event(event, index) => {
+                    retry_line(&mut batch, retry.take(), self.encoding);
                     encode_event(
                         &mut batch,
                         &mut self.subscriptions,
@@ -155,6 +161,13 @@ impl Connection {
             }
         }
         batch.finish();
+    }
+}
+
+/// Begins a block with a `retry:` line, if the client needs one.
+fn retry_line(batch: &mut BodyBatch<'_>, retry: Option<u64>, encoding: Encoding) {
+    if let Some(ms) = retry {
+        encoding.dialect.retry_line(batch.text(), ms);
     }
 }
 

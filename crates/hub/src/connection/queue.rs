@@ -33,6 +33,11 @@ impl Queue {
         self.items.is_empty()
     }
 
+    /// Returns whether there is a block: an event of the channels, or a control event.
+    pub(crate) fn has_block(&self) -> bool {
+        self.items.iter().any(|item| matches!(item, Item::Event(..) | Item::Control(..)))
+    }
+
     /// Returns the number of queued bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes

@@ -31,6 +31,10 @@ pub(super) fn id_line(out: &mut Vec<u8>, write_cursor: impl FnOnce(&mut Vec<u8>)
     out.push(b'\n');
 }
 
+pub(super) fn retry_line(out: &mut Vec<u8>, ms: u64) {
+    out.extend_from_slice(format!("retry: {ms}\n").as_bytes());
+}
+
 pub(super) fn greeting(Greeting { session, node, cursor, retry }: Greeting<'_>) -> Bytes {
     let data = Connected { session: session.to_string(), node: node.to_string(), cursor: cursor.to_owned() };
     control(Block::new().retry(retry), "connected", &data)
@@ -60,7 +64,7 @@ pub(super) fn last_block(
         CloseReason::Age => expired(retry.planned_ms(), "age"),
         // With the same token the client is refused, which ends a native `EventSource` permanently: give it time to get
         // a new token.
-        CloseReason::Expired => expired(retry.ms(), "token"),
+        CloseReason::Expired => expired(retry.long_ms(), "token"),
         CloseReason::Disconnected => control(Block::new(), "disconnected", &session()),
         CloseReason::Superseded => {
             control(Block::new().retry(RetryPolicy::superseded_ms()), "superseded", &session())
@@ -88,6 +92,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::retry::RetrySettings;
 
     fn text(block: &Bytes) -> &str {
         std::str::from_utf8(block).unwrap()
@@ -110,16 +115,19 @@ mod tests {
     #[test]
     fn a_last_block_says_why_and_when_to_reconnect() {
         let (session, node) = (SessionId::random(), NodeId::new("a").unwrap());
-        let retry = RetryPolicy {
-            least: Duration::from_secs(3),
+        let retry = RetryPolicy::new(RetrySettings {
+            least: Duration::from_secs(1),
             spread: Duration::ZERO,
             planned_spread: Duration::ZERO,
-        };
+        });
         let last = |reason| last_block(reason, (session, &node), &retry);
         let wanted = |reason, wanted: &str| assert_eq!(text(&last(reason).unwrap()), wanted, "{reason:?}");
         wanted(CloseReason::Idle, "retry: 100\nevent: expired\ndata: {\"reason\":\"idle\"}\n\n");
         wanted(CloseReason::Age, "retry: 100\nevent: expired\ndata: {\"reason\":\"age\"}\n\n");
-        wanted(CloseReason::Expired, "retry: 3000\nevent: expired\ndata: {\"reason\":\"token\"}\n\n");
+        let expired = last(CloseReason::Expired).unwrap();
+        let (retry, rest) = text(&expired).strip_prefix("retry: ").unwrap().split_once('\n').unwrap();
+        assert!((2000..=4000).contains(&retry.parse().unwrap()), "time to get a new token: {retry}");
+        assert_eq!(rest, "event: expired\ndata: {\"reason\":\"token\"}\n\n");
         wanted(CloseReason::Shutdown, "retry: 100\nevent: shutdown\ndata: {\"node\":\"a\"}\n\n");
         let ended = format!("data: {{\"session\":\"{session}\"}}\n\n");
         wanted(CloseReason::Disconnected, &format!("event: disconnected\n{ended}"));

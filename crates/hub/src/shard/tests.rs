@@ -29,6 +29,7 @@ use crate::log_reads::LogResult;
 use crate::metrics::HubMetrics;
 use crate::queue_budget::QueueBudget;
 use crate::read_budget::ReadBudget;
+use crate::retry::{Failover, RetryPolicy, RetrySettings};
 use crate::stream::{Coding, NewStream, Transport};
 use crate::testing;
 
@@ -50,8 +51,9 @@ fn shard_on(log: Arc<dyn EventLog>) -> Shard {
     let budget =
         Arc::new(ReadBudget::new(settings.max_log_read_bytes, DEFAULT_MAX_DATA_BYTES, Arc::clone(&metrics)));
     let sockets = (OpenStreams::new(Arc::clone(&metrics)), UserSockets::new(16, 100, Arc::clone(&metrics)));
+    let retry = RetryPolicy::new(RetrySettings::new(&settings, Duration::ZERO));
     let (node, queues) = (NodeId::new("a").unwrap(), QueueBudget::new(usize::MAX, Gauge::default()));
-    let context = ShardContext::new(settings, Duration::ZERO, metrics, node, sockets, queues);
+    let context = ShardContext::new(settings, retry, metrics, node, sockets, queues);
     Shard::new(0, context, table, LogReads::new(log, budget, 4, PageLimit::entries(100)))
 }
 
@@ -287,6 +289,28 @@ async fn a_client_whose_channel_cannot_be_subscribed_reads_the_log_when_the_conn
     assert!(shard.inbox.push(Message::Down));
     settle(&mut shard).await;
     assert_eq!(shard.topics[0].reads.iter().count(), 0);
+}
+
+#[tokio::test]
+async fn a_changed_reconnection_time_comes_once_with_the_next_event() {
+    let (mut shard, _, mut client) = shard_of_a_client_that_came_back(false).await;
+    let channel = Channel::new("room").unwrap();
+    answer(&mut shard, 6, &[7]).await;
+    assert_eq!(received(&mut client).matches("retry: ").count(), 1);
+    shard.context.retry.adapt(Failover { streams: 50_000, others: 1, connects_per_second: 1000 });
+    shard.slots[0].connection.queue_heartbeat();
+    shard.mark(0);
+    settle(&mut shard).await;
+    assert!(!received(&mut client).contains("retry"), "a heartbeat is a comment alone");
+    publish(&shard, &channel, 8);
+    settle(&mut shard).await;
+    let block = received(&mut client);
+    assert_eq!(block.matches("retry: ").count(), 1, "{block}");
+    assert_eq!(block.matches("\n\n").count(), 1, "it belongs to the event's block: {block}");
+    publish(&shard, &channel, 9);
+    settle(&mut shard).await;
+    let block = received(&mut client);
+    assert!(block.contains("event 9.") && !block.contains("retry"), "{block}");
 }
 
 /// Returns an event whose data names its position.

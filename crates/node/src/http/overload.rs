@@ -133,7 +133,7 @@ pub fn answer(
     limits: &LimitsConfig,
     retry: &RetryPolicy,
 ) -> Response {
-    let retry = if reason == Reason::Draining { retry.planned_ms() } else { retry.ms() };
+    let retry = if reason == Reason::Draining { retry.planned_ms() } else { retry.long_ms() };
     if status {
         return reason.problem(limits).retry_after(retry.div_ceil(1000)).into_response();
     }
@@ -155,15 +155,16 @@ mod tests {
 
     use axum::body::to_bytes;
     use fanfare_broker::Condition;
+    use fanfare_hub::retry::RetrySettings;
 
     use super::*;
 
     fn retry() -> RetryPolicy {
-        RetryPolicy {
+        RetryPolicy::new(RetrySettings {
             least: Duration::from_secs(3),
             spread: Duration::from_secs(1),
             planned_spread: Duration::from_millis(400),
-        }
+        })
     }
 
     fn refused(cursor: Option<&str>, status: bool) -> Refused<'_> {
@@ -173,7 +174,7 @@ mod tests {
     #[tokio::test]
     async fn an_event_source_is_asked_to_come_back_and_soon_if_another_node_can_take_it() {
         for (reason, waits) in
-            [(Reason::Unavailable(Outage::NoAnswer), 3000..=4000), (Reason::Draining, 100..=500)]
+            [(Reason::Unavailable(Outage::NoAnswer), 3000..=5000), (Reason::Draining, 100..=500)]
         {
             let response = answer(reason, refused(None, false), &LimitsConfig::default(), &retry());
             assert_eq!(response.status(), 200);

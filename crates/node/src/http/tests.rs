@@ -19,6 +19,7 @@ use fanfare_coordination::metrics::ClusterMetrics;
 use fanfare_coordination::session::{SessionSettings, Sessions};
 use fanfare_hub::metrics::HubMetrics;
 use fanfare_hub::read_budget::ReadBudget;
+use fanfare_hub::retry::{RetryPolicy, RetrySettings};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, Event, SessionId, User};
 use http::{HeaderMap, Request};
@@ -98,7 +99,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         proxies: crate::address::trusted::TrustedProxies::of(&config.http),
         limits: config.limits,
         gzip: config.stream.gzip,
-        retry: fanfare_hub::retry::RetryPolicy::new(&config.stream, config.drain.retry_spread),
+        retry: RetryPolicy::new(RetrySettings::new(&config.stream, config.drain.retry_spread)),
         http: config.http,
         readiness: Readiness {
             outage: Box::new(|| None),
