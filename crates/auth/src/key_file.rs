@@ -4,20 +4,18 @@ use std::hash::BuildHasher;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::bounded_file;
 use crate::jwk::{self, JwkSetError, Secrets};
 use crate::key::{Key, KeyError};
 use crate::pem::{self, PemError};
 use crate::secret::{self, SecretFileError};
-
-/// Maximum size of a key file, in bytes.
-const MAX_BYTES: u64 = 1024 * 1024;
 
 /// The key files of an issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyFiles {
     /// File with a secret.
     pub secret: Option<PathBuf>,
-    /// Files with public keys or certificates in PEM, or with a JWK set.
+    /// Files with public keys or certificates in PEM, or with a set of keys.
     pub keys: Vec<PathBuf>,
 }
 
@@ -104,18 +102,22 @@ fn of_secret(path: &Path) -> Result<(Key, String), KeyFileFault> {
     }
 }
 
-/// Reads PEM or, if the text begins like an object, a JWK set.
 fn of_keys(path: &Path) -> Result<(Vec<Key>, Vec<u8>), KeyFileFault> {
-    if std::fs::metadata(path)?.len() > MAX_BYTES {
-        return Err(KeyFileFault::TooLarge);
-    }
-    let text = std::fs::read(path)?;
-    let keys = if text.trim_ascii_start().starts_with(b"{") {
-        jwk::keys(&text, Secrets::Allowed)?
+    let text = bounded_file::read(path)?.ok_or(KeyFileFault::TooLarge)?;
+    Ok((keys(&text)?, text))
+}
+
+/// Returns the keys of a key file's content: PEM or, if it begins like an object, a set of keys.
+///
+/// # Errors
+///
+/// Fails if the content cannot be used.
+pub fn keys(text: &[u8]) -> Result<Vec<Key>, KeyFileFault> {
+    if text.trim_ascii_start().starts_with(b"{") {
+        Ok(jwk::keys(text, Secrets::Allowed)?)
     } else {
-        pem::public_keys(&text)?
-    };
-    Ok((keys, text))
+        Ok(pem::public_keys(text)?)
+    }
 }
 
 #[cfg(test)]

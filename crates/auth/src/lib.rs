@@ -12,7 +12,7 @@
 //! - `token`, `header`: the parts of a token
 //! - `key_ring`: the keys of an issuer, and which of them fits a token
 //! - [`key`], [`algorithm`]: a key that verifies signatures, and the algorithms that it allows
-//! - `der`, `pem`, `jwk`, [`key_file`], [`secret`]: where keys come from
+//! - `der`, `pem`, `jwk`, `bounded_file`, [`key_file`], [`secret`]: where keys come from
 //! - [`remote_keys`]: the keys of a URL
 //! - `claims`, [`claim_name`], [`template`]: what a token says, and the grants that follow
 //! - [`identity`], [`error`]: the result
@@ -20,6 +20,7 @@
 
 pub mod algorithm;
 pub mod authenticator;
+mod bounded_file;
 pub mod claim_name;
 mod claims;
 mod der;

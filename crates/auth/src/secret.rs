@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
+use crate::bounded_file;
+
 /// Minimum length of a secret, in bytes: as long as the hash of HS256 (RFC 7518, section 3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
 /// Minimum number of different bytes in a secret. A random secret has more: of secrets of 32 decimal digits, one in
@@ -22,6 +24,9 @@ pub enum SecretFileError {
     /// The file cannot be read, or is not UTF-8.
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
+    /// The file has more than 1 MiB.
+    #[error("has more than 1 MiB")]
+    TooLarge,
     /// As a part of the secret it would make every token's signature wrong.
     #[error("begins with a byte order mark (the bytes EF BB BF)")]
     ByteOrderMark,
@@ -31,9 +36,11 @@ pub enum SecretFileError {
 ///
 /// # Errors
 ///
-/// Fails if the file cannot be read, or begins with a byte order mark.
+/// Fails if the file cannot be read, has more than 1 MiB, or begins with a byte order mark.
 pub fn read(file: &Path) -> Result<String, SecretFileError> {
-    let mut text = std::fs::read_to_string(file)?;
+    let bytes = bounded_file::read(file)?.ok_or(SecretFileError::TooLarge)?;
+    let not_utf8 = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8");
+    let mut text = String::from_utf8(bytes).map_err(not_utf8)?;
     if text.starts_with('\u{feff}') {
         return Err(SecretFileError::ByteOrderMark);
     }
@@ -80,6 +87,10 @@ mod tests {
         std::fs::write(&file, "\u{feff}a").unwrap();
         assert!(matches!(read(&file), Err(SecretFileError::ByteOrderMark)));
         assert!(matches!(read(&dir.path().join("none")), Err(SecretFileError::Unreadable(_))));
+        std::fs::write(&file, b"\xff").unwrap();
+        assert_eq!(read(&file).unwrap_err().to_string(), "cannot be read: it is not UTF-8");
+        std::fs::write(&file, vec![b'a'; 1024 * 1024 + 1]).unwrap();
+        assert!(matches!(read(&file), Err(SecretFileError::TooLarge)));
     }
 
     #[test]

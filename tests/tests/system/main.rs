@@ -15,6 +15,7 @@
 //! - [`examples`]: the example publisher over leaving, rolls and outages
 //! - [`crash_retry`]: how soon clients come back from a crash follows the cluster
 //! - [`gzip`]: streams that are compressed
+//! - [`key_files`]: files with keys of tokens that change
 //! - [`bad_input`]: clear errors, nothing lost, node alive
 
 mod bad_input;
@@ -27,6 +28,7 @@ mod five_channels;
 mod gzip;
 mod http2_and_tls;
 mod intake;
+mod key_files;
 mod ownership;
 mod redis_outage;
 mod slow_reader;
