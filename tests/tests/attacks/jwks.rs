@@ -104,6 +104,8 @@ async fn a_source_that_fails_keeps_the_old_keys_and_is_not_asked_too_often() {
         ("nothing", KeyAnswer::Body(String::new())),
         ("no keys", KeyAnswer::Body(r#"{"keys":[]}"#.into())),
         ("10,000 keys", KeyAnswer::Body(many)),
+        ("101 keys", KeyAnswer::Body(json!({"keys": vec![new.jwk(); 101]}).to_string())),
+        ("a set of more than 256 KiB", KeyAnswer::Body(both.clone() + &" ".repeat(256 * 1024))),
         ("a secret", KeyAnswer::Body(secret)),
         (
             "an RSA key of 17 bits",
@@ -117,13 +119,12 @@ async fn a_source_that_fails_keeps_the_old_keys_and_is_not_asked_too_often() {
         let answer = api.get(PATH).await;
         answer.is_problem(503, "unavailable", &["keys"]).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(answer.headers.contains_key("retry-after"));
-        assert!(before.1.elapsed() < FLOOR + TIMEOUT * 3, "{name}: {:?}", before.1.elapsed());
         assert_eq!(status(&node, &old).await, 200, "{name}: the old key");
         let (fetches, time) = (server.requests() - before.0, before.1.elapsed());
         let most = time.as_millis() / FLOOR.as_millis() + 2;
         assert!(fetches as u128 <= most, "{name}: {fetches} fetches in {time:?}");
     }
-    assert!(node.metrics().await.sum("fanfare_auth_jwks_fetches_total", &["outcome=\"failed\""]) >= 17.0);
+    assert!(node.metrics().await.sum("fanfare_auth_jwks_fetches_total", &["outcome=\"failed\""]) >= 19.0);
     server.answer(KeyAnswer::Body(both));
     becomes("the new key", 200, async || status(&node, &new).await).await;
     assert!(!node.log().contains("AAAA"), "{}", node.log());
@@ -152,7 +153,7 @@ async fn a_node_is_ready_when_it_has_keys() {
 }
 
 #[tokio::test]
-async fn a_thousand_unknown_keys_are_one_fetch_at_a_time() {
+async fn unknown_keys_of_many_requests_are_one_fetch_at_a_time() {
     let key = KeyPair::new("a");
     let server = KeyServer::start(KeyAnswer::Body(jwk_set(&[&key]))).await;
     let node = node(&server.url()).start().await;
@@ -186,6 +187,6 @@ async fn a_source_over_tls_must_have_a_certificate_that_is_trusted() {
     assert_eq!(status(&good, &key).await, 200);
     let wrong = trusting(&other).launch().await;
     assert_eq!(status(&wrong, &key).await, 503);
-    assert!(wrong.log().contains("certificate"), "{}", wrong.log());
+    eventually("the reason in the log", async || wrong.log().contains("certificate")).await;
     assert_eq!(server.requests(), 1);
 }
