@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use fanfare_protocol::Grants;
 
+use crate::claim_value;
 use crate::claims::Claims;
 use crate::error::TokenError;
 use crate::identity::Identity;
@@ -140,14 +141,17 @@ impl Issuer {
         Ok(Identity { user, grants, expires })
     }
 
-    /// Checks `iss` and `aud`.
+    /// Checks `iss`, `aud` and the required claims.
     fn check_parties(&self, claims: &Claims<'_>) -> Result<(), String> {
-        let IssuerSettings { place, issuer, audience, .. } = &self.settings;
+        let IssuerSettings { place, issuer, audience, required, .. } = &self.settings;
         if issuer.as_deref().is_some_and(|issuer| !claims.is_of(issuer)) {
             return Err(format!("its iss is not {place}.issuer"));
         }
         if !audience.is_empty() && !claims.audience()?.iter().any(|aud| audience.contains(aud)) {
             return Err(format!("its aud is not {place}.audience"));
+        }
+        if let Some(name) = claim_value::first_missing(required, claims) {
+            return Err(format!("its {name} is not that of {place}.required_claims"));
         }
         Ok(())
     }
@@ -175,15 +179,11 @@ impl Issuer {
         Ok(expires)
     }
 
-    /// Returns the grants of the token's claim and of the templates.
+    /// Returns the grants of the token's claim and of the settings.
     fn grants(&self, claims: &Claims<'_>) -> Result<Grants, String> {
-        let IssuerSettings { grants, subscribe, publish, .. } = &self.settings;
-        let mut grants = claims.grants(grants)?;
-        for template in subscribe {
-            grants.subscribe.extend(template.expand(claims)?);
-        }
-        for template in publish {
-            grants.publish.extend(template.expand(claims)?);
+        let mut grants = claims.grants(&self.settings.grants)?;
+        for rule in &self.settings.rules {
+            rule.apply(claims, &mut grants)?;
         }
         Ok(grants)
     }

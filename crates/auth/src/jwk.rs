@@ -1,4 +1,4 @@
-//! Reads JWK sets (RFC 7517, section 5).
+//! Reads sets of keys: JWK sets (RFC 7517, section 5), and certificates by `kid`.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,16 +7,17 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::algorithm::Algorithm;
+use crate::certificate_map;
 use crate::key::{Curve, Key, KeyError};
 
 /// Maximum number of keys in a set.
 pub(crate) const MAX_KEYS: usize = 100;
 
-/// Why a JWK set cannot be used. Shows nothing of its content but names.
+/// Why a set of keys cannot be used. Shows nothing of its content but names.
 #[derive(Debug, thiserror::Error)]
 pub enum JwkSetError {
-    /// The text is not an object with a list `keys`.
-    #[error("is not a JWK set, {{\"keys\": [...]}}: {0}")]
+    /// The text is not an object with a list `keys`, and has no certificates.
+    #[error("is not a JWK set, {{\"keys\": [...]}}, and has no certificates by kid: {0}")]
     Json(String),
     /// More keys than are allowed.
     #[error("has {0} keys; at most {MAX_KEYS} are allowed")]
@@ -69,17 +70,21 @@ struct Jwk {
 /// Fails if the text is not a JWK set, has too many keys, or has no usable key.
 pub(crate) fn keys(text: &[u8], secrets: Secrets) -> Result<Vec<Key>, JwkSetError> {
     let text = json::text(text).map_err(|error| JwkSetError::Json(error.to_string()))?;
-    let Set { keys } = json::object(text).map_err(|error| JwkSetError::Json(json::reason(&error)))?;
-    if keys.len() > MAX_KEYS {
-        return Err(JwkSetError::TooMany(keys.len()));
-    }
+    let keys: Vec<_> = if let Some(certificates) = certificate_map::certificates(text) {
+        bounded(certificates.len())?;
+        certificates.iter().map(|(id, certificate)| certificate_map::key(id, certificate)).collect()
+    } else {
+        let Set { keys } = json::object(text).map_err(|error| JwkSetError::Json(json::reason(&error)))?;
+        bounded(keys.len())?;
+        keys.into_iter().map(|key| read(key.get(), secrets)).collect()
+    };
     let mut usable = Vec::new();
     let mut first = None;
     for (index, key) in keys.into_iter().enumerate() {
-        match read(key.get(), secrets) {
+        match key {
             Ok(key) => usable.push(key),
             Err(why) => {
-                tracing::debug!(index, why, "skipped a key of a JWK set");
+                tracing::debug!(index, why, "skipped a key of a set");
                 first.get_or_insert(why);
             }
         }
@@ -89,6 +94,10 @@ pub(crate) fn keys(text: &[u8], secrets: Secrets) -> Result<Vec<Key>, JwkSetErro
         Some(why) => Err(JwkSetError::NoUsableKey(why)),
         None => Err(JwkSetError::Empty),
     }
+}
+
+fn bounded(keys: usize) -> Result<(), JwkSetError> {
+    if keys > MAX_KEYS { Err(JwkSetError::TooMany(keys)) } else { Ok(()) }
 }
 
 /// Reads one key. Returns why it cannot be used.
@@ -210,6 +219,22 @@ mod tests {
         assert_eq!(key.algorithms().to_string(), "HS256, HS384, HS512");
         assert!(one(&secret, Secrets::Ignored).is_err());
         assert!(one(&json!({"kty": "oct", "k": "AQAB"}), Secrets::Allowed).unwrap_err().contains("3 bytes"));
+    }
+
+    #[test]
+    fn a_set_may_be_certificates_by_kid() {
+        let certificate = include_str!("../tests/keys/es256.certificate.pem");
+        let broken = certificate.replace("MI", "AA");
+        let read = |text: &Value| keys(text.to_string().as_bytes(), Secrets::Ignored);
+        let two = read(&json!({"a": certificate, "b": certificate, "c": broken})).unwrap();
+        assert_eq!(two.iter().filter(|key| key.is_named("a") || key.is_named("b")).count(), two.len());
+        assert_eq!(two.len(), 2);
+        assert!(read(&json!({"c": broken})).unwrap_err().to_string().contains("no key that can verify"));
+        let many: serde_json::Map<_, _> =
+            (0..=MAX_KEYS).map(|id| (id.to_string(), certificate.into())).collect();
+        assert!(read(&many.into()).unwrap_err().to_string().contains("101 keys"));
+        let both = read(&json!({"keys": [], "a": certificate})).unwrap_err();
+        assert!(both.to_string().contains("no keys"), "{both}");
     }
 
     #[test]

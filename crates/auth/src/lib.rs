@@ -12,19 +12,22 @@
 //! - `token`, `header`: the parts of a token
 //! - `key_ring`: the keys of an issuer, and which of them fits a token
 //! - [`key`], [`algorithm`]: a key that verifies signatures, and the algorithms that it allows
-//! - `der`, `pem`, `jwk`, `bounded_file`, [`key_file`], [`secret`]: where keys come from
+//! - `der`, `pem`, `jwk`, `certificate_map`, `bounded_file`, [`key_file`], [`secret`]: where keys come from
 //! - [`remote_keys`]: the keys of a URL
-//! - `claims`, [`claim_name`], [`template`]: what a token says, and the grants that follow
+//! - `claims`, [`claim_name`], [`claim_value`], [`template`], [`grant_rule`]: what a token says, and the grants that follow
 //! - [`identity`], [`error`]: the result
 //! - [`new_token`], [`signing_key`]: creation of tokens
 
 pub mod algorithm;
 pub mod authenticator;
 mod bounded_file;
+mod certificate_map;
 pub mod claim_name;
+pub mod claim_value;
 mod claims;
 mod der;
 pub mod error;
+pub mod grant_rule;
 mod header;
 pub mod identity;
 pub mod issuer;

@@ -89,6 +89,10 @@ impl NewToken {
             [one] => drop(claims.insert("aud".to_owned(), one.as_str().into())),
             several => drop(claims.insert("aud".to_owned(), several.into())),
         }
+        // Of several values of a claim, the first.
+        for required in issuer.required.iter().rev() {
+            set(&mut claims, required.name(), required.value().into());
+        }
         set(&mut claims, &issuer.grants, serde_json::to_value(&self.grants)?);
         let mut header =
             json!({"typ": issuer.typ.as_deref().unwrap_or("JWT"), "alg": key.algorithm().name()});

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::algorithm::Algorithms;
 use crate::claim_name::ClaimName;
+use crate::claim_value::ClaimValue;
+use crate::grant_rule::GrantRule;
 use crate::key::Key;
 use crate::key_file::KeyFiles;
 use crate::remote_keys::RemoteSettings;
-use crate::template::Template;
 
 /// Settings of an issuer: its keys, and what its tokens must say.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct IssuerSettings {
     pub issuer: Option<String>,
     /// Accepted values of `aud`, of which a token must have one. If empty, `aud` is not checked.
     pub audience: Vec<String>,
+    /// Claims that a token must have: of each claim one of the values.
+    pub required: Vec<ClaimValue>,
     /// Algorithms that are accepted, as far as the key allows them.
     pub algorithms: Algorithms,
     /// Required `typ`.
@@ -26,10 +29,8 @@ pub struct IssuerSettings {
     pub user: ClaimName,
     /// The claim with grants.
     pub grants: ClaimName,
-    /// Patterns that every token of the issuer may subscribe to.
-    pub subscribe: Vec<Template>,
-    /// Patterns that every token of the issuer may publish to.
-    pub publish: Vec<Template>,
+    /// Grants of tokens, besides those of the claim.
+    pub rules: Vec<GrantRule>,
     /// Tolerated clock difference.
     pub leeway: Duration,
     /// Maximum lifetime of a token; `None` for no limit.
@@ -51,12 +52,12 @@ impl IssuerSettings {
             place: place.to_owned(),
             issuer: None,
             audience: Vec::new(),
+            required: Vec::new(),
             algorithms: Algorithms::ALL,
             typ: None,
             user: claim("sub"),
             grants: claim("fanfare"),
-            subscribe: Vec::new(),
-            publish: Vec::new(),
+            rules: Vec::new(),
             leeway: Duration::ZERO,
             max_lifetime: None,
             keys: Vec::new(),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fanfare_auth::claim_name::ClaimName;
+use fanfare_auth::claim_value::ClaimValue;
+use fanfare_auth::grant_rule::GrantRule;
 use fanfare_auth::key::Key;
 use fanfare_auth::key_file::KeyFiles;
 use fanfare_auth::remote_keys::RemoteSettings;
@@ -43,9 +45,9 @@ settings! {
         secret: Option<Secret>;
         /// File with the secret, in place of `auth.jwt.secret`. One line ending at the end of the file is ignored.
         secret_file: Option<PathBuf>;
-        /// Files with public keys: PEM (`PUBLIC KEY` or `CERTIFICATE`), or a JWK set, which may contain secrets.
+        /// Files with public keys: PEM (`PUBLIC KEY` or `CERTIFICATE`), a JWK set, which may contain secrets, or certificates by `kid`.
         key_files: Vec<String>;
-        /// URL of the issuer's JWK set: `https`, or `http` on a loopback address.
+        /// URL of the issuer's JWK set or of certificates by `kid`: `https`, or `http` on a loopback address.
         jwks_url: Option<String>;
         /// Whether `auth.jwt.jwks_url` may be `http` on any host. An attacker on the network path can then issue tokens.
         jwks_http: bool = "false";
@@ -61,6 +63,9 @@ settings! {
         issuer: Option<String>;
         /// Accepted values of a token's `aud`, of which it must have one. Without a value, `aud` is not checked.
         audience: Vec<String>;
+        /// Claims that a token must have, with their values: `token_use=access`. Of a claim that is listed several times, it
+        /// must have one of the values.
+        required_claims: Vec<ClaimValue>;
         /// Accepted algorithms, as far as the key allows them. Default: all that the key allows.
         algorithms: Algorithms;
         /// Required `typ` of a token, like `at+jwt`. Default: none, `JWT` or `at+jwt`.
@@ -73,6 +78,8 @@ settings! {
         subscribe: Vec<Template>;
         /// Patterns that every token of the issuer may publish to, with claims in braces: `team:{sub}:*`.
         publish: Vec<Template>;
+        /// Grants of tokens with certain claims: a list of tables with `claims`, and `subscribe`, `publish` or `admin`.
+        grants: Vec<GrantRule>;
         /// Tolerated clock difference between the token issuer and the node.
         leeway: Duration = "5s", in "0s" to "1h";
         /// Maximum lifetime of a token, from its `iat` (or else from now) to its `exp`; `0s` disables the limit.
@@ -124,8 +131,8 @@ impl JwtConfig {
             typ: self.typ.clone(),
             user: self.user_claim.clone(),
             grants: self.grants_claim.clone(),
-            subscribe: self.subscribe.clone(),
-            publish: self.publish.clone(),
+            required: self.required_claims.clone(),
+            rules: self.rules(),
             leeway: self.leeway,
             max_lifetime: Some(self.max_lifetime).filter(|lifetime| !lifetime.is_zero()),
             // A checked secret is long enough.
@@ -142,6 +149,16 @@ impl JwtConfig {
                 timeout: self.jwks_timeout,
             }),
         }
+    }
+
+    /// Returns the grants of every token, then those of tokens with certain claims.
+    fn rules(&self) -> Vec<GrantRule> {
+        let every = GrantRule {
+            subscribe: self.subscribe.clone(),
+            publish: self.publish.clone(),
+            ..GrantRule::default()
+        };
+        std::iter::once(every).chain(self.grants.iter().cloned()).collect()
     }
 
     fn files(&self) -> KeyFiles {

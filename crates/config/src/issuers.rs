@@ -1,7 +1,8 @@
 //! Values of `auth.issuers` and of the settings of an issuer.
 
-use config::{File, FileFormat, Map, Source as _};
+use config::Map;
 use fanfare_auth::claim_name::ClaimName;
+use fanfare_auth::claim_value::ClaimValue;
 use fanfare_auth::template::Template;
 use fanfare_auth::{Algorithm, Algorithms};
 
@@ -9,6 +10,7 @@ use crate::Config;
 use crate::auth::JwtConfig;
 use crate::secret::MASK;
 use crate::setting::Setting;
+use crate::tables::{self, tables_of};
 use crate::value::{Input, Value, list, text};
 
 /// Group of the settings that an entry has.
@@ -34,25 +36,6 @@ fn of_table(index: usize, table: &Map<String, config::Value>) -> Result<JwtConfi
     Ok(config.auth.jwt)
 }
 
-/// Returns the entries as tables, whichever source they are from.
-fn tables_of(input: &Input) -> Option<Vec<Map<String, config::Value>>> {
-    let table = |item: &config::Value| match &item.kind {
-        Input::Table(table) => Some(table.clone()),
-        _ => None,
-    };
-    match input {
-        Input::Array(items) => items.iter().map(table).collect(),
-        Input::String(text) => {
-            let file = File::from_str(&format!("list = {text}"), FileFormat::Toml).collect().ok()?;
-            match &file.get("list")?.kind {
-                Input::Array(items) if file.len() == 1 => items.iter().map(table).collect(),
-                _ => None,
-            }
-        }
-        _ => None,
-    }
-}
-
 impl Value for Vec<JwtConfig> {
     fn read(input: &Input) -> Result<Self, String> {
         let tables = tables_of(input).ok_or("not a list of tables")?;
@@ -72,13 +55,7 @@ impl Value for Vec<JwtConfig> {
             Some(setting) => (setting.show)(&value.kind),
             None => MASK.to_owned(),
         };
-        let entry = |table: &Map<String, config::Value>| {
-            let mut fields: Vec<_> =
-                table.iter().map(|(name, of)| format!("{name} = {}", value(name, of))).collect();
-            fields.sort();
-            format!("{{ {} }}", fields.join(", "))
-        };
-        tables.iter().map(entry).collect::<Vec<_>>().join(", ")
+        tables::show(&tables, value)
     }
 
     fn unset() -> Self {
@@ -137,9 +114,32 @@ impl Value for Vec<Template> {
     }
 }
 
+impl Value for Vec<ClaimValue> {
+    fn read(input: &Input) -> Result<Self, String> {
+        let value = |text: &String| ClaimValue::new(text).map_err(|error| format!("{text:?}: {error}"));
+        Vec::<String>::read(input)?.iter().map(value).collect()
+    }
+
+    fn right() -> String {
+        "a list of claims with values, like token_use=access or /realm_access/roles=editor; separated by commas in the \
+         environment"
+            .to_owned()
+    }
+
+    fn show(input: &Input) -> String {
+        list::<Self, _>(input)
+    }
+
+    fn unset() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use config::{File, FileFormat, Source as _};
 
     use super::*;
 

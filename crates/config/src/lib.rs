@@ -6,7 +6,7 @@
 //!
 //! - [`source`]: the sources of settings
 //! - [`setting`]: one setting, and the macro that declares the settings of a topic
-//! - `value`, `issuers`: parses and shows values; those of issuers of tokens
+//! - `value`, `tables`, `issuers`, `grant_rules`: parses and shows values; lists of tables; those of issuers of tokens
 //! - [`network`]: addresses and ranges
 //! - [`certificate`]: reads a certificate and its key
 //! - `check`: collects what the checks of the topics find; `origin`, `host`: checks of origins and host names
@@ -21,6 +21,7 @@ pub mod certificate;
 mod check;
 pub mod drain;
 pub mod fault;
+mod grant_rules;
 mod host;
 pub mod http;
 pub mod intake;
@@ -39,6 +40,7 @@ pub mod session;
 pub mod setting;
 pub mod source;
 pub mod stream;
+mod tables;
 pub mod tls;
 mod value;
 

@@ -294,6 +294,8 @@ fn issuers_are_checked_like_the_first_one_and_each_token_has_one() {
         ("ALGORITHMS", "RS256,none", "\"none\" is not an algorithm"),
         ("SUBSCRIBE", "team:{sub", "brace"),
         ("USER_CLAIM", "/~", "JSON pointer"),
+        ("REQUIRED_CLAIMS", "token_use=access,azp", "\"azp\": it has no '='"),
+        ("GRANTS", "[{ admin = true }]", "rule 0 has no claims"),
         ("KEY_FILES", "/nowhere", "cannot be read"),
         ("JWKS_URL", "login", "not a URL"),
         ("JWKS_URL", "ftp://h/keys", "neither https nor http"),

@@ -16,6 +16,7 @@
 //! - [`crash_retry`]: how soon clients come back from a crash follows the cluster
 //! - [`gzip`]: streams that are compressed
 //! - [`key_files`]: files with keys of tokens that change
+//! - [`providers`]: tokens of identity providers, by the settings of `docs/providers.md`
 //! - [`bad_input`]: clear errors, nothing lost, node alive
 
 mod bad_input;
@@ -30,6 +31,7 @@ mod http2_and_tls;
 mod intake;
 mod key_files;
 mod ownership;
+mod providers;
 mod redis_outage;
 mod slow_reader;
 mod ways_in;

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::Authenticator;
 use crate::claim_name::ClaimName;
+use crate::claim_value::ClaimValue;
+use crate::grant_rule::GrantRule;
 use crate::new_token::NewToken;
 use crate::signing_key::SigningKey;
 use crate::template::Template;
@@ -177,12 +179,15 @@ fn claims_of_other_names_give_user_and_grants() {
     let auth = auth(|issuer| {
         issuer.user = claim("/user/id");
         issuer.grants = claim("https://example.com/fanfare");
-        issuer.subscribe = vec![
-            Template::new("team:{/user/teams}:*").unwrap(),
-            Template::new("news").unwrap(),
-            Template::new("org:{org}").unwrap(),
-        ];
-        issuer.publish = vec![Template::new("inbox:{/user/id}").unwrap()];
+        issuer.rules = vec![GrantRule {
+            subscribe: vec![
+                Template::new("team:{/user/teams}:*").unwrap(),
+                Template::new("news").unwrap(),
+                Template::new("org:{org}").unwrap(),
+            ],
+            publish: vec![Template::new("inbox:{/user/id}").unwrap()],
+            ..GrantRule::default()
+        }];
     });
     let claims = |teams: Value| {
         json!({"sub": "other", "exp": NOW + 9, "user": {"id": 7, "teams": teams},
@@ -200,11 +205,57 @@ fn claims_of_other_names_give_user_and_grants() {
 }
 
 #[test]
+fn claims_with_values_are_required_and_give_grants() {
+    let value = |text: &str| ClaimValue::new(text).unwrap();
+    let auth = auth(|issuer| {
+        issuer.required = vec![value("token_use=access"), value("client_id=a"), value("client_id=b")];
+        issuer.rules = vec![
+            GrantRule {
+                claims: vec![value("groups=editors")],
+                publish: vec![Template::new("news:{desk}").unwrap()],
+                ..GrantRule::default()
+            },
+            GrantRule {
+                claims: vec![value("groups=ops"), value("mfa=true")],
+                admin: true,
+                ..GrantRule::default()
+            },
+        ];
+    });
+    let claims = |more: Value| {
+        let mut claims = json!({"sub": "7", "exp": NOW + 9, "token_use": "access", "client_id": "b"});
+        claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        claims
+    };
+    let grants = |more: Value| check(&auth, &claims(more)).unwrap().grants;
+    assert_eq!(grants(json!({"desk": "x"})), Grants::default());
+    let editor = grants(json!({"groups": ["users", "editors"], "desk": "x"}));
+    assert_eq!(editor.publish.iter().map(fanfare_protocol::Pattern::as_str).collect::<Vec<_>>(), ["news:x"]);
+    assert!(!editor.admin && editor.subscribe.is_empty());
+    assert!(!grants(json!({"groups": ["ops"]})).admin);
+    assert!(grants(json!({"groups": ["ops"], "mfa": true})).admin);
+    bad(
+        check(&auth, &claims(json!({"token_use": "id"}))),
+        "its token_use is not that of auth.jwt.required_claims",
+    );
+    bad(check(&auth, &claims(json!({"client_id": "c"}))), "its client_id is not that of");
+    bad(check(&auth, &json!({"sub": "7", "exp": NOW + 9})), "its token_use is not that of");
+    // Tokens without the group do not need what its template names.
+    bad(
+        check(&auth, &claims(json!({"groups": "editors", "desk": "*"}))),
+        "its desk cannot be part of a grant",
+    );
+    assert_eq!(grants(json!({"groups": "users", "desk": "*"})), Grants::default());
+}
+
+#[test]
 fn a_created_token_is_what_its_issuer_accepts() {
     let mut issuer = settings();
     issuer.issuer = Some("https://login.example".into());
     issuer.audience = vec!["a".into(), "b".into()];
     issuer.typ = Some("at+jwt".into());
+    issuer.required =
+        ["use=access", "/user/roles=a", "/user/roles=b"].map(|text| ClaimValue::new(text).unwrap()).into();
     issuer.user = ClaimName::new("/user/id").unwrap();
     issuer.grants = ClaimName::new("/user/grants").unwrap();
     let grants = Grants { admin: true, ..Grants::default() };
