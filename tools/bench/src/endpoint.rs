@@ -2,8 +2,9 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use fanfare_testkit::token::Token;
 use http::Uri;
+
+use crate::signer::Signer;
 
 /// Who gets an event. The *target* of an event is a number from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +67,8 @@ pub struct Endpoint {
     pub stream: String,
     /// Header lines of a stream's request; `{token}` is a token for the user.
     pub headers: Vec<String>,
-    /// The secret of those tokens.
-    pub secret: Option<String>,
+    /// What signs those tokens.
+    pub signer: Option<Signer>,
     /// What a stream has to say before it counts as open; empty: nothing but the head of its answer.
     pub ready: String,
     /// How events come in; none where nothing is published.
@@ -104,7 +105,7 @@ impl Endpoint {
             address,
             stream: stream.to_owned(),
             headers: Vec::new(),
-            secret: None,
+            signer: None,
             ready: String::new(),
             way: Some(way),
         }
@@ -127,8 +128,8 @@ impl Endpoint {
         let mut request =
             format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n", self.address);
         for header in &self.headers {
-            let token = match &self.secret {
-                Some(secret) if header.contains("{token}") => Token::of(&user).secret(secret).sign(),
+            let token = match &self.signer {
+                Some(signer) if header.contains("{token}") => signer.token(&user),
                 _ => String::new(),
             };
             request.push_str(&header.replace("{token}", &token));
@@ -195,7 +196,7 @@ mod tests {
             address: "127.0.0.1:80".parse().unwrap(),
             stream: "/e?user={user}{channels}".into(),
             headers: vec!["Authorization: Bearer {token}".into()],
-            secret: Some("0123456789abcdef0123456789abcdef".into()),
+            signer: Some(Signer::Secret("0123456789abcdef0123456789abcdef".into())),
             ready: String::new(),
             way: None,
         };

@@ -6,7 +6,7 @@
 //!
 //! One measurement of any server:
 //!
-//! - [`endpoint`]: the server's URLs and requests
+//! - [`endpoint`], [`signer`]: the server's URLs and requests, and their tokens
 //! - [`sample`]: the data of the events
 //! - `stream`, `tally`: one stream, and the counts of all streams
 //! - `publisher`: the publisher's connections
@@ -29,6 +29,7 @@ mod pacer;
 pub mod process;
 mod publisher;
 pub mod sample;
+pub mod signer;
 mod stream;
 pub mod table;
 mod tally;

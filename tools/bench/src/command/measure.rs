@@ -11,6 +11,7 @@ use fanfare_bench::load_generator::{GeneratorSettings, LoadGenerator};
 use fanfare_bench::measure::{Load, Pace};
 use fanfare_bench::process::Watched;
 use fanfare_bench::sample::Content;
+use fanfare_bench::signer::Signer;
 
 /// The arguments.
 #[derive(clap::Args)]
@@ -158,7 +159,7 @@ fn endpoint(args: &Args) -> anyhow::Result<Endpoint> {
         address,
         stream,
         headers: args.header.clone(),
-        secret: secret.transpose()?,
+        signer: secret.transpose()?.map(Signer::Secret),
         ready: args.ready.clone(),
         way: Some(way),
     })

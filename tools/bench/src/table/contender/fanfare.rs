@@ -1,18 +1,51 @@
 //! One Fanfare node.
 
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
+use fanfare_testkit::key_pair::{KeyPair, jwk_set};
 use nix::sys::signal::Signal;
 
 use super::Running;
 use super::redis::Redis;
 use crate::endpoint::{Audience, Endpoint, Way};
+use crate::signer::Signer;
 use crate::table::core::Core;
 use crate::table::environment::Environment;
 use crate::table::program::{Program, free_address, get};
 
 /// The secret of the tokens; nothing else than this machine ever sees one.
 const SECRET: &str = "a secret for the benchmark, 32 bytes and more";
+
+/// The algorithm of the streams' tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::table) enum Tokens {
+    /// With a secret.
+    HS256,
+    /// With an RSA key of 2048 bits.
+    RS256,
+    /// With a P-256 key.
+    ES256,
+}
+
+impl Tokens {
+    /// Gives the node its key, in a file of this directory if it is public. Returns what signs.
+    fn set_up(self, command: &mut Command, dir: &Path) -> anyhow::Result<Signer> {
+        let key = match self {
+            Self::HS256 => {
+                command.env("FANFARE_AUTH__JWT__SECRET", SECRET);
+                return Ok(Signer::Secret(SECRET.to_owned()));
+            }
+            Self::RS256 => KeyPair::rsa("bench"),
+            Self::ES256 => KeyPair::new("bench"),
+        };
+        let file = dir.join("jwk-set.json");
+        std::fs::write(&file, jwk_set(&[&key]))?;
+        command.env("FANFARE_AUTH__JWT__KEY_FILES", file);
+        Ok(Signer::Key(Arc::new(key)))
+    }
+}
 
 /// What differs between rows.
 #[derive(Clone, Debug)]
@@ -21,8 +54,8 @@ pub(in crate::table) struct Fanfare {
     pub(in crate::table) over_http: bool,
     /// Without Redis.
     pub(in crate::table) alone: bool,
-    /// With tokens.
-    pub(in crate::table) tokens: bool,
+    /// With tokens of this kind.
+    pub(in crate::table) tokens: Option<Tokens>,
     /// Where it runs.
     pub(in crate::table) core: Core,
     /// More settings, by their environment names.
@@ -31,7 +64,7 @@ pub(in crate::table) struct Fanfare {
 
 impl Default for Fanfare {
     fn default() -> Self {
-        Self { over_http: false, alone: false, tokens: false, core: Core::Server, settings: Vec::new() }
+        Self { over_http: false, alone: false, tokens: None, core: Core::Server, settings: Vec::new() }
     }
 }
 
@@ -56,13 +89,11 @@ impl Fanfare {
         let address = free_address()?;
         let mut command = Command::new(&environment.fanfare);
         command.args(["serve", "--listen", &address.to_string(), "--node-id", "bench"]);
-        command.args(["--auth", if self.tokens { "jwt" } else { "none" }]);
+        command.args(["--auth", if self.tokens.is_some() { "jwt" } else { "none" }]);
         if let Some(redis) = &redis {
             command.args(["--redis", &redis.url()]);
         }
-        if self.tokens {
-            command.env("FANFARE_AUTH__JWT__SECRET", SECRET);
-        }
+        let signer = self.tokens.map(|tokens| tokens.set_up(&mut command, &environment.dir)).transpose()?;
         // All clients come in one moment here, and some thousands of sockets are open before their streams are.
         command.env("FANFARE_LIMITS__CONNECTS_PER_SECOND", "0").env("FANFARE_LOG__LEVEL", "warn");
         // All load comes from one address, and much of it from one user.
@@ -82,9 +113,9 @@ impl Fanfare {
             ready: "event: connected".into(),
             ..Endpoint::new(address, self.stream(audience), way)
         };
-        if self.tokens {
+        if signer.is_some() {
             endpoint.headers.push("Authorization: Bearer {token}".into());
-            endpoint.secret = Some(SECRET.to_owned());
+            endpoint.signer = signer;
         }
         Ok(Running { endpoint, server, redis })
     }
@@ -92,7 +123,7 @@ impl Fanfare {
     fn stream(&self, audience: Audience) -> &'static str {
         match audience {
             // The token names the user.
-            Audience::All | Audience::Each(1) if self.tokens => "/v1/events",
+            Audience::All | Audience::Each(1) if self.tokens.is_some() => "/v1/events",
             Audience::All => "/v1/events",
             Audience::Each(1) => "/v1/events?user={user}",
             Audience::Each(_) => "/v1/events?{channels}",

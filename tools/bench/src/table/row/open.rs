@@ -6,18 +6,29 @@ use crate::endpoint::Audience;
 use crate::load_generator::{GeneratorSettings, LoadGenerator};
 use crate::measurement::{micros, number};
 use crate::process::Watched;
-use crate::table::contender::fanfare::Fanfare;
+use crate::table::contender::fanfare::{Fanfare, Tokens};
 use crate::table::contender::{Contender, Running};
 use crate::table::environment::Environment;
 use crate::table::results::Recorder;
 
 /// How many streams are opened.
 const STREAMS: usize = 5000;
+/// The kinds of tokens, by the name of the setting.
+const TOKENS: [(&str, Tokens); 3] = [
+    ("token and claim", Tokens::HS256),
+    ("RS256 token and claim", Tokens::RS256),
+    ("ES256 token and claim", Tokens::ES256),
+];
 /// How many connect at a time.
 const CONNECTING: usize = 32;
 
 /// Processor time of the server from the first stream to the last, and a little longer: some of the work comes after.
 pub(super) fn measure(environment: &Environment, recorder: &mut Recorder<'_>) -> anyhow::Result<()> {
+    let mut write = |setting, contender: Contender, running: &Running| -> anyhow::Result<()> {
+        let figures = open(environment, running, contender.streams(environment.streams(STREAMS)))?;
+        recorder.write(setting, contender.name(), &figures);
+        Ok(())
+    };
     for contender in Contender::here([
         Contender::Baseline,
         Contender::Fanfare,
@@ -25,15 +36,14 @@ pub(super) fn measure(environment: &Environment, recorder: &mut Recorder<'_>) ->
         Contender::Nchan,
         Contender::Pushpin,
     ]) {
-        let running = match contender {
-            Contender::Fanfare => {
-                Fanfare { tokens: true, ..Fanfare::default() }.start(environment, Audience::Each(1))?
-            }
-            other => other.start(environment, Audience::Each(1))?,
-        };
-        let setting = if contender == Contender::Fanfare { "token and claim" } else { "plain" };
-        let figures = open(environment, &running, contender.streams(environment.streams(STREAMS)))?;
-        recorder.write(setting, contender.name(), &figures);
+        if contender != Contender::Fanfare {
+            write("plain", contender, &contender.start(environment, Audience::Each(1))?)?;
+            continue;
+        }
+        for (setting, tokens) in TOKENS {
+            let fanfare = Fanfare { tokens: Some(tokens), ..Fanfare::default() };
+            write(setting, contender, &fanfare.start(environment, Audience::Each(1))?)?;
+        }
     }
     Ok(())
 }
