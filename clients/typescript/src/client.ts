@@ -50,11 +50,11 @@ export class Client<Events extends object = Record<string, unknown>> {
 
   /** Opens nothing yet, so it may run on a server that renders pages. */
   constructor(url: string | URL, options: Options = {}) {
-    const { resume, signal } = options;
+    const { resume, signal, share } = options;
     const settings = settingsOf(`${url}`, options);
     const sink = { state: (state: State) => this.#enter(state), item: (item: Item, place: string) => this.#take(item, place) };
     this.#options = options;
-    this.#source = new Stream(settings, sink);
+    this.#source = share ? share(settings, sink) : new Stream(settings, sink);
     this.#store = typeof resume === "string" ? storeIn(resume, settings.key) : resume;
     signal?.addEventListener("abort", () => this.close());
   }

@@ -1,5 +1,5 @@
 import type { FanfareEvent } from "./event.js";
-import type { Settings } from "./source.js";
+import type { Settings, Share } from "./source.js";
 import type { Store } from "./store.js";
 import type { TokenSource } from "./token.js";
 import { FetchTransport, type Transport } from "./transport.js";
@@ -28,6 +28,8 @@ export interface Options {
    * which this throws is reported to `onError`, and not delivered.
    */
   parse?: (data: string, event: FanfareEvent<string>) => unknown;
+  /** `tabs()` of `@fanfare/client/tabs`: one stream for all tabs. */
+  share?: Share;
   /** Session id. By default the client makes one. Two open clients with one id end each other's stream. */
   session?: string;
   /** Closes the client when it aborts. */

@@ -32,6 +32,9 @@ export interface Sink {
   item(item: Item, place: string): void;
 }
 
+/** Makes the source of a client. */
+export type Share = (settings: Settings, sink: Sink) => Source;
+
 /** What a source needs to know: the options with their defaults. */
 export interface Settings extends Omit<Options, "channels"> {
   url: string;

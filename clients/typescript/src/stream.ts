@@ -34,14 +34,14 @@ interface Change {
 /** One stream of the server, over any number of connections. */
 export class Stream implements Source {
   channels: readonly string[];
+  /** The channels of the last connection that the server accepted. */
+  accepted: readonly string[] | undefined;
   readonly #settings: Settings;
   readonly #sink: Sink;
   readonly #backoff: Backoff;
   readonly #token: Token;
   readonly #session: Session;
   #cursor: string | undefined;
-  /** The channels of the last connection that the server accepted. */
-  #accepted: readonly string[] | undefined;
   #changes: Change[] = [];
   /** Identifies the time from `open` to `close`; absent while closed. */
   #run: object | undefined;
@@ -63,7 +63,7 @@ export class Stream implements Source {
 
   open(place: Place): void {
     if (this.#run) return;
-    this.#cursor ??= place || undefined;
+    this.#cursor = place || undefined;
     this.#backoff.attempt = 0;
     this.#run = {};
     void this.#keep(this.#run);
@@ -225,7 +225,7 @@ export class Stream implements Source {
       case "connected":
         this.#liveSince = Date.now();
         this.#token.accepted();
-        this.#accepted = channels;
+        this.accepted = channels;
         this.#sink.state({ name: "live", session, node });
         this.#item({});
         if (channels === this.channels) this.#settle();
@@ -272,9 +272,9 @@ export class Stream implements Source {
       return "now";
     }
     if (status >= 500 || [408, 425, 429].includes(status)) return "wait";
-    if (this.#changes.length && this.#accepted) {
+    if (this.#changes.length && this.accepted) {
       // The server refuses the new channels: it accepted the ones before.
-      this.channels = this.#accepted;
+      this.channels = this.accepted;
       this.#settle(error);
       return "now";
     }

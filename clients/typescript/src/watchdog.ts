@@ -17,6 +17,8 @@ export class Watchdog {
   /** Notes a byte. Silence for longer than `limit` milliseconds is noticed from now on. */
   feed(limit: number): void {
     this.#last = Date.now();
+    // The timer of a longer limit would be late.
+    if (limit < this.#limit) this.stop();
     this.#limit = limit;
     this.#timer ??= setTimeout(this.#check, limit);
   }

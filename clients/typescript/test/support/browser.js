@@ -1,10 +1,20 @@
 // Headless Chromium, and code for its pages.
 
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "esbuild";
 import { chromium } from "playwright-core";
+import { compile } from "svelte/compiler";
+
+/** Compiles components of Svelte. */
+const components = {
+  name: "svelte",
+  setup: ({ onLoad }) =>
+    onLoad({ filter: /\.svelte$/ }, async ({ path }) => ({
+      contents: compile(await readFile(path, "utf8"), { filename: path, generate: "client" }).js.code,
+    })),
+};
 
 /** Bundles a module of this package into a script that sets a global variable to its exports. */
 export async function bundle(module, globalName) {
@@ -14,6 +24,10 @@ export async function bundle(module, globalName) {
     format: "iife",
     globalName,
     write: false,
+    // Libraries in their development form, as StrictMode needs it.
+    define: { "process.env.NODE_ENV": '"development"' },
+    conditions: ["browser", "development"],
+    plugins: [components],
   });
   return `${outputFiles[0].text}\nglobalThis.${globalName} = ${globalName};`;
 }
@@ -32,6 +46,9 @@ export async function startBrowser() {
       const page = await context.newPage();
       await page.goto(url);
       return page;
+    },
+    async closePages() {
+      await Promise.all(context.pages().map((page) => page.close()));
     },
     async stop() {
       await context.close();

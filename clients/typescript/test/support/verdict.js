@@ -47,18 +47,21 @@ export function judgeRequests({ user, states }, requests) {
  * A stream that stands still is left within the watchdog's time and the turns of the client's event loop which that takes.
  * Returns how many milliseconds after the watchdog's time the latest was left.
  */
-export function judgeFreezes({ user, states }, ticks, freezes, idleTimeout) {
+export function judgeFreezes({ user, states }, ticks, freezes, { idleTimeout, connectTimeout }) {
   let latest = 0;
   for (const { at, left = Infinity } of freezes.filter((freeze) => freeze.user === user)) {
+    // Before its first byte, a connection may take longer: the proxy may have passed on no more than the head of the response.
+    const live = states.findLast(({ date }) => date <= at)?.name === "live";
+    const timeout = live ? idleTimeout : connectTimeout;
     const arrived = ticks[ticks.findIndex((tick) => tick >= at) + ARRIVAL];
-    const due = ticks.findIndex((tick) => tick >= arrived + idleTimeout);
+    const due = ticks.findIndex((tick) => tick >= arrived + timeout);
     const deadline = ticks[due + REACTION];
     // The run was over before.
     if (due < 0 || deadline === undefined) continue;
     const noticed = states.find(({ date, name }) => date >= at && name !== "live")?.date ?? Infinity;
     const gone = Math.min(left, noticed);
-    assert.ok(gone <= deadline, `${user}: frozen at ${at}, due at ${at + idleTimeout}, left at ${gone}, latest ${deadline}`);
-    latest = Math.max(latest, gone - at - idleTimeout);
+    assert.ok(gone <= deadline, `${user}: frozen at ${at}, due at ${at + timeout}, left at ${gone}, latest ${deadline}`);
+    latest = Math.max(latest, gone - at - timeout);
   }
   return latest;
 }

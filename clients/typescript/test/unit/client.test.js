@@ -521,3 +521,12 @@ test("a client that is only made opens nothing", async () => {
   await client.follow("room:1");
   assert.deepEqual(client.channels, ["room:1"]);
 });
+
+test("silence is noticed in time, also when the time to the first byte is longer", async (t) => {
+  const { script, states, tick } = await play(t, { idleTimeout: 1000, connectTimeout: 15_000 });
+  script.last.connected();
+  await tick(999);
+  assert.equal(states.at(-1).name, "live");
+  await tick(1);
+  assert.deepEqual([states.at(-1).name, states.at(-1).error.code], ["waiting", "timeout"]);
+});

@@ -8,6 +8,10 @@ import { build } from "esbuild";
 const KiB = 1024;
 const SIZES = {
   "the core": [`export { connect } from "./dist/index.js"`, 5 * KiB],
+  "the core with tabs": [`export { connect } from "./dist/index.js"; export { tabs } from "./dist/tabs.js"`, 7 * KiB],
+  "the hooks for React": [`export * from "./dist/react.js"`, KiB / 2],
+  "the composables for Vue": [`export * from "./dist/vue.js"`, KiB / 2],
+  "the functions for Svelte": [`export * from "./dist/svelte.js"`, KiB / 2],
 };
 
 for (const [name, [contents, limit]] of Object.entries(SIZES)) {
@@ -15,7 +19,7 @@ for (const [name, [contents, limit]] of Object.entries(SIZES)) {
     const { outputFiles } = await build({
       stdin: { contents, resolveDir: new URL("../..", import.meta.url).pathname },
       bundle: true,
-      external: ["react", "vue", "svelte"],
+      external: ["react", "vue", "svelte", "svelte/store"],
       format: "esm",
       minify: true,
       write: false,
