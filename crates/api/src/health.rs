@@ -45,15 +45,24 @@ pub struct Parts {
     pub lease: Part,
     /// The keys of tokens are there.
     pub keys: Part,
+    /// The revocations of tokens were read.
+    pub revocations: Part,
     /// The node is not draining.
     pub draining: Part,
 }
 
 impl Parts {
     /// Returns each part with its name.
-    pub fn all(&self) -> [(&'static str, &Part); 5] {
-        let Self { redis, pubsub, lease, keys, draining } = self;
-        [("redis", redis), ("pubsub", pubsub), ("lease", lease), ("keys", keys), ("draining", draining)]
+    pub fn all(&self) -> [(&'static str, &Part); 6] {
+        let Self { redis, pubsub, lease, keys, revocations, draining } = self;
+        [
+            ("redis", redis),
+            ("pubsub", pubsub),
+            ("lease", lease),
+            ("keys", keys),
+            ("revocations", revocations),
+            ("draining", draining),
+        ]
     }
 }
 
@@ -102,7 +111,7 @@ mod tests {
             text,
             concat!(
                 r#"{"ready":false,"parts":{"redis":{"ok":true},"pubsub":{"ok":true},"#,
-                r#""lease":{"ok":false,"reason":"expired"},"keys":{"ok":true},"draining":{"ok":true}}}"#
+                r#""lease":{"ok":false,"reason":"expired"},"keys":{"ok":true},"revocations":{"ok":true},"draining":{"ok":true}}}"#
             )
         );
         assert_eq!(serde_json::from_str::<Readiness>(&text).unwrap(), readiness);

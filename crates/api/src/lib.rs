@@ -8,6 +8,7 @@
 //! - [`publish`]: results of published events
 //! - [`history`]: a page of a channel's log
 //! - [`sessions`]: a user's sessions
+//! - [`revocations`]: revocations of tokens, and replaced tokens of streams
 //! - [`nodes`]: the cluster's nodes
 //! - [`health`]: liveness and readiness
 //! - [`stream`]: the data of a stream's control events
@@ -18,6 +19,7 @@ pub mod history;
 pub mod nodes;
 pub mod problem;
 pub mod publish;
+pub mod revocations;
 pub mod sessions;
 pub mod stream;
 

@@ -79,6 +79,8 @@ pub enum Code {
     BadToken,
     /// The token has expired.
     ExpiredToken,
+    /// The token was revoked.
+    RevokedToken,
     /// The token does not grant this.
     NoGrant,
     /// The request comes from a page of another origin, with credentials that the browser added.
@@ -105,6 +107,8 @@ pub enum Code {
     Precondition,
     /// The method or transfer coding is unknown.
     NotImplemented,
+    /// There is no room for another revocation.
+    RevocationsFull,
     /// The user has reached the session limit.
     UserSessions,
     /// The user or the address exceeds a rate.
@@ -131,7 +135,7 @@ pub enum Code {
 
 impl Code {
     /// All kinds, in the order of the variants.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::BadRequest,
         Self::BadCursor,
         Self::BadChannel,
@@ -140,6 +144,7 @@ impl Code {
         Self::NoToken,
         Self::BadToken,
         Self::ExpiredToken,
+        Self::RevokedToken,
         Self::NoGrant,
         Self::ForeignOrigin,
         Self::NotFound,
@@ -153,6 +158,7 @@ impl Code {
         Self::Expectation,
         Self::Precondition,
         Self::NotImplemented,
+        Self::RevocationsFull,
         Self::UserSessions,
         Self::RateLimited,
         Self::UserReads,
@@ -191,6 +197,7 @@ impl Code {
             Self::NoToken => ("no-token", StatusCode::UNAUTHORIZED, "Missing token"),
             Self::BadToken => ("bad-token", StatusCode::UNAUTHORIZED, "Invalid token"),
             Self::ExpiredToken => ("expired-token", StatusCode::UNAUTHORIZED, "Expired token"),
+            Self::RevokedToken => ("revoked-token", StatusCode::UNAUTHORIZED, "Revoked token"),
             Self::NoGrant => ("no-grant", StatusCode::FORBIDDEN, "Permission denied"),
             Self::ForeignOrigin => ("foreign-origin", StatusCode::FORBIDDEN, "Origin not allowed"),
             Self::Misdirected => ("misdirected", StatusCode::MISDIRECTED_REQUEST, "Host not allowed"),
@@ -210,6 +217,7 @@ impl Code {
             Self::Expectation => ("expectation", StatusCode::EXPECTATION_FAILED, "Expectation failed"),
             Self::Precondition => ("precondition", StatusCode::PRECONDITION_FAILED, "Precondition failed"),
             Self::NotImplemented => ("not-implemented", StatusCode::NOT_IMPLEMENTED, "Not implemented"),
+            Self::RevocationsFull => ("revocations-full", StatusCode::CONFLICT, "Too many revocations"),
             Self::UserSessions => {
                 ("user-sessions", StatusCode::TOO_MANY_REQUESTS, "Too many sessions of the user")
             }

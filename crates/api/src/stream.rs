@@ -24,11 +24,11 @@ pub struct Gap {
     pub after: String,
 }
 
-/// Data of `expired`: the stream or its token reached an age.
+/// Data of `expired`: the stream or its token reached an age, or the token lost its rights.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Expired {
-    /// `idle`, `age` or `token`.
+    /// `idle`, `age`, `token`, `revoked` or `ungranted`.
     pub reason: String,
 }
 

@@ -6,11 +6,13 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use fanfare_protocol::json;
+use fanfare_protocol::revocation::TokenStamp;
 use fanfare_protocol::{Grants, User};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::claim_name::ClaimName;
+use crate::revocation::token_id;
 
 /// The last second of the year 9999. A later time in a token means never.
 const LATEST_EXPIRY: f64 = 253_402_300_799.0;
@@ -99,6 +101,15 @@ impl<'a> Claims<'a> {
     /// Returns when the token was issued, if it says so.
     pub(crate) fn issued(&self) -> Result<Option<SystemTime>, String> {
         self.moment("iat")
+    }
+
+    /// Returns the part by which the token can be revoked: its `jti` and `iat`.
+    pub(crate) fn stamp(&self) -> Result<TokenStamp, String> {
+        let issued = self.issued()?.and_then(|issued| issued.duration_since(SystemTime::UNIX_EPOCH).ok());
+        Ok(TokenStamp {
+            id: self.get("jti").and_then(scalar).map(|jti| token_id(&jti)),
+            issued: issued.map_or(0, |issued| u64::try_from(issued.as_millis()).unwrap_or(u64::MAX)),
+        })
     }
 
     /// Returns the permissions in a claim; none without the claim. Some issuers can only write texts: the claim may be

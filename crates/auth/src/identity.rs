@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use fanfare_protocol::revocation::TokenStamp;
 use fanfare_protocol::{Grants, User};
 
 /// The bearer of a valid token.
@@ -13,4 +14,6 @@ pub struct Identity {
     pub grants: Grants,
     /// Expiry of the token, including the leeway.
     pub expires: SystemTime,
+    /// The part by which the token can be revoked.
+    pub stamp: TokenStamp,
 }

@@ -138,7 +138,8 @@ impl Issuer {
         let user = claims.user(&settings.user).map_err(TokenError::Invalid)?;
         let expires = self.check_times(&claims, now)?;
         let grants = self.grants(&claims).map_err(TokenError::Invalid)?;
-        Ok(Identity { user, grants, expires })
+        let stamp = claims.stamp().map_err(TokenError::Invalid)?;
+        Ok(Identity { user, grants, expires, stamp })
     }
 
     /// Checks `iss`, `aud` and the required claims.

@@ -15,6 +15,7 @@
 //! - `der`, `pem`, `jwk`, `certificate_map`, `bounded_file`, [`key_file`], [`secret`]: where keys come from
 //! - [`remote_keys`]: the keys of a URL
 //! - `claims`, [`claim_name`], [`claim_value`], [`template`], [`grant_rule`]: what a token says, and the grants that follow
+//! - [`revocation`]: ids by which tokens are revoked
 //! - [`identity`], [`error`]: the result
 //! - [`new_token`], [`signing_key`]: creation of tokens
 
@@ -38,6 +39,7 @@ mod key_ring;
 pub mod new_token;
 mod pem;
 pub mod remote_keys;
+pub mod revocation;
 pub mod secret;
 pub mod settings;
 pub mod signing_key;

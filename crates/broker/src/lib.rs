@@ -1,20 +1,21 @@
 //! Shared state of the cluster: logs, live topics, sessions, leases, intake.
 //!
-//! Five traits are the interface: [`EventLog`], [`LiveTopics`], [`SessionStore`], [`Membership`] and [`IntakeQueue`];
-//! [`Broker`] is all of them. [`redis`] implements them with Redis and is the only code that knows Redis; [`memory`]
+//! Six traits are the interface: [`EventLog`], [`LiveTopics`], [`SessionStore`], [`Membership`], [`IntakeQueue`] and
+//! [`CredentialStore`]; [`Broker`] is all of them. [`redis`] implements them with Redis and is the only code that knows Redis; [`memory`]
 //! implements them within one process. Both pass the same contract suite.
 //!
 //! # Layout
 //!
 //! In the order in which an event passes through them:
 //!
-//! - [`broker`]: all five traits together
+//! - [`broker`]: all six traits together
 //! - [`intake_queue`]: the ingest stream; [`intake`]: its entries
 //! - [`retention`]: how many events, and how old, a log keeps
 //! - [`settings`]: settings of both brokers
 //! - [`event_log`]: publishing and reading; [`log`]: pages of stored events
 //! - [`live_topics`]: live topics; [`subscriber`]: events and commands of a subscriber connection
 //! - [`session_store`]: owners of sessions; [`session`]: claims and their results
+//! - [`credential_store`]: revocations of tokens
 //! - [`membership`]: nodes, and the sweep of dead ones; [`lease`]: leases
 //! - [`error`]: errors, and whether a retry can help
 //! - [`backoff`]: time between retries
@@ -25,6 +26,7 @@
 pub mod backoff;
 pub mod broker;
 pub mod clock;
+pub mod credential_store;
 pub mod error;
 pub mod event_log;
 pub mod intake;
@@ -44,6 +46,7 @@ pub mod subscriber;
 pub mod testing;
 
 pub use broker::Broker;
+pub use credential_store::CredentialStore;
 pub use error::{BrokerError, Condition, Outage};
 pub use event_log::{EventLog, Published};
 pub use intake_queue::IntakeQueue;

@@ -9,11 +9,13 @@
 //! - `event_log`; `channel`: one channel's log, last position, mark and idempotency keys
 //! - `live_topics`: subscriber connections of this process's nodes
 //! - `session_store`; `sessions`: owners of sessions, and the lifecycle stream
+//! - `credential_store`: revocations of tokens
 //! - `membership`: leases and locks
 //! - `intake_queue`: the ingest stream
 //! - `faults`: faults of Redis, for tests and simulations; behind the feature `testing`
 
 mod channel;
+mod credential_store;
 mod event_log;
 #[cfg(feature = "testing")]
 mod faults;
@@ -32,6 +34,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::channel::ChannelState;
+use self::credential_store::Revocations;
 use self::intake_queue::Ingest;
 use self::live_topics::Subscribers;
 use self::membership::Leases;
@@ -63,6 +66,7 @@ struct State {
     leases: Leases,
     sessions: Sessions,
     ingest: Ingest,
+    revocations: Revocations,
 }
 
 impl MemoryBroker {

@@ -15,6 +15,7 @@
 //! - `event_log`: `publish`, with one pipeline for each batch, and `log`, for reads
 //! - `subscriber`: subscriber connections to live topics
 //! - `session_store`: owners of sessions
+//! - `credential_store`: revocations of tokens
 //! - `membership`: leases of nodes; `nodes`: the set of nodes; `sweep`: sessions of dead ones; `lock`: locks that elect a
 //!   node
 //! - `intake_queue`: the ingest stream
@@ -25,6 +26,7 @@ mod batcher;
 mod call_script;
 mod connections;
 mod connector;
+mod credential_store;
 mod error;
 mod event_log;
 mod intake_queue;

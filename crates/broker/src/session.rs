@@ -76,6 +76,10 @@ pub enum CloseReason {
     Age,
     /// The token expired.
     Expired,
+    /// The token was revoked.
+    Revoked,
+    /// A new token of the session does not grant a channel of the stream.
+    Ungranted,
     /// The session was disconnected by an API call.
     Disconnected,
     /// Another connection claimed the session.
@@ -88,13 +92,15 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// The reasons for which a node closes a stream: all but [`Self::NodeLost`].
-    pub const OF_STREAMS: [Self; 9] = [
+    pub const OF_STREAMS: [Self; 11] = [
         Self::Closed,
         Self::WriteTimeout,
         Self::PeerTimeout,
         Self::Idle,
         Self::Age,
         Self::Expired,
+        Self::Revoked,
+        Self::Ungranted,
         Self::Disconnected,
         Self::Superseded,
         Self::Shutdown,
@@ -109,6 +115,8 @@ impl CloseReason {
             Self::Idle => "idle",
             Self::Age => "age",
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Ungranted => "ungranted",
             Self::Disconnected => "disconnected",
             Self::Superseded => "superseded",
             Self::Shutdown => "shutdown",

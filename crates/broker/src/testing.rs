@@ -1,6 +1,6 @@
 //! Test doubles, behind the feature `testing`.
 //!
-//! A test that needs one of the five traits may as well implement it by itself, around a
+//! A test that needs one of the six traits may as well implement it by itself, around a
 //! [`MemoryBroker`](crate::MemoryBroker), as the simulation does. The faults of Redis itself, like a failover, are methods of
 //! the memory broker.
 //!

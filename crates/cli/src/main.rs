@@ -6,7 +6,7 @@
 //! - [`health`]: health check of the node on this machine
 //! - [`dev`]: a development node with a demo page
 //! - `flags`, `log`, `rlimit`: a node's flags, its log, and its limit of open files
-//! - [`publish`], [`listen`], [`history`], [`sessions`], [`nodes`]: clients of a running cluster
+//! - [`publish`], [`listen`], [`history`], [`sessions`], [`revoke`], [`nodes`]: clients of a running cluster
 //! - [`token`]: creates and checks tokens
 //! - `server`, `tls`: flags of the commands that call a server, and its trusted certificates
 //! - `display`, `table`, `exit`: output, and the exit code of a failed command
@@ -22,6 +22,7 @@ mod listen;
 mod log;
 mod nodes;
 mod publish;
+mod revoke;
 mod rlimit;
 mod serve;
 mod server;
@@ -55,6 +56,7 @@ enum Command {
     Listen(listen::Args),
     History(history::Args),
     Sessions(sessions::Args),
+    Revoke(revoke::Args),
     Nodes(nodes::Args),
     Token(token::Args),
 }
@@ -69,6 +71,7 @@ async fn main() -> ExitCode {
         Command::Publish(args) => publish::run(args).await,
         Command::Listen(args) => listen::run(args).await,
         Command::History(args) => history::run(args).await,
+        Command::Revoke(args) => revoke::run(args).await,
         Command::Sessions(args) => sessions::run(args).await,
         Command::Nodes(args) => nodes::run(args).await,
         Command::Token(args) => token::run(args).await,

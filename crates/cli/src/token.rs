@@ -172,7 +172,7 @@ async fn check(auth: &AuthConfig, token: Option<String>) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(Identity { user, grants, expires }: &Identity) -> anyhow::Result<()> {
+fn show(Identity { user, grants, expires, stamp: _ }: &Identity) -> anyhow::Result<()> {
     let list = |patterns: &[Pattern]| match patterns {
         [] => "-".to_owned(),
         patterns => patterns.iter().map(Pattern::as_str).collect::<Vec<_>>().join(" "),

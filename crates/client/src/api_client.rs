@@ -6,6 +6,7 @@ use fanfare_api::health::{Health, Readiness};
 use fanfare_api::history::HistoryPage;
 use fanfare_api::nodes::NodeList;
 use fanfare_api::publish::{PublishResult, Published};
+use fanfare_api::revocations::Revocation;
 use fanfare_api::sessions::{Disconnected, SessionList};
 use fanfare_protocol::json::ByName;
 use fanfare_protocol::publish::Publication;
@@ -157,6 +158,18 @@ impl ApiClient {
         let mut path = vec!["v1", "users", user, "sessions"];
         path.extend(session.as_deref());
         self.object(self.request(Method::DELETE, self.url(&path))?).await
+    }
+
+    /// Revokes tokens. Returns what was revoked.
+    ///
+    /// # Errors
+    ///
+    /// See [`ApiClient`].
+    pub async fn revoke(&self, revocation: &Revocation) -> Result<Revocation, Error> {
+        // A structure of texts and numbers can be written.
+        let body = serde_json::to_string(revocation).unwrap_or_default();
+        let request = self.request(Method::POST, self.url(&["v1", "revocations"]))?;
+        self.object(request.header(CONTENT_TYPE, "application/json").body(body)).await
     }
 
     /// Lists the cluster's nodes.

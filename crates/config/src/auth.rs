@@ -29,6 +29,11 @@ settings! {
         /// Further issuers: a list of tables, each with settings of `auth.jwt`. A token is verified by the issuer whose
         /// `issuer` is its `iss`.
         issuers: Vec<JwtConfig>;
+        /// Maximum number of revocations of tokens; when it is reached, further tokens cannot be revoked. Each takes about 100
+        /// bytes of every node's memory.
+        revocations: usize = "100000", in "1" to "10000000";
+        /// Interval between reads of the revocations in Redis. A node reads them at once when another node announces one.
+        revocation_interval: Duration = "1s", in "100ms" to "10s";
         /// Interval between checks of the files with secrets and keys; changed ones are read without a restart.
         reload_interval: Duration = "1m", in "1ms" to "366d";
     }
@@ -103,6 +108,17 @@ impl AuthConfig {
         let first = self.jwt.has_keys().then(|| ("auth.jwt".to_owned(), &self.jwt));
         let further = self.issuers.iter().enumerate();
         first.into_iter().chain(further.map(|(index, jwt)| (format!("auth.issuers[{index}]"), jwt)))
+    }
+
+    /// Returns the longest life of a token, leeways included, after which its revocation is forgotten; `None` if tokens may
+    /// live for ever.
+    pub fn longest_token(&self) -> Option<Duration> {
+        let life = |jwt: &JwtConfig| {
+            Some(jwt.max_lifetime).filter(|life| !life.is_zero()).map(|life| life + jwt.leeway * 3)
+        };
+        self.all_issuers()
+            .map(|(_, jwt)| life(jwt))
+            .try_fold(Duration::ZERO, |most, life| Some(most.max(life?)))
     }
 
     /// Returns the settings of all issuers for the verification of tokens.

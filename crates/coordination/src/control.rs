@@ -11,6 +11,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::metrics::ClusterMetrics;
+use crate::revocations::Revocations;
+use crate::revocations::stream_token::StreamTokens;
 use crate::session::{EndStream, Sessions};
 
 /// Maximum number of queued commands.
@@ -69,15 +71,17 @@ pub struct ControlTask {
 }
 
 impl ControlTask {
-    /// Starts the task. Claims of other nodes are recorded in `sessions`; `end` ends streams.
+    /// Starts the task. Claims of other nodes are recorded in `sessions`; `end` ends streams; `tokens` replaces the tokens of
+    /// streams, and `revocations` are read when another node has added some.
     pub fn start(
         waiting: CommandReceiver,
         sessions: Sessions,
         end: EndStream,
+        (tokens, revocations): (StreamTokens, Revocations),
         metrics: Arc<ClusterMetrics>,
     ) -> Self {
         let stop = CancellationToken::new();
-        let actor = Actor { sessions, end, metrics };
+        let actor = Actor { sessions, end, tokens, revocations, metrics };
         let token = stop.clone();
         let task = tokio::spawn(async move {
             token.run_until_cancelled(actor.run(waiting)).await;
@@ -96,6 +100,8 @@ impl ControlTask {
 struct Actor {
     sessions: Sessions,
     end: EndStream,
+    tokens: StreamTokens,
+    revocations: Revocations,
     metrics: Arc<ClusterMetrics>,
 }
 
@@ -121,6 +127,14 @@ impl Actor {
             Control::Disconnect { user, session } => {
                 self.metrics.controls_disconnect.inc();
                 (self.end)(SessionKey::new(user, session), u64::MAX, CloseReason::Disconnected);
+            }
+            Control::ReplaceToken { user, session, token } => {
+                self.metrics.controls_replace_token.inc();
+                self.tokens.replace_here(SessionKey::new(user, session), token);
+            }
+            Control::ReadRevocations {} => {
+                self.metrics.controls_read_revocations.inc();
+                self.revocations.wake();
             }
         }
     }

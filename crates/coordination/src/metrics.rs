@@ -72,6 +72,10 @@ pub struct ClusterMetrics {
     pub(crate) controls_stale: Counter,
     /// Commands to disconnect a session.
     pub(crate) controls_disconnect: Counter,
+    /// Commands to replace the token of a session's stream.
+    pub(crate) controls_replace_token: Counter,
+    /// Commands to read the log of revocations.
+    pub(crate) controls_read_revocations: Counter,
     /// Malformed messages on the control topic.
     pub(crate) controls_malformed: Counter,
     /// `fanfare_control_dropped_total`: commands dropped because too many waited.
@@ -192,6 +196,8 @@ impl ClusterMetrics {
             controls_supersede: kind("supersede"),
             controls_stale: kind("stale"),
             controls_disconnect: kind("disconnect"),
+            controls_replace_token: kind("replace-token"),
+            controls_read_revocations: kind("read-revocations"),
             controls_malformed: kind("malformed"),
             controls_dropped: registered(
                 registry,

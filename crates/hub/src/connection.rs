@@ -31,10 +31,12 @@ pub(crate) mod user_sockets;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use fanfare_broker::session::CloseReason;
 use fanfare_config::stream::StreamConfig;
+use fanfare_coordination::revocations::stream_token::StreamToken;
 use fanfare_coordination::session::SessionGuard;
 use fanfare_protocol::Position;
 
@@ -61,6 +63,8 @@ pub(crate) struct Connection {
     /// The epoch of the claim; 0 without one.
     epoch: u64,
     guard: Option<SessionGuard>,
+    /// The token, if it can be revoked.
+    token: Option<StreamToken>,
     encoding: Encoding,
     /// The gzip member of the body; `None` for a plain body.
     member: Option<GzipMember>,
@@ -98,13 +102,14 @@ impl Connection {
         (identity, guard, encoding): (Identity, Option<SessionGuard>, Encoding),
         client_cursor: Option<Box<str>>,
         Transport { socket, framing, head }: Transport,
-        (deadlines, user_socket): (Deadlines, UserSocket),
+        ((deadlines, token), user_socket): ((Deadlines, Option<StreamToken>), UserSocket),
     ) -> Self {
         Self {
             serial,
             identity,
             epoch: guard.as_ref().map_or(0, SessionGuard::epoch),
             guard,
+            token,
             encoding,
             member: (encoding.coding == Coding::Gzip).then(GzipMember::default),
             id: Id::FromClient(client_cursor),
@@ -259,6 +264,17 @@ impl Connection {
     /// Returns whether another claim has taken the session.
     pub(crate) fn is_lost(&self) -> bool {
         self.guard.as_ref().is_some_and(SessionGuard::is_lost)
+    }
+
+    /// Returns whether the token is revoked.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.token.as_ref().zip(self.identity.user()).is_some_and(|(token, user)| token.is_revoked(user))
+    }
+
+    /// Replaces the token.
+    pub(crate) fn replace_token(&mut self, expires: Option<SystemTime>, token: Option<StreamToken>) {
+        self.token = token;
+        self.deadlines.expire_at(expires);
     }
 
     /// Releases the claim.

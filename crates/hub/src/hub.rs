@@ -15,6 +15,7 @@ use fanfare_broker::{EventLog, LiveTopics, NodeId};
 use fanfare_config::bytes;
 use fanfare_config::stream::StreamConfig;
 use fanfare_coordination::control::CommandSender;
+use fanfare_coordination::revocations::stream_token::Replacement;
 use fanfare_protocol::SessionKey;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -156,6 +157,19 @@ impl Hub {
     pub fn end(&self, session: SessionKey, below: u64, reason: CloseReason) {
         let identity = Identity::from(session);
         self.inbox_of(&identity).push(Message::End { identity, below, reason });
+    }
+
+    /// Replaces the token of a session's stream on this node, if there is one.
+    pub fn replace_token(&self, session: SessionKey, replacement: Replacement) {
+        let identity = Identity::from(session);
+        self.inbox_of(&identity).push(Message::Replace(Box::new((identity, replacement))));
+    }
+
+    /// Ends the streams whose tokens are revoked.
+    pub fn check_tokens(&self) {
+        for inbox in &self.inner.table.inboxes {
+            inbox.push(Message::CheckTokens);
+        }
     }
 
     /// Returns the state of the subscriber connection, as a watch.

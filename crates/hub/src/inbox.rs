@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fanfare_broker::session::CloseReason;
+use fanfare_coordination::revocations::stream_token::Replacement;
 use fanfare_protocol::Channel;
 use futures_util::task::AtomicWaker;
 use tokio::sync::mpsc;
@@ -29,6 +30,10 @@ pub(crate) enum Message {
     Open(Box<(NewStream, Transport)>),
     /// Ends an identity's stream, if its epoch is below.
     End { identity: Identity, below: u64, reason: CloseReason },
+    /// Replaces the token of an identity's stream.
+    Replace(Box<(Identity, Replacement)>),
+    /// Ends the streams whose tokens are revoked.
+    CheckTokens,
     /// Ends all streams in even waves until a moment. `done` is dropped when the last one has started to end.
     Drain { until: Instant, done: mpsc::Sender<()> },
     /// Ends all streams and the shard.

@@ -11,6 +11,7 @@
 //! - `fan_out`: fan-out of one event to the connections of its topic
 //! - `catch_up`: connections that are behind, from the window or from the log
 //! - `pages`: log reads, and delivery of their pages
+//! - `tokens`: streams whose tokens are revoked or replaced
 //! - `drain`: closing of all streams in waves
 
 mod catch_up;
@@ -22,6 +23,7 @@ mod open_close;
 mod pages;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

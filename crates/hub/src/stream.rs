@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use fanfare_coordination::revocations::stream_token::StreamToken;
 use fanfare_coordination::session::SessionGuard;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, SessionId, SessionKey, User};
@@ -91,6 +92,11 @@ impl Identity {
         }
     }
 
+    /// Returns the user, if there is one.
+    pub(crate) fn user(&self) -> Option<&User> {
+        self.user.as_ref()
+    }
+
     /// Returns the session id, which is sent to the client.
     pub(crate) fn session(&self) -> SessionId {
         self.session
@@ -120,6 +126,8 @@ pub struct NewStream {
     pub coding: Coding,
     /// Expiry of the token.
     pub expires: Option<SystemTime>,
+    /// The token, if it can be revoked.
+    pub token: Option<StreamToken>,
     /// The cursor that the client sent.
     pub cursor: Option<Box<str>>,
 }

@@ -77,6 +77,7 @@ pub fn stream(session: SessionId, channels: Vec<(Channel, StartAt)>) -> NewStrea
         dialect: Dialect::default(),
         coding: Coding::Identity,
         expires: None,
+        token: None,
         cursor: None,
     }
 }

@@ -16,7 +16,9 @@ use std::time::SystemTime;
 use fanfare_auth::key_file::KeyFileError;
 use fanfare_auth::{Authenticator, Identity, TokenError};
 use fanfare_config::auth::{AuthConfig, AuthMode};
+use fanfare_coordination::revocations::TokenRefusal;
 use fanfare_protocol::channel::UserError;
+use fanfare_protocol::revocation::TokenStamp;
 use fanfare_protocol::{Grants, User};
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
@@ -41,6 +43,8 @@ pub struct Bearer {
     pub grants: Grants,
     /// Expiry of the token, including the leeway.
     pub expires: Option<SystemTime>,
+    /// The part by which the token can be revoked; `None` without a token.
+    pub stamp: Option<TokenStamp>,
     /// How the request carried the credentials.
     pub carrier: Carrier,
 }
@@ -54,9 +58,19 @@ pub enum AuthError {
     /// The token is not accepted.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The token is revoked, or the node does not know yet whether it is.
+    #[error("{}", refusal(*.0))]
+    Refused(TokenRefusal),
     /// `user=` is not a valid user id.
     #[error("user: {0}")]
     BadUser(#[from] UserError),
+}
+
+fn refusal(refusal: TokenRefusal) -> &'static str {
+    match refusal {
+        TokenRefusal::Revoked => "the token has been revoked; get a new one",
+        TokenRefusal::NotLoaded => "this node has not read the revocations of tokens yet; retry",
+    }
 }
 
 /// Credentials in the query.
@@ -114,13 +128,19 @@ impl Auth {
     ) -> Result<Bearer, AuthError> {
         let Some(authenticator) = &self.authenticator else {
             let user = asked.user.map(User::new).transpose()?;
-            return Ok(Bearer { user, grants: Grants::all(), expires: None, carrier: Carrier::Reach });
+            return Ok(Bearer {
+                user,
+                grants: Grants::all(),
+                expires: None,
+                stamp: None,
+                carrier: Carrier::Reach,
+            });
         };
         let sent = from_header(headers)?.or(asked.token).map(|token| (token, Carrier::Sent));
         let found = sent.or_else(|| Some((from_cookie(headers, &self.cookie)?, Carrier::Cookie)));
         let (token, carrier) = found.ok_or(AuthError::NoToken)?;
-        let Identity { user, grants, expires } = authenticator.authenticate(token, now).await?;
-        Ok(Bearer { user: Some(user), grants, expires: Some(expires), carrier })
+        let Identity { user, grants, expires, stamp } = authenticator.authenticate(token, now).await?;
+        Ok(Bearer { user: Some(user), grants, expires: Some(expires), stamp: Some(stamp), carrier })
     }
 }
 
@@ -246,7 +266,8 @@ mod tests {
             auth.bearer(&HeaderMap::new(), asked, SystemTime::now()).now_or_never().unwrap()
         };
         assert_eq!(asked(Some("7")).unwrap().user, Some(User::new("7").unwrap()));
-        let anonymous = Bearer { user: None, grants: Grants::all(), expires: None, carrier: Carrier::Reach };
+        let anonymous =
+            Bearer { user: None, grants: Grants::all(), expires: None, stamp: None, carrier: Carrier::Reach };
         assert_eq!(asked(None).unwrap(), anonymous);
         assert!(matches!(asked(Some("")), Err(AuthError::BadUser(_))));
     }

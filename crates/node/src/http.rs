@@ -8,7 +8,8 @@
 //!   served
 //! - `stream_params`, `resume`: the parameters of a stream, and its start; [`ignored`]: unknown parameters of a stream request
 //! - `accept_encoding`: negotiation of the content coding
-//! - [`publish`], [`history`], [`sessions`], [`nodes`]: the other endpoints; [`places`]: concurrency limit of history calls
+//! - [`publish`], [`history`], [`sessions`], [`session_token`], [`revocations`], [`nodes`]: the other endpoints; [`places`]: concurrency limit of history calls
+//! - `json_body`: small JSON bodies
 //! - [`head_size`]: size limit of a request's head
 //! - [`hosts`], `origin`: allowed host names, and protection from cross-site requests
 //! - [`readiness`], [`health`]: checks of the readiness, and health checks; [`counts`]: the text of `/metrics`
@@ -26,6 +27,7 @@ pub mod history;
 pub mod hosts;
 mod idempotency;
 pub mod ignored;
+mod json_body;
 mod letter;
 pub mod metrics;
 pub mod middleware;
@@ -39,6 +41,8 @@ pub mod problems;
 pub mod publish;
 pub mod readiness;
 mod resume;
+pub mod revocations;
+pub mod session_token;
 pub mod sessions;
 mod stream_params;
 pub mod takeover;
@@ -88,9 +92,11 @@ fn calls(app: &Arc<App>, side: Side) -> Router {
     let publishing = Router::new()
         .route("/v1/publish", post(publish::publish))
         .route("/v1/channels/{channel}/events", get(history::history))
+        .route("/v1/sessions/{session}/token", post(session_token::replace))
         .route("/ready", get(health::ready));
     let operating = Router::new()
         .route("/v1/nodes", get(nodes::nodes))
+        .route("/v1/revocations", post(revocations::revoke))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics));
     // Users see their own sessions on the public listener; admins see all sessions on the admin listener.
@@ -101,7 +107,7 @@ fn calls(app: &Arc<App>, side: Side) -> Router {
         .route("/healthz", get(health::healthz));
     let router = match side {
         Side::Both => shared.merge(publishing).merge(operating),
-        Side::Public => ["/v1/nodes", "/readyz", "/metrics"]
+        Side::Public => ["/v1/nodes", "/v1/revocations", "/readyz", "/metrics"]
             .iter()
             .fold(shared.merge(publishing), |router, path| router.route(path, any(elsewhere))),
         Side::Admin => shared.merge(operating),

@@ -27,6 +27,8 @@ use fanfare_config::{Config, bytes};
 use fanfare_coordination::control;
 use fanfare_coordination::lease::NodeIdInUse;
 use fanfare_coordination::metrics::ClusterMetrics;
+use fanfare_coordination::revocations::metrics::RevocationMetrics;
+use fanfare_coordination::revocations::{RevocationSettings, Revocations};
 use fanfare_hub::metrics::HubMetrics;
 use fanfare_hub::retry::{RetryPolicy, RetrySettings};
 use fanfare_hub::{Hub, HubSettings};
@@ -146,6 +148,7 @@ impl Node {
         let http_metrics = HttpMetrics::register(&mut registry);
         let rate_metrics = RateMetrics::register(&mut registry);
         let key_metrics = KeyMetrics::register(&mut registry);
+        let revocation_metrics = RevocationMetrics::register(&mut registry);
         let memory = Memory::new(memory::budget(bytes(config.limits.memory)));
         memory.register(&mut registry);
 
@@ -162,13 +165,21 @@ impl Node {
         };
         let log: Arc<dyn EventLog> = broker.clone();
         let hub = Hub::start(&log, &*broker, id, &settings, &metrics, commands);
-        let coordination = Coordination::start(config, &broker, &hub, waiting, bound, &cluster);
+        let revocations = Revocations::new(broker.clone(), revocation_settings(config), revocation_metrics);
+        let coordination =
+            Coordination::start(config, &broker, &hub, waiting, (bound, &revocations), &cluster);
 
         let keys = KeyUpkeep::start(auth.authenticator(), config.auth.reload_interval, &key_metrics)?;
         let rates = Arc::new(Rates::new(&config.limits, rate_metrics));
         let draining = Arc::new(AtomicBool::new(false));
         let authenticator = auth.authenticator().cloned();
-        let readiness = readiness::checks(coordination.lease(), hub.wire(), authenticator, &draining);
+        let readiness = readiness::checks(
+            coordination.lease(),
+            hub.wire(),
+            authenticator,
+            revocations.clone(),
+            &draining,
+        );
         let app = Arc::new(App {
             node: id.clone(),
             broker,
@@ -177,6 +188,8 @@ impl Node {
             histories: Places::new(config.limits.history_reads, config.limits.history_reads_per_user),
             sessions: coordination.sessions(),
             auth,
+            revocations,
+            tokens: coordination.tokens(),
             limits: config.limits.clone(),
             rates: Arc::clone(&rates),
             proxies: TrustedProxies::of(&config.http),
@@ -266,6 +279,16 @@ impl Node {
             admin.shutdown(Instant::now() + ADMIN_FAREWELL).await;
         }
         tracing::info!(node = %id, sessions_left = left, took = ?begun.elapsed(), "shutdown complete");
+    }
+}
+
+/// Returns the settings of revocations.
+fn revocation_settings(config: &Config) -> RevocationSettings {
+    RevocationSettings {
+        node: config.node.id.clone(),
+        interval: config.auth.revocation_interval,
+        keep: config.auth.longest_token(),
+        limit: config.auth.revocations,
     }
 }
 

@@ -17,6 +17,7 @@
 //! - [`cursor`]: the client's positions, with which it resumes a stream
 //! - [`start`]: where a stream starts
 //! - [`grants`]: permissions of a token
+//! - [`revocation`]: revocation of tokens
 //! - [`session`]: session ids, and control messages between nodes
 
 pub mod channel;
@@ -27,6 +28,7 @@ pub mod grants;
 pub mod json;
 pub mod position;
 pub mod publish;
+pub mod revocation;
 pub mod session;
 pub mod sse;
 pub mod start;

@@ -6,8 +6,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::User;
 use crate::json::ByName;
+use crate::revocation::TokenStamp;
+use crate::{Grants, User};
 
 /// Id of one client's logical stream, which survives reconnects and moves between nodes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -78,9 +79,9 @@ impl fmt::Debug for SessionKey {
     }
 }
 
-/// The most bytes a command has. The longest names a user of [`MAX_USER_BYTES`](crate::channel::MAX_USER_BYTES) and the
-/// largest epoch.
-pub const MAX_CONTROL_BYTES: usize = 512;
+/// The most bytes a command has. The longest contains the grants of a token ([`Control::ReplaceToken`]); of the others, the
+/// longest names a user of [`MAX_USER_BYTES`](crate::channel::MAX_USER_BYTES) and the largest epoch.
+pub const MAX_CONTROL_BYTES: usize = 4096;
 
 /// A message on a control topic that is not a command.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +126,29 @@ pub enum Control {
         /// The session's id.
         session: SessionId,
     },
+    /// Replaces the token of a session's stream.
+    ReplaceToken {
+        /// The session's user, who is also the new token's user.
+        user: User,
+        /// The session's id.
+        session: SessionId,
+        /// What the new token says.
+        token: ReplacementToken,
+    },
+    /// The log of revocations has new entries: read it.
+    ReadRevocations {},
+}
+
+/// What a new token says, for a stream that is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplacementToken {
+    /// Expiry of the token, including the leeway, in Unix milliseconds; `None` if it does not expire.
+    pub expires: Option<u64>,
+    /// The part by which it can be revoked; `None` if it cannot.
+    pub stamp: Option<TokenStamp>,
+    /// Permissions, of which a stream needs those to subscribe.
+    pub grants: Grants,
 }
 
 impl Control {
@@ -157,7 +181,12 @@ mod tests {
     fn a_command_reads_back() {
         let (user, session) = (User::new("a:42").unwrap(), SessionId::random());
         let supersede = Control::Supersede { user: user.clone(), session, epoch: 7 };
-        for command in [supersede, Control::Disconnect { user, session }] {
+        let stamp = TokenStamp { id: "0123456789abcdef0123456789abcdef".parse().ok(), issued: 5 };
+        let token = ReplacementToken { expires: Some(7), stamp: Some(stamp), grants: Grants::all() };
+        let replace = Control::ReplaceToken { user: user.clone(), session, token };
+        for command in
+            [supersede, Control::Disconnect { user, session }, replace, Control::ReadRevocations {}]
+        {
             assert_eq!(Control::parse(command.encode().as_bytes()).unwrap(), command);
         }
         for bad in [

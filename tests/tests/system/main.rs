@@ -10,6 +10,7 @@
 //! - [`http2_and_tls`]: every way to a node, and from one to another
 //! - [`redis_outage`]: Redis goes away and comes back
 //! - [`ownership`]: who holds a session
+//! - [`revocation`]: tokens that are revoked or replaced while their streams are open
 //! - [`intake`]: entries of the ingest stream land once
 //! - [`every_end`]: whatever ends a connection frees everything
 //! - [`examples`]: the example publisher over leaving, rolls and outages
@@ -33,5 +34,6 @@ mod key_files;
 mod ownership;
 mod providers;
 mod redis_outage;
+mod revocation;
 mod slow_reader;
 mod ways_in;

@@ -47,6 +47,7 @@ impl MemoryBroker {
         state.leases = super::Leases::default();
         state.sessions = super::Sessions::new(&self.settings);
         state.ingest = super::Ingest::default();
+        state.revocations = super::Revocations::default();
     }
 
     /// Deletes all state of a channel, including its last position.

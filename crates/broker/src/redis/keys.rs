@@ -102,6 +102,11 @@ impl Keys {
         self.of("lifecycle")
     }
 
+    /// Returns the name of the log of revocations.
+    pub(super) fn revocations(&self) -> Key {
+        self.of("revocations")
+    }
+
     /// Returns the probe topic of a subscriber connection.
     pub(super) fn probe(&self, connection: Uuid) -> Key {
         Key::new(format!("{}:probe:{connection}", self.prefix))
@@ -197,6 +202,7 @@ mod tests {
             keys.ingest_leader(),
             keys.ingest_dead(),
             keys.lifecycle(),
+            keys.revocations(),
             keys.probe(connection),
         ];
         names.extend(user.map(|user| keys.sessions(&user)));
@@ -205,7 +211,7 @@ mod tests {
 
     /// Texts that are likely to be confused: few words, those of our own names among them.
     fn prefix() -> impl Strategy<Value = Prefix> {
-        let word = "(a|A|x|node|nodes|ingest|probe|leader|dead|leaving|sweeper|lifecycle|sessions|live|log|[A-Za-z0-9]{1,3})";
+        let word = "(a|A|x|node|nodes|ingest|probe|leader|dead|leaving|sweeper|lifecycle|revocations|sessions|live|log|[A-Za-z0-9]{1,3})";
         proptest::string::string_regex(&format!("{word}([:_.-]{word}){{0,4}}"))
             .unwrap()
             .prop_filter_map("a prefix that is refused", |text| Prefix::new(&text).ok())
@@ -286,10 +292,11 @@ mod tests {
         let node = |id| NodeId::new(id).unwrap();
         let channel = Channel::new("a").unwrap();
         let short = Prefix::new("a").unwrap();
-        let ours: Vec<_> = ["x", "nodes", "leaving", "sweeper", "ingest", "lifecycle", "node", "probe"]
-            .iter()
-            .flat_map(|id| names(&short, &channel, "k", &node(id), Uuid::nil()))
-            .collect();
+        let ours: Vec<_> =
+            ["x", "nodes", "leaving", "sweeper", "ingest", "lifecycle", "revocations", "node", "probe"]
+                .iter()
+                .flat_map(|id| names(&short, &channel, "k", &node(id), Uuid::nil()))
+                .collect();
         let words: std::collections::HashSet<String> = ours
             .iter()
             .flat_map(|name| name.split(':').skip(1).map(str::to_owned))

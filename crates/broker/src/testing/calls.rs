@@ -4,19 +4,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fanfare_protocol::publish::Publication;
+use fanfare_protocol::revocation::Revoked;
 use fanfare_protocol::session::Control;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Position, SessionId, User};
 
 use super::fault::Call;
 use super::faulty::FaultyBroker;
+use crate::credential_store::{Append, Appended, RevocationEntry};
 use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
 use crate::lease::{LeaseOutcome, Swept};
 use crate::log::{Page, PageLimit};
 use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
 use crate::subscriber::{SubscriberConnection, SubscriberSink};
 use crate::{
-    BrokerError, EventLog, IntakeQueue, LiveTopics, Membership, NodeId, NodeInfo, Published, SessionStore,
+    BrokerError, CredentialStore, EventLog, IntakeQueue, LiveTopics, Membership, NodeId, NodeInfo, Published,
+    SessionStore,
 };
 
 #[async_trait]
@@ -98,6 +101,17 @@ impl Membership for FaultyBroker {
 
     async fn prepare(&self) -> Result<(), BrokerError> {
         self.call(Call::Prepare, self.inner.prepare()).await
+    }
+}
+
+#[async_trait]
+impl CredentialStore for FaultyBroker {
+    async fn revoke(&self, revoked: &[Revoked], append: Append) -> Result<Appended, BrokerError> {
+        self.call(Call::Revoke, self.inner.revoke(revoked, append)).await
+    }
+
+    async fn revocations(&self, from: Position, limit: usize) -> Result<Vec<RevocationEntry>, BrokerError> {
+        self.call(Call::Revocations, self.inner.revocations(from, limit)).await
     }
 }
 

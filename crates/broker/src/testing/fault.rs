@@ -27,6 +27,10 @@ pub enum Call {
     Nodes,
     /// `Membership::sweep`.
     Sweep,
+    /// `CredentialStore::revoke`.
+    Revoke,
+    /// `CredentialStore::revocations`.
+    Revocations,
     /// `IntakeQueue::lead_intake`.
     Lead,
     /// `IntakeQueue::resign_intake`.

@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - `fixture`: the brokers under test, and the hands that publishers, operators and time have
-//! - `events`, `subscribers`, `sessions`, `grace`, `merging`, `nodes`, `backlog`, `intake`: the contracts
+//! - `events`, `subscribers`, `sessions`, `grace`, `merging`, `nodes`, `backlog`, `intake`, `revocations`: the contracts
 //! - `fcall`: the function library, called by strangers
 //! - `faults`: Redis goes away, comes back, forgets, stops
 //! - `types`: keys that hold something else than they should
@@ -19,6 +19,7 @@ mod grace;
 mod intake;
 mod merging;
 mod nodes;
+mod revocations;
 mod sessions;
 mod subscribers;
 mod types;
@@ -114,6 +115,10 @@ contracts! {
         what_an_earlier_process_left_is_swept_also_when_its_successor_leaves,
         a_successor_that_came_back_in_time_keeps_its_sessions,
         a_session_of_an_unknown_node_is_swept;
+    revocations:
+        revocations_are_read_in_order_from_a_position_on,
+        revocations_are_appended_together_or_not_at_all,
+        old_revocations_make_room;
     merging:
         a_user_who_comes_and_goes_does_not_fill_the_lifecycle_stream,
         what_was_merged_is_right_at_the_end,

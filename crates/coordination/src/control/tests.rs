@@ -15,6 +15,8 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::lease::LeaseState;
+use crate::revocations::RevocationSettings;
+use crate::revocations::metrics::RevocationMetrics;
 use crate::session::SessionSettings;
 
 type Ended = Arc<Mutex<Vec<(SessionKey, u64, CloseReason)>>>;
@@ -48,7 +50,13 @@ fn start() -> Node {
         Arc::clone(&metrics),
     );
     let (commands, waiting) = queue(&metrics);
-    let task = ControlTask::start(waiting, sessions.clone(), end, Arc::clone(&metrics));
+    let node = NodeId::new("a").unwrap();
+    let settings =
+        RevocationSettings { node: node.clone(), interval: Duration::from_secs(1), keep: None, limit: 10 };
+    let revocations = Revocations::new(broker.shared(), settings, RevocationMetrics::default());
+    let tokens = StreamTokens::new(broker.shared(), node, revocations.clone(), Arc::new(|_, _| ()));
+    let tokens = (tokens, revocations);
+    let task = ControlTask::start(waiting, sessions.clone(), end, tokens, Arc::clone(&metrics));
     Node { commands, task, sessions, ended, metrics }
 }
 

@@ -45,7 +45,6 @@ pub(crate) struct Deadlines {
 impl Deadlines {
     pub(crate) fn new(expires: Option<SystemTime>, settings: &StreamConfig) -> Self {
         let now = Instant::now();
-        let left = expires.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
         Self {
             opened: now,
             written: (now + HEAD_WAIT).checked_sub(settings.heartbeat.clamp(HEAD_WAIT, FAR)).unwrap_or(now),
@@ -53,9 +52,16 @@ impl Deadlines {
             probe: None,
             event: now,
             blocked: None,
-            until: left.map(|left| now + left.min(FARTHEST)),
+            until: expires.map(|at| instant(at, now)),
             grace: 1.0 + fastrand::f64() / 10.0,
             closing: false,
+        }
+    }
+
+    /// Sets the expiry of the token, unless the end has started.
+    pub(crate) fn expire_at(&mut self, expires: Option<SystemTime>) {
+        if !self.closing {
+            self.until = expires.map(|at| instant(at, Instant::now()));
         }
     }
 
@@ -177,6 +183,11 @@ const FIRST_PROBE: Duration = Duration::from_millis(2);
 const FAR: Duration = Duration::from_hours(24);
 /// Times beyond this are never reached, so that sums do not overflow.
 const FARTHEST: Duration = Duration::from_hours(24 * 365 * 100);
+
+/// Returns the instant of a time; now if it is past.
+fn instant(time: SystemTime, now: Instant) -> Instant {
+    now + time.duration_since(SystemTime::now()).unwrap_or_default().min(FARTHEST)
+}
 
 fn some(duration: Duration) -> Option<Duration> {
     (!duration.is_zero()).then(|| duration.min(FARTHEST))

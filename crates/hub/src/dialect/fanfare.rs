@@ -65,6 +65,9 @@ pub(super) fn last_block(
         // With the same token the client is refused, which ends a native `EventSource` permanently: give it time to get
         // a new token.
         CloseReason::Expired => expired(retry.long_ms(), "token"),
+        // The client is refused until it gets another token, or another grant. The refusal says why.
+        CloseReason::Revoked => expired(retry.long_ms(), "revoked"),
+        CloseReason::Ungranted => expired(retry.long_ms(), "ungranted"),
         CloseReason::Disconnected => control(Block::new(), "disconnected", &session()),
         CloseReason::Superseded => {
             control(Block::new().retry(RetryPolicy::superseded_ms()), "superseded", &session())
@@ -128,6 +131,12 @@ mod tests {
         let (retry, rest) = text(&expired).strip_prefix("retry: ").unwrap().split_once('\n').unwrap();
         assert!((2000..=4000).contains(&retry.parse().unwrap()), "time to get a new token: {retry}");
         assert_eq!(rest, "event: expired\ndata: {\"reason\":\"token\"}\n\n");
+        for (reason, name) in [(CloseReason::Revoked, "revoked"), (CloseReason::Ungranted, "ungranted")] {
+            let (retry, rest) =
+                (last(reason).unwrap(), format!("event: expired\ndata: {{\"reason\":\"{name}\"}}\n\n"));
+            let (retry, text) = text(&retry).strip_prefix("retry: ").unwrap().split_once('\n').unwrap();
+            assert!((2000..=4000).contains(&retry.parse().unwrap()) && text == rest, "{retry} {text}");
+        }
         wanted(CloseReason::Shutdown, "retry: 100\nevent: shutdown\ndata: {\"node\":\"a\"}\n\n");
         let ended = format!("data: {{\"session\":\"{session}\"}}\n\n");
         wanted(CloseReason::Disconnected, &format!("event: disconnected\n{ended}"));

@@ -78,6 +78,8 @@ impl Shard {
                 Message::Down => self.disconnected(),
                 Message::Open(new) => self.open(*new),
                 Message::End { identity, below, reason } => self.end_stream(&identity, below, reason),
+                Message::Replace(replacement) => self.replace_token(*replacement),
+                Message::CheckTokens => self.check_tokens(),
                 Message::Drain { until, done } => self.begin_drain(until, done),
                 Message::Close(reason) => self.close(reason),
             }

@@ -17,14 +17,14 @@ impl Shard {
     /// Opens a stream. Subscribes before it reads the logs, never the reverse.
     pub(super) fn open(&mut self, (stream, transport): (NewStream, Transport)) {
         let identity = stream.identity();
-        let NewStream { user, held, channels, dialect, coding, expires, cursor, .. } = stream;
+        let NewStream { user, held, channels, dialect, coding, expires, token, cursor, .. } = stream;
         let encoding = Encoding { dialect, coding };
         let serial = self.next_serial();
-        let deadlines = Deadlines::new(expires, &self.context.settings);
+        let validity = (Deadlines::new(expires, &self.context.settings), token);
         let user_socket = self.context.user_sockets.enter(user);
         let resumed = cursor.is_some();
         let connection =
-            Connection::new(serial, (identity, held, encoding), cursor, transport, (deadlines, user_socket));
+            Connection::new(serial, (identity, held, encoding), cursor, transport, (validity, user_socket));
         let next = connection.next_check(&self.context);
         let entry = self.slots.vacant_entry();
         let key = entry.key();
@@ -67,6 +67,11 @@ impl Shard {
         // The claim may have been lost before the stream arrived, when there was no stream to end.
         if self.slots[key].connection.is_lost() {
             self.begin_end(key, CloseReason::Superseded);
+            return false;
+        }
+        // The token may have been revoked before the stream arrived.
+        if self.slots[key].connection.is_revoked() {
+            self.begin_end(key, CloseReason::Revoked);
             return false;
         }
         true

@@ -8,6 +8,8 @@ use axum::extract::rejection::PathRejection;
 use fanfare_broker::{Broker, NodeId};
 use fanfare_config::http::HttpConfig;
 use fanfare_config::limits::LimitsConfig;
+use fanfare_coordination::revocations::Revocations;
+use fanfare_coordination::revocations::stream_token::StreamTokens;
 use fanfare_coordination::session::Sessions;
 use fanfare_hub::read_budget::ReadBudget;
 use fanfare_hub::retry::RetryPolicy;
@@ -23,7 +25,7 @@ use super::problem::Problem;
 use super::readiness::Readiness;
 use crate::address::ClientAddress;
 use crate::address::trusted::TrustedProxies;
-use crate::auth::{Asked, Auth, Bearer};
+use crate::auth::{Asked, Auth, AuthError, Bearer};
 use crate::memory::Memory;
 use crate::rates::{Caller, Kind, Rates};
 
@@ -43,6 +45,10 @@ pub struct App {
     pub sessions: Sessions,
     /// Authentication.
     pub auth: Auth,
+    /// Revoked tokens.
+    pub revocations: Revocations,
+    /// Tokens of open streams.
+    pub tokens: StreamTokens,
     /// Limits of requests.
     pub limits: LimitsConfig,
     /// Rate limits of users and addresses.
@@ -87,7 +93,7 @@ impl App {
     ///
     /// # Errors
     ///
-    /// Fails if the token is missing or not accepted, if `user=` is used although tokens are required, or if a page
+    /// Fails if the token is missing, not accepted or revoked, if `user=` is used although tokens are required, or if a page
     /// of another origin uses credentials that the browser added.
     pub async fn token(&self, headers: &HeaderMap, params: &Params) -> Result<Bearer, Problem> {
         let user = params.get("user");
@@ -98,6 +104,9 @@ impl App {
         }
         let asked = Asked { token: params.get("token"), user };
         let bearer = self.auth.bearer(headers, asked, SystemTime::now()).await?;
+        if let Some((user, stamp)) = bearer.user.as_ref().zip(bearer.stamp.as_ref()) {
+            self.revocations.check(user, stamp).map_err(AuthError::Refused)?;
+        }
         origin::check(bearer.carrier, headers, &self.http.allowed_origins)?;
         Ok(bearer)
     }

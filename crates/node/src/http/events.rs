@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fanfare_broker::BrokerError;
+use fanfare_coordination::revocations::stream_token::StreamToken;
 use fanfare_coordination::session::ClaimError;
 use fanfare_hub::Hub;
 use fanfare_hub::stream::{Coding, NewStream};
@@ -70,7 +71,7 @@ impl StreamEndpoint {
             return Err(Reason::Unavailable(outage));
         }
         let StreamParams {
-            bearer: Bearer { user, expires, .. },
+            bearer: Bearer { user, expires, stamp, .. },
             session,
             mut channels,
             dialect,
@@ -96,7 +97,8 @@ impl StreamEndpoint {
             }
             None => None,
         };
-        let stream = NewStream { user, session, held, channels, dialect, coding, expires, cursor };
+        let token = stamp.map(|stamp| StreamToken::new(self.app.revocations.clone(), stamp));
+        let stream = NewStream { user, session, held, channels, dialect, coding, expires, token, cursor };
         Ok(Takeover::new(stream, admission))
     }
 }
@@ -142,13 +144,15 @@ pub async fn events(
     let (headers, query) = (request.headers(), request.uri().query());
     let params = match StreamParams::read(&endpoint.app, headers, query).await {
         Ok(params) => params,
-        // The keys that verify the token cannot be fetched.
+        // The token cannot be verified now.
         Err(problem) if problem.code == Code::Unavailable => {
             let (dialect, cursor) = stream_params::form(headers, query);
             let status = overload::prefers_status(headers);
-            endpoint.app.metrics.count_overloaded(Reason::NoKeys);
+            let is_loaded = endpoint.app.revocations.is_loaded();
+            let reason = if is_loaded { Reason::NoKeys } else { Reason::NoRevocations };
+            endpoint.app.metrics.count_overloaded(reason);
             let refused = Refused { dialect, cursor: cursor.as_deref(), status };
-            return overload::answer(Reason::NoKeys, refused, &endpoint.app.limits, &endpoint.app.retry);
+            return overload::answer(reason, refused, &endpoint.app.limits, &endpoint.app.retry);
         }
         Err(problem) => return problem.into_response(),
     };

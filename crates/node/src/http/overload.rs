@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use fanfare_auth::TokenError;
 use fanfare_broker::Outage;
 use fanfare_config::limits::LimitsConfig;
+use fanfare_coordination::revocations::TokenRefusal;
 use fanfare_hub::dialect::Dialect;
 use fanfare_hub::retry::RetryPolicy;
 use http::HeaderMap;
@@ -39,6 +40,8 @@ pub enum Reason {
     NoLease,
     /// The keys that verify the token cannot be fetched.
     NoKeys,
+    /// The node has not read the revocations of tokens yet.
+    NoRevocations,
     /// The node is draining.
     Draining,
     /// Internal error.
@@ -68,7 +71,7 @@ impl Reason {
             Self::Limited(RateLimited { scope: Scope::Address, .. }) => "address-rate",
             Self::UserSessions => "user-sessions",
             Self::Memory => "memory",
-            Self::Unavailable(_) | Self::NoLease | Self::NoKeys => "unavailable",
+            Self::Unavailable(_) | Self::NoLease | Self::NoKeys | Self::NoRevocations => "unavailable",
             Self::Draining => "draining",
             Self::Internal => "internal",
         }
@@ -106,6 +109,7 @@ impl Reason {
                 "this node does not hold its lease. No stream was opened: retry; another node may answer",
             ),
             Self::NoKeys => Problem::from(AuthError::from(TokenError::NoKeys)),
+            Self::NoRevocations => Problem::from(AuthError::Refused(TokenRefusal::NotLoaded)),
             Self::Draining => {
                 Problem::new(Code::Draining, "this node is shutting down; another node will answer")
             }

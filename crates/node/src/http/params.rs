@@ -69,6 +69,19 @@ impl Params {
         self.given.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.as_str())
     }
 
+    /// Returns whether a parameter is `true`; false without it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the value is neither `true` nor `false`.
+    pub fn flag(&self, name: &str) -> Result<bool, Problem> {
+        match self.get(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Problem::bad_request(format!("{name}= must be true or false"))),
+        }
+    }
+
     /// Returns the value of a parameter as a whole number from 1 to `most`.
     ///
     /// # Errors
@@ -130,6 +143,15 @@ mod tests {
             Ok((Some("1".into()), vec!["_".into(), "_".into(), String::new()]))
         );
         assert!(read("_=1&after=1&after=2").unwrap_err().contains("after="));
+    }
+
+    #[test]
+    fn a_flag_is_true_or_false() {
+        let flag = |text: &str| parse(text).unwrap().flag("last").map_err(|problem| problem.detail);
+        assert_eq!((flag("last=true"), flag("last=false"), flag("")), (Ok(true), Ok(false), Ok(false)));
+        for bad in ["last", "last=", "last=1", "last=True"] {
+            assert_eq!(flag(bad), Err("last= must be true or false".into()), "{bad}");
+        }
     }
 
     #[test]

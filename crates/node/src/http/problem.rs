@@ -10,6 +10,8 @@ pub use fanfare_api::problem::Code;
 use fanfare_api::problem::{MEDIA_TYPE, ProblemDetails};
 use fanfare_auth::TokenError;
 use fanfare_broker::BrokerError;
+use fanfare_coordination::revocations::stream_token::ReplaceError;
+use fanfare_coordination::revocations::{RevokeError, TokenRefusal};
 use fanfare_protocol::channel::ChannelError;
 use fanfare_protocol::cursor::CursorError;
 use fanfare_protocol::event::EventError;
@@ -75,6 +77,7 @@ impl Problem {
             Code::NoToken => return Some(r#"Bearer realm="fanfare""#.to_owned()),
             Code::BadToken => "invalid_token",
             Code::ExpiredToken => r#"invalid_token", error_description="the token has expired"#,
+            Code::RevokedToken => r#"invalid_token", error_description="the token has been revoked"#,
             Code::NoGrant => "insufficient_scope",
             _ => return None,
         };
@@ -130,9 +133,30 @@ impl From<AuthError> for Problem {
             AuthError::Token(TokenError::Invalid(_)) => Code::BadToken,
             AuthError::Token(TokenError::Expired) => Code::ExpiredToken,
             AuthError::Token(TokenError::NoKeys) => Code::Unavailable,
+            AuthError::Refused(TokenRefusal::Revoked) => Code::RevokedToken,
+            AuthError::Refused(TokenRefusal::NotLoaded) => Code::Unavailable,
             AuthError::BadUser(_) => Code::BadRequest,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<RevokeError> for Problem {
+    fn from(error: RevokeError) -> Self {
+        match error {
+            RevokeError::Full(_) => Self::new(Code::RevocationsFull, error.to_string()),
+            RevokeError::Broker(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReplaceError> for Problem {
+    fn from(error: ReplaceError) -> Self {
+        match error {
+            ReplaceError::NoSession(_) => Self::new(Code::NotFound, error.to_string()),
+            ReplaceError::TooLong => Self::bad_request(format!("{error}; reconnect with the new token")),
+            ReplaceError::Broker(error) => error.into(),
+        }
     }
 }
 

@@ -14,12 +14,13 @@ use fanfare_config::bytes;
 use fanfare_config::limits::BODY_COPIES;
 use fanfare_protocol::publish::{Body, BodyError, BodyLimits, Publication, PublicationError};
 use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
 use http_body_util::BodyExt;
 
 use super::app::App;
 use super::idempotency::IdempotencyKey;
+use super::json_body::is_json;
 use super::letter;
 use super::params::Params;
 use super::problem::{Code, Problem};
@@ -217,13 +218,6 @@ fn shown(published: Published) -> publish::Published {
 
 fn no_result() -> Problem {
     Problem::new(Code::Internal, "the event has no result")
-}
-
-/// Returns whether the media type is `application/json`, or ends in `+json`.
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(text) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
-    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
 /// Reads a body, and reserves memory as it arrives.

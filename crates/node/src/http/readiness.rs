@@ -20,6 +20,8 @@ pub struct Readiness {
     pub lease: Check,
     /// The keys of tokens are there.
     pub keys: Check,
+    /// The revocations of tokens were read.
+    pub revocations: Check,
     /// The node is not draining.
     pub draining: Check,
 }
@@ -27,8 +29,15 @@ pub struct Readiness {
 impl Readiness {
     /// Returns the state of each part.
     pub fn parts(&self) -> Parts {
-        let Self { redis, pubsub, lease, keys, draining, .. } = self;
-        Parts { redis: redis(), pubsub: pubsub(), lease: lease(), keys: keys(), draining: draining() }
+        let Self { redis, pubsub, lease, keys, revocations, draining, .. } = self;
+        Parts {
+            redis: redis(),
+            pubsub: pubsub(),
+            lease: lease(),
+            keys: keys(),
+            revocations: revocations(),
+            draining: draining(),
+        }
     }
 
     /// Returns whether the node is draining.
@@ -38,8 +47,8 @@ impl Readiness {
 
     /// Returns whether the node accepts new streams.
     pub fn is_ready(&self) -> bool {
-        let Self { redis, pubsub, lease, keys, draining, .. } = self;
-        [redis, pubsub, lease, keys, draining].into_iter().all(|check| check().ok)
+        let Self { redis, pubsub, lease, keys, revocations, draining, .. } = self;
+        [redis, pubsub, lease, keys, revocations, draining].into_iter().all(|check| check().ok)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `/v1/users/{user}/sessions`: lists and disconnects a user's sessions.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -15,6 +16,7 @@ use super::app::App;
 use super::letter;
 use super::params::Params;
 use super::problem::{Code, Problem};
+use super::revocations::of_user_until;
 use crate::address::ClientAddress;
 
 /// `GET`: lists a user's sessions.
@@ -31,12 +33,13 @@ pub async fn list(
     address: ClientAddress,
 ) -> Result<Json<SessionList>, Problem> {
     let Path(user) = user?;
-    let user = whose(&app, side, &user, query.as_deref(), (&headers, address)).await?;
+    let params = Params::parse(query.as_deref(), &[], &[])?;
+    let user = whose(&app, side, &user, &params, (&headers, address)).await?;
     let sessions = app.sessions.sessions(&user).await?.into_iter().map(session).collect();
     Ok(Json(SessionList { user: user.id().to_owned(), sessions }))
 }
 
-/// `DELETE`: disconnects all of a user's sessions.
+/// `DELETE`: disconnects all of a user's sessions, and with `revoke=true` revokes the user's tokens first.
 ///
 /// # Errors
 ///
@@ -50,9 +53,22 @@ pub async fn end_all(
     address: ClientAddress,
 ) -> Result<Json<Disconnected>, Problem> {
     let Path(user) = user?;
-    let user = whose(&app, side, &user, query.as_deref(), (&headers, address)).await?;
+    let params = Params::parse(query.as_deref(), &["revoke"], &[])?;
+    let user = whose(&app, side, &user, &params, (&headers, address)).await?;
     letter::precondition(&Method::DELETE, &headers)?;
-    Ok(Json(Disconnected { disconnected: app.sessions.disconnect(&user, None).await? }))
+    let revoke = params.flag("revoke")?;
+    // Stored before the sessions end, so that no token can open another; applied after it, so that their streams end as
+    // disconnected.
+    let revoked = if revoke {
+        Some(app.revocations.store(of_user_until(user.clone(), SystemTime::now())).await?)
+    } else {
+        None
+    };
+    let disconnected = app.sessions.disconnect(&user, None).await;
+    if let Some(revoked) = revoked {
+        app.revocations.spread(&revoked).await;
+    }
+    Ok(Json(Disconnected { disconnected: disconnected? }))
 }
 
 /// `DELETE`: disconnects one session.
@@ -69,7 +85,8 @@ pub async fn end_one(
     address: ClientAddress,
 ) -> Result<Json<Disconnected>, Problem> {
     let Path((user, session)) = path?;
-    let user = whose(&app, side, &user, query.as_deref(), (&headers, address)).await?;
+    let params = Params::parse(query.as_deref(), &[], &[])?;
+    let user = whose(&app, side, &user, &params, (&headers, address)).await?;
     letter::precondition(&Method::DELETE, &headers)?;
     let session = session.parse().map_err(|error| Problem::bad_request(format!("session: {error}")))?;
     match app.sessions.disconnect(&user, Some(session)).await? {
@@ -83,11 +100,10 @@ async fn whose(
     app: &App,
     side: Side,
     user: &str,
-    query: Option<&str>,
+    params: &Params,
     (headers, address): (&HeaderMap, ClientAddress),
 ) -> Result<User, Problem> {
-    let params = Params::parse(query, &[], &[])?;
-    let bearer = app.bearer(headers, &params, address).await?;
+    let bearer = app.bearer(headers, params, address).await?;
     let user = User::new(user).map_err(|error| Problem::bad_request(format!("user: {error}")))?;
     match (bearer.user.as_ref() == Some(&user), bearer.grants.admin) {
         (true, _) => Ok(user),

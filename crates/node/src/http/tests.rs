@@ -16,6 +16,9 @@ use fanfare_config::auth::AuthMode;
 use fanfare_config::secret::Secret;
 use fanfare_coordination::lease::LeaseState;
 use fanfare_coordination::metrics::ClusterMetrics;
+use fanfare_coordination::revocations::metrics::RevocationMetrics;
+use fanfare_coordination::revocations::stream_token::StreamTokens;
+use fanfare_coordination::revocations::{RevocationSettings, Revocations};
 use fanfare_coordination::session::{SessionSettings, Sessions};
 use fanfare_hub::metrics::HubMetrics;
 use fanfare_hub::read_budget::ReadBudget;
@@ -80,8 +83,20 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         Arc::new(|_, _, _| ()),
         cluster,
     );
+    let node = config.node.id.clone();
+    let settings = RevocationSettings {
+        node: node.clone(),
+        interval: config.auth.revocation_interval,
+        keep: config.auth.longest_token(),
+        limit: config.auth.revocations,
+    };
+    let revocations = Revocations::new(broker.clone(), settings, RevocationMetrics::default());
+    revocations.skip_reading();
+    let tokens = StreamTokens::new(broker.clone(), node, revocations.clone(), Arc::new(|_, _| ()));
     App {
         sessions,
+        revocations,
+        tokens,
         node: config.node.id.clone(),
         broker,
         memory: crate::memory::Memory::new(fanfare_config::bytes(config.limits.memory)),
@@ -107,6 +122,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
             pubsub: ok(),
             lease: ok(),
             keys: ok(),
+            revocations: ok(),
             draining: ok(),
         },
         ignored: super::ignored::Ignored::default(),
@@ -448,7 +464,7 @@ async fn readiness_says_which_part_is_wrong() {
         json!({"ready": false, "parts": {
             "redis": {"ok": true}, "pubsub": {"ok": true},
             "lease": {"ok": false, "reason": "another process has the name"}, "keys": {"ok": true},
-            "draining": {"ok": true},
+            "revocations": {"ok": true}, "draining": {"ok": true},
         }})
     );
 }

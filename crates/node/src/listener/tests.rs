@@ -81,6 +81,7 @@ fn stream() -> NewStream {
         dialect: Dialect::default(),
         coding: Coding::Identity,
         expires: None,
+        token: None,
         cursor: None,
     }
 }

@@ -1,15 +1,18 @@
-//! What a node does together with others: sessions, lease, sweeper, commands, intake.
+//! What a node does together with others: sessions, lease, sweeper, commands, revocations, intake.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fanfare_broker::clock::unix_ms;
 use fanfare_broker::{Broker, NodeInfo};
+use fanfare_config::auth::AuthMode;
 use fanfare_config::{Config, bytes};
 use fanfare_coordination::control::{CommandReceiver, ControlTask};
 use fanfare_coordination::intake::{Intake, IntakeSettings};
 use fanfare_coordination::lease::{LeaseState, NodeIdInUse, NodeLease};
 use fanfare_coordination::metrics::ClusterMetrics;
+use fanfare_coordination::revocations::stream_token::StreamTokens;
+use fanfare_coordination::revocations::{RevocationReader, Revocations};
 use fanfare_coordination::session::{EndStream, SessionSettings, Sessions};
 use fanfare_coordination::sweeper::Sweeper;
 use fanfare_hub::Hub;
@@ -20,6 +23,8 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Coordination {
     control: ControlTask,
+    revocations: Option<RevocationReader>,
+    tokens: StreamTokens,
     intake: Intake,
     sweeper: Sweeper,
     sessions: Sessions,
@@ -33,7 +38,7 @@ impl Coordination {
         broker: &Arc<dyn Broker>,
         hub: &Hub,
         waiting: CommandReceiver,
-        bound: SocketAddr,
+        (bound, revocations): (SocketAddr, &Revocations),
         metrics: &Arc<ClusterMetrics>,
     ) -> Self {
         let node = &config.node.id;
@@ -52,17 +57,34 @@ impl Coordination {
             Arc::clone(&end),
             Arc::clone(metrics),
         );
-        let control = ControlTask::start(waiting, sessions.clone(), end, Arc::clone(metrics));
+        let replacing = hub.clone();
+        let replace = Arc::new(move |session, token| replacing.replace_token(session, token));
+        let tokens = StreamTokens::new(broker.clone(), node.clone(), revocations.clone(), replace);
+        let of_tokens = (tokens.clone(), revocations.clone());
+        let control = ControlTask::start(waiting, sessions.clone(), end, of_tokens, Arc::clone(metrics));
+        let checking = hub.clone();
+        let reads = config.auth.mode != Some(AuthMode::None);
+        let revocations = if reads {
+            Some(RevocationReader::start(revocations, Arc::new(move || checking.check_tokens())))
+        } else {
+            // Without tokens, nothing can be revoked.
+            revocations.skip_reading();
+            None
+        };
         let sweeper =
             Sweeper::start(broker.clone(), node.clone(), &config.lease, lease.state(), Arc::clone(metrics));
         let max_data = bytes(config.limits.event_data);
         let settings = IntakeSettings { node: node.clone(), config: config.intake.clone(), max_data };
         let intake = Intake::start(broker.clone(), settings, Arc::clone(metrics));
-        Self { control, intake, sweeper, sessions, lease }
+        Self { control, revocations, tokens, intake, sweeper, sessions, lease }
     }
 
     pub(super) fn sessions(&self) -> Sessions {
         self.sessions.clone()
+    }
+
+    pub(super) fn tokens(&self) -> StreamTokens {
+        self.tokens.clone()
     }
 
     pub(super) fn lease(&self) -> watch::Receiver<LeaseState> {
@@ -83,6 +105,9 @@ impl Coordination {
     /// not released.
     pub(super) async fn shutdown(self, deadline: Instant) -> usize {
         tokio::join!(self.control.shutdown(), self.intake.shutdown(), self.sweeper.shutdown());
+        if let Some(revocations) = self.revocations {
+            revocations.shutdown().await;
+        }
         let left = self.sessions.shutdown(deadline.saturating_duration_since(Instant::now())).await;
         self.lease.shutdown().await;
         left

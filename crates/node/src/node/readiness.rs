@@ -1,4 +1,4 @@
-//! The checks of `/readyz`: Redis, the subscriber connection, the lease, the keys, the drain.
+//! The checks of `/readyz`: Redis, the subscriber connection, the lease, the keys, the revocations, the drain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +8,7 @@ use fanfare_auth::Authenticator;
 use fanfare_broker::Outage;
 use fanfare_broker::subscriber::SubscriberState;
 use fanfare_coordination::lease::{LeaseState, LeaseStatus};
+use fanfare_coordination::revocations::Revocations;
 use tokio::sync::watch;
 
 use crate::http::readiness::Readiness;
@@ -17,6 +18,7 @@ pub(super) fn checks(
     lease: watch::Receiver<LeaseState>,
     wire: watch::Receiver<SubscriberState>,
     authenticator: Option<Arc<Authenticator>>,
+    revocations: Revocations,
     draining: &Arc<AtomicBool>,
 ) -> Readiness {
     let (of_broker, of_redis, draining) = (lease.clone(), lease.clone(), Arc::clone(draining));
@@ -26,6 +28,9 @@ pub(super) fn checks(
         pubsub: Box::new(move || subscribed(*wire.borrow())),
         lease: Box::new(move || held(&lease.borrow())),
         keys: Box::new(move || keys(authenticator.as_deref())),
+        revocations: Box::new(move || {
+            Part::when(revocations.is_loaded(), "the revocations of tokens have not been read yet")
+        }),
         draining: Box::new(move || Part::when(!draining.load(Ordering::Relaxed), "the node is draining")),
     }
 }
