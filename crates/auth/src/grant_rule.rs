@@ -1,6 +1,7 @@
 //! Grants that settings give to tokens with certain claims.
 
 use fanfare_protocol::Grants;
+use fanfare_protocol::rights::Rights;
 
 use crate::claim_value::{self, ClaimValue};
 use crate::claims::Claims;
@@ -35,7 +36,9 @@ impl GrantRule {
         for template in &self.publish {
             grants.publish.extend(template.expand(claims)?);
         }
-        grants.admin |= self.admin;
+        if self.admin {
+            grants.admin = Rights::ADMIN;
+        }
         Ok(())
     }
 }

@@ -17,9 +17,11 @@
 //! - `claims`, [`claim_name`], [`claim_value`], [`template`], [`grant_rule`]: what a token says, and the grants that follow
 //! - [`revocation`]: ids by which tokens are revoked
 //! - [`identity`], [`error`]: the result
+//! - [`api_key`]: static keys of services
 //! - [`new_token`], [`signing_key`]: creation of tokens
 
 pub mod algorithm;
+pub mod api_key;
 pub mod authenticator;
 mod bounded_file;
 mod certificate_map;

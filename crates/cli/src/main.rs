@@ -7,7 +7,7 @@
 //! - [`dev`]: a development node with a demo page
 //! - `flags`, `log`, `rlimit`: a node's flags, its log, and its limit of open files
 //! - [`publish`], [`listen`], [`history`], [`sessions`], [`revoke`], [`nodes`]: clients of a running cluster
-//! - [`token`]: creates and checks tokens
+//! - [`token`], [`key`]: creates and checks tokens, and makes API keys
 //! - `server`, `tls`: flags of the commands that call a server, and its trusted certificates
 //! - `display`, `table`, `exit`: output, and the exit code of a failed command
 
@@ -18,6 +18,7 @@ mod exit;
 mod flags;
 mod health;
 mod history;
+mod key;
 mod listen;
 mod log;
 mod nodes;
@@ -59,6 +60,7 @@ enum Command {
     Revoke(revoke::Args),
     Nodes(nodes::Args),
     Token(token::Args),
+    Key(key::Args),
 }
 
 #[tokio::main]
@@ -75,6 +77,7 @@ async fn main() -> ExitCode {
         Command::Sessions(args) => sessions::run(args).await,
         Command::Nodes(args) => nodes::run(args).await,
         Command::Token(args) => token::run(args).await,
+        Command::Key(args) => key::run(&args),
     };
     result.unwrap_or_else(|error| exit::report(&error))
 }

@@ -14,6 +14,7 @@ use fanfare_config::Config;
 use fanfare_config::auth::{AuthConfig, JwtConfig};
 use fanfare_config::fault::{Fault, Faults};
 use fanfare_config::source::{Flag, Sources};
+use fanfare_protocol::rights::{Right, Rights};
 use fanfare_protocol::{Grants, Pattern, User};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -41,8 +42,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATTERN", value_parser = Pattern::new)]
     publish: Vec<Pattern>,
     /// Allow everything: all channels, all sessions, the nodes.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "right")]
     admin: bool,
+    /// Right beyond channels: look, disconnect or publish; may be repeated.
+    #[arg(long, value_name = "RIGHT", value_parser = right)]
+    right: Vec<Right>,
     /// Lifetime of the token.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = positive)]
     ttl: Duration,
@@ -100,7 +104,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             Err(faults) => Ok(config::wrong(&faults)),
         };
     }
-    let Args { user, subscribe, publish, admin, ttl, key, alg, kid, issuer, secret, .. } = args;
+    let Args { user, subscribe, publish, admin, right, ttl, key, alg, kid, issuer, secret, .. } = args;
     // A private key is no setting of a node, which may have no keys here.
     let auth = match secret.settings(key.is_none()) {
         Ok(auth) => auth,
@@ -109,6 +113,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let user = user.context("--user is missing")?;
     let (place, jwt) = chosen(&auth, issuer.as_deref())?;
     let key = signing_key(jwt, key.as_deref(), alg)?.with_id(kid);
+    let admin = if admin { Rights::ADMIN } else { Rights::of(&right) };
     let token = NewToken { user, grants: Grants { subscribe, publish, admin }, ttl };
     writeln!(std::io::stdout(), "{}", token.sign(&key, &jwt.settings(place), SystemTime::now())?)?;
     Ok(ExitCode::SUCCESS)
@@ -182,9 +187,19 @@ fn show(Identity { user, grants, expires, stamp: _ }: &Identity) -> anyhow::Resu
     writeln!(out, "user       {user}")?;
     writeln!(out, "subscribe  {}", list(&grants.subscribe))?;
     writeln!(out, "publish    {}", list(&grants.publish))?;
-    writeln!(out, "admin      {}", grants.admin)?;
+    writeln!(out, "admin      {}", shown(grants.admin))?;
     writeln!(out, "expires    {expires}")?;
     Ok(())
+}
+
+/// Returns the rights of an admin as `true`, others as their names.
+fn shown(rights: Rights) -> String {
+    let names: Vec<&str> = rights.iter().map(Right::as_str).collect();
+    if rights.is_admin() || names.is_empty() { rights.is_admin().to_string() } else { names.join(" ") }
+}
+
+fn right(name: &str) -> Result<Right, String> {
+    Right::named(name).ok_or_else(|| "the rights are look, disconnect and publish".to_owned())
 }
 
 fn algorithm(name: &str) -> Result<Algorithm, String> {

@@ -1,8 +1,10 @@
 //! Settings of authentication: `[auth]` and `[auth.jwt]`.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fanfare_auth::api_key::ApiKey;
 use fanfare_auth::claim_name::ClaimName;
 use fanfare_auth::claim_value::ClaimValue;
 use fanfare_auth::grant_rule::GrantRule;
@@ -29,6 +31,8 @@ settings! {
         /// Further issuers: a list of tables, each with settings of `auth.jwt`. A token is verified by the issuer whose
         /// `issuer` is its `iss`.
         issuers: Vec<JwtConfig>;
+        /// API keys of services: a list of tables, each with `name`, `sha256`, and what the key may do.
+        keys: Vec<ApiKey>;
         /// Maximum number of revocations of tokens; when it is reached, further tokens cannot be revoked. Each takes about 100
         /// bytes of every node's memory.
         revocations: usize = "100000", in "1" to "10000000";
@@ -263,9 +267,9 @@ pub(crate) fn check(config: &mut Config, checks: &mut Checks<'_>) {
         for Wrong { settings, what, right } in auth.jwt.check() {
             checks.fail(settings, &what, right);
         }
-    } else if auth.issuers.is_empty() {
+    } else if auth.issuers.is_empty() && auth.keys.is_empty() {
         checks.fail(
-            &["auth.jwt.secret", "auth.jwt.secret_file", "auth.jwt.key_files", "auth.jwt.jwks_url", "auth.issuers"],
+            &["auth.jwt.secret", "auth.jwt.secret_file", "auth.jwt.key_files", "auth.jwt.jwks_url", "auth.issuers", "auth.keys"],
             "auth.mode is jwt, but no secret and no key is set to verify tokens with",
             "auth.jwt.secret or auth.jwt.secret_file, with at least 32 random bytes (openssl rand -hex 32); or \
              auth.jwt.key_files or auth.jwt.jwks_url, with the public keys of the issuer",
@@ -280,6 +284,13 @@ pub(crate) fn check(config: &mut Config, checks: &mut Checks<'_>) {
         );
     }
     check_entries(auth, checks);
+    let hashes: HashSet<_> = auth.keys.iter().map(|key| key.hash.to_string()).collect();
+    checks.hold(
+        hashes.len() == auth.keys.len(),
+        &["auth.keys"],
+        "two entries have the same sha256",
+        "a different key for each entry (fanfare key)",
+    );
 }
 
 /// Checks the entries of `auth.issuers`, and that each token has one issuer.

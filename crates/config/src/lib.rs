@@ -26,6 +26,7 @@ mod host;
 pub mod http;
 pub mod intake;
 mod issuers;
+mod keys;
 pub mod lease;
 pub mod limits;
 pub mod log;

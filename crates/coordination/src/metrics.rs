@@ -132,6 +132,7 @@ impl ClusterMetrics {
     }
 
     /// Creates and registers the metrics.
+    #[expect(clippy::too_many_lines, reason = "one or a few for each metric")]
     pub fn register(registry: &mut Registry) -> Self {
         let claims = labelled(registry, "fanfare_session_claims", "Session claims, by outcome");
         let releases = labelled(registry, "fanfare_session_releases", "Session releases, by outcome");

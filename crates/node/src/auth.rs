@@ -13,6 +13,7 @@ pub mod upkeep;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use fanfare_auth::api_key::{self, ApiKey, ApiKeys};
 use fanfare_auth::key_file::KeyFileError;
 use fanfare_auth::{Authenticator, Identity, TokenError};
 use fanfare_config::auth::{AuthConfig, AuthMode};
@@ -47,6 +48,8 @@ pub struct Bearer {
     pub stamp: Option<TokenStamp>,
     /// How the request carried the credentials.
     pub carrier: Carrier,
+    /// The API key, if the credential is one.
+    pub key: Option<Arc<ApiKey>>,
 }
 
 /// Why authentication failed.
@@ -58,6 +61,9 @@ pub enum AuthError {
     /// The token is not accepted.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The API key is not one of the settings, or is not in the `Authorization` header.
+    #[error("invalid API key: {0}")]
+    Key(&'static str),
     /// The token is revoked, or the node does not know yet whether it is.
     #[error("{}", refusal(*.0))]
     Refused(TokenRefusal),
@@ -88,6 +94,7 @@ pub struct Auth {
     cookie: String,
     /// Verification of tokens; `None` if every request may do everything.
     authenticator: Option<Arc<Authenticator>>,
+    keys: ApiKeys,
 }
 
 impl Auth {
@@ -102,7 +109,7 @@ impl Auth {
             // Without a key no token is accepted.
             _ => Some(Arc::new(Authenticator::new(config.issuer_settings())?)),
         };
-        Ok(Self { cookie: config.cookie.clone(), authenticator })
+        Ok(Self { cookie: config.cookie.clone(), authenticator, keys: ApiKeys::new(config.keys.clone()) })
     }
 
     /// Returns whether every request may do everything.
@@ -134,13 +141,43 @@ impl Auth {
                 expires: None,
                 stamp: None,
                 carrier: Carrier::Reach,
+                key: None,
             });
         };
-        let sent = from_header(headers)?.or(asked.token).map(|token| (token, Carrier::Sent));
+        let in_header = from_header(headers)?;
+        if let Some(key) = in_header.filter(|text| text.starts_with(api_key::PREFIX)) {
+            return self.by_key(key);
+        }
+        let sent = in_header.or(asked.token).map(|token| (token, Carrier::Sent));
         let found = sent.or_else(|| Some((from_cookie(headers, &self.cookie)?, Carrier::Cookie)));
         let (token, carrier) = found.ok_or(AuthError::NoToken)?;
+        if token.starts_with(api_key::PREFIX) {
+            return Err(AuthError::Key(
+                "send it as Authorization: Bearer; URLs and cookies are not safe for it",
+            ));
+        }
         let Identity { user, grants, expires, stamp } = authenticator.authenticate(token, now).await?;
-        Ok(Bearer { user: Some(user), grants, expires: Some(expires), stamp: Some(stamp), carrier })
+        Ok(Bearer {
+            user: Some(user),
+            grants,
+            expires: Some(expires),
+            stamp: Some(stamp),
+            carrier,
+            key: None,
+        })
+    }
+
+    /// Authenticates a service by its API key.
+    fn by_key(&self, text: &str) -> Result<Bearer, AuthError> {
+        let key = self.keys.find(text).ok_or(AuthError::Key("it is none of auth.keys"))?;
+        Ok(Bearer {
+            user: Some(key.name.clone()),
+            grants: key.grants.clone(),
+            expires: None,
+            stamp: None,
+            carrier: Carrier::Sent,
+            key: Some(Arc::clone(key)),
+        })
     }
 }
 
@@ -266,8 +303,14 @@ mod tests {
             auth.bearer(&HeaderMap::new(), asked, SystemTime::now()).now_or_never().unwrap()
         };
         assert_eq!(asked(Some("7")).unwrap().user, Some(User::new("7").unwrap()));
-        let anonymous =
-            Bearer { user: None, grants: Grants::all(), expires: None, stamp: None, carrier: Carrier::Reach };
+        let anonymous = Bearer {
+            user: None,
+            grants: Grants::all(),
+            expires: None,
+            stamp: None,
+            carrier: Carrier::Reach,
+            key: None,
+        };
         assert_eq!(asked(None).unwrap(), anonymous);
         assert!(matches!(asked(Some("")), Err(AuthError::BadUser(_))));
     }

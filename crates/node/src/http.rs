@@ -134,4 +134,6 @@ fn stream_headers() -> [(HeaderName, &'static str); 4] {
 }
 
 #[cfg(test)]
+mod rights_tests;
+#[cfg(test)]
 mod tests;

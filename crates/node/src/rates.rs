@@ -15,9 +15,11 @@ mod limit;
 pub mod metrics;
 pub mod upkeep;
 
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
+use fanfare_auth::api_key::ApiKey;
 use fanfare_config::limits::{AddressRates, LimitsConfig, UserRates};
 use fanfare_protocol::User;
 
@@ -106,18 +108,21 @@ pub(crate) fn kib(bytes: u64) -> u32 {
 pub enum Scope {
     /// The user that the token names.
     User,
+    /// The service that an API key names, if the key has its own rate.
+    Key,
     /// The client's address.
     Address,
 }
 
 impl Scope {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::User, Self::Address];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::User, Self::Key, Self::Address];
 
     /// The word in metrics and in the setting's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
+            Self::Key => "key",
             Self::Address => "address",
         }
     }
@@ -149,10 +154,13 @@ impl RateLimited {
     /// Says which limit it is, and which setting.
     pub fn detail(&self) -> String {
         let Self { scope, kind, per_second, .. } = self;
-        let (scope, noun, kind) = (scope.as_str(), kind.noun(), kind.as_str());
-        format!(
-            "more than {per_second} {noun} per second from this {scope} (limits.{scope}.{kind}_per_second)"
-        )
+        let (noun, kind) = (kind.noun(), kind.as_str());
+        let setting = match scope {
+            Scope::Key => format!("auth.keys: {kind}_per_second"),
+            scope => format!("limits.{}.{kind}_per_second", scope.as_str()),
+        };
+        let scope = scope.as_str();
+        format!("more than {per_second} {noun} per second from this {scope} ({setting})")
     }
 
     /// Returns after how many whole seconds to try again, at least one.
@@ -179,6 +187,8 @@ impl<K: Clone + Eq + Hash> Table<K> {
 #[derive(Debug)]
 pub struct Rates {
     user: Table<User>,
+    /// Rates of published events of services, in place of the user's.
+    keys: HashMap<User, Option<Limit<()>>>,
     address: Table<AddressKey>,
     /// Streams that all clients together ask for.
     connects: Option<Limit<()>>,
@@ -190,10 +200,23 @@ impl Rates {
     pub fn new(config: &LimitsConfig, metrics: RateMetrics) -> Self {
         Self {
             user: Table::new(|kind| kind.of_user(&config.user), config.rate_keys),
+            keys: HashMap::new(),
             address: Table::new(|kind| kind.of_address(&config.address), config.rate_keys),
             connects: Limit::new(config.connects_per_second, 1),
             metrics,
         }
+    }
+
+    /// Sets the rates of API keys. Keys of one name share the greatest; 0 is no limit.
+    #[must_use]
+    pub fn with_keys(mut self, keys: &[ApiKey]) -> Self {
+        let mut rates: HashMap<&User, u32> = HashMap::new();
+        for (name, rate) in keys.iter().filter_map(|key| Some((&key.name, key.events_per_second?))) {
+            let most = rates.entry(name).or_insert(rate);
+            *most = if *most == 0 || rate == 0 { 0 } else { rate.max(*most) };
+        }
+        self.keys = rates.into_iter().map(|(name, rate)| (name.clone(), Limit::new(rate, 1))).collect();
+        self
     }
 
     /// Charges `n` to the caller's user, then to the caller's address. More than one second's worth is admitted while a
@@ -212,7 +235,12 @@ impl Rates {
     ///
     /// As [`Rates::admit`].
     pub fn check(&self, kind: Kind, caller: Caller<'_>, n: u32) -> Result<(), RateLimited> {
-        if let Some((user, limit)) = caller.user.zip(self.user.of(kind)) {
+        let user = caller.user;
+        if let Some(limit) = user.filter(|_| kind == Kind::Events).and_then(|user| self.keys.get(user)) {
+            if let Some(limit) = limit {
+                limited(limit, &(), n, (Scope::Key, kind))?;
+            }
+        } else if let Some((user, limit)) = user.zip(self.user.of(kind)) {
             limited(limit, user, n, (Scope::User, kind))?;
         }
         if let Some((key, limit)) = caller.address.key().zip(self.address.of(kind)) {

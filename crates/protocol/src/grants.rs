@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::rights::{Right, Rights};
 use crate::{Channel, Pattern, User};
 
 /// The `fanfare` claim of a token. A missing member grants nothing.
@@ -12,39 +13,39 @@ pub struct Grants {
     pub subscribe: Vec<Pattern>,
     /// Channels that the bearer may publish to.
     pub publish: Vec<Pattern>,
-    /// Whether the bearer may do everything: all channels, all sessions, the nodes.
-    pub admin: bool,
+    /// Rights beyond these channels; an admin may do everything.
+    pub admin: Rights,
 }
 
 impl Grants {
     /// Returns grants that allow everything.
     pub fn all() -> Self {
         let every = || Pattern::new("*").into_iter().collect();
-        Self { subscribe: every(), publish: every(), admin: true }
+        Self { subscribe: every(), publish: every(), admin: Rights::ADMIN }
     }
 
     /// Returns whether `user` may follow a channel and read its history. The user's own channel and `broadcast` need
     /// no grant; [`Pattern::opens`] says which patterns open the others.
     pub fn may_subscribe(&self, user: Option<&User>, channel: &Channel) -> bool {
         let joined = *channel == Channel::broadcast() || user.is_some_and(|user| user.channel() == channel);
-        joined || self.open(&self.subscribe, channel)
+        joined || self.admin.is_admin() || opens(&self.subscribe, channel)
     }
 
     /// Returns whether there is any channel that the bearer may publish to.
     pub fn may_publish_somewhere(&self) -> bool {
-        self.admin || !self.publish.is_empty()
+        self.admin.has(Right::Publish) || !self.publish.is_empty()
     }
 
     /// Returns whether the bearer may publish to a channel. Nothing is granted unasked: not the user's own channel,
     /// and not `broadcast`.
     pub fn may_publish(&self, channel: &Channel) -> bool {
-        self.open(&self.publish, channel)
+        self.admin.has(Right::Publish) || opens(&self.publish, channel)
     }
+}
 
-    /// Checks patterns against a channel. All access to channels uses this rule.
-    fn open(&self, patterns: &[Pattern], channel: &Channel) -> bool {
-        self.admin || patterns.iter().any(|pattern| pattern.opens(channel))
-    }
+/// Checks patterns against a channel. All access to channels uses this rule.
+fn opens(patterns: &[Pattern], channel: &Channel) -> bool {
+    patterns.iter().any(|pattern| pattern.opens(channel))
 }
 
 #[cfg(test)]
@@ -133,6 +134,22 @@ mod tests {
             let all = Grants::all();
             assert!(all.may_publish(&channel) && all.may_subscribe(None, &channel), "an admin, {channel}");
         }
+    }
+
+    #[test]
+    fn the_right_to_publish_opens_every_channel_to_publish_only() {
+        let user = User::new("7").unwrap();
+        let publisher = grants(r#"{"admin":["publish"]}"#);
+        let viewer = grants(r#"{"admin":["look","disconnect"]}"#);
+        for channel in ["user:9", "broadcast", "room:1"] {
+            let channel = Channel::new(channel).unwrap();
+            assert!(publisher.may_publish(&channel) && !viewer.may_publish(&channel), "{channel}");
+            let joined = channel == Channel::broadcast();
+            for grants in [&publisher, &viewer] {
+                assert_eq!(grants.may_subscribe(Some(&user), &channel), joined, "{channel}");
+            }
+        }
+        assert!(publisher.may_publish_somewhere() && !viewer.may_publish_somewhere());
     }
 
     #[test]

@@ -16,7 +16,7 @@
 //! - [`sse`]: the text that a client receives
 //! - [`cursor`]: the client's positions, with which it resumes a stream
 //! - [`start`]: where a stream starts
-//! - [`grants`]: permissions of a token
+//! - [`grants`]: permissions of a token; [`rights`]: those beyond channels
 //! - [`revocation`]: revocation of tokens
 //! - [`session`]: session ids, and control messages between nodes
 
@@ -29,6 +29,7 @@ pub mod json;
 pub mod position;
 pub mod publish;
 pub mod revocation;
+pub mod rights;
 pub mod session;
 pub mod sse;
 pub mod start;

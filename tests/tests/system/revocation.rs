@@ -124,9 +124,13 @@ async fn a_users_tokens_are_revoked_with_the_sessions_in_one_call() {
         .is_problem(403, "no-grant", &[])
         .expect("another user's");
     let answer = api.with_token(&admin()).delete(path).await;
-    assert_eq!((answer.status, &*answer.text), (200, r#"{"disconnected":2}"#));
+    assert_eq!(answer.status, 200, "{}", answer.text);
     for client in &mut streams {
-        client.expect("disconnected").await;
+        // A node may read the revocation before it gets the command to disconnect.
+        let last = client.next().await;
+        let is_revoked = last.kind == "expired" && last.json()["reason"] == "revoked";
+        assert!(last.kind == "disconnected" || is_revoked, "{last:?}");
+        assert_eq!(client.end().await, End::Clean);
     }
     let new = token("new").claim("iat", seconds(5)).sign();
     for node in &cluster.nodes {
@@ -221,7 +225,9 @@ async fn a_new_token_with_fewer_grants_ends_a_stream_that_needs_them() {
     let mut client = open().await;
     assert_eq!(replace(cluster.b(), client.session(), &narrow).await.0, 200);
     assert_eq!(client.expect("expired").await.json()["reason"], "ungranted");
-    client.change(|request| request.token(&narrow));
+    assert_eq!(client.end().await, End::Clean);
+    let back = cluster.b().stream().token(&narrow).channel("room:1").send().await;
+    assert_eq!(back.status(), 403, "the client learns why");
     // A stream without that channel is not concerned.
     let mut own = cluster.a().stream().token(&token("own").sign()).open().await;
     assert_eq!(replace(cluster.b(), own.session(), &narrow).await.0, 200);

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fanfare_protocol::rights::Rights;
 use fanfare_protocol::{Channel, User};
 use serde_json::{Value, json};
 
@@ -66,7 +67,7 @@ fn a_token_names_its_user_and_grants() {
     assert_eq!(identity.user, User::new("7").unwrap());
     assert_eq!(identity.expires, at(NOW + 65));
     assert!(identity.grants.may_subscribe(None, &Channel::new("room:1").unwrap()));
-    assert!(!identity.grants.admin);
+    assert_eq!(identity.grants.admin, Rights::default());
     for number in [json!(42), json!(-7), json!(u64::MAX)] {
         let identity = check(&auth(|_| ()), &json!({"sub": number, "exp": NOW + 60})).unwrap();
         assert_eq!(identity.user, User::new(&number.to_string()).unwrap());
@@ -231,9 +232,9 @@ fn claims_with_values_are_required_and_give_grants() {
     assert_eq!(grants(json!({"desk": "x"})), Grants::default());
     let editor = grants(json!({"groups": ["users", "editors"], "desk": "x"}));
     assert_eq!(editor.publish.iter().map(fanfare_protocol::Pattern::as_str).collect::<Vec<_>>(), ["news:x"]);
-    assert!(!editor.admin && editor.subscribe.is_empty());
-    assert!(!grants(json!({"groups": ["ops"]})).admin);
-    assert!(grants(json!({"groups": ["ops"], "mfa": true})).admin);
+    assert!(!editor.admin.is_admin() && editor.subscribe.is_empty());
+    assert!(!grants(json!({"groups": ["ops"]})).admin.is_admin());
+    assert!(grants(json!({"groups": ["ops"], "mfa": true})).admin.is_admin());
     bad(
         check(&auth, &claims(json!({"token_use": "id"}))),
         "its token_use is not that of auth.jwt.required_claims",
@@ -258,7 +259,7 @@ fn a_created_token_is_what_its_issuer_accepts() {
         ["use=access", "/user/roles=a", "/user/roles=b"].map(|text| ClaimValue::new(text).unwrap()).into();
     issuer.user = ClaimName::new("/user/id").unwrap();
     issuer.grants = ClaimName::new("/user/grants").unwrap();
-    let grants = Grants { admin: true, ..Grants::default() };
+    let grants = Grants { admin: Rights::ADMIN, ..Grants::default() };
     let token = |ttl| NewToken { user: User::new("7").unwrap(), grants: grants.clone(), ttl };
     let key = SigningKey::secret(SECRET, None).unwrap().with_id(Some("x".into()));
     let auth = Authenticator::new(vec![issuer.clone()]).unwrap();

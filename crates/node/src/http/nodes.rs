@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use fanfare_api::nodes::{Node, NodeList};
 use fanfare_broker::NodeInfo;
+use fanfare_protocol::rights::Right;
 use http::HeaderMap;
 
 use super::app::App;
@@ -25,8 +26,8 @@ pub async fn nodes(
     address: ClientAddress,
 ) -> Result<Json<NodeList>, Problem> {
     let params = Params::parse(query.as_deref(), &[], &[])?;
-    if !app.bearer(&headers, &params, address).await?.grants.admin {
-        return Err(Problem::no_grant("listing the nodes needs admin"));
+    if !app.bearer(&headers, &params, address).await?.grants.admin.has(Right::Look) {
+        return Err(Problem::no_grant("listing the nodes needs admin, or its right look"));
     }
     let nodes = app.broker.nodes().await?.into_iter().map(node).collect();
     Ok(Json(NodeList { nodes }))

@@ -67,7 +67,7 @@ impl Reason {
         match self {
             Self::Connections => "connections",
             Self::Rate => "rate",
-            Self::Limited(RateLimited { scope: Scope::User, .. }) => "user-rate",
+            Self::Limited(RateLimited { scope: Scope::User | Scope::Key, .. }) => "user-rate",
             Self::Limited(RateLimited { scope: Scope::Address, .. }) => "address-rate",
             Self::UserSessions => "user-sessions",
             Self::Memory => "memory",

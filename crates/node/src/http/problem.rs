@@ -130,11 +130,12 @@ impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         let code = match error {
             AuthError::NoToken => Code::NoToken,
-            AuthError::Token(TokenError::Invalid(_)) => Code::BadToken,
+            AuthError::Token(TokenError::Invalid(_)) | AuthError::Key(_) => Code::BadToken,
             AuthError::Token(TokenError::Expired) => Code::ExpiredToken,
-            AuthError::Token(TokenError::NoKeys) => Code::Unavailable,
+            AuthError::Token(TokenError::NoKeys) | AuthError::Refused(TokenRefusal::NotLoaded) => {
+                Code::Unavailable
+            }
             AuthError::Refused(TokenRefusal::Revoked) => Code::RevokedToken,
-            AuthError::Refused(TokenRefusal::NotLoaded) => Code::Unavailable,
             AuthError::BadUser(_) => Code::BadRequest,
         };
         Self::new(code, error.to_string())

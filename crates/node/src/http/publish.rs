@@ -79,7 +79,9 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Respo
         .await
         .map_err(|_| Problem::new(Code::RequestTimeout, "the body took too long to arrive"))??;
     app.rates.admit(Kind::Bytes, caller, kib(body.len() as u64))?;
-    let limits = BodyLimits { data: bytes(app.limits.event_data), events: app.limits.batch_events };
+    let data = bytes(app.limits.event_data);
+    let data = bearer.key.as_ref().and_then(|key| key.event_data).map_or(data, |most| most.min(data));
+    let limits = BodyLimits { data, events: app.limits.batch_events };
     let mut body = parse(body, limits).await?;
     if let Some(key) = key {
         key.give(&mut body)?;

@@ -9,6 +9,7 @@ use fanfare_api::revocations::Revocation as Body;
 use fanfare_auth::revocation::token_id;
 use fanfare_protocol::User;
 use fanfare_protocol::revocation::Revocation;
+use fanfare_protocol::rights::Right;
 
 use super::app::App;
 use super::params::Params;
@@ -26,8 +27,8 @@ pub async fn revoke(State(app): State<Arc<App>>, request: Request) -> Result<Jso
     let (parts, body) = request.into_parts();
     let params = Params::parse(parts.uri.query(), &[], &[])?;
     let address = parts.extensions.get::<ClientAddress>().copied().unwrap_or_default();
-    if !app.bearer(&parts.headers, &params, address).await?.grants.admin {
-        return Err(Problem::no_grant("revoking tokens needs admin"));
+    if !app.bearer(&parts.headers, &params, address).await?.grants.admin.has(Right::Disconnect) {
+        return Err(Problem::no_grant("revoking tokens needs admin, or its right disconnect"));
     }
     letter::precondition(&parts.method, &parts.headers)?;
     let mut body: Body = json_body::read(&app, &parts.headers, body).await?;

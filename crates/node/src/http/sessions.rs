@@ -9,6 +9,7 @@ use axum::{Extension, Json};
 use fanfare_api::sessions::{Disconnected, Session, SessionList};
 use fanfare_broker::session::SessionInfo;
 use fanfare_protocol::User;
+use fanfare_protocol::rights::Right;
 use http::{HeaderMap, Method};
 
 use super::Side;
@@ -34,7 +35,7 @@ pub async fn list(
 ) -> Result<Json<SessionList>, Problem> {
     let Path(user) = user?;
     let params = Params::parse(query.as_deref(), &[], &[])?;
-    let user = whose(&app, side, &user, &params, (&headers, address)).await?;
+    let user = whose(&app, (side, Right::Look), &user, &params, (&headers, address)).await?;
     let sessions = app.sessions.sessions(&user).await?.into_iter().map(session).collect();
     Ok(Json(SessionList { user: user.id().to_owned(), sessions }))
 }
@@ -54,11 +55,11 @@ pub async fn end_all(
 ) -> Result<Json<Disconnected>, Problem> {
     let Path(user) = user?;
     let params = Params::parse(query.as_deref(), &["revoke"], &[])?;
-    let user = whose(&app, side, &user, &params, (&headers, address)).await?;
+    let user = whose(&app, (side, Right::Disconnect), &user, &params, (&headers, address)).await?;
     letter::precondition(&Method::DELETE, &headers)?;
     let revoke = params.flag("revoke")?;
-    // Stored before the sessions end, so that no token can open another; applied after it, so that their streams end as
-    // disconnected.
+    // Stored before the sessions end, so that no token can open another; spread after it, so that most streams end as
+    // disconnected, which tells clients not to come back.
     let revoked = if revoke {
         Some(app.revocations.store(of_user_until(user.clone(), SystemTime::now())).await?)
     } else {
@@ -86,7 +87,7 @@ pub async fn end_one(
 ) -> Result<Json<Disconnected>, Problem> {
     let Path((user, session)) = path?;
     let params = Params::parse(query.as_deref(), &[], &[])?;
-    let user = whose(&app, side, &user, &params, (&headers, address)).await?;
+    let user = whose(&app, (side, Right::Disconnect), &user, &params, (&headers, address)).await?;
     letter::precondition(&Method::DELETE, &headers)?;
     let session = session.parse().map_err(|error| Problem::bad_request(format!("session: {error}")))?;
     match app.sessions.disconnect(&user, Some(session)).await? {
@@ -95,24 +96,28 @@ pub async fn end_one(
     }
 }
 
-/// Returns the user in the path, if the bearer may list and disconnect the user's sessions on this listener.
+/// Returns the user in the path, if that is the bearer, or if the bearer has the right to the sessions of other users on
+/// this listener.
 async fn whose(
     app: &App,
-    side: Side,
+    (side, right): (Side, Right),
     user: &str,
     params: &Params,
     (headers, address): (&HeaderMap, ClientAddress),
 ) -> Result<User, Problem> {
     let bearer = app.bearer(headers, params, address).await?;
     let user = User::new(user).map_err(|error| Problem::bad_request(format!("user: {error}")))?;
-    match (bearer.user.as_ref() == Some(&user), bearer.grants.admin) {
+    match (bearer.user.as_ref() == Some(&user), bearer.grants.admin.has(right)) {
         (true, _) => Ok(user),
         (false, true) if side != Side::Public => Ok(user),
         (false, true) => Err(Problem::new(
             Code::NotFound,
             "sessions of other users are served on the admin listener (admin.listen)",
         )),
-        (false, false) => Err(Problem::no_grant("sessions of other users need admin")),
+        (false, false) => {
+            let right = right.as_str();
+            Err(Problem::no_grant(format!("sessions of other users need admin, or its right {right}")))
+        }
     }
 }
 

@@ -132,18 +132,18 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
 }
 
 /// The calls of an app.
-struct Calls(Router);
+pub(super) struct Calls(Router);
 
 /// An answer.
-struct Answer {
-    status: u16,
+pub(super) struct Answer {
+    pub(super) status: u16,
     headers: HeaderMap,
-    body: Value,
+    pub(super) body: Value,
 }
 
 impl Answer {
     /// Returns the code of a problem, which must look like one.
-    fn code(&self) -> &str {
+    pub(super) fn code(&self) -> &str {
         assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.body);
         assert_eq!(self.body["status"], self.status);
         assert!(self.body["title"].is_string() && self.body["detail"].is_string());
@@ -152,7 +152,7 @@ impl Answer {
 }
 
 impl Calls {
-    fn of(app: App) -> Self {
+    pub(super) fn of(app: App) -> Self {
         let app = Arc::new(app);
         let broken =
             Router::new().route("/panic", axum::routing::get(async || -> () { panic!("on purpose") }));
@@ -171,7 +171,7 @@ impl Calls {
         }))
     }
 
-    async fn send(&self, mut request: Request<Body>) -> Answer {
+    pub(super) async fn send(&self, mut request: Request<Body>) -> Answer {
         request.headers_mut().entry("host").or_insert(http::HeaderValue::from_static("a"));
         let response = self.0.clone().oneshot(request).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -180,7 +180,7 @@ impl Calls {
         Answer { status, headers, body }
     }
 
-    async fn call(&self, method: &str, path: &str, token: &str) -> Answer {
+    pub(super) async fn call(&self, method: &str, path: &str, token: &str) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));
