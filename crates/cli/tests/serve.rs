@@ -64,7 +64,7 @@ fn config_shows_each_value_and_who_said_so_but_no_secret() {
 #[tokio::test]
 async fn a_node_that_gets_sigterm_ends_its_streams_and_exits_with_0() {
     for signal in [Node::terminate, Node::interrupt] {
-        let mut node = Node::alone().launch().await;
+        let mut node = Node::alone().start().await;
         let mut stream = ask(&node, "GET /v1/events HTTP/1.0\r\n\r\n");
         let mut read = Vec::new();
         while !String::from_utf8_lossy(&read).contains("event: connected") {
