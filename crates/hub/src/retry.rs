@@ -11,8 +11,10 @@ use fanfare_config::stream::StreamConfig;
 
 /// Minimum of a client whose stream ends as planned.
 const PLANNED: Duration = Duration::from_millis(100);
-/// Minimum of a client that must not come back at once, and of the random part.
+/// Minimum of a client that must not come back at once, and of the random part, unless shorter settings want less.
 const LONG: Duration = Duration::from_secs(2);
+/// How many times the settings' minimum and random part these are at most.
+const LONG_FACTORS: (u32, u32) = (8, 4);
 /// Minimum of a client whose session was superseded. A native `EventSource` always reconnects, and two clients with the
 /// same session would supersede each other with each reconnect.
 const SUPERSEDED: Duration = Duration::from_mins(10);
@@ -102,7 +104,10 @@ impl RetryPolicy {
 
     /// Returns the time of a client that is refused for now, or needs a new token, in milliseconds.
     pub fn long_ms(&self) -> u64 {
-        jittered_ms(ms(self.settings.least.max(LONG)), self.spread_ms().max(ms(LONG)))
+        let RetrySettings { least, spread, .. } = self.settings;
+        let least = least.max(LONG.min(least * LONG_FACTORS.0));
+        let spread = LONG.min(spread * LONG_FACTORS.1);
+        jittered_ms(ms(least), self.spread_ms().max(ms(spread)))
     }
 
     /// Returns the time of a client whose stream ends as planned, in milliseconds: short, since there is no failure, and
@@ -178,6 +183,9 @@ mod tests {
         assert!((0..1000).all(|_| (250..=750).contains(&policy.ms())));
         assert!((0..1000).all(|_| (100..=500).contains(&policy.planned_ms())));
         assert!((0..1000).all(|_| (2000..=4000).contains(&policy.long_ms())));
+        let (least, spread) = (Duration::from_millis(50), Duration::from_millis(50));
+        let short = RetryPolicy::new(RetrySettings { least, spread, ..SETTINGS });
+        assert!((0..1000).all(|_| (400..=600).contains(&short.long_ms())));
     }
 
     #[test]

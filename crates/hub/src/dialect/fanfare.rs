@@ -120,7 +120,7 @@ mod tests {
         let (session, node) = (SessionId::random(), NodeId::new("a").unwrap());
         let retry = RetryPolicy::new(RetrySettings {
             least: Duration::from_secs(1),
-            spread: Duration::ZERO,
+            spread: Duration::from_secs(1),
             planned_spread: Duration::ZERO,
         });
         let last = |reason| last_block(reason, (session, &node), &retry);
