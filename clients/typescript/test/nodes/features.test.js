@@ -179,7 +179,8 @@ test("a client that starts with the newest events gets them, also of a channel t
   }
   const client = open(t, "gil", { channels: ["room:8"], last: 2 });
   const got = [];
-  client.onEvent(({ channel, data }) => got.push([channel, data]));
+  // The event that another test has sent to everybody is among the newest, too.
+  client.onEvent(({ channel, data }) => channel.startsWith("room:") && got.push([channel, data]));
   await until(() => got.length === 2, 10, "two events");
   await client.follow("room:9");
   await until(() => got.length === 4, 10, "four events");
