@@ -1,6 +1,6 @@
 //! API keys: static credentials of services.
 //!
-//! The settings have only the hash of a key, so a copy of them lets nobody in. One SHA-256 is enough: a key has 256 random
+//! The settings have only the hash of a key, so a copy of them is no credential. One SHA-256 is enough: a key has 256 random
 //! bits, so it cannot be guessed however fast a hash is. A slow hash is for passwords, which people choose.
 
 use std::fmt;
