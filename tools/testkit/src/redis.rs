@@ -3,9 +3,11 @@
 //! # Layout
 //!
 //! - `cluster`: several as a Redis Cluster
+//! - `monitor`: the commands of nodes
 //! - `sentinel`: a primary with replicas, watched by Sentinels
 
 mod cluster;
+mod monitor;
 mod sentinel;
 
 use std::fs::File;
@@ -21,6 +23,7 @@ use redis::{AsyncConnectionConfig, FromRedisValue, RedisResult, ToRedisArgs};
 use tempfile::TempDir;
 
 pub use self::cluster::RedisCluster;
+pub use self::monitor::{Asked, Monitor};
 pub use self::sentinel::RedisSentinel;
 use crate::certificate::Certificate;
 use crate::deadline::{SOON, until};

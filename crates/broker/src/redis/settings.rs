@@ -116,6 +116,8 @@ impl RedisSettings {
         };
         let info = self.url.as_str().into_connection_info().map_err(refused)?;
         let mut redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        // It would need a right of its own, and says no more than the connection's name does.
+        redis = redis.set_skip_set_lib_name();
         if let Some(password) = &self.password {
             redis = redis.set_password(password);
         }
