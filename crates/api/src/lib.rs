@@ -9,11 +9,13 @@
 //! - [`history`]: a page of a channel's log
 //! - [`sessions`]: a user's sessions
 //! - [`revocations`]: revocations of tokens, and replaced tokens of streams
+//! - [`ack`]: what clients acknowledge
 //! - [`nodes`]: the cluster's nodes
 //! - [`health`]: liveness and readiness
 //! - [`stream`]: the data of a stream's control events
 //! - [`problem`]: error responses
 
+pub mod ack;
 pub mod health;
 pub mod history;
 pub mod nodes;

@@ -1,11 +1,17 @@
 //! The shared state of a cluster as a whole.
 
-use crate::{CredentialStore, EventLog, IntakeQueue, LiveTopics, Membership, SessionStore};
+use crate::{AckStore, CredentialStore, EventLog, IntakeQueue, LiveTopics, Membership, SessionStore};
 
 /// Shared state of a cluster: everything that outlives a node.
 ///
-/// What implements the six traits is a broker. A user takes the trait that it needs, for which an `Arc<dyn Broker>`
+/// What implements the seven traits is a broker. A user takes the trait that it needs, for which an `Arc<dyn Broker>`
 /// serves, too.
-pub trait Broker: EventLog + LiveTopics + SessionStore + Membership + IntakeQueue + CredentialStore {}
+pub trait Broker:
+    EventLog + LiveTopics + SessionStore + Membership + IntakeQueue + CredentialStore + AckStore
+{
+}
 
-impl<T: EventLog + LiveTopics + SessionStore + Membership + IntakeQueue + CredentialStore> Broker for T {}
+impl<T> Broker for T where
+    T: EventLog + LiveTopics + SessionStore + Membership + IntakeQueue + CredentialStore + AckStore
+{
+}

@@ -1,14 +1,14 @@
-//! Shared state of the cluster: logs, live topics, sessions, leases, intake.
+//! Shared state of the cluster: logs, live topics, sessions, leases, intake, acknowledgements.
 //!
-//! Six traits are the interface: [`EventLog`], [`LiveTopics`], [`SessionStore`], [`Membership`], [`IntakeQueue`] and
-//! [`CredentialStore`]; [`Broker`] is all of them. [`redis`] implements them with Redis and is the only code that knows Redis; [`memory`]
+//! Seven traits are the interface: [`EventLog`], [`LiveTopics`], [`SessionStore`], [`Membership`], [`IntakeQueue`],
+//! [`CredentialStore`] and [`AckStore`]; [`Broker`] is all of them. [`redis`] implements them with Redis and is the only code that knows Redis; [`memory`]
 //! implements them within one process. Both pass the same contract suite.
 //!
 //! # Layout
 //!
 //! In the order in which an event passes through them:
 //!
-//! - [`broker`]: all six traits together
+//! - [`broker`]: all seven traits together
 //! - [`intake_queue`]: the ingest stream; [`intake`]: its entries
 //! - [`retention`]: how many events, and how old, a log keeps
 //! - [`settings`]: settings of both brokers
@@ -16,6 +16,7 @@
 //! - [`live_topics`]: live topics; [`subscriber`]: events and commands of a subscriber connection
 //! - [`session_store`]: owners of sessions; [`session`]: claims and their results
 //! - [`credential_store`]: revocations of tokens
+//! - [`ack_store`]: acknowledged cursors
 //! - [`membership`]: nodes, and the sweep of dead ones; [`lease`]: leases
 //! - [`error`]: errors, and whether a retry can help
 //! - [`backoff`]: time between retries
@@ -23,6 +24,7 @@
 //! - [`memory`], [`redis`]: the two brokers
 //! - `testing`: test doubles, behind the feature `testing`
 
+pub mod ack_store;
 pub mod backoff;
 pub mod broker;
 pub mod clock;
@@ -45,6 +47,7 @@ pub mod subscriber;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use ack_store::{AckSettings, AckStore};
 pub use broker::Broker;
 pub use credential_store::CredentialStore;
 pub use error::{BrokerError, Condition, Outage};

@@ -10,10 +10,12 @@
 //! - `live_topics`: subscriber connections of this process's nodes
 //! - `session_store`; `sessions`: owners of sessions, and the lifecycle stream
 //! - `credential_store`: revocations of tokens
+//! - `ack_store`: acknowledged cursors
 //! - `membership`: leases and locks
 //! - `intake_queue`: the ingest stream
 //! - `faults`: faults of Redis, for tests and simulations; behind the feature `testing`
 
+mod ack_store;
 mod channel;
 mod credential_store;
 mod event_log;
@@ -33,6 +35,7 @@ use indexmap::IndexMap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::ack_store::Acks;
 use self::channel::ChannelState;
 use self::credential_store::Revocations;
 use self::intake_queue::Ingest;
@@ -67,6 +70,7 @@ struct State {
     sessions: Sessions,
     ingest: Ingest,
     revocations: Revocations,
+    acks: Acks,
 }
 
 impl MemoryBroker {
@@ -115,6 +119,11 @@ impl MemoryBroker {
     /// Returns the dead-letter stream.
     pub fn dead(&self) -> Vec<StreamEntry> {
         self.state().ingest.dead.iter().cloned().collect()
+    }
+
+    /// Returns the stream of receipts.
+    pub fn receipts(&self) -> Vec<StreamEntry> {
+        self.state().acks.receipts.clone()
     }
 
     /// Returns the broker's clock, in Unix milliseconds.

@@ -16,12 +16,14 @@
 //! - `subscriber`: subscriber connections to live topics
 //! - `session_store`: owners of sessions
 //! - `credential_store`: revocations of tokens
+//! - `ack_store`: acknowledged cursors
 //! - `membership`: leases of nodes; `nodes`: the set of nodes; `sweep`: sessions of dead ones; `lock`: locks that elect a
 //!   node
 //! - `intake_queue`: the ingest stream
 //! - `library`: the function library for publishers
 //! - `reply`, `error`: parsing of replies, classification of errors
 
+mod ack_store;
 mod batcher;
 mod call_script;
 mod connections;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanfare_protocol::event::DEFAULT_MAX_DATA_BYTES;
 
-use crate::RetentionRules;
+use crate::{AckSettings, RetentionRules};
 
 /// Settings that do not depend on the kind of broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct BrokerSettings {
     pub lifecycle_per_minute: u32,
     /// Approximate number of entries that the dead-letter stream keeps.
     pub dead_events: usize,
+    /// Bounds of acknowledged cursors.
+    pub acks: AckSettings,
 }
 
 impl Default for BrokerSettings {
@@ -37,6 +39,7 @@ impl Default for BrokerSettings {
             lifecycle_events: 100_000,
             lifecycle_per_minute: 0,
             dead_events: 10_000,
+            acks: AckSettings::default(),
         }
     }
 }

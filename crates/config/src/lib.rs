@@ -13,8 +13,9 @@
 //! - [`fault`]: faults of the configuration
 //! - [`secret`]: a value that is never shown
 //! - one struct per topic: [`node`], [`admin`], [`redis`], [`auth`], [`stream`], [`limits`], [`retention`], [`publish`],
-//!   [`intake`], [`lease`], [`session`], [`http`], [`tls`], [`drain`], [`log`]
+//!   [`intake`], [`lease`], [`session`], [`ack`], [`http`], [`tls`], [`drain`], [`log`]
 
+pub mod ack;
 pub mod admin;
 pub mod auth;
 pub mod certificate;
@@ -81,6 +82,8 @@ pub struct Config {
     pub lease: lease::LeaseConfig,
     /// Sessions.
     pub session: session::SessionConfig,
+    /// Acknowledged cursors.
+    pub ack: ack::AckConfig,
     /// HTTP.
     pub http: http::HttpConfig,
     /// TLS.
@@ -106,6 +109,7 @@ const TOPICS: &[&[Setting]] = &[
     publish::PublishConfig::SETTINGS,
     intake::IntakeConfig::SETTINGS,
     session::SessionConfig::SETTINGS,
+    ack::AckConfig::SETTINGS,
     lease::LeaseConfig::SETTINGS,
     http::HttpConfig::SETTINGS,
     tls::TlsConfig::SETTINGS,
@@ -186,6 +190,7 @@ impl Config {
             lifecycle_events: self.retention.lifecycle_events,
             lifecycle_per_minute: self.session.lifecycle_per_minute,
             dead_events: self.retention.dead_events,
+            acks: self.ack.broker(),
         }
     }
 }

@@ -8,8 +8,8 @@
 //!   served
 //! - `stream_params`, `resume`: the parameters of a stream, and its start; [`ignored`]: unknown parameters of a stream request
 //! - `accept_encoding`: negotiation of the content coding
-//! - [`publish`], [`history`], [`sessions`], [`session_token`], [`revocations`], [`nodes`]: the other endpoints; [`places`]: concurrency limit of history calls
-//! - `json_body`: small JSON bodies
+//! - [`publish`], [`history`], [`sessions`], [`session_token`], [`acks`], [`revocations`], [`nodes`]: the other endpoints; [`places`]: concurrency limit of history calls
+//! - `body`: bodies within the memory budget; `json_body`: small JSON bodies
 //! - [`head_size`]: size limit of a request's head
 //! - [`hosts`], `origin`: allowed host names, and protection from cross-site requests
 //! - [`readiness`], [`health`]: checks of the readiness, and health checks; [`counts`]: the text of `/metrics`
@@ -18,7 +18,9 @@
 //! - [`metrics`]: metrics of HTTP
 
 mod accept_encoding;
+pub mod acks;
 pub mod app;
+mod body;
 pub mod counts;
 pub mod events;
 pub mod head_size;
@@ -93,6 +95,7 @@ fn calls(app: &Arc<App>, side: Side) -> Router {
         .route("/v1/publish", post(publish::publish))
         .route("/v1/channels/{channel}/events", get(history::history))
         .route("/v1/sessions/{session}/token", post(session_token::replace))
+        .route("/v1/ack", get(acks::acknowledged).post(acks::acknowledge))
         .route("/ready", get(health::ready));
     let operating = Router::new()
         .route("/v1/nodes", get(nodes::nodes))

@@ -196,6 +196,7 @@ impl Node {
             gzip: config.stream.gzip,
             retry: retry.clone(),
             http: config.http.clone(),
+            ack: config.ack.clone(),
             readiness,
             ignored: crate::http::ignored::Ignored::default(),
             metrics: http_metrics.clone(),

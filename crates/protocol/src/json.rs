@@ -175,16 +175,20 @@ fn shortened(text: String) -> String {
 
 /// The items of an array; a bounded number is kept.
 #[derive(Debug)]
-pub(crate) struct Items<'a> {
+pub struct Items<'a> {
     /// The first items.
-    pub(crate) kept: Vec<&'a RawValue>,
+    pub kept: Vec<&'a RawValue>,
     /// Number of all items.
-    pub(crate) count: usize,
+    pub count: usize,
 }
 
 impl<'a> Items<'a> {
     /// Parses a text that is one array, and keeps its first `most` items.
-    pub(crate) fn read(text: &'a str, most: usize) -> Result<Self, serde_json::Error> {
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text is not an array.
+    pub fn read(text: &'a str, most: usize) -> Result<Self, serde_json::Error> {
         let mut json = serde_json::Deserializer::from_str(text);
         let items = json.deserialize_seq(Keep { most })?;
         json.end()?;

@@ -18,6 +18,7 @@
 //! - [`start`]: where a stream starts
 //! - [`grants`]: permissions of a token; [`rights`]: those beyond channels
 //! - [`revocation`]: revocation of tokens
+//! - [`reader`]: who acknowledges events
 //! - [`session`]: session ids, and control messages between nodes
 
 pub mod channel;
@@ -28,6 +29,7 @@ pub mod grants;
 pub mod json;
 pub mod position;
 pub mod publish;
+pub mod reader;
 pub mod revocation;
 pub mod rights;
 pub mod session;

@@ -15,6 +15,8 @@ pub enum Start {
     Time(u64),
     /// After the cursor of an earlier stream.
     Cursor(Cursor),
+    /// After what was acknowledged; as [`Self::Latest`] in a channel without acknowledged events.
+    Acked,
 }
 
 /// The start of one channel.
@@ -35,7 +37,7 @@ pub enum StartAt {
 }
 
 impl Start {
-    /// Parses `latest`, `earliest`, a time in Unix milliseconds, or a cursor.
+    /// Parses `latest`, `earliest`, `acked`, a time in Unix milliseconds, or a cursor.
     ///
     /// # Errors
     ///
@@ -44,6 +46,7 @@ impl Start {
         match text {
             "latest" => Ok(Self::Latest),
             "earliest" => Ok(Self::Earliest),
+            "acked" => Ok(Self::Acked),
             _ => match crate::position::number(text.as_bytes()) {
                 Ok(ms) => Ok(Self::Time(ms)),
                 Err(_) => Cursor::parse(text).map(Self::Cursor),
@@ -60,7 +63,7 @@ impl Start {
     pub fn in_channel(&self, channel: &Channel, followed: usize, newest: Option<usize>) -> StartAt {
         let fresh = newest.map_or(StartAt::Latest, StartAt::Newest);
         match self {
-            Self::Latest => fresh,
+            Self::Latest | Self::Acked => fresh,
             Self::Earliest => StartAt::Earliest,
             Self::Time(ms) => StartAt::Time(Position::new(*ms, u64::MAX)),
             Self::Cursor(Cursor::One(position)) if followed == 1 || *channel == Channel::broadcast() => {
@@ -80,6 +83,7 @@ mod tests {
     fn each_form_is_recognized() {
         assert_eq!(Start::parse("latest"), Ok(Start::Latest));
         assert_eq!(Start::parse("earliest"), Ok(Start::Earliest));
+        assert_eq!(Start::parse("acked"), Ok(Start::Acked));
         assert_eq!(Start::parse("1718031234567"), Ok(Start::Time(1_718_031_234_567)));
         assert_eq!(Start::parse("17-3"), Ok(Start::Cursor(Cursor::One(Position::new(17, 3)))));
         for bad in ["", "newest", "12x", "-1", "1.5", "99999999999999999999999"] {

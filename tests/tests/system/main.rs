@@ -10,6 +10,7 @@
 //! - [`http2_and_tls`]: every way to a node, and from one to another
 //! - [`redis_outage`]: Redis goes away and comes back
 //! - [`ownership`]: who holds a session
+//! - [`acks`]: what clients acknowledged
 //! - [`api_keys`]: API keys of services
 //! - [`revocation`]: tokens that are revoked or replaced while their streams are open
 //! - [`intake`]: entries of the ingest stream land once
@@ -21,6 +22,7 @@
 //! - [`providers`]: tokens of identity providers, by the settings of `docs/providers.md`
 //! - [`bad_input`]: clear errors, nothing lost, node alive
 
+mod acks;
 mod api_keys;
 mod bad_input;
 mod before_the_first_event;

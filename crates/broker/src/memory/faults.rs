@@ -48,6 +48,7 @@ impl MemoryBroker {
         state.sessions = super::Sessions::new(&self.settings);
         state.ingest = super::Ingest::default();
         state.revocations = super::Revocations::default();
+        state.acks = super::Acks::default();
     }
 
     /// Deletes all state of a channel, including its last position.

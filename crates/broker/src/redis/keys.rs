@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use fanfare_protocol::reader::Reader;
 use fanfare_protocol::wire::Topic;
 use fanfare_protocol::{Channel, User};
 use uuid::Uuid;
@@ -48,6 +49,21 @@ impl Keys {
 
     pub(super) fn sessions(&self, user: &User) -> Key {
         self.of_channel(user.channel().as_str(), "sessions")
+    }
+
+    /// Returns the name of the set of a user's readers, by the time of their last acknowledgement.
+    pub(super) fn readers(&self, user: &User) -> Key {
+        self.of_channel(user.channel().as_str(), "acked")
+    }
+
+    /// Returns the name of a reader's acknowledged positions: that of the readers, `:` and the reader.
+    pub(super) fn acked(&self, user: &User, reader: &Reader) -> Key {
+        self.of_channel(user.channel().as_str(), &format!("acked:{reader}"))
+    }
+
+    /// Returns the name of the stream of receipts.
+    pub(super) fn receipts(&self) -> Key {
+        self.of("receipts")
     }
 
     pub(super) fn nodes(&self) -> Key {
@@ -203,15 +219,19 @@ mod tests {
             keys.ingest_dead(),
             keys.lifecycle(),
             keys.revocations(),
+            keys.receipts(),
             keys.probe(connection),
         ];
-        names.extend(user.map(|user| keys.sessions(&user)));
+        if let Ok(user) = user {
+            let reader = Reader::Device("x".parse().unwrap());
+            names.extend([keys.sessions(&user), keys.readers(&user), keys.acked(&user, &reader)]);
+        }
         names.into_iter().map(|name| name.to_string()).collect()
     }
 
     /// Texts that are likely to be confused: few words, those of our own names among them.
     fn prefix() -> impl Strategy<Value = Prefix> {
-        let word = "(a|A|x|node|nodes|ingest|probe|leader|dead|leaving|sweeper|lifecycle|revocations|sessions|live|log|[A-Za-z0-9]{1,3})";
+        let word = "(a|A|x|node|nodes|ingest|probe|leader|dead|leaving|sweeper|lifecycle|revocations|receipts|acked|sessions|live|log|[A-Za-z0-9]{1,3})";
         proptest::string::string_regex(&format!("{word}([:_.-]{word}){{0,4}}"))
             .unwrap()
             .prop_filter_map("a prefix that is refused", |text| Prefix::new(&text).ok())
@@ -292,11 +312,21 @@ mod tests {
         let node = |id| NodeId::new(id).unwrap();
         let channel = Channel::new("a").unwrap();
         let short = Prefix::new("a").unwrap();
-        let ours: Vec<_> =
-            ["x", "nodes", "leaving", "sweeper", "ingest", "lifecycle", "revocations", "node", "probe"]
-                .iter()
-                .flat_map(|id| names(&short, &channel, "k", &node(id), Uuid::nil()))
-                .collect();
+        let ours: Vec<_> = [
+            "x",
+            "nodes",
+            "leaving",
+            "sweeper",
+            "ingest",
+            "lifecycle",
+            "revocations",
+            "receipts",
+            "node",
+            "probe",
+        ]
+        .iter()
+        .flat_map(|id| names(&short, &channel, "k", &node(id), Uuid::nil()))
+        .collect();
         let words: std::collections::HashSet<String> = ours
             .iter()
             .flat_map(|name| name.split(':').skip(1).map(str::to_owned))

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fanfare_protocol::publish::Publication;
+use fanfare_protocol::reader::Reader;
 use fanfare_protocol::revocation::Revoked;
 use fanfare_protocol::session::Control;
 use fanfare_protocol::start::StartAt;
@@ -11,6 +12,7 @@ use fanfare_protocol::{Channel, Position, SessionId, User};
 
 use super::fault::Call;
 use super::faulty::FaultyBroker;
+use crate::ack_store::{AckedPosition, Receipt};
 use crate::credential_store::{Append, Appended, RevocationEntry};
 use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
 use crate::lease::{LeaseOutcome, Swept};
@@ -18,8 +20,8 @@ use crate::log::{Page, PageLimit};
 use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
 use crate::subscriber::{SubscriberConnection, SubscriberSink};
 use crate::{
-    BrokerError, CredentialStore, EventLog, IntakeQueue, LiveTopics, Membership, NodeId, NodeInfo, Published,
-    SessionStore,
+    AckStore, BrokerError, CredentialStore, EventLog, IntakeQueue, LiveTopics, Membership, NodeId, NodeInfo,
+    Published, SessionStore,
 };
 
 #[async_trait]
@@ -112,6 +114,26 @@ impl CredentialStore for FaultyBroker {
 
     async fn revocations(&self, from: Position, limit: usize) -> Result<Vec<RevocationEntry>, BrokerError> {
         self.call(Call::Revocations, self.inner.revocations(from, limit)).await
+    }
+}
+
+#[async_trait]
+impl AckStore for FaultyBroker {
+    async fn acknowledge(
+        &self,
+        user: &User,
+        reader: &Reader,
+        positions: &[AckedPosition],
+    ) -> Result<usize, BrokerError> {
+        self.call(Call::Acknowledge, self.inner.acknowledge(user, reader, positions)).await
+    }
+
+    async fn acknowledged(&self, user: &User, reader: &Reader) -> Result<Vec<AckedPosition>, BrokerError> {
+        self.call(Call::Acknowledged, self.inner.acknowledged(user, reader)).await
+    }
+
+    async fn report_receipts(&self, receipts: &[Receipt]) -> Result<(), BrokerError> {
+        self.call(Call::Receipts, self.inner.report_receipts(receipts)).await
     }
 }
 

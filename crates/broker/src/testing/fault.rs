@@ -31,6 +31,12 @@ pub enum Call {
     Revoke,
     /// `CredentialStore::revocations`.
     Revocations,
+    /// `AckStore::acknowledge`.
+    Acknowledge,
+    /// `AckStore::acknowledged`.
+    Acknowledged,
+    /// `AckStore::report_receipts`.
+    Receipts,
     /// `IntakeQueue::lead_intake`.
     Lead,
     /// `IntakeQueue::resign_intake`.

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::log::{Likely, NEWEST_BYTES, PageLimit};
-use fanfare_broker::{BrokerSettings, EventLog, Membership};
-use fanfare_protocol::Position;
+use fanfare_broker::{AckStore, BrokerSettings, EventLog, Membership};
+use fanfare_protocol::cursor::MAX_CURSOR_CHANNELS;
+use fanfare_protocol::reader::Reader;
 use fanfare_protocol::start::StartAt;
+use fanfare_protocol::{Position, SessionId};
 use fanfare_testkit::redis::Redis as RedisServer;
 
 use crate::fixture::{Fixture, Redis, channel, info, new, publication, publish};
+use crate::sessions::user;
 
 /// Several times of what was measured, and a small part of what it was when it depended on the data.
 const FEW: Duration = Duration::from_millis(25);
@@ -50,6 +53,20 @@ async fn reading_a_log_of_large_events_holds_redis_for_milliseconds() {
         let limit = PageLimit { entries: 1000, bytes: NEWEST_BYTES, likely: Likely::Long };
         is_short(&redis, "history", async || broker.page(&a, Position::ZERO, limit).await.unwrap()).await;
     }
+}
+
+#[tokio::test]
+async fn acknowledging_holds_redis_for_milliseconds() {
+    let redis = new::<Redis>().await;
+    let (user, reader) = (user("7"), Reader::Session(SessionId::random()));
+    let of =
+        |first: u64| (0..MAX_CURSOR_CHANNELS as u64).map(move |n| (first + n, Position::new(1000 + n, 0)));
+    let (some, others): (Vec<_>, Vec<_>) = (of(0).collect(), of(1000).collect());
+    is_short(&redis, "256 positions that replace others", async || {
+        redis.broker.acknowledge(&user, &reader, &some).await.unwrap();
+        redis.broker.acknowledge(&user, &reader, &others).await.unwrap();
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -41,6 +41,7 @@ pub(crate) trait Fixture: Send + Sync {
     async fn a_reader_waits(&self);
     async fn lifecycle(&self) -> Vec<Fields>;
     async fn dead(&self) -> Vec<Fields>;
+    async fn receipts(&self) -> Vec<Fields>;
 }
 
 pub(crate) async fn new<F: Fixture>() -> F {
@@ -108,6 +109,10 @@ impl Fixture for Memory {
 
     async fn dead(&self) -> Vec<Fields> {
         self.broker.dead().into_iter().map(|(_, fields)| fields).collect()
+    }
+
+    async fn receipts(&self) -> Vec<Fields> {
+        self.broker.receipts().into_iter().map(|(_, fields)| fields).collect()
     }
 }
 
@@ -195,6 +200,10 @@ impl Fixture for Redis {
 
     async fn dead(&self) -> Vec<Fields> {
         self.stream("fanfare:ingest:dead").await
+    }
+
+    async fn receipts(&self) -> Vec<Fields> {
+        self.stream("fanfare:receipts").await
     }
 }
 

@@ -3,12 +3,13 @@
 //! # Layout
 //!
 //! - `fixture`: the brokers under test, and the hands that publishers, operators and time have
-//! - `events`, `subscribers`, `sessions`, `grace`, `merging`, `nodes`, `backlog`, `intake`, `revocations`: the contracts
+//! - `events`, `subscribers`, `sessions`, `grace`, `merging`, `nodes`, `backlog`, `intake`, `revocations`, `acks`: the contracts
 //! - `fcall`: the function library, called by strangers
 //! - `faults`: Redis goes away, comes back, forgets, stops
 //! - `types`: keys that hold something else than they should
 //! - `bounded`: how long our scripts hold Redis
 
+mod acks;
 mod backlog;
 mod bounded;
 mod events;
@@ -81,6 +82,15 @@ contracts! {
         a_command_arrives_at_its_node_only,
         every_wire_hears_every_event,
         a_closed_wire_tells_nothing_more;
+    acks:
+        a_position_is_acknowledged_for_its_reader_only,
+        a_position_never_moves_backwards,
+        acknowledgements_from_two_nodes_keep_the_greatest,
+        a_position_ahead_of_the_clock_does_not_stay,
+        a_reader_keeps_its_greatest_positions,
+        the_readers_of_a_user_are_bounded_and_the_longest_silent_goes,
+        acknowledged_positions_are_forgotten_after_their_time,
+        receipts_are_bounded;
     sessions:
         the_first_claim_brings_a_user_online,
         a_claim_moves_a_session_and_tells_its_old_owner,

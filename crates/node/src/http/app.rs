@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use axum::extract::rejection::PathRejection;
 use fanfare_broker::{Broker, NodeId};
+use fanfare_config::ack::AckConfig;
 use fanfare_config::http::HttpConfig;
 use fanfare_config::limits::LimitsConfig;
 use fanfare_coordination::revocations::Revocations;
@@ -61,6 +62,8 @@ pub struct App {
     pub gzip: bool,
     /// Settings of HTTP.
     pub http: HttpConfig,
+    /// Settings of acknowledged cursors.
+    pub ack: AckConfig,
     /// Readiness of the node.
     pub readiness: Readiness,
     /// Ignored parameters.

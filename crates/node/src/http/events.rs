@@ -13,8 +13,9 @@ use fanfare_coordination::revocations::stream_token::StreamToken;
 use fanfare_coordination::session::ClaimError;
 use fanfare_hub::Hub;
 use fanfare_hub::stream::{Coding, NewStream};
+use fanfare_protocol::reader::Reader;
 use fanfare_protocol::start::StartAt;
-use fanfare_protocol::{Channel, User};
+use fanfare_protocol::{Channel, Cursor, User};
 use futures_util::FutureExt;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderValue, Method};
@@ -77,7 +78,11 @@ impl StreamEndpoint {
             dialect,
             coding,
             cursor,
+            acked,
         } = params;
+        if let Some((user, reader)) = user.as_ref().zip(acked) {
+            self.start_from_acked(user, &reader, &mut channels).await?;
+        }
         if let Some(user) = &user {
             self.look_first(user, &mut channels).await?;
         }
@@ -104,6 +109,23 @@ impl StreamEndpoint {
 }
 
 impl StreamEndpoint {
+    /// Lets the channels in which the reader acknowledged events start after these.
+    async fn start_from_acked(
+        &self,
+        user: &User,
+        reader: &Reader,
+        channels: &mut [(Channel, StartAt)],
+    ) -> Result<(), Reason> {
+        let acked = self.app.broker.acknowledged(user, reader).await.map_err(|error| unavailable(&error))?;
+        let acked = Cursor::Many(acked);
+        for (channel, from) in channels {
+            if let Some(position) = acked.position_in(channel) {
+                *from = StartAt::Position(position);
+            }
+        }
+        Ok(())
+    }
+
     /// Locates the newest event of the user's own channel before the claim reports the user online, so that events
     /// published in reaction to that come after it.
     async fn look_first(&self, user: &User, channels: &mut [(Channel, StartAt)]) -> Result<(), Reason> {

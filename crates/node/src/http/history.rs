@@ -107,6 +107,7 @@ fn begin(after: Option<&str>) -> Result<StartAt, Problem> {
         Start::Cursor(Cursor::Many(_)) => {
             Err(Problem::new(Code::BadCursor, "this is the cursor of a stream; after= takes a position here"))
         }
+        Start::Acked => Err(Problem::new(Code::BadCursor, "after=acked is for streams only")),
         // There is only one channel, so a plain position is exact.
         start => Ok(start.in_channel(&Channel::broadcast(), 1, None)),
     }
@@ -133,5 +134,6 @@ mod tests {
         let many = Cursor::Many(vec![(1, Position::new(1, 0))]).to_string();
         assert_eq!(begin(Some(&many)).unwrap_err().code, Code::BadCursor);
         assert_eq!(begin(Some("x")).unwrap_err().code, Code::BadCursor);
+        assert_eq!(begin(Some("acked")).unwrap_err().code, Code::BadCursor);
     }
 }

@@ -25,9 +25,7 @@ pub(super) async fn read<T: DeserializeOwned>(
     body: Body,
 ) -> Result<T, Problem> {
     letter::content_coding(headers)?;
-    if !is_json(headers) {
-        return Err(Problem::new(Code::MediaType, "send the body with Content-Type: application/json"));
-    }
+    check_media_type(headers)?;
     let collected = tokio::time::timeout(app.http.body_read_timeout, Limited::new(body, MAX_BYTES).collect());
     let collected = collected
         .await
@@ -44,8 +42,20 @@ pub(super) async fn read<T: DeserializeOwned>(
     json::object(text).map_err(|error| Problem::new(Code::BadJson, json::reason(&error)))
 }
 
+/// Checks the media type.
+///
+/// # Errors
+///
+/// Fails if it is not JSON.
+pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+    if is_json(headers) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::MediaType, "send the body with Content-Type: application/json"))
+}
+
 /// Returns whether the media type is `application/json`, or ends in `+json`.
-pub(super) fn is_json(headers: &HeaderMap) -> bool {
+fn is_json(headers: &HeaderMap) -> bool {
     let Some(text) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
     let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))

@@ -7,33 +7,28 @@ use axum::Json;
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use fanfare_api::publish::{self, PublishResult};
 use fanfare_broker::{BrokerError, Published};
 use fanfare_config::bytes;
-use fanfare_config::limits::BODY_COPIES;
 use fanfare_protocol::publish::{Body, BodyError, BodyLimits, Publication, PublicationError};
-use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, EXPECT};
+use http::header::EXPECT;
 use http::request::Parts;
 use http_body_util::BodyExt;
 
 use super::app::App;
+use super::body;
 use super::idempotency::IdempotencyKey;
-use super::json_body::is_json;
-use super::letter;
 use super::params::Params;
 use super::problem::{Code, Problem};
+use super::{json_body, letter};
 use crate::address::ClientAddress;
 use crate::auth::Bearer;
-use crate::memory::{self, Account, Permit};
-use crate::pace::{MinRate, Pace, TooSlow};
+use crate::memory::Account;
 use crate::rates::{Caller, Kind, kib};
 
 /// Bodies larger than this, in bytes, are parsed on a blocking thread, away from the shards.
 const READ_APART: usize = 256 * 1024;
-/// Memory reserved for a body before it arrives, in bytes, since its declared length is not reliable.
-const FIRST_ROOM: usize = 64 * 1024;
 /// A refused body that is no longer than this, in bytes, and comes without a longer pause is read to its end before the answer,
 /// so that the connection can serve the next request. Any other ends its connection.
 const SHORT: usize = 64 * 1024;
@@ -67,17 +62,12 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Respo
     }
     letter::precondition(method, headers)?;
     letter::content_coding(headers)?;
-    if !is_json(headers) {
-        return Err(Problem::new(Code::MediaType, "send the body with Content-Type: application/json"));
-    }
+    json_body::check_media_type(headers)?;
     let key = IdempotencyKey::read(headers)?;
     let account = request.extensions.get::<Account>().cloned();
     let account = account.unwrap_or_else(|| app.memory.account(None));
-    let patience = app.http.body_read_timeout;
-    // Held until all results are known.
-    let (body, _permit) = tokio::time::timeout(patience, read(app, headers, body, &account))
-        .await
-        .map_err(|_| Problem::new(Code::RequestTimeout, "the body took too long to arrive"))??;
+    // The permit is held until all results are known.
+    let (body, _permit) = body::read(app, headers, body, (&account, bytes(app.limits.batch_bytes))).await?;
     app.rates.admit(Kind::Bytes, caller, kib(body.len() as u64))?;
     let data = bytes(app.limits.event_data);
     let data = bearer.key.as_ref().and_then(|key| key.event_data).map_or(data, |most| most.min(data));
@@ -220,47 +210,6 @@ fn shown(published: Published) -> publish::Published {
 
 fn no_result() -> Problem {
     Problem::new(Code::Internal, "the event has no result")
-}
-
-/// Reads a body, and reserves memory as it arrives.
-async fn read(
-    app: &App,
-    headers: &HeaderMap,
-    body: &mut HttpBody,
-    account: &Account,
-) -> Result<(Bytes, Permit), Problem> {
-    let limit = bytes(app.limits.batch_bytes);
-    let too_large = || Problem::new(Code::TooLarge, format!("the body has more than {limit} bytes"));
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > limit) {
-        return Err(too_large());
-    }
-    let mut permit = account.permit(memory::Kind::Bodies);
-    let mut pace = Pace::new(MinRate::new(bytes(app.http.min_rate), app.http.min_rate_window));
-    let mut read = BytesMut::with_capacity(length.unwrap_or_default().min(FIRST_ROOM));
-    while let Some(frame) = pace.within(body.frame()).await.map_err(|TooSlow| slow(app))? {
-        let frame = frame.map_err(|_| Problem::bad_request("the body ended early"))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if read.len() + data.len() > limit {
-            return Err(too_large());
-        }
-        permit.grow(BODY_COPIES * data.len())?;
-        pace.moved(data.len());
-        if read.capacity() < read.len() + data.len() {
-            // Reserve the declared length: memory that is not written to costs nothing, and growing a buffer causes
-            // fragmentation.
-            read.reserve(length.unwrap_or_default().saturating_sub(read.len()).max(data.len()));
-        }
-        read.extend_from_slice(&data);
-    }
-    Ok((read.freeze(), permit))
-}
-
-fn slow(app: &App) -> Problem {
-    let (rate, period) = (app.http.min_rate, app.http.min_rate_window);
-    let period = humantime::format_duration(period);
-    let detail = format!("the body arrived slower than {rate} per second over {period} (http.min_rate)");
-    Problem::new(Code::RequestTimeout, detail)
 }
 
 /// Reads the rest of a short body and discards it.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use fanfare_hub::dialect::Dialect;
 use fanfare_hub::stream::Coding;
+use fanfare_protocol::reader::Reader;
 use fanfare_protocol::sse::Format;
 use fanfare_protocol::start::{Start, StartAt};
 use fanfare_protocol::{Channel, SessionId};
@@ -13,7 +14,7 @@ use super::accept_encoding::negotiate;
 use super::app::App;
 use super::params::Params;
 use super::problem::{Code, Problem};
-use super::{head_size, resume};
+use super::{acks, head_size, resume};
 use crate::auth::Bearer;
 
 /// Path of the stream.
@@ -31,6 +32,8 @@ pub(super) struct StreamParams {
     pub(super) coding: Coding,
     /// The cursor that the client sent.
     pub(super) cursor: Option<Box<str>>,
+    /// Whose acknowledged cursor the stream starts from.
+    pub(super) acked: Option<Reader>,
 }
 
 impl StreamParams {
@@ -48,8 +51,12 @@ impl StreamParams {
                 app.ignored.note(name, &app.metrics.ignored_parameters);
             }
         };
-        let params =
-            Params::parse_known(query, &["session", "after", "last", "format"], &["channel"], other)?;
+        let params = Params::parse_known(
+            query,
+            &["session", "device", "after", "last", "format"],
+            &["channel"],
+            other,
+        )?;
         let bearer = app.token(headers, &params).await?;
         let channels = channels(&bearer, &params, app.limits.channels_per_stream)?;
         head_size::check_stream((PATH, query), headers, channels.len(), app.limits.head_bytes)?;
@@ -75,9 +82,25 @@ impl StreamParams {
             Some("json") => Dialect::Fanfare(Format::Json),
             Some(_) => return Err(Problem::bad_request("format= must be raw or json")),
         };
+        let acked = match &start {
+            Start::Acked => Some(reader(&bearer, &params)?),
+            _ => None,
+        };
         let coding = if app.gzip { negotiate(headers) } else { Coding::Identity };
-        Ok(Self { bearer, session, channels, dialect, coding, cursor })
+        Ok(Self { bearer, session, channels, dialect, coding, cursor, acked })
     }
+}
+
+/// Returns whose acknowledged cursor a request means with `device=` or `session=`.
+///
+/// # Errors
+///
+/// Fails if there is neither, if the device's name is invalid, or if the client has no user.
+fn reader(bearer: &Bearer, params: &Params) -> Result<Reader, Problem> {
+    if bearer.user.is_none() {
+        return Err(Problem::bad_request("a client without a user has no acknowledged cursor"));
+    }
+    acks::reader(params.get("device"), params.get("session"))
 }
 
 /// Returns the dialect and the cursor of a request whose other parameters may be invalid.

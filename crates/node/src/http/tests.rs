@@ -116,6 +116,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         gzip: config.stream.gzip,
         retry: RetryPolicy::new(RetrySettings::new(&config.stream, config.drain.retry_spread)),
         http: config.http,
+        ack: config.ack,
         readiness: Readiness {
             outage: Box::new(|| None),
             redis: ok(),
