@@ -18,7 +18,9 @@ const ROOM: &str = "room:7";
 /// A node with limits that a short life reaches.
 pub(super) fn node(through: &str, node: NodeBuilder) -> NodeBuilder {
     let node = node.through(through).auth("jwt").short_lease().set("SESSION__GRACE", "1s");
-    node.set("SESSION__LIFECYCLE_PER_MINUTE", "6").set("LIMITS__SESSIONS_PER_USER", "3")
+    node.set("SESSION__LIFECYCLE_PER_MINUTE", "6")
+        .set("LIMITS__SESSIONS_PER_USER", "3")
+        .set("ACK__RECEIPTS", "10")
 }
 
 fn token(user: &str) -> Token {
@@ -161,6 +163,20 @@ pub(super) async fn revokes(cluster: &Cluster) {
         api.get("/v1/users/46/sessions").await.is_problem(401, "revoked-token", &[]).is_ok()
     })
     .await;
+}
+
+/// Acknowledges an event, and starts a stream after it.
+pub(super) async fn acknowledges(cluster: &Cluster) {
+    let id = admin(cluster.a()).publish(ROOM, "t", "acknowledged").await.to_string();
+    admin(cluster.a()).publish(ROOM, "t", "not yet").await;
+    let user = token("51").sign();
+    let body = json!({"device": "phone", "channel": ROOM, "id": id}).to_string();
+    let headers = [("content-type", "application/json")];
+    let api = cluster.a().api().with_token(&user);
+    let answer = api.call("POST", "/v1/ack", &headers, body).await.expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let request = cluster.b().stream().token(&user).channel(ROOM).after("acked");
+    request.parameter("device", "phone").open().await.expect_data("not yet").await;
 }
 
 /// Kills a node that comes back at once with the same id, and once more for good.
