@@ -8,8 +8,11 @@ import { FetchTransport, type Transport } from "./transport.js";
 export interface Options {
   /** Channels to follow, besides the user's own and `broadcast`. */
   channels?: Iterable<string>;
-  /** Where a stream without a place begins: `latest` (the default), `earliest`, a Unix time, or a cursor. */
-  after?: "latest" | "earliest" | number | (string & {});
+  /**
+   * Where a stream without a place begins: `latest` (the default), `earliest`, a Unix time, a cursor, or `acked`: after what the
+   * device has acknowledged that the URL names with `?device=`.
+   */
+  after?: "latest" | "earliest" | "acked" | number | (string & {});
   /** Begin with the newest events, this many of each channel that has no place yet: 1 to 1000. */
   last?: number;
   /** The token, or a function that gets one. Without it, the token is in a cookie, or the server needs none. */

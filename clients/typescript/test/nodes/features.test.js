@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { acknowledge } from "../../dist/ack.js";
 import { connect, ProblemError } from "../../dist/index.js";
 import { Node, publish, reached, secret, token, until } from "../support/nodes.js";
 
@@ -190,4 +191,25 @@ test("a client that starts with the newest events gets them, also of a channel t
     ["room:9", 3],
     ["room:9", 4],
   ]);
+});
+
+test("another device continues after what was acknowledged", async (t) => {
+  const options = { channels: ["room:ack"], token: () => token("ada", 600) };
+  const phone = open(t, "ada", options);
+  await reached(phone, "live");
+  const acks = acknowledge(phone, url, { device: "inbox", auto: false, token: options.token });
+  const shown = [];
+  phone.onEvent((event) => shown.push(event));
+  for (const data of [1, 2, 3]) await send("room:ack", "x", data);
+  await until(() => shown.length === 3, 10, "three events");
+  acks.ack(shown[1].cursor);
+  await acks.close();
+  const laptop = connect(`${url}?device=inbox`, { ...options, after: "acked", minDelay: 50 });
+  t.after(() => laptop.close());
+  const got = [];
+  laptop.onEvent((event) => got.push(event.data));
+  await until(() => got.length === 1, 10, "the event that was not acknowledged");
+  await send("room:ack", "x", 4);
+  await until(() => got.length === 2, 10, "another event");
+  assert.deepEqual(got, [3, 4]);
 });
