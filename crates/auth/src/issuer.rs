@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use fanfare_protocol::Grants;
+use fanfare_protocol::{Grants, User};
 
 use crate::claim_value;
 use crate::claims::Claims;
@@ -136,7 +136,7 @@ impl Issuer {
         let claims = Claims::read(&token.claims).map_err(TokenError::Invalid)?;
         self.check_parties(&claims).map_err(TokenError::Invalid)?;
         let user = claims.user(&settings.user).map_err(TokenError::Invalid)?;
-        let expires = self.check_times(&claims, now)?;
+        let expires = self.check_times(&claims, &user, now)?;
         let grants = self.grants(&claims).map_err(TokenError::Invalid)?;
         let stamp = claims.stamp().map_err(TokenError::Invalid)?;
         Ok(Identity { user, grants, expires, stamp })
@@ -158,11 +158,17 @@ impl Issuer {
     }
 
     /// Checks `exp`, `nbf` and the lifetime, and returns the expiry.
-    fn check_times(&self, claims: &Claims<'_>, now: SystemTime) -> Result<SystemTime, TokenError> {
+    fn check_times(
+        &self,
+        claims: &Claims<'_>,
+        user: &User,
+        now: SystemTime,
+    ) -> Result<SystemTime, TokenError> {
         let IssuerSettings { place, leeway, max_lifetime, .. } = &self.settings;
         let expires = claims.expiry().map_err(TokenError::Invalid)? + *leeway;
         if now >= expires {
-            return Err(TokenError::Expired);
+            let id = claims.stamp().ok().and_then(|stamp| stamp.id);
+            return Err(TokenError::Expired { user: user.clone(), id });
         }
         if claims.begin().map_err(TokenError::Invalid)?.is_some_and(|begins| begins > now + *leeway) {
             return Err(TokenError::Invalid("it is not valid yet (nbf)".to_owned()));

@@ -5,12 +5,13 @@
 //! - [`serve`], [`config`]: one node, and its settings
 //! - [`health`]: health check of the node on this machine
 //! - [`dev`]: a development node with a demo page
-//! - `flags`, `log`, `rlimit`: a node's flags, its log, and its limit of open files
+//! - `flags`, `log`, `appended_file`, `rlimit`: a node's flags, its logs, and its limit of open files
 //! - [`publish`], [`listen`], [`history`], [`sessions`], [`revoke`], [`nodes`]: clients of a running cluster
 //! - [`token`], [`key`]: creates and checks tokens, and makes API keys
 //! - `server`, `tls`: flags of the commands that call a server, and its trusted certificates
 //! - `display`, `table`, `exit`: output, and the exit code of a failed command
 
+mod appended_file;
 mod config;
 mod dev;
 mod display;

@@ -1,9 +1,11 @@
 //! Settings of the node's own log: `[log]`.
 
+use std::path::{Path, PathBuf};
+
 use crate::Config;
 use crate::check::Checks;
 use crate::setting::settings;
-use crate::value::choice;
+use crate::value::{Input, Value, choice, text};
 
 settings! {
     /// `[log]`.
@@ -12,6 +14,9 @@ settings! {
         level: String = "info";
         /// `text` for people, `json` for machines.
         format: LogFormat = "text";
+        /// Where the [audit log](operations.md#audit-log) goes: `stderr`, with the node's own log; the path of a file, to which
+        /// lines are appended; or `off`. `log.level` does not apply to it.
+        audit: AuditOutput = "stderr";
     }
 }
 
@@ -25,8 +30,42 @@ choice! {
     }
 }
 
-/// Checks the levels.
+/// Where the audit log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditOutput {
+    /// Standard error, with the node's own log.
+    Stderr,
+    /// A file, to which lines are appended.
+    File(PathBuf),
+    /// Nowhere.
+    Off,
+}
+
+impl Value for AuditOutput {
+    fn read(input: &Input) -> Result<Self, String> {
+        match &*text(input)? {
+            "stderr" => Ok(Self::Stderr),
+            "off" => Ok(Self::Off),
+            path if path.contains('/') && !path.ends_with('/') => Ok(Self::File(path.into())),
+            _ => Err("neither stderr, nor off, nor a path with a slash".to_owned()),
+        }
+    }
+
+    fn right() -> String {
+        "stderr, off, or the path of a file, like /var/log/fanfare/audit.log".to_owned()
+    }
+}
+
+/// Checks the levels, and the directory of the audit log.
 pub(crate) fn check(config: &Config, checks: &mut Checks<'_>) {
+    if let AuditOutput::File(path) = &config.log.audit {
+        checks.hold(
+            path.parent().is_some_and(Path::is_dir) && !path.is_dir(),
+            &["log.audit"],
+            "the file's directory does not exist, or the path is a directory",
+            "the path of a file in a directory that exists",
+        );
+    }
     let level = |part: &str| {
         let (target, level) = part.rsplit_once('=').unwrap_or(("", part));
         let known = level.parse::<tracing::level_filters::LevelFilter>().is_ok();

@@ -40,6 +40,13 @@ impl AddressKey {
     }
 }
 
+impl fmt::Display for AddressKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(ip) = self;
+        if ip.is_ipv6() { write!(f, "{ip}/{IPV6_PREFIX}") } else { ip.fmt(f) }
+    }
+}
+
 /// The client's address, as reported by trusted proxies. An extension of each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress {

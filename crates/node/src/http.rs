@@ -72,6 +72,16 @@ pub enum Side {
     Admin,
 }
 
+impl Side {
+    /// Returns the name of the listener in the audit log.
+    fn listener(self) -> &'static str {
+        match self {
+            Self::Both | Self::Public => "public",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 /// Returns the routes of `node.listen`: all of them, or those that are not on the admin listener. `pages` are further
 /// routes, like the page of `fanfare dev`.
 pub fn router(
@@ -81,12 +91,12 @@ pub fn router(
     (side, hosts): (Side, Hosts),
 ) -> Router {
     let events = Router::new().route(stream_params::PATH, get(events::events)).with_state(Arc::new(endpoint));
-    middleware::around(calls(app, side).merge(events).merge(pages), app, hosts)
+    middleware::around(calls(app, side).merge(events).merge(pages), app, (side, hosts))
 }
 
 /// Returns the routes of the admin listener.
 pub fn admin_router(app: &Arc<App>, hosts: Hosts) -> Router {
-    middleware::around(calls(app, Side::Admin), app, hosts)
+    middleware::around(calls(app, Side::Admin), app, (Side::Admin, hosts))
 }
 
 /// Returns all routes except the stream.

@@ -10,8 +10,11 @@
 //! - [`address`], [`rates`]: client addresses, and rate limits of users and addresses
 //! - [`memory`], [`pace`]: memory limit of requests and streams, and minimum transfer rate
 //! - [`http`], [`auth`]: the HTTP API, authentication and authorization
+//! - [`audit`]: the audit log
+//! - `upkeep`: a task that runs once a second
 
 pub mod address;
+pub mod audit;
 pub mod auth;
 pub mod http;
 pub mod listener;
@@ -21,5 +24,6 @@ pub mod pace;
 pub mod rates;
 pub mod reload;
 pub mod tls;
+mod upkeep;
 
 pub use node::Node;

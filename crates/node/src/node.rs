@@ -39,6 +39,7 @@ use tokio::time::Instant;
 use self::coordination::Coordination;
 use self::retry_upkeep::RetryUpkeep;
 use crate::address::trusted::TrustedProxies;
+use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::auth::metrics::KeyMetrics;
 use crate::auth::upkeep::KeyUpkeep;
@@ -55,9 +56,9 @@ use crate::listener::{self, Listener};
 use crate::memory::{self, Memory};
 use crate::rates::Rates;
 use crate::rates::metrics::RateMetrics;
-use crate::rates::upkeep::Upkeep;
 use crate::tls::metrics::TlsMetrics;
 use crate::tls::{Tls, TlsError};
+use crate::upkeep::Upkeep;
 
 /// Time for requests in progress on the admin listener at the end of the shutdown.
 const ADMIN_FAREWELL: Duration = Duration::from_millis(500);
@@ -113,6 +114,8 @@ pub struct Node {
     listener: Listener,
     /// The admin listener, which runs until the end of the shutdown.
     admin: Option<Listener>,
+    audit: Arc<Audit>,
+    /// Forgets rates, and floods of refusals, that are over.
     upkeep: Upkeep,
     keys: KeyUpkeep,
     retry: RetryUpkeep,
@@ -149,6 +152,7 @@ impl Node {
         let rate_metrics = RateMetrics::register(&mut registry);
         let key_metrics = KeyMetrics::register(&mut registry);
         let revocation_metrics = RevocationMetrics::register(&mut registry);
+        let audit = Arc::new(Audit::new(config.node.id.clone(), &mut registry));
         let memory = Memory::new(memory::budget(bytes(config.limits.memory)));
         memory.register(&mut registry);
 
@@ -199,6 +203,7 @@ impl Node {
             ack: config.ack.clone(),
             readiness,
             ignored: crate::http::ignored::Ignored::default(),
+            audit: Arc::clone(&audit),
             metrics: http_metrics.clone(),
             counts: Counts::new(registry),
         });
@@ -217,9 +222,27 @@ impl Node {
             let router = http::admin_router(&app, Hosts::new(allowed, bound, true));
             admin::start((listener, bound), router, config, http_metrics)
         });
-        let (id, drain, upkeep) = (id.clone(), config.drain.clone(), Upkeep::start(rates));
+        let (id, drain) = (id.clone(), config.drain.clone());
+        let told = Arc::clone(&audit);
+        let upkeep = Upkeep::start(move || {
+            rates.forget();
+            told.tell();
+        });
         let retry = RetryUpkeep::start(retry, &app.broker, hub.clone(), config);
-        Ok(Self { id, drain, draining, admissions, listener, admin, upkeep, keys, retry, hub, coordination })
+        Ok(Self {
+            id,
+            drain,
+            draining,
+            admissions,
+            listener,
+            admin,
+            audit,
+            upkeep,
+            keys,
+            retry,
+            hub,
+            coordination,
+        })
     }
 
     /// Returns the address of the admin listener, if there is one.
@@ -259,8 +282,20 @@ impl Node {
     }
 
     async fn drain_and_stop(self, begun: Instant) {
-        let Self { id, drain, draining, admissions, listener, admin, upkeep, keys, retry, hub, coordination } =
-            self;
+        let Self {
+            id,
+            drain,
+            draining,
+            admissions,
+            listener,
+            admin,
+            audit,
+            upkeep,
+            keys,
+            retry,
+            hub,
+            coordination,
+        } = self;
         draining.store(true, Ordering::Relaxed);
         coordination.set_draining();
         tracing::info!(node = %id, streams = hub.connections(), notice = ?drain.notice, "draining: readiness set to false");
@@ -279,6 +314,7 @@ impl Node {
         if let Some(admin) = admin {
             admin.shutdown(Instant::now() + ADMIN_FAREWELL).await;
         }
+        audit.tell_all();
         tracing::info!(node = %id, sessions_left = left, took = ?begun.elapsed(), "shutdown complete");
     }
 }

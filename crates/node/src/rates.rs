@@ -8,12 +8,10 @@
 //! - `limit`: one rate, with a bucket for each key
 //! - `buckets`: the buckets, bounded in number
 //! - [`metrics`]: counts refusals and buckets
-//! - [`upkeep`]: the task that drops buckets that are full again
 
 mod buckets;
 mod limit;
 pub mod metrics;
-pub mod upkeep;
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -278,7 +276,7 @@ impl Rates {
     }
 
     /// Drops buckets that are full again, and shows how many are left.
-    fn forget(&self) {
+    pub(crate) fn forget(&self) {
         let (mut users, mut addresses, mut shared) = (0, 0, 0);
         for limit in self.user.0.iter().flatten() {
             users += limit.forget();

@@ -1,6 +1,6 @@
 //! Rate limit of log events that input can cause.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -43,8 +43,7 @@ impl Throttle {
     /// Returns `Some` if the event may be logged, with the number of events suppressed since the last one.
     pub fn admit(&self) -> Option<u64> {
         let now = Instant::now();
-        // Each change leaves a consistent state.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         let whole = state.whole.map_or(now, |whole| whole.max(now));
         if whole - now > self.every * (self.burst - 1) {
             state.held_back += 1;
@@ -52,6 +51,21 @@ impl Throttle {
         }
         state.whole = Some(whole + self.every);
         Some(std::mem::take(&mut state.held_back))
+    }
+
+    /// Returns whether the full burst is available.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.state().whole.is_none_or(|whole| whole <= Instant::now())
+    }
+
+    /// Returns the number of events suppressed since the last one that was admitted, which no later event tells.
+    pub(crate) fn take_held_back(&self) -> u64 {
+        std::mem::take(&mut self.state().held_back)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change leaves a consistent state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

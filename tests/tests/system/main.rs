@@ -12,6 +12,7 @@
 //! - [`ownership`]: who holds a session
 //! - [`acks`]: what clients acknowledged
 //! - [`api_keys`]: API keys of services
+//! - [`audit`]: the audit log
 //! - [`revocation`]: tokens that are revoked or replaced while their streams are open
 //! - [`intake`]: entries of the ingest stream land once
 //! - [`every_end`]: whatever ends a connection frees everything
@@ -24,6 +25,7 @@
 
 mod acks;
 mod api_keys;
+mod audit;
 mod bad_input;
 mod before_the_first_event;
 mod crash_retry;

@@ -80,7 +80,9 @@ fn a_token_names_its_user_and_grants() {
 fn time_is_checked_with_leeway() {
     let auth = auth(|_| ());
     assert!(check(&auth, &json!({"sub": "7", "exp": NOW - 4})).is_ok());
-    assert_eq!(check(&auth, &json!({"sub": "7", "exp": NOW - 5})), Err(TokenError::Expired));
+    let user = fanfare_protocol::User::new("7").unwrap();
+    let expired = TokenError::Expired { user, id: Some(crate::revocation::token_id("a")) };
+    assert_eq!(check(&auth, &json!({"sub": "7", "exp": NOW - 5, "jti": "a"})), Err(expired));
     bad(check(&auth, &json!({"sub": "7", "exp": u64::MAX})), "max_lifetime");
     bad(check(&auth, &json!({"sub": "7"})), "exp");
     bad(check(&auth, &json!({"sub": "7", "exp": null})), "exp");

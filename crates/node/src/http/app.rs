@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::extract::rejection::PathRejection;
+use fanfare_auth::TokenError;
 use fanfare_broker::{Broker, NodeId};
 use fanfare_config::ack::AckConfig;
 use fanfare_config::http::HttpConfig;
@@ -26,6 +27,7 @@ use super::problem::Problem;
 use super::readiness::Readiness;
 use crate::address::ClientAddress;
 use crate::address::trusted::TrustedProxies;
+use crate::audit::{Audit, trail};
 use crate::auth::{Asked, Auth, AuthError, Bearer};
 use crate::memory::Memory;
 use crate::rates::{Caller, Kind, Rates};
@@ -68,6 +70,8 @@ pub struct App {
     pub readiness: Readiness,
     /// Ignored parameters.
     pub ignored: Ignored,
+    /// The audit log.
+    pub audit: Arc<Audit>,
     /// Metrics of HTTP.
     pub metrics: HttpMetrics,
     /// All metrics of the node.
@@ -106,7 +110,13 @@ impl App {
             ));
         }
         let asked = Asked { token: params.get("token"), user };
-        let bearer = self.auth.bearer(headers, asked, SystemTime::now()).await?;
+        let bearer = self.auth.bearer(headers, asked, SystemTime::now()).await;
+        match &bearer {
+            Ok(bearer) => trail::note(bearer),
+            Err(AuthError::Token(TokenError::Expired { user, id })) => trail::note_expired(user, *id),
+            Err(_) => {}
+        }
+        let bearer = bearer?;
         if let Some((user, stamp)) = bearer.user.as_ref().zip(bearer.stamp.as_ref()) {
             self.revocations.check(user, stamp).map_err(AuthError::Refused)?;
         }

@@ -25,8 +25,10 @@ use super::idempotency::IDEMPOTENCY_KEY;
 use super::letter;
 use super::metrics::RequestLabels;
 use super::problem::{self, Code, Problem};
-use super::{head_size, stream_params};
+use super::{Side, head_size, stream_params};
 use crate::address::{ClientAddress, Peer};
+use crate::audit::call::Call;
+use crate::audit::trail;
 use crate::memory::NoRoom;
 
 /// Time for which a browser may cache a CORS preflight.
@@ -36,7 +38,7 @@ const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
 const OTHER: &str = "other";
 
 /// Adds the middleware to the router of a listener. The first layer is the outermost one.
-pub(super) fn around(router: Router, app: &Arc<App>, hosts: Hosts) -> Router {
+pub(super) fn around(router: Router, app: &Arc<App>, (side, hosts): (Side, Hosts)) -> Router {
     let router = router
         // After all routes were added, since the fallback applies to each of them.
         .method_not_allowed_fallback(async |method: Method| {
@@ -48,7 +50,7 @@ pub(super) fn around(router: Router, app: &Arc<App>, hosts: Hosts) -> Router {
     // One layer for the router, which boxes each of its layers.
     router.layer(
         ServiceBuilder::new()
-            .layer(from_fn_with_state(Arc::clone(app), count))
+            .layer(from_fn_with_state((Arc::clone(app), side.listener()), count))
             .option_layer(cors(&app.http.allowed_origins))
             .layer(CatchPanicLayer::custom(problem::of_panic))
             .layer(from_fn_with_state((Arc::clone(app), Arc::new(hosts)), admit)),
@@ -97,9 +99,13 @@ fn check(app: &App, hosts: &Hosts, request: &mut Request) -> Result<(), Box<Resp
     hosts.check(request.headers()).map_err(refuse)
 }
 
-/// Determines the client's address, counts the request and completes the response's head. Logs the route without the
-/// query, which may contain a token.
-async fn count(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+/// Determines the client's address, counts the request, writes the audit log and completes the response's head. Logs the route
+/// without the query, which may contain a token.
+async fn count(
+    State((app, listener)): State<(Arc<App>, &'static str)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let begun = Instant::now();
     let peer = request.extensions().get::<Peer>().map(|Peer(peer)| peer.ip());
     let address = peer.map(|peer| client_address(&app, peer, request.headers()));
@@ -108,7 +114,10 @@ async fn count(State(app): State<Arc<App>>, mut request: Request, next: Next) ->
     }
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = known(request.method());
-    let mut response = next.run(request).await;
+    let (request, call) = Call::read(request, (method, route), listener).await;
+    let (mut response, caller) = trail::follow(next.run(request)).await;
+    app.audit.record(&call, caller.as_ref(), &response);
+    let route = call.route;
     guard(response.headers_mut());
     let status = response.status().as_u16();
     if let Some(code) = response.extensions().get::<Code>() {

@@ -20,6 +20,7 @@ use fanfare_telemetry::Throttle;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
+use crate::audit::Why;
 use crate::auth::AuthError;
 use crate::memory::{NoRoom, Scope};
 use crate::rates::RateLimited;
@@ -100,8 +101,11 @@ impl IntoResponse for Problem {
         if let Some(challenge) = self.challenge().and_then(|text| text.parse().ok()) {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        // Read by the layer that counts problems.
+        // Read by the layer that counts problems, and writes the audit log.
         response.extensions_mut().insert(self.code);
+        if let Some(why) = Why::of(self.code, &self.detail) {
+            response.extensions_mut().insert(why);
+        }
         response
     }
 }
@@ -131,7 +135,7 @@ impl From<AuthError> for Problem {
         let code = match error {
             AuthError::NoToken => Code::NoToken,
             AuthError::Token(TokenError::Invalid(_)) | AuthError::Key(_) => Code::BadToken,
-            AuthError::Token(TokenError::Expired) => Code::ExpiredToken,
+            AuthError::Token(TokenError::Expired { .. }) => Code::ExpiredToken,
             AuthError::Token(TokenError::NoKeys) | AuthError::Refused(TokenRefusal::NotLoaded) => {
                 Code::Unavailable
             }
@@ -282,7 +286,7 @@ mod tests {
         let response = Problem::from(BrokerError::Unavailable("10.0.0.1: timeout".into())).into_response();
         assert_eq!(response.status(), 503);
         assert!(response.headers().contains_key(RETRY_AFTER));
-        let expired = Problem::from(AuthError::Token(TokenError::Expired)).into_response();
+        let expired = Problem::new(Code::ExpiredToken, "expired").into_response();
         let challenge = expired.headers()[WWW_AUTHENTICATE].to_str().unwrap();
         assert_eq!(
             challenge,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use axum::Json;
 use axum::extract::{Request, State};
+use axum::{Extension, Json};
 use fanfare_api::revocations::Revocation as Body;
 use fanfare_auth::revocation::token_id;
 use fanfare_protocol::User;
@@ -16,6 +16,7 @@ use super::params::Params;
 use super::problem::Problem;
 use super::{json_body, letter};
 use crate::address::ClientAddress;
+use crate::audit::Effect;
 
 /// Handles `POST`.
 ///
@@ -23,7 +24,10 @@ use crate::address::ClientAddress;
 ///
 /// Fails if the bearer is not an admin, the body is invalid, there are too many revocations, or the broker is
 /// unavailable.
-pub async fn revoke(State(app): State<Arc<App>>, request: Request) -> Result<Json<Body>, Problem> {
+pub async fn revoke(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<(Extension<Effect>, Json<Body>), Problem> {
     let (parts, body) = request.into_parts();
     let params = Params::parse(parts.uri.query(), &[], &[])?;
     let address = parts.extensions.get::<ClientAddress>().copied().unwrap_or_default();
@@ -33,9 +37,19 @@ pub async fn revoke(State(app): State<Arc<App>>, request: Request) -> Result<Jso
     letter::precondition(&parts.method, &parts.headers)?;
     let mut body: Body = json_body::read(&app, &parts.headers, body).await?;
     let revocation = revocation(&mut body, SystemTime::now())?;
+    let effect = effect(&revocation);
     let revoked = app.revocations.store(revocation).await?;
     app.revocations.spread(&revoked).await;
-    Ok(Json(body))
+    Ok((Extension(effect), Json(body)))
+}
+
+fn effect(revocation: &Revocation) -> Effect {
+    match revocation {
+        Revocation::Token(id) => Effect { token: Some(*id), ..Effect::default() },
+        Revocation::User { user, before } => {
+            Effect { user: Some(user.clone()), before: Some(before / 1000), ..Effect::default() }
+        }
+    }
 }
 
 /// Returns what a body revokes, and completes the body.
@@ -70,7 +84,7 @@ fn of_user(user: User, before: u64) -> Revocation {
 
 /// Returns the end of a time's second, in seconds since 1970. An `iat` is usually in whole seconds, so that of a token issued
 /// now is before this.
-fn end_of_second(time: SystemTime) -> u64 {
+pub(super) fn end_of_second(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).as_ref().map_or(0, Duration::as_secs) + 1
 }
 

@@ -17,8 +17,9 @@ use super::app::App;
 use super::letter;
 use super::params::Params;
 use super::problem::{Code, Problem};
-use super::revocations::of_user_until;
+use super::revocations::{end_of_second, of_user_until};
 use crate::address::ClientAddress;
+use crate::audit::Effect;
 
 /// `GET`: lists a user's sessions.
 ///
@@ -52,7 +53,7 @@ pub async fn end_all(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     address: ClientAddress,
-) -> Result<Json<Disconnected>, Problem> {
+) -> Result<(Extension<Effect>, Json<Disconnected>), Problem> {
     let Path(user) = user?;
     let params = Params::parse(query.as_deref(), &["revoke"], &[])?;
     let user = whose(&app, (side, Right::Disconnect), &user, &params, (&headers, address)).await?;
@@ -60,16 +61,17 @@ pub async fn end_all(
     let revoke = params.flag("revoke")?;
     // Stored before the sessions end, so that no token can open another; spread after it, so that most streams end as
     // disconnected, which tells clients not to come back.
-    let revoked = if revoke {
-        Some(app.revocations.store(of_user_until(user.clone(), SystemTime::now())).await?)
-    } else {
-        None
-    };
+    let now = SystemTime::now();
+    let revoked =
+        if revoke { Some(app.revocations.store(of_user_until(user.clone(), now)).await?) } else { None };
     let disconnected = app.sessions.disconnect(&user, None).await;
     if let Some(revoked) = revoked {
         app.revocations.spread(&revoked).await;
     }
-    Ok(Json(Disconnected { disconnected: disconnected? }))
+    let disconnected = disconnected?;
+    let before = revoke.then(|| end_of_second(now));
+    let effect = Effect { disconnected: Some(disconnected), before, ..Effect::default() };
+    Ok((Extension(effect), Json(Disconnected { disconnected })))
 }
 
 /// `DELETE`: disconnects one session.
@@ -84,7 +86,7 @@ pub async fn end_one(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     address: ClientAddress,
-) -> Result<Json<Disconnected>, Problem> {
+) -> Result<(Extension<Effect>, Json<Disconnected>), Problem> {
     let Path((user, session)) = path?;
     let params = Params::parse(query.as_deref(), &[], &[])?;
     let user = whose(&app, (side, Right::Disconnect), &user, &params, (&headers, address)).await?;
@@ -92,7 +94,10 @@ pub async fn end_one(
     let session = session.parse().map_err(|error| Problem::bad_request(format!("session: {error}")))?;
     match app.sessions.disconnect(&user, Some(session)).await? {
         0 => Err(Problem::new(Code::NotFound, format!("the user has no session {session}"))),
-        disconnected => Ok(Json(Disconnected { disconnected })),
+        disconnected => {
+            let effect = Effect { disconnected: Some(disconnected), ..Effect::default() };
+            Ok((Extension(effect), Json(Disconnected { disconnected })))
+        }
     }
 }
 

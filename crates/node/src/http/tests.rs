@@ -93,7 +93,9 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
     let revocations = Revocations::new(broker.clone(), settings, RevocationMetrics::default());
     revocations.skip_reading();
     let tokens = StreamTokens::new(broker.clone(), node, revocations.clone(), Arc::new(|_, _| ()));
+    let audit = Arc::new(crate::audit::Audit::new(config.node.id.clone(), &mut registry));
     App {
+        audit,
         sessions,
         revocations,
         tokens,
@@ -157,7 +159,7 @@ impl Calls {
         let app = Arc::new(app);
         let broken =
             Router::new().route("/panic", axum::routing::get(async || -> () { panic!("on purpose") }));
-        Self(middleware::around(calls(&app, Side::Both).merge(broken), &app, Hosts::Every))
+        Self(middleware::around(calls(&app, Side::Both).merge(broken), &app, (Side::Both, Hosts::Every)))
     }
 
     fn open() -> Self {

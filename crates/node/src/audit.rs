@@ -1,0 +1,253 @@
+//! The audit log: refused callers, calls of admins, and what ends streams or takes tokens back; each with who, from where, what and
+//! why. The only place that writes it.
+//!
+//! # Layout
+//!
+//! - [`trail`]: who makes a request
+//! - `action`: what a request asks for
+//! - [`call`]: a request, as the audit log shows it
+
+mod action;
+pub(crate) mod call;
+pub(crate) mod trail;
+
+use std::fmt;
+
+use axum::response::Response;
+use fanfare_api::problem::Code;
+use fanfare_broker::NodeId;
+use fanfare_protocol::revocation::TokenId;
+use fanfare_protocol::rights::Right;
+use fanfare_protocol::{Channel, User};
+use fanfare_telemetry::{Throttles, registered};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+
+use self::action::Action;
+use self::call::Call;
+use self::trail::Caller;
+use crate::address::AddressKey;
+
+/// Target of the lines, by which the log tells them from others.
+pub const TARGET: &str = "fanfare::audit";
+
+/// Maximum number of users and addresses whose refusals have rates of their own; the others share one.
+const SOURCES: usize = 256;
+/// Maximum number of characters of a reason.
+const WHY: usize = 200;
+
+/// What a call did. An extension of the response of calls that end streams, take tokens back or publish.
+#[derive(Clone, Debug, Default)]
+pub struct Effect {
+    /// User whose tokens were revoked.
+    pub user: Option<User>,
+    /// Hash of the revoked token's `jti`.
+    pub token: Option<TokenId>,
+    /// The user's tokens that were issued before this time were revoked, in seconds since 1970.
+    pub before: Option<u64>,
+    /// Number of sessions that were disconnected.
+    pub disconnected: Option<usize>,
+    /// Channel of a single event.
+    pub channel: Option<Channel>,
+    /// Number of events, and of those that the caller may not publish.
+    pub events: Option<(usize, usize)>,
+}
+
+/// Why a caller was refused. An extension of the response.
+#[derive(Clone, Debug)]
+pub(crate) struct Why(String);
+
+impl Why {
+    /// Returns the reason of a problem that refuses a caller; `None` for any other problem.
+    pub(crate) fn of(code: Code, detail: &str) -> Option<Self> {
+        is_refusal(code).then(|| Self(detail.chars().take(WHY).collect()))
+    }
+}
+
+/// Returns whether a problem refuses the caller, and not only the request.
+fn is_refusal(code: Code) -> bool {
+    matches!(
+        code,
+        Code::NoToken
+            | Code::BadToken
+            | Code::ExpiredToken
+            | Code::RevokedToken
+            | Code::NoGrant
+            | Code::ForeignOrigin
+            | Code::Misdirected
+    )
+}
+
+/// Who causes a refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Source {
+    User(User),
+    Address(AddressKey),
+    /// Behind a trusted proxy that names no client.
+    Unknown,
+}
+
+/// The audit log of a node. Lives as long as the node.
+pub struct Audit {
+    node: NodeId,
+    refusals: Throttles<Source>,
+    held_back: Counter,
+}
+
+impl fmt::Debug for Audit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Audit").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl Audit {
+    /// Creates the audit log of a node.
+    pub fn new(node: NodeId, registry: &mut Registry) -> Self {
+        let name = "fanfare_audit_held_back";
+        let held_back = registered(registry, name, "Refusals without a line of their own in the audit log");
+        Self { node, refusals: Throttles::new(SOURCES), held_back }
+    }
+
+    /// Writes what a request did, if that belongs into the audit log.
+    pub(crate) fn record(&self, call: &Call, caller: Option<&Caller>, response: &Response) {
+        let code = response.extensions().get::<Code>().copied();
+        let effect = response.extensions().get::<Effect>();
+        let refused_events = effect.and_then(|effect| effect.events).is_some_and(|(_, refused)| refused > 0);
+        let outcome = match code {
+            Some(code) if is_refusal(code) => Outcome::Refused,
+            _ if refused_events => Outcome::Refused,
+            Some(_) => Outcome::Failed,
+            None => Outcome::Ok,
+        };
+        let action = Action::of(call.method, &call.route);
+        if outcome != Outcome::Refused && !caller.is_some_and(|caller| belongs(action, call, caller)) {
+            return;
+        }
+        let is_admin = caller.is_some_and(|caller| caller.rights.iter().next().is_some());
+        let held_back = if outcome == Outcome::Ok || is_admin {
+            0
+        } else if let Some(held_back) = self.refusals.admit(source(call, caller)) {
+            held_back
+        } else {
+            self.held_back.inc();
+            return;
+        };
+        let why = response.extensions().get::<Why>();
+        let line = Line { action, outcome, code, why, call, caller, effect, held_back };
+        self.write(&line, response.status().as_u16());
+        let revokes_too =
+            action == Action::Disconnect && effect.is_some_and(|effect| effect.before.is_some());
+        if revokes_too {
+            self.write(&Line { action: Action::Revoke, ..line }, response.status().as_u16());
+        }
+    }
+
+    fn write(&self, line: &Line<'_>, status: u16) {
+        let Line { action, outcome, code, why, call, caller, effect, held_back } = *line;
+        let shown = |text: &dyn fmt::Display| text.to_string();
+        let user = caller.and_then(|caller| caller.user.as_ref());
+        tracing::info!(
+            target: TARGET,
+            node = %self.node,
+            action = action.as_str(),
+            outcome = outcome.as_str(),
+            status,
+            code = code.map(Code::as_str),
+            why = why.map(|Why(why)| why.as_str()),
+            user = user.map(User::id),
+            credential = caller.map(|caller| caller.credential),
+            token = caller.and_then(|caller| caller.token).map(|id| shown(&id)),
+            key = caller.and_then(|caller| caller.key.as_deref()),
+            address = shown(&call.address),
+            peer = call.peer.map(|peer| shown(&peer)),
+            listener = call.listener,
+            method = call.method,
+            route = &*call.route,
+            request_id = call.request_id(),
+            of_user = call.of_user.as_ref().or(effect.and_then(|effect| effect.user.as_ref())).map(User::id),
+            of_session = call.of_session.map(|id| shown(&id)),
+            of_token = effect.and_then(|effect| effect.token).map(|id| shown(&id)),
+            before = effect.and_then(|effect| effect.before),
+            disconnected = effect.and_then(|effect| effect.disconnected),
+            channel = effect.and_then(|effect| effect.channel.as_ref()).map(Channel::as_str),
+            events = effect.and_then(|effect| effect.events).map(|(all, _)| all),
+            events_refused = effect.and_then(|effect| effect.events).map(|(_, refused)| refused),
+            held_back = (held_back > 0).then_some(held_back),
+        );
+    }
+
+    /// Writes how many refusals were left out since the last line of each user and address whose refusals are over.
+    pub fn tell(&self) {
+        self.tell_of(self.refusals.forget());
+    }
+
+    /// Writes how many refusals were left out, of all users and addresses.
+    pub fn tell_all(&self) {
+        self.tell_of(self.refusals.forget_all());
+    }
+
+    fn tell_of(&self, sources: Vec<(Option<Source>, u64)>) {
+        for (source, held_back) in sources {
+            let (user, address) = match &source {
+                Some(Source::User(user)) => (Some(user.id()), None),
+                Some(Source::Address(address)) => (None, Some(address.to_string())),
+                Some(Source::Unknown) | None => (None, None),
+            };
+            let outcome = Outcome::Refused.as_str();
+            tracing::info!(target: TARGET, node = %self.node, action = "held-back", outcome, user, address, held_back);
+        }
+    }
+}
+
+/// A line, without the status.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    action: Action,
+    outcome: Outcome,
+    code: Option<Code>,
+    why: Option<&'a Why>,
+    call: &'a Call,
+    caller: Option<&'a Caller>,
+    effect: Option<&'a Effect>,
+    held_back: u64,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Ok,
+    /// The caller may not do that, or is not known.
+    Refused,
+    /// It was not done, for another reason.
+    Failed,
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Returns whether a call that was not refused belongs into the audit log.
+fn belongs(action: Action, call: &Call, caller: &Caller) -> bool {
+    match action {
+        Action::Disconnect | Action::Revoke | Action::ReplaceToken => true,
+        // Users look at their own sessions.
+        Action::Look => call.of_user.is_none() || call.of_user != caller.user,
+        // By a right that no grant of channels gives. Without tokens, every caller has it.
+        Action::Publish => caller.rights.has(Right::Publish) && caller.credential != "none",
+        Action::Stream | Action::History | Action::Acknowledge | Action::Other => false,
+    }
+}
+
+fn source(call: &Call, caller: Option<&Caller>) -> Source {
+    match (caller.and_then(|caller| caller.user.clone()), call.address.key()) {
+        (Some(user), _) => Source::User(user),
+        (None, Some(address)) => Source::Address(address),
+        (None, None) => Source::Unknown,
+    }
+}

@@ -1,0 +1,58 @@
+//! What a request asks for, in the words of the audit log.
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Lists sessions or nodes.
+    Look,
+    /// Disconnects sessions.
+    Disconnect,
+    /// Revokes tokens.
+    Revoke,
+    /// Replaces the token of a stream.
+    ReplaceToken,
+    /// Publishes events.
+    Publish,
+    /// Opens a stream.
+    Stream,
+    /// Reads a log.
+    History,
+    /// Acknowledges events, or asks what was acknowledged.
+    Acknowledge,
+    /// Anything else.
+    Other,
+}
+
+impl Action {
+    /// Returns what a request asks for.
+    pub(super) fn of(method: &str, route: &str) -> Self {
+        match (method, route) {
+            ("GET" | "HEAD", "/v1/nodes" | "/v1/users/{user}/sessions") => Self::Look,
+            ("DELETE", "/v1/users/{user}/sessions" | "/v1/users/{user}/sessions/{session}") => {
+                Self::Disconnect
+            }
+            ("POST", "/v1/revocations") => Self::Revoke,
+            ("POST", "/v1/sessions/{session}/token") => Self::ReplaceToken,
+            ("POST", "/v1/publish") => Self::Publish,
+            (_, "/v1/events") => Self::Stream,
+            ("GET" | "HEAD", "/v1/channels/{channel}/events") => Self::History,
+            ("GET" | "HEAD" | "POST", "/v1/ack") => Self::Acknowledge,
+            _ => Self::Other,
+        }
+    }
+
+    /// Returns the word in the audit log.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Look => "look",
+            Self::Disconnect => "disconnect",
+            Self::Revoke => "revoke",
+            Self::ReplaceToken => "replace-token",
+            Self::Publish => "publish",
+            Self::Stream => "stream",
+            Self::History => "history",
+            Self::Acknowledge => "ack",
+            Self::Other => "other",
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! A request, as the audit log shows it.
+
+use std::net::IpAddr;
+
+use axum::extract::{FromRequestParts, RawPathParams, Request};
+use fanfare_protocol::{SessionId, User};
+use http::HeaderValue;
+use http::header::HeaderName;
+
+use crate::address::{ClientAddress, Peer};
+
+/// The id that a balancer or a client gives a request. The crate `http` does not define it.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Maximum length of an id, in bytes.
+const LONGEST_ID: usize = 128;
+
+/// A request, without its credentials and its query.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Call {
+    /// The client's address, by trusted proxies.
+    pub(crate) address: ClientAddress,
+    /// Address of the socket's peer.
+    pub(crate) peer: Option<IpAddr>,
+    /// `public` or `admin`.
+    pub(crate) listener: &'static str,
+    /// The method; `other` for an unknown one.
+    pub(crate) method: &'static str,
+    /// The pattern of the route; `none` for a path without a route.
+    pub(crate) route: String,
+    /// The user in the path.
+    pub(super) of_user: Option<User>,
+    /// The session in the path.
+    pub(super) of_session: Option<SessionId>,
+    request_id: Option<HeaderValue>,
+}
+
+impl Call {
+    /// Reads what a request asks for.
+    pub(crate) async fn read(
+        request: Request,
+        (method, route): (&'static str, String),
+        listener: &'static str,
+    ) -> (Request, Self) {
+        let (mut parts, body) = request.into_parts();
+        let extensions = &parts.extensions;
+        let mut call = Self {
+            address: extensions.get().copied().unwrap_or_default(),
+            peer: extensions.get::<Peer>().map(|Peer(peer)| peer.ip()),
+            listener,
+            method,
+            route,
+            request_id: parts.headers.get(REQUEST_ID).cloned(),
+            ..Self::default()
+        };
+        let has_target = call.route.starts_with("/v1/users/") || call.route.starts_with("/v1/sessions/");
+        if has_target && let Ok(params) = RawPathParams::from_request_parts(&mut parts, &()).await {
+            for (name, value) in &params {
+                match name {
+                    "user" => call.of_user = User::new(value).ok(),
+                    "session" => call.of_session = value.parse().ok(),
+                    _ => {}
+                }
+            }
+        }
+        (Request::from_parts(parts, body), call)
+    }
+
+    /// Returns the request's id, if it is a short text.
+    pub(super) fn request_id(&self) -> Option<&str> {
+        let id = self.request_id.as_ref()?.to_str().ok()?;
+        (1..=LONGEST_ID).contains(&id.len()).then_some(id)
+    }
+}

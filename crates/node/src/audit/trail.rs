@@ -1,0 +1,101 @@
+//! Who makes a request: noted where the request is authenticated, and read where the audit log is written.
+//!
+//! Only authentication knows the caller, in the middle of a handler, and the handler's result says nothing about it. So the
+//! layer around the handlers gives each request a place for it, in the task that serves the request.
+
+use std::cell::RefCell;
+
+use fanfare_protocol::User;
+use fanfare_protocol::revocation::TokenId;
+use fanfare_protocol::rights::Rights;
+
+use crate::auth::{Bearer, Carrier};
+
+tokio::task_local! {
+    static CALLER: RefCell<Option<Caller>>;
+}
+
+/// Number of leading hexadecimal digits of an API key's hash that name the key.
+const KEY_DIGITS: usize = 12;
+
+/// An authenticated caller, without what authenticates it. Also of a token that has expired or is revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// The user, if there is one.
+    pub(super) user: Option<User>,
+    /// What the caller was known by: `token`, `cookie`, `key`, or `none`.
+    pub(super) credential: &'static str,
+    /// Hash of the token's `jti`.
+    pub(super) token: Option<TokenId>,
+    /// Beginning of the API key's hash.
+    pub(super) key: Option<String>,
+    /// Rights beyond channels.
+    pub(super) rights: Rights,
+}
+
+impl Caller {
+    /// Returns the bearer of a token that is not accepted any more.
+    fn of_expired(user: User, token: Option<TokenId>) -> Self {
+        Self { user: Some(user), credential: "token", token, key: None, rights: Rights::default() }
+    }
+}
+
+impl From<&Bearer> for Caller {
+    fn from(Bearer { user, grants, stamp, carrier, key, .. }: &Bearer) -> Self {
+        let credential = match (carrier, key) {
+            (_, Some(_)) => "key",
+            (Carrier::Sent, None) => "token",
+            (Carrier::Cookie, None) => "cookie",
+            (Carrier::Reach, None) => "none",
+        };
+        Self {
+            user: user.clone(),
+            credential,
+            token: stamp.and_then(|stamp| stamp.id),
+            key: key.as_ref().map(|key| key.hash.to_string().chars().take(KEY_DIGITS).collect()),
+            rights: grants.admin,
+        }
+    }
+}
+
+/// Serves a request, and returns what was noted about its caller.
+pub(crate) async fn follow<T>(request: impl Future<Output = T>) -> (T, Option<Caller>) {
+    CALLER.scope(RefCell::default(), async { (request.await, CALLER.with(RefCell::take)) }).await
+}
+
+/// Notes the caller of the request that this task serves.
+pub(crate) fn note(bearer: &Bearer) {
+    note_caller(bearer.into());
+}
+
+/// The same for the bearer of a token that has expired.
+pub(crate) fn note_expired(user: &User, token: Option<TokenId>) {
+    note_caller(Caller::of_expired(user.clone(), token));
+}
+
+fn note_caller(caller: Caller) {
+    // A handler that is called without the layer, as in tests, has no place.
+    let _ = CALLER.try_with(|place| place.replace(Some(caller)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_request_has_its_own_caller() {
+        let user = |id: &str| User::new(id).unwrap();
+        let request = async |id: &str| {
+            tokio::task::yield_now().await;
+            note_expired(&user(id), None);
+            tokio::task::yield_now().await;
+            id.to_owned()
+        };
+        let (a, b) = tokio::join!(follow(request("a")), follow(request("b")));
+        for (id, caller) in [a, b] {
+            assert_eq!(caller, Some(Caller::of_expired(user(&id), None)));
+        }
+        assert_eq!(follow(async {}).await, ((), None));
+        note_expired(&user("nobody"), None);
+    }
+}
