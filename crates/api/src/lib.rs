@@ -10,6 +10,7 @@
 //! - [`sessions`]: a user's sessions
 //! - [`revocations`]: revocations of tokens, and replaced tokens of streams
 //! - [`ack`]: what clients acknowledge
+//! - [`tickets`]: one-time credentials of streams
 //! - [`nodes`]: the cluster's nodes
 //! - [`health`]: liveness and readiness
 //! - [`stream`]: the data of a stream's control events
@@ -24,5 +25,6 @@ pub mod publish;
 pub mod revocations;
 pub mod sessions;
 pub mod stream;
+pub mod tickets;
 
 pub use problem::{Code, ProblemDetails};

@@ -81,6 +81,10 @@ pub enum Code {
     ExpiredToken,
     /// The token was revoked.
     RevokedToken,
+    /// The ticket is unknown, or its time is over.
+    BadTicket,
+    /// The ticket was used before, by another stream.
+    UsedTicket,
     /// The token does not grant this.
     NoGrant,
     /// The request comes from a page of another origin, with credentials that the browser added.
@@ -111,6 +115,8 @@ pub enum Code {
     RevocationsFull,
     /// The user has reached the session limit.
     UserSessions,
+    /// The user has reached the limit of unused tickets.
+    UserTickets,
     /// The user or the address exceeds a rate.
     RateLimited,
     /// The user has reached the limit of concurrent calls that read logs.
@@ -135,7 +141,7 @@ pub enum Code {
 
 impl Code {
     /// All kinds, in the order of the variants.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 37] = [
         Self::BadRequest,
         Self::BadCursor,
         Self::BadChannel,
@@ -145,6 +151,8 @@ impl Code {
         Self::BadToken,
         Self::ExpiredToken,
         Self::RevokedToken,
+        Self::BadTicket,
+        Self::UsedTicket,
         Self::NoGrant,
         Self::ForeignOrigin,
         Self::NotFound,
@@ -160,6 +168,7 @@ impl Code {
         Self::NotImplemented,
         Self::RevocationsFull,
         Self::UserSessions,
+        Self::UserTickets,
         Self::RateLimited,
         Self::UserReads,
         Self::Internal,
@@ -198,6 +207,8 @@ impl Code {
             Self::BadToken => ("bad-token", StatusCode::UNAUTHORIZED, "Invalid token"),
             Self::ExpiredToken => ("expired-token", StatusCode::UNAUTHORIZED, "Expired token"),
             Self::RevokedToken => ("revoked-token", StatusCode::UNAUTHORIZED, "Revoked token"),
+            Self::BadTicket => ("bad-ticket", StatusCode::UNAUTHORIZED, "Invalid ticket"),
+            Self::UsedTicket => ("used-ticket", StatusCode::UNAUTHORIZED, "Ticket used before"),
             Self::NoGrant => ("no-grant", StatusCode::FORBIDDEN, "Permission denied"),
             Self::ForeignOrigin => ("foreign-origin", StatusCode::FORBIDDEN, "Origin not allowed"),
             Self::Misdirected => ("misdirected", StatusCode::MISDIRECTED_REQUEST, "Host not allowed"),
@@ -220,6 +231,9 @@ impl Code {
             Self::RevocationsFull => ("revocations-full", StatusCode::CONFLICT, "Too many revocations"),
             Self::UserSessions => {
                 ("user-sessions", StatusCode::TOO_MANY_REQUESTS, "Too many sessions of the user")
+            }
+            Self::UserTickets => {
+                ("user-tickets", StatusCode::TOO_MANY_REQUESTS, "Too many tickets of the user")
             }
             Self::RateLimited => ("rate-limited", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Self::UserReads => {

@@ -100,6 +100,11 @@ impl ApiKeys {
         let place = usize::try_from(place).ok()?;
         bool::from(found).then(|| &self.0[place])
     }
+
+    /// Returns the key with this hash, which a client does not choose.
+    pub fn with_hash(&self, hash: KeyHash) -> Option<&Arc<ApiKey>> {
+        self.0.iter().find(|key| key.hash == hash)
+    }
 }
 
 /// Returns a new key.

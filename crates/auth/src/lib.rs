@@ -17,7 +17,7 @@
 //! - `claims`, [`claim_name`], [`claim_value`], [`template`], [`grant_rule`]: what a token says, and the grants that follow
 //! - [`revocation`]: ids by which tokens are revoked
 //! - [`identity`], [`error`]: the result
-//! - [`api_key`]: static keys of services
+//! - [`api_key`]: static keys of services; [`ticket`]: one-time credentials of streams
 //! - [`new_token`], [`signing_key`]: creation of tokens
 
 pub mod algorithm;
@@ -46,6 +46,7 @@ pub mod secret;
 pub mod settings;
 pub mod signing_key;
 pub mod template;
+pub mod ticket;
 mod token;
 
 pub use algorithm::{Algorithm, Algorithms};

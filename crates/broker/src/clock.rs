@@ -9,5 +9,11 @@ pub fn unix_now() -> Duration {
 
 /// Returns the time since the Unix epoch in milliseconds.
 pub fn unix_ms() -> u64 {
-    u64::try_from(unix_now().as_millis()).unwrap_or(u64::MAX)
+    ms_of(SystemTime::now())
+}
+
+/// Returns a time in milliseconds since the Unix epoch; zero for an earlier time.
+pub fn ms_of(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

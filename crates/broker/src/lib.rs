@@ -15,7 +15,7 @@
 //! - [`event_log`]: publishing and reading; [`log`]: pages of stored events
 //! - [`live_topics`]: live topics; [`subscriber`]: events and commands of a subscriber connection
 //! - [`session_store`]: owners of sessions; [`session`]: claims and their results
-//! - [`credential_store`]: revocations of tokens
+//! - [`credential_store`]: revocations of tokens, tickets of users
 //! - [`ack_store`]: acknowledged cursors
 //! - [`membership`]: nodes, and the sweep of dead ones; [`lease`]: leases
 //! - [`error`]: errors, and whether a retry can help

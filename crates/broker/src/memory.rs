@@ -9,7 +9,7 @@
 //! - `event_log`; `channel`: one channel's log, last position, mark and idempotency keys
 //! - `live_topics`: subscriber connections of this process's nodes
 //! - `session_store`; `sessions`: owners of sessions, and the lifecycle stream
-//! - `credential_store`: revocations of tokens
+//! - `credential_store`: revocations of tokens; `tickets`: tickets of users
 //! - `ack_store`: acknowledged cursors
 //! - `membership`: leases and locks
 //! - `intake_queue`: the ingest stream
@@ -26,6 +26,7 @@ mod live_topics;
 mod membership;
 mod session_store;
 mod sessions;
+mod tickets;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,6 +43,7 @@ use self::intake_queue::Ingest;
 use self::live_topics::Subscribers;
 use self::membership::Leases;
 use self::sessions::Sessions;
+use self::tickets::Tickets;
 use crate::clock;
 use crate::settings::BrokerSettings;
 
@@ -71,6 +73,7 @@ struct State {
     ingest: Ingest,
     revocations: Revocations,
     acks: Acks,
+    tickets: Tickets,
 }
 
 impl MemoryBroker {

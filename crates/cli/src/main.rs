@@ -7,7 +7,7 @@
 //! - [`dev`]: a development node with a demo page
 //! - `flags`, `log`, `appended_file`, `rlimit`: a node's flags, its logs, and its limit of open files
 //! - [`publish`], [`listen`], [`history`], [`sessions`], [`revoke`], [`nodes`]: clients of a running cluster
-//! - [`token`], [`key`]: creates and checks tokens, and makes API keys
+//! - [`token`], [`key`], [`ticket`]: creates and checks tokens, and makes API keys and tickets
 //! - `server`, `tls`: flags of the commands that call a server, and its trusted certificates
 //! - `display`, `table`, `exit`: output, and the exit code of a failed command
 
@@ -30,6 +30,7 @@ mod serve;
 mod server;
 mod sessions;
 mod table;
+mod ticket;
 mod tls;
 mod token;
 
@@ -62,6 +63,7 @@ enum Command {
     Nodes(nodes::Args),
     Token(token::Args),
     Key(key::Args),
+    Ticket(ticket::Args),
 }
 
 #[tokio::main]
@@ -79,6 +81,7 @@ async fn main() -> ExitCode {
         Command::Nodes(args) => nodes::run(args).await,
         Command::Token(args) => token::run(args).await,
         Command::Key(args) => key::run(&args),
+        Command::Ticket(args) => ticket::run(args).await,
     };
     result.unwrap_or_else(|error| exit::report(&error))
 }

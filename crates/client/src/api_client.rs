@@ -8,6 +8,7 @@ use fanfare_api::nodes::NodeList;
 use fanfare_api::publish::{PublishResult, Published};
 use fanfare_api::revocations::Revocation;
 use fanfare_api::sessions::{Disconnected, SessionList};
+use fanfare_api::tickets::{Ticket, TicketRequest};
 use fanfare_protocol::json::ByName;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::{Channel, SessionId};
@@ -169,6 +170,18 @@ impl ApiClient {
         // A structure of texts and numbers can be written.
         let body = serde_json::to_string(revocation).unwrap_or_default();
         let request = self.request(Method::POST, self.url(&["v1", "revocations"]))?;
+        self.object(request.header(CONTENT_TYPE, "application/json").body(body)).await
+    }
+
+    /// Makes a ticket for one stream.
+    ///
+    /// # Errors
+    ///
+    /// See [`ApiClient`].
+    pub async fn ticket(&self, asked: &TicketRequest) -> Result<Ticket, Error> {
+        // A structure of texts can be written.
+        let body = serde_json::to_string(asked).unwrap_or_default();
+        let request = self.request(Method::POST, self.url(&["v1", "tickets"]))?;
         self.object(request.header(CONTENT_TYPE, "application/json").body(body)).await
     }
 

@@ -38,6 +38,11 @@ settings! {
         revocations: usize = "100000", in "1" to "10000000";
         /// Interval between reads of the revocations in Redis. A node reads them at once when another node announces one.
         revocation_interval: Duration = "1s", in "100ms" to "10s";
+        /// Time in which a ticket must be used to open its stream.
+        ticket_life: Duration = "30s", in "1s" to "10m";
+        /// Longest time for which the stream of a ticket can be open or resumed. The expiry of the token that made the ticket
+        /// counts if it is earlier.
+        ticket_session: Duration = "1d", in "1m" to "31d";
         /// Interval between checks of the files with secrets and keys; changed ones are read without a restart.
         reload_interval: Duration = "1m", in "1ms" to "366d";
     }

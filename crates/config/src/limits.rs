@@ -41,6 +41,9 @@ settings! {
         requests_per_connection: u32 = "128", in "1" to "10000";
         /// Maximum number of sessions of a user in the whole cluster; at most 1000, since Redis scans them.
         sessions_per_user: usize = "16", in "1" to "1000";
+        /// Maximum number of tickets of a user in the whole cluster. A further one replaces the used one whose stream was opened
+        /// longest ago, or is refused with `429` if none is used. Each takes up to 4 KiB of Redis.
+        tickets_per_user: usize = "64", in "1" to "1000";
         /// Maximum number of concurrent history calls on this node; further ones get `503`.
         history_reads: usize = "16", in "1" to "10000";
         /// Maximum number of concurrent history calls of one user; further ones get `429`.

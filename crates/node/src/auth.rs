@@ -3,15 +3,17 @@
 //! # Layout
 //!
 //! - [`upkeep`]: the tasks that keep the keys up to date
+//! - [`tickets`]: one-time credentials of streams
 //! - [`metrics`]: metrics of the keys
 //!
 //! Tokens are verified by `fanfare-auth`.
 
 pub mod metrics;
+pub mod tickets;
 pub mod upkeep;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fanfare_auth::api_key::{self, ApiKey, ApiKeys};
 use fanfare_auth::key_file::KeyFileError;
@@ -20,9 +22,12 @@ use fanfare_config::auth::{AuthConfig, AuthMode};
 use fanfare_coordination::revocations::TokenRefusal;
 use fanfare_protocol::channel::UserError;
 use fanfare_protocol::revocation::TokenStamp;
+use fanfare_protocol::ticket::TicketContent;
 use fanfare_protocol::{Grants, User};
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
+
+use self::tickets::{Presented, TicketError};
 
 /// How a request carries its credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +169,29 @@ impl Auth {
             stamp: Some(stamp),
             carrier,
             key: None,
+        })
+    }
+
+    /// Returns the bearer of a ticket.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the ticket is of an API key that is not in the settings any more, or of no credential although this node
+    /// requires one.
+    pub fn by_ticket(&self, ticket: &Presented) -> Result<Bearer, TicketError> {
+        let TicketContent { grants, expires, stamp, key } = &ticket.content;
+        let hash = key.as_ref().map(|hash| hash.parse()).transpose().map_err(|_| TicketError::Unknown)?;
+        let key = hash.and_then(|hash| self.keys.with_hash(hash)).cloned();
+        if !self.is_open() && key.is_none() && (stamp.is_none() || hash.is_some()) {
+            return Err(TicketError::Unknown);
+        }
+        Ok(Bearer {
+            user: Some(ticket.user.clone()),
+            grants: grants.clone(),
+            expires: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(*expires)),
+            stamp: *stamp,
+            carrier: Carrier::Sent,
+            key,
         })
     }
 

@@ -8,7 +8,7 @@
 //!   served
 //! - `stream_params`, `resume`: the parameters of a stream, and its start; [`ignored`]: unknown parameters of a stream request
 //! - `accept_encoding`: negotiation of the content coding
-//! - [`publish`], [`history`], [`sessions`], [`session_token`], [`acks`], [`revocations`], [`nodes`]: the other endpoints; [`places`]: concurrency limit of history calls
+//! - [`publish`], [`history`], [`sessions`], [`session_token`], [`acks`], [`tickets`], [`revocations`], [`nodes`]: the other endpoints; [`places`]: concurrency limit of history calls
 //! - `body`: bodies within the memory budget; `json_body`: small JSON bodies
 //! - [`head_size`]: size limit of a request's head
 //! - [`hosts`], `origin`: allowed host names, and protection from cross-site requests
@@ -48,6 +48,7 @@ pub mod session_token;
 pub mod sessions;
 mod stream_params;
 pub mod takeover;
+pub mod tickets;
 
 use std::sync::Arc;
 
@@ -106,6 +107,7 @@ fn calls(app: &Arc<App>, side: Side) -> Router {
         .route("/v1/channels/{channel}/events", get(history::history))
         .route("/v1/sessions/{session}/token", post(session_token::replace))
         .route("/v1/ack", get(acks::acknowledged).post(acks::acknowledge))
+        .route("/v1/tickets", post(tickets::issue))
         .route("/ready", get(health::ready));
     let operating = Router::new()
         .route("/v1/nodes", get(nodes::nodes))

@@ -42,6 +42,7 @@ use crate::address::trusted::TrustedProxies;
 use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::auth::metrics::KeyMetrics;
+use crate::auth::tickets::Tickets;
 use crate::auth::upkeep::KeyUpkeep;
 use crate::http;
 use crate::http::Side;
@@ -159,14 +160,7 @@ impl Node {
         let (commands, waiting) = control::queue(&cluster);
         let id = &config.node.id;
         let retry = RetryPolicy::new(RetrySettings::new(&config.stream, config.drain.retry_spread));
-        let settings = HubSettings {
-            stream: config.stream.clone(),
-            max_data: bytes(config.limits.event_data),
-            retry: retry.clone(),
-            sockets_per_user: config.limits.sessions_per_user,
-            lingering: config.limits.sockets,
-            queues: memory.queues(),
-        };
+        let settings = hub_settings(config, &retry, &memory);
         let log: Arc<dyn EventLog> = broker.clone();
         let hub = Hub::start(&log, &*broker, id, &settings, &metrics, commands);
         let revocations = Revocations::new(broker.clone(), revocation_settings(config), revocation_metrics);
@@ -186,6 +180,7 @@ impl Node {
         );
         let app = Arc::new(App {
             node: id.clone(),
+            tickets: Tickets::new(Arc::clone(&broker), config),
             broker,
             memory: memory.clone(),
             budget: hub.budget(),
@@ -316,6 +311,18 @@ impl Node {
         }
         audit.tell_all();
         tracing::info!(node = %id, sessions_left = left, took = ?begun.elapsed(), "shutdown complete");
+    }
+}
+
+/// Returns the settings of the hub.
+fn hub_settings(config: &Config, retry: &RetryPolicy, memory: &Memory) -> HubSettings {
+    HubSettings {
+        stream: config.stream.clone(),
+        max_data: bytes(config.limits.event_data),
+        retry: retry.clone(),
+        sockets_per_user: config.limits.sessions_per_user,
+        lingering: config.limits.sockets,
+        queues: memory.queues(),
     }
 }
 

@@ -240,6 +240,16 @@ impl Pattern {
         self.matches(channel) && channel.reserved().is_none_or(|namespace| self.0.starts_with(namespace))
     }
 
+    /// Returns whether a grant of this pattern opens every channel that a grant of the other one opens.
+    pub fn covers(&self, other: &Self) -> bool {
+        let users = |pattern: &Self| pattern.0.starts_with(USER_PREFIX);
+        let broadcast = Channel::broadcast();
+        // A `*` of the other pattern is a character that only a `*` of this one matches.
+        glob(self.0.as_bytes(), other.0.as_bytes())
+            && (users(self) || !users(other))
+            && (self.opens(&broadcast) || !other.opens(&broadcast))
+    }
+
     /// Returns the pattern's text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -329,6 +339,44 @@ mod tests {
         fn patterns_match_what_the_definition_says(pattern in "[ab*]{1,8}", name in "[ab]{1,10}") {
             let wanted = naive(pattern.as_bytes(), name.as_bytes());
             prop_assert_eq!(Pattern::new(&pattern).unwrap().matches(&Channel::new(&name).unwrap()), wanted);
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_grants_and_no_more() {
+        let pattern = |text: &str| Pattern::new(text).unwrap();
+        for (wide, narrow, covers) in [
+            ("room:*", "room:1", true),
+            ("room:*", "room:1:*", true),
+            ("room:*", "room:*", true),
+            ("*", "**", true),
+            ("*a*", "b*a", true),
+            ("*", "broadcasts", true),
+            ("broadcast*", "broadcast", true),
+            ("user:*", "user:9", true),
+            ("room:1", "room:*", false),
+            ("*a", "*", false),
+            ("*", "user:9", false),
+            ("*", "user:*", false),
+            ("us*", "user:9", false),
+            ("*", "broadcast", false),
+            ("*", "broadcast*", false),
+        ] {
+            assert_eq!(pattern(wide).covers(&pattern(narrow)), covers, "{wide} {narrow}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_covered_opens_nothing_more(
+            wide in "(user:|broadcast|)[ab*]{0,4}",
+            narrow in "(user:|broadcast|)[ab*]{0,4}",
+            name in "(user:|broadcast|)[ab]{0,6}",
+        ) {
+            prop_assume!(!wide.is_empty() && !narrow.is_empty() && !name.is_empty());
+            let (wide, narrow) = (Pattern::new(&wide).unwrap(), Pattern::new(&narrow).unwrap());
+            let channel = Channel::new(&name).unwrap();
+            prop_assert!(!wide.covers(&narrow) || !narrow.opens(&channel) || wide.opens(&channel));
         }
     }
 

@@ -31,6 +31,13 @@ impl Grants {
         joined || self.admin.is_admin() || opens(&self.subscribe, channel)
     }
 
+    /// Returns whether `user` may follow every channel that a grant of `pattern` opens.
+    pub fn covers_subscribe(&self, user: &User, pattern: &Pattern) -> bool {
+        let text = pattern.as_str();
+        let joined = text == Channel::broadcast().as_str() || text == user.channel().as_str();
+        joined || self.admin.is_admin() || self.subscribe.iter().any(|own| own.covers(pattern))
+    }
+
     /// Returns whether there is any channel that the bearer may publish to.
     pub fn may_publish_somewhere(&self) -> bool {
         self.admin.has(Right::Publish) || !self.publish.is_empty()
@@ -150,6 +157,26 @@ mod tests {
             }
         }
         assert!(publisher.may_publish_somewhere() && !viewer.may_publish_somewhere());
+    }
+
+    #[test]
+    fn a_grant_covers_what_it_opens_and_what_the_user_has_anyway() {
+        let user = User::new("7").unwrap();
+        let some = grants(r#"{"subscribe":["room:*"],"publish":["*"],"admin":["look","publish"]}"#);
+        for (pattern, covered) in [
+            ("room:1", true),
+            ("room:*", true),
+            ("user:7", true),
+            ("broadcast", true),
+            ("*", false),
+            ("user:70", false),
+            ("user:7*", false),
+            ("broadcast*", false),
+        ] {
+            let pattern = Pattern::new(pattern).unwrap();
+            assert_eq!(some.covers_subscribe(&user, &pattern), covered, "{pattern:?}");
+            assert!(Grants::all().covers_subscribe(&user, &pattern), "an admin, {pattern:?}");
+        }
     }
 
     #[test]

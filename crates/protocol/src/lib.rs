@@ -20,6 +20,7 @@
 //! - [`revocation`]: revocation of tokens
 //! - [`reader`]: who acknowledges events
 //! - [`session`]: session ids, and control messages between nodes
+//! - [`ticket`]: one-time credentials of streams
 
 pub mod channel;
 pub mod cursor;
@@ -35,6 +36,7 @@ pub mod rights;
 pub mod session;
 pub mod sse;
 pub mod start;
+pub mod ticket;
 pub mod wire;
 
 pub use channel::{Channel, Pattern, User};

@@ -14,6 +14,7 @@
 //! - [`api_keys`]: API keys of services
 //! - [`audit`]: the audit log
 //! - [`revocation`]: tokens that are revoked or replaced while their streams are open
+//! - [`tickets`]: one-time credentials of streams
 //! - [`intake`]: entries of the ingest stream land once
 //! - [`every_end`]: whatever ends a connection frees everything
 //! - [`examples`]: the example publisher over leaving, rolls and outages
@@ -42,4 +43,5 @@ mod providers;
 mod redis_outage;
 mod revocation;
 mod slow_reader;
+mod tickets;
 mod ways_in;

@@ -1,11 +1,12 @@
 //! The log of revocations.
 
 use async_trait::async_trait;
-use fanfare_protocol::Position;
 use fanfare_protocol::revocation::Revoked;
+use fanfare_protocol::ticket::TicketId;
+use fanfare_protocol::{Position, User};
 
 use super::MemoryBroker;
-use crate::credential_store::{Append, Appended, RevocationEntry};
+use crate::credential_store::{Append, Appended, NewTicket, RevocationEntry, TicketUse, TicketUsed};
 use crate::{BrokerError, CredentialStore};
 
 /// The log of revocations.
@@ -27,6 +28,21 @@ impl CredentialStore for MemoryBroker {
         let state = self.state();
         let entries = state.revocations.entries.iter().filter(|(position, _)| *position >= from);
         Ok(entries.take(limit).map(|(position, revoked)| (*position, Some(revoked.clone()))).collect())
+    }
+
+    async fn create_ticket(&self, user: &User, ticket: &NewTicket) -> Result<bool, BrokerError> {
+        let now = self.now();
+        Ok(self.state().tickets.create(user, ticket, now))
+    }
+
+    async fn use_ticket(&self, user: &User, usage: &TicketUse) -> Result<TicketUsed, BrokerError> {
+        let now = self.now();
+        Ok(self.state().tickets.use_ticket(user, usage, now))
+    }
+
+    async fn return_ticket(&self, user: &User, id: TicketId, opening: u64) -> Result<(), BrokerError> {
+        self.state().tickets.give_back(user, id, opening);
+        Ok(())
     }
 }
 

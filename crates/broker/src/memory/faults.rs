@@ -49,6 +49,7 @@ impl MemoryBroker {
         state.ingest = super::Ingest::default();
         state.revocations = super::Revocations::default();
         state.acks = super::Acks::default();
+        state.tickets = super::Tickets::default();
     }
 
     /// Deletes all state of a channel, including its last position.

@@ -66,6 +66,11 @@ impl Keys {
         self.of("receipts")
     }
 
+    /// Returns the name of a user's tickets.
+    pub(super) fn tickets(&self, user: &User) -> Key {
+        self.of_channel(user.channel().as_str(), "tickets")
+    }
+
     pub(super) fn nodes(&self) -> Key {
         self.of("nodes")
     }
@@ -176,6 +181,7 @@ mod tests {
         assert_eq!(keys.log(&channel).as_str(), "fanfare:{user:42}:log");
         assert_eq!(keys.once(&channel, "k").as_str(), "fanfare:{user:42}:once:k");
         assert_eq!(keys.sessions(&User::new("42").unwrap()).as_str(), "fanfare:{user:42}:sessions");
+        assert_eq!(keys.tickets(&User::new("42").unwrap()).as_str(), "fanfare:{user:42}:tickets");
         let node = NodeId::new("a").unwrap();
         assert_eq!(keys.lease(&node).as_str(), "fanfare:node:a");
         assert_eq!(keys.control(&node).as_str(), "fanfare:node:a:control");
@@ -224,7 +230,12 @@ mod tests {
         ];
         if let Ok(user) = user {
             let reader = Reader::Device("x".parse().unwrap());
-            names.extend([keys.sessions(&user), keys.readers(&user), keys.acked(&user, &reader)]);
+            names.extend([
+                keys.sessions(&user),
+                keys.tickets(&user),
+                keys.readers(&user),
+                keys.acked(&user, &reader),
+            ]);
         }
         names.into_iter().map(|name| name.to_string()).collect()
     }

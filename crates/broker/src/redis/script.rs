@@ -49,6 +49,9 @@ scripts! {
     /// Works also if Redis is out of memory, so that a token can be revoked then: the log is bounded.
     REVOKE = "#!lua flags=allow-oom\n", include_str!("revoke.lua");
     ACKNOWLEDGE = include_str!("position.lua"), include_str!("acknowledge.lua");
+    CREATE_TICKET = include_str!("ticket.lua"), include_str!("create_ticket.lua");
+    USE_TICKET = include_str!("ticket.lua"), include_str!("use_ticket.lua");
+    RETURN_TICKET = include_str!("ticket.lua"), include_str!("return_ticket.lua");
     LOCK = include_str!("lock.lua");
     /// The lock of the intake leader. It works also if Redis is out of memory, since the leader frees memory. The
     /// sweeper's lock does not, since live nodes cannot renew their leases then.

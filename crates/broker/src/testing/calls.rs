@@ -8,12 +8,13 @@ use fanfare_protocol::reader::Reader;
 use fanfare_protocol::revocation::Revoked;
 use fanfare_protocol::session::Control;
 use fanfare_protocol::start::StartAt;
+use fanfare_protocol::ticket::TicketId;
 use fanfare_protocol::{Channel, Position, SessionId, User};
 
 use super::fault::Call;
 use super::faulty::FaultyBroker;
 use crate::ack_store::{AckedPosition, Receipt};
-use crate::credential_store::{Append, Appended, RevocationEntry};
+use crate::credential_store::{Append, Appended, NewTicket, RevocationEntry, TicketUse, TicketUsed};
 use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
 use crate::lease::{LeaseOutcome, Swept};
 use crate::log::{Page, PageLimit};
@@ -114,6 +115,18 @@ impl CredentialStore for FaultyBroker {
 
     async fn revocations(&self, from: Position, limit: usize) -> Result<Vec<RevocationEntry>, BrokerError> {
         self.call(Call::Revocations, self.inner.revocations(from, limit)).await
+    }
+
+    async fn create_ticket(&self, user: &User, ticket: &NewTicket) -> Result<bool, BrokerError> {
+        self.call(Call::CreateTicket, self.inner.create_ticket(user, ticket)).await
+    }
+
+    async fn use_ticket(&self, user: &User, usage: &TicketUse) -> Result<TicketUsed, BrokerError> {
+        self.call(Call::UseTicket, self.inner.use_ticket(user, usage)).await
+    }
+
+    async fn return_ticket(&self, user: &User, id: TicketId, opening: u64) -> Result<(), BrokerError> {
+        self.call(Call::ReturnTicket, self.inner.return_ticket(user, id, opening)).await
     }
 }
 

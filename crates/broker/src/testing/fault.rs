@@ -37,6 +37,12 @@ pub enum Call {
     Acknowledged,
     /// `AckStore::report_receipts`.
     Receipts,
+    /// `CredentialStore::create_ticket`.
+    CreateTicket,
+    /// `CredentialStore::use_ticket`.
+    UseTicket,
+    /// `CredentialStore::return_ticket`.
+    ReturnTicket,
     /// `IntakeQueue::lead_intake`.
     Lead,
     /// `IntakeQueue::resign_intake`.

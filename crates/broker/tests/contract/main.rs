@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - `fixture`: the brokers under test, and the hands that publishers, operators and time have
-//! - `events`, `subscribers`, `sessions`, `grace`, `merging`, `nodes`, `backlog`, `intake`, `revocations`, `acks`: the contracts
+//! - `events`, `subscribers`, `sessions`, `grace`, `merging`, `nodes`, `backlog`, `intake`, `revocations`, `tickets`, `acks`: the contracts
 //! - `fcall`: the function library, called by strangers
 //! - `faults`: Redis goes away, comes back, forgets, stops
 //! - `types`: keys that hold something else than they should
@@ -23,6 +23,7 @@ mod nodes;
 mod revocations;
 mod sessions;
 mod subscribers;
+mod tickets;
 mod types;
 
 /// Runs each contract against both brokers.
@@ -129,6 +130,14 @@ contracts! {
         revocations_are_read_in_order_from_a_position_on,
         revocations_are_appended_together_or_not_at_all,
         old_revocations_make_room;
+    tickets:
+        one_of_many_first_uses_gets_the_ticket,
+        a_used_ticket_reopens_its_session_only,
+        a_look_changes_nothing,
+        a_first_use_is_undone_unless_the_ticket_was_used_again,
+        a_ticket_ends_unused_soon_and_used_later,
+        a_users_tickets_are_bounded_and_used_ones_make_room,
+        a_ticket_belongs_to_its_user;
     merging:
         a_user_who_comes_and_goes_does_not_fill_the_lifecycle_stream,
         what_was_merged_is_right_at_the_end,

@@ -10,24 +10,27 @@ use fanfare_broker::{Broker, NodeId};
 use fanfare_config::ack::AckConfig;
 use fanfare_config::http::HttpConfig;
 use fanfare_config::limits::LimitsConfig;
-use fanfare_coordination::revocations::Revocations;
 use fanfare_coordination::revocations::stream_token::StreamTokens;
+use fanfare_coordination::revocations::{Revocations, TokenRefusal};
 use fanfare_coordination::session::Sessions;
 use fanfare_hub::read_budget::ReadBudget;
 use fanfare_hub::retry::RetryPolicy;
+use fanfare_protocol::SessionId;
 use http::HeaderMap;
 
 use super::counts::Counts;
 use super::ignored::Ignored;
 use super::metrics::HttpMetrics;
 use super::origin;
+use super::overload::{Reason, Refusal};
 use super::params::Params;
 use super::places::Places;
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::readiness::Readiness;
 use crate::address::ClientAddress;
 use crate::address::trusted::TrustedProxies;
 use crate::audit::{Audit, trail};
+use crate::auth::tickets::{Presented, Tickets};
 use crate::auth::{Asked, Auth, AuthError, Bearer};
 use crate::memory::Memory;
 use crate::rates::{Caller, Kind, Rates};
@@ -52,6 +55,8 @@ pub struct App {
     pub revocations: Revocations,
     /// Tokens of open streams.
     pub tokens: StreamTokens,
+    /// Tickets.
+    pub tickets: Tickets,
     /// Limits of requests.
     pub limits: LimitsConfig,
     /// Rate limits of users and addresses.
@@ -122,6 +127,48 @@ impl App {
         }
         origin::check(bearer.carrier, headers, &self.http.allowed_origins)?;
         Ok(bearer)
+    }
+
+    /// Authenticates the request of a stream. Returns the ticket too, if it presents one, which is not used yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails like [`App::token`], or if the ticket is not accepted. A failure that passes is one after which a native
+    /// `EventSource` retries.
+    pub(super) async fn stream_bearer(
+        &self,
+        headers: &HeaderMap,
+        params: &Params,
+        (resumes, session): (bool, Option<SessionId>),
+        address: ClientAddress,
+    ) -> Result<(Bearer, Option<Presented>), Refusal> {
+        let Some(text) = params.get("ticket") else {
+            let bearer = self.token(headers, params).await.map_err(|problem| {
+                if problem.code != Code::Unavailable {
+                    return Refusal::Final(problem);
+                }
+                // The token cannot be verified now.
+                let is_loaded = self.revocations.is_loaded();
+                Refusal::Later(if is_loaded { Reason::NoKeys } else { Reason::NoRevocations })
+            })?;
+            return Ok((bearer, None));
+        };
+        if params.get("token").is_some() || params.get("user").is_some() {
+            let detail = "ticket= names the user and replaces the token: send it without token= and user=";
+            return Err(Problem::bad_request(detail).into());
+        }
+        // A look is a call of Redis, also for a ticket that was made up.
+        self.rates.admit(Kind::Requests, Caller { user: None, address }, 1).map_err(Reason::Limited)?;
+        let ticket = self.tickets.look(text, resumes, session).await?;
+        let bearer = self.auth.by_ticket(&ticket)?;
+        trail::note(&bearer);
+        if let Some(stamp) = &ticket.content.stamp {
+            self.revocations.check(&ticket.user, stamp).map_err(|refusal| match refusal {
+                TokenRefusal::NotLoaded => Refusal::Later(Reason::NoRevocations),
+                TokenRefusal::Revoked => Refusal::Final(AuthError::Refused(refusal).into()),
+            })?;
+        }
+        Ok((bearer, Some(ticket)))
     }
 }
 

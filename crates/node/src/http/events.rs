@@ -8,22 +8,21 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use fanfare_broker::BrokerError;
 use fanfare_coordination::revocations::stream_token::StreamToken;
-use fanfare_coordination::session::ClaimError;
+use fanfare_coordination::session::{ClaimError, SessionGuard};
 use fanfare_hub::Hub;
 use fanfare_hub::stream::{Coding, NewStream};
 use fanfare_protocol::reader::Reader;
 use fanfare_protocol::start::StartAt;
-use fanfare_protocol::{Channel, Cursor, User};
+use fanfare_protocol::{Channel, Cursor, SessionId, User};
 use futures_util::FutureExt;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderValue, Method};
 
 use super::app::App;
 use super::letter;
-use super::overload::{self, Reason, Refused};
-use super::problem::{self, Code, Problem};
+use super::overload::{self, Reason, Refusal, Refused};
+use super::problem::{self, Problem};
 use super::stream_headers;
 use super::stream_params::{self, StreamParams};
 use super::takeover::{Admissions, Takeover};
@@ -49,14 +48,14 @@ impl StreamEndpoint {
     /// Admits a stream: checks the rates of the user and the address, then the limits of the node, then claims the
     /// session. A request that the limits of its user or address refuse is not charged to the node, so that a flood
     /// of one client does not affect others.
-    async fn open(&self, params: StreamParams, address: ClientAddress) -> Result<Takeover, Reason> {
+    async fn open(&self, params: StreamParams, address: ClientAddress) -> Result<Takeover, Refusal> {
         if self.app.readiness.is_draining() {
-            return Err(Reason::Draining);
+            return Err(Reason::Draining.into());
         }
         let caller = Caller { user: params.bearer.user.as_ref(), address };
         self.app.rates.admit(Kind::Connects, caller, 1).map_err(Reason::Limited)?;
         if !self.app.rates.connect() {
-            return Err(Reason::Rate);
+            return Err(Reason::Rate.into());
         }
         let opened = self.open_at_rate(params, address).await;
         if opened.is_err() {
@@ -65,15 +64,16 @@ impl StreamEndpoint {
         opened
     }
 
-    async fn open_at_rate(&self, params: StreamParams, address: ClientAddress) -> Result<Takeover, Reason> {
+    async fn open_at_rate(&self, params: StreamParams, address: ClientAddress) -> Result<Takeover, Refusal> {
         let room = self.app.limits.connections.saturating_sub(self.hub.connections());
         let admission = self.admissions.enter(room).ok_or(Reason::Connections)?;
         if let Some(outage) = (self.app.readiness.outage)() {
-            return Err(Reason::Unavailable(outage));
+            return Err(Reason::Unavailable(outage).into());
         }
         let StreamParams {
             bearer: Bearer { user, expires, stamp, .. },
-            session,
+            ticket,
+            mut session,
             mut channels,
             dialect,
             coding,
@@ -86,20 +86,22 @@ impl StreamEndpoint {
         if let Some(user) = &user {
             self.look_first(user, &mut channels).await?;
         }
+        // Last before the claim: what refuses a client that may retry leaves its ticket unused.
+        let opening = match &ticket {
+            Some(ticket) => Some(self.app.tickets.open(ticket, session).await?),
+            None => None,
+        };
+        session = opening.as_ref().map_or(session, |opening| opening.session);
         let held = match &user {
-            Some(user) => {
-                let address = address.to_string().into();
-                Some(self.app.sessions.claim(user, session, address).await.map_err(|error| match error {
-                    ClaimError::Full(_) => Reason::UserSessions,
-                    ClaimError::Draining => Reason::Draining,
-                    ClaimError::NoLease => Reason::NoLease,
-                    ClaimError::Broker(error) => unavailable(&error),
-                    ClaimError::Panicked(why) => {
-                        tracing::error!(why, "failed to claim a session");
-                        Reason::Internal
+            Some(user) => match self.claim(user, session, address).await {
+                Ok(held) => Some(held),
+                Err(reason) => {
+                    if let Some(opening) = opening {
+                        self.app.tickets.undo(opening).await;
                     }
-                })?)
-            }
+                    return Err(reason.into());
+                }
+            },
             None => None,
         };
         let token = stamp.map(|stamp| StreamToken::new(self.app.revocations.clone(), stamp));
@@ -116,7 +118,8 @@ impl StreamEndpoint {
         reader: &Reader,
         channels: &mut [(Channel, StartAt)],
     ) -> Result<(), Reason> {
-        let acked = self.app.broker.acknowledged(user, reader).await.map_err(|error| unavailable(&error))?;
+        let acked =
+            self.app.broker.acknowledged(user, reader).await.map_err(|error| Reason::of_broker(&error))?;
         let acked = Cursor::Many(acked);
         for (channel, from) in channels {
             if let Some(position) = acked.position_in(channel) {
@@ -124,6 +127,36 @@ impl StreamEndpoint {
             }
         }
         Ok(())
+    }
+
+    async fn claim(
+        &self,
+        user: &User,
+        session: SessionId,
+        address: ClientAddress,
+    ) -> Result<SessionGuard, Reason> {
+        let address = address.to_string().into();
+        self.app.sessions.claim(user, session, address).await.map_err(|error| match error {
+            ClaimError::Full(_) => Reason::UserSessions,
+            ClaimError::Draining => Reason::Draining,
+            ClaimError::NoLease => Reason::NoLease,
+            ClaimError::Broker(error) => Reason::of_broker(&error),
+            ClaimError::Panicked(why) => {
+                tracing::error!(why, "failed to claim a session");
+                Reason::Internal
+            }
+        })
+    }
+
+    /// Returns the response to a request whose stream is not opened.
+    fn refuse(&self, refusal: Refusal, refused: Refused<'_>) -> Response {
+        match refusal {
+            Refusal::Later(reason) => {
+                self.app.metrics.count_overloaded(reason);
+                overload::answer(reason, refused, &self.app.limits, &self.app.retry)
+            }
+            Refusal::Final(problem) => problem.into_response(),
+        }
     }
 
     /// Locates the newest event of the user's own channel before the claim reports the user online, so that events
@@ -134,7 +167,7 @@ impl StreamEndpoint {
         let Some((channel, from)) = own else { return Ok(()) };
         match self.app.broker.locate(channel, StartAt::Latest).await {
             Ok(position) => *from = StartAt::Tip(position),
-            Err(error) if error.is_passing() => return Err(unavailable(&error)),
+            Err(error) if error.is_passing() => return Err(Reason::of_broker(&error)),
             // The hub locates it later.
             Err(_) => {}
         }
@@ -142,18 +175,12 @@ impl StreamEndpoint {
     }
 }
 
-/// Logs why the broker does not serve a stream, and returns the reason for the client.
-fn unavailable(error: &BrokerError) -> Reason {
-    problem::log_broker_error(error);
-    Reason::Unavailable(error.outage())
-}
-
 /// Converts a panic while a stream is opened to [`Reason::Internal`]: a status `500` would end a native `EventSource`
 /// permanently, and another node may succeed.
-async fn unless_it_panics<T>(opening: impl Future<Output = Result<T, Reason>>) -> Result<T, Reason> {
+async fn unless_it_panics<T>(opening: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
     AssertUnwindSafe(opening).catch_unwind().await.unwrap_or_else(|panic| {
         problem::log_panic(&*panic);
-        Err(Reason::Internal)
+        Err(Reason::Internal.into())
     })
 }
 
@@ -164,19 +191,13 @@ pub async fn events(
     request: Request,
 ) -> Response {
     let (headers, query) = (request.headers(), request.uri().query());
-    let params = match StreamParams::read(&endpoint.app, headers, query).await {
+    let params = match StreamParams::read(&endpoint.app, headers, query, address).await {
         Ok(params) => params,
-        // The token cannot be verified now.
-        Err(problem) if problem.code == Code::Unavailable => {
+        Err(refusal) => {
             let (dialect, cursor) = stream_params::form(headers, query);
             let status = overload::prefers_status(headers);
-            let is_loaded = endpoint.app.revocations.is_loaded();
-            let reason = if is_loaded { Reason::NoKeys } else { Reason::NoRevocations };
-            endpoint.app.metrics.count_overloaded(reason);
-            let refused = Refused { dialect, cursor: cursor.as_deref(), status };
-            return overload::answer(reason, refused, &endpoint.app.limits, &endpoint.app.retry);
+            return endpoint.refuse(refusal, Refused { dialect, cursor: cursor.as_deref(), status });
         }
-        Err(problem) => return problem.into_response(),
     };
     if let Err(problem) = letter::precondition(request.method(), request.headers()) {
         return problem.into_response();
@@ -192,9 +213,8 @@ pub async fn events(
     }
     let status = overload::prefers_status(request.headers());
     if request.extensions().get::<NoRoom>().is_some() {
-        endpoint.app.metrics.count_overloaded(Reason::Memory);
         let refused = Refused { dialect: params.dialect, cursor: params.cursor.as_deref(), status };
-        return overload::answer(Reason::Memory, refused, &endpoint.app.limits, &endpoint.app.retry);
+        return endpoint.refuse(Reason::Memory.into(), refused);
     }
     // The request's head references a read buffer of hyper, and a claim may take a while.
     drop(request);
@@ -205,11 +225,7 @@ pub async fn events(
             response.extensions_mut().insert(takeover);
             response
         }
-        Err(reason) => {
-            endpoint.app.metrics.count_overloaded(reason);
-            let refused = Refused { dialect, cursor: cursor.as_deref(), status };
-            overload::answer(reason, refused, &endpoint.app.limits, &endpoint.app.retry)
-        }
+        Err(refusal) => endpoint.refuse(refusal, Refused { dialect, cursor: cursor.as_deref(), status }),
     }
 }
 
@@ -232,11 +248,11 @@ mod tests {
     async fn a_native_event_source_survives_a_panic() {
         let opened = unless_it_panics(async { panic!("on purpose") }).await;
         let reason = opened.map(|takeover: Takeover| drop(takeover)).unwrap_err();
-        assert_eq!(reason, Reason::Internal);
+        assert_eq!(reason, Refusal::Later(Reason::Internal));
         let app = app();
         let answer = |status| {
             let refused = Refused { dialect: Dialect::default(), cursor: Some("17-3"), status };
-            overload::answer(reason, refused, &app.limits, &app.retry)
+            overload::answer(Reason::Internal, refused, &app.limits, &app.retry)
         };
         assert_eq!(answer(true).status(), 503, "a balancer asks another node");
         let body = axum::body::to_bytes(answer(false).into_body(), 1000).await.unwrap();

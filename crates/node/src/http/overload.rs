@@ -5,7 +5,7 @@
 
 use axum::response::{IntoResponse, Response};
 use fanfare_auth::TokenError;
-use fanfare_broker::Outage;
+use fanfare_broker::{BrokerError, Outage};
 use fanfare_config::limits::LimitsConfig;
 use fanfare_coordination::revocations::TokenRefusal;
 use fanfare_hub::dialect::Dialect;
@@ -13,9 +13,10 @@ use fanfare_hub::retry::RetryPolicy;
 use http::HeaderMap;
 use http::header::HeaderName;
 
-use super::problem::{Code, Problem};
+use super::problem::{self, Code, Problem};
 use super::stream_headers;
 use crate::auth::AuthError;
+use crate::auth::tickets::TicketError;
 use crate::rates::{RateLimited, Scope};
 
 /// `Prefer`, which the crate `http` does not define.
@@ -48,7 +49,45 @@ pub enum Reason {
     Internal,
 }
 
+/// Why no stream is opened.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It cannot be served now: the client should retry.
+    Later(Reason),
+    /// The request is refused: a retry is useless.
+    Final(Problem),
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self::Later(reason)
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::Final(problem)
+    }
+}
+
+impl From<TicketError> for Refusal {
+    fn from(error: TicketError) -> Self {
+        let code = match &error {
+            TicketError::Unknown => Code::BadTicket,
+            TicketError::Used | TicketError::OtherSession => Code::UsedTicket,
+            TicketError::Broker(error) => return Self::Later(Reason::of_broker(error)),
+        };
+        Self::Final(Problem::new(code, error.to_string()))
+    }
+}
+
 impl Reason {
+    /// Logs why the broker does not serve a stream, and returns the reason for the client.
+    pub fn of_broker(error: &BrokerError) -> Self {
+        problem::log_broker_error(error);
+        Self::Unavailable(error.outage())
+    }
+
     /// Names of all reasons.
     pub const WORDS: [&str; 9] = [
         "connections",

@@ -22,6 +22,7 @@ use http::{HeaderValue, StatusCode};
 
 use crate::audit::Why;
 use crate::auth::AuthError;
+use crate::auth::tickets::IssueError;
 use crate::memory::{NoRoom, Scope};
 use crate::rates::RateLimited;
 
@@ -76,7 +77,7 @@ impl Problem {
     fn challenge(&self) -> Option<String> {
         let error = match self.code {
             Code::NoToken => return Some(r#"Bearer realm="fanfare""#.to_owned()),
-            Code::BadToken => "invalid_token",
+            Code::BadToken | Code::BadTicket | Code::UsedTicket => "invalid_token",
             Code::ExpiredToken => r#"invalid_token", error_description="the token has expired"#,
             Code::RevokedToken => r#"invalid_token", error_description="the token has been revoked"#,
             Code::NoGrant => "insufficient_scope",
@@ -143,6 +144,20 @@ impl From<AuthError> for Problem {
             AuthError::BadUser(_) => Code::BadRequest,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<IssueError> for Problem {
+    fn from(error: IssueError) -> Self {
+        match error {
+            IssueError::NoUser | IssueError::TooLong => Self::bad_request(error.to_string()),
+            IssueError::NotGranted(_) => Self::no_grant(error.to_string()),
+            IssueError::Full(_, life) => {
+                Self::new(Code::UserTickets, error.to_string()).retry_after(life.as_secs().max(1))
+            }
+            IssueError::NoRandom => Self::new(Code::InternalHere, error.to_string()),
+            IssueError::Broker(error) => error.into(),
+        }
     }
 }
 

@@ -49,6 +49,12 @@ pub(super) fn start<'a>(
     })
 }
 
+/// Returns whether a request resumes a stream: by the header, or by one of its parameters.
+pub(super) fn resumes<'a>(headers: &HeaderMap, mut parameters: impl Iterator<Item = &'a str>) -> bool {
+    // An invalid header is refused later.
+    header(headers).is_ok_and(|text| text.is_some()) || parameters.any(|text| !trim(text).is_empty())
+}
+
 /// Returns the header's value, if it has one. Lines with several values are one list (RFC 9110, section 5.3): the
 /// same cursor twice is one cursor.
 fn header(headers: &HeaderMap) -> Result<Option<&str>, Problem> {

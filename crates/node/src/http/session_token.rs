@@ -1,12 +1,12 @@
 //! `POST /v1/sessions/{session}/token`: replaces the token of an open stream.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use fanfare_api::revocations::TokenReplaced;
+use fanfare_broker::clock::ms_of;
 use fanfare_protocol::SessionKey;
 use fanfare_protocol::session::ReplacementToken;
 use http::{HeaderMap, Method};
@@ -36,13 +36,8 @@ pub async fn replace(
     letter::precondition(&Method::POST, &headers)?;
     let session = session.parse().map_err(|error| Problem::bad_request(format!("session: {error}")))?;
     let user = user.ok_or_else(|| Problem::bad_request("a client without a user has no session"))?;
-    let expires = expires.map(unix_ms);
+    let expires = expires.map(ms_of);
     let key = SessionKey::new(user, session);
     let node = app.tokens.replace(&key, ReplacementToken { expires, stamp, grants }).await?;
     Ok(Json(TokenReplaced { session: session.to_string(), node: node.to_string(), expires }))
-}
-
-fn unix_ms(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).as_ref().map_or(0, Duration::as_millis);
-    u64::try_from(since).unwrap_or(u64::MAX)
 }

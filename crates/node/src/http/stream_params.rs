@@ -12,10 +12,13 @@ use http::HeaderMap;
 
 use super::accept_encoding::negotiate;
 use super::app::App;
+use super::overload::Refusal;
 use super::params::Params;
 use super::problem::{Code, Problem};
 use super::{acks, head_size, resume};
+use crate::address::ClientAddress;
 use crate::auth::Bearer;
+use crate::auth::tickets::Presented;
 
 /// Path of the stream.
 pub(super) const PATH: &str = "/v1/events";
@@ -26,6 +29,8 @@ const MAX_LAST: usize = 1000;
 #[derive(Debug, PartialEq)]
 pub(super) struct StreamParams {
     pub(super) bearer: Bearer,
+    /// The ticket, which is not used yet.
+    pub(super) ticket: Option<Presented>,
     pub(super) session: SessionId,
     pub(super) channels: Vec<(Channel, StartAt)>,
     pub(super) dialect: Dialect,
@@ -42,7 +47,12 @@ impl StreamParams {
     /// # Errors
     ///
     /// Fails if a parameter is invalid, or if the token is missing or does not grant a channel.
-    pub(super) async fn read(app: &App, headers: &HeaderMap, query: Option<&str>) -> Result<Self, Problem> {
+    pub(super) async fn read(
+        app: &App,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        address: ClientAddress,
+    ) -> Result<Self, Refusal> {
         let mut cursors = Vec::new();
         let other = |name: &str, value: &str| {
             if resume::is_cursor_parameter(name) {
@@ -53,11 +63,13 @@ impl StreamParams {
         };
         let params = Params::parse_known(
             query,
-            &["session", "device", "after", "last", "format"],
+            &["session", "device", "after", "last", "format", "ticket"],
             &["channel"],
             other,
         )?;
-        let bearer = app.token(headers, &params).await?;
+        let session = named_session(&params)?;
+        let resumes = resume::resumes(headers, cursors.iter().map(String::as_str));
+        let (bearer, ticket) = app.stream_bearer(headers, &params, (resumes, session), address).await?;
         let channels = channels(&bearer, &params, app.limits.channels_per_stream)?;
         head_size::check_stream((PATH, query), headers, channels.len(), app.limits.head_bytes)?;
         let cursors = cursors.iter().map(String::as_str);
@@ -73,21 +85,19 @@ impl StreamParams {
             (channel, from)
         };
         let channels = channels.into_iter().map(from).collect();
-        let session = match params.get("session") {
-            Some(text) => text.parse().map_err(|error| Problem::bad_request(format!("session=: {error}")))?,
-            None => SessionId::random(),
-        };
+        let bound = ticket.as_ref().and_then(|ticket| ticket.bound);
+        let session = bound.or(session).unwrap_or_else(SessionId::random);
         let dialect = match params.get("format") {
             None | Some("raw") => Dialect::Fanfare(Format::Raw),
             Some("json") => Dialect::Fanfare(Format::Json),
-            Some(_) => return Err(Problem::bad_request("format= must be raw or json")),
+            Some(_) => return Err(Problem::bad_request("format= must be raw or json").into()),
         };
         let acked = match &start {
             Start::Acked => Some(reader(&bearer, &params)?),
             _ => None,
         };
         let coding = if app.gzip { negotiate(headers) } else { Coding::Identity };
-        Ok(Self { bearer, session, channels, dialect, coding, cursor, acked })
+        Ok(Self { bearer, ticket, session, channels, dialect, coding, cursor, acked })
     }
 }
 
@@ -101,6 +111,12 @@ fn reader(bearer: &Bearer, params: &Params) -> Result<Reader, Problem> {
         return Err(Problem::bad_request("a client without a user has no acknowledged cursor"));
     }
     acks::reader(params.get("device"), params.get("session"))
+}
+
+/// Returns the session that the client named.
+fn named_session(params: &Params) -> Result<Option<SessionId>, Problem> {
+    let parse = |text: &str| text.parse().map_err(|error| Problem::bad_request(format!("session=: {error}")));
+    params.get("session").map(parse).transpose()
 }
 
 /// Returns the dialect and the cursor of a request whose other parameters may be invalid.
@@ -175,8 +191,11 @@ mod tests {
             map.append(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
         // No keys are fetched.
-        let params = StreamParams::read(app, &map, Some(query)).now_or_never().unwrap();
-        params.map_err(|problem| (problem.code, problem.detail))
+        let params = StreamParams::read(app, &map, Some(query), ClientAddress::default());
+        params.now_or_never().unwrap().map_err(|refusal| match refusal {
+            Refusal::Final(problem) => (problem.code, problem.detail),
+            Refusal::Later(reason) => panic!("{reason:?}"),
+        })
     }
 
     fn names(params: &StreamParams) -> Vec<&str> {

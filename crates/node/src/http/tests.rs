@@ -96,6 +96,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
     let audit = Arc::new(crate::audit::Audit::new(config.node.id.clone(), &mut registry));
     App {
         audit,
+        tickets: crate::auth::tickets::Tickets::new(broker.clone(), &config),
         sessions,
         revocations,
         tokens,

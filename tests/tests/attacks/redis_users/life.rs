@@ -179,6 +179,17 @@ pub(super) async fn acknowledges(cluster: &Cluster) {
     request.parameter("device", "phone").open().await.expect_data("not yet").await;
 }
 
+/// Opens a stream with a ticket, and resumes it.
+pub(super) async fn uses_tickets(cluster: &Cluster) {
+    let api = cluster.a().api().with_token(&token("50").sign());
+    let answer = api.call("POST", "/v1/tickets", &[], "").await.expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let ticket = answer.json()["ticket"].as_str().expect("a ticket").to_owned();
+    let mut stream = cluster.a().stream().parameter("ticket", &ticket).open().await;
+    stream.resume(cluster.b()).await;
+    stream.close();
+}
+
 /// Kills a node that comes back at once with the same id, and once more for good.
 pub(super) async fn dies(cluster: &mut Cluster, through: &str) {
     let _stream = stream(cluster.a(), "47").await;

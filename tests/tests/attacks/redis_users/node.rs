@@ -27,6 +27,7 @@ async fn a_nodes_whole_life_takes_each_of_its_rights_and_no_other() {
     life::merges_lifecycle(&cluster).await;
     life::revokes(&cluster).await;
     life::acknowledges(&cluster).await;
+    life::uses_tickets(&cluster).await;
     life::dies(&mut cluster, &through).await;
     let mut asked = monitor.asked();
     nothing_was_denied(&cluster.redis).await;
