@@ -3,9 +3,9 @@
 //!
 //! # Layout
 //!
-//! - [`trail`]: who makes a request
+//! - `trail`: who makes a request
 //! - `action`: what a request asks for
-//! - [`call`]: a request, as the audit log shows it
+//! - `call`: a request, as the audit log shows it
 
 mod action;
 pub(crate) mod call;
@@ -20,6 +20,7 @@ use fanfare_protocol::revocation::TokenId;
 use fanfare_protocol::rights::Right;
 use fanfare_protocol::{Channel, User};
 use fanfare_telemetry::{Throttles, registered};
+use http::StatusCode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
@@ -33,6 +34,8 @@ pub const TARGET: &str = "fanfare::audit";
 
 /// Maximum number of users and addresses whose refusals have rates of their own; the others share one.
 const SOURCES: usize = 256;
+/// Status of a request whose client left before the answer.
+const CLIENT_CLOSED: u16 = 499;
 /// Maximum number of characters of a reason.
 const WHY: usize = 200;
 
@@ -72,6 +75,8 @@ fn is_refusal(code: Code) -> bool {
             | Code::BadToken
             | Code::ExpiredToken
             | Code::RevokedToken
+            | Code::BadTicket
+            | Code::UsedTicket
             | Code::NoGrant
             | Code::ForeignOrigin
             | Code::Misdirected
@@ -123,8 +128,8 @@ impl Audit {
         if outcome != Outcome::Refused && !caller.is_some_and(|caller| belongs(action, call, caller)) {
             return;
         }
-        let is_admin = caller.is_some_and(|caller| caller.rights.iter().next().is_some());
-        let held_back = if outcome == Outcome::Ok || is_admin {
+        // A holder of a right has no more room for refusals than others.
+        let held_back = if outcome == Outcome::Ok {
             0
         } else if let Some(held_back) = self.refusals.admit(source(call, caller)) {
             held_back
@@ -138,7 +143,20 @@ impl Audit {
         let revokes_too =
             action == Action::Disconnect && effect.is_some_and(|effect| effect.before.is_some());
         if revokes_too {
-            self.write(&Line { action: Action::Revoke, ..line }, response.status().as_u16());
+            // The revocation is stored, whatever became of the sessions.
+            let line = Line { action: Action::Revoke, outcome: Outcome::Ok, code: None, why: None, ..line };
+            self.write(&line, StatusCode::OK.as_u16());
+        }
+    }
+
+    /// Writes that a client left before its request had an answer: what it asked for may be done.
+    pub(crate) fn record_abandoned(&self, call: &Call, caller: Option<&Caller>) {
+        let action = Action::of(call.method, &call.route);
+        if caller.is_some_and(|caller| belongs(action, call, caller)) {
+            let (outcome, code, why) = (Outcome::Unknown, None, None);
+            let line = Line { action, outcome, code, why, call, caller, effect: None, held_back: 0 };
+            // As of proxies whose client leaves.
+            self.write(&line, CLIENT_CLOSED);
         }
     }
 
@@ -220,6 +238,8 @@ enum Outcome {
     Refused,
     /// It was not done, for another reason.
     Failed,
+    /// The client left before the answer.
+    Unknown,
 }
 
 impl Outcome {
@@ -228,6 +248,7 @@ impl Outcome {
             Self::Ok => "ok",
             Self::Refused => "refused",
             Self::Failed => "failed",
+            Self::Unknown => "unknown",
         }
     }
 }

@@ -34,6 +34,8 @@ use self::tickets::{Presented, TicketError};
 pub enum Carrier {
     /// A token in a header or the query: the program that sent the request has it.
     Sent,
+    /// A ticket in the query of a stream.
+    Ticket,
     /// A token in a cookie: browsers attach it to the requests of any page.
     Cookie,
     /// Network access: the node requires no token.
@@ -190,7 +192,7 @@ impl Auth {
             grants: grants.clone(),
             expires: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(*expires)),
             stamp: *stamp,
-            carrier: Carrier::Sent,
+            carrier: Carrier::Ticket,
             key,
         })
     }

@@ -293,3 +293,37 @@ async fn the_audit_log_is_beside_the_nodes_log_whatever_its_level_unless_it_is_o
         }
     }
 }
+
+/// Asks for a revocation over HTTP/2, and resets the request before it has an answer.
+async fn ask_and_leave(node: &Node, token: &str) {
+    let socket = tokio::net::TcpStream::connect(node.address()).await.expect("the node listens");
+    let (mut client, connection) = h2::client::handshake(socket).await.expect("HTTP/2");
+    let connection = tokio::spawn(connection);
+    let request = http::Request::post(format!("http://{}/v1/revocations", node.address()))
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", "application/json");
+    let (answer, mut body) =
+        client.send_request(request.body(()).expect("a request"), false).expect("it is sent");
+    body.send_data(r#"{"jti":"x"}"#.into(), true).expect("it is sent");
+    let answer = tokio::time::timeout(Duration::from_millis(200), answer).await;
+    assert!(answer.is_err(), "Redis does not answer: {answer:?}");
+    body.send_reset(h2::Reason::CANCEL);
+    drop(client);
+    let _ = tokio::time::timeout(Duration::from_secs(5), connection).await;
+}
+
+#[tokio::test]
+async fn a_call_whose_client_leaves_has_its_line() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("audit.log");
+    let redis = Redis::start().await;
+    let node = Node::of(&redis).auth("jwt").set("LOG__FORMAT", "json");
+    let node = node.set("LOG__AUDIT", file.to_str().expect("text")).start().await;
+    redis.pause();
+    eventually("the line is there", async || {
+        ask_and_leave(&node, &Token::of("root").admin().sign()).await;
+        lines(&file).iter().any(|line| has(line, "action=revoke outcome=unknown status=499 user=root"))
+    })
+    .await;
+    redis.resume();
+}

@@ -115,7 +115,7 @@ impl Acked {
     fn advance(&mut self, tag: u64, position: Position, now: u64) -> bool {
         let held = self.positions.get(&tag).copied();
         let ahead = Position::new(now + AHEAD_MS, 0);
-        let moves = held.is_none_or(|held| held < position || (ahead < held && held != position));
+        let moves = held.is_none_or(|held| held < position || (ahead < held && position < ahead));
         if moves {
             self.positions.insert(tag, position);
         }

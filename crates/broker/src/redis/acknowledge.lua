@@ -26,7 +26,7 @@ for at = 5, #ARGV, 2 do
   local tag, position = ARGV[at], ARGV[at + 1]
   local held = redis.call('HGET', positions, tag)
   if not held or not is_position(held) or is_before(held, position)
-    or (is_before(ahead, held) and held ~= position) then
+    or (is_before(ahead, held) and is_before(position, ahead)) then
     redis.call('HSET', positions, tag, position)
     moved = moved + 1
   end
@@ -44,7 +44,10 @@ if excess > 0 then
 end
 
 redis.call('PEXPIRE', positions, keep)
-redis.call('ZADD', readers, string.format('%.0f', now), reader)
+-- After a failover the clock may be behind the others' times, and this reader is still the last.
+local newest = redis.call('ZRANGE', readers, -1, -1, 'WITHSCORES')
+local score = newest[1] and newest[1] ~= reader and math.max(now, tonumber(newest[2]) + 1) or now
+redis.call('ZADD', readers, string.format('%.0f', score), reader)
 redis.call('ZREMRANGEBYSCORE', readers, '-inf', string.format('(%.0f', now - keep))
 local others = redis.call('ZCARD', readers) - most_readers
 if others > 0 then

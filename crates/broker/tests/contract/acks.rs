@@ -90,6 +90,11 @@ pub(crate) async fn a_position_ahead_of_the_clock_does_not_stay<F: Fixture>() {
     acknowledge(broker, &reader, &[(1, Position::new(u64::MAX, u64::MAX))]).await;
     assert_eq!(acknowledge(broker, &reader, &[(1, newest)]).await, 1);
     assert_eq!(acknowledged(broker, &reader).await, [(1, newest)]);
+    // In a log that is ahead itself, late acknowledgements change nothing.
+    let far = |ms| Position::new(newest.ms + 3_600_000 + ms, 0);
+    for (position, moved) in [(far(5), 1), (far(3), 0), (far(5), 0), (far(7), 1), (newest, 1)] {
+        assert_eq!(acknowledge(broker, &reader, &[(1, position)]).await, moved, "{position}");
+    }
     // A little ahead is a clock that was set, or another's.
     let soon = Position::new(newest.ms + 30_000, 0);
     acknowledge(broker, &reader, &[(1, soon)]).await;
@@ -148,6 +153,21 @@ pub(crate) async fn receipts_are_bounded<F: Fixture>() {
     let fields = [("user", "7"), ("reader", "device:a"), ("channel", "room:1"), ("id", "999-0")];
     let fields: Fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     assert_eq!(kept.last(), Some(&fields));
+}
+
+#[tokio::test]
+async fn a_new_reader_stays_though_the_clock_went_back() {
+    let fixture = new::<Redis>().await;
+    let broker = fixture.broker();
+    for n in 0..16 {
+        acknowledge(broker, &device(&format!("d{n}")), &[(1, at(5))]).await;
+        let name = format!("device:d{n}");
+        let later = (u64::MAX >> 12).to_string();
+        fixture.server.get::<usize>(&["ZADD", "fanfare:{user:7}:acked", &later, &name]).await;
+    }
+    acknowledge(broker, &device("new"), &[(1, at(5))]).await;
+    assert_eq!(acknowledged(broker, &device("new")).await, [(1, at(5))]);
+    assert_eq!(fixture.server.get::<usize>(&["ZCARD", "fanfare:{user:7}:acked"]).await, 16);
 }
 
 #[tokio::test]

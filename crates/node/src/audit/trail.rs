@@ -3,7 +3,7 @@
 //! Only authentication knows the caller, in the middle of a handler, and the handler's result says nothing about it. So the
 //! layer around the handlers gives each request a place for it, in the task that serves the request.
 
-use std::cell::RefCell;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fanfare_protocol::User;
 use fanfare_protocol::revocation::TokenId;
@@ -12,7 +12,7 @@ use fanfare_protocol::rights::Rights;
 use crate::auth::{Bearer, Carrier};
 
 tokio::task_local! {
-    static CALLER: RefCell<Option<Caller>>;
+    static CALLER: Place;
 }
 
 /// Number of leading hexadecimal digits of an API key's hash that name the key.
@@ -23,7 +23,7 @@ const KEY_DIGITS: usize = 12;
 pub(crate) struct Caller {
     /// The user, if there is one.
     pub(super) user: Option<User>,
-    /// What the caller was known by: `token`, `cookie`, `key`, or `none`.
+    /// What the caller was known by: `token`, `cookie`, `key`, `ticket`, or `none`.
     pub(super) credential: &'static str,
     /// Hash of the token's `jti`.
     pub(super) token: Option<TokenId>,
@@ -43,8 +43,9 @@ impl Caller {
 impl From<&Bearer> for Caller {
     fn from(Bearer { user, grants, stamp, carrier, key, .. }: &Bearer) -> Self {
         let credential = match (carrier, key) {
-            (_, Some(_)) => "key",
+            (Carrier::Sent | Carrier::Cookie | Carrier::Reach, Some(_)) => "key",
             (Carrier::Sent, None) => "token",
+            (Carrier::Ticket, _) => "ticket",
             (Carrier::Cookie, None) => "cookie",
             (Carrier::Reach, None) => "none",
         };
@@ -58,9 +59,20 @@ impl From<&Bearer> for Caller {
     }
 }
 
-/// Serves a request, and returns what was noted about its caller.
-pub(crate) async fn follow<T>(request: impl Future<Output = T>) -> (T, Option<Caller>) {
-    CALLER.scope(RefCell::default(), async { (request.await, CALLER.with(RefCell::take)) }).await
+/// What was noted about the caller of a request. It outlives a request that is dropped before its answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Place(Arc<Mutex<Option<Caller>>>);
+
+impl Place {
+    /// Returns what was noted, and forgets it.
+    pub(crate) fn take(&self) -> Option<Caller> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Serves a request, with a place for its caller.
+pub(crate) async fn follow<T>(place: &Place, request: impl Future<Output = T>) -> T {
+    CALLER.scope(place.clone(), request).await
 }
 
 /// Notes the caller of the request that this task serves.
@@ -75,7 +87,9 @@ pub(crate) fn note_expired(user: &User, token: Option<TokenId>) {
 
 fn note_caller(caller: Caller) {
     // A handler that is called without the layer, as in tests, has no place.
-    let _ = CALLER.try_with(|place| place.replace(Some(caller)));
+    let _ = CALLER.try_with(|Place(place)| {
+        *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(caller);
+    });
 }
 
 #[cfg(test)]
@@ -89,13 +103,12 @@ mod tests {
             tokio::task::yield_now().await;
             note_expired(&user(id), None);
             tokio::task::yield_now().await;
-            id.to_owned()
         };
-        let (a, b) = tokio::join!(follow(request("a")), follow(request("b")));
-        for (id, caller) in [a, b] {
-            assert_eq!(caller, Some(Caller::of_expired(user(&id), None)));
-        }
-        assert_eq!(follow(async {}).await, ((), None));
+        let places = [Place::default(), Place::default(), Place::default()];
+        tokio::join!(follow(&places[0], request("a")), follow(&places[1], request("b")));
+        follow(&places[2], async {}).await;
+        let callers = places.map(|place| place.take().and_then(|caller| caller.user));
+        assert_eq!(callers, [Some(user("a")), Some(user("b")), None]);
         note_expired(&user("nobody"), None);
     }
 }

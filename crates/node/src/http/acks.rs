@@ -19,6 +19,7 @@ use super::{body, json_body, letter};
 use crate::address::ClientAddress;
 use crate::auth::Bearer;
 use crate::memory::Account;
+use crate::rates::{Caller, Kind};
 
 /// Maximum size of a body, in bytes: the longest cursor and more.
 const MAX_BYTES: usize = 16 * 1024;
@@ -50,6 +51,9 @@ pub async fn acknowledge(State(app): State<Arc<App>>, request: Request) -> Resul
     let account = parts.extensions.get::<Account>().cloned().unwrap_or_else(|| app.memory.account(None));
     let (bytes, _permit) = body::read(&app, &parts.headers, &mut body, (&account, MAX_BYTES)).await?;
     let acks = read(&bytes, (&user, &grants))?;
+    // The request itself is charged already.
+    let more = u32::try_from(acks.len().saturating_sub(1)).unwrap_or(u32::MAX);
+    app.rates.admit(Kind::Requests, Caller { user: Some(&user), address }, more)?;
     if app.ack.receipts > 0 {
         let receipts = acks.iter().filter_map(|ack| receipt(&user, ack)).collect::<Vec<_>>();
         if !receipts.is_empty() {

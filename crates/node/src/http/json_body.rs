@@ -1,6 +1,7 @@
 //! Small JSON bodies.
 
 use axum::body::Body;
+use bytes::Bytes;
 use fanfare_protocol::json;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
@@ -26,6 +27,29 @@ pub(super) async fn read<T: DeserializeOwned>(
 ) -> Result<T, Problem> {
     letter::content_coding(headers)?;
     check_media_type(headers)?;
+    parse(&collect(app, body).await?)
+}
+
+/// Reads a JSON object; returns `None` if the body has no bytes.
+///
+/// # Errors
+///
+/// Fails like [`read`].
+pub(super) async fn read_if_any<T: DeserializeOwned>(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Option<T>, Problem> {
+    letter::content_coding(headers)?;
+    let bytes = collect(app, body).await?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    check_media_type(headers)?;
+    parse(&bytes).map(Some)
+}
+
+async fn collect(app: &App, body: Body) -> Result<Bytes, Problem> {
     let collected = tokio::time::timeout(app.http.body_read_timeout, Limited::new(body, MAX_BYTES).collect());
     let collected = collected
         .await
@@ -37,8 +61,11 @@ pub(super) async fn read<T: DeserializeOwned>(
             Problem::bad_request("the body ended early")
         }
     })?;
-    let bytes = bytes.to_bytes();
-    let text = json::text(&bytes).map_err(|error| Problem::new(Code::BadJson, error.to_string()))?;
+    Ok(bytes.to_bytes())
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let text = json::text(bytes).map_err(|error| Problem::new(Code::BadJson, error.to_string()))?;
     json::object(text).map_err(|error| Problem::new(Code::BadJson, json::reason(&error)))
 }
 

@@ -28,7 +28,7 @@ use super::problem::{self, Code, Problem};
 use super::{Side, head_size, stream_params};
 use crate::address::{ClientAddress, Peer};
 use crate::audit::call::Call;
-use crate::audit::trail;
+use crate::audit::trail::{self, Place};
 use crate::memory::NoRoom;
 
 /// Time for which a browser may cache a CORS preflight.
@@ -115,8 +115,10 @@ async fn count(
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = known(request.method());
     let (request, call) = Call::read(request, (method, route), listener).await;
-    let (mut response, caller) = trail::follow(next.run(request)).await;
-    app.audit.record(&call, caller.as_ref(), &response);
+    let mut unanswered = Unanswered { app: &app, request: Some((call, Place::default())) };
+    let mut response = unanswered.serve(next.run(request)).await;
+    let Some((call, place)) = unanswered.request.take() else { return response };
+    app.audit.record(&call, place.take().as_ref(), &response);
     let route = call.route;
     guard(response.headers_mut());
     let status = response.status().as_u16();
@@ -127,6 +129,29 @@ async fn count(
     tracing::debug!(method, route, status, address, took = ?begun.elapsed(), "request completed");
     app.metrics.requests.get_or_create(&RequestLabels { route, method, status }).inc();
     response
+}
+
+/// A request that has no answer yet. If it is dropped, its client has reset it, and what it asked for may be done.
+struct Unanswered<'a> {
+    app: &'a App,
+    request: Option<(Call, Place)>,
+}
+
+impl Unanswered<'_> {
+    async fn serve<T>(&self, request: impl Future<Output = T>) -> T {
+        match &self.request {
+            Some((_, place)) => trail::follow(place, request).await,
+            None => request.await,
+        }
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some((call, place)) = &self.request {
+            self.app.audit.record_abandoned(call, place.take().as_ref());
+        }
+    }
 }
 
 /// Returns the client's address. Counts and logs a header of client addresses that is ignored: behind a balancer that is not

@@ -1,5 +1,7 @@
 //! Query parameters: known ones, each once unless it may be repeated.
 
+use fanfare_auth::{api_key, ticket};
+
 use super::problem::Problem;
 
 /// Parameters of every endpoint.
@@ -97,9 +99,14 @@ impl Params {
     }
 }
 
-/// Returns the beginning of a parameter's name, for errors and logs: the name may be long, or a misplaced token.
+/// Returns the beginning of a parameter's name, for errors and logs: the name may be long, or a misplaced credential. Of a ticket or
+/// an API key only the prefix is shown; of a token, no more than its header.
 pub(super) fn shown(name: &str) -> String {
-    name.chars().take(NAME_CHARS).collect()
+    let secret = [api_key::PREFIX, ticket::PREFIX].into_iter().find(|prefix| name.contains(prefix));
+    match secret {
+        Some(prefix) => format!("{prefix}…"),
+        None => name.chars().take(NAME_CHARS).collect(),
+    }
 }
 
 fn unknown(name: &str, single: &[&str], repeatable: &[&str]) -> Problem {
@@ -161,5 +168,14 @@ mod tests {
         for bad in ["", "0", "11", "-1", "+1", "1.0", "99999999999999999999999"] {
             assert_eq!(count(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_misplaced_credential_is_not_shown() {
+        for secret in ["fft_AExdVsecret.Nw", "ffk_AExdVsecret", "xfft_secret"] {
+            let text = shown(secret);
+            assert!(text.ends_with("_…") && !text.contains("secret"), "{text}");
+        }
+        assert_eq!(shown("cache"), "cache");
     }
 }

@@ -53,7 +53,7 @@ pub async fn end_all(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     address: ClientAddress,
-) -> Result<(Extension<Effect>, Json<Disconnected>), Problem> {
+) -> Result<(Extension<Effect>, Result<Json<Disconnected>, Problem>), Problem> {
     let Path(user) = user?;
     let params = Params::parse(query.as_deref(), &["revoke"], &[])?;
     let user = whose(&app, (side, Right::Disconnect), &user, &params, (&headers, address)).await?;
@@ -68,10 +68,10 @@ pub async fn end_all(
     if let Some(revoked) = revoked {
         app.revocations.spread(&revoked).await;
     }
-    let disconnected = disconnected?;
     let before = revoke.then(|| end_of_second(now));
-    let effect = Effect { disconnected: Some(disconnected), before, ..Effect::default() };
-    Ok((Extension(effect), Json(Disconnected { disconnected })))
+    let effect = Effect { disconnected: disconnected.as_ref().ok().copied(), before, ..Effect::default() };
+    let answer = disconnected.map(|disconnected| Json(Disconnected { disconnected })).map_err(Problem::from);
+    Ok((Extension(effect), answer))
 }
 
 /// `DELETE`: disconnects one session.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::Json;
-use axum::body::HttpBody;
 use axum::extract::{Request, State};
 use fanfare_api::tickets::{Ticket, TicketRequest};
 use fanfare_broker::clock::ms_of;
@@ -27,11 +26,8 @@ pub async fn issue(State(app): State<Arc<App>>, request: Request) -> Result<Json
     let address = parts.extensions.get::<ClientAddress>().copied().unwrap_or_default();
     let bearer = app.bearer(&parts.headers, &params, address).await?;
     letter::precondition(&parts.method, &parts.headers)?;
-    let asked = if body.is_end_stream() {
-        TicketRequest::default()
-    } else {
-        json_body::read(&app, &parts.headers, body).await?
-    };
+    let asked =
+        json_body::read_if_any::<TicketRequest>(&app, &parts.headers, body).await?.unwrap_or_default();
     let now = SystemTime::now();
     let issued = app.tickets.issue(&bearer, asked.subscribe, now).await?;
     let use_before = ms_of(now + issued.life);
