@@ -137,7 +137,7 @@ async fn refusals(node: &Node, tokens: &Tokens, key: &str) -> Vec<String> {
     let events = json!([{"channel": "order:1", "data": "x"}, {"channel": "user:42", "data": "x"}]);
     call(&api, ("POST", "/v1/publish"), From("203.0.113.7", &tokens.publisher), &events).await;
     call(&node.admin_api(), ("DELETE", "/v1/users/42/sessions"), From("203.0.113.8", key), &none).await;
-    // Nobody is refused here.
+    // No caller is refused here.
     call(&api, ("GET", "/v1/users/42/sessions"), From("203.0.113.9", &tokens.user), &none).await;
     call(&api, ("POST", "/v1/publish"), From("203.0.113.9", &tokens.publisher), &events[0]).await;
     [

@@ -109,6 +109,6 @@ mod tests {
         follow(&places[2], async {}).await;
         let callers = places.map(|place| place.take().and_then(|caller| caller.user));
         assert_eq!(callers, [Some(user("a")), Some(user("b")), None]);
-        note_expired(&user("nobody"), None);
+        note_expired(&user("c"), None);
     }
 }
