@@ -13,7 +13,7 @@ export interface AckOptions {
   device: string;
   /** Whether each event is acknowledged once its listeners have been called: true. Otherwise the application calls `ack`. */
   auto?: boolean;
-  /** Acknowledgements within this time are one request: 2,000. */
+  /** Longest time until an acknowledgement is sent: 2,000. Those until then are one request. */
   interval?: number;
   /** As for the client. */
   token?: TokenSource;
@@ -45,7 +45,7 @@ export class Acknowledger {
     const { signal } = this.#open;
     const { document } = globalThis;
     // A page that is hidden may never be shown again.
-    const leave = () => this.#try();
+    const leave = () => this.#leave();
     globalThis.addEventListener?.("pagehide", leave, { signal });
     document?.addEventListener("visibilitychange", () => document.visibilityState === "hidden" && leave(), { signal });
   }
@@ -74,7 +74,15 @@ export class Acknowledger {
   #plan(wait: number): void {
     if (this.#open.signal.aborted) return;
     const { interval = 2_000 } = this.#options;
-    this.#timer ??= setTimeout(() => this.#try(), Math.max(wait, interval));
+    // Clients that get an event at the same time acknowledge it at different times.
+    this.#timer ??= setTimeout(() => this.#try(), Math.max(wait, (interval / 2) * (1 + Math.random())));
+  }
+
+  /** Sends what is newest at once, also beside a request in flight: the server keeps the greater position. */
+  #leave(): void {
+    const cursor = this.#cursor;
+    if (!this.#sending) this.#try();
+    else if (cursor !== undefined) this.#post(cursor).catch(() => {});
   }
 
   #try(): void {

@@ -3,6 +3,7 @@
 use fanfare_testkit::api::Answer;
 use fanfare_testkit::client::{Client, Received};
 use fanfare_testkit::cluster::Cluster;
+use fanfare_testkit::deadline::eventually;
 use fanfare_testkit::node::Node;
 use fanfare_testkit::redis::Redis;
 use fanfare_testkit::token::Token;
@@ -159,7 +160,11 @@ async fn a_stream_waits_for_redis_rather_than_start_elsewhere() {
     };
     assert_eq!(client.expect("overloaded").await.json()["reason"], "unavailable");
     cluster.redis.start_again().await;
-    cluster.a().ready().await;
-    client.resume(cluster.a()).await;
+    // As a browser does, until the node is connected again.
+    eventually("the client is served", async || {
+        client.reconnect(cluster.a()).await;
+        client.next().await.kind == "connected"
+    })
+    .await;
     client.expect_data("2").await;
 }

@@ -140,6 +140,8 @@ async fn refusals(node: &Node, tokens: &Tokens, key: &str) -> Vec<String> {
     // No caller is refused here.
     call(&api, ("GET", "/v1/users/42/sessions"), From("203.0.113.9", &tokens.user), &none).await;
     call(&api, ("POST", "/v1/publish"), From("203.0.113.9", &tokens.publisher), &events[0]).await;
+    let query = format!("/v1/events?ticket=fft_{}.NDI", "A".repeat(43));
+    with_headers(&api, ("GET", &query), &[("x-forwarded-for", "203.0.113.10")], &none).await;
     [
         "action=stream outcome=refused code=no-token status=401 user=null address=203.0.113.1 request_id=r-1",
         "action=history outcome=refused code=bad-token user=null address=203.0.113.2 method=GET",
@@ -149,6 +151,7 @@ async fn refusals(node: &Node, tokens: &Tokens, key: &str) -> Vec<String> {
         "action=publish outcome=refused code=foreign-origin user=shop credential=cookie address=203.0.113.6",
         "action=publish outcome=refused code=null status=200 user=shop events=2 events_refused=1 address=203.0.113.7",
         "action=disconnect outcome=refused code=no-grant user=ops credential=key of_user=42 listener=admin",
+        "action=stream outcome=refused code=bad-ticket status=401 user=null address=203.0.113.10",
     ]
     .map(|line| format!("node=a {line}"))
     .to_vec()
@@ -252,9 +255,12 @@ async fn a_flood_of_refusals_is_counted_and_what_admins_do_meanwhile_is_all_ther
         }
     };
     let user = Token::of("42").sign();
+    // A right makes no room for refusals of what it does not give.
+    let publisher = Token::of("43").grant("admin", json!(["publish"])).sign();
     tokio::join!(
         flood("203.0.113.1", "x", 300),
         flood("203.0.113.2", &user, 300),
+        flood("203.0.113.4", &publisher, 300),
         flood("203.0.113.3", "x", 3),
         flood("203.0.113.1", &admin, 50),
     );
@@ -270,6 +276,7 @@ async fn a_flood_of_refusals_is_counted_and_what_admins_do_meanwhile_is_all_ther
     for (refused, told) in [
         ("action=look code=bad-token address=203.0.113.1", "action=held-back address=203.0.113.1 user=null"),
         ("action=look code=no-grant user=42", "action=held-back user=42"),
+        ("action=look code=no-grant user=43", "action=held-back user=43"),
     ] {
         let ((shown, held_back), (_, told)) = (of(refused), of(told));
         assert!((10..250).contains(&shown), "{refused}: {shown}");
@@ -326,4 +333,21 @@ async fn a_call_whose_client_leaves_has_its_line() {
     })
     .await;
     redis.resume();
+}
+
+#[tokio::test]
+async fn a_revocation_has_its_line_though_the_sessions_could_not_be_disconnected() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("audit.log");
+    let redis = Redis::start().await;
+    redis.get::<()>(&["SET", "fanfare:{user:42}:sessions", "x"]).await;
+    let node = Node::of(&redis).auth("jwt").set("LOG__FORMAT", "json");
+    let node = node.set("LOG__AUDIT", file.to_str().expect("text")).start().await;
+    let api = node.api().with_token(&Token::of("root").admin().sign());
+    let answer = api.delete("/v1/users/42/sessions?revoke=true").await;
+    answer.is_problem(409, "refused", &[]).expect("a key of another type");
+    for wanted in ["action=disconnect outcome=failed of_user=42", "action=revoke outcome=ok of_user=42"] {
+        let lines = lines(&file);
+        assert_eq!(lines.iter().filter(|line| has(line, wanted)).count(), 1, "{wanted}: {lines:?}");
+    }
 }

@@ -194,7 +194,8 @@ async fn a_token_is_replaced_in_place_through_another_node() {
     assert!(is_accepted(cluster.b(), &third).await);
     client.expect_data("x").await;
     revoke(cluster.b(), &json!({"jti": "third"})).await;
-    assert_eq!(client.expect("expired").await.json()["reason"], "revoked");
+    // The second token may have published once more before it was refused.
+    assert_eq!(client.find(|event| event.kind == "expired").await.json()["reason"], "revoked");
 }
 
 #[tokio::test]

@@ -146,6 +146,7 @@ async fn a_ticket_ends_with_its_time_and_with_its_token() {
     let mut client = stream(cluster.a(), used).open().await;
     eventually("another ticket's time is over", async || {
         let other = ticket(cluster.a(), &token("3").sign()).await;
+        // Longer than auth.ticket_life here: looking at the ticket earlier would tell nothing.
         tokio::time::sleep(Duration::from_millis(1100)).await;
         look(cluster.a(), &other).await == 401
     })

@@ -27,6 +27,7 @@ function server(...statuses) {
 
 function setup(t, statuses, options) {
   t.mock.timers.enable({ apis: ["setTimeout"] });
+  t.mock.method(Math, "random", () => 1);
   const events = client();
   const to = server(...statuses);
   const acks = acknowledge(events, "https://app.example/v1/events?x=1", { device: "inbox", fetch: to.fetch, ...options });
@@ -99,6 +100,40 @@ test("a token that is refused is replaced once", async (t) => {
   acks.ack("a2");
   await assert.rejects(acks.flush(), { status: 401 });
   assert.deepEqual(reasons, ["first", "unauthorized", "unauthorized"]);
+});
+
+test("clients wait for different times", async (t) => {
+  const { events, to, pass } = setup(t, []);
+  Math.random.mock.mockImplementation(() => 0);
+  events.event("a1");
+  await pass(999);
+  assert.deepEqual(to.requests, []);
+  await pass(1);
+  assert.deepEqual(to.cursors(), ["a1"]);
+});
+
+test("a page that is left sends the newest at once, also beside a request in flight", async (t) => {
+  const page = new EventTarget();
+  globalThis.addEventListener = (type, listener) => page.addEventListener(type, listener);
+  t.after(() => delete globalThis.addEventListener);
+  let answer;
+  const sent = [];
+  const fetch = (_, { body }) => {
+    sent.push(JSON.parse(body).cursor);
+    return new Promise((resolve) => {
+      answer = () => resolve(Response.json({ moved: 1 }));
+    });
+  };
+  const { acks } = setup(t, [], { fetch });
+  acks.ack("a1");
+  const flushed = acks.flush();
+  await Promise.resolve();
+  acks.ack("a2");
+  page.dispatchEvent(new Event("pagehide"));
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(sent, ["a1", "a2"]);
+  answer();
+  void flushed.catch(() => {});
 });
 
 test("the end sends what is left, and nothing after it", async (t) => {

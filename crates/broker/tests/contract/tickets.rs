@@ -136,7 +136,7 @@ pub(crate) async fn a_users_tickets_are_bounded_and_used_ones_make_room<F: Fixtu
     assert!(!create(broker, &ticket(4)).await, "three that are unused");
     let session = SessionId::random();
     first(broker, 2, session).await;
-    // Openings within one millisecond are alike.
+    // What is compared is the time, in milliseconds.
     tokio::time::sleep(Duration::from_millis(2)).await;
     first(broker, 1, session).await;
     tokio::time::sleep(Duration::from_millis(2)).await;

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use axum::extract::{FromRequestParts, RawPathParams, Request};
+use axum::RequestExt;
+use axum::extract::{RawPathParams, Request};
 use fanfare_protocol::{SessionId, User};
 use http::HeaderValue;
 use http::header::HeaderName;
@@ -37,23 +38,22 @@ pub(crate) struct Call {
 impl Call {
     /// Reads what a request asks for.
     pub(crate) async fn read(
-        request: Request,
+        request: &mut Request,
         (method, route): (&'static str, String),
         listener: &'static str,
-    ) -> (Request, Self) {
-        let (mut parts, body) = request.into_parts();
-        let extensions = &parts.extensions;
+    ) -> Self {
+        let extensions = request.extensions();
         let mut call = Self {
             address: extensions.get().copied().unwrap_or_default(),
             peer: extensions.get::<Peer>().map(|Peer(peer)| peer.ip()),
             listener,
             method,
             route,
-            request_id: parts.headers.get(REQUEST_ID).cloned(),
+            request_id: request.headers().get(REQUEST_ID).cloned(),
             ..Self::default()
         };
         let has_target = call.route.starts_with("/v1/users/") || call.route.starts_with("/v1/sessions/");
-        if has_target && let Ok(params) = RawPathParams::from_request_parts(&mut parts, &()).await {
+        if has_target && let Ok(params) = request.extract_parts::<RawPathParams>().await {
             for (name, value) in &params {
                 match name {
                     "user" => call.of_user = User::new(value).ok(),
@@ -62,7 +62,7 @@ impl Call {
                 }
             }
         }
-        (Request::from_parts(parts, body), call)
+        call
     }
 
     /// Returns the request's id, if it is a short text.

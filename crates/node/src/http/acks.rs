@@ -18,7 +18,6 @@ use super::problem::{Code, Problem};
 use super::{body, json_body, letter};
 use crate::address::ClientAddress;
 use crate::auth::Bearer;
-use crate::memory::Account;
 use crate::rates::{Caller, Kind};
 
 /// Maximum size of a body, in bytes: the longest cursor and more.
@@ -48,12 +47,11 @@ pub async fn acknowledge(State(app): State<Arc<App>>, request: Request) -> Resul
     letter::precondition(&parts.method, &parts.headers)?;
     letter::content_coding(&parts.headers)?;
     json_body::check_media_type(&parts.headers)?;
-    let account = parts.extensions.get::<Account>().cloned().unwrap_or_else(|| app.memory.account(None));
-    let (bytes, _permit) = body::read(&app, &parts.headers, &mut body, (&account, MAX_BYTES)).await?;
+    let (bytes, _permit) = body::read(&app, &parts, &mut body, MAX_BYTES).await?;
     let acks = read(&bytes, (&user, &grants))?;
-    // The request itself is charged already.
-    let more = u32::try_from(acks.len().saturating_sub(1)).unwrap_or(u32::MAX);
-    app.rates.admit(Kind::Requests, Caller { user: Some(&user), address }, more)?;
+    // The request itself is charged already; the next ones wait until the others are paid for.
+    let others = i64::try_from(acks.len()).unwrap_or(i64::MAX) - 1;
+    app.rates.settle(Kind::Requests, Caller { user: Some(&user), address }, others);
     if app.ack.receipts > 0 {
         let receipts = acks.iter().filter_map(|ack| receipt(&user, ack)).collect::<Vec<_>>();
         if !receipts.is_empty() {

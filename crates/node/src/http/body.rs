@@ -6,6 +6,7 @@ use fanfare_config::bytes;
 use fanfare_config::limits::BODY_COPIES;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
+use http::request::Parts;
 use http_body_util::BodyExt;
 
 use super::app::App;
@@ -23,11 +24,12 @@ const FIRST_ROOM: usize = 64 * 1024;
 /// Fails if the body is too large, too slow, or does not arrive within `http.body_read_timeout`, or if there is no memory for it.
 pub(super) async fn read(
     app: &App,
-    headers: &HeaderMap,
+    Parts { headers, extensions, .. }: &Parts,
     body: &mut Body,
-    (account, limit): (&Account, usize),
+    limit: usize,
 ) -> Result<(Bytes, Permit), Problem> {
-    tokio::time::timeout(app.http.body_read_timeout, read_paced(app, headers, body, (account, limit)))
+    let account = extensions.get::<Account>().cloned().unwrap_or_else(|| app.memory.account(None));
+    tokio::time::timeout(app.http.body_read_timeout, read_paced(app, headers, body, (&account, limit)))
         .await
         .map_err(|_| Problem::new(Code::RequestTimeout, "the body took too long to arrive"))?
 }

@@ -1,16 +1,15 @@
 //! Small JSON bodies.
 
 use axum::body::Body;
-use bytes::Bytes;
 use fanfare_protocol::json;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::app::App;
-use super::letter;
 use super::problem::{Code, Problem};
+use super::{body, letter};
 
 /// Maximum size of a body, in bytes.
 const MAX_BYTES: usize = 4096;
@@ -19,15 +18,16 @@ const MAX_BYTES: usize = 4096;
 ///
 /// # Errors
 ///
-/// Fails if the body is not JSON of this form, is too large, or takes too long.
+/// Fails if the body is not JSON of this form, or like [`body::read`].
 pub(super) async fn read<T: DeserializeOwned>(
     app: &App,
-    headers: &HeaderMap,
-    body: Body,
+    parts: &Parts,
+    mut body: Body,
 ) -> Result<T, Problem> {
-    letter::content_coding(headers)?;
-    check_media_type(headers)?;
-    parse(&collect(app, body).await?)
+    letter::content_coding(&parts.headers)?;
+    check_media_type(&parts.headers)?;
+    let (bytes, _permit) = body::read(app, parts, &mut body, MAX_BYTES).await?;
+    parse(&bytes)
 }
 
 /// Reads a JSON object; returns `None` if the body has no bytes.
@@ -37,31 +37,16 @@ pub(super) async fn read<T: DeserializeOwned>(
 /// Fails like [`read`].
 pub(super) async fn read_if_any<T: DeserializeOwned>(
     app: &App,
-    headers: &HeaderMap,
-    body: Body,
+    parts: &Parts,
+    mut body: Body,
 ) -> Result<Option<T>, Problem> {
-    letter::content_coding(headers)?;
-    let bytes = collect(app, body).await?;
+    letter::content_coding(&parts.headers)?;
+    let (bytes, _permit) = body::read(app, parts, &mut body, MAX_BYTES).await?;
     if bytes.is_empty() {
         return Ok(None);
     }
-    check_media_type(headers)?;
+    check_media_type(&parts.headers)?;
     parse(&bytes).map(Some)
-}
-
-async fn collect(app: &App, body: Body) -> Result<Bytes, Problem> {
-    let collected = tokio::time::timeout(app.http.body_read_timeout, Limited::new(body, MAX_BYTES).collect());
-    let collected = collected
-        .await
-        .map_err(|_| Problem::new(Code::RequestTimeout, "the body took too long to arrive"))?;
-    let bytes = collected.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            Problem::new(Code::TooLarge, format!("the body has more than {MAX_BYTES} bytes"))
-        } else {
-            Problem::bad_request("the body ended early")
-        }
-    })?;
-    Ok(bytes.to_bytes())
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {

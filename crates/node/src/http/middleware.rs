@@ -14,6 +14,7 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method};
+use scopeguard::ScopeGuard;
 use tokio::time::Instant;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -114,10 +115,13 @@ async fn count(
     }
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = known(request.method());
-    let (request, call) = Call::read(request, (method, route), listener).await;
-    let mut unanswered = Unanswered { app: &app, request: Some((call, Place::default())) };
-    let mut response = unanswered.serve(next.run(request)).await;
-    let Some((call, place)) = unanswered.request.take() else { return response };
+    let call = Call::read(&mut request, (method, route), listener).await;
+    // A client that resets its request drops this, and what it asked for may be done.
+    let unanswered = scopeguard::guard((call, Place::default()), |(call, place)| {
+        app.audit.record_abandoned(&call, place.take().as_ref());
+    });
+    let mut response = trail::follow(&unanswered.1, next.run(request)).await;
+    let (call, place) = ScopeGuard::into_inner(unanswered);
     app.audit.record(&call, place.take().as_ref(), &response);
     let route = call.route;
     guard(response.headers_mut());
@@ -129,29 +133,6 @@ async fn count(
     tracing::debug!(method, route, status, address, took = ?begun.elapsed(), "request completed");
     app.metrics.requests.get_or_create(&RequestLabels { route, method, status }).inc();
     response
-}
-
-/// A request that has no answer yet. If it is dropped, its client has reset it, and what it asked for may be done.
-struct Unanswered<'a> {
-    app: &'a App,
-    request: Option<(Call, Place)>,
-}
-
-impl Unanswered<'_> {
-    async fn serve<T>(&self, request: impl Future<Output = T>) -> T {
-        match &self.request {
-            Some((_, place)) => trail::follow(place, request).await,
-            None => request.await,
-        }
-    }
-}
-
-impl Drop for Unanswered<'_> {
-    fn drop(&mut self) {
-        if let Some((call, place)) = &self.request {
-            self.app.audit.record_abandoned(call, place.take().as_ref());
-        }
-    }
 }
 
 /// Returns the client's address. Counts and logs a header of client addresses that is ignored: behind a balancer that is not

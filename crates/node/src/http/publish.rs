@@ -25,7 +25,6 @@ use super::{json_body, letter};
 use crate::address::ClientAddress;
 use crate::audit::Effect;
 use crate::auth::Bearer;
-use crate::memory::Account;
 use crate::rates::{Caller, Kind, kib};
 
 /// Bodies larger than this, in bytes, are parsed on a blocking thread, away from the shards.
@@ -65,10 +64,8 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Respo
     letter::content_coding(headers)?;
     json_body::check_media_type(headers)?;
     let key = IdempotencyKey::read(headers)?;
-    let account = request.extensions.get::<Account>().cloned();
-    let account = account.unwrap_or_else(|| app.memory.account(None));
     // The permit is held until all results are known.
-    let (body, _permit) = body::read(app, headers, body, (&account, bytes(app.limits.batch_bytes))).await?;
+    let (body, _permit) = body::read(app, request, body, bytes(app.limits.batch_bytes)).await?;
     app.rates.admit(Kind::Bytes, caller, kib(body.len() as u64))?;
     let data = bytes(app.limits.event_data);
     let data = bearer.key.as_ref().and_then(|key| key.event_data).map_or(data, |most| most.min(data));

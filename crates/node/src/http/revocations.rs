@@ -35,7 +35,7 @@ pub async fn revoke(
         return Err(Problem::no_grant("revoking tokens needs admin, or its right disconnect"));
     }
     letter::precondition(&parts.method, &parts.headers)?;
-    let mut body: Body = json_body::read(&app, &parts.headers, body).await?;
+    let mut body: Body = json_body::read(&app, &parts, body).await?;
     let revocation = revocation(&mut body, SystemTime::now())?;
     let effect = effect(&revocation);
     let revoked = app.revocations.store(revocation).await?;

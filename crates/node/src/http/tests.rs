@@ -500,3 +500,27 @@ async fn only_allowed_origins_may_call_from_a_page() {
         some.send(Request::get("/v2").header("origin", "https://a.example").body(Body::empty()).unwrap());
     assert_eq!(problem.await.headers["access-control-allow-origin"], "https://a.example");
 }
+
+#[tokio::test]
+async fn each_acknowledgement_counts_as_a_request() {
+    let calls = Calls::of(app_with(|config| config.limits.user.requests_per_second = 10));
+    let ack = r#"{"device":"a","channel":"user:7","id":"1-1"}"#;
+    let post = |body: String| {
+        let request = Request::post("/v1/ack?user=7").header("content-type", "application/json");
+        calls.send(request.body(body.into()).unwrap())
+    };
+    let many = format!("[{}]", vec![ack; 100].join(","));
+    assert_eq!(post(many).await.status, 200);
+    let next = post(ack.to_owned()).await;
+    assert_eq!((next.status, next.code()), (429, "rate-limited"), "the hundred are paid for first");
+}
+
+#[tokio::test]
+async fn a_request_for_a_ticket_may_have_a_body_of_no_bytes_in_any_coding() {
+    let calls = Calls::of(app());
+    let empty = || Body::from_stream(futures_util::stream::empty::<Result<bytes::Bytes, std::io::Error>>());
+    let answer = calls.send(Request::post("/v1/tickets?user=7").body(empty()).unwrap()).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let text = Request::post("/v1/tickets?user=7").body(Body::from("{}")).unwrap();
+    assert_eq!(calls.send(text).await.code(), "media-type");
+}

@@ -26,8 +26,7 @@ pub async fn issue(State(app): State<Arc<App>>, request: Request) -> Result<Json
     let address = parts.extensions.get::<ClientAddress>().copied().unwrap_or_default();
     let bearer = app.bearer(&parts.headers, &params, address).await?;
     letter::precondition(&parts.method, &parts.headers)?;
-    let asked =
-        json_body::read_if_any::<TicketRequest>(&app, &parts.headers, body).await?.unwrap_or_default();
+    let asked = json_body::read_if_any::<TicketRequest>(&app, &parts, body).await?.unwrap_or_default();
     let now = SystemTime::now();
     let issued = app.tickets.issue(&bearer, asked.subscribe, now).await?;
     let use_before = ms_of(now + issued.life);
