@@ -115,6 +115,9 @@ pub enum Condition {
     /// The TLS handshake failed.
     #[error("the TLS handshake with Redis failed")]
     NoTls,
+    /// An alert of TLS about the client's certificate.
+    #[error("Redis requires a client certificate, and this node shows none or one that Redis rejects")]
+    NoCertificate,
 }
 
 impl Condition {
@@ -139,6 +142,9 @@ impl Condition {
             Self::NoTls => {
                 "check redis.ca, the certificate of Redis, and whether its port has TLS; a port without TLS needs redis://"
             }
+            Self::NoCertificate => {
+                "set redis.certificate and redis.key to a certificate that is valid now and of an authority that Redis trusts"
+            }
         }
     }
 
@@ -160,7 +166,8 @@ impl Condition {
             | Self::TooOld
             | Self::Protected
             | Self::NotRedis
-            | Self::NoTls => false,
+            | Self::NoTls
+            | Self::NoCertificate => false,
         }
     }
 }

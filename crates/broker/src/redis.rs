@@ -49,6 +49,7 @@ mod settings;
 mod shared_connection;
 mod subscriber;
 mod sweep;
+mod tls;
 mod url;
 
 use std::sync::Arc;

@@ -59,6 +59,19 @@ pub enum PairError {
     },
 }
 
+impl PairError {
+    /// Returns whether only this file is wrong.
+    pub fn is_of(&self, file: &Path) -> bool {
+        match self {
+            Self::Unreadable(path, _)
+            | Self::NoCertificate(path)
+            | Self::NoKey(path)
+            | Self::Pem(path, _) => path == file,
+            Self::Half | Self::Mismatch { .. } => false,
+        }
+    }
+}
+
 impl Files {
     /// Returns the files that the settings `tls.certificate` and `tls.key` name, or none if both are empty.
     ///

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fanfare_broker::redis::{Prefix, RedisSettings};
 
+use crate::certificate::Files;
 use crate::check::Checks;
 use crate::secret::{Secret, Url};
 use crate::setting::settings;
@@ -20,8 +21,14 @@ settings! {
         /// File with the password of Redis, in place of a password in the URL. One line ending at the end of the file
         /// is ignored.
         password_file: Option<PathBuf>;
-        /// PEM file with the certificates to trust in place of the system's, for a `rediss://` URL.
+        /// PEM file with the certificates to trust in place of the system's, for a `rediss://` URL. This file and the two below are
+        /// read again for each new connection.
         ca: Option<PathBuf>;
+        /// PEM file with the certificate that the node shows to Redis, followed by intermediate certificates, if Redis
+        /// asks for one (`tls-auth-clients`).
+        certificate: Option<PathBuf>;
+        /// PEM file with the private key of `redis.certificate`.
+        key: Option<PathBuf>;
         /// Prefix of every key and topic in Redis, in lower case. Each cluster that shares a Redis needs its own.
         prefix: String = "fanfare";
         /// Timeout for connecting to Redis.
@@ -49,6 +56,7 @@ impl RedisConfig {
             url,
             password: self.password.as_ref().map(|password| password.expose().to_owned()),
             ca: self.ca.clone(),
+            identity: self.certificate.clone().zip(self.key.clone()),
             prefix: self.prefix.clone(),
             timeout: self.timeout,
             connect_timeout: self.connect_timeout,
@@ -75,13 +83,9 @@ pub(crate) fn check(config: &mut Config, checks: &mut Checks<'_>) {
                 "a PEM file with certificates that this process may read",
             );
         }
-        checks.hold(
-            redis.url.as_ref().is_some_and(|url| url.expose().starts_with("rediss://")),
-            &["redis.ca", "redis.url"],
-            "redis.ca needs TLS, but redis.url does not use TLS",
-            "a redis.url that begins with rediss://, or no redis.ca",
-        );
+        hold_tls(redis, "redis.ca", checks);
     }
+    check_certificate(redis, checks);
     if let Err(error) = Prefix::new(&redis.prefix) {
         checks.fail(
             &["redis.prefix"],
@@ -90,6 +94,35 @@ pub(crate) fn check(config: &mut Config, checks: &mut Checks<'_>) {
              without 'ingest', 'node' or 'probe' after a ':'",
         );
     }
+}
+
+/// Reads the certificate that the node shows, and its key, and checks that they match.
+fn check_certificate(redis: &RedisConfig, checks: &mut Checks<'_>) {
+    let pair = match (&redis.certificate, &redis.key) {
+        (None, None) => return,
+        (Some(certificate), Some(key)) => Files { certificate: certificate.clone(), key: key.clone() },
+        (certificate, _) => {
+            let name = if certificate.is_none() { "redis.certificate" } else { "redis.key" };
+            let right = "both redis.certificate and redis.key, or neither";
+            return checks.fail(&[name], "only one of redis.certificate and redis.key is set", right);
+        }
+    };
+    hold_tls(redis, "redis.certificate", checks);
+    if let Err(error) = pair.read() {
+        let name = if error.is_of(&pair.key) { "redis.key" } else { "redis.certificate" };
+        let right = "two readable PEM files: redis.certificate with the certificate chain, and redis.key with its private key";
+        checks.fail(&[name], &error.to_string(), right);
+    }
+}
+
+/// Checks that a setting of TLS has an effect.
+fn hold_tls(redis: &RedisConfig, name: &'static str, checks: &mut Checks<'_>) {
+    checks.hold(
+        redis.url.as_ref().is_some_and(|url| url.expose().starts_with("rediss://")),
+        &[name, "redis.url"],
+        &format!("{name} needs TLS, but redis.url does not use TLS"),
+        &format!("a redis.url that begins with rediss://, or no {name}"),
+    );
 }
 
 /// Reads the password's file.

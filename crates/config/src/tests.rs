@@ -330,6 +330,25 @@ fn a_certificate_comes_with_its_key_and_its_faults_are_reported_with_the_others(
 }
 
 #[test]
+fn a_certificate_for_redis_comes_with_its_key_and_over_tls_only() {
+    let reported = |pairs: &[(&str, &str)]| Faults(environment(pairs).faults).to_string();
+    let url = ("FANFARE_REDIS__URL", "rediss://h");
+    let (certificate, key) =
+        (("FANFARE_REDIS__CERTIFICATE", "/nowhere/c.pem"), ("FANFARE_REDIS__KEY", "/nowhere/k.pem"));
+    for half in [[url, certificate], [url, key]] {
+        let said = reported(&half);
+        assert!(said.contains("only one of redis.certificate and redis.key is set"), "{said}");
+    }
+    let unread = reported(&[url, certificate, key]);
+    assert!(unread.contains("redis.certificate = /nowhere/c.pem"), "{unread}");
+    assert!(unread.contains("cannot be read") && !unread.contains("needs TLS"), "{unread}");
+    for url in [Some(("FANFARE_REDIS__URL", "redis://h")), None] {
+        let said = reported(&url.into_iter().chain([certificate, key]).collect::<Vec<_>>());
+        assert!(said.contains("redis.certificate needs TLS, but redis.url does not use TLS"), "{said}");
+    }
+}
+
+#[test]
 fn an_empty_variable_counts_as_not_set() {
     let reading = environment(&[("FANFARE_REDIS__URL", ""), ("FANFARE_RETENTION__AGE", "")]);
     assert_eq!(faults(&reading), Vec::<&Fault>::new());

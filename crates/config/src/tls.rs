@@ -35,11 +35,7 @@ pub(crate) fn check(config: &Config, checks: &mut Checks<'_>) {
     let Err(error) = pair else { return };
     let name = match error {
         PairError::Half if tls.key.is_none() => "tls.key",
-        PairError::Unreadable(ref path, _) | PairError::NoKey(ref path) | PairError::Pem(ref path, _)
-            if tls.key.as_ref() == Some(path) =>
-        {
-            "tls.key"
-        }
+        ref error if tls.key.as_ref().is_some_and(|key| error.is_of(key)) => "tls.key",
         _ => "tls.certificate",
     };
     checks.fail(

@@ -8,6 +8,7 @@
 //! - [`expired_log`]: when a client gets a gap, and when it gets none
 //! - [`slow_reader`]: a client that stops reading
 //! - [`http2_and_tls`]: every way to a node, and from one to another
+//! - [`client_certificates`]: certificates of clients, to Redis
 //! - [`redis_outage`]: Redis goes away and comes back
 //! - [`ownership`]: who holds a session
 //! - [`acks`]: what clients acknowledged
@@ -29,6 +30,7 @@ mod api_keys;
 mod audit;
 mod bad_input;
 mod before_the_first_event;
+mod client_certificates;
 mod crash_retry;
 mod every_end;
 mod examples;

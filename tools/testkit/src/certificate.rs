@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
@@ -43,8 +43,11 @@ impl Certificate {
         let key = KeyPair::generate().expect("keys can be made");
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let root = params.self_signed(&key).expect("an authority vouches for itself");
         let dir = TempDir::new().expect("a directory for the files");
+        // As real authorities, no two have one name.
+        let name = dir.path().display().to_string();
+        params.distinguished_name.push(DnType::CommonName, format!("authority of {name}"));
+        let root = params.self_signed(&key).expect("an authority vouches for itself");
         fs::write(dir.path().join(AUTHORITY), root.pem()).expect("our own file");
         let (root, names) = (root.der().clone(), names.iter().map(|&name| name.to_owned()).collect());
         let authority = Issuer::new(params, key);
@@ -64,6 +67,27 @@ impl Certificate {
         let certificate = params.signed_by(&key, &self.0.authority).expect("the authority signs");
         fs::write(self.certificate_file(), certificate.pem()).expect("our own file");
         fs::write(self.key_file(), key.serialize_pem()).expect("our own file");
+    }
+
+    /// Makes a certificate of the same authority for a client with this name, valid for years or expired. Returns the files of the
+    /// certificate and of its key.
+    ///
+    /// # Panics
+    ///
+    /// When the files cannot be written.
+    pub fn for_client(&self, name: &str, is_valid: bool) -> (PathBuf, PathBuf) {
+        let key = KeyPair::generate().expect("keys can be made");
+        let mut params =
+            CertificateParams::new(vec![format!("{name}.clients.example")]).expect("names are names");
+        params.distinguished_name.push(DnType::CommonName, name);
+        if !is_valid {
+            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        }
+        let certificate = params.signed_by(&key, &self.0.authority).expect("the authority signs");
+        let place = |what: &str| self.0.dir.path().join(format!("{name}-{what}.pem"));
+        fs::write(place("certificate"), certificate.pem()).expect("our own file");
+        fs::write(place("key"), key.serialize_pem()).expect("our own file");
+        (place("certificate"), place("key"))
     }
 
     /// PEM.

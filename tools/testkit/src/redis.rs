@@ -73,6 +73,22 @@ impl Redis {
         redis.started().await
     }
 
+    /// One that asks clients for certificates of its own authority over TLS. Tests have clear text for themselves.
+    pub async fn with_client_certificates() -> Self {
+        let mut redis = Self::new(own_address(), &["--tls-auth-clients", "yes"]);
+        redis.certificate = Some(Certificate::of(&[&redis.address.ip().to_string()]));
+        redis.started().await
+    }
+
+    /// What it shows over TLS, by the authority whose clients it believes.
+    ///
+    /// # Panics
+    ///
+    /// When it does not speak TLS.
+    pub fn certificate(&self) -> &Certificate {
+        self.certificate.as_ref().expect("it speaks TLS")
+    }
+
     /// One that forgets everything, with settings of its own: `["--cluster-enabled", "yes"]`.
     pub async fn with_arguments(arguments: &[&str]) -> Self {
         Self::new(own_address(), arguments).started().await
@@ -198,7 +214,7 @@ impl Redis {
     ///
     /// When it does not speak TLS.
     pub fn tls_url(&self) -> (String, PathBuf) {
-        let certificate = self.certificate.as_ref().expect("it speaks TLS");
+        let certificate = self.certificate();
         (format!("rediss://{}:{TLS_PORT}", self.address.ip()), certificate.authority_file())
     }
 

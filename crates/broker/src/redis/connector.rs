@@ -1,20 +1,18 @@
 //! Makes every connection to Redis: address, TLS, credentials, protocol, name and timeouts are decided here.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::{AsyncPushSender, MultiplexedConnection};
 use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, Pipeline, RedisError,
-    TlsCertificates, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, Pipeline, RedisError, Value,
 };
-use deadpool_redis::Manager;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::settings::RedisSettings;
+use super::tls::TlsFiles;
 use super::{error, reply};
 use crate::{BrokerError, Condition};
 
@@ -56,8 +54,10 @@ pub(super) struct Connector {
 }
 
 struct Inner {
-    /// Credentials, protocol, TLS and TCP options; and the address of `redis.url`.
+    /// Credentials, protocol and TCP options; and the address of `redis.url`.
     info: ConnectionInfo,
+    /// The certificates, for `rediss://`.
+    tls: Option<TlsFiles>,
     connect_timeout: Duration,
     timeout: Duration,
 }
@@ -70,18 +70,26 @@ impl fmt::Debug for Connector {
 }
 
 impl Connector {
-    /// Prepares connections without making one. Reads the file of certificates.
+    /// Prepares connections without making one. Reads the files of certificates.
     ///
     /// # Errors
     ///
     /// Fails if the URL is invalid, or if the certificates cannot be read.
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, BrokerError> {
-        let mut info = settings.info()?;
-        if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
-            info = with_tls(info, settings.ca.as_deref())?;
-        }
+        let info = settings.info()?;
+        let is_tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+        let tls = is_tls.then(|| TlsFiles::new(settings)).transpose()?;
         let (connect_timeout, timeout) = (settings.connect_timeout, settings.timeout);
-        Ok(Self { inner: Arc::new(Inner { info, connect_timeout, timeout }) })
+        Ok(Self { inner: Arc::new(Inner { info, tls, connect_timeout, timeout }) })
+    }
+
+    /// Connects, as [`Self::connect_with_pushes`] does, without a preload and pushes.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(super) async fn connect(&self, purpose: Purpose) -> Result<MultiplexedConnection, BrokerError> {
+        self.open(purpose, &[], self.config(purpose)).await
     }
 
     /// Connects. The connection's first commands are those of `preload`, whatever Redis replies to them (it may be
@@ -106,17 +114,6 @@ impl Connector {
         self.inner.info.addr().clone()
     }
 
-    /// Returns the manager of a pool of connections to the current address. The pool must
-    /// [introduce](Self::introduce) each connection.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the client library refuses the settings.
-    pub(super) fn manager(&self, purpose: Purpose) -> Result<Manager, BrokerError> {
-        let info = self.inner.info.clone().set_addr(self.address());
-        Manager::new_with_config(info, self.config(purpose)).map_err(|error| error::sort(&error))
-    }
-
     fn config(&self, purpose: Purpose) -> AsyncConnectionConfig {
         let Inner { connect_timeout, timeout, .. } = *self.inner;
         AsyncConnectionConfig::new()
@@ -125,14 +122,33 @@ impl Connector {
             .set_pipeline_buffer_size(1024)
     }
 
+    /// Returns the parameters of a new connection, with the certificates that the files contain now.
+    async fn info(&self) -> Result<ConnectionInfo, BrokerError> {
+        let info = self.inner.info.clone().set_addr(self.address());
+        if self.inner.tls.is_none() {
+            return Ok(info);
+        }
+        let inner = Arc::clone(&self.inner);
+        // Reading may block on a hanging disk.
+        let read = tokio::task::spawn_blocking(move || match &inner.tls {
+            Some(tls) => tls.add_to(info),
+            None => Ok(info),
+        });
+        match tokio::time::timeout(self.inner.connect_timeout, read).await {
+            Ok(Ok(info)) => info,
+            _ => Err(BrokerError::Unavailable(
+                "cannot connect: the files of TLS cannot be read in time".into(),
+            )),
+        }
+    }
+
     async fn open(
         &self,
         purpose: Purpose,
         preload: &[Cmd],
         config: AsyncConnectionConfig,
     ) -> Result<MultiplexedConnection, BrokerError> {
-        let info = self.inner.info.clone().set_addr(self.address());
-        let client = Client::open(info).map_err(|error| error::sort_connecting(&error))?;
+        let client = Client::open(self.info().await?).map_err(|error| error::sort_connecting(&error))?;
         let mut connection = match client.get_multiplexed_async_connection_with_config(&config).await {
             Ok(connection) => connection,
             Err(error) => return Err(self.failed(&error).await),
@@ -144,7 +160,7 @@ impl Connector {
     /// Returns why a connection attempt failed. Redis closes a connection that it does not accept (`maxclients`, protected
     /// mode) with an error that it sends before any command. The commands of the attempt reset the connection, and the
     /// error is lost; so a connection without commands reads it.
-    pub(super) async fn failed(&self, error: &RedisError) -> BrokerError {
+    async fn failed(&self, error: &RedisError) -> BrokerError {
         let greeting = if error.is_connection_dropped() { self.greeting().await } else { None };
         error::sort_connecting(greeting.as_ref().unwrap_or(error))
     }
@@ -166,7 +182,7 @@ impl Connector {
     /// # Errors
     ///
     /// Fails if there is no reply in time, or if the server is a cluster, a Sentinel, or too old.
-    pub(super) async fn introduce(
+    async fn introduce(
         &self,
         connection: &mut MultiplexedConnection,
         purpose: Purpose,
@@ -189,20 +205,6 @@ impl Connector {
             None => Ok(()),
         }
     }
-}
-
-/// Adds the TLS parameters. `ca` is a file of certificates to trust in place of the system's.
-fn with_tls(info: ConnectionInfo, ca: Option<&Path>) -> Result<ConnectionInfo, BrokerError> {
-    // Required if several providers are built in. An error means that a provider is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let root_cert = ca.map(std::fs::read).transpose().map_err(|error| {
-        let file = ca.unwrap_or(Path::new("")).display();
-        BrokerError::Refused(format!("the file {file} cannot be read: {error}"))
-    })?;
-    // This error does not contain the URL.
-    Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })
-        .map(|client| client.get_connection_info().clone())
-        .map_err(|error| BrokerError::Refused(format!("failed to set up TLS to Redis: {error}")))
 }
 
 /// Returns why a node cannot use a server, by its reply to `HELLO`.

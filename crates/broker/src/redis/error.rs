@@ -37,8 +37,8 @@ fn wrong_server(error: &RedisError) -> Option<Condition> {
     let no_hello = |detail: &str| detail.contains("unknown command") && detail.contains("HELLO");
     if error.kind() == ErrorKind::Parse {
         Some(Condition::NotRedis)
-    } else if is_tls(error) {
-        Some(Condition::NoTls)
+    } else if let Some(tls) = tls(error) {
+        Some(if is_about_client(tls) { Condition::NoCertificate } else { Condition::NoTls })
     } else if no_hello(error.detail().unwrap_or_default()) || error.kind() == ErrorKind::RESP3NotSupported {
         Some(Condition::TooOld)
     } else {
@@ -46,14 +46,32 @@ fn wrong_server(error: &RedisError) -> Option<Condition> {
     }
 }
 
-/// Returns whether TLS refuses the server.
-fn is_tls(error: &RedisError) -> bool {
+/// Returns the error of TLS that ended a connection.
+fn tls(error: &RedisError) -> Option<&rustls::Error> {
     // The client library keeps the error of the socket in an `Arc`, and the socket keeps that of TLS.
     let socket =
         error.source().and_then(|source| source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>());
     let socket = socket.and_then(|socket| socket.downcast_ref::<io::Error>());
-    let tls = socket.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    tls.is_some()
+    socket.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<rustls::Error>())
+}
+
+/// Returns whether the server refuses the client's certificate, or asks for one. Alerts: RFC 8446, section 6.2.
+fn is_about_client(error: &rustls::Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    let rustls::Error::AlertReceived(alert) = error else { return false };
+    matches!(
+        alert,
+        Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            // OpenSSL, of an authority that has the name of a trusted one and another key.
+            | Alert::DecryptError
+            | Alert::AccessDenied
+    )
 }
 
 /// Classifies the error of a call for an intake entry, which is rejected if the error is lasting. Only errors of the
@@ -200,6 +218,32 @@ mod tests {
         }
         assert!(sort_for_key(&error("ERR unknown command 'XADD'")).is_passing());
         assert!(sorted("WRONGTYPE Operation against").to_string().contains("WRONGTYPE"));
+    }
+
+    #[test]
+    fn an_alert_about_the_clients_certificate_is_told_from_other_errors_of_tls() {
+        use rustls::{AlertDescription as Alert, CertificateError, Error};
+        let condition = |error: Error| match sort_connecting(&io::Error::other(error).into()) {
+            BrokerError::Condition { condition, .. } => condition,
+            other => panic!("{other:?}"),
+        };
+        for alert in [
+            Alert::CertificateRequired,
+            Alert::CertificateExpired,
+            Alert::CertificateRevoked,
+            Alert::UnknownCA,
+            Alert::DecryptError,
+        ] {
+            assert_eq!(condition(Error::AlertReceived(alert)), Condition::NoCertificate, "{alert:?}");
+        }
+        for error in [
+            Error::AlertReceived(Alert::ProtocolVersion),
+            Error::AlertReceived(Alert::HandshakeFailure),
+            Error::InvalidCertificate(CertificateError::Expired),
+            Error::InvalidCertificate(CertificateError::UnknownIssuer),
+        ] {
+            assert_eq!(condition(error.clone()), Condition::NoTls, "{error:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, ConnectionAddr, Pipeline, Value};
-use deadpool_redis::{Connection, Hook, HookError, Pool, PoolError, Runtime};
+use deadpool::Runtime;
+use deadpool::managed::{self, Manager, Metrics, Object, PoolError, RecycleError, RecycleResult};
 
 use super::connector::{Connector, Purpose};
 use super::settings::RedisSettings;
@@ -22,11 +23,9 @@ pub(super) struct BlockingPool {
     settings: Arc<RedisSettings>,
     /// The pool, and the address that its connections lead to.
     current: Arc<Mutex<(ConnectionAddr, Pool)>>,
-    /// Why a new connection was refused last. The pool's own error has only a text.
-    refusal: Refusal,
 }
 
-type Refusal = Arc<Mutex<Option<BrokerError>>>;
+type Pool = managed::Pool<Connector>;
 
 impl fmt::Debug for BlockingPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,9 +43,8 @@ impl BlockingPool {
     pub(super) fn new(connector: Connector, settings: &RedisSettings) -> Result<Self, BrokerError> {
         let settings = Arc::new(settings.clone());
         let address = connector.address();
-        let refusal = Refusal::default();
-        let pool = pool(&connector, &settings, &refusal)?;
-        Ok(Self { connector, settings, current: Arc::new(Mutex::new((address, pool))), refusal })
+        let pool = pool(&connector, &settings)?;
+        Ok(Self { connector, settings, current: Arc::new(Mutex::new((address, pool))) })
     }
 
     /// Returns the pool of the current address. Connections to an earlier address end when they are given back.
@@ -54,22 +52,9 @@ impl BlockingPool {
         let address = self.connector.address();
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.0 != address {
-            *current = (address, pool(&self.connector, &self.settings, &self.refusal)?);
+            *current = (address, pool(&self.connector, &self.settings)?);
         }
         Ok(current.1.clone())
-    }
-
-    async fn unavailable(&self, error: &PoolError) -> BrokerError {
-        match error {
-            PoolError::Backend(error) => self.connector.failed(error).await,
-            PoolError::Timeout(_) => BrokerError::Unavailable("timed out waiting for a connection".into()),
-            PoolError::PostCreateHook(_) => {
-                let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
-                // Another call may have taken it, for the same reason.
-                refusal.unwrap_or_else(|| BrokerError::Unavailable("Redis refused a connection".into()))
-            }
-            other => BrokerError::Unavailable(other.to_string()),
-        }
     }
 
     /// Sends a command that may block for `blocking`. A command that times out closes its connection.
@@ -88,9 +73,9 @@ impl BlockingPool {
     ) -> Result<Vec<Value>, BrokerError> {
         let mut held = match self.current()?.get().await {
             Ok(connection) => Held(Some(connection)),
-            Err(error) => return Err(self.unavailable(&error).await),
+            Err(error) => return Err(unavailable(error)),
         };
-        let Some(connection) = &mut held.0 else { return Err(self.unavailable(&PoolError::Closed).await) };
+        let Some(connection) = &mut held.0 else { return Err(unavailable(PoolError::Closed)) };
         let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
         let replies = match tokio::time::timeout(blocking + self.settings.timeout, sent).await {
             Ok(replies) => replies.map_err(|error| error::sort(&error))?,
@@ -114,7 +99,7 @@ impl BlockingPool {
 
 /// A borrowed connection. If it is dropped while a command is in progress, it is closed, so that the next borrower
 /// does not receive the outstanding reply.
-struct Held(Option<Connection>);
+struct Held(Option<Object<Connector>>);
 
 impl Held {
     fn give_back(mut self) {
@@ -125,32 +110,50 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
-            let closed: MultiplexedConnection = Connection::take(connection);
+            let closed: MultiplexedConnection = Object::take(connection);
             drop(closed);
         }
     }
 }
 
-/// Returns a pool of connections to the connector's address, each made as the connector makes its own.
-fn pool(connector: &Connector, settings: &RedisSettings, refusal: &Refusal) -> Result<Pool, BrokerError> {
-    let (introducer, refusal) = (connector.clone(), Arc::clone(refusal));
-    let introduce = Hook::async_fn(move |connection: &mut MultiplexedConnection, _| {
-        let (introducer, refusal) = (introducer.clone(), Arc::clone(&refusal));
-        Box::pin(async move {
-            let introduced = introducer.introduce(connection, Purpose::Blocking, &[]).await;
-            introduced.map_err(|error| {
-                *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                HookError::message("refused")
-            })
-        })
-    });
-    Pool::builder(connector.manager(Purpose::Blocking)?)
+impl Manager for Connector {
+    type Type = MultiplexedConnection;
+    type Error = BrokerError;
+
+    async fn create(&self) -> Result<MultiplexedConnection, BrokerError> {
+        self.connect(Purpose::Blocking).await
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut MultiplexedConnection,
+        _: &Metrics,
+    ) -> RecycleResult<BrokerError> {
+        let pong = ::redis::cmd("PING").query_async::<()>(connection).await;
+        pong.map_err(|error| RecycleError::Backend(error::sort(&error)))
+    }
+}
+
+fn unavailable(error: PoolError<BrokerError>) -> BrokerError {
+    match error {
+        PoolError::Backend(error) => error,
+        PoolError::Timeout(_) => BrokerError::Unavailable("timed out waiting for a connection".into()),
+        other => BrokerError::Unavailable(other.to_string()),
+    }
+}
+
+/// Returns a pool of connections to the connector's address.
+///
+/// # Errors
+///
+/// Fails if the pool's settings are refused.
+fn pool(connector: &Connector, settings: &RedisSettings) -> Result<Pool, BrokerError> {
+    Pool::builder(connector.clone())
         .max_size(settings.pool_size.max(1))
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(settings.timeout))
         .create_timeout(Some(settings.connect_timeout))
         .recycle_timeout(Some(settings.timeout))
-        .post_create(introduce)
         .build()
         .map_err(|error| BrokerError::Refused(error.to_string()))
 }

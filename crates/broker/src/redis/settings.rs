@@ -21,6 +21,8 @@ pub struct RedisSettings {
     pub password: Option<String>,
     /// PEM file with the certificates to trust in place of the system's, for `rediss://`.
     pub ca: Option<PathBuf>,
+    /// PEM files with the certificate that the node shows, and its private key, for `rediss://`.
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// Prefix of every key and topic: a [`Prefix`].
     pub prefix: String,
     /// Timeout for a reply. The outcome of a call that timed out is unknown.
@@ -43,6 +45,7 @@ impl Default for RedisSettings {
             url: "redis://127.0.0.1:6379".into(),
             password: None,
             ca: None,
+            identity: None,
             prefix: "fanfare".into(),
             timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(1),
