@@ -84,6 +84,8 @@ pub enum CloseReason {
     Disconnected,
     /// Another connection claimed the session.
     Superseded,
+    /// The node has answered a long poll; the client sends the next one.
+    Polled,
     /// The node is draining.
     Shutdown,
     /// The node died, and another node removed the session.
@@ -92,7 +94,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// The reasons for which a node closes a stream: all but [`Self::NodeLost`].
-    pub const OF_STREAMS: [Self; 11] = [
+    pub const OF_STREAMS: [Self; 12] = [
         Self::Closed,
         Self::WriteTimeout,
         Self::PeerTimeout,
@@ -103,8 +105,15 @@ impl CloseReason {
         Self::Ungranted,
         Self::Disconnected,
         Self::Superseded,
+        Self::Polled,
         Self::Shutdown,
     ];
+
+    /// Returns whether the client is expected back: its session is kept for the grace period, and no event reports its end
+    /// before.
+    pub fn is_expected_back(self) -> bool {
+        matches!(self, Self::Polled | Self::Shutdown)
+    }
 
     /// Returns the name in the lifecycle stream, in metrics and in logs.
     pub fn as_str(self) -> &'static str {
@@ -119,6 +128,7 @@ impl CloseReason {
             Self::Ungranted => "ungranted",
             Self::Disconnected => "disconnected",
             Self::Superseded => "superseded",
+            Self::Polled => "polled",
             Self::Shutdown => "shutdown",
             Self::NodeLost => "node-lost",
         }

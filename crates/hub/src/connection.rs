@@ -15,12 +15,14 @@
 //! - `user_sockets`: the sockets of each user's streams, until they are closed
 //! - `context`: context shared by all connections of a shard
 //! - `deadlines`: timeouts and heartbeats
+//! - `long_poll`: the end of a long poll
 //! - `status`: what a shard reads and sets
 
 mod context;
 mod deadlines;
 mod flush;
 mod id;
+mod long_poll;
 pub(crate) mod open_streams;
 mod queue;
 mod receive;
@@ -44,6 +46,7 @@ pub(crate) use self::context::ShardContext;
 pub(crate) use self::deadlines::{Deadlines, Due};
 pub(crate) use self::flush::FlushResult;
 use self::id::{Id, write_cursor};
+pub(crate) use self::long_poll::LongPoll;
 use self::queue::{Item, Queue};
 pub(crate) use self::receive::{LiveOutcome, PageOutcome};
 pub(crate) use self::socket_writer::PeerClose;
@@ -85,6 +88,8 @@ pub(crate) struct Connection {
     /// Queued bytes at the last count.
     counted: usize,
     deadlines: Deadlines,
+    /// Boxed, since most connections are streams.
+    long_poll: Option<Box<LongPoll>>,
     user_socket: UserSocket,
     /// [`RetryPolicy::spread_ms`](crate::retry::RetryPolicy) of the last `retry:` that the client was sent, if it was.
     retry_spread: Option<u32>,
@@ -102,7 +107,10 @@ impl Connection {
         (identity, guard, encoding): (Identity, Option<SessionGuard>, Encoding),
         client_cursor: Option<Box<str>>,
         Transport { socket, framing, head }: Transport,
-        ((deadlines, token), user_socket): ((Deadlines, Option<StreamToken>), UserSocket),
+        ((deadlines, long_poll, token), user_socket): (
+            (Deadlines, Option<LongPoll>, Option<StreamToken>),
+            UserSocket,
+        ),
     ) -> Self {
         Self {
             serial,
@@ -122,6 +130,7 @@ impl Connection {
             writer: SocketWriter::new(socket, framing, &head),
             counted: 0,
             deadlines,
+            long_poll: long_poll.map(Box::new),
             user_socket,
             retry_spread: None,
             closing: None,
@@ -198,6 +207,9 @@ impl Connection {
     fn count_event(&mut self, event: &EncodedEvent, context: &ShardContext) {
         context.count_sent(if self.member.is_some() { event.encode(self.encoding).saved() } else { 0 });
         self.deadlines.event(context.now);
+        if let Some(poll) = &mut self.long_poll {
+            poll.event(context.now, event.encode(self.encoding).len());
+        }
     }
 
     /// Queues an event.
@@ -259,6 +271,11 @@ impl Connection {
         context.metrics.count_end(reason);
         self.user_socket.linger(waker);
         self.deadlines.linger(context.settings.linger);
+    }
+
+    /// Returns whether the time of the next check has changed by an event. Once.
+    pub(crate) fn takes_answer(&mut self) -> bool {
+        self.long_poll.as_mut().is_some_and(|poll| poll.takes_change())
     }
 
     /// Returns whether another claim has taken the session.

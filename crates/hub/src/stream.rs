@@ -130,6 +130,8 @@ pub struct NewStream {
     pub token: Option<StreamToken>,
     /// The cursor that the client sent.
     pub cursor: Option<Box<str>>,
+    /// For a long poll, how long it waits for a first event. The stream ends by itself once the client has an answer.
+    pub wait: Option<Duration>,
 }
 
 impl NewStream {

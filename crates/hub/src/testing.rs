@@ -79,5 +79,6 @@ pub fn stream(session: SessionId, channels: Vec<(Channel, StartAt)>) -> NewStrea
         expires: None,
         token: None,
         cursor: None,
+        wait: None,
     }
 }

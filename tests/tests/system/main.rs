@@ -16,6 +16,7 @@
 //! - [`audit`]: the audit log
 //! - [`revocation`]: tokens that are revoked or replaced while their streams are open
 //! - [`tickets`]: one-time credentials of streams
+//! - [`long_poll`]: answers that end, for clients that cannot stream
 //! - [`intake`]: entries of the ingest stream land once
 //! - [`every_end`]: whatever ends a connection frees everything
 //! - [`examples`]: the example publisher over leaving, rolls and outages
@@ -40,6 +41,7 @@ mod gzip;
 mod http2_and_tls;
 mod intake;
 mod key_files;
+mod long_poll;
 mod ownership;
 mod providers;
 mod redis_outage;

@@ -60,6 +60,13 @@ impl StreamRequest {
         self
     }
 
+    /// Without a parameter.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.pairs.retain(|(other, _)| other != name);
+        self
+    }
+
     /// Who asks, with `--auth none`.
     #[must_use]
     pub fn user(self, user: &str) -> Self {

@@ -43,8 +43,16 @@ struct Arrival {
 #[derive(Debug, Clone)]
 struct Recorded {
     info: SessionInfo,
-    /// Set if a draining node has released the session: until when it waits for another node, in Unix milliseconds.
-    leaving: Option<u64>,
+    /// Set if the session was released and its client is expected back: until when it waits, in Unix milliseconds, and why it
+    /// was released.
+    leaving: Option<(u64, CloseReason)>,
+}
+
+impl Recorded {
+    /// Returns whether the node has answered a long poll and the client has not sent the next one.
+    fn is_between_polls(&self) -> bool {
+        matches!(self.leaving, Some((_, CloseReason::Polled)))
+    }
 }
 
 /// Used part of a user's rate of lifecycle events, as in `session.lua`.
@@ -85,9 +93,13 @@ impl Sessions {
 
     pub(super) fn claim(&mut self, claim: &Claim, now: u64) -> Claimed {
         let known = self.recorded.get(&claim.user);
-        let old = known.and_then(|all| all.get(&claim.session)).map(|recorded| recorded.info.clone());
+        let recorded = known.and_then(|all| all.get(&claim.session));
+        // The next long poll of a session: nothing has changed, on whichever node.
+        let polls = recorded.is_some_and(Recorded::is_between_polls);
+        let old = recorded.map(|recorded| recorded.info.clone());
         // Sessions released by a draining node are not counted: their clients may reconnect with other session ids.
-        let held = known.map_or(0, |all| all.values().filter(|other| other.leaving.is_none()).count());
+        let counts = |other: &&Recorded| other.leaving.is_none() || other.is_between_polls();
+        let held = known.map_or(0, |all| all.values().filter(counts).count());
         if old.is_none() && held >= claim.limit {
             return Claimed::Full;
         }
@@ -100,12 +112,13 @@ impl Sessions {
             client: claim.client.clone(),
         };
         let epoch = info.epoch;
-        let counts = !first || self.counts_arrivals || self.leaving.contains_key(&claim.user);
+        let waits = self.leaving.contains_key(&claim.user);
+        let counts = !polls && (!first || self.counts_arrivals || waits);
         let arrival = self.begin(now, &claim.user, (first, counts));
         self.record(&claim.user, info);
         let from = old.map(|old| old.node);
         match &from {
-            _ if arrival.merged => {}
+            _ if arrival.merged || polls => {}
             Some(from) => self.moved(now, &claim.user, claim.session, from, &claim.node),
             None => self.connected(now, &claim.user, claim.session, &claim.node),
         }
@@ -113,7 +126,7 @@ impl Sessions {
         Claimed::Held { epoch, from }
     }
 
-    /// Releases a session. A draining node's session is kept for another node for the `grace` period.
+    /// Releases a session. The session of a client that is expected back is kept for the `grace` period.
     pub(super) fn release(
         &mut self,
         (node, user, session, epoch): (&NodeId, &User, SessionId, u64),
@@ -126,9 +139,9 @@ impl Sessions {
         else {
             return false;
         };
-        if reason == CloseReason::Shutdown && !grace.is_zero() {
+        if reason.is_expected_back() && !grace.is_zero() {
             let till = now + millis(grace);
-            recorded.leaving = Some(till);
+            recorded.leaving = Some((till, reason));
             self.look_again(user, till);
         } else {
             self.disconnect(user, session, reason, grace, now);
@@ -186,7 +199,7 @@ impl Sessions {
         all.filter(|(_, held)| held.leaving.is_none()).map(|(user, held)| (user, &held.info))
     }
 
-    /// Checks at most `limit` users whose time has come: ends sessions that no other node took over, and reports
+    /// Checks at most `limit` users whose time has come: ends sessions whose clients did not come back, and reports
     /// users without a session offline. Returns the number of users, and of sessions that ended.
     pub(super) fn expire_grace(&mut self, now: u64, limit: usize, grace: Duration) -> (usize, usize) {
         self.shares.retain(|_, share| !matches!(share, Share::Used(till) if *till <= now));
@@ -198,16 +211,16 @@ impl Sessions {
             self.leaving.swap_remove(&user);
             let all = self.recorded.get(&user).into_iter().flatten();
             let waiting: Vec<_> = all
-                .filter_map(|(id, held)| held.leaving.map(|till| (*id, held.info.node.clone(), till)))
+                .filter_map(|(id, held)| held.leaving.map(|leaving| (*id, held.info.node.clone(), leaving)))
                 .collect();
-            for (session, node, till) in waiting {
+            for (session, node, (till, reason)) in waiting {
                 if till > now {
                     let again = self.leaving.get(&user).map_or(till, |other| till.min(*other));
                     self.leaving.insert(user.clone(), again);
                     continue;
                 }
                 self.forget(&user, session);
-                self.ended(now, &user, session, &node, CloseReason::Shutdown);
+                self.ended(now, &user, session, &node, reason);
                 ended += 1;
             }
             if self.tell_merged(now, &user) && !grace.is_zero() && !self.recorded.contains_key(&user) {

@@ -12,11 +12,13 @@ check(index, lifecycle, leaving, nodes)
 local old = owner(sessions, session)
 local count = redis.call('HLEN', sessions)
 if count >= tonumber(limit) and redis.call('HEXISTS', sessions, session) == 0 then
-  -- Sessions released by a draining node are not counted: their clients may reconnect with other session ids.
+  -- Sessions released by a draining node are not counted: their clients may reconnect with other session ids. Those of
+  -- long polls are.
   local held = 0
   for _, text in ipairs(redis.call('HVALS', sessions)) do
     -- As written by `own`: within a JSON string the quotes would be escaped.
-    if not string.find(text, ',"leaving":', 1, true) then held = held + 1 end
+    local leaves = string.find(text, ',"leaving":', 1, true)
+    if not leaves or string.find(text, ',"reason":"polled"', leaves, true) then held = held + 1 end
   end
   if held >= tonumber(limit) then return 0 end
 end
@@ -29,14 +31,18 @@ if old then
   since = tonumber(old.since) or time
 end
 local waited = redis.call('ZSCORE', leaving, user)
+-- The next long poll of a session: nothing has changed.
+local polls = old and old.leaving and old.reason == 'polled'
 -- Arrivals of offline users do not count: the grace period bounds their rate. So most claims write no share.
-local counts = count > 0 or waited or ARGV[9] == '0'
+local counts = not polls and (count > 0 or waited or ARGV[9] == '0')
 local merged = counts and is_merged(sessions, leaving, user, ARGV[8])
 if old then take(ARGV[7], old, node, session, user, epoch) end
 hold(nodes, index, node, session .. ' ' .. user)
 own(sessions, session, node, epoch, since, client)
 if merged then
   -- Reported by the check of the user, if the session lasts until then.
+elseif polls then
+  -- Also on another node: each poll may reach another one.
 elseif old then
   report(lifecycle, keep, 'session.moved', user, 'session', session, 'from', old.node, 'node', node)
 else

@@ -1,4 +1,4 @@
--- Checks a user who was about to be offline, or whose events were merged: ends the sessions that no other node took over
+-- Checks a user who was about to be offline, or whose events were merged: ends the sessions whose clients did not come back
 -- in time, reports the merged events, and reports the user offline if no session is left.
 --
 -- KEYS: the user's sessions, users who are leaving, the lifecycle stream.
@@ -27,7 +27,8 @@ for i = 1, #fields, 2 do
   local till = held and tonumber(held.leaving)
   if till and till <= time then
     redis.call('HDEL', sessions, fields[i])
-    ended(merged, sessions, lifecycle, keep, held.node, fields[i], user, 'shutdown')
+    -- A node of an older version writes no reason.
+    ended(merged, sessions, lifecycle, keep, held.node, fields[i], user, held.reason or 'shutdown')
     count = count + 1
   elseif till then
     again = math.min(again or till, till)

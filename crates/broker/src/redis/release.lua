@@ -1,5 +1,5 @@
--- Releases a session, if the node owns it with this epoch. A session of a draining node stays recorded for the grace
--- period, so that another node can take it over.
+-- Releases a session, if the node owns it with this epoch. A session whose client is expected back stays recorded for the
+-- grace period: of a draining node, so that another node can take it over, and of a long poll, whose client sends the next.
 --
 -- KEYS: the user's sessions, the node's index, the lifecycle stream, users who are leaving, and one that
 --       only claims need.
@@ -17,9 +17,10 @@ if held and held.node == node then
   -- A failover may have left an older claim of the node: it ends too.
   if held.epoch > tonumber(epoch) then return 0 end
   redis.call('SREM', index, session .. ' ' .. user)
-  if reason == 'shutdown' and tonumber(grace) > 0 then
+  if (reason == 'shutdown' or reason == 'polled') and tonumber(grace) > 0 then
     local till = now() + grace
-    own(sessions, session, node, held.epoch, tonumber(held.since) or now(), cjson.encode(held.client or ''), till)
+    local since, client = tonumber(held.since) or now(), cjson.encode(held.client or '')
+    own(sessions, session, node, held.epoch, since, client, till, reason)
     redis.call('ZADD', leaving, 'GT', int(till), user)
   else
     disconnect(sessions, lifecycle, leaving, keep, ARGV[8], grace, node, session, user, reason)

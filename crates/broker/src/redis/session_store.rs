@@ -108,7 +108,7 @@ struct Owner {
     since: u64,
     #[serde(default)]
     client: String,
-    /// Set if a draining node has released the session: it has no owner until it is claimed again.
+    /// Set if the session was released and its client is expected back: it has no owner until it is claimed again.
     leaving: Option<u64>,
 }
 

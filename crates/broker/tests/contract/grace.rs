@@ -102,3 +102,40 @@ pub(crate) async fn sessions_that_wait_do_not_count_against_the_limit<F: Fixture
     }
     assert_eq!(broker.claim(&claim("u", SessionId::random(), "n2")).await.unwrap(), Claimed::Full);
 }
+
+async fn poll<F: Fixture>(fixture: &F, session: SessionId, at: &str) {
+    let epoch = hold(fixture.broker(), "u", session, at).await;
+    let released = fixture.broker().release(&node(at), &user("u"), session, epoch, CloseReason::Polled).await;
+    assert!(released.unwrap());
+}
+
+pub(crate) async fn the_long_polls_of_a_session_are_reported_as_one_session<F: Fixture>() {
+    // Without merged events, which would hide what is reported.
+    let settings = BrokerSettings { grace: LONG, lifecycle_per_minute: 0, ..BrokerSettings::default() };
+    let fixture = F::with(settings).await;
+    let s1 = SessionId::random();
+    for at in ["n1", "n2", "n1", "n1"] {
+        poll(&fixture, s1, at).await;
+    }
+    fixture.broker().sweep(&node("n9"), LONG).await.unwrap();
+    assert_eq!(life(&fixture, &[(s1, "s1")]).await, ["session.connected u s1 n1", "user.online u"]);
+}
+
+pub(crate) async fn a_session_that_is_not_polled_again_ends_with_the_grace<F: Fixture>() {
+    let fixture = with_grace::<F>(Duration::from_millis(100)).await;
+    let s1 = SessionId::random();
+    poll(&fixture, s1, "n1").await;
+    ends_with(&fixture, &[(s1, "s1")], "user.offline u").await;
+    let life = life(&fixture, &[(s1, "s1")]).await;
+    assert_eq!(life[2..], ["session.disconnected u s1 n1 polled", "user.offline u"]);
+}
+
+pub(crate) async fn sessions_of_long_polls_count_against_the_limit<F: Fixture>() {
+    let fixture = with_grace::<F>(LONG).await;
+    let first = SessionId::random();
+    for session in [first, SessionId::random(), SessionId::random(), first] {
+        poll(&fixture, session, "n1").await;
+    }
+    let more = fixture.broker().claim(&claim("u", SessionId::random(), "n2")).await.unwrap();
+    assert_eq!(more, Claimed::Full);
+}

@@ -112,7 +112,10 @@ contracts! {
         a_user_who_stays_away_is_offline_after_the_grace,
         a_session_of_a_leaving_node_waits_for_another,
         a_session_that_no_node_takes_over_ends_with_the_grace,
-        sessions_that_wait_do_not_count_against_the_limit;
+        sessions_that_wait_do_not_count_against_the_limit,
+        the_long_polls_of_a_session_are_reported_as_one_session,
+        a_session_that_is_not_polled_again_ends_with_the_grace,
+        sessions_of_long_polls_count_against_the_limit;
     nodes:
         a_lease_belongs_to_one_process,
         a_node_that_left_is_not_listed_and_its_name_is_free,

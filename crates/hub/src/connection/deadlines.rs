@@ -125,14 +125,6 @@ impl Deadlines {
         self.until = Some(Instant::now() + linger);
     }
 
-    /// Returns the time of the next check: at once, if something is due already.
-    pub(crate) fn next_check(&self, settings: &StreamConfig) -> Instant {
-        match self.check(settings) {
-            (Due::Nothing, next) => next,
-            _ => Instant::now(),
-        }
-    }
-
     /// Returns the action that is due, and the time of the next check after it.
     pub(crate) fn check(&self, settings: &StreamConfig) -> (Due, Instant) {
         let now = Instant::now();
@@ -285,10 +277,9 @@ mod tests {
         tokio::time::advance(Duration::from_secs(66)).await;
         // The end of an idle stream is due. The client blocks before the next check.
         deadlines.blocked(false);
-        assert_eq!(deadlines.next_check(&settings), Instant::now());
+        assert_eq!(deadlines.check(&settings).0, Due::End(CloseReason::Idle));
         deadlines.linger(settings.linger);
         assert_eq!(deadlines.check(&settings).0, Due::Drop);
-        assert_eq!(deadlines.next_check(&settings), Instant::now());
     }
 
     #[tokio::test(start_paused = true)]

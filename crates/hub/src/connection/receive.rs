@@ -156,6 +156,10 @@ impl Connection {
 
     fn report_gap(&mut self, channel: &Channel, after: Position, context: &ShardContext) {
         context.metrics.gaps.inc();
-        self.push_control(self.encoding.dialect.gap(channel, after));
+        let gap = self.encoding.dialect.gap(channel, after);
+        if let Some(poll) = &mut self.long_poll {
+            poll.event(context.now, gap.len());
+        }
+        self.push_control(gap);
     }
 }

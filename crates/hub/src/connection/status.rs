@@ -94,6 +94,11 @@ impl Connection {
         self.behind > 0
     }
 
+    /// Returns whether the client has, or is about to be sent, all events until now.
+    fn is_caught_up(&self) -> bool {
+        self.locating == 0 && self.behind == 0 && self.reading == 0
+    }
+
     /// Returns the number of log reads in progress.
     pub(crate) fn reads(&self) -> u32 {
         self.reading
@@ -110,12 +115,23 @@ impl Connection {
 
     /// Returns the time of the next check of the deadlines.
     pub(crate) fn next_check(&self, context: &ShardContext) -> Instant {
-        self.deadlines.next_check(&context.settings)
+        match self.check_deadlines(context) {
+            (Due::Nothing, next) => next,
+            // At once, if something is due already.
+            _ => Instant::now(),
+        }
     }
 
     /// Returns the action that is due, and the time of the next check after it.
     pub(crate) fn check_deadlines(&self, context: &ShardContext) -> (Due, Instant) {
-        self.deadlines.check(&context.settings)
+        let (due, next) = self.deadlines.check(&context.settings);
+        let Some(poll) = self.long_poll.as_ref().filter(|_| self.is_open()) else { return (due, next) };
+        match poll.next_check(Instant::now(), self.is_caught_up()) {
+            Some(answer) => (due, next.min(answer)),
+            None if due == Due::Nothing => (Due::End(CloseReason::Polled), next),
+            // At once after this.
+            None => (due, Instant::now()),
+        }
     }
 
     /// Handles a client that has closed its sending half.

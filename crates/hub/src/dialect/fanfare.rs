@@ -58,7 +58,9 @@ pub(super) fn last_block(
         CloseReason::Closed
         | CloseReason::WriteTimeout
         | CloseReason::PeerTimeout
-        | CloseReason::NodeLost => return None,
+        | CloseReason::NodeLost
+        // The client sends the next one at once.
+        | CloseReason::Polled => return None,
         // Planned, like a drain: there is no failure.
         CloseReason::Idle => expired(retry.planned_ms(), "idle"),
         CloseReason::Age => expired(retry.planned_ms(), "age"),

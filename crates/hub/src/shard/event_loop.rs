@@ -227,9 +227,12 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(key) else { return };
         let connection = &mut slot.connection;
         connection.count_waiting(&self.context);
+        let is_answer = connection.takes_answer();
         if connection.is_blocked() != was_blocked {
             connection.socket_changed();
-            // The write timeout, or the next heartbeat, may be earlier than the timer.
+        }
+        if is_answer || connection.is_blocked() != was_blocked {
+            // The write timeout, the next heartbeat or the end of a long poll may be earlier than the timer.
             self.timers.reset_at(&slot.timer, connection.next_check(&self.context));
         }
         if connection.is_behind() {

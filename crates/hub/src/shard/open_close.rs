@@ -7,7 +7,7 @@ use fanfare_protocol::Channel;
 use fanfare_protocol::start::StartAt;
 
 use super::{ConnectionSlot, Shard, Timer};
-use crate::connection::{Connection, Deadlines, PeerClose, Subscription};
+use crate::connection::{Connection, Deadlines, LongPoll, PeerClose, Subscription};
 use crate::encoded_event::Encoding;
 use crate::log_reads::{LogQuery, TopicKey};
 use crate::stream::{Coding, Identity, NewStream, Transport};
@@ -17,10 +17,11 @@ impl Shard {
     /// Opens a stream. Subscribes before it reads the logs, never the reverse.
     pub(super) fn open(&mut self, (stream, transport): (NewStream, Transport)) {
         let identity = stream.identity();
-        let NewStream { user, held, channels, dialect, coding, expires, token, cursor, .. } = stream;
+        let NewStream { user, held, channels, dialect, coding, expires, token, cursor, wait, .. } = stream;
         let encoding = Encoding { dialect, coding };
         let serial = self.next_serial();
-        let validity = (Deadlines::new(expires, &self.context.settings), token);
+        let deadlines = Deadlines::new(expires, &self.context.settings);
+        let validity = (deadlines, wait.map(LongPoll::new), token);
         let user_socket = self.context.user_sockets.enter(user);
         let resumed = cursor.is_some();
         let connection =

@@ -79,6 +79,7 @@ impl StreamEndpoint {
             coding,
             cursor,
             acked,
+            wait,
         } = params;
         if let Some((user, reader)) = user.as_ref().zip(acked) {
             self.start_from_acked(user, &reader, &mut channels).await?;
@@ -105,7 +106,8 @@ impl StreamEndpoint {
             None => None,
         };
         let token = stamp.map(|stamp| StreamToken::new(self.app.revocations.clone(), stamp));
-        let stream = NewStream { user, session, held, channels, dialect, coding, expires, token, cursor };
+        let stream =
+            NewStream { user, session, held, channels, dialect, coding, expires, token, cursor, wait };
         Ok(Takeover::new(stream, admission))
     }
 }

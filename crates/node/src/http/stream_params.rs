@@ -1,6 +1,7 @@
 //! The parameters of a stream request.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use fanfare_hub::dialect::Dialect;
 use fanfare_hub::stream::Coding;
@@ -24,6 +25,8 @@ use crate::auth::tickets::Presented;
 pub(super) const PATH: &str = "/v1/events";
 /// Maximum value of `last=`.
 const MAX_LAST: usize = 1000;
+/// Maximum value of `wait=`, in seconds: balancers close requests without an answer after a minute.
+const MAX_WAIT: u64 = 55;
 
 /// Validated parameters of a stream request.
 #[derive(Debug, PartialEq)]
@@ -39,6 +42,8 @@ pub(super) struct StreamParams {
     pub(super) cursor: Option<Box<str>>,
     /// Whose acknowledged cursor the stream starts from.
     pub(super) acked: Option<Reader>,
+    /// For a long poll, how long it waits for a first event.
+    pub(super) wait: Option<Duration>,
 }
 
 impl StreamParams {
@@ -63,7 +68,7 @@ impl StreamParams {
         };
         let params = Params::parse_known(
             query,
-            &["session", "device", "after", "last", "format", "ticket"],
+            &["session", "device", "after", "last", "format", "ticket", "wait"],
             &["channel"],
             other,
         )?;
@@ -86,7 +91,9 @@ impl StreamParams {
         };
         let channels = channels.into_iter().map(from).collect();
         let bound = ticket.as_ref().and_then(|ticket| ticket.bound);
-        let session = bound.or(session).unwrap_or_else(SessionId::random);
+        let named = bound.or(session);
+        let wait = wait(&params, &bearer, named)?;
+        let session = named.unwrap_or_else(SessionId::random);
         let dialect = match params.get("format") {
             None | Some("raw") => Dialect::Fanfare(Format::Raw),
             Some("json") => Dialect::Fanfare(Format::Json),
@@ -97,7 +104,7 @@ impl StreamParams {
             _ => None,
         };
         let coding = if app.gzip { negotiate(headers) } else { Coding::Identity };
-        Ok(Self { bearer, ticket, session, channels, dialect, coding, cursor, acked })
+        Ok(Self { bearer, ticket, session, channels, dialect, coding, cursor, acked, wait })
     }
 }
 
@@ -111,6 +118,26 @@ fn reader(bearer: &Bearer, params: &Params) -> Result<Reader, Problem> {
         return Err(Problem::bad_request("a client without a user has no acknowledged cursor"));
     }
     acks::reader(params.get("device"), params.get("session"))
+}
+
+/// Returns how long a long poll waits for a first event; `None` for a stream.
+///
+/// # Errors
+///
+/// Fails if the time is invalid, or if a user's client does not name its session: each poll would be another session.
+fn wait(params: &Params, bearer: &Bearer, session: Option<SessionId>) -> Result<Option<Duration>, Problem> {
+    let Some(text) = params.get("wait") else { return Ok(None) };
+    let seconds = text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    let Some(seconds) = seconds.filter(|seconds| *seconds <= MAX_WAIT) else {
+        let detail = format!("wait= must be a whole number of seconds from 0 to {MAX_WAIT}");
+        return Err(Problem::bad_request(detail));
+    };
+    if bearer.user.is_some() && session.is_none() {
+        let detail =
+            "wait= needs session=: choose one UUID and send it with each poll, so that they are one session";
+        return Err(Problem::bad_request(detail));
+    }
+    Ok(Some(Duration::from_secs(seconds)))
 }
 
 /// Returns the session that the client named.
@@ -238,6 +265,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_long_poll_waits() {
+        let wait = |query: &str| read(query, &[]).unwrap().wait;
+        assert_eq!(wait("channel=a"), None);
+        assert_eq!(wait("wait=0"), Some(Duration::ZERO));
+        assert_eq!(
+            wait(&format!("user=7&wait=55&session={}", SessionId::random())),
+            Some(Duration::from_secs(55))
+        );
+    }
+
+    #[tokio::test]
     async fn what_is_wrong_is_said_and_nothing_guessed() {
         for (query, headers, code, word) in [
             ("format=xml", &[][..], Code::BadRequest, "format="),
@@ -252,6 +290,11 @@ mod tests {
             ("", &[("last-event-id", "12")], Code::BadCursor, "cursor"),
             ("", &[("last-event-id", "latest")], Code::BadCursor, "cursor"),
             ("", &[("last-event-id", "1-1"), ("last-event-id", "1-2")], Code::BadCursor, "two different"),
+            ("wait=", &[], Code::BadRequest, "wait= must be"),
+            ("wait=56", &[], Code::BadRequest, "from 0 to 55"),
+            ("wait=-1", &[], Code::BadRequest, "wait="),
+            ("wait=1&wait=2", &[], Code::BadRequest, "wait="),
+            ("user=7&wait=5", &[], Code::BadRequest, "session="),
             ("channel=", &[], Code::BadChannel, "empty"),
             ("channel=a+b", &[], Code::BadChannel, "' '"),
             ("channel=%FF", &[], Code::BadChannel, "byte 0"),
