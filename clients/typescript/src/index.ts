@@ -16,7 +16,7 @@ export { ProblemError } from "./problem.js";
 export type { Connecting, Ended, Idle, Live, State, Waiting } from "./state.js";
 export type { Store } from "./store.js";
 export type { TokenReason, TokenRequest, TokenSource } from "./token.js";
-export type { StreamRequest, StreamSink, Transport } from "./transport.js";
+export type { FetchOptions, StreamRequest, StreamSink, Transport } from "./transport.js";
 
 /**
  * Makes a client and opens its stream.

@@ -2,7 +2,7 @@ import type { FanfareEvent } from "./event.js";
 import type { Settings, Share } from "./source.js";
 import type { Store } from "./store.js";
 import type { TokenSource } from "./token.js";
-import { FetchTransport, type Transport } from "./transport.js";
+import { type FetchOptions, FetchTransport, type Transport } from "./transport.js";
 
 /** Options of a client. All times are in milliseconds. */
 export interface Options {
@@ -51,8 +51,8 @@ export interface Options {
   maxEventSize?: number;
   /** In place of the global `fetch`. */
   fetch?: typeof globalThis.fetch;
-  /** In place of `fetch`: another way to carry the stream. */
-  transport?: Transport;
+  /** In place of `fetch`: another way to carry the stream, such as `orPoll` of `@fanfare/client/poll`. */
+  transport?: Transport | ((options: FetchOptions) => Transport);
 }
 
 const DEFAULTS = {
@@ -70,5 +70,6 @@ export function settingsOf(url: string, options: Options): Settings {
   const all = { ...DEFAULTS, ...given };
   const channels = [...new Set(options.channels)];
   const key = `fanfare ${[url, ...channels]}`;
-  return { ...all, url, channels, key, transport: all.transport ?? new FetchTransport(all) };
+  const { transport = (options: FetchOptions) => new FetchTransport(options) } = all;
+  return { ...all, url, channels, key, transport: typeof transport === "function" ? transport(all) : transport };
 }

@@ -36,7 +36,7 @@ export interface Sink {
 export type Share = (settings: Settings, sink: Sink) => Source;
 
 /** What a source needs to know: the options with their defaults. */
-export interface Settings extends Omit<Options, "channels"> {
+export interface Settings extends Omit<Options, "channels" | "transport"> {
   url: string;
   channels: readonly string[];
   /** Names this stream among those of the page's origin, in the browser's storage. */

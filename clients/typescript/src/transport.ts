@@ -26,7 +26,7 @@ export interface StreamSink extends BlockSink {
   bytes(): void;
 }
 
-/** Options of {@link FetchTransport}. */
+/** Options of a transport that uses `fetch`. */
 export interface FetchOptions {
   fetch?: typeof fetch;
   credentials?: RequestCredentials;
@@ -46,18 +46,23 @@ export class FetchTransport implements Transport {
     const response = await fetch(url, { headers, signal, cache: "no-store", ...(credentials && { credentials }) });
     if (response.status !== 200) throw await problemOf(response);
     const type = response.headers.get("content-type") ?? "";
-    if (!response.body || !/^text\/event-stream\b/i.test(type)) {
+    if (!/^text\/event-stream\b/i.test(type)) {
       response.body?.cancel().catch(() => {});
       throw new FanfareError("not-a-stream", `no stream: ${type}`);
     }
     const parser = new Parser(sink, maxEventSize);
-    const reader = response.body.getReader();
+    const push = (bytes: Uint8Array) => {
+      sink.bytes();
+      parser.push(bytes);
+    };
+    // Some platforms have the body whole or not at all.
+    const reader = response.body?.getReader();
+    if (!reader) return push(new Uint8Array(await response.arrayBuffer()));
     try {
       for (;;) {
         const { value, done } = await reader.read();
         if (done || signal.aborted) return;
-        sink.bytes();
-        parser.push(value);
+        push(value);
       }
     } finally {
       reader.cancel().catch(() => {});

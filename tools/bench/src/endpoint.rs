@@ -62,7 +62,7 @@ pub enum Way {
 pub struct Endpoint {
     /// Where streams are opened.
     pub address: SocketAddr,
-    /// Path and query of a stream: `{user}` is the stream's number, `{channels}` a `&channel=c<target>` for each
+    /// Path and query of a stream: `{user}` is the stream's number, `{session}` a session id, `{channels}` a `&channel=c<target>` for each
     /// target.
     pub stream: String,
     /// Header lines of a stream's request; `{token}` is a token for the user.
@@ -119,7 +119,8 @@ impl Endpoint {
     /// Returns a stream's request without the blank line at its end, so that a header may be added.
     fn request(&self, stream: usize, audience: Audience) -> String {
         let user = stream.to_string();
-        let mut path = self.stream.replace("{user}", &user);
+        let session = format!("00000000-0000-4000-8000-{stream:012}");
+        let mut path = self.stream.replace("{user}", &user).replace("{session}", &session);
         if path.contains("{channels}") {
             let channels: Vec<String> =
                 audience.of(stream).map(|target| format!("&channel=c{target}")).collect();
@@ -194,7 +195,7 @@ mod tests {
     fn a_stream_asks_for_what_is_its_own() {
         let endpoint = Endpoint {
             address: "127.0.0.1:80".parse().unwrap(),
-            stream: "/e?user={user}{channels}".into(),
+            stream: "/e?user={user}&s={session}{channels}".into(),
             headers: vec!["Authorization: Bearer {token}".into()],
             signer: Some(Signer::Secret("0123456789abcdef0123456789abcdef".into())),
             ready: String::new(),
@@ -202,7 +203,9 @@ mod tests {
         };
         let requests = endpoint.requests(3, Audience::Each(2));
         assert!(
-            requests[1].starts_with("GET /e?user=1&channel=c2&channel=c3 HTTP/1.1\r\n"),
+            requests[1].starts_with(
+                "GET /e?user=1&s=00000000-0000-4000-8000-000000000001&channel=c2&channel=c3 HTTP/1.1\r\n"
+            ),
             "{}",
             requests[1]
         );

@@ -9,6 +9,10 @@ const KiB = 1024;
 const SIZES = {
   "the core": [`export { connect } from "./dist/index.js"`, 5 * KiB],
   "the core with tabs": [`export { connect } from "./dist/index.js"; export { tabs } from "./dist/tabs.js"`, 7 * KiB],
+  "the core with tabs and long polls": [
+    `export { connect } from "./dist/index.js"; export { tabs } from "./dist/tabs.js"; export { orPoll } from "./dist/poll.js"`,
+    7 * KiB,
+  ],
   "acknowledgements, beside the core": [`export { acknowledge } from "./dist/ack.js"`, KiB * 1.5],
   "the hooks for React": [`export * from "./dist/react.js"`, KiB / 2],
   "the composables for Vue": [`export * from "./dist/vue.js"`, KiB / 2],

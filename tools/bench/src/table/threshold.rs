@@ -78,7 +78,7 @@ const fn threshold(what: &'static str, figure: Figure<'static>) -> Threshold {
 
 /// All of them.
 #[rustfmt::skip]
-pub(super) const THRESHOLDS: [Threshold; 23] = [
+pub(super) const THRESHOLDS: [Threshold; 24] = [
     threshold("broadcast to 5,000, one in flight: CPU per delivery", ours("broadcast", "5,000", "cpu us"))
         .against("baseline").at_most(1.10, "× baseline"),
     threshold("the same: deliveries a second on one core", ours("broadcast", "5,000", "deliveries/s"))
@@ -101,6 +101,8 @@ pub(super) const THRESHOLDS: [Threshold; 23] = [
         .at_most(2.0, "ms"),
     threshold("idle stream with its session: user-space memory", ours("idle", "idle", "bytes"))
         .at_most(3500.0, "bytes"),
+    threshold("idle long poll: the same", ours("idle", "long polls", "bytes"))
+        .by(ours("idle", "idle", "bytes")).at_most(2.0, "× an idle stream"),
     threshold("opening a stream with token and claim: node CPU", ours("open", "token and claim", "cpu us"))
         .at_most(120.0, "µs"),
     threshold("the same, compared with nchan with Redis, which checks no token", ours("open", "token and claim", "cpu us"))
