@@ -13,6 +13,8 @@ settings! {
     pub struct StreamConfig = "stream", |config| config.stream => {
         /// Interval after which a comment is sent on a stream that is otherwise silent.
         heartbeat: Duration = "15s", in "1ms" to "366d";
+        /// Shortest heartbeat that a client may ask for with `heartbeat=`; not longer than `stream.heartbeat`.
+        min_heartbeat: Duration = "5s", in "1ms" to "366d";
         /// Minimum `retry:` (reconnection time) sent to clients, which is the outage after a crash.
         retry: Duration = "250ms", in "1ms" to "1h";
         /// Maximum random addition to `stream.retry`, drawn for each client. It is longer while the other nodes would need
@@ -52,6 +54,13 @@ settings! {
         /// Number of shards (event loops that own the streams), at most 64; 0 uses one for each core that the process may
         /// use. Each has a queue of `stream.shard_queue`.
         shards: usize = "0", in "0" to "64";
+    }
+}
+
+impl StreamConfig {
+    /// Returns the heartbeat of a stream whose client asks for one, or for none in particular.
+    pub fn heartbeat_of(&self, wanted: Option<Duration>) -> Duration {
+        wanted.map_or(self.heartbeat, |wanted| wanted.max(self.min_heartbeat).min(self.heartbeat))
     }
 }
 

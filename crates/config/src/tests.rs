@@ -38,6 +38,20 @@ fn fault(pairs: &[(&str, &str)]) -> Fault {
 }
 
 #[test]
+fn a_client_may_ask_for_a_heartbeat_within_bounds() {
+    let seconds = Duration::from_secs;
+    let stream = stream::StreamConfig::default();
+    let of = |wanted| stream.heartbeat_of(wanted);
+    assert_eq!(
+        [None, Some(seconds(1)), Some(seconds(7)), Some(seconds(60))].map(of),
+        [15, 5, 7, 15].map(seconds)
+    );
+    // A shorter one of the operator holds.
+    let stream = stream::StreamConfig { heartbeat: seconds(2), ..stream };
+    assert_eq!(stream.heartbeat_of(Some(seconds(1))), seconds(2));
+}
+
+#[test]
 fn the_defaults_are_valid_and_those_of_the_broker() {
     let reading = Config::read(&Sources::default());
     assert_eq!(faults(&reading), Vec::<&Fault>::new());

@@ -130,6 +130,10 @@ pub struct NewStream {
     pub token: Option<StreamToken>,
     /// The cursor that the client sent.
     pub cursor: Option<Box<str>>,
+    /// Heartbeat that the client asks for; [`StreamConfig::heartbeat_of`] decides.
+    ///
+    /// [`StreamConfig::heartbeat_of`]: fanfare_config::stream::StreamConfig::heartbeat_of
+    pub heartbeat: Option<Duration>,
     /// For a long poll, how long it waits for a first event. The stream ends by itself once the client has an answer.
     pub wait: Option<Duration>,
 }

@@ -79,6 +79,7 @@ pub fn stream(session: SessionId, channels: Vec<(Channel, StartAt)>) -> NewStrea
         expires: None,
         token: None,
         cursor: None,
+        heartbeat: None,
         wait: None,
     }
 }

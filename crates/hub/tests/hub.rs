@@ -446,6 +446,21 @@ async fn a_silent_stream_gets_heartbeats() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_gets_the_heartbeats_that_it_asks_for() {
+    let node = start(&StreamConfig { heartbeat: Duration::from_secs(20), ..one_shard() });
+    let (mut socket, theirs) = tokio::io::duplex(1 << 16);
+    let wanted = Some(Duration::from_secs(6));
+    let stream = NewStream { heartbeat: wanted, ..stream(SessionId::random(), StartAt::Latest) };
+    node.hub.open(stream, Transport::plain(theirs));
+    read_until(&mut socket, "connected").await;
+    for _ in 0..3 {
+        let before = tokio::time::Instant::now();
+        read_until(&mut socket, ":\n").await;
+        assert!(before.elapsed() <= Duration::from_secs(7), "{:?}", before.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_ends_at_its_maximum_age_with_a_retry_and_a_last_event() {
     let node = start(&StreamConfig { max_age: Duration::from_mins(1), ..one_shard() });
     let mut socket = node.connect(SessionId::random(), StartAt::Latest, 1 << 16);

@@ -16,6 +16,7 @@
 //! - [`audit`]: the audit log
 //! - [`revocation`]: tokens that are revoked or replaced while their streams are open
 //! - [`tickets`]: one-time credentials of streams
+//! - [`heartbeats`]: heartbeats that a client asks for
 //! - [`long_poll`]: answers that end, for clients that cannot stream
 //! - [`intake`]: entries of the ingest stream land once
 //! - [`every_end`]: whatever ends a connection frees everything
@@ -38,6 +39,7 @@ mod examples;
 mod expired_log;
 mod five_channels;
 mod gzip;
+mod heartbeats;
 mod http2_and_tls;
 mod intake;
 mod key_files;

@@ -26,6 +26,8 @@ pub(crate) struct Deadlines {
     opened: Instant,
     /// The last write. Before the first write, set so that a heartbeat is due [`HEAD_WAIT`] after the opening.
     written: Instant,
+    /// Interval of silence after which a heartbeat is due.
+    heartbeat: Duration,
     /// When the socket was last full; `None` if the client is not slow.
     slow: Option<Instant>,
     /// Interval between probes of a client that has closed its sending half; `None` while both halves are open.
@@ -43,11 +45,12 @@ pub(crate) struct Deadlines {
 }
 
 impl Deadlines {
-    pub(crate) fn new(expires: Option<SystemTime>, settings: &StreamConfig) -> Self {
+    pub(crate) fn new(expires: Option<SystemTime>, heartbeat: Duration) -> Self {
         let now = Instant::now();
         Self {
             opened: now,
-            written: (now + HEAD_WAIT).checked_sub(settings.heartbeat.clamp(HEAD_WAIT, FAR)).unwrap_or(now),
+            written: (now + HEAD_WAIT).checked_sub(heartbeat.clamp(HEAD_WAIT, FAR)).unwrap_or(now),
+            heartbeat,
             slow: None,
             probe: None,
             event: now,
@@ -85,8 +88,8 @@ impl Deadlines {
         self.probe = self.probe.map(|interval| (interval * 2).min(FAR));
     }
 
-    fn heartbeat(&self, settings: &StreamConfig) -> Duration {
-        settings.heartbeat.min(self.probe.unwrap_or(FAR))
+    fn heartbeat(&self) -> Duration {
+        self.heartbeat.min(self.probe.unwrap_or(FAR))
     }
 
     /// Handles a full socket; `some`: it accepted some bytes before.
@@ -156,10 +159,10 @@ impl Deadlines {
                     Due::End(CloseReason::WriteTimeout),
                 );
             }
-            None => check(Some(self.written + self.heartbeat(settings)), Due::Heartbeat),
+            None => check(Some(self.written + self.heartbeat()), Due::Heartbeat),
         }
         if due == Due::Heartbeat {
-            next = next.min(now + self.heartbeat(settings));
+            next = next.min(now + self.heartbeat());
         }
         (due, next)
     }
@@ -200,7 +203,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_heartbeat_is_due_after_silence_only() {
-        let mut deadlines = Deadlines::new(None, &settings());
+        let mut deadlines = Deadlines::new(None, settings().heartbeat);
         assert_eq!(deadlines.check(&settings()).0, Due::Nothing);
         tokio::time::advance(Duration::from_secs(14)).await;
         deadlines.progress(Instant::now());
@@ -212,7 +215,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_new_stream_gets_bytes_soon() {
-        let mut deadlines = Deadlines::new(None, &settings());
+        let mut deadlines = Deadlines::new(None, settings().heartbeat);
         let opened = Instant::now();
         assert_eq!(deadlines.check(&settings()), (Due::Nothing, opened + HEAD_WAIT));
         tokio::time::advance(HEAD_WAIT).await;
@@ -224,7 +227,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_half_closed_client_is_probed_at_intervals_that_grow_to_the_heartbeat() {
         let settings = StreamConfig { idle_timeout: Duration::ZERO, ..settings() };
-        let mut deadlines = Deadlines::new(None, &settings);
+        let mut deadlines = Deadlines::new(None, settings.heartbeat);
         deadlines.progress(Instant::now());
         deadlines.half_closed();
         let (begun, mut probes) = (Instant::now(), 0);
@@ -244,7 +247,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_is_slow_until_its_socket_was_not_full_for_a_while() {
-        let (mut deadlines, after) = (Deadlines::new(None, &settings()), Duration::from_secs(30));
+        let (mut deadlines, after) = (Deadlines::new(None, settings().heartbeat), Duration::from_secs(30));
         assert!(!deadlines.clear_slow(after));
         deadlines.blocked(false);
         assert!(deadlines.mark_slow() && !deadlines.mark_slow());
@@ -259,7 +262,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_a_client_that_reads_nothing_times_out() {
-        let mut deadlines = Deadlines::new(None, &settings());
+        let mut deadlines = Deadlines::new(None, settings().heartbeat);
         deadlines.blocked(false);
         tokio::time::advance(Duration::from_secs(4)).await;
         deadlines.blocked(true);
@@ -273,7 +276,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn overdue_actions_are_checked_at_once() {
         let settings = StreamConfig { linger: Duration::ZERO, ..settings() };
-        let mut deadlines = Deadlines::new(None, &settings);
+        let mut deadlines = Deadlines::new(None, settings.heartbeat);
         tokio::time::advance(Duration::from_secs(66)).await;
         // The end of an idle stream is due. The client blocks before the next check.
         deadlines.blocked(false);
@@ -284,7 +287,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_stream_and_an_old_token_end() {
-        let mut deadlines = Deadlines::new(None, &settings());
+        let mut deadlines = Deadlines::new(None, settings().heartbeat);
         tokio::time::advance(Duration::from_secs(59)).await;
         deadlines.progress(Instant::now());
         let (due, next) = deadlines.check(&settings());
@@ -296,14 +299,14 @@ mod tests {
         assert_eq!(deadlines.check(&settings()).0, Due::End(CloseReason::Idle));
         let settings = StreamConfig { heartbeat: Duration::from_hours(1), ..settings() };
         let ends = std::iter::repeat_with(|| {
-            let mut deadlines = Deadlines::new(None, &settings);
+            let mut deadlines = Deadlines::new(None, settings.heartbeat);
             deadlines.progress(Instant::now());
             deadlines.check(&settings).1
         });
         let ends: std::collections::BTreeSet<Instant> = ends.take(100).collect();
         assert!(ends.len() > 1, "streams do not end together");
         let expires = SystemTime::now() + Duration::from_secs(3);
-        let deadlines = Deadlines::new(Some(expires), &settings);
+        let deadlines = Deadlines::new(Some(expires), settings.heartbeat);
         tokio::time::advance(Duration::from_secs(3)).await;
         assert_eq!(deadlines.check(&settings).0, Due::End(CloseReason::Expired));
     }

@@ -17,10 +17,12 @@ impl Shard {
     /// Opens a stream. Subscribes before it reads the logs, never the reverse.
     pub(super) fn open(&mut self, (stream, transport): (NewStream, Transport)) {
         let identity = stream.identity();
-        let NewStream { user, held, channels, dialect, coding, expires, token, cursor, wait, .. } = stream;
+        let NewStream {
+            user, held, channels, dialect, coding, expires, token, cursor, heartbeat, wait, ..
+        } = stream;
         let encoding = Encoding { dialect, coding };
         let serial = self.next_serial();
-        let deadlines = Deadlines::new(expires, &self.context.settings);
+        let deadlines = Deadlines::new(expires, self.context.settings.heartbeat_of(heartbeat));
         let validity = (deadlines, wait.map(LongPoll::new), token);
         let user_socket = self.context.user_sockets.enter(user);
         let resumed = cursor.is_some();

@@ -79,6 +79,7 @@ impl StreamEndpoint {
             coding,
             cursor,
             acked,
+            heartbeat,
             wait,
         } = params;
         if let Some((user, reader)) = user.as_ref().zip(acked) {
@@ -106,8 +107,19 @@ impl StreamEndpoint {
             None => None,
         };
         let token = stamp.map(|stamp| StreamToken::new(self.app.revocations.clone(), stamp));
-        let stream =
-            NewStream { user, session, held, channels, dialect, coding, expires, token, cursor, wait };
+        let stream = NewStream {
+            user,
+            session,
+            held,
+            channels,
+            dialect,
+            coding,
+            expires,
+            token,
+            cursor,
+            heartbeat,
+            wait,
+        };
         Ok(Takeover::new(stream, admission))
     }
 }

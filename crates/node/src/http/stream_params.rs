@@ -25,6 +25,8 @@ use crate::auth::tickets::Presented;
 pub(super) const PATH: &str = "/v1/events";
 /// Maximum value of `last=`.
 const MAX_LAST: usize = 1000;
+/// Maximum value of `heartbeat=`, in seconds.
+const MAX_HEARTBEAT: usize = 3600;
 /// Maximum value of `wait=`, in seconds: balancers close requests without an answer after a minute.
 const MAX_WAIT: u64 = 55;
 
@@ -42,6 +44,8 @@ pub(super) struct StreamParams {
     pub(super) cursor: Option<Box<str>>,
     /// Whose acknowledged cursor the stream starts from.
     pub(super) acked: Option<Reader>,
+    /// The heartbeat that the client asks for.
+    pub(super) heartbeat: Option<Duration>,
     /// For a long poll, how long it waits for a first event.
     pub(super) wait: Option<Duration>,
 }
@@ -68,7 +72,7 @@ impl StreamParams {
         };
         let params = Params::parse_known(
             query,
-            &["session", "device", "after", "last", "format", "ticket", "wait"],
+            &["session", "device", "after", "last", "format", "heartbeat", "ticket", "wait"],
             &["channel"],
             other,
         )?;
@@ -92,6 +96,8 @@ impl StreamParams {
         let channels = channels.into_iter().map(from).collect();
         let bound = ticket.as_ref().and_then(|ticket| ticket.bound);
         let named = bound.or(session);
+        let heartbeat = params.count("heartbeat", MAX_HEARTBEAT)?;
+        let heartbeat = heartbeat.map(|seconds| Duration::from_secs(seconds as u64));
         let wait = wait(&params, &bearer, named)?;
         let session = named.unwrap_or_else(SessionId::random);
         let dialect = match params.get("format") {
@@ -104,7 +110,7 @@ impl StreamParams {
             _ => None,
         };
         let coding = if app.gzip { negotiate(headers) } else { Coding::Identity };
-        Ok(Self { bearer, ticket, session, channels, dialect, coding, cursor, acked, wait })
+        Ok(Self { bearer, ticket, session, channels, dialect, coding, cursor, acked, heartbeat, wait })
     }
 }
 
@@ -265,9 +271,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_long_poll_waits() {
+    async fn a_client_asks_for_a_heartbeat_and_for_a_long_poll() {
         let wait = |query: &str| read(query, &[]).unwrap().wait;
         assert_eq!(wait("channel=a"), None);
+        assert_eq!(read("heartbeat=7", &[]).unwrap().heartbeat, Some(Duration::from_secs(7)));
         assert_eq!(wait("wait=0"), Some(Duration::ZERO));
         assert_eq!(
             wait(&format!("user=7&wait=55&session={}", SessionId::random())),
@@ -290,6 +297,8 @@ mod tests {
             ("", &[("last-event-id", "12")], Code::BadCursor, "cursor"),
             ("", &[("last-event-id", "latest")], Code::BadCursor, "cursor"),
             ("", &[("last-event-id", "1-1"), ("last-event-id", "1-2")], Code::BadCursor, "two different"),
+            ("heartbeat=0", &[], Code::BadRequest, "from 1 to 3600"),
+            ("heartbeat=5s", &[], Code::BadRequest, "heartbeat="),
             ("wait=", &[], Code::BadRequest, "wait= must be"),
             ("wait=56", &[], Code::BadRequest, "from 0 to 55"),
             ("wait=-1", &[], Code::BadRequest, "wait="),

@@ -83,6 +83,7 @@ fn stream() -> NewStream {
         expires: None,
         token: None,
         cursor: None,
+        heartbeat: None,
         wait: None,
     }
 }
