@@ -22,9 +22,12 @@ enum Run {
 }
 
 /// Libraries, each as its own documentation says.
-pub(crate) const LIBRARIES: [Entry; 19] = [
+pub(crate) const LIBRARIES: [Entry; 22] = [
     Entry { name: "EventSource", run: Run::Node(&["chromium.js", "EventSource"]) },
     Entry { name: "sse.js", run: Run::Node(&["chromium.js", "sse.js"]) },
+    Entry { name: "turbo", run: Run::Node(&["chromium.js", "turbo"]) },
+    Entry { name: "htmx-2", run: Run::Node(&["chromium.js", "htmx-2"]) },
+    Entry { name: "htmx-4", run: Run::Node(&["chromium.js", "htmx-4"]) },
     Entry { name: "eventsource-3", run: Run::Node(&["eventsource-3.js"]) },
     Entry { name: "eventsource-4", run: Run::Node(&["eventsource-4.js"]) },
     Entry { name: "eventsource-client", run: Run::Node(&["eventsource-client.js"]) },

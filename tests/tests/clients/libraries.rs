@@ -198,7 +198,11 @@ impl Play {
     fn next(&mut self, channel: &str) -> String {
         let number = self.published.entry(channel.to_owned()).or_default();
         *number += 1;
-        json!({"channel": channel, "n": number}).to_string()
+        // For Turbo, which renders such elements in plain messages.
+        let html = format!(
+            "<turbo-stream action='append' target='log'><template><i>{number}</i></template></turbo-stream>"
+        );
+        json!({"channel": channel, "n": number, "html": html}).to_string()
     }
 
     /// An ephemeral event, which is the last that all clients see before a fault.
