@@ -1,10 +1,11 @@
-//! Reads a certificate and its key.
+//! Reads a certificate and its key, and certificates of authorities.
 
 use std::hash::BuildHasher;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
@@ -46,6 +47,9 @@ pub enum PairError {
     /// A PEM block is truncated, or is not base64.
     #[error("{0} is not PEM: {1}")]
     Pem(PathBuf, #[source] pem::Error),
+    /// No certificate can be checked with it.
+    #[error("{0} contains a certificate that cannot be an authority: {1}")]
+    Authority(PathBuf, #[source] rustls::Error),
     /// The key is of an unknown kind, or belongs to another certificate.
     #[error("the key in {key} does not match the certificate in {certificate}: {error}")]
     Mismatch {
@@ -66,7 +70,8 @@ impl PairError {
             Self::Unreadable(path, _)
             | Self::NoCertificate(path)
             | Self::NoKey(path)
-            | Self::Pem(path, _) => path == file,
+            | Self::Pem(path, _)
+            | Self::Authority(path, _) => path == file,
             Self::Half | Self::Mismatch { .. } => false,
         }
     }
@@ -126,6 +131,20 @@ fn parse(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PairE
     let certificates = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
     let certificates = certificates.map_err(|error| PairError::Pem(path.to_owned(), error))?;
     if certificates.is_empty() { Err(PairError::NoCertificate(path.to_owned())) } else { Ok(certificates) }
+}
+
+/// Reads the certificates of authorities. Returns them, and a hash of the file.
+///
+/// # Errors
+///
+/// Fails if there is no certificate, or one that cannot be an authority.
+pub fn authorities(path: &Path) -> Result<(Arc<RootCertStore>, u64), PairError> {
+    let text = read(path)?;
+    let mut roots = RootCertStore::empty();
+    for certificate in parse(path, &text)? {
+        roots.add(certificate).map_err(|error| PairError::Authority(path.to_owned(), error))?;
+    }
+    Ok((Arc::new(roots), foldhash::quality::FixedState::default().hash_one(&text)))
 }
 
 /// Returns the provider of every key, cipher and random number of this node.

@@ -344,6 +344,21 @@ fn a_certificate_comes_with_its_key_and_its_faults_are_reported_with_the_others(
 }
 
 #[test]
+fn client_certificates_need_tls_and_an_admin_listener_for_probes() {
+    let reported = |pairs: &[(&str, &str)]| Faults(environment(pairs).faults).to_string();
+    let ca = ("FANFARE_TLS__CLIENT_CA", "/nowhere/ca.pem");
+    let tls = [("FANFARE_TLS__CERTIFICATE", "/nowhere/c.pem"), ("FANFARE_TLS__KEY", "/nowhere/k.pem")];
+    let admin = ("FANFARE_ADMIN__LISTEN", "127.0.0.1:8081");
+    assert!(reported(&[ca, admin]).contains("tls.client_ca needs TLS"));
+    assert!(reported(&[ca, tls[0], tls[1]]).contains("admin.listen is not set"));
+    let unread = reported(&[ca, tls[0], tls[1], admin]);
+    assert!(
+        unread.contains("tls.client_ca = /nowhere/ca.pem") && !unread.contains("admin.listen"),
+        "{unread}"
+    );
+}
+
+#[test]
 fn a_certificate_for_redis_comes_with_its_key_and_over_tls_only() {
     let reported = |pairs: &[(&str, &str)]| Faults(environment(pairs).faults).to_string();
     let url = ("FANFARE_REDIS__URL", "rediss://h");

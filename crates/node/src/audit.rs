@@ -139,13 +139,13 @@ impl Audit {
         };
         let why = response.extensions().get::<Why>();
         let line = Line { action, outcome, code, why, call, caller, effect, held_back };
-        self.write(&line, response.status().as_u16());
+        self.write(&line, Some(response.status()));
         let revokes_too =
             action == Action::Disconnect && effect.is_some_and(|effect| effect.before.is_some());
         if revokes_too {
             // The revocation is stored, whatever became of the sessions.
             let line = Line { action: Action::Revoke, outcome: Outcome::Ok, code: None, why: None, ..line };
-            self.write(&line, StatusCode::OK.as_u16());
+            self.write(&line, Some(StatusCode::OK));
         }
     }
 
@@ -156,11 +156,22 @@ impl Audit {
             let (outcome, code, why) = (Outcome::Unknown, None, None);
             let line = Line { action, outcome, code, why, call, caller, effect: None, held_back: 0 };
             // As of proxies whose client leaves.
-            self.write(&line, CLIENT_CLOSED);
+            self.write(&line, StatusCode::from_u16(CLIENT_CLOSED).ok());
         }
     }
 
-    fn write(&self, line: &Line<'_>, status: u16) {
+    /// Writes that a connection was refused before a request.
+    pub(crate) fn refuse_connection(&self, call: &Call, why: &str) {
+        let Some(held_back) = self.refusals.admit(source(call, None)) else {
+            self.held_back.inc();
+            return;
+        };
+        let why = Some(&Why(why.chars().take(WHY).collect()));
+        let (action, outcome, code, caller, effect) = (Action::Connect, Outcome::Refused, None, None, None);
+        self.write(&Line { action, outcome, code, why, call, caller, effect, held_back }, None);
+    }
+
+    fn write(&self, line: &Line<'_>, status: Option<StatusCode>) {
         let Line { action, outcome, code, why, call, caller, effect, held_back } = *line;
         let shown = |text: &dyn fmt::Display| text.to_string();
         let user = caller.and_then(|caller| caller.user.as_ref());
@@ -169,7 +180,7 @@ impl Audit {
             node = %self.node,
             action = action.as_str(),
             outcome = outcome.as_str(),
-            status,
+            status = status.map(|status| status.as_u16()),
             code = code.map(Code::as_str),
             why = why.map(|Why(why)| why.as_str()),
             user = user.map(User::id),
@@ -179,8 +190,8 @@ impl Audit {
             address = shown(&call.address),
             peer = call.peer.map(|peer| shown(&peer)),
             listener = call.listener,
-            method = call.method,
-            route = &*call.route,
+            method = Some(call.method).filter(|method| !method.is_empty()),
+            route = Some(&*call.route).filter(|route| !route.is_empty()),
             request_id = call.request_id(),
             of_user = call.of_user.as_ref().or(effect.and_then(|effect| effect.user.as_ref())).map(User::id),
             of_session = call.of_session.map(|id| shown(&id)),
@@ -261,7 +272,7 @@ fn belongs(action: Action, call: &Call, caller: &Caller) -> bool {
         Action::Look => call.of_user.is_none() || call.of_user != caller.user,
         // By a right that no grant of channels gives. Without tokens, every caller has it.
         Action::Publish => caller.rights.has(Right::Publish) && caller.credential != "none",
-        Action::Stream | Action::History | Action::Acknowledge | Action::Other => false,
+        Action::Stream | Action::History | Action::Acknowledge | Action::Connect | Action::Other => false,
     }
 }
 

@@ -54,6 +54,7 @@ use self::turns::Turns;
 use crate::address::AddressKey;
 use crate::address::Peer;
 use crate::address::trusted::TrustedProxies;
+use crate::audit::Audit;
 use crate::http::metrics::HttpMetrics;
 use crate::memory::Memory;
 use crate::pace::MinRate;
@@ -121,6 +122,7 @@ pub struct ListenerContext {
     control_frames: u32,
     /// Time after which a silent HTTP/2 client is pinged, and timeout of its reply.
     ping: (Duration, Duration),
+    audit: Arc<Audit>,
     metrics: HttpMetrics,
     goaway: CancellationToken,
     stop: CancellationToken,
@@ -184,7 +186,7 @@ impl Listener {
         router: Router,
         open: OpenStream,
         (config, tls): (&Config, Option<(Tls, Renewal)>),
-        (metrics, memory): (HttpMetrics, Memory),
+        (metrics, memory, audit): (HttpMetrics, Memory, Arc<Audit>),
     ) -> Self {
         let [goaway, stop, cut] = std::array::from_fn(|_| CancellationToken::new());
         let (tls, renewal) = tls.unzip();
@@ -208,6 +210,7 @@ impl Listener {
             bounds: bounds(config),
             control_frames: config.limits.control_frames,
             ping: (config.stream.heartbeat.min(FARTHEST_PING), config.stream.peer_timeout),
+            audit,
             metrics: metrics.clone(),
             goaway: goaway.clone(),
             stop: stop.clone(),

@@ -210,12 +210,18 @@ impl Node {
         let router = http::router(&app, endpoint, pages, (side, hosts));
         let to_hub = hub.clone();
         let open = Arc::new(move |stream, socket| to_hub.open(stream, socket));
-        let listener =
-            Listener::start(listener, bound, router, open, (config, tls), (http_metrics.clone(), memory));
+        let listener = Listener::start(
+            listener,
+            bound,
+            router,
+            open,
+            (config, tls),
+            (http_metrics.clone(), memory, Arc::clone(&audit)),
+        );
         // Metrics and readiness need no token.
         let admin = admin.map(|(listener, bound)| {
             let router = http::admin_router(&app, Hosts::new(allowed, bound, true));
-            admin::start((listener, bound), router, config, http_metrics)
+            admin::start((listener, bound), router, config, (http_metrics, Arc::clone(&audit)))
         });
         let (id, drain) = (id.clone(), config.drain.clone());
         let told = Arc::clone(&audit);

@@ -37,7 +37,10 @@ pub struct Answer {
 impl Api {
     /// Calls the node at an address. A call fails after 20 s.
     pub fn at(address: SocketAddr) -> Self {
-        Self::by(certificate::client(RootCertStore::empty()), format!("http://{address}"))
+        Self::by(
+            certificate::client(RootCertStore::empty()).with_no_client_auth(),
+            format!("http://{address}"),
+        )
     }
 
     /// Calls the node at an address over TLS.

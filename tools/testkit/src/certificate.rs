@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::client::WantsClientCert;
 use rustls::crypto::ring;
-use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use tempfile::TempDir;
 
 /// Where nodes are.
@@ -16,7 +18,10 @@ const AUTHORITY: &str = "authority.pem";
 
 /// A certificate and its key in files, which are gone with the last clone.
 #[derive(Clone, Debug)]
-pub struct Certificate(Arc<Inner>);
+pub struct Certificate(Arc<Inner>, Option<ClientPair>);
+
+/// The files of a client's certificate and of its key.
+pub type ClientPair = (PathBuf, PathBuf);
 
 #[derive(Debug)]
 struct Inner {
@@ -51,7 +56,7 @@ impl Certificate {
         fs::write(dir.path().join(AUTHORITY), root.pem()).expect("our own file");
         let (root, names) = (root.der().clone(), names.iter().map(|&name| name.to_owned()).collect());
         let authority = Issuer::new(params, key);
-        let certificate = Self(Arc::new(Inner { dir, names, authority, root }));
+        let certificate = Self(Arc::new(Inner { dir, names, authority, root }), None);
         certificate.renew();
         certificate
     }
@@ -75,7 +80,7 @@ impl Certificate {
     /// # Panics
     ///
     /// When the files cannot be written.
-    pub fn for_client(&self, name: &str, is_valid: bool) -> (PathBuf, PathBuf) {
+    pub fn for_client(&self, name: &str, is_valid: bool) -> ClientPair {
         let key = KeyPair::generate().expect("keys can be made");
         let mut params =
             CertificateParams::new(vec![format!("{name}.clients.example")]).expect("names are names");
@@ -105,6 +110,12 @@ impl Certificate {
         self.0.dir.path().join("key.pem")
     }
 
+    /// Returns the same, for clients that show a certificate.
+    #[must_use]
+    pub fn shown(&self, pair: &ClientPair) -> Self {
+        Self(Arc::clone(&self.0), Some(pair.clone()))
+    }
+
     /// Returns a client that trusts this authority only, and offers these protocols.
     ///
     /// # Panics
@@ -113,17 +124,25 @@ impl Certificate {
     pub fn client(&self, protocols: &[&str]) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.root.clone()).expect("the authority is one");
-        let mut client = client(roots);
+        let mut client = match &self.1 {
+            None => client(roots).with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = CertificateDer::pem_file_iter(certificate).expect("our own file");
+                let key = PrivateKeyDer::from_pem_file(key).expect("our own file");
+                client(roots)
+                    .with_client_auth_cert(chain.map(|one| one.expect("our own certificate")).collect(), key)
+                    .expect("the key is that of the certificate")
+            }
+        };
         client.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         client
     }
 }
 
 /// A client that trusts these.
-pub(crate) fn client(roots: RootCertStore) -> ClientConfig {
+pub(crate) fn client(roots: RootCertStore) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("the provider knows the default versions")
         .with_root_certificates(roots)
-        .with_no_client_auth()
 }

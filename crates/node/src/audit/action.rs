@@ -19,6 +19,8 @@ pub(super) enum Action {
     History,
     /// Acknowledges events, or asks what was acknowledged.
     Acknowledge,
+    /// Connects over TLS.
+    Connect,
     /// Anything else.
     Other,
 }
@@ -52,6 +54,7 @@ impl Action {
             Self::Stream => "stream",
             Self::History => "history",
             Self::Acknowledge => "ack",
+            Self::Connect => "connect",
             Self::Other => "other",
         }
     }

@@ -1,4 +1,4 @@
-//! A request, as the audit log shows it.
+//! A request or a connection, as the audit log shows it.
 
 use std::net::IpAddr;
 
@@ -24,9 +24,9 @@ pub(crate) struct Call {
     pub(crate) peer: Option<IpAddr>,
     /// `public` or `admin`.
     pub(crate) listener: &'static str,
-    /// The method; `other` for an unknown one.
+    /// The method; `other` for an unknown one, empty without a request.
     pub(crate) method: &'static str,
-    /// The pattern of the route; `none` for a path without a route.
+    /// The pattern of the route; `none` for a path without a route, empty without a request.
     pub(crate) route: String,
     /// The user in the path.
     pub(super) of_user: Option<User>,
@@ -63,6 +63,11 @@ impl Call {
             }
         }
         call
+    }
+
+    /// Returns a connection that was refused before a request.
+    pub(crate) fn of_connection(address: ClientAddress, peer: IpAddr) -> Self {
+        Self { address, peer: Some(peer), listener: "public", ..Self::default() }
     }
 
     /// Returns the request's id, if it is a short text.

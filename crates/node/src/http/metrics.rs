@@ -79,6 +79,8 @@ pub struct HttpMetrics {
     pub connection_errors: Counter,
     /// `fanfare_tls_handshake_errors_total`: failed TLS handshakes.
     pub handshake_errors: Counter,
+    /// `fanfare_tls_client_certificates_refused_total`: handshakes that failed because of the client's certificate.
+    pub client_certificates_refused: Counter,
     /// `fanfare_http_connections_cut_total`: connections closed at the shutdown deadline.
     pub cut: Counter,
 }
@@ -127,6 +129,11 @@ impl HttpMetrics {
                 "Connections closed by an error",
             ),
             handshake_errors: registered(registry, "fanfare_tls_handshake_errors", "Failed TLS handshakes"),
+            client_certificates_refused: registered(
+                registry,
+                "fanfare_tls_client_certificates_refused",
+                "Failed TLS handshakes because of the client's certificate",
+            ),
             cut: registered(
                 registry,
                 "fanfare_http_connections_cut",

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use fanfare_hub::stream::Socket;
 use fanfare_telemetry::Throttle;
+use http::HeaderMap;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -17,8 +18,9 @@ use super::timeout_io::TimeoutIo;
 use super::{ListenerContext, http1, http2, proxy_protocol};
 use crate::address::Peer;
 use crate::address::trusted::TrustedProxies;
+use crate::audit::call::Call;
 use crate::memory::{self, Account};
-use crate::tls;
+use crate::tls::{self, clients};
 
 /// One accepted socket.
 pub(super) struct Handshake {
@@ -97,8 +99,19 @@ impl Handshake {
             Err(error) => {
                 self.context.metrics.handshake_errors.inc();
                 tracing::debug!(%error, peer = %self.peer.0, "TLS handshake failed");
+                if let Some(why) = clients::refusal(&error) {
+                    self.refuse_certificate(&why);
+                }
             }
         }
+    }
+
+    /// Counts and logs a client that was refused because of its certificate.
+    fn refuse_certificate(&self, why: &str) {
+        self.context.metrics.client_certificates_refused.inc();
+        let peer = self.peer.0.ip();
+        let address = self.context.proxies.client(peer, &HeaderMap::new());
+        self.context.audit.refuse_connection(&Call::of_connection(address, peer), why);
     }
 
     /// Runs a step before the first request, within the timeout for a head. Returns `None` if the node shuts down or the

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use bytes::Bytes;
+use fanfare_broker::NodeId;
 use fanfare_hub::dialect::Dialect;
 use fanfare_hub::stream::{Coding, Framing, Socket};
 use fanfare_protocol::SessionId;
@@ -88,6 +89,10 @@ fn stream() -> NewStream {
     }
 }
 
+fn audit() -> Arc<Audit> {
+    Arc::new(Audit::new(NodeId::new("a").unwrap(), &mut Registry::default()))
+}
+
 pub(super) fn start(speech: Speech, change: impl FnOnce(&mut Config)) -> Fixture {
     let mut config = Config::default();
     let certificate = (speech == Speech::Tls).then(Certificate::default);
@@ -130,7 +135,7 @@ pub(super) fn start(speech: Speech, change: impl FnOnce(&mut Config)) -> Fixture
         router,
         open,
         (&config, Tls::load(&config.tls, TlsMetrics::default()).unwrap()),
-        (metrics.clone(), Memory::new(1 << 30)),
+        (metrics.clone(), Memory::new(1 << 30), audit()),
     );
     Fixture { listener, certificate, taken, metrics, asked, go, admissions }
 }

@@ -8,6 +8,7 @@ use axum::Router;
 use fanfare_config::Config;
 use tokio::net::TcpListener;
 
+use crate::audit::Audit;
 use crate::http::metrics::HttpMetrics;
 use crate::listener::Listener;
 use crate::memory::Memory;
@@ -27,7 +28,7 @@ pub(super) fn start(
     (listener, bound): (TcpListener, SocketAddr),
     router: Router,
     config: &Config,
-    metrics: HttpMetrics,
+    (metrics, audit): (HttpMetrics, Arc<Audit>),
 ) -> Listener {
     let mut own = config.clone();
     own.limits.sockets = config.admin.sockets;
@@ -37,5 +38,5 @@ pub(super) fn start(
     own.http.header_read_timeout = config.http.header_read_timeout.min(HEAD_TIMEOUT);
     own.stream.write_timeout = config.stream.write_timeout.min(WRITE_TIMEOUT);
     let none = Arc::new(|_, _| tracing::error!("BUG: a stream was opened on the admin listener"));
-    Listener::start(listener, bound, router, none, (&own, None), (metrics, Memory::new(MEMORY)))
+    Listener::start(listener, bound, router, none, (&own, None), (metrics, Memory::new(MEMORY), audit))
 }

@@ -1,15 +1,15 @@
-//! Metrics of renewed certificates.
+//! Metrics of renewed certificates and authorities.
 
 use fanfare_telemetry::registered;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
-/// Metrics of renewed certificates. Lives as long as the node.
+/// Metrics of renewed certificates and authorities. Lives as long as the node.
 #[derive(Clone, Debug, Default)]
 pub struct TlsMetrics {
-    /// `fanfare_tls_certificates_loaded_total`: renewed certificates loaded.
+    /// `fanfare_tls_certificates_loaded_total`: renewed certificates, and changed authorities of clients, loaded.
     pub loaded: Counter,
-    /// `fanfare_tls_certificate_failures_total`: failures to load a renewed certificate or its key.
+    /// `fanfare_tls_certificate_failures_total`: failures to load a renewed certificate, its key, or changed authorities.
     pub failures: Counter,
 }
 
