@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use fanfare_config::auth::{AuthConfig, AuthMode};
 use fanfare_config::secret::Secret;
-use fanfare_node::auth::{Asked, Auth};
+use fanfare_node::auth::{Asked, Auth, CallbackMetrics};
 use futures_util::FutureExt;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
@@ -30,7 +30,7 @@ static SECRET: LazyLock<String> = LazyLock::new(|| uuid::Uuid::new_v4().to_strin
 static AUTH: LazyLock<Auth> = LazyLock::new(|| {
     let mut config = AuthConfig { mode: Some(AuthMode::Jwt), ..AuthConfig::default() };
     config.jwt.secret = Some(Secret::new(SECRET.clone()));
-    Auth::new(&config).expect("no key files")
+    Auth::new(&config, CallbackMetrics::default()).expect("no key files")
 });
 
 /// The header, the cookie and the parameter.
@@ -44,7 +44,7 @@ fn unsigned(header: &[u8], cookie: &[u8], parameter: &[u8], now: SystemTime) {
         }
     }
     let token = String::from_utf8_lossy(parameter);
-    let asked = Asked { token: Some(&token), user: None };
+    let asked = Asked { token: Some(&token), ..Asked::default() };
     for (headers, asked) in [(&headers, asked), (&headers, Asked::default()), (&HeaderMap::new(), asked)] {
         let bearer = AUTH.bearer(headers, asked, now).now_or_never().expect("no keys are fetched");
         assert!(bearer.is_err(), "a token without a signature: {bearer:?}");
@@ -57,7 +57,7 @@ fn signed(header: &[u8], claims: &[u8], now: SystemTime) {
     let text = format!("{head}.{body}");
     let signature = sign(&Key::new(HMAC_SHA256, SECRET.as_bytes()), text.as_bytes());
     let token = format!("{text}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature));
-    let asked = Asked { token: Some(&token), user: None };
+    let asked = Asked { token: Some(&token), ..Asked::default() };
     let bearer = AUTH.bearer(&HeaderMap::new(), asked, now).now_or_never();
     let Ok(bearer) = bearer.expect("no keys are fetched") else { return };
     assert!(bearer.user.is_some(), "{bearer:?}");

@@ -85,6 +85,8 @@ pub enum Code {
     BadTicket,
     /// The ticket was used before, by another stream.
     UsedTicket,
+    /// The application does not accept the credentials.
+    Unauthenticated,
     /// The token does not grant this.
     NoGrant,
     /// The request comes from a page of another origin, with credentials that the browser added.
@@ -141,7 +143,7 @@ pub enum Code {
 
 impl Code {
     /// All kinds, in the order of the variants.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::BadRequest,
         Self::BadCursor,
         Self::BadChannel,
@@ -153,6 +155,7 @@ impl Code {
         Self::RevokedToken,
         Self::BadTicket,
         Self::UsedTicket,
+        Self::Unauthenticated,
         Self::NoGrant,
         Self::ForeignOrigin,
         Self::NotFound,
@@ -209,6 +212,9 @@ impl Code {
             Self::RevokedToken => ("revoked-token", StatusCode::UNAUTHORIZED, "Revoked token"),
             Self::BadTicket => ("bad-ticket", StatusCode::UNAUTHORIZED, "Invalid ticket"),
             Self::UsedTicket => ("used-ticket", StatusCode::UNAUTHORIZED, "Ticket used before"),
+            Self::Unauthenticated => {
+                ("unauthenticated", StatusCode::UNAUTHORIZED, "Credentials not accepted")
+            }
             Self::NoGrant => ("no-grant", StatusCode::FORBIDDEN, "Permission denied"),
             Self::ForeignOrigin => ("foreign-origin", StatusCode::FORBIDDEN, "Origin not allowed"),
             Self::Misdirected => ("misdirected", StatusCode::MISDIRECTED_REQUEST, "Host not allowed"),

@@ -13,10 +13,11 @@
 //! - `key_ring`: the keys of an issuer, and which of them fits a token
 //! - [`key`], [`algorithm`]: a key that verifies signatures, and the algorithms that it allows
 //! - `der`, `pem`, `jwk`, `certificate_map`, `bounded_file`, [`key_file`], [`secret`]: where keys come from
-//! - [`remote_keys`]: the keys of a URL
+//! - [`remote_keys`]: the keys of a URL; `http_client`: bounded requests
 //! - `claims`, [`claim_name`], [`claim_value`], [`template`], [`grant_rule`]: what a token says, and the grants that follow
 //! - [`revocation`]: ids by which tokens are revoked
 //! - [`identity`], [`error`]: the result
+//! - [`callback`]: the application decides in place of tokens
 //! - [`api_key`]: static keys of services; [`ticket`]: one-time credentials of streams
 //! - [`new_token`], [`signing_key`]: creation of tokens
 
@@ -24,6 +25,7 @@ pub mod algorithm;
 pub mod api_key;
 pub mod authenticator;
 mod bounded_file;
+pub mod callback;
 mod certificate_map;
 pub mod claim_name;
 pub mod claim_value;
@@ -32,6 +34,7 @@ mod der;
 pub mod error;
 pub mod grant_rule;
 mod header;
+pub mod http_client;
 pub mod identity;
 pub mod issuer;
 mod jwk;
@@ -51,6 +54,7 @@ mod token;
 
 pub use algorithm::{Algorithm, Algorithms};
 pub use authenticator::Authenticator;
+pub use callback::Callback;
 pub use error::TokenError;
 pub use identity::Identity;
 pub use settings::IssuerSettings;

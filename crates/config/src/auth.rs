@@ -13,10 +13,11 @@ use fanfare_auth::key_file::KeyFiles;
 use fanfare_auth::remote_keys::RemoteSettings;
 use fanfare_auth::template::Template;
 use fanfare_auth::{Algorithms, IssuerSettings, secret};
-use url::{Host, Url};
 
+use crate::callback::CallbackConfig;
 use crate::check::{Checks, SECRET_FILE};
-use crate::secret::Secret;
+use crate::fetch_url;
+use crate::secret::{Secret, Url as SecretUrl};
 use crate::setting::settings;
 use crate::value::choice;
 use crate::{Config, certificate};
@@ -24,7 +25,8 @@ use crate::{Config, certificate};
 settings! {
     /// `[auth]`: whether requests need a token.
     pub struct AuthConfig = "auth", |config| config.auth => {
-        /// `jwt`: every request needs a token. `none`: every request may do everything. Required.
+        /// `jwt`: every request needs a token. `callback`: the application says who a client is. `none`: every request may do
+        /// everything. Required.
         mode: Option<AuthMode>;
         /// Name of the cookie that may carry the token. Checked after the header and the query.
         cookie: String = "fanfare_token";
@@ -49,6 +51,8 @@ settings! {
     with {
         /// Verification of tokens: the first issuer.
         jwt: JwtConfig = JwtConfig::default();
+        /// The application that is asked with `auth.mode = "callback"`.
+        callback: CallbackConfig = CallbackConfig::default();
     }
 }
 
@@ -62,7 +66,7 @@ settings! {
         /// Files with public keys: PEM (`PUBLIC KEY` or `CERTIFICATE`), a JWK set, which may contain secrets, or certificates by `kid`.
         key_files: Vec<String>;
         /// URL of the issuer's JWK set or of certificates by `kid`: `https`, or `http` on a loopback address.
-        jwks_url: Option<String>;
+        jwks_url: Option<SecretUrl>;
         /// Whether `auth.jwt.jwks_url` may be `http` on any host. An attacker on the network path can then issue tokens.
         jwks_http: bool = "false";
         /// PEM file with the certificates to trust in place of the system's, for `auth.jwt.jwks_url`.
@@ -106,6 +110,8 @@ choice! {
     pub enum AuthMode {
         /// Every request needs a token.
         Jwt = "jwt",
+        /// The application says who a client is, and what it may do.
+        Callback = "callback",
         /// Every request may do everything, and `?user=` names the user.
         None = "none",
     }
@@ -122,6 +128,9 @@ impl AuthConfig {
     /// Returns the longest life of a token, leeways included, after which its revocation is forgotten; `None` if tokens may
     /// live for ever.
     pub fn longest_token(&self) -> Option<Duration> {
+        if self.mode == Some(AuthMode::Callback) {
+            return Some(self.callback.max_lifetime);
+        }
         let life = |jwt: &JwtConfig| {
             Some(jwt.max_lifetime).filter(|life| !life.is_zero()).map(|life| life + jwt.leeway * 3)
         };
@@ -166,8 +175,8 @@ impl JwtConfig {
                 .into_iter()
                 .collect(),
             files: self.files(),
-            remote: self.jwks_url.clone().map(|url| RemoteSettings {
-                url,
+            remote: self.jwks_url.as_ref().map(|url| RemoteSettings {
+                url: url.expose().to_owned(),
                 ca: self.jwks_ca.clone(),
                 refresh: self.jwks_refresh,
                 min_interval: self.jwks_min_interval,
@@ -216,7 +225,9 @@ impl JwtConfig {
                 "readable files with public keys (PEM, BEGIN PUBLIC KEY or BEGIN CERTIFICATE) or a JWK set";
             fail(&["auth.jwt.key_files"], error.to_string(), right);
         }
-        if let Some(what) = self.jwks_url.as_deref().and_then(|url| wrong_url(url, self.jwks_http)) {
+        if let Some(what) =
+            self.jwks_url.as_ref().and_then(|url| fetch_url::wrong(url.expose(), self.jwks_http))
+        {
             let right =
                 "an https URL without a user, or an http URL on a loopback address (or jwks_http = true)";
             fail(&["auth.jwt.jwks_url", "auth.jwt.jwks_http"], what.to_owned(), right);
@@ -265,6 +276,12 @@ pub(crate) fn check(config: &mut Config, checks: &mut Checks<'_>) {
         "invalid cookie name",
         "letters, digits, '_', '-' and '.'",
     );
+    if auth.mode == Some(AuthMode::Callback) {
+        auth.callback.check(checks);
+    }
+    if auth.mode != Some(AuthMode::None) {
+        check_keys(auth, checks);
+    }
     if auth.mode != Some(AuthMode::Jwt) {
         return;
     }
@@ -289,6 +306,10 @@ pub(crate) fn check(config: &mut Config, checks: &mut Checks<'_>) {
         );
     }
     check_entries(auth, checks);
+}
+
+/// Checks that each API key has one entry.
+fn check_keys(auth: &AuthConfig, checks: &mut Checks<'_>) {
     let hashes: HashSet<_> = auth.keys.iter().map(|key| key.hash.to_string()).collect();
     checks.hold(
         hashes.len() == auth.keys.len(),
@@ -321,26 +342,6 @@ fn check_entries(auth: &mut AuthConfig, checks: &mut Checks<'_>) {
         let right =
             "a different issuer (iss) for each, so that a token has one; one entry can have several keys";
         checks.fail_in_list(LIST, &what, right);
-    }
-}
-
-/// Returns why a URL of keys cannot be used, or `None` if it can. `http`: whether it may be plain HTTP on any host.
-fn wrong_url(url: &str, http: bool) -> Option<&'static str> {
-    let Ok(url) = Url::parse(url) else { return Some("not a URL") };
-    let is_local = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => return Some("not a URL with a host"),
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        return Some("the URL has a user or a password");
-    }
-    match url.scheme() {
-        "https" => None,
-        "http" if http || is_local => None,
-        "http" => Some("an attacker on the network path could replace the keys of an http URL"),
-        _ => Some("neither https nor http"),
     }
 }
 

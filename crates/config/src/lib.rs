@@ -9,19 +9,21 @@
 //! - `value`, `tables`, `issuers`, `grant_rules`: parses and shows values; lists of tables; those of issuers of tokens
 //! - [`network`]: addresses and ranges
 //! - [`certificate`]: reads a certificate and its key
-//! - `check`: collects what the checks of the topics find; `origin`, `host`: checks of origins and host names
+//! - `check`: collects what the checks of the topics find; `origin`, `host`, `fetch_url`: checks of origins, host names and URLs
 //! - [`fault`]: faults of the configuration
 //! - [`secret`]: a value that is never shown
-//! - one struct per topic: [`node`], [`admin`], [`redis`], [`auth`], [`stream`], [`limits`], [`retention`], [`publish`],
+//! - one struct per topic: [`node`], [`admin`], [`redis`], [`auth`], [`callback`], [`stream`], [`limits`], [`retention`], [`publish`],
 //!   [`intake`], [`lease`], [`session`], [`ack`], [`http`], [`tls`], [`drain`], [`log`]
 
 pub mod ack;
 pub mod admin;
 pub mod auth;
+pub mod callback;
 pub mod certificate;
 mod check;
 pub mod drain;
 pub mod fault;
+mod fetch_url;
 mod grant_rules;
 mod host;
 pub mod http;
@@ -101,6 +103,7 @@ const TOPICS: &[&[Setting]] = &[
     redis::RedisConfig::SETTINGS,
     auth::AuthConfig::SETTINGS,
     auth::JwtConfig::SETTINGS,
+    callback::CallbackConfig::SETTINGS,
     stream::StreamConfig::SETTINGS,
     limits::LimitsConfig::SETTINGS,
     limits::UserRates::SETTINGS,

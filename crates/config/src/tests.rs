@@ -215,7 +215,7 @@ fn everything_that_is_wrong_is_reported_at_once() {
         "intake.lease = 1ms",
         "500ms to 1h",
         "retention.positions = 1m",
-        "one of: jwt, none",
+        "one of: jwt, callback, none",
         "node.id = two words",
         "without a path",
         "'{' at byte 4",
@@ -259,6 +259,65 @@ fn a_secret_is_long_comes_from_one_place_and_is_shown_nowhere() {
     );
     let (_, redis) = reported(&[("FANFARE_REDIS__URL", "redis:/me:hush@h")]);
     assert!(redis.contains("redis.url"), "{redis}");
+}
+
+#[test]
+fn an_application_has_a_url_that_is_safe_and_gets_no_header_of_the_node_or_of_proxies() {
+    const URL: &str = "FANFARE_AUTH__CALLBACK__URL";
+    const HEADERS: &str = "FANFARE_AUTH__CALLBACK__HEADERS";
+    let good = [("FANFARE_AUTH__MODE", "callback"), (URL, "https://app.example/whoami")];
+    let reported = |pairs: &[(&str, &str)]| {
+        let faults = environment(&[&good, pairs].concat()).faults;
+        (faults.len(), Faults(faults).to_string())
+    };
+    let without = Faults(environment(&good[..1]).faults).to_string();
+    assert!(without.contains("auth.callback.url is not set"), "{without}");
+    assert_eq!(reported(&[]).0, 0);
+    assert_eq!(reported(&[(URL, "http://localhost:3000/"), (HEADERS, "Cookie, X-Session")]).0, 0);
+    assert_eq!(reported(&[(URL, "http://app/"), ("FANFARE_AUTH__CALLBACK__HTTP", "true")]).0, 0);
+    let key = format!("{{ name = 'a', sha256 = '{}' }}", "0".repeat(64));
+    for (name, value, words) in [
+        (URL, "http://app/", "could replace the keys or the answers"),
+        (URL, "https://me:hush@app/", "a user or a password"),
+        (URL, "ftp://app/", "neither https nor http"),
+        (HEADERS, "cookie, a b", "cookie or authorization"),
+        (HEADERS, "X-Forwarded-For", "cookie or authorization"),
+        (HEADERS, "cookie, Connection", "cookie or authorization"),
+        (HEADERS, "Fanfare-Secret", "cookie or authorization"),
+        ("FANFARE_AUTH__CALLBACK__CA", "/nowhere", "auth.callback.ca"),
+        ("FANFARE_AUTH__CALLBACK__CACHE", "2GiB", "1KiB to 1GiB"),
+        // API keys are accepted in this mode too.
+        ("FANFARE_AUTH__KEYS", &*format!("[{key}, {key}]"), "two entries have the same sha256"),
+    ] {
+        let (number, text) = reported(&[(name, value)]);
+        assert!(number == 1 && text.contains(words) && !text.contains("hush"), "{name}={value}: {text}");
+    }
+}
+
+#[test]
+fn the_secret_for_the_application_is_long_comes_from_one_place_and_is_shown_nowhere() {
+    let long = "0123456789abcdef0123456789abcdef";
+    let (file, _) = file(&format!("{long}\n"));
+    let path = file.path().to_str().unwrap();
+    let (value, in_file) = ("FANFARE_AUTH__CALLBACK__SECRET", "FANFARE_AUTH__CALLBACK__SECRET_FILE");
+    let good = [("FANFARE_AUTH__MODE", "callback"), ("FANFARE_AUTH__CALLBACK__URL", "https://app.example/")];
+    let reported = |pairs: &[(&str, &str)]| {
+        let reading = environment(&[&good, pairs].concat());
+        let (settings, faults) = (reading.config.auth.callback.settings(), reading.faults.len());
+        let shown = format!("{reading:?}{settings:?}{}", Faults(reading.faults.clone()));
+        assert!(!shown.contains("0123456789") && !shown.contains("hush"), "{shown}");
+        let secret = settings.secret.map(|secret| secret.to_str().unwrap().to_owned());
+        (secret, faults, Faults(reading.faults).to_string())
+    };
+    for source in [(value, long), (in_file, path)] {
+        let (secret, faults, _) = reported(&[source]);
+        assert_eq!((secret.as_deref(), faults), (Some(long), 0));
+    }
+    assert!(reported(&[(value, long), (in_file, path)]).2.contains("twice"));
+    assert!(reported(&[(value, "hush")]).2.contains("4 bytes"));
+    assert!(reported(&[(in_file, "/nowhere")]).2.contains("cannot be read"));
+    let lines = reported(&[(value, &format!("{long}\n{long}x"))]).2;
+    assert!(lines.contains("does not fit in a header"), "{lines}");
 }
 
 #[test]
@@ -320,7 +379,7 @@ fn issuers_are_checked_like_the_first_one_and_each_token_has_one() {
     ] {
         let variable = format!("FANFARE_AUTH__JWT__{name}");
         let (count, said) = reported(&[first, (&variable, value)]);
-        assert!(count == 1 && said.contains(word), "{said}");
+        assert!(count == 1 && said.contains(word) && !said.contains("hush"), "{said}");
     }
 }
 

@@ -77,6 +77,7 @@ fn is_refusal(code: Code) -> bool {
             | Code::RevokedToken
             | Code::BadTicket
             | Code::UsedTicket
+            | Code::Unauthenticated
             | Code::NoGrant
             | Code::ForeignOrigin
             | Code::Misdirected

@@ -16,6 +16,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fanfare_auth::api_key::{self, ApiKey, ApiKeys};
+pub use fanfare_auth::callback::metrics::CallbackMetrics;
+use fanfare_auth::callback::request::CallbackRequest;
+use fanfare_auth::callback::{Callback, CallbackError, Outcome};
 use fanfare_auth::key_file::KeyFileError;
 use fanfare_auth::{Authenticator, Identity, TokenError};
 use fanfare_config::auth::{AuthConfig, AuthMode};
@@ -25,7 +28,10 @@ use fanfare_protocol::revocation::TokenStamp;
 use fanfare_protocol::ticket::TicketContent;
 use fanfare_protocol::{Grants, User};
 use http::header::{AUTHORIZATION, COOKIE};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::address::ClientAddress;
+use crate::rates::{Caller, Kind, RateLimited, Rates};
 
 use self::tickets::{Presented, TicketError};
 
@@ -38,6 +44,8 @@ pub enum Carrier {
     Ticket,
     /// A token in a cookie: browsers attach it to the requests of any page.
     Cookie,
+    /// Headers by which the application knows the client. Browsers may attach them to the requests of any page.
+    Callback,
     /// Network access: the node requires no token.
     Reach,
 }
@@ -65,6 +73,12 @@ pub enum AuthError {
     /// The request has no token.
     #[error("the request has no token; send it as Authorization: Bearer, as token=, or as a cookie")]
     NoToken,
+    /// The request has none of the headers that the application gets.
+    #[error(
+        "the request has no credentials: the application knows clients by their cookie or by other headers \
+         (auth.callback.headers), and tokens are not accepted"
+    )]
+    NoCredentials,
     /// The token is not accepted.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -74,6 +88,18 @@ pub enum AuthError {
     /// The token is revoked, or the node does not know yet whether it is.
     #[error("{}", refusal(*.0))]
     Refused(TokenRefusal),
+    /// The application does not know the client.
+    #[error("the application does not accept the credentials of the request")]
+    Unknown,
+    /// The application forbids the client everything.
+    #[error("the application forbids this client to use the node")]
+    Forbidden,
+    /// The application gave no answer that can be used.
+    #[error("the application, which decides who a client is, gave no usable answer; retry")]
+    NoAnswer,
+    /// The address asks too much of the application.
+    #[error("{}", .0.detail())]
+    Limited(RateLimited),
     /// `user=` is not a valid user id.
     #[error("user: {0}")]
     BadUser(#[from] UserError),
@@ -86,22 +112,47 @@ fn refusal(refusal: TokenRefusal) -> &'static str {
     }
 }
 
-/// Credentials in the query.
+/// Credentials in the query, and where the request comes from.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked<'a> {
     /// `token=`.
     pub token: Option<&'a str>,
     /// `user=`.
     pub user: Option<&'a str>,
+    /// The client's address.
+    pub address: ClientAddress,
+    /// Rates that a request to the application is charged to.
+    pub rates: Option<&'a Rates>,
 }
 
 /// Authenticates requests. Created once from the settings.
 #[derive(Debug)]
 pub struct Auth {
     cookie: String,
-    /// Verification of tokens; `None` if every request may do everything.
-    authenticator: Option<Arc<Authenticator>>,
+    mode: Mode,
     keys: ApiKeys,
+}
+
+/// What authenticates requests besides API keys.
+#[derive(Debug)]
+enum Mode {
+    /// Every request may do everything.
+    Open,
+    /// Tokens.
+    Tokens(Arc<Authenticator>),
+    /// The application, by these headers.
+    Application(Box<Callback>, Vec<HeaderName>),
+}
+
+/// Why authentication cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A key file cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// The application cannot be asked.
+    #[error(transparent)]
+    Callback(#[from] CallbackError),
 }
 
 impl Auth {
@@ -109,52 +160,61 @@ impl Auth {
     ///
     /// # Errors
     ///
-    /// Fails if a key file cannot be used.
-    pub fn new(config: &AuthConfig) -> Result<Self, KeyFileError> {
-        let authenticator = match config.mode {
-            Some(AuthMode::None) => None,
+    /// Fails if a key file cannot be used, or if the application cannot be asked.
+    pub fn new(config: &AuthConfig, metrics: CallbackMetrics) -> Result<Self, SetupError> {
+        let mode = match config.mode {
+            Some(AuthMode::None) => Mode::Open,
+            Some(AuthMode::Callback) => {
+                let callback = Callback::new(config.callback.settings(), metrics)?;
+                Mode::Application(Box::new(callback), config.callback.header_names())
+            }
             // Without a key no token is accepted.
-            _ => Some(Arc::new(Authenticator::new(config.issuer_settings())?)),
+            _ => Mode::Tokens(Arc::new(Authenticator::new(config.issuer_settings())?)),
         };
-        Ok(Self { cookie: config.cookie.clone(), authenticator, keys: ApiKeys::new(config.keys.clone()) })
+        Ok(Self { cookie: config.cookie.clone(), mode, keys: ApiKeys::new(config.keys.clone()) })
     }
 
     /// Returns whether every request may do everything.
     pub fn is_open(&self) -> bool {
-        self.authenticator.is_none()
+        matches!(self.mode, Mode::Open)
     }
 
-    /// Returns the verification of tokens; `None` if every request may do everything.
+    /// Returns the verification of tokens; `None` in another mode.
     pub fn authenticator(&self) -> Option<&Arc<Authenticator>> {
-        self.authenticator.as_ref()
+        match &self.mode {
+            Mode::Tokens(authenticator) => Some(authenticator),
+            _ => None,
+        }
     }
 
     /// Authenticates a request.
     ///
     /// # Errors
     ///
-    /// Fails if the token is missing or not accepted, or if its keys cannot be fetched.
+    /// Fails if the token is missing or not accepted, if its keys cannot be fetched, or if the application lets the client
+    /// in only later or not at all.
     pub async fn bearer(
         &self,
         headers: &HeaderMap,
         asked: Asked<'_>,
         now: SystemTime,
     ) -> Result<Bearer, AuthError> {
-        let Some(authenticator) = &self.authenticator else {
+        if self.is_open() {
             let user = asked.user.map(User::new).transpose()?;
-            return Ok(Bearer {
-                user,
-                grants: Grants::all(),
-                expires: None,
-                stamp: None,
-                carrier: Carrier::Reach,
-                key: None,
-            });
-        };
+            let (grants, carrier) = (Grants::all(), Carrier::Reach);
+            return Ok(Bearer { user, grants, expires: None, stamp: None, carrier, key: None });
+        }
         let in_header = from_header(headers)?;
         if let Some(key) = in_header.filter(|text| text.starts_with(api_key::PREFIX)) {
             return self.by_key(key);
         }
+        let authenticator = match &self.mode {
+            Mode::Tokens(authenticator) => authenticator,
+            Mode::Application(callback, names) => {
+                return by_application((callback, names), headers, asked, now).await;
+            }
+            Mode::Open => return Err(AuthError::NoToken),
+        };
         let sent = in_header.or(asked.token).map(|token| (token, Carrier::Sent));
         let found = sent.or_else(|| Some((from_cookie(headers, &self.cookie)?, Carrier::Cookie)));
         let (token, carrier) = found.ok_or(AuthError::NoToken)?;
@@ -163,15 +223,17 @@ impl Auth {
                 "send it as Authorization: Bearer; URLs and cookies are not safe for it",
             ));
         }
-        let Identity { user, grants, expires, stamp } = authenticator.authenticate(token, now).await?;
-        Ok(Bearer {
-            user: Some(user),
-            grants,
-            expires: Some(expires),
-            stamp: Some(stamp),
-            carrier,
-            key: None,
-        })
+        Ok(Bearer::of(authenticator.authenticate(token, now).await?, carrier))
+    }
+
+    /// Forgets what the application said of a client, if a bearer is by that, so that the application is asked again. Returns
+    /// whether it can be asked.
+    pub async fn forget(&self, headers: &HeaderMap, stale: &Bearer, address: ClientAddress) -> bool {
+        let Mode::Application(callback, names) = &self.mode else { return false };
+        let request = CallbackRequest::new(headers, names, &address.to_string());
+        let Some((request, stamp)) = request.zip(stale.stamp.as_ref()) else { return false };
+        callback.forget(&request, stamp).await;
+        true
     }
 
     /// Returns the bearer of a ticket.
@@ -208,6 +270,42 @@ impl Auth {
             carrier: Carrier::Sent,
             key: Some(Arc::clone(key)),
         })
+    }
+}
+
+impl Bearer {
+    fn of(Identity { user, grants, expires, stamp }: Identity, carrier: Carrier) -> Self {
+        let (user, expires, stamp) = (Some(user), Some(expires), Some(stamp));
+        Self { user, grants, expires, stamp, carrier, key: None }
+    }
+}
+
+/// Authenticates a client by what the application says. A page of another origin may have caused the browser to send the
+/// credentials, whichever they are.
+async fn by_application(
+    (callback, names): (&Callback, &[HeaderName]),
+    headers: &HeaderMap,
+    Asked { address, rates, .. }: Asked<'_>,
+    now: SystemTime,
+) -> Result<Bearer, AuthError> {
+    let request =
+        CallbackRequest::new(headers, names, &address.to_string()).ok_or(AuthError::NoCredentials)?;
+    if !callback.keeps(&request)
+        && let Some(rates) = rates
+    {
+        // Anyone can cause a request, with credentials that are made up.
+        rates.admit(Kind::Requests, Caller { user: None, address }, 1).map_err(AuthError::Limited)?;
+    }
+    match callback.identify(&request).await {
+        Outcome::Allowed(identity) if identity.expires <= now => {
+            // The clock was set.
+            callback.forget(&request, &identity.stamp).await;
+            Err(AuthError::NoAnswer)
+        }
+        Outcome::Allowed(identity) => Ok(Bearer::of((*identity).clone(), Carrier::Callback)),
+        Outcome::Unknown => Err(AuthError::Unknown),
+        Outcome::Forbidden => Err(AuthError::Forbidden),
+        Outcome::Failed => Err(AuthError::NoAnswer),
     }
 }
 
@@ -265,7 +363,7 @@ mod tests {
             let key = SigningKey::secret(SECRET.as_bytes(), None).unwrap();
             token.sign(&key, &issuer, SystemTime::now()).unwrap()
         };
-        (Auth::new(&config).unwrap(), token)
+        (Auth::new(&config, CallbackMetrics::default()).unwrap(), token)
     }
 
     #[test]
@@ -274,7 +372,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         let bearer = |headers: &HeaderMap, token: Option<&str>| {
             // No keys are fetched.
-            let bearer = auth.bearer(headers, Asked { token, user: None }, SystemTime::now());
+            let bearer = auth.bearer(headers, Asked { token, ..Asked::default() }, SystemTime::now());
             bearer.now_or_never().unwrap()
         };
         let user = |headers: &HeaderMap, token: Option<&str>| {
@@ -305,7 +403,7 @@ mod tests {
         let token = token("7");
         let check = |cookies: &[u8]| {
             let headers = HeaderMap::from_iter([(COOKIE, HeaderValue::from_bytes(cookies).unwrap())]);
-            let asked = Asked { token: None, user: None };
+            let asked = Asked::default();
             auth.bearer(&headers, asked, SystemTime::now()).now_or_never().unwrap()
         };
         for (before, after) in [
@@ -327,9 +425,10 @@ mod tests {
 
     #[test]
     fn without_auth_everybody_may_do_everything_and_says_who_they_are() {
-        let auth = Auth::new(&AuthConfig { mode: Some(AuthMode::None), ..AuthConfig::default() }).unwrap();
+        let config = AuthConfig { mode: Some(AuthMode::None), ..AuthConfig::default() };
+        let auth = Auth::new(&config, CallbackMetrics::default()).unwrap();
         let asked = |user| {
-            let asked = Asked { token: None, user };
+            let asked = Asked { user, ..Asked::default() };
             auth.bearer(&HeaderMap::new(), asked, SystemTime::now()).now_or_never().unwrap()
         };
         assert_eq!(asked(Some("7")).unwrap().user, Some(User::new("7").unwrap()));

@@ -18,7 +18,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use fanfare_auth::key_file::KeyFileError;
 use fanfare_auth::remote_keys::source::SourceError;
 use fanfare_broker::session::CloseReason;
 use fanfare_broker::{Broker, EventLog, NodeId};
@@ -40,10 +39,10 @@ use self::coordination::Coordination;
 use self::retry_upkeep::RetryUpkeep;
 use crate::address::trusted::TrustedProxies;
 use crate::audit::Audit;
-use crate::auth::Auth;
 use crate::auth::metrics::KeyMetrics;
 use crate::auth::tickets::Tickets;
 use crate::auth::upkeep::KeyUpkeep;
+use crate::auth::{Auth, CallbackMetrics, SetupError};
 use crate::http;
 use crate::http::Side;
 use crate::http::app::App;
@@ -83,7 +82,7 @@ pub enum StartError {
     Tls(#[from] TlsError),
     /// A file with keys of tokens cannot be used.
     #[error(transparent)]
-    Keys(#[from] KeyFileError),
+    Auth(#[from] SetupError),
     /// A URL with keys of tokens cannot be used.
     #[error(transparent)]
     Jwks(#[from] SourceError),
@@ -142,7 +141,7 @@ impl Node {
     pub fn start_with(config: &Config, broker: Arc<dyn Broker>, pages: Router) -> Result<Self, StartError> {
         let mut registry = Registry::default();
         let tls = Tls::load(&config.tls, TlsMetrics::register(&mut registry))?;
-        let auth = Auth::new(&config.auth)?;
+        let auth = Auth::new(&config.auth, CallbackMetrics::register(&mut registry))?;
         let (listener, bound) = listen(config, "node.listen", config.node.listen)?;
         let admin = config.admin.listen.map(|addr| listen(config, "admin.listen", addr)).transpose()?;
 

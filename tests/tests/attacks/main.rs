@@ -8,6 +8,7 @@
 //! - [`balancers`]: what passes the balancers of `deploy/`
 //! - [`bombs`]: messages that grow as they are read
 //! - [`browsers`]: pages that use the rights of their visitor
+//! - [`callback`]: an application that says who clients are, and fails in every way
 //! - [`client_addresses`]: what clients say of where they come from
 //! - [`crowds`]: thousands of slow or silent clients, and others that do not notice
 //! - [`floods`]: one user or address that asks for more than its share
@@ -31,6 +32,7 @@ mod ahead;
 mod balancers;
 mod bombs;
 mod browsers;
+mod callback;
 mod client_addresses;
 mod crowds;
 mod floods;

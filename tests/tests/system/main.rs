@@ -14,6 +14,7 @@
 //! - [`acks`]: what clients acknowledged
 //! - [`api_keys`]: API keys of services
 //! - [`audit`]: the audit log
+//! - [`callback`]: an application that says who clients are, in place of tokens
 //! - [`revocation`]: tokens that are revoked or replaced while their streams are open
 //! - [`tickets`]: one-time credentials of streams
 //! - [`heartbeats`]: heartbeats that a client asks for
@@ -32,6 +33,7 @@ mod api_keys;
 mod audit;
 mod bad_input;
 mod before_the_first_event;
+mod callback;
 mod client_certificates;
 mod crash_retry;
 mod every_end;

@@ -21,6 +21,8 @@ use crate::certificate::Certificate;
 pub enum KeyAnswer {
     /// With this body.
     Body(String),
+    /// With this media type and body.
+    Typed(String, String),
     /// With this body after a while.
     Late(String, Duration),
     /// With this status, a body of keys and a `Location`.
@@ -31,6 +33,8 @@ pub enum KeyAnswer {
     Drip,
     /// A body that does not end, as fast as it is read.
     Endless,
+    /// A head that does not end, as fast as it is read.
+    EndlessHead,
     /// The half of a body whose length is given, then the end.
     Cut(String),
     /// What is no HTTP.
@@ -140,14 +144,18 @@ impl Shared {
         }
         self.requests.fetch_add(1, Ordering::SeqCst);
         let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let whole = |status: u16, more: &str, body: &str| {
+        let typed = |status: u16, kind: &str, more: &str, body: &str| {
             let length = body.len();
             format!(
-                "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{more}Content-Length: {length}\r\n\r\n{body}"
+                "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\n{more}Content-Length: {length}\r\n\r\n{body}"
             )
         };
+        let whole = |status, more: &str, body: &str| typed(status, "application/json", more, body);
         match answer {
             KeyAnswer::Body(body) => socket.write_all(whole(200, "", &body).as_bytes()).await?,
+            KeyAnswer::Typed(kind, body) => {
+                socket.write_all(typed(200, &kind, "", &body).as_bytes()).await?;
+            }
             KeyAnswer::Late(body, time) => {
                 tokio::time::sleep(time).await;
                 socket.write_all(whole(200, "", &body).as_bytes()).await?;
@@ -168,6 +176,12 @@ impl Shared {
                 socket.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").await?;
                 loop {
                     socket.write_all(&[b' '; 16 * 1024]).await?;
+                }
+            }
+            KeyAnswer::EndlessHead => {
+                socket.write_all(b"HTTP/1.1 200 OK\r\n").await?;
+                loop {
+                    socket.write_all(b"X-Filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n").await?;
                 }
             }
             KeyAnswer::Cut(body) => {

@@ -22,6 +22,7 @@
 //! - [`attack`]: these, and a few whose requests are large, by name
 //! - [`token`]: signed tokens for `--auth jwt`
 //! - [`key_pair`], [`key_server`]: keys of an issuer, and the server of these keys, which fails in every way
+//! - [`application`]: the application that says who clients are
 //! - [`publisher`]: publishing through Redis
 //! - [`head`], [`body`], [`coding`], [`sse`]: the reader of a stream, an implementation of its own
 //! - [`request`], [`client`]: a client that reads when the test says so, and checks every block
@@ -31,6 +32,7 @@
 //! - [`lifecycle`], [`footprint`]: entries of the lifecycle stream, and what sessions leave behind
 
 pub mod api;
+pub mod application;
 pub mod attack;
 pub mod balancer;
 pub mod binary;

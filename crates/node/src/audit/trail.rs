@@ -23,7 +23,7 @@ const KEY_DIGITS: usize = 12;
 pub(crate) struct Caller {
     /// The user, if there is one.
     pub(super) user: Option<User>,
-    /// What the caller was known by: `token`, `cookie`, `key`, `ticket`, or `none`.
+    /// What the caller was known by: `token`, `cookie`, `callback`, `key`, `ticket`, or `none`.
     pub(super) credential: &'static str,
     /// Hash of the token's `jti`.
     pub(super) token: Option<TokenId>,
@@ -43,10 +43,11 @@ impl Caller {
 impl From<&Bearer> for Caller {
     fn from(Bearer { user, grants, stamp, carrier, key, .. }: &Bearer) -> Self {
         let credential = match (carrier, key) {
-            (Carrier::Sent | Carrier::Cookie | Carrier::Reach, Some(_)) => "key",
+            (Carrier::Sent | Carrier::Cookie | Carrier::Callback | Carrier::Reach, Some(_)) => "key",
             (Carrier::Sent, None) => "token",
             (Carrier::Ticket, _) => "ticket",
             (Carrier::Cookie, None) => "cookie",
+            (Carrier::Callback, None) => "callback",
             (Carrier::Reach, None) => "none",
         };
         Self {

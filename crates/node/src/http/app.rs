@@ -25,7 +25,7 @@ use super::origin;
 use super::overload::{Reason, Refusal};
 use super::params::Params;
 use super::places::Places;
-use super::problem::{Code, Problem};
+use super::problem::Problem;
 use super::readiness::Readiness;
 use crate::address::ClientAddress;
 use crate::address::trusted::TrustedProxies;
@@ -88,45 +88,66 @@ impl App {
     ///
     /// # Errors
     ///
-    /// Fails like [`App::token`], or if a rate is exceeded.
+    /// Fails if the token is missing, not accepted or revoked, if the application does not let the client in, if `user=` is
+    /// used although tokens are required, if a page of another origin uses credentials that the browser added, or if a rate
+    /// is exceeded.
     pub async fn bearer(
         &self,
         headers: &HeaderMap,
         params: &Params,
         address: ClientAddress,
     ) -> Result<Bearer, Problem> {
-        let bearer = self.token(headers, params).await;
+        let bearer = self.token(headers, params, address).await;
         let user = bearer.as_ref().ok().and_then(|bearer| bearer.user.as_ref());
         self.rates.admit(Kind::Requests, Caller { user, address }, 1)?;
-        bearer
+        Ok(bearer?)
     }
 
     /// Authenticates a request.
     ///
     /// # Errors
     ///
-    /// Fails if the token is missing, not accepted or revoked, if `user=` is used although tokens are required, or if a page
-    /// of another origin uses credentials that the browser added.
-    pub async fn token(&self, headers: &HeaderMap, params: &Params) -> Result<Bearer, Problem> {
+    /// Fails like [`App::bearer`], but for the rates.
+    async fn token(
+        &self,
+        headers: &HeaderMap,
+        params: &Params,
+        address: ClientAddress,
+    ) -> Result<Bearer, Denied> {
         let user = params.get("user");
         if user.is_some() && !self.auth.is_open() {
-            return Err(Problem::bad_request(
-                "user= is accepted with --auth none only; the token names the user",
-            ));
+            let detail = "user= is accepted with --auth none only; the token names the user";
+            return Err(Denied::Request(Problem::bad_request(detail)));
         }
-        let asked = Asked { token: params.get("token"), user };
-        let bearer = self.auth.bearer(headers, asked, SystemTime::now()).await;
+        let asked = Asked { token: params.get("token"), user, address, rates: Some(&self.rates) };
+        let bearer = self.current_bearer(headers, asked).await;
         match &bearer {
             Ok(bearer) => trail::note(bearer),
             Err(AuthError::Token(TokenError::Expired { user, id })) => trail::note_expired(user, *id),
             Err(_) => {}
         }
         let bearer = bearer?;
-        if let Some((user, stamp)) = bearer.user.as_ref().zip(bearer.stamp.as_ref()) {
-            self.revocations.check(user, stamp).map_err(AuthError::Refused)?;
-        }
+        self.check(&bearer).map_err(AuthError::Refused)?;
         origin::check(bearer.carrier, headers, &self.http.allowed_origins)?;
         Ok(bearer)
+    }
+
+    /// Returns the bearer. What the application said before a revocation does not count: it is asked again.
+    async fn current_bearer(&self, headers: &HeaderMap, asked: Asked<'_>) -> Result<Bearer, AuthError> {
+        let now = SystemTime::now();
+        let bearer = self.auth.bearer(headers, asked, now).await?;
+        let is_stale = self.check(&bearer) == Err(TokenRefusal::Revoked);
+        if is_stale && self.auth.forget(headers, &bearer, asked.address).await {
+            return self.auth.bearer(headers, asked, now).await;
+        }
+        Ok(bearer)
+    }
+
+    fn check(&self, bearer: &Bearer) -> Result<(), TokenRefusal> {
+        match bearer.user.as_ref().zip(bearer.stamp.as_ref()) {
+            Some((user, stamp)) => self.revocations.check(user, stamp),
+            None => Ok(()),
+        }
     }
 
     /// Authenticates the request of a stream. Returns the ticket too, if it presents one, which is not used yet.
@@ -143,15 +164,7 @@ impl App {
         address: ClientAddress,
     ) -> Result<(Bearer, Option<Presented>), Refusal> {
         let Some(text) = params.get("ticket") else {
-            let bearer = self.token(headers, params).await.map_err(|problem| {
-                if problem.code != Code::Unavailable {
-                    return Refusal::Final(problem);
-                }
-                // The token cannot be verified now.
-                let is_loaded = self.revocations.is_loaded();
-                Refusal::Later(if is_loaded { Reason::NoKeys } else { Reason::NoRevocations })
-            })?;
-            return Ok((bearer, None));
+            return Ok((self.token(headers, params, address).await?, None));
         };
         if params.get("token").is_some() || params.get("user").is_some() {
             let detail = "ticket= names the user and replaces the token: send it without token= and user=";
@@ -162,13 +175,46 @@ impl App {
         let ticket = self.tickets.look(text, resumes, session).await?;
         let bearer = self.auth.by_ticket(&ticket)?;
         trail::note(&bearer);
-        if let Some(stamp) = &ticket.content.stamp {
-            self.revocations.check(&ticket.user, stamp).map_err(|refusal| match refusal {
-                TokenRefusal::NotLoaded => Refusal::Later(Reason::NoRevocations),
-                TokenRefusal::Revoked => Refusal::Final(AuthError::Refused(refusal).into()),
-            })?;
-        }
+        self.check(&bearer).map_err(AuthError::Refused)?;
         Ok((bearer, Some(ticket)))
+    }
+}
+
+/// Why a request is not authenticated.
+enum Denied {
+    /// By its credentials.
+    Auth(AuthError),
+    /// By the rest of the request.
+    Request(Problem),
+}
+
+impl From<AuthError> for Denied {
+    fn from(error: AuthError) -> Self {
+        Self::Auth(error)
+    }
+}
+
+impl From<Problem> for Denied {
+    fn from(problem: Problem) -> Self {
+        Self::Request(problem)
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Auth(error) => error.into(),
+            Denied::Request(problem) => problem,
+        }
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Auth(error) => error.into(),
+            Denied::Request(problem) => problem.into(),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Protection from cross-site request forgery.
 //!
-//! A token in a header or in the query was set by a program that has the token. A cookie, and network access without
-//! tokens, are available to every page in the browser. So such a request must come from a page of the node's own
+//! A token in a header or in the query was set by a program that has the token. A cookie, other headers by which an
+//! application knows its clients, and network access without tokens are available to every page in the browser. So such a request must come from a page of the node's own
 //! origin, or of an origin in `http.allowed_origins`. Browsers send the page's origin in `Sec-Fetch-Site` (Fetch
 //! Metadata) and in `Origin` (RFC 6454), which a page cannot change. A client without both headers is not a browser.
 
@@ -39,10 +39,13 @@ pub(super) fn check(carrier: Carrier, headers: &HeaderMap, allowed: &[String]) -
     if own {
         return Ok(());
     }
-    let by = if carrier == Carrier::Cookie { "with the token in a cookie" } else { "without a token" };
+    let (by, instead) = match carrier {
+        Carrier::Cookie => ("with the token in a cookie", ", or send the token in Authorization or token="),
+        Carrier::Callback => ("with credentials that browsers add by themselves", ""),
+        _ => ("without a token", ", or send the token in Authorization or token="),
+    };
     let detail = format!(
-        "the request comes from a page of another origin, {by}: add the origin to http.allowed_origins, or send the token \
-         in Authorization or token="
+        "the request comes from a page of another origin, {by}: add the origin to http.allowed_origins{instead}"
     );
     Err(Problem::new(Code::ForeignOrigin, detail))
 }
@@ -116,7 +119,9 @@ mod tests {
             (&[host, ("origin", APP), ("sec-fetch-site", "cross-site")], &[APP], true),
             (&[host, ("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")], &[APP], false),
         ] {
-            assert_eq!(passes(Carrier::Cookie, allowed, fields), pass, "{fields:?} {allowed:?}");
+            for carrier in [Carrier::Cookie, Carrier::Callback] {
+                assert_eq!(passes(carrier, allowed, fields), pass, "{carrier:?} {fields:?} {allowed:?}");
+            }
         }
     }
 

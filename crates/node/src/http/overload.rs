@@ -41,6 +41,8 @@ pub enum Reason {
     NoLease,
     /// The keys that verify the token cannot be fetched.
     NoKeys,
+    /// The application gave no usable answer.
+    NoAnswer,
     /// The node has not read the revocations of tokens yet.
     NoRevocations,
     /// The node is draining.
@@ -67,6 +69,19 @@ impl From<Reason> for Refusal {
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
         Self::Final(problem)
+    }
+}
+
+impl From<AuthError> for Refusal {
+    fn from(error: AuthError) -> Self {
+        // Nobody can say now who the client is, or the client asks too often.
+        Self::Later(match error {
+            AuthError::Limited(limited) => Reason::Limited(limited),
+            AuthError::NoAnswer => Reason::NoAnswer,
+            AuthError::Refused(TokenRefusal::NotLoaded) => Reason::NoRevocations,
+            AuthError::Token(TokenError::NoKeys) => Reason::NoKeys,
+            error => return Self::Final(error.into()),
+        })
     }
 }
 
@@ -110,7 +125,9 @@ impl Reason {
             Self::Limited(RateLimited { scope: Scope::Address, .. }) => "address-rate",
             Self::UserSessions => "user-sessions",
             Self::Memory => "memory",
-            Self::Unavailable(_) | Self::NoLease | Self::NoKeys | Self::NoRevocations => "unavailable",
+            Self::Unavailable(_) | Self::NoLease | Self::NoKeys | Self::NoAnswer | Self::NoRevocations => {
+                "unavailable"
+            }
             Self::Draining => "draining",
             Self::Internal => "internal",
         }
@@ -147,6 +164,7 @@ impl Reason {
                 Code::Unavailable,
                 "this node does not hold its lease. No stream was opened: retry; another node may answer",
             ),
+            Self::NoAnswer => Problem::from(AuthError::NoAnswer),
             Self::NoKeys => Problem::from(AuthError::from(TokenError::NoKeys)),
             Self::NoRevocations => Problem::from(AuthError::Refused(TokenRefusal::NotLoaded)),
             Self::Draining => {

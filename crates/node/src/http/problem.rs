@@ -76,7 +76,7 @@ impl Problem {
     /// Returns the value of `WWW-Authenticate` (RFC 6750, section 3).
     fn challenge(&self) -> Option<String> {
         let error = match self.code {
-            Code::NoToken => return Some(r#"Bearer realm="fanfare""#.to_owned()),
+            Code::NoToken | Code::Unauthenticated => return Some(r#"Bearer realm="fanfare""#.to_owned()),
             Code::BadToken | Code::BadTicket | Code::UsedTicket => "invalid_token",
             Code::ExpiredToken => r#"invalid_token", error_description="the token has expired"#,
             Code::RevokedToken => r#"invalid_token", error_description="the token has been revoked"#,
@@ -134,12 +134,15 @@ impl From<NoRoom> for Problem {
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         let code = match error {
-            AuthError::NoToken => Code::NoToken,
+            AuthError::Limited(limited) => return limited.into(),
+            AuthError::NoToken | AuthError::NoCredentials => Code::NoToken,
             AuthError::Token(TokenError::Invalid(_)) | AuthError::Key(_) => Code::BadToken,
             AuthError::Token(TokenError::Expired { .. }) => Code::ExpiredToken,
-            AuthError::Token(TokenError::NoKeys) | AuthError::Refused(TokenRefusal::NotLoaded) => {
-                Code::Unavailable
-            }
+            AuthError::Token(TokenError::NoKeys)
+            | AuthError::NoAnswer
+            | AuthError::Refused(TokenRefusal::NotLoaded) => Code::Unavailable,
+            AuthError::Unknown => Code::Unauthenticated,
+            AuthError::Forbidden => Code::NoGrant,
             AuthError::Refused(TokenRefusal::Revoked) => Code::RevokedToken,
             AuthError::BadUser(_) => Code::BadRequest,
         };

@@ -109,7 +109,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
             hub,
         )),
         histories: Places::new(config.limits.history_reads, config.limits.history_reads_per_user),
-        auth: Auth::new(&config.auth).unwrap(),
+        auth: Auth::new(&config.auth, crate::auth::CallbackMetrics::default()).unwrap(),
         rates: Arc::new(crate::rates::Rates::new(
             &config.limits,
             crate::rates::metrics::RateMetrics::default(),

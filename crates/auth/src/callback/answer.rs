@@ -1,0 +1,237 @@
+//! An answer of the application, and how long it is kept.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fanfare_protocol::json;
+use fanfare_protocol::revocation::TokenStamp;
+use fanfare_protocol::{Grants, User};
+use reqwest::StatusCode;
+use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
+use serde::Deserialize;
+
+use super::Outcome;
+use crate::http_client::{self, RequestError, Response};
+use crate::identity::Identity;
+
+/// Bytes that an answer takes at least, its key and the cache's own data included.
+const MIN_BYTES: usize = 512;
+/// Longest time for which a refusal is kept: a client that logs in meanwhile may keep its cookie.
+const REFUSAL: Duration = Duration::from_secs(10);
+
+/// Why an answer cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AnswerError {
+    /// Too many requests wait.
+    #[error("no request could be sent in time, because auth.callback.requests are under way")]
+    Busy,
+    /// There is no whole response.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// Another status than 200, 401 and 403.
+    #[error("the response has the status {}", http_client::shown(*.0))]
+    Status(StatusCode),
+    /// Not JSON.
+    #[error("the response is not of the type application/json")]
+    MediaType,
+    /// JSON of another form. The reason has nothing of the answer but names of members.
+    #[error("the response is not an answer: {0}")]
+    Form(String),
+}
+
+/// Bounds of what the application says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Longest time for which an answer is kept.
+    pub(super) max_age: Duration,
+    /// Longest time for which an identity holds.
+    pub(super) max_lifetime: Duration,
+}
+
+/// An answer that is kept.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) outcome: Outcome,
+    /// Time for which it is kept.
+    pub(super) keep: Duration,
+    /// Memory that it takes, in bytes.
+    pub(super) bytes: u32,
+}
+
+/// The body of a response with status 200.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    user: User,
+    #[serde(default)]
+    grants: Grants,
+    /// Seconds for which the identity holds.
+    #[serde(default)]
+    expires_in: Option<u64>,
+}
+
+impl Answer {
+    pub(super) fn new(outcome: Outcome, keep: Duration, body: usize) -> Self {
+        // Patterns are texts with their own memory.
+        let bytes = u32::try_from(MIN_BYTES + 4 * body).unwrap_or(u32::MAX);
+        Self { outcome, keep, bytes }
+    }
+}
+
+/// Reads a response to a request that was sent at a time, and took a while.
+pub(super) fn read(
+    response: &Response,
+    (asked, took): (SystemTime, Duration),
+    bounds: Bounds,
+) -> Result<Answer, AnswerError> {
+    let keep = kept_for(&response.headers).min(bounds.max_age);
+    let refused = |outcome| Ok(Answer::new(outcome, keep.min(REFUSAL), 0));
+    match response.status {
+        StatusCode::OK => {}
+        StatusCode::UNAUTHORIZED => return refused(Outcome::Unknown),
+        StatusCode::FORBIDDEN => return refused(Outcome::Forbidden),
+        status => return Err(AnswerError::Status(status)),
+    }
+    if !is_json(&response.headers) {
+        return Err(AnswerError::MediaType);
+    }
+    let text = json::text(&response.body).map_err(|error| AnswerError::Form(error.to_string()))?;
+    let body: Body = json::object(text).map_err(|error| AnswerError::Form(json::reason(&error)))?;
+    let holds = body.expires_in.map_or(bounds.max_lifetime, Duration::from_secs).min(bounds.max_lifetime);
+    // Also one that ended before its answer came. What is kept must not outlive what it says.
+    let left = holds.saturating_sub(took);
+    if left.is_zero() {
+        return Err(AnswerError::Form("expires_in: the identity has expired".to_owned()));
+    }
+    let issued = asked.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    let identity = Identity {
+        user: body.user,
+        grants: body.grants,
+        expires: asked + holds,
+        stamp: TokenStamp { id: None, issued: u64::try_from(issued).unwrap_or(u64::MAX) },
+    };
+    let allowed = Outcome::Allowed(Arc::new(identity));
+    Ok(Answer::new(allowed, keep.min(left), response.body.len()))
+}
+
+/// Returns for how long an answer may be kept: `max-age`, unless the response forbids it.
+fn kept_for(headers: &HeaderMap) -> Duration {
+    let lines = headers.get_all(CACHE_CONTROL).into_iter();
+    let mut directives = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
+    let forbids =
+        |directive: &str| ["no-store", "no-cache"].iter().any(|no| directive.trim().eq_ignore_ascii_case(no));
+    if directives.any(forbids) { Duration::ZERO } else { http_client::max_age(headers).unwrap_or_default() }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { max_age: Duration::from_mins(1), max_lifetime: Duration::from_hours(1) };
+
+    fn response(status: u16, body: &str, fields: &[(&'static str, &str)]) -> Response {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, "application/json; charset=utf-8".parse().unwrap());
+        for (name, value) in fields {
+            headers.insert(*name, value.parse().unwrap());
+        }
+        Response { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() }
+    }
+
+    fn answer(body: &str, fields: &[(&'static str, &str)]) -> Result<Answer, String> {
+        let asked = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        read(&response(200, body, fields), (asked, Duration::ZERO), BOUNDS).map_err(|error| error.to_string())
+    }
+
+    fn identity(body: &str) -> Identity {
+        match answer(body, &[]).unwrap().outcome {
+            Outcome::Allowed(identity) => (*identity).clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_answer_names_the_user_and_how_long_it_holds() {
+        let of = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let whole = identity(r#"{"user":"42","grants":{"subscribe":["room:*"]},"expires_in":5}"#);
+        assert_eq!((whole.user.id(), whole.expires), ("42", of(105)));
+        assert_eq!(whole.stamp, TokenStamp { id: None, issued: 100_000 });
+        let least = identity(r#"{"user":"42"}"#);
+        assert_eq!((least.grants, least.expires), (Grants::default(), of(3700)));
+        assert_eq!(identity(r#"{"user":"42","expires_in":99999999999999}"#).expires, of(3700));
+    }
+
+    #[test]
+    fn an_answer_is_kept_for_as_long_as_the_application_says() {
+        let kept = |value: &str, expires: &str| {
+            let body = format!(r#"{{"user":"42"{expires}}}"#);
+            answer(&body, &[("cache-control", value)]).unwrap().keep.as_secs()
+        };
+        for (value, expires, seconds) in [
+            ("private, max-age=20", "", 20),
+            ("max-age=20", r#","expires_in":5"#, 5),
+            ("max-age=9999", "", 60),
+            ("no-store, max-age=20", "", 0),
+            ("max-age=20, No-Cache", "", 0),
+            ("private", "", 0),
+        ] {
+            assert_eq!(kept(value, expires), seconds, "{value}");
+        }
+        for (said, seconds) in [("max-age=9", 9), ("max-age=60", 10), ("", 0)] {
+            let response = response(401, "", &[("cache-control", said)]);
+            let refused = read(&response, (SystemTime::now(), Duration::ZERO), BOUNDS).unwrap();
+            assert_eq!(refused.keep.as_secs(), seconds, "{said}");
+            assert!(matches!(refused.outcome, Outcome::Unknown));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_took_long_is_kept_for_less_and_never_after_its_identity_has_ended() {
+        let asked = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        let late = response(200, r#"{"user":"42","expires_in":5}"#, &[("cache-control", "max-age=60")]);
+        let after = |seconds| read(&late, (asked, Duration::from_secs(seconds)), BOUNDS);
+        assert_eq!(after(3).unwrap().keep.as_secs(), 2);
+        assert!(after(5).unwrap_err().to_string().contains("expires_in"));
+    }
+
+    #[test]
+    fn whatever_else_it_says_lets_nobody_in() {
+        for (body, word) in [
+            ("", "EOF"),
+            ("null", ""),
+            ("[]", ""),
+            (r#"["42",{}]"#, ""),
+            (r#"{"user":"42"} x"#, ""),
+            (r#"{"user":""}"#, "user"),
+            (r#"{"user":"a b"}"#, "user"),
+            (r#"{"user":42}"#, ""),
+            (r#"{"user":null}"#, ""),
+            (r#"{"grants":{"admin":true}}"#, "user"),
+            (r#"{"user":"42","user":"43"}"#, "user"),
+            (r#"{"user":"42","grants":{"root":true}}"#, "root"),
+            (r#"{"user":"42","grants":{"subscribe":"*"}}"#, ""),
+            (r#"{"user":"42","grants":{"subscribe":["a b"]}}"#, ""),
+            (r#"{"user":"42","grants":{"admin":"true"}}"#, ""),
+            (r#"{"user":"42","expires_in":0}"#, "expires_in"),
+            (r#"{"user":"42","expires_in":-5}"#, ""),
+            (r#"{"user":"42","expires_in":"5"}"#, ""),
+            (r#"{"user":"42","admin":true}"#, "admin"),
+        ] {
+            let error = answer(body, &[]).unwrap_err();
+            assert!(error.contains(word), "{body}: {error}");
+        }
+        for (fields, word) in [("text/html", "application/json"), ("text/plain", "application/json")] {
+            assert!(answer(r#"{"user":"42"}"#, &[("content-type", fields)]).unwrap_err().contains(word));
+        }
+        for status in [201, 204, 301, 302, 304, 400, 404, 429, 500, 503] {
+            let response = response(status, r#"{"user":"42"}"#, &[]);
+            let error = read(&response, (SystemTime::now(), Duration::ZERO), BOUNDS).unwrap_err();
+            assert!(error.to_string().contains(&status.to_string()), "{error}");
+        }
+    }
+}
