@@ -32,6 +32,7 @@ async fn every_library_gets_every_event_once_or_a_gap_through_kills_drains_and_o
     play.everything_is_away().await;
     play.retention_passes().await;
     play.judge().await;
+    crate::table::check();
 }
 
 /// The stage, the clients, and what was published.

@@ -9,6 +9,7 @@
 //! - [`stage`]: Redis, two nodes and nginx
 //! - [`dead_end`]: a front that closes each connection
 //! - [`libraries`]: every library through every scene
+//! - [`table`]: the table in the documentation, written from what was tested
 //! - [`decoders`]: every decoder of gzip, a piece at a time
 
 mod account;
@@ -19,3 +20,4 @@ mod libraries;
 mod message;
 mod program;
 mod stage;
+mod table;
