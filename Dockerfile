@@ -14,7 +14,7 @@ FROM ${RUST} AS manifests
 WORKDIR /src
 COPY . .
 RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete \
- && for manifest in crates/*/Cargo.toml examples/*/Cargo.toml tools/*/Cargo.toml tests/Cargo.toml; do \
+ && for manifest in crates/*/Cargo.toml examples/*/Cargo.toml tools/*/Cargo.toml tests/Cargo.toml fuzz/Cargo.toml; do \
         mkdir -p "${manifest%Cargo.toml}src" \
      && touch "${manifest%Cargo.toml}src/lib.rs" \
      && echo 'fn main() {}' > "${manifest%Cargo.toml}src/main.rs"; \
@@ -27,7 +27,7 @@ ENV CARGO_PROFILE_RELEASE_DEBUG=none CARGO_PROFILE_RELEASE_STRIP=debuginfo CARGO
 COPY --from=manifests /src .
 # Removes the build results of the stub sources: cargo compares times, and the real sources may be older than the stubs.
 RUN cargo build --release --locked --package fanfare \
- && rm -rf crates examples tools tests /target/release/.fingerprint/fanfare*
+ && rm -rf crates examples tools tests fuzz /target/release/.fingerprint/fanfare*
 COPY . .
 RUN cargo build --release --locked --package fanfare
 
