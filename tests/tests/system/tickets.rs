@@ -132,6 +132,24 @@ async fn a_ticket_resumes_its_stream_after_its_node_is_killed_and_no_other() {
 }
 
 #[tokio::test]
+async fn the_long_polls_of_a_ticket_are_one_stream() {
+    let cluster = three().await;
+    let (token, session) = (token("7").sign(), Uuid::new_v4().to_string());
+    let ticket = ticket(cluster.a(), &token).await;
+    let poll = |node| stream(node, &ticket).channel("room:1").session(&session).parameter("wait", "0");
+    let mut client = poll(cluster.a()).open().await;
+    for turn in 1..=4 {
+        assert_eq!(client.end().await, End::Clean);
+        let number = turn.to_string();
+        cluster.a().api().with_token(&token).publish("room:1", "x", &number).await;
+        client.resume(&cluster.nodes[turn % 3]).await;
+        client.expect_data(&number).await;
+    }
+    let other = refusal(poll(cluster.b())).await;
+    assert_eq!(other.as_deref(), Some("used-ticket"), "a poll without a cursor is another stream");
+}
+
+#[tokio::test]
 async fn a_ticket_ends_with_its_time_and_with_its_token() {
     let redis = Redis::start().await;
     let cluster = Cluster::on(redis, 2, |node| configured(node).set("AUTH__TICKET_LIFE", "1s")).await;
