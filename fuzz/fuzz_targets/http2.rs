@@ -28,7 +28,7 @@ fn frame(length: usize, kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<
 fn head(method: u8, path: &[u8]) -> Vec<u8> {
     // Lengths up to 126 take one byte.
     let path = &path[..path.len().min(126)];
-    let length = path.len() as u8;
+    let length = u8::try_from(path.len()).unwrap_or(u8::MAX);
     let media_type = b"\x0f\x10\x10application/json";
     [&[method, 0x86, 1, 1, b'a', 4, length][..], path, media_type].concat()
 }
