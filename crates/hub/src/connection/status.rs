@@ -94,9 +94,14 @@ impl Connection {
         self.behind > 0
     }
 
-    /// Returns whether the client has, or is about to be sent, all events until now.
-    fn is_caught_up(&self) -> bool {
-        self.locating == 0 && self.behind == 0 && self.reading == 0
+    /// Returns whether the stream ends by itself, once the client has an answer.
+    pub(crate) fn is_long_poll(&self) -> bool {
+        self.long_poll.is_some()
+    }
+
+    /// Returns the channels.
+    pub(crate) fn subscriptions(&self) -> &[Subscription] {
+        &self.subscriptions
     }
 
     /// Returns the number of log reads in progress.
@@ -115,18 +120,19 @@ impl Connection {
 
     /// Returns the time of the next check of the deadlines.
     pub(crate) fn next_check(&self, context: &ShardContext) -> Instant {
-        match self.check_deadlines(context) {
+        // At once, if something is due already, or may be.
+        match self.check_deadlines(context, true) {
             (Due::Nothing, next) => next,
-            // At once, if something is due already.
             _ => Instant::now(),
         }
     }
 
-    /// Returns the action that is due, and the time of the next check after it.
-    pub(crate) fn check_deadlines(&self, context: &ShardContext) -> (Due, Instant) {
+    /// Returns the action that is due, and the time of the next check after it. `caught_up`: the client has, or is about to
+    /// be sent, all events until now. Only the end of a long poll depends on it.
+    pub(crate) fn check_deadlines(&self, context: &ShardContext, caught_up: bool) -> (Due, Instant) {
         let (due, next) = self.deadlines.check(&context.settings);
         let Some(poll) = self.long_poll.as_ref().filter(|_| self.is_open()) else { return (due, next) };
-        match poll.next_check(Instant::now(), self.is_caught_up()) {
+        match poll.next_check(Instant::now(), caught_up) {
             Some(answer) => (due, next.min(answer)),
             None if due == Due::Nothing => (Due::End(CloseReason::Polled), next),
             // At once after this.

@@ -31,6 +31,18 @@ impl Shard {
         }
     }
 
+    /// Returns whether a long poll has, or is about to be sent, all events until now. A channel whose subscription is awaited
+    /// is live, but its log is read after that.
+    pub(super) fn has_caught_up(&self, key: usize) -> bool {
+        let Some(slot) = self.slots.get(key).filter(|slot| slot.connection.is_long_poll()) else {
+            return false;
+        };
+        slot.connection.subscriptions().iter().all(|subscription| {
+            let topic = &self.topics[subscription.topic];
+            subscription.state == ChannelState::Live && (topic.subscribed || !topic.awaited)
+        })
+    }
+
     /// Continues the catch-up of a connection, if its client has received all queued data.
     pub(super) fn advance(&mut self, key: usize) {
         let connection = &self.slots[key].connection;

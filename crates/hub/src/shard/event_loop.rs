@@ -133,8 +133,9 @@ impl Shard {
     }
 
     fn check_deadlines(&mut self, key: usize) {
+        let caught_up = self.has_caught_up(key);
         let Some(slot) = self.slots.get_mut(key) else { return };
-        let (due, next) = slot.connection.check_deadlines(&self.context);
+        let (due, next) = slot.connection.check_deadlines(&self.context, caught_up);
         slot.timer = self.timers.insert_at(Timer::Connection(key), next);
         match due {
             Due::Nothing => {}

@@ -62,9 +62,14 @@ fn open(shard: &Shard, channel: &Channel, from: StartAt) -> DuplexStream {
 }
 
 fn open_coded(shard: &Shard, channel: &Channel, from: StartAt, coding: Coding) -> DuplexStream {
+    open_as(
+        shard,
+        NewStream { coding, ..testing::stream(SessionId::random(), vec![(channel.clone(), from)]) },
+    )
+}
+
+fn open_as(shard: &Shard, stream: NewStream) -> DuplexStream {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
-    let channels = vec![(channel.clone(), from)];
-    let stream = NewStream { coding, ..testing::stream(SessionId::random(), channels) };
     shard.context.open_streams.add();
     assert!(shard.inbox.push(Message::Open(Box::new((stream, Transport::plain(theirs))))));
     ours
@@ -268,6 +273,34 @@ async fn a_client_that_comes_back_reads_the_log_once_when_its_channel_is_subscri
     answer(&mut shard, 6, &[7]).await;
     assert_eq!(received(&mut client).matches("event 7.").count(), 1);
     assert_eq!(shard.topics[0].reads.iter().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_poll_ends_when_the_log_was_read_and_not_before() {
+    let broker = FaultyBroker::new();
+    broker.always(Call::Page, Fault::Hung);
+    let mut shard = shard_on(broker.shared());
+    assert!(shard.inbox.push(Message::Up));
+    let channel = Channel::new("room").unwrap();
+    let channels = vec![(channel.clone(), StartAt::Position(Position::new(6, 0)))];
+    let wait = Some(Duration::ZERO);
+    let mut client = open_as(&shard, NewStream { wait, ..testing::stream(SessionId::random(), channels) });
+    let pass = async |shard: &mut Shard| {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        settle(shard).await;
+    };
+    settle(&mut shard).await;
+    pass(&mut shard).await;
+    assert!(shard.slots[0].connection.is_open(), "the subscription is awaited, and then the log is read");
+    shard.subscribed(&channel);
+    settle(&mut shard).await;
+    pass(&mut shard).await;
+    assert!(shard.slots[0].connection.is_open(), "the log is being read");
+    answer(&mut shard, 6, &[7]).await;
+    pass(&mut shard).await;
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text.matches("event 7.").count(), 1, "{text}");
 }
 
 #[tokio::test]
