@@ -1,8 +1,8 @@
 //! Asks the application who a client is, and what it may do.
 //!
 //! The application sees the client's credentials, like its session cookie, and answers with an identity. An answer is kept
-//! for as long as the application says; requests of clients with the same credentials share one request to it. Whatever fails, nobody is
-//! let in.
+//! for as long as the application says; requests of clients with the same credentials share one request to it. Every failure is
+//! a refusal.
 //!
 //! # Layout
 //!

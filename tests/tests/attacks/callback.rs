@@ -52,7 +52,7 @@ async fn the_application_says_who_a_client_is_and_for_how_long() {
     assert_eq!(client.end().await, End::Clean);
     client.resume(&node).await;
     assert_eq!(app.requests(), 2, "an identity that has ended is asked for again");
-    for (cookie, status, code) in [("sid=nobody", 401, "unauthenticated"), ("sid=banned", 403, "no-grant")] {
+    for (cookie, status, code) in [("sid=unknown", 401, "unauthenticated"), ("sid=banned", 403, "no-grant")] {
         call(&node, cookie)
             .await
             .is_problem(status, code, &["application"])
@@ -84,7 +84,7 @@ async fn what_the_application_does_not_allow_to_keep_is_asked_each_time() {
         }
         assert_eq!(app.requests_of(&cookie), requests, "{cache:?}");
         // What is refused is kept as well.
-        let unknown = format!("sid=nobody; at={at}");
+        let unknown = format!("sid=unknown; at={at}");
         for _ in 0..2 {
             assert_eq!(call(&node, &unknown).await.status, 401);
         }
@@ -107,7 +107,7 @@ async fn what_the_application_does_not_allow_to_keep_is_asked_each_time() {
 }
 
 #[tokio::test]
-async fn an_application_that_fails_in_every_way_lets_nobody_in() {
+async fn every_failure_of_an_application_is_a_refusal() {
     let good = r#"{"user":"7","grants":{"subscribe":["*"],"admin":true}}"#;
     let server = KeyServer::start(KeyAnswer::Body(good.to_owned())).await;
     let node = node(&server.url()).await;
@@ -278,7 +278,7 @@ async fn made_up_cookies_ask_the_application_no_faster_than_their_address_may() 
     let begun = Instant::now();
     let mut limited = 0;
     for at in 0..200 {
-        let answer = stream(&node, &format!("sid=nobody; at={at}")).header("Prefer", "status").send().await;
+        let answer = stream(&node, &format!("sid=unknown; at={at}")).header("Prefer", "status").send().await;
         if answer.status() != 401 {
             let words = ["limits.address.requests_per_second"];
             answer.answer().await.is_problem(429, "rate-limited", &words).unwrap_or_else(|e| panic!("{e}"));
@@ -288,7 +288,7 @@ async fn made_up_cookies_ask_the_application_no_faster_than_their_address_may() 
     let seconds = usize::try_from(begun.elapsed().as_secs()).expect("a short time") + 1;
     assert!(limited > 0, "{limited}");
     assert!(app.requests() <= 1 + RATE * (seconds + 1), "{} in {seconds} s", app.requests());
-    let mut last = stream(&node, "sid=nobody; last").send().await;
+    let mut last = stream(&node, "sid=unknown; last").send().await;
     if last.status() == 200 {
         assert_eq!(last.expect("overloaded").await.json()["reason"], "address-rate");
     }

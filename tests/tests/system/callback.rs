@@ -135,7 +135,7 @@ async fn the_audit_log_says_who_the_application_refused_and_who_it_let_in() {
         .start()
         .await;
     for (cookie, path, status) in [
-        ("sid=nobody", PATH, 401),
+        ("sid=unknown", PATH, 401),
         ("sid=banned", PATH, 403),
         ("sid=8", PATH, 403),
         ("sid=7", PATH, 200),

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// An application whose session cookie is `sid`: its value is the user, who may follow `room:*`. It does not know `sid=nobody`,
+/// An application whose session cookie is `sid`: its value is the user, who may follow `room:*`. It does not know `sid=unknown`,
 /// and forbids `sid=banned` everything. Ends when it is dropped.
 #[derive(Debug)]
 pub struct Application {
@@ -134,9 +134,9 @@ impl Shared {
 
     fn answer_to(&self, cookie: &str) -> String {
         let (members, cache) = self.state().form.clone();
-        let user = cookie.split("; ").find_map(|pair| pair.strip_prefix("sid=")).unwrap_or("nobody");
+        let user = cookie.split("; ").find_map(|pair| pair.strip_prefix("sid=")).unwrap_or("unknown");
         let (status, body) = match user {
-            "nobody" => (401, "{}".to_owned()),
+            "unknown" => (401, "{}".to_owned()),
             "banned" => (403, "{}".to_owned()),
             user => (200, format!(r#"{{"user":"{user}","grants":{{"subscribe":["room:*"]}}{members}}}"#)),
         };

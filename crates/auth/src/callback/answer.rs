@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_else_it_says_lets_nobody_in() {
+    fn whatever_else_it_says_is_refused() {
         for (body, word) in [
             ("", "EOF"),
             ("null", ""),

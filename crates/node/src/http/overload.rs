@@ -74,7 +74,7 @@ impl From<Problem> for Refusal {
 
 impl From<AuthError> for Refusal {
     fn from(error: AuthError) -> Self {
-        // Nobody can say now who the client is, or the client asks too often.
+        // The application gives no answer now, or the client asks too often.
         Self::Later(match error {
             AuthError::Limited(limited) => Reason::Limited(limited),
             AuthError::NoAnswer => Reason::NoAnswer,
