@@ -7,6 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::NodeId;
 
+/// The client of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionClient {
+    /// The client's address, shown in the list of sessions.
+    pub address: Arc<str>,
+    /// Whether the session's stream is a long poll: the next request of the session is no move, on whichever node.
+    pub polls: bool,
+}
+
+impl From<&str> for SessionClient {
+    fn from(address: &str) -> Self {
+        Self { address: address.into(), polls: false }
+    }
+}
+
 /// A claim of a session by a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
@@ -16,8 +31,8 @@ pub struct Claim {
     pub session: SessionId,
     /// The node that claims it.
     pub node: NodeId,
-    /// The client's address, shown in the list of sessions.
-    pub client: Arc<str>,
+    /// The client.
+    pub client: SessionClient,
     /// Maximum number of sessions of the user in the whole cluster. An existing session is not counted twice.
     pub limit: usize,
 }
@@ -47,8 +62,8 @@ pub struct Holding {
     pub epoch: u64,
     /// Start time of the session, in Unix milliseconds.
     pub since: u64,
-    /// The client's address.
-    pub client: Arc<str>,
+    /// The client.
+    pub client: SessionClient,
 }
 
 /// Result of renewing a claim after the lease expired or Redis lost its data.

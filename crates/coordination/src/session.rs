@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fanfare_broker::clock::unix_ms;
-use fanfare_broker::session::{Claim, Claimed, CloseReason, SessionInfo};
+use fanfare_broker::session::{Claim, Claimed, CloseReason, SessionClient, SessionInfo};
 use fanfare_broker::subscriber::SubscriberState;
 use fanfare_broker::{BrokerError, Membership, NodeId, SessionStore};
 use fanfare_protocol::session::Control;
@@ -197,7 +197,7 @@ impl Sessions {
         &self,
         user: &User,
         session: SessionId,
-        client: Arc<str>,
+        client: SessionClient,
     ) -> Result<SessionGuard, ClaimError> {
         let shut = if self.claims.is_closed() {
             Some(ClaimError::Draining)
@@ -308,13 +308,13 @@ impl fmt::Debug for Sessions {
 struct ClaimCall {
     shared: Arc<Shared>,
     session: SessionKey,
-    client: Arc<str>,
+    client: SessionClient,
     /// Whether the broker has replied; otherwise the claim is uncertain.
     replied: bool,
 }
 
 impl ClaimCall {
-    fn begin(shared: Arc<Shared>, session: SessionKey, client: Arc<str>) -> Self {
+    fn begin(shared: Arc<Shared>, session: SessionKey, client: SessionClient) -> Self {
         shared.with(|registry| registry.begin(&session));
         Self { shared, session, client, replied: false }
     }
@@ -325,7 +325,7 @@ impl ClaimCall {
             user: self.session.user.clone(),
             session: self.session.session,
             node: shared.node.clone(),
-            client: Arc::clone(&self.client),
+            client: self.client.clone(),
             limit: shared.limit,
         };
         match shared.store.claim(&claim).await {

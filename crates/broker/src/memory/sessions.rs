@@ -43,6 +43,8 @@ struct Arrival {
 #[derive(Debug, Clone)]
 struct Recorded {
     info: SessionInfo,
+    /// Whether the client claimed it with a long poll.
+    polls: bool,
     /// Set if the session was released and its client is expected back: until when it waits, in Unix milliseconds, and why it
     /// was released.
     leaving: Option<(u64, CloseReason)>,
@@ -94,8 +96,8 @@ impl Sessions {
     pub(super) fn claim(&mut self, claim: &Claim, now: u64) -> Claimed {
         let known = self.recorded.get(&claim.user);
         let recorded = known.and_then(|all| all.get(&claim.session));
-        // The next long poll of a session: nothing has changed, on whichever node.
-        let polls = recorded.is_some_and(Recorded::is_between_polls);
+        // After a long poll nothing has changed, on whichever node. Its release may come later.
+        let polls = recorded.is_some_and(|recorded| recorded.polls);
         let old = recorded.map(|recorded| recorded.info.clone());
         // Sessions released by a draining node are not counted: their clients may reconnect with other session ids.
         let counts = |other: &&Recorded| other.leaving.is_none() || other.is_between_polls();
@@ -109,13 +111,13 @@ impl Sessions {
             node: claim.node.clone(),
             epoch: self.epochs.next(now, old.as_ref().map_or(0, |old| old.epoch)),
             since: old.as_ref().map_or(now, |old| old.since),
-            client: claim.client.clone(),
+            client: claim.client.address.clone(),
         };
         let epoch = info.epoch;
         let waits = self.leaving.contains_key(&claim.user);
         let counts = !polls && (!first || self.counts_arrivals || waits);
         let arrival = self.begin(now, &claim.user, (first, counts));
-        self.record(&claim.user, info);
+        self.record(&claim.user, info, claim.client.polls);
         let from = old.map(|old| old.node);
         match &from {
             _ if arrival.merged || polls => {}
@@ -169,11 +171,11 @@ impl Sessions {
             node: node.clone(),
             epoch: self.epochs.next(now, holding.epoch),
             since: holding.since,
-            client: holding.client.clone(),
+            client: holding.client.address.clone(),
         };
         let epoch = info.epoch;
         let arrival = self.begin(now, &holding.user, (first, true));
-        match self.record(&holding.user, info) {
+        match self.record(&holding.user, info, holding.client.polls) {
             _ if arrival.merged => {}
             None => self.connected(now, &holding.user, holding.session, node),
             Some(old) if old.node != *node => {
@@ -244,9 +246,9 @@ impl Sessions {
     }
 
     /// Records a session. Returns the previous record.
-    fn record(&mut self, user: &User, info: SessionInfo) -> Option<SessionInfo> {
+    fn record(&mut self, user: &User, info: SessionInfo, polls: bool) -> Option<SessionInfo> {
         let all = self.recorded.entry(user.clone()).or_default();
-        all.insert(info.session, Recorded { info, leaving: None }).map(|old| old.info)
+        all.insert(info.session, Recorded { info, polls, leaving: None }).map(|old| old.info)
     }
 
     fn forget(&mut self, user: &User, session: SessionId) -> Option<Recorded> {
@@ -323,7 +325,7 @@ impl Sessions {
         for (session, (node, reason)) in &reported {
             match recorded.get(session) {
                 None => self.disconnected(now, user, *session, node, reason.unwrap_or(CloseReason::Closed)),
-                Some(held) if held.info.node != *node => {
+                Some(held) if held.info.node != *node && !held.polls => {
                     self.moved(now, user, *session, node, &held.info.node);
                 }
                 Some(_) => {}

@@ -2,7 +2,7 @@
 --
 -- KEYS: the user's sessions, the node's index, the lifecycle stream, users who are leaving, all nodes.
 -- ARGV: node, session, user, the client's address as JSON, the user's limit, entries that lifecycle keeps, the
---       prefix of all names, the user's share of lifecycle, the grace in ms.
+--       prefix of all names, the user's share of lifecycle, the grace in ms, 1 for a long poll.
 -- Returns 0 if the user has reached the session limit, else the epoch and the previous owner or ''.
 
 local sessions, index, lifecycle, leaving, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -31,14 +31,14 @@ if old then
   since = tonumber(old.since) or time
 end
 local waited = redis.call('ZSCORE', leaving, user)
--- The next long poll of a session: nothing has changed.
-local polls = old and old.leaving and old.reason == 'polled'
+-- After a long poll nothing has changed. Its release may come later than the next request, which may reach another node.
+local polls = old and old.polls
 -- Arrivals of offline users do not count: the grace period bounds their rate. So most claims write no share.
 local counts = not polls and (count > 0 or waited or ARGV[9] == '0')
 local merged = counts and is_merged(sessions, leaving, user, ARGV[8])
 if old then take(ARGV[7], old, node, session, user, epoch) end
 hold(nodes, index, node, session .. ' ' .. user)
-own(sessions, session, node, epoch, since, client)
+own(sessions, session, node, epoch, since, client, ARGV[10] == '1')
 if merged then
   -- Reported by the check of the user, if the session lasts until then.
 elseif polls then

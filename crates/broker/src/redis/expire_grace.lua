@@ -47,7 +47,7 @@ if merged then
     if node and not held then
       if reason == '' then reason = 'closed' end
       report(lifecycle, keep, 'session.disconnected', user, 'session', session, 'node', node, 'reason', reason)
-    elseif held and held.node ~= node then
+    elseif held and held.node ~= node and not held.polls then
       report(lifecycle, keep, 'session.moved', user, 'session', session, 'from', node, 'node', held.node)
     end
   end

@@ -2,7 +2,7 @@
 --
 -- KEYS: the user's sessions, the node's index, the lifecycle stream, users who are leaving, all nodes.
 -- ARGV: node, session, user, epoch, since, the client's address as JSON, entries that lifecycle keeps, the prefix of all
---       names, the user's share of lifecycle.
+--       names, the user's share of lifecycle, 1 for a long poll.
 -- Returns the epoch, or 0 if another node owns the session with a greater one.
 
 local sessions, index, lifecycle, leaving, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -30,7 +30,7 @@ local waited = redis.call('ZSCORE', leaving, user)
 local merged = is_merged(sessions, leaving, user, ARGV[9])
 if held then take(ARGV[8], held, node, session, user, fresh) end
 hold(nodes, index, node, member)
-own(sessions, session, node, fresh, tonumber(since), client)
+own(sessions, session, node, fresh, tonumber(since), client, ARGV[10] == '1')
 if merged then
   -- Reported by the check of the user.
 elseif not held then

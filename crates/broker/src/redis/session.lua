@@ -29,12 +29,12 @@ local function owner(sessions, session)
   return text and decode(text)
 end
 
--- `leaving`, if there is one, is the time until which a released session waits for its client, in Unix milliseconds, and
--- `reason` why it was released.
-local function own(sessions, session, node, epoch, since, client, leaving, reason)
+-- `polls` is whether the client claimed it with a long poll. `leaving`, if there is one, is the time until which a released
+-- session waits for its client, in Unix milliseconds, and `reason` why it was released.
+local function own(sessions, session, node, epoch, since, client, polls, leaving, reason)
   redis.call('HSET', sessions, session,
     '{"node":"' .. node .. '","epoch":' .. int(epoch) .. ',"since":' .. int(since) .. ',"client":' .. client ..
-    (leaving and ',"leaving":' .. int(leaving) .. ',"reason":"' .. reason .. '"' or '') .. '}')
+    (polls and ',"polls":true' or '') .. (leaving and ',"leaving":' .. int(leaving) .. ',"reason":"' .. reason .. '"' or '') .. '}')
 end
 
 local function report(lifecycle, keep, event, user, ...)

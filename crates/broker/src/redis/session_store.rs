@@ -24,8 +24,9 @@ impl SessionStore for RedisBroker {
     async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
         let key = self.keys.sessions(&claim.user);
         let mut call = call(self, &script::CLAIM, &claim.node, &claim.user, claim.session);
-        call.arg(json(&claim.client)).arg(claim.limit).arg(self.settings.lifecycle_events);
+        call.arg(json(&claim.client.address)).arg(claim.limit).arg(self.settings.lifecycle_events);
         call.arg(self.keys.prefix()).arg(self.settings.lifecycle_per_minute).arg(self.grace_ms());
+        call.arg(u8::from(claim.client.polls));
         claimed(self.commands(&key).call_script(&script::CLAIM, call).await?)
             .ok_or_else(|| unexpected("a claim"))
     }
@@ -51,9 +52,9 @@ impl SessionStore for RedisBroker {
             let mut calls = self.connections.batch(batch.len());
             for holding in batch {
                 let mut call = call(self, &script::RENEW, node, &holding.user, holding.session);
-                call.arg(holding.epoch).arg(holding.since).arg(json(&holding.client));
+                call.arg(holding.epoch).arg(holding.since).arg(json(&holding.client.address));
                 call.arg(self.settings.lifecycle_events).arg(self.keys.prefix());
-                call.arg(self.settings.lifecycle_per_minute);
+                call.arg(self.settings.lifecycle_per_minute).arg(u8::from(holding.client.polls));
                 calls.add(&self.keys.sessions(&holding.user), call);
             }
             for reply in calls.send(&script::RENEW).await? {

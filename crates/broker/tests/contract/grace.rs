@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use fanfare_broker::BrokerSettings;
-use fanfare_broker::session::{Claimed, CloseReason};
+use fanfare_broker::session::{Claimed, CloseReason, Holding, SessionClient};
+use fanfare_broker::{Broker, BrokerSettings};
 use fanfare_protocol::SessionId;
 use fanfare_testkit::deadline::eventually;
 
@@ -103,8 +103,18 @@ pub(crate) async fn sessions_that_wait_do_not_count_against_the_limit<F: Fixture
     assert_eq!(broker.claim(&claim("u", SessionId::random(), "n2")).await.unwrap(), Claimed::Full);
 }
 
+/// Claims with a long poll and answers the epoch.
+async fn hold_poll(broker: &dyn Broker, session: SessionId, at: &str) -> u64 {
+    let mut claim = claim("u", session, at);
+    claim.client.polls = true;
+    match broker.claim(&claim).await.unwrap() {
+        Claimed::Held { epoch, .. } => epoch,
+        Claimed::Full => panic!("full"),
+    }
+}
+
 async fn poll<F: Fixture>(fixture: &F, session: SessionId, at: &str) {
-    let epoch = hold(fixture.broker(), "u", session, at).await;
+    let epoch = hold_poll(fixture.broker(), session, at).await;
     let released = fixture.broker().release(&node(at), &user("u"), session, epoch, CloseReason::Polled).await;
     assert!(released.unwrap());
 }
@@ -119,6 +129,29 @@ pub(crate) async fn the_long_polls_of_a_session_are_reported_as_one_session<F: F
     }
     fixture.broker().sweep(&node("n9"), LONG).await.unwrap();
     assert_eq!(life(&fixture, &[(s1, "s1")]).await, ["session.connected u s1 n1", "user.online u"]);
+}
+
+pub(crate) async fn a_long_poll_is_no_move_before_the_release_of_the_last_one<F: Fixture>() {
+    let settings = BrokerSettings { grace: LONG, lifecycle_per_minute: 0, ..BrokerSettings::default() };
+    let fixture = F::with(settings).await;
+    let (broker, s1) = (fixture.broker(), SessionId::random());
+    let first = hold_poll(broker, s1, "n1").await;
+    let second = hold_poll(broker, s1, "n2").await;
+    let late = broker.release(&node("n1"), &user("u"), s1, first, CloseReason::Polled).await;
+    assert!(!late.unwrap());
+    // Redis lost the session, and the node that holds it restores it.
+    let client = SessionClient { polls: true, ..SessionClient::from("c") };
+    broker.release(&node("n2"), &user("u"), s1, second, CloseReason::Polled).await.unwrap();
+    let held = Holding { user: user("u"), session: s1, epoch: second + 1, since: 1, client };
+    broker.renew(&node("n2"), &[held]).await.unwrap();
+    let polled = ["session.connected u s1 n1", "user.online u"];
+    hold_poll(broker, s1, "n1").await;
+    assert_eq!(life(&fixture, &[(s1, "s1")]).await, polled);
+    // A stream goes on from polls. A poll that takes the session of a stream is a move.
+    hold(broker, "u", s1, "n2").await;
+    assert_eq!(life(&fixture, &[(s1, "s1")]).await, polled);
+    hold_poll(broker, s1, "n3").await;
+    assert_eq!(life(&fixture, &[(s1, "s1")]).await[2..], ["session.moved u s1 n2 n3"]);
 }
 
 pub(crate) async fn a_session_that_is_not_polled_again_ends_with_the_grace<F: Fixture>() {

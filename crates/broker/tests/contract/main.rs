@@ -114,6 +114,7 @@ contracts! {
         a_session_that_no_node_takes_over_ends_with_the_grace,
         sessions_that_wait_do_not_count_against_the_limit,
         the_long_polls_of_a_session_are_reported_as_one_session,
+        a_long_poll_is_no_move_before_the_release_of_the_last_one,
         a_session_that_is_not_polled_again_ends_with_the_grace,
         sessions_of_long_polls_count_against_the_limit;
     nodes:

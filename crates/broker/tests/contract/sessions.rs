@@ -13,7 +13,8 @@ pub(crate) fn user(id: &str) -> User {
 }
 
 pub(crate) fn claim(of: &str, session: SessionId, by: &str) -> Claim {
-    Claim { user: user(of), session, node: node(by), client: format!("client \"of\" {by}").into(), limit: 3 }
+    let client = format!("client \"of\" {by}").as_str().into();
+    Claim { user: user(of), session, node: node(by), client, limit: 3 }
 }
 
 /// Claims and answers the epoch.

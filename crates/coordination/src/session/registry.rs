@@ -7,9 +7,8 @@
 //! unknown.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
-use fanfare_broker::session::{CloseReason, Holding, Renewed};
+use fanfare_broker::session::{CloseReason, Holding, Renewed, SessionClient};
 use fanfare_protocol::SessionKey;
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
@@ -25,7 +24,7 @@ pub(super) type ClaimNumber = u64;
 /// One session. Lives from the claim until it is released at the broker.
 #[derive(Debug)]
 struct Entry {
-    client: Arc<str>,
+    client: SessionClient,
     /// The epoch at the broker: that of the claim, or of the last renewal.
     epoch: u64,
     /// Time of the claim, in Unix milliseconds.
@@ -133,7 +132,7 @@ impl Registry {
     pub(super) fn hold(
         &mut self,
         session: &SessionKey,
-        client: &Arc<str>,
+        client: &SessionClient,
         epoch: u64,
         since: u64,
     ) -> ClaimNumber {
@@ -147,7 +146,7 @@ impl Registry {
         let queued = old.is_some_and(|old| old.queued);
         self.releasing -= usize::from(old.is_some_and(|old| old.releasing.is_some()));
         let lost = self.claiming.get(session).is_some_and(|claiming| epoch < claiming.below);
-        let client = Arc::clone(client);
+        let client = client.clone();
         let entry = Entry { client, epoch, since, claim, releasing: None, queued, lost };
         self.entries.insert(session.clone(), entry);
         claim
@@ -314,7 +313,7 @@ impl Registry {
                 session: session.session,
                 epoch: entry.epoch,
                 since: entry.since,
-                client: Arc::clone(&entry.client),
+                client: entry.client.clone(),
             };
             Some((entry.claim, holding))
         });

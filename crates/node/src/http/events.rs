@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use fanfare_broker::session::SessionClient;
 use fanfare_coordination::revocations::stream_token::StreamToken;
 use fanfare_coordination::session::{ClaimError, SessionGuard};
 use fanfare_hub::Hub;
@@ -95,7 +96,7 @@ impl StreamEndpoint {
         };
         session = opening.as_ref().map_or(session, |opening| opening.session);
         let held = match &user {
-            Some(user) => match self.claim(user, session, address).await {
+            Some(user) => match self.claim(user, session, (address, wait.is_some())).await {
                 Ok(held) => Some(held),
                 Err(reason) => {
                     if let Some(opening) = opening {
@@ -147,10 +148,10 @@ impl StreamEndpoint {
         &self,
         user: &User,
         session: SessionId,
-        address: ClientAddress,
+        (address, polls): (ClientAddress, bool),
     ) -> Result<SessionGuard, Reason> {
-        let address = address.to_string().into();
-        self.app.sessions.claim(user, session, address).await.map_err(|error| match error {
+        let client = SessionClient { address: address.to_string().into(), polls };
+        self.app.sessions.claim(user, session, client).await.map_err(|error| match error {
             ClaimError::Full(_) => Reason::UserSessions,
             ClaimError::Draining => Reason::Draining,
             ClaimError::NoLease => Reason::NoLease,
