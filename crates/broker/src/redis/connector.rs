@@ -8,6 +8,7 @@ use ::redis::aio::{AsyncPushSender, MultiplexedConnection};
 use ::redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, Pipeline, RedisError, Value,
 };
+use deadpool_redis::Manager;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -47,6 +48,14 @@ impl Purpose {
     }
 }
 
+/// What a connection leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    address: ConnectionAddr,
+    /// The mark of the certificates, for `rediss://`.
+    certificates: Option<u64>,
+}
+
 /// Makes connections to one primary. Clones share it.
 #[derive(Clone)]
 pub(super) struct Connector {
@@ -83,15 +92,6 @@ impl Connector {
         Ok(Self { inner: Arc::new(Inner { info, tls, connect_timeout, timeout }) })
     }
 
-    /// Connects, as [`Self::connect_with_pushes`] does, without a preload and pushes.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub(super) async fn connect(&self, purpose: Purpose) -> Result<MultiplexedConnection, BrokerError> {
-        self.open(purpose, &[], self.config(purpose)).await
-    }
-
     /// Connects. The connection's first commands are those of `preload`, whatever Redis replies to them (it may be
     /// loading its dataset). Messages, and the end of the connection, go to `pushes`.
     ///
@@ -105,7 +105,40 @@ impl Connector {
         preload: &[Cmd],
         pushes: impl AsyncPushSender,
     ) -> Result<MultiplexedConnection, BrokerError> {
-        self.open(purpose, preload, self.config(purpose).set_push_sender(pushes)).await
+        let config = self.config(purpose).set_push_sender(pushes);
+        let client = Client::open(self.info().await?).map_err(|error| error::sort_connecting(&error))?;
+        let mut connection = match client.get_multiplexed_async_connection_with_config(&config).await {
+            Ok(connection) => connection,
+            Err(error) => return Err(self.failed(&error).await),
+        };
+        self.introduce(&mut connection, purpose, preload).await?;
+        Ok(connection)
+    }
+
+    /// Returns what a new connection leads to, with the certificates that the files contained last.
+    pub(super) fn target(&self) -> Target {
+        Target { address: self.address(), certificates: self.inner.tls.as_ref().map(TlsFiles::mark) }
+    }
+
+    /// Reads the certificates again, and returns whether they are others now.
+    pub(super) async fn have_certificates_changed(&self) -> bool {
+        let before = self.target();
+        self.info().await.is_ok() && self.target() != before
+    }
+
+    /// Returns the manager of a pool of connections to the current [target](Self::target). The pool must
+    /// [introduce](Self::introduce) each connection.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the client library refuses the settings.
+    pub(super) fn manager(&self, purpose: Purpose) -> Result<Manager, BrokerError> {
+        let info = self.inner.info.clone().set_addr(self.address());
+        let info = match &self.inner.tls {
+            Some(tls) => tls.add_last(info)?,
+            None => info,
+        };
+        Manager::new_with_config(info, self.config(purpose)).map_err(|error| error::sort(&error))
     }
 
     /// Returns the address to connect to. It is asked for at each attempt, since the primary may be another one by
@@ -142,25 +175,10 @@ impl Connector {
         }
     }
 
-    async fn open(
-        &self,
-        purpose: Purpose,
-        preload: &[Cmd],
-        config: AsyncConnectionConfig,
-    ) -> Result<MultiplexedConnection, BrokerError> {
-        let client = Client::open(self.info().await?).map_err(|error| error::sort_connecting(&error))?;
-        let mut connection = match client.get_multiplexed_async_connection_with_config(&config).await {
-            Ok(connection) => connection,
-            Err(error) => return Err(self.failed(&error).await),
-        };
-        self.introduce(&mut connection, purpose, preload).await?;
-        Ok(connection)
-    }
-
     /// Returns why a connection attempt failed. Redis closes a connection that it does not accept (`maxclients`, protected
     /// mode) with an error that it sends before any command. The commands of the attempt reset the connection, and the
     /// error is lost; so a connection without commands reads it.
-    async fn failed(&self, error: &RedisError) -> BrokerError {
+    pub(super) async fn failed(&self, error: &RedisError) -> BrokerError {
         let greeting = if error.is_connection_dropped() { self.greeting().await } else { None };
         error::sort_connecting(greeting.as_ref().unwrap_or(error))
     }
@@ -182,7 +200,7 @@ impl Connector {
     /// # Errors
     ///
     /// Fails if there is no reply in time, or if the server is a cluster, a Sentinel, or too old.
-    async fn introduce(
+    pub(super) async fn introduce(
         &self,
         connection: &mut MultiplexedConnection,
         purpose: Purpose,

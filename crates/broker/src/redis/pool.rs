@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{Cmd, ConnectionAddr, Pipeline, Value};
-use deadpool::Runtime;
-use deadpool::managed::{self, Manager, Metrics, Object, PoolError, RecycleError, RecycleResult};
+use ::redis::{Cmd, Pipeline, Value};
+use deadpool_redis::{Connection, Hook, HookError, Pool, PoolError, Runtime};
 
-use super::connector::{Connector, Purpose};
+use super::connector::{Connector, Purpose, Target};
 use super::settings::RedisSettings;
 use super::{error, reply};
 use crate::BrokerError;
@@ -21,11 +20,13 @@ use crate::BrokerError;
 pub(super) struct BlockingPool {
     connector: Connector,
     settings: Arc<RedisSettings>,
-    /// The pool, and the address that its connections lead to.
-    current: Arc<Mutex<(ConnectionAddr, Pool)>>,
+    /// The pool, and what its connections lead to.
+    current: Arc<Mutex<(Target, Pool)>>,
+    /// Why a new connection was refused last. The pool's own error has only a text.
+    refusal: Refusal,
 }
 
-type Pool = managed::Pool<Connector>;
+type Refusal = Arc<Mutex<Option<BrokerError>>>;
 
 impl fmt::Debug for BlockingPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,19 +43,48 @@ impl BlockingPool {
     /// Fails if the connector's settings are refused.
     pub(super) fn new(connector: Connector, settings: &RedisSettings) -> Result<Self, BrokerError> {
         let settings = Arc::new(settings.clone());
-        let address = connector.address();
-        let pool = pool(&connector, &settings)?;
-        Ok(Self { connector, settings, current: Arc::new(Mutex::new((address, pool))) })
+        let (target, refusal) = (connector.target(), Refusal::default());
+        let pool = pool(&connector, &settings, &refusal)?;
+        Ok(Self { connector, settings, current: Arc::new(Mutex::new((target, pool))), refusal })
     }
 
-    /// Returns the pool of the current address. Connections to an earlier address end when they are given back.
+    /// Returns the pool of the current target. Connections to an earlier one end when they are given back.
     fn current(&self) -> Result<Pool, BrokerError> {
-        let address = self.connector.address();
+        let target = self.connector.target();
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.0 != address {
-            *current = (address, pool(&self.connector, &self.settings)?);
+        if current.0 != target {
+            *current = (target, pool(&self.connector, &self.settings, &self.refusal)?);
         }
         Ok(current.1.clone())
+    }
+
+    async fn get(&self) -> Result<Held, BrokerError> {
+        let refused = match self.current()?.get().await {
+            Ok(connection) => return Ok(Held(Some(connection))),
+            Err(error) => error,
+        };
+        let connects = matches!(refused, PoolError::Backend(_) | PoolError::PostCreateHook(_));
+        // A pool connects with the certificates that it was made with.
+        if !connects || !self.connector.have_certificates_changed().await {
+            return Err(self.unavailable(&refused).await);
+        }
+        match self.current()?.get().await {
+            Ok(connection) => Ok(Held(Some(connection))),
+            Err(error) => Err(self.unavailable(&error).await),
+        }
+    }
+
+    async fn unavailable(&self, error: &PoolError) -> BrokerError {
+        match error {
+            PoolError::Backend(error) => self.connector.failed(error).await,
+            PoolError::Timeout(_) => BrokerError::Unavailable("timed out waiting for a connection".into()),
+            PoolError::PostCreateHook(_) => {
+                let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
+                // Another call may have taken it, for the same reason.
+                refusal.unwrap_or_else(|| BrokerError::Unavailable("Redis refused a connection".into()))
+            }
+            other => BrokerError::Unavailable(other.to_string()),
+        }
     }
 
     /// Sends a command that may block for `blocking`. A command that times out closes its connection.
@@ -71,11 +101,8 @@ impl BlockingPool {
         pipeline: &Pipeline,
         blocking: Duration,
     ) -> Result<Vec<Value>, BrokerError> {
-        let mut held = match self.current()?.get().await {
-            Ok(connection) => Held(Some(connection)),
-            Err(error) => return Err(unavailable(error)),
-        };
-        let Some(connection) = &mut held.0 else { return Err(unavailable(PoolError::Closed)) };
+        let mut held = self.get().await?;
+        let Some(connection) = &mut held.0 else { return Err(self.unavailable(&PoolError::Closed).await) };
         let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
         let replies = match tokio::time::timeout(blocking + self.settings.timeout, sent).await {
             Ok(replies) => replies.map_err(|error| error::sort(&error))?,
@@ -99,7 +126,7 @@ impl BlockingPool {
 
 /// A borrowed connection. If it is dropped while a command is in progress, it is closed, so that the next borrower
 /// does not receive the outstanding reply.
-struct Held(Option<Object<Connector>>);
+struct Held(Option<Connection>);
 
 impl Held {
     fn give_back(mut self) {
@@ -110,50 +137,59 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
-            let closed: MultiplexedConnection = Object::take(connection);
+            let closed: MultiplexedConnection = Connection::take(connection);
             drop(closed);
         }
     }
 }
 
-impl Manager for Connector {
-    type Type = MultiplexedConnection;
-    type Error = BrokerError;
-
-    async fn create(&self) -> Result<MultiplexedConnection, BrokerError> {
-        self.connect(Purpose::Blocking).await
-    }
-
-    async fn recycle(
-        &self,
-        connection: &mut MultiplexedConnection,
-        _: &Metrics,
-    ) -> RecycleResult<BrokerError> {
-        let pong = ::redis::cmd("PING").query_async::<()>(connection).await;
-        pong.map_err(|error| RecycleError::Backend(error::sort(&error)))
-    }
-}
-
-fn unavailable(error: PoolError<BrokerError>) -> BrokerError {
-    match error {
-        PoolError::Backend(error) => error,
-        PoolError::Timeout(_) => BrokerError::Unavailable("timed out waiting for a connection".into()),
-        other => BrokerError::Unavailable(other.to_string()),
-    }
-}
-
-/// Returns a pool of connections to the connector's address.
-///
-/// # Errors
-///
-/// Fails if the pool's settings are refused.
-fn pool(connector: &Connector, settings: &RedisSettings) -> Result<Pool, BrokerError> {
-    Pool::builder(connector.clone())
+/// Returns a pool of connections to the connector's target, each made as the connector makes its own.
+fn pool(connector: &Connector, settings: &RedisSettings, refusal: &Refusal) -> Result<Pool, BrokerError> {
+    let (introducer, refusal) = (connector.clone(), Arc::clone(refusal));
+    let introduce = Hook::async_fn(move |connection: &mut MultiplexedConnection, _| {
+        let (introducer, refusal) = (introducer.clone(), Arc::clone(&refusal));
+        Box::pin(async move {
+            let introduced = introducer.introduce(connection, Purpose::Blocking, &[]).await;
+            introduced.map_err(|error| {
+                *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                HookError::message("refused")
+            })
+        })
+    });
+    Pool::builder(connector.manager(Purpose::Blocking)?)
         .max_size(settings.pool_size.max(1))
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(settings.timeout))
         .create_timeout(Some(settings.connect_timeout))
         .recycle_timeout(Some(settings.timeout))
+        .post_create(introduce)
         .build()
         .map_err(|error| BrokerError::Refused(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use fanfare_testkit::redis::Redis;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_refused_connection_is_made_with_the_renewed_certificate() {
+        let redis = Redis::with_client_certificates().await;
+        let (url, authority) = redis.tls_url();
+        let files = redis.certificate().for_client("expired", false);
+        let settings = RedisSettings {
+            url,
+            ca: Some(authority),
+            identity: Some(files.clone()),
+            ..RedisSettings::default()
+        };
+        let pool = BlockingPool::new(Connector::new(&settings).unwrap(), &settings).unwrap();
+        let ping = async || pool.command(&::redis::cmd("PING"), Duration::ZERO).await;
+        assert!(ping().await.unwrap_err().to_string().contains("certificate"));
+        let renewed = redis.certificate().for_client("renewed", true);
+        std::fs::copy(&renewed.0, &files.0).unwrap();
+        std::fs::copy(&renewed.1, &files.1).unwrap();
+        assert_eq!(ping().await.unwrap(), Value::SimpleString("PONG".into()));
+    }
 }

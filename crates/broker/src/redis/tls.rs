@@ -1,8 +1,8 @@
-//! The files of TLS to Redis. Each new connection uses them in their current state.
+//! The files of TLS to Redis. They are read again when a node connects anew.
 
 use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ::redis::{Client, ClientTlsConfig, ConnectionInfo, TlsCertificates};
 use rustls::RootCertStore;
@@ -53,15 +53,30 @@ impl TlsFiles {
     ///
     /// Fails if the client library refuses the certificates.
     pub(super) fn add_to(&self, info: ConnectionInfo) -> Result<ConnectionInfo, BrokerError> {
-        // This error does not contain the URL.
-        Client::build_with_tls(info, self.read_again())
-            .map(|client| client.get_connection_info().clone())
-            .map_err(|error| BrokerError::Refused(format!("failed to set up TLS to Redis: {error}")))
+        add(info, self.read_again())
+    }
+
+    /// Returns the parameters of a new connection with the certificates of the last reading.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the client library refuses the certificates.
+    pub(super) fn add_last(&self, info: ConnectionInfo) -> Result<ConnectionInfo, BrokerError> {
+        add(info, self.current().certificates.clone())
+    }
+
+    /// Returns the mark of the certificates of the last reading: others have another one.
+    pub(super) fn mark(&self) -> u64 {
+        self.current().mark
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read_again(&self) -> TlsCertificates {
         let read = read(self.ca.as_deref(), self.identity.as_ref());
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current();
         match read {
             Ok((certificates, mark)) => {
                 if mark != current.mark {
@@ -80,6 +95,13 @@ impl TlsFiles {
         }
         current.certificates.clone()
     }
+}
+
+fn add(info: ConnectionInfo, certificates: TlsCertificates) -> Result<ConnectionInfo, BrokerError> {
+    // This error does not contain the URL.
+    Client::build_with_tls(info, certificates)
+        .map(|client| client.get_connection_info().clone())
+        .map_err(|error| BrokerError::Refused(format!("failed to set up TLS to Redis: {error}")))
 }
 
 /// Reads and checks the files. Returns their content and its hash.
