@@ -29,7 +29,7 @@ behind_each! {
     a_frozen_node_keeps_no_new_stream_waiting_and_has_its_share_afterwards => a_node_is_frozen;
 }
 
-/// How many streams there are, and how many come afterwards.
+/// How many streams there are, and how many come afterwards before each look at the shares.
 const STREAMS: usize = 120;
 const NEW: usize = 60;
 /// How far apart the later ones come: a node that came back a moment ago is noticed while they come.
@@ -88,28 +88,39 @@ async fn all_are_open(soak: &Soak) {
     .await;
 }
 
-/// Opens new streams, and sees every node take its share.
+/// Opens new streams until every node has its share. nginx may try a node by a stream, in the moment in which it would try it
+/// by a request for `/ready`: then the node has one stream, and is tried again some seconds later.
 async fn new_streams_are_shared(stage: &Stage) -> Vec<Client> {
     let to = stage.balancer().address();
     let mut open = Vec::new();
     let mut nodes: BTreeMap<String, usize> = BTreeMap::new();
     let begun = Instant::now();
-    for n in 0..NEW {
-        let client = timeout(SOON, StreamRequest::to(to).user(&format!("new-{n}")).open()).await;
+    loop {
+        let user = format!("new-{}", open.len());
+        let client = timeout(SOON, StreamRequest::to(to).user(&user).open()).await;
         let client = client.expect("a new stream is opened");
         *nodes.entry(client.node().to_owned()).or_default() += 1;
         open.push(client);
         tokio::time::sleep(ARRIVALS).await;
+        if open.len() % NEW == 0 {
+            let held = streams_of_each(stage).await;
+            println!("new streams: {nodes:?} in {:?}", begun.elapsed());
+            #[allow(clippy::cast_precision_loss)]
+            let even = (STREAMS + open.len()) as f64 / 3.0;
+            if held.iter().all(|held| *held >= SHARE * even) {
+                return open;
+            }
+            assert!(begun.elapsed() < SOON, "{held:?} of {even} each; new ones: {nodes:?}");
+        }
     }
-    println!("new streams: {nodes:?} in {:?}", begun.elapsed());
+}
+
+async fn streams_of_each(stage: &Stage) -> Vec<f64> {
     let mut held = Vec::new();
     for place in 0..3 {
         held.push(stage.node(place).streams().await);
     }
-    #[allow(clippy::cast_precision_loss)]
-    let even = (STREAMS + NEW) as f64 / 3.0;
-    assert!(held.iter().all(|held| *held >= SHARE * even), "{held:?} of {even} each; new ones: {nodes:?}");
-    open
+    held
 }
 
 /// Waits until the balancer has noticed that a node is frozen.
