@@ -35,8 +35,10 @@ mod tls;
 mod token;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
+use tokio::runtime::Runtime;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -66,9 +68,23 @@ enum Command {
     Ticket(ticket::Args),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+/// Time for threads that block when the command has ended: one that reads a file of a disk that hangs, or asks a name server that
+/// does not answer, never keeps the process.
+const LAST_READS: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::report(&anyhow::Error::new(error).context("cannot start threads")),
+    };
+    let result = runtime.block_on(run(command));
+    runtime.shutdown_timeout(LAST_READS);
+    result.unwrap_or_else(|error| exit::report(&error))
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Serve(args) => serve::run(args).await,
         Command::Dev(args) => dev::run(args).await,
         Command::Config(args) => config::run(args),
@@ -82,6 +98,5 @@ async fn main() -> ExitCode {
         Command::Token(args) => token::run(args).await,
         Command::Key(args) => key::run(&args),
         Command::Ticket(args) => ticket::run(args).await,
-    };
-    result.unwrap_or_else(|error| exit::report(&error))
+    }
 }

@@ -5,6 +5,7 @@
 //! - [`backlog`]: what comes together is worked off without a rate
 //! - [`balancer_answers`]: what balancers say while no node is there
 //! - [`balancer_problems`]: errors that balancers make by themselves
+//! - [`blocked_reads`]: files whose read does not end
 //! - [`catch_up_work`]: what waits in Redis while clients read large events
 //! - [`catching_up`]: what a client that is behind costs Redis
 //! - [`clear_errors`]: errors that sent people the wrong way
@@ -36,6 +37,7 @@
 mod backlog;
 mod balancer_answers;
 mod balancer_problems;
+mod blocked_reads;
 mod catch_up_work;
 mod catching_up;
 mod clear_errors;
