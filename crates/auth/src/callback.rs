@@ -7,12 +7,16 @@
 //! # Layout
 //!
 //! - [`request`]: what the application is told, and the key by which answers are kept
+//! - [`secret`]: the secret by which the application knows the node
+//! - `turns`: places of requests, for which the networks of clients take turns
 //! - `answer`: an answer, and how long it is kept
 //! - [`metrics`]: metrics of these requests
 
 mod answer;
 pub mod metrics;
 pub mod request;
+pub mod secret;
+mod turns;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,13 +29,15 @@ use moka::future::Cache;
 use reqwest::header::{HeaderName, HeaderValue};
 use ring::hmac;
 use ring::rand::SystemRandom;
-use tokio::sync::Semaphore;
 
 use self::answer::{Answer, AnswerError, Bounds};
 use self::metrics::CallbackMetrics;
 use self::request::{CallbackRequest, RequestKey};
+use self::secret::CallbackSecret;
+use self::turns::Places;
 use crate::http_client::{ClientError, HttpClient, Server};
 use crate::identity::Identity;
+use crate::key_file::KeyFileError;
 use crate::token::MAX_TOKEN_BYTES;
 
 /// Header with the secret by which the application knows the node.
@@ -50,6 +56,8 @@ pub struct CallbackSettings {
     pub ca: Option<PathBuf>,
     /// Value of `Fanfare-Secret` in each request. A sensitive value, which `Debug` does not show.
     pub secret: Option<HeaderValue>,
+    /// File with the secret, which takes the place of the value.
+    pub secret_file: Option<PathBuf>,
     /// Timeout of a request; also the longest time that one waits for its turn.
     pub timeout: Duration,
     /// Maximum number of concurrent requests.
@@ -68,6 +76,9 @@ pub enum CallbackError {
     /// The URL or its trusted certificates cannot be used.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The secret's file cannot be used.
+    #[error(transparent)]
+    Secret(#[from] KeyFileError),
     /// There is no key to hash credentials with.
     #[error("the system gives no random bytes")]
     NoRandom,
@@ -90,12 +101,12 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Callback {
     http: HttpClient,
-    secret: Option<HeaderValue>,
+    secret: CallbackSecret,
     answers: Cache<RequestKey, Answer>,
     /// Makes keys of credentials. Random, so that a key does not show credentials that are easy to guess.
     hash: hmac::Key,
     /// Places of requests to the application.
-    places: Semaphore,
+    places: Places,
     /// Longest time that a request waits for a place.
     patience: Duration,
     bounds: Bounds,
@@ -103,13 +114,23 @@ pub struct Callback {
 }
 
 impl Callback {
-    /// Creates it. Reads the trusted certificates.
+    /// Creates it. Reads the trusted certificates, and the secret's file.
     ///
     /// # Errors
     ///
-    /// Fails if the URL or its trusted certificates cannot be used, or if the system gives no random bytes.
+    /// Fails if the URL, its trusted certificates or the secret's file cannot be used, or if the system gives no random bytes.
     pub fn new(settings: CallbackSettings, metrics: CallbackMetrics) -> Result<Self, CallbackError> {
-        let CallbackSettings { url, ca, secret, timeout, requests, cache, max_age, max_lifetime } = settings;
+        let CallbackSettings {
+            url,
+            ca,
+            secret,
+            secret_file,
+            timeout,
+            requests,
+            cache,
+            max_age,
+            max_lifetime,
+        } = settings;
         let server = Server { url, ca, timeout, idle: requests, max_bytes: MAX_BYTES };
         let answers = Cache::builder()
             .max_capacity(cache)
@@ -120,14 +141,19 @@ impl Callback {
             .map_err(|_| CallbackError::NoRandom)?;
         Ok(Self {
             http: HttpClient::new(&server)?,
-            secret,
+            secret: CallbackSecret::new(secret, secret_file)?,
             answers,
             hash,
-            places: Semaphore::new(requests),
+            places: Places::new(requests),
             patience: timeout,
             bounds: Bounds { max_age, max_lifetime },
             metrics,
         })
+    }
+
+    /// Returns the secret by which the application knows the node.
+    pub fn secret(&self) -> &CallbackSecret {
+        &self.secret
     }
 
     /// Returns whether the answer to a request is kept.
@@ -140,7 +166,10 @@ impl Callback {
     pub async fn identify(&self, request: &CallbackRequest) -> Outcome {
         let asking = Box::pin(self.answer(request));
         let entry = self.answers.entry(request.key(&self.hash)).or_insert_with(asking).await;
-        if !entry.is_fresh() {
+        if entry.is_fresh() {
+            // By itself the cache evicts some dozens of answers later, so that it would be larger than its setting.
+            self.answers.run_pending_tasks().await;
+        } else {
             self.metrics.shared.inc();
         }
         entry.into_value().outcome
@@ -174,12 +203,12 @@ impl Callback {
     }
 
     async fn send(&self, request: &CallbackRequest) -> Result<Answer, AnswerError> {
-        let place = tokio::time::timeout(self.patience, self.places.acquire()).await;
-        let Ok(Ok(_place)) = place else { return Err(AnswerError::Busy) };
+        let place = tokio::time::timeout(self.patience, self.places.enter(request.network())).await;
+        let Ok(Some(_place)) = place else { return Err(AnswerError::Busy) };
         // Before the request: a revocation that happens meanwhile concerns the answer.
         let (asked, begun) = (SystemTime::now(), Instant::now());
         let mut headers = request.headers();
-        headers.extend(self.secret.clone().map(|secret| (SECRET, secret)));
+        headers.extend(self.secret.get().map(|secret| (SECRET, secret)));
         let response = self.http.get(headers).await?;
         answer::read(&response, (asked, begun.elapsed()), self.bounds)
     }

@@ -1,12 +1,14 @@
 //! Requests to a server of the settings: bounded in time and bytes, without redirects and proxies.
 
 use std::error::Error;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{CACHE_CONTROL, HeaderMap};
 use reqwest::redirect::Policy;
+use reqwest::retry;
 use reqwest::{Client, StatusCode, Url};
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
@@ -106,6 +108,7 @@ impl HttpClient {
             .tls_backend_preconfigured(tls)
             .timeout(server.timeout)
             .redirect(Policy::none())
+            .retry(once_if_closed(url.host_str().unwrap_or_default()))
             // Only settings are read from the environment.
             .no_proxy()
             .pool_max_idle_per_host(server.idle)
@@ -137,6 +140,28 @@ impl HttpClient {
         }
         Ok(Response { status, headers, body })
     }
+}
+
+/// Sends a request again, once and for few of many requests, if its connection ended without a response: servers close idle
+/// connections, and may do so while the request is on its way (RFC 9112, section 9.3.1).
+fn once_if_closed(host: &str) -> retry::Builder {
+    retry::for_host(host.to_owned()).max_retries_per_request(1).classify_fn(|attempt| {
+        if attempt.error().is_some_and(is_closed) { attempt.retryable() } else { attempt.success() }
+    })
+}
+
+/// Returns whether an error, or a cause of it, is that the server closed the connection.
+fn is_closed(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let is_cut = error.downcast_ref().is_some_and(hyper::Error::is_incomplete_message);
+        let kind = error.downcast_ref().map(io::Error::kind);
+        if is_cut || matches!(kind, Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// Returns a status for an error.

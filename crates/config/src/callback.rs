@@ -1,12 +1,13 @@
 //! Settings of the application that says who a client is: `[auth.callback]`.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use fanfare_auth::callback::CallbackSettings;
-use fanfare_auth::secret;
-use http::{HeaderName, HeaderValue};
+use fanfare_auth::callback::secret::header_value;
+use http::HeaderName;
 
 use crate::check::Checks;
 use crate::secret::{Secret, Url};
@@ -25,8 +26,7 @@ settings! {
         ca: Option<PathBuf>;
         /// Secret by which the application knows the node, at least 32 bytes: each request has it as `Fanfare-Secret`.
         secret: Option<Secret>;
-        /// File with the secret, in place of `auth.callback.secret`; read at start. One line ending at the end of the file is
-        /// ignored.
+        /// File with the secret, in place of `auth.callback.secret`. One line ending at the end of the file is ignored.
         secret_file: Option<PathBuf>;
         /// Headers of a client that the application gets. A request with none of them is refused, and not asked about.
         headers: Vec<String> = "cookie,authorization";
@@ -49,7 +49,8 @@ impl CallbackConfig {
         CallbackSettings {
             url: self.url.as_ref().map(|url| url.expose().to_owned()).unwrap_or_default(),
             ca: self.ca.clone(),
-            secret: self.secret.as_ref().and_then(|secret| header_value(secret.expose())),
+            secret: self.secret.as_ref().and_then(|secret| header_value(secret.expose()).ok()),
+            secret_file: self.secret_file.clone(),
             timeout: self.timeout,
             requests: self.requests,
             cache: self.cache.as_u64(),
@@ -87,6 +88,14 @@ impl CallbackConfig {
             "not a list of headers that a client sends by itself",
             "names like cookie or authorization, but none that concerns the connection or its way, like host",
         );
+        let names = self.header_names();
+        let others = names.iter().collect::<HashSet<_>>();
+        checks.hold(
+            others.len() == names.len(),
+            &["auth.callback.headers"],
+            "a header is listed twice",
+            "each header once; upper and lower case are the same",
+        );
     }
 
     fn check_secret(&mut self, checks: &mut Checks<'_>) {
@@ -102,19 +111,10 @@ impl CallbackConfig {
             self.secret = checks.secret_in(FILE, &file);
         }
         let Some(secret) = &self.secret else { return };
-        let unfit =
-            header_value(secret.expose()).is_none().then(|| "the secret does not fit in a header".to_owned());
-        if let Some(what) = secret::weakness(secret.expose()).or(unfit) {
+        if let Err(what) = header_value(secret.expose()) {
             checks.fail(&[SECRET, FILE], &what, "at least 32 random bytes (openssl rand -hex 32)");
         }
     }
-}
-
-/// Returns a secret as the value of a header, which is not shown.
-fn header_value(secret: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(secret).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 /// Headers that the application does not get from a client: they are about the client's own request and connection (RFC 9110,

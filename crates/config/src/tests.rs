@@ -284,6 +284,7 @@ fn an_application_has_a_url_that_is_safe_and_gets_no_header_of_the_node_or_of_pr
         (HEADERS, "X-Forwarded-For", "cookie or authorization"),
         (HEADERS, "cookie, Connection", "cookie or authorization"),
         (HEADERS, "Fanfare-Secret", "cookie or authorization"),
+        (HEADERS, "cookie, x-session, Cookie", "listed twice"),
         ("FANFARE_AUTH__CALLBACK__CA", "/nowhere", "auth.callback.ca"),
         ("FANFARE_AUTH__CALLBACK__CACHE", "2GiB", "1KiB to 1GiB"),
         // API keys are accepted in this mode too.

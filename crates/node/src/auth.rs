@@ -141,7 +141,7 @@ enum Mode {
     /// Tokens.
     Tokens(Arc<Authenticator>),
     /// The application, by these headers.
-    Application(Box<Callback>, Vec<HeaderName>),
+    Application(Arc<Callback>, Vec<HeaderName>),
 }
 
 /// Why authentication cannot be set up.
@@ -166,7 +166,7 @@ impl Auth {
             Some(AuthMode::None) => Mode::Open,
             Some(AuthMode::Callback) => {
                 let callback = Callback::new(config.callback.settings(), metrics)?;
-                Mode::Application(Box::new(callback), config.callback.header_names())
+                Mode::Application(Arc::new(callback), config.callback.header_names())
             }
             // Without a key no token is accepted.
             _ => Mode::Tokens(Arc::new(Authenticator::new(config.issuer_settings())?)),
@@ -185,6 +185,21 @@ impl Auth {
             Mode::Tokens(authenticator) => Some(authenticator),
             _ => None,
         }
+    }
+
+    /// Returns what asks the application; `None` in another mode.
+    pub fn callback(&self) -> Option<&Arc<Callback>> {
+        match &self.mode {
+            Mode::Application(callback, _) => Some(callback),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the application says who the client of a request is: in its mode, unless the request has an API key.
+    pub fn is_by_application(&self, headers: &HeaderMap) -> bool {
+        self.callback().is_some()
+            && !from_header(headers)
+                .is_ok_and(|text| text.is_some_and(|text| text.starts_with(api_key::PREFIX)))
     }
 
     /// Authenticates a request.
@@ -230,7 +245,7 @@ impl Auth {
     /// whether it can be asked.
     pub async fn forget(&self, headers: &HeaderMap, stale: &Bearer, address: ClientAddress) -> bool {
         let Mode::Application(callback, names) = &self.mode else { return false };
-        let request = CallbackRequest::new(headers, names, &address.to_string());
+        let request = request_of(headers, names, address);
         let Some((request, stamp)) = request.zip(stale.stamp.as_ref()) else { return false };
         callback.forget(&request, stamp).await;
         true
@@ -288,8 +303,7 @@ async fn by_application(
     Asked { address, rates, .. }: Asked<'_>,
     now: SystemTime,
 ) -> Result<Bearer, AuthError> {
-    let request =
-        CallbackRequest::new(headers, names, &address.to_string()).ok_or(AuthError::NoCredentials)?;
+    let request = request_of(headers, names, address).ok_or(AuthError::NoCredentials)?;
     if !callback.keeps(&request)
         && let Some(rates) = rates
     {
@@ -307,6 +321,12 @@ async fn by_application(
         Outcome::Forbidden => Err(AuthError::Forbidden),
         Outcome::Failed => Err(AuthError::NoAnswer),
     }
+}
+
+fn request_of(headers: &HeaderMap, names: &[HeaderName], address: ClientAddress) -> Option<CallbackRequest> {
+    let text = address.to_string();
+    let network = address.key().map(|key| key.to_string());
+    CallbackRequest::new(headers, names, &text, network.as_deref().unwrap_or(&text))
 }
 
 /// Returns the token of `Authorization: Bearer <token>`. Other schemes are ignored: they may be for a proxy.

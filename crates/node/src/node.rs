@@ -166,7 +166,7 @@ impl Node {
         let coordination =
             Coordination::start(config, &broker, &hub, waiting, (bound, &revocations), &cluster);
 
-        let keys = KeyUpkeep::start(auth.authenticator(), config.auth.reload_interval, &key_metrics)?;
+        let keys = KeyUpkeep::start(&auth, config.auth.reload_interval, &key_metrics)?;
         let rates = Arc::new(Rates::new(&config.limits, rate_metrics).with_keys(&config.auth.keys));
         let draining = Arc::new(AtomicBool::new(false));
         let authenticator = auth.authenticator().cloned();

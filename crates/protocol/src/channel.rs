@@ -211,6 +211,9 @@ impl fmt::Debug for User {
     }
 }
 
+/// Bytes to which the memory of a pattern's text is rounded up: jemalloc's step between small sizes.
+const ALLOCATED: usize = 16;
+
 /// A pattern of channel names in which each `*` matches any number of characters, also none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -225,6 +228,11 @@ impl Pattern {
     pub fn new(pattern: &str) -> Result<Self, ChannelError> {
         check(pattern, true)?;
         Ok(Self(pattern.to_owned()))
+    }
+
+    /// Returns the memory that the pattern takes, in bytes. Allocators round the memory of its text up.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Self>() + self.0.capacity().next_multiple_of(ALLOCATED)
     }
 
     /// Returns whether the channel is one of those meant. Takes time proportional to the name's length times the

@@ -38,6 +38,17 @@ impl Grants {
         joined || self.admin.is_admin() || self.subscribe.iter().any(|own| own.covers(pattern))
     }
 
+    /// Removes the capacity that the lists of patterns do not need, and returns the memory that they take, in bytes.
+    pub fn compact(&mut self) -> usize {
+        let lists = [&mut self.subscribe, &mut self.publish].into_iter();
+        lists
+            .map(|list| {
+                list.shrink_to_fit();
+                list.iter().map(Pattern::memory).sum::<usize>()
+            })
+            .sum()
+    }
+
     /// Returns whether there is any channel that the bearer may publish to.
     pub fn may_publish_somewhere(&self) -> bool {
         self.admin.has(Right::Publish) || !self.publish.is_empty()

@@ -143,6 +143,26 @@ pub fn object<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_json:
 /// Returns why a text is not an object of type `T`: the member, and what is wrong with it. Without the place, which
 /// readers would look for in a larger text. Reads the text again, so that texts without faults are read faster.
 pub fn fault<'de, T: Deserialize<'de>>(text: &'de str) -> String {
+    described::<T>(text, reason)
+}
+
+/// Like [`fault`], for texts whose values must not be shown: names the member and what it must be, not what it is.
+pub fn fault_without_value<'de, T: Deserialize<'de>>(text: &'de str) -> String {
+    described::<T>(text, |error| {
+        let text = without_place(error);
+        let has_value = text.starts_with("invalid type: ") || text.starts_with("invalid value: ");
+        match text.rsplit_once(", expected ") {
+            Some((_, expected)) if has_value => shortened(format!("expected {expected}")),
+            _ if has_value => "another value is expected".to_owned(),
+            _ => shortened(text),
+        }
+    })
+}
+
+fn described<'de, T: Deserialize<'de>>(
+    text: &'de str,
+    reason: impl FnOnce(&serde_json::Error) -> String,
+) -> String {
     let mut json = serde_json::Deserializer::from_str(text);
     match serde_path_to_error::deserialize::<_, ByName<T>>(&mut json) {
         Ok(_) => "there is more text after the object".to_owned(),
@@ -156,9 +176,13 @@ pub fn fault<'de, T: Deserialize<'de>>(text: &'de str) -> String {
 
 /// Returns the text of a parser's error without the place, and without more than a piece of what was read.
 pub fn reason(error: &serde_json::Error) -> String {
+    shortened(without_place(error))
+}
+
+fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
-    shortened(text.strip_suffix(&place).unwrap_or(&text).to_owned())
+    text.strip_suffix(&place).unwrap_or(&text).to_owned()
 }
 
 /// Returns the text of a parser's error without more than a piece of what was read.
@@ -282,6 +306,29 @@ mod tests {
         assert_eq!(object::<Pair>(r#"{"b":2,"a":1}"#).unwrap(), Pair { a: 1, b: 2 });
         assert!(object::<Pair>("[1,2]").is_err());
         assert_eq!(serde_json::from_str::<Pair>("[1,2]").unwrap(), Pair { a: 1, b: 2 }, "why this is here");
+    }
+
+    #[test]
+    fn a_fault_may_be_described_without_the_value() {
+        #[derive(Debug, serde::Deserialize)]
+        #[expect(dead_code, reason = "only its form matters")]
+        struct Form {
+            number: u64,
+            list: Option<Vec<bool>>,
+        }
+        let long = "hush, expected ".repeat(100);
+        for (text, said) in [
+            (r#"{"number":"hush"}"#.to_owned(), "number: expected u64"),
+            (format!(r#"{{"number":"{long}"}}"#), "number: expected u64"),
+            (r#"{"number":1,"list":[true,"hush"]}"#.to_owned(), "list[1]: expected a boolean"),
+            (r#"{"number":-77}"#.to_owned(), "number: expected u64"),
+            (r#"{"list":[]}"#.to_owned(), "missing field `number`"),
+            (r#"["hush"]"#.to_owned(), "expected struct Form"),
+            (r#"{"number":1} hush"#.to_owned(), "there is more text after the object"),
+        ] {
+            assert_eq!(fault_without_value::<Form>(&text), said, "{text}");
+        }
+        assert!(fault::<Form>(r#"{"number":"seen"}"#).contains("seen"), "why this is here");
     }
 
     proptest! {

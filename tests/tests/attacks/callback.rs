@@ -90,6 +90,12 @@ async fn what_the_application_does_not_allow_to_keep_is_asked_each_time() {
         }
         assert_eq!(app.requests_of(&unknown), requests, "{cache:?}");
     }
+    // A cache on the way to the application had the answer for as long as it may be used.
+    app.answer("", "max-age=60\r\nAge: 60");
+    for _ in 0..2 {
+        assert_eq!(call(&node, "sid=7; old").await.status, 200);
+    }
+    assert_eq!(app.requests_of("sid=7; old"), 2);
     // Each answer has its own time, also one that takes the place of another.
     let cookie = "sid=7; often";
     for (cache, requests) in [("no-store", 1), ("max-age=1", 2), ("max-age=1", 3), ("max-age=60", 4)] {
@@ -115,6 +121,10 @@ async fn every_failure_of_an_application_is_a_refusal() {
     let large = format!("{good}{}", " ".repeat(16 * 1024));
     let patterns: Vec<String> = (0..2000).map(|at| format!("\"room:{at}\"")).collect();
     let grants = format!(r#"{{"user":"7","grants":{{"subscribe":[{}]}}}}"#, patterns.join(","));
+    let raw = |fields: &str| {
+        let length = good.len();
+        KeyAnswer::Raw(format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n{good}"))
+    };
     for (name, answer) in [
         ("silence", KeyAnswer::Silence),
         ("drip", KeyAnswer::Drip),
@@ -132,6 +142,11 @@ async fn every_failure_of_an_application_is_a_refusal() {
         ("a permanent redirect", KeyAnswer::Status(308, good.into())),
         ("HTML", KeyAnswer::Typed("text/html".into(), good.into())),
         ("text", KeyAnswer::Typed("text/plain; application/json".into(), good.into())),
+        ("two media types", raw("Content-Type: application/json\r\nContent-Type: text/html\r\n")),
+        ("a coding", raw("Content-Type: application/json\r\nContent-Encoding: gzip\r\n")),
+        ("two lengths", raw("Content-Type: application/json\r\nContent-Length: 300\r\n")),
+        ("another protocol", KeyAnswer::Raw(format!("HTTP/1.1 101 X\r\nUpgrade: x\r\n\r\n{good}"))),
+        ("no head", KeyAnswer::Raw(good.into())),
         ("more than 16 KiB", KeyAnswer::Body(large)),
         ("thousands of grants", KeyAnswer::Body(grants)),
         ("nothing", KeyAnswer::Body(String::new())),
@@ -142,6 +157,9 @@ async fn every_failure_of_an_application_is_a_refusal() {
         ("a user that is none", KeyAnswer::Body(r#"{"user":"a\nb"}"#.into())),
         ("an unknown grant", KeyAnswer::Body(r#"{"user":"7","grants":{"root":true}}"#.into())),
         ("a bad pattern", KeyAnswer::Body(r#"{"user":"7","grants":{"subscribe":["a b"]}}"#.into())),
+        ("grants by position", KeyAnswer::Body(r#"{"user":"7","grants":[["*"],["*"],true]}"#.into())),
+        ("a time that is no number", KeyAnswer::Body(r#"{"user":"7","expires_in":null}"#.into())),
+        ("a secret", KeyAnswer::Body(r#"{"user":"7","expires_in":"hush"}"#.into())),
         ("an identity that has ended", KeyAnswer::Body(r#"{"user":"7","expires_in":0}"#.into())),
         ("deep", KeyAnswer::Body(format!("{}{}", r#"{"user":"#, "[".repeat(60_000)))),
     ] {
@@ -160,8 +178,9 @@ async fn every_failure_of_an_application_is_a_refusal() {
     server.answer(KeyAnswer::Body(good.to_owned()));
     eventually("the application is back", async || call(&node, "sid=silence").await.status == 200).await;
     assert!(!node.log().contains("sid="), "a cookie in the log");
+    assert!(!node.log().contains("hush"), "a part of an answer in the log");
     let metrics = node.metrics().await;
-    assert!(metrics.sum("fanfare_auth_callback_requests_total", &["outcome=\"failed\""]) >= 27.0);
+    assert!(metrics.sum("fanfare_auth_callback_requests_total", &["outcome=\"failed\""]) >= 35.0);
 }
 
 #[tokio::test]
@@ -254,6 +273,7 @@ async fn a_revocation_and_a_foreign_page_count_as_with_tokens() {
     let foreign = from("https://evil.example").send().await;
     assert_eq!(foreign.status(), 403);
     foreign.answer().await.is_problem(403, "foreign-origin", &[]).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(app.requests(), 0, "a page of another origin makes nobody ask");
     let mut client = from(&format!("http://{}", node.address())).open().await;
     assert_eq!(app.requests(), 1);
     let own = node.api().call("DELETE", &format!("{PATH}?revoke=true"), &[("cookie", COOKIE)], "").await;

@@ -7,7 +7,7 @@ use fanfare_testkit::application::Application;
 use fanfare_testkit::binary;
 use fanfare_testkit::certificate::Certificate;
 use fanfare_testkit::client::End;
-use fanfare_testkit::deadline::eventually;
+use fanfare_testkit::deadline::{becomes, eventually};
 use fanfare_testkit::http2::Http2;
 use fanfare_testkit::key_server::{KeyAnswer, KeyServer};
 use fanfare_testkit::node::{Node, NodeBuilder, SECRET};
@@ -183,6 +183,57 @@ async fn an_application_over_tls_must_have_a_certificate_that_is_trusted() {
         }
     }
     assert_eq!(server.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_application_closes_meanwhile_is_no_failure() {
+    let server = KeyServer::start(KeyAnswer::Closes(r#"{"user":"7"}"#.to_owned())).await;
+    let node = asking(Node::alone(), &server.url()).start().await;
+    for _ in 0..5 {
+        let answer = node.api().call("GET", PATH, &[COOKIE], "").await.expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    assert!(!node.log().contains("no usable answer"), "{}", node.log());
+}
+
+#[tokio::test]
+async fn a_changed_secret_of_the_node_is_sent_and_one_that_cannot_be_used_changes_nothing() {
+    const NEW: &str = "c40e9d2b7f1a3c5d8e6b0a2f4c1d3e5b7f9a8c6d";
+    let app = Application::start().await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (file, next) = (dir.path().join("secret"), dir.path().join("next"));
+    let write = |content: &str| {
+        std::fs::write(&next, content).expect("a file");
+        std::fs::rename(&next, &file).expect("at once");
+    };
+    write(SECRET);
+    let node = asking(Node::alone(), &app.url())
+        .set("AUTH__CALLBACK__SECRET_FILE", file.to_str().expect("text"))
+        .set("AUTH__RELOAD_INTERVAL", "20ms")
+        .set("LOG__LEVEL", "trace")
+        .start()
+        .await;
+    let sent = async || {
+        let answer = node.api().call("GET", PATH, &[COOKIE], "").await.expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let head = app.last_head();
+        let line = head.lines().find_map(|line| line.strip_prefix("fanfare-secret: "));
+        line.expect("a secret").to_owned()
+    };
+    assert_eq!(sent().await, SECRET);
+    for (number, content) in (1..).zip(["short", "0123456789abcdef\n0123456789abcdef"]) {
+        write(content);
+        becomes("a failure", f64::from(number), async || {
+            node.metrics().await.sum("fanfare_auth_key_file_failures_total", &[])
+        })
+        .await;
+        assert_eq!(sent().await, SECRET);
+    }
+    write(NEW);
+    becomes("the new secret", NEW.to_owned(), sent).await;
+    for secret in [SECRET, NEW, "0123456789abcdef"] {
+        assert!(!node.log().contains(secret), "{}", node.log());
+    }
 }
 
 #[tokio::test]

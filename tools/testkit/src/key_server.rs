@@ -23,6 +23,10 @@ pub enum KeyAnswer {
     Body(String),
     /// With this media type and body.
     Typed(String, String),
+    /// With these bytes, then the end.
+    Raw(String),
+    /// With this body, and keeps the connection until the next request, which gets its end only.
+    Closes(String),
     /// With this body after a while.
     Late(String, Duration),
     /// With this status, a body of keys and a `Location`.
@@ -155,6 +159,11 @@ impl Shared {
             KeyAnswer::Body(body) => socket.write_all(whole(200, "", &body).as_bytes()).await?,
             KeyAnswer::Typed(kind, body) => {
                 socket.write_all(typed(200, &kind, "", &body).as_bytes()).await?;
+            }
+            KeyAnswer::Raw(bytes) => socket.write_all(bytes.as_bytes()).await?,
+            KeyAnswer::Closes(body) => {
+                socket.write_all(whole(200, "", &body).as_bytes()).await?;
+                socket.read_u8().await?;
             }
             KeyAnswer::Late(body, time) => {
                 tokio::time::sleep(time).await;

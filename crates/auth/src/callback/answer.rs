@@ -7,15 +7,15 @@ use fanfare_protocol::json;
 use fanfare_protocol::revocation::TokenStamp;
 use fanfare_protocol::{Grants, User};
 use reqwest::StatusCode;
-use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
-use serde::Deserialize;
+use reqwest::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use serde::{Deserialize, Deserializer};
 
 use super::Outcome;
 use crate::http_client::{self, RequestError, Response};
 use crate::identity::Identity;
 
-/// Bytes that an answer takes at least, its key and the cache's own data included.
-const MIN_BYTES: usize = 512;
+/// Bytes that an answer takes besides its texts: its key, and the cache's own data.
+const BYTES: usize = 512;
 /// Longest time for which a refusal is kept: a client that logs in meanwhile may keep its cookie.
 const REFUSAL: Duration = Duration::from_secs(10);
 
@@ -34,6 +34,9 @@ pub(super) enum AnswerError {
     /// Not JSON.
     #[error("the response is not of the type application/json")]
     MediaType,
+    /// Compressed, which the node did not ask for.
+    #[error("the response has a Content-Encoding, which the node does not read")]
+    Encoded,
     /// JSON of another form. The reason has nothing of the answer but names of members.
     #[error("the response is not an answer: {0}")]
     Form(String),
@@ -63,17 +66,25 @@ pub(super) struct Answer {
 #[serde(deny_unknown_fields)]
 struct Body {
     user: User,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     grants: Grants,
-    /// Seconds for which the identity holds.
-    #[serde(default)]
+    /// Seconds for which the identity holds. Not null: it is what programs write in place of a number that is none.
+    #[serde(default, deserialize_with = "number")]
     expires_in: Option<u64>,
 }
 
+fn object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Grants, D::Error> {
+    json::ByName::deserialize(deserializer).map(|json::ByName(grants)| grants)
+}
+
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    u64::deserialize(deserializer).map(Some)
+}
+
 impl Answer {
-    pub(super) fn new(outcome: Outcome, keep: Duration, body: usize) -> Self {
-        // Patterns are texts with their own memory.
-        let bytes = u32::try_from(MIN_BYTES + 4 * body).unwrap_or(u32::MAX);
+    /// Creates an answer whose user and grants take `texts` bytes of memory.
+    pub(super) fn new(outcome: Outcome, keep: Duration, texts: usize) -> Self {
+        let bytes = u32::try_from(BYTES + texts).unwrap_or(u32::MAX);
         Self { outcome, keep, bytes }
     }
 }
@@ -84,7 +95,7 @@ pub(super) fn read(
     (asked, took): (SystemTime, Duration),
     bounds: Bounds,
 ) -> Result<Answer, AnswerError> {
-    let keep = kept_for(&response.headers).min(bounds.max_age);
+    let keep = kept_for(&response.headers).min(bounds.max_age).saturating_sub(took);
     let refused = |outcome| Ok(Answer::new(outcome, keep.min(REFUSAL), 0));
     match response.status {
         StatusCode::OK => {}
@@ -95,14 +106,19 @@ pub(super) fn read(
     if !is_json(&response.headers) {
         return Err(AnswerError::MediaType);
     }
+    if response.headers.contains_key(CONTENT_ENCODING) {
+        return Err(AnswerError::Encoded);
+    }
     let text = json::text(&response.body).map_err(|error| AnswerError::Form(error.to_string()))?;
-    let body: Body = json::object(text).map_err(|error| AnswerError::Form(json::reason(&error)))?;
+    let fault = |_| AnswerError::Form(json::fault_without_value::<Body>(text));
+    let mut body: Body = json::object(text).map_err(fault)?;
     let holds = body.expires_in.map_or(bounds.max_lifetime, Duration::from_secs).min(bounds.max_lifetime);
     // Also one that ended before its answer came. What is kept must not outlive what it says.
     let left = holds.saturating_sub(took);
     if left.is_zero() {
         return Err(AnswerError::Form("expires_in: the identity has expired".to_owned()));
     }
+    let texts = body.user.channel().as_str().len() + body.grants.compact();
     let issued = asked.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
     let identity = Identity {
         user: body.user,
@@ -111,20 +127,39 @@ pub(super) fn read(
         stamp: TokenStamp { id: None, issued: u64::try_from(issued).unwrap_or(u64::MAX) },
     };
     let allowed = Outcome::Allowed(Arc::new(identity));
-    Ok(Answer::new(allowed, keep.min(left), response.body.len()))
+    Ok(Answer::new(allowed, keep.min(left), texts))
 }
 
-/// Returns for how long an answer may be kept: `max-age`, unless the response forbids it.
+/// Returns for how long an answer may be kept: `max-age`, without the time that a cache on the way had it, unless the response
+/// forbids it.
 fn kept_for(headers: &HeaderMap) -> Duration {
     let lines = headers.get_all(CACHE_CONTROL).into_iter();
     let mut directives = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
-    let forbids =
-        |directive: &str| ["no-store", "no-cache"].iter().any(|no| directive.trim().eq_ignore_ascii_case(no));
-    if directives.any(forbids) { Duration::ZERO } else { http_client::max_age(headers).unwrap_or_default() }
+    // Also with names of fields, which some caches take for all of the response (RFC 9111, section 5.2.2.4).
+    let forbids = |directive: &str| {
+        let name = directive.split('=').next().unwrap_or_default().trim();
+        ["no-store", "no-cache"].iter().any(|no| name.eq_ignore_ascii_case(no))
+    };
+    if directives.any(forbids) {
+        return Duration::ZERO;
+    }
+    http_client::max_age(headers).unwrap_or_default().saturating_sub(age(headers))
 }
 
+/// Returns `Age` (RFC 9111, section 5.1). One that is not a number is as old as can be.
+fn age(headers: &HeaderMap) -> Duration {
+    let seconds = headers
+        .get_all(AGE)
+        .into_iter()
+        .map(|value| value.to_str().ok().and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX));
+    Duration::from_secs(seconds.max().unwrap_or_default())
+}
+
+/// Returns whether the response has one media type, which is JSON.
 fn is_json(headers: &HeaderMap) -> bool {
-    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut types = headers.get_all(CONTENT_TYPE).into_iter();
+    let (Some(value), None) = (types.next(), types.next()) else { return false };
+    let text = value.to_str().unwrap_or_default();
     text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
@@ -138,7 +173,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, "application/json; charset=utf-8".parse().unwrap());
         for (name, value) in fields {
-            headers.insert(*name, value.parse().unwrap());
+            if *name == "content-type" && !value.starts_with("also ") {
+                headers.remove(CONTENT_TYPE);
+            }
+            headers.append(*name, value.trim_start_matches("also ").parse().unwrap());
         }
         Response { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() }
     }
@@ -178,6 +216,7 @@ mod tests {
             ("max-age=9999", "", 60),
             ("no-store, max-age=20", "", 0),
             ("max-age=20, No-Cache", "", 0),
+            ("max-age=20, no-cache=\"set-cookie\"", "", 0),
             ("private", "", 0),
         ] {
             assert_eq!(kept(value, expires), seconds, "{value}");
@@ -191,12 +230,42 @@ mod tests {
     }
 
     #[test]
+    fn the_time_that_a_cache_on_the_way_had_an_answer_counts() {
+        for (age, seconds) in
+            [("0", 20), ("5", 15), ("20", 0), ("99", 0), ("-1", 0), ("soon", 0), ("1, 2", 0)]
+        {
+            let answer = answer(r#"{"user":"42"}"#, &[("cache-control", "max-age=20"), ("age", age)]);
+            assert_eq!(answer.unwrap().keep.as_secs(), seconds, "{age}");
+        }
+    }
+
+    #[test]
     fn an_answer_that_took_long_is_kept_for_less_and_never_after_its_identity_has_ended() {
         let asked = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
         let late = response(200, r#"{"user":"42","expires_in":5}"#, &[("cache-control", "max-age=60")]);
         let after = |seconds| read(&late, (asked, Duration::from_secs(seconds)), BOUNDS);
         assert_eq!(after(3).unwrap().keep.as_secs(), 2);
         assert!(after(5).unwrap_err().to_string().contains("expires_in"));
+        // `max-age` is counted from the request too.
+        for status in [200, 401] {
+            let late = response(status, r#"{"user":"42"}"#, &[("cache-control", "max-age=9")]);
+            let kept = |seconds| read(&late, (asked, Duration::from_secs(seconds)), BOUNDS).unwrap().keep;
+            assert_eq!((kept(4).as_secs(), kept(9)), (5, Duration::ZERO), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_refused_answer_is_described_without_its_values() {
+        for (body, words) in [
+            (r#"{"user":"42","expires_in":"hush"}"#, "expires_in: expected u64"),
+            (r#"{"user":"42","grants":{"subscribe":"hush"}}"#, "grants.subscribe: expected"),
+            (r#"{"user":"42","grants":{"admin":["hush"]}}"#, "true, false or a list"),
+            (r#"{"user":"hush hush"}"#, "user: the user id has"),
+            (r#"{"user":4242}"#, "user: expected"),
+        ] {
+            let error = answer(body, &[]).unwrap_err();
+            assert!(error.contains(words) && !error.contains("hush") && !error.contains("4242"), "{error}");
+        }
     }
 
     #[test]
@@ -220,13 +289,23 @@ mod tests {
             (r#"{"user":"42","expires_in":0}"#, "expires_in"),
             (r#"{"user":"42","expires_in":-5}"#, ""),
             (r#"{"user":"42","expires_in":"5"}"#, ""),
+            (r#"{"user":"42","expires_in":null}"#, "expires_in"),
+            (r#"{"user":"42","grants":[["*"],["*"],true]}"#, "grants"),
+            (r#"{"user":"42","grants":{"subscribe":["a"],"subscribe":["*"]}}"#, "subscribe"),
+            (r#"{"User":"42"}"#, "User"),
+            (r#"{"user":"42","\u0075ser":"43"}"#, "user"),
             (r#"{"user":"42","admin":true}"#, "admin"),
         ] {
             let error = answer(body, &[]).unwrap_err();
             assert!(error.contains(word), "{body}: {error}");
         }
-        for (fields, word) in [("text/html", "application/json"), ("text/plain", "application/json")] {
-            assert!(answer(r#"{"user":"42"}"#, &[("content-type", fields)]).unwrap_err().contains(word));
+        for (name, value, word) in [
+            ("content-type", "text/html", "application/json"),
+            ("content-type", "text/plain", "application/json"),
+            ("content-type", "also text/html", "application/json"),
+            ("content-encoding", "gzip", "Content-Encoding"),
+        ] {
+            assert!(answer(r#"{"user":"42"}"#, &[(name, value)]).unwrap_err().contains(word), "{value}");
         }
         for status in [201, 204, 301, 302, 304, 400, 404, 429, 500, 503] {
             let response = response(status, r#"{"user":"42"}"#, &[]);

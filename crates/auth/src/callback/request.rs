@@ -18,13 +18,19 @@ impl fmt::Debug for RequestKey {
     }
 }
 
-/// A request to the application: the headers of the client that are forwarded, and its address. Not `Debug`, since it has credentials.
+/// A request to the application. Not `Debug`, since it has credentials.
 #[derive(Clone)]
-pub struct CallbackRequest(Vec<(HeaderName, HeaderValue)>);
+pub struct CallbackRequest {
+    /// The headers of the client that are forwarded, and its address.
+    fields: Vec<(HeaderName, HeaderValue)>,
+    /// The client's network, which takes turns with others.
+    network: Box<str>,
+}
 
 impl CallbackRequest {
-    /// Creates the request for a client, by the headers of `names` that it sent. `None` if it sent none of them.
-    pub fn new(headers: &HeaderMap, names: &[HeaderName], address: &str) -> Option<Self> {
+    /// Creates the request for a client, by the headers of `names` that it sent. `None` if it sent none of them. `network` is
+    /// whom limits by address take it for.
+    pub fn new(headers: &HeaderMap, names: &[HeaderName], address: &str, network: &str) -> Option<Self> {
         let mut fields = Vec::new();
         for name in names {
             let values = headers.get_all(name).iter().cloned();
@@ -41,13 +47,18 @@ impl CallbackRequest {
             value.set_sensitive(true);
         }
         fields.extend(HeaderValue::from_str(address).ok().map(|address| (ADDRESS, address)));
-        Some(Self(fields))
+        Some(Self { fields, network: network.into() })
+    }
+
+    /// Returns the client's network.
+    pub(super) fn network(&self) -> &str {
+        &self.network
     }
 
     /// Returns the key: equal for equal requests only.
     pub(super) fn key(&self, hash: &hmac::Key) -> RequestKey {
         let mut hash = hmac::Context::with_key(hash);
-        for (name, value) in &self.0 {
+        for (name, value) in &self.fields {
             for part in [name.as_str().as_bytes(), value.as_bytes()] {
                 hash.update(&part.len().to_le_bytes());
                 hash.update(part);
@@ -61,7 +72,7 @@ impl CallbackRequest {
     /// Returns the headers of the request to the application.
     pub(super) fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
-        for (name, value) in &self.0 {
+        for (name, value) in &self.fields {
             headers.append(name, value.clone());
         }
         headers
@@ -84,7 +95,7 @@ mod tests {
         for (name, value) in fields {
             headers.append(*name, value.parse().unwrap());
         }
-        CallbackRequest::new(&headers, &[COOKIE, HeaderName::from_static("x-session")], address)
+        CallbackRequest::new(&headers, &[COOKIE, HeaderName::from_static("x-session")], address, address)
     }
 
     #[test]

@@ -1,16 +1,20 @@
-//! The tasks that keep the keys of tokens up to date.
+//! The tasks that keep the keys of tokens up to date, and the secret by which the application knows the node.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_auth::Authenticator;
+use fanfare_auth::callback::{Callback, secret};
 use fanfare_auth::issuer::Issuer;
 use fanfare_auth::key::Key;
 use fanfare_auth::key_file::{FileKeys, KeyFileError};
 use fanfare_auth::remote_keys::source::SourceError;
+use http::HeaderValue;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::Auth;
 use super::metrics::KeyMetrics;
 use crate::reload::{Files, Reload};
 
@@ -22,19 +26,22 @@ pub struct KeyUpkeep {
 }
 
 impl KeyUpkeep {
-    /// Starts a task for each issuer that has key files, and for each that has a URL. Must be called within a runtime.
+    /// Starts a task for each issuer that has key files, for each that has a URL, and for the secret's file. Must be called
+    /// within a runtime.
     ///
     /// # Errors
     ///
     /// Fails if a URL or its trusted certificates cannot be used.
-    pub fn start(
-        authenticator: Option<&Arc<Authenticator>>,
-        every: Duration,
-        metrics: &KeyMetrics,
-    ) -> Result<Self, SourceError> {
+    pub fn start(auth: &Auth, every: Duration, metrics: &KeyMetrics) -> Result<Self, SourceError> {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        if let Some(authenticator) = authenticator {
+        if let Some(callback) = auth.callback()
+            && let Some((_, mark)) = callback.secret().file()
+        {
+            let file = SecretFile { callback: Arc::clone(callback), metrics: metrics.clone() };
+            tasks.spawn(Reload::new(file, mark, every).run(stop.clone()));
+        }
+        if let Some(authenticator) = auth.authenticator() {
             for refresh in authenticator.refreshes()? {
                 tasks.spawn(refresh.run(metrics.fetches.clone(), stop.clone()));
             }
@@ -96,6 +103,37 @@ impl Files for IssuerFiles {
         self.metrics.failures.inc();
         let issuer = &self.issuer().settings().place;
         tracing::error!(issuer, error, "failed to load changed key files; keeping the old keys");
+    }
+}
+
+/// The file with the secret by which the application knows the node.
+struct SecretFile {
+    callback: Arc<Callback>,
+    metrics: KeyMetrics,
+}
+
+impl Files for SecretFile {
+    type Content = HeaderValue;
+    type Error = KeyFileError;
+
+    fn read(&self) -> Result<(HeaderValue, u64), KeyFileError> {
+        // The task runs only with a file.
+        let file = self.callback.secret().file().map_or(Path::new(""), |(file, _)| file);
+        secret::read(file)
+    }
+
+    fn replace(&self, value: HeaderValue) {
+        self.metrics.loaded.inc();
+        tracing::info!("loaded the changed auth.callback.secret_file");
+        self.callback.secret().replace(value);
+    }
+
+    fn keep(&self, error: &str) {
+        self.metrics.failures.inc();
+        tracing::error!(
+            error,
+            "failed to load the changed auth.callback.secret_file; keeping the old secret"
+        );
     }
 }
 

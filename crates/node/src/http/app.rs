@@ -31,7 +31,7 @@ use crate::address::ClientAddress;
 use crate::address::trusted::TrustedProxies;
 use crate::audit::{Audit, trail};
 use crate::auth::tickets::{Presented, Tickets};
-use crate::auth::{Asked, Auth, AuthError, Bearer};
+use crate::auth::{Asked, Auth, AuthError, Bearer, Carrier};
 use crate::memory::Memory;
 use crate::rates::{Caller, Kind, Rates};
 
@@ -118,6 +118,10 @@ impl App {
         if user.is_some() && !self.auth.is_open() {
             let detail = "user= is accepted with --auth none only; the token names the user";
             return Err(Denied::Request(Problem::bad_request(detail)));
+        }
+        if self.auth.is_by_application(headers) {
+            // First, so that a page of another origin does not make its visitors' browsers ask the application.
+            origin::check(Carrier::Callback, headers, &self.http.allowed_origins)?;
         }
         let asked = Asked { token: params.get("token"), user, address, rates: Some(&self.rates) };
         let bearer = self.current_bearer(headers, asked).await;
