@@ -33,7 +33,10 @@ pub struct PageLimit {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Likely {
     /// Empty, as after a connect.
-    Empty,
+    Empty {
+        /// Whether the page has the time of the read.
+        timed: bool,
+    },
     /// One event or two, as after a short absence. Redis then sends the first [`SHORT`] events, however large.
     Short {
         /// Upper bound of the clock that assigns positions, in Unix milliseconds. Events that may have expired by it are
@@ -74,7 +77,8 @@ pub struct Page {
     pub last: Position,
     /// Bytes of the first entry, set if the page is empty because this entry exceeds the limit.
     pub needs: Option<usize>,
-    /// Time of the read by the clock that assigns positions, in Unix milliseconds. A [`Likely::Short`] page may have none.
+    /// Time of the read by the clock that assigns positions, in Unix milliseconds. A [`Likely::Short`] page may have none,
+    /// and a [`Likely::Empty`] one if none is asked for.
     pub now: Option<u64>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fanfare_protocol::{SessionId, User};
+use fanfare_protocol::{Position, SessionId, User};
 use serde::{Deserialize, Serialize};
 
 use crate::NodeId;
@@ -46,6 +46,9 @@ pub enum Claimed {
         epoch: u64,
         /// The previous owner, which may be the same node.
         from: Option<NodeId>,
+        /// The last position of the user's channel before the claim was reported: what is published in reaction comes
+        /// after it. `None` if it cannot be read.
+        tip: Option<Position>,
     },
     /// The user has reached the session limit. Nothing was changed.
     Full,

@@ -19,7 +19,7 @@ use fanfare_broker::session::{Claim, Claimed, CloseReason, SessionClient, Sessio
 use fanfare_broker::subscriber::SubscriberState;
 use fanfare_broker::{BrokerError, Membership, NodeId, SessionStore};
 use fanfare_protocol::session::Control;
-use fanfare_protocol::{SessionId, SessionKey, User};
+use fanfare_protocol::{Position, SessionId, SessionKey, User};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -41,6 +41,7 @@ pub struct SessionGuard {
     session: SessionKey,
     epoch: u64,
     claim: ClaimNumber,
+    tip: Option<Position>,
     reason: CloseReason,
 }
 
@@ -54,6 +55,11 @@ impl SessionGuard {
     /// whatever the order of their replies.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Returns the last position of the user's channel before the claim was reported, if it is known.
+    pub fn tip(&self) -> Option<Position> {
+        self.tip
     }
 
     /// Returns whether a newer claim of the session is known, of this or another node. Must be called once [`EndStream`]
@@ -329,12 +335,12 @@ impl ClaimCall {
             limit: shared.limit,
         };
         match shared.store.claim(&claim).await {
-            Ok(Claimed::Held { epoch, .. }) => {
+            Ok(Claimed::Held { epoch, tip, .. }) => {
                 self.replied = true;
                 shared.metrics.claims_held.inc();
                 let (session, since) = (self.session.clone(), unix_ms());
                 let claim = shared.with(|registry| registry.hold(&session, &self.client, epoch, since));
-                Ok(SessionGuard { shared, session, epoch, claim, reason: CloseReason::Closed })
+                Ok(SessionGuard { shared, session, epoch, claim, tip, reason: CloseReason::Closed })
             }
             Ok(Claimed::Full) => {
                 self.replied = true;

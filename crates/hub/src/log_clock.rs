@@ -40,8 +40,16 @@ impl LogClock {
 
     /// Returns the upper bound of the clock at a moment, if there was a page shortly before.
     pub(crate) fn fresh(&self, at: Instant) -> Option<u64> {
-        let age = self.elapsed_ms(at).saturating_sub(self.set_at.load(Ordering::Relaxed));
-        self.latest(at).filter(|_| age < FRESH_MS)
+        self.latest(at).filter(|_| self.age_ms(at) < FRESH_MS)
+    }
+
+    /// Returns whether the next page should have the time, so that the clock stays fresh.
+    pub(crate) fn is_due(&self, at: Instant) -> bool {
+        self.offset.load(Ordering::Relaxed) == UNKNOWN || self.age_ms(at) >= FRESH_MS / 2
+    }
+
+    fn age_ms(&self, at: Instant) -> i64 {
+        self.elapsed_ms(at).saturating_sub(self.set_at.load(Ordering::Relaxed))
     }
 
     /// Returns the upper bound of the clock at a moment, in Unix milliseconds; `None` before the first page.
@@ -68,12 +76,15 @@ mod tests {
     async fn the_latest_time_goes_on_from_the_newest_page() {
         let clock = LogClock::new();
         assert_eq!(clock.latest(Instant::now()), None);
+        assert!(clock.is_due(Instant::now()));
         tokio::time::advance(Duration::from_secs(5)).await;
         let asked = Instant::now();
         tokio::time::advance(Duration::from_millis(300)).await;
         clock.set(asked, 1_000_000);
         assert_eq!(clock.latest(Instant::now()), Some(1_000_350), "the answer was 300 ms on its way at most");
+        assert!(!clock.is_due(Instant::now()));
         tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(clock.is_due(Instant::now()));
         assert_eq!(clock.latest(Instant::now()), Some(1_001_350));
         assert_eq!(clock.fresh(Instant::now()), None, "a step of the clock would not be noticed");
         clock.set(Instant::now(), 900_000);

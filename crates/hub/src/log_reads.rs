@@ -138,9 +138,9 @@ impl LogReads {
         let (log, budget) = (Arc::clone(&self.log), Arc::clone(&self.budget));
         let Hints { large, finds } = hints;
         let likely = match finds {
-            Finds::Unknown if self.forecast.is_empty() => Likely::Empty,
+            Finds::Unknown if self.forecast.is_empty() => self.budget.likely_empty(),
             Finds::Unknown => self.budget.likely_short(),
-            Finds::Nothing => Likely::Empty,
+            Finds::Nothing => self.budget.likely_empty(),
             Finds::More => Likely::Long,
         };
         let page = PageLimit { bytes: self.page.bytes.max(large), likely, ..self.page };

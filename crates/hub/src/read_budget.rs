@@ -74,6 +74,11 @@ impl ReadBudget {
         latest.map_or(Likely::Long, |latest| Likely::Short { latest })
     }
 
+    /// Returns how a page is read that is likely empty.
+    pub(crate) fn likely_empty(&self) -> Likely {
+        Likely::Empty { timed: self.clock.is_due(Instant::now()) }
+    }
+
     /// Looks up a start position.
     ///
     /// # Errors

@@ -85,8 +85,12 @@ impl ChannelState {
         let needs = self.log.get(start).filter(|_| entries.is_empty()).map(|first| event_bytes(&first.event));
         let end = start + entries.len() == self.log.len();
         let next = entries.last().map_or(after, |entry| entry.position);
-        let is_short = matches!(limit.likely, Likely::Short { .. }) && matches!(entries.len(), 1 | 2);
-        let now = (!is_short).then_some(now);
+        let is_untimed = match limit.likely {
+            Likely::Empty { timed } => !timed && entries.is_empty(),
+            Likely::Short { .. } => matches!(entries.len(), 1 | 2),
+            Likely::Long => false,
+        };
+        let now = (!is_untimed).then_some(now);
         Page { entries, next, end, malformed: 0, first_malformed: None, last: self.last, needs, now }
     }
 

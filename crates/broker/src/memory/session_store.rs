@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use fanfare_protocol::session::Control;
-use fanfare_protocol::{SessionId, User};
+use fanfare_protocol::start::StartAt;
+use fanfare_protocol::{Position, SessionId, User};
 
 use super::MemoryBroker;
 use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
@@ -13,8 +14,12 @@ impl SessionStore for MemoryBroker {
     async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
         let now = self.now();
         let mut state = self.state();
-        let claimed = state.sessions.claim(claim, now);
-        if let Claimed::Held { epoch, from: Some(from) } = &claimed
+        let tip = state
+            .channels
+            .get(claim.user.channel())
+            .map_or(Position::ZERO, |log| log.locate(StartAt::Latest));
+        let claimed = state.sessions.claim(claim, tip, now);
+        if let Claimed::Held { epoch, from: Some(from), .. } = &claimed
             && *from != claim.node
         {
             let Claim { user, session, .. } = claim;

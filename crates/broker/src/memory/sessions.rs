@@ -93,7 +93,7 @@ impl Sessions {
         Self { per_minute, counts_arrivals, ..Self::default() }
     }
 
-    pub(super) fn claim(&mut self, claim: &Claim, now: u64) -> Claimed {
+    pub(super) fn claim(&mut self, claim: &Claim, tip: Position, now: u64) -> Claimed {
         let known = self.recorded.get(&claim.user);
         let recorded = known.and_then(|all| all.get(&claim.session));
         // After a long poll nothing has changed, on whichever node. Its release may come later.
@@ -125,7 +125,7 @@ impl Sessions {
             None => self.connected(now, &claim.user, claim.session, &claim.node),
         }
         self.arrive(now, &claim.user, arrival);
-        Claimed::Held { epoch, from }
+        Claimed::Held { epoch, from, tip: Some(tip) }
     }
 
     /// Releases a session. The session of a client that is expected back is kept for the `grace` period.

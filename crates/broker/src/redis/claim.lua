@@ -1,14 +1,17 @@
 -- Makes a node the owner of a session.
 --
--- KEYS: the user's sessions, the node's index, the lifecycle stream, users who are leaving, all nodes.
+-- KEYS: the user's sessions, the node's index, the lifecycle stream, users who are leaving, all nodes, the log of the
+--       user's channel, its last position.
 -- ARGV: node, session, user, the client's address as JSON, the user's limit, entries that lifecycle keeps, the
 --       prefix of all names, the user's share of lifecycle, the grace in ms, 1 for a long poll.
--- Returns 0 if the user has reached the session limit, else the epoch and the previous owner or ''.
+-- Returns 0 if the user has reached the session limit, else the epoch, the previous owner or '', and the last position of
+-- the user's channel before the claim is reported; '' if it cannot be read.
 
 local sessions, index, lifecycle, leaving, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local node, session, user, client, limit, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 
 check(index, lifecycle, leaving, nodes)
+local read, position = pcall(last_position, KEYS[6], KEYS[7])
 local old = owner(sessions, session)
 local count = redis.call('HLEN', sessions)
 if count >= tonumber(limit) and redis.call('HEXISTS', sessions, session) == 0 then
@@ -49,4 +52,4 @@ else
   report(lifecycle, keep, 'session.connected', user, 'session', session, 'node', node)
 end
 if count == 0 then arrive(lifecycle, leaving, keep, user, waited, merged) end
-return {int(epoch), old and old.node or ''}
+return {int(epoch), old and old.node or '', read and position or ''}

@@ -11,14 +11,7 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local oldest = string.format('%.0f', math.max(0, now - tonumber(ARGV[3])))
 
 local function last()
-  local position = redis.call('GET', KEYS[2])
-  if position then
-    -- The intake's mark may follow.
-    position = string.match(position, '^%d+%-%d+$') or string.match(position, '^(%d+%-%d+) ')
-    if position then return position end
-  end
-  local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
-  return newest and newest[1] or '0-0'
+  return last_position(log, KEYS[2])
 end
 
 -- The position before an entry. An entry that the publish script did not write has none: then the position just below

@@ -38,7 +38,7 @@ pub(super) async fn page(
     limit: PageLimit,
 ) -> Result<Page, BrokerError> {
     let plain = match limit.likely {
-        Likely::Empty => empty_page(broker, channel, after).await?,
+        Likely::Empty { timed } => empty_page(broker, channel, after, timed).await?,
         Likely::Short { latest } => short_page(broker, channel, after, limit, latest).await?,
         Likely::Long => None,
     };
@@ -60,16 +60,17 @@ async fn empty_page(
     broker: &RedisBroker,
     channel: &Channel,
     after: Position,
+    timed: bool,
 ) -> Result<Option<Page>, BrokerError> {
-    let (last, now) = latest(broker, channel, Some(::redis::cmd("TIME"))).await?;
-    let now = now.and_then(time).ok_or_else(|| unexpected("the time"))?;
+    let (last, now) = latest(broker, channel, timed.then(|| ::redis::cmd("TIME"))).await?;
+    let now = now.map(|now| time(now).ok_or_else(|| unexpected("the time"))).transpose()?;
     // Otherwise the log may have gone back, and have other entries after the position: only the script can tell.
     let is_empty = last.is_some_and(|last| last == after || last == Position::ZERO);
     Ok(is_empty.then(|| Page {
         next: after,
         end: true,
         last: last.unwrap_or_default(),
-        now: Some(now),
+        now,
         ..Page::default()
     }))
 }
@@ -90,7 +91,7 @@ async fn short_page(
     let reply = broker.reads(&log).command(range).await?;
     let found = array(reply).ok_or_else(|| unexpected("entries of a log"))?;
     if found.is_empty() {
-        return empty_page(broker, channel, after).await;
+        return empty_page(broker, channel, after, true).await;
     }
     let is_single = found.len() < SHORT;
     let Some(entries) = found.into_iter().map(short_entry).collect::<Option<Vec<_>>>() else {

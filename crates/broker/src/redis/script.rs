@@ -32,8 +32,8 @@ scripts! {
     PUBLISH_KNOWN = include_str!("publish.lua"),
         "if redis.call('EXISTS', KEYS[1], KEYS[2]) == 0 then return 0 end\nreturn publish(KEYS, ARGV)\n";
     PAGE = include_str!("page.lua");
-    LOCATE = include_str!("position.lua"), include_str!("locate.lua");
-    CLAIM = include_str!("session.lua"), include_str!("claim.lua");
+    LOCATE = include_str!("position.lua"), include_str!("last.lua"), include_str!("locate.lua");
+    CLAIM = include_str!("session.lua"), include_str!("last.lua"), include_str!("claim.lua");
     RELEASE = include_str!("session.lua"), include_str!("release.lua");
     RENEW = include_str!("session.lua"), include_str!("renew.lua");
     SWEEP = include_str!("session.lua"), include_str!("sweep.lua");

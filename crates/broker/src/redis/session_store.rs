@@ -10,8 +10,8 @@ use fanfare_protocol::{SessionId, User};
 use serde::Deserialize;
 
 use super::error::{result, unexpected};
-use super::key::about;
-use super::reply::{array, bytes, is_one, map, text};
+use super::key::{Key, about};
+use super::reply::{array, bytes, is_one, map, position, text};
 use super::{RedisBroker, script};
 use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
 use crate::{BrokerError, NodeId, SessionStore};
@@ -23,7 +23,8 @@ const RENEW_BATCH: usize = 250;
 impl SessionStore for RedisBroker {
     async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError> {
         let key = self.keys.sessions(&claim.user);
-        let mut call = call(self, &script::CLAIM, &claim.node, &claim.user, claim.session);
+        let (log, last) = (self.keys.log(claim.user.channel()), self.keys.last(claim.user.channel()));
+        let mut call = call(self, &script::CLAIM, (&claim.node, &claim.user, claim.session), &[&log, &last]);
         call.arg(json(&claim.client.address)).arg(claim.limit).arg(self.settings.lifecycle_events);
         call.arg(self.keys.prefix()).arg(self.settings.lifecycle_per_minute).arg(self.grace_ms());
         call.arg(u8::from(claim.client.polls));
@@ -40,7 +41,7 @@ impl SessionStore for RedisBroker {
         reason: CloseReason,
     ) -> Result<bool, BrokerError> {
         let key = self.keys.sessions(user);
-        let mut call = call(self, &script::RELEASE, node, user, session);
+        let mut call = call(self, &script::RELEASE, (node, user, session), &[]);
         call.arg(epoch).arg(reason.as_str()).arg(self.settings.lifecycle_events);
         call.arg(self.grace_ms()).arg(self.settings.lifecycle_per_minute);
         is_one(&self.commands(&key).call_script(&script::RELEASE, call).await?)
@@ -51,7 +52,7 @@ impl SessionStore for RedisBroker {
         for batch in held.chunks(RENEW_BATCH) {
             let mut calls = self.connections.batch(batch.len());
             for holding in batch {
-                let mut call = call(self, &script::RENEW, node, &holding.user, holding.session);
+                let mut call = call(self, &script::RENEW, (node, &holding.user, holding.session), &[]);
                 call.arg(holding.epoch).arg(holding.since).arg(json(&holding.client.address));
                 call.arg(self.settings.lifecycle_events).arg(self.keys.prefix());
                 call.arg(self.settings.lifecycle_per_minute).arg(u8::from(holding.client.polls));
@@ -98,7 +99,7 @@ fn claimed(reply: Value) -> Option<Claimed> {
     let from = text(parts.next()?)?;
     // An old owner with an invalid node id cannot be sent a command.
     let from = NodeId::new(&from).ok();
-    Some(Claimed::Held { epoch, from })
+    Some(Claimed::Held { epoch, from, tip: position(parts.next()?) })
 }
 
 /// The value of a session in its user's hash.
@@ -120,22 +121,17 @@ fn session_info(id: Value, value: Value) -> Option<SessionInfo> {
     leaving.is_none().then(|| SessionInfo { session, node, epoch, since, client: client.into() })
 }
 
-/// Starts a call of a session script, with the keys and arguments that all of them have.
+/// Starts a call of a session script, with the keys and arguments that all of them have, and further keys.
 fn call(
     broker: &RedisBroker,
     script: &'static script::Script,
-    node: &NodeId,
-    user: &User,
-    session: SessionId,
+    (node, user, session): (&NodeId, &User, SessionId),
+    more: &[&Key],
 ) -> Cmd {
     let keys = &broker.keys;
-    let mut call = script.call(&[
-        &keys.sessions(user),
-        &keys.index(node),
-        &keys.lifecycle(),
-        &keys.leaving(),
-        &keys.nodes(),
-    ]);
+    let (sessions, index, nodes) = (keys.sessions(user), keys.index(node), keys.nodes());
+    let (lifecycle, leaving) = (keys.lifecycle(), keys.leaving());
+    let mut call = script.call(&[&[&sessions, &index, &lifecycle, &leaving, &nodes], more].concat());
     call.arg(node.as_str()).arg(session.to_string()).arg(user.id());
     call
 }

@@ -166,7 +166,8 @@ pub(crate) async fn the_chain_outlives_the_events<F: Fixture>() {
     let first = publish(broker, "a", "1").await;
     let last = publish(broker, "a", "2").await;
     fixture.expire(&channel("a")).await;
-    for likely in [Likely::Long, Likely::Empty, Likely::Short { latest: 0 }] {
+    let empty = [true, false].map(|timed| Likely::Empty { timed });
+    for likely in [Likely::Long, empty[0], empty[1], Likely::Short { latest: 0 }] {
         let limit = PageLimit { likely, ..PageLimit::entries(10) };
         let page = broker.page(&channel("a"), last, limit).await.unwrap();
         assert!(page.entries.is_empty() && page.end && !page.is_expired() && !page.gap_after(last));
@@ -414,10 +415,12 @@ async fn page_by_any_means(broker: &dyn Broker, channel: &Channel, after: Positi
     let page = broker.page(channel, after, limit).await.unwrap();
     assert!(page.now.is_some(), "the time of Redis comes with it");
     let without_time = Page { now: None, ..page.clone() };
-    for likely in [Likely::Empty, Likely::Short { latest: 0 }, Likely::Short { latest: u64::MAX }] {
+    let empty = [true, false].map(|timed| Likely::Empty { timed });
+    for likely in empty.into_iter().chain([0, u64::MAX].map(|latest| Likely::Short { latest })) {
         let other = broker.page(channel, after, PageLimit { likely, ..limit }).await.unwrap();
         assert!(other.now.is_none_or(|now| Some(now) >= page.now));
-        assert!(other.now.is_some() || matches!(likely, Likely::Short { .. }));
+        let is_untimed = matches!(likely, Likely::Short { .. } | Likely::Empty { timed: false });
+        assert!(other.now.is_some() || is_untimed);
         let is_whole = other.end || other.entries.len() == without_time.entries.len();
         if is_whole {
             assert_eq!(Page { now: None, ..other }, without_time, "{likely:?}");

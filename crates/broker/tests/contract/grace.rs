@@ -62,7 +62,7 @@ pub(crate) async fn a_session_of_a_leaving_node_waits_for_another<F: Fixture>() 
     assert!(broker.sessions(&user("u")).await.unwrap().is_empty(), "no node holds it");
     broker.sweep(&node("n9"), LONG).await.unwrap();
     let claimed = broker.claim(&claim("u", s1, "n2")).await.unwrap();
-    let Claimed::Held { epoch: newer, from } = claimed else { panic!("full") };
+    let Claimed::Held { epoch: newer, from, .. } = claimed else { panic!("full") };
     assert!(newer > epoch);
     assert_eq!(from, Some(node("n1")));
     assert_eq!(broker.sessions(&user("u")).await.unwrap().len(), 1);

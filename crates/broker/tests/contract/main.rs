@@ -94,6 +94,7 @@ contracts! {
         receipts_are_bounded;
     sessions:
         the_first_claim_brings_a_user_online,
+        a_claim_finds_the_tip_of_the_users_channel,
         a_claim_moves_a_session_and_tells_its_old_owner,
         a_node_that_claims_its_own_session_again_is_not_notified,
         the_limit_holds_over_all_nodes_and_counts_no_session_twice,

@@ -3,10 +3,10 @@
 use fanfare_broker::Broker;
 use fanfare_broker::session::{Claim, Claimed, CloseReason, Holding, Renewed};
 use fanfare_protocol::session::Control;
-use fanfare_protocol::{SessionId, User};
+use fanfare_protocol::{Position, SessionId, User};
 use fanfare_testkit::deadline::eventually;
 
-use crate::fixture::{Fields, Fixture, LONG, Subscriber, info, new, node, publish};
+use crate::fixture::{Fields, Fixture, LONG, Subscriber, channel, info, new, node, publish};
 
 pub(crate) fn user(id: &str) -> User {
     User::new(id).unwrap()
@@ -46,13 +46,27 @@ pub(crate) async fn the_first_claim_brings_a_user_online<F: Fixture>() {
     let broker = fixture.broker();
     let (s1, s2) = (SessionId::random(), SessionId::random());
     let claimed = broker.claim(&claim("u", s1, "n1")).await.unwrap();
-    assert!(matches!(claimed, Claimed::Held { epoch: 1.., from: None }));
+    assert!(matches!(claimed, Claimed::Held { epoch: 1.., from: None, .. }));
     hold(broker, "u", s2, "n2").await;
     let fields = fixture.lifecycle().await;
     let names = |entry: &Fields| entry.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&fields[0]), ["event", "user", "session", "node"]);
     let lines = life(&fixture, &[(s1, "s1"), (s2, "s2")]).await;
     assert_eq!(lines, ["session.connected u s1 n1", "user.online u", "session.connected u s2 n2"]);
+}
+
+pub(crate) async fn a_claim_finds_the_tip_of_the_users_channel<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let tip = async || match broker.claim(&claim("u", SessionId::random(), "n1")).await.unwrap() {
+        Claimed::Held { tip, .. } => tip,
+        Claimed::Full => panic!("full"),
+    };
+    assert_eq!(tip().await, Some(Position::ZERO));
+    let position = publish(broker, "user:u", "1").await;
+    assert_eq!(tip().await, Some(position));
+    fixture.expire(&channel("user:u")).await;
+    assert_eq!(tip().await, Some(position), "positions go on after the last event has expired");
 }
 
 pub(crate) async fn a_claim_moves_a_session_and_tells_its_old_owner<F: Fixture>() {
@@ -62,7 +76,7 @@ pub(crate) async fn a_claim_moves_a_session_and_tells_its_old_owner<F: Fixture>(
     let session = SessionId::random();
     let first = hold(broker, "u", session, "n1").await;
     let since = broker.sessions(&user("u")).await.unwrap()[0].since;
-    let Claimed::Held { epoch, from } = broker.claim(&claim("u", session, "n2")).await.unwrap() else {
+    let Claimed::Held { epoch, from, .. } = broker.claim(&claim("u", session, "n2")).await.unwrap() else {
         panic!("full")
     };
     assert!(epoch > first);
@@ -88,7 +102,7 @@ pub(crate) async fn a_node_that_claims_its_own_session_again_is_not_notified<F: 
     let session = SessionId::random();
     let first = hold(broker, "u", session, "n1").await;
     let claimed = broker.claim(&claim("u", session, "n1")).await.unwrap();
-    let Claimed::Held { epoch, from: Some(from) } = claimed else { panic!("{claimed:?}") };
+    let Claimed::Held { epoch, from: Some(from), .. } = claimed else { panic!("{claimed:?}") };
     assert!(epoch > first && from == node("n1"));
     publish(broker, "a", "after").await;
     subscriber.wait_messages("a", 1).await;

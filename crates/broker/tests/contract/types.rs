@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanfare_broker::intake::{IntakeOutcome, Rejected, chain};
 use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::log::PageLimit;
-use fanfare_broker::session::{CloseReason, Holding};
+use fanfare_broker::session::{Claimed, CloseReason, Holding};
 use fanfare_broker::{BrokerError, EventLog, IntakeQueue, Membership, SessionStore};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::start::StartAt;
@@ -91,6 +91,11 @@ async fn a_session_is_not_claimed_by_half() {
         assert_refused(redis.broker.release(&node("n1"), &user("u"), session, 1, CloseReason::Closed).await);
         assert_eq!(keys(&redis).await, [spoilt]);
     }
+    // The tip is not needed for a claim.
+    redis.server.get::<()>(&["FLUSHALL"]).await;
+    redis.server.get::<()>(&["RPUSH", "fanfare:{user:u}:last", "x"]).await;
+    let claimed = redis.broker.claim(&claim("u", session, "n1")).await.unwrap();
+    assert!(matches!(claimed, Claimed::Held { tip: None, .. }), "{claimed:?}");
     // The old owner's index is known to the script only.
     redis.server.get::<()>(&["FLUSHALL"]).await;
     let epoch = hold(&redis.broker, "u", session, "n1").await;

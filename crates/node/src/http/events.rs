@@ -86,9 +86,6 @@ impl StreamEndpoint {
         if let Some((user, reader)) = user.as_ref().zip(acked) {
             self.start_from_acked(user, &reader, &mut channels).await?;
         }
-        if let Some(user) = &user {
-            self.look_first(user, &mut channels).await?;
-        }
         // Last before the claim: what refuses a client that may retry leaves its ticket unused.
         let opening = match &ticket {
             Some(ticket) => Some(self.app.tickets.open(ticket, session).await?),
@@ -97,7 +94,10 @@ impl StreamEndpoint {
         session = opening.as_ref().map_or(session, |opening| opening.session);
         let held = match &user {
             Some(user) => match self.claim(user, session, (address, wait.is_some())).await {
-                Ok(held) => Some(held),
+                Ok(held) => {
+                    start_at_tip(user, &held, &mut channels);
+                    Some(held)
+                }
                 Err(reason) => {
                     if let Some(opening) = opening {
                         self.app.tickets.undo(opening).await;
@@ -173,20 +173,16 @@ impl StreamEndpoint {
             Refusal::Final(problem) => problem.into_response(),
         }
     }
+}
 
-    /// Locates the newest event of the user's own channel before the claim reports the user online, so that events
-    /// published in reaction to that come after it.
-    async fn look_first(&self, user: &User, channels: &mut [(Channel, StartAt)]) -> Result<(), Reason> {
-        let own =
-            channels.iter_mut().find(|(channel, from)| channel == user.channel() && *from == StartAt::Latest);
-        let Some((channel, from)) = own else { return Ok(()) };
-        match self.app.broker.locate(channel, StartAt::Latest).await {
-            Ok(position) => *from = StartAt::Tip(position),
-            Err(error) if error.is_passing() => return Err(Reason::of_broker(&error)),
-            // The hub locates it later.
-            Err(_) => {}
-        }
-        Ok(())
+/// Lets a user's own channel, followed from its newest event, start at the tip that the claim found: events published in
+/// reaction to the user being online come after it.
+fn start_at_tip(user: &User, held: &SessionGuard, channels: &mut [(Channel, StartAt)]) {
+    let own =
+        channels.iter_mut().find(|(channel, from)| channel == user.channel() && *from == StartAt::Latest);
+    // Without a tip the hub locates it.
+    if let (Some((_, from)), Some(tip)) = (own, held.tip()) {
+        *from = StartAt::Tip(tip);
     }
 }
 
