@@ -273,7 +273,7 @@ async fn a_revocation_and_a_foreign_page_count_as_with_tokens() {
     let foreign = from("https://evil.example").send().await;
     assert_eq!(foreign.status(), 403);
     foreign.answer().await.is_problem(403, "foreign-origin", &[]).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(app.requests(), 0, "a page of another origin makes nobody ask");
+    assert_eq!(app.requests(), 0, "a page of another origin causes no request");
     let mut client = from(&format!("http://{}", node.address())).open().await;
     assert_eq!(app.requests(), 1);
     let own = node.api().call("DELETE", &format!("{PATH}?revoke=true"), &[("cookie", COOKIE)], "").await;
