@@ -64,6 +64,15 @@ impl Source {
             return Err(FetchError::Status(response.status));
         }
         let max_age = http_client::max_age(&response.headers);
-        Ok(Fetched { keys: jwk::keys(&response.body, Secrets::Ignored)?, max_age })
+        Ok(Fetched { keys: keys(&response.body)?, max_age })
     }
+}
+
+/// Returns the keys of a response's content; at least one, and no secret.
+///
+/// # Errors
+///
+/// Fails if the content is not a set of keys that can be used.
+pub fn keys(text: &[u8]) -> Result<Vec<Key>, JwkSetError> {
+    jwk::keys(text, Secrets::Ignored)
 }
