@@ -2,4 +2,5 @@
 
 pub(crate) mod baseline;
 pub(crate) mod measure;
+pub(crate) mod revocation;
 pub(crate) mod table;

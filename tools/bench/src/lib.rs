@@ -17,6 +17,7 @@
 //!
 //! The comparison:
 //!
+//! - [`revocation`]: the time from a revocation to the end of streams
 //! - [`baseline`]: a server that only writes
 //! - [`table`]: all servers side by side, and docs/performance.md
 
@@ -28,6 +29,7 @@ pub mod measurement;
 mod pacer;
 pub mod process;
 mod publisher;
+pub mod revocation;
 pub mod sample;
 pub mod signer;
 mod stream;

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use command::{baseline, measure, table};
+use command::{baseline, measure, revocation, table};
 
 /// Benchmarks of Fanfare and other servers of event streams
 #[derive(Parser)]
@@ -23,6 +23,10 @@ enum Command {
     Measure(measure::Args),
     /// Runs the baseline server, which only writes: the lower bound of every benchmark
     Baseline(baseline::Args),
+    /// Measures how soon a revocation ends the streams of its token, on three nodes with one Redis
+    ///
+    /// Starts all processes. `FANFARE_BIN` is the binary of the nodes.
+    Revocation(revocation::Args),
     /// Measures all servers side by side, and writes docs/performance.md
     ///
     /// Starts all processes: the servers on the first core, the load and Redis on the second.
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Measure(args) => measure::run(&args),
         Command::Baseline(args) => baseline::run(&args),
+        Command::Revocation(args) => revocation::run(&args),
         Command::Table(args) => table::run(args),
     };
     result.unwrap_or_else(|error| {
