@@ -149,3 +149,25 @@ async fn logs_are_asked_for_their_end_only_while_that_saves_work() {
     let scripts = cluster.redis.calls("evalsha").await - scripts;
     assert!(scripts < few, "each channel has one event, but {scripts} scripts were called");
 }
+
+/// Number of streams that are opened.
+const STREAMS: u64 = 100;
+
+#[tokio::test]
+async fn a_stream_of_which_nothing_was_missed_costs_few_commands() {
+    let cluster = Cluster::on(Redis::start().await, 1, |node| node).await;
+    let commands = async || {
+        let (get, exists) = (cluster.redis.calls("get").await, cluster.redis.calls("exists").await);
+        get + exists + cluster.redis.calls("time").await
+    };
+    let _first = cluster.a().stream().user("first").open().await;
+    let before = commands().await;
+    let mut streams = Vec::new();
+    for number in 0..STREAMS {
+        streams.push(cluster.a().stream().user(&format!("user-{number}")).open().await);
+    }
+    // One to find the newest event and one for the time, both in the claim, and two after the subscription. The rest is for the
+    // time once a second, and for leases.
+    let all = commands().await - before;
+    assert!(all * 10 < STREAMS * 46, "{all} commands for {STREAMS} streams");
+}
