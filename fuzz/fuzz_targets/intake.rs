@@ -4,7 +4,7 @@
 #![no_main]
 
 use bytes::Bytes;
-use fanfare_protocol::publish::{Body, BodyLimits, Publication};
+use fanfare_protocol::publish::{Body, BodyLimits, TimedPublication};
 use libfuzzer_sys::fuzz_target;
 
 /// The most data an event may have here, in bytes.
@@ -15,12 +15,13 @@ fuzz_target!(|entry: &[u8]| {
     let words: Vec<Bytes> = entry.split(|&byte| byte == 0).map(Bytes::copy_from_slice).collect();
     let mut fields: Vec<(Bytes, Bytes)> =
         words.as_chunks().0.iter().map(|[name, value]| (name.clone(), value.clone())).collect();
-    let read = Publication::from_fields(&fields, LIMIT);
+    let read = TimedPublication::from_fields(&fields, LIMIT);
     fields.reverse();
-    let again = Publication::from_fields(&fields, LIMIT);
+    let again = TimedPublication::from_fields(&fields, LIMIT);
     assert_eq!(read.is_ok(), again.is_ok(), "the order of the fields matters");
-    let Ok(publication) = read else { return };
-    assert_eq!(again.ok().as_ref(), Some(&publication));
+    let Ok(entry) = read else { return };
+    assert_eq!(again.ok().as_ref(), Some(&entry));
+    let publication = entry.publication;
     assert!(!publication.ephemeral && publication.event.data().len() <= LIMIT);
     let json = publication.to_json().to_string();
     match Body::parse(json.as_bytes(), BodyLimits { data: LIMIT, events: 1 }) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_protocol::publish::Publication;
+use fanfare_protocol::publish::{Publication, TimedPublication};
 use fanfare_protocol::{Channel, Position};
 
 /// One reading of the ingest stream, from its oldest entry. It ends when another reading starts, or when the stream
@@ -54,6 +54,8 @@ pub struct ChainedEntry {
     pub after: Option<Position>,
     /// The publication. It is stored: an entry of the ingest stream is never ephemeral.
     pub publication: Publication,
+    /// The last moment at which it may be published, in Unix milliseconds.
+    pub until: Option<u64>,
 }
 
 /// Result of publishing an entry.
@@ -65,6 +67,8 @@ pub enum IntakeOutcome {
     Repeat,
     /// Nothing was done, since the previous entry is not published.
     Blocked,
+    /// The entry was dropped: its time is over.
+    Late,
 }
 
 /// An entry that can never be published.
@@ -109,11 +113,14 @@ impl Rejected {
 }
 
 /// Links each entry to the previous entry of its channel. The entries must be in the order of their ids.
-pub fn chain(entries: impl IntoIterator<Item = (Position, Publication)>) -> Vec<ChainedEntry> {
+pub fn chain<P: Into<TimedPublication>>(
+    entries: impl IntoIterator<Item = (Position, P)>,
+) -> Vec<ChainedEntry> {
     let mut newest: HashMap<Channel, Position> = HashMap::new();
-    let place = |(id, publication): (Position, Publication)| {
+    let place = |(id, publication): (Position, P)| {
+        let TimedPublication { publication, until } = publication.into();
         let after = newest.insert(publication.channel.clone(), id);
-        ChainedEntry { id, after, publication }
+        ChainedEntry { id, after, publication, until }
     };
     entries.into_iter().map(place).collect()
 }

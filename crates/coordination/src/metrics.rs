@@ -90,6 +90,8 @@ pub struct ClusterMetrics {
     pub(crate) intake_repeat: Counter,
     /// Entries that can never be published.
     pub(crate) intake_dead: Counter,
+    /// Entries dropped because the time of their field `until` was over.
+    pub(crate) intake_late: Counter,
     /// Attempts to publish an entry that failed and are retried.
     pub(crate) intake_retried: Counter,
     /// Failed calls to acquire or renew the leadership.
@@ -218,6 +220,7 @@ impl ClusterMetrics {
             intake_done: outcome(&entries, "done"),
             intake_repeat: outcome(&entries, "repeat"),
             intake_dead: outcome(&entries, "dead"),
+            intake_late: outcome(&entries, "late"),
             intake_retried: outcome(&entries, "retried"),
             intake_lead_failed: call("lead"),
             intake_fetch_failed: call("fetch"),

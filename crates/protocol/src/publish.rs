@@ -49,7 +49,7 @@ pub enum PublicationError {
     #[error("the field {0:?} is missing")]
     Missing(&'static str),
     /// An unknown field.
-    #[error("unknown field {0:?}; fields are channel, type, data and key")]
+    #[error("unknown field {0:?}; fields are channel, type, data, key and until")]
     Unknown(String),
     /// A field that is present more than once.
     #[error("the field {0:?} is present twice")]
@@ -57,6 +57,9 @@ pub enum PublicationError {
     /// A field whose bytes are not UTF-8.
     #[error("the field {0:?} is not UTF-8")]
     NotUtf8(&'static str),
+    /// A time that is not a number of milliseconds.
+    #[error("until: it must be a time in Unix milliseconds, in digits")]
+    Until,
     /// An ephemeral event with an idempotency key, although it is not stored.
     #[error("key: an ephemeral event is not stored and cannot have a key")]
     EphemeralKey,
@@ -144,27 +147,31 @@ impl Body {
     }
 }
 
-impl Publication {
-    fn parse(item: &RawValue, limit: usize) -> Result<Self, PublicationError> {
-        let Fields { channel, kind, data, key, ephemeral } = json::object(item.get())
-            .map_err(|_| PublicationError::Json(json::fault::<Fields<'_>>(item.get())))?;
-        let kind = kind.as_deref().map(EventType::new).transpose()?;
-        let event = Event::new(kind, data_text(data)?, limit)?;
-        let ephemeral = ephemeral.unwrap_or_default();
-        let publication = Self { channel: Channel::new(&channel)?, event, key, ephemeral };
-        publication.check_key()?;
-        Ok(publication)
-    }
+/// A publication from the ingest stream, with the time after which it is of no use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimedPublication {
+    /// The publication.
+    pub publication: Publication,
+    /// The last moment at which it may be published, in Unix milliseconds.
+    pub until: Option<u64>,
+}
 
-    /// Parses the fields of an entry of the ingest stream: `channel` and `data`, and optionally `type` and `key`. An
+impl From<Publication> for TimedPublication {
+    fn from(publication: Publication) -> Self {
+        Self { publication, until: None }
+    }
+}
+
+impl TimedPublication {
+    /// Parses the fields of an entry of the ingest stream: `channel` and `data`, and optionally `type`, `key` and `until`. An
     /// empty type is a plain message. `limit` is the maximum size of an event's data, in bytes.
     ///
     /// # Errors
     ///
     /// Fails if a field is missing, not known or there twice, or what it says is not allowed.
     pub fn from_fields(fields: &[(Bytes, Bytes)], limit: usize) -> Result<Self, PublicationError> {
-        const NAMES: [&str; 4] = ["channel", "type", "data", "key"];
-        let mut found: [Option<&Bytes>; 4] = [None; 4];
+        const NAMES: [&str; 5] = ["channel", "type", "data", "key", "until"];
+        let mut found: [Option<&Bytes>; 5] = [None; 5];
         for (name, value) in fields {
             let Some(at) = NAMES.iter().position(|known| known.as_bytes() == &name[..]) else {
                 let name = String::from_utf8_lossy(name);
@@ -174,13 +181,33 @@ impl Publication {
                 return Err(PublicationError::Doubled(NAMES[at]));
             }
         }
-        let [channel, kind, data, key] = found;
+        let [channel, kind, data, key, until] = found;
         let utf8 = |name, bytes| std::str::from_utf8(bytes).map_err(|_| PublicationError::NotUtf8(name));
         let channel = utf8("channel", channel.ok_or(PublicationError::Missing("channel"))?)?;
         let data = data.ok_or(PublicationError::Missing("data"))?;
         let event = Event::from_bytes(kind.map_or(&[], |kind| &kind[..]), data.clone(), limit)?;
         let key = key.map(|key| utf8("key", key).map(str::to_owned)).transpose()?;
-        let publication = Self { channel: Channel::new(channel)?, event, key, ephemeral: false };
+        let publication = Publication { channel: Channel::new(channel)?, event, key, ephemeral: false };
+        publication.check_key()?;
+        let until = until.map(|until| milliseconds(until).ok_or(PublicationError::Until)).transpose()?;
+        Ok(Self { publication, until })
+    }
+}
+
+/// Parses digits alone: a sign is an error.
+fn milliseconds(text: &[u8]) -> Option<u64> {
+    let is_number = text.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(text).ok().filter(|_| is_number)?.parse().ok()
+}
+
+impl Publication {
+    fn parse(item: &RawValue, limit: usize) -> Result<Self, PublicationError> {
+        let Fields { channel, kind, data, key, ephemeral } = json::object(item.get())
+            .map_err(|_| PublicationError::Json(json::fault::<Fields<'_>>(item.get())))?;
+        let kind = kind.as_deref().map(EventType::new).transpose()?;
+        let event = Event::new(kind, data_text(data)?, limit)?;
+        let ephemeral = ephemeral.unwrap_or_default();
+        let publication = Self { channel: Channel::new(&channel)?, event, key, ephemeral };
         publication.check_key()?;
         Ok(publication)
     }
@@ -272,17 +299,19 @@ mod tests {
         #[test]
         fn the_fields_of_an_entry_read_back(
             channel in "[a-z:]{1,20}", kind in proptest::option::of("[^\r\n\0]{0,20}"),
-            data: String, key in proptest::option::of("[a-z0-9-]{1,20}"), turn in 0usize..4
+            data: String, key in proptest::option::of("[a-z0-9-]{1,20}"), until: Option<u64>, turn in 0usize..5
         ) {
             let reserved = kind.as_deref().is_some_and(|kind| !kind.is_empty() && EventType::new(kind).is_err());
             let mut fields = vec![field("channel", &channel), field("data", &data)];
             fields.extend(kind.iter().map(|kind| field("type", kind)));
             fields.extend(key.iter().map(|key| field("key", key)));
+            fields.extend(until.iter().map(|until| field("until", &until.to_string())));
             let turn = turn % fields.len();
             fields.rotate_left(turn);
-            let read = Publication::from_fields(&fields, LIMIT * 4);
+            let read = TimedPublication::from_fields(&fields, LIMIT * 4);
             prop_assert_eq!(read.is_err(), reserved);
-            if let Ok(read) = read {
+            if let Ok(TimedPublication { publication: read, until: read_until }) = read {
+                prop_assert_eq!(read_until, until);
                 prop_assert_eq!(read.channel.as_str(), channel);
                 prop_assert_eq!(read.event.kind_str(), kind.unwrap_or_default());
                 prop_assert_eq!(read.event.data(), data);
@@ -293,7 +322,7 @@ mod tests {
         #[test]
         fn no_fields_break_the_reader(fields: Vec<(Vec<u8>, Vec<u8>)>) {
             let fields: Vec<(Bytes, Bytes)> = fields.into_iter().map(|(n, v)| (n.into(), v.into())).collect();
-            prop_assert_eq!(Publication::from_fields(&fields, LIMIT).is_ok(), false);
+            prop_assert_eq!(TimedPublication::from_fields(&fields, LIMIT).is_ok(), false);
         }
 
         #[test]
@@ -324,6 +353,10 @@ mod tests {
             (with(b"type", b"\xff"), "the event type is not UTF-8"),
             (with(b"type", b"shutdown"), "reserved"),
             (with(b"key", b""), "key"),
+            (with(b"until", b""), "until: it must be a time in Unix milliseconds"),
+            (with(b"until", b"+1"), "until: "),
+            (with(b"until", b"1.5"), "until: "),
+            (with(b"until", b"18446744073709551616"), "until: "),
             (with(b"key", b"\xff"), "\"key\" is not UTF-8"),
             (vec![field("channel", "a b"), field("data", "x")], "' '"),
             (vec![field("channel", ""), field("data", "x")], "empty"),
@@ -337,11 +370,11 @@ mod tests {
             ),
             (vec![field("channel", "a"), field("data", &"x".repeat(LIMIT + 1))], "4097 bytes"),
         ] {
-            let error = Publication::from_fields(&fields, LIMIT).expect_err(word).to_string();
+            let error = TimedPublication::from_fields(&fields, LIMIT).expect_err(word).to_string();
             assert!(error.contains(word), "{error} has no {word}");
         }
         let long = Bytes::from("x".repeat(100_000));
-        let error = Publication::from_fields(&[(long.clone(), long)], LIMIT).unwrap_err();
+        let error = TimedPublication::from_fields(&[(long.clone(), long)], LIMIT).unwrap_err();
         assert!(error.to_string().len() < 200);
     }
 

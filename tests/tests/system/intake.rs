@@ -1,5 +1,7 @@
 //! Entries of the ingest stream land in the log once.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use fanfare_testkit::chaos_proxy::{ChaosProxy, Trip};
 use fanfare_testkit::client::Client;
 use fanfare_testkit::cluster::Cluster;
@@ -203,4 +205,28 @@ async fn a_leader_that_leaves_in_an_orderly_way_hands_over_at_once() {
     })
     .await;
     scene.ends_whole().await;
+}
+
+#[tokio::test]
+async fn an_entry_whose_time_passed_while_no_node_ran_is_not_delivered_late() {
+    let redis = Redis::start().await;
+    let mut publisher = Publisher::on(&redis).await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let soon = now + Duration::from_millis(200);
+    for (data, until) in [("1", None), ("2", Some(soon)), ("3", Some(now + SOON))] {
+        let until = until.map(|until| until.as_millis().to_string());
+        let mut fields = vec![("channel", CHANNEL.as_bytes()), ("type", b"t"), ("data", data.as_bytes())];
+        fields.extend(until.iter().map(|until| ("until", until.as_bytes())));
+        publisher.ingest(&fields).await.expect("Redis takes it");
+    }
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    let node = Node::of(&redis).start().await;
+    is_settled(&redis).await;
+    let mut client = node.stream().user("42").channel(CHANNEL).parameter("last", "9").open().await;
+    for data in ["1", "3"] {
+        assert_eq!(&*client.expect("t").await.data, data);
+    }
+    let late = node.metrics().await.sum("fanfare_intake_entries_total", &["outcome=\"late\""]);
+    assert!((late - 1.0).abs() < f64::EPSILON, "{late}");
+    assert!(node.log().contains("dropped an intake entry"), "{}", node.log());
 }

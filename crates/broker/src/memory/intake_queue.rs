@@ -80,7 +80,7 @@ impl IntakeQueue for MemoryBroker {
 
 impl MemoryBroker {
     fn publish_entry(&self, reading: &Reading, entry: ChainedEntry) -> IntakeOutcome {
-        let ChainedEntry { id, after, publication } = entry;
+        let ChainedEntry { id, after, publication, until } = entry;
         let Publication { channel, event, key, .. } = publication;
         let mut state = self.state();
         let log = state.channels.entry(channel.clone()).or_default();
@@ -93,6 +93,10 @@ impl MemoryBroker {
             return IntakeOutcome::Blocked;
         }
         log.mark = Some((Arc::clone(&reading.generation), id));
+        let is_seen = key.as_deref().is_some_and(|key| log.seen(key, self.now()).is_some());
+        if !is_seen && until.is_some_and(|until| until < self.now()) {
+            return IntakeOutcome::Late;
+        }
         if self.append(&mut state, &channel, event, key).repeat {
             IntakeOutcome::Repeat
         } else {

@@ -2,11 +2,11 @@
 --
 -- keys: the log, the last position, the live topic, and for an event with an idempotency key the key's key.
 -- args: type, data, events kept, their age in ms, how long the last position is kept in ms, and how long the
---       idempotency key is kept in ms; for an entry of the ingest stream also its generation, its id, and if there is one
---       the id of the entry that must be published before it.
+--       idempotency key is kept in ms; for an entry of the ingest stream also its generation, its id, and maybe the id of
+--       the entry that must be published before it or '', and the last time at which it may be published.
 -- Returns the position, 1 if the key was used before, else 0, and 1 if the channel is new. For an entry of the ingest
 -- stream it returns a number: 0 if the entry was published, 1 if it or its key was published before, 2 if it is held up
--- and nothing was done.
+-- and nothing was done, 3 if it is too late.
 --
 -- The last position is followed by the intake's mark, `<position> <generation> <id>`: the newest entry that was published
 -- here. Entries of a generation come in the order of their ids, so an entry that is not newer was published before.
@@ -41,6 +41,11 @@ local function is_before(a, b)
   return a_ms < b_ms
 end
 
+local function is_past(ms)
+  local time = redis.call('TIME')
+  return tonumber(ms) < tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
 local function publish(keys, args)
   local call, find, sub = redis.call, string.find, string.sub
   local log, last_key, once_key, kind, data = keys[1], keys[2], keys[4], args[1], args[2]
@@ -58,6 +63,7 @@ local function publish(keys, args)
   end
 
   if generation then
+    if previous == '' then previous = nil end
     local newest
     local from = #generation + 3
     if sub(mark, 1, from - 1) == ' ' .. generation .. ' ' then newest = sub(mark, from) end
@@ -79,6 +85,13 @@ local function publish(keys, args)
   if seen then
     call('SET', last_key, last .. mark, 'PX', args[5])
     return 1
+  end
+
+  if args[10] and is_past(args[10]) then
+    -- The mark goes on, for the entries that wait for this one.
+    call('XLEN', log)
+    call('SET', last_key, last .. mark, 'PX', args[5])
+    return 3
   end
 
   -- An existing log never assigns an id below its newest. A new log could, if the clock has gone back since the old one

@@ -87,14 +87,17 @@ fn add(calls: &mut Batch<'_>, broker: &RedisBroker, script: &'static Script, pub
 }
 
 fn add_entry(calls: &mut Batch<'_>, broker: &RedisBroker, reading: &Reading, entry: ChainedEntry) {
-    let ChainedEntry { id, after, publication } = entry;
+    let ChainedEntry { id, after, publication, until } = entry;
     let Publication { channel, event, key, .. } = publication;
     let window = broker.settings.idempotency_window;
     // The mark is kept with the last position, and an entry may be repeated after a leader died.
     let (log, mut call) = append(broker, &script::PUBLISH, (&channel, &event), key.as_deref(), window);
     call.arg(millis(window)).arg(&reading.generation[..]).arg(id.to_string());
-    if let Some(after) = after {
-        call.arg(after.to_string());
+    if after.is_some() || until.is_some() {
+        call.arg(after.map(|after| after.to_string()).unwrap_or_default());
+    }
+    if let Some(until) = until {
+        call.arg(until);
     }
     calls.add(&log, call);
 }
@@ -141,6 +144,7 @@ fn intake_outcome(reply: Value) -> Result<IntakeOutcome, BrokerError> {
         Value::Int(0) => Ok(IntakeOutcome::Published),
         Value::Int(1) => Ok(IntakeOutcome::Repeat),
         Value::Int(2) => Ok(IntakeOutcome::Blocked),
+        Value::Int(3) => Ok(IntakeOutcome::Late),
         // The entry may be in the log.
         _ => Err(BrokerError::Unavailable("Redis did not return the result of an entry".into())),
     }

@@ -9,7 +9,7 @@ use fanfare_broker::{
     Broker, BrokerError, BrokerSettings, EventLog, IntakeQueue, Membership, RedisBroker, RedisSettings,
     Retention, RetentionRules, SessionStore,
 };
-use fanfare_protocol::publish::Publication;
+use fanfare_protocol::publish::{Publication, TimedPublication};
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Position, SessionId};
 use fanfare_testkit::deadline::eventually;
@@ -326,6 +326,34 @@ pub(crate) async fn an_entry_is_held_up_by_the_one_before_it<F: Fixture>() {
     assert_eq!(put(broker, &reading, chained([3, 4])).await, [published; 2]);
     assert_eq!(put(broker, &reading, all[..4].to_vec()).await, [repeat; 4]);
     assert_eq!(log(broker).await, [1, 3, 4].map(id));
+}
+
+/// What was published, and may be until 1970 or until a time far away.
+fn timed((id, publication): (Position, Publication), is_late: bool) -> (Position, TimedPublication) {
+    (id, TimedPublication { publication, until: Some(if is_late { 1 } else { 1 << 52 }) })
+}
+
+pub(crate) async fn an_entry_whose_time_is_over_is_dropped_and_the_chain_goes_on<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let reading = begin(broker).await;
+    let (published, late) = (IntakeOutcome::Published, IntakeOutcome::Late);
+    // In a channel without a log, and after others.
+    let all = [(1, true), (2, false), (3, true), (4, true), (5, false)];
+    let all = chain(all.map(|(seq, is_late)| timed(entry(id(seq)), is_late)));
+    assert_eq!(put(broker, &reading, all[..1].to_vec()).await, [late]);
+    assert_eq!(broker.locate(&channel("a"), StartAt::Latest).await.unwrap(), Position::ZERO);
+    assert_eq!(put(broker, &reading, all[1..4].to_vec()).await, [published, late, late]);
+    let last = broker.locate(&channel("a"), StartAt::Latest).await.unwrap();
+    assert_eq!(put(broker, &reading, all[3..].to_vec()).await, [IntakeOutcome::Repeat, published]);
+    assert_eq!(log(broker).await, [2, 5].map(id));
+    let page = broker.page(&channel("a"), last, PageLimit::entries(9)).await.unwrap();
+    assert_eq!(page.entries[0].previous, last, "what was dropped is no gap");
+    // What was dropped has not used its key; what has used it is no longer late.
+    let late_key = chain([timed(keyed(id(6), "k"), true), timed(keyed(id(7), "k"), false)]);
+    assert_eq!(put(broker, &reading, late_key).await, [late, published]);
+    let again = chain([timed(keyed(id(8), "k"), true)]);
+    assert_eq!(put(broker, &reading, again).await, [IntakeOutcome::Repeat]);
 }
 
 pub(crate) async fn a_key_of_its_own_stores_an_entry_once_and_the_chain_goes_on<F: Fixture>() {

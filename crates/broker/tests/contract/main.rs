@@ -162,6 +162,7 @@ contracts! {
         entries_published_twice_land_once,
         ids_are_compared_as_numbers_of_any_length,
         an_entry_is_held_up_by_the_one_before_it,
+        an_entry_whose_time_is_over_is_dropped_and_the_chain_goes_on,
         a_key_of_its_own_stores_an_entry_once_and_the_chain_goes_on,
         other_ways_in_leave_the_mark_as_it_is,
         a_recreated_stream_begins_with_smaller_ids,

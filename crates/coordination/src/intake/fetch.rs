@@ -9,7 +9,7 @@ use fanfare_broker::{IntakeQueue, clock};
 use fanfare_config::intake::IntakeConfig;
 use fanfare_protocol::Position;
 use fanfare_protocol::channel::MAX_CHANNEL_BYTES;
-use fanfare_protocol::publish::Publication;
+use fanfare_protocol::publish::TimedPublication;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +30,7 @@ const TARGET_BATCH_BYTES: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct FetchedEntry {
     pub(super) id: Position,
-    pub(super) publication: Publication,
+    pub(super) publication: TimedPublication,
     /// The fields as they were read, in case Redis refuses the entry.
     pub(super) fields: Fields,
 }
@@ -131,7 +131,7 @@ impl FetchedBatch {
         let mut items = Vec::with_capacity(entries.len());
         let mut dead = Vec::new();
         for entry in entries {
-            match Publication::from_fields(&entry.fields, max_data) {
+            match TimedPublication::from_fields(&entry.fields, max_data) {
                 Ok(publication) => {
                     items.push(FetchedEntry { id: entry.id, publication, fields: entry.fields });
                 }

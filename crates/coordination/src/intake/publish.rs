@@ -67,7 +67,7 @@ impl Publisher {
         lead.check()?;
         let (mut entries, mut placed) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
         for FetchedEntry { id, publication, fields } in items {
-            entries.push((id, publication.channel.clone(), fields));
+            entries.push((id, publication.publication.channel.clone(), fields));
             placed.push((id, publication));
         }
         let results = self.broker.publish_intake(reading, chain(placed)).await;

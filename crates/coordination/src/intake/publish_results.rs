@@ -3,6 +3,7 @@
 use fanfare_broker::BrokerError;
 use fanfare_broker::intake::IntakeOutcome;
 use fanfare_protocol::{Channel, Position};
+use fanfare_telemetry::Throttle;
 
 use super::fetch::{DeadLetter, Fields};
 use crate::metrics::ClusterMetrics;
@@ -10,6 +11,7 @@ use crate::metrics::ClusterMetrics;
 /// Results of one publish call.
 #[derive(Default)]
 pub(super) struct PublishResults {
+    /// Published now or before, or dropped because they were late.
     pub(super) published: Vec<Position>,
     /// Entries that can never be published.
     pub(super) dead: Vec<DeadLetter>,
@@ -34,6 +36,11 @@ impl PublishResults {
                     metrics.intake_retried.inc();
                     sorted.is_unfinished = true;
                 }
+                Ok(IntakeOutcome::Late) => {
+                    metrics.intake_late.inc();
+                    report_late(id, &channel);
+                    sorted.published.push(id);
+                }
                 Ok(outcome) => {
                     if outcome == IntakeOutcome::Repeat {
                         metrics.intake_repeat.inc();
@@ -53,5 +60,12 @@ impl PublishResults {
             }
         }
         sorted
+    }
+}
+
+fn report_late(id: Position, channel: &Channel) {
+    static LOG: Throttle = Throttle::of_events();
+    if let Some(held_back) = LOG.admit() {
+        tracing::warn!(entry = %id, %channel, held_back, "dropped an intake entry: the time of its field until is over");
     }
 }

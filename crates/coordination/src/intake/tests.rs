@@ -98,6 +98,19 @@ async fn an_entry_with_an_idempotency_key_is_stored_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_entry_whose_time_is_over_is_dropped_and_counted() {
+    let broker = FaultyBroker::new();
+    for (data, until) in [("1", "1"), ("2", "18446744073709551615"), ("3", "0")] {
+        broker.inner.ingest(fields(&[("channel", "a"), ("data", data), ("until", until)]));
+    }
+    let (intake, metrics) = start(&broker, "n1");
+    until("all are handled", || metrics.intake_done.get() + metrics.intake_late.get() == 3).await;
+    intake.shutdown().await;
+    assert_eq!((log(&broker, "a").await, metrics.intake_late.get()), (vec!["2".to_owned()], 2));
+    assert_eq!((broker.inner.unsettled(), broker.inner.dead().len()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn malformed_entries_are_dead_letters_with_a_reason_and_the_rest_continue() {
     let broker = FaultyBroker::new();
     let long = "x".repeat(101);
