@@ -8,7 +8,7 @@
 //!
 //! - `event_log`; `channel`: one channel's log, last position, mark and idempotency keys
 //! - `live_topics`: subscriber connections of this process's nodes
-//! - `session_store`; `sessions`: owners of sessions, and the lifecycle stream
+//! - `session_store`; `sessions`: owners of sessions, and the lifecycle stream; `silences`: in which their connections are lost
 //! - `credential_store`: revocations of tokens; `tickets`: tickets of users
 //! - `ack_store`: acknowledged cursors
 //! - `membership`: leases and locks
@@ -26,6 +26,7 @@ mod live_topics;
 mod membership;
 mod session_store;
 mod sessions;
+mod silences;
 mod tickets;
 
 use std::sync::atomic::{AtomicU64, Ordering};

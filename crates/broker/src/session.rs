@@ -1,6 +1,7 @@
 //! Claims and owners of sessions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfare_protocol::{Position, SessionId, User};
 use serde::{Deserialize, Serialize};
@@ -14,11 +15,16 @@ pub struct SessionClient {
     pub address: Arc<str>,
     /// Whether the session's stream is a long poll: the next request of the session is no move, on whichever node.
     pub polls: bool,
+    /// Whether the client chose the session's id, and so comes back with it. How the connections of others are lost is not
+    /// recorded.
+    pub named: bool,
+    /// Whether the client sent a cursor. One without a cursor did not lose its connection: its page was loaded again.
+    pub resumes: bool,
 }
 
 impl From<&str> for SessionClient {
     fn from(address: &str) -> Self {
-        Self { address: address.into(), polls: false }
+        Self { address: address.into(), polls: false, named: false, resumes: false }
     }
 }
 
@@ -49,6 +55,8 @@ pub enum Claimed {
         /// The last position of the user's channel before the claim was reported: what is published in reaction comes
         /// after it. `None` if it cannot be read.
         tip: Option<Position>,
+        /// The silence in which the session's connections are lost, if two were lost after about as long.
+        silence: Option<Duration>,
     },
     /// The user has reached the session limit. Nothing was changed.
     Full,
@@ -76,6 +84,34 @@ pub enum Renewed {
     Held(u64),
     /// Another claim has taken the session.
     Lost,
+}
+
+/// How a session's stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionEnd {
+    /// Why it ended.
+    pub reason: CloseReason,
+    /// In milliseconds; 0 if there is none.
+    silence_ms: u32,
+}
+
+impl SessionEnd {
+    /// Returns the end of a connection that had been silent for this time, if that may be why it was lost.
+    pub fn new(reason: CloseReason, silence: Option<Duration>) -> Self {
+        let silence_ms = silence.map_or(0, |silence| silence.as_millis().try_into().unwrap_or(u32::MAX));
+        Self { reason, silence_ms }
+    }
+
+    /// Returns how long the connection had been silent, if that may be why it was lost.
+    pub fn silence(self) -> Option<Duration> {
+        (self.silence_ms > 0).then(|| Duration::from_millis(self.silence_ms.into()))
+    }
+}
+
+impl From<CloseReason> for SessionEnd {
+    fn from(reason: CloseReason) -> Self {
+        Self::new(reason, None)
+    }
 }
 
 /// Close reason of a stream or session; the `reason` in the lifecycle stream and in metrics.

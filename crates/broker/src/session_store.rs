@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use fanfare_protocol::session::Control;
 use fanfare_protocol::{SessionId, User};
 
-use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
+use crate::session::{Claim, Claimed, Holding, Renewed, SessionEnd, SessionInfo};
 use crate::{BrokerError, NodeId};
 
 /// The sessions of all users, each with the node that owns it.
@@ -16,19 +16,23 @@ use crate::{BrokerError, NodeId};
 pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// Makes the claim's node the session's owner, with a greater epoch, and reports `session.connected` or
     /// `session.moved`, and `user.online` for the user's first session. Sends the old owner, if it is another node, a
-    /// command to close its connection.
+    /// command to close its connection. Returns the silence in which the session's connections are lost, if two were lost in
+    /// silences of about the same length, and the last one no longer than [`BrokerSettings::heartbeat_memory`] ago.
+    ///
+    /// [`BrokerSettings::heartbeat_memory`]: crate::BrokerSettings::heartbeat_memory
     async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError>;
 
     /// Releases a session, and reports `session.disconnected` and, for the user's last session, `user.offline`.
     /// Changes nothing and returns false if `node` is not the owner, or owns the session with a greater epoch. (A
-    /// smaller epoch remains after a failover that lost the newest claim.)
+    /// smaller epoch remains after a failover that lost the newest claim.) Records the silence in which the connection was
+    /// lost, if there is one, in any case.
     async fn release(
         &self,
         node: &NodeId,
         user: &User,
         session: SessionId,
         epoch: u64,
-        reason: CloseReason,
+        end: SessionEnd,
     ) -> Result<bool, BrokerError>;
 
     /// Renews the claims of sessions that a node holds, in the given order:

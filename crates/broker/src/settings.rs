@@ -23,6 +23,9 @@ pub struct BrokerSettings {
     /// Maximum rate of session events of one user in the lifecycle stream, per minute; further ones are merged. 0
     /// disables the limit.
     pub lifecycle_per_minute: u32,
+    /// How long after a session's connection was last lost in silence the session has a shorter heartbeat. Zero records no
+    /// silences.
+    pub heartbeat_memory: Duration,
     /// Approximate number of entries that the dead-letter stream keeps.
     pub dead_events: usize,
     /// Bounds of acknowledged cursors.
@@ -38,6 +41,7 @@ impl Default for BrokerSettings {
             max_data: DEFAULT_MAX_DATA_BYTES,
             lifecycle_events: 100_000,
             lifecycle_per_minute: 0,
+            heartbeat_memory: Duration::from_hours(1),
             dead_events: 10_000,
             acks: AckSettings::default(),
         }

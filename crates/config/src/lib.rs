@@ -192,6 +192,7 @@ impl Config {
             max_data: bytes(self.limits.event_data),
             lifecycle_events: self.retention.lifecycle_events,
             lifecycle_per_minute: self.session.lifecycle_per_minute,
+            heartbeat_memory: self.stream.heartbeat_memory,
             dead_events: self.retention.dead_events,
             acks: self.ack.broker(),
         }

@@ -13,8 +13,12 @@ settings! {
     pub struct StreamConfig = "stream", |config| config.stream => {
         /// Interval after which a comment is sent on a stream that is otherwise silent.
         heartbeat: Duration = "15s", in "1ms" to "366d";
-        /// Shortest heartbeat that a client may ask for with `heartbeat=`; not longer than `stream.heartbeat`.
+        /// Shortest heartbeat that a client may ask for with `heartbeat=`, and that a session gets whose connections are lost in
+        /// silence; not longer than `stream.heartbeat`.
         min_heartbeat: Duration = "5s", in "1ms" to "366d";
+        /// How long a session has a shorter heartbeat after its connection was last lost in silence; `0s` always sends
+        /// `stream.heartbeat`.
+        heartbeat_memory: Duration = "1h", in "0s" to "31d";
         /// Minimum `retry:` (reconnection time) sent to clients, which is the outage after a crash.
         retry: Duration = "250ms", in "1ms" to "1h";
         /// Maximum random addition to `stream.retry`, drawn for each client. It is longer while the other nodes would need
@@ -58,9 +62,11 @@ settings! {
 }
 
 impl StreamConfig {
-    /// Returns the heartbeat of a stream whose client asks for one, or for none in particular.
-    pub fn heartbeat_of(&self, wanted: Option<Duration>) -> Duration {
-        wanted.map_or(self.heartbeat, |wanted| wanted.max(self.min_heartbeat).min(self.heartbeat))
+    /// Returns the heartbeat of a stream: what the client asks for, or half of the silence in which the session's connections
+    /// are lost, within the bounds.
+    pub fn heartbeat_of(&self, wanted: Option<Duration>, silence: Option<Duration>) -> Duration {
+        let shorter = wanted.or(silence.map(|silence| silence / 2));
+        shorter.map_or(self.heartbeat, |shorter| shorter.max(self.min_heartbeat).min(self.heartbeat))
     }
 }
 

@@ -41,14 +41,24 @@ fn fault(pairs: &[(&str, &str)]) -> Fault {
 fn a_client_may_ask_for_a_heartbeat_within_bounds() {
     let seconds = Duration::from_secs;
     let stream = stream::StreamConfig::default();
-    let of = |wanted| stream.heartbeat_of(wanted);
+    let of = |wanted| stream.heartbeat_of(wanted, None);
     assert_eq!(
         [None, Some(seconds(1)), Some(seconds(7)), Some(seconds(60))].map(of),
         [15, 5, 7, 15].map(seconds)
     );
     // A shorter one of the operator holds.
     let stream = stream::StreamConfig { heartbeat: seconds(2), ..stream };
-    assert_eq!(stream.heartbeat_of(Some(seconds(1))), seconds(2));
+    assert_eq!(stream.heartbeat_of(Some(seconds(1)), None), seconds(2));
+}
+
+#[test]
+fn a_heartbeat_is_half_of_the_silence_in_which_connections_are_lost() {
+    let seconds = Duration::from_secs;
+    let stream = stream::StreamConfig::default();
+    let of = |silence| stream.heartbeat_of(None, Some(seconds(silence)));
+    assert_eq!([6, 12, 20, 60].map(of), [5, 6, 10, 15].map(seconds));
+    // What the client asks for holds.
+    assert_eq!(stream.heartbeat_of(Some(seconds(9)), Some(seconds(12))), seconds(9));
 }
 
 #[test]

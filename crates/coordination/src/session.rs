@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fanfare_broker::clock::unix_ms;
-use fanfare_broker::session::{Claim, Claimed, CloseReason, SessionClient, SessionInfo};
+use fanfare_broker::session::{Claim, Claimed, CloseReason, SessionClient, SessionEnd, SessionInfo};
 use fanfare_broker::subscriber::SubscriberState;
 use fanfare_broker::{BrokerError, Membership, NodeId, SessionStore};
 use fanfare_protocol::session::Control;
@@ -41,8 +41,10 @@ pub struct SessionGuard {
     session: SessionKey,
     epoch: u64,
     claim: ClaimNumber,
-    tip: Option<Position>,
-    reason: CloseReason,
+    /// The silence in which the session's connections are lost, in milliseconds; 0 if it is unknown.
+    silence_ms: u32,
+    /// Whether the client comes back with this session.
+    named: bool,
 }
 
 impl SessionGuard {
@@ -57,28 +59,34 @@ impl SessionGuard {
         self.epoch
     }
 
-    /// Returns the last position of the user's channel before the claim was reported, if it is known.
-    pub fn tip(&self) -> Option<Position> {
-        self.tip
-    }
-
     /// Returns whether a newer claim of the session is known, of this or another node. Must be called once [`EndStream`]
     /// can find the stream: an earlier notification of a newer claim found no stream to end.
     pub fn is_lost(&self) -> bool {
         self.shared.with(|registry| registry.is_lost(&self.session, self.claim))
     }
 
-    /// Releases the session, in the background.
-    pub fn end(mut self, reason: CloseReason) {
-        self.reason = reason;
+    /// Returns the silence in which earlier connections of the session were lost, if at least two were lost after about as long.
+    pub fn silence(&self) -> Option<Duration> {
+        (self.silence_ms > 0).then(|| Duration::from_millis(self.silence_ms.into()))
+    }
+
+    /// Releases the session, in the background. The silence in which the connection was lost is recorded if the client chose
+    /// the session's id.
+    pub fn end(self, end: SessionEnd) {
+        self.release(if self.named { end } else { end.reason.into() });
+    }
+
+    /// Marks the session for release, unless it is marked already.
+    fn release(&self, end: SessionEnd) {
+        if self.shared.with(|registry| registry.end(&self.session, (self.claim, self.epoch), end)) {
+            self.shared.wake.notify_one();
+        }
     }
 }
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
-        if self.shared.with(|registry| registry.end(&self.session, self.claim, self.reason)) {
-            self.shared.wake.notify_one();
-        }
+        self.release(CloseReason::Closed.into());
     }
 }
 
@@ -194,7 +202,8 @@ impl Sessions {
         Self { shared, lease, claims: TaskTracker::new(), stop, reconciler }
     }
 
-    /// Claims a session.
+    /// Claims a session. Returns the last position of the user's channel before the claim was reported, too: what is published in
+    /// reaction comes after it. There is none if it could not be read.
     ///
     /// # Errors
     ///
@@ -204,7 +213,7 @@ impl Sessions {
         user: &User,
         session: SessionId,
         client: SessionClient,
-    ) -> Result<SessionGuard, ClaimError> {
+    ) -> Result<(SessionGuard, Option<Position>), ClaimError> {
         let shut = if self.claims.is_closed() {
             Some(ClaimError::Draining)
         } else if !self.lease.borrow().held() {
@@ -258,7 +267,7 @@ impl Sessions {
             }
             // Recorded for a dead node, or for this one without a stream: no other node would remove it now.
             let SessionInfo { node, session, epoch, .. } = info;
-            self.shared.store.release(node, user, *session, *epoch, CloseReason::Disconnected).await?;
+            self.shared.store.release(node, user, *session, *epoch, CloseReason::Disconnected.into()).await?;
         }
         Ok(found.len())
     }
@@ -325,7 +334,7 @@ impl ClaimCall {
         Self { shared, session, client, replied: false }
     }
 
-    async fn run(mut self) -> Result<SessionGuard, ClaimError> {
+    async fn run(mut self) -> Result<(SessionGuard, Option<Position>), ClaimError> {
         let shared = Arc::clone(&self.shared);
         let claim = Claim {
             user: self.session.user.clone(),
@@ -335,12 +344,14 @@ impl ClaimCall {
             limit: shared.limit,
         };
         match shared.store.claim(&claim).await {
-            Ok(Claimed::Held { epoch, tip, .. }) => {
+            Ok(Claimed::Held { epoch, tip, silence, .. }) => {
                 self.replied = true;
                 shared.metrics.claims_held.inc();
                 let (session, since) = (self.session.clone(), unix_ms());
                 let claim = shared.with(|registry| registry.hold(&session, &self.client, epoch, since));
-                Ok(SessionGuard { shared, session, epoch, claim, tip, reason: CloseReason::Closed })
+                let silence = silence.map_or(0, |silence| silence.as_millis());
+                let (silence_ms, named) = (silence.try_into().unwrap_or(u32::MAX), self.client.named);
+                Ok((SessionGuard { shared, session, epoch, claim, silence_ms, named }, tip))
             }
             Ok(Claimed::Full) => {
                 self.replied = true;

@@ -36,7 +36,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fanfare_broker::session::CloseReason;
+use fanfare_broker::session::{CloseReason, SessionEnd};
 use fanfare_config::stream::StreamConfig;
 use fanfare_coordination::revocations::stream_token::StreamToken;
 use fanfare_coordination::session::SessionGuard;
@@ -267,7 +267,7 @@ impl Connection {
             self.push_control(block);
         }
         self.closing = Some(reason);
-        self.release(reason);
+        self.release(reason, &context.settings);
         context.metrics.count_end(reason);
         self.user_socket.linger(waker);
         self.deadlines.linger(context.settings.linger);
@@ -295,9 +295,10 @@ impl Connection {
     }
 
     /// Releases the claim.
-    pub(crate) fn release(&mut self, reason: CloseReason) {
+    pub(crate) fn release(&mut self, reason: CloseReason, settings: &StreamConfig) {
         if let Some(guard) = self.guard.take() {
-            guard.end(reason);
+            let silence = self.deadlines.lost_in_silence(reason, settings);
+            guard.end(SessionEnd::new(reason, silence));
         }
     }
 

@@ -258,7 +258,7 @@ async fn a_release_or_a_renewal_with_an_old_epoch_changes_nothing() {
     ];
     for (node, epoch, renewed) in cases {
         let node = NodeId::new(node).unwrap();
-        let released = broker.release(&node, &user, id, epoch, CloseReason::Closed).await.unwrap();
+        let released = broker.release(&node, &user, id, epoch, CloseReason::Closed.into()).await.unwrap();
         assert!(!released, "{node} {epoch}");
         let holding = Holding { user: user.clone(), session: id, epoch, since: 1, client: "x".into() };
         assert_eq!(broker.renew(&node, &[holding]).await.unwrap(), [renewed], "{node} {epoch}");
@@ -271,6 +271,6 @@ async fn a_release_or_a_renewal_with_an_old_epoch_changes_nothing() {
     let node = NodeId::new("a").unwrap();
     let holding = Holding { user: user.clone(), session: id, epoch, since: 1, client: "x".into() };
     assert_eq!(broker.renew(&node, &[holding]).await.unwrap(), [Renewed::Held(epoch)]);
-    assert!(broker.release(&node, &user, id, epoch, CloseReason::Closed).await.unwrap());
+    assert!(broker.release(&node, &user, id, epoch, CloseReason::Closed.into()).await.unwrap());
     assert_eq!(held(&cluster.redis, "42").await, []);
 }

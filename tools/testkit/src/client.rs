@@ -4,6 +4,7 @@ mod event;
 mod response;
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::timeout_at;
@@ -75,7 +76,14 @@ impl Client {
 
     /// [`Self::reconnect`], and reads up to `connected`.
     pub async fn resume(&mut self, node: &Node) {
-        self.reconnect(node).await;
+        self.resume_at(node.address()).await;
+    }
+
+    /// [`Self::resume`] by an address, as that of a proxy.
+    pub async fn resume_at(&mut self, address: SocketAddr) {
+        self.close();
+        self.request.move_to(address);
+        self.connect().await;
         self.connected().await;
     }
 

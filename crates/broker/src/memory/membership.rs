@@ -120,7 +120,7 @@ impl Leases {
         let mut swept = Swept::default();
         for (node, user, session, epoch) in orphans {
             let held = (&node, &user, session, epoch);
-            swept.sessions += usize::from(sessions.release(held, CloseReason::NodeLost, grace, now));
+            swept.sessions += usize::from(sessions.release(held, CloseReason::NodeLost.into(), grace, now));
         }
         let (users, ended) = sessions.expire_grace(now, SWEEP_STEP, grace);
         swept.users = users;

@@ -6,7 +6,7 @@ use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Position, SessionId, User};
 
 use super::MemoryBroker;
-use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
+use crate::session::{Claim, Claimed, Holding, Renewed, SessionEnd, SessionInfo};
 use crate::{BrokerError, NodeId, SessionStore};
 
 #[async_trait]
@@ -36,11 +36,11 @@ impl SessionStore for MemoryBroker {
         user: &User,
         session: SessionId,
         epoch: u64,
-        reason: CloseReason,
+        end: SessionEnd,
     ) -> Result<bool, BrokerError> {
         let now = self.now();
         let mut state = self.state();
-        let released = state.sessions.release((node, user, session, epoch), reason, self.settings.grace, now);
+        let released = state.sessions.release((node, user, session, epoch), end, self.settings.grace, now);
         state.sessions.trim(self.settings.lifecycle_events);
         Ok(released)
     }

@@ -8,9 +8,10 @@ use indexmap::IndexMap;
 
 use super::StreamEntry;
 use super::channel::millis;
+use super::silences::Silences;
 use crate::BrokerSettings;
 use crate::lease::NodeId;
-use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
+use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionEnd, SessionInfo};
 
 /// Every user's sessions.
 #[derive(Debug, Default)]
@@ -26,6 +27,7 @@ pub(super) struct Sessions {
     counts_arrivals: bool,
     /// Used part of each user's rate. Users who have used nothing are not in it.
     shares: IndexMap<User, Share>,
+    silences: Silences,
     pub(super) lifecycle: VecDeque<StreamEntry>,
 }
 
@@ -90,7 +92,8 @@ impl Epochs {
 impl Sessions {
     pub(super) fn new(settings: &BrokerSettings) -> Self {
         let (per_minute, counts_arrivals) = (settings.lifecycle_per_minute, settings.grace.is_zero());
-        Self { per_minute, counts_arrivals, ..Self::default() }
+        let silences = Silences::new(settings.heartbeat_memory);
+        Self { per_minute, counts_arrivals, silences, ..Self::default() }
     }
 
     pub(super) fn claim(&mut self, claim: &Claim, tip: Position, now: u64) -> Claimed {
@@ -125,17 +128,22 @@ impl Sessions {
             None => self.connected(now, &claim.user, claim.session, &claim.node),
         }
         self.arrive(now, &claim.user, arrival);
-        Claimed::Held { epoch, from, tip: Some(tip) }
+        let silence = self.silences.recall((&claim.user, claim.session), claim.client.resumes, now);
+        Claimed::Held { epoch, from, tip: Some(tip), silence }
     }
 
     /// Releases a session. The session of a client that is expected back is kept for the `grace` period.
     pub(super) fn release(
         &mut self,
         (node, user, session, epoch): (&NodeId, &User, SessionId, u64),
-        reason: CloseReason,
+        end: SessionEnd,
         grace: Duration,
         now: u64,
     ) -> bool {
+        let reason = end.reason;
+        if let Some(silence) = end.silence() {
+            self.silences.record((user, session, epoch), silence, now);
+        }
         let recorded = self.recorded.get_mut(user).and_then(|all| all.get_mut(&session));
         let Some(recorded) = recorded.filter(|held| held.info.node == *node && held.info.epoch <= epoch)
         else {

@@ -3,12 +3,28 @@
 -- KEYS: the user's sessions, the node's index, the lifecycle stream, users who are leaving, all nodes, the log of the
 --       user's channel, its last position.
 -- ARGV: node, session, user, the client's address as JSON, the user's limit, entries that lifecycle keeps, the
---       prefix of all names, the user's share of lifecycle, the grace in ms, 1 for a long poll.
--- Returns 0 if the user has reached the session limit, else the epoch, the previous owner or '', and the last position of
--- the user's channel before the claim is reported; '' if it cannot be read.
+--       prefix of all names, the user's share of lifecycle, the grace in ms, 1 for a long poll, 1 for a client with a cursor,
+--       for how many ms a silence is remembered.
+-- Returns 0 if the user has reached the session limit, else the epoch, the previous owner or '', the last position of the user's
+-- channel before the claim is reported ('' if it cannot be read), and the silence in ms in which the session's connections are
+-- lost, or 0.
 
 local sessions, index, lifecycle, leaving, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local node, session, user, client, limit, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+
+-- Returns the silence in which the session's connections are lost. A client without a cursor did not lose its last one: its page
+-- was loaded again.
+local function recall(time, resumes, memory)
+  local silence, last, at, lost = silence_of(sessions, session)
+  if last > 0 and not resumes then
+    if silence == 0 then
+      redis.call('HDEL', silences_of(sessions), session)
+    else
+      redis.call('HSET', silences_of(sessions), session, int(silence) .. ' 0 ' .. int(at) .. ' ' .. lost)
+    end
+  end
+  return time - at < memory and silence or 0
+end
 
 check(index, lifecycle, leaving, nodes)
 local read, position = pcall(last_position, KEYS[6], KEYS[7])
@@ -52,4 +68,5 @@ else
   report(lifecycle, keep, 'session.connected', user, 'session', session, 'node', node)
 end
 if count == 0 then arrive(lifecycle, leaving, keep, user, waited, merged) end
-return {int(epoch), old and old.node or '', read and position or ''}
+local silence = recall(time, ARGV[11] == '1', tonumber(ARGV[12]))
+return {int(epoch), old and old.node or '', read and position or '', int(silence)}

@@ -37,6 +37,20 @@ local function own(sessions, session, node, epoch, since, client, polls, leaving
     (polls and ',"polls":true' or '') .. (leaving and ',"leaving":' .. int(leaving) .. ',"reason":"' .. reason .. '"' or '') .. '}')
 end
 
+-- How a session's connections were lost is a field in a hash beside the user's sessions: `<silence> <last> <time> <epoch>`. After
+-- `silence` (in ms; 0: unknown) two connections were lost, the later one at `time`. `last` is how long the one that was lost
+-- last had been silent, and `epoch` that of its claim.
+local function silences_of(sessions)
+  return string.sub(sessions, 1, -#'sessions' - 1) .. 'silences'
+end
+
+local function silence_of(sessions, session)
+  local text = redis.pcall('HGET', silences_of(sessions), session)
+  if type(text) ~= 'string' then return 0, 0, 0, '' end
+  local silence, last, time, epoch = string.match(text, '^(%d+) (%d+) (%d+) (%d+)$')
+  return tonumber(silence) or 0, tonumber(last) or 0, tonumber(time) or 0, epoch
+end
+
 local function report(lifecycle, keep, event, user, ...)
   redis.call('XADD', lifecycle, 'MAXLEN', '~', keep, '*', 'event', event, 'user', user, ...)
 end

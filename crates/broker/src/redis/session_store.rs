@@ -13,7 +13,7 @@ use super::error::{result, unexpected};
 use super::key::{Key, about};
 use super::reply::{array, bytes, is_one, map, position, text};
 use super::{RedisBroker, script};
-use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
+use crate::session::{Claim, Claimed, Holding, Renewed, SessionEnd, SessionInfo};
 use crate::{BrokerError, NodeId, SessionStore};
 
 /// Number of sessions that are renewed in one pipeline.
@@ -27,7 +27,8 @@ impl SessionStore for RedisBroker {
         let mut call = call(self, &script::CLAIM, (&claim.node, &claim.user, claim.session), &[&log, &last]);
         call.arg(json(&claim.client.address)).arg(claim.limit).arg(self.settings.lifecycle_events);
         call.arg(self.keys.prefix()).arg(self.settings.lifecycle_per_minute).arg(self.grace_ms());
-        call.arg(u8::from(claim.client.polls));
+        call.arg(u8::from(claim.client.polls)).arg(u8::from(claim.client.resumes));
+        call.arg(millis(self.settings.heartbeat_memory));
         claimed(self.commands(&key).call_script(&script::CLAIM, call).await?)
             .ok_or_else(|| unexpected("a claim"))
     }
@@ -38,12 +39,13 @@ impl SessionStore for RedisBroker {
         user: &User,
         session: SessionId,
         epoch: u64,
-        reason: CloseReason,
+        end: SessionEnd,
     ) -> Result<bool, BrokerError> {
         let key = self.keys.sessions(user);
         let mut call = call(self, &script::RELEASE, (node, user, session), &[]);
-        call.arg(epoch).arg(reason.as_str()).arg(self.settings.lifecycle_events);
+        call.arg(epoch).arg(end.reason.as_str()).arg(self.settings.lifecycle_events);
         call.arg(self.grace_ms()).arg(self.settings.lifecycle_per_minute);
+        call.arg(end.silence().map_or(0, millis)).arg(millis(self.settings.heartbeat_memory));
         is_one(&self.commands(&key).call_script(&script::RELEASE, call).await?)
     }
 
@@ -99,7 +101,9 @@ fn claimed(reply: Value) -> Option<Claimed> {
     let from = text(parts.next()?)?;
     // An old owner with an invalid node id cannot be sent a command.
     let from = NodeId::new(&from).ok();
-    Some(Claimed::Held { epoch, from, tip: position(parts.next()?) })
+    let tip = position(parts.next()?);
+    let silence = Duration::from_millis(text(parts.next()?)?.parse().ok()?);
+    Some(Claimed::Held { epoch, from, tip, silence: (!silence.is_zero()).then_some(silence) })
 }
 
 /// The value of a session in its user's hash.
@@ -134,6 +138,10 @@ fn call(
     let mut call = script.call(&[&[&sessions, &index, &lifecycle, &leaving, &nodes], more].concat());
     call.arg(node.as_str()).arg(session.to_string()).arg(user.id());
     call
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn json(text: &str) -> String {

@@ -18,7 +18,7 @@ use crate::credential_store::{Append, Appended, NewTicket, RevocationEntry, Tick
 use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
 use crate::lease::{LeaseOutcome, Swept};
 use crate::log::{Page, PageLimit};
-use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionInfo};
+use crate::session::{Claim, Claimed, Holding, Renewed, SessionEnd, SessionInfo};
 use crate::subscriber::{SubscriberConnection, SubscriberSink};
 use crate::{
     AckStore, BrokerError, CredentialStore, EventLog, IntakeQueue, LiveTopics, Membership, NodeId, NodeInfo,
@@ -66,9 +66,9 @@ impl SessionStore for FaultyBroker {
         user: &User,
         session: SessionId,
         epoch: u64,
-        reason: CloseReason,
+        end: SessionEnd,
     ) -> Result<bool, BrokerError> {
-        self.call(Call::Release, self.inner.release(node, user, session, epoch, reason)).await
+        self.call(Call::Release, self.inner.release(node, user, session, epoch, end)).await
     }
 
     async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError> {

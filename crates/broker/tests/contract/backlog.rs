@@ -69,7 +69,7 @@ pub(crate) async fn users_who_leave_together_are_reported_offline_in_full_steps<
     broker.lease(&info("n1", "i"), LONG).await.unwrap();
     let (by, held) = (&by, claimed(broker, "n1").await);
     let releases = held.iter().map(|(user, session, epoch)| async move {
-        assert!(broker.release(by, user, *session, *epoch, CloseReason::Closed).await.unwrap());
+        assert!(broker.release(by, user, *session, *epoch, CloseReason::Closed.into()).await.unwrap());
     });
     stream::iter(releases).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
     let steps = sweep_till(broker, |steps| steps.iter().map(|step| step.users).sum::<usize>() == MANY).await;
@@ -100,7 +100,7 @@ pub(crate) async fn sessions_that_wait_for_another_node_end_in_full_steps<F: Fix
     let by = node("n1");
     let (by, held) = (&by, claimed(broker, "n1").await);
     let releases = held.iter().map(|(user, session, epoch)| async move {
-        assert!(broker.release(by, user, *session, *epoch, CloseReason::Shutdown).await.unwrap());
+        assert!(broker.release(by, user, *session, *epoch, CloseReason::Shutdown.into()).await.unwrap());
     });
     stream::iter(releases).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
     let steps =

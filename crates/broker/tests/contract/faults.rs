@@ -544,8 +544,9 @@ async fn a_sweep_that_began_spares_a_node_that_comes_back_amid_it() {
         let (_, renewed) = tokio::join!(broker.sweep(&sweeper, ttl), back);
         for (holding, renewed) in held.iter().zip(renewed) {
             let fanfare_broker::session::Renewed::Held(epoch) = renewed else { panic!("lost") };
-            let released =
-                broker.release(&node("n1"), &holding.user, holding.session, epoch, CloseReason::Closed).await;
+            let released = broker
+                .release(&node("n1"), &holding.user, holding.session, epoch, CloseReason::Closed.into())
+                .await;
             assert!(released.unwrap(), "what was renewed is held");
         }
     }

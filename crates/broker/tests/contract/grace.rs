@@ -28,7 +28,7 @@ pub(crate) async fn a_user_who_comes_back_within_the_grace_was_never_offline<F: 
     let broker = fixture.broker();
     let (s1, s2) = (SessionId::random(), SessionId::random());
     let epoch = hold(broker, "u", s1, "n1").await;
-    assert!(broker.release(&node("n1"), &user("u"), s1, epoch, CloseReason::Closed).await.unwrap());
+    assert!(broker.release(&node("n1"), &user("u"), s1, epoch, CloseReason::Closed.into()).await.unwrap());
     broker.sweep(&node("n9"), LONG).await.unwrap();
     hold(broker, "u", s2, "n2").await;
     assert_eq!(
@@ -47,7 +47,7 @@ pub(crate) async fn a_user_who_stays_away_is_offline_after_the_grace<F: Fixture>
     let broker = fixture.broker();
     let s1 = SessionId::random();
     let epoch = hold(broker, "u", s1, "n1").await;
-    assert!(broker.release(&node("n1"), &user("u"), s1, epoch, CloseReason::Closed).await.unwrap());
+    assert!(broker.release(&node("n1"), &user("u"), s1, epoch, CloseReason::Closed.into()).await.unwrap());
     ends_with(&fixture, &[(s1, "s1")], "user.offline u").await;
     hold(broker, "u", s1, "n1").await;
     assert_eq!(life(&fixture, &[(s1, "s1")]).await.last().unwrap(), "user.online u");
@@ -58,7 +58,7 @@ pub(crate) async fn a_session_of_a_leaving_node_waits_for_another<F: Fixture>() 
     let broker = fixture.broker();
     let s1 = SessionId::random();
     let epoch = hold(broker, "u", s1, "n1").await;
-    assert!(broker.release(&node("n1"), &user("u"), s1, epoch, CloseReason::Shutdown).await.unwrap());
+    assert!(broker.release(&node("n1"), &user("u"), s1, epoch, CloseReason::Shutdown.into()).await.unwrap());
     assert!(broker.sessions(&user("u")).await.unwrap().is_empty(), "no node holds it");
     broker.sweep(&node("n9"), LONG).await.unwrap();
     let claimed = broker.claim(&claim("u", s1, "n2")).await.unwrap();
@@ -79,11 +79,11 @@ pub(crate) async fn a_session_that_no_node_takes_over_ends_with_the_grace<F: Fix
     broker.lease(&info("n2", "i"), LONG).await.unwrap();
     let first = hold(broker, "u", s1, "n1").await;
     let second = hold(broker, "u", s2, "n2").await;
-    assert!(broker.release(&node("n1"), &user("u"), s1, first, CloseReason::Shutdown).await.unwrap());
+    assert!(broker.release(&node("n1"), &user("u"), s1, first, CloseReason::Shutdown.into()).await.unwrap());
     let names = [(s1, "s1"), (s2, "s2")];
     // The other session keeps the user here.
     ends_with(&fixture, &names, "session.disconnected u s1 n1 shutdown").await;
-    assert!(broker.release(&node("n2"), &user("u"), s2, second, CloseReason::Closed).await.unwrap());
+    assert!(broker.release(&node("n2"), &user("u"), s2, second, CloseReason::Closed.into()).await.unwrap());
     ends_with(&fixture, &names, "user.offline u").await;
 }
 
@@ -94,7 +94,10 @@ pub(crate) async fn sessions_that_wait_do_not_count_against_the_limit<F: Fixture
         let session = SessionId::random();
         let epoch = hold(broker, "u", session, "n1").await;
         assert!(
-            broker.release(&node("n1"), &user("u"), session, epoch, CloseReason::Shutdown).await.unwrap()
+            broker
+                .release(&node("n1"), &user("u"), session, epoch, CloseReason::Shutdown.into())
+                .await
+                .unwrap()
         );
     }
     for _ in 0..3 {
@@ -115,7 +118,8 @@ async fn hold_poll(broker: &dyn Broker, session: SessionId, at: &str) -> u64 {
 
 async fn poll<F: Fixture>(fixture: &F, session: SessionId, at: &str) {
     let epoch = hold_poll(fixture.broker(), session, at).await;
-    let released = fixture.broker().release(&node(at), &user("u"), session, epoch, CloseReason::Polled).await;
+    let released =
+        fixture.broker().release(&node(at), &user("u"), session, epoch, CloseReason::Polled.into()).await;
     assert!(released.unwrap());
 }
 
@@ -137,11 +141,11 @@ pub(crate) async fn a_long_poll_is_no_move_before_the_release_of_the_last_one<F:
     let (broker, s1) = (fixture.broker(), SessionId::random());
     let first = hold_poll(broker, s1, "n1").await;
     let second = hold_poll(broker, s1, "n2").await;
-    let late = broker.release(&node("n1"), &user("u"), s1, first, CloseReason::Polled).await;
+    let late = broker.release(&node("n1"), &user("u"), s1, first, CloseReason::Polled.into()).await;
     assert!(!late.unwrap());
     // Redis lost the session, and the node that holds it restores it.
     let client = SessionClient { polls: true, ..SessionClient::from("c") };
-    broker.release(&node("n2"), &user("u"), s1, second, CloseReason::Polled).await.unwrap();
+    broker.release(&node("n2"), &user("u"), s1, second, CloseReason::Polled.into()).await.unwrap();
     let held = Holding { user: user("u"), session: s1, epoch: second + 1, since: 1, client };
     broker.renew(&node("n2"), &[held]).await.unwrap();
     let polled = ["session.connected u s1 n1", "user.online u"];

@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - `fixture`: the brokers under test, and the hands that publishers, operators and time have
-//! - `events`, `subscribers`, `sessions`, `grace`, `merging`, `nodes`, `backlog`, `intake`, `revocations`, `tickets`, `acks`: the contracts
+//! - `events`, `subscribers`, `sessions`, `silences`, `grace`, `merging`, `nodes`, `backlog`, `intake`, `revocations`, `tickets`, `acks`: the contracts
 //! - `fcall`: the function library, called by strangers
 //! - `faults`: Redis goes away, comes back, forgets, stops
 //! - `types`: keys that hold something else than they should
@@ -22,6 +22,7 @@ mod merging;
 mod nodes;
 mod revocations;
 mod sessions;
+mod silences;
 mod subscribers;
 mod tickets;
 mod types;
@@ -108,6 +109,13 @@ contracts! {
         renewing_restores_what_is_gone,
         renewing_restores_a_claim_that_was_forgotten,
         a_claim_keeps_the_beginning_and_grows_beyond_a_clock_that_went_back;
+    silences:
+        two_connections_that_are_lost_after_about_the_same_silence_tell_it,
+        a_page_that_is_loaded_again_has_not_lost_its_connection,
+        a_release_that_is_repeated_counts_as_one_loss,
+        a_connection_that_was_superseded_may_have_been_lost,
+        a_silence_is_forgotten_after_its_time_and_one_loss_recalls_it,
+        the_sessions_whose_silences_are_kept_are_bounded;
     grace:
         a_user_who_comes_back_within_the_grace_was_never_offline,
         a_user_who_stays_away_is_offline_after_the_grace,

@@ -71,7 +71,12 @@ async fn comes_and_goes(broker: &dyn Broker, times: usize) {
     for _ in 0..times {
         let session = SessionId::random();
         let epoch = hold(broker, "u", session, "n1").await;
-        assert!(broker.release(&node("n1"), &user("u"), session, epoch, CloseReason::Closed).await.unwrap());
+        assert!(
+            broker
+                .release(&node("n1"), &user("u"), session, epoch, CloseReason::Closed.into())
+                .await
+                .unwrap()
+        );
     }
 }
 
@@ -99,7 +104,7 @@ pub(crate) async fn what_was_merged_is_right_at_the_end<F: Fixture>() {
         hold(broker, "u", stays, "n1").await;
         let last = hold(broker, "u", goes, "n1").await;
         comes_and_goes(broker, 100).await;
-        assert!(broker.release(&node("n1"), &user("u"), goes, last, CloseReason::Idle).await.unwrap());
+        assert!(broker.release(&node("n1"), &user("u"), goes, last, CloseReason::Idle.into()).await.unwrap());
         hold(broker, "u", moves, "n1").await;
         hold(broker, "u", moves, "n2").await;
         assert!(matches!(broker.claim(&claim("u", stays, "n2")).await.unwrap(), Claimed::Held { .. }));

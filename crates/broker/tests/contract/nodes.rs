@@ -87,7 +87,7 @@ pub(crate) async fn what_moved_away_in_time_is_not_swept<F: Fixture>() {
     hold(broker, "u", moved, "n1").await;
     hold(broker, "u", moved, "n2").await;
     let epoch = hold(broker, "u", released, "n1").await;
-    broker.release(&node("n1"), &user("u"), released, epoch, CloseReason::Closed).await.unwrap();
+    broker.release(&node("n1"), &user("u"), released, epoch, CloseReason::Closed.into()).await.unwrap();
     fixture.lapse(&node("n1")).await;
     assert_eq!(broker.sweep(&node("n2"), TTL).await.unwrap().sessions, 0);
     assert_eq!(broker.sessions(&user("u")).await.unwrap()[0].node, node("n2"));
@@ -173,7 +173,11 @@ async fn a_node_that_leaves_nothing_behind_leaves_no_key() {
     let epoch = epoch(session).await;
     redis.broker.leave(&info("n1", "another")).await.unwrap();
     assert_eq!(left().await.len(), 4, "not ours to give up");
-    redis.broker.release(&node("n1"), &user("u"), session, epoch, CloseReason::Shutdown).await.unwrap();
+    redis
+        .broker
+        .release(&node("n1"), &user("u"), session, epoch, CloseReason::Shutdown.into())
+        .await
+        .unwrap();
     redis.broker.leave(&info("n1", "i")).await.unwrap();
     assert_eq!(left().await, Vec::<String>::new());
 }

@@ -46,7 +46,7 @@ pub(crate) async fn the_first_claim_brings_a_user_online<F: Fixture>() {
     let broker = fixture.broker();
     let (s1, s2) = (SessionId::random(), SessionId::random());
     let claimed = broker.claim(&claim("u", s1, "n1")).await.unwrap();
-    assert!(matches!(claimed, Claimed::Held { epoch: 1.., from: None, .. }));
+    assert!(matches!(claimed, Claimed::Held { epoch: 1.., from: None, silence: None, .. }));
     hold(broker, "u", s2, "n2").await;
     let fields = fixture.lifecycle().await;
     let names = |entry: &Fields| entry.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
@@ -134,8 +134,9 @@ pub(crate) async fn only_the_owner_with_its_epoch_gives_a_session_up<F: Fixture>
     let (session, of) = (SessionId::random(), user("u"));
     let stale = hold(broker, "u", session, "n1").await;
     let epoch = hold(broker, "u", session, "n2").await;
-    let release =
-        async |by: &str, epoch, reason| broker.release(&node(by), &of, session, epoch, reason).await.unwrap();
+    let release = async |by: &str, epoch, reason: CloseReason| {
+        broker.release(&node(by), &of, session, epoch, reason.into()).await.unwrap()
+    };
     assert!(!release("n1", stale, CloseReason::Closed).await);
     assert!(!release("n1", epoch, CloseReason::Closed).await);
     assert!(!release("n2", stale, CloseReason::Closed).await);
@@ -153,8 +154,12 @@ pub(crate) async fn a_claim_that_was_forgotten_is_given_up_with_the_older_one<F:
     let session = SessionId::random();
     // A fail-over has lost the second claim.
     let newer = hold(broker, "u", session, "n1").await + 1_000_000;
-    assert!(!broker.release(&node("n2"), &user("u"), session, newer, CloseReason::Closed).await.unwrap());
-    assert!(broker.release(&node("n1"), &user("u"), session, newer, CloseReason::Closed).await.unwrap());
+    assert!(
+        !broker.release(&node("n2"), &user("u"), session, newer, CloseReason::Closed.into()).await.unwrap()
+    );
+    assert!(
+        broker.release(&node("n1"), &user("u"), session, newer, CloseReason::Closed.into()).await.unwrap()
+    );
     assert!(broker.sessions(&user("u")).await.unwrap().is_empty());
     let lines = life(&fixture, &[]).await;
     assert_eq!(lines.last().unwrap(), "user.offline u");
@@ -165,7 +170,9 @@ pub(crate) async fn an_epoch_grows_also_over_a_release<F: Fixture>() {
     let broker = fixture.broker();
     let session = SessionId::random();
     let first = hold(broker, "u", session, "n1").await;
-    assert!(broker.release(&node("n1"), &user("u"), session, first, CloseReason::Closed).await.unwrap());
+    assert!(
+        broker.release(&node("n1"), &user("u"), session, first, CloseReason::Closed.into()).await.unwrap()
+    );
     assert!(hold(broker, "u", session, "n1").await > first);
 }
 
@@ -244,7 +251,7 @@ pub(crate) async fn renewing_restores_what_is_gone<F: Fixture>() {
     let lines = life(&fixture, &[(s1, "s1"), (s2, "s2")]).await;
     assert_eq!(lines, ["session.connected u s1 n1", "user.online u", "session.connected u s2 n1"]);
     let Renewed::Held(epoch) = renewed[0] else { panic!("lost") };
-    assert!(broker.release(&node("n1"), &user("u"), s1, epoch, CloseReason::Closed).await.unwrap());
+    assert!(broker.release(&node("n1"), &user("u"), s1, epoch, CloseReason::Closed.into()).await.unwrap());
 }
 
 pub(crate) async fn renewing_restores_a_claim_that_was_forgotten<F: Fixture>() {
@@ -311,9 +318,13 @@ pub(crate) async fn a_session_id_belongs_to_each_of_two_users_by_itself<F: Fixtu
     assert_eq!(owner("alice").await, [(node("n1"), first)]);
     assert_eq!(owner("bob").await, [(node("n2"), moved)]);
     // Neither the epoch nor the owner of one says anything of the other.
-    assert!(!broker.release(&node("n1"), &user("bob"), id, second, CloseReason::Closed).await.unwrap());
-    assert!(!broker.release(&node("n2"), &user("alice"), id, moved, CloseReason::Closed).await.unwrap());
-    assert!(broker.release(&node("n2"), &user("bob"), id, moved, CloseReason::Closed).await.unwrap());
+    assert!(
+        !broker.release(&node("n1"), &user("bob"), id, second, CloseReason::Closed.into()).await.unwrap()
+    );
+    assert!(
+        !broker.release(&node("n2"), &user("alice"), id, moved, CloseReason::Closed.into()).await.unwrap()
+    );
+    assert!(broker.release(&node("n2"), &user("bob"), id, moved, CloseReason::Closed.into()).await.unwrap());
     assert_eq!(owner("alice").await, [(node("n1"), first)]);
     assert!(owner("bob").await.is_empty());
     fixture.lapse(&node("n1")).await;

@@ -88,7 +88,9 @@ async fn a_session_is_not_claimed_by_half() {
         assert_refused(redis.broker.claim(&claim("u", session, "n1")).await);
         let holding = Holding { user: user("u"), session, epoch: 1, since: 1, client: "c".into() };
         assert_refused(redis.broker.renew(&node("n1"), &[holding]).await);
-        assert_refused(redis.broker.release(&node("n1"), &user("u"), session, 1, CloseReason::Closed).await);
+        assert_refused(
+            redis.broker.release(&node("n1"), &user("u"), session, 1, CloseReason::Closed.into()).await,
+        );
         assert_eq!(keys(&redis).await, [spoilt]);
     }
     // The tip is not needed for a claim.
@@ -186,7 +188,11 @@ async fn sessions_and_leases_that_cannot_be_read_are_left_out_and_replaced() {
         redis.server.get::<()>(&["HSET", hash, &session.to_string(), value, "not a session", "x"]).await;
         assert!(redis.broker.sessions(&user("u")).await.unwrap().is_empty(), "{value}");
         assert!(
-            !redis.broker.release(&node("n1"), &user("u"), session, 1, CloseReason::Closed).await.unwrap()
+            !redis
+                .broker
+                .release(&node("n1"), &user("u"), session, 1, CloseReason::Closed.into())
+                .await
+                .unwrap()
         );
         hold(&redis.broker, "u", session, "n1").await;
         assert_eq!(redis.broker.sessions(&user("u")).await.unwrap().len(), 1, "{value}");
@@ -224,7 +230,11 @@ async fn nothing_is_left_of_sessions_that_ended() {
         let stale = hold(&redis.broker, &of, *session, "n1").await;
         let epoch = hold(&redis.broker, &of, *session, "n2").await;
         let release = async |by: &str, epoch| {
-            redis.broker.release(&node(by), &user(&of), *session, epoch, CloseReason::Closed).await.unwrap()
+            redis
+                .broker
+                .release(&node(by), &user(&of), *session, epoch, CloseReason::Closed.into())
+                .await
+                .unwrap()
         };
         assert!(!release("n1", stale).await);
         assert!(release("n2", epoch).await);

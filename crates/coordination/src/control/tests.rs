@@ -76,7 +76,7 @@ fn disconnect(SessionKey { user, session }: SessionKey) -> Vec<u8> {
 async fn a_session_that_moved_is_ended_unless_this_nodes_claim_is_newer() {
     let session = SessionKey::new(user("42"), SessionId::random());
     let Node { commands, task, sessions, ended, metrics } = start();
-    let held = sessions.claim(&session.user, session.session, "10.0.0.1:5".into()).await.unwrap();
+    let held = sessions.claim(&session.user, session.session, "10.0.0.1:5".into()).await.unwrap().0;
     let ours = held.epoch();
     for epoch in [ours - 1, ours, ours + 1] {
         commands.push(&supersede(session.clone(), epoch));

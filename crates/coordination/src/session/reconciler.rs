@@ -278,8 +278,8 @@ impl Reconciler {
 async fn perform(store: &dyn SessionStore, node: &NodeId, job: Job) -> Outcome {
     match job {
         Job::Release(release) => {
-            let Release { session: SessionKey { user, session }, epoch, reason, .. } = &release;
-            let result = store.release(node, user, *session, *epoch, *reason).await;
+            let Release { session: SessionKey { user, session }, epoch, end, .. } = &release;
+            let result = store.release(node, user, *session, *epoch, *end).await;
             Outcome::Released(release, result)
         }
         Job::Check(uncertain) => {

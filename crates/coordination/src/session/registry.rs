@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use fanfare_broker::session::{CloseReason, Holding, Renewed, SessionClient};
+use fanfare_broker::session::{CloseReason, Holding, Renewed, SessionClient, SessionEnd};
 use fanfare_protocol::SessionKey;
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
@@ -17,6 +17,10 @@ use tokio::time::Instant;
 /// have claimed stays until the node shuts down. More than the streams of a node, which may all be claimed in one
 /// outage.
 pub(super) const MAX_UNCERTAIN_CLAIMS: usize = 100_000;
+
+/// Maximum number of silences to be recorded of connections that newer ones of the same session have replaced; further ones are
+/// not recorded.
+const MAX_SILENT: usize = 10_000;
 
 /// Number of a claim within this process. The epoch cannot identify a claim, since renewals change it.
 pub(super) type ClaimNumber = u64;
@@ -30,8 +34,8 @@ struct Entry {
     /// Time of the claim, in Unix milliseconds.
     since: u64,
     claim: ClaimNumber,
-    /// Close reason of a session to be released; `None` while its stream is open.
-    releasing: Option<CloseReason>,
+    /// The end of a session to be released; `None` while its stream is open.
+    releasing: Option<SessionEnd>,
     /// Whether `queue` has it.
     queued: bool,
     /// Whether another node has claimed the session since. Its stream ends, also if it has not started yet.
@@ -59,7 +63,7 @@ pub(super) struct UncertainClaim {
 pub(super) struct Release {
     pub(super) session: SessionKey,
     pub(super) epoch: u64,
-    pub(super) reason: CloseReason,
+    pub(super) end: SessionEnd,
     claim: ClaimNumber,
 }
 
@@ -81,6 +85,8 @@ pub(super) struct Registry {
     releasing: usize,
     /// Sessions to be released whose release is not in progress; each once.
     queue: VecDeque<SessionKey>,
+    /// Claims that newer ones have replaced here and whose connections were lost in silence, which their release records.
+    silent: VecDeque<Release>,
     uncertain_claims: VecDeque<UncertainClaim>,
     /// Sessions whose claims are in progress.
     claiming: HashMap<SessionKey, Claiming, RandomState>,
@@ -171,13 +177,25 @@ impl Registry {
         self.entries.get(session).is_none_or(|entry| entry.claim != claim || entry.lost)
     }
 
-    /// Marks a session for release, unless a newer claim has replaced this one. Returns whether it was marked.
-    pub(super) fn end(&mut self, session: &SessionKey, claim: ClaimNumber, reason: CloseReason) -> bool {
+    /// Marks a session for release, unless a newer claim has replaced this one and there is nothing to record. Returns whether
+    /// there is something to release.
+    pub(super) fn end(
+        &mut self,
+        session: &SessionKey,
+        (claim, epoch): (ClaimNumber, u64),
+        end: SessionEnd,
+    ) -> bool {
         match self.entries.get_mut(session) {
             Some(entry) if entry.claim == claim && entry.releasing.is_none() => {
-                entry.releasing = Some(reason);
+                entry.releasing = Some(end);
                 self.releasing += 1;
                 self.enqueue(session);
+                true
+            }
+            Some(entry)
+                if entry.claim != claim && end.silence().is_some() && self.silent.len() < MAX_SILENT =>
+            {
+                self.silent.push_back(Release { session: session.clone(), epoch, end, claim });
                 true
             }
             _ => false,
@@ -199,12 +217,12 @@ impl Registry {
         while let Some(session) = self.queue.pop_front() {
             let Some(entry) = self.entries.get_mut(&session) else { continue };
             entry.queued = false;
-            if let Some(reason) = entry.releasing {
+            if let Some(end) = entry.releasing {
                 let (epoch, claim) = (entry.epoch, entry.claim);
-                return Some(Release { session, epoch, reason, claim });
+                return Some(Release { session, epoch, end, claim });
             }
         }
-        None
+        self.silent.pop_front()
     }
 
     /// Removes a released session, unless it was claimed again meanwhile.
@@ -281,7 +299,7 @@ impl Registry {
                     epoch,
                     since: 0,
                     claim: self.last_claim,
-                    releasing: Some(CloseReason::Closed),
+                    releasing: Some(CloseReason::Closed.into()),
                     queued: false,
                     lost: false,
                 };

@@ -46,7 +46,7 @@ impl Node {
     }
 
     async fn claim(&self, user: &User, session: SessionId) -> SessionGuard {
-        self.sessions.claim(user, session, "10.0.0.1:5".into()).await.unwrap()
+        self.sessions.claim(user, session, "10.0.0.1:5".into()).await.unwrap().0
     }
 
     fn lease_acquired_again(&self) {
@@ -93,7 +93,7 @@ async fn a_session_is_released_with_the_close_reason_of_its_stream() {
     let held = node.claim(&user(), SessionId::random()).await;
     assert_eq!(owners(&broker).await, [(node.id.clone(), held.epoch())]);
     assert_eq!(node.sessions.counts(), (1, 0));
-    held.end(CloseReason::WriteTimeout);
+    held.end(CloseReason::WriteTimeout.into());
     node.released().await;
     drop(node.claim(&user(), SessionId::random()).await);
     node.released().await;
@@ -146,7 +146,7 @@ async fn a_reply_after_the_reply_to_a_newer_claim_is_ignored() {
     let session = SessionId::random();
     broker.next(Call::Claim, [Fault::LateReply(Duration::from_secs(1)), Fault::Fine]);
     let sessions = node.sessions.clone();
-    let slow = tokio::spawn(async move { sessions.claim(&user(), session, "".into()).await.unwrap() });
+    let slow = tokio::spawn(async move { sessions.claim(&user(), session, "".into()).await.unwrap().0 });
     settle_tasks().await;
     let new = node.claim(&user(), session).await;
     let old = slow.await.unwrap();
@@ -430,8 +430,8 @@ async fn a_node_paused_beyond_its_lease_gets_new_epochs_or_loses_sessions() {
     assert_eq!(found, [(a.id.clone(), epoch), (b.id.clone(), stolen.epoch())]);
 
     // The lost stream releases nothing; the other one releases its new claim.
-    lost.end(CloseReason::Superseded);
-    kept.end(CloseReason::Closed);
+    lost.end(CloseReason::Superseded.into());
+    kept.end(CloseReason::Closed.into());
     a.released().await;
     assert_eq!(broker.calls(Call::Release), 1);
     assert_eq!(owners(&broker).await, [(b.id.clone(), stolen.epoch())]);
@@ -560,7 +560,7 @@ async fn a_stream_renewed_during_a_newer_claim_does_not_release_that_claim() {
     let old = node.claim(&user(), session).await;
     broker.next(Call::Claim, [Fault::LateReply(Duration::from_secs(1))]);
     let sessions = node.sessions.clone();
-    let slow = tokio::spawn(async move { sessions.claim(&user(), session, "".into()).await.unwrap() });
+    let slow = tokio::spawn(async move { sessions.claim(&user(), session, "".into()).await.unwrap().0 });
     settle_tasks().await;
     node.wire_back();
     until("it is renewed", || node.metrics.renewals_held.get() == 1).await;
@@ -598,7 +598,7 @@ async fn a_session_that_moves_before_the_reply_to_this_nodes_claim_is_known_to_b
     let session = SessionId::random();
     broker.next(Call::Claim, [Fault::LateReply(Duration::from_secs(1))]);
     let sessions = a.sessions.clone();
-    let slow = tokio::spawn(async move { sessions.claim(&user(), session, "".into()).await.unwrap() });
+    let slow = tokio::spawn(async move { sessions.claim(&user(), session, "".into()).await.unwrap().0 });
     settle_tasks().await;
     let moved = b.claim(&user(), session).await;
     assert!(a.sessions.supersede(&key(session), moved.epoch()));
@@ -689,7 +689,7 @@ async fn shutdown_waits_for_every_release_and_for_claims_in_progress() {
     let claim = node.sessions.claim(&user, SessionId::random(), "".into());
     assert!(tokio::time::timeout(Duration::from_millis(10), claim).await.is_err());
     assert!(node.sessions.claim(&user, SessionId::random(), "".into()).await.is_err());
-    held.end(CloseReason::Shutdown);
+    held.end(CloseReason::Shutdown.into());
     assert_eq!(node.sessions.shutdown(Duration::from_secs(30)).await, 0);
     assert_eq!(owners(&broker).await, []);
     let late = node.sessions.claim(&user, SessionId::random(), "".into()).await;

@@ -100,7 +100,13 @@ async fn twenty_thousand_users_who_leave_together_are_reported_by_the_next_sweep
         let (user, session) = (User::new(&n.to_string()).unwrap(), SessionId::random());
         let claim = Claim { user, session, node: node.clone(), client: "".into(), limit: 1 };
         let Claimed::Held { epoch, .. } = broker.inner.claim(&claim).await.unwrap() else { panic!("full") };
-        assert!(broker.inner.release(&node, &claim.user, session, epoch, CloseReason::Closed).await.unwrap());
+        assert!(
+            broker
+                .inner
+                .release(&node, &claim.user, session, epoch, CloseReason::Closed.into())
+                .await
+                .unwrap()
+        );
     }
     let begun = Instant::now();
     let (sweeper, metrics) = start(&broker, "b", TTL * 1000);

@@ -28,6 +28,12 @@ pub(crate) struct Deadlines {
     written: Instant,
     /// Interval of silence after which a heartbeat is due.
     heartbeat: Duration,
+    /// The last write after a silence of more than [`REPLY`].
+    woken: Instant,
+    /// That silence, in milliseconds; 0 if there was none.
+    silent_before_ms: u32,
+    /// How long the connection was silent when the client closed its sending half; `None` while both halves are open.
+    silence_at_close_ms: Option<u32>,
     /// When the socket was last full; `None` if the client is not slow.
     slow: Option<Instant>,
     /// Interval between probes of a client that has closed its sending half; `None` while both halves are open.
@@ -51,6 +57,9 @@ impl Deadlines {
             opened: now,
             written: (now + HEAD_WAIT).checked_sub(heartbeat.clamp(HEAD_WAIT, FAR)).unwrap_or(now),
             heartbeat,
+            woken: now,
+            silent_before_ms: 0,
+            silence_at_close_ms: None,
             slow: None,
             probe: None,
             event: now,
@@ -73,6 +82,11 @@ impl Deadlines {
     }
 
     pub(crate) fn progress(&mut self, now: Instant) {
+        let silent = now.duration_since(self.written);
+        // Before the first write, `written` is none.
+        if silent > REPLY && self.written >= self.opened {
+            (self.woken, self.silent_before_ms) = (now, ms(silent));
+        }
         self.written = now;
     }
 
@@ -80,7 +94,36 @@ impl Deadlines {
     /// with a reset, so heartbeats are sent as probes: at once, then after [`FIRST_PROBE`], and then at doubling
     /// intervals up to the heartbeat interval.
     pub(crate) fn half_closed(&mut self) {
+        self.silence_at_close_ms = Some(self.silence_ms());
         self.probe = Some(FIRST_PROBE);
+    }
+
+    /// Returns how long the connection has been silent, in milliseconds; before the last write, if it was written to only now:
+    /// something on the way that has forgotten the connection closes it in reply to a write.
+    fn silence_ms(&self) -> u32 {
+        let now = Instant::now();
+        let silent = (now - self.written).min(now - self.opened);
+        if self.silent_before_ms > 0 && now - self.woken < REPLY { self.silent_before_ms } else { ms(silent) }
+    }
+
+    /// Returns the silence in which the connection was lost, if that may be why it ends. A heartbeat cannot be shorter than
+    /// `stream.min_heartbeat`, so it prevents the loss only after a longer silence.
+    pub(crate) fn lost_in_silence(&self, reason: CloseReason, settings: &StreamConfig) -> Option<Duration> {
+        if self.is_blocked() || self.closing || settings.heartbeat_memory.is_zero() {
+            return None;
+        }
+        let silence = match reason {
+            CloseReason::Closed | CloseReason::Superseded => {
+                self.silence_at_close_ms.unwrap_or_else(|| self.silence_ms())
+            }
+            // The write after the silence was not acknowledged, and heartbeats after it.
+            CloseReason::PeerTimeout if self.woken.elapsed() < self.heartbeat + REPLY => {
+                self.silent_before_ms
+            }
+            _ => return None,
+        };
+        let silence = Duration::from_millis(silence.into());
+        (silence > settings.min_heartbeat).then_some(silence)
     }
 
     /// Handles a due heartbeat.
@@ -174,6 +217,8 @@ const HEAD_WAIT: Duration = Duration::from_millis(100);
 /// Time after the first probe in which a client that has closed both halves answers with a reset: enough on the same
 /// machine or in the same data center.
 const FIRST_PROBE: Duration = Duration::from_millis(2);
+/// Maximum time in which the client's side replies to a write that it has forgotten the connection.
+const REPLY: Duration = Duration::from_secs(1);
 /// Maximum time of a timer: a timer wheel supports about two years.
 const FAR: Duration = Duration::from_hours(24);
 /// Times beyond this are never reached, so that sums do not overflow.
@@ -182,6 +227,10 @@ const FARTHEST: Duration = Duration::from_hours(24 * 365 * 100);
 /// Returns the instant of a time; now if it is past.
 fn instant(time: SystemTime, now: Instant) -> Instant {
     now + time.duration_since(SystemTime::now()).unwrap_or_default().min(FARTHEST)
+}
+
+fn ms(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 fn some(duration: Duration) -> Option<Duration> {
@@ -222,6 +271,71 @@ mod tests {
         assert_eq!(deadlines.check(&settings()).0, Due::Heartbeat);
         deadlines.progress(Instant::now());
         assert_eq!(deadlines.check(&settings()), (Due::Nothing, Instant::now() + settings().heartbeat));
+    }
+
+    /// Deadlines of a connection that was opened, written to, and silent for so many seconds.
+    async fn silent_for(seconds: u64) -> Deadlines {
+        let mut deadlines = Deadlines::new(None, settings().heartbeat);
+        deadlines.progress(Instant::now());
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        deadlines
+    }
+
+    fn lost(deadlines: &Deadlines, reason: CloseReason) -> Option<u64> {
+        let silence = deadlines.lost_in_silence(reason, &settings());
+        silence.map(|silence| silence.as_millis().try_into().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_closed_after_a_silence_may_be_lost_in_it() {
+        let deadlines = silent_for(12).await;
+        for reason in [CloseReason::Closed, CloseReason::Superseded] {
+            assert_eq!(lost(&deadlines, reason), Some(12_000));
+        }
+        for reason in [CloseReason::Shutdown, CloseReason::Expired, CloseReason::Polled] {
+            assert_eq!(lost(&deadlines, reason), None);
+        }
+        // The shortest heartbeat would not help.
+        assert_eq!(lost(&silent_for(5).await, CloseReason::Closed), None);
+        let off = StreamConfig { heartbeat_memory: Duration::ZERO, ..settings() };
+        assert_eq!(deadlines.lost_in_silence(CloseReason::Closed, &off), None);
+        // Nothing was written.
+        let deadlines = Deadlines::new(None, settings().heartbeat);
+        assert_eq!(lost(&deadlines, CloseReason::Closed), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_closed_in_reply_to_a_write_was_lost_before_it() {
+        let mut deadlines = silent_for(12).await;
+        deadlines.progress(Instant::now());
+        tokio::time::advance(Duration::from_millis(300)).await;
+        deadlines.progress(Instant::now());
+        assert_eq!(lost(&deadlines, CloseReason::Closed), Some(12_000));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(lost(&deadlines, CloseReason::Closed), None);
+        // A client that closes both halves is closed for good by what the node writes then.
+        let mut deadlines = silent_for(12).await;
+        deadlines.half_closed();
+        deadlines.progress(Instant::now());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(lost(&deadlines, CloseReason::Closed), Some(12_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_heartbeat_that_is_not_acknowledged_follows_a_silence_that_was_too_long() {
+        let mut deadlines = silent_for(15).await;
+        deadlines.progress(Instant::now());
+        tokio::time::advance(Duration::from_secs(15)).await;
+        deadlines.progress(Instant::now());
+        tokio::time::advance(Duration::from_secs(15)).await;
+        assert_eq!(lost(&deadlines, CloseReason::PeerTimeout), Some(15_000));
+        // Events were written all the time.
+        let mut deadlines = silent_for(15).await;
+        for _ in 0..60 {
+            deadlines.progress(Instant::now());
+            tokio::time::advance(Duration::from_millis(500)).await;
+        }
+        assert_eq!(lost(&deadlines, CloseReason::PeerTimeout), None);
     }
 
     #[tokio::test(start_paused = true)]

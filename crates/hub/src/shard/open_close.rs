@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 
 use fanfare_broker::session::CloseReason;
+use fanfare_coordination::session::SessionGuard;
 use fanfare_protocol::Channel;
 use fanfare_protocol::start::StartAt;
 
@@ -22,7 +23,9 @@ impl Shard {
         } = stream;
         let encoding = Encoding { dialect, coding };
         let serial = self.next_serial();
-        let deadlines = Deadlines::new(expires, self.context.settings.heartbeat_of(heartbeat));
+        let silence = held.as_ref().and_then(SessionGuard::silence);
+        let heartbeat = self.context.settings.heartbeat_of(heartbeat, silence);
+        let deadlines = Deadlines::new(expires, heartbeat);
         let validity = (deadlines, wait.map(LongPoll::new), token);
         let user_socket = self.context.user_sockets.enter(user);
         let resumed = cursor.is_some();
@@ -201,7 +204,7 @@ impl Shard {
         if self.slots[key].connection.is_open() {
             self.leave(key);
             self.context.metrics.count_end(reason);
-            self.slots[key].connection.release(reason);
+            self.slots[key].connection.release(reason, &self.context.settings);
         }
         let mut slot = self.slots.remove(key);
         slot.connection.count_gone(&self.context);

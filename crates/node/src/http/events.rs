@@ -15,7 +15,7 @@ use fanfare_hub::Hub;
 use fanfare_hub::stream::{Coding, NewStream};
 use fanfare_protocol::reader::Reader;
 use fanfare_protocol::start::StartAt;
-use fanfare_protocol::{Channel, Cursor, SessionId, User};
+use fanfare_protocol::{Channel, Cursor, Position, SessionId, User};
 use futures_util::FutureExt;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderValue, Method};
@@ -75,6 +75,7 @@ impl StreamEndpoint {
             bearer: Bearer { user, expires, stamp, .. },
             ticket,
             mut session,
+            named,
             mut channels,
             dialect,
             coding,
@@ -92,10 +93,16 @@ impl StreamEndpoint {
             None => None,
         };
         session = opening.as_ref().map_or(session, |opening| opening.session);
+        let client = SessionClient {
+            address: address.to_string().into(),
+            polls: wait.is_some(),
+            named: named || opening.is_some(),
+            resumes: cursor.is_some(),
+        };
         let held = match &user {
-            Some(user) => match self.claim(user, session, (address, wait.is_some())).await {
-                Ok(held) => {
-                    start_at_tip(user, &held, &mut channels);
+            Some(user) => match self.claim(user, session, client).await {
+                Ok((held, tip)) => {
+                    start_at_tip(user, tip, &mut channels);
                     Some(held)
                 }
                 Err(reason) => {
@@ -148,9 +155,8 @@ impl StreamEndpoint {
         &self,
         user: &User,
         session: SessionId,
-        (address, polls): (ClientAddress, bool),
-    ) -> Result<SessionGuard, Reason> {
-        let client = SessionClient { address: address.to_string().into(), polls };
+        client: SessionClient,
+    ) -> Result<(SessionGuard, Option<Position>), Reason> {
         self.app.sessions.claim(user, session, client).await.map_err(|error| match error {
             ClaimError::Full(_) => Reason::UserSessions,
             ClaimError::Draining => Reason::Draining,
@@ -177,11 +183,11 @@ impl StreamEndpoint {
 
 /// Lets a user's own channel, followed from its newest event, start at the tip that the claim found: events published in
 /// reaction to the user being online come after it.
-fn start_at_tip(user: &User, held: &SessionGuard, channels: &mut [(Channel, StartAt)]) {
+fn start_at_tip(user: &User, tip: Option<Position>, channels: &mut [(Channel, StartAt)]) {
     let own =
         channels.iter_mut().find(|(channel, from)| channel == user.channel() && *from == StartAt::Latest);
     // Without a tip the hub locates it.
-    if let (Some((_, from)), Some(tip)) = (own, held.tip()) {
+    if let (Some((_, from)), Some(tip)) = (own, tip) {
         *from = StartAt::Tip(tip);
     }
 }

@@ -37,6 +37,8 @@ pub(super) struct StreamParams {
     /// The ticket, which is not used yet.
     pub(super) ticket: Option<Presented>,
     pub(super) session: SessionId,
+    /// Whether the client or its ticket named it.
+    pub(super) named: bool,
     pub(super) channels: Vec<(Channel, StartAt)>,
     pub(super) dialect: Dialect,
     pub(super) coding: Coding,
@@ -99,7 +101,7 @@ impl StreamParams {
         let heartbeat = params.count("heartbeat", MAX_HEARTBEAT)?;
         let heartbeat = heartbeat.map(|seconds| Duration::from_secs(seconds as u64));
         let wait = wait(&params, &bearer, named)?;
-        let session = named.unwrap_or_else(SessionId::random);
+        let (session, named) = (named.unwrap_or_else(SessionId::random), named.is_some());
         let dialect = match params.get("format") {
             None | Some("raw") => Dialect::Fanfare(Format::Raw),
             Some("json") => Dialect::Fanfare(Format::Json),
@@ -110,7 +112,7 @@ impl StreamParams {
             _ => None,
         };
         let coding = if app.gzip { negotiate(headers) } else { Coding::Identity };
-        Ok(Self { bearer, ticket, session, channels, dialect, coding, cursor, acked, heartbeat, wait })
+        Ok(Self { bearer, ticket, session, named, channels, dialect, coding, cursor, acked, heartbeat, wait })
     }
 }
 
