@@ -255,10 +255,15 @@ impl Auth {
     ///
     /// # Errors
     ///
-    /// Fails if the ticket is of an API key that is not in the settings any more, or of no credential although this node
-    /// requires one.
-    pub fn by_ticket(&self, ticket: &Presented) -> Result<Bearer, TicketError> {
+    /// Fails if the ticket is over, of an API key that is not in the settings any more, or of no credential although this
+    /// node requires one.
+    pub fn by_ticket(&self, ticket: &Presented, now: SystemTime) -> Result<Bearer, TicketError> {
         let TicketContent { grants, expires, stamp, key } = &ticket.content;
+        let expires = SystemTime::UNIX_EPOCH + Duration::from_millis(*expires);
+        // The broker keeps the ticket a little longer: from the moment at which it was stored.
+        if expires <= now {
+            return Err(TicketError::Unknown);
+        }
         let hash = key.as_ref().map(|hash| hash.parse()).transpose().map_err(|_| TicketError::Unknown)?;
         let key = hash.and_then(|hash| self.keys.with_hash(hash)).cloned();
         if !self.is_open() && key.is_none() && (stamp.is_none() || hash.is_some()) {
@@ -267,7 +272,7 @@ impl Auth {
         Ok(Bearer {
             user: Some(ticket.user.clone()),
             grants: grants.clone(),
-            expires: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(*expires)),
+            expires: Some(expires),
             stamp: *stamp,
             carrier: Carrier::Ticket,
             key,
@@ -366,9 +371,12 @@ mod tests {
 
     use fanfare_auth::new_token::NewToken;
     use fanfare_auth::signing_key::SigningKey;
+    use fanfare_broker::{BrokerSettings, MemoryBroker};
+    use fanfare_config::Config;
     use fanfare_config::secret::Secret;
     use futures_util::FutureExt;
 
+    use super::tickets::Tickets;
     use super::*;
 
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -441,6 +449,24 @@ mod tests {
         for none in [&b"fanfare_token"[..], b"fanfare_token=", b"fanfare_token=\"\"", b"fanfare_tokens=x"] {
             assert_eq!(check(none), Err(AuthError::NoToken), "{:?}", String::from_utf8_lossy(none));
         }
+    }
+
+    #[tokio::test]
+    async fn a_ticket_is_over_when_its_stream_is() {
+        let config = AuthConfig { mode: Some(AuthMode::None), ..AuthConfig::default() };
+        let auth = Auth::new(&config, CallbackMetrics::default()).unwrap();
+        let tickets =
+            Tickets::new(Arc::new(MemoryBroker::new(BrokerSettings::default())), &Config::default());
+        let now = SystemTime::now();
+        let asked = Asked { user: Some("7"), ..Asked::default() };
+        let bearer = auth.bearer(&HeaderMap::new(), asked, now).await.unwrap();
+        let bearer = Bearer { expires: Some(now + Duration::from_mins(1)), ..bearer };
+        let issued = tickets.issue(&bearer, None, now).await.unwrap();
+        let ticket = tickets.look(&issued.text, false, None).await.unwrap();
+        let until = SystemTime::UNIX_EPOCH + Duration::from_millis(issued.expires);
+        let at = |now| auth.by_ticket(&ticket, now).map(|bearer| bearer.expires);
+        assert_eq!(at(until - Duration::from_millis(1)).unwrap(), Some(until));
+        assert!(matches!(at(until), Err(TicketError::Unknown)));
     }
 
     #[test]
