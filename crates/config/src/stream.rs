@@ -16,8 +16,7 @@ settings! {
         /// Shortest heartbeat that a client may ask for with `heartbeat=`, and that a session gets whose connections are lost in
         /// silence; not longer than `stream.heartbeat`.
         min_heartbeat: Duration = "5s", in "1ms" to "366d";
-        /// How long a session has a shorter heartbeat after its connection was last lost in silence; `0s` always sends
-        /// `stream.heartbeat`.
+        /// How long a session has a shorter heartbeat after its connection was last lost in silence; `0s` shortens none.
         heartbeat_memory: Duration = "1h", in "0s" to "31d";
         /// Minimum `retry:` (reconnection time) sent to clients, which is the outage after a crash.
         retry: Duration = "250ms", in "1ms" to "1h";

@@ -93,8 +93,11 @@ struct Path {
 
 impl Path {
     async fn new(ends: Ends) -> Self {
-        let settings =
-            |node: NodeBuilder| node.set("STREAM__MIN_HEARTBEAT", "500ms").set("STREAM__HEARTBEAT", "10s");
+        // Clients come back at once, so that a node still knows of the last write when it learns of a loss.
+        let settings = |node: NodeBuilder| {
+            let node = node.set("STREAM__MIN_HEARTBEAT", "500ms").set("STREAM__HEARTBEAT", "10s");
+            node.set("STREAM__RETRY_SPREAD", "0s")
+        };
         let cluster = Cluster::on(Redis::start().await, 2, settings).await;
         let proxy = proxy(cluster.nodes.iter().map(Node::address).collect(), ends).await;
         let publisher = Publisher::on(&cluster.redis).await;

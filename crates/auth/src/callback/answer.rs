@@ -113,17 +113,21 @@ pub(super) fn read(
     let fault = |_| AnswerError::Form(json::fault_without_value::<Body>(text));
     let mut body: Body = json::object(text).map_err(fault)?;
     let holds = body.expires_in.map_or(bounds.max_lifetime, Duration::from_secs).min(bounds.max_lifetime);
-    // Also one that ended before its answer came. What is kept must not outlive what it says.
-    let left = holds.saturating_sub(took);
+    // Also one that ended before its answer came. What is kept must not outlive what it says. A cache on the way has the
+    // application's word of an earlier time.
+    let old = age(&response.headers)
+        .ok_or_else(|| AnswerError::Form("Age: it is not a number of seconds".to_owned()))?;
+    let left = holds.saturating_sub(took).saturating_sub(old);
     if left.is_zero() {
         return Err(AnswerError::Form("expires_in: the identity has expired".to_owned()));
     }
     let texts = body.user.channel().as_str().len() + body.grants.compact();
-    let issued = asked.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    let said = asked.checked_sub(old).unwrap_or(SystemTime::UNIX_EPOCH);
+    let issued = said.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
     let identity = Identity {
         user: body.user,
         grants: body.grants,
-        expires: asked + holds,
+        expires: said + holds,
         stamp: TokenStamp { id: None, issued: u64::try_from(issued).unwrap_or(u64::MAX) },
     };
     let allowed = Outcome::Allowed(Arc::new(identity));
@@ -143,16 +147,15 @@ fn kept_for(headers: &HeaderMap) -> Duration {
     if directives.any(forbids) {
         return Duration::ZERO;
     }
-    http_client::max_age(headers).unwrap_or_default().saturating_sub(age(headers))
+    http_client::max_age(headers).unwrap_or_default().saturating_sub(age(headers).unwrap_or(Duration::MAX))
 }
 
-/// Returns `Age` (RFC 9111, section 5.1). One that is not a number is as old as can be.
-fn age(headers: &HeaderMap) -> Duration {
-    let seconds = headers
-        .get_all(AGE)
-        .into_iter()
-        .map(|value| value.to_str().ok().and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX));
-    Duration::from_secs(seconds.max().unwrap_or_default())
+/// Returns `Age` (RFC 9111, section 5.1), zero without one; `None` if it is not a number.
+fn age(headers: &HeaderMap) -> Option<Duration> {
+    let lines = headers.get_all(AGE).into_iter();
+    lines
+        .map(|value| value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs))
+        .try_fold(Duration::ZERO, |oldest, age| Some(oldest.max(age?)))
 }
 
 /// Returns whether the response has one media type, which is JSON.
@@ -231,11 +234,22 @@ mod tests {
 
     #[test]
     fn the_time_that_a_cache_on_the_way_had_an_answer_counts() {
-        for (age, seconds) in
-            [("0", 20), ("5", 15), ("20", 0), ("99", 0), ("-1", 0), ("soon", 0), ("1, 2", 0)]
-        {
-            let answer = answer(r#"{"user":"42"}"#, &[("cache-control", "max-age=20"), ("age", age)]);
-            assert_eq!(answer.unwrap().keep.as_secs(), seconds, "{age}");
+        let aged = |age| {
+            let fields = [("cache-control", "max-age=20"), ("age", age)];
+            answer(r#"{"user":"42","expires_in":50}"#, &fields)
+        };
+        for (age, seconds) in [("0", 20), ("5", 15), ("20", 0), ("49", 0)] {
+            let Answer { keep, outcome: Outcome::Allowed(identity), .. } = aged(age).unwrap() else {
+                panic!("{age}")
+            };
+            let said = 100 - age.parse::<u64>().unwrap();
+            assert_eq!(keep.as_secs(), seconds, "{age}");
+            // A revocation of what was issued since then includes it.
+            assert_eq!(identity.stamp.issued, said * 1000, "{age}");
+            assert_eq!(identity.expires, SystemTime::UNIX_EPOCH + Duration::from_secs(said + 50), "{age}");
+        }
+        for (age, word) in [("50", "expires_in"), ("-1", "Age"), ("soon", "Age"), ("1, 2", "Age")] {
+            assert!(aged(age).unwrap_err().contains(word), "{age}");
         }
     }
 

@@ -19,7 +19,8 @@ pub(super) struct Places {
 struct Queue<'a> {
     places: &'a Places,
     network: &'a str,
-    turn: Arc<Semaphore>,
+    /// `None` once this is dropped.
+    turn: Option<Arc<Semaphore>>,
 }
 
 impl Places {
@@ -31,14 +32,14 @@ impl Places {
     /// Never `None`, since neither semaphore is ever closed.
     pub(super) async fn enter(&self, network: &str) -> Option<SemaphorePermit<'_>> {
         let queue = self.queue(network);
-        let _turn = queue.turn.acquire().await.ok()?;
+        let _turn = queue.turn.as_ref()?.acquire().await.ok()?;
         self.free.acquire().await.ok()
     }
 
     fn queue<'a>(&'a self, network: &'a str) -> Queue<'a> {
         let mut queues = self.queues();
         let turn = queues.entry(network.into()).or_insert_with(|| Arc::new(Semaphore::new(1)));
-        let turn = Arc::clone(turn);
+        let turn = Some(Arc::clone(turn));
         Queue { places: self, network, turn }
     }
 
@@ -51,8 +52,9 @@ impl Places {
 impl Drop for Queue<'_> {
     fn drop(&mut self) {
         let mut queues = self.places.queues();
-        // The map's and this one.
-        if Arc::strong_count(&self.turn) == 2 {
+        // Under the lock: of two requests that end together, the later one finds the map's alone.
+        drop(self.turn.take());
+        if queues.get(self.network).is_some_and(|turn| Arc::strong_count(turn) == 1) {
             queues.remove(self.network);
         }
     }

@@ -32,10 +32,10 @@ local function make_room(key, held)
 end
 
 -- Records that the connection was lost in silence. Two that were lost after about the same silence tell that of the path. One
--- is remembered until the next can be expected; a call may be repeated.
+-- is remembered until the next can be expected; a call may be repeated. Nothing that fails here, as a write to a Redis that is
+-- out of memory, keeps the session from its release.
 local function record_silence()
   local key, time = silences_of(sessions), now()
-  -- A key of a wrong type does not keep the session from its release.
   local sessions_held = redis.pcall('HLEN', key)
   if type(sessions_held) ~= 'number' then return end
   local known, last, at, lost = silence_of(sessions, session)
@@ -46,14 +46,15 @@ local function record_silence()
     at = time
   end
   make_room(key, sessions_held)
-  redis.call('HSET', key, session, int(known) .. ' ' .. int(silence) .. ' ' .. int(at) .. ' ' .. epoch)
+  local value = int(known) .. ' ' .. int(silence) .. ' ' .. int(at) .. ' ' .. epoch
+  if type(redis.pcall('HSET', key, session, value)) ~= 'number' then return end
   local ttl = known > 0 and 2 * memory or math.min(memory, 600000)
   if redis.call('PTTL', key) < ttl then redis.call('PEXPIRE', key, int(ttl)) end
 end
 
 check(index, lifecycle, leaving)
-if silence > 0 then record_silence() end
 local held = owner(sessions, session)
+if silence > 0 then record_silence() end
 if held and held.node == node then
   -- A failover may have left an older claim of the node: it ends too.
   if held.epoch > tonumber(epoch) then return 0 end

@@ -100,7 +100,7 @@ pub(crate) async fn a_connection_that_was_superseded_may_have_been_lost<F: Fixtu
 }
 
 pub(crate) async fn a_silence_is_forgotten_after_its_time_and_one_loss_recalls_it<F: Fixture>() {
-    let memory = Duration::from_millis(500);
+    let memory = Duration::from_secs(3);
     let fixture = F::with(BrokerSettings { heartbeat_memory: memory, ..BrokerSettings::default() }).await;
     let (broker, session) = (fixture.broker(), SessionId::random());
     lost(broker, session, 12_000).await;
@@ -145,5 +145,15 @@ async fn silences_end_in_redis_by_themselves_and_a_spoilt_key_stops_nothing() {
     redis.server.get::<()>(&["SET", key, "x"]).await;
     assert_eq!(lost(broker, session, 12_000).await, None);
     assert_eq!(redis.server.get::<String>(&["GET", key]).await, "x");
+    assert!(broker.sessions(&user("u")).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_session_is_released_although_redis_has_no_memory_for_its_silence() {
+    let redis = new::<Redis>().await;
+    let (broker, session) = (redis.broker(), SessionId::random());
+    let (epoch, _) = open(broker, session, true).await;
+    redis.server.get::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    lose(broker, session, epoch, 12_000).await;
     assert!(broker.sessions(&user("u")).await.unwrap().is_empty());
 }

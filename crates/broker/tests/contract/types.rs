@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanfare_broker::intake::{IntakeOutcome, Rejected, chain};
 use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::log::PageLimit;
-use fanfare_broker::session::{Claimed, CloseReason, Holding};
+use fanfare_broker::session::{Claimed, CloseReason, Holding, SessionEnd};
 use fanfare_broker::{BrokerError, EventLog, IntakeQueue, Membership, SessionStore};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::start::StartAt;
@@ -88,9 +88,8 @@ async fn a_session_is_not_claimed_by_half() {
         assert_refused(redis.broker.claim(&claim("u", session, "n1")).await);
         let holding = Holding { user: user("u"), session, epoch: 1, since: 1, client: "c".into() };
         assert_refused(redis.broker.renew(&node("n1"), &[holding]).await);
-        assert_refused(
-            redis.broker.release(&node("n1"), &user("u"), session, 1, CloseReason::Closed.into()).await,
-        );
+        let end = SessionEnd::new(CloseReason::Closed, Some(Duration::from_secs(12)));
+        assert_refused(redis.broker.release(&node("n1"), &user("u"), session, 1, end).await);
         assert_eq!(keys(&redis).await, [spoilt]);
     }
     // The tip is not needed for a claim.
