@@ -22,7 +22,7 @@ settings! {
         /// is ignored.
         password_file: Option<PathBuf>;
         /// PEM file with the certificates to trust in place of the system's, for a `rediss://` URL. This file and the two below are
-        /// read again when the node connects anew.
+        /// read again when the node reconnects.
         ca: Option<PathBuf>;
         /// PEM file with the certificate that the node shows to Redis, followed by intermediate certificates, if Redis
         /// asks for one (`tls-auth-clients`).

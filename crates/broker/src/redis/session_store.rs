@@ -140,6 +140,7 @@ fn call(
     call
 }
 
+/// Converts a duration to milliseconds of which 0 means none, unlike those that Redis takes.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

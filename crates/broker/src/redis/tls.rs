@@ -1,4 +1,4 @@
-//! The files of TLS to Redis. They are read again when a node connects anew.
+//! The files of TLS to Redis. They are read again when a node reconnects.
 
 use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
