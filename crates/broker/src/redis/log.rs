@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ::redis::{Cmd, Value};
+use ::redis::Value;
 use bytes::Bytes;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::start::StartAt;
@@ -55,24 +55,30 @@ pub(super) async fn page(
     read_page(reply, after).ok_or_else(|| unexpected("a page of a log"))
 }
 
-/// Returns the page after a position if it is empty, which plain commands can tell.
+/// Returns the page after a position if it is empty, which one plain command can tell; with the time if it is wanted.
 async fn empty_page(
     broker: &RedisBroker,
     channel: &Channel,
     after: Position,
     timed: bool,
 ) -> Result<Option<Page>, BrokerError> {
-    let (last, now) = latest(broker, channel, timed.then(|| ::redis::cmd("TIME"))).await?;
-    let now = now.map(|now| time(now).ok_or_else(|| unexpected("the time"))).transpose()?;
-    // Otherwise the log may have gone back, and have other entries after the position: only the script can tell.
-    let is_empty = last.is_some_and(|last| last == after || last == Position::ZERO);
-    Ok(is_empty.then(|| Page {
-        next: after,
-        end: true,
-        last: last.unwrap_or_default(),
-        now,
-        ..Page::default()
-    }))
+    let (log, last) = (broker.keys.log(channel), broker.keys.last(channel));
+    let is_new = after == Position::ZERO;
+    let mut first = about(if is_new { "EXISTS" } else { "GET" }, &last);
+    if is_new {
+        first.arg(&log);
+    }
+    let mut commands = vec![first];
+    commands.extend(timed.then(|| ::redis::cmd("TIME")));
+    let mut replies = broker.reads(&log).commands(commands).await?.into_iter().map(result);
+    let found = replies.next().ok_or_else(|| unexpected("a reply"))??;
+    let now = match replies.next() {
+        Some(reply) => Some(time(reply?).ok_or_else(|| unexpected("the time"))?),
+        None => None,
+    };
+    // Otherwise the log has entries, or may have gone back, and have others after the position: only the script can tell.
+    let is_empty = if is_new { found == Value::Int(0) } else { last_position(found) == Some(after) };
+    Ok(is_empty.then(|| Page { next: after, end: true, last: after, now, ..Page::default() }))
 }
 
 /// Returns the page after a position if plain commands can read it: it has at most two entries, and nothing about them is
@@ -105,7 +111,7 @@ async fn short_page(
     if first.position.ms < latest.saturating_sub(age) || bytes > limit.bytes {
         return Ok(None);
     }
-    let last = if is_single { Some(next) } else { self::latest(broker, channel, None).await?.0 };
+    let last = if is_single { Some(next) } else { self::latest(broker, channel).await? };
     // A last position before the entry belongs to a log that has gone back meanwhile.
     Ok(last.filter(|last| *last >= next).map(|last| Page {
         entries,
@@ -184,7 +190,7 @@ pub(super) async fn locate(
         StartAt::Position(position) | StartAt::Tip(position) => return Ok(position),
         StartAt::Newest(n) => ("newest", n.min(NEWEST_EVENTS).to_string()),
         StartAt::Latest => {
-            if let (Some(last), _) = latest(broker, channel, None).await? {
+            if let Some(last) = latest(broker, channel).await? {
                 return Ok(last);
             }
             ("latest", String::new())
@@ -201,20 +207,14 @@ pub(super) async fn locate(
 }
 
 /// Returns the channel's last position in the common cases, which need no script: it is stored, or the channel has no
-/// events. Returns with it the reply of one more command, if there is one.
-async fn latest(
-    broker: &RedisBroker,
-    channel: &Channel,
-    more: Option<Cmd>,
-) -> Result<(Option<Position>, Option<Value>), BrokerError> {
+/// events.
+async fn latest(broker: &RedisBroker, channel: &Channel) -> Result<Option<Position>, BrokerError> {
     let log = broker.keys.log(channel);
-    let mut commands = vec![about("GET", &broker.keys.last(channel)), about("EXISTS", &log)];
-    commands.extend(more);
+    let commands = vec![about("GET", &broker.keys.last(channel)), about("EXISTS", &log)];
     let mut replies = broker.reads(&log).commands(commands).await?.into_iter().map(result);
     let mut reply = || replies.next().ok_or_else(|| unexpected("two replies"))?;
     let (last, exists) = (last_position(reply()?), reply()?);
-    let more = replies.next().transpose()?;
-    Ok((last.or_else(|| (exists == Value::Int(0)).then_some(Position::ZERO)), more))
+    Ok(last.or_else(|| (exists == Value::Int(0)).then_some(Position::ZERO)))
 }
 
 /// Parses the reply of `TIME`, in Unix milliseconds.
