@@ -37,6 +37,9 @@ use crate::subscription_table::SubscriptionTable;
 /// Maximum number of shards: the shards of a channel are bits of one number.
 const MAX_SHARDS: usize = 64;
 
+/// Number of connections that a fan-out fetches from memory at a time (ADR 8).
+pub const PREFETCH: usize = 16;
+
 /// Settings of the hub.
 #[derive(Clone, Debug)]
 pub struct HubSettings {
@@ -52,6 +55,8 @@ pub struct HubSettings {
     pub lingering: usize,
     /// Budget of the queues of all streams.
     pub queues: QueueBudget,
+    /// Number of connections that a fan-out fetches from memory at a time, or 0. Nodes use [`PREFETCH`].
+    pub prefetch: usize,
 }
 
 /// The node's hub. Clones are handles of the same hub, which runs until [`Hub::shutdown`].
@@ -128,7 +133,7 @@ impl Hub {
                     stream.max_log_reads.div_ceil(count),
                     page,
                 );
-                tokio::spawn(Shard::new(index, context, Arc::clone(&table), reads).run())
+                tokio::spawn(Shard::new(index, context, Arc::clone(&table), reads, settings.prefetch).run())
             })
             .collect();
         let inner = Inner {

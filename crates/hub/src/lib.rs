@@ -49,4 +49,4 @@ pub mod testing;
 mod topic;
 mod window;
 
-pub use hub::{Hub, HubSettings};
+pub use hub::{Hub, HubSettings, PREFETCH};

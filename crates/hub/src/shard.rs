@@ -104,6 +104,8 @@ pub(crate) struct Shard {
     messages: VecDeque<Message>,
     /// An unfinished fan-out, of an event before these messages.
     fan_out: Option<FanOut>,
+    /// Number of connections that a fan-out fetches from memory at a time, or 0.
+    prefetch: usize,
     /// Whether events were dropped among `messages`.
     overflowed: bool,
     /// Buffers reused in each pass.
@@ -117,6 +119,7 @@ impl Shard {
         context: ShardContext,
         table: Arc<SubscriptionTable>,
         reads: LogReads,
+        prefetch: usize,
     ) -> Self {
         let inbox = Arc::clone(&table.inboxes[index]);
         Self {
@@ -141,6 +144,7 @@ impl Shard {
             closing: None,
             messages: VecDeque::new(),
             fan_out: None,
+            prefetch,
             overflowed: false,
             spare_keys: Vec::new(),
             scratch: Vec::new(),

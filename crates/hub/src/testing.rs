@@ -19,7 +19,7 @@ use crate::metrics::HubMetrics;
 use crate::queue_budget::QueueBudget;
 use crate::retry::{RetryPolicy, RetrySettings};
 use crate::stream::{Coding, NewStream, Socket};
-use crate::{Hub, HubSettings};
+use crate::{Hub, HubSettings, PREFETCH};
 
 /// A pipe.
 impl Socket for DuplexStream {}
@@ -48,6 +48,18 @@ impl TestHub {
     where
         B: EventLog + LiveTopics + Clone + 'static,
     {
+        Self::start_with_prefetch(broker, node, stream, PREFETCH)
+    }
+
+    /// Starts such a hub with a [`HubSettings::prefetch`].
+    ///
+    /// # Panics
+    ///
+    /// If `node` is not a node id.
+    pub fn start_with_prefetch<B>(broker: &B, node: &str, stream: StreamConfig, prefetch: usize) -> Self
+    where
+        B: EventLog + LiveTopics + Clone + 'static,
+    {
         let log: Arc<dyn EventLog> = Arc::new(broker.clone());
         let metrics = Arc::new(HubMetrics::register(&mut Registry::default()));
         let (control, commands) =
@@ -60,6 +72,7 @@ impl TestHub {
             sockets_per_user: 16,
             lingering: 1000,
             queues: QueueBudget::new(usize::MAX, Gauge::default()),
+            prefetch,
         };
         let node = NodeId::new(node).expect("a node id");
         let hub = Hub::start(&log, broker, &node, &settings, &metrics, control);

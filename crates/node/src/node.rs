@@ -30,7 +30,7 @@ use fanfare_coordination::revocations::metrics::RevocationMetrics;
 use fanfare_coordination::revocations::{RevocationSettings, Revocations};
 use fanfare_hub::metrics::HubMetrics;
 use fanfare_hub::retry::{RetryPolicy, RetrySettings};
-use fanfare_hub::{Hub, HubSettings};
+use fanfare_hub::{Hub, HubSettings, PREFETCH};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -328,6 +328,7 @@ fn hub_settings(config: &Config, retry: &RetryPolicy, memory: &Memory) -> HubSet
         sockets_per_user: config.limits.sessions_per_user,
         lingering: config.limits.sockets,
         queues: memory.queues(),
+        prefetch: PREFETCH,
     }
 }
 

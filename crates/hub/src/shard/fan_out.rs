@@ -18,9 +18,6 @@ use crate::topic::Subscriber;
 /// Bytes that are compressed in the time in which an event is delivered to one more connection.
 const COMPRESSED_BYTES_PER_DELIVERY: usize = 10;
 
-/// Number of connections that are prefetched at a time.
-const PREFETCH: usize = 16;
-
 /// An unfinished fan-out: an event that was delivered to some connections of its topic.
 pub(super) struct FanOut {
     event: Arc<EncodedEvent>,
@@ -44,12 +41,12 @@ impl Shard {
         let at_once = self.messages.is_empty();
         let Some(fan_out) = &self.fan_out else { return Some(0) };
         let (event, topic) = (Arc::clone(&fan_out.event), fan_out.topic);
-        let mut deliveries = 0;
+        let mut deliveries = 0_usize;
         while let Some(subscriber) = self.next_subscriber(topic) {
             if at_once && *writes == 0 {
                 return None;
             }
-            if at_once && deliveries % PREFETCH == 0 {
+            if at_once && deliveries.checked_rem(self.prefetch) == Some(0) {
                 self.prefetch_next(topic.0);
             }
             if let Some(fan_out) = &mut self.fan_out {
@@ -67,7 +64,7 @@ impl Shard {
     /// fetches several of them in parallel.
     fn prefetch_next(&self, at: usize) {
         let index = self.fan_out.as_ref().map_or(0, |fan_out| fan_out.next);
-        let ahead = self.topics[at].subscribers.iter().skip(index).take(PREFETCH);
+        let ahead = self.topics[at].subscribers.iter().skip(index).take(self.prefetch);
         black_box(
             ahead
                 .map(|subscriber| self.slots[subscriber.connection].connection.prefetch())

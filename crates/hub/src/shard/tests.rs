@@ -20,6 +20,7 @@ use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::task::coop::unconstrained;
 
 use super::*;
+use crate::PREFETCH;
 use crate::connection::LiveOutcome;
 use crate::connection::open_streams::OpenStreams;
 use crate::connection::user_sockets::UserSockets;
@@ -54,7 +55,7 @@ fn shard_on(log: Arc<dyn EventLog>) -> Shard {
     let retry = RetryPolicy::new(RetrySettings::new(&settings, Duration::ZERO));
     let (node, queues) = (NodeId::new("a").unwrap(), QueueBudget::new(usize::MAX, Gauge::default()));
     let context = ShardContext::new(settings, retry, metrics, node, sockets, queues);
-    Shard::new(0, context, table, LogReads::new(log, budget, 4, PageLimit::entries(100)))
+    Shard::new(0, context, table, LogReads::new(log, budget, 4, PageLimit::entries(100)), PREFETCH)
 }
 
 fn open(shard: &Shard, channel: &Channel, from: StartAt) -> DuplexStream {
