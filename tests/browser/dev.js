@@ -10,7 +10,8 @@ import { promisify } from "node:util";
 import { chromium } from "playwright-core";
 
 const root = resolve(import.meta.dirname, "../..");
-const binary = join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug/fanfare");
+/** The binary that is tested. */
+export const binary = join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug/fanfare");
 
 /** Starts `fanfare dev` on a free port; answers its address and a way to stop it. */
 export const startDev = () => start(["dev", "--listen", "127.0.0.1:0"]);
