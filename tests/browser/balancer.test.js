@@ -4,11 +4,10 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
-import { startBrowser, startDev, startNode } from "./dev.js";
+import { freePort, startBrowser, startDev, startNode } from "./dev.js";
 
 const deploy = resolve(import.meta.dirname, "../../deploy");
 const files = {
@@ -29,16 +28,6 @@ after(async () => {
   await browser?.stop();
   await page?.stop();
 });
-
-/** A port that was free a moment ago. */
-async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 async function startBalancer(kind, node) {
   const { name, listen, args } = files[kind];

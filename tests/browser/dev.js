@@ -3,6 +3,7 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
@@ -12,6 +13,16 @@ import { chromium } from "playwright-core";
 const root = resolve(import.meta.dirname, "../..");
 /** The binary that is tested. */
 export const binary = join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug/fanfare");
+
+/** A port that was free a moment ago. */
+export async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
 
 /** Starts `fanfare dev` on a free port; answers its address and a way to stop it. */
 export const startDev = () => start(["dev", "--listen", "127.0.0.1:0"]);

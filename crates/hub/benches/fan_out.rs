@@ -124,10 +124,10 @@ impl Node {
     fn scatter(&self) {
         for _ in 0..3 {
             self.sockets.closed.fetch_add(1, Ordering::Relaxed);
+            let before = self.writes();
             self.publish("the last for some");
-            self.settle();
-            let open = usize::try_from(self.test.metrics.active.get()).expect("a number");
-            self.open(self.streams - open, Coding::Identity);
+            let left = self.settled(before);
+            self.open(self.streams - left, Coding::Identity);
         }
     }
 
@@ -158,9 +158,18 @@ impl Node {
         });
     }
 
-    /// Waits until an event has reached all streams that are open and those that are closed have ended.
-    fn settle(&self) {
-        self.runtime.block_on(async { tokio::time::sleep(Duration::from_millis(200)).await });
+    /// Waits until an event, before which there were this many writes, has reached all streams that are open, and the others have
+    /// ended. Returns the number of those that are open.
+    fn settled(&self, before: usize) -> usize {
+        self.runtime.block_on(async {
+            loop {
+                let active = usize::try_from(self.test.metrics.active.get()).expect("a number");
+                if self.writes() - before == active {
+                    return active;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
     }
 }
 

@@ -110,7 +110,11 @@ impl Audit {
     /// Creates the audit log of a node.
     pub fn new(node: NodeId, registry: &mut Registry) -> Self {
         let name = "fanfare_audit_held_back";
-        let held_back = registered(registry, name, "Refusals without a line of their own in the audit log");
+        let held_back = registered(
+            registry,
+            name,
+            "Refusals and failed calls without a line of their own in the audit log",
+        );
         Self { node, refusals: Throttles::new(SOURCES), held_back }
     }
 
