@@ -8,18 +8,13 @@
 mod forwarded;
 pub mod trusted;
 
-use std::convert::Infallible;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-
-use axum::extract::FromRequestParts;
-use http::request::Parts;
 
 /// Number of leading bits of an IPv6 address that identify one network: a host may use every address of its /64.
 const IPV6_PREFIX: u32 = 64;
 
-/// Address of the socket's peer, or of the client that a trusted balancer names in a PROXY protocol header. An extension of
-/// each request.
+/// Address of the socket's peer, or of the client that a trusted balancer names in a PROXY protocol header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
@@ -47,7 +42,7 @@ impl fmt::Display for AddressKey {
     }
 }
 
-/// The client's address, as reported by trusted proxies. An extension of each request.
+/// The client's address, as reported by trusted proxies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress {
     ip: IpAddr,
@@ -69,19 +64,11 @@ impl fmt::Display for ClientAddress {
     }
 }
 
-/// An unknown address: unspecified, and not limited. Used without the extension, as in tests that call a router
+/// An unknown address: unspecified, and not limited. Used without a [`RequestInfo`](crate::request_info::RequestInfo), as in tests that call a router
 /// directly.
 impl Default for ClientAddress {
     fn default() -> Self {
         Self { ip: IpAddr::V6(Ipv6Addr::UNSPECIFIED), is_proxy: true }
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for ClientAddress {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get().copied().unwrap_or_default())
     }
 }
 

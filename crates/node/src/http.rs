@@ -119,7 +119,8 @@ fn calls(app: &Arc<App>, side: Side) -> Router {
         .route("/v1/users/{user}/sessions", get(sessions::list).delete(sessions::end_all))
         .route("/v1/users/{user}/sessions/{session}", delete(sessions::end_one))
         .route(TYPES_PATH, get(problems::problems))
-        .route("/healthz", get(health::healthz));
+        .route("/healthz", get(health::healthz))
+        .layer(Extension(side));
     let router = match side {
         Side::Both => shared.merge(publishing).merge(operating),
         Side::Public => ["/v1/nodes", "/v1/revocations", "/readyz", "/metrics"]
@@ -129,7 +130,6 @@ fn calls(app: &Arc<App>, side: Side) -> Router {
     };
     router
         .fallback(async || Problem::new(Code::NotFound, "no endpoint has this path"))
-        .layer(Extension(side))
         .with_state(Arc::clone(app))
 }
 

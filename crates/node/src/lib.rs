@@ -9,6 +9,7 @@
 //! - [`reload`]: reads the files of certificates and keys again when they change
 //! - [`address`], [`rates`]: client addresses, and rate limits of users and addresses
 //! - [`memory`], [`pace`]: memory limit of requests and streams, and minimum transfer rate
+//! - [`request_info`]: what is known of a request before its endpoint sees it
 //! - [`http`], [`auth`]: the HTTP API, authentication and authorization
 //! - [`audit`]: the audit log
 //! - `upkeep`: a task that runs once a second
@@ -23,6 +24,7 @@ pub mod node;
 pub mod pace;
 pub mod rates;
 pub mod reload;
+pub mod request_info;
 pub mod tls;
 mod upkeep;
 

@@ -1,14 +1,17 @@
 //! A request or a connection, as the audit log shows it.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 
 use axum::RequestExt;
-use axum::extract::{RawPathParams, Request};
+use axum::extract::{MatchedPath, RawPathParams, Request};
 use fanfare_protocol::{SessionId, User};
+use futures_util::FutureExt;
 use http::HeaderValue;
 use http::header::HeaderName;
 
-use crate::address::{ClientAddress, Peer};
+use crate::address::ClientAddress;
+use crate::request_info::RequestInfo;
 
 /// The id that a balancer or a client gives a request. The crate `http` does not define it.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -26,8 +29,7 @@ pub(crate) struct Call {
     pub(crate) listener: &'static str,
     /// The method; `other` for an unknown one, empty without a request.
     pub(crate) method: &'static str,
-    /// The pattern of the route; `none` for a path without a route, empty without a request.
-    pub(crate) route: String,
+    pub(crate) route: Route,
     /// The user in the path.
     pub(super) of_user: Option<User>,
     /// The session in the path.
@@ -35,25 +37,45 @@ pub(crate) struct Call {
     request_id: Option<HeaderValue>,
 }
 
+/// The pattern of a request's route, shared with the router.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Route {
+    Matched(MatchedPath),
+    /// `none`: the path has no route.
+    None,
+    /// Empty: there is no request.
+    #[default]
+    NoRequest,
+}
+
+impl Deref for Route {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Matched(path) => path.as_str(),
+            Self::None => "none",
+            Self::NoRequest => "",
+        }
+    }
+}
+
 impl Call {
     /// Reads what a request asks for.
-    pub(crate) async fn read(
-        request: &mut Request,
-        (method, route): (&'static str, String),
-        listener: &'static str,
-    ) -> Self {
-        let extensions = request.extensions();
+    pub(crate) fn read(request: &mut Request, method: &'static str, listener: &'static str) -> Self {
+        let info = RequestInfo::of(request.extensions());
         let mut call = Self {
-            address: extensions.get().copied().unwrap_or_default(),
-            peer: extensions.get::<Peer>().map(|Peer(peer)| peer.ip()),
+            address: info.map_or_else(ClientAddress::default, |info| info.client),
+            peer: info.map(|info| info.peer.0.ip()),
             listener,
             method,
-            route,
+            route: request.extensions().get::<MatchedPath>().cloned().map_or(Route::None, Route::Matched),
             request_id: request.headers().get(REQUEST_ID).cloned(),
             ..Self::default()
         };
         let has_target = call.route.starts_with("/v1/users/") || call.route.starts_with("/v1/sessions/");
-        if has_target && let Ok(params) = request.extract_parts::<RawPathParams>().await {
+        // The extractor does not wait.
+        if has_target && let Some(Ok(params)) = request.extract_parts::<RawPathParams>().now_or_never() {
             for (name, value) in &params {
                 match name {
                     "user" => call.of_user = User::new(value).ok(),

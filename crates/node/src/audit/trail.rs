@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fanfare_protocol::User;
 use fanfare_protocol::revocation::TokenId;
 use fanfare_protocol::rights::Rights;
+use tokio::task::futures::TaskLocalFuture;
 
 use crate::auth::{Bearer, Carrier};
 
@@ -72,8 +73,8 @@ impl Place {
 }
 
 /// Serves a request, with a place for its caller.
-pub(crate) async fn follow<T>(place: &Place, request: impl Future<Output = T>) -> T {
-    CALLER.scope(place.clone(), request).await
+pub(crate) fn follow<F: Future>(place: Place, request: F) -> TaskLocalFuture<Place, F> {
+    CALLER.scope(place, request)
 }
 
 /// Notes the caller of the request that this task serves.
@@ -106,8 +107,8 @@ mod tests {
             tokio::task::yield_now().await;
         };
         let places = [Place::default(), Place::default(), Place::default()];
-        tokio::join!(follow(&places[0], request("a")), follow(&places[1], request("b")));
-        follow(&places[2], async {}).await;
+        tokio::join!(follow(places[0].clone(), request("a")), follow(places[1].clone(), request("b")));
+        follow(places[2].clone(), async {}).await;
         let callers = places.map(|place| place.take().and_then(|caller| caller.user));
         assert_eq!(callers, [Some(user("a")), Some(user("b")), None]);
         note_expired(&user("c"), None);

@@ -42,7 +42,7 @@ struct Ack {
 pub async fn acknowledge(State(app): State<Arc<App>>, request: Request) -> Result<Json<Acked>, Problem> {
     let (parts, mut body) = request.into_parts();
     let params = Params::parse(parts.uri.query(), &[], &[])?;
-    let address = parts.extensions.get::<ClientAddress>().copied().unwrap_or_default();
+    let address = ClientAddress::of(&parts.extensions);
     let (user, grants) = user(app.bearer(&parts.headers, &params, address).await?)?;
     letter::precondition(&parts.method, &parts.headers)?;
     letter::content_coding(&parts.headers)?;

@@ -13,6 +13,7 @@ use super::app::App;
 use super::problem::{Code, Problem};
 use crate::memory::{self, Account, Permit};
 use crate::pace::{MinRate, Pace, TooSlow};
+use crate::request_info::RequestInfo;
 
 /// Memory reserved for a body before it arrives, in bytes, since its declared length is not reliable.
 const FIRST_ROOM: usize = 64 * 1024;
@@ -28,7 +29,8 @@ pub(super) async fn read(
     body: &mut Body,
     limit: usize,
 ) -> Result<(Bytes, Permit), Problem> {
-    let account = extensions.get::<Account>().cloned().unwrap_or_else(|| app.memory.account(None));
+    let account = RequestInfo::of(extensions).map(|info| info.account.clone());
+    let account = account.unwrap_or_else(|| app.memory.account(None));
     tokio::time::timeout(app.http.body_read_timeout, read_paced(app, headers, body, (&account, limit)))
         .await
         .map_err(|_| Problem::new(Code::RequestTimeout, "the body took too long to arrive"))?

@@ -29,8 +29,8 @@ use super::stream_params::{self, StreamParams};
 use super::takeover::{Admissions, Takeover};
 use crate::address::ClientAddress;
 use crate::auth::Bearer;
-use crate::memory::NoRoom;
 use crate::rates::{Caller, Kind};
+use crate::request_info::RequestInfo;
 
 /// The stream endpoint.
 #[derive(Debug)]
@@ -229,7 +229,7 @@ pub async fn events(
         return head(params.coding).map(|_| body);
     }
     let status = overload::prefers_status(request.headers());
-    if request.extensions().get::<NoRoom>().is_some() {
+    if RequestInfo::of(request.extensions()).is_some_and(|info| info.no_room.is_some()) {
         let refused = Refused { dialect: params.dialect, cursor: params.cursor.as_deref(), status };
         return endpoint.refuse(Reason::Memory.into(), refused);
     }

@@ -18,7 +18,8 @@ use super::params::Params;
 use super::places::Full;
 use super::problem::{Code, Problem};
 use crate::address::ClientAddress;
-use crate::memory::{Account, Kind};
+use crate::memory::Kind;
+use crate::request_info::RequestInfo;
 
 /// Maximum number of events of one call.
 const MAX_LIMIT: usize = 1000;
@@ -40,7 +41,7 @@ pub async fn history(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     address: ClientAddress,
-    account: Option<Extension<Account>>,
+    info: Option<Extension<RequestInfo>>,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &["after", "limit"], &[])?;
     let bearer = app.bearer(&headers, &params, address).await?;
@@ -59,8 +60,9 @@ pub async fn history(
         from => app.budget.locate(&*app.broker, &channel, from).await?,
     };
     // Reserved while the response is built; afterwards the response reserves its own size.
-    let _room =
-        account.map(|Extension(account)| account.reserve(Kind::Responses, COPIES * MAX_BYTES)).transpose()?;
+    let reserve =
+        |Extension(info): Extension<RequestInfo>| info.account.reserve(Kind::Responses, COPIES * MAX_BYTES);
+    let _room = info.map(reserve).transpose()?;
     let limit = PageLimit { entries: limit, bytes: MAX_BYTES, likely: Likely::Long };
     let page = app.budget.history(&*app.broker, &channel, after, limit).await?;
     let answer = HistoryPage {

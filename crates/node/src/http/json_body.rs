@@ -69,6 +69,9 @@ pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
 /// Returns whether the media type is `application/json`, or ends in `+json`.
 fn is_json(headers: &HeaderMap) -> bool {
     let Some(text) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    if text == "application/json" {
+        return true;
+    }
     let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }

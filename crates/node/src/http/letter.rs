@@ -5,7 +5,9 @@
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONTENT_ENCODING, EXPECT, HOST, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING};
+use http::header::{
+    ALLOW, CONTENT_ENCODING, EXPECT, HOST, HeaderName, IF_MATCH, IF_NONE_MATCH, TRANSFER_ENCODING,
+};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 use super::problem::{Code, Problem};
@@ -120,7 +122,7 @@ fn is_reg_name(host: &[u8]) -> bool {
 /// Refuses unknown transfer codings with 501 (RFC 9112, section 6.1). hyper has decoded `chunked`, and refused
 /// codings that do not end with it.
 fn transfer_coding(headers: &HeaderMap) -> Option<Problem> {
-    let codings: Vec<_> = members(headers, TRANSFER_ENCODING.as_str()).collect();
+    let codings: Vec<_> = members(headers, TRANSFER_ENCODING).collect();
     match codings.iter().position(|coding| coding.eq_ignore_ascii_case("chunked")) {
         _ if codings.is_empty() => None,
         Some(0) if codings.len() == 1 => None,
@@ -136,7 +138,7 @@ fn expectation(request: &Request) -> Option<Problem> {
     if request.version() < Version::HTTP_11 {
         return None;
     }
-    let mut members = members(request.headers(), EXPECT.as_str());
+    let mut members = members(request.headers(), EXPECT);
     let met = members.all(|member| member.eq_ignore_ascii_case("100-continue"));
     (!met).then(|| Problem::new(Code::Expectation, "the only supported expectation is 100-continue"))
 }
@@ -147,8 +149,7 @@ fn expectation(request: &Request) -> Option<Problem> {
 ///
 /// Fails if it has one.
 pub(super) fn content_coding(headers: &HeaderMap) -> Result<(), Problem> {
-    let coded =
-        members(headers, CONTENT_ENCODING.as_str()).any(|coding| !coding.eq_ignore_ascii_case("identity"));
+    let coded = members(headers, CONTENT_ENCODING).any(|coding| !coding.eq_ignore_ascii_case("identity"));
     if coded {
         return Err(Problem::new(
             Code::ContentCoding,
@@ -166,10 +167,10 @@ pub(super) fn content_coding(headers: &HeaderMap) -> Result<(), Problem> {
 ///
 /// Fails if there is such a precondition.
 pub(super) fn precondition(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
-    if members(headers, IF_MATCH.as_str()).any(|tag| tag != "*") {
+    if members(headers, IF_MATCH).any(|tag| tag != "*") {
         return Err(Problem::new(Code::Precondition, "If-Match cannot match: resources have no entity tags"));
     }
-    if !method.is_safe() && members(headers, IF_NONE_MATCH.as_str()).any(|tag| tag == "*") {
+    if !method.is_safe() && members(headers, IF_NONE_MATCH).any(|tag| tag == "*") {
         return Err(Problem::new(Code::Precondition, "If-None-Match: * cannot match: the resource exists"));
     }
     Ok(())
@@ -177,7 +178,7 @@ pub(super) fn precondition(method: &Method, headers: &HeaderMap) -> Result<(), P
 
 /// Returns the members of a list header, which may have several lines (RFC 9110, section 5.6.1). A line that is not
 /// text is one member.
-fn members<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> {
+fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(name).into_iter().map(|line| line.to_str().unwrap_or("?"));
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|member| !member.is_empty())
 }

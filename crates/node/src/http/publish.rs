@@ -54,7 +54,7 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Respo
     let Parts { method, headers, uri, .. } = request;
     // Check permissions, then length, then structure.
     let params = Params::parse(uri.query(), &[], &[])?;
-    let address = request.extensions.get::<ClientAddress>().copied().unwrap_or_default();
+    let address = ClientAddress::of(&request.extensions);
     let bearer = app.bearer(headers, &params, address).await?;
     let caller = Caller { user: bearer.user.as_ref(), address };
     if !bearer.grants.may_publish_somewhere() {

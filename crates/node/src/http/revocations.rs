@@ -30,7 +30,7 @@ pub async fn revoke(
 ) -> Result<(Extension<Effect>, Json<Body>), Problem> {
     let (parts, body) = request.into_parts();
     let params = Params::parse(parts.uri.query(), &[], &[])?;
-    let address = parts.extensions.get::<ClientAddress>().copied().unwrap_or_default();
+    let address = ClientAddress::of(&parts.extensions);
     if !app.bearer(&parts.headers, &params, address).await?.grants.admin.has(Right::Disconnect) {
         return Err(Problem::no_grant("revoking tokens needs admin, or its right disconnect"));
     }

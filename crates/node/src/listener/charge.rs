@@ -12,9 +12,11 @@ use hyper::body::{Frame, SizeHint};
 
 use super::slots::RequestInFlight;
 use super::timeout_io::FlushState;
+use crate::address::{ClientAddress, Peer};
 use crate::http::head_size;
 use crate::http::problem::Problem;
 use crate::memory::{Account, Kind, NoRoom, Permit};
+use crate::request_info::RequestInfo;
 
 /// Memory of a request besides its head and its body, including a small response, in bytes.
 const REQUEST: usize = 4 * 1024;
@@ -23,18 +25,19 @@ const SMALL: usize = 2 * 1024;
 /// Maximum size of the pieces in which hyper gets a response, in bytes, so that its buffer is bounded.
 const PIECE: usize = 16 * 1024;
 
-/// Charges a request. A request for which there is no memory carries [`NoRoom`] in its extensions, and is refused by
-/// [`crate::http`].
-pub(super) fn request<B>(account: &Account, request: &mut Request<B>) -> Option<Permit> {
+/// Charges a request, and gives it its [`RequestInfo`]. A request for which there is no memory is refused by
+/// [`crate::http`], like one whose body was `refused`.
+pub(super) fn request<B>(
+    (peer, account): (Peer, &Account),
+    request: &mut Request<B>,
+    refused: Option<NoRoom>,
+) -> Option<Permit> {
     let head = head_size::of(request.method(), request.uri(), request.headers());
-    request.extensions_mut().insert(account.clone());
-    match account.take(Kind::Requests, head + REQUEST) {
-        Ok(permit) => Some(permit),
-        Err(no_room) => {
-            request.extensions_mut().insert(no_room);
-            None
-        }
-    }
+    let charged = account.take(Kind::Requests, head + REQUEST);
+    let (account, client) = (account.clone(), ClientAddress::default());
+    let no_room = refused.or(charged.as_ref().err().copied());
+    request.extensions_mut().insert(RequestInfo { peer, client, account, no_room, head });
+    charged.ok()
 }
 
 /// Charges a response. If there is no memory for it, returns a refusal in its place.

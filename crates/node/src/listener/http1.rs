@@ -171,8 +171,7 @@ impl Handler {
     async fn answer(self, mut request: Request<Incoming>) -> Result<Response, Infallible> {
         let version = request.version();
         let in_flight = self.activity.begin();
-        let entered = charge::request(&self.account, &mut request);
-        request.extensions_mut().insert(self.peer);
+        let entered = charge::request((self.peer, &self.account), &mut request, None);
         let response =
             self.router.oneshot(request.map(|body| Body::new(self.unread.watch(body, &self.ahead)))).await?;
         let Some(takeover) = response.extensions().get::<Takeover>().cloned() else {

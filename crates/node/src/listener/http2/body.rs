@@ -10,12 +10,15 @@ use http::header::CONTENT_LENGTH;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::unread::{UnreadBodies, Window};
+use crate::memory::NoRoom;
 
 /// A body on one stream of the connection. Reading it opens the client's window.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    /// `None` for a request without a body.
+    /// `None` for a request without a body, and for a discarded body.
     open: Option<Open>,
+    /// Why the body was discarded.
+    no_room: Option<NoRoom>,
 }
 
 #[derive(Debug)]
@@ -28,21 +31,23 @@ struct Open {
 
 impl Incoming {
     /// Returns a request with its body, which is charged. A body for which there is no memory is discarded at once, and its
-    /// request carries [`NoRoom`](crate::memory::NoRoom) in its extensions.
+    /// request must be refused.
     pub(super) fn admit(request: Request<RecvStream>, unread: &UnreadBodies) -> Request<Self> {
-        let (mut parts, stream) = request.into_parts();
+        let (parts, stream) = request.into_parts();
         if stream.is_end_stream() {
-            return Request::from_parts(parts, Self { open: None });
+            return Request::from_parts(parts, Self { open: None, no_room: None });
         }
         let left = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let open = match unread.open(left) {
-            Ok(window) => Some(Open { stream, left, _window: window }),
-            Err(no_room) => {
-                parts.extensions.insert(no_room);
-                None
-            }
+        let body = match unread.open(left) {
+            Ok(window) => Self { open: Some(Open { stream, left, _window: window }), no_room: None },
+            Err(no_room) => Self { open: None, no_room: Some(no_room) },
         };
-        Request::from_parts(parts, Self { open })
+        Request::from_parts(parts, body)
+    }
+
+    /// Returns why there is no memory for the body, if it was discarded.
+    pub(super) fn no_room(&self) -> Option<NoRoom> {
+        self.no_room
     }
 }
 

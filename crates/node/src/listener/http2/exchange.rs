@@ -58,8 +58,8 @@ impl Exchange {
     /// Responds to the request. Ends early if the client resets it.
     pub(super) async fn run(self, mut request: Request<Incoming>, mut respond: SendResponse<Bytes>) {
         let (peer, head_only) = (self.peer, request.method() == Method::HEAD);
-        let entered = charge::request(&self.account, &mut request);
-        request.extensions_mut().insert(self.peer);
+        let refused = request.body().no_room();
+        let entered = charge::request((self.peer, &self.account), &mut request, refused);
         let response = tokio::select! {
             response = self.context.router.clone().oneshot(request.map(Body::new)) => response,
             // Only waits; the client no longer waits for the response.
