@@ -3,56 +3,17 @@
 import { spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
+import { freePort, Redis } from "./redis.js";
 
 const target = process.env.CARGO_TARGET_DIR ?? resolve(import.meta.dirname, "../../../../target");
 const binary = process.env.FANFARE_BIN ?? join(target, "debug/fanfare");
 // A node takes each variable that begins so for a setting.
 const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("FANFARE_")));
 
-/**
- * Returns a port that was free a moment ago. It is none of those that the system gives to connections and to listeners without a
- * port of their own (32768 and up): a node that is down would lose its port to one of them.
- */
-async function freePort() {
-  for (;;) {
-    const port = 10_000 + Math.floor(Math.random() * 22_000);
-    const server = createServer().listen(port, "127.0.0.1");
-    const free = await new Promise((resolve) => {
-      server.once("listening", () => resolve(true));
-      server.once("error", () => resolve(false));
-    });
-    if (!free) continue;
-    server.close();
-    await once(server, "close");
-    return port;
-  }
-}
-
 /** Starts a Redis without files; `stop` ends it. */
-export async function startRedis() {
-  const port = await freePort();
-  const dir = await mkdtemp(join(tmpdir(), "fanfare-redis-"));
-  const args = ["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir];
-  const child = spawn("redis-server", args, { stdio: ["ignore", "pipe", "inherit"] });
-  let ready = false;
-  for await (const line of createInterface({ input: child.stdout })) if ((ready = line.includes("Ready to accept"))) break;
-  if (!ready) throw new Error("redis-server does not start");
-  child.stdout.resume();
-  return {
-    url: `redis://127.0.0.1:${port}`,
-    async stop() {
-      child.kill("SIGKILL");
-      await once(child, "exit");
-      await rm(dir, { recursive: true, force: true });
-    },
-  };
-}
+export const startRedis = () => new Redis().start();
 
 /** One node, which can be stopped and started again on its port. Settings are environment variables. */
 export class Node {

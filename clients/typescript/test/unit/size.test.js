@@ -14,6 +14,7 @@ const SIZES = {
     7 * KiB,
   ],
   "acknowledgements, beside the core": [`export { acknowledge } from "./dist/ack.js"`, KiB * 1.5],
+  "the publisher, for servers": [`export * from "./dist/publish.js"`, 6 * KiB],
   "the hooks for React": [`export * from "./dist/react.js"`, KiB / 2],
   "the composables for Vue": [`export * from "./dist/vue.js"`, KiB / 2],
   "the functions for Svelte": [`export * from "./dist/svelte.js"`, KiB / 2],
