@@ -6,9 +6,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { overHttp, overIntake, overRedis, Publisher, SendError } from "../../dist/publish.js";
 import { until } from "../support/nodes.js";
 
-/** For tests that would take minutes if the publisher did not give up. */
-const LIMIT = { timeout: 30_000 };
-const FAST = { minDelay: 2, maxDelay: 10 };
+// An event that would be tried for ever fails its test after some time.
+const FAST = { minDelay: 2, maxDelay: 10, retryFor: 20_000 };
 const stored = ({ key }) => ({ key, id: "1-0", repeat: false });
 const refused = (retryAfter) => new SendError("unavailable", "not now", { retry: true, unknown: false, retryAfter });
 
@@ -167,7 +166,7 @@ test("without that order, the events of a channel are sent together", async () =
   assert.equal(batches, 2);
 });
 
-test("an event is not sent after its `until`: not at once, and not again", LIMIT, async () => {
+test("an event is not sent after its `until`: not at once, and not again", async () => {
   const transport = fake(() => refused());
   const publisher = new Publisher(transport, FAST);
   const late = await failure(publisher.publish({ channel: "a", data: 1, until: Date.now() - 1 }));
@@ -183,7 +182,7 @@ test("an event is not sent after its `until`: not at once, and not again", LIMIT
   assert.equal(publisher.counts.expired, 2);
 });
 
-test("an event that waits behind others is not sent after its `until`, and is reported then", LIMIT, async () => {
+test("an event that waits behind others is not sent after its `until`, and is reported then", async () => {
   const transport = held();
   const publisher = new Publisher(transport);
   const first = publisher.publish({ channel: "a", data: 1 });
@@ -199,7 +198,7 @@ test("an event that waits behind others is not sent after its `until`, and is re
   );
 });
 
-test("an attempt without an answer ends at the event's `until`, and nobody knows the outcome", LIMIT, async () => {
+test("an attempt without an answer ends at the event's `until`, and nobody knows the outcome", async () => {
   let signal;
   const transport = { send: (_, given) => new Promise(() => (signal = given)) };
   const error = await failure(new Publisher(transport).publish({ channel: "a", data: 1, until: Date.now() + 30 }));
