@@ -209,6 +209,24 @@ class Late(unittest.TestCase):
                 self.assertEqual(stored(channel), ["first", "later"])
                 self.assertEqual((publisher.counts.expired, publisher.counts.published), (1, 2))
 
+    def test_while_redis_stands_still_the_outcome_may_be_unknown_and_the_intake_drops_the_event(self):
+        for way, transport in WAYS.items():
+            with self.subTest(way), Publisher(transport(), **OPTIONS) as publisher:
+                channel = f"slow:{way}"
+                publisher.publish(channel, "first")
+                server.signal(signal.SIGSTOP)
+                with self.assertRaises(PublishError) as raised:
+                    publisher.publish(channel, "late", until=time.time() + 0.3)
+                time.sleep(0.1)
+                server.signal(signal.SIGCONT)
+                # With FCALL, nothing is sent before Redis has answered a PING.
+                self.assertEqual((raised.exception.code, raised.exception.unknown), ("expired", way != "Redis"))
+                publisher.publish(channel, "later")
+                until(lambda: "later" in stored(channel), "the event that is not late")  # noqa: B023
+                # What the node had sent is carried out when Redis goes on.
+                events = [data for data in stored(channel) if way != "HTTP" or data != "late"]
+                self.assertEqual(events, ["first", "later"])
+
     def test_the_intake_drops_an_entry_that_no_node_publishes_before_its_time(self):
         node.stop()
         with Publisher(over_intake(client), **OPTIONS) as publisher:

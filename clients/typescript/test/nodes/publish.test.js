@@ -211,6 +211,29 @@ for (const [way, open] of Object.entries(WAYS)) {
   });
 }
 
+test("while Redis stands still until after the event's time, nobody knows the outcome; the intake drops the event", async () => {
+  for (const [way, open] of Object.entries(WAYS)) {
+    const channel = `slow:${way.replaceAll(" ", "-")}`;
+    const publisher = new Publisher(open(), { ...OPTIONS, timeout: 10_000 });
+    await publisher.publish({ channel, data: "first" });
+    redis.signal("SIGSTOP");
+    const error = await failure(publisher.publish({ channel, data: "late", until: Date.now() + 300 }));
+    assert.deepEqual([error.code, error.unknown], ["expired", true], way);
+    await sleep(100);
+    redis.signal("SIGCONT");
+    await publisher.publish({ channel, data: "later" });
+    await publisher.close();
+    await until(async () => (await stored(channel)).includes("later"), PATIENCE, "the event that is not late");
+    const wanted = ["first", "later"];
+    // What Redis had received is carried out when it goes on, if it does not know the time.
+    assert.deepEqual(
+      (await stored(channel)).filter((data) => way.includes("intake") || data !== "late"),
+      wanted,
+      way,
+    );
+  }
+});
+
 test("the intake drops an entry that no node publishes before its time", async () => {
   const publisher = new Publisher(overIntake(nodeRedis), OPTIONS);
   await node.stop();
