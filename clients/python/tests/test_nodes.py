@@ -36,7 +36,7 @@ def setUpModule():
     unittest.addModuleCleanup(lambda: server.stop())
     node = Node(server).start()
     unittest.addModuleCleanup(lambda: node.stop(signal.SIGKILL))
-    admin = connect(socket_timeout=5)
+    admin = connect(socket_timeout=PATIENCE)
     client = connect(socket_timeout=OPTIONS["timeout"])
     unittest.addModuleCleanup(lambda: (admin.close(), client.close()))
 

@@ -240,7 +240,8 @@ export class Publisher {
     this.counts.retries += failures.length;
     const asked = failures.flatMap(({ retryAfter }) => retryAfter ?? []);
     this.#backoff.attempt = Math.max(...batch.map(({ attempts }) => attempts)) - 1;
-    this.#notBefore = performance.now() + this.#backoff.next(asked.length ? Math.max(...asked) : undefined);
+    const wait = this.#backoff.next(asked.length ? Math.max(...asked) : undefined);
+    this.#notBefore = performance.now() + wait;
   }
 
   async #sleep(milliseconds: number): Promise<void> {

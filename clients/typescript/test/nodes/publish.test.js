@@ -37,7 +37,7 @@ before(async () => {
     FANFARE_LOG__LEVEL: "error",
     FANFARE_RETENTION__EVENTS: "100000",
   }).start();
-  admin = await quiet(createClient({ url: redis.url })).connect();
+  admin = await quiet(createClient({ url: redis.url, commandOptions: { timeout: PATIENCE * 1000 } })).connect();
   nodeRedis = await quiet(createClient({ url: redis.url })).connect();
   ioredis = quiet(new IORedis(redis.url, { enableOfflineQueue: false, autoResendUnfulfilledCommands: false }));
 });
