@@ -38,7 +38,7 @@ after(async () => {
 /** Runs one of the page's programs, inside the package, so that its imports are those of an application. */
 async function run(n) {
   const program = programs[n].replace("https://push.example.com", node.url).replace("redis://127.0.0.1:6379", redis.url);
-  const file = new URL(`../../dist/docs-${n}.mjs`, import.meta.url);
+  const file = new URL(`../../dist/docs-${process.pid}-${n}.mjs`, import.meta.url);
   await writeFile(file, program);
   const env = { ...process.env, FANFARE_TOKEN: token("backend", 60, { publish: ["user:*"] }) };
   try {
