@@ -12,7 +12,7 @@ import { chromium } from "playwright-core";
 
 const root = resolve(import.meta.dirname, "../..");
 /** The binary that is tested. */
-export const binary = join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug/fanfare");
+export const binary = process.env.FANFARE_BIN ?? join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug/fanfare");
 
 /** A port that was free a moment ago. */
 export async function freePort() {
