@@ -7,6 +7,7 @@ import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout } from "node:timers/promises";
 import { promisify } from "node:util";
 import { binary, freePort } from "./dev.js";
 
@@ -35,7 +36,7 @@ export class Reader {
     [reader.redis, reader.node, reader.site] = reader.ports.values();
     const cli = `#!/bin/sh\nexec ${await reader.#which("redis-cli")} -p ${reader.redis} -e "$@"\n`;
     await writeFile(join(reader.bin, "redis-cli"), cli, { mode: 0o755 });
-    const server = reader.shell(`exec redis-server --port ${reader.redis} --save '' --dir ${reader.home}`);
+    const server = reader.shell(`exec redis-server --bind 127.0.0.1 --port ${reader.redis} --save '' --dir ${reader.home}`);
     await server.prints("Ready to accept connections");
     return reader;
   }
@@ -98,6 +99,20 @@ export class Shell {
       const ended = this.#ended.then(() => "ended");
       if ((await Promise.race([line, ended])) === "ended") {
         assert.ok(this.#printed.includes(text), `no "${text}" in\n${this.#printed}`);
+      }
+    }
+  }
+
+  /** Waits until what it started answers requests for a URL, in whatever way. */
+  async serves(url) {
+    for (;;) {
+      const { exitCode, signalCode } = this.#child;
+      assert.equal(exitCode ?? signalCode, null, this.#printed);
+      try {
+        return await fetch(url, { redirect: "manual", headers: { connection: "close" } });
+      } catch (error) {
+        if (!(error instanceof TypeError)) throw error;
+        await setTimeout(100);
       }
     }
   }
