@@ -15,7 +15,7 @@ import urllib.request
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from support import PATIENCE, Node, Redis, until
+from support import PATIENCE, ROOT, Node, Redis, until
 
 from fanfare_client import Publisher, PublishError, Receipt, over_http, over_intake, over_redis
 
@@ -248,6 +248,16 @@ class Answers(unittest.TestCase):
             publisher.close()
         self.assertEqual((raised.exception.code, raised.exception.unknown, publisher.counts.retries), ("refused", False, 0))
         self.assertRegex(str(raised.exception), "no permissions to run the 'fcall' command")
+
+    def test_redis_users_with_the_documented_rights_publish(self):
+        # Each is followed by what the user may do, as it is documented.
+        rules = re.findall(r"    ACL SETUSER (a-\S*publisher) (on .*)", (ROOT / "docs/operations.md").read_text())
+        for user, over in {"a-publisher": over_intake, "a-room-publisher": over_redis}.items():
+            admin.execute_command("ACL", "SETUSER", user, "reset", *dict(rules)[user].split())
+            with connect(socket_timeout=5, username=user, password="password") as one:
+                with Publisher(over(one), **OPTIONS) as publisher:
+                    publisher.publish("room:rights", user, until=time.time() + PATIENCE)
+            until(lambda: user in stored("room:rights"), user)  # noqa: B023
 
     def test_an_event_is_checked_as_a_node_checks_it(self):
         def verdict(event):

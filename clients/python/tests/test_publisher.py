@@ -514,6 +514,11 @@ class Redis(unittest.TestCase):
             self.assertRaisesRegex(TypeError, "socket_timeout", make, Client(None, socket_timeout=None))
         self.assertRaisesRegex(TypeError, "retry", over_redis, Client(None, retries=3))
 
+    def test_a_user_who_may_not_ping_publishes(self):
+        client = Client([b"7-0", 0])
+        client.ping = mock.Mock(side_effect=NoPermissionError("User a has no permissions to run the 'ping' command"))
+        self.assertEqual(over_redis(client).send([PLAIN], 5), [("k", "7-0", False)])
+
     def test_nothing_is_sent_when_the_connection_took_too_long(self):
         client = Client([b"7-0", 0])
         client.ping = lambda: time.sleep(0.02)

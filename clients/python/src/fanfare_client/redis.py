@@ -88,7 +88,10 @@ class _Redis:
                 # A new connection may take a while.
                 self._client.ping()
         except Exception as error:
-            raise _failure(error, sent=False) from error
+            failure = _failure(error, sent=False)
+            # A user without the right to PING has a connection, too.
+            if failure.retry:
+                raise failure from error
         if time.monotonic() >= end:
             raise SendError("unavailable", "no connection in time", retry=True, unknown=False)
         pipeline = self._client.pipeline(transaction=False)

@@ -2,6 +2,7 @@
 // event is stored once and in order, and nothing after its `until`.
 
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis as IORedis } from "ioredis";
@@ -260,6 +261,26 @@ test("a Redis user without the right is told so at once", async () => {
   assert.deepEqual([error.code, error.unknown, publisher.counts.retries], ["refused", false, 0]);
   assert.match(error.message, /NOPERM .*fcall/);
   client.destroy();
+});
+
+test("Redis users with the documented rights publish", async () => {
+  const page = await readFile(new URL("../../../../docs/operations.md", import.meta.url), "utf8");
+  const rules = Object.fromEntries(Array.from(page.matchAll(/ {4}ACL SETUSER (a-\S*publisher) (on .*)/g), ([, ...rule]) => rule));
+  for (const [user, over] of Object.entries({ "a-publisher": overIntake, "a-room-publisher": overRedis })) {
+    await admin.sendCommand(["ACL", "SETUSER", user, "reset", ...rules[user].split(" ")]);
+    const options = { username: user, password: "password" };
+    const clients = {
+      redis: await quiet(createClient({ url: redis.url, ...options })).connect(),
+      ioredis: quiet(new IORedis(redis.url, { ...options, enableOfflineQueue: false, autoResendUnfulfilledCommands: false })),
+    };
+    for (const [name, client] of Object.entries(clients)) {
+      const publisher = new Publisher(over(client), OPTIONS);
+      await publisher.publish({ channel: "room:rights", data: `${user} ${name}`, until: Date.now() + PATIENCE * 1000 });
+      await until(async () => (await stored("room:rights")).includes(`${user} ${name}`), PATIENCE, `${user} ${name}`);
+    }
+    clients.redis.destroy();
+    clients.ioredis.disconnect();
+  }
 });
 
 test("a token that the node refuses is asked for again; a channel that it does not grant is a final answer", async () => {
