@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fanfare_protocol::channel::MAX_CHANNEL_BYTES;
 use fanfare_protocol::publish::{Publication, TimedPublication};
 use fanfare_protocol::{Channel, Position};
 
@@ -45,6 +46,13 @@ impl IntakeEntry {
     }
 }
 
+/// Returns the channel that an entry names, valid or not, as far as it may be logged.
+pub fn channel_of(fields: &[(Bytes, Bytes)]) -> String {
+    let named = fields.iter().find(|(name, _)| &name[..] == b"channel");
+    let text = named.map(|(_, value)| String::from_utf8_lossy(&value[..value.len().min(MAX_CHANNEL_BYTES)]));
+    text.unwrap_or_default().into_owned()
+}
+
 /// A valid entry, to be published to its channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainedEntry {
@@ -69,47 +77,6 @@ pub enum IntakeOutcome {
     Blocked,
     /// The entry was dropped: its time is over.
     Late,
-}
-
-/// An entry that can never be published.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejected {
-    /// Id in the ingest stream.
-    pub id: Position,
-    /// The reason, for the publisher.
-    pub reason: String,
-    /// Fields, in order.
-    pub fields: Vec<(Bytes, Bytes)>,
-}
-
-/// Maximum number of fields of an entry in the dead-letter stream. An event has four.
-const DEAD_FIELDS: usize = 100;
-
-/// Maximum bytes of an entry in the dead-letter stream besides the data of an event: names and values of its fields.
-/// An entry that is an event is kept whole.
-const DEAD_BYTES: usize = 4096;
-
-/// Appended to the reason if the entry is truncated.
-const DEAD_CUT: &str = " (the rest of the entry is truncated)";
-
-impl Rejected {
-    /// Returns the reason and the fields, truncated. `max_data` is the maximum size of an event's data, in bytes.
-    pub(crate) fn kept(self, max_data: usize) -> (String, Vec<(Bytes, Bytes)>) {
-        let Self { mut reason, fields, .. } = self;
-        let (mut room, mut is_cut) = (max_data + DEAD_BYTES, fields.len() > DEAD_FIELDS);
-        let mut keep = |bytes: Bytes| {
-            let kept = bytes.slice(..bytes.len().min(room));
-            room -= kept.len();
-            is_cut |= kept.len() < bytes.len();
-            kept
-        };
-        let kept =
-            fields.into_iter().take(DEAD_FIELDS).map(|(name, value)| (keep(name), keep(value))).collect();
-        if is_cut {
-            reason += DEAD_CUT;
-        }
-        (reason, kept)
-    }
 }
 
 /// Links each entry to the previous entry of its channel. The entries must be in the order of their ids.

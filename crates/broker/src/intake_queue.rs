@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fanfare_protocol::Position;
 
-use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
+use crate::dead_letter::{DeadLetters, Rejected, Requeued};
+use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading};
 use crate::{BrokerError, NodeId};
 
 /// The ingest stream, its leader and its dead-letter stream.
@@ -52,6 +53,22 @@ pub trait IntakeQueue: fmt::Debug + Send + Sync + 'static {
     /// Moves entries that can never be published to the dead-letter stream, each once. An entry that is too large is
     /// truncated.
     async fn reject_intake(&self, reading: &Reading, rejected: Vec<Rejected>) -> Result<(), BrokerError>;
+
+    /// Returns entries of the dead-letter stream from an id on, in order: up to `limit` of them, and about `bytes` bytes, or
+    /// one larger entry.
+    async fn dead_letters(
+        &self,
+        from: Position,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<DeadLetters, BrokerError>;
+
+    /// Moves an entry of the dead-letter stream back to the end of the ingest stream, with all its fields, unless it is
+    /// not complete. Of several calls for one entry, one moves it.
+    async fn requeue_dead(&self, id: Position) -> Result<Requeued, BrokerError>;
+
+    /// Removes an entry from the dead-letter stream. Returns whether the stream had it.
+    async fn drop_dead(&self, id: Position) -> Result<bool, BrokerError>;
 
     /// Removes entries that were published.
     async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError>;

@@ -9,7 +9,7 @@
 //! In the order in which an event passes through them:
 //!
 //! - [`broker`]: all seven traits together
-//! - [`intake_queue`]: the ingest stream; [`intake`]: its entries
+//! - [`intake_queue`]: the ingest stream; [`intake`]: its entries; [`dead_letter`]: those that cannot be published
 //! - [`retention`]: how many events, and how old, a log keeps
 //! - [`settings`]: settings of both brokers
 //! - [`event_log`]: publishing and reading; [`log`]: pages of stored events
@@ -29,6 +29,7 @@ pub mod backoff;
 pub mod broker;
 pub mod clock;
 pub mod credential_store;
+pub mod dead_letter;
 pub mod error;
 pub mod event_log;
 pub mod intake;

@@ -122,7 +122,7 @@ impl MemoryBroker {
 
     /// Returns the dead-letter stream.
     pub fn dead(&self) -> Vec<StreamEntry> {
-        self.state().ingest.dead.iter().cloned().collect()
+        self.state().ingest.dead()
     }
 
     /// Returns the stream of receipts.

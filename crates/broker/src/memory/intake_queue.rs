@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{MemoryBroker, StreamEntry};
-use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected, is_ahead};
+use crate::dead_letter::{DeadLetter, DeadLetters, Rejected, Requeued};
+use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, is_ahead};
 use crate::lease::NodeId;
 use crate::{BrokerError, BrokerSettings, IntakeQueue};
 
@@ -65,6 +66,26 @@ impl IntakeQueue for MemoryBroker {
         self.state().ingest.reject(reading, rejected, now, &self.settings)
     }
 
+    async fn dead_letters(
+        &self,
+        from: Position,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<DeadLetters, BrokerError> {
+        Ok(self.state().ingest.dead_letters(from, limit.max(1), bytes))
+    }
+
+    async fn requeue_dead(&self, id: Position) -> Result<Requeued, BrokerError> {
+        let now = self.now();
+        let requeued = self.state().ingest.requeue(id, now);
+        self.ingested.notify_waiters();
+        Ok(requeued)
+    }
+
+    async fn drop_dead(&self, id: Position) -> Result<bool, BrokerError> {
+        Ok(self.state().ingest.take_dead(id).is_some())
+    }
+
     async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError> {
         self.state().ingest.settle(reading, &published)
     }
@@ -111,7 +132,7 @@ pub(super) struct Ingest {
     last: Position,
     /// In the order of their ids.
     entries: VecDeque<IntakeEntry>,
-    pub(super) dead: VecDeque<StreamEntry>,
+    dead: VecDeque<DeadLetter>,
     /// The current reading, and the newest entry that it returned.
     reading: Option<(Reading, Position)>,
     /// The leader, and until when.
@@ -169,14 +190,59 @@ impl Ingest {
         for rejected in rejected {
             let Ok(at) = self.entries.binary_search_by_key(&rejected.id, |entry| entry.id) else { continue };
             self.entries.remove(at);
-            let last = self.dead.back().map_or(Position::ZERO, |(id, _)| *id);
+            let last = self.dead.back().map_or(Position::ZERO, |letter| letter.id);
             let dead = Position::new(last.ms, last.seq + 1).max(Position::new(now, 0));
-            self.dead.push_back((dead, dead_letter(rejected, settings.max_data)));
+            let entry = rejected.id.to_string();
+            let (reason, fields) = rejected.kept(settings.max_data);
+            let about =
+                [("reason", reason), ("entry", entry)].map(|(name, value)| (name.into(), value.into()));
+            self.dead.push_back(DeadLetter::read(dead, about.into_iter().chain(fields).collect()));
         }
         while self.dead.len() > settings.dead_events {
             self.dead.pop_front();
         }
         Ok(())
+    }
+
+    pub(super) fn dead_letters(&self, from: Position, limit: usize, bytes: usize) -> DeadLetters {
+        let (mut letters, mut room) = (Vec::new(), bytes);
+        for letter in self.dead.iter().skip_while(|letter| letter.id < from) {
+            let fits = room.checked_sub(letter.reason.len() + letter.entry.len() + letter.bytes());
+            if letters.len() == limit || (fits.is_none() && !letters.is_empty()) {
+                return DeadLetters { letters, more: true };
+            }
+            room = fits.unwrap_or_default();
+            letters.push(letter.clone());
+        }
+        DeadLetters { letters, more: false }
+    }
+
+    pub(super) fn requeue(&mut self, id: Position, now: u64) -> Requeued {
+        match self.dead.iter().find(|letter| letter.id == id) {
+            None => Requeued::Gone,
+            Some(letter) if !letter.is_complete => Requeued::Incomplete,
+            Some(_) => {
+                let fields = self.take_dead(id).map(|letter| letter.fields).unwrap_or_default();
+                Requeued::As(self.add(now, fields))
+            }
+        }
+    }
+
+    pub(super) fn take_dead(&mut self, id: Position) -> Option<DeadLetter> {
+        let at = self.dead.iter().position(|letter| letter.id == id)?;
+        self.dead.remove(at)
+    }
+
+    /// Returns the dead-letter stream, with its fields as Redis has them.
+    pub(super) fn dead(&self) -> Vec<StreamEntry> {
+        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+        let entry = |letter: &DeadLetter| {
+            let about =
+                [("reason".to_owned(), letter.reason.clone()), ("entry".to_owned(), letter.entry.clone())];
+            let fields = letter.fields.iter().map(|(name, value)| (text(name), text(value)));
+            (letter.id, about.into_iter().chain(fields).collect())
+        };
+        self.dead.iter().map(entry).collect()
     }
 
     pub(super) fn settle(&mut self, reading: &Reading, published: &[Position]) -> Result<(), BrokerError> {
@@ -220,13 +286,4 @@ impl Ingest {
             self.leader = None;
         }
     }
-}
-
-/// Returns the fields of an entry of the dead-letter stream: the reason, the id, and the entry's fields, truncated.
-fn dead_letter(rejected: Rejected, max_data: usize) -> Vec<(String, String)> {
-    let id = rejected.id.to_string();
-    let (reason, fields) = rejected.kept(max_data);
-    let text = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();
-    let about = [("reason".to_owned(), reason), ("entry".to_owned(), id)];
-    about.into_iter().chain(fields.into_iter().map(|(name, value)| (text(name), text(value)))).collect()
 }

@@ -7,15 +7,19 @@
 
 use std::time::Duration;
 
+use ::redis::Value;
 use async_trait::async_trait;
 use fanfare_protocol::Position;
 use uuid::Uuid;
 
-use super::error::result;
+use super::error::{result, unexpected};
+use super::key::about;
 use super::lock::{holder, lock, unlock};
-use super::reply::{entries, map, millis, position, text};
+use super::log::at_a_time;
+use super::reply::{array, entries, is_one, map, millis, position, text};
 use super::{RedisBroker, publish, script};
-use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, MAX_AHEAD, Reading, Rejected};
+use crate::dead_letter::{DEAD_CUT, DEAD_FIELDS, DeadLetter, DeadLetters, Rejected, Requeued};
+use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, MAX_AHEAD, Reading};
 use crate::{BrokerError, IntakeQueue, NodeId};
 
 /// Maximum number of entries that one script removes: Redis serves no other connection meanwhile.
@@ -91,6 +95,37 @@ impl IntakeQueue for RedisBroker {
         Ok(())
     }
 
+    async fn dead_letters(
+        &self,
+        from: Position,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<DeadLetters, BrokerError> {
+        let dead = self.keys.ingest_dead();
+        let mut call = script::DEAD_LETTERS.call(&[&dead]);
+        call.arg(from.to_string()).arg(limit.max(1)).arg(bytes).arg(at_a_time(self));
+        let reply = self.reads(&dead).call_script(&script::DEAD_LETTERS, call).await?;
+        read_dead_letters(reply).ok_or_else(|| unexpected("entries of the dead-letter stream"))
+    }
+
+    async fn requeue_dead(&self, id: Position) -> Result<Requeued, BrokerError> {
+        let dead = self.keys.ingest_dead();
+        let mut call = script::REQUEUE.call(&[&dead, &self.keys.ingest()]);
+        call.arg(id.to_string()).arg(DEAD_CUT).arg(DEAD_FIELDS);
+        match self.commands(&dead).call_script(&script::REQUEUE, call).await? {
+            Value::Nil => Ok(Requeued::Gone),
+            Value::Int(0) => Ok(Requeued::Incomplete),
+            reply => position(reply).map(Requeued::As).ok_or_else(|| unexpected("an id")),
+        }
+    }
+
+    async fn drop_dead(&self, id: Position) -> Result<bool, BrokerError> {
+        let dead = self.keys.ingest_dead();
+        let mut drop = about("XDEL", &dead);
+        drop.arg(id.to_string());
+        is_one(&self.commands(&dead).command(drop).await?)
+    }
+
     async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError> {
         let ingest = self.keys.ingest();
         let calls = published.chunks(SETTLED_AT_ONCE).map(|ids| {
@@ -115,6 +150,13 @@ impl IntakeQueue for RedisBroker {
         let last = self.commands(&ingest).call_script(&script::RESET, call).await?;
         Ok(position(last))
     }
+}
+
+fn read_dead_letters(reply: Value) -> Option<DeadLetters> {
+    let [found, more] = <[Value; 2]>::try_from(array(reply)?).ok()?;
+    let entries = entries(found)?.into_iter().collect::<Option<Vec<_>>>()?;
+    let letters = entries.into_iter().map(|(id, fields)| DeadLetter::read(id, fields)).collect();
+    Some(DeadLetters { letters, more: is_one(&more).ok()? })
 }
 
 /// Returns a name for a generation. Short, since each last position is stored with one.

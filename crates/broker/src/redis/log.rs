@@ -27,7 +27,7 @@ const AT_A_TIME: usize = 32;
 
 /// Returns the number of entries that a script reads at a time, so that entries of the maximum size fit the bytes it
 /// may copy.
-fn at_a_time(broker: &RedisBroker) -> usize {
+pub(super) fn at_a_time(broker: &RedisBroker) -> usize {
     (COPIED_BYTES / broker.settings.max_data.max(1)).clamp(1, AT_A_TIME)
 }
 

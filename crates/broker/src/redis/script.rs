@@ -45,6 +45,8 @@ scripts! {
     READ = include_str!("read.lua");
     SETTLE = include_str!("settle.lua");
     REJECT = include_str!("reject.lua");
+    DEAD_LETTERS = include_str!("dead_letters.lua");
+    REQUEUE = include_str!("requeue.lua");
     RESET = include_str!("reset.lua");
     /// Works also if Redis is out of memory, so that a token can be revoked then: the log is bounded.
     REVOKE = "#!lua flags=allow-oom\n", include_str!("revoke.lua");

@@ -15,7 +15,8 @@ use super::fault::Call;
 use super::faulty::FaultyBroker;
 use crate::ack_store::{AckedPosition, Receipt};
 use crate::credential_store::{Append, Appended, NewTicket, RevocationEntry, TicketUse, TicketUsed};
-use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected};
+use crate::dead_letter::{DeadLetters, Rejected, Requeued};
+use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading};
 use crate::lease::{LeaseOutcome, Swept};
 use crate::log::{Page, PageLimit};
 use crate::session::{Claim, Claimed, Holding, Renewed, SessionEnd, SessionInfo};
@@ -196,6 +197,23 @@ impl IntakeQueue for FaultyBroker {
 
     async fn reject_intake(&self, reading: &Reading, rejected: Vec<Rejected>) -> Result<(), BrokerError> {
         self.call(Call::Reject, self.inner.reject_intake(reading, rejected)).await
+    }
+
+    async fn dead_letters(
+        &self,
+        from: Position,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<DeadLetters, BrokerError> {
+        self.call(Call::DeadLetters, self.inner.dead_letters(from, limit, bytes)).await
+    }
+
+    async fn requeue_dead(&self, id: Position) -> Result<Requeued, BrokerError> {
+        self.call(Call::RequeueDead, self.inner.requeue_dead(id)).await
+    }
+
+    async fn drop_dead(&self, id: Position) -> Result<bool, BrokerError> {
+        self.call(Call::DropDead, self.inner.drop_dead(id)).await
     }
 
     async fn settle_intake(&self, reading: &Reading, published: Vec<Position>) -> Result<(), BrokerError> {

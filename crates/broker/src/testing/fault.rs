@@ -53,6 +53,12 @@ pub enum Call {
     Take,
     /// `IntakeQueue::reject_intake`.
     Reject,
+    /// `IntakeQueue::dead_letters`.
+    DeadLetters,
+    /// `IntakeQueue::requeue_dead`.
+    RequeueDead,
+    /// `IntakeQueue::drop_dead`.
+    DropDead,
     /// `IntakeQueue::settle_intake`.
     Settle,
     /// `IntakeQueue::reset_intake`.

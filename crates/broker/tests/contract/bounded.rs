@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::log::{Likely, NEWEST_BYTES, PageLimit};
-use fanfare_broker::{AckStore, BrokerSettings, EventLog, Membership};
+use fanfare_broker::{AckStore, BrokerSettings, EventLog, IntakeQueue, Membership};
 use fanfare_protocol::cursor::MAX_CURSOR_CHANNELS;
 use fanfare_protocol::reader::Reader;
 use fanfare_protocol::start::StartAt;
@@ -52,6 +52,20 @@ async fn reading_a_log_of_large_events_holds_redis_for_milliseconds() {
         is_short(&redis, "earliest", async || broker.locate(&a, StartAt::Earliest).await.unwrap()).await;
         let limit = PageLimit { entries: 1000, bytes: NEWEST_BYTES, likely: Likely::Long };
         is_short(&redis, "history", async || broker.page(&a, Position::ZERO, limit).await.unwrap()).await;
+    }
+}
+
+#[tokio::test]
+async fn reading_dead_letters_holds_redis_for_milliseconds() {
+    for (count, size) in [(40, 1 << 20), (5000, 100)] {
+        let redis = Redis::with(BrokerSettings { max_data: 1 << 20, ..BrokerSettings::default() }).await;
+        let data = "x".repeat(size);
+        for _ in 0..count {
+            let fields = ["reason", "r", "entry", "1-0", "channel", "a", "data", &data];
+            redis.server.get::<String>(&[&["XADD", "fanfare:ingest:dead", "*"], &fields[..]].concat()).await;
+        }
+        let page = async || redis.broker.dead_letters(Position::ZERO, 1000, 1 << 20).await.unwrap();
+        is_short(&redis, "a page of dead letters", page).await;
     }
 }
 

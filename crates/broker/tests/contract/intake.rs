@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_broker::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, Rejected, chain};
+use fanfare_broker::dead_letter::Rejected;
+use fanfare_broker::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading, chain};
 use fanfare_broker::log::PageLimit;
 use fanfare_broker::{
     Broker, BrokerError, BrokerSettings, EventLog, IntakeQueue, Membership, RedisBroker, RedisSettings,
@@ -37,7 +38,7 @@ async fn begin_as(broker: &dyn Broker, id: &str) -> Reading {
     broker.read_intake(&node(id)).await.unwrap().expect("it leads")
 }
 
-async fn take(broker: &dyn Broker, reading: &Reading, limit: usize) -> Vec<IntakeEntry> {
+pub(crate) async fn take(broker: &dyn Broker, reading: &Reading, limit: usize) -> Vec<IntakeEntry> {
     broker.take_intake(reading, limit, NOT).await.unwrap()
 }
 
@@ -60,7 +61,7 @@ async fn reject(broker: &dyn Broker, reading: &Reading, ids: &[Position]) -> Res
     reject_entries(broker, reading, entries.collect()).await
 }
 
-async fn reject_entries(
+pub(crate) async fn reject_entries(
     broker: &dyn Broker,
     reading: &Reading,
     entries: Vec<IntakeEntry>,
@@ -78,13 +79,17 @@ fn keyed(id: Position, key: &str) -> (Position, Publication) {
     (id, Publication { key: Some(key.into()), ..entry(id).1 })
 }
 
-async fn put(broker: &dyn Broker, reading: &Reading, entries: Vec<ChainedEntry>) -> Vec<IntakeOutcome> {
+pub(crate) async fn put(
+    broker: &dyn Broker,
+    reading: &Reading,
+    entries: Vec<ChainedEntry>,
+) -> Vec<IntakeOutcome> {
     let results = broker.publish_intake(reading, entries).await;
     results.into_iter().map(Result::unwrap).collect()
 }
 
 /// Returns the ids of the entries in the log of `a`.
-async fn log(broker: &dyn Broker) -> Vec<Position> {
+pub(crate) async fn log(broker: &dyn Broker) -> Vec<Position> {
     read(broker, "a", Position::ZERO).await.iter().map(|data| data.parse().unwrap()).collect()
 }
 

@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - `fixture`: the brokers under test, and the hands that publishers, operators and time have
-//! - `events`, `subscribers`, `sessions`, `silences`, `grace`, `merging`, `nodes`, `backlog`, `intake`, `revocations`, `tickets`, `acks`: the contracts
+//! - `events`, `subscribers`, `sessions`, `silences`, `grace`, `merging`, `nodes`, `backlog`, `intake`, `dead_letters`, `revocations`, `tickets`, `acks`: the contracts
 //! - `fcall`: the function library, called by strangers
 //! - `faults`: Redis goes away, comes back, forgets, stops
 //! - `types`: keys that hold something else than they should
@@ -12,6 +12,7 @@
 mod acks;
 mod backlog;
 mod bounded;
+mod dead_letters;
 mod events;
 mod faults;
 mod fcall;
@@ -159,6 +160,11 @@ contracts! {
         users_who_leave_together_are_reported_offline_in_full_steps,
         the_sessions_of_a_killed_node_are_swept_in_full_steps,
         sessions_that_wait_for_another_node_end_in_full_steps;
+    dead_letters:
+        an_entry_is_requeued_once_with_all_its_fields,
+        an_entry_that_is_requeued_is_published_after_newer_ones,
+        a_truncated_entry_is_shown_and_dropped_and_not_requeued,
+        pages_of_dead_letters_are_bounded_in_number_and_bytes;
     intake:
         entries_are_taken_once_and_in_order,
         entries_left_before_anybody_asked_are_taken,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use fanfare_broker::intake::{IntakeOutcome, Rejected, chain};
+use fanfare_broker::dead_letter::Rejected;
+use fanfare_broker::intake::{IntakeOutcome, chain};
 use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::log::PageLimit;
 use fanfare_broker::session::{Claimed, CloseReason, Holding, SessionEnd};

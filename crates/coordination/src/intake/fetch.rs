@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_broker::intake::{IntakeEntry, Reading};
+use fanfare_broker::intake::{IntakeEntry, Reading, channel_of};
 use fanfare_broker::{IntakeQueue, clock};
 use fanfare_config::intake::IntakeConfig;
 use fanfare_protocol::Position;
-use fanfare_protocol::channel::MAX_CHANNEL_BYTES;
 use fanfare_protocol::publish::TimedPublication;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -136,7 +135,7 @@ impl FetchedBatch {
                     items.push(FetchedEntry { id: entry.id, publication, fields: entry.fields });
                 }
                 Err(error) => {
-                    let channel = channel(&entry);
+                    let channel = channel_of(&entry.fields);
                     let reason = error.to_string();
                     dead.push(DeadLetter { id: entry.id, channel, reason, fields: entry.fields });
                 }
@@ -144,13 +143,6 @@ impl FetchedBatch {
         }
         Self { items, dead }
     }
-}
-
-/// Returns an entry's channel, valid or not.
-fn channel(entry: &IntakeEntry) -> String {
-    let named = entry.fields.iter().find(|(name, _)| &name[..] == b"channel");
-    let text = named.map(|(_, value)| String::from_utf8_lossy(&value[..value.len().min(MAX_CHANNEL_BYTES)]));
-    text.unwrap_or_default().into_owned()
 }
 
 /// Returns the age of the oldest entry, whose id is a time of the broker's clock.

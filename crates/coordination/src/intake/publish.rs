@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use fanfare_broker::IntakeQueue;
-use fanfare_broker::intake::{Reading, Rejected, chain};
+use fanfare_broker::dead_letter::Rejected;
+use fanfare_broker::intake::{Reading, chain};
 use fanfare_protocol::Position;
 use fanfare_telemetry::Throttle;
 use tokio::sync::mpsc;
