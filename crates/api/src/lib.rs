@@ -12,11 +12,13 @@
 //! - [`ack`]: what clients acknowledge
 //! - [`tickets`]: one-time credentials of streams
 //! - [`nodes`]: the cluster's nodes
+//! - [`dead_letters`]: intake entries that could not be published
 //! - [`health`]: liveness and readiness
 //! - [`stream`]: the data of a stream's control events
 //! - [`problem`]: error responses
 
 pub mod ack;
+pub mod dead_letters;
 pub mod health;
 pub mod history;
 pub mod nodes;

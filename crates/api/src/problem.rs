@@ -113,6 +113,8 @@ pub enum Code {
     Precondition,
     /// The method or transfer coding is unknown.
     NotImplemented,
+    /// The entry was truncated.
+    Incomplete,
     /// There is no room for another revocation.
     RevocationsFull,
     /// The user has reached the session limit.
@@ -143,7 +145,7 @@ pub enum Code {
 
 impl Code {
     /// All kinds, in the order of the variants.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::BadRequest,
         Self::BadCursor,
         Self::BadChannel,
@@ -169,6 +171,7 @@ impl Code {
         Self::Expectation,
         Self::Precondition,
         Self::NotImplemented,
+        Self::Incomplete,
         Self::RevocationsFull,
         Self::UserSessions,
         Self::UserTickets,
@@ -234,6 +237,7 @@ impl Code {
             Self::Expectation => ("expectation", StatusCode::EXPECTATION_FAILED, "Expectation failed"),
             Self::Precondition => ("precondition", StatusCode::PRECONDITION_FAILED, "Precondition failed"),
             Self::NotImplemented => ("not-implemented", StatusCode::NOT_IMPLEMENTED, "Not implemented"),
+            Self::Incomplete => ("incomplete", StatusCode::CONFLICT, "Entry truncated"),
             Self::RevocationsFull => ("revocations-full", StatusCode::CONFLICT, "Too many revocations"),
             Self::UserSessions => {
                 ("user-sessions", StatusCode::TOO_MANY_REQUESTS, "Too many sessions of the user")

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use fanfare_protocol::Channel;
 
 use crate::display::{self, moment, visible};
-use crate::server::ServerArgs;
+use crate::server::{ServerArgs, limit};
 
 /// Show the events in a channel's log, oldest first.
 #[derive(clap::Args)]
@@ -58,12 +58,5 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         after = page.next;
-    }
-}
-
-fn limit(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("expected a number of at least 1".into()),
-        Ok(limit) => Ok(limit),
     }
 }

@@ -6,13 +6,14 @@
 //! - [`health`]: health check of the node on this machine
 //! - [`dev`]: a development node with a demo page
 //! - `flags`, `log`, `appended_file`, `rlimit`: a node's flags, its logs, and its limit of open files
-//! - [`publish`], [`listen`], [`history`], [`sessions`], [`revoke`], [`nodes`]: clients of a running cluster
+//! - [`publish`], [`listen`], [`history`], [`sessions`], [`revoke`], [`nodes`], [`dead`]: clients of a running cluster
 //! - [`token`], [`key`], [`ticket`]: creates and checks tokens, and makes API keys and tickets
 //! - `server`, `tls`: flags of the commands that call a server, and its trusted certificates
 //! - `display`, `table`, `exit`: output, and the exit code of a failed command
 
 mod appended_file;
 mod config;
+mod dead;
 mod dev;
 mod display;
 mod exit;
@@ -63,6 +64,7 @@ enum Command {
     Sessions(sessions::Args),
     Revoke(revoke::Args),
     Nodes(nodes::Args),
+    Dead(dead::Args),
     Token(token::Args),
     Key(key::Args),
     Ticket(ticket::Args),
@@ -95,6 +97,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Revoke(args) => revoke::run(args).await,
         Command::Sessions(args) => sessions::run(args).await,
         Command::Nodes(args) => nodes::run(args).await,
+        Command::Dead(args) => dead::run(args).await,
         Command::Token(args) => token::run(args).await,
         Command::Key(args) => key::run(&args),
         Command::Ticket(args) => ticket::run(args).await,

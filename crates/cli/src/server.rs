@@ -45,6 +45,14 @@ impl ServerArgs {
     }
 }
 
+/// Parses the maximum number of what is listed.
+pub(crate) fn limit(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a number of at least 1".into()),
+        Ok(limit) => Ok(limit),
+    }
+}
+
 fn base_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|e| format!("{e}; expected a URL like http://127.0.0.1:8080"))?;
     if !["http", "https"].contains(&url.scheme()) || !url.has_host() {

@@ -308,6 +308,56 @@ async fn history_reads_on_until_it_has_enough() {
     );
 }
 
+fn problem(status: u16, code: &str) -> Answer {
+    let body = json!({"type": "", "code": code, "title": "T", "status": status, "detail": "because"});
+    (status, "application/problem+json", body.to_string())
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_on_until_there_are_enough() {
+    let page = |from: u32, to: u32, more: bool| {
+        let letters: Vec<Value> = (from..=to)
+            .map(|n| {
+                let id = format!("5-{n}");
+                json!({"id": id, "time": 5, "entry": "4-0", "reason": "r", "channel": "c", "bytes": 9, "complete": true})
+            })
+            .collect();
+        let answer = json!({"dead_letters": letters, "next": format!("5-{to}"), "more": more});
+        (200, "application/json", answer.to_string())
+    };
+    let server = Server::with([page(1, 3, true), page(4, 5, true), page(1, 2, true)]).await;
+    let output = server.run(&["dead", "list", "--limit", "5", "--json"], "").await;
+    assert_eq!(lines(&output).last().unwrap()["id"], "5-5");
+    let (_, stdout, stderr) =
+        said(&server.run(&["dead", "list", "--after", "1-0", "--limit", "2"], "").await);
+    assert!(stdout.starts_with("ID ") && stdout.lines().count() == 3, "{stdout}");
+    assert!(stderr.contains("--after 5-2"), "{stderr}");
+    let uris: Vec<String> = server.seen().into_iter().map(|seen| seen.uri).collect();
+    let asked = ["after=0-0&limit=5", "after=5-3&limit=2", "after=1-0&limit=2"];
+    assert_eq!(uris, asked.map(|query| format!("/v1/dead-letters?{query}")));
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_is_not_requeued_is_named_and_a_lost_answer_says_so() {
+    let done = (200, "application/json", json!({"id": "5-2", "entry": "9-0"}).to_string());
+    let lost = (200, "application/json", "{".to_owned());
+    let server = Server::with([problem(409, "incomplete"), done, lost, problem(503, "draining")]).await;
+    let (code, stdout, stderr) = said(&server.run(&["dead", "requeue", "5-1", "5-2"], "").await);
+    assert_eq!((code, &*stdout), (Some(1), "5-2 is requeued as 9-0\n"));
+    assert_eq!(stderr, "fanfare: 5-1 is not requeued: T: because\n");
+    let (code, _, stderr) = said(&server.run(&["dead", "requeue", "5-3", "5-4"], "").await);
+    assert!(code == Some(1) && stderr.contains("5-3 may be requeued or not"), "{stderr}");
+    let (code, _, stderr) = said(&server.run(&["dead", "drop", "5-3", "5-4"], "").await);
+    assert!(code == Some(1) && stderr.contains("5-3 and later entries are not dropped"), "{stderr}");
+    let uris: Vec<String> = server.seen().into_iter().map(|seen| seen.uri).collect();
+    assert_eq!(
+        uris[2..],
+        ["/v1/dead-letters/5-3/requeue", "/v1/dead-letters/5-3"],
+        "no entry after a failure"
+    );
+    assert!(said(&server.run(&["dead", "show", "5"], "").await).2.contains("<milliseconds>-<sequence>"));
+}
+
 #[tokio::test]
 async fn tables_are_aligned_and_cannot_play_tricks() {
     let nodes = json!({"nodes": [

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fanfare_api::dead_letters::{DeadLetter, DeadLetterPage, Dropped, Requeued};
 use fanfare_api::health::{Health, Readiness};
 use fanfare_api::history::HistoryPage;
 use fanfare_api::nodes::NodeList;
@@ -11,7 +12,7 @@ use fanfare_api::sessions::{Disconnected, SessionList};
 use fanfare_api::tickets::{Ticket, TicketRequest};
 use fanfare_protocol::json::ByName;
 use fanfare_protocol::publish::Publication;
-use fanfare_protocol::{Channel, SessionId};
+use fanfare_protocol::{Channel, Position, SessionId};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use rustls::ClientConfig;
@@ -21,7 +22,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{self, Error};
 use crate::token::Token;
 
-/// Maximum number of events of one history call.
+/// Maximum number of events of one history call, and of entries of one page of dead letters.
 pub const MAX_PAGE: usize = 1000;
 
 /// Timeout for connecting.
@@ -192,6 +193,49 @@ impl ApiClient {
     /// See [`ApiClient`].
     pub async fn nodes(&self) -> Result<NodeList, Error> {
         self.object(self.request(Method::GET, self.url(&["v1", "nodes"]))?).await
+    }
+
+    /// Returns up to `limit` entries of the dead-letter stream after an id. A page has at most [`MAX_PAGE`] entries.
+    ///
+    /// # Errors
+    ///
+    /// See [`ApiClient`].
+    pub async fn dead_letters(&self, after: &str, limit: usize) -> Result<DeadLetterPage, Error> {
+        let mut url = self.url(&["v1", "dead-letters"]);
+        url.query_pairs_mut()
+            .append_pair("after", after)
+            .append_pair("limit", &limit.min(MAX_PAGE).to_string());
+        self.object(self.request(Method::GET, url)?).await
+    }
+
+    /// Returns an entry of the dead-letter stream with its fields.
+    ///
+    /// # Errors
+    ///
+    /// See [`ApiClient`].
+    pub async fn dead_letter(&self, id: Position) -> Result<DeadLetter, Error> {
+        let url = self.url(&["v1", "dead-letters", &id.to_string()]);
+        self.object(self.request(Method::GET, url)?).await
+    }
+
+    /// Moves an entry of the dead-letter stream back to the intake.
+    ///
+    /// # Errors
+    ///
+    /// See [`ApiClient`].
+    pub async fn requeue_dead(&self, id: Position) -> Result<Requeued, Error> {
+        let url = self.url(&["v1", "dead-letters", &id.to_string(), "requeue"]);
+        self.object(self.request(Method::POST, url)?).await
+    }
+
+    /// Removes an entry from the dead-letter stream.
+    ///
+    /// # Errors
+    ///
+    /// See [`ApiClient`].
+    pub async fn drop_dead(&self, id: Position) -> Result<Dropped, Error> {
+        let url = self.url(&["v1", "dead-letters", &id.to_string()]);
+        self.object(self.request(Method::DELETE, url)?).await
     }
 
     /// Checks the liveness of a node.

@@ -200,6 +200,7 @@ impl Audit {
             request_id = call.request_id(),
             of_user = call.of_user.as_ref().or(effect.and_then(|effect| effect.user.as_ref())).map(User::id),
             of_session = call.of_session.map(|id| shown(&id)),
+            of_entry = call.of_entry.map(|id| shown(&id)),
             of_token = effect.and_then(|effect| effect.token).map(|id| shown(&id)),
             before = effect.and_then(|effect| effect.before),
             disconnected = effect.and_then(|effect| effect.disconnected),
@@ -272,7 +273,7 @@ impl Outcome {
 /// Returns whether a call that was not refused belongs into the audit log.
 fn belongs(action: Action, call: &Call, caller: &Caller) -> bool {
     match action {
-        Action::Disconnect | Action::Revoke | Action::ReplaceToken => true,
+        Action::Disconnect | Action::Revoke | Action::ReplaceToken | Action::Requeue | Action::Drop => true,
         // Users look at their own sessions.
         Action::Look => call.of_user.is_none() || call.of_user != caller.user,
         // By a right that no grant of channels gives. Without tokens, every caller has it.

@@ -8,7 +8,7 @@
 //!   served
 //! - `stream_params`, `resume`: the parameters of a stream, and its start; [`ignored`]: unknown parameters of a stream request
 //! - `accept_encoding`: negotiation of the content coding
-//! - [`publish`], [`history`], [`sessions`], [`session_token`], [`acks`], [`tickets`], [`revocations`], [`nodes`]: the other endpoints; [`places`]: concurrency limit of history calls
+//! - [`publish`], [`history`], [`sessions`], [`session_token`], [`acks`], [`tickets`], [`revocations`], [`nodes`], [`dead_letters`]: the other endpoints; [`places`]: concurrency limit of history calls
 //! - `body`: bodies within the memory budget; `json_body`: small JSON bodies
 //! - [`head_size`]: size limit of a request's head
 //! - [`hosts`], `origin`: allowed host names, and protection from cross-site requests
@@ -22,6 +22,7 @@ pub mod acks;
 pub mod app;
 mod body;
 pub mod counts;
+pub mod dead_letters;
 pub mod events;
 pub mod head_size;
 pub mod health;
@@ -61,6 +62,17 @@ use self::app::App;
 use self::events::StreamEndpoint;
 use self::hosts::Hosts;
 use self::problem::{Code, Problem};
+
+/// Paths that only the admin listener serves, if there is one.
+const INSIDE: [&str; 7] = [
+    "/v1/nodes",
+    "/v1/revocations",
+    "/v1/dead-letters",
+    "/v1/dead-letters/{id}",
+    "/v1/dead-letters/{id}/requeue",
+    "/readyz",
+    "/metrics",
+];
 
 /// Endpoints of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +124,9 @@ fn calls(app: &Arc<App>, side: Side) -> Router {
     let operating = Router::new()
         .route("/v1/nodes", get(nodes::nodes))
         .route("/v1/revocations", post(revocations::revoke))
+        .route("/v1/dead-letters", get(dead_letters::list))
+        .route("/v1/dead-letters/{id}", get(dead_letters::show).delete(dead_letters::drop_one))
+        .route("/v1/dead-letters/{id}/requeue", post(dead_letters::requeue))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics));
     // Users see their own sessions on the public listener; admins see all sessions on the admin listener.
@@ -123,9 +138,9 @@ fn calls(app: &Arc<App>, side: Side) -> Router {
         .layer(Extension(side));
     let router = match side {
         Side::Both => shared.merge(publishing).merge(operating),
-        Side::Public => ["/v1/nodes", "/v1/revocations", "/readyz", "/metrics"]
-            .iter()
-            .fold(shared.merge(publishing), |router, path| router.route(path, any(elsewhere))),
+        Side::Public => {
+            INSIDE.iter().fold(shared.merge(publishing), |router, path| router.route(path, any(elsewhere)))
+        }
         Side::Admin => shared.merge(operating),
     };
     router

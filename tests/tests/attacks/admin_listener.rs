@@ -13,7 +13,13 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 /// What the public listener must not have beside an admin listener.
-const INSIDE: [&str; 3] = ["/metrics", "/readyz", "/v1/nodes"];
+const INSIDE: [&str; 4] = ["/metrics", "/readyz", "/v1/nodes", "/v1/dead-letters"];
+/// The calls about one dead letter.
+const ENTRIES: [(&str, &str); 3] = [
+    ("GET", "/v1/dead-letters/1-0"),
+    ("DELETE", "/v1/dead-letters/1-0"),
+    ("POST", "/v1/dead-letters/1-0/requeue"),
+];
 
 async fn node(redis: &Redis) -> Node {
     Node::of(redis).auth("jwt").admin().start().await
@@ -84,6 +90,11 @@ async fn beside_an_admin_listener_the_public_one_has_no_metrics_readiness_and_ad
         is_missing(&asked, path);
         assert_eq!(inside.get(path).await.status, 200, "{path}");
     }
+    for (method, path) in ENTRIES {
+        is_missing(&public.call(method, path, &[], "").await.unwrap(), path);
+        let answer = inside.call(method, path, &[], "").await.unwrap();
+        answer.is_problem(404, "not-found", &["no entry 1-0"]).unwrap_or_else(|e| panic!("{path}: {e}"));
+    }
     for path in ["//metrics", "/metrics/", "/%6detrics", "/METRICS", "/v1//nodes", "/v1/nodes/", "/./readyz"]
     {
         let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
@@ -107,6 +118,12 @@ async fn metrics_need_no_token_on_the_admin_listener_and_admin_calls_still_do() 
     open.get("/v1/nodes").await.is_problem(401, "no-token", &[]).unwrap();
     let user = node.admin_api().with_token(&Token::of("7").sign());
     user.get("/v1/nodes").await.is_problem(403, "no-grant", &[]).unwrap();
+    for (method, path) in [("GET", "/v1/dead-letters")].into_iter().chain(ENTRIES) {
+        let answer = open.call(method, path, &[], "").await.unwrap();
+        answer.is_problem(401, "no-token", &[]).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let answer = user.call(method, path, &[], "").await.unwrap();
+        answer.is_problem(403, "no-grant", &["needs admin"]).unwrap_or_else(|e| panic!("{path}: {e}"));
+    }
     user.get("/v1/users/8/sessions").await.is_problem(403, "no-grant", &[]).unwrap();
 }
 

@@ -13,7 +13,7 @@ use fanfare_testkit::token::Token;
 use serde_json::json;
 
 /// What clients have no business with, in every spelling that a balancer or a node may take for it.
-const INSIDE: [&str; 22] = [
+const INSIDE: [&str; 28] = [
     "/metrics",
     "/metrics?x=1",
     "/metrics/",
@@ -36,6 +36,12 @@ const INSIDE: [&str; 22] = [
     "/v1/./nodes",
     "/v1/%6eodes",
     "http://a/v1/nodes",
+    "/v1/dead-letters",
+    "/v1/dead-letters?x=1",
+    "/v1//dead-letters",
+    "/v1/%64ead-letters",
+    "/v1/dead-letters/1-0",
+    "/v1/dead-letters/1-0/requeue",
 ];
 
 async fn ask(to: SocketAddr, method: &str, target: &str, fields: &str) -> Exchanged {
@@ -60,7 +66,7 @@ async fn inside(kind: Kind) {
             let answer = ask(balancer.address(), method, target, &admin).await;
             let status = answer.head.status;
             assert!([400, 404].contains(&status), "{method} {target}: {answer:?}");
-            for word in ["# TYPE", "\"parts\"", "connections", "draining"] {
+            for word in ["# TYPE", "\"parts\"", "connections", "draining", "dead-letter stream"] {
                 assert!(!answer.rest.contains(word), "{method} {target}: {answer:?}");
             }
         }

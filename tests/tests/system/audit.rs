@@ -174,6 +174,15 @@ async fn calls(node: &Node, session: &str, tokens: &Tokens, key: &str) -> Vec<St
     call(&api, ("DELETE", "/v1/users/42/sessions?revoke=true"), admin(), &none).await;
     call(&node.api(), ("GET", "/v1/users/42/sessions"), From("203.0.113.9", &tokens.user), &none).await;
     call(&node.api(), ("POST", "/v1/publish"), admin(), &json!({"channel": "user:42", "data": "x"})).await;
+    for (method, path) in [
+        ("GET", "/v1/dead-letters"),
+        ("GET", "/v1/dead-letters/5-1"),
+        ("POST", "/v1/dead-letters/5-1/requeue"),
+        ("POST", "/v1/dead-letters/5-1/requeue"),
+        ("DELETE", "/v1/dead-letters/5-2"),
+    ] {
+        call(&api, (method, path), admin(), &none).await;
+    }
     let by_admin = "user=root credential=token address=198.51.100.1 peer=127.0.0.1 listener=admin";
     let key = &sha256(key)[..12];
     let hash = |jti: &str| sha256(jti)[..32].to_owned();
@@ -194,6 +203,11 @@ async fn calls(node: &Node, session: &str, tokens: &Tokens, key: &str) -> Vec<St
             hash("first")
         ),
         "action=publish outcome=ok user=root channel=user:42 listener=public".to_owned(),
+        format!("action=look outcome=ok route=/v1/dead-letters of_entry=null {by_admin}"),
+        format!("action=look outcome=ok route=/v1/dead-letters/{{id}} of_entry=5-1 {by_admin}"),
+        format!("action=requeue outcome=ok status=200 of_entry=5-1 {by_admin}"),
+        format!("action=requeue outcome=failed code=not-found of_entry=5-1 {by_admin}"),
+        format!("action=drop outcome=ok status=200 method=DELETE of_entry=5-2 {by_admin}"),
     ]
 }
 
@@ -214,6 +228,22 @@ async fn a_day_on_two_nodes_is_in_the_audit_log_once_and_no_secret_is_in_any_log
     let tokens = Tokens::new();
     let mut stream = cluster.a().stream().token(&tokens.user).open().await;
     let refused = refusals(cluster.a(), &tokens, &key).await;
+    for id in ["5-1", "5-2"] {
+        let dead = [
+            "XADD",
+            "fanfare:ingest:dead",
+            id,
+            "reason",
+            "r",
+            "entry",
+            "1-0",
+            "channel",
+            "order:9",
+            "data",
+            "x",
+        ];
+        cluster.redis.get::<String>(&dead).await;
+    }
     let called = calls(cluster.b(), stream.session(), &tokens, &key).await;
     stream.expect("disconnected").await;
     for node in &mut cluster.nodes {

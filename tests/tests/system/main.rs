@@ -20,6 +20,7 @@
 //! - [`heartbeats`]: heartbeats that a client asks for
 //! - [`long_poll`]: answers that end, for clients that cannot stream
 //! - [`intake`]: entries of the ingest stream land once
+//! - [`dead_letters`]: intake entries that could not be published
 //! - [`every_end`]: whatever ends a connection frees everything
 //! - [`examples`]: the example publisher over leaving, rolls and outages
 //! - [`crash_retry`]: how soon clients come back from a crash follows the cluster
@@ -36,6 +37,7 @@ mod before_the_first_event;
 mod callback;
 mod client_certificates;
 mod crash_retry;
+mod dead_letters;
 mod every_end;
 mod examples;
 mod expired_log;

@@ -3,7 +3,7 @@
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Lists sessions or nodes.
+    /// Lists sessions, nodes or dead letters.
     Look,
     /// Disconnects sessions.
     Disconnect,
@@ -11,6 +11,10 @@ pub(super) enum Action {
     Revoke,
     /// Replaces the token of a stream.
     ReplaceToken,
+    /// Moves a dead letter back to the intake.
+    Requeue,
+    /// Removes a dead letter.
+    Drop,
     /// Publishes events.
     Publish,
     /// Opens a stream.
@@ -29,7 +33,12 @@ impl Action {
     /// Returns what a request asks for.
     pub(super) fn of(method: &str, route: &str) -> Self {
         match (method, route) {
-            ("GET" | "HEAD", "/v1/nodes" | "/v1/users/{user}/sessions") => Self::Look,
+            (
+                "GET" | "HEAD",
+                "/v1/nodes" | "/v1/users/{user}/sessions" | "/v1/dead-letters" | "/v1/dead-letters/{id}",
+            ) => Self::Look,
+            ("POST", "/v1/dead-letters/{id}/requeue") => Self::Requeue,
+            ("DELETE", "/v1/dead-letters/{id}") => Self::Drop,
             ("DELETE", "/v1/users/{user}/sessions" | "/v1/users/{user}/sessions/{session}") => {
                 Self::Disconnect
             }
@@ -50,6 +59,8 @@ impl Action {
             Self::Disconnect => "disconnect",
             Self::Revoke => "revoke",
             Self::ReplaceToken => "replace-token",
+            Self::Requeue => "requeue",
+            Self::Drop => "drop",
             Self::Publish => "publish",
             Self::Stream => "stream",
             Self::History => "history",

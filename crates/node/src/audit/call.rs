@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use axum::RequestExt;
 use axum::extract::{MatchedPath, RawPathParams, Request};
-use fanfare_protocol::{SessionId, User};
+use fanfare_protocol::{Position, SessionId, User};
 use futures_util::FutureExt;
 use http::HeaderValue;
 use http::header::HeaderName;
@@ -17,6 +17,9 @@ use crate::request_info::RequestInfo;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Maximum length of an id, in bytes.
 const LONGEST_ID: usize = 128;
+
+/// Beginnings of the routes whose path names what a call is about.
+const TARGETS: [&str; 3] = ["/v1/users/", "/v1/sessions/", "/v1/dead-letters/"];
 
 /// A request, without its credentials and its query.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +37,8 @@ pub(crate) struct Call {
     pub(super) of_user: Option<User>,
     /// The session in the path.
     pub(super) of_session: Option<SessionId>,
+    /// The dead letter in the path.
+    pub(super) of_entry: Option<Position>,
     request_id: Option<HeaderValue>,
 }
 
@@ -73,13 +78,14 @@ impl Call {
             request_id: request.headers().get(REQUEST_ID).cloned(),
             ..Self::default()
         };
-        let has_target = call.route.starts_with("/v1/users/") || call.route.starts_with("/v1/sessions/");
+        let has_target = TARGETS.iter().any(|start| call.route.starts_with(start));
         // The extractor does not wait.
         if has_target && let Some(Ok(params)) = request.extract_parts::<RawPathParams>().now_or_never() {
             for (name, value) in &params {
                 match name {
                     "user" => call.of_user = User::new(value).ok(),
                     "session" => call.of_session = value.parse().ok(),
+                    "id" => call.of_entry = value.parse().ok(),
                     _ => {}
                 }
             }

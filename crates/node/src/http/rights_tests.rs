@@ -9,13 +9,17 @@ use serde_json::json;
 use super::tests::{Calls, SECRET, app_with, token};
 
 /// Method, path, body, and the right that it needs beside that of an admin.
-const CALLS: [(&str, &str, &str, Option<Right>); 9] = [
+const CALLS: [(&str, &str, &str, Option<Right>); 13] = [
     ("GET", "/v1/users/9/sessions", "", Some(Right::Look)),
     ("GET", "/v1/nodes", "", Some(Right::Look)),
     ("DELETE", "/v1/users/9/sessions", "", Some(Right::Disconnect)),
     ("DELETE", "/v1/users/9/sessions?revoke=true", "", Some(Right::Disconnect)),
     ("DELETE", "/v1/users/9/sessions/0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11", "", Some(Right::Disconnect)),
     ("POST", "/v1/revocations", r#"{"jti":"x"}"#, Some(Right::Disconnect)),
+    ("GET", "/v1/dead-letters", "", None),
+    ("GET", "/v1/dead-letters/1-0", "", None),
+    ("DELETE", "/v1/dead-letters/1-0", "", None),
+    ("POST", "/v1/dead-letters/1-0/requeue", "", None),
     ("POST", "/v1/publish", r#"{"channel":"user:9","data":"x"}"#, Some(Right::Publish)),
     ("GET", "/v1/channels/user:9/events", "", None),
     ("GET", "/v1/channels/room:9/events", "", None),

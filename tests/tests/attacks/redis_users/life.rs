@@ -92,6 +92,21 @@ pub(super) async fn takes_in(cluster: &Cluster) {
     .await;
 }
 
+/// Lists, shows, requeues and drops the entry that cannot be published.
+pub(super) async fn clears_dead_letters(cluster: &Cluster) {
+    const ALL: &str = "/v1/dead-letters";
+    let ids = async || -> Vec<String> {
+        let letters = admin(cluster.a()).get(ALL).await.json()["dead_letters"].clone();
+        let id = |letter: &Value| letter["id"].as_str().expect("an id").to_owned();
+        letters.as_array().expect("a list").iter().map(id).collect()
+    };
+    let before = ids().await;
+    call(cluster.b(), "GET", &format!("{ALL}/{}", before[0]), &json!(null)).await;
+    call(cluster.b(), "POST", &format!("{ALL}/{}/requeue", before[0]), &json!(null)).await;
+    eventually("it is dead again", async || ids().await.iter().any(|id| *id != before[0])).await;
+    call(cluster.b(), "DELETE", &format!("{ALL}/{}", ids().await[0]), &json!(null)).await;
+}
+
 /// Reads logs from every kind of place.
 pub(super) async fn reads(cluster: &Cluster) {
     let places = [("after", "earliest"), ("after", "latest"), ("after", "1700000000000"), ("last", "2")];

@@ -22,6 +22,7 @@ async fn a_nodes_whole_life_takes_each_of_its_rights_and_no_other() {
     let (mut cluster, through) = two_nodes(redis).await;
     life::publishes(&cluster).await;
     life::takes_in(&cluster).await;
+    life::clears_dead_letters(&cluster).await;
     life::reads(&cluster).await;
     life::holds_sessions(&cluster).await;
     life::merges_lifecycle(&cluster).await;

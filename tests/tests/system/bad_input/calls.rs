@@ -28,6 +28,18 @@ async fn a_call_that_cannot_be_meant_is_refused() {
         ("GET", "/v1/users/a%20b/sessions".into(), 400, "bad-request", &["user"]),
         ("DELETE", "/v1/users/42/sessions/7".into(), 400, "bad-request", &["uuid"]),
         ("DELETE", format!("/v1/users/42/sessions/{SESSION}"), 404, "not-found", &[SESSION]),
+        ("GET", "/v1/dead-letters?limit=1001".into(), 400, "bad-request", &["limit", "1000"]),
+        ("GET", "/v1/dead-letters?after=latest".into(), 400, "bad-request", &["after", "<milliseconds>"]),
+        ("GET", "/v1/dead-letters?last=1".into(), 400, "bad-request", &["last", "after="]),
+        ("GET", "/v1/dead-letters/1".into(), 400, "bad-request", &["id", "<milliseconds>"]),
+        ("GET", "/v1/dead-letters/1-0".into(), 404, "not-found", &["1-0"]),
+        ("DELETE", "/v1/dead-letters/01-0".into(), 400, "bad-request", &["id"]),
+        ("DELETE", "/v1/dead-letters/1-0".into(), 404, "not-found", &["1-0"]),
+        ("DELETE", "/v1/dead-letters".into(), 405, "method-not-allowed", &["Allow"]),
+        ("POST", "/v1/dead-letters/-/requeue".into(), 400, "bad-request", &["id"]),
+        ("POST", "/v1/dead-letters/1-0/requeue".into(), 404, "not-found", &["1-0"]),
+        ("POST", "/v1/dead-letters/1-0/requeue?all=true".into(), 400, "bad-request", &["all"]),
+        ("GET", "/v1/dead-letters/1-0/requeue".into(), 405, "method-not-allowed", &["Allow"]),
         ("GET", "/v1/nodes?x=1".into(), 400, "bad-request", &["x"]),
     ];
     for (method, path, status, code, words) in cases {
@@ -38,5 +50,5 @@ async fn a_call_that_cannot_be_meant_is_refused() {
         }
         scene.after(&format!("{method} {path}"), check).await;
     }
-    scene.finish(21).await;
+    scene.finish(33).await;
 }
