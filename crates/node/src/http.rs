@@ -7,7 +7,7 @@
 //! - [`events`], [`takeover`], [`overload`]: the stream, which takes its socket over, and the response if it cannot be
 //!   served
 //! - `stream_params`, `resume`: the parameters of a stream, and its start; [`ignored`]: unknown parameters of a stream request
-//! - `accept_encoding`: negotiation of the content coding
+//! - `accept_encoding`: negotiation of the content coding; `quality`: the weights of alternatives
 //! - [`publish`], [`history`], [`sessions`], [`session_token`], [`acks`], [`tickets`], [`revocations`], [`nodes`], [`dead_letters`]: the other endpoints; [`places`]: concurrency limit of history calls
 //! - `body`: bodies within the memory budget; `json_body`: small JSON bodies
 //! - [`head_size`]: size limit of a request's head
@@ -42,6 +42,7 @@ pub mod places;
 pub mod problem;
 pub mod problems;
 pub mod publish;
+mod quality;
 pub mod readiness;
 mod resume;
 pub mod revocations;

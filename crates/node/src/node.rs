@@ -31,6 +31,7 @@ use fanfare_coordination::revocations::{RevocationSettings, Revocations};
 use fanfare_hub::metrics::HubMetrics;
 use fanfare_hub::retry::{RetryPolicy, RetrySettings};
 use fanfare_hub::{Hub, HubSettings, PREFETCH};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -139,7 +140,7 @@ impl Node {
     ///
     /// Fails if an address cannot be bound, or if the certificate or a key file cannot be loaded.
     pub fn start_with(config: &Config, broker: Arc<dyn Broker>, pages: Router) -> Result<Self, StartError> {
-        let mut registry = Registry::default();
+        let mut registry = registry();
         let tls = Tls::load(&config.tls, TlsMetrics::register(&mut registry))?;
         let auth = Auth::new(&config.auth, CallbackMetrics::register(&mut registry))?;
         let (listener, bound) = listen(config, "node.listen", config.node.listen)?;
@@ -317,6 +318,16 @@ impl Node {
         audit.tell_all();
         tracing::info!(node = %id, sessions_left = left, took = ?begun.elapsed(), "shutdown complete");
     }
+}
+
+/// Returns a registry with the metrics of the process and of the build.
+fn registry() -> Registry {
+    let mut registry = Registry::default();
+    let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("fanfare_build", "Version of Fanfare", build);
+    #[cfg(target_os = "linux")]
+    registry.register_collector(Box::new(fanfare_telemetry::ProcessMetrics));
+    registry
 }
 
 /// Returns the settings of the hub.

@@ -1,14 +1,19 @@
-//! Log events at a bounded rate, and the registration of metrics.
+//! Log events at a bounded rate, the registration of metrics, and the metrics of the process.
 //!
 //! # Layout
 //!
 //! - `throttle`, `throttles`: rate limit of log events that input can cause; one for each who causes them
 //! - `metrics`: registration of a metric
+//! - `process`: metrics of the process
 
 mod metrics;
+#[cfg(target_os = "linux")]
+mod process;
 mod throttle;
 mod throttles;
 
 pub use metrics::registered;
+#[cfg(target_os = "linux")]
+pub use process::ProcessMetrics;
 pub use throttle::Throttle;
 pub use throttles::Throttles;

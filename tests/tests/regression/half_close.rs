@@ -74,7 +74,7 @@ async fn every_call_is_answered(certificate: Option<&Certificate>) {
         (get("/v1/users/7/sessions"), "\"sessions\""),
         ("DELETE /v1/users/7/sessions HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), "\"disconnected\""),
         (get("/v1/nodes"), "\"nodes\""),
-        (get("/metrics"), "# EOF"),
+        (get("/metrics"), "\nsse_active_connections "),
         (get("/healthz"), "ok"),
         ("GET /readyz HTTP/1.0\r\n\r\n".to_owned(), "ready"),
     ] {

@@ -156,7 +156,7 @@ fn methods() -> Vec<Row> {
             &[200],
             &["content-length: 15", "!status"],
         ),
-        row("9110 9.3.2: HEAD of metrics", ask("HEAD /metrics", ""), &[200], &["!# eof"]),
+        row("9110 9.3.2: HEAD of metrics", ask("HEAD /metrics", ""), &[200], &["!# type"]),
         row("9110 9.3.2: HEAD of history", ask("HEAD /v1/channels/a/events", ""), &[200], &["!\"events\""]),
         row("9110 9.3.2: HEAD of sessions", ask("HEAD /v1/users/7/sessions", ""), &[200], &["!\"sessions\""]),
         row("9110 9.3.2: HEAD of nodes", ask("HEAD /v1/nodes", ""), &[200], &["!\"nodes\""]),

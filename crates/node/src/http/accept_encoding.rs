@@ -4,8 +4,7 @@ use fanfare_hub::stream::Coding;
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 
-/// A weight in thousandths.
-type Weight = u16;
+use super::quality::{Weight, weight};
 
 /// The relevant weights of a client.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,24 +47,6 @@ impl Weights {
         // An invalid weight means that the coding is not accepted.
         let weight = weight.unwrap_or(0);
         *place = Some(place.map_or(weight, |other| other.min(weight)));
-    }
-}
-
-/// Returns the value of a parameter `q` (RFC 9110, section 12.4.2).
-fn weight(parameter: &str) -> Option<Weight> {
-    let (name, value) = parameter.trim_matches([' ', '\t']).split_once('=')?;
-    if !name.eq_ignore_ascii_case("q") {
-        return None;
-    }
-    let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
-    if fraction.len() > 3 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let thousandths = format!("{fraction:0<3}").parse().ok()?;
-    match whole {
-        "0" => Some(thousandths),
-        "1" if thousandths == 0 => Some(1000),
-        _ => None,
     }
 }
 

@@ -6,14 +6,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use fanfare_api::health::{Health, Readiness};
-use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT, CONTENT_TYPE, VARY};
+use http::{HeaderMap, StatusCode};
 
 use super::app::App;
+use super::counts::Format;
 use super::problem::{Code, Problem};
-
-/// The text format that `prometheus-client` writes.
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// `GET /healthz`: liveness of the process.
 pub async fn healthz() -> Json<Health> {
@@ -33,10 +31,11 @@ pub async fn readyz(State(app): State<Arc<App>>) -> (StatusCode, Json<Readiness>
     (status, Json(readiness))
 }
 
-/// `GET /metrics`.
-pub async fn metrics(State(app): State<Arc<App>>) -> Response {
-    match app.counts.text().await {
-        Some(text) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
+/// `GET /metrics`, in the format that the client prefers.
+pub async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let format = Format::negotiate(&headers);
+    match app.counts.text(format).await {
+        Some(text) => ([(CONTENT_TYPE, format.media_type()), (VARY, ACCEPT.as_str())], text).into_response(),
         None => Problem::new(Code::Internal, "the metrics could not be encoded").into_response(),
     }
 }
