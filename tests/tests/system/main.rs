@@ -25,6 +25,7 @@
 //! - [`examples`]: the example publisher over leaving, rolls and outages
 //! - [`crash_retry`]: how soon clients come back from a crash follows the cluster
 //! - [`gzip`]: streams that are compressed
+//! - [`metrics`]: what Prometheus reads
 //! - [`key_files`]: files with keys of tokens that change
 //! - [`providers`]: tokens of identity providers, by the settings of `docs/providers.md`
 //! - [`bad_input`]: clear errors, nothing lost, node alive
@@ -48,6 +49,7 @@ mod http2_and_tls;
 mod intake;
 mod key_files;
 mod long_poll;
+mod metrics;
 mod ownership;
 mod providers;
 mod redis_outage;
