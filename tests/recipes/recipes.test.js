@@ -173,7 +173,7 @@ short("curl.md: streams with a token and with a ticket print what the other comm
 
 short("the table of README.md says what is run, and how", async () => {
   const text = await readFile(join(docs, "README.md"), "utf8");
-  const rows = [...text.matchAll(/^\| \[[^\]]+\]\((\w+\.md)\) \| (.+?) \| (.+?) \| (.+?) \|$/gm)];
+  const rows = [...text.matchAll(/^\| \[[^\]]+\]\(([\w-]+\.md)\) \| (.+?) \| (.+?) \| (.+?) \|$/gm)];
   const pages = (await readdir(docs)).filter((name) => name !== "README.md");
   assert.deepEqual(rows.map(([, page]) => page).sort(), pages.sort());
   const runBy = (...how) => rows.filter((row) => how.includes(row[4])).map(([, page]) => page).sort();
