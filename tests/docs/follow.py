@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Follows pages of docs/ as a reader does: runs their blocks one after another in one shell, with a Redis, and compares output.
 
-    FANFARE_BIN=target/debug/fanfare tests/docs/follow.py [PAGE...]
+    FANFARE_BIN=target/debug/fanfare tests/docs/follow.py [--long | PAGE...]
 
-Without arguments it follows PAGES. The blocks that are followed have the comment `<!-- block: tested by tests/docs/follow.py -->`:
+Without arguments it follows PAGES; with --long, the pages that install packages from npm and PyPI, or need nginx with nchan. The blocks that are followed have the comment `<!-- block: tested by tests/docs/follow.py -->`:
 
     sh      is run. Its last command must succeed, unless the next block is its output
     text    is what the `sh` block before it prints. `…` stands for any text, and alone in a line for any lines
@@ -27,9 +27,10 @@ from pathlib import Path
 from blocks import FANFARE, ROOT, blocks
 
 PAGES = ["docs/troubleshooting.md", "docs/use-cases.md"]
+LONG = ["docs/migration/better-sse.md", "docs/migration/flask-sse.md", "docs/migration/nchan.md"]
 COMMENT = "<!-- block: tested by tests/docs/follow.py -->"
 # What no block may take longer than.
-LIMIT = 60
+LIMIT = 300
 
 
 def free_port():
@@ -157,9 +158,10 @@ def follow(page):
 def main():
     if not FANFARE.is_file():
         sys.exit(f"there is no {FANFARE}: build it, or name another in FANFARE_BIN")
+    pages = LONG if sys.argv[1:] == ["--long"] else sys.argv[1:] or PAGES
     # They mostly wait.
     with ThreadPoolExecutor() as pool:
-        wrong = sum(pool.map(follow, sys.argv[1:] or PAGES))
+        wrong = sum(pool.map(follow, pages))
     if wrong:
         sys.exit("the pages are wrong")
 
