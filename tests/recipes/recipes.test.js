@@ -108,18 +108,25 @@ async function backendOf(page, change = (text) => text) {
   return { recipe, run, server, publish };
 }
 
-short("vanilla.md: both pages go on when their tokens have ended", async () => {
+short("vanilla.md: both pages miss nothing when their tokens end", async () => {
   const sixSeconds = (text) => text.replace('expiresIn: "1h"', 'expiresIn: "6s"');
   const { server, publish } = await backendOf("vanilla.md", sixSeconds);
   const tabs = [await openWithCookie(), await openWithTicket()];
-  const reopened = tabs.map(({ page }) => page.waitForResponse((response) => response.url().includes("/v1/events?") && response.ok()));
+  const answer = (page, status) =>
+    page.waitForResponse((response) => response.url().includes("/v1/events?") && response.status() === status);
+  const reopened = tabs.map(({ page }) => answer(page, 200));
+  const refused = answer(tabs[1].page, 401);
   await publish("before the end of the tokens");
+  await refused;
+  // The page waits for a second or more before it opens the next stream.
+  await publish("while the ticket is replaced");
   await Promise.all(reopened);
   await publish("after the end of the tokens");
   for (const { page, shows } of tabs) {
     await shows("after the end of the tokens");
     const notes = await page.locator("#notes li").allTextContents();
-    assert.deepEqual(notes.slice(-2), ["before the end of the tokens", "after the end of the tokens"]);
+    const last = ["before the end of the tokens", "while the ticket is replaced", "after the end of the tokens"];
+    assert.deepEqual(notes.slice(-3), last);
   }
   await browser.closePages();
   await server.kill();
