@@ -8,6 +8,7 @@
 //! - [`publish`]: results of published events
 //! - [`history`]: a page of a channel's log
 //! - [`sessions`]: a user's sessions
+//! - [`presence`]: who follows a channel
 //! - [`revocations`]: revocations of tokens, and replaced tokens of streams
 //! - [`ack`]: what clients acknowledge
 //! - [`tickets`]: one-time credentials of streams
@@ -22,6 +23,7 @@ pub mod dead_letters;
 pub mod health;
 pub mod history;
 pub mod nodes;
+pub mod presence;
 pub mod problem;
 pub mod publish;
 pub mod revocations;

@@ -8,7 +8,7 @@
 //!
 //! - `event_log`; `channel`: one channel's log, last position, mark and idempotency keys
 //! - `live_topics`: subscriber connections of this process's nodes
-//! - `session_store`; `sessions`: owners of sessions, and the lifecycle stream; `silences`: in which their connections are lost
+//! - `session_store`; `sessions`: owners of sessions; `lifecycle`: the lifecycle stream; `presences`: who follows a channel; `silences`: in which their connections are lost
 //! - `credential_store`: revocations of tokens; `tickets`: tickets of users
 //! - `ack_store`: acknowledged cursors
 //! - `membership`: leases and locks
@@ -22,8 +22,10 @@ mod event_log;
 #[cfg(feature = "testing")]
 mod faults;
 mod intake_queue;
+mod lifecycle;
 mod live_topics;
 mod membership;
+mod presences;
 mod session_store;
 mod sessions;
 mod silences;
@@ -117,7 +119,7 @@ impl MemoryBroker {
 
     /// Returns the lifecycle stream.
     pub fn lifecycle(&self) -> Vec<StreamEntry> {
-        self.state().sessions.lifecycle.iter().cloned().collect()
+        self.state().sessions.lifecycle.entries().cloned().collect()
     }
 
     /// Returns the dead-letter stream.

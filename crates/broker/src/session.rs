@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_protocol::{Position, SessionId, User};
+use fanfare_protocol::{Channel, Position, SessionId, User};
 use serde::{Deserialize, Serialize};
 
 use crate::NodeId;
@@ -20,11 +20,57 @@ pub struct SessionClient {
     pub named: bool,
     /// Whether the client sent a cursor. One without a cursor did not lose its connection: its page was loaded again.
     pub resumes: bool,
+    /// The channels of the session whose presence is recorded.
+    pub present_in: PresentIn,
+}
+
+/// The channels of a session whose presence is recorded. Clones share them; no channels take no memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PresentIn(Option<Arc<Vec<Channel>>>);
+
+impl FromIterator<Channel> for PresentIn {
+    fn from_iter<T: IntoIterator<Item = Channel>>(channels: T) -> Self {
+        let channels: Vec<_> = channels.into_iter().collect();
+        Self((!channels.is_empty()).then(|| Arc::new(channels)))
+    }
+}
+
+impl PresentIn {
+    /// Returns the channels.
+    pub fn channels(&self) -> &[Channel] {
+        self.0.as_ref().map_or(&[], |channels| channels.as_slice())
+    }
+}
+
+/// Who follows a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// Number of sessions, also of those that wait for their clients.
+    pub sessions: usize,
+    /// Number of users.
+    pub users: usize,
+    /// The users that were asked for, in the order of the bytes of their ids.
+    pub list: Vec<User>,
+}
+
+/// Which users of a channel to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserPage {
+    /// The user after whom the list begins.
+    pub after: Option<User>,
+    /// Maximum number of users; 0 lists none.
+    pub limit: usize,
 }
 
 impl From<&str> for SessionClient {
     fn from(address: &str) -> Self {
-        Self { address: address.into(), polls: false, named: false, resumes: false }
+        Self {
+            address: address.into(),
+            polls: false,
+            named: false,
+            resumes: false,
+            present_in: PresentIn::default(),
+        }
     }
 }
 

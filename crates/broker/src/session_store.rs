@@ -4,9 +4,9 @@ use std::fmt;
 
 use async_trait::async_trait;
 use fanfare_protocol::session::Control;
-use fanfare_protocol::{SessionId, User};
+use fanfare_protocol::{Channel, SessionId, User};
 
-use crate::session::{Claim, Claimed, Holding, Renewed, SessionEnd, SessionInfo};
+use crate::session::{Claim, Claimed, Holding, Presence, Renewed, SessionEnd, SessionInfo, UserPage};
 use crate::{BrokerError, NodeId};
 
 /// The sessions of all users, each with the node that owns it.
@@ -18,6 +18,10 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
     /// `session.moved`, and `user.online` for the user's first session. Sends the old owner, if it is another node, a
     /// command to close its connection. Returns the silence in which the session's connections are lost, if two were lost in
     /// silences of about the same length, and the last one no longer than [`BrokerSettings::heartbeat_memory`] ago.
+    ///
+    /// The session is recorded in the presence of its channels, and no longer in that of channels of an earlier claim. The
+    /// first session of a channel is reported as `channel.occupied`. When the last one has ended, the channel is reported as
+    /// `channel.vacated` after the grace period, unless another session comes before.
     ///
     /// [`BrokerSettings::heartbeat_memory`]: crate::BrokerSettings::heartbeat_memory
     async fn claim(&self, claim: &Claim) -> Result<Claimed, BrokerError>;
@@ -48,6 +52,10 @@ pub trait SessionStore: fmt::Debug + Send + Sync + 'static {
 
     /// Returns a user's sessions, oldest first.
     async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError>;
+
+    /// Returns how many sessions and users follow a channel whose presence is recorded, and some of the users. A session that
+    /// waits for its client counts.
+    async fn presence(&self, channel: &Channel, page: &UserPage) -> Result<Presence, BrokerError>;
 
     /// Sends a command to a node. The command is lost if the node is not subscribed.
     async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError>;

@@ -6,7 +6,7 @@
 //! - [`health`]: health check of the node on this machine
 //! - [`dev`]: a development node with a demo page
 //! - `flags`, `log`, `appended_file`, `rlimit`: a node's flags, its logs, and its limit of open files
-//! - [`publish`], [`listen`], [`history`], [`sessions`], [`revoke`], [`nodes`], [`dead`]: clients of a running cluster
+//! - [`publish`], [`listen`], [`history`], [`sessions`], [`presence`], [`revoke`], [`nodes`], [`dead`]: clients of a running cluster
 //! - [`token`], [`key`], [`ticket`]: creates and checks tokens, and makes API keys and tickets
 //! - `server`, `tls`: flags of the commands that call a server, and its trusted certificates
 //! - `display`, `table`, `exit`: output, and the exit code of a failed command
@@ -24,6 +24,7 @@ mod key;
 mod listen;
 mod log;
 mod nodes;
+mod presence;
 mod publish;
 mod revoke;
 mod rlimit;
@@ -62,6 +63,7 @@ enum Command {
     Listen(listen::Args),
     History(history::Args),
     Sessions(sessions::Args),
+    Presence(presence::Args),
     Revoke(revoke::Args),
     Nodes(nodes::Args),
     Dead(dead::Args),
@@ -96,6 +98,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::History(args) => history::run(args).await,
         Command::Revoke(args) => revoke::run(args).await,
         Command::Sessions(args) => sessions::run(args).await,
+        Command::Presence(args) => presence::run(args).await,
         Command::Nodes(args) => nodes::run(args).await,
         Command::Dead(args) => dead::run(args).await,
         Command::Token(args) => token::run(args).await,

@@ -279,6 +279,7 @@ async fn what_is_wrong_with_the_arguments_is_said_before_anything_is_sent() {
         &["listen", "--session", "7"],
         &["listen", "--server", "ftp://example.com"],
         &["history", "a", "--limit", "0"],
+        &["presence", "a b"],
         &["sessions", "u", "--disconnect", "x"],
         &["no-such-command"],
     ] {
@@ -356,6 +357,33 @@ async fn a_dead_letter_that_is_not_requeued_is_named_and_a_lost_answer_says_so()
         "no entry after a failure"
     );
     assert!(said(&server.run(&["dead", "show", "5"], "").await).2.contains("<milliseconds>-<sequence>"));
+}
+
+#[tokio::test]
+async fn presence_counts_and_lists_all_users() {
+    let page = |users: &[&str], next: Option<&str>| {
+        json!({"channel": "a/b", "sessions": 3, "users": 1, "user_ids": users, "next": next}).to_string()
+    };
+    let count = json!({"channel": "a/b", "sessions": 3, "users": 1}).to_string();
+    let script = [
+        count,
+        page(&["7", "8"], Some("8")),
+        page(&["9"], None),
+        page(&["7"], Some("7")),
+        page(&["8"], None),
+    ];
+    let server = Server::with(script.map(|text| (200, "application/json", text))).await;
+    let (_, stdout, _) = said(&server.run(&["presence", "a/b"], "").await);
+    assert_eq!(stdout, "a/b: 3 sessions, 1 user\n");
+    let (_, stdout, _) = said(&server.run(&["presence", "a/b", "--users"], "").await);
+    assert_eq!(stdout, "a/b: 3 sessions, 1 user\n7\n8\n9\n");
+    let printed = server.run(&["presence", "a/b", "--users", "--json"], "").await;
+    let wanted = json!({"channel": "a/b", "sessions": 3, "users": 1, "user_ids": ["7", "8"]});
+    assert_eq!(serde_json::from_slice::<Value>(&printed.stdout).unwrap(), wanted);
+    let uris: Vec<_> = server.seen().into_iter().map(|seen| seen.uri).collect();
+    let path = "/v1/channels/a%2Fb/presence";
+    let listed = |after: &str| format!("{path}?users=1000{after}");
+    assert_eq!(uris, [path.to_owned(), listed(""), listed("&after=8"), listed(""), listed("&after=7")]);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use fanfare_api::dead_letters::{DeadLetter, DeadLetterPage, Dropped, Requeued};
 use fanfare_api::health::{Health, Readiness};
 use fanfare_api::history::HistoryPage;
 use fanfare_api::nodes::NodeList;
+use fanfare_api::presence::ChannelPresence;
 use fanfare_api::publish::{PublishResult, Published};
 use fanfare_api::revocations::Revocation;
 use fanfare_api::sessions::{Disconnected, SessionList};
@@ -22,7 +23,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{self, Error};
 use crate::token::Token;
 
-/// Maximum number of events of one history call, and of entries of one page of dead letters.
+/// Maximum number of events of one history call, of users of one presence call, and of entries of one page of dead letters.
 pub const MAX_PAGE: usize = 1000;
 
 /// Timeout for connecting.
@@ -137,6 +138,35 @@ impl ApiClient {
         url.query_pairs_mut()
             .append_pair("after", after)
             .append_pair("limit", &limit.min(MAX_PAGE).to_string());
+        self.object(self.request(Method::GET, url)?).await
+    }
+
+    /// Returns how many sessions and users follow a channel whose presence is recorded.
+    ///
+    /// # Errors
+    ///
+    /// See [`ApiClient`].
+    pub async fn presence(&self, channel: &Channel) -> Result<ChannelPresence, Error> {
+        let url = self.url(&["v1", "channels", channel.as_str(), "presence"]);
+        self.object(self.request(Method::GET, url)?).await
+    }
+
+    /// Returns the same, and lists up to `limit` users after `after`. A page has at most [`MAX_PAGE`] users.
+    ///
+    /// # Errors
+    ///
+    /// See [`ApiClient`].
+    pub async fn present_users(
+        &self,
+        channel: &Channel,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<ChannelPresence, Error> {
+        let mut url = self.url(&["v1", "channels", channel.as_str(), "presence"]);
+        url.query_pairs_mut().append_pair("users", &limit.min(MAX_PAGE).to_string());
+        if let Some(after) = after {
+            url.query_pairs_mut().append_pair("after", after);
+        }
         self.object(self.request(Method::GET, url)?).await
     }
 

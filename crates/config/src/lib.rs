@@ -7,7 +7,7 @@
 //! - [`source`]: the sources of settings
 //! - [`setting`]: one setting, and the macro that declares the settings of a topic
 //! - `value`, `tables`, `issuers`, `grant_rules`: parses and shows values; lists of tables; those of issuers of tokens
-//! - [`network`]: addresses and ranges
+//! - [`network`]: addresses and ranges; [`presence`]: channels whose presence is recorded
 //! - [`certificate`]: reads a certificate and its key
 //! - `check`: collects what the checks of the topics find; `origin`, `host`, `fetch_url`: checks of origins, host names and URLs
 //! - [`fault`]: faults of the configuration
@@ -36,6 +36,7 @@ pub mod log;
 pub mod network;
 pub mod node;
 mod origin;
+pub mod presence;
 pub mod publish;
 pub mod redis;
 pub mod retention;

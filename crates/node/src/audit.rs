@@ -39,7 +39,7 @@ const CLIENT_CLOSED: u16 = 499;
 /// Maximum number of characters of a reason.
 const WHY: usize = 200;
 
-/// What a call did. An extension of the response of calls that end streams, take tokens back or publish.
+/// What a call did. An extension of the response of calls that end streams, take tokens back, publish or ask for presence.
 #[derive(Clone, Debug, Default)]
 pub struct Effect {
     /// User whose tokens were revoked.
@@ -50,7 +50,7 @@ pub struct Effect {
     pub before: Option<u64>,
     /// Number of sessions that were disconnected.
     pub disconnected: Option<usize>,
-    /// Channel of a single event.
+    /// Channel of a single event, or whose presence was asked for.
     pub channel: Option<Channel>,
     /// Number of events, and of those that the caller may not publish.
     pub events: Option<(usize, usize)>,
@@ -278,6 +278,8 @@ fn belongs(action: Action, call: &Call, caller: &Caller) -> bool {
         Action::Look => call.of_user.is_none() || call.of_user != caller.user,
         // By a right that no grant of channels gives. Without tokens, every caller has it.
         Action::Publish => caller.rights.has(Right::Publish) && caller.credential != "none",
+        // Publishers ask how many follow their channels before they publish.
+        Action::Presence => caller.rights.has(Right::Look) && caller.credential != "none",
         Action::Stream | Action::History | Action::Acknowledge | Action::Connect | Action::Other => false,
     }
 }

@@ -8,7 +8,7 @@
 //!   served
 //! - `stream_params`, `resume`: the parameters of a stream, and its start; [`ignored`]: unknown parameters of a stream request
 //! - `accept_encoding`: negotiation of the content coding; `quality`: the weights of alternatives
-//! - [`publish`], [`history`], [`sessions`], [`session_token`], [`acks`], [`tickets`], [`revocations`], [`nodes`], [`dead_letters`]: the other endpoints; [`places`]: concurrency limit of history calls
+//! - [`publish`], [`history`], [`presence`], [`sessions`], [`session_token`], [`acks`], [`tickets`], [`revocations`], [`nodes`], [`dead_letters`]: the other endpoints; [`places`]: concurrency limit of history calls
 //! - `body`: bodies within the memory budget; `json_body`: small JSON bodies
 //! - [`head_size`]: size limit of a request's head
 //! - [`hosts`], `origin`: allowed host names, and protection from cross-site requests
@@ -39,6 +39,7 @@ mod origin;
 pub mod overload;
 pub mod params;
 pub mod places;
+pub mod presence;
 pub mod problem;
 pub mod problems;
 pub mod publish;
@@ -130,10 +131,12 @@ fn calls(app: &Arc<App>, side: Side) -> Router {
         .route("/v1/dead-letters/{id}/requeue", post(dead_letters::requeue))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics));
-    // Users see their own sessions on the public listener; admins see all sessions on the admin listener.
+    // Users see their own sessions on the public listener, and publishers how many follow their channels; admins see all sessions,
+    // and who follows a channel, on the admin listener.
     let shared = Router::new()
         .route("/v1/users/{user}/sessions", get(sessions::list).delete(sessions::end_all))
         .route("/v1/users/{user}/sessions/{session}", delete(sessions::end_one))
+        .route("/v1/channels/{channel}/presence", get(presence::presence))
         .route(TYPES_PATH, get(problems::problems))
         .route("/healthz", get(health::healthz))
         .layer(Extension(side));

@@ -196,6 +196,7 @@ impl Node {
             retry: retry.clone(),
             http: config.http.clone(),
             ack: config.ack.clone(),
+            presence: config.session.presence_channels.clone(),
             readiness,
             ignored: crate::http::ignored::Ignored::default(),
             audit: Arc::clone(&audit),
@@ -224,11 +225,7 @@ impl Node {
             admin::start((listener, bound), router, config, (http_metrics, Arc::clone(&audit)))
         });
         let (id, drain) = (id.clone(), config.drain.clone());
-        let told = Arc::clone(&audit);
-        let upkeep = Upkeep::start(move || {
-            rates.forget();
-            told.tell();
-        });
+        let upkeep = Upkeep::start(upkeep(rates, Arc::clone(&audit)));
         let retry = RetryUpkeep::start(retry, &app.broker, hub.clone(), config);
         Ok(Self {
             id,
@@ -350,6 +347,14 @@ fn revocation_settings(config: &Config) -> RevocationSettings {
         interval: config.auth.revocation_interval,
         keep: config.auth.longest_token(),
         limit: config.auth.revocations,
+    }
+}
+
+/// Returns the regular work on rates and on the audit log.
+fn upkeep(rates: Arc<Rates>, audit: Arc<Audit>) -> impl Fn() + Send + 'static {
+    move || {
+        rates.forget();
+        audit.tell();
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Right {
-    /// To list the sessions of all users, and the nodes.
+    /// To list the sessions of all users, who follows a channel, and the nodes.
     Look,
     /// To disconnect the sessions of all users, and to revoke tokens.
     Disconnect,

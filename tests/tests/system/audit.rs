@@ -164,6 +164,10 @@ async fn calls(node: &Node, session: &str, tokens: &Tokens, key: &str) -> Vec<St
     call(&api, ("GET", "/v1/nodes"), admin(), &none).await;
     call(&api, ("GET", "/v1/users/42/sessions"), admin(), &none).await;
     call(&api, ("GET", "/v1/nodes"), From("198.51.100.2", key), &none).await;
+    let presence = "/v1/channels/order:1/presence";
+    call(&api, ("GET", &format!("{presence}?users=5")), admin(), &none).await;
+    // By a grant of the channel.
+    call(&node.api(), ("GET", presence), From("203.0.113.9", &tokens.publisher), &none).await;
     let refresh = format!("/v1/sessions/{session}/token");
     call(&node.api(), ("POST", &refresh), From("203.0.113.9", &tokens.fresh), &none).await;
     let one = format!("/v1/users/42/sessions/{session}");
@@ -190,6 +194,7 @@ async fn calls(node: &Node, session: &str, tokens: &Tokens, key: &str) -> Vec<St
         format!("action=look outcome=ok status=200 route=/v1/nodes of_user=null {by_admin}"),
         format!("action=look outcome=ok of_user=42 {by_admin}"),
         format!("action=look outcome=ok user=ops credential=key key={key} address=198.51.100.2"),
+        format!("action=presence outcome=ok channel=order:1 {by_admin}"),
         format!(
             "action=replace-token outcome=ok user=42 of_session={session} listener=public address=203.0.113.9"
         ),
@@ -221,6 +226,7 @@ async fn a_day_on_two_nodes_is_in_the_audit_log_once_and_no_secret_is_in_any_log
     for id in ["a", "b"] {
         let node = Node::of(&redis).id(id).through(&through).auth("jwt").admin().set("AUTH__KEYS", &keys);
         let node = node.set("HTTP__TRUSTED_PROXIES", "127.0.0.1/32").set("LOG__LEVEL", "trace");
+        let node = node.set("SESSION__PRESENCE_CHANNELS", "order:*");
         let node = node.set("LOG__FORMAT", "json").set("LOG__AUDIT", file(id).to_str().expect("text"));
         nodes.push(node.start().await);
     }

@@ -11,6 +11,7 @@
 //! - [`client_certificates`]: certificates of clients, to Redis
 //! - [`redis_outage`]: Redis goes away and comes back
 //! - [`ownership`]: who holds a session
+//! - [`presence`]: who follows a channel
 //! - [`acks`]: what clients acknowledged
 //! - [`api_keys`]: API keys of services
 //! - [`audit`]: the audit log
@@ -51,6 +52,7 @@ mod key_files;
 mod long_poll;
 mod metrics;
 mod ownership;
+mod presence;
 mod providers;
 mod redis_outage;
 mod revocation;

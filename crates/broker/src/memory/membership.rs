@@ -34,8 +34,8 @@ impl Membership for MemoryBroker {
         let now = self.now();
         let mut state = self.state();
         let State { leases, sessions, .. } = &mut *state;
-        let swept = leases.sweep(sessions, node, ttl, (self.settings.grace, now));
-        state.sessions.trim(self.settings.lifecycle_events);
+        let swept = leases.sweep(sessions, node, ttl, now);
+        state.sessions.lifecycle.trim(self.settings.lifecycle_events);
         Ok(swept)
     }
 
@@ -88,14 +88,8 @@ impl Leases {
         nodes
     }
 
-    /// Performs one step of a sweep, unless another node sweeps. `grace` and `now` are for the sessions.
-    pub(super) fn sweep(
-        &mut self,
-        sessions: &mut Sessions,
-        node: &NodeId,
-        ttl: Duration,
-        (grace, now): (Duration, u64),
-    ) -> Swept {
+    /// Performs one step of a sweep, unless another node sweeps.
+    pub(super) fn sweep(&mut self, sessions: &mut Sessions, node: &NodeId, ttl: Duration, now: u64) -> Swept {
         let instant = Instant::now();
         if self.sweeper.as_ref().is_some_and(|(holder, until)| holder != node && *until > instant) {
             return Swept::default();
@@ -120,12 +114,13 @@ impl Leases {
         let mut swept = Swept::default();
         for (node, user, session, epoch) in orphans {
             let held = (&node, &user, session, epoch);
-            swept.sessions += usize::from(sessions.release(held, CloseReason::NodeLost.into(), grace, now));
+            swept.sessions += usize::from(sessions.release(held, CloseReason::NodeLost.into(), now));
         }
-        let (users, ended) = sessions.expire_grace(now, SWEEP_STEP, grace);
+        let channels = sessions.check_channels(now, SWEEP_STEP);
+        let (users, ended) = sessions.expire_grace(now, SWEEP_STEP);
         swept.users = users;
         swept.sessions += ended;
-        swept.more = room == 0 || users == SWEEP_STEP;
+        swept.more = room == 0 || users == SWEEP_STEP || channels == SWEEP_STEP;
         swept
     }
 }

@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use fanfare_protocol::session::Control;
 use fanfare_protocol::start::StartAt;
-use fanfare_protocol::{Position, SessionId, User};
+use fanfare_protocol::{Channel, Position, SessionId, User};
 
 use super::MemoryBroker;
-use crate::session::{Claim, Claimed, Holding, Renewed, SessionEnd, SessionInfo};
+use crate::session::{Claim, Claimed, Holding, Presence, Renewed, SessionEnd, SessionInfo, UserPage};
 use crate::{BrokerError, NodeId, SessionStore};
 
 #[async_trait]
@@ -26,7 +26,7 @@ impl SessionStore for MemoryBroker {
             let command = Control::Supersede { user: user.clone(), session: *session, epoch: *epoch };
             state.subscribers.control(from, &command);
         }
-        state.sessions.trim(self.settings.lifecycle_events);
+        state.sessions.lifecycle.trim(self.settings.lifecycle_events);
         Ok(claimed)
     }
 
@@ -40,8 +40,8 @@ impl SessionStore for MemoryBroker {
     ) -> Result<bool, BrokerError> {
         let now = self.now();
         let mut state = self.state();
-        let released = state.sessions.release((node, user, session, epoch), end, self.settings.grace, now);
-        state.sessions.trim(self.settings.lifecycle_events);
+        let released = state.sessions.release((node, user, session, epoch), end, now);
+        state.sessions.lifecycle.trim(self.settings.lifecycle_events);
         Ok(released)
     }
 
@@ -53,6 +53,10 @@ impl SessionStore for MemoryBroker {
 
     async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
         Ok(self.state().sessions.of(user))
+    }
+
+    async fn presence(&self, channel: &Channel, page: &UserPage) -> Result<Presence, BrokerError> {
+        Ok(self.state().sessions.presence(channel, page))
     }
 
     async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError> {

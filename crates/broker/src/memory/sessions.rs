@@ -1,17 +1,25 @@
-//! Owners of sessions, and the lifecycle stream.
+//! Owners of sessions, the channels that they follow, and the checks that report who is gone.
+//!
+//! # Layout
+//!
+//! - `channels`: the channels of sessions whose presence is recorded
 
-use std::collections::VecDeque;
+mod channels;
+
 use std::time::Duration;
 
 use fanfare_protocol::{Position, SessionId, User};
 use indexmap::IndexMap;
 
-use super::StreamEntry;
 use super::channel::millis;
+use super::lifecycle::Lifecycle;
+use super::presences::Presences;
 use super::silences::Silences;
 use crate::BrokerSettings;
 use crate::lease::NodeId;
-use crate::session::{Claim, Claimed, CloseReason, Holding, Renewed, SessionEnd, SessionInfo};
+use crate::session::{
+    Claim, Claimed, CloseReason, Holding, PresentIn, Renewed, SessionClient, SessionEnd, SessionInfo,
+};
 
 /// Every user's sessions.
 #[derive(Debug, Default)]
@@ -23,12 +31,13 @@ pub(super) struct Sessions {
     leaving: IndexMap<User, u64>,
     /// Maximum rate of session events of one user, per minute; 0 disables the limit.
     per_minute: u32,
-    /// Whether the arrival of an offline user counts towards the rate. It does not with a grace period, which bounds it.
-    counts_arrivals: bool,
+    /// How long after its last session a user is reported offline, and a channel vacated.
+    grace: Duration,
     /// Used part of each user's rate. Users who have used nothing are not in it.
     shares: IndexMap<User, Share>,
     silences: Silences,
-    pub(super) lifecycle: VecDeque<StreamEntry>,
+    presences: Presences,
+    pub(super) lifecycle: Lifecycle,
 }
 
 /// State of a user before a claim is recorded.
@@ -47,6 +56,8 @@ struct Recorded {
     info: SessionInfo,
     /// Whether the client claimed it with a long poll.
     polls: bool,
+    /// The channels of the session whose presence is recorded.
+    present_in: PresentIn,
     /// Set if the session was released and its client is expected back: until when it waits, in Unix milliseconds, and why it
     /// was released.
     leaving: Option<(u64, CloseReason)>,
@@ -91,9 +102,9 @@ impl Epochs {
 
 impl Sessions {
     pub(super) fn new(settings: &BrokerSettings) -> Self {
-        let (per_minute, counts_arrivals) = (settings.lifecycle_per_minute, settings.grace.is_zero());
+        let (per_minute, grace) = (settings.lifecycle_per_minute, settings.grace);
         let silences = Silences::new(settings.heartbeat_memory);
-        Self { per_minute, counts_arrivals, silences, ..Self::default() }
+        Self { per_minute, grace, silences, ..Self::default() }
     }
 
     pub(super) fn claim(&mut self, claim: &Claim, tip: Position, now: u64) -> Claimed {
@@ -102,6 +113,7 @@ impl Sessions {
         // After a long poll nothing has changed, on whichever node. Its release may come later.
         let polls = recorded.is_some_and(|recorded| recorded.polls);
         let old = recorded.map(|recorded| recorded.info.clone());
+        let before = recorded.map(|recorded| recorded.present_in.clone()).unwrap_or_default();
         // Sessions released by a draining node are not counted: their clients may reconnect with other session ids.
         let counts = |other: &&Recorded| other.leaving.is_none() || other.is_between_polls();
         let held = known.map_or(0, |all| all.values().filter(counts).count());
@@ -118,33 +130,36 @@ impl Sessions {
         };
         let epoch = info.epoch;
         let waits = self.leaving.contains_key(&claim.user);
-        let counts = !polls && (!first || self.counts_arrivals || waits);
+        // Arrivals of offline users do not count with a grace period, which bounds their rate.
+        let counts = !polls && (!first || self.grace.is_zero() || waits);
         let arrival = self.begin(now, &claim.user, (first, counts));
-        self.record(&claim.user, info, claim.client.polls);
+        self.record(&claim.user, info, &claim.client);
         let from = old.map(|old| old.node);
         match &from {
             _ if arrival.merged || polls => {}
-            Some(from) => self.moved(now, &claim.user, claim.session, from, &claim.node),
-            None => self.connected(now, &claim.user, claim.session, &claim.node),
+            Some(from) => self.lifecycle.moved(now, &claim.user, claim.session, from, &claim.node),
+            None => self.lifecycle.connected(now, &claim.user, claim.session, &claim.node),
         }
         self.arrive(now, &claim.user, arrival);
-        let silence = self.silences.recall((&claim.user, claim.session), claim.client.resumes, now);
+        let key = (&claim.user, claim.session);
+        self.change_channels(now, key, &before, &claim.client.present_in);
+        let silence = self.silences.recall(key, claim.client.resumes, now);
         Claimed::Held { epoch, from, tip: Some(tip), silence }
     }
 
-    /// Releases a session. The session of a client that is expected back is kept for the `grace` period.
+    /// Releases a session. The session of a client that is expected back is kept for the grace period.
     pub(super) fn release(
         &mut self,
         (node, user, session, epoch): (&NodeId, &User, SessionId, u64),
         end: SessionEnd,
-        grace: Duration,
         now: u64,
     ) -> bool {
         let reason = end.reason;
         if let Some(silence) = end.silence() {
             self.silences.record((user, session, epoch), silence, now);
         }
-        let recorded = self.recorded.get_mut(user).and_then(|all| all.get_mut(&session));
+        let (recorded, grace) =
+            (self.recorded.get_mut(user).and_then(|all| all.get_mut(&session)), self.grace);
         let Some(recorded) = recorded.filter(|held| held.info.node == *node && held.info.epoch <= epoch)
         else {
             return false;
@@ -154,7 +169,7 @@ impl Sessions {
             recorded.leaving = Some((till, reason));
             self.look_again(user, till);
         } else {
-            self.disconnect(user, session, reason, grace, now);
+            self.disconnect(user, session, reason, now);
         }
         true
     }
@@ -183,15 +198,18 @@ impl Sessions {
         };
         let epoch = info.epoch;
         let arrival = self.begin(now, &holding.user, (first, true));
-        match self.record(&holding.user, info, holding.client.polls) {
+        let old = self.record(&holding.user, info, &holding.client);
+        match old.as_ref().map(|old| &old.info) {
             _ if arrival.merged => {}
-            None => self.connected(now, &holding.user, holding.session, node),
+            None => self.lifecycle.connected(now, &holding.user, holding.session, node),
             Some(old) if old.node != *node => {
-                self.moved(now, &holding.user, holding.session, &old.node, node);
+                self.lifecycle.moved(now, &holding.user, holding.session, &old.node, node);
             }
             Some(_) => {}
         }
         self.arrive(now, &holding.user, arrival);
+        let before = old.map(|old| old.present_in).unwrap_or_default();
+        self.change_channels(now, (&holding.user, holding.session), &before, &holding.client.present_in);
         epoch
     }
 
@@ -211,7 +229,7 @@ impl Sessions {
 
     /// Checks at most `limit` users whose time has come: ends sessions whose clients did not come back, and reports
     /// users without a session offline. Returns the number of users, and of sessions that ended.
-    pub(super) fn expire_grace(&mut self, now: u64, limit: usize, grace: Duration) -> (usize, usize) {
+    pub(super) fn expire_grace(&mut self, now: u64, limit: usize) -> (usize, usize) {
         self.shares.retain(|_, share| !matches!(share, Share::Used(till) if *till <= now));
         let due = self.leaving.iter().filter(|(_, till)| **till <= now);
         let due: Vec<User> = due.take(limit).map(|(user, _)| user.clone()).collect();
@@ -229,34 +247,32 @@ impl Sessions {
                     self.leaving.insert(user.clone(), again);
                     continue;
                 }
-                self.forget(&user, session);
+                let gone = self.forget(&user, session);
                 self.ended(now, &user, session, &node, reason);
+                // The session has waited for the grace period.
+                let channels = gone.map(|gone| gone.present_in).unwrap_or_default();
+                self.unfollow_all(now, (&user, session), &channels, Duration::ZERO);
                 ended += 1;
             }
-            if self.tell_merged(now, &user) && !grace.is_zero() && !self.recorded.contains_key(&user) {
+            if self.tell_merged(now, &user) && !self.grace.is_zero() && !self.recorded.contains_key(&user) {
                 // The end of the last session is unknown: the grace period starts now.
-                self.look_again(&user, now + millis(grace));
+                self.look_again(&user, now + millis(self.grace));
             }
             if self.leaving.contains_key(&user) {
                 continue;
             }
             if !self.recorded.contains_key(&user) {
-                self.report(now, "user.offline", &user, &[]);
+                self.lifecycle.user_offline(now, &user);
             }
         }
         (users, ended)
     }
 
-    pub(super) fn trim(&mut self, keep: usize) {
-        while self.lifecycle.len() > keep {
-            self.lifecycle.pop_front();
-        }
-    }
-
     /// Records a session. Returns the previous record.
-    fn record(&mut self, user: &User, info: SessionInfo, polls: bool) -> Option<SessionInfo> {
+    fn record(&mut self, user: &User, info: SessionInfo, client: &SessionClient) -> Option<Recorded> {
         let all = self.recorded.entry(user.clone()).or_default();
-        all.insert(info.session, Recorded { info, polls, leaving: None }).map(|old| old.info)
+        let (polls, present_in) = (client.polls, client.present_in.clone());
+        all.insert(info.session, Recorded { info, polls, present_in, leaving: None })
     }
 
     fn forget(&mut self, user: &User, session: SessionId) -> Option<Recorded> {
@@ -269,28 +285,22 @@ impl Sessions {
     }
 
     /// Removes a session. A user without a session is reported offline after the grace period.
-    fn disconnect(
-        &mut self,
-        user: &User,
-        session: SessionId,
-        reason: CloseReason,
-        grace: Duration,
-        now: u64,
-    ) {
+    fn disconnect(&mut self, user: &User, session: SessionId, reason: CloseReason, now: u64) {
         let merged = self.is_merged(now, user);
         let Some(gone) = self.forget(user, session) else { return };
         self.ended(now, user, session, &gone.info.node, reason);
+        self.unfollow_all(now, (user, session), &gone.present_in, self.grace);
         // The check is due in any case.
         if merged {
             return;
         }
         let (last, waits) = (!self.recorded.contains_key(user), self.leaving.contains_key(user));
-        if grace.is_zero() {
+        if self.grace.is_zero() {
             if last && !waits {
-                self.report(now, "user.offline", user, &[]);
+                self.lifecycle.user_offline(now, user);
             }
         } else if last || waits {
-            self.look_again(user, now + millis(grace));
+            self.look_again(user, now + millis(self.grace));
         }
     }
 
@@ -332,15 +342,21 @@ impl Sessions {
         let recorded = self.recorded.get(user).cloned().unwrap_or_default();
         for (session, (node, reason)) in &reported {
             match recorded.get(session) {
-                None => self.disconnected(now, user, *session, node, reason.unwrap_or(CloseReason::Closed)),
+                None => self.lifecycle.disconnected(
+                    now,
+                    user,
+                    *session,
+                    node,
+                    reason.unwrap_or(CloseReason::Closed),
+                ),
                 Some(held) if held.info.node != *node && !held.polls => {
-                    self.moved(now, user, *session, node, &held.info.node);
+                    self.lifecycle.moved(now, user, *session, node, &held.info.node);
                 }
                 Some(_) => {}
             }
         }
         for (session, held) in recorded.iter().filter(|(session, _)| !reported.contains_key(*session)) {
-            self.connected(now, user, *session, &held.info.node);
+            self.lifecycle.connected(now, user, *session, &held.info.node);
         }
         true
     }
@@ -358,15 +374,10 @@ impl Sessions {
             return;
         }
         if !waited {
-            self.report(now, "user.online", user, &[]);
+            self.lifecycle.user_online(now, user);
         } else if !merged {
             self.leaving.swap_remove(user);
         }
-    }
-
-    fn connected(&mut self, now: u64, user: &User, session: SessionId, node: &NodeId) {
-        let session = session.to_string();
-        self.report(now, "session.connected", user, &[("session", &session), ("node", node.as_str())]);
     }
 
     /// Reports the end of a session, or records its reason for the check that reports it.
@@ -377,34 +388,7 @@ impl Sessions {
                     *last = (node.clone(), Some(reason));
                 }
             }
-            _ => self.disconnected(now, user, session, node, reason),
+            _ => self.lifecycle.disconnected(now, user, session, node, reason),
         }
-    }
-
-    fn moved(&mut self, now: u64, user: &User, session: SessionId, from: &NodeId, node: &NodeId) {
-        let session = session.to_string();
-        let more = [("session", &*session), ("from", from.as_str()), ("node", node.as_str())];
-        self.report(now, "session.moved", user, &more);
-    }
-
-    fn disconnected(
-        &mut self,
-        now: u64,
-        user: &User,
-        session: SessionId,
-        node: &NodeId,
-        reason: CloseReason,
-    ) {
-        let session = session.to_string();
-        let more = [("session", &*session), ("node", node.as_str()), ("reason", reason.as_str())];
-        self.report(now, "session.disconnected", user, &more);
-    }
-
-    fn report(&mut self, now: u64, event: &str, user: &User, more: &[(&str, &str)]) {
-        let last = self.lifecycle.back().map_or(Position::ZERO, |(id, _)| *id);
-        let id = Position::new(last.ms, last.seq + 1).max(Position::new(now, 0));
-        let mut fields = vec![("event".to_owned(), event.to_owned()), ("user".into(), user.id().into())];
-        fields.extend(more.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
-        self.lifecycle.push_back((id, fields));
     }
 }

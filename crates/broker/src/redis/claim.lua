@@ -4,7 +4,7 @@
 --       user's channel, its last position.
 -- ARGV: node, session, user, the client's address as JSON, the user's limit, entries that lifecycle keeps, the
 --       prefix of all names, the user's share of lifecycle, the grace in ms, 1 for a long poll, 1 for a client with a cursor,
---       for how many ms a silence is remembered.
+--       for how many ms a silence is remembered, the channels whose presence is recorded as a JSON array or an empty text.
 -- Returns 0 if the user has reached the session limit, else the epoch, the previous owner or '', the last position of the user's
 -- channel before the claim is reported ('' if it cannot be read), and the silence in ms in which the session's connections are
 -- lost, or 0.
@@ -57,7 +57,7 @@ local counts = not polls and (count > 0 or waited or ARGV[9] == '0')
 local merged = counts and is_merged(sessions, leaving, user, ARGV[8])
 if old then take(ARGV[7], old, node, session, user, epoch) end
 hold(nodes, index, node, session .. ' ' .. user)
-own(sessions, session, node, epoch, since, client, ARGV[10] == '1')
+own(sessions, session, node, epoch, since, client, ARGV[10] == '1', ARGV[13])
 if merged then
   -- Reported by the check of the user, if the session lasts until then.
 elseif polls then
@@ -68,5 +68,6 @@ else
   report(lifecycle, keep, 'session.connected', user, 'session', session, 'node', node)
 end
 if count == 0 then arrive(lifecycle, leaving, keep, user, waited, merged) end
+change_channels(sessions, lifecycle, leaving, keep, ARGV[8], ARGV[9], channels_of(old), ARGV[13], session, user)
 local silence = recall(time, ARGV[11] == '1', tonumber(ARGV[12]))
 return {int(epoch), old and old.node or '', read and position or '', int(silence)}

@@ -1,6 +1,6 @@
--- Returns users to check for the end of their grace period or of merging, those who have waited longest first.
+-- Returns users and channels to check for the end of their grace period or of merging, those that have waited longest first.
 --
--- KEYS: users who are leaving.
+-- KEYS: users and channels to check again.
 -- ARGV: maximum number.
 
 local time = redis.call('TIME')

@@ -79,7 +79,12 @@ impl Keys {
         Key::new(format!("{}:node:{node}", self.prefix))
     }
 
-    /// Returns the name of the set of users to check again, with the time: they may have no session then.
+    /// Returns the name of the sorted set of the sessions and users that follow a channel.
+    pub(super) fn presence(&self, channel: &str) -> Key {
+        Key::new(format!("{}:presence:{channel}", self.prefix))
+    }
+
+    /// Returns the name of the set of users and channels to check again, with the time: they may have no session then.
     pub(super) fn leaving(&self) -> Key {
         self.of("leaving")
     }
@@ -214,6 +219,7 @@ mod tests {
             keys.once(channel, once),
             keys.nodes(),
             keys.leaving(),
+            keys.presence(channel.as_str()),
             keys.lease(node),
             keys.index(node),
             keys.former(node),
@@ -242,7 +248,7 @@ mod tests {
 
     /// Texts that are likely to be confused: few words, those of our own names among them.
     fn prefix() -> impl Strategy<Value = Prefix> {
-        let word = "(a|A|x|node|nodes|ingest|probe|leader|dead|leaving|sweeper|lifecycle|revocations|receipts|acked|sessions|live|log|[A-Za-z0-9]{1,3})";
+        let word = "(a|A|x|node|nodes|ingest|presence|probe|leader|dead|leaving|sweeper|lifecycle|revocations|receipts|acked|sessions|live|log|[A-Za-z0-9]{1,3})";
         proptest::string::string_regex(&format!("{word}([:_.-]{word}){{0,4}}"))
             .unwrap()
             .prop_filter_map("a prefix that is refused", |text| Prefix::new(&text).ok())
@@ -250,7 +256,17 @@ mod tests {
 
     /// Two prefixes, of which one often continues the other, or differs only in a separator or in case.
     fn two_prefixes() -> impl Strategy<Value = (Prefix, Prefix)> {
-        let more = prop::sample::select(vec![":node", ":ingest", ":probe", ":x", ":X", "_x", "-x", ".x"]);
+        let more = prop::sample::select(vec![
+            ":node",
+            ":ingest",
+            ":presence",
+            ":probe",
+            ":x",
+            ":X",
+            "_x",
+            "-x",
+            ".x",
+        ]);
         let near = (prefix(), more.clone(), more).prop_filter_map(
             "a prefix that is refused",
             |(one, more, other)| {
@@ -260,7 +276,7 @@ mod tests {
             },
         );
         let any = (prefix(), prefix());
-        let longer = (prefix(), prop::sample::select(vec![":node", ":ingest", ":probe", ":x"]));
+        let longer = (prefix(), prop::sample::select(vec![":node", ":ingest", ":presence", ":probe", ":x"]));
         let longer = longer.prop_filter_map("a prefix that is refused", |(one, more)| {
             let other = Prefix::new(&format!("{one}{more}")).ok()?;
             Some((one, other))
@@ -333,6 +349,7 @@ mod tests {
             "revocations",
             "receipts",
             "node",
+            "presence",
             "probe",
         ]
         .iter()

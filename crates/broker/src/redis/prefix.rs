@@ -17,7 +17,7 @@ use std::sync::Arc;
 const MAX_BYTES: usize = 64;
 
 /// The first words of names that have more than one.
-pub(super) const TAKEN: [&str; 3] = ["ingest", "node", "probe"];
+pub(super) const TAKEN: [&str; 4] = ["ingest", "node", "presence", "probe"];
 
 /// What stands between the words of a prefix, and how many `_` stand for it in the name of the library.
 const SEPARATORS: [(char, usize); 4] = [(':', 1), ('_', 2), ('-', 3), ('.', 4)];

@@ -62,10 +62,12 @@ if held and held.node == node then
   if (reason == 'shutdown' or reason == 'polled') and tonumber(grace) > 0 then
     local till = now() + grace
     local since, client = tonumber(held.since) or now(), cjson.encode(held.client or '')
-    own(sessions, session, node, held.epoch, since, client, held.polls, till, reason)
+    local channels = channels_of(held)
+    channels = #channels > 0 and cjson.encode(channels) or ''
+    own(sessions, session, node, held.epoch, since, client, held.polls, channels, till, reason)
     redis.call('ZADD', leaving, 'GT', int(till), user)
   else
-    disconnect(sessions, lifecycle, leaving, keep, ARGV[8], grace, node, session, user, reason)
+    disconnect(sessions, lifecycle, leaving, keep, ARGV[8], grace, held, session, user, reason)
   end
   return 1
 end

@@ -2,7 +2,8 @@
 --
 -- KEYS: the user's sessions, the node's index, the lifecycle stream, users who are leaving, all nodes.
 -- ARGV: node, session, user, epoch, since, the client's address as JSON, entries that lifecycle keeps, the prefix of all
---       names, the user's share of lifecycle, 1 for a long poll.
+--       names, the user's share of lifecycle, 1 for a long poll, the grace in ms, the channels whose presence is recorded as a
+--       JSON array or an empty text.
 -- Returns the epoch, or 0 if another node owns the session with a greater one.
 
 local sessions, index, lifecycle, leaving, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -30,7 +31,7 @@ local waited = redis.call('ZSCORE', leaving, user)
 local merged = is_merged(sessions, leaving, user, ARGV[9])
 if held then take(ARGV[8], held, node, session, user, fresh) end
 hold(nodes, index, node, member)
-own(sessions, session, node, fresh, tonumber(since), client, ARGV[10] == '1')
+own(sessions, session, node, fresh, tonumber(since), client, ARGV[10] == '1', ARGV[12])
 if merged then
   -- Reported by the check of the user.
 elseif not held then
@@ -39,4 +40,5 @@ elseif held.node ~= node then
   report(lifecycle, keep, 'session.moved', user, 'session', session, 'from', held.node, 'node', node)
 end
 if first then arrive(lifecycle, leaving, keep, user, waited, merged) end
+change_channels(sessions, lifecycle, leaving, keep, ARGV[9], ARGV[11], channels_of(held), ARGV[12], session, user)
 return int(fresh)

@@ -38,7 +38,9 @@ scripts! {
     RENEW = include_str!("session.lua"), include_str!("renew.lua");
     SWEEP = include_str!("session.lua"), include_str!("sweep.lua");
     EXPIRE_GRACE = include_str!("session.lua"), include_str!("expire_grace.lua");
+    CHECK_CHANNEL = include_str!("session.lua"), include_str!("check_channel.lua");
     DUE = include_str!("due.lua");
+    PRESENCE = include_str!("presence.lua");
     LEASE = include_str!("lease.lua");
     LEAVE = include_str!("leave.lua");
     FORGET_NODE = include_str!("forget_node.lua");

@@ -29,12 +29,19 @@ local function owner(sessions, session)
   return text and decode(text)
 end
 
--- `polls` is whether the client claimed it with a long poll. `leaving`, if there is one, is the time until which a released
--- session waits for its client, in Unix milliseconds, and `reason` why it was released.
-local function own(sessions, session, node, epoch, since, client, polls, leaving, reason)
+-- `polls` is whether the client claimed it with a long poll. `channels` are those of the session whose presence is recorded, as a
+-- JSON array, or an empty text. `leaving`, if there is one, is the time until which a released session waits for its client, in
+-- Unix milliseconds, and `reason` why it was released.
+local function own(sessions, session, node, epoch, since, client, polls, channels, leaving, reason)
   redis.call('HSET', sessions, session,
     '{"node":"' .. node .. '","epoch":' .. int(epoch) .. ',"since":' .. int(since) .. ',"client":' .. client ..
-    (polls and ',"polls":true' or '') .. (leaving and ',"leaving":' .. int(leaving) .. ',"reason":"' .. reason .. '"' or '') .. '}')
+    (polls and ',"polls":true' or '') .. (channels ~= '' and ',"channels":' .. channels or '') ..
+    (leaving and ',"leaving":' .. int(leaving) .. ',"reason":"' .. reason .. '"' or '') .. '}')
+end
+
+-- Returns the channels of a session whose presence is recorded.
+local function channels_of(held)
+  return held and type(held.channels) == 'table' and held.channels or {}
 end
 
 -- How a session's connections were lost is a field in a hash beside the user's sessions: `<silence> <last> <time> <epoch>`. After
@@ -117,6 +124,71 @@ local function is_merged(sessions, leaving, user, quota)
   return true
 end
 
+-- The presence of a channel is a sorted set with equal scores, so that its members are in the order of their bytes:
+-- `s<user> <session>` of each session that follows the channel, and `u<user>` of each of their users. A session is in it for as
+-- long as it is recorded, also while it waits for its client. The channels to check again are among the users to check again:
+-- `occupied <channel>` or `vacated <channel>`, by what was reported last. An id of a user has no space. Whatever fails here, like
+-- a key of a wrong type, keeps no session from its claim or release.
+local function presence_of(lifecycle, channel)
+  return string.sub(lifecycle, 1, -#'lifecycle' - 1) .. 'presence:' .. tostring(channel)
+end
+
+local function report_channel(lifecycle, keep, event, channel)
+  redis.call('XADD', lifecycle, 'MAXLEN', '~', keep, '*', 'event', event, 'channel', channel)
+end
+
+-- Adds a session to a channel, and reports the channel as occupied if it is the first. The report counts towards the rate of the
+-- user: beyond it, the check reports the channel if it is still occupied.
+local function follow(sessions, lifecycle, leaving, keep, quota, channel, session, user)
+  local presence = presence_of(lifecycle, channel)
+  local count = redis.pcall('ZCARD', presence)
+  if type(count) ~= 'number' then return end
+  redis.call('ZADD', presence, 0, 's' .. user .. ' ' .. session, 0, 'u' .. user)
+  -- A channel that was not reported as vacated is still reported as occupied.
+  if count > 0 or redis.call('ZREM', leaving, 'occupied ' .. channel) == 1 then return end
+  if redis.call('ZSCORE', leaving, 'vacated ' .. channel) then return end
+  if is_merged(sessions, leaving, user, quota) then
+    redis.call('ZADD', leaving, int(now() + 5000), 'vacated ' .. channel)
+  else
+    report_channel(lifecycle, keep, 'channel.occupied', channel)
+  end
+end
+
+-- Removes a session from a channel. A channel without a session is reported as vacated after the grace period.
+local function unfollow(lifecycle, leaving, keep, grace, channel, session, user)
+  local presence = presence_of(lifecycle, channel)
+  if redis.pcall('ZREM', presence, 's' .. user .. ' ' .. session) ~= 1 then return end
+  local others = redis.call('ZRANGE', presence, '[s' .. user .. ' ', '(s' .. user .. '!', 'BYLEX', 'LIMIT', 0, 1)
+  if #others > 0 then return end
+  redis.call('ZREM', presence, 'u' .. user)
+  if redis.call('ZCARD', presence) > 0 or redis.call('ZSCORE', leaving, 'vacated ' .. channel) then return end
+  if tonumber(grace) == 0 then
+    report_channel(lifecycle, keep, 'channel.vacated', channel)
+  else
+    redis.call('ZADD', leaving, int(now() + grace), 'occupied ' .. channel)
+  end
+end
+
+-- Replaces the channels of a session. `channels` is a JSON array, or an empty text.
+local function change_channels(sessions, lifecycle, leaving, keep, quota, grace, old, channels, session, user)
+  if #old == 0 and channels == '' then return end
+  local new, is_new, is_old = channels == '' and {} or cjson.decode(channels), {}, {}
+  for _, channel in ipairs(new) do is_new[channel] = true end
+  for _, channel in ipairs(old) do
+    is_old[channel] = true
+    if not is_new[channel] then unfollow(lifecycle, leaving, keep, grace, channel, session, user) end
+  end
+  for _, channel in ipairs(new) do
+    if not is_old[channel] then follow(sessions, lifecycle, leaving, keep, quota, channel, session, user) end
+  end
+end
+
+local function unfollow_all(lifecycle, leaving, keep, grace, held, session, user)
+  for _, channel in ipairs(channels_of(held)) do
+    unfollow(lifecycle, leaving, keep, grace, channel, session, user)
+  end
+end
+
 -- Reports the end of a session, or records its reason for the check that reports it.
 local function ended(is_merged, sessions, lifecycle, keep, node, session, user, reason)
   if not is_merged then
@@ -128,10 +200,11 @@ end
 
 -- A user without a session is reported offline after the grace period: until then the user is in the set of users to
 -- check again, with the time.
-local function disconnect(sessions, lifecycle, leaving, keep, quota, grace, node, session, user, reason)
+local function disconnect(sessions, lifecycle, leaving, keep, quota, grace, held, session, user, reason)
   local merged = is_merged(sessions, leaving, user, quota)
   redis.call('HDEL', sessions, session)
-  ended(merged, sessions, lifecycle, keep, node, session, user, reason)
+  ended(merged, sessions, lifecycle, keep, held.node, session, user, reason)
+  unfollow_all(lifecycle, leaving, keep, grace, held, session, user)
   -- The check is due in any case.
   if merged then return end
   local gone, waits = redis.call('EXISTS', sessions) == 0, redis.call('ZSCORE', leaving, user)

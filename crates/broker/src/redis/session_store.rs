@@ -6,14 +6,16 @@ use ::redis::{Cmd, Value};
 use async_trait::async_trait;
 use fanfare_protocol::json::ByName;
 use fanfare_protocol::session::Control;
-use fanfare_protocol::{SessionId, User};
+use fanfare_protocol::{Channel, SessionId, User};
 use serde::Deserialize;
 
 use super::error::{result, unexpected};
 use super::key::{Key, about};
 use super::reply::{array, bytes, is_one, map, position, text};
 use super::{RedisBroker, script};
-use crate::session::{Claim, Claimed, Holding, Renewed, SessionEnd, SessionInfo};
+use crate::session::{
+    Claim, Claimed, Holding, Presence, PresentIn, Renewed, SessionEnd, SessionInfo, UserPage,
+};
 use crate::{BrokerError, NodeId, SessionStore};
 
 /// Number of sessions that are renewed in one pipeline.
@@ -28,7 +30,7 @@ impl SessionStore for RedisBroker {
         call.arg(json(&claim.client.address)).arg(claim.limit).arg(self.settings.lifecycle_events);
         call.arg(self.keys.prefix()).arg(self.settings.lifecycle_per_minute).arg(self.grace_ms());
         call.arg(u8::from(claim.client.polls)).arg(u8::from(claim.client.resumes));
-        call.arg(millis(self.settings.heartbeat_memory));
+        call.arg(millis(self.settings.heartbeat_memory)).arg(channels(&claim.client.present_in));
         claimed(self.commands(&key).call_script(&script::CLAIM, call).await?)
             .ok_or_else(|| unexpected("a claim"))
     }
@@ -58,6 +60,7 @@ impl SessionStore for RedisBroker {
                 call.arg(holding.epoch).arg(holding.since).arg(json(&holding.client.address));
                 call.arg(self.settings.lifecycle_events).arg(self.keys.prefix());
                 call.arg(self.settings.lifecycle_per_minute).arg(u8::from(holding.client.polls));
+                call.arg(self.grace_ms()).arg(channels(&holding.client.present_in));
                 calls.add(&self.keys.sessions(&holding.user), call);
             }
             for reply in calls.send(&script::RENEW).await? {
@@ -83,6 +86,14 @@ impl SessionStore for RedisBroker {
         Ok(list)
     }
 
+    async fn presence(&self, channel: &Channel, page: &UserPage) -> Result<Presence, BrokerError> {
+        let key = self.keys.presence(channel.as_str());
+        let mut call = script::PRESENCE.call(&[&key]);
+        call.arg(page.after.as_ref().map_or("", User::id)).arg(page.limit);
+        presence(self.commands(&key).call_script(&script::PRESENCE, call).await?)
+            .ok_or_else(|| unexpected("the presence of a channel"))
+    }
+
     async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError> {
         let topic = self.keys.control(node);
         let mut publish = about("PUBLISH", &topic);
@@ -104,6 +115,30 @@ fn claimed(reply: Value) -> Option<Claimed> {
     let tip = position(parts.next()?);
     let silence = Duration::from_millis(text(parts.next()?)?.parse().ok()?);
     Some(Claimed::Held { epoch, from, tip, silence: (!silence.is_zero()).then_some(silence) })
+}
+
+fn presence(reply: Value) -> Option<Presence> {
+    let mut parts = array(reply)?.into_iter();
+    let mut count = || match parts.next()? {
+        Value::Int(count) => usize::try_from(count).ok(),
+        _ => None,
+    };
+    let (sessions, users) = (count()?, count()?);
+    // Ignores members that no node wrote.
+    let user = |member| User::new(text(member)?.strip_prefix('u')?).ok();
+    let list = array(parts.next()?)?.into_iter().filter_map(user).collect();
+    Some(Presence { sessions, users, list })
+}
+
+/// Returns the channels as a JSON array; an empty text for none. No character of a channel's name is escaped in JSON.
+fn channels(present_in: &PresentIn) -> String {
+    match present_in.channels() {
+        [] => String::new(),
+        channels => {
+            let names: Vec<&str> = channels.iter().map(Channel::as_str).collect();
+            format!("[\"{}\"]", names.join("\",\""))
+        }
+    }
 }
 
 /// The value of a session in its user's hash.

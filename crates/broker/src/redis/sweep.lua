@@ -24,5 +24,5 @@ redis.call('SREM', set, member)
 if kept then return 0 end
 local held = owner(sessions, session)
 if not held or held.node ~= node or held.leaving then return 0 end
-disconnect(sessions, lifecycle, leaving, keep, ARGV[6], grace, node, session, user, 'node-lost')
+disconnect(sessions, lifecycle, leaving, keep, ARGV[6], grace, held, session, user, 'node-lost')
 return 1

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ::redis::Value;
-use fanfare_protocol::{SessionId, User};
+use fanfare_protocol::{Channel, SessionId, User};
 
 use super::error::{result, unexpected};
 use super::key::{Key, about};
@@ -70,7 +70,8 @@ async fn sweep_nodes(broker: &RedisBroker, swept: &mut Swept) -> Result<(), Brok
     outcome
 }
 
-/// Checks users whose time has come: ends sessions that waited for another node, and reports the users offline.
+/// Checks users and channels whose time has come: ends sessions that waited for another node, and reports users offline and
+/// channels vacated.
 async fn expire_grace(broker: &RedisBroker, swept: &mut Swept) -> Result<(), BrokerError> {
     let keys = &broker.keys;
     let mut due = script::DUE.call(&[&keys.leaving()]);
@@ -78,23 +79,15 @@ async fn expire_grace(broker: &RedisBroker, swept: &mut Swept) -> Result<(), Bro
     let due = array(broker.commands(&keys.leaving()).call_script(&script::DUE, due).await?)
         .ok_or_else(|| unexpected("a sorted set"))?;
     let is_full = due.len() >= SWEEP_STEP;
-    let mut calls = Vec::with_capacity(due.len());
+    let (mut calls, mut channels) = (Vec::with_capacity(due.len()), Vec::new());
     for member in due.into_iter().filter_map(bytes) {
-        let user = std::str::from_utf8(&member).ok().and_then(|id| User::new(id).ok());
-        calls.push(if let Some(user) = user {
-            let mut call =
-                script::EXPIRE_GRACE.call(&[&keys.sessions(&user), &keys.leaving(), &keys.lifecycle()]);
-            call.arg(user.id()).arg(broker.settings.lifecycle_events).arg(broker.grace_ms());
-            call
-        } else {
-            // Not a user id, so not written by a node.
-            let mut remove = about("ZREM", &keys.leaving());
-            remove.arg(&member[..]);
-            remove
-        });
+        match channel_check(broker, &member) {
+            Some(check) => channels.push(check),
+            None => calls.push(user_check(broker, &member)),
+        }
     }
     let is_expiry: Vec<bool> = calls.iter().map(is_script).collect();
-    let (mut outcome, mut done) = (Ok(()), 0);
+    let (mut outcome, mut done) = check_channels(broker, channels).await?;
     for (reply, is_expiry) in broker
         .commands(&keys.leaving())
         .call_scripts(&script::EXPIRE_GRACE, calls)
@@ -119,6 +112,51 @@ async fn expire_grace(broker: &RedisBroker, swept: &mut Swept) -> Result<(), Bro
     }
     swept.more |= is_full && done > 0;
     outcome
+}
+
+/// Returns the check of the user that a member names.
+fn user_check(broker: &RedisBroker, member: &[u8]) -> ::redis::Cmd {
+    let keys = &broker.keys;
+    let Some(user) = std::str::from_utf8(member).ok().and_then(|id| User::new(id).ok()) else {
+        // Not a user id, so not written by a node.
+        let mut remove = about("ZREM", &keys.leaving());
+        remove.arg(member);
+        return remove;
+    };
+    let mut call = script::EXPIRE_GRACE.call(&[&keys.sessions(&user), &keys.leaving(), &keys.lifecycle()]);
+    call.arg(user.id()).arg(broker.settings.lifecycle_events).arg(broker.grace_ms());
+    call
+}
+
+/// Returns the check of a channel, if the member names one: `occupied <channel>` or `vacated <channel>`.
+fn channel_check(broker: &RedisBroker, member: &[u8]) -> Option<::redis::Cmd> {
+    let text = std::str::from_utf8(member).ok()?;
+    let (last, name) = text.split_once(' ').filter(|(last, _)| ["occupied", "vacated"].contains(last))?;
+    let (keys, channel) = (&broker.keys, Channel::new(name).ok()?);
+    let presence = keys.presence(channel.as_str());
+    let mut call = script::CHECK_CHANNEL.call(&[&presence, &keys.leaving(), &keys.lifecycle()]);
+    call.arg(text).arg(last).arg(name).arg(broker.settings.lifecycle_events);
+    Some(call)
+}
+
+/// Checks channels. Returns the first error, and how many channels were checked.
+async fn check_channels(
+    broker: &RedisBroker,
+    calls: Vec<::redis::Cmd>,
+) -> Result<(Result<(), BrokerError>, usize), BrokerError> {
+    if calls.is_empty() {
+        return Ok((Ok(()), 0));
+    }
+    let commands = broker.commands(&broker.keys.leaving());
+    let replies = commands.call_scripts(&script::CHECK_CHANNEL, calls).await?;
+    let (mut outcome, mut done) = (Ok(()), 0);
+    for reply in replies {
+        match result(reply) {
+            Ok(_) => done += 1,
+            Err(error) => outcome = outcome.and(Err(error)),
+        }
+    }
+    Ok((outcome, done))
 }
 
 /// Returns the nodes that may have sessions to remove, and whether they have no lease.

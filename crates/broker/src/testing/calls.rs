@@ -19,7 +19,7 @@ use crate::dead_letter::{DeadLetters, Rejected, Requeued};
 use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading};
 use crate::lease::{LeaseOutcome, Swept};
 use crate::log::{Page, PageLimit};
-use crate::session::{Claim, Claimed, Holding, Renewed, SessionEnd, SessionInfo};
+use crate::session::{Claim, Claimed, Holding, Presence, Renewed, SessionEnd, SessionInfo, UserPage};
 use crate::subscriber::{SubscriberConnection, SubscriberSink};
 use crate::{
     AckStore, BrokerError, CredentialStore, EventLog, IntakeQueue, LiveTopics, Membership, NodeId, NodeInfo,
@@ -78,6 +78,10 @@ impl SessionStore for FaultyBroker {
 
     async fn sessions(&self, user: &User) -> Result<Vec<SessionInfo>, BrokerError> {
         self.call(Call::Sessions, self.inner.sessions(user)).await
+    }
+
+    async fn presence(&self, channel: &Channel, page: &UserPage) -> Result<Presence, BrokerError> {
+        self.call(Call::Presence, self.inner.presence(channel, page)).await
     }
 
     async fn send(&self, node: &NodeId, command: &Control) -> Result<(), BrokerError> {

@@ -17,6 +17,8 @@ pub enum Call {
     Renew,
     /// `SessionStore::sessions`.
     Sessions,
+    /// `SessionStore::presence`.
+    Presence,
     /// `SessionStore::send`.
     Send,
     /// `Membership::lease`.

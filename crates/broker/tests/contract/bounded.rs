@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::log::{Likely, NEWEST_BYTES, PageLimit};
-use fanfare_broker::{AckStore, BrokerSettings, EventLog, IntakeQueue, Membership};
+use fanfare_broker::session::{CloseReason, UserPage};
+use fanfare_broker::{AckStore, BrokerSettings, EventLog, IntakeQueue, Membership, SessionStore};
 use fanfare_protocol::cursor::MAX_CURSOR_CHANNELS;
 use fanfare_protocol::reader::Reader;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Position, SessionId};
 use fanfare_testkit::redis::Redis as RedisServer;
 
-use crate::fixture::{Fixture, Redis, channel, info, new, publication, publish};
+use crate::fixture::{Fixture, LONG, Redis, channel, info, new, node, publication, publish};
+use crate::presence::{follow, with_grace};
 use crate::sessions::user;
 
 /// Several times of what was measured, and a small part of what it was when it depended on the data.
@@ -26,6 +28,16 @@ async fn used(server: &RedisServer) -> Duration {
         line.unwrap().parse().unwrap()
     };
     Duration::from_secs_f64(figure("used_cpu_user_main_thread") + figure("used_cpu_sys_main_thread"))
+}
+
+/// Returns the memory that Redis uses, in bytes.
+async fn memory(server: &RedisServer) -> usize {
+    server
+        .get::<String>(&["INFO", "memory"])
+        .await
+        .lines()
+        .find_map(|line| line.strip_prefix("used_memory:")?.parse().ok())
+        .unwrap()
 }
 
 /// Makes some calls, and fails if they take too long on the average.
@@ -119,17 +131,78 @@ async fn a_name_that_comes_back_twice_before_the_sweep_takes_over_in_steps() {
     assert!(calls.contains("cmdstat_spop:calls=5,") && !calls.contains("cmdstat_sunionstore"), "{calls}");
 }
 
+/// Claims sessions, each of another user, and returns what one of them took: bytes, and commands of some kinds.
+async fn claims(count: usize, recorded: bool) -> (usize, Vec<u64>) {
+    // Few entries, so that the stream takes nothing that depends on the number of claims.
+    let settings = BrokerSettings { grace: LONG, lifecycle_events: 100, ..BrokerSettings::default() };
+    let redis = Redis::with(settings).await;
+    let before = memory(&redis.server).await;
+    for number in 0..count {
+        let (user, channel) = (format!("user-{number:05}"), format!("room:{number:05}"));
+        let channels: &[&str] = if recorded { &[&channel] } else { &[] };
+        follow(&redis.broker, &user, SessionId::random(), "n1", channels).await;
+    }
+    let bytes = (memory(&redis.server).await - before) / count;
+    let mut commands = Vec::new();
+    for command in ["zcard", "zadd", "zrem", "zscore", "xadd"] {
+        commands.push(redis.server.calls(command).await / count as u64);
+    }
+    (bytes, commands)
+}
+
+#[tokio::test]
+async fn a_channel_with_one_follower_takes_few_bytes_and_commands_and_one_that_is_not_recorded_none() {
+    let (without, commands) = claims(2000, false).await;
+    // Whether a key has another type, whether the user is about to be offline, and the reports of the session and the user.
+    assert_eq!(commands, [1, 0, 0, 1, 2]);
+    let (with, commands) = claims(2000, true).await;
+    assert_eq!(commands, [2, 1, 1, 2, 3]);
+    let each = with - without;
+    assert!(each < 400, "{each} bytes");
+}
+
+#[tokio::test]
+async fn sessions_that_follow_many_channels_hold_redis_for_milliseconds() {
+    let redis = with_grace::<Redis>(LONG).await;
+    let broker = &redis.broker;
+    let names =
+        |first: usize| (first..first + MAX_CURSOR_CHANNELS).map(|n| format!("room:{n}")).collect::<Vec<_>>();
+    let (some, others) = (names(0), names(1000));
+    let [some, others] = [&some, &others].map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
+    let session = SessionId::random();
+    is_short(&redis, "a claim with 256 channels that replace others", async || {
+        follow(broker, "u", session, "n1", &some).await;
+        follow(broker, "u", session, "n1", &others).await;
+    })
+    .await;
+    // A user with many sessions whose node drained, and none of whose clients comes back.
+    let redis = with_grace::<Redis>(Duration::from_millis(1)).await;
+    let broker = &redis.broker;
+    for number in 0..16 {
+        let session = SessionId::random();
+        let epoch = follow(broker, "u", session, "n1", if number % 2 == 0 { &some } else { &others }).await;
+        let released =
+            broker.release(&node("n1"), &user("u"), session, epoch, CloseReason::Shutdown.into()).await;
+        assert!(released.unwrap());
+    }
+    is_short(&redis, "the end of the grace period", async || broker.sweep(&node("n1"), LONG).await.unwrap())
+        .await;
+    let page = UserPage { after: None, limit: 1000 };
+    for number in 0..2000 {
+        follow(broker, &format!("u{number}"), SessionId::random(), "n1", &["room:1"]).await;
+    }
+    let bytes: usize = redis.server.get(&["MEMORY", "USAGE", "fanfare:presence:room:1"]).await;
+    assert!(bytes / 2000 < 300, "{bytes} bytes for 2000 sessions and as many users");
+    is_short(&redis, "a page of users", async || broker.presence(&channel("room:1"), &page).await.unwrap())
+        .await;
+}
+
 #[tokio::test]
 async fn a_channel_of_one_short_event_with_a_key_takes_less_than_a_kilobyte() {
     const COUNT: usize = 2000;
     let redis = new::<Redis>().await;
     publish(&redis.broker, "warm", "x").await;
-    let memory = async || -> usize {
-        let info: String = redis.server.get(&["INFO", "memory"]).await;
-        let line = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
-        line.unwrap().parse().unwrap()
-    };
-    let before = memory().await;
+    let before = memory(&redis.server).await;
     for first in (0..COUNT).step_by(500) {
         let batch = (first..first + 500).map(|n| fanfare_protocol::publish::Publication {
             key: Some(format!("order-{n}")),
@@ -137,7 +210,7 @@ async fn a_channel_of_one_short_event_with_a_key_takes_less_than_a_kilobyte() {
         });
         assert!(redis.broker.publish(batch.collect()).await.iter().all(Result::is_ok));
     }
-    let each = (memory().await - before) / COUNT;
+    let each = (memory(&redis.server).await - before) / COUNT;
     assert!(each < 1024, "{each} bytes");
     // And it is the log that it was.
     let page = redis.broker.page(&channel("user:7"), Position::ZERO, PageLimit::entries(10)).await.unwrap();

@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - `fixture`: the brokers under test, and the hands that publishers, operators and time have
-//! - `events`, `subscribers`, `sessions`, `silences`, `grace`, `merging`, `nodes`, `backlog`, `intake`, `dead_letters`, `revocations`, `tickets`, `acks`: the contracts
+//! - `events`, `subscribers`, `sessions`, `silences`, `grace`, `merging`, `presence`, `nodes`, `backlog`, `intake`, `dead_letters`, `revocations`, `tickets`, `acks`: the contracts
 //! - `fcall`: the function library, called by strangers
 //! - `faults`: Redis goes away, comes back, forgets, stops
 //! - `types`: keys that hold something else than they should
@@ -21,6 +21,7 @@ mod grace;
 mod intake;
 mod merging;
 mod nodes;
+mod presence;
 mod revocations;
 mod sessions;
 mod silences;
@@ -156,6 +157,18 @@ contracts! {
         a_user_who_comes_and_goes_does_not_fill_the_lifecycle_stream,
         what_was_merged_is_right_at_the_end,
         a_user_who_left_while_events_were_merged_is_offline_at_the_end;
+    presence:
+        sessions_and_users_of_a_channel_are_counted_and_users_listed,
+        a_channel_is_occupied_with_its_first_session_and_vacated_after_the_grace,
+        without_a_grace_a_channel_is_vacated_at_once,
+        a_channel_that_is_followed_again_within_the_grace_was_never_vacated,
+        a_session_that_moves_keeps_its_channels_occupied,
+        a_session_that_no_node_takes_over_leaves_its_channels,
+        a_session_of_a_dead_node_leaves_its_channels,
+        a_claim_with_other_channels_replaces_those_of_the_session,
+        renewing_restores_the_channels_of_what_is_gone,
+        channels_beyond_the_rate_of_a_user_are_reported_by_the_check,
+        whatever_happens_presence_is_that_of_a_model;
     backlog:
         users_who_leave_together_are_reported_offline_in_full_steps,
         the_sessions_of_a_killed_node_are_swept_in_full_steps,

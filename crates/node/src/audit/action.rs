@@ -5,6 +5,8 @@
 pub(super) enum Action {
     /// Lists sessions, nodes or dead letters.
     Look,
+    /// Asks who follows a channel.
+    Presence,
     /// Disconnects sessions.
     Disconnect,
     /// Revokes tokens.
@@ -37,6 +39,7 @@ impl Action {
                 "GET" | "HEAD",
                 "/v1/nodes" | "/v1/users/{user}/sessions" | "/v1/dead-letters" | "/v1/dead-letters/{id}",
             ) => Self::Look,
+            ("GET" | "HEAD", "/v1/channels/{channel}/presence") => Self::Presence,
             ("POST", "/v1/dead-letters/{id}/requeue") => Self::Requeue,
             ("DELETE", "/v1/dead-letters/{id}") => Self::Drop,
             ("DELETE", "/v1/users/{user}/sessions" | "/v1/users/{user}/sessions/{session}") => {
@@ -56,6 +59,7 @@ impl Action {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Look => "look",
+            Self::Presence => "presence",
             Self::Disconnect => "disconnect",
             Self::Revoke => "revoke",
             Self::ReplaceToken => "replace-token",

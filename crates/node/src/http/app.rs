@@ -10,6 +10,7 @@ use fanfare_broker::{Broker, NodeId};
 use fanfare_config::ack::AckConfig;
 use fanfare_config::http::HttpConfig;
 use fanfare_config::limits::LimitsConfig;
+use fanfare_config::presence::PresenceChannels;
 use fanfare_coordination::revocations::stream_token::StreamTokens;
 use fanfare_coordination::revocations::{Revocations, TokenRefusal};
 use fanfare_coordination::session::Sessions;
@@ -71,6 +72,8 @@ pub struct App {
     pub http: HttpConfig,
     /// Settings of acknowledged cursors.
     pub ack: AckConfig,
+    /// Channels whose presence is recorded.
+    pub presence: PresenceChannels,
     /// Readiness of the node.
     pub readiness: Readiness,
     /// Ignored parameters.

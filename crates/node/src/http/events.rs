@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use fanfare_broker::session::SessionClient;
+use fanfare_broker::session::{PresentIn, SessionClient};
 use fanfare_coordination::revocations::stream_token::StreamToken;
 use fanfare_coordination::session::{ClaimError, SessionGuard};
 use fanfare_hub::Hub;
@@ -98,6 +98,7 @@ impl StreamEndpoint {
             polls: wait.is_some(),
             named: named || opening.is_some(),
             resumes: cursor.is_some(),
+            present_in: self.present_in(&channels),
         };
         let held = match &user {
             Some(user) => match self.claim(user, session, client).await {
@@ -149,6 +150,12 @@ impl StreamEndpoint {
             }
         }
         Ok(())
+    }
+
+    /// Returns the channels whose presence is recorded.
+    fn present_in(&self, channels: &[(Channel, StartAt)]) -> PresentIn {
+        let recorded = channels.iter().filter(|(channel, _)| self.app.presence.records(channel));
+        recorded.map(|(channel, _)| channel.clone()).collect()
     }
 
     async fn claim(

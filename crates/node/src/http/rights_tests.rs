@@ -2,27 +2,29 @@
 
 use fanfare_auth::api_key::{ApiKey, KeyHash};
 use fanfare_protocol::rights::{Right, Rights};
-use fanfare_protocol::{Grants, User};
+use fanfare_protocol::{Grants, Pattern, User};
 use http::Request;
 use serde_json::json;
 
 use super::tests::{Calls, SECRET, app_with, token};
 
-/// Method, path, body, and the right that it needs beside that of an admin.
-const CALLS: [(&str, &str, &str, Option<Right>); 13] = [
-    ("GET", "/v1/users/9/sessions", "", Some(Right::Look)),
-    ("GET", "/v1/nodes", "", Some(Right::Look)),
-    ("DELETE", "/v1/users/9/sessions", "", Some(Right::Disconnect)),
-    ("DELETE", "/v1/users/9/sessions?revoke=true", "", Some(Right::Disconnect)),
-    ("DELETE", "/v1/users/9/sessions/0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11", "", Some(Right::Disconnect)),
-    ("POST", "/v1/revocations", r#"{"jti":"x"}"#, Some(Right::Disconnect)),
-    ("GET", "/v1/dead-letters", "", None),
-    ("GET", "/v1/dead-letters/1-0", "", None),
-    ("DELETE", "/v1/dead-letters/1-0", "", None),
-    ("POST", "/v1/dead-letters/1-0/requeue", "", None),
-    ("POST", "/v1/publish", r#"{"channel":"user:9","data":"x"}"#, Some(Right::Publish)),
-    ("GET", "/v1/channels/user:9/events", "", None),
-    ("GET", "/v1/channels/room:9/events", "", None),
+/// Method, path, body, and the rights of which it needs one, besides that of an admin.
+const CALLS: [(&str, &str, &str, &[Right]); 15] = [
+    ("GET", "/v1/users/9/sessions", "", &[Right::Look]),
+    ("GET", "/v1/nodes", "", &[Right::Look]),
+    ("DELETE", "/v1/users/9/sessions", "", &[Right::Disconnect]),
+    ("DELETE", "/v1/users/9/sessions?revoke=true", "", &[Right::Disconnect]),
+    ("DELETE", "/v1/users/9/sessions/0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11", "", &[Right::Disconnect]),
+    ("POST", "/v1/revocations", r#"{"jti":"x"}"#, &[Right::Disconnect]),
+    ("GET", "/v1/dead-letters", "", &[]),
+    ("GET", "/v1/dead-letters/1-0", "", &[]),
+    ("DELETE", "/v1/dead-letters/1-0", "", &[]),
+    ("POST", "/v1/dead-letters/1-0/requeue", "", &[]),
+    ("POST", "/v1/publish", r#"{"channel":"user:9","data":"x"}"#, &[Right::Publish]),
+    ("GET", "/v1/channels/user:9/presence", "", &[Right::Look, Right::Publish]),
+    ("GET", "/v1/channels/user:9/presence?users=5", "", &[Right::Look]),
+    ("GET", "/v1/channels/user:9/events", "", &[]),
+    ("GET", "/v1/channels/room:9/events", "", &[]),
 ];
 
 /// The rights of each caller.
@@ -47,6 +49,7 @@ fn calls() -> Calls {
             events_per_second: None,
             event_data: None,
         };
+        config.session.presence_channels = [Pattern::new("user:*").unwrap()].into_iter().collect();
         config.auth.keys = callers().into_iter().enumerate().map(key).collect();
     }))
 }
@@ -56,13 +59,13 @@ async fn each_call_needs_its_right_by_token_and_by_key() {
     let calls = calls();
     for (at, rights) in callers().into_iter().enumerate() {
         for credential in [token("7", &json!({ "admin": rights })), key(at)] {
-            for (method, path, body, right) in CALLS {
+            for (method, path, body, any) in CALLS {
                 let request = Request::builder().method(method).uri(path);
                 let request = request
                     .header("authorization", format!("Bearer {credential}"))
                     .header("content-type", "application/json");
                 let answer = calls.send(request.body(body.into()).unwrap()).await;
-                let may = rights.is_admin() || right.is_some_and(|right| rights.has(right));
+                let may = rights.is_admin() || any.iter().any(|right| rights.has(*right));
                 let what = format!("{method} {path} with {rights:?}: {}", answer.body);
                 if may {
                     assert!(answer.status == 200 || answer.status == 404, "{what}");

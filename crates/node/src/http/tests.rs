@@ -120,6 +120,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         retry: RetryPolicy::new(RetrySettings::new(&config.stream, config.drain.retry_spread)),
         http: config.http,
         ack: config.ack,
+        presence: config.session.presence_channels,
         readiness: Readiness {
             outage: Box::new(|| None),
             redis: ok(),

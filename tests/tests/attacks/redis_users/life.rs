@@ -19,6 +19,7 @@ const ROOM: &str = "room:7";
 pub(super) fn node(through: &str, node: NodeBuilder) -> NodeBuilder {
     let node = node.through(through).auth("jwt").short_lease().set("SESSION__GRACE", "1s");
     node.set("SESSION__LIFECYCLE_PER_MINUTE", "6")
+        .set("SESSION__PRESENCE_CHANNELS", "room:*")
         .set("LIMITS__SESSIONS_PER_USER", "3")
         .set("ACK__RECEIPTS", "10")
 }
@@ -136,7 +137,8 @@ pub(super) async fn holds_sessions(cluster: &Cluster) {
     let _more = [stream(cluster.a(), "44").await, stream(cluster.b(), "44").await];
     let refused = cluster.a().stream().token(&token("44").sign()).header("Prefer", "status").send().await;
     assert_eq!(refused.status(), 429, "a fourth stream");
-    for path in ["/v1/users/44/sessions", "/v1/nodes"] {
+    let presence = format!("/v1/channels/{ROOM}/presence?users=10");
+    for path in ["/v1/users/44/sessions", "/v1/nodes", &presence] {
         call(cluster.a(), "GET", path, &json!(null)).await;
     }
     call(cluster.a(), "DELETE", &format!("/v1/users/44/sessions/{session}"), &json!(null)).await;
