@@ -22,8 +22,9 @@ impl Footprint {
         let mut gauges = BTreeMap::new();
         for node in nodes {
             let mut metrics = node.metrics().await.gauges();
-            // Dropped a second after the last request.
-            metrics.retain(|name, _| !name.starts_with("fanfare_rate_keys"));
+            // Dropped a second after the last request; of the process, with its connections to Redis.
+            let varies = |name: &str| name.starts_with("fanfare_rate_keys") || name.starts_with("process_");
+            metrics.retain(|name, _| !varies(name));
             gauges.extend(metrics.into_iter().map(|(name, value)| (format!("{}: {name}", node.id()), value)));
         }
         let keys = redis.keys("fanfare:*sessions").await;
