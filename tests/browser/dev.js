@@ -78,8 +78,11 @@ async function start(args, env = {}) {
   };
 }
 
-/** Starts the distribution's Chromium with an empty profile; `failures` collects what pages complain of. */
-export async function startBrowser() {
+/**
+ * Starts the distribution's Chromium with an empty profile; `failures` collects what pages complain of. With `quic` it speaks only HTTP/3
+ * to that host, whose certificate has that key (SHA-256, Base64).
+ */
+export async function startBrowser({ quic } = {}) {
   const profile = await mkdtemp(join(tmpdir(), "fanfare-browser-"));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -90,7 +93,9 @@ export async function startBrowser() {
     args: [
       "--no-sandbox",
       "--disable-gpu",
-      "--disable-quic",
+      ...(quic
+        ? [`--origin-to-force-quic-on=${quic.host}`, `--ignore-certificate-errors-spki-list=${quic.key}`]
+        : ["--disable-quic"]),
       "--no-first-run",
       "--disable-background-networking",
       "--disable-component-update",
