@@ -55,7 +55,8 @@ export async function startTls() {
 
 async function start(args, env = {}) {
   const child = spawn(binary, args, {
-    env: { ...process.env, ...env },
+    // FANFARE_BIN is no setting of the node.
+    env: { ...process.env, ...env, FANFARE_BIN: undefined },
     stdio: ["ignore", "pipe", "inherit"],
   });
   const exited = once(child, "exit");
