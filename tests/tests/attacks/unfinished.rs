@@ -174,6 +174,7 @@ async fn answers_over_http2_that_are_taken_byte_by_byte_are_cut_off() {
         for stream in &streams {
             let _ = client.send(&frame(WINDOW_UPDATE, 0, *stream, &1_u32.to_be_bytes())).await;
         }
+        // The client's pace, far below http.min_rate.
         tokio::time::sleep(Duration::from_millis(50)).await;
         let answers = held(&node, "responses").await;
         // The answer with the metrics is one, too.

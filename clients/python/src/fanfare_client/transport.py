@@ -14,7 +14,7 @@ class Receipt(NamedTuple):
     key: str
     #: The event's position in its channel; over the intake, the id of its entry.
     id: str
-    #: Whether the key was used before, by a retry of this call or by another call. Over the intake nobody knows yet: False.
+    #: Whether the key was used before, by a retry or by another call. False over the intake, where that is decided later.
     repeat: bool
 
 

@@ -7,7 +7,7 @@ export interface Receipt {
   key: string;
   /** The event's position in its channel; over the intake, the id of its entry. */
   id: string;
-  /** Whether the key was used before, by a retry of this call or by another call. Over the intake nobody knows yet: false. */
+  /** Whether the key was used before, by a retry or by another call. False over the intake, where that is decided later. */
   repeat: boolean;
 }
 
