@@ -6,10 +6,9 @@ mod process;
 
 use std::net::SocketAddr;
 use std::process::Child;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 pub use self::builder::NodeBuilder;
+use self::output::Output;
 use crate::api::Api;
 use crate::certificate::Certificate;
 use crate::deadline::{SOON, until};
@@ -31,9 +30,7 @@ pub struct Node {
     /// What it shows, if it speaks TLS.
     certificate: Option<Certificate>,
     child: Child,
-    log: Arc<Mutex<String>>,
-    /// Read the process's output until it ends; joined when dropped.
-    readers: Vec<JoinHandle<()>>,
+    output: Output,
 }
 
 impl Node {
@@ -125,9 +122,9 @@ impl Node {
         self.metrics().await.sum("sse_active_connections", &[])
     }
 
-    /// What it has printed.
+    /// What it has printed: every line that it wrote before this call, up to 1 MiB.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.output.text()
     }
 }
 
@@ -136,9 +133,6 @@ impl Drop for Node {
         // It may be dead already.
         let _ = self.child.kill();
         let status = self.child.wait();
-        for reader in self.readers.drain(..) {
-            let _ = reader.join();
-        }
         if std::thread::panicking() {
             eprintln!("---- node {} at {} ({status:?})\n{}", self.id, self.address, self.log());
         }

@@ -2,15 +2,12 @@
 
 use std::net::SocketAddr;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
 
-use tokio::sync::mpsc;
-
-use super::output::{Listening, read_lines};
+use super::output::{Listening, Output};
 use super::{Node, SECRET};
 use crate::binary;
 use crate::certificate::Certificate;
-use crate::deadline::SOON;
+use crate::deadline::{SOON, until};
 
 /// A node to be started.
 #[derive(Clone, Debug)]
@@ -124,6 +121,7 @@ impl NodeBuilder {
     ///
     /// When it ends or does not listen soon.
     pub async fn launch(self) -> Node {
+        let output = Output::create().expect("a file for what the node prints");
         let mut command = binary::command();
         command
             .args(["serve", "--listen", &self.listen.to_string()])
@@ -136,27 +134,18 @@ impl NodeBuilder {
             .env("FANFARE_SESSION__GRACE", "0s")
             .envs(self.settings.iter().map(|(name, value)| (format!("FANFARE_{name}"), value)))
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary can be run");
-        let log = Arc::new(Mutex::new(String::new()));
-        let (found, mut listening) = mpsc::unbounded_channel();
-        let out = child.stdout.take().expect("stdout is a pipe");
-        let err = child.stderr.take().expect("stderr is a pipe");
-        let readers =
-            vec![read_lines(out, Arc::clone(&log), Some(found)), read_lines(err, Arc::clone(&log), None)];
+            .stdout(output.stdio().expect("a handle for the node"))
+            .stderr(output.stdio().expect("a handle for the node"));
+        let child = command.spawn().expect("the binary can be run");
         let (address, certificate) = (([0, 0, 0, 0], 0).into(), self.certificate);
-        let mut node = Node { id: self.id, address, admin: None, certificate, child, log, readers };
-        loop {
-            // None when the process ended.
-            match tokio::time::timeout(SOON, listening.recv()).await {
-                Ok(Some(Listening::Admin(address))) => node.admin = Some(address),
-                Ok(Some(Listening::Everything(address))) => node.address = address,
-                ended => panic!("node {} does not listen ({ended:?})", node.id),
-            }
-            if node.address.port() != 0 {
-                return node;
-            }
-        }
+        let mut node = Node { id: self.id, address, admin: None, certificate, child, output };
+        let Listening { address, admin } = until(&format!("node {} listens", node.id), SOON, async || {
+            let listening = node.output.listening();
+            assert!(listening.is_some() || node.is_alive(), "node {} has ended", node.id);
+            listening.ok_or("it does not yet")
+        })
+        .await;
+        (node.address, node.admin) = (address, admin);
+        node
     }
 }

@@ -1,52 +1,57 @@
 //! What a node prints: where it listens, and its log.
 
-use std::io::{BufRead, BufReader, Read};
+use std::fs::File;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::os::unix::fs::FileExt;
+use std::process::Stdio;
 
-use tokio::sync::mpsc;
-
-/// How much of a node's log is kept, in bytes.
+/// How much of a node's log is read, in bytes.
 const MAX_LOG: usize = 1 << 20;
 
-/// Where a node says that it listens: for admin calls first, if that is another place.
+/// Where a node says that it listens.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Listening {
-    Admin(SocketAddr),
-    Everything(SocketAddr),
+pub(super) struct Listening {
+    pub address: SocketAddr,
+    /// Where probes, metrics and admin calls are, if not there.
+    pub admin: Option<SocketAddr>,
 }
 
-impl Listening {
-    fn read(line: &str) -> Option<Self> {
-        let (before, address) = line.split_once("://")?;
-        let address = address.trim().parse().ok()?;
-        match before {
-            "admin calls on http" => Some(Self::Admin(address)),
-            "listening on http" | "listening on https" => Some(Self::Everything(address)),
-            _ => None,
-        }
+/// What a process has printed. It is a file: a line that the process wrote before it answered is there when its answer is,
+/// which nothing promises of a pipe that a thread reads.
+#[derive(Debug)]
+pub(super) struct Output(File);
+
+impl Output {
+    /// Creates an empty one, without a name in the file system.
+    pub(super) fn create() -> io::Result<Self> {
+        tempfile::tempfile().map(Self)
     }
-}
 
-/// Reads lines in a thread until the process closes its output: all of them into the log, and addresses into `found`.
-pub(super) fn read_lines(
-    from: impl Read + Send + 'static,
-    log: Arc<Mutex<String>>,
-    found: Option<mpsc::UnboundedSender<Listening>>,
-) -> JoinHandle<()> {
-    std::thread::spawn(move || {
-        for line in BufReader::new(from).lines().map_while(Result::ok) {
-            if let Some(found) = &found
-                && let Some(listening) = Listening::read(&line)
-            {
-                let _ = found.send(listening);
-            }
-            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-            if log.len() < MAX_LOG {
-                log.push_str(&line);
-                log.push('\n');
-            }
+    /// Returns a handle for the process. All handles share one position, so that none writes over another's lines.
+    pub(super) fn stdio(&self) -> io::Result<Stdio> {
+        self.0.try_clone().map(Stdio::from)
+    }
+
+    /// Returns the beginning, at most [`MAX_LOG`].
+    pub(super) fn text(&self) -> String {
+        let mut bytes = vec![0; MAX_LOG];
+        let mut filled = 0;
+        while let Ok(read @ 1..) = self.0.read_at(&mut bytes[filled..], filled as u64) {
+            filled += read;
         }
-    })
+        String::from_utf8_lossy(&bytes[..filled]).into_owned()
+    }
+
+    /// Returns where the node listens, once it has said so.
+    pub(super) fn listening(&self) -> Option<Listening> {
+        let text = self.text();
+        let after = |words: &str| {
+            let line =
+                text.split_inclusive('\n').find_map(|line| line.strip_prefix(words)?.strip_suffix('\n'));
+            line.and_then(|address| address.trim().parse().ok())
+        };
+        let address = after("listening on http://").or_else(|| after("listening on https://"))?;
+        Some(Listening { address, admin: after("admin calls on http://") })
+    }
 }
