@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+/// Length of the longest text of a position, in bytes: two numbers of twenty digits.
+const MAX_TEXT: usize = 20 + 1 + 20;
+
 /// A Redis stream id, `<milliseconds>-<sequence>`: ordered, never reused within a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Position {
@@ -70,7 +73,13 @@ impl FromStr for Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.ms, self.seq)
+        // In one piece and without `write!`, since each event's position is written.
+        let (mut ms, mut seq, mut text) = (itoa::Buffer::new(), itoa::Buffer::new(), [b'-'; MAX_TEXT]);
+        let (ms, seq) = (ms.format(self.ms).as_bytes(), seq.format(self.seq).as_bytes());
+        let end = ms.len() + 1 + seq.len();
+        text[..ms.len()].copy_from_slice(ms);
+        text[ms.len() + 1..end].copy_from_slice(seq);
+        f.write_str(std::str::from_utf8(&text[..end]).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -114,11 +114,13 @@ fn append(
     let retention = broker.settings.retention.of(channel);
     let keys = &broker.keys;
     let (log, last, live) = (keys.log(channel), keys.last(channel), keys.topic(channel, Topic::Live));
+    let (kind, data) = (event.kind_str(), event.data_bytes());
+    let room = kind.len() + data.len();
     let mut call = match key {
-        Some(key) => script.call(&[&log, &last, &live, &keys.once(channel, key)]),
-        None => script.call(&[&log, &last, &live]),
+        Some(key) => script.call_with_room(&[&log, &last, &live, &keys.once(channel, key)], room),
+        None => script.call_with_room(&[&log, &last, &live], room),
     };
-    call.arg(event.kind_str()).arg(&event.data_bytes()[..]);
+    call.arg(kind).arg(&data[..]);
     call.arg(retention.events.max(1)).arg(millis(retention.age));
     call.arg(millis(retention.positions.max(retention.age).max(at_least)));
     (log, call)

@@ -6,6 +6,11 @@ use ::redis::Cmd;
 
 use super::key::Key;
 
+/// Number of arguments of most calls besides the keys.
+const FRAME_ARGUMENTS: usize = 12;
+/// Bytes of most calls besides the keys and long arguments: the command, the script's hash and some numbers.
+const FRAME_BYTES: usize = 128;
+
 /// One script: its text, and the hash by which Redis knows it.
 #[derive(Debug)]
 pub(super) struct Script {
@@ -78,8 +83,14 @@ impl Script {
 
     /// Starts a call; add the arguments after the keys with `arg`.
     pub(super) fn call(&self, keys: &[&Key]) -> Cmd {
-        let mut command = ::redis::cmd("EVALSHA");
-        command.arg(self.script.as_str()).arg(keys.len());
+        self.call_with_room(keys, 0)
+    }
+
+    /// Starts a call whose arguments have about this many bytes, so that its memory does not grow piece by piece.
+    pub(super) fn call_with_room(&self, keys: &[&Key], arguments: usize) -> Cmd {
+        let names: usize = keys.iter().map(|key| key.as_str().len()).sum();
+        let mut command = Cmd::with_capacity(FRAME_ARGUMENTS + keys.len(), FRAME_BYTES + names + arguments);
+        command.arg("EVALSHA").arg(self.script.as_str()).arg(keys.len());
         for key in keys {
             command.arg(key);
         }
