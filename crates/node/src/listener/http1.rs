@@ -13,6 +13,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use fanfare_config::{Config, bytes};
 use fanfare_hub::stream::{Framing, Socket, Transport};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
@@ -86,13 +88,13 @@ pub(super) async fn serve<IO: Socket + 'static>(
     };
     let service = service_fn(move |request| handler.clone().answer(request));
     let mut http = context.http1.serve_connection(TokioIo::new(io), service);
-    let mut leaving = false;
+    let mut signals = signals(&context, &slot);
     let (takeover, framing, head) = loop {
         let step = poll_fn(|cx| match Pin::new(&mut http).poll(cx) {
             Poll::Ready(result) => Poll::Ready(Err(result)),
             Poll::Pending => poll_taken(&flushed, &mut taken, cx).map(Ok),
         });
-        // All branches borrow, so no state is lost if another branch completes first.
+        // Both branches borrow, so no state is lost if the other one completes first.
         tokio::select! {
             biased;
             step = step => match step {
@@ -109,29 +111,48 @@ pub(super) async fn serve<IO: Socket + 'static>(
                     return;
                 }
             },
-            () = slot.activity().evicted(), if !leaving => {
-                if slot.activity().is_idle() {
-                    return;
-                }
+            Some(signal) = signals.next() => match signal {
+                Signal::Cut => return,
+                Signal::Evicted if slot.activity().is_idle() => return,
                 // A request arrived meanwhile.
-                leaving = true;
-                Pin::new(&mut http).graceful_shutdown();
-            }
-            () = context.stop.cancelled(), if !leaving => {
-                leaving = true;
-                Pin::new(&mut http).graceful_shutdown();
-            }
-            () = context.cut.cancelled() => return,
+                Signal::Evicted | Signal::Stop => Pin::new(&mut http).graceful_shutdown(),
+            },
         }
     };
     // Input after the request is dropped: it has no meaning on a stream.
     let socket = http.into_parts().io.into_inner().into_inner();
+    drop(signals);
     drop(slot);
     if let Some((stream, admission)) = takeover.take() {
         (context.open)(stream, Transport { socket: Box::new(socket), framing, head });
         // The hub counts it from here on.
         drop(admission);
     }
+}
+
+/// What ends a connection from outside.
+#[derive(Clone, Copy)]
+enum Signal {
+    /// Another socket takes the slot.
+    Evicted,
+    /// The node drains.
+    Stop,
+    /// The node ends.
+    Cut,
+}
+
+/// Returns the signals of a connection. Only those that happened are polled, while the connection is polled several times for
+/// each request.
+fn signals<'a>(
+    context: &'a ListenerContext,
+    slot: &'a Slot,
+) -> FuturesUnordered<impl Future<Output = Signal> + Send + 'a> {
+    let signals = [
+        (slot.activity().eviction(), Signal::Evicted),
+        (&context.stop, Signal::Stop),
+        (&context.cut, Signal::Cut),
+    ];
+    signals.into_iter().map(|(token, signal)| token.cancelled().map(move |()| signal)).collect()
 }
 
 /// Keeps a socket whose sending half is closed until the client closes it, too, the socket loses its slot, or the node

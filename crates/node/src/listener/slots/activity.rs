@@ -129,6 +129,11 @@ impl Activity {
         self.evicted.cancelled().await;
     }
 
+    /// Returns what is cancelled when another socket takes the slot.
+    pub(in crate::listener) fn eviction(&self) -> &CancellationToken {
+        &self.evicted
+    }
+
     /// Counts a request, until the returned value is dropped.
     pub(in crate::listener) fn begin(self: &Arc<Self>) -> RequestInFlight {
         self.requests.fetch_add(1, Ordering::Relaxed);
