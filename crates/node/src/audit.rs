@@ -3,7 +3,7 @@
 //!
 //! # Layout
 //!
-//! - `trail`: who makes a request
+//! - `trail`: who makes a request, and what it did
 //! - `action`: what a request asks for
 //! - `call`: a request, as the audit log shows it
 
@@ -26,7 +26,7 @@ use prometheus_client::registry::Registry;
 
 use self::action::Action;
 use self::call::Call;
-use self::trail::Caller;
+use self::trail::{Caller, Notes};
 use crate::address::AddressKey;
 
 /// Target of the lines, by which the log tells them from others.
@@ -39,9 +39,9 @@ const CLIENT_CLOSED: u16 = 499;
 /// Maximum number of characters of a reason.
 const WHY: usize = 200;
 
-/// What a call did. An extension of the response of calls that end streams, take tokens back, publish or ask for presence.
+/// What a call did. Noted by calls that end streams, take tokens back, publish or ask for presence.
 #[derive(Clone, Debug, Default)]
-pub struct Effect {
+pub(crate) struct Effect {
     /// User whose tokens were revoked.
     pub user: Option<User>,
     /// Hash of the revoked token's `jti`.
@@ -119,9 +119,9 @@ impl Audit {
     }
 
     /// Writes what a request did, if that belongs into the audit log.
-    pub(crate) fn record(&self, call: &Call, caller: Option<&Caller>, response: &Response) {
+    pub(crate) fn record(&self, call: &Call, notes: &Notes, response: &Response) {
         let code = response.extensions().get::<Code>().copied();
-        let effect = response.extensions().get::<Effect>();
+        let (caller, effect) = (notes.caller.as_ref(), notes.effect.as_ref());
         let refused_events = effect.and_then(|effect| effect.events).is_some_and(|(_, refused)| refused > 0);
         let outcome = match code {
             Some(code) if is_refusal(code) => Outcome::Refused,
@@ -155,11 +155,12 @@ impl Audit {
     }
 
     /// Writes that a client left before its request had an answer: what it asked for may be done.
-    pub(crate) fn record_abandoned(&self, call: &Call, caller: Option<&Caller>) {
+    pub(crate) fn record_abandoned(&self, call: &Call, notes: &Notes) {
         let action = Action::of(call.method, &call.route);
+        let (caller, effect) = (notes.caller.as_ref(), notes.effect.as_ref());
         if caller.is_some_and(|caller| belongs(action, call, caller)) {
             let (outcome, code, why) = (Outcome::Unknown, None, None);
-            let line = Line { action, outcome, code, why, call, caller, effect: None, held_back: 0 };
+            let line = Line { action, outcome, code, why, call, caller, effect, held_back: 0 };
             // As of proxies whose client leaves.
             self.write(&line, StatusCode::from_u16(CLIENT_CLOSED).ok());
         }

@@ -1,5 +1,7 @@
 //! A request or a connection, as the audit log shows it.
 
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::ops::Deref;
 
@@ -9,6 +11,7 @@ use fanfare_protocol::{Position, SessionId, User};
 use futures_util::FutureExt;
 use http::HeaderValue;
 use http::header::HeaderName;
+use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
 use crate::address::ClientAddress;
 use crate::request_info::RequestInfo;
@@ -62,6 +65,26 @@ impl Deref for Route {
             Self::None => "none",
             Self::NoRequest => "",
         }
+    }
+}
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Route {}
+
+impl Hash for Route {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+impl EncodeLabelValue for Route {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        EncodeLabelValue::encode(&&**self, encoder)
     }
 }
 

@@ -1,19 +1,20 @@
-//! Who makes a request: noted where the request is authenticated, and read where the audit log is written.
+//! Who makes a request and what it did: noted where that is known, and read where the audit log is written.
 //!
 //! Only authentication knows the caller, in the middle of a handler, and the handler's result says nothing about it. So the
-//! layer around the handlers gives each request a place for it, in the task that serves the request.
+//! layer around the handlers gives each request a place for notes, in the task that serves the request.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fanfare_protocol::User;
 use fanfare_protocol::revocation::TokenId;
 use fanfare_protocol::rights::Rights;
 use tokio::task::futures::TaskLocalFuture;
 
+use super::Effect;
 use crate::auth::{Bearer, Carrier};
 
 tokio::task_local! {
-    static CALLER: Place;
+    static NOTES: Place;
 }
 
 /// Number of leading hexadecimal digits of an API key's hash that name the key.
@@ -61,37 +62,53 @@ impl From<&Bearer> for Caller {
     }
 }
 
-/// What was noted about the caller of a request. It outlives a request that is dropped before its answer.
+/// What was noted about a request.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    /// `None` for a request that was refused before authentication.
+    pub(super) caller: Option<Caller>,
+    /// `None` for calls without one, and for those that failed.
+    pub(super) effect: Option<Effect>,
+}
+
+/// Where a request's notes are. It outlives a request that is dropped before its answer.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Place(Arc<Mutex<Option<Caller>>>);
+pub(crate) struct Place(Arc<Mutex<Notes>>);
 
 impl Place {
     /// Returns what was noted, and forgets it.
-    pub(crate) fn take(&self) -> Option<Caller> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(crate) fn take(&self) -> Notes {
+        std::mem::take(&mut self.notes())
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Serves a request, with a place for its caller.
+/// Serves a request, with a place for its notes.
 pub(crate) fn follow<F: Future>(place: Place, request: F) -> TaskLocalFuture<Place, F> {
-    CALLER.scope(place, request)
+    NOTES.scope(place, request)
 }
 
 /// Notes the caller of the request that this task serves.
 pub(crate) fn note(bearer: &Bearer) {
-    note_caller(bearer.into());
+    with_notes(|notes| notes.caller = Some(bearer.into()));
 }
 
 /// The same for the bearer of a token that has expired.
 pub(crate) fn note_expired(user: &User, token: Option<TokenId>) {
-    note_caller(Caller::of_expired(user.clone(), token));
+    with_notes(|notes| notes.caller = Some(Caller::of_expired(user.clone(), token)));
 }
 
-fn note_caller(caller: Caller) {
+/// Notes what the request that this task serves did.
+pub(crate) fn note_effect(effect: Effect) {
+    with_notes(|notes| notes.effect = Some(effect));
+}
+
+fn with_notes(write: impl FnOnce(&mut Notes)) {
     // A handler that is called without the layer, as in tests, has no place.
-    let _ = CALLER.try_with(|Place(place)| {
-        *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(caller);
-    });
+    let _ = NOTES.try_with(|place| write(&mut place.notes()));
 }
 
 #[cfg(test)]
@@ -109,7 +126,7 @@ mod tests {
         let places = [Place::default(), Place::default(), Place::default()];
         tokio::join!(follow(places[0].clone(), request("a")), follow(places[1].clone(), request("b")));
         follow(places[2].clone(), async {}).await;
-        let callers = places.map(|place| place.take().and_then(|caller| caller.user));
+        let callers = places.map(|place| place.take().caller.and_then(|caller| caller.user));
         assert_eq!(callers, [Some(user("a")), Some(user("b")), None]);
         note_expired(&user("c"), None);
     }

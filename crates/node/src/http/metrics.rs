@@ -7,12 +7,16 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use super::overload::Reason;
+use crate::audit::call::Route;
+
+/// Result of publishing an event that was stored.
+const STORED: &str = "stored";
 
 /// Labels of a completed request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
     /// Pattern of the route; `none` for a path without a route.
-    pub route: String,
+    pub(crate) route: Route,
     /// Method; `other` for a method without a route.
     pub method: &'static str,
     /// Status.
@@ -52,6 +56,8 @@ pub struct HttpMetrics {
     problems: Family<CodeLabel, Counter>,
     /// `fanfare_publishes_total` by result: `stored`, `repeat`, `sent` (ephemeral), or a problem's code.
     publishes: Family<ResultLabel, Counter>,
+    /// The same for events that were stored, which are the most.
+    stored: Counter,
     /// `fanfare_streams_refused_total` by reason: streams refused.
     overloaded: Family<ReasonLabel, Counter>,
     /// `fanfare_proxy_headers_refused_total`: connections refused because they had no PROXY protocol header from a
@@ -91,10 +97,13 @@ impl HttpMetrics {
         let refused: Family<LimitLabel, Counter> =
             registered(registry, "fanfare_sockets_refused", "Sockets refused, by limit");
         let refused = |limit| refused.get_or_create_owned(&LimitLabel { limit });
+        let publishes: Family<ResultLabel, Counter> =
+            registered(registry, "fanfare_publishes", "Events published over HTTP, by result");
         let metrics = Self {
             requests: registered(registry, "fanfare_http_requests", "Requests completed"),
             problems: registered(registry, "fanfare_http_problems", "Requests refused, by code"),
-            publishes: registered(registry, "fanfare_publishes", "Events published over HTTP, by result"),
+            stored: publishes.get_or_create_owned(&ResultLabel { result: STORED }),
+            publishes,
             overloaded: registered(registry, "fanfare_streams_refused", "Streams refused, by reason"),
             ignored_parameters: registered(
                 registry,
@@ -146,7 +155,7 @@ impl HttpMetrics {
         for reason in Reason::WORDS {
             let _ = metrics.overloaded.get_or_create(&ReasonLabel { reason });
         }
-        for result in ["stored", "repeat", "sent"] {
+        for result in ["repeat", "sent"] {
             let _ = metrics.publishes.get_or_create(&ResultLabel { result });
         }
         metrics
@@ -159,7 +168,10 @@ impl HttpMetrics {
 
     /// Counts the result of publishing an event.
     pub fn count_publish(&self, result: &'static str) {
-        self.publishes.get_or_create(&ResultLabel { result }).inc();
+        match result {
+            STORED => self.stored.inc(),
+            result => self.publishes.get_or_create(&ResultLabel { result }).inc(),
+        };
     }
 
     /// Counts a refused stream.

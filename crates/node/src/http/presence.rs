@@ -16,7 +16,7 @@ use super::app::App;
 use super::params::Params;
 use super::problem::{Code, Problem};
 use crate::address::ClientAddress;
-use crate::audit::Effect;
+use crate::audit::{Effect, trail};
 use crate::auth::Bearer;
 
 /// Maximum number of users of one call.
@@ -35,7 +35,7 @@ pub async fn presence(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     address: ClientAddress,
-) -> Result<(Extension<Effect>, Json<ChannelPresence>), Problem> {
+) -> Result<Json<ChannelPresence>, Problem> {
     let params = Params::parse(query.as_deref(), &["users", "after"], &[])?;
     let bearer = app.bearer(&headers, &params, address).await?;
     let Path(name) = channel.map_err(|_| {
@@ -59,7 +59,8 @@ pub async fn presence(
     let page = UserPage { after, limit: listed.map_or(0, |count| count + 1) };
     let found = app.broker.presence(&channel, &page).await?;
     let answer = Json(answer(&channel, found, listed));
-    Ok((Extension(Effect { channel: Some(channel), ..Effect::default() }), answer))
+    trail::note_effect(Effect { channel: Some(channel), ..Effect::default() });
+    Ok(answer)
 }
 
 /// Checks that the bearer may see how many follow a channel, and with `lists` also who.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use bytes::Bytes;
 use fanfare_api::publish::{self, PublishResult};
 use fanfare_broker::{BrokerError, Published};
@@ -23,7 +23,7 @@ use super::params::Params;
 use super::problem::{Code, Problem};
 use super::{json_body, letter};
 use crate::address::ClientAddress;
-use crate::audit::Effect;
+use crate::audit::{Effect, trail};
 use crate::auth::Bearer;
 use crate::rates::{Caller, Kind, kib};
 
@@ -83,13 +83,11 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Respo
     match body {
         Body::One(item) => {
             let channel = item.as_ref().ok().map(|publication| publication.channel.clone());
-            let effect = Extension(Effect { channel, ..Effect::default() });
             let mut results = all(app, (&bearer, caller), vec![item]).await;
             // One item always has one result.
-            let result = results.pop();
-            result
-                .unwrap_or_else(|| Err(no_result()))
-                .map(|published| (effect, Json(published)).into_response())
+            let published = results.pop().unwrap_or_else(|| Err(no_result()))?;
+            trail::note_effect(Effect { channel, ..Effect::default() });
+            Ok(Json(published).into_response())
         }
         Body::Many(items) => {
             let results = all(app, (&bearer, caller), items).await;
@@ -97,13 +95,13 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Respo
                 result.as_ref().is_err_and(|problem| problem.code == Code::NoGrant)
             };
             let events = (results.len(), results.iter().filter(is_refused).count());
-            let effect = Extension(Effect { events: Some(events), ..Effect::default() });
+            trail::note_effect(Effect { events: Some(events), ..Effect::default() });
             let each = |(index, result): (usize, Result<_, Problem>)| match result {
                 Ok(published) => PublishResult::Published(published),
                 Err(problem) => PublishResult::Refused { error: problem.of_item(index).details() },
             };
             let results: Vec<_> = results.into_iter().enumerate().map(each).collect();
-            Ok((effect, Json(results)).into_response())
+            Ok(Json(results).into_response())
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use axum::Json;
 use axum::extract::{Request, State};
-use axum::{Extension, Json};
 use fanfare_api::revocations::Revocation as Body;
 use fanfare_auth::revocation::token_id;
 use fanfare_protocol::User;
@@ -16,7 +16,7 @@ use super::params::Params;
 use super::problem::Problem;
 use super::{json_body, letter};
 use crate::address::ClientAddress;
-use crate::audit::Effect;
+use crate::audit::{Effect, trail};
 
 /// Handles `POST`.
 ///
@@ -24,10 +24,7 @@ use crate::audit::Effect;
 ///
 /// Fails if the bearer is not an admin, the body is invalid, there are too many revocations, or the broker is
 /// unavailable.
-pub async fn revoke(
-    State(app): State<Arc<App>>,
-    request: Request,
-) -> Result<(Extension<Effect>, Json<Body>), Problem> {
+pub async fn revoke(State(app): State<Arc<App>>, request: Request) -> Result<Json<Body>, Problem> {
     let (parts, body) = request.into_parts();
     let params = Params::parse(parts.uri.query(), &[], &[])?;
     let address = ClientAddress::of(&parts.extensions);
@@ -40,7 +37,8 @@ pub async fn revoke(
     let effect = effect(&revocation);
     let revoked = app.revocations.store(revocation).await?;
     app.revocations.spread(&revoked).await;
-    Ok((Extension(effect), Json(body)))
+    trail::note_effect(effect);
+    Ok(Json(body))
 }
 
 fn effect(revocation: &Revocation) -> Effect {

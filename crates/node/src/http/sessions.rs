@@ -19,7 +19,7 @@ use super::params::Params;
 use super::problem::{Code, Problem};
 use super::revocations::{end_of_second, of_user_until};
 use crate::address::ClientAddress;
-use crate::audit::Effect;
+use crate::audit::{Effect, trail};
 
 /// `GET`: lists a user's sessions.
 ///
@@ -53,7 +53,7 @@ pub async fn end_all(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     address: ClientAddress,
-) -> Result<(Extension<Effect>, Result<Json<Disconnected>, Problem>), Problem> {
+) -> Result<Json<Disconnected>, Problem> {
     let Path(user) = user?;
     let params = Params::parse(query.as_deref(), &["revoke"], &[])?;
     let user = whose(&app, (side, Right::Disconnect), &user, &params, (&headers, address)).await?;
@@ -69,9 +69,9 @@ pub async fn end_all(
         app.revocations.spread(&revoked).await;
     }
     let before = revoke.then(|| end_of_second(now));
-    let effect = Effect { disconnected: disconnected.as_ref().ok().copied(), before, ..Effect::default() };
-    let answer = disconnected.map(|disconnected| Json(Disconnected { disconnected })).map_err(Problem::from);
-    Ok((Extension(effect), answer))
+    let ended = disconnected.as_ref().ok().copied();
+    trail::note_effect(Effect { disconnected: ended, before, ..Effect::default() });
+    Ok(Json(Disconnected { disconnected: disconnected? }))
 }
 
 /// `DELETE`: disconnects one session.
@@ -86,7 +86,7 @@ pub async fn end_one(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     address: ClientAddress,
-) -> Result<(Extension<Effect>, Json<Disconnected>), Problem> {
+) -> Result<Json<Disconnected>, Problem> {
     let Path((user, session)) = path?;
     let params = Params::parse(query.as_deref(), &[], &[])?;
     let user = whose(&app, (side, Right::Disconnect), &user, &params, (&headers, address)).await?;
@@ -95,8 +95,8 @@ pub async fn end_one(
     match app.sessions.disconnect(&user, Some(session)).await? {
         0 => Err(Problem::new(Code::NotFound, format!("the user has no session {session}"))),
         disconnected => {
-            let effect = Effect { disconnected: Some(disconnected), ..Effect::default() };
-            Ok((Extension(effect), Json(Disconnected { disconnected })))
+            trail::note_effect(Effect { disconnected: Some(disconnected), ..Effect::default() });
+            Ok(Json(Disconnected { disconnected }))
         }
     }
 }

@@ -76,16 +76,15 @@ impl Counted {
     fn finish(mut self, mut response: Response) -> Response {
         self.is_answered = true;
         let (app, call) = (&self.shared.app, &self.call);
-        app.audit.record(call, self.place.take().as_ref(), &response);
+        app.audit.record(call, &self.place.take(), &response);
         guard(response.headers_mut());
         let status = response.status().as_u16();
         if let Some(code) = response.extensions().get::<Code>() {
             app.metrics.count_problem(code.as_str());
         }
         let address = call.peer.map(|_| tracing::field::display(call.address));
-        let (method, route) = (call.method, &*call.route);
-        tracing::debug!(method, route, status, address, took = ?self.begun.elapsed(), "request completed");
-        let route = route.to_owned();
+        let (method, route) = (call.method, call.route.clone());
+        tracing::debug!(method, route = &*route, status, address, took = ?self.begun.elapsed(), "request completed");
         app.metrics.requests.get_or_create(&RequestLabels { route, method, status }).inc();
         response
     }
@@ -94,7 +93,7 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.shared.app.audit.record_abandoned(&self.call, self.place.take().as_ref());
+            self.shared.app.audit.record_abandoned(&self.call, &self.place.take());
         }
     }
 }
