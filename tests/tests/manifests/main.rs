@@ -9,13 +9,14 @@
 //! - [`settings`]: what a node makes of the environment that it is given
 //! - [`kinds`]: the kinds of objects, each as the API server knows it
 //! - [`kustomization`]: which files belong together
-//! - [`kubernetes`], [`compose`], [`image`], [`head`], [`security`], [`dependencies`], [`alerts`]: the tests
+//! - [`kubernetes`], [`compose`], [`image`], [`head`], [`helm`], [`security`], [`dependencies`], [`alerts`]: the tests
 
 mod alerts;
 mod compose;
 mod dependencies;
 mod files;
 mod head;
+mod helm;
 mod image;
 mod kinds;
 mod kubernetes;
