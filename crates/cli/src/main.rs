@@ -5,13 +5,16 @@
 //! - [`serve`], [`config`]: one node, and its settings
 //! - [`health`]: health check of the node on this machine
 //! - [`dev`]: a development node with a demo page
-//! - `flags`, `log`, `appended_file`, `rlimit`: a node's flags, its logs, and its limit of open files
+//! - `flags`, `log`, `appended_file`, `rlimit`, `service_manager`: a node's flags, its logs, its limit of open files, and what
+//!   systemd is told
 //! - [`publish`], [`listen`], [`history`], [`sessions`], [`presence`], [`revoke`], [`nodes`], [`dead`]: clients of a running cluster
 //! - [`token`], [`key`], [`ticket`]: creates and checks tokens, and makes API keys and tickets
+//! - [`completions`], [`man`]: what shells complete, and man pages
 //! - `server`, `tls`: flags of the commands that call a server, and its trusted certificates
 //! - `display`, `table`, `exit`: output, and the exit code of a failed command
 
 mod appended_file;
+mod completions;
 mod config;
 mod dead;
 mod dev;
@@ -23,6 +26,7 @@ mod history;
 mod key;
 mod listen;
 mod log;
+mod man;
 mod nodes;
 mod presence;
 mod publish;
@@ -30,6 +34,7 @@ mod revoke;
 mod rlimit;
 mod serve;
 mod server;
+mod service_manager;
 mod sessions;
 mod table;
 mod ticket;
@@ -39,7 +44,7 @@ mod token;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use tokio::runtime::Runtime;
 
 #[global_allocator]
@@ -70,6 +75,8 @@ enum Command {
     Token(token::Args),
     Key(key::Args),
     Ticket(ticket::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Time for threads that block when the command has ended: one that reads a file of a disk that hangs, or asks a name server that
@@ -104,5 +111,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Token(args) => token::run(args).await,
         Command::Key(args) => key::run(&args),
         Command::Ticket(args) => ticket::run(args).await,
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Man(args) => man::run(&args, Cli::command()),
     }
 }

@@ -14,7 +14,7 @@ use fanfare_node::Node;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::flags::Flags;
-use crate::{config, log, rlimit};
+use crate::{config, log, rlimit, service_manager};
 
 /// Run a node.
 ///
@@ -59,6 +59,7 @@ pub(crate) async fn serve(
     let broker = broker(config)?;
     let node = Node::start_with(config, broker, pages)?;
     announce(&node);
+    service_manager::ready(node.addr());
     let in_order = tokio::select! {
         why = node.must_stop() => {
             tracing::error!(error = %why, "fatal error, shutting down");
@@ -69,6 +70,7 @@ pub(crate) async fn serve(
             true
         }
     };
+    service_manager::stopping();
     let left = tokio::select! {
         left = node.shutdown() => left,
         name = signals.next() => {

@@ -1,13 +1,17 @@
 //! `fanfare serve` and `fanfare config` as processes.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Output, Stdio};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, Output, Stdio};
 
 use fanfare_testkit::binary;
 use fanfare_testkit::certificate::Certificate;
 use fanfare_testkit::deadline::SOON;
 use fanfare_testkit::node::Node;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -80,6 +84,55 @@ async fn a_node_that_gets_sigterm_ends_its_streams_and_exits_with_0() {
         drop(stream);
         assert_eq!(node.ended(SOON).await.code(), Some(0));
     }
+}
+
+/// A node that tells a service manager at this socket what it does.
+fn service(socket: &Path) -> Child {
+    binary::command()
+        .args(["serve", "--auth", "none", "--listen", "127.0.0.1:0"])
+        .envs([("FANFARE_DRAIN__NOTICE", "0s"), ("FANFARE_DRAIN__WINDOW", "0s")])
+        .env("NOTIFY_SOCKET", socket)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn terminate(node: &Child) {
+    kill(Pid::from_raw(node.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+}
+
+#[test]
+fn a_service_manager_is_told_when_the_node_listens_and_when_it_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let told = || {
+        let mut text = [0; 1000];
+        let n = socket.recv(&mut text).unwrap();
+        String::from_utf8_lossy(&text[..n]).into_owned()
+    };
+    let node = service(&path);
+    let ready = told();
+    let address = ready.strip_prefix("READY=1\nSTATUS=listening on ").unwrap_or_else(|| panic!("{ready}"));
+    TcpStream::connect(address.trim_end()).unwrap();
+    terminate(&node);
+    assert_eq!(told(), "STOPPING=1\nSTATUS=draining\n");
+    assert_eq!(node.wait_with_output().unwrap().status.code(), Some(0));
+}
+
+#[test]
+fn a_node_works_without_the_service_manager_that_started_it() {
+    let mut node = service(Path::new("/nowhere/notify"));
+    let mut line = String::new();
+    BufReader::new(node.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("listening on http://"), "{line}");
+    terminate(&node);
+    let ended = node.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0));
+    let log = String::from_utf8_lossy(&ended.stderr);
+    assert!(log.contains("cannot notify the service manager"), "{log}");
 }
 
 #[tokio::test]
