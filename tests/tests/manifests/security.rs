@@ -2,13 +2,7 @@
 
 use std::path::Path;
 
-use crate::files;
-
-/// What stands in round brackets behind a text in square ones, without what is beyond a `#`.
-fn links(text: &str) -> impl Iterator<Item = &str> {
-    let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    links.map(|link| link.split('#').next().unwrap_or_default())
-}
+use crate::{files, pages};
 
 #[test]
 fn the_threat_model_names_tests_that_there_are_and_is_found() {
@@ -17,15 +11,15 @@ fn the_threat_model_names_tests_that_there_are_and_is_found() {
         let text = files::text(&path);
         let folder = path.parent().unwrap_or(Path::new("."));
         let mut tests = 0;
-        for link in links(&text).filter(|link| !link.is_empty() && !link.starts_with("http")) {
-            assert!(folder.join(link).is_file(), "{name} names {link}, which is not there");
+        for (link, _) in pages::links(&text).into_iter().filter(|(link, _)| !link.is_empty()) {
+            assert!(folder.join(&link).is_file(), "{name} names {link}, which is not there");
             tests += usize::from(link.contains("tests"));
         }
         assert!(name != "docs/security.md" || tests > 30, "{tests} links to tests");
         assert!(!text.contains("@@"), "{name} has a gap");
     }
-    let readme = files::text(&files::path("README.md"));
-    assert!(readme.contains("](docs/security.md)") && readme.contains("](SECURITY.md)"));
+    let found = |page: &str, link: &str| files::text(&files::path(page)).contains(&format!("]({link})"));
+    assert!(found("README.md", "SECURITY.md") && found("docs/README.md", "security.md"));
 }
 
 #[test]
