@@ -73,7 +73,6 @@ pub(super) async fn serve<IO: Socket + 'static>(
     (slot, account): (Slot, Account),
     io: TimeoutIo<IO>,
 ) {
-    slot.activity().used().has_requests_in_pieces();
     let (takeovers, mut taken) = mpsc::channel(1);
     let (flushed, ahead, unread) = (io.flushed(), io.read_ahead(), Unread::default());
     let handler = Handler {

@@ -9,9 +9,9 @@
 //!
 //! Nothing is delayed while the node has nothing else to do, and every connection in the queue gets its turn.
 //!
-//! A connection of HTTP/1.1 that sends a request in pieces of a few bytes costs a turn for each piece, and its request waits
-//! for the last one in any case. Where many do so, their turns are paced: more pieces then arrive between two of them, and are
-//! read at once. New connections, the listener and HTTP/2, whose small frames others may wait for, come before them.
+//! A connection that dribbles, in pieces of a request or in windows of a few bytes, costs a turn for each piece. Where many do
+//! so, their turns are paced: more pieces then arrive between two of them, and are read at once, and events do not wait for a
+//! burst of pieces. New connections and the listener come before them.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -87,8 +87,6 @@ pub(super) struct Use {
     spare: AtomicUsize,
     /// Whether a turn was of use: before that, one without any bytes is not a step of a handler.
     proven: AtomicBool,
-    /// Whether few bytes are a piece of a request that waits for its end, as in HTTP/1.1.
-    in_pieces: AtomicBool,
     /// Whether the last turns had few bytes.
     few: AtomicBool,
 }
@@ -99,7 +97,6 @@ impl Default for Use {
             moved: AtomicUsize::new(0),
             spare: AtomicUsize::new(1),
             proven: AtomicBool::new(false),
-            in_pieces: AtomicBool::new(false),
             few: AtomicBool::new(false),
         }
     }
@@ -111,17 +108,12 @@ impl Use {
         self.moved.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Marks a connection of HTTP/1.1.
-    pub(super) fn has_requests_in_pieces(&self) {
-        self.in_pieces.store(true, Ordering::Relaxed);
-    }
-
     fn has_spare(&self) -> bool {
         self.spare.load(Ordering::Relaxed) > 0
     }
 
     fn dribbles(&self) -> bool {
-        self.in_pieces.load(Ordering::Relaxed) && self.few.load(Ordering::Relaxed)
+        self.few.load(Ordering::Relaxed)
     }
 
     /// Judges the turn that ends.
