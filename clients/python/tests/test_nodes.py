@@ -20,6 +20,7 @@ from support import PATIENCE, ROOT, Node, Redis, until
 from fanfare_client import Publisher, PublishError, Receipt, over_http, over_intake, over_redis
 
 CHANNELS = 3
+SESSION = "0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11"
 # Attempts end soon, so that a Redis that stands still for longer leaves commands behind that nobody waits for.
 OPTIONS = {"timeout": 0.5, "min_delay": 0.02, "max_delay": 0.2, "retry_for": 2 * PATIENCE}
 
@@ -262,7 +263,9 @@ class Answers(unittest.TestCase):
     def test_an_event_is_checked_as_a_node_checks_it(self):
         def verdict(event):
             request = urllib.request.Request(
-                f"{node.url}/v1/publish", json.dumps(event).encode(), {"content-type": "application/json"}
+                f"{node.url}/v1/publish",
+                json.dumps({name.rstrip("_"): value for name, value in event.items()}).encode(),
+                {"content-type": "application/json"},
             )
             try:
                 with urllib.request.urlopen(request):
@@ -282,9 +285,15 @@ class Answers(unittest.TestCase):
             *({"channel": text} for text in ("", "a" * 255, "a" * 256, "azAZ09-_.:@|/+=~%$!#&;", "a\n")),
             *({"channel": text} for text in ("a b", "a*", "{a}", "ä", "a,b", 'a"', "a\\", "²")),
             *({"type": text} for text in ("", "a\nb", "a\r", "a\0", long, f"{long}x", "message", "order.paid", "a b", "\u0085")),
-            *({"type": text} for text in ("connected", "disconnected", "shutdown", "superseded", "gap", "overloaded", "expired")),
+            *({"type": text} for text in ("connected", "disconnected", "shutdown", "superseded", "gap", "overloaded")),
+            *({"type": text} for text in ("expired", "excepted")),
             *({"type": text} for text in ("end", "error", "open", "Error", "opened")),
             *({"key": text} for text in ("", long, f"{long}x", "a\tb", "a\u007f", "a\u0085", "a b", "\U0001f600")),
+            *({"except_": text} for text in (SESSION, f"al/ice/{SESSION}", f"{'u' * 250}/{SESSION}", SESSION.upper())),
+            *(
+                {"except_": text}
+                for text in ("", "alice", f"/{SESSION}", f"a b/{SESSION}", f"{'u' * 251}/{SESSION}", f"{SESSION}\n")
+            ),
             *({"data": text} for text in ("x" * 61440, "x" * 61441, "ä" * 30721, "", "a\0b")),
         ]
         publisher = Publisher(Anything())
@@ -311,6 +320,14 @@ class Answers(unittest.TestCase):
                     publisher.publish(f"data:{way}", data, type="note")
                 until(lambda: len(stored(f"data:{way}")) == len(wanted), way)  # noqa: B023
                 self.assertEqual(stored(f"data:{way}"), wanted)
+
+    def test_the_session_that_does_not_get_the_event_is_stored_with_it(self):
+        for way, transport in WAYS.items():
+            with Publisher(transport(), **OPTIONS) as publisher:
+                publisher.publish(f"except:{way}", 1, except_=f"alice/{SESSION}")
+                until(lambda: stored(f"except:{way}") == ["1"], way)  # noqa: B023
+            [(_, fields)] = admin.xrange(f"fanfare:{{except:{way}}}:log")
+            self.assertEqual(fields["x"], f"alice/{SESSION}")
 
     def test_the_id_is_the_events_position(self):
         for way in ("HTTP", "Redis"):

@@ -230,6 +230,10 @@ export class Stream implements Source {
         this.#item({});
         if (channels === this.channels) this.#settle();
         break;
+      case "excepted":
+        // The cursor has passed events that this session does not get.
+        this.#item({});
+        break;
       case "gap":
         this.#item({ gap: { channel, after } });
         break;

@@ -31,6 +31,9 @@ pub struct HistoryEvent<'a> {
     pub kind: Cow<'a, str>,
     /// The event's data.
     pub data: Cow<'a, str>,
+    /// The session that does not get the event, for admins: `<user>/<session>`, or `<session>` of a client without a user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub except: Option<String>,
 }
 
 #[cfg(test)]
@@ -39,7 +42,13 @@ mod tests {
 
     #[test]
     fn a_page_has_its_events_and_the_start_of_the_next() {
-        let event = HistoryEvent { id: "5-1".into(), time: 5, kind: "said".into(), data: "a\nb".into() };
+        let event = HistoryEvent {
+            id: "5-1".into(),
+            time: 5,
+            kind: "said".into(),
+            data: "a\nb".into(),
+            except: None,
+        };
         let page = HistoryPage {
             channel: "room:7".into(),
             events: vec![event],

@@ -48,6 +48,11 @@ pub struct Shutdown {
     pub node: String,
 }
 
+/// Data of `excepted`, which has the place of a heartbeat: the stream's cursor has passed events that the session does not get.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Excepted {}
+
 /// Data of `superseded` and `disconnected`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

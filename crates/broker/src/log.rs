@@ -57,7 +57,8 @@ impl PageLimit {
 
 /// Returns the bytes that an event counts in a page.
 pub fn event_bytes(event: &Event) -> usize {
-    event.kind_str().len() + event.data_bytes().len() + ENTRY_BYTES
+    let except = event.excepted().map_or(0, |except| except.to_string().len());
+    event.kind_str().len() + event.data_bytes().len() + except + ENTRY_BYTES
 }
 
 /// A part of a log, in order, with the channel's last position at the same moment.

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use fanfare_api::publish::{PublishResult, Published};
 use fanfare_client::{ApiClient, Error};
-use fanfare_protocol::Channel;
 use fanfare_protocol::event::{Event, EventType, MAX_DATA_BYTES};
 use fanfare_protocol::publish::Publication;
+use fanfare_protocol::{Channel, Except};
 
 use self::lines::{Batch, Line, Lines};
 use crate::display;
@@ -41,12 +41,15 @@ pub(crate) struct Args {
     /// Deliver the event to current subscribers only; it is not stored.
     #[arg(long)]
     ephemeral: bool,
+    /// The session that does not get the event: <USER>/<SESSION>, or <SESSION> of a client without a user.
+    #[arg(long, value_name = "SESSION")]
+    except: Option<Except>,
     /// Publish each line of stdin as the data of one event; an empty line is an event with empty data. A line that
     /// cannot be published is reported with its number, the others are published, and the exit code is 1.
     #[arg(long, conflicts_with = "json_lines")]
     lines: bool,
-    /// Publish each line of stdin as one event: {"channel","type","data","key","ephemeral"}. Blank lines are skipped.
-    #[arg(long, conflicts_with_all = ["channel", "kind", "ephemeral"])]
+    /// Publish each line of stdin as one event: {"channel","type","data","key","ephemeral","except"}. Blank lines are skipped.
+    #[arg(long, conflicts_with_all = ["channel", "kind", "ephemeral", "except"])]
     json_lines: bool,
     /// Print the server's responses as JSON, one per line.
     #[arg(long)]
@@ -67,14 +70,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let channel = args.channel.clone().context("the channel is missing")?;
     if args.lines {
-        let line = Line::Data { channel, kind: args.kind, ephemeral: args.ephemeral };
+        let line = Line::Data { channel, kind: args.kind, ephemeral: args.ephemeral, except: args.except };
         return batches(&client, line, args.json).await;
     }
     let data = match args.data.as_deref() {
         Some("-") | None => stdin()?,
         Some(data) => data.to_owned(),
     };
-    let event = Event::new(args.kind, data, MAX_DATA_BYTES)?;
+    let event = Event::new(args.kind, data, MAX_DATA_BYTES)?.except(args.except);
     let publication = Publication { channel, event, key: args.key, ephemeral: args.ephemeral };
     show(&client.publish(&publication).await?, args.json)?;
     Ok(ExitCode::SUCCESS)

@@ -95,6 +95,8 @@ pub(crate) struct Connection {
     retry_spread: Option<u32>,
     /// Set when the end has started: nothing more is queued.
     closing: Option<CloseReason>,
+    /// Whether the cursor has passed an excepted event since the last block, so that the client has an older one.
+    passed: bool,
     /// Whether the node's side of the socket is closed.
     shut: bool,
     /// Whether the connection is in its shard's list of connections to write to.
@@ -134,6 +136,7 @@ impl Connection {
             user_socket,
             retry_spread: None,
             closing: None,
+            passed: false,
             shut: false,
             dirty: false,
         }
@@ -214,11 +217,25 @@ impl Connection {
 
     /// Queues an event.
     pub(crate) fn queue_event(&mut self, index: usize, event: &Arc<EncodedEvent>, context: &ShardContext) {
+        self.passed = false;
         self.count_event(event, context);
         self.queue.push(Item::Event(Arc::clone(event), narrow(index)), self.encoding);
     }
 
+    /// Moves the cursor of the channel at `index` past an event that this session does not get. The client is sent the cursor
+    /// with the next block.
+    fn pass(&mut self, index: usize, position: Position) {
+        if self.queue.is_empty() {
+            let subscription = &mut self.subscriptions[index];
+            subscription.sent = subscription.sent.max(position);
+        } else {
+            self.queue.push_moved(narrow(index), position, self.encoding);
+        }
+        self.passed = true;
+    }
+
     fn push_control(&mut self, block: Bytes) {
+        self.passed = false;
         self.queue.push(Item::Control(block), self.encoding);
     }
 
@@ -249,9 +266,15 @@ impl Connection {
         is_new.then(|| context.retry.ms())
     }
 
-    /// Queues a heartbeat if nothing else is queued.
+    /// Queues a heartbeat if nothing else is queued. A client whose cursor is older than its position gets the cursor instead:
+    /// otherwise each reconnect would read the excepted events again, and report a gap once retention has removed them.
     pub(crate) fn queue_heartbeat(&mut self) {
-        if self.closing.is_none() && self.is_drained() {
+        if self.closing.is_some() || !self.is_drained() {
+            return;
+        }
+        if self.passed {
+            self.push_control(self.encoding.dialect.excepted());
+        } else {
             self.queue.push(Item::Heartbeat, self.encoding);
         }
     }
@@ -261,6 +284,9 @@ impl Connection {
     pub(crate) fn begin_end(&mut self, reason: CloseReason, context: &ShardContext, waker: &Waker) {
         if self.closing.is_some() {
             return;
+        }
+        if self.passed {
+            self.push_control(self.encoding.dialect.excepted());
         }
         let of = (self.identity.session(), &context.node);
         if let Some(block) = self.encoding.dialect.last_block(reason, of, &context.retry) {

@@ -94,6 +94,13 @@ impl Dialect {
         }
     }
 
+    /// Returns the block that takes the place of a heartbeat after events that the session does not get: its id line is news.
+    pub(crate) fn excepted(self) -> Bytes {
+        match self {
+            Self::Fanfare(_) => fanfare::excepted(),
+        }
+    }
+
     /// Returns a heartbeat.
     pub(crate) fn heartbeat(self) -> &'static [u8] {
         match self {

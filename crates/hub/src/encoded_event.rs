@@ -7,7 +7,7 @@ use fanfare_protocol::{Channel, Entry, Event, Position};
 
 use crate::dialect::Dialect;
 use crate::gzip::{CompressedText, MIN_COMPRESSED};
-use crate::stream::Coding;
+use crate::stream::{Coding, Identity};
 
 /// An event from a live topic or a log. Lives as long as a window or a queue holds it.
 #[derive(Debug)]
@@ -98,6 +98,11 @@ impl EncodedEvent {
     pub(crate) fn for_shard(&self) -> Arc<Self> {
         let Self { channel, link, body } = self;
         Arc::new(Self { channel: channel.clone(), link: *link, body: Arc::clone(body) })
+    }
+
+    /// Returns whether the publisher excepted this stream's session: it does not get the event.
+    pub(crate) fn excepts(&self, identity: &Identity) -> bool {
+        self.body.event.excepted().is_some_and(|except| identity.is(except))
     }
 
     /// Returns the encoded event. The first caller encodes and compresses it; concurrent callers wait.

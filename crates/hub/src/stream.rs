@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fanfare_coordination::revocations::stream_token::StreamToken;
 use fanfare_coordination::session::SessionGuard;
 use fanfare_protocol::start::StartAt;
-use fanfare_protocol::{Channel, SessionId, SessionKey, User};
+use fanfare_protocol::{Channel, Except, SessionId, SessionKey, User};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -95,6 +95,12 @@ impl Identity {
     /// Returns the user, if there is one.
     pub(crate) fn user(&self) -> Option<&User> {
         self.user.as_ref()
+    }
+
+    /// Returns whether this is the session that does not get an event. Without the user, an id would name other users'
+    /// sessions, too.
+    pub(crate) fn is(&self, except: &Except) -> bool {
+        self.session == except.session && self.user == except.user
     }
 
     /// Returns the session id, which is sent to the client.

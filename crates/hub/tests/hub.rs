@@ -20,7 +20,7 @@ use fanfare_hub::testing::{self, TestHub};
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::sse::HEARTBEAT;
 use fanfare_protocol::start::StartAt;
-use fanfare_protocol::{Channel, Event, Position, SessionId, SessionKey, User};
+use fanfare_protocol::{Channel, Event, Except, Position, SessionId, SessionKey, User};
 use flate2::write::GzDecoder;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, BufWriter, DuplexStream, ReadBuf};
 use tokio::time::{sleep, timeout};
@@ -51,7 +51,13 @@ fn one_shard() -> StreamConfig {
 
 impl Node {
     async fn publish(&self, data: &str) -> Position {
-        let event = Event::new(None, data.to_owned(), 1 << 20).unwrap();
+        self.publish_except(data, None).await
+    }
+
+    /// Publishes an event for all but the session of a client without a user.
+    async fn publish_except(&self, data: &str, session: Option<SessionId>) -> Position {
+        let except = session.map(|session| Except { user: None, session });
+        let event = Event::new(None, data.to_owned(), 1 << 20).unwrap().except(except);
         let publication = Publication { channel: Channel::broadcast(), event, key: None, ephemeral: false };
         self.broker.publish(vec![publication]).await.remove(0).unwrap().position.unwrap()
     }
@@ -443,6 +449,49 @@ async fn a_silent_stream_gets_heartbeats() {
     let before = tokio::time::Instant::now();
     assert_eq!(read_until(&mut socket, ":\n").await.as_bytes(), HEARTBEAT);
     assert!(before.elapsed() <= Duration::from_secs(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_passes_by_the_session_that_it_excepts_whose_cursor_takes_the_place_of_a_heartbeat() {
+    let node = start(&StreamConfig { heartbeat: Duration::from_secs(7), ..one_shard() });
+    let (session, other) = (SessionId::random(), SessionId::random());
+    let mut excepted = node.connect(session, StartAt::Latest, 1 << 16);
+    let mut others = node.connect(other, StartAt::Latest, 1 << 16);
+    for socket in [&mut excepted, &mut others] {
+        read_until(socket, "connected").await;
+    }
+    let first = node.publish("for all").await;
+    read_until(&mut excepted, "data: for all\n\n").await;
+    node.publish_except("1", Some(session)).await;
+    let last = node.publish_except("2", Some(session)).await;
+    let got = read_until(&mut others, "data: 2\n\n").await;
+    assert!(got.contains("data: 1\n"), "{got}");
+    let got = read_until(&mut excepted, "\n\n").await;
+    assert_eq!(got, format!("id: {last}\nevent: excepted\ndata: {{}}\n\n"));
+    assert_eq!(read_until(&mut excepted, "\n").await.as_bytes(), HEARTBEAT, "once");
+    // From the log, and from the window.
+    for from in [Position::ZERO, first] {
+        let mut again = node.connect(session, StartAt::Position(from), 1 << 16);
+        let next = node.publish("next").await;
+        let got = read_until(&mut again, &format!("id: {next}\ndata: next")).await;
+        assert!(!got.contains("data: 1") && !got.contains("data: 2") && !got.contains("gap"), "{got}");
+        node.publish_except("3", Some(session)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_ends_before_an_excepted_event_does_not_end_the_body() {
+    let node = start(&one_shard());
+    let session = SessionId::random();
+    node.publish(&"x".repeat(16 * 1024)).await;
+    node.publish_except("1", Some(session)).await;
+    let (mut ours, theirs) = tokio::io::duplex(1 << 16);
+    let transport = Transport { framing: Framing::Chunked, ..Transport::plain(theirs) };
+    node.hub.open(stream(session, StartAt::Earliest), transport);
+    let mut got = read_until(&mut ours, "xxx\n\n").await;
+    let last = node.publish("2").await;
+    got += &read_until(&mut ours, &format!("id: {last}\ndata: 2\n\n")).await;
+    assert!(!got.contains("\r\n0\r\n"), "the last chunk");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::Except;
+
 /// Maximum length of an event type, in bytes.
 pub const MAX_TYPE_BYTES: usize = 128;
 /// Default of the maximum size of an event's data, in bytes.
@@ -15,8 +17,17 @@ pub const DEFAULT_MAX_DATA_BYTES: usize = 60 * 1024;
 /// Upper bound of that setting, in bytes.
 pub const MAX_DATA_BYTES: usize = 1024 * 1024;
 /// Types of control events, which only Fanfare itself sends.
-pub const CONTROL_TYPES: [&str; 8] =
-    ["connected", "disconnected", "shutdown", "superseded", "gap", "overloaded", "expired", "end"];
+pub const CONTROL_TYPES: [&str; 9] = [
+    "connected",
+    "disconnected",
+    "shutdown",
+    "superseded",
+    "gap",
+    "overloaded",
+    "expired",
+    "excepted",
+    "end",
+];
 /// Types with which a browser's `EventSource` reports the state of its connection (WHATWG HTML, section 9.2.2). An
 /// event of such a type would call `onerror` or `onopen`, and a page would take it for a lost or new connection.
 pub const CONNECTION_TYPES: [&str; 2] = ["error", "open"];
@@ -114,12 +125,13 @@ impl fmt::Debug for EventType {
     }
 }
 
-/// An event: an optional type, and data. Cheap to clone.
+/// An event: an optional type, data, and maybe a session that does not get it. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event {
     /// The type; `None` is a plain message, which clients receive with the type `message`.
     pub kind: Option<EventType>,
     data: Bytes,
+    except: Option<Arc<Except>>,
 }
 
 impl Event {
@@ -132,7 +144,7 @@ impl Event {
         if data.len() > limit {
             return Err(EventError::DataTooLong { got: data.len(), limit });
         }
-        Ok(Self { kind, data: data.into() })
+        Ok(Self { kind, data: data.into(), except: None })
     }
 
     /// Creates an event from raw bytes. An empty type is a plain message.
@@ -153,7 +165,7 @@ impl Event {
             return Err(EventError::DataTooLong { got: data.len(), limit });
         }
         utf8("the data", &data)?;
-        Ok(Self { kind, data })
+        Ok(Self { kind, data, except: None })
     }
 
     /// Returns the type as it is stored: empty for a plain message.
@@ -165,6 +177,17 @@ impl Event {
     pub fn data(&self) -> &str {
         // Both constructors check UTF-8; the default avoids a panic without `unsafe`.
         std::str::from_utf8(&self.data).unwrap_or_default()
+    }
+
+    /// Returns the event for all but one session.
+    #[must_use]
+    pub fn except(self, except: Option<Except>) -> Self {
+        Self { except: except.map(Arc::new), ..self }
+    }
+
+    /// Returns the session that does not get the event, if there is one.
+    pub fn excepted(&self) -> Option<&Except> {
+        self.except.as_deref()
     }
 
     /// Returns the data's bytes.

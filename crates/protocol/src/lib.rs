@@ -7,7 +7,7 @@
 //! In the order in which an event passes through them:
 //!
 //! - [`channel`]: channel names, users, and patterns that match names
-//! - [`event`]: type and data of an event, and their limits
+//! - [`event`]: type and data of an event, and their limits; [`except`]: the session that does not get it
 //! - [`json`]: JSON text that passes through unchanged
 //! - [`publish`]: the body of a publish request
 //! - [`position`]: the place of a stored event in its channel's log
@@ -26,6 +26,7 @@ pub mod channel;
 pub mod cursor;
 pub mod entry;
 pub mod event;
+pub mod except;
 pub mod grants;
 pub mod json;
 pub mod position;
@@ -43,6 +44,7 @@ pub use channel::{Channel, Pattern, User};
 pub use cursor::Cursor;
 pub use entry::Entry;
 pub use event::{Event, EventType};
+pub use except::Except;
 pub use grants::Grants;
 pub use position::Position;
 pub use session::{SessionId, SessionKey};

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::channel::{Channel, ChannelError};
 use crate::event::{Event, EventError, EventType};
+use crate::except::ExceptError;
 use crate::json::{self, EncodingError, Items, TooDeep, brief};
 
 /// Maximum length of an idempotency key, in bytes.
@@ -42,6 +43,9 @@ pub enum PublicationError {
     /// The data cannot be sent as text.
     #[error("data: {0}")]
     Data(#[from] DataError),
+    /// The text names no session.
+    #[error("except: {0}")]
+    Except(#[from] ExceptError),
     /// The key is empty, too long, or has a control character.
     #[error("key: it must have 1 to {MAX_KEY_BYTES} bytes without control characters")]
     Key,
@@ -49,7 +53,7 @@ pub enum PublicationError {
     #[error("the field {0:?} is missing")]
     Missing(&'static str),
     /// An unknown field.
-    #[error("unknown field {0:?}; fields are channel, type, data, key and until")]
+    #[error("unknown field {0:?}; fields are channel, type, data, key, until and except")]
     Unknown(String),
     /// A field that is present more than once.
     #[error("the field {0:?} is present twice")]
@@ -114,7 +118,10 @@ pub struct BodyLimits {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with channel, data and maybe type, key, ephemeral")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object with channel, data and maybe type, key, ephemeral, except"
+)]
 struct Fields<'a> {
     channel: String,
     #[serde(rename = "type")]
@@ -123,6 +130,7 @@ struct Fields<'a> {
     data: &'a RawValue,
     key: Option<String>,
     ephemeral: Option<bool>,
+    except: Option<String>,
 }
 
 impl Body {
@@ -163,15 +171,15 @@ impl From<Publication> for TimedPublication {
 }
 
 impl TimedPublication {
-    /// Parses the fields of an entry of the ingest stream: `channel` and `data`, and optionally `type`, `key` and `until`. An
-    /// empty type is a plain message. `limit` is the maximum size of an event's data, in bytes.
+    /// Parses the fields of an entry of the ingest stream: `channel` and `data`, and optionally `type`, `key`, `until` and `except`.
+    /// An empty type is a plain message. `limit` is the maximum size of an event's data, in bytes.
     ///
     /// # Errors
     ///
     /// Fails if a field is missing, not known or there twice, or what it says is not allowed.
     pub fn from_fields(fields: &[(Bytes, Bytes)], limit: usize) -> Result<Self, PublicationError> {
-        const NAMES: [&str; 5] = ["channel", "type", "data", "key", "until"];
-        let mut found: [Option<&Bytes>; 5] = [None; 5];
+        const NAMES: [&str; 6] = ["channel", "type", "data", "key", "until", "except"];
+        let mut found: [Option<&Bytes>; 6] = [None; 6];
         for (name, value) in fields {
             let Some(at) = NAMES.iter().position(|known| known.as_bytes() == &name[..]) else {
                 let name = String::from_utf8_lossy(name);
@@ -181,11 +189,13 @@ impl TimedPublication {
                 return Err(PublicationError::Doubled(NAMES[at]));
             }
         }
-        let [channel, kind, data, key, until] = found;
+        let [channel, kind, data, key, until, except] = found;
         let utf8 = |name, bytes| std::str::from_utf8(bytes).map_err(|_| PublicationError::NotUtf8(name));
         let channel = utf8("channel", channel.ok_or(PublicationError::Missing("channel"))?)?;
         let data = data.ok_or(PublicationError::Missing("data"))?;
         let event = Event::from_bytes(kind.map_or(&[], |kind| &kind[..]), data.clone(), limit)?;
+        let except = except.map(|except| utf8("except", except)).transpose()?;
+        let event = event.except(except.map(str::parse).transpose()?);
         let key = key.map(|key| utf8("key", key).map(str::to_owned)).transpose()?;
         let publication = Publication { channel: Channel::new(channel)?, event, key, ephemeral: false };
         publication.check_key()?;
@@ -202,10 +212,11 @@ fn milliseconds(text: &[u8]) -> Option<u64> {
 
 impl Publication {
     fn parse(item: &RawValue, limit: usize) -> Result<Self, PublicationError> {
-        let Fields { channel, kind, data, key, ephemeral } = json::object(item.get())
+        let Fields { channel, kind, data, key, ephemeral, except } = json::object(item.get())
             .map_err(|_| PublicationError::Json(json::fault::<Fields<'_>>(item.get())))?;
         let kind = kind.as_deref().map(EventType::new).transpose()?;
-        let event = Event::new(kind, data_text(data)?, limit)?;
+        let except = except.as_deref().map(str::parse).transpose()?;
+        let event = Event::new(kind, data_text(data)?, limit)?.except(except);
         let ephemeral = ephemeral.unwrap_or_default();
         let publication = Self { channel: Channel::new(&channel)?, event, key, ephemeral };
         publication.check_key()?;
@@ -241,6 +252,9 @@ impl Publication {
         if self.ephemeral {
             object.insert("ephemeral".into(), true.into());
         }
+        if let Some(except) = self.event.excepted() {
+            object.insert("except".into(), except.to_string().into());
+        }
         object.into()
     }
 }
@@ -274,6 +288,10 @@ mod tests {
         }
     }
 
+    fn except() -> crate::Except {
+        "al/ice/0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11".parse().unwrap()
+    }
+
     fn field(name: &str, value: &str) -> (Bytes, Bytes) {
         (Bytes::copy_from_slice(name.as_bytes()), Bytes::copy_from_slice(value.as_bytes()))
     }
@@ -282,12 +300,12 @@ mod tests {
         #[test]
         fn a_publication_reads_back(
             channel in "[a-z:]{1,20}", kind in proptest::option::of("[^\r\n\0]{1,20}"),
-            data: String, key in proptest::option::of("[a-z0-9-]{1,20}"), ephemeral: bool
+            data: String, key in proptest::option::of("[a-z0-9-]{1,20}"), ephemeral: bool, excepts: bool
         ) {
             let Ok(kind) = kind.map(|kind| EventType::new(&kind)).transpose() else { return Ok(()) };
             let publication = Publication {
                 channel: Channel::new(&channel).unwrap(),
-                event: Event::new(kind, data, LIMIT * 4).unwrap(),
+                event: Event::new(kind, data, LIMIT * 4).unwrap().except(excepts.then(except)),
                 key: key.filter(|_| !ephemeral),
                 ephemeral,
             };
@@ -299,13 +317,14 @@ mod tests {
         #[test]
         fn the_fields_of_an_entry_read_back(
             channel in "[a-z:]{1,20}", kind in proptest::option::of("[^\r\n\0]{0,20}"),
-            data: String, key in proptest::option::of("[a-z0-9-]{1,20}"), until: Option<u64>, turn in 0usize..5
+            data: String, key in proptest::option::of("[a-z0-9-]{1,20}"), until: Option<u64>, turn in 0usize..6, excepts: bool
         ) {
             let reserved = kind.as_deref().is_some_and(|kind| !kind.is_empty() && EventType::new(kind).is_err());
             let mut fields = vec![field("channel", &channel), field("data", &data)];
             fields.extend(kind.iter().map(|kind| field("type", kind)));
             fields.extend(key.iter().map(|key| field("key", key)));
             fields.extend(until.iter().map(|until| field("until", &until.to_string())));
+            fields.extend(excepts.then(|| field("except", &except().to_string())));
             let turn = turn % fields.len();
             fields.rotate_left(turn);
             let read = TimedPublication::from_fields(&fields, LIMIT * 4);
@@ -315,6 +334,8 @@ mod tests {
                 prop_assert_eq!(read.channel.as_str(), channel);
                 prop_assert_eq!(read.event.kind_str(), kind.unwrap_or_default());
                 prop_assert_eq!(read.event.data(), data);
+                let wanted = excepts.then(except);
+                prop_assert_eq!(read.event.excepted(), wanted.as_ref());
                 prop_assert_eq!((read.key, read.ephemeral), (key, false));
             }
         }
@@ -358,6 +379,9 @@ mod tests {
             (with(b"until", b"1.5"), "until: "),
             (with(b"until", b"18446744073709551616"), "until: "),
             (with(b"key", b"\xff"), "\"key\" is not UTF-8"),
+            (with(b"except", b""), "except: a session id must be a UUID"),
+            (with(b"except", b"\xff"), "\"except\" is not UTF-8"),
+            (with(b"except", b"alice/1"), "it must be <user>/<session>"),
             (vec![field("channel", "a b"), field("data", "x")], "' '"),
             (vec![field("channel", ""), field("data", "x")], "empty"),
             (

@@ -6,17 +6,24 @@
 //! 1 <position> <previous position> <type>\n<data>
 //! ```
 //!
-//! On the topic for ephemeral events publishers send JSON objects, `{"type": "cursor", "data": …}`.
+//! or, if a session does not get the event ([`Except`]):
+//!
+//! ```text
+//! 2 <position> <previous position> <session> <type>\n<data>
+//! ```
+//!
+//! On the topic for ephemeral events publishers send JSON objects, `{"type": "cursor", "data": …, "except": …}`.
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::event::{Event, EventError, EventType};
+use crate::except::ExceptError;
 use crate::json::{self, EncodingError, brief};
 use crate::position::PositionError;
 use crate::publish::{DataError, data_text};
-use crate::{Entry, Position};
+use crate::{Entry, Except, Position};
 
 /// One of a channel's two topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +80,9 @@ pub enum FrameError {
     /// An invalid type or invalid data.
     #[error(transparent)]
     Event(#[from] EventError),
+    /// A text that names no session.
+    #[error("except: {0}")]
+    Except(#[from] ExceptError),
 }
 
 /// Maximum bytes of JSON for one byte of data: `\u0000`.
@@ -81,12 +91,13 @@ const JSON_A_BYTE: usize = 6;
 const BESIDE: usize = 16 * 1024;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with data and maybe type")]
+#[serde(deny_unknown_fields, expecting = "an object with data and maybe type, except")]
 struct Ephemeral<'a> {
     #[serde(rename = "type")]
     kind: Option<String>,
     #[serde(borrow)]
     data: &'a RawValue,
+    except: Option<String>,
 }
 
 impl FrameError {
@@ -100,6 +111,7 @@ impl FrameError {
                 format!("invalid ephemeral event: data has no UTF-8 text: {}", json::reason(error))
             }
             Self::Event(EventError::Reserved(_)) => "a reserved event type".to_owned(),
+            Self::Except(_) => "except names no session".to_owned(),
             other => other.to_string(),
         }
     }
@@ -111,9 +123,9 @@ fn form(error: &serde_json::Error) -> &'static str {
     match text.split(' ').next() {
         Some("missing") => "the field data is missing",
         Some("duplicate") => "a field is present twice",
-        Some("unknown") => "a field is neither type nor data",
-        _ if text.contains("expected an object with data and maybe type at") => "it is not an object",
-        _ => "type is not a string",
+        Some("unknown") => "a field is none of type, data and except",
+        _ if text.contains("expected an object with data and maybe type, except at") => "it is not an object",
+        _ => "type or except is not a string",
     }
 }
 
@@ -150,7 +162,12 @@ impl Frame {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Kept(Entry { position, previous, event }) => {
-                let mut out = format!("1 {position} {previous} {}\n", event.kind_str()).into_bytes();
+                let kind = event.kind_str();
+                let head = match event.excepted() {
+                    None => format!("1 {position} {previous} {kind}\n"),
+                    Some(except) => format!("2 {position} {previous} {except} {kind}\n"),
+                };
+                let mut out = head.into_bytes();
                 out.extend_from_slice(event.data_bytes());
                 out
             }
@@ -160,6 +177,9 @@ impl Frame {
                     object.insert("type".into(), kind.as_str().into());
                 }
                 object.insert("data".into(), event.data().into());
+                if let Some(except) = event.excepted() {
+                    object.insert("except".into(), except.to_string().into());
+                }
                 serde_json::Value::Object(object).to_string().into_bytes()
             }
         }
@@ -168,41 +188,61 @@ impl Frame {
 
 fn parse_kept(message: &Bytes, limit: usize) -> Result<Entry, FrameError> {
     let end = memchr::memchr(b'\n', message).ok_or(FrameError::Form)?;
-    let mut words = message[..end].splitn(4, |&b| b == b' ');
+    let has_except = match message.first() {
+        Some(b'1') => false,
+        Some(b'2') => true,
+        _ => return Err(FrameError::Form),
+    };
+    // A type may have spaces.
+    let mut words = message[..end].splitn(4 + usize::from(has_except), |&b| b == b' ');
     let mut word = || words.next().ok_or(FrameError::Form);
-    if word()? != b"1" {
+    if word()?.len() != 1 {
         return Err(FrameError::Form);
     }
     let position = Position::parse(word()?)?;
     let previous = Position::parse(word()?)?;
-    let event = Event::from_bytes(word()?, message.slice(end + 1..), limit)?;
+    let except = if has_except { Some(session(word()?)?) } else { None };
+    let event = Event::from_bytes(word()?, message.slice(end + 1..), limit)?.except(except);
     if previous >= position {
         return Err(FrameError::Order);
     }
     Ok(Entry { position, previous, event })
 }
 
+fn session(text: &[u8]) -> Result<Except, FrameError> {
+    Ok(std::str::from_utf8(text).map_err(|_| FrameError::Form)?.parse()?)
+}
+
 fn parse_ephemeral(message: &[u8], limit: usize) -> Result<Event, FrameError> {
-    let Ephemeral { kind, data } = json::object(json::text(message)?)?;
+    let Ephemeral { kind, data, except } = json::object(json::text(message)?)?;
     let kind = kind.as_deref().map(EventType::new).transpose()?;
-    Ok(Event::new(kind, data_text(data)?, limit)?)
+    let except = except.map(|except| except.parse()).transpose()?;
+    Ok(Event::new(kind, data_text(data)?, limit)?.except(except))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::User;
     use proptest::prelude::*;
 
     const LIMIT: usize = 1024;
 
     fn events() -> impl Strategy<Value = Event> {
-        (proptest::option::of("[^\r\n\0]{1,20}"), any::<String>()).prop_filter_map(
-            "reserved or too long",
-            |(kind, data)| {
-                let kind = kind.map(|kind| EventType::new(&kind)).transpose().ok()?;
-                Event::new(kind, data, LIMIT).ok()
-            },
+        let user = proptest::option::of("[a-z/:.]{1,20}");
+        (
+            proptest::option::of("[^\r\n\0]{1,20}"),
+            any::<String>(),
+            proptest::option::of((user, any::<u128>())),
         )
+            .prop_filter_map("reserved or too long", |(kind, data, except)| {
+                let kind = kind.map(|kind| EventType::new(&kind)).transpose().ok()?;
+                let except = except.map(|(user, id)| Except {
+                    user: user.map(|user| User::new(&user).unwrap()),
+                    session: uuid::Uuid::from_u128(id).into(),
+                });
+                Some(Event::new(kind, data, LIMIT).ok()?.except(except))
+            })
     }
 
     proptest! {
@@ -251,9 +291,9 @@ mod tests {
         for (message, reason) in [
             ("{}", "invalid ephemeral event: the field data is missing"),
             (r#"{"data":1,"data":2}"#, "invalid ephemeral event: a field is present twice"),
-            (r#"{"data":1,"secret":2}"#, "invalid ephemeral event: a field is neither type nor data"),
+            (r#"{"data":1,"secret":2}"#, "invalid ephemeral event: a field is none of type, data and except"),
             (r#"{"type":"secret","type":"t"}"#, "invalid ephemeral event: a field is present twice"),
-            (r#"{"type":7,"data":2}"#, "invalid ephemeral event: type is not a string"),
+            (r#"{"type":7,"data":2}"#, "invalid ephemeral event: type or except is not a string"),
             (r#" ["secret"]"#, "invalid ephemeral event: it is not an object"),
             (r#"{"data":secret}"#, "invalid ephemeral event: expected value at line 1 column 9"),
             (r#"{"data":1 "secret"}"#, "invalid ephemeral event: expected `,` or `}` at line 1 column 11"),
@@ -262,6 +302,7 @@ mod tests {
                 "invalid ephemeral event: data has no UTF-8 text: unexpected end of hex escape",
             ),
             (r#"{"type":"gap","data":1}"#, "a reserved event type"),
+            (r#"{"data":1,"except":"secret"}"#, "except names no session"),
         ] {
             let error = Frame::parse(Topic::Ephemeral, &Bytes::from_static(message.as_bytes()), LIMIT);
             assert_eq!(error.unwrap_err().reason(), reason, "{message}");
@@ -280,8 +321,13 @@ mod tests {
             "1 5-0 5-0 t\nd",
             "12 5-0 4-0 t\nd",
             "1 5-0 4-0 gap\nd",
+            "2 5-0 4-0 t\nd",
+            "2 5-0 4-0 a/x t\nd",
+            "3 5-0 4-0 t\nd",
+            "22 5-0 4-0 0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11 t\nd",
             "{}",
             "{\"data\":1,\"x\":2}",
+            "{\"data\":1,\"except\":\"alice\"}",
             "{\"type\":\"a\\nb\",\"data\":1}",
             "[1]",
             " [\"typing\",1]",

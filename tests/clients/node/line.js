@@ -5,7 +5,7 @@ export const url = process.argv[2];
 /** Types of events for clients that have to name what they listen for. */
 export const types = [
   "message", "note", "typing",
-  "connected", "gap", "shutdown", "overloaded", "superseded", "expired", "disconnected",
+  "connected", "gap", "shutdown", "overloaded", "superseded", "expired", "excepted", "disconnected",
 ];
 
 export const print = ({ type, id, data }) => process.stdout.write(`${JSON.stringify({ type, id, data })}\n`);

@@ -42,6 +42,7 @@ mod crash_retry;
 mod dead_letters;
 mod every_end;
 mod examples;
+mod except;
 mod expired_log;
 mod five_channels;
 mod gzip;

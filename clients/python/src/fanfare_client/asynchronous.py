@@ -24,7 +24,14 @@ class AsyncPublisher:
         return self._publisher.counts
 
     async def publish(
-        self, channel: str, data: Any, *, type: str | None = None, key: str | None = None, until: datetime | float | None = None
+        self,
+        channel: str,
+        data: Any,
+        *,
+        type: str | None = None,
+        key: str | None = None,
+        until: datetime | float | None = None,
+        except_: str | None = None,
     ) -> Receipt:
         """Publishes an event. Returns when it is stored.
 
@@ -32,7 +39,7 @@ class AsyncPublisher:
             PublishError: The event is invalid, the buffer is full (code `full`; `ready` waits for room), Fanfare refuses it, or it
                 is too late.
         """
-        return await asyncio.wrap_future(self._publisher.submit(channel, data, type=type, key=key, until=until))
+        return await asyncio.wrap_future(self._publisher.submit(channel, data, type=type, key=key, until=until, except_=except_))
 
     async def ready(self) -> None:
         """Waits until the buffer has room for any event."""

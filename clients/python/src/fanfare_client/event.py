@@ -12,7 +12,11 @@ from typing import Any, Never
 from .errors import PublishError
 
 CHANNEL = re.compile(r"[A-Za-z0-9\-_.:@|/+=~%$!#&;]{1,255}")
-RESERVED = {"connected", "disconnected", "shutdown", "superseded", "gap", "overloaded", "expired", "end", "error", "open"}
+SESSION = re.compile(r"([A-Za-z0-9\-_.:@|/+=~%$!#&;]{1,250}/)?[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+RESERVED = {
+    *("connected", "disconnected", "shutdown", "superseded", "gap", "overloaded", "expired", "excepted"),
+    *("end", "error", "open"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,8 @@ class Publication:
     key: str
     #: Unix milliseconds.
     until: int | None
+    #: The session that does not get the event.
+    except_: str | None = None
 
     @property
     def size(self) -> int:
@@ -42,7 +48,13 @@ def new_key() -> str:
 
 
 def check(
-    channel: str, data: Any, type: str | None, key: str | None, until: datetime | float | None, max_data_bytes: int
+    channel: str,
+    data: Any,
+    type: str | None,
+    key: str | None,
+    until: datetime | float | None,
+    max_data_bytes: int,
+    except_: str | None = None,
 ) -> Publication:
     """Checks an event as a node would.
 
@@ -65,13 +77,15 @@ def check(
     end = _milliseconds(until)
     if end is not None and end < 0:
         refuse("bad-event", "until must be a datetime with a time zone, or Unix seconds")
+    if except_ is not None and not (isinstance(except_, str) and SESSION.fullmatch(except_)):
+        refuse("bad-event", "except_ must be <user>/<session>, or <session> of a client without a user")
     text = _text(data)
     if text is None:
         refuse("bad-event", "the data must be a str, bytes of UTF-8, or a value that JSON has")
     size = len(text.encode())
     if size > max_data_bytes:
         refuse("too-large", f"the data has {size} bytes; at most {max_data_bytes} are allowed (max_data_bytes)")
-    return Publication(channel, type, text, key, end)
+    return Publication(channel, type, text, key, end, except_)
 
 
 def _is_text(text: object, longest: int) -> bool:

@@ -86,8 +86,8 @@ class _Http:
 
 
 def _item(event: Publication) -> dict[str, str]:
-    item = {"channel": event.channel, "data": event.data, "key": event.key}
-    return item if event.type is None else {**item, "type": event.type}
+    item = {"channel": event.channel, "type": event.type, "data": event.data, "key": event.key, "except": event.except_}
+    return {name: value for name, value in item.items() if value is not None}
 
 
 def _json(text: bytes) -> Any:

@@ -125,7 +125,14 @@ class Publisher:
         self._thread: threading.Thread | None = None
 
     def publish(
-        self, channel: str, data: Any, *, type: str | None = None, key: str | None = None, until: datetime | float | None = None
+        self,
+        channel: str,
+        data: Any,
+        *,
+        type: str | None = None,
+        key: str | None = None,
+        until: datetime | float | None = None,
+        except_: str | None = None,
     ) -> Receipt:
         """Publishes an event, and waits until it is stored.
 
@@ -137,11 +144,12 @@ class Publisher:
                 event may be published by another call too
             until: when the event is worth nothing any more: a `datetime` with a time zone, or Unix seconds as of `time.time()`.
                 It is not sent after that
+            except_: the session that does not get the event: `<user>/<session>`, or `<session>` of a client without a user
 
         Raises:
             PublishError: The event is invalid, Fanfare refuses it, or it is too late.
         """
-        pending = self._check(channel, data, type, key, until)
+        pending = self._check(channel, data, type, key, until, except_)
         with self._changed:
             while not self._has_room(pending) and not self._closed and pending.left > 0:
                 self._changed.wait(pending.left)
@@ -149,7 +157,14 @@ class Publisher:
         return pending.future.result()
 
     def submit(
-        self, channel: str, data: Any, *, type: str | None = None, key: str | None = None, until: datetime | float | None = None
+        self,
+        channel: str,
+        data: Any,
+        *,
+        type: str | None = None,
+        key: str | None = None,
+        until: datetime | float | None = None,
+        except_: str | None = None,
     ) -> "Future[Receipt]":
         """Publishes an event without waiting: what `publish` would return or raise is in the result.
 
@@ -159,7 +174,7 @@ class Publisher:
             PublishError: The event is invalid, the publisher is closed, or its buffer is full (code `full`; `ready` waits for
                 room).
         """
-        pending = self._check(channel, data, type, key, until)
+        pending = self._check(channel, data, type, key, until, except_)
         with self._changed:
             self._add(pending, wait=False)
         return pending.future
@@ -194,8 +209,10 @@ class Publisher:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _check(self, channel: str, data: Any, type: str | None, key: str | None, until: datetime | float | None) -> _Pending:
-        event = check(channel, data, type, key, until, self._max_data_bytes)
+    def _check(
+        self, channel: str, data: Any, type: str | None, key: str | None, until: datetime | float | None, except_: str | None
+    ) -> _Pending:
+        event = check(channel, data, type, key, until, self._max_data_bytes, except_)
         return _Pending(event, time.monotonic() + self._retry_for)
 
     def _fits(self, size: int) -> bool:

@@ -40,7 +40,8 @@ def over_redis(client: RedisClient, *, prefix: str = "fanfare") -> Transport:
     name = f"{prefix.translate(SPELLING)}_publish"
 
     def command(event: Publication) -> list[str]:
-        return ["FCALL", name, "1", f"{prefix}:{{{event.channel}}}:log", event.type or "", event.data, event.key]
+        words = [event.type or "", event.data, event.key, *([event.except_] if event.except_ else [])]
+        return ["FCALL", name, "1", f"{prefix}:{{{event.channel}}}:log", *words]
 
     def receipt(event: Publication, reply: Any) -> Receipt:
         return Receipt(event.key, _str(reply[0]), int(reply[1]) == 1)
@@ -58,7 +59,10 @@ def over_intake(client: RedisClient, *, prefix: str = "fanfare") -> Transport:
     """
 
     def command(event: Publication) -> list[str]:
-        fields = {"channel": event.channel, "type": event.type, "data": event.data, "key": event.key, "until": event.until}
+        fields = {
+            **{"channel": event.channel, "type": event.type, "data": event.data, "key": event.key},
+            **{"until": event.until, "except": event.except_},
+        }
         present = [str(text) for name, value in fields.items() if value is not None for text in (name, value)]
         return ["XADD", f"{prefix}:ingest", "*", *present]
 

@@ -17,6 +17,8 @@ export interface NewEvent {
   key?: string | undefined;
   /** When the event is worth nothing any more: a date, or Unix milliseconds. It is not sent after that. */
   until?: Date | number | undefined;
+  /** The session that does not get the event: `<user>/<session>`, or `<session>` of a client without a user. */
+  except?: string | undefined;
   /** Takes the event back: it is not sent any more. */
   signal?: AbortSignal | undefined;
 }
@@ -29,9 +31,12 @@ export interface Publication {
   readonly key: string;
   /** Unix milliseconds. */
   readonly until: number | undefined;
+  readonly except: string | undefined;
 }
 
-const RESERVED = ["connected", "disconnected", "shutdown", "superseded", "gap", "overloaded", "expired", "end", "error", "open"];
+const RESERVED = "connected disconnected shutdown superseded gap overloaded expired excepted end error open".split(" ");
+
+const SESSION = /^([\w\-.:@|/+=~%$!#&;]{1,250}\/)?[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}$/i;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -46,7 +51,7 @@ export const bytes = (text: string): number => encoder.encode(text).length;
  * @throws PublishError with the code that the node would answer with
  */
 export function check(event: NewEvent, maxData: number): Publication {
-  const { channel, type, until } = event;
+  const { channel, type, until, except } = event;
   const key = event.key ?? newKey();
   const refuse = (code: "bad-channel" | "bad-event" | "too-large", message: string): never => {
     throw new PublishError(code, message, { channel, key });
@@ -63,11 +68,14 @@ export function check(event: NewEvent, maxData: number): Publication {
   if (time !== undefined && !(Number.isSafeInteger(time) && time >= 0)) {
     refuse("bad-event", "until must be a date, or whole Unix milliseconds");
   }
+  if (except !== undefined && !(typeof except === "string" && SESSION.test(except))) {
+    refuse("bad-event", "except must be <user>/<session>, or <session> of a client without a user");
+  }
   const data = text(event.data);
   if (data === undefined) return refuse("bad-event", "the data must be a text, bytes of UTF-8, or a value that JSON has");
   const size = bytes(data);
   if (size > maxData) refuse("too-large", `the data has ${size} bytes; at most ${maxData} are allowed (maxDataBytes)`);
-  return { channel, type, data, key, until: time };
+  return { channel, type, data, key, until: time, except };
 }
 
 function isText(text: unknown, longest: number, forbidden: RegExp): boolean {

@@ -31,7 +31,7 @@ export function overHttp(url: string | URL, options: HttpOptions = {}): PublishT
         "content-type": "application/json",
         ...(bearer && { authorization: `Bearer ${bearer}` }),
       };
-      const body = JSON.stringify(events.map(({ channel, type, data, key }) => ({ channel, type, data, key })));
+      const body = JSON.stringify(events.map(({ channel, type, data, key, except }) => ({ channel, type, data, key, except })));
       const response = await fetch(url, { method: "POST", headers, body, signal });
       if (!response.ok) throw failure(await problemOf(response), typeof token === "function");
       const results: unknown = await response.json();

@@ -44,7 +44,10 @@ export function overRedis(client: RedisClient, { prefix = "fanfare" }: RedisOpti
   const name = `${prefix.replace(/[:_\-.]/g, (mark) => spelling[mark] as string)}_publish`;
   return transport(
     client,
-    ({ channel, type, data, key }) => ["FCALL", name, "1", `${prefix}:{${channel}}:log`, type ?? "", data, key],
+    ({ channel, type, data, key, except }) => {
+      const words = except === undefined ? [key] : [key, except];
+      return ["FCALL", name, "1", `${prefix}:{${channel}}:log`, type ?? "", data, ...words];
+    },
     ({ key }, reply) => {
       const [id, repeat] = reply as [string, number];
       return { key, id: String(id), repeat: Number(repeat) === 1 };
@@ -56,8 +59,8 @@ export function overRedis(client: RedisClient, { prefix = "fanfare" }: RedisOpti
 export function overIntake(client: RedisClient, { prefix = "fanfare" }: RedisOptions = {}): PublishTransport {
   return transport(
     client,
-    ({ channel, type, data, key, until }) => {
-      const fields = { channel, type, data, key, until: until?.toString() };
+    ({ channel, type, data, key, until, except }) => {
+      const fields = { channel, type, data, key, until: until?.toString(), except };
       const present = Object.entries(fields).flatMap(([name, value]) => (value === undefined ? [] : [name, value]));
       return ["XADD", `${prefix}:ingest`, "*", ...present];
     },

@@ -14,6 +14,7 @@ import { Redis } from "../support/redis.js";
 /** Seconds after which something hangs, also on a busy machine. */
 const PATIENCE = 60;
 const CHANNELS = 3;
+const SESSION = "0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11";
 // Attempts end soon, so that a Redis that stands still for longer leaves commands behind that nobody waits for.
 const OPTIONS = { timeout: 500, minDelay: 20, maxDelay: 200, retryFor: 2 * PATIENCE * 1000 };
 
@@ -297,6 +298,18 @@ test("a token that the node refuses is asked for again; a channel that it does n
   assert.deepEqual([refused.reason.code, refused.reason.unknown], ["no-grant", false]);
 });
 
+test("the session that does not get the event is stored with it", async () => {
+  for (const [way, open] of Object.entries(WAYS)) {
+    const channel = `except:${way.replaceAll(" ", "-")}`;
+    const publisher = new Publisher(open(), OPTIONS);
+    await publisher.publish({ channel, data: 1, except: `alice/${SESSION}` });
+    await until(async () => (await stored(channel)).length === 1, PATIENCE, channel);
+    const [{ message }] = await admin.xRange(`fanfare:{${channel}}:log`, "-", "+");
+    assert.equal(message.x, `alice/${SESSION}`);
+    await publisher.close();
+  }
+});
+
 test("an event is checked as a node checks it", async () => {
   const long = "ä".repeat(64);
   const events = [
@@ -306,9 +319,13 @@ test("an event is checked as a node checks it", async () => {
     { channel: "azAZ09-_.:@|/+=~%$!#&;" },
     ...["a b", "a*", "{a}", "ä", "a,b", 'a"', "a\n", "a\\"].map((channel) => ({ channel })),
     ...["", "a\nb", "a\r", "a\0", long, `${long}x`, "message", "order.paid", "a b", "\u0085"].map((type) => ({ type })),
-    ...["connected", "disconnected", "shutdown", "superseded", "gap", "overloaded", "expired", "end"].map((type) => ({ type })),
-    ...["error", "open", "Error", "opened"].map((type) => ({ type })),
+    ...["connected", "disconnected", "shutdown", "superseded", "gap", "overloaded", "expired"].map((type) => ({ type })),
+    ...["excepted", "end", "error", "open", "Error", "opened"].map((type) => ({ type })),
     ...["", long, `${long}x`, "a\tb", "a\u007f", "a\u0085", "a b", "\ud83d\ude00"].map((key) => ({ key })),
+    ...[SESSION, `al/ice/${SESSION}`, `${"u".repeat(250)}/${SESSION}`, SESSION.toUpperCase()].map((except) => ({ except })),
+    ...["", "alice", `/${SESSION}`, `a b/${SESSION}`, `${"u".repeat(251)}/${SESSION}`, `${SESSION}\n`].map((except) => ({
+      except,
+    })),
     ...["x".repeat(60 * 1024), "x".repeat(60 * 1024 + 1), "ä".repeat(30 * 1024 + 1), "", "a\0b"].map((data) => ({ data })),
   ];
   const verdict = async (event) => {

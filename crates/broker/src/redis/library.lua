@@ -88,21 +88,38 @@ local function wrong_key(key)
   end
 end
 
+local function wrong_except(except)
+  local user, session = string.match(except, '^(.+)/([^/]*)$')
+  session = session or except
+  local hex = '%x%x%x%x'
+  local uuid = '^' .. hex .. hex .. '%-' .. hex .. '%-' .. hex .. '%-' .. hex .. '%-' .. hex .. hex .. hex .. '$'
+  if not string.find(session, uuid) or (user and (#user > 250 or string.find(user, '[^%w%-_.:@|/+=~%%$!#&;]'))) then
+    return 'except must be <user>/<session>, or <session> for a client without a user; a session id is a UUID'
+  end
+end
+
 local function refuse(why)
   return redis.error_reply('FANFARE ' .. why)
 end
 
 local function call(keys, args)
   if #keys ~= 1 then return refuse('exactly one key is required: ' .. prefix .. ':{<channel>}:log') end
-  if #args < 2 or #args > 3 then return refuse('two or three arguments are required: type, data and key') end
+  if #args < 2 or #args > 4 then
+    return refuse('two to four arguments are required: type, data, key and except')
+  end
+  local key, except = args[3], args[4]
+  if except and key == '' then key = nil end
   local channel, wrong = wrong_channel(keys[1])
-  wrong = wrong or wrong_type(args[1]) or wrong_data(args[2]) or (args[3] and wrong_key(args[3]))
+  wrong = wrong or wrong_type(args[1]) or wrong_data(args[2]) or (key and wrong_key(key))
+  wrong = wrong or (except and wrong_except(except))
   if wrong then return refuse(wrong) end
 
   local base = prefix .. ':{' .. channel .. '}:'
   local kept = retention(channel)
-  local names = {keys[1], base .. 'last', base .. 'live', args[3] and base .. 'once:' .. args[3]}
-  local answer = publish(names, {args[1], args[2], kept.events, kept.age, kept.positions, once})
+  local names = {keys[1], base .. 'last', base .. 'live', key and base .. 'once:' .. key}
+  local words = {args[1], args[2], kept.events, kept.age, kept.positions, once}
+  if except then words[7], words[8], words[9], words[10], words[11] = '', '', '', '', except end
+  local answer = publish(names, words)
   return {answer[1], answer[2]}
 end
 

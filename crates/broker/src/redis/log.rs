@@ -9,7 +9,7 @@ use ::redis::Value;
 use bytes::Bytes;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::start::StartAt;
-use fanfare_protocol::{Channel, Entry, Event, Position};
+use fanfare_protocol::{Channel, Entry, Event, Except, Position};
 
 use super::error::{result, unexpected};
 use super::key::about;
@@ -125,12 +125,20 @@ async fn short_page(
 /// Parses an entry as the publish script writes it.
 fn short_entry(value: Value) -> Option<Arc<Entry>> {
     let [id, fields] = <[Value; 2]>::try_from(array(value)?).ok()?;
-    let [t, kind, d, data, p, previous] = <[Value; 6]>::try_from(array(fields)?).ok()?;
+    let mut fields = array(fields)?;
+    let except = match fields.get(6..) {
+        Some([name, except]) if bytes(name.clone())? == b"x"[..] => Some(bytes(except.clone())?),
+        _ => None,
+    };
+    if except.is_some() {
+        fields.truncate(6);
+    }
+    let [t, kind, d, data, p, previous] = <[Value; 6]>::try_from(fields).ok()?;
     if [t, d, p].map(bytes) != [b"t", b"d", b"p"].map(|name| Some(Bytes::from_static(name))) {
         return None;
     }
     let previous = Position::parse(&bytes(previous)?).ok();
-    entry(position(id)?, previous, &bytes(kind)?, bytes(data)?).ok().map(Arc::new)
+    entry(position(id)?, previous, (&bytes(kind)?, bytes(data)?), except.as_deref()).ok().map(Arc::new)
 }
 
 fn read_page(reply: Value, after: Position) -> Option<Page> {
@@ -150,9 +158,11 @@ fn read_page(reply: Value, after: Position) -> Option<Page> {
     while let Some(id) = values.next() {
         let id = position(id)?;
         let (kind, data, previous) = (bytes(values.next()?)?, bytes(values.next()?)?, bytes(values.next()?)?);
-        let previous = if previous.is_empty() { before } else { Position::parse(&previous).ok() };
+        let mut words = previous.splitn(2, |&byte| byte == b' ');
+        let (previous, except) = (words.next().unwrap_or_default(), words.next());
+        let previous = if previous.is_empty() { before } else { Position::parse(previous).ok() };
         before = Some(id);
-        match entry(id, previous, &kind, data) {
+        match entry(id, previous, (&kind, data), except) {
             Ok(entry) => entries.push(Arc::new(entry)),
             Err(reason) => {
                 malformed += 1;
@@ -173,12 +183,19 @@ fn number(value: &Value) -> Option<usize> {
 }
 
 /// Parses an entry of the log. Fails with the reason if the publish script did not write it.
-fn entry(position: Position, previous: Option<Position>, kind: &Bytes, data: Bytes) -> Result<Entry, String> {
+fn entry(
+    position: Position,
+    previous: Option<Position>,
+    (kind, data): (&Bytes, Bytes),
+    except: Option<&[u8]>,
+) -> Result<Entry, String> {
     let previous = previous.filter(|previous| *previous < position);
     let previous = previous.ok_or_else(|| "its field p is not an earlier position".to_owned())?;
     // The limit may have been larger when the entry was written.
     let event = Event::from_bytes(kind, data, MAX_DATA_BYTES).map_err(|error| error.to_string())?;
-    Ok(Entry { position, previous, event })
+    let except = except.map(|except| std::str::from_utf8(except).unwrap_or_default().parse::<Except>());
+    let except = except.transpose().map_err(|_| "its field x names no session".to_owned())?;
+    Ok(Entry { position, previous, event: event.except(except) })
 }
 
 pub(super) async fn locate(

@@ -12,7 +12,7 @@
 -- Returns: the last position; that of the last entry looked at, or nothing; 1 if nothing comes after it; how many were no
 --       events; how many bytes the first entry has, if that is too much by itself, else 0; the time in ms; the position of
 --       the first that was no event, or nothing; and for each event position, type, data, and the position before it, or
---       nothing if that is the event before.
+--       nothing if that is the event before, with a space and the session that does not get the event, if there is one.
 
 local log, start, most, budget, each = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local at_a_time, age = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -46,18 +46,20 @@ while looked < most do
   local found = call('XRANGE', log, start, '+', 'COUNT', count)
   for i = 1, #found do
     local id, fields = found[i][1], found[i][2]
-    local kind, data, previous
+    local kind, data, previous, except
     if fields[1] == 't' and fields[3] == 'd' and fields[5] == 'p' then
       kind, data, previous = fields[2], fields[4], fields[6]
+      if fields[7] == 'x' then except = fields[8] end
     else
       for f = 1, #fields, 2 do
         if fields[f] == 't' then kind = fields[f + 1] end
         if fields[f] == 'd' then data = fields[f + 1] end
         if fields[f] == 'p' then previous = fields[f + 1] end
+        if fields[f] == 'x' then except = fields[f + 1] end
       end
     end
     if kind and data and previous then
-      local weight = #kind + #data + each
+      local weight = #kind + #data + each + (except and #except or 0)
       if bytes + weight > budget and (size > head or weight > budget) then
         answer[3] = 0
         if size == head and looked == 0 then answer[5] = weight end
@@ -66,6 +68,7 @@ while looked < most do
       bytes = bytes + weight
       answer[size + 1], answer[size + 2], answer[size + 3] = id, kind, data
       answer[size + 4] = previous == before and '' or previous
+      if except then answer[size + 4] = answer[size + 4] .. ' ' .. except end
       size, before = size + 4, id
     else
       for f = 1, #fields do bytes = bytes + #fields[f] end

@@ -3,7 +3,8 @@
 -- keys: the log, the last position, the live topic, and for an event with an idempotency key the key's key.
 -- args: type, data, events kept, their age in ms, how long the last position is kept in ms, and how long the
 --       idempotency key is kept in ms; for an entry of the ingest stream also its generation, its id, and maybe the id of
---       the entry that must be published before it or '', and the last time at which it may be published.
+--       the entry that must be published before it or '', and the last time at which it may be published or ''. If a session
+--       does not get the event, that session is the eleventh, and the missing ones before it are ''.
 -- Returns the position, 1 if the key was used before, else 0, and 1 if the channel is new. For an entry of the ingest
 -- stream it returns a number: 0 if the entry was published, 1 if it or its key was published before, 2 if it is held up
 -- and nothing was done, 3 if it is too late.
@@ -46,10 +47,19 @@ local function is_past(ms)
   return tonumber(ms) < tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
+-- Calls XADD with these arguments, and with the session that does not get the event in a fourth field.
+local function append(except, ...)
+  if not except then return redis.call('XADD', ...) end
+  local words = {...}
+  words[#words + 1], words[#words + 2] = 'x', except
+  return redis.call('XADD', unpack(words))
+end
+
 local function publish(keys, args)
   local call, find, sub = redis.call, string.find, string.sub
   local log, last_key, once_key, kind, data = keys[1], keys[2], keys[4], args[1], args[2]
-  local generation, entry, previous = args[7], args[8], args[9]
+  local generation, entry, previous, except = args[7], args[8], args[9], args[11]
+  if generation == '' then generation = nil end
 
   local seen = once_key and call('GET', once_key)
   if seen and not find(seen, '^%d+%-%d+$') then seen = nil end
@@ -87,7 +97,7 @@ local function publish(keys, args)
     return 1
   end
 
-  if args[10] and is_past(args[10]) then
+  if args[10] and args[10] ~= '' and is_past(args[10]) then
     -- The mark goes on, for the entries that wait for this one.
     call('XLEN', log)
     call('SET', last_key, last .. mark, 'PX', args[5])
@@ -96,9 +106,9 @@ local function publish(keys, args)
 
   -- An existing log never assigns an id below its newest. A new log could, if the clock has gone back since the old one
   -- expired: then this script chooses the id.
-  local id = call('XADD', log, 'NOMKSTREAM', 'MAXLEN', '~', args[3], '*', 't', kind, 'd', data, 'p', last)
+  local id = append(except, log, 'NOMKSTREAM', 'MAXLEN', '~', args[3], '*', 't', kind, 'd', data, 'p', last)
   if not id then
-    id = call('XADD', log, after(last), 't', kind, 'd', data, 'p', last)
+    id = append(except, log, after(last), 't', kind, 'd', data, 'p', last)
     -- Redis reserves 4 KiB for the first entries of a stream; a copy has the needed size. Skipped without the permission.
     local copy = log .. ':copy'
     if redis.pcall('COPY', log, copy, 'REPLACE') == 1 then redis.pcall('RENAME', copy, log) end
@@ -112,6 +122,7 @@ local function publish(keys, args)
   call('PEXPIRE', log, args[4])
   call('SET', last_key, id .. mark, 'PX', args[5])
   if once_key then call('SET', once_key, id, 'PX', args[6]) end
-  call('PUBLISH', keys[3], '1 ' .. id .. ' ' .. last .. ' ' .. kind .. '\n' .. data)
+  local head = except and '2 ' .. id .. ' ' .. last .. ' ' .. except or '1 ' .. id .. ' ' .. last
+  call('PUBLISH', keys[3], head .. ' ' .. kind .. '\n' .. data)
   return generation and 0 or {id, 0, last == '0-0' and 1 or nil}
 end

@@ -83,6 +83,11 @@ fn add(calls: &mut Batch<'_>, broker: &RedisBroker, script: &'static Script, pub
     if key.is_some() {
         call.arg(millis(broker.settings.idempotency_window));
     }
+    if let Some(except) = event.excepted() {
+        // After the arguments of a key and of an entry.
+        let missing = 4 + usize::from(key.is_none());
+        call.arg(vec![""; missing]).arg(except.to_string());
+    }
     calls.add(&log, call);
 }
 
@@ -93,11 +98,15 @@ fn add_entry(calls: &mut Batch<'_>, broker: &RedisBroker, reading: &Reading, ent
     // The mark is kept with the last position, and an entry may be repeated after a leader died.
     let (log, mut call) = append(broker, &script::PUBLISH, (&channel, &event), key.as_deref(), window);
     call.arg(millis(window)).arg(&reading.generation[..]).arg(id.to_string());
-    if after.is_some() || until.is_some() {
+    let except = event.excepted();
+    if after.is_some() || until.is_some() || except.is_some() {
         call.arg(after.map(|after| after.to_string()).unwrap_or_default());
     }
-    if let Some(until) = until {
-        call.arg(until);
+    if until.is_some() || except.is_some() {
+        call.arg(until.map(|until| until.to_string()).unwrap_or_default());
+    }
+    if let Some(except) = except {
+        call.arg(except.to_string());
     }
     calls.add(&log, call);
 }

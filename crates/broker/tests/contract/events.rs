@@ -1,15 +1,19 @@
 //! Contracts of logs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare_broker::intake::{IntakeOutcome, chain};
 use fanfare_broker::log::{Likely, Page, PageLimit, event_bytes, is_gap};
 use fanfare_broker::{Broker, BrokerSettings, Published, Retention, RetentionRules};
-use fanfare_protocol::publish::Publication;
+use fanfare_protocol::publish::{Publication, TimedPublication};
 use fanfare_protocol::start::StartAt;
-use fanfare_protocol::{Channel, Event, Pattern, Position};
+use fanfare_protocol::wire::{Frame, Topic};
+use fanfare_protocol::{Channel, Entry, Event, Except, Pattern, Position};
 use fanfare_testkit::deadline::eventually;
 
-use crate::fixture::{Fixture, channel, event, new, publication, publish, read};
+use crate::fixture::{Fixture, Subscriber, channel, event, new, publication, publish, read};
+use crate::intake::{begin, put};
 
 pub(crate) async fn an_event_is_read_as_it_was_published<F: Fixture>() {
     let fixture = new::<F>().await;
@@ -30,6 +34,71 @@ pub(crate) async fn an_event_is_read_as_it_was_published<F: Fixture>() {
     let found: Vec<Event> = page.entries.iter().map(|entry| entry.event.clone()).collect();
     assert_eq!(found, events);
     assert_eq!(page.malformed, 0);
+}
+
+/// A session of a user, and one of a client without a user.
+fn excepts() -> [Except; 2] {
+    let session = "0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11";
+    [format!("al/ice/{session}"), session.to_owned()].map(|text| text.parse().unwrap())
+}
+
+pub(crate) async fn the_session_that_does_not_get_an_event_is_kept_with_it_by_every_way_in<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let subscriber = Subscriber::open(broker, "n").await;
+    subscriber.subscribe(&["a"], 1).await;
+    let [of_user, of_nobody] = excepts();
+    let with = |data: &str, except: &Except| {
+        let publication = publication("a", data);
+        Publication { event: publication.event.clone().except(Some(except.clone())), ..publication }
+    };
+    let keyed = Publication { key: Some("k".into()), ..with("3", &of_nobody) };
+    let ephemeral = Publication { ephemeral: true, ..with("4", &of_user) };
+    let batch = vec![publication("a", "1"), with("2", &of_user), keyed.clone(), ephemeral, keyed];
+    let answers: Vec<Published> = broker.publish(batch).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(
+        answers.iter().map(|answer| answer.repeat).collect::<Vec<_>>(),
+        [false, false, false, false, true]
+    );
+    let known = broker.publish_known(vec![with("5", &of_nobody)]).await.pop().unwrap().unwrap();
+    assert!(known.is_some());
+    let reading = begin(broker).await;
+    let entries = [(1, false, None), (2, true, None), (3, false, Some(1 << 52)), (4, true, Some(1 << 52))];
+    let entries = chain(entries.map(|(n, has_key, until)| {
+        let publication = with(&format!("intake {n}"), &of_user);
+        let key = has_key.then(|| format!("key {n}"));
+        (Position::new(7, n), TimedPublication { publication: Publication { key, ..publication }, until })
+    }));
+    assert_eq!(put(broker, &reading, entries).await, [IntakeOutcome::Published; 4]);
+
+    let (user, nobody) = (Some(&of_user), Some(&of_nobody));
+    let wanted = [None, user, nobody, nobody, user, user, user, user];
+    let excepted = |entries: &[Arc<Entry>]| -> Vec<Option<Except>> {
+        entries.iter().map(|entry| entry.event.excepted().cloned()).collect()
+    };
+    let page = broker.page(&channel("a"), Position::ZERO, PageLimit::entries(10)).await.unwrap();
+    assert_eq!(excepted(&page.entries).iter().map(Option::as_ref).collect::<Vec<_>>(), wanted);
+    // What the session takes counts in a page.
+    let bytes = page.entries.iter().map(|entry| event_bytes(&entry.event)).sum();
+    let limit = |bytes| PageLimit { bytes, ..PageLimit::entries(10) };
+    let read = async |limit| broker.page(&channel("a"), Position::ZERO, limit).await.unwrap().entries.len();
+    assert_eq!((read(limit(bytes)).await, read(limit(bytes - 1)).await), (8, 7));
+    // Other pages are read with plain commands.
+    for (from, last) in page.entries[4..].windows(2).map(|two| (two[0].position, &two[1])) {
+        let likely = Likely::Short { latest: page.now.unwrap() };
+        let short = broker.page(&channel("a"), from, PageLimit { likely, ..PageLimit::entries(10) }).await;
+        assert_eq!(&short.unwrap().entries[0], last);
+    }
+    let messages = subscriber.wait_messages("a", 9).await;
+    let live = messages.iter().filter_map(|message| match Frame::parse(Topic::Live, message, 1000) {
+        Ok(Frame::Kept(entry)) => Some(Arc::new(entry)),
+        _ => None,
+    });
+    assert_eq!(live.collect::<Vec<_>>(), page.entries);
+    let sent = messages.iter().filter_map(|message| Frame::parse(Topic::Ephemeral, message, 1000).ok());
+    let sent: Vec<_> = sent.collect();
+    let [Frame::Ephemeral(event)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(event.excepted(), user);
 }
 
 pub(crate) async fn positions_grow_and_each_entry_knows_the_one_before<F: Fixture>() {

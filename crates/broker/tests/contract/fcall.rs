@@ -61,18 +61,44 @@ async fn an_idempotency_key_is_the_same_for_all_publishers() {
     assert!(page.entries[0].event.kind.is_none(), "an empty type is a plain message");
 }
 
+const SESSION: &[u8] = b"0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11";
+
+#[tokio::test]
+async fn a_stranger_excepts_a_session_with_and_without_a_key() {
+    let redis = new::<Redis>().await;
+    let subscriber = Subscriber::open(&redis.broker, "n").await;
+    subscriber.subscribe(&["a"], 1).await;
+    let log = key("a");
+    let session = str::from_utf8(SESSION).unwrap();
+    let [user, longest] = ["al/ice", &"u".repeat(250)].map(|user| format!("{user}/{session}"));
+    for (key, except) in [("", &*user), ("k", session), ("k", session), ("", &longest)] {
+        let words = [b"1", log.as_bytes(), b"t", b"d", key.as_bytes(), except.as_bytes()];
+        call(&redis.server, &words).await.unwrap();
+    }
+    let page = redis.broker.page(&channel("a"), Position::ZERO, PageLimit::entries(10)).await.unwrap();
+    let excepted: Vec<_> =
+        page.entries.iter().map(|entry| entry.event.excepted().map(ToString::to_string).unwrap()).collect();
+    assert_eq!(excepted, [&user, session, &longest]);
+    for (message, entry) in subscriber.wait_messages("a", 3).await.iter().zip(&page.entries) {
+        assert_eq!(Frame::parse(Topic::Live, message, 1000).unwrap(), Frame::Kept((**entry).clone()));
+    }
+}
+
 #[tokio::test]
 async fn what_is_wrong_is_said() {
     let redis = new::<Redis>().await;
     let (log, long) = (key("a"), key(&"x".repeat(256)));
     let log = log.as_bytes();
     let (big, wide) = ("x".repeat(61_441), "x".repeat(129));
+    let session = str::from_utf8(SESSION).unwrap();
+    let [slash, space, no_user] = [format!("{session}/"), format!("a b/{session}"), format!("/{session}")];
+    let long_user = format!("{}/{session}", "u".repeat(251));
     let cases: Vec<(Vec<&[u8]>, &str)> = vec![
         (vec![b"0", b"t", b"d"], "exactly one key is required"),
         (vec![b"2", log, log, b"t", b"d"], "exactly one key is required"),
-        (vec![b"1", log], "two or three arguments"),
-        (vec![b"1", log, b"t"], "two or three arguments"),
-        (vec![b"1", log, b"t", b"d", b"k", b"x"], "two or three arguments"),
+        (vec![b"1", log], "two to four arguments"),
+        (vec![b"1", log, b"t"], "two to four arguments"),
+        (vec![b"1", log, b"t", b"d", b"k", SESSION, b"x"], "two to four arguments"),
         (vec![b"1", b"a", b"t", b"d"], "the key must be fanfare:{<channel>}:log"),
         (vec![b"1", b"fanfare:{a}:last", b"t", b"d"], "the key must be"),
         (vec![b"1", b"other:{a}:log", b"t", b"d"], "the key must be"),
@@ -100,6 +126,14 @@ async fn what_is_wrong_is_said() {
         (vec![b"1", log, b"t", b"d", b"\x7f"], "control characters"),
         (vec![b"1", log, b"t", b"d", "\u{85}".as_bytes()], "control characters"),
         (vec![b"1", log, b"t", b"d", b"\xff"], "UTF-8"),
+        (vec![b"1", log, b"t", b"d", b"a\nb", SESSION], "control characters"),
+        (vec![b"1", log, b"t", b"d", b"k", b""], "except must be <user>/<session>"),
+        (vec![b"1", log, b"t", b"d", b"k", b"alice"], "except must be"),
+        (vec![b"1", log, b"t", b"d", b"", b"alice/0b5c"], "except must be"),
+        (vec![b"1", log, b"t", b"d", b"", slash.as_bytes()], "except must be"),
+        (vec![b"1", log, b"t", b"d", b"", space.as_bytes()], "except must be"),
+        (vec![b"1", log, b"t", b"d", b"", no_user.as_bytes()], "except must be"),
+        (vec![b"1", log, b"t", b"d", b"", long_user.as_bytes()], "except must be"),
     ];
     for (words, reason) in cases {
         let error = call(&redis.server, &words).await.expect_err(reason);

@@ -6,10 +6,10 @@ use std::io::{self, BufRead};
 use std::sync::Arc;
 
 use anyhow::Context;
-use fanfare_protocol::Channel;
 use fanfare_protocol::event::{Event, EventType, MAX_DATA_BYTES};
 use fanfare_protocol::json;
 use fanfare_protocol::publish::Publication;
+use fanfare_protocol::{Channel, Except};
 use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -34,6 +34,8 @@ pub(crate) enum Line {
         kind: Option<EventType>,
         /// Whether the events are ephemeral.
         ephemeral: bool,
+        /// The session that gets none of the events.
+        except: Option<Except>,
     },
     /// The line is a publication in JSON.
     Publication,
@@ -116,9 +118,9 @@ impl Line {
     fn publication(&self, text: &str) -> Result<Option<String>, String> {
         match self {
             // An empty line is an event whose data is empty.
-            Self::Data { channel, kind, ephemeral } => {
+            Self::Data { channel, kind, ephemeral, except } => {
                 let event = Event::new(kind.clone(), text.to_owned(), MAX_DATA_BYTES);
-                let event = event.map_err(|error| error.to_string())?;
+                let event = event.map_err(|error| error.to_string())?.except(except.clone());
                 let publication =
                     Publication { channel: channel.clone(), event, key: None, ephemeral: *ephemeral };
                 Ok(Some(publication.to_json().to_string()))
@@ -233,7 +235,7 @@ mod tests {
     #[test]
     fn a_line_is_data_verbatim_or_a_publication_as_it_was_written() {
         let channel = Channel::new("room:7").unwrap();
-        let data = Line::Data { channel, kind: None, ephemeral: true };
+        let data = Line::Data { channel, kind: None, ephemeral: true, except: None };
         let item = data.publication(r#"{"a": 1}"#).unwrap().unwrap();
         assert_eq!(item, r#"{"channel":"room:7","data":"{\"a\": 1}","ephemeral":true}"#);
         let odd = r#"{"channel":"a","data":{"a":1E5,"a":{"$serde_json::private::RawValue":"2"}}}"#;

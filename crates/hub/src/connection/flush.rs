@@ -60,6 +60,7 @@ impl Connection {
         scratch: &mut Vec<u8>,
         cx: &mut Context<'_>,
     ) -> FlushResult {
+        self.passed = false;
         self.count_event(event, context);
         begin_batch(scratch);
         let retry = self.new_retry(context);
@@ -132,7 +133,8 @@ impl Connection {
         // A heartbeat is a comment alone.
         let mut retry = if self.queue.has_block() { self.new_retry(context) } else { None };
         let mut batch = BodyBatch::new(self.member.as_mut(), out);
-        while batch.len() < BATCH_BYTES
+        // A batch that begins with a new position could be empty.
+        while (batch.len() < BATCH_BYTES || self.queue.is_next_moved())
             && let Some(item) = self.queue.pop(self.encoding)
         {
             match item {

@@ -15,7 +15,8 @@ pub(crate) enum Item {
     Event(Arc<EncodedEvent>, u16),
     /// A control event's block without its `id:`, which is created when it is written.
     Control(Bytes),
-    /// The client's position in the channel with this index, from the next item on: it has no event.
+    /// The client's position in the channel with this index, from the next item on: it has no event. Never the only item:
+    /// it writes nothing.
     Moved(u16, Position),
     /// A heartbeat.
     Heartbeat,
@@ -46,6 +47,19 @@ impl Queue {
     pub(crate) fn push(&mut self, item: Item, encoding: Encoding) {
         self.bytes += weight(&item, encoding);
         self.items.push_back(item);
+    }
+
+    /// Queues a new position of a channel. Of several in a row, the last one counts.
+    pub(crate) fn push_moved(&mut self, index: u16, position: Position, encoding: Encoding) {
+        match self.items.back_mut() {
+            Some(Item::Moved(last, old)) if *last == index => *old = position,
+            _ => self.push(Item::Moved(index, position), encoding),
+        }
+    }
+
+    /// Returns whether the next item is a new position, which takes no bytes.
+    pub(crate) fn is_next_moved(&self) -> bool {
+        matches!(self.items.front(), Some(Item::Moved(..)))
     }
 
     pub(crate) fn pop(&mut self, encoding: Encoding) -> Option<Item> {

@@ -16,7 +16,7 @@ use crate::encoded_event::{ChainLink, EncodedEvent};
 pub(crate) enum LiveOutcome {
     /// The event is the next one of the client: it must be queued or sent.
     Next,
-    /// The connection has the event already, or will read it from the log.
+    /// The connection has the event already, will read it from the log, or does not get it.
     Skipped,
     /// The channel must be read from its log.
     Behind,
@@ -62,6 +62,10 @@ impl Connection {
             ChannelState::Live if link.position <= subscription.position => LiveOutcome::Skipped,
             ChannelState::Live if subscription.continues(link) && self.has_room(event, bound) => {
                 self.subscriptions[index].advance(link);
+                if event.excepts(&self.identity) {
+                    self.pass(index, link.position);
+                    return LiveOutcome::Skipped;
+                }
                 LiveOutcome::Next
             }
             ChannelState::Live => {
@@ -76,7 +80,7 @@ impl Connection {
 
     fn receive_ephemeral(&self, event: &EncodedEvent, bound: usize, context: &ShardContext) -> LiveOutcome {
         // Nothing may be sent before the first block, since the client has no cursor yet.
-        if self.locating > 0 {
+        if self.locating > 0 || event.excepts(&self.identity) {
             return LiveOutcome::Skipped;
         }
         if !self.has_room(event, bound) {
@@ -107,7 +111,11 @@ impl Connection {
             if self.subscriptions[index].advance(link) {
                 self.report_gap(&event.channel, position, context);
             }
-            self.queue_event(index, event, context);
+            if event.excepts(&self.identity) {
+                self.pass(index, link.position);
+            } else {
+                self.queue_event(index, event, context);
+            }
         }
     }
 

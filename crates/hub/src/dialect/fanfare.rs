@@ -2,7 +2,7 @@
 //! `fanfare_api::stream`.
 
 use bytes::Bytes;
-use fanfare_api::stream::{Connected, Expired, Gap, Overloaded, SessionEnded, Shutdown};
+use fanfare_api::stream::{Connected, Excepted, Expired, Gap, Overloaded, SessionEnded, Shutdown};
 use fanfare_broker::NodeId;
 use fanfare_broker::session::CloseReason;
 pub(super) use fanfare_protocol::sse::HEARTBEAT;
@@ -43,6 +43,10 @@ pub(super) fn greeting(Greeting { session, node, cursor, retry }: Greeting<'_>) 
 pub(super) fn gap(channel: &Channel, after: Position) -> Bytes {
     let data = Gap { channel: channel.as_str().to_owned(), after: after.to_string() };
     control(Block::new(), "gap", &data)
+}
+
+pub(super) fn excepted() -> Bytes {
+    control(Block::new(), "excepted", &Excepted {})
 }
 
 pub(super) fn last_block(

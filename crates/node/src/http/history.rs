@@ -8,6 +8,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use fanfare_api::history::{HistoryEvent, HistoryPage};
 use fanfare_broker::log::{Likely, PageLimit};
+use fanfare_protocol::rights::Right;
 use fanfare_protocol::start::{Start, StartAt};
 use fanfare_protocol::{Channel, Cursor, Entry};
 use http::HeaderMap;
@@ -65,9 +66,10 @@ pub async fn history(
     let _room = info.map(reserve).transpose()?;
     let limit = PageLimit { entries: limit, bytes: MAX_BYTES, likely: Likely::Long };
     let page = app.budget.history(&*app.broker, &channel, after, limit).await?;
+    let sees_sessions = bearer.grants.admin.has(Right::Look);
     let answer = HistoryPage {
         channel: channel.as_str().into(),
-        events: page.entries.iter().map(|entry| event(entry)).collect(),
+        events: page.entries.iter().map(|entry| event(entry, sees_sessions)).collect(),
         // The next events of a rolled-back log may have positions before the requested one. After those of an expired
         // log, the next call has no gap.
         next: if page.went_back(after) || page.is_expired() { page.last } else { page.next }.to_string(),
@@ -115,10 +117,13 @@ fn begin(after: Option<&str>) -> Result<StartAt, Problem> {
     }
 }
 
-/// Borrows the texts of an event: a response of a mebibyte is not copied before it is serialized.
-fn event(Entry { position, event, .. }: &Entry) -> HistoryEvent<'_> {
+/// Borrows the texts of an event: a response of a mebibyte is not copied before it is serialized. Only who may list the sessions
+/// of all users learns which session does not get the event.
+fn event(Entry { position, event, .. }: &Entry, sees_sessions: bool) -> HistoryEvent<'_> {
     let kind = event.kind.as_ref().map_or("message", |kind| kind.as_str());
-    HistoryEvent { id: position.to_string(), time: position.ms, kind: kind.into(), data: event.data().into() }
+    let except = event.excepted().filter(|_| sees_sessions).map(ToString::to_string);
+    let (id, time) = (position.to_string(), position.ms);
+    HistoryEvent { id, time, kind: kind.into(), data: event.data().into(), except }
 }
 
 #[cfg(test)]

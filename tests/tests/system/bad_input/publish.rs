@@ -92,6 +92,7 @@ async fn an_event_that_cannot_be_one_is_refused() {
         "disconnected",
         "shutdown",
         "superseded",
+        "excepted",
         "gap",
         "overloaded",
         "expired",

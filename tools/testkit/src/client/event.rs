@@ -4,8 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// What only Fanfare itself sends.
-const CONTROL: [&str; 8] =
-    ["connected", "shutdown", "superseded", "gap", "overloaded", "expired", "end", "disconnected"];
+const CONTROL: [&str; 9] = [
+    "connected",
+    "shutdown",
+    "superseded",
+    "gap",
+    "overloaded",
+    "expired",
+    "excepted",
+    "end",
+    "disconnected",
+];
 
 /// An event as it arrived.
 #[derive(Clone, Debug)]
@@ -34,8 +43,8 @@ impl Received {
         if !self.has_id && (!before.is_empty() || self.kind == "connected") {
             return Err("an event without an id, though the client has a cursor");
         }
-        // A gap may move it: to the last position of a log that has expired.
-        let may_move = ["connected", "gap"].contains(&self.kind.as_str());
+        // A gap may move it, to the last position of a log that has expired, and so may events that the session does not get.
+        let may_move = ["connected", "gap", "excepted"].contains(&self.kind.as_str());
         if self.is_control() && !may_move && !before.is_empty() && self.last_id != before {
             return Err("a control event that moves the cursor");
         }
