@@ -9,7 +9,8 @@
 //! - [`settings`]: what a node makes of the environment that it is given
 //! - [`kinds`]: the kinds of objects, each as the API server knows it
 //! - [`kustomization`]: which files belong together
-//! - [`kubernetes`], [`compose`], [`image`], [`head`], [`helm`], [`security`], [`dependencies`], [`alerts`], [`pages`]: the tests
+//! - [`kubernetes`], [`compose`], [`image`], [`head`], [`helm`], [`security`], [`dependencies`], [`alerts`], [`packages`], [`pages`]: the
+//!   tests
 
 mod alerts;
 mod compose;
@@ -21,6 +22,7 @@ mod image;
 mod kinds;
 mod kubernetes;
 mod kustomization;
+mod packages;
 mod pages;
 mod security;
 mod settings;
