@@ -21,6 +21,7 @@
 //!   node
 //! - `intake_queue`: the ingest stream
 //! - `library`: the function library for publishers
+//! - `metrics`: metrics of the connections
 //! - `reply`, `error`: parsing of replies, classification of errors
 
 mod ack_store;
@@ -38,6 +39,7 @@ mod library;
 mod lock;
 mod log;
 mod membership;
+mod metrics;
 mod nodes;
 mod pool;
 mod prefix;
@@ -54,6 +56,7 @@ mod url;
 
 use std::sync::Arc;
 
+use prometheus_client::registry::Registry;
 use uuid::Uuid;
 
 use self::connections::Connections;
@@ -98,6 +101,11 @@ impl RedisBroker {
     /// Returns the grace period in milliseconds; 0 disables it.
     fn grace_ms(&self) -> u64 {
         u64::try_from(self.settings.grace.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Registers the metrics of the connections.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.connections.register_metrics(registry);
     }
 
     /// Creates a broker. It connects when it is used.

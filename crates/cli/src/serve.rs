@@ -10,7 +10,7 @@ use fanfare_broker::redis::RedisBroker;
 use fanfare_broker::{Broker, MemoryBroker};
 use fanfare_config::Config;
 use fanfare_config::auth::AuthMode;
-use fanfare_node::Node;
+use fanfare_node::{Additions, Node};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::flags::Flags;
@@ -56,8 +56,8 @@ pub(crate) async fn serve(
     // First, so that a signal during the start is not lost.
     let mut signals = Signals::new().context("cannot listen for signals")?;
     rlimit::raise(config);
-    let broker = broker(config)?;
-    let node = Node::start_with(config, broker, pages)?;
+    let (broker, redis) = broker(config)?;
+    let node = Node::start_with(config, broker, Additions { pages, redis })?;
     announce(&node);
     service_manager::ready(node.addr());
     let in_order = tokio::select! {
@@ -84,11 +84,15 @@ pub(crate) async fn serve(
     Ok(if in_order && left.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn broker(config: &Config) -> anyhow::Result<Arc<dyn Broker>> {
+/// Returns the broker; and once more, if it is Redis.
+fn broker(config: &Config) -> anyhow::Result<(Arc<dyn Broker>, Option<RedisBroker>)> {
     let settings = config.broker_settings();
     Ok(match config.redis.settings() {
-        Some(redis) => Arc::new(RedisBroker::connect(redis, settings).context("redis.url")?),
-        None => Arc::new(MemoryBroker::new(settings)),
+        Some(redis) => {
+            let broker = RedisBroker::connect(redis, settings).context("redis.url")?;
+            (Arc::new(broker.clone()), Some(broker))
+        }
+        None => (Arc::new(MemoryBroker::new(settings)), None),
     })
 }
 

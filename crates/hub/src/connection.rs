@@ -41,6 +41,7 @@ use fanfare_config::stream::StreamConfig;
 use fanfare_coordination::revocations::stream_token::StreamToken;
 use fanfare_coordination::session::SessionGuard;
 use fanfare_protocol::Position;
+use tokio::time::Instant;
 
 pub(crate) use self::context::ShardContext;
 pub(crate) use self::deadlines::{Deadlines, Due};
@@ -57,6 +58,14 @@ use crate::dialect::Greeting;
 use crate::encoded_event::{EncodedEvent, Encoding};
 use crate::gzip::GzipMember;
 use crate::stream::{Coding, Identity, Transport};
+
+/// What a connection is counted as. One that is not open counts as live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Live,
+    /// A channel is read from its log.
+    CatchingUp,
+}
 
 /// One open stream. Lives in its shard from `Message::Open` until it ends.
 pub(crate) struct Connection {
@@ -83,6 +92,14 @@ pub(crate) struct Connection {
     next_behind: usize,
     /// Number of channels that are [`ChannelState::Locating`].
     locating: u32,
+    /// Number of channels that are [`ChannelState::Stalled`].
+    stalled: u32,
+    /// As what the connection is counted.
+    counted_as: Progress,
+    /// When the request began.
+    begun: Instant,
+    /// The same, until the connection is live in every channel for the first time.
+    connecting: Option<Instant>,
     queue: Queue,
     writer: SocketWriter,
     /// Queued bytes at the last count.
@@ -105,7 +122,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(
-        serial: u64,
+        (serial, begun): (u64, Instant),
         (identity, guard, encoding): (Identity, Option<SessionGuard>, Encoding),
         client_cursor: Option<Box<str>>,
         Transport { socket, framing, head }: Transport,
@@ -128,6 +145,10 @@ impl Connection {
             reading: 0,
             next_behind: 0,
             locating: 0,
+            stalled: 0,
+            counted_as: Progress::Live,
+            begun,
+            connecting: Some(begun),
             queue: Queue::default(),
             writer: SocketWriter::new(socket, framing, &head),
             counted: 0,
@@ -159,6 +180,7 @@ impl Connection {
     /// Removes the connection's bytes from the count.
     pub(crate) fn count_gone(&mut self, context: &ShardContext) {
         context.count_waiting(0_usize.wrapping_sub(std::mem::take(&mut self.counted)).cast_signed());
+        self.count_as(Progress::Live, context);
     }
 
     /// Returns whether to continue reading a log: only when the kernel has accepted all data, so that a log is read
@@ -197,7 +219,7 @@ impl Connection {
     }
 
     /// Changes a channel's state and updates the counts.
-    pub(crate) fn set_state(&mut self, index: usize, state: ChannelState) {
+    pub(crate) fn set_state(&mut self, index: usize, state: ChannelState, context: &ShardContext) {
         let old = std::mem::replace(&mut self.subscriptions[index].state, state);
         self.behind += u32::from(state == ChannelState::Behind);
         self.behind -= u32::from(old == ChannelState::Behind);
@@ -205,6 +227,17 @@ impl Connection {
         self.reading -= u32::from(old == ChannelState::Reading);
         self.locating += u32::from(state == ChannelState::Locating);
         self.locating -= u32::from(old == ChannelState::Locating);
+        self.stalled += u32::from(state == ChannelState::Stalled);
+        self.stalled -= u32::from(old == ChannelState::Stalled);
+        let open = self.closing.is_none() && self.locating == 0;
+        let catches_up = open && self.behind + self.reading + self.stalled > 0;
+        self.count_as(if catches_up { Progress::CatchingUp } else { Progress::Live }, context);
+    }
+
+    fn count_as(&mut self, progress: Progress, context: &ShardContext) {
+        if std::mem::replace(&mut self.counted_as, progress) != progress {
+            context.count_catching_up(progress == Progress::CatchingUp);
+        }
     }
 
     fn count_event(&mut self, event: &EncodedEvent, context: &ShardContext) {
@@ -240,9 +273,9 @@ impl Connection {
     }
 
     /// Sets the start position of a channel.
-    pub(crate) fn located(&mut self, index: usize, position: Position) {
+    pub(crate) fn located(&mut self, index: usize, position: Position, context: &ShardContext) {
         self.subscriptions[index].begin(position);
-        self.set_state(index, ChannelState::Behind);
+        self.set_state(index, ChannelState::Behind, context);
     }
 
     /// Queues the first block, once the start of every channel is known: from here on the client has a cursor.
@@ -294,7 +327,8 @@ impl Connection {
         }
         self.closing = Some(reason);
         self.release(reason, &context.settings);
-        context.metrics.count_end(reason);
+        context.metrics.count_end(reason, self.begun);
+        self.count_as(Progress::Live, context);
         self.user_socket.linger(waker);
         self.deadlines.linger(context.settings.linger);
     }

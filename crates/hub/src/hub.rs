@@ -96,7 +96,7 @@ impl Hub {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let HubSettings { stream, max_data, .. } = settings;
         let count = if stream.shards == 0 { cores } else { stream.shards }.min(MAX_SHARDS);
-        let inboxes = (0..count).map(|_| Arc::default()).collect::<Vec<Arc<Inbox>>>();
+        let inboxes = (0..count).map(|_| Arc::new(Inbox::new(metrics.shard_queue_bytes.clone()))).collect();
         let inbox_bytes = bytes(stream.shard_queue);
         let table =
             Arc::new(SubscriptionTable::new(inboxes, inbox_bytes, *max_data, control, Arc::clone(metrics)));
@@ -152,9 +152,10 @@ impl Hub {
     pub fn open(&self, stream: NewStream, transport: Transport) {
         // Counted here and not in the shard, so that many simultaneous connects cannot exceed the limit.
         self.inner.open_streams.add();
+        let begun = stream.begun;
         if !self.inbox_of(&stream.identity()).push(Message::Open(Box::new((stream, transport)))) {
             self.inner.open_streams.remove(1);
-            self.inner.metrics.count_end(CloseReason::Shutdown);
+            self.inner.metrics.count_end(CloseReason::Shutdown, begun);
         }
     }
 

@@ -7,6 +7,7 @@ use fanfare_broker::session::CloseReason;
 use fanfare_coordination::revocations::stream_token::Replacement;
 use fanfare_protocol::Channel;
 use futures_util::task::AtomicWaker;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -45,6 +46,8 @@ pub(crate) enum Message {
 #[derive(Default)]
 pub(crate) struct Inbox {
     state: Mutex<Queued>,
+    /// `fanfare_shard_queue_bytes`: the bytes of events in the queues of all shards.
+    gauge: Gauge,
     /// Wakes the shard; its connections' wakers share it.
     pub(crate) waker: AtomicWaker,
 }
@@ -59,6 +62,11 @@ struct Queued {
 }
 
 impl Inbox {
+    /// Creates a queue whose bytes are added to `gauge`.
+    pub(crate) fn new(gauge: Gauge) -> Self {
+        Self { gauge, ..Self::default() }
+    }
+
     /// Adds a message. Returns false, and drops the message, if the shard has ended.
     pub(crate) fn push(&self, message: Message) -> bool {
         let mut state = self.state();
@@ -81,6 +89,7 @@ impl Inbox {
         }
         if fits {
             state.bytes += weight;
+            self.gauge.inc_by(signed(weight));
             state.messages.push_back(Message::Event(event));
         } else {
             state.overflowed = true;
@@ -98,7 +107,7 @@ impl Inbox {
             *messages = VecDeque::new();
         }
         let mut state = self.state();
-        state.bytes = 0;
+        self.gauge.dec_by(signed(std::mem::take(&mut state.bytes)));
         std::mem::swap(&mut state.messages, messages);
         std::mem::take(&mut state.overflowed)
     }
@@ -107,6 +116,7 @@ impl Inbox {
     pub(crate) fn close(&self) -> VecDeque<Message> {
         let mut state = self.state();
         state.closed = true;
+        self.gauge.dec_by(signed(std::mem::take(&mut state.bytes)));
         std::mem::take(&mut state.messages)
     }
 
@@ -114,6 +124,10 @@ impl Inbox {
         // Each change leaves a consistent queue.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

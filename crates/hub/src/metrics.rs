@@ -7,12 +7,24 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use fanfare_broker::clock::unix_ms;
 use fanfare_broker::session::CloseReason;
 use fanfare_telemetry::registered;
+use tokio::time::Instant;
 
-/// Upper bounds of the latency histogram, in seconds.
-const LATENCY_BUCKETS: [f64; 14] =
-    [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Upper bounds of the latency histogram, in seconds. The last ones are for events that a client catches up on.
+const LATENCY_BUCKETS: [f64; 16] =
+    [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0];
+/// Upper bounds of the time from a request to a live stream, in seconds.
+const CONNECT_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+/// Upper bounds of the duration of a connection: one second to one day.
+const DURATION_BUCKETS: [f64; 9] = [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0];
+
+/// Label: way of an event to a client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PathLabel {
+    path: &'static str,
+}
 
 /// Label: close reason of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -85,10 +97,21 @@ pub struct HubMetrics {
     pub gzip_saved: Counter,
     /// `sse_connections_ended_total` by close reason.
     pub ended: Family<ReasonLabel, Counter>,
+    /// `sse_connection_duration_seconds` by close reason: from the request to the start of the end.
+    durations: Family<ReasonLabel, Histogram>,
+    /// `sse_connect_seconds`: from the request until the stream is live in every channel.
+    pub(crate) connect: Histogram,
+    /// `sse_connections_catching_up`: open streams that read the log of a channel.
+    pub(crate) catching_up: Gauge,
+    /// `sse_sent_bytes_total`: bytes of streams that the sockets accepted.
+    pub(crate) sent_bytes: Counter,
     /// `sse_events_sent_total`: events queued for clients.
     pub(crate) sent: Counter,
-    /// `sse_event_latency_seconds`: from the event's position (the clock of Redis) to its last local write.
-    pub(crate) latency: Histogram,
+    /// `sse_event_latency_seconds` with `path="live"`: from the event's position (the clock of Redis) to its last local
+    /// write.
+    latency: Histogram,
+    /// `sse_event_latency_seconds` with `path="catch-up"`: age of the oldest event of a page when it is queued for a stream.
+    catch_up_latency: Histogram,
     /// `sse_gaps_total`: `gap` events sent to clients.
     pub(crate) gaps: Counter,
     /// `sse_ephemeral_dropped_total`: ephemeral events dropped because a client was slow.
@@ -103,6 +126,8 @@ pub struct HubMetrics {
     pub(crate) pubsub_malformed: Counter,
     /// `fanfare_pubsub_suspect_total` by reason: live events that may be forged.
     suspects: Family<SuspectLabel, Counter>,
+    /// `fanfare_shard_queue_bytes`: bytes of events in the queues of shards.
+    pub(crate) shard_queue_bytes: Gauge,
     /// `fanfare_shard_queue_dropped_total`: events dropped because a shard's queue was full; read from the log
     /// instead.
     pub(crate) shard_queue_dropped: Counter,
@@ -119,12 +144,9 @@ pub struct HubMetrics {
 impl HubMetrics {
     /// Creates and registers the metrics.
     pub fn register(registry: &mut Registry) -> Self {
-        let latency = Histogram::new(LATENCY_BUCKETS);
-        registry.register(
-            "sse_event_latency_seconds",
-            "Time from an event's position (clock of Redis) to its last write on this node",
-            latency.clone(),
-        );
+        let latency = latency(registry);
+        let on_path = |path| latency.get_or_create_owned(&PathLabel { path });
+        let durations = durations(registry);
         let metrics = Self {
             active: registered(registry, "sse_active_connections", "Open streams"),
             lingering: registered(
@@ -147,8 +169,17 @@ impl HubMetrics {
             gzip: registered(registry, "sse_gzip_connections", "Compressed streams opened"),
             gzip_saved: registered(registry, "sse_gzip_saved_bytes", "Bytes saved by compression"),
             ended: registered(registry, "sse_connections_ended", "Streams ended, by reason"),
+            durations,
+            connect: connect(registry),
+            catching_up: registered(
+                registry,
+                "sse_connections_catching_up",
+                "Open streams that read the log of a channel",
+            ),
+            sent_bytes: registered(registry, "sse_sent_bytes", "Bytes of streams that the sockets accepted"),
             sent: registered(registry, "sse_events_sent", "Events queued for clients"),
-            latency,
+            latency: on_path("live"),
+            catch_up_latency: on_path("catch-up"),
             gaps: registered(registry, "sse_gaps", "Gap events sent to clients"),
             ephemeral_dropped: registered(
                 registry,
@@ -176,6 +207,11 @@ impl HubMetrics {
                 "fanfare_pubsub_suspect",
                 "Live events that may be forged, by reason; checked against the log",
             ),
+            shard_queue_bytes: registered(
+                registry,
+                "fanfare_shard_queue_bytes",
+                "Bytes of events in the queues of shards",
+            ),
             shard_queue_dropped: registered(
                 registry,
                 "fanfare_shard_queue_dropped",
@@ -197,6 +233,7 @@ impl HubMetrics {
         for reason in CloseReason::OF_STREAMS {
             // Every series exists from the start, so that rates can be computed.
             let _ = metrics.ended.get_or_create(&reason.into());
+            let _ = metrics.durations.get_or_create(&reason.into());
         }
         for reason in SuspectReason::ALL {
             let _ = metrics.suspects.get_or_create(&reason.into());
@@ -204,13 +241,59 @@ impl HubMetrics {
         metrics
     }
 
-    /// Counts the end of a stream.
-    pub(crate) fn count_end(&self, reason: CloseReason) {
+    /// Counts the end of a stream, whose request began at `begun`.
+    pub(crate) fn count_end(&self, reason: CloseReason, begun: Instant) {
         self.ended.get_or_create(&reason.into()).inc();
+        self.durations.get_or_create(&reason.into()).observe(begun.elapsed().as_secs_f64());
+    }
+
+    /// Observes the latency of a live event, whose position has this Unix time in milliseconds.
+    pub(crate) fn observe_live(&self, published: u64, now: u64) {
+        self.latency.observe(seconds(now.saturating_sub(published)));
+    }
+
+    /// Observes the age of a caught-up event, whose position has this Unix time in milliseconds.
+    pub(crate) fn observe_catch_up(&self, published: u64) {
+        self.catch_up_latency.observe(seconds(unix_ms().saturating_sub(published)));
     }
 
     /// Counts a live event that may be forged.
     pub(crate) fn count_suspect(&self, reason: SuspectReason) {
         self.suspects.get_or_create(&reason.into()).inc();
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a latency in milliseconds is small")]
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+fn latency(registry: &mut Registry) -> Family<PathLabel, Histogram> {
+    let latency = Family::new_with_constructor((|| Histogram::new(LATENCY_BUCKETS)) as fn() -> Histogram);
+    registry.register(
+        "sse_event_latency_seconds",
+        "Time from an event's position (clock of Redis) to its last write on this node; of caught-up events, to the queue",
+        latency.clone(),
+    );
+    latency
+}
+
+fn durations(registry: &mut Registry) -> Family<ReasonLabel, Histogram> {
+    let durations = Family::new_with_constructor((|| Histogram::new(DURATION_BUCKETS)) as fn() -> Histogram);
+    registry.register(
+        "sse_connection_duration_seconds",
+        "Time from a stream's request to its end, by reason",
+        durations.clone(),
+    );
+    durations
+}
+
+fn connect(registry: &mut Registry) -> Histogram {
+    let connect = Histogram::new(CONNECT_BUCKETS);
+    registry.register(
+        "sse_connect_seconds",
+        "Time from a request until its stream is live in every channel",
+        connect.clone(),
+    );
+    connect
 }

@@ -192,8 +192,8 @@ impl Drop for Shard {
         }
         self.context.publish_counts();
         for message in self.messages.drain(..).chain(self.inbox.close()) {
-            if let Message::Open(..) = message {
-                self.context.metrics.count_end(CloseReason::Shutdown);
+            if let Message::Open(new) = message {
+                self.context.metrics.count_end(CloseReason::Shutdown, new.0.begun);
                 unserved += 1;
             }
         }

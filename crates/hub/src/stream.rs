@@ -11,6 +11,7 @@ use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, Except, SessionId, SessionKey, User};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 use crate::dialect::Dialect;
@@ -118,6 +119,8 @@ impl std::convert::From<SessionKey> for Identity {
 /// An admitted stream, before it has its socket: what the client asked for.
 #[derive(Debug)]
 pub struct NewStream {
+    /// When the request began.
+    pub begun: Instant,
     /// The user, if there is one.
     pub user: Option<User>,
     /// The session id.

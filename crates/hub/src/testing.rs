@@ -13,6 +13,7 @@ use fanfare_protocol::{Channel, SessionId};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::io::{BufWriter, DuplexStream};
+use tokio::time::Instant;
 
 use crate::dialect::Dialect;
 use crate::metrics::HubMetrics;
@@ -83,6 +84,7 @@ impl TestHub {
 /// Returns a stream of these channels, of a client without a user.
 pub fn stream(session: SessionId, channels: Vec<(Channel, StartAt)>) -> NewStream {
     NewStream {
+        begun: Instant::now(),
         user: None,
         session,
         held: None,

@@ -5,7 +5,7 @@
 //! - [`app`]: state shared by all endpoints
 //! - [`params`]: query parameters
 //! - [`events`], [`takeover`], [`overload`]: the stream, which takes its socket over, and the response if it cannot be
-//!   served
+//!   served; [`attempt`]: the outcome of a request for a stream
 //! - `stream_params`, `resume`: the parameters of a stream, and its start; [`ignored`]: unknown parameters of a stream request
 //! - `accept_encoding`: negotiation of the content coding; `quality`: the weights of alternatives
 //! - [`publish`], [`history`], [`presence`], [`sessions`], [`session_token`], [`acks`], [`tickets`], [`revocations`], [`nodes`], [`dead_letters`]: the other endpoints; [`places`]: concurrency limit of history calls
@@ -20,6 +20,7 @@
 mod accept_encoding;
 pub mod acks;
 pub mod app;
+pub mod attempt;
 mod body;
 pub mod counts;
 pub mod dead_letters;

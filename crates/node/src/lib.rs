@@ -28,4 +28,4 @@ pub mod request_info;
 pub mod tls;
 mod upkeep;
 
-pub use node::Node;
+pub use node::{Additions, Node};

@@ -68,6 +68,8 @@ struct Inner {
     queues: QueueBudget,
     limit: Gauge,
     bytes: Family<KindLabel, Gauge>,
+    /// `fanfare_memory_share_bytes` by kind.
+    shares: Family<KindLabel, Gauge>,
     /// `fanfare_memory_refused_total` by kind and scope.
     refused: Family<RefusedLabels, Counter>,
 }
@@ -95,10 +97,16 @@ impl Memory {
             gauges: Kind::ALL.map(|kind| gauge(kind.as_str())),
             queues: QueueBudget::new(total / QUEUED, gauge("queues")),
             limit: Gauge::default(),
+            shares: Family::default(),
             refused: Family::default(),
             bytes,
         };
         inner.limit.set(i64::try_from(total).unwrap_or(i64::MAX));
+        let of_kinds = Kind::ALL.map(|kind| (kind.as_str(), kind.bound(total)));
+        for (kind, share) in of_kinds.into_iter().chain([("queues", total / QUEUED)]) {
+            let share = i64::try_from(share).unwrap_or(i64::MAX);
+            inner.shares.get_or_create(&KindLabel { kind }).set(share);
+        }
         for (kind, scope) in Kind::ALL.into_iter().flat_map(|kind| Scope::ALL.map(|scope| (kind, scope))) {
             let _ = inner.refused.get_or_create(&labels(kind, scope));
         }
@@ -107,8 +115,13 @@ impl Memory {
 
     /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
-        let Inner { limit, bytes, refused, .. } = &*self.0;
+        let Inner { limit, bytes, shares, refused, .. } = &*self.0;
         registry.register("fanfare_memory_bytes", "Bytes held for clients, by kind", bytes.clone());
+        registry.register(
+            "fanfare_memory_share_bytes",
+            "Bytes that a kind may hold of the maximum, without the reserve for addresses that use little",
+            shares.clone(),
+        );
         registry.register(
             "fanfare_memory_limit_bytes",
             "Maximum bytes held for clients (limits.memory less 32 MiB)",

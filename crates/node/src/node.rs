@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use axum::Router;
 use fanfare_auth::remote_keys::source::SourceError;
+use fanfare_broker::redis::RedisBroker;
 use fanfare_broker::session::CloseReason;
 use fanfare_broker::{Broker, EventLog, NodeId};
 use fanfare_config::drain::DrainConfig;
@@ -31,6 +32,8 @@ use fanfare_coordination::revocations::{RevocationSettings, Revocations};
 use fanfare_hub::metrics::HubMetrics;
 use fanfare_hub::retry::{RetryPolicy, RetrySettings};
 use fanfare_hub::{Hub, HubSettings, PREFETCH};
+use fanfare_telemetry::registered;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -105,12 +108,23 @@ pub enum MustStop {
     Broken,
 }
 
+/// What a node has besides its settings and its broker.
+#[derive(Debug, Default)]
+pub struct Additions {
+    /// Pages that are served besides the API.
+    pub pages: Router,
+    /// The broker, if it is Redis: its metrics are shown.
+    pub redis: Option<RedisBroker>,
+}
+
 /// A running node. Must be shut down: if it is dropped, its tasks run until the process ends.
 #[derive(Debug)]
 pub struct Node {
     id: NodeId,
     drain: DrainConfig,
     draining: Arc<AtomicBool>,
+    /// `fanfare_draining`: 1 while the node drains.
+    draining_shown: Gauge,
     admissions: Admissions,
     listener: Listener,
     /// The admin listener, which runs until the end of the shutdown.
@@ -131,16 +145,20 @@ impl Node {
     ///
     /// Fails if an address cannot be bound, or if the certificate or a key file cannot be loaded.
     pub fn start(config: &Config, broker: Arc<dyn Broker>) -> Result<Self, StartError> {
-        Self::start_with(config, broker, Router::new())
+        Self::start_with(config, broker, Additions::default())
     }
 
-    /// Starts a node that also serves `pages`. Must be called within a runtime.
+    /// Starts a node with additions. Must be called within a runtime.
     ///
     /// # Errors
     ///
     /// Fails if an address cannot be bound, or if the certificate or a key file cannot be loaded.
-    pub fn start_with(config: &Config, broker: Arc<dyn Broker>, pages: Router) -> Result<Self, StartError> {
-        let mut registry = registry();
+    pub fn start_with(
+        config: &Config,
+        broker: Arc<dyn Broker>,
+        Additions { pages, redis }: Additions,
+    ) -> Result<Self, StartError> {
+        let mut registry = registry(redis.as_ref());
         let tls = Tls::load(&config.tls, TlsMetrics::register(&mut registry))?;
         let auth = Auth::new(&config.auth, CallbackMetrics::register(&mut registry))?;
         let (listener, bound) = listen(config, "node.listen", config.node.listen)?;
@@ -170,6 +188,7 @@ impl Node {
         let keys = KeyUpkeep::start(&auth, config.auth.reload_interval, &key_metrics)?;
         let rates = Arc::new(Rates::new(&config.limits, rate_metrics).with_keys(&config.auth.keys));
         let draining = Arc::new(AtomicBool::new(false));
+        let draining_shown = registered(&mut registry, "fanfare_draining", "1 while the node drains");
         let authenticator = auth.authenticator().cloned();
         let readiness = readiness::checks(
             coordination.lease(),
@@ -231,6 +250,7 @@ impl Node {
             id,
             drain,
             draining,
+            draining_shown,
             admissions,
             listener,
             admin,
@@ -284,6 +304,7 @@ impl Node {
             id,
             drain,
             draining,
+            draining_shown,
             admissions,
             listener,
             admin,
@@ -295,6 +316,7 @@ impl Node {
             coordination,
         } = self;
         draining.store(true, Ordering::Relaxed);
+        draining_shown.set(1);
         coordination.set_draining();
         tracing::info!(node = %id, streams = hub.connections(), notice = ?drain.notice, "draining: readiness set to false");
         tokio::time::sleep(drain.notice).await;
@@ -317,13 +339,16 @@ impl Node {
     }
 }
 
-/// Returns a registry with the metrics of the process and of the build.
-fn registry() -> Registry {
+/// Returns a registry with the metrics of the process, of the build and of connections to Redis.
+fn registry(redis: Option<&RedisBroker>) -> Registry {
     let mut registry = Registry::default();
     let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("fanfare_build", "Version of Fanfare", build);
     #[cfg(target_os = "linux")]
     registry.register_collector(Box::new(fanfare_telemetry::ProcessMetrics));
+    if let Some(redis) = redis {
+        redis.register_metrics(&mut registry);
+    }
     registry
 }
 

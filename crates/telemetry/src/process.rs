@@ -42,7 +42,7 @@ impl Values {
             cpu_seconds: seconds(stat.utime + stat.stime),
             resident_bytes: stat.rss_bytes().get(),
             virtual_bytes: stat.vsize,
-            open_fds: process.fd_count()?,
+            open_fds: open_fds(&process)?,
             max_fds,
             threads: stat.num_threads,
             start_seconds: boot_time_secs()? as f64 + seconds(stat.starttime),
@@ -58,6 +58,15 @@ impl Values {
             ("process_threads", "Threads", self.threads as f64),
             ("process_start_time_seconds", "Unix time of the start of the process", self.start_seconds),
         ]
+    }
+}
+
+/// Returns the number of open file descriptors. Linux 6.2 and later tell it as the size of the directory; with 15,000 of
+/// them, counting its entries takes 10 ms and longer.
+fn open_fds(process: &Process) -> ProcResult<usize> {
+    match std::fs::metadata("/proc/self/fd").map_or(0, |folder| folder.len()) {
+        0 => process.fd_count(),
+        open => Ok(usize::try_from(open).unwrap_or(usize::MAX)),
     }
 }
 
@@ -101,5 +110,14 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
         assert!(after.start_seconds < now && after.start_seconds > now - 3600.0, "{}", after.start_seconds);
         drop(file);
+    }
+
+    #[test]
+    fn open_files_are_told_as_the_kernel_lists_them() {
+        let process = Process::myself().unwrap();
+        let files: Vec<_> = (0..100).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
+        // Other tests of this program open files meanwhile.
+        let (told, listed) = (open_fds(&process).unwrap(), process.fd_count().unwrap());
+        assert!(told >= files.len() && told.abs_diff(listed) < 50, "{told} {listed}");
     }
 }

@@ -2,7 +2,8 @@
 
 use std::process::Stdio;
 
-use fanfare_testkit::deadline::SOON;
+use fanfare_testkit::deadline::{SOON, until};
+use fanfare_testkit::metrics::Metrics;
 use fanfare_testkit::node::Node;
 use fanfare_testkit::redis::Redis;
 use tokio::io::AsyncWriteExt;
@@ -45,4 +46,115 @@ async fn promtool_has_nothing_to_say_of_a_node_that_has_worked() {
     ] {
         assert!(answer.text.contains(used), "{used} is missing in {}", answer.text);
     }
+}
+
+/// Waits until a sum of metrics of a node is this.
+async fn counts(node: &Node, name: &str, labels: &[&str], expected: f64) {
+    until(name, SOON, async || {
+        let counted = node.metrics().await.sum(name, labels);
+        if (counted - expected).abs() < f64::EPSILON { Ok(()) } else { Err(format!("{counted} {labels:?}")) }
+    })
+    .await;
+}
+
+fn has(metrics: &Metrics, name: &str, labels: &[&str]) {
+    assert!(metrics.sum(name, labels) > 0.0, "{name} {labels:?} counts nothing");
+}
+
+#[tokio::test]
+async fn a_connection_is_counted_from_its_request_to_its_end() {
+    let redis = Redis::start().await;
+    let node = Node::of(&redis).start().await;
+    let (attempts, outcome) = ("sse_connect_attempts_total", |outcome| format!("outcome=\"{outcome}\""));
+    let mut stream = node.stream().user("7").channel("room:1").open().await;
+    counts(&node, attempts, &[&outcome("opened")], 1.0).await;
+    counts(&node, "sse_connect_seconds_count", &[], 1.0).await;
+    counts(&node, "sse_connections_catching_up", &[], 0.0).await;
+    node.stream().after("?").send().await.answer().await;
+    counts(&node, attempts, &[&outcome("invalid")], 1.0).await;
+    node.api().call("HEAD", "/v1/events?channel=room:1", &[], "").await.unwrap();
+    counts(&node, attempts, &[], 2.0).await;
+    stream.close();
+    let closed = ["reason=\"closed\""];
+    counts(&node, "sse_connection_duration_seconds_count", &closed, 1.0).await;
+    counts(&node, "sse_connection_duration_seconds_count", &[], 1.0).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_refused_is_counted_by_who_has_to_act() {
+    let redis = Redis::start().await;
+    let attempts = |outcome| format!("outcome=\"{outcome}\"");
+    let open = Node::of(&redis).set("LIMITS__CONNECTIONS", "1");
+    let open = open.start().await;
+    let _stream = open.stream().user("7").open().await;
+    open.stream().user("8").send().await.answer().await;
+    counts(&open, "sse_connect_attempts_total", &[&attempts("refused")], 1.0).await;
+    let closed = Node::of(&redis).id("b").auth("jwt").start().await;
+    closed.stream().send().await.answer().await;
+    counts(&closed, "sse_connect_attempts_total", &[&attempts("unauthorized")], 1.0).await;
+    counts(&closed, "sse_connect_attempts_total", &[], 1.0).await;
+}
+
+#[tokio::test]
+async fn events_are_timed_by_the_way_they_take_and_bytes_are_counted() {
+    let redis = Redis::start().await;
+    let node = Node::of(&redis).start().await;
+    let latency = "sse_event_latency_seconds_count";
+    let mut live = node.stream().user("7").channel("room:1").open().await;
+    let before = node.metrics().await.sum("sse_sent_bytes_total", &[]);
+    let text = "x".repeat(5000);
+    node.api().publish("room:1", "note", &format!("\"{text}\"")).await;
+    live.next().await;
+    counts(&node, latency, &["path=\"live\""], 1.0).await;
+    counts(&node, latency, &["path=\"catch-up\""], 0.0).await;
+    let sent = node.metrics().await.sum("sse_sent_bytes_total", &[]) - before;
+    assert!((5000.0..6000.0).contains(&sent), "{sent}");
+    let mut late = node.stream().user("8").channel("room:1").after("0-0").open().await;
+    late.next().await;
+    counts(&node, latency, &["path=\"catch-up\""], 1.0).await;
+    counts(&node, latency, &["path=\"live\""], 1.0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_falls_behind_is_counted_until_it_has_caught_up() {
+    let redis = Redis::start().await;
+    let node = Node::of(&redis).set("STREAM__QUEUE", "4KiB").start().await;
+    let request = node.stream().user("7").channel("room:1").receive_buffer(4096);
+    let mut slow = request.open().await;
+    let text = format!("\"{}\"", "x".repeat(60_000));
+    for _ in 0..200 {
+        node.api().publish("room:1", "note", &text).await;
+    }
+    counts(&node, "sse_connections_catching_up", &[], 1.0).await;
+    for _ in 0..200 {
+        slow.next().await;
+    }
+    counts(&node, "sse_connections_catching_up", &[], 0.0).await;
+}
+
+#[tokio::test]
+async fn redis_is_measured_on_its_connections_and_a_healthy_one_has_no_errors() {
+    let mut redis = Redis::start().await;
+    let node = Node::of(&redis).start().await;
+    let _stream = node.stream().user("7").channel("room:1").open().await;
+    node.api().get("/v1/channels/room:1/events").await;
+    let metrics = node.metrics().await;
+    for connection in ["commands", "reads"].map(|name| format!("connection=\"{name}\"")) {
+        has(&metrics, "fanfare_redis_latency_seconds_count", &[&connection]);
+    }
+    for connection in ["commands", "reads", "blocking", "subscriber"] {
+        has(&metrics, "fanfare_redis_connections_total", &[&format!("connection=\"{connection}\"")]);
+    }
+    has(&metrics, "fanfare_redis_pool_size", &[]);
+    for quiet in ["fanfare_redis_command_errors_total", "fanfare_redis_connect_failures_total"] {
+        assert!(metrics.has(quiet) && metrics.sum(quiet, &[]) == 0.0, "{quiet}");
+    }
+    redis.stop().await;
+    until("the loss of Redis is counted", SOON, async || {
+        let metrics = node.metrics().await;
+        let failed = metrics.sum("fanfare_redis_connect_failures_total", &["connection=\"subscriber\""]);
+        let unanswered = metrics.sum("fanfare_redis_command_errors_total", &["kind=\"no-reply\""]);
+        if failed > 0.0 && unanswered > 0.0 { Ok(()) } else { Err(format!("{failed} {unanswered}")) }
+    })
+    .await;
 }

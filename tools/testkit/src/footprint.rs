@@ -22,8 +22,12 @@ impl Footprint {
         let mut gauges = BTreeMap::new();
         for node in nodes {
             let mut metrics = node.metrics().await.gauges();
-            // Dropped a second after the last request; of the process, with its connections to Redis.
-            let varies = |name: &str| name.starts_with("fanfare_rate_keys") || name.starts_with("process_");
+            // Dropped a second after the last request; of calls to Redis; of the process, with its connections to Redis.
+            let varies = |name: &str| {
+                ["fanfare_rate_keys", "fanfare_redis_pool_", "process_"]
+                    .iter()
+                    .any(|own| name.starts_with(own))
+            };
             metrics.retain(|name, _| !varies(name));
             gauges.extend(metrics.into_iter().map(|(name, value)| (format!("{}: {name}", node.id()), value)));
         }

@@ -12,7 +12,9 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, Pipeline, RedisError, Value};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// Maximum number of commands in one write, except for a single call with more commands.
 const MOST: usize = 256;
@@ -37,10 +39,10 @@ struct Call {
 }
 
 impl Batcher {
-    /// Creates the batching task of a connection.
-    pub(super) fn new(connection: MultiplexedConnection) -> Self {
+    /// Creates the batching task of a connection. `latency` observes the time from each write to its replies, in seconds.
+    pub(super) fn new(connection: MultiplexedConnection, latency: Histogram) -> Self {
         let (calls, queue) = mpsc::channel(WAITING);
-        tokio::spawn(run(queue, connection));
+        tokio::spawn(run(queue, connection, latency));
         Self { calls }
     }
 
@@ -54,7 +56,7 @@ impl Batcher {
     }
 }
 
-async fn run(mut calls: mpsc::Receiver<Call>, connection: MultiplexedConnection) {
+async fn run(mut calls: mpsc::Receiver<Call>, connection: MultiplexedConnection, latency: Histogram) {
     let mut sent = FuturesUnordered::new();
     // A call that did not fit into the previous write.
     let mut next = None;
@@ -66,7 +68,7 @@ async fn run(mut calls: mpsc::Receiver<Call>, connection: MultiplexedConnection)
                 others_first().await;
                 let batch = Batch::of(first, &mut calls, &mut next);
                 if !batch.callers.is_empty() {
-                    sent.push(batch.send(connection.clone()));
+                    sent.push(batch.send(connection.clone(), latency.clone()));
                 }
             }
             Some(()) = sent.next() => {}
@@ -131,9 +133,11 @@ impl Batch {
         }
     }
 
-    async fn send(self, mut connection: MultiplexedConnection) {
+    async fn send(self, mut connection: MultiplexedConnection, latency: Histogram) {
         let Self { commands, callers } = self;
+        let begun = Instant::now();
         let replies = connection.send_packed_commands(&commands, 0, commands.len()).await;
+        latency.observe(begun.elapsed().as_secs_f64());
         let mut replies = match replies {
             Ok(replies) => Ok(replies.into_iter()),
             Err(error) => Err(Arc::new(error)),
@@ -232,7 +236,7 @@ mod tests {
         let (connection, driver) = MultiplexedConnection::new(info, counting).await.unwrap();
         let driver = tokio::spawn(driver);
         let before = writes.load(Ordering::Relaxed);
-        work(Batcher::new(connection)).await;
+        work(Batcher::new(connection, Histogram::new([]))).await;
         // The end of the last handle is the end of the connection.
         driver.await.unwrap();
         redis.await.unwrap();

@@ -4,10 +4,11 @@
 //! topology goes: every call names its key.
 
 use ::redis::{Cmd, Value};
+use prometheus_client::registry::Registry;
 
 use super::connector::{Connector, Purpose};
 use super::key::Key;
-use super::pool::BlockingPool;
+use super::pool::{BlockingPool, PoolMetrics};
 use super::script::Script;
 use super::settings::RedisSettings;
 use super::shared_connection::SharedConnection;
@@ -41,6 +42,13 @@ impl Connections {
         let (commands, reads) = (shared(Purpose::Commands), shared(Purpose::Reads));
         let pool = BlockingPool::new(connector.clone(), settings)?;
         Ok(Self { primary: Primary { connector, commands, reads, pool } })
+    }
+
+    /// Registers the metrics.
+    pub(super) fn register_metrics(&self, registry: &mut Registry) {
+        let Primary { connector, pool, .. } = &self.primary;
+        connector.register_metrics(registry);
+        registry.register_collector(Box::new(PoolMetrics(pool.clone())));
     }
 
     /// Returns the primary that has a key, or that carries a topic.

@@ -9,9 +9,11 @@ use ::redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, Pipeline, RedisError, Value,
 };
 use deadpool_redis::Manager;
+use prometheus_client::registry::Registry;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
+use super::metrics::{ConnectionMetrics, RedisMetrics};
 use super::settings::RedisSettings;
 use super::tls::TlsFiles;
 use super::{error, reply};
@@ -38,6 +40,19 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
+    /// All purposes.
+    pub(super) const ALL: [Self; 4] = [Self::Commands, Self::Reads, Self::Blocking, Self::Subscriber];
+
+    /// Returns the name in metrics.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Commands => "commands",
+            Self::Reads => "reads",
+            Self::Blocking => "blocking",
+            Self::Subscriber => "subscriber",
+        }
+    }
+
     fn client_name(self) -> &'static str {
         match self {
             Self::Commands => "fanfare-commands",
@@ -69,6 +84,7 @@ struct Inner {
     tls: Option<TlsFiles>,
     connect_timeout: Duration,
     timeout: Duration,
+    metrics: RedisMetrics,
 }
 
 impl fmt::Debug for Connector {
@@ -89,7 +105,9 @@ impl Connector {
         let is_tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
         let tls = is_tls.then(|| TlsFiles::new(settings)).transpose()?;
         let (connect_timeout, timeout) = (settings.connect_timeout, settings.timeout);
-        Ok(Self { inner: Arc::new(Inner { info, tls, connect_timeout, timeout }) })
+        Ok(Self {
+            inner: Arc::new(Inner { info, tls, connect_timeout, timeout, metrics: RedisMetrics::default() }),
+        })
     }
 
     /// Connects. The connection's first commands are those of `preload`, whatever Redis replies to them (it may be
@@ -105,6 +123,19 @@ impl Connector {
         preload: &[Cmd],
         pushes: impl AsyncPushSender,
     ) -> Result<MultiplexedConnection, BrokerError> {
+        let connected = self.connect(purpose, preload, pushes).await;
+        if connected.is_err() {
+            self.metrics(purpose).failed.inc();
+        }
+        connected
+    }
+
+    async fn connect(
+        &self,
+        purpose: Purpose,
+        preload: &[Cmd],
+        pushes: impl AsyncPushSender,
+    ) -> Result<MultiplexedConnection, BrokerError> {
         let config = self.config(purpose).set_push_sender(pushes);
         let client = Client::open(self.info().await?).map_err(|error| error::sort_connecting(&error))?;
         let mut connection = match client.get_multiplexed_async_connection_with_config(&config).await {
@@ -113,6 +144,21 @@ impl Connector {
         };
         self.introduce(&mut connection, purpose, preload).await?;
         Ok(connection)
+    }
+
+    /// Returns the metrics of the connections for a purpose.
+    pub(super) fn metrics(&self, purpose: Purpose) -> ConnectionMetrics {
+        // The time of a blocking command depends on the command.
+        let timed = matches!(purpose, Purpose::Commands | Purpose::Reads);
+        self.inner.metrics.of(purpose.as_str(), timed)
+    }
+
+    /// Registers the metrics of all connections.
+    pub(super) fn register_metrics(&self, registry: &mut Registry) {
+        for purpose in Purpose::ALL {
+            drop(self.metrics(purpose));
+        }
+        self.inner.metrics.register(registry);
     }
 
     /// Returns what a new connection leads to, with the certificates that the files contained last.
@@ -218,10 +264,11 @@ impl Connector {
             Ok(replies) => replies.map_err(|error| error::sort_connecting(&error))?,
             Err(_) => return Err(BrokerError::Unavailable("cannot connect: no reply to HELLO".into())),
         };
-        match replies.into_iter().next().and_then(unusable) {
-            Some((condition, detail)) => Err(BrokerError::Condition { condition, detail }),
-            None => Ok(()),
+        if let Some((condition, detail)) = replies.into_iter().next().and_then(unusable) {
+            return Err(BrokerError::Condition { condition, detail });
         }
+        self.metrics(purpose).opened.inc();
+        Ok(())
     }
 }
 

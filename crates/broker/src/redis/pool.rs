@@ -8,9 +8,13 @@ use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{Cmd, Pipeline, Value};
-use deadpool_redis::{Connection, Hook, HookError, Pool, PoolError, Runtime};
+use deadpool_redis::{Connection, Hook, HookError, Pool, PoolError, Runtime, Status};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::connector::{Connector, Purpose, Target};
+use super::metrics::ConnectionMetrics;
 use super::settings::RedisSettings;
 use super::{error, reply};
 use crate::BrokerError;
@@ -24,6 +28,7 @@ pub(super) struct BlockingPool {
     current: Arc<Mutex<(Target, Pool)>>,
     /// Why a new connection was refused last. The pool's own error has only a text.
     refusal: Refusal,
+    metrics: ConnectionMetrics,
 }
 
 type Refusal = Arc<Mutex<Option<BrokerError>>>;
@@ -45,7 +50,8 @@ impl BlockingPool {
         let settings = Arc::new(settings.clone());
         let (target, refusal) = (connector.target(), Refusal::default());
         let pool = pool(&connector, &settings, &refusal)?;
-        Ok(Self { connector, settings, current: Arc::new(Mutex::new((target, pool))), refusal })
+        let metrics = connector.metrics(Purpose::Blocking);
+        Ok(Self { connector, settings, current: Arc::new(Mutex::new((target, pool))), refusal, metrics })
     }
 
     /// Returns the pool of the current target. Connections to an earlier one end when they are given back.
@@ -56,6 +62,11 @@ impl BlockingPool {
             *current = (target, pool(&self.connector, &self.settings, &self.refusal)?);
         }
         Ok(current.1.clone())
+    }
+
+    /// Returns how many connections there are, and how many calls wait for one.
+    pub(super) fn status(&self) -> Option<Status> {
+        Some(self.current().ok()?.status())
     }
 
     async fn get(&self) -> Result<Held, BrokerError> {
@@ -75,6 +86,9 @@ impl BlockingPool {
     }
 
     async fn unavailable(&self, error: &PoolError) -> BrokerError {
+        if matches!(error, PoolError::Backend(_) | PoolError::PostCreateHook(_)) {
+            self.metrics.failed.inc();
+        }
         match error {
             PoolError::Backend(error) => self.connector.failed(error).await,
             PoolError::Timeout(_) => BrokerError::Unavailable("timed out waiting for a connection".into()),
@@ -101,6 +115,15 @@ impl BlockingPool {
         pipeline: &Pipeline,
         blocking: Duration,
     ) -> Result<Vec<Value>, BrokerError> {
+        let replies = self.send(pipeline, blocking).await;
+        match &replies {
+            Ok(replies) => self.metrics.count_replies(replies),
+            Err(_) => drop(self.metrics.no_replies.inc()),
+        }
+        replies
+    }
+
+    async fn send(&self, pipeline: &Pipeline, blocking: Duration) -> Result<Vec<Value>, BrokerError> {
         let mut held = self.get().await?;
         let Some(connection) = &mut held.0 else { return Err(self.unavailable(&PoolError::Closed).await) };
         let sent = connection.send_packed_commands(pipeline, 0, pipeline.len());
@@ -140,6 +163,26 @@ impl Drop for Held {
             let closed: MultiplexedConnection = Connection::take(connection);
             drop(closed);
         }
+    }
+}
+
+/// Metrics of the pool, read for each scrape.
+#[derive(Debug)]
+pub(super) struct PoolMetrics(pub(super) BlockingPool);
+
+impl Collector for PoolMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(status) = self.0.status() else { return Ok(()) };
+        let in_use = status.size.saturating_sub(status.available);
+        for (name, help, value) in [
+            ("fanfare_redis_pool_in_use", "Connections of the pool that a call uses", in_use),
+            ("fanfare_redis_pool_size", "Maximum number of connections of the pool", status.max_size),
+            ("fanfare_redis_pool_waiting", "Calls that wait for a connection of the pool", status.waiting),
+        ] {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::batcher::Batcher;
 use super::connector::{Connector, Purpose};
+use super::metrics::ConnectionMetrics;
 use super::{error, reply};
 use crate::BrokerError;
 use crate::backoff::Backoff;
@@ -32,6 +33,7 @@ pub(super) struct SharedConnection {
 struct Inner {
     connector: Connector,
     purpose: Purpose,
+    metrics: ConnectionMetrics,
     /// First commands of each connection.
     preload: Arc<[Cmd]>,
     state: Mutex<State>,
@@ -73,9 +75,9 @@ impl SharedConnection {
     /// answers to them.
     pub(super) fn new(connector: Connector, purpose: Purpose, preload: Vec<Cmd>) -> Self {
         let state = State { serial: 0, backoff: Backoff::new(REST.0, REST.1), phase: Phase::Idle };
-        Self {
-            inner: Arc::new(Inner { connector, purpose, preload: preload.into(), state: Mutex::new(state) }),
-        }
+        let metrics = connector.metrics(purpose);
+        let (preload, state) = (preload.into(), Mutex::new(state));
+        Self { inner: Arc::new(Inner { connector, purpose, metrics, preload, state }) }
     }
 
     /// Sends one command. An error reply is an error.
@@ -93,6 +95,16 @@ impl SharedConnection {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
+        let replies = self.call(commands).await;
+        let metrics = &self.inner.metrics;
+        match &replies {
+            Ok(replies) => metrics.count_replies(replies),
+            Err(_) => drop(metrics.no_replies.inc()),
+        }
+        replies
+    }
+
+    async fn call(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, BrokerError> {
         let (serial, connection) = self.connection().await?;
         let replies = connection.call(commands).await;
         let replies = replies.map_err(|error| self.failed(serial, &error))?;
@@ -160,10 +172,11 @@ impl Inner {
     fn connect(self: &Arc<Self>, serial: u64) -> Connecting {
         // Without a reference to this, which keeps the attempt.
         let (connector, purpose, preload) = (self.connector.clone(), self.purpose, Arc::clone(&self.preload));
+        let latency = self.metrics.latency.clone();
         let listener = listener(Arc::downgrade(self), serial);
         let connect = async move {
             let connected = connector.connect_with_pushes(purpose, &preload, listener).await;
-            Ok(Batcher::new(connected?))
+            Ok(Batcher::new(connected?, latency))
         };
         connect.boxed().shared()
     }

@@ -27,6 +27,10 @@ pub(crate) struct ShardContext {
     /// Events queued since they were last added to the shared metrics.
     sent: Cell<u64>,
     gzip_saved: Cell<u64>,
+    /// Bytes that sockets accepted since they were last added to the shared metrics.
+    sent_bytes: Cell<u64>,
+    /// Change of the streams that catch up since it was last added to the shared metrics.
+    catching_up: Cell<i64>,
     queues: QueueBudget,
     /// Change of queued bytes since it was last added to the budget.
     waiting: Cell<isize>,
@@ -56,6 +60,8 @@ impl ShardContext {
             now,
             sent,
             gzip_saved,
+            sent_bytes: Cell::new(0),
+            catching_up: Cell::new(0),
             queues,
             waiting,
             queue_bound,
@@ -78,11 +84,33 @@ impl ShardContext {
         self.gzip_saved.set(self.gzip_saved.get() + saved as u64);
     }
 
+    /// Counts bytes that a socket accepted.
+    pub(super) fn count_bytes(&self, bytes: usize) {
+        self.sent_bytes.set(self.sent_bytes.get() + bytes as u64);
+    }
+
+    /// Counts a stream that starts to catch up, or that is done.
+    pub(super) fn count_catching_up(&self, starts: bool) {
+        self.catching_up.set(self.catching_up.get() + if starts { 1 } else { -1 });
+    }
+
+    /// Adds the bytes that sockets accepted to the metrics.
+    pub(crate) fn publish_bytes(&self) {
+        let bytes = self.sent_bytes.take();
+        if bytes > 0 {
+            self.metrics.sent_bytes.inc_by(bytes);
+        }
+    }
+
     /// Adds the counts to the metrics and to the budget of queues.
     pub(crate) fn publish_counts(&self) {
         let waiting = self.waiting.take();
         if waiting != 0 {
             self.queues.count(waiting);
+        }
+        let catching_up = self.catching_up.take();
+        if catching_up != 0 {
+            self.metrics.catching_up.inc_by(catching_up);
         }
         self.queue_bound.set(self.queues.queue_bound(bytes(self.settings.queue)));
         for (count, metric) in

@@ -49,7 +49,9 @@ impl Connection {
             written = self.writer.write_batch(scratch, cx);
             self.deadlines.progress(context.now);
         }
-        self.finish_write(written, scratch, cx)
+        let result = self.finish_write(written, scratch, cx);
+        context.count_bytes(self.writer.take_sent());
+        result
     }
 
     /// Writes an event without queueing it. The queue must be empty.
@@ -70,7 +72,9 @@ impl Connection {
         batch.finish();
         let written = self.writer.write_batch(scratch, cx);
         self.deadlines.progress(context.now);
-        self.finish_write(written, scratch, cx)
+        let result = self.finish_write(written, scratch, cx);
+        context.count_bytes(self.writer.take_sent());
+        result
     }
 
     /// Handles the result of a write, and continues the end if it has started.

@@ -70,7 +70,7 @@ impl Connection {
             }
             ChannelState::Live => {
                 context.metrics.catch_ups.inc();
-                self.set_state(index, ChannelState::Behind);
+                self.set_state(index, ChannelState::Behind, context);
                 LiveOutcome::Behind
             }
             ChannelState::Behind => LiveOutcome::Behind,
@@ -103,6 +103,7 @@ impl Connection {
         entries: impl Iterator<Item = (ChainLink, &'a Arc<EncodedEvent>)>,
         context: &ShardContext,
     ) {
+        let mut oldest = None;
         for (link, event) in entries {
             if link.position <= self.subscriptions[index].position {
                 continue;
@@ -114,8 +115,13 @@ impl Connection {
             if event.excepts(&self.identity) {
                 self.pass(index, link.position);
             } else {
+                oldest.get_or_insert(link.position.ms);
                 self.queue_event(index, event, context);
             }
+        }
+        // One of a page, so that catching up costs no more.
+        if let Some(published) = oldest {
+            context.metrics.observe_catch_up(published);
         }
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct SocketWriter {
     /// Encoded bytes that the socket has not accepted; they start at `taken`. Freed when empty.
     rest: Vec<u8>,
     taken: usize,
+    /// Bytes that the socket accepted since they were last taken.
+    sent: usize,
     /// Whether the client has closed its sending half.
     half_closed: bool,
 }
@@ -68,6 +70,7 @@ impl SocketWriter {
             framing,
             rest: head.to_vec(),
             taken: 0,
+            sent: 0,
             half_closed: false,
         }
     }
@@ -80,6 +83,11 @@ impl SocketWriter {
     /// Returns the number of bytes kept here.
     pub(crate) fn waiting(&self) -> usize {
         self.rest.len() - self.taken
+    }
+
+    /// Returns the bytes that the socket accepted since the last call.
+    pub(crate) fn take_sent(&mut self) -> usize {
+        std::mem::take(&mut self.sent)
     }
 
     /// Writes the bytes kept here.
@@ -191,13 +199,17 @@ impl SocketWriter {
             Ok(sent) => start + sent,
             Err(reason) => return WriteResult::Broken(reason),
         };
+        self.sent += at - start;
         if self.descriptor.is_some() && at == bytes.len() {
             self.taken = 0;
             return WriteResult::All;
         }
         while at < bytes.len() {
             match Pin::new(&mut self.socket).poll_write(cx, &bytes[at..]) {
-                Poll::Ready(Ok(n)) if n > 0 => at += n,
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    at += n;
+                    self.sent += n;
+                }
                 Poll::Ready(Ok(_)) => return WriteResult::Broken(CloseReason::Closed),
                 Poll::Ready(Err(error)) => return WriteResult::Broken(ended_by(&error)),
                 Poll::Pending => {

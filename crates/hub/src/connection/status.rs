@@ -89,6 +89,23 @@ impl Connection {
         self.locating > 0
     }
 
+    /// Returns when the request began.
+    pub(crate) fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// Returns whether the connection has not been live in every channel yet.
+    pub(crate) fn is_connecting(&self) -> bool {
+        self.connecting.is_some()
+    }
+
+    /// Records that the connection is live in every channel.
+    pub(crate) fn is_connected(&mut self, context: &ShardContext) {
+        if let Some(begun) = self.connecting.take() {
+            context.metrics.connect.observe((context.now - begun).as_secs_f64());
+        }
+    }
+
     /// Returns whether a channel is [`ChannelState::Behind`].
     pub(crate) fn is_behind(&self) -> bool {
         self.behind > 0

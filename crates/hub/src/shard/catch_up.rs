@@ -25,22 +25,31 @@ impl Shard {
             let Subscriber { connection: key, index } = self.topics[at].subscribers[nth];
             let connection = &mut self.slots[key].connection;
             if connection.state(index) == Some(ChannelState::Live) {
-                connection.set_state(index, ChannelState::Behind);
+                connection.set_state(index, ChannelState::Behind, &self.context);
                 self.advance(key);
             }
         }
     }
 
-    /// Returns whether a long poll has, or is about to be sent, all events until now. A channel whose subscription is awaited
-    /// is live, but its log is read after that.
+    /// Returns whether a long poll has, or is about to be sent, all events until now.
     pub(super) fn has_caught_up(&self, key: usize) -> bool {
-        let Some(slot) = self.slots.get(key).filter(|slot| slot.connection.is_long_poll()) else {
-            return false;
-        };
-        slot.connection.subscriptions().iter().all(|subscription| {
+        self.slots.get(key).is_some_and(|slot| slot.connection.is_long_poll()) && self.is_live(key)
+    }
+
+    /// Returns whether a connection has, or is about to be sent, all events until now. A channel whose subscription is awaited
+    /// is live, but its log is read after that.
+    fn is_live(&self, key: usize) -> bool {
+        self.slots[key].connection.subscriptions().iter().all(|subscription| {
             let topic = &self.topics[subscription.topic];
             subscription.state == ChannelState::Live && (topic.subscribed || !topic.awaited)
         })
+    }
+
+    /// Observes how long a connection took from its request until it is live in every channel. Once.
+    pub(super) fn observe_live(&mut self, key: usize) {
+        if self.slots[key].connection.is_connecting() && self.is_live(key) {
+            self.slots[key].connection.is_connected(&self.context);
+        }
     }
 
     /// Continues the catch-up of a connection, if its client has received all queued data.
@@ -79,16 +88,16 @@ impl Shard {
         let topic = &mut self.topics[at];
         if !topic.subscribed && (takes_tip || self.is_connected) {
             topic.awaited |= !takes_tip;
-            connection.set_state(index, ChannelState::Live);
-            return;
+            connection.set_state(index, ChannelState::Live, &self.context);
+            return self.observe_live(key);
         }
         let rest = self.topics[at].window.after(position).filter(|_| !awaits_log);
         if rest.map(|rest| connection.queue_entries(index, rest, &self.context)).is_some() {
-            connection.set_state(index, ChannelState::Live);
+            connection.set_state(index, ChannelState::Live, &self.context);
             self.mark(key);
-            return;
+            return self.observe_live(key);
         }
-        connection.set_state(index, ChannelState::Reading);
+        connection.set_state(index, ChannelState::Reading, &self.context);
         self.read_log(at, LogQuery::Page(position), Subscriber { connection: key, index });
     }
 }

@@ -190,6 +190,7 @@ impl Shard {
             self.written += 1;
             self.write_to(key);
         }
+        self.context.publish_bytes();
         self.observe_latency();
         !self.dirty.is_empty()
     }
@@ -205,8 +206,7 @@ impl Shard {
             && then <= self.written
         {
             self.fresh.pop_front();
-            #[expect(clippy::cast_precision_loss, reason = "a latency in milliseconds is small")]
-            self.context.metrics.latency.observe(now.saturating_sub(at) as f64 / 1000.0);
+            self.context.metrics.observe_live(at, now);
         }
     }
 

@@ -4,8 +4,8 @@ use std::task::{Context, Poll};
 
 use fanfare_broker::session::CloseReason;
 use fanfare_coordination::session::SessionGuard;
-use fanfare_protocol::Channel;
 use fanfare_protocol::start::StartAt;
+use fanfare_protocol::{Channel, Position};
 
 use super::{ConnectionSlot, Shard, Timer};
 use crate::connection::{Connection, Deadlines, LongPoll, PeerClose, Subscription};
@@ -19,7 +19,18 @@ impl Shard {
     pub(super) fn open(&mut self, (stream, transport): (NewStream, Transport)) {
         let identity = stream.identity();
         let NewStream {
-            user, held, channels, dialect, coding, expires, token, cursor, heartbeat, wait, ..
+            begun,
+            user,
+            held,
+            channels,
+            dialect,
+            coding,
+            expires,
+            token,
+            cursor,
+            heartbeat,
+            wait,
+            ..
         } = stream;
         let encoding = Encoding { dialect, coding };
         let serial = self.next_serial();
@@ -29,8 +40,13 @@ impl Shard {
         let validity = (deadlines, wait.map(LongPoll::new), token);
         let user_socket = self.context.user_sockets.enter(user);
         let resumed = cursor.is_some();
-        let connection =
-            Connection::new(serial, (identity, held, encoding), cursor, transport, (validity, user_socket));
+        let connection = Connection::new(
+            (serial, begun),
+            (identity, held, encoding),
+            cursor,
+            transport,
+            (validity, user_socket),
+        );
         let next = connection.next_check(&self.context);
         let entry = self.slots.vacant_entry();
         let key = entry.key();
@@ -127,11 +143,16 @@ impl Shard {
                 _ => None,
             };
             match known {
-                Some(position) => self.slots[key].connection.located(index, position),
+                Some(position) => self.start_at(Subscriber { connection: key, index }, position),
                 None => self.read_log(at, LogQuery::Locate(from), Subscriber { connection: key, index }),
             }
         }
         self.greet(key);
+    }
+
+    /// Sets the start position of a connection's channel.
+    pub(super) fn start_at(&mut self, Subscriber { connection: key, index }: Subscriber, position: Position) {
+        self.slots[key].connection.located(index, position, &self.context);
     }
 
     /// Sends the first block and starts the catch-up, once the start of every channel is known.
@@ -203,7 +224,8 @@ impl Shard {
     pub(super) fn drop_connection(&mut self, key: usize, reason: CloseReason) {
         if self.slots[key].connection.is_open() {
             self.leave(key);
-            self.context.metrics.count_end(reason);
+            let begun = self.slots[key].connection.begun();
+            self.context.metrics.count_end(reason, begun);
             self.slots[key].connection.release(reason, &self.context.settings);
         }
         let mut slot = self.slots.remove(key);

@@ -150,15 +150,14 @@ impl Shard {
             };
         }
         if let Some(fork) = outcome.check {
-            connection.set_state(index, ChannelState::Reading);
+            connection.set_state(index, ChannelState::Reading, &self.context);
             return self.read_log(at, LogQuery::Page(fork), subscriber);
         }
         let current = self.topics[at].version == version;
-        connection.set_state(
-            index,
-            if outcome.at_end && current { ChannelState::Live } else { ChannelState::Behind },
-        );
+        let state = if outcome.at_end && current { ChannelState::Live } else { ChannelState::Behind };
+        connection.set_state(index, state, &self.context);
         self.mark(key);
+        self.observe_live(key);
         if outcome.back && self.topics[at].went_back(page.1) {
             let subscribed = self.topics[at].subscribed;
             self.topics[at].invalidate(subscribed);
@@ -175,7 +174,7 @@ impl Shard {
         for (subscriber, serial) in read.waiting {
             let Some(connection) = self.connection(subscriber, serial) else { continue };
             if connection.is_open() && connection.state(subscriber.index) == Some(ChannelState::Locating) {
-                connection.located(subscriber.index, position);
+                self.start_at(subscriber, position);
                 self.greet(subscriber.connection);
             }
         }
@@ -198,8 +197,9 @@ impl Shard {
             if let Some(connection) = self.connection(subscriber, serial)
                 && connection.state(subscriber.index) == Some(ChannelState::Reading)
             {
-                connection.set_state(subscriber.index, ChannelState::Stalled);
-                self.advance(subscriber.connection);
+                let Subscriber { connection: at, index } = subscriber;
+                self.slots[at].connection.set_state(index, ChannelState::Stalled, &self.context);
+                self.advance(at);
             }
         }
         let Some(topic) = self.topic(key).filter(|_| !read.waiting.is_empty()) else { return };

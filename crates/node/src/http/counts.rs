@@ -14,6 +14,7 @@ use http::HeaderMap;
 use http::header::ACCEPT;
 use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::registry::Registry;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::quality;
@@ -106,10 +107,15 @@ impl Counts {
         sleep(GATHER).await;
         // Later callers wait for the next text.
         self.0.next.lock().unwrap_or_else(PoisonError::into_inner)[format as usize].take();
-        match format.encode(&self.0.registry) {
+        // The kernel lists the open files of the process, which takes a while if there are many.
+        let encoded = spawn_blocking(move || format.encode(&self.0.registry)).await;
+        match encoded
+            .map_err(|error| error.to_string())
+            .and_then(|text| text.map_err(|error| error.to_string()))
+        {
             Ok(text) => Some(text.into()),
             Err(error) => {
-                tracing::error!(%error, "failed to encode the metrics");
+                tracing::error!(error, "failed to encode the metrics");
                 None
             }
         }

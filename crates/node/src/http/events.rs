@@ -19,8 +19,10 @@ use fanfare_protocol::{Channel, Cursor, Position, SessionId, User};
 use futures_util::FutureExt;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderValue, Method};
+use tokio::time::Instant;
 
 use super::app::App;
+use super::attempt::{Attempt, Outcome};
 use super::letter;
 use super::overload::{self, Reason, Refusal, Refused};
 use super::problem::{self, Problem};
@@ -49,7 +51,12 @@ impl StreamEndpoint {
     /// Admits a stream: checks the rates of the user and the address, then the limits of the node, then claims the
     /// session. A request that the limits of its user or address refuse is not charged to the node, so that a flood
     /// of one client does not affect others.
-    async fn open(&self, params: StreamParams, address: ClientAddress) -> Result<Takeover, Refusal> {
+    async fn open(
+        &self,
+        params: StreamParams,
+        address: ClientAddress,
+        begun: Instant,
+    ) -> Result<Takeover, Refusal> {
         if self.app.readiness.is_draining() {
             return Err(Reason::Draining.into());
         }
@@ -58,14 +65,19 @@ impl StreamEndpoint {
         if !self.app.rates.connect() {
             return Err(Reason::Rate.into());
         }
-        let opened = self.open_at_rate(params, address).await;
+        let opened = self.open_at_rate(params, address, begun).await;
         if opened.is_err() {
             self.app.rates.not_connected();
         }
         opened
     }
 
-    async fn open_at_rate(&self, params: StreamParams, address: ClientAddress) -> Result<Takeover, Refusal> {
+    async fn open_at_rate(
+        &self,
+        params: StreamParams,
+        address: ClientAddress,
+        begun: Instant,
+    ) -> Result<Takeover, Refusal> {
         let room = self.app.limits.connections.saturating_sub(self.hub.connections());
         let admission = self.admissions.enter(room).ok_or(Reason::Connections)?;
         if let Some(outage) = (self.app.readiness.outage)() {
@@ -117,6 +129,7 @@ impl StreamEndpoint {
         };
         let token = stamp.map(|stamp| StreamToken::new(self.app.revocations.clone(), stamp));
         let stream = NewStream {
+            begun,
             user,
             session,
             held,
@@ -177,7 +190,8 @@ impl StreamEndpoint {
     }
 
     /// Returns the response to a request whose stream is not opened.
-    fn refuse(&self, refusal: Refusal, refused: Refused<'_>) -> Response {
+    fn refuse(&self, refusal: Refusal, refused: Refused<'_>, attempt: Attempt) -> Response {
+        attempt.end(&refusal);
         match refusal {
             Refusal::Later(reason) => {
                 self.app.metrics.count_overloaded(reason);
@@ -214,16 +228,18 @@ pub async fn events(
     address: ClientAddress,
     request: Request,
 ) -> Response {
+    let attempt = Attempt::new(endpoint.app.metrics.attempts.clone(), request.method());
     let (headers, query) = (request.headers(), request.uri().query());
     let params = match StreamParams::read(&endpoint.app, headers, query, address).await {
         Ok(params) => params,
         Err(refusal) => {
             let (dialect, cursor) = stream_params::form(headers, query);
             let status = overload::prefers_status(headers);
-            return endpoint.refuse(refusal, Refused { dialect, cursor: cursor.as_deref(), status });
+            return endpoint.refuse(refusal, Refused { dialect, cursor: cursor.as_deref(), status }, attempt);
         }
     };
     if let Err(problem) = letter::precondition(request.method(), request.headers()) {
+        attempt.end(Outcome::Invalid);
         return problem.into_response();
     }
     if request.method() == Method::HEAD {
@@ -238,18 +254,21 @@ pub async fn events(
     let status = overload::prefers_status(request.headers());
     if RequestInfo::of(request.extensions()).is_some_and(|info| info.no_room.is_some()) {
         let refused = Refused { dialect: params.dialect, cursor: params.cursor.as_deref(), status };
-        return endpoint.refuse(Reason::Memory.into(), refused);
+        return endpoint.refuse(Reason::Memory.into(), refused, attempt);
     }
     // The request's head references a read buffer of hyper, and a claim may take a while.
     drop(request);
     let (dialect, coding, cursor) = (params.dialect, params.coding, params.cursor.clone());
-    match unless_it_panics(endpoint.open(params, address)).await {
+    match unless_it_panics(endpoint.open(params, address, attempt.begun())).await {
         Ok(takeover) => {
+            takeover.carry(attempt);
             let mut response = head(coding);
             response.extensions_mut().insert(takeover);
             response
         }
-        Err(refusal) => endpoint.refuse(refusal, Refused { dialect, cursor: cursor.as_deref(), status }),
+        Err(refusal) => {
+            endpoint.refuse(refusal, Refused { dialect, cursor: cursor.as_deref(), status }, attempt)
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
+use super::attempt::{Attempts, Outcome};
 use super::overload::Reason;
 use crate::audit::call::Route;
 
@@ -58,6 +59,8 @@ pub struct HttpMetrics {
     publishes: Family<ResultLabel, Counter>,
     /// The same for events that were stored, which are the most.
     stored: Counter,
+    /// `sse_connect_attempts_total` by outcome: requests for a stream.
+    pub attempts: Attempts,
     /// `fanfare_streams_refused_total` by reason: streams refused.
     overloaded: Family<ReasonLabel, Counter>,
     /// `fanfare_proxy_headers_refused_total`: connections refused because they had no PROXY protocol header from a
@@ -104,6 +107,7 @@ impl HttpMetrics {
             problems: registered(registry, "fanfare_http_problems", "Requests refused, by code"),
             stored: publishes.get_or_create_owned(&ResultLabel { result: STORED }),
             publishes,
+            attempts: registered(registry, "sse_connect_attempts", "Requests for a stream, by outcome"),
             overloaded: registered(registry, "fanfare_streams_refused", "Streams refused, by reason"),
             ignored_parameters: registered(
                 registry,
@@ -152,6 +156,9 @@ impl HttpMetrics {
             sockets_refused_node: refused("node"),
             sockets_refused_memory: refused("memory"),
         };
+        for outcome in Outcome::ALL {
+            let _ = metrics.attempts.get_or_create(&[("outcome", outcome.as_str())]);
+        }
         for reason in Reason::WORDS {
             let _ = metrics.overloaded.get_or_create(&ReasonLabel { reason });
         }

@@ -9,6 +9,8 @@ use fanfare_hub::stream::NewStream;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::attempt::{Attempt, Outcome};
+
 /// The extension of a response: a new stream that waits for its socket. Can be taken once; if it is never taken, its
 /// claim is released when it is dropped.
 #[derive(Clone, Debug)]
@@ -18,6 +20,13 @@ impl Takeover {
     /// Creates the takeover of an admitted stream.
     pub fn new(stream: NewStream, admission: Admission) -> Self {
         Self(Arc::new(Mutex::new(Some((stream, admission)))))
+    }
+
+    /// Lets the request have its outcome once the hub has the stream, or once this is dropped.
+    pub fn carry(&self, attempt: Attempt) {
+        if let Some((_, admission)) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            admission.attempt = Some(attempt);
+        }
     }
 
     /// Takes the stream. The hub counts it once it has it; the admission counts it until then.
@@ -34,13 +43,23 @@ pub struct Admissions(TaskTracker);
 #[derive(Debug)]
 pub struct Admission {
     _token: TaskTrackerToken,
+    attempt: Option<Attempt>,
+}
+
+impl Admission {
+    /// Ends the admission: the hub has the stream, and counts it from here on.
+    pub fn opened(mut self) {
+        if let Some(attempt) = self.attempt.take() {
+            attempt.end(Outcome::Opened);
+        }
+    }
 }
 
 impl Admissions {
     /// Counts another stream, unless there would be more than `room`.
     pub fn enter(&self, room: usize) -> Option<Admission> {
         // Count first and compare afterwards, so that two concurrent calls cannot both take the last place.
-        let admission = Admission { _token: self.0.token() };
+        let admission = Admission { _token: self.0.token(), attempt: None };
         (self.0.len() <= room).then_some(admission)
     }
 

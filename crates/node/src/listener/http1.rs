@@ -124,8 +124,7 @@ pub(super) async fn serve<IO: Socket + 'static>(
     drop(slot);
     if let Some((stream, admission)) = takeover.take() {
         (context.open)(stream, Transport { socket: Box::new(socket), framing, head });
-        // The hub counts it from here on.
-        drop(admission);
+        admission.opened();
     }
 }
 

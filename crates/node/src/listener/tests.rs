@@ -75,6 +75,7 @@ pub(super) struct Fixture {
 
 fn stream() -> NewStream {
     NewStream {
+        begun: tokio::time::Instant::now(),
         user: None,
         session: SessionId::random(),
         held: None,

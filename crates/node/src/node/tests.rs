@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare_broker::redis::RedisSettings;
 use fanfare_broker::{BrokerSettings, Membership, MemoryBroker, SessionStore};
 use fanfare_config::auth::AuthMode;
 use fanfare_config::source::Sources;
@@ -19,6 +20,10 @@ use crate::memory::{CONNECTION, HTTP2, Kind};
 const SOON: Duration = Duration::from_secs(10);
 
 fn start(change: impl FnOnce(&mut Config)) -> (Node, Arc<MemoryBroker>) {
+    start_on(change, Additions::default())
+}
+
+fn start_on(change: impl FnOnce(&mut Config), additions: Additions) -> (Node, Arc<MemoryBroker>) {
     let mut config = Config::default();
     config.node.listen = "127.0.0.1:0".parse().unwrap();
     config.auth.mode = Some(AuthMode::None);
@@ -26,7 +31,7 @@ fn start(change: impl FnOnce(&mut Config)) -> (Node, Arc<MemoryBroker>) {
     config.drain.notice = Duration::from_millis(100);
     change(&mut config);
     let broker = Arc::new(MemoryBroker::new(BrokerSettings::default()));
-    (Node::start(&config, Arc::clone(&broker) as Arc<dyn Broker>).unwrap(), broker)
+    (Node::start_with(&config, Arc::clone(&broker) as Arc<dyn Broker>, additions).unwrap(), broker)
 }
 
 /// Sends a request and reads until `end` has come.
@@ -138,7 +143,9 @@ async fn an_address_in_use_is_an_error() {
 
 #[tokio::test]
 async fn the_list_for_operators_names_exactly_the_metrics_that_a_node_exports() {
-    let (node, _) = start(|_| ());
+    let redis = RedisSettings { url: "redis://127.0.0.1:1".into(), ..RedisSettings::default() };
+    let redis = RedisBroker::connect(redis, BrokerSettings::default()).unwrap();
+    let node = start_on(|_| (), Additions { redis: Some(redis), ..Additions::default() }).0;
     let (socket, head) = ask(&node, "GET /metrics HTTP/1.1\r\nconnection: close", "\r\n\r\n").await;
     let text = head + &rest(socket).await;
     let exported: BTreeSet<String> = text

@@ -90,8 +90,7 @@ impl Exchange {
         let mut stream_slot = self.stream_slot;
         stream_slot.carry_stream();
         (self.context.open)(stream, Transport::plain(StreamSocket::new(out, stream_slot)));
-        // The hub counts it from here on.
-        drop(admission);
+        admission.opened();
         Ok(())
     }
 
