@@ -21,6 +21,8 @@ struct Compose {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Service {
+    #[serde(default, rename = "profiles")]
+    _profiles: Vec<String>,
     image: String,
     build: Option<String>,
     hostname: Option<String>,

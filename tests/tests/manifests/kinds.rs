@@ -9,6 +9,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde_json::Value;
 
 use crate::files;
+use crate::monitoring::{PrometheusRule, ServiceMonitor};
 
 macro_rules! objects {
     ($($kind:ident),*) => {
@@ -41,6 +42,8 @@ objects!(
     PersistentVolumeClaim,
     Pod,
     PodDisruptionBudget,
+    PrometheusRule,
     Service,
-    ServiceAccount
+    ServiceAccount,
+    ServiceMonitor
 );

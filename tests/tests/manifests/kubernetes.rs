@@ -17,7 +17,8 @@ use crate::kustomization::{Kustomization, read_all};
 use crate::settings;
 
 /// Everything there is.
-const FOLDERS: [&str; 4] = ["k8s/base", "k8s/overlays/dev", "k8s/overlays/prod", "k8s/overlays/soak"];
+const FOLDERS: [&str; 5] =
+    ["k8s/base", "k8s/components/monitoring", "k8s/overlays/dev", "k8s/overlays/prod", "k8s/overlays/soak"];
 /// What is applied, with all that it builds on.
 const CLUSTERS: [&str; 2] = ["k8s/overlays/soak", "k8s/overlays/prod"];
 

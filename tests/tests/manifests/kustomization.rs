@@ -15,6 +15,7 @@ use crate::kinds::Object;
 pub(crate) struct Kustomization {
     api_version: ApiVersion,
     kind: Kind,
+    #[serde(default)]
     pub(crate) namespace: String,
     #[serde(default)]
     labels: Vec<Labels>,
@@ -37,11 +38,14 @@ pub(crate) struct Kustomization {
 enum ApiVersion {
     #[serde(rename = "kustomize.config.k8s.io/v1beta1")]
     V1Beta1,
+    #[serde(rename = "kustomize.config.k8s.io/v1alpha1")]
+    V1Alpha1,
 }
 
 #[derive(Debug, Deserialize)]
 enum Kind {
     Kustomization,
+    Component,
 }
 
 #[derive(Debug, Deserialize)]

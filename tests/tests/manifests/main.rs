@@ -9,11 +9,13 @@
 //! - [`settings`]: what a node makes of the environment that it is given
 //! - [`kinds`]: the kinds of objects, each as the API server knows it
 //! - [`kustomization`]: which files belong together
-//! - [`kubernetes`], [`compose`], [`image`], [`head`], [`helm`], [`security`], [`dependencies`], [`alerts`], [`packages`], [`pages`]: the
-//!   tests
+//! - [`kubernetes`], [`compose`], [`image`], [`head`], [`helm`], [`security`], [`dependencies`], [`alerts`], [`dashboard`],
+//!   [`monitoring`], [`packages`], [`pages`]: the tests
+//! - [`metrics`]: the list of metrics, and the metrics that files name
 
 mod alerts;
 mod compose;
+mod dashboard;
 mod dependencies;
 mod files;
 mod head;
@@ -22,6 +24,8 @@ mod image;
 mod kinds;
 mod kubernetes;
 mod kustomization;
+mod metrics;
+mod monitoring;
 mod packages;
 mod pages;
 mod security;
