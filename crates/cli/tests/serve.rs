@@ -86,20 +86,40 @@ async fn a_node_that_gets_sigterm_ends_its_streams_and_exits_with_0() {
     }
 }
 
-/// A node that tells a service manager at this socket what it does.
-fn service(socket: &Path) -> Child {
-    binary::command()
-        .args(["serve", "--auth", "none", "--listen", "127.0.0.1:0"])
-        .envs([("FANFARE_DRAIN__NOTICE", "0s"), ("FANFARE_DRAIN__WINDOW", "0s")])
-        .env("NOTIFY_SOCKET", socket)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+/// A node that tells a service manager at a socket what it does. Killed when dropped.
+struct Service(Child);
+
+impl Service {
+    fn start(socket: &Path) -> Self {
+        let node = binary::command()
+            .args(["serve", "--auth", "none", "--listen", "127.0.0.1:0"])
+            .envs([("FANFARE_DRAIN__NOTICE", "0s"), ("FANFARE_DRAIN__WINDOW", "0s")])
+            .env("NOTIFY_SOCKET", socket)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        Self(node.unwrap())
+    }
+
+    fn terminate(&self) {
+        kill(Pid::from_raw(self.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    }
+
+    /// Waits until it has ended with 0. Returns what it logged.
+    fn log(mut self) -> String {
+        let mut log = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        assert_eq!(self.0.wait().unwrap().code(), Some(0), "{log}");
+        log
+    }
 }
 
-fn terminate(node: &Child) {
-    kill(Pid::from_raw(node.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It has ended, unless the test failed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]
@@ -113,25 +133,23 @@ fn a_service_manager_is_told_when_the_node_listens_and_when_it_stops() {
         let n = socket.recv(&mut text).unwrap();
         String::from_utf8_lossy(&text[..n]).into_owned()
     };
-    let node = service(&path);
+    let node = Service::start(&path);
     let ready = told();
     let address = ready.strip_prefix("READY=1\nSTATUS=listening on ").unwrap_or_else(|| panic!("{ready}"));
     TcpStream::connect(address.trim_end()).unwrap();
-    terminate(&node);
+    node.terminate();
     assert_eq!(told(), "STOPPING=1\nSTATUS=draining\n");
-    assert_eq!(node.wait_with_output().unwrap().status.code(), Some(0));
+    node.log();
 }
 
 #[test]
 fn a_node_works_without_the_service_manager_that_started_it() {
-    let mut node = service(Path::new("/nowhere/notify"));
+    let mut node = Service::start(Path::new("/nowhere/notify"));
     let mut line = String::new();
-    BufReader::new(node.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(node.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     assert!(line.starts_with("listening on http://"), "{line}");
-    terminate(&node);
-    let ended = node.wait_with_output().unwrap();
-    assert_eq!(ended.status.code(), Some(0));
-    let log = String::from_utf8_lossy(&ended.stderr);
+    node.terminate();
+    let log = node.log();
     assert!(log.contains("cannot notify the service manager"), "{log}");
 }
 
