@@ -98,8 +98,8 @@ pub(crate) struct Connection {
     counted_as: Progress,
     /// When the request began.
     begun: Instant,
-    /// Whether the connection was not live in every channel yet.
-    connecting: bool,
+    /// The same, until the connection is live in every channel for the first time.
+    connecting: Option<Instant>,
     queue: Queue,
     writer: SocketWriter,
     /// Queued bytes at the last count.
@@ -148,7 +148,7 @@ impl Connection {
             stalled: 0,
             counted_as: Progress::Live,
             begun,
-            connecting: true,
+            connecting: Some(begun),
             queue: Queue::default(),
             writer: SocketWriter::new(socket, framing, &head),
             counted: 0,

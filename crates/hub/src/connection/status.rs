@@ -96,13 +96,13 @@ impl Connection {
 
     /// Returns whether the connection has not been live in every channel yet.
     pub(crate) fn is_connecting(&self) -> bool {
-        self.connecting
+        self.connecting.is_some()
     }
 
     /// Records that the connection is live in every channel.
     pub(crate) fn is_connected(&mut self, context: &ShardContext) {
-        if std::mem::take(&mut self.connecting) {
-            context.metrics.connect.observe((context.now - self.begun).as_secs_f64());
+        if let Some(begun) = self.connecting.take() {
+            context.metrics.connect.observe((context.now - begun).as_secs_f64());
         }
     }
 
