@@ -329,6 +329,17 @@ class Answers(unittest.TestCase):
             [(_, fields)] = admin.xrange(f"fanfare:{{except:{way}}}:log")
             self.assertEqual(fields["x"], f"alice/{SESSION}")
 
+    def test_an_event_for_several_channels_is_stored_once_in_each(self):
+        for way, transport in WAYS.items():
+            channels = [f"each:{name}:{way}" for name in "ab"]
+            with Publisher(transport(), **OPTIONS) as publisher:
+                [first, _] = publisher.publish_each(channels, "x")
+                self.assertEqual([one.key for one in publisher.publish_each(channels, "x", key=first.key)], [first.key] * 2)
+                for channel in channels:
+                    publisher.publish(channel, "end")
+                    until(lambda: "end" in stored(channel), channel)  # noqa: B023
+                    self.assertEqual(stored(channel), ["x", "end"])
+
     def test_the_id_is_the_events_position(self):
         for way in ("HTTP", "Redis"):
             with Publisher(WAYS[way](), **OPTIONS) as publisher:

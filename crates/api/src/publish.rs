@@ -16,7 +16,7 @@ pub struct Published {
     pub repeat: bool,
 }
 
-/// Result of one event of a batch.
+/// Result of one event of a batch, or of an event for several channels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum PublishResult {
@@ -24,6 +24,11 @@ pub enum PublishResult {
     Refused {
         /// The reason.
         error: ProblemDetails,
+    },
+    /// The event was for several channels.
+    Each {
+        /// A result for each channel, in the order of the request.
+        results: Vec<PublishResult>,
     },
     /// The event was published.
     Published(Published),
@@ -34,15 +39,17 @@ impl<'de> Deserialize<'de> for PublishResult {
         #[derive(Deserialize)]
         struct Members {
             error: Option<ByName<ProblemDetails>>,
+            results: Option<Vec<PublishResult>>,
             #[serde(default)]
             id: Option<String>,
             #[serde(default)]
             repeat: bool,
         }
-        let ByName(Members { error, id, repeat }) = ByName::deserialize(deserializer)?;
-        Ok(match error {
-            Some(ByName(error)) => Self::Refused { error },
-            None => Self::Published(Published { id, repeat }),
+        let ByName(Members { error, results, id, repeat }) = ByName::deserialize(deserializer)?;
+        Ok(match (error, results) {
+            (Some(ByName(error)), _) => Self::Refused { error },
+            (None, Some(results)) => Self::Each { results },
+            (None, None) => Self::Published(Published { id, repeat }),
         })
     }
 }

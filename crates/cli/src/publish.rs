@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use fanfare_api::publish::{PublishResult, Published};
 use fanfare_client::{ApiClient, Error};
 use fanfare_protocol::event::{Event, EventType, MAX_DATA_BYTES};
@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// Channel of the event.
     #[arg(value_parser = Channel::new, required_unless_present = "json_lines")]
     channel: Option<Channel>,
+    /// Publish to this channel, too; may be given several times. Each channel has a position of its own.
+    #[arg(long, value_name = "CHANNEL", value_parser = Channel::new, conflicts_with = "json_lines")]
+    also: Vec<Channel>,
     /// The event's data, verbatim; `-` reads all of stdin.
     #[arg(
         required_unless_present_any = ["lines", "json_lines"],
@@ -48,7 +51,8 @@ pub(crate) struct Args {
     /// cannot be published is reported with its number, the others are published, and the exit code is 1.
     #[arg(long, conflicts_with = "json_lines")]
     lines: bool,
-    /// Publish each line of stdin as one event: {"channel","type","data","key","ephemeral","except"}. Blank lines are skipped.
+    /// Publish each line of stdin as one event: {"channel" or "channels","type","data",
+    /// "key","ephemeral","except"}. Blank lines are skipped.
     #[arg(long, conflicts_with_all = ["channel", "kind", "ephemeral", "except"])]
     json_lines: bool,
     /// Print the server's responses as JSON, one per line.
@@ -70,7 +74,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let channel = args.channel.clone().context("the channel is missing")?;
     if args.lines {
-        let line = Line::Data { channel, kind: args.kind, ephemeral: args.ephemeral, except: args.except };
+        let line = Line::Data {
+            channel,
+            also: args.also,
+            kind: args.kind,
+            ephemeral: args.ephemeral,
+            except: args.except,
+        };
         return batches(&client, line, args.json).await;
     }
     let data = match args.data.as_deref() {
@@ -79,6 +89,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let event = Event::new(args.kind, data, MAX_DATA_BYTES)?.except(args.except);
     let publication = Publication { channel, event, key: args.key, ephemeral: args.ephemeral };
+    if !args.also.is_empty() {
+        let item = publication.to_json_for(&args.also).to_string();
+        return show_each(&client.publish_batch(&[item]).await?, args.json);
+    }
     show(&client.publish(&publication).await?, args.json)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -155,6 +169,10 @@ impl Count {
                     self.published += 1;
                     show(published, json)?;
                 }
+                PublishResult::Each { results } => match each(results, json)? {
+                    None => self.published += 1,
+                    Some(why) => self.refuse(*number, &why),
+                },
                 PublishResult::Refused { error } => {
                     // The user knows lines, not the items of a batch.
                     let why = error.to_string().replacen(&format!(": item {item}: "), ": ", 1);
@@ -174,6 +192,34 @@ impl Count {
         if *refused > 0 {
             eprintln!("fanfare: {refused} of {} lines were not published", published + refused);
         }
+    }
+}
+
+/// Shows the results of an event for several channels. Returns why the first failed that did.
+fn each(results: &[PublishResult], json: bool) -> anyhow::Result<Option<String>> {
+    let mut why = None;
+    for result in results {
+        match result {
+            PublishResult::Published(published) => show(published, json)?,
+            other => {
+                if let PublishResult::Refused { error } = other {
+                    why.get_or_insert_with(|| error.to_string());
+                }
+                writeln!(std::io::stdout(), "{}", if json { display::json(other)? } else { "-".to_owned() })?;
+            }
+        }
+    }
+    Ok(why)
+}
+
+fn show_each(results: &[PublishResult], json: bool) -> anyhow::Result<ExitCode> {
+    match results {
+        [PublishResult::Each { results }] => match each(results, json)? {
+            None => Ok(ExitCode::SUCCESS),
+            Some(why) => bail!(display::visible(&why).into_owned()),
+        },
+        [PublishResult::Refused { error }] => bail!(display::visible(&error.to_string()).into_owned()),
+        _ => bail!("the server has answered for one channel; it may be of an older version"),
     }
 }
 

@@ -1,4 +1,7 @@
-//! The body of a publish request: one event, or an array of events.
+//! The body of a publish request: one event, or an array of events. An event may be for several channels.
+
+use std::collections::HashSet;
+use std::slice;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -37,6 +40,23 @@ pub enum PublicationError {
     /// The channel name is invalid.
     #[error("channel: {0}")]
     Channel(#[from] ChannelError),
+    /// One of the names in `channels` is invalid.
+    #[error("channels[{index}]: {error}")]
+    ChannelAt {
+        /// Its index, from 0.
+        index: usize,
+        /// What is wrong with it.
+        error: ChannelError,
+    },
+    /// A channel that comes twice in `channels`, by the index of the second.
+    #[error("channels[{0}]: the channel is in the list twice")]
+    RepeatedChannel(usize),
+    /// No channel in `channels`.
+    #[error("channels: the list is empty")]
+    NoChannel,
+    /// Both `channel` and `channels`.
+    #[error("channels: give either channel or channels")]
+    TwoForms,
     /// The type or the data is not allowed.
     #[error("event: {0}")]
     Event(#[from] EventError),
@@ -84,9 +104,36 @@ pub enum DataError {
 #[derive(Debug)]
 pub enum Body {
     /// A single object.
-    One(Result<Publication, PublicationError>),
+    One(Result<Item, PublicationError>),
     /// An array.
-    Many(Vec<Result<Publication, PublicationError>>),
+    Many(Vec<Result<Item, PublicationError>>),
+}
+
+/// An object of a body: an event for one channel, or for several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// With `channel`.
+    One(Publication),
+    /// With `channels`: one publication for each, in their order. They share the data.
+    Each(Vec<Publication>),
+}
+
+impl Item {
+    /// Returns the publications.
+    pub fn publications(&self) -> &[Publication] {
+        match self {
+            Self::One(publication) => slice::from_ref(publication),
+            Self::Each(publications) => publications,
+        }
+    }
+
+    /// Returns the publications, to change them.
+    pub fn publications_mut(&mut self) -> &mut [Publication] {
+        match self {
+            Self::One(publication) => slice::from_mut(publication),
+            Self::Each(publications) => publications,
+        }
+    }
 }
 
 /// Why a whole body is invalid.
@@ -98,10 +145,10 @@ pub enum BodyError {
     /// Not JSON.
     #[error("the body is not JSON: {}", brief(.0))]
     Json(#[from] serde_json::Error),
-    /// Too many items.
+    /// Too many events; an event for several channels counts once for each.
     #[error("the batch has {got} events; at most {most} are allowed")]
     TooMany {
-        /// Number of items.
+        /// Number of events.
         got: usize,
         /// The limit.
         most: usize,
@@ -120,10 +167,12 @@ pub struct BodyLimits {
 #[derive(Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "an object with channel, data and maybe type, key, ephemeral, except"
+    expecting = "an object with channel or channels, data and maybe type, key, ephemeral, except"
 )]
 struct Fields<'a> {
-    channel: String,
+    channel: Option<String>,
+    #[serde(borrow)]
+    channels: Option<&'a RawValue>,
     #[serde(rename = "type")]
     kind: Option<String>,
     #[serde(borrow)]
@@ -144,15 +193,105 @@ impl Body {
         let text = json::text(body)?;
         if text.trim_ascii_start().starts_with('[') {
             let Items { kept, count } = Items::read(text, limits.events)?;
-            if count > limits.events {
-                return Err(BodyError::TooMany { got: count, most: limits.events });
-            }
-            Ok(Self::Many(kept.iter().map(|item| Publication::parse(item, limits.data)).collect()))
+            let mut events = count - kept.len();
+            let mut parse = |item| {
+                let (item, count) = Item::parse(item, limits.data, limits.events.saturating_sub(events));
+                events += count;
+                item
+            };
+            let items = kept.into_iter().map(&mut parse).collect();
+            limits.check(events)?;
+            Ok(Self::Many(items))
         } else {
-            let item: &RawValue = serde_json::from_str(text)?;
-            Ok(Self::One(Publication::parse(item, limits.data)))
+            let (item, events) = Item::parse(serde_json::from_str(text)?, limits.data, limits.events);
+            limits.check(events)?;
+            Ok(Self::One(item))
         }
     }
+
+    /// Returns the items.
+    pub fn items(&self) -> &[Result<Item, PublicationError>] {
+        match self {
+            Self::One(item) => slice::from_ref(item),
+            Self::Many(items) => items,
+        }
+    }
+
+    /// Returns the number of events: an event for several channels counts once for each, and an invalid item once.
+    pub fn events(&self) -> usize {
+        self.items().iter().map(|item| item.as_ref().map_or(1, |item| item.publications().len())).sum()
+    }
+
+    /// Returns the bytes of data that events for several channels have beyond those in the body.
+    pub fn repeated_bytes(&self) -> usize {
+        let of = |item: &Item| match item {
+            Item::One(_) => 0,
+            Item::Each(all) => all.iter().skip(1).map(|one| one.event.data_bytes().len()).sum(),
+        };
+        self.items().iter().flatten().map(of).sum()
+    }
+}
+
+impl BodyLimits {
+    fn check(self, events: usize) -> Result<(), BodyError> {
+        let Self { events: most, .. } = self;
+        if events > most { Err(BodyError::TooMany { got: events, most }) } else { Ok(()) }
+    }
+}
+
+impl Item {
+    /// Parses an object. Returns the number of its events with it; if these are more than `most`, the item has none.
+    fn parse(item: &RawValue, limit: usize, most: usize) -> (Result<Self, PublicationError>, usize) {
+        match Self::parse_each(item, limit, most) {
+            Ok((item, events)) => (Ok(item), events),
+            Err(error) => (Err(error), 1),
+        }
+    }
+
+    fn parse_each(item: &RawValue, limit: usize, most: usize) -> Result<(Self, usize), PublicationError> {
+        let Fields { channel, channels, kind, data, key, ephemeral, except } = json::object(item.get())
+            .map_err(|_| PublicationError::Json(json::fault::<Fields<'_>>(item.get())))?;
+        let kind = kind.as_deref().map(EventType::new).transpose()?;
+        let except = except.as_deref().map(str::parse).transpose()?;
+        let event = Event::new(kind, data_text(data)?, limit)?.except(except);
+        let ephemeral = ephemeral.unwrap_or_default();
+        let to = |channel| Publication { channel, event: event.clone(), key: key.clone(), ephemeral };
+        let (item, events) = match (channel, channels) {
+            (Some(channel), None) => (Self::One(to(Channel::new(&channel)?)), 1),
+            (None, Some(channels)) => {
+                let (channels, count) = names(channels, most)?;
+                (Self::Each(channels.into_iter().map(to).collect()), count)
+            }
+            (Some(_), Some(_)) => return Err(PublicationError::TwoForms),
+            (None, None) => return Err(PublicationError::Json("missing field `channel`".to_owned())),
+        };
+        item.publications().first().map_or(Ok(()), Publication::check_key)?;
+        Ok((item, events))
+    }
+}
+
+/// Parses a list of channels. Returns their number with them; none of them if they are more than `most`.
+fn names(list: &RawValue, most: usize) -> Result<(Vec<Channel>, usize), PublicationError> {
+    let not_text = |what| PublicationError::Json(format!("{what}: expected a string"));
+    let list = Items::read(list.get(), most);
+    let Items { kept, count } =
+        list.map_err(|_| PublicationError::Json("channels: expected an array of strings".to_owned()))?;
+    match count {
+        0 => return Err(PublicationError::NoChannel),
+        _ if count > most => return Ok((Vec::new(), count)),
+        _ => {}
+    }
+    let (mut channels, mut seen) = (Vec::with_capacity(count), HashSet::with_capacity(count));
+    for (index, name) in kept.into_iter().enumerate() {
+        let name: String =
+            serde_json::from_str(name.get()).map_err(|_| not_text(format!("channels[{index}]")))?;
+        let channel = Channel::new(&name).map_err(|error| PublicationError::ChannelAt { index, error })?;
+        if !seen.insert(channel.clone()) {
+            return Err(PublicationError::RepeatedChannel(index));
+        }
+        channels.push(channel);
+    }
+    Ok((channels, count))
 }
 
 /// A publication from the ingest stream, with the time after which it is of no use.
@@ -211,18 +350,6 @@ fn milliseconds(text: &[u8]) -> Option<u64> {
 }
 
 impl Publication {
-    fn parse(item: &RawValue, limit: usize) -> Result<Self, PublicationError> {
-        let Fields { channel, kind, data, key, ephemeral, except } = json::object(item.get())
-            .map_err(|_| PublicationError::Json(json::fault::<Fields<'_>>(item.get())))?;
-        let kind = kind.as_deref().map(EventType::new).transpose()?;
-        let except = except.as_deref().map(str::parse).transpose()?;
-        let event = Event::new(kind, data_text(data)?, limit)?.except(except);
-        let ephemeral = ephemeral.unwrap_or_default();
-        let publication = Self { channel: Channel::new(&channel)?, event, key, ephemeral };
-        publication.check_key()?;
-        Ok(publication)
-    }
-
     /// Checks the idempotency key.
     ///
     /// # Errors
@@ -236,6 +363,19 @@ impl Publication {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Returns the publication as JSON for its channel and others, which parses as [`Item::Each`].
+    pub fn to_json_for(&self, others: &[Channel]) -> serde_json::Value {
+        let mut json = self.to_json();
+        if let Some(object) = json.as_object_mut()
+            && let Some(channel) = object.remove("channel")
+        {
+            let others = others.iter().map(|other| other.as_str().into());
+            let channels: Vec<serde_json::Value> = std::iter::once(channel).chain(others).collect();
+            object.insert("channels".into(), channels.into());
+        }
+        json
     }
 
     /// Returns the publication as JSON, which parses as the same publication.
@@ -283,7 +423,9 @@ mod tests {
 
     fn one(json: &str) -> Result<Publication, String> {
         match Body::parse(json.as_bytes(), LIMITS).map_err(|e| e.to_string())? {
-            Body::One(result) => result.map_err(|e| e.to_string()),
+            Body::One(Ok(Item::One(publication))) => Ok(publication),
+            Body::One(Ok(Item::Each(_))) => Err("several channels".into()),
+            Body::One(Err(error)) => Err(error.to_string()),
             Body::Many(_) => Err("an array".into()),
         }
     }
@@ -310,7 +452,7 @@ mod tests {
                 ephemeral,
             };
             let json = publication.to_json().to_string();
-            let Ok(Body::One(Ok(back))) = Body::parse(json.as_bytes(), LIMITS) else { panic!("{json}") };
+            let Ok(Body::One(Ok(Item::One(back)))) = Body::parse(json.as_bytes(), LIMITS) else { panic!("{json}") };
             prop_assert_eq!(back, publication);
         }
 
@@ -350,6 +492,53 @@ mod tests {
         fn no_body_breaks_the_reader(body: Vec<u8>) {
             let _ = Body::parse(&body, LIMITS);
         }
+    }
+
+    #[test]
+    fn an_event_for_several_channels_is_one_for_each_with_the_same_data() {
+        let json = r#"{"channels":["b","a"],"type":"t","data":{"x": 1},"key":"k"}"#;
+        let body = Body::parse(json.as_bytes(), LIMITS).unwrap();
+        let [Ok(Item::Each(each))] = body.items() else { panic!("{body:?}") };
+        let with =
+            |channel| one(&format!(r#"{{"channel":"{channel}","type":"t","data":{{"x":1}},"key":"k"}}"#));
+        assert_eq!(each[..], [with("b").unwrap(), with("a").unwrap()]);
+        assert_eq!(each[0].event.data().as_ptr(), each[1].event.data().as_ptr(), "the data is not copied");
+        assert_eq!((body.events(), body.repeated_bytes()), (2, r#"{"x":1}"#.len()));
+    }
+
+    #[test]
+    fn a_list_of_channels_is_refused_as_a_whole_with_the_index() {
+        for (channels, word) in [
+            ("[]", "channels: the list is empty"),
+            (r#""a""#, "channels: expected an array of strings"),
+            (r#"["a",7]"#, "channels[1]: expected a string"),
+            (r#"["a","b c"]"#, "channels[1]: "),
+            (r#"["a","b","a"]"#, "channels[2]: the channel is in the list twice"),
+        ] {
+            let error = one(&format!(r#"{{"channels":{channels},"data":1}}"#)).unwrap_err();
+            assert!(error.contains(word), "{channels}: {error}");
+        }
+        assert!(one(r#"{"channel":"a","channels":["b"],"data":1}"#).unwrap_err().contains("either"));
+        assert!(
+            one(r#"{"channels":["a"],"data":1,"ephemeral":true,"key":"k"}"#)
+                .unwrap_err()
+                .contains("ephemeral")
+        );
+    }
+
+    #[test]
+    fn each_channel_counts_as_an_event_of_the_batch() {
+        let parse = |json: &str| Body::parse(json.as_bytes(), LIMITS).map(|body| body.events());
+        let too_many = |got| Err(format!("the batch has {got} events; at most 3 are allowed"));
+        let shown = |json: &str| parse(json).map_err(|error| error.to_string());
+        assert_eq!(shown(r#"{"channels":["a","b","c"],"data":1}"#), Ok(3));
+        assert_eq!(shown(r#"{"channels":["a","b","c","d"],"data":1}"#), too_many(4));
+        assert_eq!(shown(r#"[{"channels":["a","b"],"data":1},7]"#), Ok(3));
+        assert_eq!(
+            shown(r#"[{"channels":["a","b"],"data":1},{"channels":["a","b"],"data":1}]"#),
+            too_many(4)
+        );
+        assert_eq!(shown(r#"[{"channels":["a","b","c"],"data":1},{"channel":"a","data":1},7]"#), too_many(5));
     }
 
     #[test]

@@ -57,6 +57,7 @@ mod presence;
 mod providers;
 mod redis_outage;
 mod revocation;
+mod several_channels;
 mod slow_reader;
 mod tickets;
 mod ways_in;

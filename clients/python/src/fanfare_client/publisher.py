@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from .errors import PublishError, SendError
-from .event import Publication, check
+from .event import Publication, check, new_key
 from .transport import Receipt, Transport
 
 #: No wait is longer than this, whatever the server says, in seconds.
@@ -155,6 +155,28 @@ class Publisher:
                 self._changed.wait(pending.left)
             self._add(pending, wait=True)
         return pending.future.result()
+
+    def publish_each(
+        self,
+        channels: Sequence[str],
+        data: Any,
+        *,
+        type: str | None = None,
+        key: str | None = None,
+        until: datetime | float | None = None,
+        except_: str | None = None,
+    ) -> list[Receipt]:
+        """Publishes the same event to several channels, and waits until all have stored it.
+
+        Each channel stores it by itself, with the same key. Returns the receipts in the order of the channels.
+
+        Raises:
+            PublishError: That of the first channel that fails; the others go on. A repeated call with the same `key` stores what is
+                missing.
+        """
+        key = new_key() if key is None else key
+        futures = [self.submit(channel, data, type=type, key=key, until=until, except_=except_) for channel in channels]
+        return [future.result() for future in futures]
 
     def submit(
         self,

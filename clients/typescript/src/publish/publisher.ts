@@ -2,6 +2,7 @@
 import { Backoff } from "../backoff.js";
 import { PublishError, type PublishErrorCode, SendError } from "./errors.js";
 import { check, type NewEvent } from "./event.js";
+import { newKey } from "./key.js";
 import { Pending } from "./pending.js";
 import type { PublishTransport, Receipt } from "./transport.js";
 
@@ -110,6 +111,17 @@ export class Publisher {
     signal?.addEventListener("abort", abort);
     this.#start();
     return pending.receipt.finally(() => signal?.removeEventListener("abort", abort));
+  }
+
+  /**
+   * Publishes the same event to several channels, in each by itself and with the same key. Resolves when it is stored in all of
+   * them, with the receipts in the order of the channels.
+   *
+   * @throws PublishError of the first channel that fails; the others go on. A repeated call with the same `key` stores what is missing
+   */
+  publishEach(channels: readonly string[], event: Omit<NewEvent, "channel">): Promise<Receipt[]> {
+    const key = event.key ?? newKey();
+    return Promise.all(channels.map((channel) => this.publish({ ...event, channel, key })));
   }
 
   /** Waits until the buffer has room for an event of this size, in bytes. */

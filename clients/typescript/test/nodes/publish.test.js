@@ -310,6 +310,25 @@ test("the session that does not get the event is stored with it", async () => {
   }
 });
 
+test("an event for several channels is stored once in each, also when the call is repeated", async () => {
+  for (const [way, open] of Object.entries(WAYS)) {
+    const channels = ["a", "b"].map((name) => `each:${name}:${way.replaceAll(" ", "-")}`);
+    const publisher = new Publisher(open(), OPTIONS);
+    const [first] = await publisher.publishEach(channels, { data: "x" });
+    const again = await publisher.publishEach(channels, { data: "x", key: first.key });
+    assert.deepEqual(
+      again.map(({ key }) => key),
+      [first.key, first.key],
+    );
+    for (const channel of channels) {
+      await publisher.publish({ channel, data: "end" });
+      await until(async () => (await stored(channel)).includes("end"), PATIENCE, channel);
+      assert.deepEqual(await stored(channel), ["x", "end"], way);
+    }
+    await publisher.close();
+  }
+});
+
 test("an event is checked as a node checks it", async () => {
   const long = "ä".repeat(64);
   const events = [

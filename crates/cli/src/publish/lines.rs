@@ -30,6 +30,8 @@ pub(crate) enum Line {
     Data {
         /// Channel of all events.
         channel: Channel,
+        /// Further channels of all events.
+        also: Vec<Channel>,
         /// Type of all events.
         kind: Option<EventType>,
         /// Whether the events are ephemeral.
@@ -118,12 +120,14 @@ impl Line {
     fn publication(&self, text: &str) -> Result<Option<String>, String> {
         match self {
             // An empty line is an event whose data is empty.
-            Self::Data { channel, kind, ephemeral, except } => {
+            Self::Data { channel, also, kind, ephemeral, except } => {
                 let event = Event::new(kind.clone(), text.to_owned(), MAX_DATA_BYTES);
                 let event = event.map_err(|error| error.to_string())?.except(except.clone());
                 let publication =
                     Publication { channel: channel.clone(), event, key: None, ephemeral: *ephemeral };
-                Ok(Some(publication.to_json().to_string()))
+                let json =
+                    if also.is_empty() { publication.to_json() } else { publication.to_json_for(also) };
+                Ok(Some(json.to_string()))
             }
             Self::Publication if text.trim_ascii().is_empty() => Ok(None),
             // Sent verbatim: the server validates it.
@@ -235,7 +239,7 @@ mod tests {
     #[test]
     fn a_line_is_data_verbatim_or_a_publication_as_it_was_written() {
         let channel = Channel::new("room:7").unwrap();
-        let data = Line::Data { channel, kind: None, ephemeral: true, except: None };
+        let data = Line::Data { channel, also: Vec::new(), kind: None, ephemeral: true, except: None };
         let item = data.publication(r#"{"a": 1}"#).unwrap().unwrap();
         assert_eq!(item, r#"{"channel":"room:7","data":"{\"a\": 1}","ephemeral":true}"#);
         let odd = r#"{"channel":"a","data":{"a":1E5,"a":{"$serde_json::private::RawValue":"2"}}}"#;

@@ -3,7 +3,7 @@
 //! <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>: the value is a string in quotes
 //! (RFC 8941, section 3.3.3). Most existing clients send the key without quotes, which is accepted too.
 
-use fanfare_protocol::publish::{Body, MAX_KEY_BYTES, Publication, PublicationError};
+use fanfare_protocol::publish::{Body, Item, MAX_KEY_BYTES, PublicationError};
 use http::{HeaderMap, HeaderName};
 
 use super::problem::Problem;
@@ -50,7 +50,7 @@ impl IdempotencyKey {
 
     /// Sets the key of a body's events. Each event of a batch gets the key, followed by [`ITEM_SEPARATOR`] and its index, so
     /// that a repeated batch stores nothing twice. It is longer than [`MAX_KEY_BYTES`] by these at most. An item's own key
-    /// is not changed, and ephemeral events get no key.
+    /// is not changed, and ephemeral events get no key. An event for several channels has the same key in each.
     ///
     /// # Errors
     ///
@@ -58,13 +58,16 @@ impl IdempotencyKey {
     pub(super) fn give(self, body: &mut Body) -> Result<(), Problem> {
         let Self(key) = self;
         match body {
-            Body::One(Ok(publication)) => {
-                if publication.key.as_ref().is_some_and(|own| *own != key) {
-                    let why = "the header Idempotency-Key and the field key differ; send one of them";
-                    return Err(Problem::bad_request(why));
+            Body::One(Ok(item)) => {
+                for publication in item.publications_mut() {
+                    if publication.key.as_ref().is_some_and(|own| *own != key) {
+                        let why = "the header Idempotency-Key and the field key differ; send one of them";
+                        return Err(Problem::bad_request(why));
+                    }
+                    publication.key = Some(key.clone());
+                    publication.check_key()?;
                 }
-                publication.key = Some(key);
-                Ok(publication.check_key()?)
+                Ok(())
             }
             Body::One(Err(_)) => Ok(()),
             Body::Many(items) => {
@@ -77,10 +80,9 @@ impl IdempotencyKey {
     }
 }
 
-fn give_item(item: &mut Result<Publication, PublicationError>, key: &str, place: usize) {
-    if let Ok(publication) = item
-        && !publication.ephemeral
-    {
+fn give_item(item: &mut Result<Item, PublicationError>, key: &str, place: usize) {
+    let Ok(item) = item else { return };
+    for publication in item.publications_mut().iter_mut().filter(|publication| !publication.ephemeral) {
         publication.key.get_or_insert_with(|| format!("{key}{ITEM_SEPARATOR}{place}"));
     }
 }
@@ -142,18 +144,21 @@ mod tests {
         let give = |json: &str| {
             let mut body = body(json);
             IdempotencyKey("k".into()).give(&mut body).map_err(|problem| problem.detail)?;
-            Ok::<_, String>(match body {
-                Body::One(item) => vec![item.unwrap().key],
-                Body::Many(items) => {
-                    items.into_iter().map(|item| item.ok().and_then(|item| item.key)).collect()
-                }
-            })
+            let keys = |item: &Result<Item, _>| match item {
+                Ok(item) => item.publications().iter().map(|one| one.key.clone()).collect(),
+                Err(_) => vec![None],
+            };
+            Ok::<_, String>(body.items().iter().flat_map(keys).collect::<Vec<_>>())
         };
         let key = |key: &str| Some(key.to_owned());
         assert_eq!(give(r#"{"channel":"a","data":1}"#).unwrap(), [key("k")]);
         assert_eq!(give(r#"{"channel":"a","data":1,"key":"k"}"#).unwrap(), [key("k")]);
         assert!(give(r#"{"channel":"a","data":1,"key":"other"}"#).unwrap_err().contains("differ"));
         assert!(give(r#"{"channel":"a","data":1,"ephemeral":true}"#).unwrap_err().contains("ephemeral"));
+        assert_eq!(give(r#"{"channels":["a","b"],"data":1}"#).unwrap(), [key("k"), key("k")]);
+        let batch = r#"[{"channels":["a","b"],"data":1},{"channel":"a","data":1}]"#;
+        let wanted = ["k\u{1f}0", "k\u{1f}0", "k\u{1f}1"].map(key);
+        assert_eq!(give(batch).unwrap(), wanted);
         let batch = r#"[{"channel":"a","data":1},0,{"channel":"a","data":1,"key":"own"},
             {"channel":"a","data":1,"ephemeral":true},{"channel":"a","data":1}]"#;
         assert_eq!(give(batch).unwrap(), [key("k\u{1f}0"), None, key("own"), None, key("k\u{1f}4")]);

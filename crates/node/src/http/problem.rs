@@ -68,6 +68,13 @@ impl Problem {
         self
     }
 
+    /// Names the channel of an event for several: its index in the request, from 0.
+    #[must_use]
+    pub fn of_channel(mut self, index: usize) -> Self {
+        self.detail = format!("channels[{index}]: {}", self.detail);
+        self
+    }
+
     /// Returns the body.
     pub fn details(&self) -> ProblemDetails {
         ProblemDetails::new(self.code, self.detail.clone())
@@ -215,7 +222,10 @@ impl From<PublicationError> for Problem {
     fn from(error: PublicationError) -> Self {
         let code = match &error {
             PublicationError::Json(_) => Code::BadJson,
-            PublicationError::Channel(_) => Code::BadChannel,
+            PublicationError::Channel(_)
+            | PublicationError::ChannelAt { .. }
+            | PublicationError::RepeatedChannel(_)
+            | PublicationError::NoChannel => Code::BadChannel,
             PublicationError::Event(EventError::DataTooLong { .. }) => Code::TooLarge,
             _ => Code::BadEvent,
         };

@@ -1,21 +1,24 @@
 //! `POST /v1/publish`: publishes one event, or an array of events.
 
+mod answer;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use fanfare_api::publish::{self, PublishResult};
+use fanfare_api::publish;
 use fanfare_broker::{BrokerError, Published};
 use fanfare_config::bytes;
-use fanfare_protocol::publish::{Body, BodyError, BodyLimits, Publication, PublicationError};
+use fanfare_protocol::Channel;
+use fanfare_protocol::publish::{Body, BodyError, BodyLimits, Item, Publication, PublicationError};
 use http::header::EXPECT;
 use http::request::Parts;
 use http_body_util::BodyExt;
 
+use self::answer::Answer;
 use super::app::App;
 use super::body;
 use super::idempotency::IdempotencyKey;
@@ -23,8 +26,8 @@ use super::params::Params;
 use super::problem::{Code, Problem};
 use super::{json_body, letter};
 use crate::address::ClientAddress;
-use crate::audit::{Effect, trail};
 use crate::auth::Bearer;
+use crate::memory::Permit;
 use crate::rates::{Caller, Kind, kib};
 
 /// Bodies larger than this, in bytes, are parsed on a blocking thread, away from the shards.
@@ -65,8 +68,9 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Respo
     json_body::check_media_type(headers)?;
     let key = IdempotencyKey::read(headers)?;
     // The permit is held until all results are known.
-    let (body, _permit) = body::read(app, request, body, bytes(app.limits.batch_bytes)).await?;
-    app.rates.admit(Kind::Bytes, caller, kib(body.len() as u64))?;
+    let (body, mut permit) = body::read(app, request, body, bytes(app.limits.batch_bytes)).await?;
+    let length = body.len();
+    app.rates.admit(Kind::Bytes, caller, kib(length as u64))?;
     let data = bytes(app.limits.event_data);
     let data = bearer.key.as_ref().and_then(|key| key.event_data).map_or(data, |most| most.min(data));
     let limits = BodyLimits { data, events: app.limits.batch_events };
@@ -74,82 +78,100 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Respo
     if let Some(key) = key {
         key.give(&mut body)?;
     }
-    let events = match &body {
-        Body::One(_) => 1,
-        Body::Many(items) => u32::try_from(items.len()).unwrap_or(u32::MAX),
-    };
-    app.rates.admit(Kind::Events, caller, events)?;
+    charge_repeats(app, caller, (&body, length, &mut permit))?;
+    app.rates.admit(Kind::Events, caller, u32::try_from(body.events()).unwrap_or(u32::MAX))?;
     app.rates.admit(Kind::IdempotencyKeys, caller, keys(&body, &bearer))?;
     match body {
-        Body::One(item) => {
-            let channel = item.as_ref().ok().map(|publication| publication.channel.clone());
-            let mut results = all(app, (&bearer, caller), vec![item]).await;
-            // One item always has one result.
-            let published = results.pop().unwrap_or_else(|| Err(no_result()))?;
-            trail::note_effect(Effect { channel, ..Effect::default() });
-            Ok(Json(published).into_response())
-        }
-        Body::Many(items) => {
-            let results = all(app, (&bearer, caller), items).await;
-            let is_refused = |result: &&Result<_, Problem>| {
-                result.as_ref().is_err_and(|problem| problem.code == Code::NoGrant)
-            };
-            let events = (results.len(), results.iter().filter(is_refused).count());
-            trail::note_effect(Effect { events: Some(events), ..Effect::default() });
-            let each = |(index, result): (usize, Result<_, Problem>)| match result {
-                Ok(published) => PublishResult::Published(published),
-                Err(problem) => PublishResult::Refused { error: problem.of_item(index).details() },
-            };
-            let results: Vec<_> = results.into_iter().enumerate().map(each).collect();
-            Ok(Json(results).into_response())
-        }
+        // One item always has one answer.
+        Body::One(item) => match all(app, (&bearer, caller), vec![item]).await.pop() {
+            Some(answer) => answer.alone(),
+            None => Err(no_result()),
+        },
+        Body::Many(items) => Ok(answer::of_batch(all(app, (&bearer, caller), items).await)),
     }
 }
 
-/// Returns the number of permitted items with an idempotency key.
-fn keys(body: &Body, bearer: &Bearer) -> u32 {
-    let items = match body {
-        Body::One(item) => std::slice::from_ref(item),
-        Body::Many(items) => items,
-    };
-    let has_key = |publication: &Publication| {
-        publication.key.is_some() && bearer.grants.may_publish(&publication.channel)
-    };
-    let keys = items.iter().flatten().filter(|publication| has_key(publication)).count();
-    u32::try_from(keys).unwrap_or(u32::MAX)
+/// Charges the data of events for several channels, which is sent to Redis, and stored, once for each.
+fn charge_repeats(
+    app: &App,
+    caller: Caller<'_>,
+    (body, length, permit): (&Body, usize, &mut Permit),
+) -> Result<(), Problem> {
+    let (repeated, most) = (body.repeated_bytes(), bytes(app.limits.batch_bytes));
+    if repeated == 0 {
+        return Ok(());
+    }
+    let total = length + repeated;
+    if total > most {
+        let detail = format!(
+            "the events have {total} bytes, with their data for each channel; at most {most} are allowed"
+        );
+        return Err(Problem::new(Code::TooLarge, detail));
+    }
+    permit.grow(repeated)?;
+    app.rates.admit(Kind::Bytes, caller, kib(repeated as u64))?;
+    Ok(())
 }
 
-/// Publishes the permitted items as one batch. Returns a result for each item, in order.
+/// Returns the number of permitted events with an idempotency key.
+fn keys(body: &Body, bearer: &Bearer) -> u32 {
+    let has_key = |publication: &&Publication| {
+        publication.key.is_some() && bearer.grants.may_publish(&publication.channel)
+    };
+    let items = body.items().iter().flatten();
+    u32::try_from(items.flat_map(Item::publications).filter(has_key).count()).unwrap_or(u32::MAX)
+}
+
+/// Publishes the permitted items as one batch. Returns an answer for each item, in order. An item with a channel that is not
+/// permitted is refused as a whole.
 async fn all(
     app: &App,
     (bearer, caller): (&Bearer, Caller<'_>),
-    items: Vec<Result<Publication, PublicationError>>,
-) -> Vec<Result<publish::Published, Problem>> {
+    items: Vec<Result<Item, PublicationError>>,
+) -> Vec<Answer> {
     let mut batch = Vec::with_capacity(items.len());
-    let mut refused = Vec::with_capacity(items.len());
-    for item in items {
-        match item.map_err(Problem::from).and_then(|publication| granted(bearer, publication)) {
-            Ok(publication) => {
-                batch.push(publication);
-                refused.push(None);
-            }
-            Err(problem) => refused.push(Some(problem)),
+    let mut sort = |item: Result<Item, PublicationError>| match item
+        .map_err(Problem::from)
+        .and_then(|item| granted(bearer, item))
+    {
+        Ok(Item::One(publication)) => {
+            let channel = publication.channel.clone();
+            batch.push(publication);
+            Sorted::One(channel)
         }
-    }
+        Ok(Item::Each(publications)) => {
+            let count = publications.len();
+            batch.extend(publications);
+            Sorted::Each(count)
+        }
+        Err(problem) => Sorted::Refused(problem),
+    };
+    let sorted: Vec<_> = items.into_iter().map(&mut sort).collect();
     let published = if batch.is_empty() { Vec::new() } else { store(app, caller, batch).await };
     let mut published = published.into_iter();
-    let result = |refused: Option<Problem>| {
-        let result = match refused {
-            Some(problem) => Err(problem),
-            None => match published.next() {
-                Some(published) => published,
-                None => Err(no_result()),
-            },
-        };
-        count(app, &result);
+    let mut next = || {
+        let result = published.next().unwrap_or_else(|| Err(no_result()));
+        count(app, result.as_ref());
         result.map(shown)
     };
-    refused.into_iter().map(result).collect()
+    let mut answer = |sorted| match sorted {
+        Sorted::One(channel) => Answer::One(channel, next()),
+        Sorted::Each(count) => Answer::Each((0..count).map(|_| next()).collect()),
+        Sorted::Refused(problem) => {
+            count(app, Err(&problem));
+            Answer::Refused(problem)
+        }
+    };
+    sorted.into_iter().map(&mut answer).collect()
+}
+
+/// An item whose publications are in the batch, in order.
+enum Sorted {
+    One(Channel),
+    /// With so many publications.
+    Each(usize),
+    /// With none.
+    Refused(Problem),
 }
 
 /// Publishes a batch. A publisher beyond its rate of new channels can still publish to existing channels. Idempotency keys
@@ -187,15 +209,15 @@ fn stores_no_key(result: &Result<Option<Published>, BrokerError>) -> bool {
     }
 }
 
-fn granted(bearer: &Bearer, publication: Publication) -> Result<Publication, Problem> {
-    if bearer.grants.may_publish(&publication.channel) {
-        Ok(publication)
-    } else {
-        Err(Problem::no_grant(format!("the token does not grant publish on {}", publication.channel)))
-    }
+fn granted(bearer: &Bearer, item: Item) -> Result<Item, Problem> {
+    let is_refused = |publication: &Publication| !bearer.grants.may_publish(&publication.channel);
+    let Some(index) = item.publications().iter().position(is_refused) else { return Ok(item) };
+    let channel = &item.publications()[index].channel;
+    let problem = Problem::no_grant(format!("the token does not grant publish on {channel}"));
+    Err(if matches!(item, Item::Each(_)) { problem.of_channel(index) } else { problem })
 }
 
-fn count(app: &App, result: &Result<Published, Problem>) {
+fn count(app: &App, result: Result<&Published, &Problem>) {
     if let Err(problem) = result {
         // The text may quote the event, so it is not logged.
         tracing::debug!(code = problem.code.as_str(), "event refused");
