@@ -44,7 +44,7 @@ pub(crate) struct Args {
     /// Deliver the event to current subscribers only; it is not stored.
     #[arg(long)]
     ephemeral: bool,
-    /// The session that does not get the event: <USER>/<SESSION>, or <SESSION> of a client without a user.
+    /// The session that does not get the event: USER/SESSION, or SESSION of a client without a user.
     #[arg(long, value_name = "SESSION")]
     except: Option<Except>,
     /// Publish each line of stdin as the data of one event; an empty line is an event with empty data. A line that
