@@ -1,5 +1,4 @@
-// docs/proxies.md, followed as it is printed: two nodes, a proxy, and Chromium behind it. `scripts/test-proxies` builds
-// the proxies.
+// docs/proxies.md, followed as it is printed: two nodes, a proxy, and Chromium behind it. `scripts/test-proxies` builds the proxy.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -13,13 +12,6 @@ import { blocks, Reader } from "../browser/reader.js";
 
 const PROXIES = {
   caddy: { files: ["Caddyfile"], starts: "serving initial configuration", port: 8443, scheme: "https", protocol: "h2" },
-  traefik: {
-    files: ["traefik.yml", "nodes.yml"],
-    starts: "Starting provider *file.Provider",
-    port: 8000,
-    scheme: "http",
-    protocol: "http/1.1",
-  },
 };
 const NODES = [8080, 8090];
 
@@ -57,7 +49,7 @@ async function publish(port, data) {
 /** Starts what the page says; answers the proxy's address. */
 async function follow(kind) {
   const { files, starts, port, scheme } = PROXIES[kind];
-  reader = await Reader.begin(6379, ...NODES, 8000, 8443);
+  reader = await Reader.begin(6379, ...NODES, 8443);
   const all = await blocks("proxies.md");
   const nodes = reader.shell(all[0].text);
   for (const port of NODES) await nodes.prints(`listening on http://127.0.0.1:${reader.own(`${port}`)}`);
