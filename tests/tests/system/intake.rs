@@ -219,6 +219,7 @@ async fn an_entry_whose_time_passed_while_no_node_ran_is_not_delivered_late() {
         fields.extend(until.iter().map(|until| ("until", until.as_bytes())));
         publisher.ingest(&fields).await.expect("Redis takes it");
     }
+    // Until the time of the second entry has passed.
     tokio::time::sleep(Duration::from_millis(250)).await;
     let node = Node::of(&redis).start().await;
     is_settled(&redis).await;

@@ -47,12 +47,12 @@ pub(crate) async fn the_session_that_does_not_get_an_event_is_kept_with_it_by_ev
     let broker = fixture.broker();
     let subscriber = Subscriber::open(broker, "n").await;
     subscriber.subscribe(&["a"], 1).await;
-    let [of_user, of_nobody] = excepts();
+    let [of_user, of_anonymous] = excepts();
     let with = |data: &str, except: &Except| {
         let publication = publication("a", data);
         Publication { event: publication.event.clone().except(Some(except.clone())), ..publication }
     };
-    let keyed = Publication { key: Some("k".into()), ..with("3", &of_nobody) };
+    let keyed = Publication { key: Some("k".into()), ..with("3", &of_anonymous) };
     let ephemeral = Publication { ephemeral: true, ..with("4", &of_user) };
     let batch = vec![publication("a", "1"), with("2", &of_user), keyed.clone(), ephemeral, keyed];
     let answers: Vec<Published> = broker.publish(batch).await.into_iter().map(Result::unwrap).collect();
@@ -60,7 +60,7 @@ pub(crate) async fn the_session_that_does_not_get_an_event_is_kept_with_it_by_ev
         answers.iter().map(|answer| answer.repeat).collect::<Vec<_>>(),
         [false, false, false, false, true]
     );
-    let known = broker.publish_known(vec![with("5", &of_nobody)]).await.pop().unwrap().unwrap();
+    let known = broker.publish_known(vec![with("5", &of_anonymous)]).await.pop().unwrap().unwrap();
     assert!(known.is_some());
     let reading = begin(broker).await;
     let entries = [(1, false, None), (2, true, None), (3, false, Some(1 << 52)), (4, true, Some(1 << 52))];
@@ -71,8 +71,8 @@ pub(crate) async fn the_session_that_does_not_get_an_event_is_kept_with_it_by_ev
     }));
     assert_eq!(put(broker, &reading, entries).await, [IntakeOutcome::Published; 4]);
 
-    let (user, nobody) = (Some(&of_user), Some(&of_nobody));
-    let wanted = [None, user, nobody, nobody, user, user, user, user];
+    let (user, anonymous) = (Some(&of_user), Some(&of_anonymous));
+    let wanted = [None, user, anonymous, anonymous, user, user, user, user];
     let excepted = |entries: &[Arc<Entry>]| -> Vec<Option<Except>> {
         entries.iter().map(|entry| entry.event.excepted().cloned()).collect()
     };
