@@ -1,16 +1,16 @@
-//! The body of a publish request: one event, or an array of events. An event may be for several channels.
+//! What is published: an event and where it goes, in the body of a publish request or in an entry of the ingest stream.
 
-use std::collections::HashSet;
-use std::slice;
+mod body;
 
 use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
+pub use self::body::{Body, BodyError, BodyLimits, Item};
+
 use crate::channel::{Channel, ChannelError};
-use crate::event::{Event, EventError, EventType};
+use crate::event::{Event, EventError};
 use crate::except::ExceptError;
-use crate::json::{self, EncodingError, Items, TooDeep, brief};
+use crate::json::{self, TooDeep};
 
 /// Maximum length of an idempotency key, in bytes.
 pub const MAX_KEY_BYTES: usize = 128;
@@ -100,200 +100,6 @@ pub enum DataError {
     TooDeep(#[from] TooDeep),
 }
 
-/// The body of a publish request. Each item is parsed separately, so that an invalid item does not affect the others.
-#[derive(Debug)]
-pub enum Body {
-    /// A single object.
-    One(Result<Item, PublicationError>),
-    /// An array.
-    Many(Vec<Result<Item, PublicationError>>),
-}
-
-/// An object of a body: an event for one channel, or for several.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Item {
-    /// With `channel`.
-    One(Publication),
-    /// With `channels`: one publication for each, in their order. They share the data.
-    Each(Vec<Publication>),
-}
-
-impl Item {
-    /// Returns the publications.
-    pub fn publications(&self) -> &[Publication] {
-        match self {
-            Self::One(publication) => slice::from_ref(publication),
-            Self::Each(publications) => publications,
-        }
-    }
-
-    /// Returns the publications, to change them.
-    pub fn publications_mut(&mut self) -> &mut [Publication] {
-        match self {
-            Self::One(publication) => slice::from_mut(publication),
-            Self::Each(publications) => publications,
-        }
-    }
-}
-
-/// Why a whole body is invalid.
-#[derive(Debug, thiserror::Error)]
-pub enum BodyError {
-    /// Not JSON text because of its encoding.
-    #[error("the body {0}")]
-    Encoding(#[from] EncodingError),
-    /// Not JSON.
-    #[error("the body is not JSON: {}", brief(.0))]
-    Json(#[from] serde_json::Error),
-    /// Too many events; an event for several channels counts once for each.
-    #[error("the batch has {got} events; at most {most} are allowed")]
-    TooMany {
-        /// Number of events.
-        got: usize,
-        /// The limit.
-        most: usize,
-    },
-}
-
-/// Limits of a body.
-#[derive(Clone, Copy, Debug)]
-pub struct BodyLimits {
-    /// Maximum size of an event's data, in bytes.
-    pub data: usize,
-    /// Maximum number of events in a batch.
-    pub events: usize,
-}
-
-#[derive(Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "an object with channel or channels, data and maybe type, key, ephemeral, except"
-)]
-struct Fields<'a> {
-    channel: Option<String>,
-    #[serde(borrow)]
-    channels: Option<&'a RawValue>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    #[serde(borrow)]
-    data: &'a RawValue,
-    key: Option<String>,
-    ephemeral: Option<bool>,
-    except: Option<String>,
-}
-
-impl Body {
-    /// Parses a body.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the body is not JSON, or has too many items. A body that is neither an object nor an array is one
-    /// invalid item.
-    pub fn parse(body: &[u8], limits: BodyLimits) -> Result<Self, BodyError> {
-        let text = json::text(body)?;
-        if text.trim_ascii_start().starts_with('[') {
-            let Items { kept, count } = Items::read(text, limits.events)?;
-            let mut events = count - kept.len();
-            let mut parse = |item| {
-                let (item, count) = Item::parse(item, limits.data, limits.events.saturating_sub(events));
-                events += count;
-                item
-            };
-            let items = kept.into_iter().map(&mut parse).collect();
-            limits.check(events)?;
-            Ok(Self::Many(items))
-        } else {
-            let (item, events) = Item::parse(serde_json::from_str(text)?, limits.data, limits.events);
-            limits.check(events)?;
-            Ok(Self::One(item))
-        }
-    }
-
-    /// Returns the items.
-    pub fn items(&self) -> &[Result<Item, PublicationError>] {
-        match self {
-            Self::One(item) => slice::from_ref(item),
-            Self::Many(items) => items,
-        }
-    }
-
-    /// Returns the number of events: an event for several channels counts once for each, and an invalid item once.
-    pub fn events(&self) -> usize {
-        self.items().iter().map(|item| item.as_ref().map_or(1, |item| item.publications().len())).sum()
-    }
-
-    /// Returns the bytes of data that events for several channels have beyond those in the body.
-    pub fn repeated_bytes(&self) -> usize {
-        let of = |item: &Item| match item {
-            Item::One(_) => 0,
-            Item::Each(all) => all.iter().skip(1).map(|one| one.event.data_bytes().len()).sum(),
-        };
-        self.items().iter().flatten().map(of).sum()
-    }
-}
-
-impl BodyLimits {
-    fn check(self, events: usize) -> Result<(), BodyError> {
-        let Self { events: most, .. } = self;
-        if events > most { Err(BodyError::TooMany { got: events, most }) } else { Ok(()) }
-    }
-}
-
-impl Item {
-    /// Parses an object. Returns the number of its events with it; if these are more than `most`, the item has none.
-    fn parse(item: &RawValue, limit: usize, most: usize) -> (Result<Self, PublicationError>, usize) {
-        match Self::parse_each(item, limit, most) {
-            Ok((item, events)) => (Ok(item), events),
-            Err(error) => (Err(error), 1),
-        }
-    }
-
-    fn parse_each(item: &RawValue, limit: usize, most: usize) -> Result<(Self, usize), PublicationError> {
-        let Fields { channel, channels, kind, data, key, ephemeral, except } = json::object(item.get())
-            .map_err(|_| PublicationError::Json(json::fault::<Fields<'_>>(item.get())))?;
-        let kind = kind.as_deref().map(EventType::new).transpose()?;
-        let except = except.as_deref().map(str::parse).transpose()?;
-        let event = Event::new(kind, data_text(data)?, limit)?.except(except);
-        let ephemeral = ephemeral.unwrap_or_default();
-        let to = |channel| Publication { channel, event: event.clone(), key: key.clone(), ephemeral };
-        let (item, events) = match (channel, channels) {
-            (Some(channel), None) => (Self::One(to(Channel::new(&channel)?)), 1),
-            (None, Some(channels)) => {
-                let (channels, count) = names(channels, most)?;
-                (Self::Each(channels.into_iter().map(to).collect()), count)
-            }
-            (Some(_), Some(_)) => return Err(PublicationError::TwoForms),
-            (None, None) => return Err(PublicationError::Json("missing field `channel`".to_owned())),
-        };
-        item.publications().first().map_or(Ok(()), Publication::check_key)?;
-        Ok((item, events))
-    }
-}
-
-/// Parses a list of channels. Returns their number with them; none of them if they are more than `most`.
-fn names(list: &RawValue, most: usize) -> Result<(Vec<Channel>, usize), PublicationError> {
-    let not_text = |what| PublicationError::Json(format!("{what}: expected a string"));
-    let list = Items::read(list.get(), most);
-    let Items { kept, count } =
-        list.map_err(|_| PublicationError::Json("channels: expected an array of strings".to_owned()))?;
-    match count {
-        0 => return Err(PublicationError::NoChannel),
-        _ if count > most => return Ok((Vec::new(), count)),
-        _ => {}
-    }
-    let (mut channels, mut seen) = (Vec::with_capacity(count), HashSet::with_capacity(count));
-    for (index, name) in kept.into_iter().enumerate() {
-        let name: String =
-            serde_json::from_str(name.get()).map_err(|_| not_text(format!("channels[{index}]")))?;
-        let channel = Channel::new(&name).map_err(|error| PublicationError::ChannelAt { index, error })?;
-        if !seen.insert(channel.clone()) {
-            return Err(PublicationError::RepeatedChannel(index));
-        }
-        channels.push(channel);
-    }
-    Ok((channels, count))
-}
-
 /// A publication from the ingest stream, with the time after which it is of no use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimedPublication {
@@ -356,13 +162,7 @@ impl Publication {
     ///
     /// Fails if the key is invalid, or if the event is ephemeral and has a key.
     pub fn check_key(&self) -> Result<(), PublicationError> {
-        match &self.key {
-            Some(_) if self.ephemeral => Err(PublicationError::EphemeralKey),
-            Some(key) if key.is_empty() || key.len() > MAX_KEY_BYTES || key.chars().any(char::is_control) => {
-                Err(PublicationError::Key)
-            }
-            _ => Ok(()),
-        }
+        check_key(self.key.as_deref(), self.ephemeral)
     }
 
     /// Returns the publication as JSON for its channel and others, which parses as [`Item::Each`].
@@ -399,6 +199,16 @@ impl Publication {
     }
 }
 
+fn check_key(key: Option<&str>, ephemeral: bool) -> Result<(), PublicationError> {
+    match key {
+        Some(_) if ephemeral => Err(PublicationError::EphemeralKey),
+        Some(key) if key.is_empty() || key.len() > MAX_KEY_BYTES || key.chars().any(char::is_control) => {
+            Err(PublicationError::Key)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Returns the text that JSON data stands for: of a string its characters, of anything else the JSON as it was sent,
 /// but for white space between its tokens.
 ///
@@ -415,6 +225,7 @@ pub(crate) fn data_text(data: &RawValue) -> Result<String, DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::EventType;
     use proptest::prelude::*;
 
     const LIMIT: usize = 4096;
@@ -504,6 +315,7 @@ mod tests {
         assert_eq!(each[..], [with("b").unwrap(), with("a").unwrap()]);
         assert_eq!(each[0].event.data().as_ptr(), each[1].event.data().as_ptr(), "the data is not copied");
         assert_eq!((body.events(), body.repeated_bytes()), (2, r#"{"x":1}"#.len()));
+        assert!(body.repeated_memory() >= size_of::<Publication>() + "a".len() + "k".len());
     }
 
     #[test]

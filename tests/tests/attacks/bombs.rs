@@ -35,6 +35,8 @@ fn shapes(size: usize) -> Vec<(&'static str, String)> {
     let nested = "[".repeat(100) + &"]".repeat(100);
     let thousand = |item: &str| format!("[{}]", vec![item; 1000].join(","));
     let name = "n".repeat(size / 1100);
+    let channels = (0..1000).map(|n| format!("\"c{n}\"")).collect::<Vec<_>>().join(",");
+    let channels = format!("\"channels\":[{channels}]");
     vec![
         ("arrays in arrays", filled(r#"{"channel":"a","data":["#, &nested, ",", "]}", size)),
         ("empty arrays", filled(r#"{"channel":"a","data":["#, "[]", ",", "]}", size)),
@@ -46,6 +48,19 @@ fn shapes(size: usize) -> Vec<(&'static str, String)> {
         ("a long type", filled(r#"{"channel":"a","data":1,"type":""#, "\\n", "", "\"}", size)),
         ("a long channel", filled(r#"{"data":1,"channel":""#, "\\u0061", "", "\"}", size)),
         ("a long key", filled(r#"{"channel":"a","data":1,"key":""#, "k", "", "\"}", size)),
+        (
+            "a long key for many channels",
+            filled(&format!(r#"{{{channels},"data":1,"key":""#), "k", "", "\"}", size),
+        ),
+        (
+            "a long type for many channels",
+            filled(&format!(r#"{{{channels},"data":1,"type":""#), "t", "", "\"}", size),
+        ),
+        (
+            "a long except for many channels",
+            filled(&format!(r#"{{{channels},"data":1,"except":""#), "e", "", "\"}", size),
+        ),
+        ("channels that are too many", filled(r#"{"data":1,"channels":["#, "\"a\"", ",", "]}", size)),
         ("a long unknown field", filled(r#"{"channel":"a","data":1,""#, "\\u0061", "", "\":1}", size)),
         ("items that are too many", filled("[", "0", ",", "]", size)),
         ("objects that are too many", filled("[", "{}", ",", "]", size)),

@@ -91,16 +91,13 @@ async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Respo
     }
 }
 
-/// Charges the data of events for several channels, which is sent to Redis, and stored, once for each.
+/// Charges events for several channels: their data, which is sent to Redis, and stored, once for each, and their memory.
 fn charge_repeats(
     app: &App,
     caller: Caller<'_>,
     (body, length, permit): (&Body, usize, &mut Permit),
 ) -> Result<(), Problem> {
     let (repeated, most) = (body.repeated_bytes(), bytes(app.limits.batch_bytes));
-    if repeated == 0 {
-        return Ok(());
-    }
     let total = length + repeated;
     if total > most {
         let detail = format!(
@@ -108,7 +105,7 @@ fn charge_repeats(
         );
         return Err(Problem::new(Code::TooLarge, detail));
     }
-    permit.grow(repeated)?;
+    permit.grow(repeated + body.repeated_memory())?;
     app.rates.admit(Kind::Bytes, caller, kib(repeated as u64))?;
     Ok(())
 }
