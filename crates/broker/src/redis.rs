@@ -17,6 +17,7 @@
 //! - `session_store`: owners of sessions
 //! - `credential_store`: revocations of tokens
 //! - `ack_store`: acknowledged cursors
+//! - `presence_refusals`: commands about presence that Redis refused; `pipelines`: how many sessions one call is about
 //! - `membership`: leases of nodes; `nodes`: the set of nodes; `sweep`: sessions of dead ones; `lock`: locks that elect a
 //!   node
 //! - `intake_queue`: the ingest stream
@@ -41,8 +42,10 @@ mod log;
 mod membership;
 mod metrics;
 mod nodes;
+mod pipelines;
 mod pool;
 mod prefix;
+mod presence_refusals;
 mod publish;
 mod reply;
 mod script;
@@ -65,6 +68,7 @@ use self::keys::Keys;
 use self::library::Library;
 use self::pool::BlockingPool;
 pub use self::prefix::{Prefix, PrefixError};
+use self::presence_refusals::PresenceRefusals;
 pub use self::settings::RedisSettings;
 use self::shared_connection::SharedConnection;
 pub use self::url::UrlError;
@@ -78,6 +82,7 @@ pub struct RedisBroker {
     keys: Keys,
     connections: Connections,
     library: Arc<Library>,
+    refusals: PresenceRefusals,
     /// Random id of this process, which distinguishes it from another process with the same node id.
     process: Uuid,
 }
@@ -103,9 +108,10 @@ impl RedisBroker {
         u64::try_from(self.settings.grace.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Registers the metrics of the connections.
+    /// Registers the metrics of the connections, and of presence.
     pub fn register_metrics(&self, registry: &mut Registry) {
         self.connections.register_metrics(registry);
+        self.refusals.register(registry);
     }
 
     /// Creates a broker. It connects when it is used.
@@ -120,6 +126,7 @@ impl RedisBroker {
             connections: Connections::new(&redis)?,
             library: Arc::new(Library::new(&prefix, &settings)),
             keys: Keys::new(prefix),
+            refusals: PresenceRefusals::default(),
             process: Uuid::new_v4(),
             settings: Arc::new(settings),
             redis: Arc::new(redis),

@@ -7,7 +7,7 @@
 --       for how many ms a silence is remembered, the channels whose presence is recorded as a JSON array or an empty text.
 -- Returns 0 if the user has reached the session limit, else the epoch, the previous owner or '', the last position of the user's
 -- channel before the claim is reported ('' if it cannot be read), and the silence in ms in which the session's connections are
--- lost, or 0.
+-- lost, or 0. Refusals of presence come with it.
 
 local sessions, index, lifecycle, leaving, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local node, session, user, client, limit, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -70,4 +70,4 @@ end
 if count == 0 then arrive(lifecycle, leaving, keep, user, waited, merged) end
 change_channels(sessions, lifecycle, leaving, keep, ARGV[8], ARGV[9], channels_of(old), ARGV[13], session, user)
 local silence = recall(time, ARGV[11] == '1', tonumber(ARGV[12]))
-return {int(epoch), old and old.node or '', read and position or '', int(silence)}
+return with_refusals({int(epoch), old and old.node or '', read and position or '', int(silence)})

@@ -3,7 +3,7 @@
 --
 -- KEYS: the user's sessions, users who are leaving, the lifecycle stream.
 -- ARGV: user, entries that lifecycle keeps, the grace in milliseconds.
--- Returns the number of sessions that ended.
+-- Returns the number of sessions that ended. Refusals of presence come with it.
 
 local sessions, leaving, lifecycle = KEYS[1], KEYS[2], KEYS[3]
 local user, keep, grace = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -22,8 +22,8 @@ if fields.err then
   redis.call('ZADD', leaving, int(time + 60000), user)
   return fields
 end
--- Sessions that follow very many channels end in more than one call, so that no call holds Redis for long.
-local most, changed = 1000, 0
+-- Sessions that follow very many channels end in more than one call, so that no call holds Redis for long (pipelines.rs).
+local most, changed = 512, 0
 for i = 1, #fields, 2 do
   local held = decode(fields[i + 1])
   local till = held and tonumber(held.leaving)
@@ -74,4 +74,4 @@ else
   redis.call('ZREM', leaving, user)
   if redis.call('EXISTS', sessions) == 0 then report(lifecycle, keep, 'user.offline', user) end
 end
-return count
+return with_refusals(count)

@@ -13,7 +13,7 @@ use fanfare_protocol::{Channel, Entry, Event, Except, Position};
 
 use super::error::{result, unexpected};
 use super::key::about;
-use super::reply::{array, bytes, millis, position, text};
+use super::reply::{array, bytes, millis, number, position, text};
 use super::{RedisBroker, script};
 use crate::BrokerError;
 use crate::log::{
@@ -173,13 +173,6 @@ fn read_page(reply: Value, after: Position) -> Option<Page> {
         }
     }
     Some(Page { entries, next, end, malformed, first_malformed, last, needs, now })
-}
-
-fn number(value: &Value) -> Option<usize> {
-    match value {
-        Value::Int(number) => usize::try_from(*number).ok(),
-        _ => None,
-    }
 }
 
 /// Parses an entry of the log. Fails with the reason if the publish script did not write it.

@@ -6,7 +6,7 @@
 -- ARGV: node, session, user, epoch, reason, entries that lifecycle keeps, the grace in milliseconds, the user's share of
 --       lifecycle, how many ms the connection had been silent if that may be why it was lost (else 0), for how many ms
 --       that is remembered.
--- Returns 1 if it was released.
+-- Returns 1 if it was released. Refusals of presence come with it.
 
 local sessions, index, lifecycle, leaving = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local node, session, user, epoch, reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -69,7 +69,7 @@ if held and held.node == node then
   else
     disconnect(sessions, lifecycle, leaving, keep, ARGV[8], grace, held, session, user, reason)
   end
-  return 1
+  return with_refusals(1)
 end
 redis.call('SREM', index, session .. ' ' .. user)
 return 0

@@ -4,7 +4,7 @@
 -- ARGV: node, session, user, epoch, since, the client's address as JSON, entries that lifecycle keeps, the prefix of all
 --       names, the user's share of lifecycle, 1 for a long poll, the grace in ms, the channels whose presence is recorded as a
 --       JSON array or an empty text.
--- Returns the epoch, or 0 if another node owns the session with a greater one.
+-- Returns the epoch, or 0 if another node owns the session with a greater one. Refusals of presence come with it.
 
 local sessions, index, lifecycle, leaving, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local node, session, user, epoch, since = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -41,4 +41,4 @@ elseif held.node ~= node then
 end
 if first then arrive(lifecycle, leaving, keep, user, waited, merged) end
 change_channels(sessions, lifecycle, leaving, keep, ARGV[9], ARGV[11], channels_of(held), ARGV[12], session, user)
-return int(fresh)
+return with_refusals(int(fresh))

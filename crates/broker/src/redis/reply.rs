@@ -62,6 +62,13 @@ pub(super) fn is_one(value: &Value) -> Result<bool, BrokerError> {
     }
 }
 
+pub(super) fn number(value: &Value) -> Option<usize> {
+    match value {
+        Value::Int(number) => usize::try_from(*number).ok(),
+        _ => None,
+    }
+}
+
 /// Returns the pairs of a map, which RESP2 sends as a flat list of names and values.
 pub(super) fn map(value: Value) -> Option<Vec<(Value, Value)>> {
     match value {

@@ -44,6 +44,7 @@ scripts! {
     SWEEP = include_str!("session.lua"), include_str!("sweep.lua");
     EXPIRE_GRACE = include_str!("session.lua"), include_str!("expire_grace.lua");
     CHECK_CHANNEL = include_str!("session.lua"), include_str!("check_channel.lua");
+    CHANNELS = include_str!("session.lua"), include_str!("channels.lua");
     DUE = include_str!("due.lua");
     PRESENCE = include_str!("presence.lua");
     LEASE = include_str!("lease.lua");

@@ -127,10 +127,27 @@ end
 -- The presence of a channel is a sorted set with equal scores, so that its members are in the order of their bytes:
 -- `s<user> <session>` of each session that follows the channel, and `u<user>` of each of their users. A session is in it for as
 -- long as it is recorded, also while it waits for its client. The channels to check again are among the users to check again:
--- `occupied <channel>` or `vacated <channel>`, by what was reported last. An id of a user has no space. Whatever fails here, like
--- a key of a wrong type, keeps no session from its claim or release.
+-- `occupied <channel>` or `vacated <channel>`, by what was reported last. An id of a user has no space.
 local function presence_of(lifecycle, channel)
   return string.sub(lifecycle, 1, -#'lifecycle' - 1) .. 'presence:' .. tostring(channel)
+end
+
+-- How many commands about presence Redis refused, and the first error: a key has a wrong type, or the node has no right to it. They
+-- keep no session from its claim or release.
+local refused, refusal = 0, ''
+
+-- Returns the reply of a command about presence, or nil if Redis refused it.
+local function accepted(reply)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  refused = refused + 1
+  if refused == 1 then refusal = reply.err end
+  return nil
+end
+
+-- Returns the answer of a script, with the refusals if there are any.
+local function with_refusals(answer)
+  if refused == 0 then return answer end
+  return {'refused', refused, refusal, answer}
 end
 
 local function report_channel(lifecycle, keep, event, channel)
@@ -141,9 +158,9 @@ end
 -- user: beyond it, the check reports the channel if it is still occupied.
 local function follow(sessions, lifecycle, leaving, keep, quota, channel, session, user)
   local presence = presence_of(lifecycle, channel)
-  local count = redis.pcall('ZCARD', presence)
-  if type(count) ~= 'number' then return end
-  redis.call('ZADD', presence, 0, 's' .. user .. ' ' .. session, 0, 'u' .. user)
+  local count = accepted(redis.pcall('ZCARD', presence))
+  if not count then return end
+  if not accepted(redis.pcall('ZADD', presence, 0, 's' .. user .. ' ' .. session, 0, 'u' .. user)) then return end
   -- A channel that was not reported as vacated is still reported as occupied.
   if count > 0 or redis.call('ZREM', leaving, 'occupied ' .. channel) == 1 then return end
   if redis.call('ZSCORE', leaving, 'vacated ' .. channel) then return end
@@ -157,11 +174,11 @@ end
 -- Removes a session from a channel. A channel without a session is reported as vacated after the grace period.
 local function unfollow(lifecycle, leaving, keep, grace, channel, session, user)
   local presence = presence_of(lifecycle, channel)
-  if redis.pcall('ZREM', presence, 's' .. user .. ' ' .. session) ~= 1 then return end
-  local others = redis.call('ZRANGE', presence, '[s' .. user .. ' ', '(s' .. user .. '!', 'BYLEX', 'LIMIT', 0, 1)
-  if #others > 0 then return end
-  redis.call('ZREM', presence, 'u' .. user)
-  if redis.call('ZCARD', presence) > 0 or redis.call('ZSCORE', leaving, 'vacated ' .. channel) then return end
+  if accepted(redis.pcall('ZREM', presence, 's' .. user .. ' ' .. session)) ~= 1 then return end
+  local others = accepted(redis.pcall('ZRANGE', presence, '[s' .. user .. ' ', '(s' .. user .. '!', 'BYLEX', 'LIMIT', 0, 1))
+  if not others or #others > 0 then return end
+  accepted(redis.pcall('ZREM', presence, 'u' .. user))
+  if accepted(redis.pcall('ZCARD', presence)) ~= 0 or redis.call('ZSCORE', leaving, 'vacated ' .. channel) then return end
   if tonumber(grace) == 0 then
     report_channel(lifecycle, keep, 'channel.vacated', channel)
   else

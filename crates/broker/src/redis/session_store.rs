@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::error::{result, unexpected};
 use super::key::{Key, about};
+use super::pipelines::pipelines;
 use super::reply::{array, bytes, is_one, map, position, text};
 use super::{RedisBroker, script};
 use crate::session::{
@@ -20,9 +21,6 @@ use crate::{BrokerError, NodeId, SessionStore};
 
 /// Maximum number of sessions that are renewed in one pipeline.
 const RENEW_BATCH: usize = 250;
-/// Maximum number of channels whose presence a pipeline records; a single session may have more. Redis may run a pipeline without
-/// serving others in between, and each channel costs it several commands.
-const RENEW_CHANNELS: usize = 512;
 
 #[async_trait]
 impl SessionStore for RedisBroker {
@@ -34,8 +32,8 @@ impl SessionStore for RedisBroker {
         call.arg(self.keys.prefix()).arg(self.settings.lifecycle_per_minute).arg(self.grace_ms());
         call.arg(u8::from(claim.client.polls)).arg(u8::from(claim.client.resumes));
         call.arg(millis(self.settings.heartbeat_memory)).arg(channels(&claim.client.present_in));
-        claimed(self.commands(&key).call_script(&script::CLAIM, call).await?)
-            .ok_or_else(|| unexpected("a claim"))
+        let reply = self.commands(&key).call_script(&script::CLAIM, call).await?;
+        claimed(self.refusals.strip(reply)).ok_or_else(|| unexpected("a claim"))
     }
 
     async fn release(
@@ -51,12 +49,14 @@ impl SessionStore for RedisBroker {
         call.arg(epoch).arg(end.reason.as_str()).arg(self.settings.lifecycle_events);
         call.arg(self.grace_ms()).arg(self.settings.lifecycle_per_minute);
         call.arg(end.silence().map_or(0, millis)).arg(millis(self.settings.heartbeat_memory));
-        is_one(&self.commands(&key).call_script(&script::RELEASE, call).await?)
+        let reply = self.commands(&key).call_script(&script::RELEASE, call).await?;
+        is_one(&self.refusals.strip(reply))
     }
 
     async fn renew(&self, node: &NodeId, held: &[Holding]) -> Result<Vec<Renewed>, BrokerError> {
         let mut renewed = Vec::with_capacity(held.len());
-        for batch in renewals(held) {
+        let channels_of = |holding: &Holding| holding.client.present_in.channels().len();
+        for batch in pipelines(held, RENEW_BATCH, channels_of) {
             let mut calls = self.connections.batch(batch.len());
             for holding in batch {
                 let mut call = call(self, &script::RENEW, (node, &holding.user, holding.session), &[]);
@@ -67,7 +67,7 @@ impl SessionStore for RedisBroker {
                 calls.add(&self.keys.sessions(&holding.user), call);
             }
             for reply in calls.send(&script::RENEW).await? {
-                renewed.push(match result(reply)? {
+                renewed.push(match self.refusals.strip(result(reply)?) {
                     Value::Int(0) => Renewed::Lost,
                     epoch => {
                         let epoch = text(epoch).and_then(|text| text.parse().ok());
@@ -104,22 +104,6 @@ impl SessionStore for RedisBroker {
         self.commands(&topic).command(publish).await?;
         Ok(())
     }
-}
-
-/// Divides the sessions into those of each pipeline.
-fn renewals(held: &[Holding]) -> impl Iterator<Item = &[Holding]> {
-    let mut rest = held;
-    std::iter::from_fn(move || {
-        let mut channels = 0;
-        let fits = |holding: &&Holding| {
-            channels += holding.client.present_in.channels().len();
-            channels <= RENEW_CHANNELS
-        };
-        let count = rest.iter().take(RENEW_BATCH).take_while(fits).count();
-        let (batch, others) = rest.split_at(count.max(1).min(rest.len()));
-        rest = others;
-        (!batch.is_empty()).then_some(batch)
-    })
 }
 
 fn claimed(reply: Value) -> Option<Claimed> {
@@ -201,33 +185,4 @@ fn millis(duration: Duration) -> u64 {
 
 fn json(text: &str) -> String {
     serde_json::Value::from(text).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use fanfare_protocol::Channel;
-
-    use super::*;
-    use crate::session::SessionClient;
-
-    fn holding(channels: usize) -> Holding {
-        let present_in = (0..channels).map(|n| Channel::new(&format!("room:{n}")).unwrap()).collect();
-        let client =
-            SessionClient { address: "".into(), polls: false, named: true, resumes: false, present_in };
-        Holding { user: User::new("u").unwrap(), session: SessionId::random(), epoch: 1, since: 1, client }
-    }
-
-    #[test]
-    fn a_pipeline_renews_a_bounded_number_of_sessions_and_channels() {
-        let sizes = |channels: &[usize]| -> Vec<usize> {
-            let held: Vec<_> = channels.iter().map(|&channels| holding(channels)).collect();
-            let batches: Vec<_> = renewals(&held).collect();
-            assert_eq!(batches.concat(), held, "each once, in order");
-            batches.iter().map(|batch| batch.len()).collect()
-        };
-        assert_eq!(sizes(&[]), [0; 0]);
-        assert_eq!(sizes(&[0; 600]), [250, 250, 100]);
-        assert_eq!(sizes(&[256; 7]), [2, 2, 2, 1]);
-        assert_eq!(sizes(&[250, 262, 0, RENEW_CHANNELS + 1, 1]), [3, 1, 1]);
-    }
 }

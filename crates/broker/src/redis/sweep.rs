@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use ::redis::Value;
+use ::redis::{Cmd, Value};
 use fanfare_protocol::{Channel, SessionId, User};
 
 use super::error::{result, unexpected};
 use super::key::{Key, about};
 use super::lock::lock;
 use super::nodes::{forget_nodes, node_ids};
-use super::reply::{array, bytes, is_one};
+use super::pipelines::{MAX_CHANNELS, pipelines};
+use super::reply::{array, bytes, is_one, number};
+use super::script::Script;
 use super::{RedisBroker, script};
 use crate::BrokerError;
 use crate::lease::{NodeId, SWEEP_STEP, Swept};
@@ -79,27 +81,23 @@ async fn expire_grace(broker: &RedisBroker, swept: &mut Swept) -> Result<(), Bro
     let due = array(broker.commands(&keys.leaving()).call_script(&script::DUE, due).await?)
         .ok_or_else(|| unexpected("a sorted set"))?;
     let is_full = due.len() >= SWEEP_STEP;
-    let (mut calls, mut channels) = (Vec::with_capacity(due.len()), Vec::new());
+    let (mut users, mut channels) = (Vec::with_capacity(due.len()), Vec::new());
     for member in due.into_iter().filter_map(bytes) {
         match channel_check(broker, &member) {
             Some(check) => channels.push(check),
-            None => calls.push(user_check(broker, &member)),
+            None => users.push(user_check(broker, &member)),
         }
     }
-    let is_expiry: Vec<bool> = calls.iter().map(is_script).collect();
     let (mut outcome, mut done) = check_channels(broker, channels).await?;
-    for (reply, is_expiry) in broker
-        .commands(&keys.leaving())
-        .call_scripts(&script::EXPIRE_GRACE, calls)
-        .await?
-        .into_iter()
-        .zip(is_expiry)
-    {
-        match result(reply) {
+    let replies = perform(broker, &keys.leaving(), &script::EXPIRE_GRACE, &users).await?;
+    for ((reply, channels), check) in replies.into_iter().zip(users) {
+        match result(reply).map(|reply| broker.refusals.strip(reply)) {
             Ok(Value::Int(ended)) => {
                 done += 1;
+                // The script leaves sessions beyond that to the next step.
+                swept.more |= channels > MAX_CHANNELS;
                 let ended = usize::try_from(ended).unwrap_or_default();
-                if is_expiry {
+                if check.count.is_some() {
                     swept.users += 1;
                     swept.sessions += ended;
                 } else {
@@ -115,21 +113,24 @@ async fn expire_grace(broker: &RedisBroker, swept: &mut Swept) -> Result<(), Bro
 }
 
 /// Returns the check of the user that a member names.
-fn user_check(broker: &RedisBroker, member: &[u8]) -> ::redis::Cmd {
+fn user_check(broker: &RedisBroker, member: &[u8]) -> Check {
     let keys = &broker.keys;
     let Some(user) = std::str::from_utf8(member).ok().and_then(|id| User::new(id).ok()) else {
         // Not a user id, so not written by a node.
         let mut remove = about("ZREM", &keys.leaving());
         remove.arg(member);
-        return remove;
+        return Check { call: remove, count: None };
     };
-    let mut call = script::EXPIRE_GRACE.call(&[&keys.sessions(&user), &keys.leaving(), &keys.lifecycle()]);
+    let sessions = keys.sessions(&user);
+    let mut call = script::EXPIRE_GRACE.call(&[&sessions, &keys.leaving(), &keys.lifecycle()]);
     call.arg(user.id()).arg(broker.settings.lifecycle_events).arg(broker.grace_ms());
-    call
+    let mut count = script::CHANNELS.call(&[&sessions]);
+    count.arg("");
+    Check { call, count: Some(count) }
 }
 
 /// Returns the check of a channel, if the member names one: `occupied <channel>` or `vacated <channel>`.
-fn channel_check(broker: &RedisBroker, member: &[u8]) -> Option<::redis::Cmd> {
+fn channel_check(broker: &RedisBroker, member: &[u8]) -> Option<Cmd> {
     let text = std::str::from_utf8(member).ok()?;
     let (last, name) = text.split_once(' ').filter(|(last, _)| ["occupied", "vacated"].contains(last))?;
     let (keys, channel) = (&broker.keys, Channel::new(name).ok()?);
@@ -139,10 +140,44 @@ fn channel_check(broker: &RedisBroker, member: &[u8]) -> Option<::redis::Cmd> {
     Some(call)
 }
 
+/// A call about a user or a session.
+struct Check {
+    call: Cmd,
+    /// Returns how many channels the call changes. `None` if it only removes a member that no node wrote.
+    count: Option<Cmd>,
+}
+
+/// Makes the calls in pipelines of a bounded number of channels. Returns the replies in the order of the calls, each with the
+/// number of its channels.
+async fn perform(
+    broker: &RedisBroker,
+    key: &Key,
+    script: &Script,
+    checks: &[Check],
+) -> Result<Vec<(Value, usize)>, BrokerError> {
+    let counts = checks.iter().filter_map(|check| check.count.clone()).collect();
+    let mut counts = broker.commands(key).call_scripts(&script::CHANNELS, counts).await?.into_iter();
+    let calls: Vec<_> = checks
+        .iter()
+        .map(|check| {
+            // A key of a wrong type has no channels.
+            let count = check.count.as_ref().and_then(|_| number(&counts.next()?));
+            (&check.call, count.unwrap_or_default())
+        })
+        .collect();
+    let mut replies = Vec::with_capacity(calls.len());
+    for pipeline in pipelines(&calls, SWEEP_STEP, |(_, channels)| *channels) {
+        let calls = pipeline.iter().map(|(call, _)| (*call).clone()).collect();
+        let answers = broker.commands(key).call_scripts(script, calls).await?;
+        replies.extend(answers.into_iter().zip(pipeline.iter().map(|(_, channels)| *channels)));
+    }
+    Ok(replies)
+}
+
 /// Checks channels. Returns the first error, and how many channels were checked.
 async fn check_channels(
     broker: &RedisBroker,
-    calls: Vec<::redis::Cmd>,
+    calls: Vec<Cmd>,
 ) -> Result<(Result<(), BrokerError>, usize), BrokerError> {
     if calls.is_empty() {
         return Ok((Ok(()), 0));
@@ -151,7 +186,7 @@ async fn check_channels(
     let replies = commands.call_scripts(&script::CHECK_CHANNEL, calls).await?;
     let (mut outcome, mut done) = (Ok(()), 0);
     for reply in replies {
-        match result(reply) {
+        match result(reply).map(|reply| broker.refusals.strip(reply)) {
             Ok(_) => done += 1,
             Err(error) => outcome = outcome.and(Err(error)),
         }
@@ -188,36 +223,13 @@ async fn sweep_set(
     let members = array(broker.commands(set).command(some).await?).ok_or_else(|| unexpected("a set"))?;
     let members = members.into_iter().take(*budget).collect::<Vec<_>>();
     *budget -= members.len();
-    let mut calls = Vec::with_capacity(members.len());
-    for member in members {
-        let Some(member) = bytes(member) else { continue };
-        let Some((session, user)) = session_of(&member) else {
-            // Not written by a node.
-            let mut remove = about("SREM", set);
-            remove.arg(&member[..]);
-            calls.push(remove);
-            continue;
-        };
-        let keys = &broker.keys;
-        let mut call = script::SWEEP.call(&[
-            &keys.sessions(&user),
-            set,
-            &keys.index(node),
-            &keys.lease(node),
-            &keys.lifecycle(),
-            &keys.leaving(),
-        ]);
-        call.arg(node.as_str()).arg(session.to_string()).arg(user.id());
-        call.arg(broker.settings.lifecycle_events).arg(broker.grace_ms());
-        call.arg(broker.settings.lifecycle_per_minute);
-        calls.push(call);
-    }
-    let is_sweep: Vec<bool> = calls.iter().map(is_script).collect();
-    let replies = broker.commands(set).call_scripts(&script::SWEEP, calls).await?;
+    let checks = members.into_iter().filter_map(bytes).map(|member| removal(broker, node, set, &member));
+    let checks: Vec<_> = checks.collect();
+    let replies = perform(broker, set, &script::SWEEP, &checks).await?;
     let mut outcome = Ok(());
-    for (reply, is_sweep) in replies.into_iter().zip(is_sweep) {
-        match result(reply).and_then(|reply| is_one(&reply)) {
-            Ok(done) if is_sweep => swept.sessions += usize::from(done),
+    for ((reply, _), check) in replies.into_iter().zip(checks) {
+        match result(reply).and_then(|reply| is_one(&broker.refusals.strip(reply))) {
+            Ok(done) if check.count.is_some() => swept.sessions += usize::from(done),
             Ok(done) => swept.malformed += usize::from(done),
             Err(error) => outcome = outcome.and(Err(error)),
         }
@@ -225,9 +237,24 @@ async fn sweep_set(
     outcome
 }
 
-fn is_script(command: &::redis::Cmd) -> bool {
-    let first = command.args_iter().next();
-    matches!(first, Some(::redis::Arg::Simple(name)) if name == b"EVALSHA")
+/// Returns the removal of the session that a member of a set names.
+fn removal(broker: &RedisBroker, node: &NodeId, set: &Key, member: &[u8]) -> Check {
+    let Some((session, user)) = session_of(member) else {
+        // Not written by a node.
+        let mut remove = about("SREM", set);
+        remove.arg(member);
+        return Check { call: remove, count: None };
+    };
+    let keys = &broker.keys;
+    let sessions = keys.sessions(&user);
+    let others = [set, &keys.index(node), &keys.lease(node), &keys.lifecycle(), &keys.leaving()];
+    let mut call = script::SWEEP.call(&[&[&sessions], &others[..]].concat());
+    call.arg(node.as_str()).arg(session.to_string()).arg(user.id());
+    call.arg(broker.settings.lifecycle_events).arg(broker.grace_ms());
+    call.arg(broker.settings.lifecycle_per_minute);
+    let mut count = script::CHANNELS.call(&[&sessions]);
+    count.arg(session.to_string());
+    Check { call, count: Some(count) }
 }
 
 /// Parses `<session> <user>`.

@@ -6,12 +6,16 @@ use std::time::Duration;
 use fanfare_broker::lease::LeaseOutcome;
 use fanfare_broker::log::{Likely, NEWEST_BYTES, PageLimit};
 use fanfare_broker::session::{CloseReason, UserPage};
-use fanfare_broker::{AckStore, BrokerSettings, EventLog, IntakeQueue, Membership, SessionStore};
+use fanfare_broker::{
+    AckStore, BrokerSettings, EventLog, IntakeQueue, Membership, RedisBroker, SessionStore,
+};
 use fanfare_protocol::cursor::MAX_CURSOR_CHANNELS;
 use fanfare_protocol::reader::Reader;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Position, SessionId};
+use fanfare_testkit::deadline::eventually;
 use fanfare_testkit::redis::Redis as RedisServer;
+use prometheus_client::registry::Registry;
 
 use crate::fixture::{Fixture, LONG, Redis, channel, info, new, node, publication, publish};
 use crate::presence::{follow, with_grace};
@@ -195,6 +199,79 @@ async fn sessions_that_follow_many_channels_hold_redis_for_milliseconds() {
     assert!(bytes / 2000 < 300, "{bytes} bytes for 2000 sessions and as many users");
     is_short(&redis, "a page of users", async || broker.presence(&channel("room:1"), &page).await.unwrap())
         .await;
+}
+
+/// Returns how many pipelines of commands the broker has sent.
+fn sent(broker: &RedisBroker) -> u64 {
+    let (mut registry, mut text) = (Registry::default(), String::new());
+    broker.register_metrics(&mut registry);
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let line = "fanfare_redis_latency_seconds_count{connection=\"commands\"} ";
+    text.lines().find_map(|row| row.strip_prefix(line)?.parse().ok()).unwrap()
+}
+
+/// Six sessions, each of another user with so many channels, whose node drained or died. Returns how many pipelines one step of the
+/// sweep sent.
+async fn sweep_of(channels: usize, drained: bool) -> u64 {
+    let redis = with_grace::<Redis>(if drained { Duration::from_millis(1) } else { LONG }).await;
+    let broker = &redis.broker;
+    let names: Vec<String> = (0..channels).map(|n| format!("room:{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for number in 0..6 {
+        let (name, session) = (format!("u{number}"), SessionId::random());
+        let epoch = follow(broker, &name, session, "n1", &names).await;
+        if drained {
+            let end = CloseReason::Shutdown.into();
+            assert!(broker.release(&node("n1"), &user(&name), session, epoch, end).await.unwrap());
+        }
+    }
+    if drained {
+        let due = "return redis.call('ZCOUNT', 'fanfare:leaving', '-inf', redis.call('TIME')[1] * 1000)";
+        eventually("the grace period is over", async || {
+            redis.server.get::<usize>(&["EVAL", due, "0"]).await == 6
+        })
+        .await;
+    }
+    let before = sent(broker);
+    let swept = broker.sweep(&node("n9"), LONG).await.unwrap();
+    assert_eq!((swept.sessions, swept.fault), (6, None));
+    let sent = sent(broker) - before;
+    assert!(redis.server.keys("fanfare:presence:*").await.is_empty());
+    sent
+}
+
+#[tokio::test]
+async fn a_sweep_ends_sessions_with_many_channels_in_several_pipelines() {
+    for drained in [false, true] {
+        // Two sessions with 256 channels fill a pipeline.
+        assert_eq!(sweep_of(MAX_CURSOR_CHANNELS, drained).await, sweep_of(1, drained).await + 2);
+    }
+}
+
+#[tokio::test]
+async fn the_sessions_of_one_user_with_very_many_channels_end_in_steps_that_follow_each_other() {
+    let redis = with_grace::<Redis>(Duration::from_millis(1)).await;
+    let broker = &redis.broker;
+    let names: Vec<String> = (0..MAX_CURSOR_CHANNELS).map(|n| format!("room:{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for _ in 0..7 {
+        let session = SessionId::random();
+        let epoch = follow(broker, "u", session, "n1", &names).await;
+        let end = CloseReason::Shutdown.into();
+        assert!(broker.release(&node("n1"), &user("u"), session, epoch, end).await.unwrap());
+    }
+    let mut ended = Vec::new();
+    eventually("the grace period is over", async || {
+        let swept = broker.sweep(&node("n9"), LONG).await.unwrap();
+        if swept.sessions > 0 {
+            ended.push(swept.sessions);
+        }
+        !ended.is_empty() && !swept.more
+    })
+    .await;
+    assert_eq!(ended.iter().sum::<usize>(), 7);
+    assert!(ended.iter().all(|&sessions| sessions <= 2), "{ended:?}");
+    assert!(redis.server.keys("fanfare:presence:*").await.is_empty());
 }
 
 #[tokio::test]

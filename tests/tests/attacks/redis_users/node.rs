@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use fanfare_testkit::cluster::Cluster;
-use fanfare_testkit::deadline::eventually;
+use fanfare_testkit::deadline::{becomes, eventually};
 use fanfare_testkit::redis::{Asked, Monitor, Redis};
 use redis::{Value, pipe};
 
@@ -102,6 +102,42 @@ async fn a_node_without_one_of_its_rights_says_so() {
     eventually("the node logs it", async || cluster.a().log().contains("lacks permissions")).await;
     let log: Vec<Value> = cluster.redis.get(&["ACL", "LOG"]).await;
     assert!(format!("{log:?}").contains("xadd"), "{log:?}");
+}
+
+#[tokio::test]
+async fn a_node_without_the_right_to_presence_serves_counts_what_is_refused_and_logs_it() {
+    const COUNT: &str = "fanfare_presence_refused_total";
+    let redis = redis_with_users().await;
+    let (presence, others): (Vec<&str>, Vec<&str>) =
+        rules(NODE).into_iter().partition(|rule| *rule == "~fanfare:presence:*");
+    assert_eq!(presence.len(), 1, "it is among the rights of the page");
+    redis.get::<()>(&[&["ACL", "SETUSER", NODE, "reset"], &others[..]].concat()).await;
+    let through = url(&redis, NODE);
+    let cluster = Cluster::on(redis, 1, |node| {
+        let node = node.through(&through).set("SESSION__PRESENCE_CHANNELS", "room:*");
+        node.set("SESSION__GRACE", "0s")
+    })
+    .await;
+    let node = cluster.a();
+    let count = async || node.metrics().await.sum(COUNT, &[]);
+    assert_eq!(count().await, 0.0);
+    let mut client = node.stream().user("42").channel("room:1").channel("room:2").open().await;
+    assert_eq!(count().await, 2.0, "of each channel");
+    let logged = || node.log().matches("refused a command about presence").count();
+    eventually("the node logs it", async || logged() == 1).await;
+    assert!(node.log().contains("NOPERM"), "{}", node.log());
+    let answer = node.api().get("/v1/channels/room:1/presence").await;
+    answer.is_problem(503, "unavailable", &["lacks permissions"]).unwrap();
+    node.api().publish("room:1", "t", "x").await;
+    client.expect_data("x").await;
+    client.close();
+    becomes("the end of the session is refused, too", 4.0, count).await;
+    assert_eq!(logged(), 1, "once in a minute");
+
+    cluster.redis.get::<()>(&["ACL", "SETUSER", NODE, "~fanfare:presence:*"]).await;
+    let _client = node.stream().user("42").channel("room:1").open().await;
+    let answer = node.api().get("/v1/channels/room:1/presence").await.json();
+    assert_eq!((&answer["sessions"], count().await), (&serde_json::json!(1), 4.0));
 }
 
 #[tokio::test]
