@@ -12,7 +12,8 @@ use std::process::ExitCode;
 
 use fanfare_protocol::Position;
 
-use crate::server::{ServerArgs, limit};
+use crate::call::CallArgs;
+use crate::server::limit;
 
 /// List, show, requeue or drop the entries of the intake that could not be published.
 #[derive(clap::Args)]
@@ -31,21 +32,15 @@ enum What {
         /// Maximum number of entries.
         #[arg(long, value_name = "N", default_value_t = 100, value_parser = limit)]
         limit: usize,
-        /// Print one JSON object per line.
-        #[arg(long)]
-        json: bool,
         #[command(flatten)]
-        server: ServerArgs,
+        call: CallArgs,
     },
     /// Show one entry with its fields.
     Show {
         /// Id in the dead-letter stream.
         id: Position,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
         #[command(flatten)]
-        server: ServerArgs,
+        call: CallArgs,
     },
     /// Move entries back to the end of the intake, after the reason why they could not be published is gone.
     Requeue(Change),
@@ -59,11 +54,8 @@ struct Change {
     /// Ids in the dead-letter stream.
     #[arg(value_name = "ID", required = true)]
     ids: Vec<Position>,
-    /// Print one JSON object per line.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: ServerArgs,
+    call: CallArgs,
 }
 
 /// Runs the command.
@@ -73,13 +65,9 @@ struct Change {
 /// Fails if the server cannot be reached or refuses the request.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.what {
-        What::List { after, limit, json, server } => {
-            show::list(&server.client(None)?, after, limit, json).await
-        }
-        What::Show { id, json, server } => show::one(&server.client(None)?, id, json).await,
-        What::Requeue(Change { ids, json, server }) => {
-            change::requeue(&server.client(None)?, &ids, json).await
-        }
-        What::Drop(Change { ids, json, server }) => change::drop(&server.client(None)?, &ids, json).await,
+        What::List { after, limit, call } => show::list(&call.open()?, after, limit).await,
+        What::Show { id, call } => show::one(&call.open()?, id).await,
+        What::Requeue(Change { ids, call }) => change::requeue(&call.open()?, &ids).await,
+        What::Drop(Change { ids, call }) => change::drop(&call.open()?, &ids).await,
     }
 }

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use fanfare_protocol::Channel;
 
-use crate::display::{self, moment, visible};
-use crate::server::{ServerArgs, limit};
+use crate::call::CallArgs;
+use crate::display::{moment, visible};
+use crate::server::limit;
 
 /// Show the events in a channel's log, oldest first.
 #[derive(clap::Args)]
@@ -20,11 +21,8 @@ pub(crate) struct Args {
     /// Maximum number of events.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = limit)]
     limit: usize,
-    /// Print one JSON object per line.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: ServerArgs,
+    call: CallArgs,
 }
 
 /// Runs the command.
@@ -33,26 +31,22 @@ pub(crate) struct Args {
 ///
 /// Fails if the server cannot be reached or refuses the request.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let client = args.server.client(None)?;
-    let mut out = std::io::stdout();
-    let mut after = args.after;
-    let mut left = args.limit;
+    let Args { channel, mut after, limit: mut left, call } = args;
+    let call = call.open()?;
     loop {
-        let page = client.history(&args.channel, &after, left).await?;
+        let page = call.client.history(&channel, &after, left).await?;
         if page.gap {
             eprintln!("fanfare: gap: events after {} may be missing", visible(&after));
         }
         left = left.saturating_sub(page.events.len());
-        for event in &page.events {
-            if args.json {
-                writeln!(out, "{}", display::json(event)?)?;
-            } else {
+        for event in page.events {
+            call.print(event, |out, event| {
                 let (kind, data) = (visible(&event.kind), visible(&event.data));
-                writeln!(out, "{}  {}  {kind}  {data}", moment(event.time), event.id)?;
-            }
+                writeln!(out, "{}  {}  {kind}  {data}", moment(event.time), event.id)
+            })?;
         }
         if left == 0 || !page.more || page.next == after {
-            if page.more && !args.json {
+            if page.more && !call.json {
                 eprintln!("fanfare: there are more events; continue with --after {}", visible(&page.next));
             }
             return Ok(ExitCode::SUCCESS);

@@ -10,10 +10,11 @@
 //! - [`publish`], [`listen`], [`history`], [`sessions`], [`presence`], [`revoke`], [`nodes`], [`dead`]: clients of a running cluster
 //! - [`token`], [`key`], [`ticket`]: creates and checks tokens, and makes API keys and tickets
 //! - [`completions`], [`man`]: what shells complete, and man pages
-//! - `server`, `tls`: flags of the commands that call a server, and its trusted certificates
+//! - `call`, `server`, `tls`: the commands that call a server: their flags and output, and the server's trusted certificates
 //! - `display`, `table`, `exit`: output, and the exit code of a failed command
 
 mod appended_file;
+mod call;
 mod completions;
 mod config;
 mod dead;

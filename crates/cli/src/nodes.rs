@@ -1,20 +1,16 @@
 //! `fanfare nodes`: the cluster's nodes.
 
-use std::io::Write;
 use std::process::ExitCode;
 
-use crate::display::{self, ago};
-use crate::server::ServerArgs;
+use crate::call::CallArgs;
+use crate::display::ago;
 use crate::table;
 
 /// List the cluster's nodes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: ServerArgs,
+    call: CallArgs,
 }
 
 /// Runs the command.
@@ -23,15 +19,13 @@ pub(crate) struct Args {
 ///
 /// Fails if the server cannot be reached or refuses the request.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let list = args.server.client(None)?.nodes().await?;
-    if args.json {
-        writeln!(std::io::stdout(), "{}", display::json(&list)?)?;
-    } else {
+    let call = args.call.open()?;
+    call.print(call.client.nodes().await?, |_, list| {
         let rows = list.nodes.into_iter().map(|node| {
             let state = if node.draining { "draining" } else { "serving" };
             [node.id, node.address, ago(node.since), node.connections.to_string(), state.to_owned()]
         });
-        table::print(["NODE", "ADDRESS", "UP FOR", "CONNECTIONS", "STATE"], rows)?;
-    }
+        table::print(["NODE", "ADDRESS", "UP FOR", "CONNECTIONS", "STATE"], rows)
+    })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -8,8 +8,8 @@ use fanfare_client::ApiClient;
 use fanfare_client::api_client::MAX_PAGE;
 use fanfare_protocol::Channel;
 
-use crate::display::{self, visible};
-use crate::server::ServerArgs;
+use crate::call::CallArgs;
+use crate::display::visible;
 
 /// Show how many sessions and users follow a channel.
 #[derive(clap::Args)]
@@ -20,11 +20,8 @@ pub(crate) struct Args {
     /// List all users, too.
     #[arg(long)]
     users: bool,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: ServerArgs,
+    call: CallArgs,
 }
 
 /// Runs the command.
@@ -33,19 +30,15 @@ pub(crate) struct Args {
 ///
 /// Fails if the server cannot be reached or refuses the request.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let client = args.server.client(None)?;
+    let Args { channel, users, call } = args;
+    let call = call.open()?;
     let found =
-        if args.users { all(&client, &args.channel).await? } else { client.presence(&args.channel).await? };
-    let mut out = std::io::stdout();
-    if args.json {
-        writeln!(out, "{}", display::json(&found)?)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let ChannelPresence { channel, sessions, users, user_ids, .. } = found;
-    writeln!(out, "{}: {}, {}", visible(&channel), count(sessions, "session"), count(users, "user"))?;
-    for user in user_ids.into_iter().flatten() {
-        writeln!(out, "{}", visible(&user))?;
-    }
+        if users { all(&call.client, &channel).await? } else { call.client.presence(&channel).await? };
+    call.print(found, |out, found| {
+        let ChannelPresence { channel, sessions, users, user_ids, .. } = found;
+        writeln!(out, "{}: {}, {}", visible(&channel), count(sessions, "session"), count(users, "user"))?;
+        user_ids.into_iter().flatten().try_for_each(|user| writeln!(out, "{}", visible(&user)))
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

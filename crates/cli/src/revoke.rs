@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use fanfare_api::revocations::Revocation;
 
-use crate::display::{self, visible};
-use crate::server::ServerArgs;
+use crate::call::CallArgs;
+use crate::display::visible;
 
 /// Revoke a token, or the tokens of a user that were issued before a time.
 #[derive(clap::Args)]
@@ -21,11 +21,8 @@ pub(crate) struct Args {
     /// Revoke the user's tokens whose iat is before this time, in seconds since 1970. Default: all issued until now.
     #[arg(long, value_name = "SECONDS", requires = "user")]
     before: Option<u64>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: ServerArgs,
+    call: CallArgs,
 }
 
 /// Runs the command.
@@ -34,18 +31,14 @@ pub(crate) struct Args {
 ///
 /// Fails if the server cannot be reached or refuses the request.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { jti, user, before, json, server } = args;
-    let revoked = server.client(None)?.revoke(&Revocation { jti, user, before }).await?;
-    let mut out = std::io::stdout();
-    if json {
-        writeln!(out, "{}", display::json(&revoked)?)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    match revoked {
+    let Args { jti, user, before, call } = args;
+    let call = call.open()?;
+    let revoked = call.client.revoke(&Revocation { jti, user, before }).await?;
+    call.print(revoked, |out, revoked| match revoked {
         Revocation { user: Some(user), before: Some(before), .. } => {
-            writeln!(out, "tokens of {} issued before {before} are revoked", visible(&user))?;
+            writeln!(out, "tokens of {} issued before {before} are revoked", visible(&user))
         }
-        _ => writeln!(out, "the token is revoked")?,
-    }
+        _ => writeln!(out, "the token is revoked"),
+    })?;
     Ok(ExitCode::SUCCESS)
 }

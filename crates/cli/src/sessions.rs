@@ -3,11 +3,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use fanfare_client::ApiClient;
 use fanfare_protocol::SessionId;
 
-use crate::display::{self, ago, visible};
-use crate::server::ServerArgs;
+use crate::call::{Call, CallArgs};
+use crate::display::{ago, visible};
 use crate::table;
 
 /// List a user's sessions, or disconnect them.
@@ -19,11 +18,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SESSION", num_args = 0..=1)]
     #[expect(clippy::option_option, reason = "the flag may be there with and without a session")]
     disconnect: Option<Option<SessionId>>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: ServerArgs,
+    call: CallArgs,
 }
 
 /// Runs the command.
@@ -32,43 +28,28 @@ pub(crate) struct Args {
 ///
 /// Fails if the server cannot be reached or refuses the request.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let client = args.server.client(None)?;
+    let call = args.call.open()?;
     match args.disconnect {
-        None => show(&client, &args.user, args.json).await?,
-        Some(session) => disconnect(&client, &args.user, session, args.json).await?,
+        None => show(&call, &args.user).await?,
+        Some(session) => disconnect(&call, &args.user, session).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show(client: &ApiClient, user: &str, json: bool) -> anyhow::Result<()> {
-    let list = client.sessions(user).await?;
-    if json {
-        writeln!(std::io::stdout(), "{}", display::json(&list)?)?;
-    } else if list.sessions.is_empty() {
-        writeln!(std::io::stdout(), "{} has no sessions", visible(user))?;
-    } else {
-        let rows = list
-            .sessions
-            .into_iter()
-            .map(|session| [session.id, session.node, ago(session.since), session.address]);
-        table::print(["SESSION", "NODE", "SINCE", "ADDRESS"], rows)?;
-    }
-    Ok(())
+async fn show(call: &Call, user: &str) -> anyhow::Result<()> {
+    call.print(call.client.sessions(user).await?, |out, list| {
+        if list.sessions.is_empty() {
+            return writeln!(out, "{} has no sessions", visible(user));
+        }
+        let sessions = list.sessions.into_iter();
+        let rows = sessions.map(|session| [session.id, session.node, ago(session.since), session.address]);
+        table::print(["SESSION", "NODE", "SINCE", "ADDRESS"], rows)
+    })
 }
 
-async fn disconnect(
-    client: &ApiClient,
-    user: &str,
-    session: Option<SessionId>,
-    json: bool,
-) -> anyhow::Result<()> {
-    let answer = client.disconnect(user, session).await?;
-    let mut out = std::io::stdout();
-    if json {
-        writeln!(out, "{}", display::json(&answer)?)?;
-    } else {
+async fn disconnect(call: &Call, user: &str, session: Option<SessionId>) -> anyhow::Result<()> {
+    call.print(call.client.disconnect(user, session).await?, |out, answer| {
         let plural = if answer.disconnected == 1 { "" } else { "s" };
-        writeln!(out, "{} session{plural} disconnected", answer.disconnected)?;
-    }
-    Ok(())
+        writeln!(out, "{} session{plural} disconnected", answer.disconnected)
+    })
 }

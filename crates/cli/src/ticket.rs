@@ -6,23 +6,19 @@ use std::process::ExitCode;
 use fanfare_api::tickets::TicketRequest;
 use fanfare_protocol::Pattern;
 
-use crate::display;
-use crate::server::ServerArgs;
+use crate::call::CallArgs;
 
 /// Make a ticket, with which a client that cannot set headers opens one stream: GET /v1/events?ticket=...
 ///
-/// Prints only the ticket. It has the grants of the token, or those of --subscribe.
+/// Prints only the ticket, with --json also the times until which it can be used. It has the grants of the token, or those of --subscribe.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Pattern of channels that the stream may follow, which the token must grant; may be repeated [default: all that the
     /// token grants].
     #[arg(long, value_name = "PATTERN", value_parser = Pattern::new)]
     subscribe: Vec<Pattern>,
-    /// Print JSON, with the times until which the ticket can be used.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    server: ServerArgs,
+    call: CallArgs,
 }
 
 /// Runs the command.
@@ -31,14 +27,10 @@ pub(crate) struct Args {
 ///
 /// Fails if the server cannot be reached or refuses the request.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { subscribe, json, server } = args;
+    let Args { subscribe, call } = args;
+    let call = call.open()?;
     let subscribe = Some(subscribe).filter(|patterns| !patterns.is_empty());
-    let ticket = server.client(None)?.ticket(&TicketRequest { subscribe }).await?;
-    let mut out = std::io::stdout();
-    if json {
-        writeln!(out, "{}", display::json(&ticket)?)?;
-    } else {
-        writeln!(out, "{}", ticket.ticket)?;
-    }
+    let ticket = call.client.ticket(&TicketRequest { subscribe }).await?;
+    call.print(ticket, |out, ticket| writeln!(out, "{}", ticket.ticket))?;
     Ok(ExitCode::SUCCESS)
 }

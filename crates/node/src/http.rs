@@ -9,6 +9,7 @@
 //! - `stream_params`, `resume`: the parameters of a stream, and its start; [`ignored`]: unknown parameters of a stream request
 //! - `accept_encoding`: negotiation of the content coding; `quality`: the weights of alternatives
 //! - [`publish`], [`history`], [`presence`], [`sessions`], [`session_token`], [`acks`], [`tickets`], [`revocations`], [`nodes`], [`dead_letters`]: the other endpoints; [`places`]: concurrency limit of history calls
+//! - [`channel_call`]: a call about the channel in its path
 //! - `body`: bodies within the memory budget; `json_body`: small JSON bodies
 //! - [`head_size`]: size limit of a request's head
 //! - [`hosts`], `origin`: allowed host names, and protection from cross-site requests
@@ -22,6 +23,7 @@ pub mod acks;
 pub mod app;
 pub mod attempt;
 mod body;
+pub mod channel_call;
 pub mod counts;
 pub mod dead_letters;
 pub mod events;

@@ -1,48 +1,48 @@
 //! Requeues and drops entries, one by one.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use fanfare_api::dead_letters::{Dropped, Requeued};
-use fanfare_client::{ApiClient, Error};
+use fanfare_client::Error;
 use fanfare_protocol::Position;
 use serde::Serialize;
 
-use crate::display::{self, visible};
+use crate::call::Call;
+use crate::display::visible;
 
 /// Moves entries back to the intake, in this order.
-pub(super) async fn requeue(client: &ApiClient, ids: &[Position], json: bool) -> anyhow::Result<ExitCode> {
+pub(super) async fn requeue(call: &Call, ids: &[Position]) -> anyhow::Result<ExitCode> {
     let mut outcome = ExitCode::SUCCESS;
     for id in ids {
-        let requeued = client.requeue_dead(*id).await;
+        let requeued = call.client.requeue_dead(*id).await;
         let text = |Requeued { id, entry }: &Requeued| format!("{id} is requeued as {entry}");
-        report((*id, "requeued"), requeued, json, text, &mut outcome)?;
+        report(call, (*id, "requeued"), requeued, text, &mut outcome)?;
     }
     Ok(outcome)
 }
 
 /// Removes entries.
-pub(super) async fn drop(client: &ApiClient, ids: &[Position], json: bool) -> anyhow::Result<ExitCode> {
+pub(super) async fn drop(call: &Call, ids: &[Position]) -> anyhow::Result<ExitCode> {
     let mut outcome = ExitCode::SUCCESS;
     for id in ids {
-        let dropped = client.drop_dead(*id).await;
-        report((*id, "dropped"), dropped, json, |Dropped { id }| format!("{id} is dropped"), &mut outcome)?;
+        let dropped = call.client.drop_dead(*id).await;
+        report(call, (*id, "dropped"), dropped, |Dropped { id }| format!("{id} is dropped"), &mut outcome)?;
     }
     Ok(outcome)
 }
 
 /// Prints the result of one entry. An entry that the server refuses does not affect the others.
 fn report<T: Serialize>(
+    call: &Call,
     (id, done): (Position, impl fmt::Display),
     result: Result<T, Error>,
-    json: bool,
     text: impl Fn(&T) -> String,
     outcome: &mut ExitCode,
 ) -> anyhow::Result<()> {
     match result {
-        Ok(changed) if json => writeln!(io::stdout(), "{}", display::json(&changed)?)?,
-        Ok(changed) => writeln!(io::stdout(), "{}", visible(&text(&changed)))?,
+        Ok(changed) => call.print(changed, |out, changed| writeln!(out, "{}", visible(&text(&changed))))?,
         Err(Error::Problem(problem)) if problem.status < 500 => {
             eprintln!("fanfare: {id} is not {done}: {}", visible(&problem.to_string()));
             *outcome = ExitCode::FAILURE;

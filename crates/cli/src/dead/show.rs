@@ -1,28 +1,23 @@
 //! Lists entries, and shows one.
 
-use std::io::{self, Write};
+use std::io::{self, Stdout, Write};
 use std::process::ExitCode;
 
 use fanfare_api::dead_letters::DeadLetter;
-use fanfare_client::ApiClient;
 use fanfare_protocol::Position;
 
+use crate::call::Call;
 use crate::display::{self, moment, visible};
 use crate::table;
 
 /// Lists up to `left` entries.
-pub(super) async fn list(
-    client: &ApiClient,
-    after: Position,
-    mut left: usize,
-    json: bool,
-) -> anyhow::Result<ExitCode> {
+pub(super) async fn list(call: &Call, after: Position, mut left: usize) -> anyhow::Result<ExitCode> {
     let (mut after, mut rows) = (after.to_string(), Vec::new());
     loop {
-        let page = client.dead_letters(&after, left).await?;
+        let page = call.client.dead_letters(&after, left).await?;
         left = left.saturating_sub(page.dead_letters.len());
         for letter in page.dead_letters {
-            if json {
+            if call.json {
                 writeln!(io::stdout(), "{}", display::json(&letter)?)?;
             } else {
                 rows.push(row(letter));
@@ -31,7 +26,7 @@ pub(super) async fn list(
         let is_over = left == 0 || !page.more || page.next == after;
         after = page.next;
         if is_over {
-            print(rows, json, page.more.then_some(&*after))?;
+            print(rows, call.json, page.more.then_some(&*after))?;
             return Ok(ExitCode::SUCCESS);
         }
     }
@@ -57,13 +52,12 @@ fn row(letter: DeadLetter) -> [String; 5] {
 }
 
 /// Shows one entry with its fields.
-pub(super) async fn one(client: &ApiClient, id: Position, json: bool) -> anyhow::Result<ExitCode> {
-    let letter = client.dead_letter(id).await?;
-    let mut out = io::stdout();
-    if json {
-        writeln!(out, "{}", display::json(&letter)?)?;
-        return Ok(ExitCode::SUCCESS);
-    }
+pub(super) async fn one(call: &Call, id: Position) -> anyhow::Result<ExitCode> {
+    call.print(call.client.dead_letter(id).await?, show)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(out: &mut Stdout, letter: DeadLetter) -> io::Result<()> {
     let complete = if letter.complete { "yes" } else { "no: it cannot be requeued" };
     writeln!(out, "id        {}", visible(&letter.id))?;
     writeln!(out, "since     {}", moment(letter.time))?;
@@ -74,5 +68,5 @@ pub(super) async fn one(client: &ApiClient, id: Position, json: bool) -> anyhow:
     for field in letter.fields.unwrap_or_default() {
         writeln!(out, "  {}  {}", visible(&field.name), visible(&field.value))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -1,24 +1,18 @@
 //! `GET /v1/channels/{channel}/events`: the events in a channel's log.
 
-use std::sync::Arc;
-
 use axum::Extension;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use fanfare_api::history::{HistoryEvent, HistoryPage};
 use fanfare_broker::log::{Likely, PageLimit};
 use fanfare_protocol::rights::Right;
 use fanfare_protocol::start::{Start, StartAt};
 use fanfare_protocol::{Channel, Cursor, Entry};
-use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
 use super::app::App;
-use super::params::Params;
+use super::channel_call::{AuthenticCall, ChannelCall};
 use super::places::Full;
 use super::problem::{Code, Problem};
-use crate::address::ClientAddress;
 use crate::memory::Kind;
 use crate::request_info::RequestInfo;
 
@@ -36,20 +30,8 @@ const DEFAULT_LIMIT: usize = 100;
 /// # Errors
 ///
 /// Fails if the request is invalid, if there are too many concurrent calls, or if the broker is unavailable.
-pub async fn history(
-    State(app): State<Arc<App>>,
-    channel: Result<Path<String>, PathRejection>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    address: ClientAddress,
-    info: Option<Extension<RequestInfo>>,
-) -> Result<Response, Problem> {
-    let params = Params::parse(query.as_deref(), &["after", "limit"], &[])?;
-    let bearer = app.bearer(&headers, &params, address).await?;
-    let Path(name) = channel.map_err(|_| {
-        Problem::new(Code::BadChannel, "the channel in the path is not UTF-8 after percent-decoding")
-    })?;
-    let channel = Channel::new(&name)?;
+pub async fn history(call: ChannelCall, info: Option<Extension<RequestInfo>>) -> Result<Response, Problem> {
+    let AuthenticCall { app, channel, params, bearer } = call.authenticate(&["after", "limit"]).await?;
     if !bearer.grants.may_subscribe(bearer.user.as_ref(), &channel) {
         return Err(Problem::no_grant(format!("the token does not grant subscribe on {channel}")));
     }

@@ -1,21 +1,14 @@
 //! `GET /v1/channels/{channel}/presence`: who follows a channel.
 
-use std::sync::Arc;
-
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
 use axum::{Extension, Json};
 use fanfare_api::presence::ChannelPresence;
 use fanfare_broker::session::{Presence, UserPage};
 use fanfare_protocol::rights::Right;
 use fanfare_protocol::{Channel, User};
-use http::HeaderMap;
 
 use super::Side;
-use super::app::App;
-use super::params::Params;
+use super::channel_call::{AuthenticCall, ChannelCall};
 use super::problem::{Code, Problem};
-use crate::address::ClientAddress;
 use crate::audit::{Effect, trail};
 use crate::auth::Bearer;
 
@@ -29,19 +22,10 @@ const MAX_USERS: usize = 1000;
 /// Fails if the request is invalid, if the bearer may not see what it asks for, if the presence of the channel is not recorded, or
 /// if the broker is unavailable.
 pub async fn presence(
-    State(app): State<Arc<App>>,
     Extension(side): Extension<Side>,
-    channel: Result<Path<String>, PathRejection>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    address: ClientAddress,
+    call: ChannelCall,
 ) -> Result<Json<ChannelPresence>, Problem> {
-    let params = Params::parse(query.as_deref(), &["users", "after"], &[])?;
-    let bearer = app.bearer(&headers, &params, address).await?;
-    let Path(name) = channel.map_err(|_| {
-        Problem::new(Code::BadChannel, "the channel in the path is not UTF-8 after percent-decoding")
-    })?;
-    let channel = Channel::new(&name)?;
+    let AuthenticCall { app, channel, params, bearer } = call.authenticate(&["users", "after"]).await?;
     let listed = params.count("users", MAX_USERS)?;
     let after = params.get("after").map(User::new).transpose();
     let after = after.map_err(|error| Problem::bad_request(format!("after=: {error}")))?;
@@ -93,6 +77,7 @@ fn answer(channel: &Channel, found: Presence, listed: Option<usize>) -> ChannelP
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::SystemTime;
 
     use fanfare_broker::session::{Claim, SessionClient};
