@@ -315,6 +315,21 @@ fn problem(status: u16, code: &str) -> Answer {
 }
 
 #[tokio::test]
+async fn revoke_says_what_is_revoked() {
+    let (token, user) = (json!({"jti": "x"}), json!({"user": "42", "before": 1_700_000_000}));
+    for (args, body, text) in [
+        (["revoke", "--jti", "x"], &token, "the token is revoked\n"),
+        (["revoke", "--user", "42"], &user, "tokens of 42 issued before 1700000000 are revoked\n"),
+    ] {
+        let answer = (200, "application/json", body.to_string());
+        let server = Server::with([answer.clone(), answer]).await;
+        assert_eq!(said(&server.run(&args, "").await), (Some(0), text.to_owned(), String::new()));
+        let json = server.run(&[&args[..], &["--json"]].concat(), "").await;
+        assert_eq!(lines(&json), vec![body.clone()]);
+    }
+}
+
+#[tokio::test]
 async fn dead_letters_are_listed_on_until_there_are_enough() {
     let page = |from: u32, to: u32, more: bool| {
         let letters: Vec<Value> = (from..=to)

@@ -52,6 +52,14 @@ async fn several_keys_of_a_service_publish_within_their_grants_rate_and_size() {
     let after = Node::of(&redis).id("b").auth("jwt").set("AUTH__KEYS", &format!("[{second}]")).start().await;
     let refused = after.api().with_token(&old).post(&event("order:1", "x")).await.expect("an answer");
     refused.is_problem(401, "bad-token", &["auth.keys"]).unwrap_or_else(|e| panic!("{e}"));
+    let mut command = binary::command();
+    command
+        .args(["publish", "order:1", "x", "--server", &format!("http://{}", after.address())])
+        .env("FANFARE_TOKEN", &old);
+    let shown = command.output().expect("it runs");
+    let text = String::from_utf8_lossy(&shown.stderr);
+    assert_eq!(shown.status.code(), Some(1), "{text}");
+    assert!(text.contains("auth.keys") && !text.contains(&old[4..]), "{text}");
     assert_eq!(
         after.api().with_token(&new).post(&event("order:1", "x")).await.expect("an answer").status,
         200
