@@ -33,6 +33,21 @@ async fn an_event_is_stored_in_each_channel_with_a_result_for_each() {
 }
 
 #[tokio::test]
+async fn a_channel_that_cannot_be_stored_has_its_reason_at_its_place() {
+    let redis = Redis::start().await;
+    let node = Node::of(&redis).start().await;
+    redis.get::<()>(&["SET", "fanfare:{room:2}:log", "of another type"]).await;
+    let event = json!({"channels": ["room:1", "room:2", "room:3"], "data": "x"});
+    let answer = node.api().post(&event).await.expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let results = answer.json()["results"].clone();
+    assert!(results[0]["id"].is_string() && results[2]["id"].is_string(), "{results}");
+    let detail = results[1]["error"]["detail"].as_str().expect("a reason");
+    assert!(detail.starts_with("channels[1]"), "{detail}");
+    assert_eq!(redis.stream("fanfare:{room:3}:log").await.len(), 1);
+}
+
+#[tokio::test]
 async fn the_header_gives_the_same_key_to_each_channel() {
     let redis = Redis::start().await;
     let node = Node::of(&redis).start().await;

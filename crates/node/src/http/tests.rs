@@ -13,6 +13,7 @@ use fanfare_broker::subscriber::SubscriberState;
 use fanfare_broker::{Broker, BrokerSettings, EventLog, MemoryBroker, NodeId, NodeInfo};
 use fanfare_config::Config;
 use fanfare_config::auth::AuthMode;
+use fanfare_config::limits::UserRates;
 use fanfare_config::secret::Secret;
 use fanfare_coordination::lease::LeaseState;
 use fanfare_coordination::metrics::ClusterMetrics;
@@ -514,6 +515,41 @@ async fn each_acknowledgement_counts_as_a_request() {
     assert_eq!(post(many).await.status, 200);
     let next = post(ack.to_owned()).await;
     assert_eq!((next.status, next.code()), (429, "rate-limited"), "the hundred are paid for first");
+}
+
+#[tokio::test]
+async fn an_event_for_several_channels_counts_towards_each_rate_once_for_each() {
+    let event = |channels: usize| {
+        let channels: Vec<_> = (0..channels).map(|n| format!("room:{n}")).collect();
+        json!({"channels": channels, "data": "x".repeat(1024), "key": format!("k{}", channels.len())})
+            .to_string()
+    };
+    for (rate, setting) in [
+        (UserRates { events_per_second: 10, ..UserRates::default() }, "events_per_second"),
+        (
+            UserRates { bytes_per_second: "10KiB".parse().unwrap(), ..UserRates::default() },
+            "bytes_per_second",
+        ),
+        (
+            UserRates { idempotency_keys_per_second: 10, ..UserRates::default() },
+            "idempotency_keys_per_second",
+        ),
+    ] {
+        let calls = Calls::of(app_with(|config| {
+            config.limits.user = UserRates { channels_per_second: 0, ..rate };
+        }));
+        let post = |body: String| {
+            let request = Request::post("/v1/publish?user=7").header("content-type", "application/json");
+            calls.send(request.body(body.into()).unwrap())
+        };
+        assert_eq!(post(event(300)).await.status, 200, "{setting}");
+        let next = post(event(1)).await;
+        assert_eq!((next.status, next.code()), (429, "rate-limited"), "{setting}");
+        assert!(
+            next.body["detail"].as_str().unwrap().contains(&format!("limits.user.{setting}")),
+            "{setting}"
+        );
+    }
 }
 
 #[tokio::test]
