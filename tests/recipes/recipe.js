@@ -6,6 +6,7 @@ import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { blocks } from "../browser/reader.js";
+import { Locks } from "./locks.js";
 
 const target = process.env.CARGO_TARGET_DIR ?? resolve(import.meta.dirname, "../../target");
 
@@ -25,7 +26,9 @@ export class Recipe {
     const recipe = new Recipe();
     recipe.base = base && (await Recipe.read(base));
     recipe.blocks = await blocks(`recipes/${page}`);
-    recipe.folder = join(target, "recipes", page.replace(/\.md$/, ""));
+    const name = page.replace(/\.md$/, "");
+    recipe.folder = join(target, "recipes", name);
+    recipe.locks = await Locks.of(name);
     return recipe;
   }
 
@@ -39,27 +42,36 @@ export class Recipe {
     return [...(this.base?.files ?? []), ...this.blocks.filter(({ file }) => file)];
   }
 
-  /** Follows the page up to its first command, which installs packages, in an empty folder; once for each text of the page. */
-  async install() {
-    const text = JSON.stringify([this.base?.blocks, this.blocks]);
+  /**
+   * Follows the page up to its first command, which installs packages, in an empty folder; once for each text of the page. The
+   * packages that those of the page need have the versions of `locks`; with `renew`, those versions are the newest.
+   */
+  async install({ renew = false } = {}) {
+    if (renew) this.locks = new Locks(this.locks.folder);
+    const text = JSON.stringify([this.base?.blocks, this.base?.locks, this.blocks, this.locks]);
     const key = createHash("sha256").update(text).digest("hex");
     const stamp = join(this.folder, ".installed");
     if ((await readFile(stamp, "utf8").catch(() => "")) === key) return;
     await rm(this.folder, { recursive: true, force: true });
     await mkdir(this.folder, { recursive: true });
     if (this.base) {
-      await this.base.install();
+      await this.base.install({ renew: false });
       await cp(this.base.folder, this.folder, { recursive: true, verbatimSymlinks: true });
     }
-    await this.#installBlocks(this.blocks);
+    // A page may have no packages besides those of its base.
+    if (this.commands.length > 0) {
+      await this.locks.write(this.folder);
+      await this.#installBlocks(this.blocks);
+      if (renew) await this.locks.renew(this.folder);
+      else await this.locks.check(this.folder);
+    }
     await writeFile(stamp, key);
   }
 
   async #installBlocks(blocks) {
     const end = blocks.findIndex(({ file }) => !file);
-    if (end < 0) return;
     for (const { file, text } of blocks.slice(0, end)) await this.#write(file, text);
-    const options = { cwd: this.folder, env: { ...process.env, ...environment }, maxBuffer: 64 << 20 };
+    const options = { cwd: this.folder, env: { ...process.env, ...environment, ...this.locks.environment }, maxBuffer: 64 << 20 };
     await promisify(execFile)("bash", ["-euo", "pipefail", "-c", blocks[end].text], options);
   }
 
