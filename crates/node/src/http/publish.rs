@@ -106,7 +106,8 @@ fn charge_repeats(
         return Err(Problem::new(Code::TooLarge, detail));
     }
     permit.grow(repeated + body.repeated_memory())?;
-    app.rates.admit(Kind::Bytes, caller, kib(repeated as u64))?;
+    // The body was admitted. A second check would refuse what takes a full bucket at every attempt.
+    app.rates.settle(Kind::Bytes, caller, kib(repeated as u64).into());
     Ok(())
 }
 
