@@ -1,4 +1,5 @@
-// docs/proxies.md, followed as it is printed: two nodes, a proxy, and Chromium behind it. `scripts/test-proxies` builds the proxy.
+// docs/proxies.md, followed as it is printed: two nodes, a proxy, and Chromium behind it. `scripts/test-proxies` builds
+// the proxies.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -12,6 +13,13 @@ import { blocks, Reader } from "../browser/reader.js";
 
 const PROXIES = {
   caddy: { files: ["Caddyfile"], starts: "serving initial configuration", port: 8443, scheme: "https", protocol: "h2" },
+  traefik: {
+    files: ["traefik.yml", "nodes.yml"],
+    starts: "Starting provider *file.Provider",
+    port: 8443,
+    scheme: "https",
+    protocol: "h2",
+  },
 };
 const NODES = [8080, 8090];
 
