@@ -3,7 +3,9 @@
 
     FANFARE_BIN=target/debug/fanfare tests/docs/follow.py [--long | PAGE...]
 
-Without arguments it follows PAGES; with --long, the pages that install packages from npm and PyPI, or need nginx with nchan. The blocks that are followed have the comment `<!-- block: tested by tests/docs/follow.py -->`:
+Without arguments it follows PAGES; with --long, LONG: pages that install packages from npm and PyPI, need nginx with nchan, or build
+Centrifugo from its Go module, unless it is in the PATH. The blocks that are followed have the comment
+`<!-- block: tested by tests/docs/follow.py -->`:
 
     sh      is run. Its last command must succeed, unless the next block is its output
     text    is what the `sh` block before it prints. `…` stands for any text, and alone in a line for any lines
@@ -27,7 +29,12 @@ from pathlib import Path
 from blocks import FANFARE, ROOT, blocks
 
 PAGES = ["docs/troubleshooting.md", "docs/use-cases.md"]
-LONG = ["docs/migration/better-sse.md", "docs/migration/flask-sse.md", "docs/migration/nchan.md"]
+LONG = [
+    "docs/migration/better-sse.md",
+    "docs/migration/centrifugo.md",
+    "docs/migration/flask-sse.md",
+    "docs/migration/nchan.md",
+]
 COMMENT = "<!-- block: tested by tests/docs/follow.py -->"
 # What no block may take longer than.
 LIMIT = 300
