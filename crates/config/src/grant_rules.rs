@@ -1,7 +1,9 @@
 //! Values of `auth.jwt.grants`.
 
 use fanfare_auth::grant_rule::GrantRule;
+use serde_json::{Value as Json, json};
 
+use crate::schema;
 use crate::tables::{self, Table, tables_of};
 use crate::value::{Input, Value, plain};
 
@@ -40,6 +42,14 @@ impl Value for Vec<GrantRule> {
         "a list of tables with claims, and subscribe, publish or admin; in the environment as in TOML: \
          [{ claims = [\"/realm_access/roles=editor\"], publish = [\"news:*\"] }]"
             .to_owned()
+    }
+
+    fn schema() -> Json {
+        let list = Vec::<String>::schema();
+        schema::tables(
+            &json!({ "claims": list, "subscribe": list, "publish": list, "admin": bool::schema() }),
+            &["claims"],
+        )
     }
 
     fn show(input: &Input) -> String {

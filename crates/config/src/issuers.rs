@@ -5,6 +5,7 @@ use fanfare_auth::claim_name::ClaimName;
 use fanfare_auth::claim_value::ClaimValue;
 use fanfare_auth::template::Template;
 use fanfare_auth::{Algorithm, Algorithms};
+use serde_json::{Value as Json, json};
 
 use crate::Config;
 use crate::auth::JwtConfig;
@@ -48,6 +49,10 @@ impl Value for Vec<JwtConfig> {
             .to_owned()
     }
 
+    fn schema() -> Json {
+        json!({ "type": "array", "items": { "$ref": "#/properties/auth/properties/jwt" } })
+    }
+
     /// Shows the entries as in TOML, with secrets masked. An invalid list is not shown: it may contain secrets.
     fn show(input: &Input) -> String {
         let Some(tables) = tables_of(input) else { return MASK.to_owned() };
@@ -75,6 +80,10 @@ impl Value for Algorithms {
         format!("a list of algorithms out of {}; separated by commas in the environment", Self::ALL)
     }
 
+    fn schema() -> Json {
+        json!({ "type": "array", "items": { "enum": Algorithm::ALL.map(Algorithm::name) } })
+    }
+
     fn show(input: &Input) -> String {
         Vec::<String>::show(input)
     }
@@ -92,6 +101,10 @@ impl Value for ClaimName {
     fn right() -> String {
         "the name of a claim, or a path like /realm_access/roles".to_owned()
     }
+
+    fn schema() -> Json {
+        String::schema()
+    }
 }
 
 impl Value for Vec<Template> {
@@ -103,6 +116,10 @@ impl Value for Vec<Template> {
     fn right() -> String {
         "a list of patterns with claims in braces, like team:{sub}:*; separated by commas in the environment"
             .to_owned()
+    }
+
+    fn schema() -> Json {
+        Vec::<String>::schema()
     }
 
     fn show(input: &Input) -> String {
@@ -124,6 +141,10 @@ impl Value for Vec<ClaimValue> {
         "a list of claims with values, like token_use=access or /realm_access/roles=editor; separated by commas in the \
          environment"
             .to_owned()
+    }
+
+    fn schema() -> Json {
+        Vec::<String>::schema()
     }
 
     fn show(input: &Input) -> String {

@@ -2,13 +2,14 @@
 
 use bytesize::ByteSize;
 use fanfare_auth::api_key::{ApiKey, KeyHash};
-use fanfare_protocol::rights::Rights;
+use fanfare_protocol::rights::{Right, Rights};
 use fanfare_protocol::{Grants, Pattern, User};
 use serde::Deserialize;
+use serde_json::{Value as Json, json};
 
-use crate::bytes;
 use crate::tables::tables_of;
 use crate::value::{Input, Value};
+use crate::{bytes, schema};
 
 /// An entry of `auth.keys`.
 #[derive(Deserialize)]
@@ -58,6 +59,21 @@ impl Value for Vec<ApiKey> {
         "a list of tables with name and sha256, and optionally subscribe, publish, admin, events_per_second and event_data; \
          `fanfare key` prints an entry. In the environment as in TOML: [{ name = \"orders\", sha256 = \"…\" }]"
             .to_owned()
+    }
+
+    fn schema() -> Json {
+        let list = Vec::<String>::schema();
+        let rights = Right::ALL.map(Right::as_str);
+        let values = json!({
+            "name": String::schema(),
+            "sha256": { "type": "string", "pattern": "^[0-9A-Fa-f]{64}$" },
+            "subscribe": list,
+            "publish": list,
+            "admin": { "type": ["boolean", "array"], "items": { "enum": rights } },
+            "events_per_second": u32::schema(),
+            "event_data": ByteSize::schema(),
+        });
+        schema::tables(&values, &["name", "sha256"])
     }
 
     /// Shows the names.

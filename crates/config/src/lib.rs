@@ -5,7 +5,9 @@
 //! # Layout
 //!
 //! - [`source`]: the sources of settings
+//! - `lines`: the lines of a file that have the settings
 //! - [`setting`]: one setting, and the macro that declares the settings of a topic
+//! - [`example`], [`schema`]: a file with all settings, and the JSON Schema of files
 //! - `value`, `tables`, `issuers`, `grant_rules`: parses and shows values; lists of tables; those of issuers of tokens
 //! - [`network`]: addresses and ranges; [`presence`]: channels whose presence is recorded
 //! - [`certificate`]: reads a certificate and its key
@@ -22,6 +24,7 @@ pub mod callback;
 pub mod certificate;
 mod check;
 pub mod drain;
+pub mod example;
 pub mod fault;
 mod fetch_url;
 mod grant_rules;
@@ -32,6 +35,7 @@ mod issuers;
 mod keys;
 pub mod lease;
 pub mod limits;
+mod lines;
 pub mod log;
 pub mod network;
 pub mod node;
@@ -40,6 +44,7 @@ pub mod presence;
 pub mod publish;
 pub mod redis;
 pub mod retention;
+pub mod schema;
 pub mod secret;
 pub mod session;
 pub mod setting;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value as Json, json};
+
 use crate::Config;
 use crate::check::Checks;
 use crate::setting::settings;
@@ -53,6 +55,10 @@ impl Value for AuditOutput {
 
     fn right() -> String {
         "stderr, off, or the path of a file, like /var/log/fanfare/audit.log".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^(stderr|off|.*/[^/]+)$" })
     }
 }
 

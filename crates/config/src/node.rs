@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use fanfare_broker::NodeId;
+use serde_json::{Value as Json, json};
 
 use crate::setting::settings;
 use crate::value::{Input, Value, text};
@@ -40,6 +41,10 @@ impl Value for NodeId {
 
     fn right() -> String {
         "1 to 128 ASCII letters, digits, '-', '.' and '_'".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^[-._A-Za-z0-9]{1,128}$" })
     }
 
     fn unset() -> Self {

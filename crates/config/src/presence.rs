@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fanfare_protocol::{Channel, Pattern};
+use serde_json::{Value as Json, json};
 
 use crate::value::{Input, Value, list};
 
@@ -41,6 +42,10 @@ impl Value for PresenceChannels {
         format!(
             "a list of at most {MAX_PATTERNS} patterns of channels, like room:* or doc:*; separated by commas in the environment"
         )
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "array", "items": { "type": "string" }, "maxItems": MAX_PATTERNS })
     }
 
     fn show(input: &Input) -> String {

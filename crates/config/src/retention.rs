@@ -5,11 +5,12 @@ use std::time::Duration;
 use config::Map;
 use fanfare_broker::{Retention, RetentionRules};
 use fanfare_protocol::Pattern;
+use serde_json::{Value as Json, json};
 
-use crate::Config;
 use crate::check::Checks;
 use crate::setting::settings;
 use crate::value::{Input, Value, plain, split, text};
+use crate::{Config, schema};
 
 settings! {
     /// `[retention]`: retention of every channel, and rules for some channels.
@@ -99,6 +100,16 @@ impl Value for Vec<RetentionRule> {
         "a list of tables with channel, events, age and positions; in the environment like room:* events=100 age=10m, \
          log:* events=5"
             .to_owned()
+    }
+
+    fn schema() -> Json {
+        let values = json!({
+            "channel": String::schema(),
+            "events": usize::schema(),
+            "age": Duration::schema(),
+            "positions": Duration::schema(),
+        });
+        schema::tables(&values, &["channel"])
     }
 
     /// Shows the rules in the form of the environment. An invalid list is shown as written.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value as Json;
+
 use crate::value::{Input, Value, plain, text};
 
 /// Text shown in place of a secret.
@@ -54,6 +56,10 @@ impl Value for Secret {
         "a text".to_owned()
     }
 
+    fn schema() -> Json {
+        String::schema()
+    }
+
     fn show(_: &Input) -> String {
         MASK.to_owned()
     }
@@ -66,6 +72,10 @@ impl Value for Url {
 
     fn right() -> String {
         "a URL like redis://127.0.0.1:6379".to_owned()
+    }
+
+    fn schema() -> Json {
+        String::schema()
     }
 
     /// Masks the password: `redis://user:word@host` becomes `redis://user:********@host`, and `unix:///path?pass=word`

@@ -1,10 +1,12 @@
 //! One setting, and the macro that declares the settings of a topic.
 //!
 //! The macro `settings!` makes the struct of a topic, its `Default` and its table of [`Setting`]s from one declaration. Errors,
-//! `fanfare config` and `docs/configuration.md` use the tables.
+//! `fanfare config`, its example and its schema, and `docs/configuration.md` use the tables.
+
+use serde_json::{Value as Json, json};
 
 use crate::Config;
-use crate::value::{Input, Value};
+use crate::value::{Input, Value, split};
 
 /// Prefix of the environment variables.
 pub const VARIABLE_PREFIX: &str = "FANFARE_";
@@ -22,6 +24,8 @@ pub struct Setting {
     pub range: Option<(&'static str, &'static str)>,
     /// Returns the accepted form.
     pub(crate) right: fn() -> String,
+    /// Returns the JSON Schema of a value in a file.
+    pub(crate) schema: fn() -> Json,
     /// Returns a value as text, with secrets masked.
     pub(crate) show: fn(&Input) -> String,
     /// Parses a value and sets it.
@@ -39,6 +43,29 @@ impl Setting {
     /// Returns the name of the environment variable.
     pub fn variable(&self) -> String {
         format!("{VARIABLE_PREFIX}{}", self.name.replace('.', "__").to_uppercase())
+    }
+
+    /// Returns the names of the group and of the setting in it.
+    pub fn place(&self) -> (&'static str, &'static str) {
+        // A declaration puts a group in front of each name.
+        self.name.rsplit_once('.').expect("a setting has a group")
+    }
+
+    /// Returns the default in the form that a file has; `None` without a default.
+    pub(crate) fn default_in_file(&self) -> Option<Json> {
+        let kinds = (self.schema)()["type"].to_string();
+        let number = self.default.parse::<u64>().ok().filter(|_| kinds.contains("integer"));
+        match self.default {
+            "" => None,
+            text if kinds.contains("array") => Some(split(text).collect()),
+            text if kinds.contains("boolean") => Some(json!(text == "true")),
+            text => Some(number.map_or_else(|| json!(text), |number| json!(number))),
+        }
+    }
+
+    /// Returns the range as a sentence after a space; empty without a range.
+    pub fn limits(&self) -> String {
+        self.range.map(|(least, most)| format!(" From `{least}` to `{most}`.")).unwrap_or_default()
     }
 
     /// Returns the description.
@@ -130,6 +157,7 @@ macro_rules! settings {
                     comment: concat!($($comment),+),
                     range: $crate::setting::settings!(@range $($least, $most)?),
                     right: <$Type as $crate::value::Value>::right,
+                    schema: <$Type as $crate::value::Value>::schema,
                     show: <$Type as $crate::value::Value>::show,
                     read: |$config, input| {
                         $place.$name = $crate::value::Value::read(input)?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use config::{File, FileFormat, Map, Source as _};
 
 use crate::fault::Fault;
+use crate::lines::Lines;
 use crate::setting::{Setting, VARIABLE_PREFIX};
 use crate::settings;
 use crate::value::{Input, Origin};
@@ -83,7 +84,8 @@ pub(crate) fn collect(sources: &Sources) -> (Vec<Given>, Vec<Fault>) {
 }
 
 fn from_file(path: &Path, given: &mut Vec<Given>, faults: &mut Vec<Fault>) {
-    let origin = Origin::File(path.display().to_string());
+    let path_shown = path.display().to_string();
+    let origin = Origin::File { path: path_shown.clone(), line: None };
     let fault = |wrong: String, right: &str| Fault {
         setting: "the configuration file".to_owned(),
         value: None,
@@ -112,7 +114,11 @@ fn from_file(path: &Path, given: &mut Vec<Given>, faults: &mut Vec<Fault>) {
         return;
     }
     match File::from_str(&text, FileFormat::Toml).collect() {
-        Ok(table) => from_table("", table, &origin, given, faults),
+        Ok(table) => {
+            let lines = Lines::of(&text);
+            let origin_of = |name: &str| Origin::File { path: path_shown.clone(), line: lines.of_name(name) };
+            from_table("", table, &origin_of, given, faults);
+        }
         Err(error) => {
             // The error quotes the line, which may contain a secret.
             let message: Vec<_> =
@@ -129,28 +135,29 @@ fn from_file(path: &Path, given: &mut Vec<Given>, faults: &mut Vec<Fault>) {
 fn from_table(
     group: &str,
     table: Map<String, config::Value>,
-    origin: &Origin,
+    origin_of: &impl Fn(&str) -> Origin,
     given: &mut Vec<Given>,
     faults: &mut Vec<Fault>,
 ) {
     for (key, config::Value { kind: value, .. }) in table {
         let name = format!("{group}{key}");
+        let origin = origin_of(&name);
         if let Some(setting) = Setting::named(&name) {
-            given.push(Given { setting, value, origin: origin.clone() });
+            given.push(Given { setting, value, origin });
             continue;
         }
         let inside = format!("{name}.");
         let is_group = settings().any(|setting| setting.name.starts_with(&inside));
         match value {
-            Input::Table(table) if is_group => from_table(&inside, table, origin, given, faults),
+            Input::Table(table) if is_group => from_table(&inside, table, origin_of, given, faults),
             _ if is_group => faults.push(Fault {
                 right: format!("a table: [{name}]"),
                 wrong: "a group of settings, not a setting".to_owned(),
                 setting: name,
                 value: None,
-                origin: origin.clone(),
+                origin,
             }),
-            _ => faults.push(unknown(name, origin.clone())),
+            _ => faults.push(unknown(name, origin)),
         }
     }
 }

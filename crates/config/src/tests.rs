@@ -500,9 +500,8 @@ fn the_documentation_names_exactly_the_settings_there_are() {
                 "" => String::new(),
                 text => format!("`{text}`"),
             };
-            let range = setting.range.map(|(least, most)| format!(" From `{least}` to `{most}`."));
             let (name, variable, meaning) = (setting.name, setting.variable(), setting.meaning());
-            format!("| `{name}` | `{variable}` | {default} | {meaning}{} |", range.unwrap_or_default())
+            format!("| `{name}` | `{variable}` | {default} | {meaning}{} |", setting.limits())
         })
         .collect();
     assert!(rows == wanted, "the page should have exactly these rows:\n{}", wanted.join("\n"));

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use serde_json::{Value as Json, json};
 
 use crate::network::Network;
 
@@ -20,8 +21,13 @@ pub(crate) type Input = config::ValueKind;
 pub enum Origin {
     /// The setting is not set and has its default.
     Default,
-    /// The file with this path.
-    File(String),
+    /// A file.
+    File {
+        /// The file's path.
+        path: String,
+        /// The line, from 1, if a line has the name.
+        line: Option<usize>,
+    },
     /// The environment variable with this name.
     Variable(String),
     /// The flag with this name.
@@ -32,7 +38,8 @@ impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File(path) => write!(f, "file {path}"),
+            Self::File { path, line: None } => write!(f, "file {path}"),
+            Self::File { path, line: Some(line) } => write!(f, "file {path}, line {line}"),
             Self::Variable(name) => write!(f, "environment {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
         }
@@ -50,6 +57,9 @@ pub(crate) trait Value: Sized {
 
     /// Returns the accepted form, for error messages.
     fn right() -> String;
+
+    /// Returns the JSON Schema of a value in a file.
+    fn schema() -> Json;
 
     /// Returns a value as text, without secrets.
     fn show(input: &Input) -> String {
@@ -69,6 +79,10 @@ impl<T: Value> Value for Option<T> {
 
     fn right() -> String {
         T::right()
+    }
+
+    fn schema() -> Json {
+        T::schema()
     }
 
     fn show(input: &Input) -> String {
@@ -91,6 +105,10 @@ impl Value for String {
     fn right() -> String {
         "a text".to_owned()
     }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": r"\S" })
+    }
 }
 
 impl Value for PathBuf {
@@ -101,6 +119,10 @@ impl Value for PathBuf {
     fn right() -> String {
         "the path of a file".to_owned()
     }
+
+    fn schema() -> Json {
+        String::schema()
+    }
 }
 
 impl Value for SocketAddr {
@@ -110,6 +132,10 @@ impl Value for SocketAddr {
 
     fn right() -> String {
         "an IP address and a port, like 0.0.0.0:8080 or [::]:8080".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": r"^([0-9.]+|\[[0-9A-Fa-f:.]+(%[0-9]+)?\]):[0-9]{1,5}$" })
     }
 }
 
@@ -122,6 +148,10 @@ impl Value for Duration {
     fn right() -> String {
         "a duration with a unit, at most 366d, like 15s, 2m or 1h30m".to_owned()
     }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": r"^(0|\s*([0-9.\s]+[A-Za-zµ]+\s*)+)$" })
+    }
 }
 
 impl Value for ByteSize {
@@ -131,6 +161,10 @@ impl Value for ByteSize {
 
     fn right() -> String {
         "a size with a unit, like 64KiB or 1MB".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({ "type": ["string", "integer"], "minimum": 0, "pattern": r"^[0-9]+(\.[0-9]+)?\s*([kKmMgGtTpPeE]?[iI]?[bB]?)$" })
     }
 }
 
@@ -142,6 +176,10 @@ impl Value for usize {
     fn right() -> String {
         "a whole number, like 100".to_owned()
     }
+
+    fn schema() -> Json {
+        json!({ "type": "integer", "minimum": 0 })
+    }
 }
 
 impl Value for u32 {
@@ -151,6 +189,10 @@ impl Value for u32 {
 
     fn right() -> String {
         usize::right()
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "integer", "minimum": 0, "maximum": Self::MAX })
     }
 }
 
@@ -167,6 +209,10 @@ impl Value for bool {
     fn right() -> String {
         "true or false".to_owned()
     }
+
+    fn schema() -> Json {
+        json!({ "type": "boolean" })
+    }
 }
 
 impl Value for Vec<String> {
@@ -180,6 +226,10 @@ impl Value for Vec<String> {
 
     fn right() -> String {
         "a list of texts; separated by commas in the environment".to_owned()
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "array", "items": { "type": "string" } })
     }
 
     fn show(input: &Input) -> String {
@@ -200,6 +250,10 @@ impl Value for Vec<Network> {
     fn right() -> String {
         "a list of addresses and ranges, like 10.0.0.5 or 10.0.0.0/24; separated by commas in the environment"
             .to_owned()
+    }
+
+    fn schema() -> Json {
+        Vec::<String>::schema()
     }
 
     fn show(input: &Input) -> String {
@@ -235,6 +289,10 @@ macro_rules! choice {
 
             fn right() -> String {
                 format!("one of: {}", [$($word),+].join(", "))
+            }
+
+            fn schema() -> serde_json::Value {
+                serde_json::json!({ "enum": [$($word),+] })
             }
         }
     };

@@ -29,6 +29,7 @@
 //! - [`metrics`]: what Prometheus reads
 //! - [`key_files`]: files with keys of tokens that change
 //! - [`providers`]: tokens of identity providers, by the settings of `docs/providers.md`
+//! - [`settings_commands`]: what describes and checks files of settings
 //! - [`bad_input`]: clear errors, nothing lost, node alive
 
 mod acks;
@@ -57,6 +58,7 @@ mod presence;
 mod providers;
 mod redis_outage;
 mod revocation;
+mod settings_commands;
 mod several_channels;
 mod slow_reader;
 mod tickets;
