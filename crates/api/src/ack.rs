@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// One acknowledgement, or an item of an array of them: for either `device` or `session`, of either `cursor`, or `channel` and `id`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Ack {
     /// Name of the device that acknowledges.
@@ -25,6 +26,7 @@ pub struct Ack {
 
 /// The response of `POST /v1/ack`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Acked {
     /// Number of channels in which the acknowledged position moved forward.
     pub moved: usize,
@@ -32,7 +34,9 @@ pub struct Acked {
 
 /// The response of `GET /v1/ack`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AckedCursor {
     /// The acknowledged cursor; `null` if nothing is acknowledged.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub cursor: Option<String>,
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Entries of the dead-letter stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DeadLetterPage {
     /// The entries, oldest first, without their fields.
     pub dead_letters: Vec<DeadLetter>,
@@ -15,6 +16,7 @@ pub struct DeadLetterPage {
 
 /// An entry of the intake that could not be published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DeadLetter {
     /// Id in the dead-letter stream.
     pub id: String,
@@ -37,6 +39,7 @@ pub struct DeadLetter {
 
 /// A field of an entry. Bytes that are not UTF-8 are replaced with U+FFFD.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Field {
     /// Its name.
     pub name: String,
@@ -46,6 +49,7 @@ pub struct Field {
 
 /// An entry was moved back to the intake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Requeued {
     /// Id that it had in the dead-letter stream.
     pub id: String,
@@ -55,6 +59,7 @@ pub struct Requeued {
 
 /// An entry was removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Dropped {
     /// Id that it had in the dead-letter stream.
     pub id: String,

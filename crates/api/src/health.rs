@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The response of `/healthz`: the process answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Health {
     /// Always `ok`.
     pub status: Cow<'static, str>,
@@ -18,6 +19,7 @@ impl Health {
 
 /// The response of `/readyz`: whether the node accepts new streams.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Readiness {
     /// Whether all parts are ready.
     pub ready: bool,
@@ -35,19 +37,26 @@ impl Readiness {
 
 /// The parts of the readiness. A part that a node does not report is ready.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Parts {
     /// The broker answers.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub redis: Part,
     /// The subscriber connection is up.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub pubsub: Part,
     /// The lease is held.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub lease: Part,
     /// The keys of tokens are there.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub keys: Part,
     /// The revocations of tokens were read.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub revocations: Part,
     /// The node is not draining.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub draining: Part,
 }
 
@@ -68,6 +77,7 @@ impl Parts {
 
 /// State of one part of the readiness.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Part {
     /// Whether the part is ready.
     pub ok: bool,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A page of a channel's log. A node borrows the texts of events, so that a large page is not copied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HistoryPage<'a> {
     /// Name of the channel.
     pub channel: Cow<'a, str>,
@@ -21,6 +22,7 @@ pub struct HistoryPage<'a> {
 
 /// An event in a channel's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct HistoryEvent<'a> {
     /// The event's position.
     pub id: String,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The cluster's nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct NodeList {
     /// The nodes that hold a lease.
     pub nodes: Vec<Node>,
@@ -11,6 +12,7 @@ pub struct NodeList {
 
 /// One node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Node {
     /// Node id.
     pub id: String,

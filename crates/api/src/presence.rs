@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Who follows a channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ChannelPresence {
     /// The channel.
     pub channel: String,

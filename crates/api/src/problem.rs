@@ -16,21 +16,27 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 /// An error response, or the error of an item of a batch (RFC 9457, section 3.1). Displays as one line: `title:
 /// detail`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Problem))]
 pub struct ProblemDetails {
-    /// URI reference of the problem type: [`TYPES_PATH`], `#` and the code.
+    /// URI reference of the problem type: `/v1/problems#` and the code.
     #[serde(rename = "type", default)]
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub type_uri: String,
-    /// Kind of the problem, by which clients distinguish problems: the text of a [`Code`].
+    /// Kind of the problem, by which clients distinguish problems.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub code: Cow<'static, str>,
     /// Title, which is the same for every problem of the kind.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub title: Cow<'static, str>,
     /// HTTP status; 0 if the document has none.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub status: u16,
     /// Human-readable explanation of this occurrence.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub detail: String,
 }
 

@@ -7,17 +7,21 @@ use crate::problem::ProblemDetails;
 
 /// A published event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Published {
-    /// The event's position; `None` for an ephemeral event.
+    /// The event's position; `null` for an ephemeral event.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub id: Option<String>,
     /// Whether the idempotency key was used before; the position is that of the first event with the key.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub repeat: bool,
 }
 
 /// Result of one event of a batch, or of an event for several channels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum PublishResult {
     /// The event was not published.
@@ -28,6 +32,7 @@ pub enum PublishResult {
     /// The event was for several channels.
     Each {
         /// A result for each channel, in the order of the request.
+        #[cfg_attr(feature = "schema", schema(no_recursion))]
         results: Vec<PublishResult>,
     },
     /// The event was published.

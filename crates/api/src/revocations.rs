@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The request and the response of `POST /v1/revocations`: either `jti`, or `user`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Revocation {
     /// Revokes the tokens with this `jti`.
@@ -20,11 +21,13 @@ pub struct Revocation {
 
 /// The response of `POST /v1/sessions/{session}/token`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TokenReplaced {
     /// Session id.
     pub session: String,
     /// Id of the node that serves the stream.
     pub node: String,
     /// Expiry of the new token, in Unix milliseconds, leeway included; `null` if it does not expire.
+    #[cfg_attr(feature = "schema", schema(required = true))]
     pub expires: Option<u64>,
 }

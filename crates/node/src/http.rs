@@ -16,6 +16,7 @@
 //! - [`readiness`], [`health`]: checks of the readiness, and health checks; [`counts`]: the text of `/metrics`
 //! - [`problem`]: maps errors to responses
 //! - [`middleware`]: metrics, security headers, CORS and panics of all endpoints; `letter`: checks of HTTP requirements
+//! - [`openapi`]: the description of the API
 //! - [`metrics`]: metrics of HTTP
 
 mod accept_encoding;
@@ -38,6 +39,7 @@ mod letter;
 pub mod metrics;
 pub mod middleware;
 pub mod nodes;
+pub mod openapi;
 mod origin;
 pub mod overload;
 pub mod params;
@@ -58,7 +60,7 @@ pub mod tickets;
 
 use std::sync::Arc;
 
-use axum::routing::{any, delete, get, post};
+use axum::routing::any;
 use axum::{Extension, Router};
 use fanfare_api::problem::TYPES_PATH;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderName, VARY};
@@ -66,18 +68,8 @@ use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderName, VAR
 use self::app::App;
 use self::events::StreamEndpoint;
 use self::hosts::Hosts;
+use self::openapi::routes::{Described, Routes, delete, get, post};
 use self::problem::{Code, Problem};
-
-/// Paths that only the admin listener serves, if there is one.
-const INSIDE: [&str; 7] = [
-    "/v1/nodes",
-    "/v1/revocations",
-    "/v1/dead-letters",
-    "/v1/dead-letters/{id}",
-    "/v1/dead-letters/{id}/requeue",
-    "/readyz",
-    "/metrics",
-];
 
 /// Endpoints of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +100,7 @@ pub fn router(
     pages: Router,
     (side, hosts): (Side, Hosts),
 ) -> Router {
-    let events = Router::new().route(stream_params::PATH, get(events::events)).with_state(Arc::new(endpoint));
+    let events = streaming().into_router().with_state(Arc::new(endpoint));
     middleware::around(calls(app, side).merge(events).merge(pages), app, (side, hosts))
 }
 
@@ -119,40 +111,79 @@ pub fn admin_router(app: &Arc<App>, hosts: Hosts) -> Router {
 
 /// Returns all routes except the stream.
 fn calls(app: &Arc<App>, side: Side) -> Router {
-    let publishing = Router::new()
-        .route("/v1/publish", post(publish::publish))
-        .route("/v1/channels/{channel}/events", get(history::history))
-        .route("/v1/sessions/{session}/token", post(session_token::replace))
-        .route("/v1/ack", get(acks::acknowledged).post(acks::acknowledge))
-        .route("/v1/tickets", post(tickets::issue))
-        .route("/ready", get(health::ready));
-    let operating = Router::new()
-        .route("/v1/nodes", get(nodes::nodes))
-        .route("/v1/revocations", post(revocations::revoke))
-        .route("/v1/dead-letters", get(dead_letters::list))
-        .route("/v1/dead-letters/{id}", get(dead_letters::show).delete(dead_letters::drop_one))
-        .route("/v1/dead-letters/{id}/requeue", post(dead_letters::requeue))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics));
-    // Users see their own sessions on the public listener, and publishers how many follow their channels; admins see all sessions,
-    // and who follows a channel, on the admin listener.
-    let shared = Router::new()
-        .route("/v1/users/{user}/sessions", get(sessions::list).delete(sessions::end_all))
-        .route("/v1/users/{user}/sessions/{session}", delete(sessions::end_one))
-        .route("/v1/channels/{channel}/presence", get(presence::presence))
-        .route(TYPES_PATH, get(problems::problems))
-        .route("/healthz", get(health::healthz))
-        .layer(Extension(side));
+    let (publishing, operating) = (publishing(), operating());
+    let inside = operating.paths();
+    let shared = shared().into_router().layer(Extension(side));
     let router = match side {
-        Side::Both => shared.merge(publishing).merge(operating),
+        Side::Both => shared.merge(publishing.into_router()).merge(operating.into_router()),
         Side::Public => {
-            INSIDE.iter().fold(shared.merge(publishing), |router, path| router.route(path, any(elsewhere)))
+            let public = shared.merge(publishing.into_router());
+            inside.into_iter().fold(public, |router, path| router.route(path, any(elsewhere)))
         }
-        Side::Admin => shared.merge(operating),
+        Side::Admin => shared.merge(operating.into_router()),
     };
     router
         .fallback(async || Problem::new(Code::NotFound, "no endpoint has this path"))
         .with_state(Arc::clone(app))
+}
+
+/// Returns the descriptions of all routes.
+fn described() -> Vec<Described> {
+    [streaming().described(), publishing().described(), shared().described(), operating().described()]
+        .concat()
+}
+
+fn streaming() -> Routes<Arc<StreamEndpoint>> {
+    Routes::new().route(stream_params::PATH, get(events::events, openapi::stream::events))
+}
+
+/// Returns the routes of clients and publishers.
+fn publishing() -> Routes<Arc<App>> {
+    use openapi::{operating, publishing, sessions};
+    Routes::new()
+        .route("/v1/publish", post(publish::publish, publishing::publish))
+        .route("/v1/channels/{channel}/events", get(history::history, publishing::history))
+        .route("/v1/sessions/{session}/token", post(session_token::replace, sessions::replace_token))
+        .route(
+            "/v1/ack",
+            get(acks::acknowledged, sessions::acknowledged).post(acks::acknowledge, sessions::acknowledge),
+        )
+        .route("/v1/tickets", post(tickets::issue, sessions::issue_ticket))
+        .route("/ready", get(health::ready, operating::ready))
+}
+
+/// Returns the routes of probes, monitoring and operators, which only the admin listener serves, if there is one.
+fn operating() -> Routes<Arc<App>> {
+    use openapi::operating;
+    Routes::new()
+        .route("/v1/nodes", get(nodes::nodes, operating::nodes))
+        .route("/v1/revocations", post(revocations::revoke, operating::revoke))
+        .route("/v1/dead-letters", get(dead_letters::list, operating::dead_letters))
+        .route(
+            "/v1/dead-letters/{id}",
+            get(dead_letters::show, operating::dead_letter)
+                .delete(dead_letters::drop_one, operating::drop_dead_letter),
+        )
+        .route("/v1/dead-letters/{id}/requeue", post(dead_letters::requeue, operating::requeue))
+        .route("/readyz", get(health::readyz, operating::readyz))
+        .route("/metrics", get(health::metrics, operating::metrics))
+        .inside()
+}
+
+/// Returns the routes of both listeners. Users see their own sessions on the public listener, and publishers how many follow their
+/// channels; admins see all sessions, and who follows a channel, on the admin listener.
+fn shared() -> Routes<Arc<App>> {
+    use openapi::{operating, publishing, sessions as described};
+    Routes::new()
+        .route(
+            "/v1/users/{user}/sessions",
+            get(sessions::list, described::list).delete(sessions::end_all, described::end_all),
+        )
+        .route("/v1/users/{user}/sessions/{session}", delete(sessions::end_one, described::end_one))
+        .route("/v1/channels/{channel}/presence", get(presence::presence, publishing::presence))
+        .route(TYPES_PATH, get(problems::problems, operating::problems))
+        .route(openapi::PATH, get(openapi::openapi, openapi::describe))
+        .route("/healthz", get(health::healthz, operating::healthz))
 }
 
 /// Returns the response to a request for an endpoint of the admin listener.

@@ -29,6 +29,7 @@
 //! - [`metrics`]: what Prometheus reads
 //! - [`key_files`]: files with keys of tokens that change
 //! - [`providers`]: tokens of identity providers, by the settings of `docs/providers.md`
+//! - [`openapi`]: the description of the API
 //! - [`settings_commands`]: what describes and checks files of settings
 //! - [`bad_input`]: clear errors, nothing lost, node alive
 
@@ -53,6 +54,7 @@ mod intake;
 mod key_files;
 mod long_poll;
 mod metrics;
+mod openapi;
 mod ownership;
 mod presence;
 mod providers;
