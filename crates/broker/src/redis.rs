@@ -22,6 +22,7 @@
 //!   node
 //! - `intake_queue`: the ingest stream
 //! - `library`: the function library for publishers
+//! - `inspection`: what `fanfare doctor` asks Redis
 //! - `metrics`: metrics of the connections
 //! - `reply`, `error`: parsing of replies, classification of errors
 
@@ -33,6 +34,7 @@ mod connector;
 mod credential_store;
 mod error;
 mod event_log;
+mod inspection;
 mod intake_queue;
 mod key;
 mod keys;
@@ -63,6 +65,7 @@ use prometheus_client::registry::Registry;
 use uuid::Uuid;
 
 use self::connections::Connections;
+pub use self::inspection::Inspection;
 use self::key::Key;
 use self::keys::Keys;
 use self::library::Library;

@@ -92,7 +92,7 @@ fn settings(listen: Option<String>, file: Option<PathBuf>) -> anyhow::Result<(So
 }
 
 /// Returns the address at which a node is reached from its own machine.
-fn nearby(listen: SocketAddr) -> anyhow::Result<SocketAddr> {
+pub(crate) fn nearby(listen: SocketAddr) -> anyhow::Result<SocketAddr> {
     if listen.port() == 0 {
         bail!("the node listens on a random port: set the port with --listen");
     }

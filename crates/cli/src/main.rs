@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - [`serve`], [`config`]: one node, and its settings
-//! - [`health`]: health check of the node on this machine
+//! - [`health`]: health check of the node on this machine; [`doctor`]: what is wrong around it
 //! - [`dev`]: a development node with a demo page
 //! - `flags`, `log`, `appended_file`, `rlimit`, `service_manager`: a node's flags, its logs, its limit of open files, and what
 //!   systemd is told
@@ -20,6 +20,7 @@ mod config;
 mod dead;
 mod dev;
 mod display;
+mod doctor;
 mod exit;
 mod flags;
 mod health;
@@ -65,6 +66,7 @@ enum Command {
     Dev(dev::Args),
     Config(config::Args),
     Health(health::Args),
+    Doctor(doctor::Args),
     Publish(publish::Args),
     Listen(listen::Args),
     History(history::Args),
@@ -101,6 +103,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Dev(args) => dev::run(args).await,
         Command::Config(args) => config::run(args),
         Command::Health(args) => health::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
         Command::Publish(args) => publish::run(args).await,
         Command::Listen(args) => listen::run(args).await,
         Command::History(args) => history::run(args).await,

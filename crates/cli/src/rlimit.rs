@@ -6,10 +6,15 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// File descriptors for Redis, the listener, the log and the runtime.
 const OTHERS: u64 = 256;
 
+/// Returns the number of open files that a node with these settings may need.
+pub(crate) fn wanted(config: &Config) -> u64 {
+    let admin = config.admin.listen.map_or(0, |_| config.admin.sockets);
+    (config.limits.connections + config.limits.sockets + admin) as u64 + OTHERS
+}
+
 /// Raises the soft limit to the hard limit, and warns if it is lower than the settings need.
 pub(crate) fn raise(config: &Config) {
-    let admin = config.admin.listen.map_or(0, |_| config.admin.sockets);
-    let wanted = (config.limits.connections + config.limits.sockets + admin) as u64 + OTHERS;
+    let wanted = wanted(config);
     let limit = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, hard)) if soft < hard => match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
             Ok(()) => hard,

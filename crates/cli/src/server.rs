@@ -45,6 +45,32 @@ impl ServerArgs {
     }
 }
 
+/// The same without a default: what is asked only if an address is given.
+#[derive(clap::Args, Clone)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct OptionalServer {
+    /// URL of the load balancer in front of the nodes, as clients have it.
+    #[arg(long, env = "FANFARE_SERVER", value_name = "URL", value_parser = base_url)]
+    server: Option<Url>,
+    /// PEM file with the certificates to trust in place of the system's, for https.
+    #[arg(long, env = "FANFARE_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Token. Arguments are visible to other users of this machine: prefer `FANFARE_TOKEN` or `--token-file`.
+    #[arg(long, env = "FANFARE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+    /// File with the token. Overrides --token.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl OptionalServer {
+    /// Returns the address and the credentials, if there is an address.
+    pub(crate) fn given(self) -> Option<ServerArgs> {
+        let Self { server, ca, token, token_file } = self;
+        Some(ServerArgs { server: server?, ca, token, token_file })
+    }
+}
+
 /// Parses the maximum number of what is listed.
 pub(crate) fn limit(text: &str) -> Result<usize, String> {
     match text.parse() {

@@ -62,7 +62,7 @@ use crate::tls::Tls;
 use crate::tls::renewal::Renewal;
 
 /// Maximum number of connections that the kernel queues until they are accepted. `net.core.somaxconn` may reduce it.
-const BACKLOG: u32 = 4096;
+pub const BACKLOG: u32 = 4096;
 /// Pause after a failure to accept, for example because the process has no more file descriptors.
 const BACK_OFF: Duration = Duration::from_millis(200);
 /// Maximum number of unsent bytes in the kernel, in bytes; beyond it the socket is full. With a small value a slow client

@@ -29,6 +29,7 @@
 //! - [`metrics`]: what Prometheus reads
 //! - [`key_files`]: files with keys of tokens that change
 //! - [`providers`]: tokens of identity providers, by the settings of `docs/providers.md`
+//! - [`doctor`]: what is wrong around a node
 //! - [`openapi`]: the description of the API
 //! - [`settings_commands`]: what describes and checks files of settings
 //! - [`bad_input`]: clear errors, nothing lost, node alive
@@ -42,6 +43,7 @@ mod callback;
 mod client_certificates;
 mod crash_retry;
 mod dead_letters;
+mod doctor;
 mod every_end;
 mod examples;
 mod except;
