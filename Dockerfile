@@ -41,6 +41,13 @@ USER 10001:10001
 ENTRYPOINT ["fanfare-soak"]
 
 FROM ${RUNTIME} AS node
+# The commit: --build-arg REVISION=$(git rev-parse HEAD).
+ARG REVISION
+LABEL org.opencontainers.image.title="fanfare" \
+      org.opencontainers.image.description="Server-sent events from a cluster of stateless nodes" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /target/release/fanfare /usr/local/bin/fanfare
 # A numeric user, so that Kubernetes can verify that it is not root.
 USER 10001:10001

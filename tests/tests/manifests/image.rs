@@ -41,6 +41,31 @@ fn the_image_asks_for_its_own_health_and_hears_signals_itself() {
 }
 
 #[test]
+fn the_labels_of_the_image_are_those_of_the_oci_and_of_the_workspace() {
+    let manifest = files::text(&files::path("Cargo.toml"));
+    let of_workspace = |name: &str| {
+        let line = manifest.lines().find_map(|line| line.strip_prefix(&format!("{name} = "))).unwrap();
+        line.trim_matches('"').to_owned()
+    };
+    let shipped = shipped();
+    let labels = shipped.iter().find_map(|line| line.strip_prefix("LABEL ")).expect("labels");
+    let has = |name: &str, value: &str| {
+        let label = format!("org.opencontainers.image.{name}=\"{value}\"");
+        assert!(labels.contains(&label), "{label} is not in {labels}");
+    };
+    has("title", "fanfare");
+    has("version", &of_workspace("version"));
+    has("licenses", &of_workspace("license"));
+    has("revision", "${REVISION}");
+    assert!(shipped.iter().any(|line| line == "ARG REVISION"), "the revision is given at the build");
+    assert!(
+        labels
+            .split(" org.")
+            .all(|label| label.trim_start_matches("org.").starts_with("opencontainers.image."))
+    );
+}
+
+#[test]
 fn the_image_is_built_with_the_rust_that_the_workspace_asks_for() {
     let manifest = files::text(&files::path("Cargo.toml"));
     let asked =
@@ -73,8 +98,7 @@ fn base_images_have_a_version_and_can_be_given_by_digest() {
         assert!(own || ["${RUST}", "${RUNTIME}"].contains(&base), "{base} cannot be given by --build-arg");
     }
     let check = files::text(&files::path("scripts/release-check"));
-    for line in all.iter().filter_map(|line| line.strip_prefix("ARG ")) {
-        let (name, image) = line.split_once('=').unwrap();
+    for (name, image) in all.iter().filter_map(|line| line.strip_prefix("ARG ")?.split_once('=')) {
         let (_, tag) = image.split_once(':').expect("a tag");
         assert!(tag != "latest" && !tag.is_empty(), "{image}");
         assert!(check.contains(name), "scripts/release-check does not look {name} up");
