@@ -9,16 +9,19 @@
 //! - [`history`]: a page of a channel's log
 //! - [`sessions`]: a user's sessions
 //! - [`presence`]: who follows a channel
+//! - [`channel_settings`]: the settings in force for a channel
 //! - [`revocations`]: revocations of tokens, and replaced tokens of streams
 //! - [`ack`]: what clients acknowledge
 //! - [`tickets`]: one-time credentials of streams
 //! - [`nodes`]: the cluster's nodes
+//! - [`stats`]: the figures that nodes publish
 //! - [`dead_letters`]: intake entries that could not be published
 //! - [`health`]: liveness and readiness
 //! - [`stream`]: the data of a stream's control events
 //! - [`problem`]: error responses
 
 pub mod ack;
+pub mod channel_settings;
 pub mod dead_letters;
 pub mod health;
 pub mod history;
@@ -28,6 +31,7 @@ pub mod problem;
 pub mod publish;
 pub mod revocations;
 pub mod sessions;
+pub mod stats;
 pub mod stream;
 pub mod tickets;
 

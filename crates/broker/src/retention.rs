@@ -34,7 +34,11 @@ pub struct RetentionRules {
 impl RetentionRules {
     /// Returns the retention of a channel.
     pub fn of(&self, channel: &Channel) -> Retention {
-        let rule = self.rules.iter().find(|(pattern, _)| pattern.matches(channel));
-        rule.map_or(self.default, |(_, retention)| *retention)
+        self.rule(channel).map_or(self.default, |(_, retention)| *retention)
+    }
+
+    /// Returns the rule that applies to a channel; `None` for the default.
+    pub fn rule(&self, channel: &Channel) -> Option<&(Pattern, Retention)> {
+        self.rules.iter().find(|(pattern, _)| pattern.matches(channel))
     }
 }

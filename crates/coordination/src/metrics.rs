@@ -81,7 +81,7 @@ pub struct ClusterMetrics {
     /// `fanfare_control_dropped_total`: commands dropped because too many waited.
     pub(crate) controls_dropped: Counter,
     /// 1 while this node leads the intake.
-    pub(crate) intake_leader: Gauge,
+    pub intake_leader: Gauge,
     /// Age in seconds of the oldest entry at the last read; 0 if there was none.
     pub(crate) intake_lag: Gauge<f64, AtomicU64>,
     /// Entries stored in their channel's log.

@@ -88,7 +88,7 @@ pub struct HubMetrics {
     /// `sse_max_connections`: maximum number of streams.
     pub max: Gauge,
     /// `sse_connections_total`: streams opened.
-    pub(crate) opened: Counter,
+    pub opened: Counter,
     /// `sse_reconnections_total`: streams opened by a reconnecting client (with a cursor).
     pub(crate) reconnections: Counter,
     /// `sse_gzip_connections_total`: compressed streams opened.
@@ -102,18 +102,18 @@ pub struct HubMetrics {
     /// `sse_connect_seconds`: from the request until the stream is live in every channel.
     pub(crate) connect: Histogram,
     /// `sse_connections_catching_up`: open streams that read the log of a channel.
-    pub(crate) catching_up: Gauge,
+    pub catching_up: Gauge,
     /// `sse_sent_bytes_total`: bytes of streams that the sockets accepted.
-    pub(crate) sent_bytes: Counter,
+    pub sent_bytes: Counter,
     /// `sse_events_sent_total`: events queued for clients.
-    pub(crate) sent: Counter,
+    pub sent: Counter,
     /// `sse_event_latency_seconds` with `path="live"`: from the event's position (the clock of Redis) to its last local
     /// write.
     latency: Histogram,
     /// `sse_event_latency_seconds` with `path="catch-up"`: age of the oldest event of a page when it is queued for a stream.
     catch_up_latency: Histogram,
     /// `sse_gaps_total`: `gap` events sent to clients.
-    pub(crate) gaps: Counter,
+    pub gaps: Counter,
     /// `sse_ephemeral_dropped_total`: ephemeral events dropped because a client was slow.
     pub(crate) ephemeral_dropped: Counter,
     /// `sse_catch_ups_total`: times a live stream fell behind and started catch-up from the log.

@@ -10,6 +10,7 @@
 //! - `accept_encoding`: negotiation of the content coding; `quality`: the weights of alternatives
 //! - [`publish`], [`history`], [`presence`], [`sessions`], [`session_token`], [`acks`], [`tickets`], [`revocations`], [`nodes`], [`dead_letters`]: the other endpoints; [`places`]: concurrency limit of history calls
 //! - [`channel_call`]: a call about the channel in its path
+//! - [`channel_settings`]: settings in force for a channel; [`admin_page`]: the page of operators
 //! - `body`: bodies within the memory budget; `json_body`: small JSON bodies
 //! - [`head_size`]: size limit of a request's head
 //! - [`hosts`], `origin`: allowed host names, and protection from cross-site requests
@@ -21,10 +22,12 @@
 
 mod accept_encoding;
 pub mod acks;
+pub mod admin_page;
 pub mod app;
 pub mod attempt;
 mod body;
 pub mod channel_call;
+pub mod channel_settings;
 pub mod counts;
 pub mod dead_letters;
 pub mod events;
@@ -70,6 +73,7 @@ use self::events::StreamEndpoint;
 use self::hosts::Hosts;
 use self::openapi::routes::{Described, Routes, delete, get, post};
 use self::problem::{Code, Problem};
+use crate::auth::Bearer;
 
 /// Endpoints of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +94,18 @@ impl Side {
             Self::Admin => "admin",
         }
     }
+
+    /// Checks that this listener serves a bearer. The admin listener has few sockets, which are for operators.
+    ///
+    /// # Errors
+    ///
+    /// Fails on the admin listener if the bearer has no right beyond channels.
+    fn check(self, bearer: &Bearer) -> Result<(), Problem> {
+        if self == Self::Admin && bearer.grants.admin.is_empty() {
+            return Err(Problem::no_grant("the admin listener is for operators: the token needs admin, or one of its rights"));
+        }
+        Ok(())
+    }
 }
 
 /// Returns the routes of `node.listen`: all of them, or those that are not on the admin listener. `pages` are further
@@ -100,24 +116,29 @@ pub fn router(
     pages: Router,
     (side, hosts): (Side, Hosts),
 ) -> Router {
-    let events = streaming().into_router().with_state(Arc::new(endpoint));
-    middleware::around(calls(app, side).merge(events).merge(pages), app, (side, hosts))
+    middleware::around(calls(app, side).merge(stream(endpoint)).merge(pages), app, (side, hosts))
 }
 
-/// Returns the routes of the admin listener.
-pub fn admin_router(app: &Arc<App>, hosts: Hosts) -> Router {
-    middleware::around(calls(app, Side::Admin), app, (Side::Admin, hosts))
+/// Returns the routes of the admin listener, with the admin page.
+pub fn admin_router(app: &Arc<App>, endpoint: StreamEndpoint, hosts: Hosts) -> Router {
+    let routes = calls(app, Side::Admin).merge(stream(endpoint)).merge(admin_page::routes());
+    middleware::around(routes, app, (Side::Admin, hosts))
+}
+
+/// Returns the route of the stream.
+fn stream(endpoint: StreamEndpoint) -> Router {
+    streaming().into_router().with_state(Arc::new(endpoint))
 }
 
 /// Returns all routes except the stream.
 fn calls(app: &Arc<App>, side: Side) -> Router {
-    let (publishing, operating) = (publishing(), operating());
+    let (clients, operating) = (clients(), operating());
     let inside = operating.paths();
     let shared = shared().into_router().layer(Extension(side));
     let router = match side {
-        Side::Both => shared.merge(publishing.into_router()).merge(operating.into_router()),
+        Side::Both => shared.merge(clients.into_router()).merge(operating.into_router()),
         Side::Public => {
-            let public = shared.merge(publishing.into_router());
+            let public = shared.merge(clients.into_router());
             inside.into_iter().fold(public, |router, path| router.route(path, any(elsewhere)))
         }
         Side::Admin => shared.merge(operating.into_router()),
@@ -129,7 +150,7 @@ fn calls(app: &Arc<App>, side: Side) -> Router {
 
 /// Returns the descriptions of all routes.
 fn described() -> Vec<Described> {
-    [streaming().described(), publishing().described(), shared().described(), operating().described()]
+    [streaming().described(), clients().described(), shared().described(), operating().described()]
         .concat()
 }
 
@@ -137,12 +158,10 @@ fn streaming() -> Routes<Arc<StreamEndpoint>> {
     Routes::new().route(stream_params::PATH, get(events::events, openapi::stream::events))
 }
 
-/// Returns the routes of clients and publishers.
-fn publishing() -> Routes<Arc<App>> {
-    use openapi::{operating, publishing, sessions};
+/// Returns the routes of clients, which only the public listener serves, if there are two.
+fn clients() -> Routes<Arc<App>> {
+    use openapi::{operating, sessions};
     Routes::new()
-        .route("/v1/publish", post(publish::publish, publishing::publish))
-        .route("/v1/channels/{channel}/events", get(history::history, publishing::history))
         .route("/v1/sessions/{session}/token", post(session_token::replace, sessions::replace_token))
         .route(
             "/v1/ack",
@@ -157,6 +176,7 @@ fn operating() -> Routes<Arc<App>> {
     use openapi::operating;
     Routes::new()
         .route("/v1/nodes", get(nodes::nodes, operating::nodes))
+        .route("/v1/channels/{channel}/settings", get(channel_settings::settings, operating::channel_settings))
         .route("/v1/revocations", post(revocations::revoke, operating::revoke))
         .route("/v1/dead-letters", get(dead_letters::list, operating::dead_letters))
         .route(
@@ -171,10 +191,12 @@ fn operating() -> Routes<Arc<App>> {
 }
 
 /// Returns the routes of both listeners. Users see their own sessions on the public listener, and publishers how many follow their
-/// channels; admins see all sessions, and who follows a channel, on the admin listener.
+/// channels; admins see all sessions, and who follows a channel, on the admin listener. The admin page also publishes, and reads logs.
 fn shared() -> Routes<Arc<App>> {
     use openapi::{operating, publishing, sessions as described};
     Routes::new()
+        .route("/v1/publish", post(publish::publish, publishing::publish))
+        .route("/v1/channels/{channel}/events", get(history::history, publishing::history))
         .route(
             "/v1/users/{user}/sessions",
             get(sessions::list, described::list).delete(sessions::end_all, described::end_all),

@@ -5,11 +5,13 @@
 //! - `coordination`: what the node does together with others
 //! - `readiness`: the checks of `/readyz`
 //! - `admin`: the listener of probes, metrics and operators
+//! - `stats`: the figures that the node publishes
 
 mod admin;
 mod coordination;
 mod readiness;
 mod retry_upkeep;
+mod stats;
 
 use std::io;
 use std::net::SocketAddr;
@@ -41,6 +43,7 @@ use tokio::time::Instant;
 
 use self::coordination::Coordination;
 use self::retry_upkeep::RetryUpkeep;
+use self::stats::{StatsMetrics, StatsTask};
 use crate::address::trusted::TrustedProxies;
 use crate::audit::Audit;
 use crate::auth::metrics::KeyMetrics;
@@ -56,7 +59,7 @@ use crate::http::hosts::Hosts;
 use crate::http::metrics::HttpMetrics;
 use crate::http::places::Places;
 use crate::http::takeover::Admissions;
-use crate::listener::{self, Listener};
+use crate::listener::{self, Listener, OpenStream};
 use crate::memory::{self, Memory};
 use crate::rates::Rates;
 use crate::rates::metrics::RateMetrics;
@@ -134,6 +137,8 @@ pub struct Node {
     upkeep: Upkeep,
     keys: KeyUpkeep,
     retry: RetryUpkeep,
+    /// Publishes the figures of the node.
+    stats: StatsTask,
     hub: Hub,
     coordination: Coordination,
 }
@@ -216,6 +221,7 @@ impl Node {
             http: config.http.clone(),
             ack: config.ack.clone(),
             presence: config.session.presence_channels.clone(),
+            retention: config.retention.rules(),
             readiness,
             ignored: crate::http::ignored::Ignored::default(),
             audit: Arc::clone(&audit),
@@ -223,26 +229,27 @@ impl Node {
             counts: Counts::new(registry),
         });
         let admissions = Admissions::default();
-        let endpoint = StreamEndpoint::new(Arc::clone(&app), hub.clone(), admissions.clone());
+        let endpoint = |side| StreamEndpoint::new(Arc::clone(&app), hub.clone(), admissions.clone(), side);
         let (allowed, is_open) = (&config.http.allowed_hosts, app.auth.is_open());
         let side = if admin.is_some() { Side::Public } else { Side::Both };
         let hosts = Hosts::new(allowed, config.node.listen, is_open);
-        let router = http::router(&app, endpoint, pages, (side, hosts));
+        let router = http::router(&app, endpoint(side), pages, (side, hosts));
         let to_hub = hub.clone();
-        let open = Arc::new(move |stream, socket| to_hub.open(stream, socket));
+        let open: OpenStream = Arc::new(move |stream, socket| to_hub.open(stream, socket));
         let listener = Listener::start(
             listener,
             bound,
             router,
-            open,
+            Arc::clone(&open),
             (config, tls),
             (http_metrics.clone(), memory, Arc::clone(&audit)),
         );
         // Metrics and readiness need no token.
         let admin = admin.map(|(listener, bound)| {
-            let router = http::admin_router(&app, Hosts::new(allowed, bound, true));
-            admin::start((listener, bound), router, config, (http_metrics, Arc::clone(&audit)))
+            let router = http::admin_router(&app, endpoint(Side::Admin), Hosts::new(allowed, bound, true));
+            admin::start((listener, bound), router, open, config, (http_metrics, Arc::clone(&audit)))
         });
+        let stats = StatsTask::start(&app, config.node.advertised(bound), StatsMetrics { hub: metrics, cluster });
         let (id, drain) = (id.clone(), config.drain.clone());
         let upkeep = Upkeep::start(upkeep(rates, Arc::clone(&audit)));
         let retry = RetryUpkeep::start(retry, &app.broker, hub.clone(), config);
@@ -258,6 +265,7 @@ impl Node {
             upkeep,
             keys,
             retry,
+            stats,
             hub,
             coordination,
         })
@@ -312,6 +320,7 @@ impl Node {
             upkeep,
             keys,
             retry,
+            stats,
             hub,
             coordination,
         } = self;
@@ -328,7 +337,7 @@ impl Node {
         hub.shutdown(CloseReason::Shutdown).await;
         // Waiting for clients must leave time to release sessions.
         listener.shutdown(begun + drain.deadline * 3 / 4).await;
-        tokio::join!(upkeep.shutdown(), keys.shutdown(), retry.shutdown());
+        tokio::join!(upkeep.shutdown(), keys.shutdown(), retry.shutdown(), stats.shutdown());
         let left = coordination.shutdown(begun + drain.deadline * 7 / 8).await;
         // Last, so that probes and metrics are served until the end.
         if let Some(admin) = admin {

@@ -18,6 +18,8 @@ pub const CHANNEL_PUNCTUATION: &str = "-_.:@|/+=~%$!#&;";
 const USER_PREFIX: &str = "user:";
 /// The channel that every stream follows.
 const BROADCAST: &str = "broadcast";
+/// Prefix of the channels on which nodes publish about themselves.
+pub const INTERNAL_PREFIX: &str = "fanfare:";
 /// Namespaces of reserved channels, which a grant must spell out.
 pub const RESERVED: [&str; 2] = [USER_PREFIX, BROADCAST];
 
@@ -66,9 +68,19 @@ impl Channel {
         Self(BROADCAST.into())
     }
 
+    /// Returns the channel on which each node publishes its figures.
+    pub fn stats() -> Self {
+        Self([INTERNAL_PREFIX, "stats"].concat().into())
+    }
+
     /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns whether only nodes publish to the channel. No pattern opens it; operators may follow it.
+    pub fn is_internal(&self) -> bool {
+        self.as_str().starts_with(INTERNAL_PREFIX)
     }
 
     /// Returns the id of `user:<id>`; `None` for any other channel.
@@ -243,9 +255,11 @@ impl Pattern {
 
     /// Returns whether a grant of this pattern opens the channel. A reserved channel (`user:<id>`, `broadcast`) is
     /// opened only by a pattern that begins with its namespace in plain letters: `user:*` opens `user:9`, and `*`,
-    /// `u*` and `*9` do not.
+    /// `u*` and `*9` do not. An internal channel is opened by no pattern.
     pub fn opens(&self, channel: &Channel) -> bool {
-        self.matches(channel) && channel.reserved().is_none_or(|namespace| self.0.starts_with(namespace))
+        self.matches(channel)
+            && !channel.is_internal()
+            && channel.reserved().is_none_or(|namespace| self.0.starts_with(namespace))
     }
 
     /// Returns whether a grant of this pattern opens every channel that a grant of the other one opens.
@@ -379,7 +393,7 @@ mod tests {
         fn what_is_covered_opens_nothing_more(
             wide in "(user:|broadcast|)[ab*]{0,4}",
             narrow in "(user:|broadcast|)[ab*]{0,4}",
-            name in "(user:|broadcast|)[ab]{0,6}",
+            name in "(user:|broadcast|fanfare:|)[ab]{0,6}",
         ) {
             prop_assume!(!wide.is_empty() && !narrow.is_empty() && !name.is_empty());
             let (wide, narrow) = (Pattern::new(&wide).unwrap(), Pattern::new(&narrow).unwrap());

@@ -25,8 +25,11 @@ impl Grants {
     }
 
     /// Returns whether `user` may follow a channel and read its history. The user's own channel and `broadcast` need
-    /// no grant; [`Pattern::opens`] says which patterns open the others.
+    /// no grant; [`Pattern::opens`] says which patterns open the others. An internal channel needs the right to look.
     pub fn may_subscribe(&self, user: Option<&User>, channel: &Channel) -> bool {
+        if channel.is_internal() {
+            return self.admin.has(Right::Look);
+        }
         let joined = *channel == Channel::broadcast() || user.is_some_and(|user| user.channel() == channel);
         joined || self.admin.is_admin() || opens(&self.subscribe, channel)
     }
@@ -55,9 +58,9 @@ impl Grants {
     }
 
     /// Returns whether the bearer may publish to a channel. Nothing is granted unasked: not the user's own channel,
-    /// and not `broadcast`.
+    /// and not `broadcast`. Only nodes publish to internal channels.
     pub fn may_publish(&self, channel: &Channel) -> bool {
-        self.admin.has(Right::Publish) || opens(&self.publish, channel)
+        !channel.is_internal() && (self.admin.has(Right::Publish) || opens(&self.publish, channel))
     }
 }
 
@@ -168,6 +171,24 @@ mod tests {
             }
         }
         assert!(publisher.may_publish_somewhere() && !viewer.may_publish_somewhere());
+    }
+
+    #[test]
+    fn an_internal_channel_is_for_operators_to_follow_and_for_no_grant() {
+        let user = User::new("7").unwrap();
+        for name in ["fanfare:stats", "fanfare:"] {
+            let channel = Channel::new(name).unwrap();
+            for pattern in ["*", "fanfare:*", "fanfare:stats", "fanfare:", "f*", "*stats"] {
+                let some = grants(&format!(r#"{{"subscribe":["{pattern}"],"publish":["{pattern}"]}}"#));
+                assert!(!some.may_subscribe(Some(&user), &channel), "{pattern} {name}");
+                assert!(!some.may_publish(&channel), "{pattern} {name}");
+            }
+            assert!(!grants(r#"{"admin":["publish","disconnect"]}"#).may_subscribe(Some(&user), &channel));
+            assert!(grants(r#"{"admin":["look"]}"#).may_subscribe(None, &channel));
+            assert!(Grants::all().may_subscribe(None, &channel) && !Grants::all().may_publish(&channel));
+        }
+        let other = Channel::new("fanfares").unwrap();
+        assert!(grants(r#"{"publish":["*"]}"#).may_publish(&other));
     }
 
     #[test]

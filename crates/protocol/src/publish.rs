@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 pub use self::body::{Body, BodyError, BodyLimits, Item};
 
-use crate::channel::{Channel, ChannelError};
+use crate::channel::{Channel, ChannelError, INTERNAL_PREFIX};
 use crate::event::{Event, EventError};
 use crate::except::ExceptError;
 use crate::json::{self, TooDeep};
@@ -57,6 +57,9 @@ pub enum PublicationError {
     /// Both `channel` and `channels`.
     #[error("channels: give either channel or channels")]
     TwoForms,
+    /// A channel to which only nodes publish.
+    #[error("channel: only nodes publish to channels that begin with {INTERNAL_PREFIX:?}")]
+    Internal,
     /// The type or the data is not allowed.
     #[error("event: {0}")]
     Event(#[from] EventError),
@@ -136,13 +139,16 @@ impl TimedPublication {
         }
         let [channel, kind, data, key, until, except] = found;
         let utf8 = |name, bytes| std::str::from_utf8(bytes).map_err(|_| PublicationError::NotUtf8(name));
-        let channel = utf8("channel", channel.ok_or(PublicationError::Missing("channel"))?)?;
+        let channel = Channel::new(utf8("channel", channel.ok_or(PublicationError::Missing("channel"))?)?)?;
+        if channel.is_internal() {
+            return Err(PublicationError::Internal);
+        }
         let data = data.ok_or(PublicationError::Missing("data"))?;
         let event = Event::from_bytes(kind.map_or(&[], |kind| &kind[..]), data.clone(), limit)?;
         let except = except.map(|except| utf8("except", except)).transpose()?;
         let event = event.except(except.map(str::parse).transpose()?);
         let key = key.map(|key| utf8("key", key).map(str::to_owned)).transpose()?;
-        let publication = Publication { channel: Channel::new(channel)?, event, key, ephemeral: false };
+        let publication = Publication { channel, event, key, ephemeral: false };
         publication.check_key()?;
         let until = until.map(|until| milliseconds(until).ok_or(PublicationError::Until)).transpose()?;
         Ok(Self { publication, until })

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Right {
-    /// To list the sessions of all users, who follows a channel, and the nodes.
+    /// To list the sessions of all users, who follows a channel, and the nodes, and to follow the figures of the nodes.
     Look,
     /// To disconnect the sessions of all users, and to revoke tokens.
     Disconnect,
@@ -53,6 +53,11 @@ impl Rights {
     /// Returns whether these are the rights of an admin.
     pub fn is_admin(self) -> bool {
         self == Self::ADMIN
+    }
+
+    /// Returns whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.iter().next().is_none()
     }
 
     /// Returns whether a right is among them.
@@ -103,6 +108,7 @@ mod tests {
         assert_eq!((read("false").unwrap(), read("[]").unwrap()), (Rights::default(), Rights::default()));
         let some = read(r#"["disconnect","look","look"]"#).unwrap();
         assert_eq!(some, Rights::of(&[Right::Look, Right::Disconnect]));
+        assert!(!some.is_empty() && !Rights::ADMIN.is_empty() && Rights::default().is_empty());
         assert!(!some.is_admin() && some.has(Right::Look) && !some.has(Right::Publish));
         assert!(!Rights::of(&Right::ALL).is_admin(), "an admin may do more than what has a name");
         for rights in [Rights::ADMIN, Rights::default(), some, Rights::of(&Right::ALL)] {

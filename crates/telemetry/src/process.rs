@@ -15,14 +15,14 @@ use prometheus_client::metrics::gauge::ConstGauge;
 pub struct ProcessMetrics;
 
 /// What is read.
-struct Values {
+pub(crate) struct Values {
     /// Processor time in user and in system mode, in seconds.
-    cpu_seconds: f64,
-    resident_bytes: u64,
+    pub(crate) cpu_seconds: f64,
+    pub(crate) resident_bytes: u64,
     virtual_bytes: u64,
-    open_fds: usize,
+    pub(crate) open_fds: usize,
     /// Soft limit of open files.
-    max_fds: u64,
+    pub(crate) max_fds: u64,
     threads: i64,
     /// Unix time.
     start_seconds: f64,
@@ -30,7 +30,7 @@ struct Values {
 
 #[allow(clippy::cast_precision_loss)] // All are far below 2^53.
 impl Values {
-    fn read() -> ProcResult<Self> {
+    pub(crate) fn read() -> ProcResult<Self> {
         let process = Process::myself()?;
         let stat = process.stat()?;
         let seconds = |ticks: u64| ticks as f64 / ticks_per_second() as f64;

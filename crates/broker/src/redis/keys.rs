@@ -36,7 +36,7 @@ impl Keys {
 
     /// Returns the name of one of the channel's topics.
     pub(super) fn topic(&self, channel: &Channel, topic: Topic) -> Key {
-        self.of_channel(channel.as_str(), topic_name(topic))
+        self.of_channel(channel.as_str(), topic_name(channel, topic))
     }
 
     pub(super) fn once(&self, channel: &Channel, key: &str) -> Key {
@@ -141,7 +141,10 @@ impl Keys {
         let rest = name.strip_prefix(self.prefix().as_bytes())?.strip_prefix(b":{")?;
         let (channel, topic) = match rest.strip_suffix(b"}:live") {
             Some(channel) => (channel, Topic::Live),
-            None => (rest.strip_suffix(b"}:ephemeral")?, Topic::Ephemeral),
+            None => match rest.strip_suffix(b"}:nodes") {
+                Some(channel) => (channel, Topic::Ephemeral),
+                None => (rest.strip_suffix(b"}:ephemeral")?, Topic::Ephemeral),
+            },
         };
         Some((std::str::from_utf8(channel).ok()?, topic))
     }
@@ -160,9 +163,12 @@ impl Keys {
     }
 }
 
-fn topic_name(topic: Topic) -> &'static str {
+/// Returns the last part of a topic's name. An ACL for publishers of ephemeral events does not include that of an internal
+/// channel, so they cannot forge what nodes say.
+fn topic_name(channel: &Channel, topic: Topic) -> &'static str {
     match topic {
         Topic::Live => "live",
+        Topic::Ephemeral if channel.is_internal() => "nodes",
         Topic::Ephemeral => "ephemeral",
     }
 }
@@ -190,13 +196,15 @@ mod tests {
     #[test]
     fn a_topic_names_its_channel() {
         let keys = Keys::new(Prefix::new("ff:x").unwrap());
-        let channel = Channel::new("room:7").unwrap();
-        for topic in [Topic::Live, Topic::Ephemeral] {
-            assert_eq!(
-                keys.channel_of(keys.topic(&channel, topic).as_str().as_bytes()),
-                Some(("room:7", topic))
-            );
+        for name in ["room:7", "fanfare:stats"] {
+            let channel = Channel::new(name).unwrap();
+            for topic in [Topic::Live, Topic::Ephemeral] {
+                let of = keys.topic(&channel, topic);
+                assert_eq!(keys.channel_of(of.as_str().as_bytes()), Some((name, topic)));
+            }
         }
+        let stats = keys.topic(&Channel::stats(), Topic::Ephemeral);
+        assert_eq!(stats.as_str(), "ff:x:{fanfare:stats}:nodes");
         for other in ["ff:x:{room:7}:log", "ff:{room:7}:live", "ff:x:probe:1", ""] {
             assert_eq!(keys.channel_of(other.as_bytes()), None, "{other}");
         }
@@ -286,7 +294,7 @@ mod tests {
     }
 
     fn channel() -> impl Strategy<Value = Channel> {
-        "(user:)?(a|x|node:x|broadcast|[a-z:.@-]{1,5})".prop_map(|text| Channel::new(&text).unwrap())
+        "(user:|fanfare:)?(a|x|node:x|broadcast|[a-z:.@-]{1,5})".prop_map(|text| Channel::new(&text).unwrap())
     }
 
     fn once() -> impl Strategy<Value = String> {

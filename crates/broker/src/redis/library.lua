@@ -66,6 +66,9 @@ local function wrong_channel(log)
     return nil, 'the channel name has a character at byte ' .. (at - 1)
       .. ' that is not allowed: allowed are ASCII letters, digits and -_.:@|/+=~%$!#&;'
   end
+  if string.sub(channel, 1, 8) == 'fanfare:' then
+    return nil, 'only nodes publish to channels that begin with "fanfare:"'
+  end
   return channel
 end
 

@@ -3,7 +3,7 @@
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Lists sessions, nodes or dead letters.
+    /// Lists sessions, nodes or dead letters, or asks for the settings of a channel.
     Look,
     /// Asks who follows a channel.
     Presence,
@@ -37,7 +37,11 @@ impl Action {
         match (method, route) {
             (
                 "GET" | "HEAD",
-                "/v1/nodes" | "/v1/users/{user}/sessions" | "/v1/dead-letters" | "/v1/dead-letters/{id}",
+                "/v1/nodes"
+                | "/v1/channels/{channel}/settings"
+                | "/v1/users/{user}/sessions"
+                | "/v1/dead-letters"
+                | "/v1/dead-letters/{id}",
             ) => Self::Look,
             ("GET" | "HEAD", "/v1/channels/{channel}/presence") => Self::Presence,
             ("POST", "/v1/dead-letters/{id}/requeue") => Self::Requeue,

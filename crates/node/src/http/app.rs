@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use axum::extract::rejection::PathRejection;
 use fanfare_auth::TokenError;
-use fanfare_broker::{Broker, NodeId};
+use fanfare_broker::{Broker, NodeId, RetentionRules};
 use fanfare_config::ack::AckConfig;
 use fanfare_config::http::HttpConfig;
 use fanfare_config::limits::LimitsConfig;
@@ -74,6 +74,8 @@ pub struct App {
     pub ack: AckConfig,
     /// Channels whose presence is recorded.
     pub presence: PresenceChannels,
+    /// Retention of channels.
+    pub retention: RetentionRules,
     /// Readiness of the node.
     pub readiness: Readiness,
     /// Ignored parameters.

@@ -21,6 +21,7 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderValue, Method};
 use tokio::time::Instant;
 
+use super::Side;
 use super::app::App;
 use super::attempt::{Attempt, Outcome};
 use super::letter;
@@ -34,23 +35,27 @@ use crate::auth::Bearer;
 use crate::rates::{Caller, Kind};
 use crate::request_info::RequestInfo;
 
-/// The stream endpoint.
+/// Number of streams beyond `limits.connections` that the admin listener may open: operators see a node that is full.
+const ADMIN_STREAMS: usize = 16;
+
+/// The stream endpoint of a listener.
 #[derive(Debug)]
 pub struct StreamEndpoint {
     app: Arc<App>,
     hub: Hub,
     admissions: Admissions,
+    side: Side,
 }
 
 impl StreamEndpoint {
-    /// Creates the endpoint of a hub.
-    pub fn new(app: Arc<App>, hub: Hub, admissions: Admissions) -> Self {
-        Self { app, hub, admissions }
+    /// Creates the endpoint of a hub. The endpoints of a node share the admissions.
+    pub fn new(app: Arc<App>, hub: Hub, admissions: Admissions, side: Side) -> Self {
+        Self { app, hub, admissions, side }
     }
 
     /// Admits a stream: checks the rates of the user and the address, then the limits of the node, then claims the
     /// session. A request that the limits of its user or address refuse is not charged to the node, so that a flood
-    /// of one client does not affect others.
+    /// of one client does not affect others. Neither do clients affect operators, on the admin listener.
     async fn open(
         &self,
         params: StreamParams,
@@ -62,6 +67,9 @@ impl StreamEndpoint {
         }
         let caller = Caller { user: params.bearer.user.as_ref(), address };
         self.app.rates.admit(Kind::Connects, caller, 1).map_err(Reason::Limited)?;
+        if self.side == Side::Admin {
+            return self.open_at_rate(params, address, begun).await;
+        }
         if !self.app.rates.connect() {
             return Err(Reason::Rate.into());
         }
@@ -78,7 +86,8 @@ impl StreamEndpoint {
         address: ClientAddress,
         begun: Instant,
     ) -> Result<Takeover, Refusal> {
-        let room = self.app.limits.connections.saturating_sub(self.hub.connections());
+        let more = if self.side == Side::Admin { ADMIN_STREAMS } else { 0 };
+        let room = (self.app.limits.connections + more).saturating_sub(self.hub.connections());
         let admission = self.admissions.enter(room).ok_or(Reason::Connections)?;
         if let Some(outage) = (self.app.readiness.outage)() {
             return Err(Reason::Unavailable(outage).into());
@@ -230,7 +239,8 @@ pub async fn events(
 ) -> Response {
     let attempt = Attempt::new(endpoint.app.metrics.attempts.clone(), request.method());
     let (headers, query) = (request.headers(), request.uri().query());
-    let params = match StreamParams::read(&endpoint.app, headers, query, address).await {
+    let app = (&*endpoint.app, endpoint.side);
+    let params = match StreamParams::read(app, headers, query, address).await {
         Ok(params) => params,
         Err(refusal) => {
             let (dialect, cursor) = stream_params::form(headers, query);

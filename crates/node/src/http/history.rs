@@ -9,6 +9,7 @@ use fanfare_protocol::start::{Start, StartAt};
 use fanfare_protocol::{Channel, Cursor, Entry};
 use http::header::CONTENT_TYPE;
 
+use super::Side;
 use super::app::App;
 use super::channel_call::{AuthenticCall, ChannelCall};
 use super::places::Full;
@@ -30,8 +31,13 @@ const DEFAULT_LIMIT: usize = 100;
 /// # Errors
 ///
 /// Fails if the request is invalid, if there are too many concurrent calls, or if the broker is unavailable.
-pub async fn history(call: ChannelCall, info: Option<Extension<RequestInfo>>) -> Result<Response, Problem> {
+pub async fn history(
+    call: ChannelCall,
+    Extension(side): Extension<Side>,
+    info: Option<Extension<RequestInfo>>,
+) -> Result<Response, Problem> {
     let AuthenticCall { app, channel, params, bearer } = call.authenticate(&["after", "limit"]).await?;
+    side.check(&bearer)?;
     if !bearer.grants.may_subscribe(bearer.user.as_ref(), &channel) {
         return Err(Problem::no_grant(format!("the token does not grant subscribe on {channel}")));
     }

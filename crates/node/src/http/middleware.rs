@@ -53,7 +53,7 @@ pub(super) fn around(router: Router, app: &Arc<App>, (side, hosts): (Side, Hosts
             }
             Problem::new(Code::MethodNotAllowed, "the Allow header lists the methods of this path")
         });
-    let shared = Arc::new(Shared { app: Arc::clone(app), listener: side.listener(), hosts });
+    let shared = Arc::new(Shared { app: Arc::clone(app), side, hosts });
     let to_admit = Arc::clone(&shared);
     // One layer for the router, which boxes each of its layers.
     router.layer(
@@ -68,8 +68,7 @@ pub(super) fn around(router: Router, app: &Arc<App>, (side, hosts): (Side, Hosts
 /// What all requests of a listener need.
 struct Shared {
     app: Arc<App>,
-    /// Name of the listener in the audit log.
-    listener: &'static str,
+    side: Side,
     hosts: Hosts,
 }
 

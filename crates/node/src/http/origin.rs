@@ -20,23 +20,11 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 ///
 /// Fails if the request comes from a page of an origin that is neither the node's nor in `allowed`.
 pub(super) fn check(carrier: Carrier, headers: &HeaderMap, allowed: &[String]) -> Result<(), Problem> {
-    let origin = headers.get(ORIGIN);
-    let named = |origin: &HeaderValue| {
-        // `*` does not allow cookies.
-        let every = carrier == Carrier::Reach && allowed.iter().any(|one| one == "*");
-        every || allowed.iter().any(|one| one.as_bytes() == origin.as_bytes())
-    };
-    if matches!(carrier, Carrier::Sent | Carrier::Ticket) || origin.is_some_and(named) {
-        return Ok(());
-    }
-    let own = match headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
-        // A page of this origin, or a URL that the user entered.
-        Some(b"same-origin" | b"none") => true,
-        Some(_) => false,
-        // Older browsers, and other programs.
-        None => origin.is_none_or(|origin| is_own(origin, headers.get(HOST))),
-    };
-    if own {
+    // `*` does not allow cookies.
+    let every = carrier == Carrier::Reach
+        && headers.contains_key(ORIGIN)
+        && allowed.iter().any(|one| one == "*");
+    if matches!(carrier, Carrier::Sent | Carrier::Ticket) || every || is_from_here(headers, allowed) {
         return Ok(());
     }
     let (by, instead) = match carrier {
@@ -48,6 +36,36 @@ pub(super) fn check(carrier: Carrier, headers: &HeaderMap, allowed: &[String]) -
         "the request comes from a page of another origin, {by}: add the origin to http.allowed_origins{instead}"
     );
     Err(Problem::new(Code::ForeignOrigin, detail))
+}
+
+/// Checks the origin of a request that changes something on the admin listener, whatever its credentials: a page of another
+/// origin has no business there.
+///
+/// # Errors
+///
+/// Fails if the request comes from a page of an origin that is neither the node's nor in `allowed`.
+pub(super) fn check_page(headers: &HeaderMap, allowed: &[String]) -> Result<(), Problem> {
+    if is_from_here(headers, allowed) {
+        return Ok(());
+    }
+    let detail = "the request comes from a page of another origin, and changes something on the admin listener: add the \
+                  origin to http.allowed_origins";
+    Err(Problem::new(Code::ForeignOrigin, detail))
+}
+
+/// Returns whether a request comes from no page, or from one of the own origin or of an origin in `allowed`.
+fn is_from_here(headers: &HeaderMap, allowed: &[String]) -> bool {
+    let origin = headers.get(ORIGIN);
+    if origin.is_some_and(|origin| allowed.iter().any(|one| one.as_bytes() == origin.as_bytes())) {
+        return true;
+    }
+    match headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes) {
+        // A page of this origin, or a URL that the user entered.
+        Some(b"same-origin" | b"none") => true,
+        Some(_) => false,
+        // Older browsers, and other programs.
+        None => origin.is_none_or(|origin| is_own(origin, headers.get(HOST))),
+    }
 }
 
 /// Returns whether an origin is that of the requested host. The scheme is unknown behind a load balancer that
@@ -131,6 +149,27 @@ mod tests {
         assert!(!passes(Carrier::Reach, &[], &foreign));
         assert!(passes(Carrier::Reach, &["*"], &foreign));
         assert!(passes(Carrier::Reach, &[], &[("host", "127.0.0.1:8080")]));
+    }
+
+    #[test]
+    fn what_changes_something_for_operators_is_not_asked_for_by_other_pages() {
+        for (fields, allowed, pass) in [
+            (&[("host", "10.0.0.7:8081")][..], &[][..], true),
+            (&[("host", "10.0.0.7:8081"), ("sec-fetch-site", "same-origin")], &[], true),
+            (&[("host", "10.0.0.7:8081"), ("origin", "http://10.0.0.7:8081")], &[], true),
+            (&[("host", "10.0.0.7:8081"), ("origin", "http://10.0.0.7:8080")], &[], false),
+            (&[("sec-fetch-site", "same-site")], &[], false),
+            (&[("sec-fetch-site", "cross-site"), ("origin", APP)], &["*"], false),
+            (&[("sec-fetch-site", "cross-site"), ("origin", APP)], &[APP], true),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.insert(*name, value.parse().unwrap());
+            }
+            let allowed: Vec<_> = allowed.iter().map(|&one| one.to_owned()).collect();
+            let checked = check_page(&headers, &allowed).map_err(|problem| problem.code);
+            assert_eq!(checked, if pass { Ok(()) } else { Err(Code::ForeignOrigin) }, "{fields:?} {allowed:?}");
+        }
     }
 
     #[test]

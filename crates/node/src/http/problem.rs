@@ -222,6 +222,7 @@ impl From<PublicationError> for Problem {
     fn from(error: PublicationError) -> Self {
         let code = match &error {
             PublicationError::Json(_) => Code::BadJson,
+            PublicationError::Internal => Code::NoGrant,
             PublicationError::Channel(_)
             | PublicationError::ChannelAt { .. }
             | PublicationError::RepeatedChannel(_)

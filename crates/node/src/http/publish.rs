@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body as HttpBody, HttpBody as _};
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use http::request::Parts;
 use http_body_util::BodyExt;
 
 use self::answer::Answer;
+use super::Side;
 use super::app::App;
 use super::body;
 use super::idempotency::IdempotencyKey;
@@ -38,11 +40,15 @@ const SHORT: usize = 64 * 1024;
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Handles `POST`.
-pub async fn publish(State(app): State<Arc<App>>, request: Request) -> Response {
+pub async fn publish(
+    State(app): State<Arc<App>>,
+    Extension(side): Extension<Side>,
+    request: Request,
+) -> Response {
     let (parts, mut body) = request.into_parts();
     // A client that waits for `100 Continue` must not send a refused body.
     let waits = parts.headers.contains_key(EXPECT);
-    match answer(&app, &parts, &mut body).await {
+    match answer((&app, side), &parts, &mut body).await {
         Ok(response) => response,
         Err(problem) => {
             if !waits {
@@ -53,13 +59,18 @@ pub async fn publish(State(app): State<Arc<App>>, request: Request) -> Response 
     }
 }
 
-async fn answer(app: &App, request: &Parts, body: &mut HttpBody) -> Result<Response, Problem> {
+async fn answer(
+    (app, side): (&App, Side),
+    request: &Parts,
+    body: &mut HttpBody,
+) -> Result<Response, Problem> {
     let Parts { method, headers, uri, .. } = request;
     // Check permissions, then length, then structure.
     let params = Params::parse(uri.query(), &[], &[])?;
     let address = ClientAddress::of(&request.extensions);
     let bearer = app.bearer(headers, &params, address).await?;
     let caller = Caller { user: bearer.user.as_ref(), address };
+    side.check(&bearer)?;
     if !bearer.grants.may_publish_somewhere() {
         return Err(Problem::no_grant("the token does not grant publish"));
     }
@@ -211,7 +222,10 @@ fn granted(bearer: &Bearer, item: Item) -> Result<Item, Problem> {
     let is_refused = |publication: &Publication| !bearer.grants.may_publish(&publication.channel);
     let Some(index) = item.publications().iter().position(is_refused) else { return Ok(item) };
     let channel = &item.publications()[index].channel;
-    let problem = Problem::no_grant(format!("the token does not grant publish on {channel}"));
+    let problem = match channel.is_internal() {
+        true => Problem::from(PublicationError::Internal),
+        false => Problem::no_grant(format!("the token does not grant publish on {channel}")),
+    };
     Err(if matches!(item, Item::Each(_)) { problem.of_channel(index) } else { problem })
 }
 

@@ -12,6 +12,7 @@ use fanfare_protocol::{Channel, SessionId};
 use http::HeaderMap;
 
 use super::accept_encoding::negotiate;
+use super::Side;
 use super::app::App;
 use super::overload::Refusal;
 use super::params::Params;
@@ -59,7 +60,7 @@ impl StreamParams {
     ///
     /// Fails if a parameter is invalid, or if the token is missing or does not grant a channel.
     pub(super) async fn read(
-        app: &App,
+        (app, side): (&App, Side),
         headers: &HeaderMap,
         query: Option<&str>,
         address: ClientAddress,
@@ -81,7 +82,12 @@ impl StreamParams {
         let session = named_session(&params)?;
         let resumes = resume::resumes(headers, cursors.iter().map(String::as_str));
         let (bearer, ticket) = app.stream_bearer(headers, &params, (resumes, session), address).await?;
+        side.check(&bearer)?;
         let channels = channels(&bearer, &params, app.limits.channels_per_stream)?;
+        if side == Side::Public && channels.iter().any(Channel::is_internal) {
+            let detail = "what nodes publish about themselves is served on the admin listener (admin.listen)";
+            return Err(Problem::new(Code::NotFound, detail).into());
+        }
         head_size::check_stream((PATH, query), headers, channels.len(), app.limits.head_bytes)?;
         let cursors = cursors.iter().map(String::as_str);
         let start = resume::start(headers, cursors, params.get("after"))?;
@@ -226,7 +232,7 @@ mod tests {
             map.append(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
         // No keys are fetched.
-        let params = StreamParams::read(app, &map, Some(query), ClientAddress::default());
+        let params = StreamParams::read((app, Side::Both), &map, Some(query), ClientAddress::default());
         params.now_or_never().unwrap().map_err(|refusal| match refusal {
             Refusal::Final(problem) => (problem.code, problem.detail),
             Refusal::Later(reason) => panic!("{reason:?}"),

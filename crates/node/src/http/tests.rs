@@ -122,6 +122,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
         http: config.http,
         ack: config.ack,
         presence: config.session.presence_channels,
+        retention: config.retention.rules(),
         readiness: Readiness {
             outage: Box::new(|| None),
             redis: ok(),

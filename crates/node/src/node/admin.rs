@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::audit::Audit;
 use crate::http::metrics::HttpMetrics;
-use crate::listener::Listener;
+use crate::listener::{Listener, OpenStream};
 use crate::memory::Memory;
 
 /// Timeout for the head of a request on the admin listener, and so its keep-alive timeout. It is short, since the
@@ -23,10 +23,11 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// is for sockets: `admin.sockets` allows as many as fit.
 pub(super) const MEMORY: usize = 32 * 1024 * 1024;
 
-/// Starts the admin listener: clear text, with separate limits and timeouts, and without streams.
+/// Starts the admin listener: clear text, with separate limits and timeouts. Its streams are those of operators.
 pub(super) fn start(
     (listener, bound): (TcpListener, SocketAddr),
     router: Router,
+    open: OpenStream,
     config: &Config,
     (metrics, audit): (HttpMetrics, Arc<Audit>),
 ) -> Listener {
@@ -37,6 +38,5 @@ pub(super) fn start(
     own.limits.sockets_per_address = config.admin.sockets;
     own.http.header_read_timeout = config.http.header_read_timeout.min(HEAD_TIMEOUT);
     own.stream.write_timeout = config.stream.write_timeout.min(WRITE_TIMEOUT);
-    let none = Arc::new(|_, _| tracing::error!("BUG: a stream was opened on the admin listener"));
-    Listener::start(listener, bound, router, none, (&own, None), (metrics, Memory::new(MEMORY), audit))
+    Listener::start(listener, bound, router, open, (&own, None), (metrics, Memory::new(MEMORY), audit))
 }

@@ -14,7 +14,7 @@ use tower::Service;
 
 use super::{Responding, Shared};
 use crate::http::problem::Problem;
-use crate::http::{head_size, letter, stream_params};
+use crate::http::{Side, head_size, letter, origin, stream_params};
 use crate::request_info::RequestInfo;
 
 /// Checks a request before its endpoint sees it.
@@ -57,8 +57,8 @@ where
 }
 
 /// Checks the number of fields and the size of a request's head, its memory reservation, what RFC 9110 and RFC 9112 require,
-/// and its host. The head and the reservation of a stream are checked where its channels and its cursor are known.
-fn check(Shared { app, hosts, .. }: &Shared, request: &mut Request) -> Result<(), Box<Response>> {
+/// its host, and on the admin listener the page that sent it. The head and the reservation of a stream are checked where its channels and its cursor are known.
+fn check(Shared { app, side, hosts }: &Shared, request: &mut Request) -> Result<(), Box<Response>> {
     let refuse = |problem: Problem| Box::new(problem.into_response());
     head_size::check_fields(request.headers()).map_err(refuse)?;
     let info = RequestInfo::of(request.extensions());
@@ -76,5 +76,10 @@ fn check(Shared { app, hosts, .. }: &Shared, request: &mut Request) -> Result<()
         return Err(refuse(Problem::from(no_room)));
     }
     letter::check(request)?;
-    hosts.check(request.headers()).map_err(refuse)
+    hosts.check(request.headers()).map_err(refuse)?;
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if *side == Side::Admin && !is_read {
+        origin::check_page(request.headers(), &app.http.allowed_origins).map_err(refuse)?;
+    }
+    Ok(())
 }

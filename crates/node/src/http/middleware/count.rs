@@ -67,7 +67,7 @@ impl Counted {
             let client = client_address(&shared.app, info.peer.0.ip(), request.headers());
             RequestInfo::set_client(request, client);
         }
-        let call = Call::read(request, known(request.method()), shared.listener);
+        let call = Call::read(request, known(request.method()), shared.side.listener());
         let (shared, begun, place) = (Arc::clone(shared), Instant::now(), Place::default());
         Self { shared, begun, call, place, is_answered: false }
     }
