@@ -102,7 +102,9 @@ impl Side {
     /// Fails on the admin listener if the bearer has no right beyond channels.
     fn check(self, bearer: &Bearer) -> Result<(), Problem> {
         if self == Self::Admin && bearer.grants.admin.is_empty() {
-            return Err(Problem::no_grant("the admin listener is for operators: the token needs admin, or one of its rights"));
+            return Err(Problem::no_grant(
+                "the admin listener is for operators: the token needs admin, or one of its rights",
+            ));
         }
         Ok(())
     }

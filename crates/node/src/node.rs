@@ -249,7 +249,8 @@ impl Node {
             let router = http::admin_router(&app, endpoint(Side::Admin), Hosts::new(allowed, bound, true));
             admin::start((listener, bound), router, open, config, (http_metrics, Arc::clone(&audit)))
         });
-        let stats = StatsTask::start(&app, config.node.advertised(bound), StatsMetrics { hub: metrics, cluster });
+        let stats =
+            StatsTask::start(&app, config.node.advertised(bound), StatsMetrics { hub: metrics, cluster });
         let (id, drain) = (id.clone(), config.drain.clone());
         let upkeep = Upkeep::start(upkeep(rates, Arc::clone(&audit)));
         let retry = RetryUpkeep::start(retry, &app.broker, hub.clone(), config);

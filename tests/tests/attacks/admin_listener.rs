@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 /// What the public listener must not have beside an admin listener.
-const INSIDE: [&str; 4] = ["/metrics", "/readyz", "/v1/nodes", "/v1/dead-letters"];
+const INSIDE: [&str; 5] = ["/metrics", "/readyz", "/v1/nodes", "/v1/channels/a/settings", "/v1/dead-letters"];
 /// The calls about one dead letter.
 const ENTRIES: [(&str, &str); 3] = [
     ("GET", "/v1/dead-letters/1-0"),
@@ -151,15 +151,18 @@ async fn users_see_their_own_sessions_on_the_public_listener_and_admins_see_all_
 }
 
 #[tokio::test]
-async fn the_admin_listener_has_no_streams_and_takes_no_events() {
+async fn the_admin_listener_has_no_streams_of_clients_and_takes_no_events_of_publishers() {
     let redis = Redis::start().await;
     let node = node(&redis).await;
-    let inside = node.admin_api().with_token(&admin());
-    for path in ["/v1/events", "/v1/channels/a/events", "/ready"] {
-        inside.get(path).await.is_problem(404, "not-found", &[]).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let grants = Token::of("7").subscribe(&["*"]).publish(&["*"]);
+    let inside = node.admin_api().with_token(&grants.sign());
+    for path in ["/v1/events", "/v1/channels/a/events"] {
+        let answer = inside.get(path).await;
+        answer.is_problem(403, "no-grant", &["operators"]).unwrap_or_else(|e| panic!("{path}: {e}"));
     }
+    inside.get("/ready").await.is_problem(404, "not-found", &[]).unwrap();
     let event = json!({"channel": "a", "data": "x"});
-    inside.post(&event).await.unwrap().is_problem(404, "not-found", &[]).unwrap();
+    inside.post(&event).await.unwrap().is_problem(403, "no-grant", &["operators"]).unwrap();
 }
 
 #[tokio::test]

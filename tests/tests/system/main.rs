@@ -22,6 +22,7 @@
 //! - [`long_poll`]: answers that end, for clients that cannot stream
 //! - [`intake`]: entries of the ingest stream land once
 //! - [`dead_letters`]: intake entries that could not be published
+//! - [`admin_page`]: the page of operators, and the figures of nodes
 //! - [`every_end`]: whatever ends a connection frees everything
 //! - [`examples`]: the example publisher over leaving, rolls and outages
 //! - [`crash_retry`]: how soon clients come back from a crash follows the cluster
@@ -35,6 +36,7 @@
 //! - [`bad_input`]: clear errors, nothing lost, node alive
 
 mod acks;
+mod admin_page;
 mod api_keys;
 mod audit;
 mod bad_input;

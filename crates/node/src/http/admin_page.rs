@@ -6,7 +6,9 @@ use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::HeaderName;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 
 /// The files: path, media type, text. Their links to each other and to the API are relative, so that a proxy may add a path.
 const FILES: [(&str, &str, &str); 5] = [
@@ -68,7 +70,15 @@ mod tests {
     #[test]
     fn no_text_becomes_markup() {
         for (path, _, text) in FILES {
-            for way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "style=", "onclick="] {
+            for way in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                "style=",
+                "onclick=",
+            ] {
                 assert!(!text.contains(way), "{path}: {way}");
             }
         }

@@ -21,9 +21,8 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Fails if the request comes from a page of an origin that is neither the node's nor in `allowed`.
 pub(super) fn check(carrier: Carrier, headers: &HeaderMap, allowed: &[String]) -> Result<(), Problem> {
     // `*` does not allow cookies.
-    let every = carrier == Carrier::Reach
-        && headers.contains_key(ORIGIN)
-        && allowed.iter().any(|one| one == "*");
+    let every =
+        carrier == Carrier::Reach && headers.contains_key(ORIGIN) && allowed.iter().any(|one| one == "*");
     if matches!(carrier, Carrier::Sent | Carrier::Ticket) || every || is_from_here(headers, allowed) {
         return Ok(());
     }
@@ -168,7 +167,11 @@ mod tests {
             }
             let allowed: Vec<_> = allowed.iter().map(|&one| one.to_owned()).collect();
             let checked = check_page(&headers, &allowed).map_err(|problem| problem.code);
-            assert_eq!(checked, if pass { Ok(()) } else { Err(Code::ForeignOrigin) }, "{fields:?} {allowed:?}");
+            assert_eq!(
+                checked,
+                if pass { Ok(()) } else { Err(Code::ForeignOrigin) },
+                "{fields:?} {allowed:?}"
+            );
         }
     }
 

@@ -5,8 +5,8 @@ mod answer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::Extension;
+use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;

@@ -11,8 +11,8 @@ use fanfare_protocol::start::{Start, StartAt};
 use fanfare_protocol::{Channel, SessionId};
 use http::HeaderMap;
 
-use super::accept_encoding::negotiate;
 use super::Side;
+use super::accept_encoding::negotiate;
 use super::app::App;
 use super::overload::Refusal;
 use super::params::Params;
