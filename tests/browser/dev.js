@@ -53,7 +53,8 @@ export async function startTls() {
   };
 }
 
-async function start(args, env = {}) {
+/** Starts `fanfare` with these arguments; answers the first address that it prints, and a way to stop it. */
+export async function start(args, env = {}) {
   const child = spawn(binary, args, {
     // FANFARE_BIN is no setting of the node.
     env: { ...process.env, ...env, FANFARE_BIN: undefined },
@@ -104,6 +105,7 @@ export async function startBrowser({ quic } = {}) {
     ],
   });
   return {
+    context,
     async page() {
       const page = await context.newPage();
       const failures = [];

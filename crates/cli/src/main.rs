@@ -7,7 +7,7 @@
 //! - [`dev`]: a development node with a demo page
 //! - `flags`, `log`, `appended_file`, `rlimit`, `service_manager`: a node's flags, its logs, its limit of open files, and what
 //!   systemd is told
-//! - [`publish`], [`listen`], [`history`], [`sessions`], [`presence`], [`revoke`], [`nodes`], [`dead`]: clients of a running cluster
+//! - [`publish`], [`listen`], [`history`], [`sessions`], [`presence`], [`revoke`], [`nodes`], [`top`], [`dead`]: clients of a running cluster
 //! - [`token`], [`key`], [`ticket`]: creates and checks tokens, and makes API keys and tickets
 //! - [`completions`], [`man`]: what shells complete, and man pages
 //! - `call`, `server`, `tls`: the commands that call a server: their flags and output, and the server's trusted certificates
@@ -42,6 +42,7 @@ mod table;
 mod ticket;
 mod tls;
 mod token;
+mod top;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -74,6 +75,7 @@ enum Command {
     Presence(presence::Args),
     Revoke(revoke::Args),
     Nodes(nodes::Args),
+    Top(top::Args),
     Dead(dead::Args),
     Token(token::Args),
     Key(key::Args),
@@ -111,6 +113,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sessions(args) => sessions::run(args).await,
         Command::Presence(args) => presence::run(args).await,
         Command::Nodes(args) => nodes::run(args).await,
+        Command::Top(args) => top::run(args).await,
         Command::Dead(args) => dead::run(args).await,
         Command::Token(args) => token::run(args).await,
         Command::Key(args) => key::run(&args),

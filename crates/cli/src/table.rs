@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::display::visible;
 
-/// Writes rows under a heading, with their columns aligned.
+/// Writes rows to stdout under a heading, with their columns aligned.
 ///
 /// # Errors
 ///
@@ -13,7 +13,20 @@ pub(crate) fn print<const N: usize>(
     heading: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> io::Result<()> {
-    let mut out = tabwriter::TabWriter::new(io::stdout().lock()).padding(3);
+    write(io::stdout().lock(), heading, rows)
+}
+
+/// Writes rows under a heading, with their columns aligned.
+///
+/// # Errors
+///
+/// Fails if they cannot be written.
+pub(crate) fn write<const N: usize>(
+    out: impl Write,
+    heading: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> io::Result<()> {
+    let mut out = tabwriter::TabWriter::new(out).padding(3);
     writeln!(out, "{}", heading.join("\t"))?;
     for row in rows {
         let cells = row.each_ref().map(|cell| visible(cell).replace(['\t', '\n'], " "));

@@ -4,6 +4,7 @@ const SILENT = 5_000; // a node without figures for so long is marked
 const GONE = 60_000; // and removed after that
 const MOST = 500; // nodes shown
 const POINTS = 120; // seconds of the lines
+const REST = 200; // time between two changes of the table
 
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
@@ -73,6 +74,7 @@ export class Nodes {
   #body;
   #labels;
   #empty;
+  #due = 0;
 
   constructor(table, charts, chart, empty) {
     this.#body = table.tBodies[0];
@@ -92,6 +94,7 @@ export class Nodes {
     const id = short(stats.node);
     if (!this.#nodes.has(id) && this.#nodes.size >= MOST) return;
     this.#nodes.set(id, { ...this.#nodes.get(id), stats, at: performance.now() });
+    this.#due ||= setTimeout(() => this.#show(), REST);
   }
 
   clear() {
@@ -104,8 +107,16 @@ export class Nodes {
     this.#nodes.delete(id);
   }
 
-  /** Shows the newest figures. Called once a second. */
-  show() {
+  /** Continues the lines, and marks and removes silent nodes. Called once a second. */
+  tick() {
+    const live = this.#show();
+    for (const line of this.#lines) draw(line, live);
+  }
+
+  /** Shows the newest figures, and returns those of nodes that are not silent. */
+  #show() {
+    clearTimeout(this.#due);
+    this.#due = 0;
     const now = performance.now();
     const live = [];
     for (const [id, node] of this.#nodes) {
@@ -119,7 +130,7 @@ export class Nodes {
       this.#fill(node.row, node.stats, age);
     }
     this.#empty.hidden = this.#nodes.size > 0;
-    for (const line of this.#lines) draw(line, live);
+    return live;
   }
 
   /** A new row, in the order of the ids. */

@@ -128,7 +128,7 @@ $("enter").addEventListener("submit", (event) => {
 });
 $("leave").addEventListener("click", () => leave());
 setInterval(() => {
-  if (!$("inside").hidden) nodes.show();
+  if (!$("inside").hidden) nodes.tick();
 }, 1000);
 
 // One channel, one user.
@@ -164,8 +164,9 @@ async function part(facts, name, read) {
 
 function channel(name) {
   const { made, facts, buttons, list } = article(`Channel ${name}`);
+  const settings = server.call("GET", ["channels", name, "settings"]);
   part(facts, "Retention", async () => {
-    const { retention } = await server.call("GET", ["channels", name, "settings"]);
+    const { retention } = await settings;
     const rule = retention.rule ? `rule ${retention.rule}` : "default";
     const kept = `${count(retention.events)} events, ${time(retention.age)}`;
     return `${kept}; last position ${time(retention.positions)} (${rule})`;
@@ -177,6 +178,7 @@ function channel(name) {
     return `${count(events.length)}${more ? " or more" : ""} events, ${oldest.id} to ${more ? "…" : newest.id}`;
   });
   part(facts, "Presence", async () => {
+    if (!(await settings).presence) return "not recorded (session.presence_channels)";
     const presence = await server.call("GET", ["channels", name, "presence"], { query: { users: USERS } });
     for (const id of presence.user_ids) {
       const row = document.createElement("li");
