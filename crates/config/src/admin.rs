@@ -9,8 +9,8 @@ use crate::setting::settings;
 settings! {
     /// `[admin]`: a separate listener for probes, metrics and admin calls, with its own socket limit.
     pub struct AdminConfig = "admin", |config| config.admin => {
-        /// Listen address for `/healthz`, `/readyz`, `/metrics` and the admin calls, in clear text. Default: they are
-        /// served on `node.listen`.
+        /// Listen address for `/healthz`, `/readyz`, `/metrics`, the admin calls and the admin page, in clear text. Default: the
+        /// calls are served on `node.listen`, and there is no page.
         listen: Option<SocketAddr>;
         /// Maximum number of open sockets on `admin.listen`; at most 200, which fit into the memory of the listener. What
         /// happens to further ones is `limits.when_full`.

@@ -1,14 +1,19 @@
 //! What operators see on the admin listener: the page, its calls, and the figures of the nodes.
 
+use std::process::{Command, Output, Stdio};
+
 use fanfare_testkit::api::check_problem;
+use fanfare_testkit::binary;
 use fanfare_testkit::client::Client;
 use fanfare_testkit::cluster::Cluster;
-use fanfare_testkit::deadline::becomes;
+use fanfare_testkit::deadline::{SOON, becomes};
 use fanfare_testkit::node::Node;
 use fanfare_testkit::redis::Redis;
 use fanfare_testkit::request::StreamRequest;
 use fanfare_testkit::token::Token;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 const STATS: &str = "fanfare:stats";
 const ONLY_NODES: &str = "only nodes publish";
@@ -205,6 +210,72 @@ async fn operators_publish_read_and_follow_on_the_admin_listener_and_others_do_n
     assert_eq!(settings, json!({"channel": "room:1", "retention": retention, "presence": false}));
     let outside = node.api().with_token(&admin()).get("/v1/channels/room:1/settings").await;
     outside.is_problem(404, "not-found", &["admin.listen"]).unwrap();
+}
+
+/// Runs `fanfare top` as the holder of a token.
+async fn top(node: &Node, token: &str, command: impl FnOnce(&mut Command)) -> Output {
+    let mut top = binary::command();
+    command(&mut top);
+    top.env("FANFARE_SERVER", format!("http://{}", node.admin_address().expect("an admin listener")));
+    top.env("FANFARE_TOKEN", token);
+    let output = tokio::task::spawn_blocking(move || top.output());
+    output.await.expect("it does not panic").expect("the binary can be run")
+}
+
+#[tokio::test]
+async fn top_prints_the_figures_of_all_nodes_once_where_there_is_no_terminal() {
+    let cluster = cluster(2).await;
+    let _stream = cluster.b().stream().token(&Token::of("7").sign()).open().await;
+    let looks = Token::of("ops").grant("admin", json!(["look"])).sign();
+    let table = top(cluster.a(), &looks, |top| drop(top.arg("top"))).await;
+    let text = String::from_utf8(table.stdout).expect("text");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(table.status.success() && lines[0].starts_with("nodes: 2   streams: 2 "), "{text}");
+    assert!(
+        lines[2].starts_with("NODE ") && lines[3].starts_with("a ") && lines[4].starts_with("b "),
+        "{text}"
+    );
+    assert!(lines.len() == 5 && lines[4].contains("1 of ") && !text.contains('\u{1b}'), "{text}");
+
+    let json = top(cluster.b(), &admin(), |top| drop(top.args(["top", "--json"]))).await;
+    let text = String::from_utf8(json.stdout).expect("text");
+    let nodes: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((&nodes[0]["node"], &nodes[1]["node"]), (&json!("a"), &json!("b")), "{text}");
+    assert_eq!(nodes[0]["version"], env!("CARGO_PKG_VERSION"));
+
+    let refused = top(cluster.a(), &Token::of("7").sign(), |top| drop(top.arg("top"))).await;
+    let said = String::from_utf8(refused.stderr).expect("text");
+    assert!(refused.status.code() == Some(1) && said.contains("operators"), "{said}");
+}
+
+#[tokio::test]
+async fn top_redraws_a_terminal_until_q_and_restores_it() {
+    let cluster = cluster(1).await;
+    // `script` gives the command a terminal, in which `q` is typed once a node was seen.
+    let program = binary::path();
+    let line = format!("{} top; stty -a", program.display());
+    let mut script = tokio::process::Command::new("script");
+    script.args(["-qefc", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    script
+        .env("FANFARE_SERVER", format!("http://{}", cluster.a().admin_address().expect("an admin listener")));
+    script.env("FANFARE_TOKEN", admin());
+    let mut script = script.spawn().expect("script is installed");
+    let (mut keys, mut out) = (script.stdin.take().expect("a pipe"), script.stdout.take().expect("a pipe"));
+    let mut shown = Vec::new();
+    let read = async |shown: &mut Vec<u8>, out: &mut tokio::process::ChildStdout, what: &str| {
+        while !String::from_utf8_lossy(shown).contains(what) {
+            let read = timeout(SOON, out.read_buf(shown)).await.expect("in time").expect("a pipe");
+            assert_ne!(read, 0, "no {what:?}: {}", String::from_utf8_lossy(shown));
+        }
+    };
+    read(&mut shown, &mut out, "ready, leader").await;
+    keys.write_all(b"xq").await.expect("a pipe");
+    read(&mut shown, &mut out, "echoctl").await;
+    let text = String::from_utf8_lossy(&shown);
+    let (before, after) = text.rsplit_once("\u{1b}[?1049l").expect("the screen is left");
+    assert!(before.starts_with("\u{1b}[?1049h"), "{text:?}");
+    assert!(after.contains(" icanon") && after.contains(" echo "), "the keyboard is as it was: {after}");
+    script.wait().await.expect("it ends");
 }
 
 #[tokio::test]

@@ -55,7 +55,8 @@ impl Figures {
     pub(super) fn table(&self) -> String {
         let live: Vec<&NodeStats> =
             self.0.values().filter(|(_, at)| at.elapsed() < SILENT).map(|(stats, _)| stats).collect();
-        let sum = |figure: fn(&NodeStats) -> f64| live.iter().map(|stats| figure(stats)).sum::<f64>();
+        // The sum of nothing is -0.
+        let sum = |figure: fn(&NodeStats) -> f64| live.iter().map(|stats| figure(stats)).sum::<f64>() + 0.0;
         let streams: u64 = live.iter().map(|stats| stats.streams).sum();
         let mut out = String::new();
         // Writing into memory does not fail.
@@ -145,6 +146,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_table_has_a_row_for_each_node_and_a_line_for_all() {
         let mut figures = Figures::default();
+        assert!(
+            figures.table().starts_with("nodes: 0   streams: 0   opened/s: 0   events/s: 0   bytes/s: 0 B\n")
+        );
         figures.take(NodeStats { intake_leader: true, ..stats("b") });
         figures.take(NodeStats {
             draining: true,

@@ -9,9 +9,11 @@ use serde_json::json;
 use super::tests::{Calls, SECRET, app_with, token};
 
 /// Method, path, body, and the rights of which it needs one, besides that of an admin.
-const CALLS: [(&str, &str, &str, &[Right]); 15] = [
+const CALLS: [(&str, &str, &str, &[Right]); 17] = [
     ("GET", "/v1/users/9/sessions", "", &[Right::Look]),
     ("GET", "/v1/nodes", "", &[Right::Look]),
+    ("GET", "/v1/channels/user:9/settings", "", &[Right::Look]),
+    ("GET", "/v1/channels/fanfare:stats/events", "", &[Right::Look]),
     ("DELETE", "/v1/users/9/sessions", "", &[Right::Disconnect]),
     ("DELETE", "/v1/users/9/sessions?revoke=true", "", &[Right::Disconnect]),
     ("DELETE", "/v1/users/9/sessions/0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11", "", &[Right::Disconnect]),
