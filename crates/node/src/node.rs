@@ -26,7 +26,7 @@ use fanfare_broker::session::CloseReason;
 use fanfare_broker::{Broker, EventLog, NodeId};
 use fanfare_config::drain::DrainConfig;
 use fanfare_config::{Config, bytes};
-use fanfare_coordination::control;
+use fanfare_coordination::control::{self, CommandSender};
 use fanfare_coordination::lease::NodeIdInUse;
 use fanfare_coordination::metrics::ClusterMetrics;
 use fanfare_coordination::revocations::metrics::RevocationMetrics;
@@ -183,9 +183,7 @@ impl Node {
         let (commands, waiting) = control::queue(&cluster);
         let id = &config.node.id;
         let retry = RetryPolicy::new(RetrySettings::new(&config.stream, config.drain.retry_spread));
-        let settings = hub_settings(config, &retry, &memory);
-        let log: Arc<dyn EventLog> = broker.clone();
-        let hub = Hub::start(&log, &*broker, id, &settings, &metrics, commands);
+        let hub = start_hub(&broker, &hub_settings(config, &retry, &memory), (id, &metrics, commands));
         let revocations = Revocations::new(broker.clone(), revocation_settings(config), revocation_metrics);
         let coordination =
             Coordination::start(config, &broker, &hub, waiting, (bound, &revocations), &cluster);
@@ -234,8 +232,7 @@ impl Node {
         let side = if admin.is_some() { Side::Public } else { Side::Both };
         let hosts = Hosts::new(allowed, config.node.listen, is_open);
         let router = http::router(&app, endpoint(side), pages, (side, hosts));
-        let to_hub = hub.clone();
-        let open: OpenStream = Arc::new(move |stream, socket| to_hub.open(stream, socket));
+        let open = opening(hub.clone());
         let listener = Listener::start(
             listener,
             bound,
@@ -373,6 +370,21 @@ fn hub_settings(config: &Config, retry: &RetryPolicy, memory: &Memory) -> HubSet
         queues: memory.queues(),
         prefetch: PREFETCH,
     }
+}
+
+/// Starts the hub on a broker.
+fn start_hub(
+    broker: &Arc<dyn Broker>,
+    settings: &HubSettings,
+    (id, metrics, commands): (&NodeId, &Arc<HubMetrics>, CommandSender),
+) -> Hub {
+    let log: Arc<dyn EventLog> = broker.clone();
+    Hub::start(&log, &**broker, id, settings, metrics, commands)
+}
+
+/// Returns what passes the streams of a listener to the hub.
+fn opening(hub: Hub) -> OpenStream {
+    Arc::new(move |stream, socket| hub.open(stream, socket))
 }
 
 /// Returns the settings of revocations.

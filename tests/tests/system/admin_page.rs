@@ -1,6 +1,6 @@
 //! What operators see on the admin listener: the page, its calls, and the figures of the nodes.
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use fanfare_testkit::api::check_problem;
 use fanfare_testkit::binary;
@@ -81,7 +81,7 @@ async fn the_page_is_on_the_admin_listener_alone_and_loads_and_runs_nothing_else
 
 #[tokio::test]
 async fn each_node_publishes_its_figures_and_an_operator_on_any_node_sees_all() {
-    let mut cluster = cluster(2).await;
+    let cluster = cluster(2).await;
     let user = Token::of("7").sign();
     let mut users = Vec::new();
     for node in [cluster.a(), cluster.b(), cluster.b()] {
@@ -213,9 +213,9 @@ async fn operators_publish_read_and_follow_on_the_admin_listener_and_others_do_n
 }
 
 /// Runs `fanfare top` as the holder of a token.
-async fn top(node: &Node, token: &str, command: impl FnOnce(&mut Command)) -> Output {
+async fn top(node: &Node, token: &str, arguments: &[&str]) -> Output {
     let mut top = binary::command();
-    command(&mut top);
+    top.arg("top").args(arguments);
     top.env("FANFARE_SERVER", format!("http://{}", node.admin_address().expect("an admin listener")));
     top.env("FANFARE_TOKEN", token);
     let output = tokio::task::spawn_blocking(move || top.output());
@@ -227,7 +227,7 @@ async fn top_prints_the_figures_of_all_nodes_once_where_there_is_no_terminal() {
     let cluster = cluster(2).await;
     let _stream = cluster.b().stream().token(&Token::of("7").sign()).open().await;
     let looks = Token::of("ops").grant("admin", json!(["look"])).sign();
-    let table = top(cluster.a(), &looks, |top| drop(top.arg("top"))).await;
+    let table = top(cluster.a(), &looks, &[]).await;
     let text = String::from_utf8(table.stdout).expect("text");
     let lines: Vec<&str> = text.lines().collect();
     assert!(table.status.success() && lines[0].starts_with("nodes: 2   streams: 2 "), "{text}");
@@ -237,13 +237,13 @@ async fn top_prints_the_figures_of_all_nodes_once_where_there_is_no_terminal() {
     );
     assert!(lines.len() == 5 && lines[4].contains("1 of ") && !text.contains('\u{1b}'), "{text}");
 
-    let json = top(cluster.b(), &admin(), |top| drop(top.args(["top", "--json"]))).await;
+    let json = top(cluster.b(), &admin(), &["--json"]).await;
     let text = String::from_utf8(json.stdout).expect("text");
     let nodes: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!((&nodes[0]["node"], &nodes[1]["node"]), (&json!("a"), &json!("b")), "{text}");
     assert_eq!(nodes[0]["version"], env!("CARGO_PKG_VERSION"));
 
-    let refused = top(cluster.a(), &Token::of("7").sign(), |top| drop(top.arg("top"))).await;
+    let refused = top(cluster.a(), &Token::of("7").sign(), &[]).await;
     let said = String::from_utf8(refused.stderr).expect("text");
     assert!(refused.status.code() == Some(1) && said.contains("operators"), "{said}");
 }

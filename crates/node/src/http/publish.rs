@@ -222,9 +222,10 @@ fn granted(bearer: &Bearer, item: Item) -> Result<Item, Problem> {
     let is_refused = |publication: &Publication| !bearer.grants.may_publish(&publication.channel);
     let Some(index) = item.publications().iter().position(is_refused) else { return Ok(item) };
     let channel = &item.publications()[index].channel;
-    let problem = match channel.is_internal() {
-        true => Problem::from(PublicationError::Internal),
-        false => Problem::no_grant(format!("the token does not grant publish on {channel}")),
+    let problem = if channel.is_internal() {
+        Problem::from(PublicationError::Internal)
+    } else {
+        Problem::no_grant(format!("the token does not grant publish on {channel}"))
     };
     Err(if matches!(item, Item::Each(_)) { problem.of_channel(index) } else { problem })
 }
