@@ -17,6 +17,7 @@ const KEYS: usize = 16;
 
 /// The terminal. Restored when it is dropped.
 pub(super) struct Screen {
+    out: io::Stdout,
     /// Of the keyboard, if stdin is one.
     before: Option<Termios>,
 }
@@ -38,7 +39,7 @@ impl Screen {
             before = Some(modes);
             // It ends with the process: nothing else ends a read of a terminal.
             std::thread::spawn(move || {
-                for key in io::stdin().bytes() {
+                for key in io::stdin().lock().bytes() {
                     let Ok(key) = key else { return };
                     if keys.blocking_send(key).is_err() {
                         return;
@@ -46,8 +47,8 @@ impl Screen {
                 }
             });
         }
-        let screen = Self { before };
-        write(BEGIN)?;
+        let mut screen = Self { out: io::stdout(), before };
+        screen.write(BEGIN)?;
         Ok((screen, pressed))
     }
 
@@ -57,15 +58,20 @@ impl Screen {
     ///
     /// Fails if stdout cannot be written.
     pub(super) fn draw(&mut self, state: &str, text: &str) -> io::Result<()> {
-        let lines = tcgetwinsize(io::stdout()).map_or(USUAL_LINES, |size| usize::from(size.ws_row));
-        write(&frame(state, text, lines))
+        let lines = tcgetwinsize(&self.out).map_or(USUAL_LINES, |size| usize::from(size.ws_row));
+        self.write(&frame(state, text, lines))
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
         // There is no one to report a failure to.
-        let _ = write(END);
+        let _ = self.write(END);
         if let Some(before) = &self.before {
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
         }
@@ -80,12 +86,6 @@ fn frame(state: &str, text: &str, lines: usize) -> String {
     out.push_str(&shown.join("\u{1b}[K\r\n"));
     out.push_str("\u{1b}[K\u{1b}[J");
     out
-}
-
-fn write(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
 }
 
 #[cfg(test)]
