@@ -13,6 +13,7 @@ use fanfare_testkit::request::StreamRequest;
 use fanfare_testkit::token::Token;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::ChildStdout;
 use tokio::time::timeout;
 
 const STATS: &str = "fanfare:stats";
@@ -262,11 +263,14 @@ async fn top_redraws_a_terminal_until_q_and_restores_it() {
     let mut script = script.spawn().expect("script is installed");
     let (mut keys, mut out) = (script.stdin.take().expect("a pipe"), script.stdout.take().expect("a pipe"));
     let mut shown = Vec::new();
-    let read = async |shown: &mut Vec<u8>, out: &mut tokio::process::ChildStdout, what: &str| {
-        while !String::from_utf8_lossy(shown).contains(what) {
-            let read = timeout(SOON, out.read_buf(shown)).await.expect("in time").expect("a pipe");
-            assert_ne!(read, 0, "no {what:?}: {}", String::from_utf8_lossy(shown));
-        }
+    let read = async |shown: &mut Vec<u8>, out: &mut ChildStdout, what: &str| {
+        let found = async {
+            while !String::from_utf8_lossy(shown).contains(what) {
+                assert_ne!(out.read_buf(shown).await.expect("a pipe"), 0, "the terminal is closed");
+            }
+        };
+        let found = timeout(SOON, found).await;
+        assert!(found.is_ok(), "no {what:?}: {}", String::from_utf8_lossy(shown));
     };
     read(&mut shown, &mut out, "ready, leader").await;
     keys.write_all(b"xq").await.expect("a pipe");

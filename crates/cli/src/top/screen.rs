@@ -58,7 +58,10 @@ impl Screen {
     ///
     /// Fails if stdout cannot be written.
     pub(super) fn draw(&mut self, state: &str, text: &str) -> io::Result<()> {
-        let lines = tcgetwinsize(&self.out).map_or(USUAL_LINES, |size| usize::from(size.ws_row));
+        // A terminal without a size has 0.
+        let lines =
+            tcgetwinsize(&self.out).ok().map(|size| usize::from(size.ws_row)).filter(|lines| *lines > 0);
+        let lines = lines.unwrap_or(USUAL_LINES);
         self.write(&frame(state, text, lines))
     }
 
