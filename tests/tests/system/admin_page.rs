@@ -256,7 +256,11 @@ async fn top_redraws_a_terminal_until_q_and_restores_it() {
     let program = binary::path();
     let line = format!("{} top; stty -a", program.display());
     let mut script = tokio::process::Command::new("script");
-    script.args(["-qefc", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    script
+        .args(["-qefc", &line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
     script
         .env("FANFARE_SERVER", format!("http://{}", cluster.a().admin_address().expect("an admin listener")));
     script.env("FANFARE_TOKEN", admin());
