@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The settings of a node that are in force for a channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ChannelSettings {
     /// The channel.
     pub channel: String,
@@ -15,6 +16,7 @@ pub struct ChannelSettings {
 
 /// How much of a channel's log is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ChannelRetention {
     /// The pattern of the rule that applies; `None` for the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,6 @@
 //! The descriptions of what operators, probes and monitoring call.
 
+use fanfare_api::channel_settings::ChannelSettings;
 use fanfare_api::dead_letters::{DeadLetter, DeadLetterPage, Dropped, Requeued};
 use fanfare_api::health::{Health, Readiness};
 use fanfare_api::nodes::NodeList;
@@ -17,6 +18,15 @@ pub(in crate::http) fn nodes() -> Call {
     Call::new("listNodes", TAG, "List the nodes of the cluster")
         .about("Needs the right `look`.")
         .answers::<NodeList>(200, "The nodes that hold a lease")
+}
+
+/// Describes `GET /v1/channels/{channel}/settings`.
+pub(in crate::http) fn channel_settings() -> Call {
+    Call::new("getChannelSettings", TAG, "Get the settings in force for a channel")
+        .about("Needs the right `look`.")
+        .path("channel", "The channel", schema::channel())
+        .answers::<ChannelSettings>(200, "What is kept of the channel, and whether its presence is recorded")
+        .refuses(&[Code::BadChannel])
 }
 
 /// Describes `POST /v1/revocations`.
