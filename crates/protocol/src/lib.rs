@@ -21,12 +21,14 @@
 //! - [`reader`]: who acknowledges events
 //! - [`session`]: session ids, and control messages between nodes
 //! - [`ticket`]: one-time credentials of streams
+//! - [`finite`]: finite streams, which have an end
 
 pub mod channel;
 pub mod cursor;
 pub mod entry;
 pub mod event;
 pub mod except;
+pub mod finite;
 pub mod grants;
 pub mod json;
 pub mod position;
