@@ -147,11 +147,23 @@ pub enum Code {
     RequestTimeout,
     /// The node is draining.
     Draining,
+    /// The stream, or the place in it, existed and does no longer.
+    Gone,
+    /// The finite stream exists with other settings.
+    StreamExists,
+    /// The finite stream has ended.
+    StreamClosed,
+    /// The state of the finite stream does not allow this.
+    StreamConflict,
+    /// Appends of the producer are missing.
+    ProducerGap,
+    /// The producer has started again meanwhile.
+    StaleProducer,
 }
 
 impl Code {
     /// All kinds, in the order of the variants.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 45] = [
         Self::BadRequest,
         Self::BadCursor,
         Self::BadChannel,
@@ -191,6 +203,12 @@ impl Code {
         Self::ShareUsed,
         Self::RequestTimeout,
         Self::Draining,
+        Self::Gone,
+        Self::StreamExists,
+        Self::StreamClosed,
+        Self::StreamConflict,
+        Self::ProducerGap,
+        Self::StaleProducer,
     ];
 
     /// Returns the code, by which clients distinguish problems.
@@ -263,6 +281,18 @@ impl Code {
             Self::ShareUsed => ("share-used", StatusCode::TOO_MANY_REQUESTS, "Memory share used up"),
             Self::RequestTimeout => ("request-timeout", StatusCode::REQUEST_TIMEOUT, "Request timeout"),
             Self::Draining => ("draining", StatusCode::SERVICE_UNAVAILABLE, "Node shutting down"),
+            Self::Gone => ("gone", StatusCode::GONE, "No longer there"),
+            Self::StreamExists => {
+                ("stream-exists", StatusCode::CONFLICT, "Stream exists with other settings")
+            }
+            Self::StreamClosed => ("stream-closed", StatusCode::CONFLICT, "Stream has ended"),
+            Self::StreamConflict => {
+                ("stream-conflict", StatusCode::CONFLICT, "Conflict with the state of the stream")
+            }
+            Self::ProducerGap => {
+                ("producer-gap", StatusCode::CONFLICT, "Appends of the producer are missing")
+            }
+            Self::StaleProducer => ("stale-producer", StatusCode::FORBIDDEN, "Producer started again"),
         }
     }
 }
@@ -291,6 +321,6 @@ mod tests {
         for (place, code) in Code::ALL.into_iter().enumerate() {
             assert_eq!(code as usize, place, "a variant is missing in Code::ALL");
         }
-        assert_eq!(Code::ALL.last(), Some(&Code::Draining), "the last variant");
+        assert_eq!(Code::ALL.last(), Some(&Code::StaleProducer), "the last variant");
     }
 }

@@ -41,7 +41,7 @@ pub enum TemplateError {
     #[error("{{{0}}} needs a separator, like ':', before and after it")]
     Adjacent(ClaimName),
     /// A value could complete the name of a reserved channel.
-    #[error("a value of {{{0}}} could make it match user:* or broadcast: begin with another text")]
+    #[error("a value of {{{0}}} could make it match user:*, stream:* or broadcast: begin with another text")]
     Reserved(ClaimName),
 }
 
@@ -234,6 +234,7 @@ mod tests {
             ("us{x}", "user:*"),
             ("user{x}", "user:*"),
             ("broad{x}", "broadcast"),
+            ("str{x}", "stream:*"),
         ] {
             let error = Template::new(text).unwrap_err().to_string();
             assert!(error.contains(word), "{text}: {error}");

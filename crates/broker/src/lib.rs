@@ -1,14 +1,14 @@
 //! Shared state of the cluster: logs, live topics, sessions, leases, intake, acknowledgements.
 //!
-//! Seven traits are the interface: [`EventLog`], [`LiveTopics`], [`SessionStore`], [`Membership`], [`IntakeQueue`],
-//! [`CredentialStore`] and [`AckStore`]; [`Broker`] is all of them. [`redis`] implements them with Redis and is the only code that knows Redis; [`memory`]
+//! Eight traits are the interface: [`EventLog`], [`LiveTopics`], [`SessionStore`], [`Membership`], [`IntakeQueue`],
+//! [`CredentialStore`], [`AckStore`] and [`StreamStore`]; [`Broker`] is all of them. [`redis`] implements them with Redis and is the only code that knows Redis; [`memory`]
 //! implements them within one process. Both pass the same contract suite.
 //!
 //! # Layout
 //!
 //! In the order in which an event passes through them:
 //!
-//! - [`broker`]: all seven traits together
+//! - [`broker`]: all eight traits together
 //! - [`intake_queue`]: the ingest stream; [`intake`]: its entries; [`dead_letter`]: those that cannot be published
 //! - [`retention`]: how many events, and how old, a log keeps
 //! - [`settings`]: settings of both brokers
@@ -17,6 +17,7 @@
 //! - [`session_store`]: owners of sessions; [`session`]: claims and their results
 //! - [`credential_store`]: revocations of tokens, tickets of users
 //! - [`ack_store`]: acknowledged cursors
+//! - [`stream_store`]: finite streams; [`forks`]: streams that begin with the bytes of others
 //! - [`membership`]: nodes, and the sweep of dead ones; [`lease`]: leases
 //! - [`error`]: errors, and whether a retry can help
 //! - [`backoff`]: time between retries
@@ -32,6 +33,7 @@ pub mod credential_store;
 pub mod dead_letter;
 pub mod error;
 pub mod event_log;
+pub mod forks;
 pub mod intake;
 pub mod intake_queue;
 pub mod lease;
@@ -44,6 +46,7 @@ pub mod retention;
 pub mod session;
 pub mod session_store;
 pub mod settings;
+pub mod stream_store;
 pub mod subscriber;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -62,3 +65,4 @@ pub use redis::{RedisBroker, RedisSettings};
 pub use retention::{Retention, RetentionRules};
 pub use session_store::SessionStore;
 pub use settings::BrokerSettings;
+pub use stream_store::{StreamSettings, StreamStore};

@@ -11,6 +11,7 @@
 //! - `session_store`; `sessions`: owners of sessions; `lifecycle`: the lifecycle stream; `presences`: who follows a channel; `silences`: in which their connections are lost
 //! - `credential_store`: revocations of tokens; `tickets`: tickets of users
 //! - `ack_store`: acknowledged cursors
+//! - `stream_store`; `streams`: finite streams
 //! - `membership`: leases and locks
 //! - `intake_queue`: the ingest stream
 //! - `faults`: faults of Redis, for tests and simulations; behind the feature `testing`
@@ -29,6 +30,8 @@ mod presences;
 mod session_store;
 mod sessions;
 mod silences;
+mod stream_store;
+mod streams;
 mod tickets;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +49,7 @@ use self::intake_queue::Ingest;
 use self::live_topics::Subscribers;
 use self::membership::Leases;
 use self::sessions::Sessions;
+use self::streams::Streams;
 use self::tickets::Tickets;
 use crate::clock;
 use crate::settings::BrokerSettings;
@@ -76,6 +80,7 @@ struct State {
     ingest: Ingest,
     revocations: Revocations,
     acks: Acks,
+    streams: Streams,
     tickets: Tickets,
 }
 

@@ -18,6 +18,7 @@
 //! - `credential_store`: revocations of tokens
 //! - `ack_store`: acknowledged cursors
 //! - `presence_refusals`: commands about presence that Redis refused; `pipelines`: how many sessions one call is about
+//! - `stream_store`: finite streams
 //! - `membership`: leases of nodes; `nodes`: the set of nodes; `sweep`: sessions of dead ones; `lock`: locks that elect a
 //!   node
 //! - `intake_queue`: the ingest stream
@@ -54,6 +55,7 @@ mod script;
 mod session_store;
 mod settings;
 mod shared_connection;
+mod stream_store;
 mod subscriber;
 mod sweep;
 mod tls;

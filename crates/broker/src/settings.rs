@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanfare_protocol::event::DEFAULT_MAX_DATA_BYTES;
 
-use crate::{AckSettings, RetentionRules};
+use crate::{AckSettings, RetentionRules, StreamSettings};
 
 /// Settings that do not depend on the kind of broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct BrokerSettings {
     pub dead_events: usize,
     /// Bounds of acknowledged cursors.
     pub acks: AckSettings,
+    /// Bounds of finite streams.
+    pub streams: StreamSettings,
 }
 
 impl Default for BrokerSettings {
@@ -44,6 +46,7 @@ impl Default for BrokerSettings {
             heartbeat_memory: Duration::from_hours(1),
             dead_events: 10_000,
             acks: AckSettings::default(),
+            streams: StreamSettings::default(),
         }
     }
 }

@@ -15,7 +15,7 @@
 //! - [`fault`]: faults of the configuration
 //! - [`secret`]: a value that is never shown
 //! - one struct per topic: [`node`], [`admin`], [`redis`], [`auth`], [`callback`], [`stream`], [`limits`], [`retention`], [`publish`],
-//!   [`intake`], [`lease`], [`session`], [`ack`], [`http`], [`tls`], [`drain`], [`log`]
+//!   [`intake`], [`lease`], [`session`], [`ack`], [`finite`], [`http`], [`tls`], [`drain`], [`log`]
 
 pub mod ack;
 pub mod admin;
@@ -27,6 +27,7 @@ pub mod drain;
 pub mod example;
 pub mod fault;
 mod fetch_url;
+pub mod finite;
 mod grant_rules;
 mod host;
 pub mod http;
@@ -92,6 +93,8 @@ pub struct Config {
     pub session: session::SessionConfig,
     /// Acknowledged cursors.
     pub ack: ack::AckConfig,
+    /// Finite streams.
+    pub finite: finite::FiniteConfig,
     /// HTTP.
     pub http: http::HttpConfig,
     /// TLS.
@@ -119,6 +122,7 @@ const TOPICS: &[&[Setting]] = &[
     intake::IntakeConfig::SETTINGS,
     session::SessionConfig::SETTINGS,
     ack::AckConfig::SETTINGS,
+    finite::FiniteConfig::SETTINGS,
     lease::LeaseConfig::SETTINGS,
     http::HttpConfig::SETTINGS,
     tls::TlsConfig::SETTINGS,
@@ -201,6 +205,7 @@ impl Config {
             heartbeat_memory: self.stream.heartbeat_memory,
             dead_events: self.retention.dead_events,
             acks: self.ack.broker(),
+            streams: self.finite.broker(),
         }
     }
 }

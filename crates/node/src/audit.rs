@@ -279,6 +279,10 @@ fn belongs(action: Action, call: &Call, caller: &Caller) -> bool {
         Action::Look => call.of_user.is_none() || call.of_user != caller.user,
         // By a right that no grant of channels gives. Without tokens, every caller has it.
         Action::Publish => caller.rights.has(Right::Publish) && caller.credential != "none",
+        Action::FiniteStream => {
+            let is_read = matches!(call.method, "GET" | "HEAD");
+            !is_read && caller.rights.has(Right::Publish) && caller.credential != "none"
+        }
         // Publishers ask how many follow their channels before they publish.
         Action::Presence => caller.rights.has(Right::Look) && caller.credential != "none",
         Action::Stream | Action::History | Action::Acknowledge | Action::Connect | Action::Other => false,

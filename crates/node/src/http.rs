@@ -11,6 +11,7 @@
 //! - [`publish`], [`history`], [`presence`], [`sessions`], [`session_token`], [`acks`], [`tickets`], [`revocations`], [`nodes`], [`dead_letters`]: the other endpoints; [`places`]: concurrency limit of history calls
 //! - [`channel_call`]: a call about the channel in its path
 //! - [`channel_settings`]: settings in force for a channel; [`admin_page`]: the page of operators
+//! - [`finite`]: finite streams
 //! - `body`: bodies within the memory budget; `json_body`: small JSON bodies
 //! - [`head_size`]: size limit of a request's head
 //! - [`hosts`], `origin`: allowed host names, and protection from cross-site requests
@@ -31,6 +32,7 @@ pub mod channel_settings;
 pub mod counts;
 pub mod dead_letters;
 pub mod events;
+pub mod finite;
 pub mod head_size;
 pub mod health;
 pub mod history;
@@ -71,7 +73,7 @@ use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderName, VAR
 use self::app::App;
 use self::events::StreamEndpoint;
 use self::hosts::Hosts;
-use self::openapi::routes::{Described, Routes, delete, get, post};
+use self::openapi::routes::{Described, Routes, delete, get, post, put};
 use self::problem::{Code, Problem};
 use crate::auth::Bearer;
 
@@ -152,8 +154,7 @@ fn calls(app: &Arc<App>, side: Side) -> Router {
 
 /// Returns the descriptions of all routes.
 fn described() -> Vec<Described> {
-    [streaming().described(), clients().described(), shared().described(), operating().described()]
-        .concat()
+    [streaming().described(), clients().described(), shared().described(), operating().described()].concat()
 }
 
 fn streaming() -> Routes<Arc<StreamEndpoint>> {
@@ -162,7 +163,7 @@ fn streaming() -> Routes<Arc<StreamEndpoint>> {
 
 /// Returns the routes of clients, which only the public listener serves, if there are two.
 fn clients() -> Routes<Arc<App>> {
-    use openapi::{operating, sessions};
+    use openapi::{finite as described, operating, sessions};
     Routes::new()
         .route("/v1/sessions/{session}/token", post(session_token::replace, sessions::replace_token))
         .route(
@@ -171,6 +172,14 @@ fn clients() -> Routes<Arc<App>> {
         )
         .route("/v1/tickets", post(tickets::issue, sessions::issue_ticket))
         .route("/ready", get(health::ready, operating::ready))
+        .route(
+            finite::ROUTE,
+            put(finite::create::create, described::create)
+                .post(finite::append::append, described::append)
+                .get(finite::read::read, described::read)
+                .head(finite::inspect::inspect, described::inspect)
+                .delete(finite::remove::remove, described::remove),
+        )
 }
 
 /// Returns the routes of probes, monitoring and operators, which only the admin listener serves, if there is one.
@@ -178,7 +187,10 @@ fn operating() -> Routes<Arc<App>> {
     use openapi::operating;
     Routes::new()
         .route("/v1/nodes", get(nodes::nodes, operating::nodes))
-        .route("/v1/channels/{channel}/settings", get(channel_settings::settings, operating::channel_settings))
+        .route(
+            "/v1/channels/{channel}/settings",
+            get(channel_settings::settings, operating::channel_settings),
+        )
         .route("/v1/revocations", post(revocations::revoke, operating::revoke))
         .route("/v1/dead-letters", get(dead_letters::list, operating::dead_letters))
         .route(

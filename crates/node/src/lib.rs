@@ -17,6 +17,7 @@
 pub mod address;
 pub mod audit;
 pub mod auth;
+pub mod finite;
 pub mod http;
 pub mod listener;
 pub mod memory;

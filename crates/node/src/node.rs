@@ -50,6 +50,8 @@ use crate::auth::metrics::KeyMetrics;
 use crate::auth::tickets::Tickets;
 use crate::auth::upkeep::KeyUpkeep;
 use crate::auth::{Auth, CallbackMetrics, SetupError};
+use crate::finite::Finite;
+use crate::finite::readers::LiveReaders;
 use crate::http;
 use crate::http::Side;
 use crate::http::app::App;
@@ -140,6 +142,8 @@ pub struct Node {
     /// Publishes the figures of the node.
     stats: StatsTask,
     hub: Hub,
+    /// Live readers of finite streams.
+    readers: LiveReaders,
     coordination: Coordination,
 }
 
@@ -169,8 +173,7 @@ impl Node {
         let (listener, bound) = listen(config, "node.listen", config.node.listen)?;
         let admin = config.admin.listen.map(|addr| listen(config, "admin.listen", addr)).transpose()?;
 
-        let metrics = Arc::new(HubMetrics::register(&mut registry));
-        metrics.max.set(i64::try_from(config.limits.connections).unwrap_or(i64::MAX));
+        let metrics = hub_metrics(config, &mut registry);
         let cluster = Arc::new(ClusterMetrics::register(&mut registry));
         let http_metrics = HttpMetrics::register(&mut registry);
         let rate_metrics = RateMetrics::register(&mut registry);
@@ -192,16 +195,16 @@ impl Node {
         let rates = Arc::new(Rates::new(&config.limits, rate_metrics).with_keys(&config.auth.keys));
         let draining = Arc::new(AtomicBool::new(false));
         let draining_shown = registered(&mut registry, "fanfare_draining", "1 while the node drains");
-        let authenticator = auth.authenticator().cloned();
         let readiness = readiness::checks(
             coordination.lease(),
             hub.wire(),
-            authenticator,
+            auth.authenticator().cloned(),
             revocations.clone(),
             &draining,
         );
         let app = Arc::new(App {
             node: id.clone(),
+            finite: Finite::new(config, &broker, id, &mut registry),
             tickets: Tickets::new(Arc::clone(&broker), config),
             broker,
             memory: memory.clone(),
@@ -265,6 +268,7 @@ impl Node {
             retry,
             stats,
             hub,
+            readers: app.finite.readers.clone(),
             coordination,
         })
     }
@@ -320,6 +324,7 @@ impl Node {
             retry,
             stats,
             hub,
+            readers,
             coordination,
         } = self;
         draining.store(true, Ordering::Relaxed);
@@ -331,10 +336,12 @@ impl Node {
         listener.send_goaway();
         // No stream may be opened after the hub was shut down.
         admissions.wait().await;
+        readers.end_readers();
         drain_streams(&hub, drain.window).await;
         hub.shutdown(CloseReason::Shutdown).await;
         // Waiting for clients must leave time to release sessions.
         listener.shutdown(begun + drain.deadline * 3 / 4).await;
+        readers.shutdown().await;
         tokio::join!(upkeep.shutdown(), keys.shutdown(), retry.shutdown(), stats.shutdown());
         let left = coordination.shutdown(begun + drain.deadline * 7 / 8).await;
         // Last, so that probes and metrics are served until the end.
@@ -357,6 +364,13 @@ fn registry(redis: Option<&RedisBroker>) -> Registry {
         redis.register_metrics(&mut registry);
     }
     registry
+}
+
+/// Returns the metrics of the hub.
+fn hub_metrics(config: &Config, registry: &mut Registry) -> Arc<HubMetrics> {
+    let metrics = HubMetrics::register(registry);
+    metrics.max.set(i64::try_from(config.limits.connections).unwrap_or(i64::MAX));
+    Arc::new(metrics)
 }
 
 /// Returns the settings of the hub.

@@ -20,8 +20,10 @@ const USER_PREFIX: &str = "user:";
 const BROADCAST: &str = "broadcast";
 /// Prefix of the channels on which nodes publish about themselves.
 pub const INTERNAL_PREFIX: &str = "fanfare:";
+/// Prefix of the channels of finite streams, which carry no events.
+pub(crate) const STREAM_PREFIX: &str = "stream:";
 /// Namespaces of reserved channels, which a grant must spell out.
-pub const RESERVED: [&str; 2] = [USER_PREFIX, BROADCAST];
+pub const RESERVED: [&str; 3] = [USER_PREFIX, BROADCAST, STREAM_PREFIX];
 
 /// A named, ordered series of events: the only routing concept.
 ///
@@ -50,6 +52,11 @@ pub enum ChannelError {
         /// Its offset in bytes.
         at: usize,
     },
+    /// The channel of a finite stream.
+    #[error(
+        "channels that begin with {STREAM_PREFIX} are finite streams, which are read and written at /v1/stream/"
+    )]
+    Stream,
 }
 
 impl Channel {
@@ -57,10 +64,20 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// Fails if it is empty, too long or has a character outside the alphabet.
+    /// Fails if it is empty, too long, has a character outside the alphabet, or is that of a finite stream.
     pub fn new(name: &str) -> Result<Self, ChannelError> {
         check(name, false)?;
+        if name.starts_with(STREAM_PREFIX) {
+            return Err(ChannelError::Stream);
+        }
         Ok(Self(name.into()))
+    }
+
+    /// Returns the channel of a finite stream with this name.
+    pub(crate) fn of_stream(name: &str) -> Result<Self, ChannelError> {
+        let channel = format!("{STREAM_PREFIX}{name}");
+        check(&channel, false)?;
+        Ok(Self(channel.into()))
     }
 
     /// Returns the channel that every stream follows.
@@ -88,13 +105,13 @@ impl Channel {
         self.0.strip_prefix(USER_PREFIX)
     }
 
-    /// Returns the namespace of a reserved channel, which a grant must spell out: `user:` or `broadcast`; `None` for
+    /// Returns the namespace of a reserved channel, which a grant must spell out: `user:`, `stream:` or `broadcast`; `None` for
     /// any other channel.
     fn reserved(&self) -> Option<&'static str> {
         if self.as_str() == BROADCAST {
             return Some(BROADCAST);
         }
-        self.as_str().starts_with(USER_PREFIX).then_some(USER_PREFIX)
+        [USER_PREFIX, STREAM_PREFIX].into_iter().find(|prefix| self.as_str().starts_with(prefix))
     }
 
     /// Returns the tag that represents the channel in a cursor: 48 bits of the name's FNV-1a hash.
@@ -180,7 +197,8 @@ impl User {
             return Err(UserError::TooLong(id.len()));
         }
         check(id, false).map_err(|error| match error {
-            ChannelError::Empty => UserError::Empty,
+            // Only a channel can be that of a stream.
+            ChannelError::Empty | ChannelError::Stream => UserError::Empty,
             ChannelError::TooLong(bytes) => UserError::TooLong(bytes),
             ChannelError::Character { found, at } => UserError::Character { found, at },
         })?;
@@ -253,7 +271,7 @@ impl Pattern {
         glob(self.0.as_bytes(), channel.as_str().as_bytes())
     }
 
-    /// Returns whether a grant of this pattern opens the channel. A reserved channel (`user:<id>`, `broadcast`) is
+    /// Returns whether a grant of this pattern opens the channel. A reserved channel (`user:<id>`, `stream:<name>`, `broadcast`) is
     /// opened only by a pattern that begins with its namespace in plain letters: `user:*` opens `user:9`, and `*`,
     /// `u*` and `*9` do not. An internal channel is opened by no pattern.
     pub fn opens(&self, channel: &Channel) -> bool {
@@ -264,11 +282,12 @@ impl Pattern {
 
     /// Returns whether a grant of this pattern opens every channel that a grant of the other one opens.
     pub fn covers(&self, other: &Self) -> bool {
-        let users = |pattern: &Self| pattern.0.starts_with(USER_PREFIX);
+        let spells = |prefix: &str| self.0.starts_with(prefix) || !other.0.starts_with(prefix);
         let broadcast = Channel::broadcast();
         // A `*` of the other pattern is a character that only a `*` of this one matches.
         glob(self.0.as_bytes(), other.0.as_bytes())
-            && (users(self) || !users(other))
+            && spells(USER_PREFIX)
+            && spells(STREAM_PREFIX)
             && (self.opens(&broadcast) || !other.opens(&broadcast))
     }
 
@@ -376,6 +395,9 @@ mod tests {
             ("*", "broadcasts", true),
             ("broadcast*", "broadcast", true),
             ("user:*", "user:9", true),
+            ("stream:*", "stream:chat-*", true),
+            ("*", "stream:*", false),
+            ("st*", "stream:chat", false),
             ("room:1", "room:*", false),
             ("*a", "*", false),
             ("*", "user:9", false),
@@ -391,8 +413,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_covered_opens_nothing_more(
-            wide in "(user:|broadcast|)[ab*]{0,4}",
-            narrow in "(user:|broadcast|)[ab*]{0,4}",
+            wide in "(user:|stream:|broadcast|)[ab*]{0,4}",
+            narrow in "(user:|stream:|broadcast|)[ab*]{0,4}",
             name in "(user:|broadcast|fanfare:|)[ab]{0,6}",
         ) {
             prop_assume!(!wide.is_empty() && !narrow.is_empty() && !name.is_empty());
@@ -408,6 +430,8 @@ mod tests {
         assert_eq!(Channel::new(&"x".repeat(256)), Err(ChannelError::TooLong(256)));
         assert_eq!(Channel::new("room{7}"), Err(ChannelError::Character { found: '{', at: 4 }));
         assert!(Channel::new("römer").is_err());
+        assert_eq!(Channel::new("stream:chat-7"), Err(ChannelError::Stream));
+        assert!(Channel::new("streams:1").is_ok() && Channel::new("stream").is_ok());
         assert!(User::new("").is_err());
         assert!(User::new(&"u".repeat(250)).is_ok());
         assert_eq!(User::new(&"u".repeat(251)), Err(UserError::TooLong(251)));

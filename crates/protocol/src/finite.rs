@@ -5,7 +5,7 @@
 //!
 //! # Layout
 //!
-//! - [`name`]: names
+//! - [`name`]: names of streams
 //! - [`media_type`]: what the bytes are: JSON messages, text, or bytes
 //! - [`messages`]: JSON messages, as they are stored and as they are read
 //! - [`life`]: how long a stream is kept

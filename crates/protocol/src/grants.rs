@@ -72,6 +72,7 @@ fn opens(patterns: &[Pattern], channel: &Channel) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::finite::StreamName;
 
     fn grants(json: &str) -> Grants {
         serde_json::from_str(json).unwrap()
@@ -126,6 +127,7 @@ mod tests {
             ("*broadcast", "broadcast", false),
             ("broadcast", "broadcast", true),
             ("broadcast*", "broadcast", true),
+            ("*", "streams:9", true),
         ];
         let user = User::new("7").unwrap();
         for (pattern, channel, opens) in table {
@@ -141,6 +143,21 @@ mod tests {
             assert!(!publish.may_subscribe(None, &channel) || joined, "publish grants no subscribe");
             assert!(!subscribe.may_publish(&channel), "subscribe grants no publish");
         }
+    }
+
+    #[test]
+    fn a_finite_stream_is_opened_by_a_pattern_that_spells_it_out() {
+        let chat = StreamName::new("chat-7").unwrap();
+        for (pattern, opens) in
+            [("stream:chat-*", true), ("stream:*", true), ("*", false), ("st*", false), ("chat-7", false)]
+        {
+            let grants = grants(&format!(r#"{{"publish":["{pattern}"],"subscribe":["{pattern}"]}}"#));
+            assert_eq!(grants.may_publish(chat.channel()), opens, "{pattern}");
+            assert_eq!(grants.may_subscribe(None, chat.channel()), opens, "{pattern}");
+        }
+        assert!(
+            Grants::all().may_publish(chat.channel()) && Grants::all().may_subscribe(None, chat.channel())
+        );
     }
 
     #[test]

@@ -14,8 +14,12 @@ use serde_json::{Value, json};
 use self::contract::Contract;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
+const GRANTS: &[&str] = &["room:*", "stream:*"];
 const SESSION: &str = "0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11";
 const OTHER: &str = "1c5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f12";
+
+/// A call: its method, path, headers and body, and the status of its answer.
+type Step = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str, u16);
 
 /// A node with its description, and clients of it.
 struct Stage {
@@ -43,8 +47,7 @@ impl Stage {
         assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
         let mut contract = Contract::new(answer.json());
         contract.check(("get", "/v1/openapi.json"), &answer);
-        let (user, admin) =
-            (Token::of("7").subscribe(&["room:*"]).publish(&["room:*"]), Token::of("ops").admin());
+        let (user, admin) = (Token::of("7").subscribe(GRANTS).publish(GRANTS), Token::of("ops").admin());
         let (user, admin) = (node.api().with_token(&user.sign()), node.api().with_token(&admin.sign()));
         Self { nobody: node.api(), user, admin, redis, node, contract }
     }
@@ -111,6 +114,7 @@ async fn every_operation_of_a_node_answers_as_its_description_says() {
     channels(&mut stage).await;
     sessions(&mut stage).await;
     operations(&mut stage).await;
+    finite_streams(&mut stage).await;
     refusals(&mut stage).await;
     streams(&mut stage).await;
     assert_eq!(stage.contract.uncalled(), Vec::<String>::new(), "operations without a successful call");
@@ -187,6 +191,8 @@ async fn sessions(stage: &mut Stage) {
 async fn operations(stage: &mut Stage) {
     let (nobody, admin) = (stage.nobody.clone(), stage.admin.clone());
     stage.get(&admin, "/v1/nodes", "/v1/nodes", 200).await;
+    let settings = "/v1/channels/{channel}/settings";
+    stage.get(&admin, settings, "/v1/channels/room:1/settings", 200).await;
     for path in ["/v1/problems", "/healthz", "/readyz", "/metrics"] {
         stage.get(&nobody, path, path, 200).await;
     }
@@ -206,6 +212,40 @@ async fn operations(stage: &mut Stage) {
     stage.post(&admin, requeue, &format!("/v1/dead-letters/{}/requeue", id(1)), &Value::Null, 200).await;
     stage.post(&admin, requeue, &format!("/v1/dead-letters/{}/requeue", id(1)), &Value::Null, 404).await;
     stage.get(&admin, entry, "/v1/dead-letters/x", 400).await;
+}
+
+/// Finite streams.
+async fn finite_streams(stage: &mut Stage) {
+    const CHAT: &str = "/v1/stream/chat-1";
+    const TEXT: (&str, &str) = ("content-type", "text/plain");
+    const LAST: [(&str, &str); 5] = [
+        TEXT,
+        ("producer-id", "p"),
+        ("producer-epoch", "0"),
+        ("producer-seq", "0"),
+        ("stream-closed", "true"),
+    ];
+    let steps: [Step; 13] = [
+        ("put", CHAT, &[TEXT], "one", 201),
+        ("put", CHAT, &[TEXT], "one", 200),
+        ("put", CHAT, &[JSON], "", 409),
+        ("post", CHAT, &[TEXT], " two", 204),
+        ("post", CHAT, &[TEXT], "", 400),
+        ("get", CHAT, &[], "", 200),
+        ("post", CHAT, &LAST, " three", 200),
+        ("post", CHAT, &[TEXT], "four", 409),
+        ("get", "/v1/stream/chat-1?offset=1", &[], "", 400),
+        ("head", CHAT, &[], "", 200),
+        ("get", "/v1/stream/__ds/x", &[], "", 404),
+        ("delete", CHAT, &[], "", 204),
+        ("get", CHAT, &[], "", 404),
+    ];
+    let user = stage.user.clone();
+    for (method, path, headers, body, status) in steps {
+        let answer = user.call(&method.to_uppercase(), path, headers, body).await.unwrap();
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.text);
+        stage.contract.check((method, "/v1/stream/{name}"), &answer);
+    }
 }
 
 /// What every operation refuses, and the methods that no path has.
@@ -273,7 +313,7 @@ async fn streams(stage: &mut Stage) {
     stage.post(&admin, "/v1/revocations", "/v1/revocations", &json!({ "user": "7", "jti": "x" }), 400).await;
 
     // The clock of `iat` is in seconds.
-    let late = Token::of("8").subscribe(&["room:*"]).publish(&["room:*"]).sign();
+    let late = Token::of("8").subscribe(GRANTS).publish(GRANTS).sign();
     stage.user = stage.node.api().with_token(&late);
     let user = stage.user.clone();
     let stream = stage.open(SESSION, 1.0).await;

@@ -1,10 +1,14 @@
 //! Addresses that no other process on this machine uses.
 
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 
-/// 127.0.0.1 and what people write by hand stay free.
-static NEXT: AtomicU8 = AtomicU8::new(16);
+/// Number of the next address.
+static NEXT: AtomicU16 = AtomicU16::new(0);
+/// Last bytes of addresses: 127.0.0.1 and what people write by hand stay free.
+const LAST: std::ops::Range<u16> = 16..250;
+/// Number of blocks of addresses of one process.
+const BLOCKS: u16 = 2;
 
 /// A loopback address for one server of one test.
 ///
@@ -13,11 +17,16 @@ static NEXT: AtomicU8 = AtomicU8::new(16);
 ///
 /// # Panics
 ///
-/// When one process asks for more than 200.
+/// When one process asks for more than 468.
 pub fn address() -> Ipv4Addr {
-    let [.., high, low] = std::process::id().to_be_bytes();
-    let last = NEXT.fetch_add(1, Ordering::Relaxed);
-    assert!((16..=250).contains(&last), "one process has used up its loopback addresses");
+    let in_block = LAST.end - LAST.start;
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let (block, last) = (number / in_block, LAST.start + number % in_block);
+    assert!(block < BLOCKS, "one process has used up its loopback addresses");
+    // The processes of a run have near numbers, so 15 bits tell them apart.
+    let process = u32::from(block) << 15 | std::process::id() & 0x7fff;
+    let [.., high, low] = process.to_be_bytes();
+    let [_, last] = last.to_be_bytes();
     Ipv4Addr::new(127, high, low, last)
 }
 
@@ -25,7 +34,9 @@ pub fn address() -> Ipv4Addr {
 mod tests {
     #[test]
     fn no_address_is_given_twice() {
-        let (one, other) = (super::address(), super::address());
-        assert!(one != other && one.is_loopback() && other.is_loopback());
+        let addresses: Vec<_> = (0..400).map(|_| super::address()).collect();
+        let distinct: std::collections::HashSet<_> = addresses.iter().collect();
+        assert_eq!(distinct.len(), addresses.len());
+        assert!(addresses.iter().all(std::net::Ipv4Addr::is_loopback));
     }
 }

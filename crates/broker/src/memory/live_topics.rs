@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use fanfare_protocol::Channel;
 use fanfare_protocol::session::Control;
-use fanfare_protocol::wire::Frame;
+use fanfare_protocol::wire::{Frame, Topic};
 use indexmap::IndexMap;
 use tokio::sync::mpsc;
 
@@ -44,7 +44,11 @@ impl Subscriber {
 
 impl Subscribers {
     pub(super) fn message(&self, channel: &Channel, frame: &Frame) {
-        let (topic, message) = (frame.topic(), Bytes::from(frame.encode()));
+        self.send(channel, frame.topic(), &frame.encode().into());
+    }
+
+    /// Sends a message on a topic of a channel.
+    pub(super) fn send(&self, channel: &Channel, topic: Topic, message: &Bytes) {
         for subscriber in self.open.values().filter(|subscriber| subscriber.subscribed.contains_key(channel))
         {
             subscriber.send(SubscriberEvent::Message(channel.clone(), topic, message.clone()));

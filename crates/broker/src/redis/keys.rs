@@ -2,6 +2,7 @@
 //!
 //! `{…}` is a hash tag: all names of one channel share a slot of a Redis Cluster; different channels may not.
 
+use fanfare_protocol::finite::StreamName;
 use fanfare_protocol::reader::Reader;
 use fanfare_protocol::wire::Topic;
 use fanfare_protocol::{Channel, User};
@@ -67,6 +68,11 @@ impl Keys {
     /// Returns the name of a user's tickets.
     pub(super) fn tickets(&self, user: &User) -> Key {
         self.of_channel(user.channel().as_str(), "tickets")
+    }
+
+    /// Returns the name of a part of a finite stream: `meta`, `data` or `refs`.
+    pub(super) fn stream(&self, name: &StreamName, part: &str) -> Key {
+        self.of_channel(name.channel().as_str(), part)
     }
 
     pub(super) fn nodes(&self) -> Key {

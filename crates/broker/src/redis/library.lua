@@ -69,6 +69,9 @@ local function wrong_channel(log)
   if string.sub(channel, 1, 8) == 'fanfare:' then
     return nil, 'only nodes publish to channels that begin with "fanfare:"'
   end
+  if string.sub(channel, 1, 7) == 'stream:' then
+    return nil, 'channels that begin with stream: are finite streams, which are read and written at /v1/stream/'
+  end
   return channel
 end
 

@@ -62,6 +62,12 @@ scripts! {
     CREATE_TICKET = include_str!("ticket.lua"), include_str!("create_ticket.lua");
     USE_TICKET = include_str!("ticket.lua"), include_str!("use_ticket.lua");
     RETURN_TICKET = include_str!("ticket.lua"), include_str!("return_ticket.lua");
+    STREAM_CREATE = include_str!("stream.lua"), include_str!("stream_create.lua");
+    STREAM_APPEND = include_str!("stream.lua"), include_str!("stream_append.lua");
+    STREAM_READ = include_str!("stream.lua"), include_str!("stream_read.lua");
+    STREAM_REMOVE = include_str!("stream.lua"), include_str!("stream_remove.lua");
+    STREAM_REFER = include_str!("stream.lua"), include_str!("stream_refer.lua");
+    STREAM_RELEASE = include_str!("stream.lua"), include_str!("stream_release.lua");
     LOCK = include_str!("lock.lua");
     /// The lock of the intake leader. It works also if Redis is out of memory, since the leader frees memory. The
     /// sweeper's lock does not, since live nodes cannot renew their leases then.

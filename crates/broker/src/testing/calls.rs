@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use fanfare_protocol::finite::StreamName;
 use fanfare_protocol::publish::Publication;
 use fanfare_protocol::reader::Reader;
 use fanfare_protocol::revocation::Revoked;
@@ -20,10 +21,14 @@ use crate::intake::{ChainedEntry, IntakeEntry, IntakeOutcome, Reading};
 use crate::lease::{LeaseOutcome, Swept};
 use crate::log::{Page, PageLimit};
 use crate::session::{Claim, Claimed, Holding, Presence, Renewed, SessionEnd, SessionInfo, UserPage};
+use crate::stream_store::{
+    self, Appended as StreamAppended, Created, ForkId, Found, NewStream, Origin, ReadRange, Reference,
+    Referred, Removed, StreamPage,
+};
 use crate::subscriber::{SubscriberConnection, SubscriberSink};
 use crate::{
     AckStore, BrokerError, CredentialStore, EventLog, IntakeQueue, LiveTopics, Membership, NodeId, NodeInfo,
-    Published, SessionStore,
+    Published, SessionStore, StreamStore,
 };
 
 #[async_trait]
@@ -226,5 +231,52 @@ impl IntakeQueue for FaultyBroker {
 
     async fn reset_intake(&self, reading: &Reading) -> Result<Option<Position>, BrokerError> {
         self.call(Call::Reset, self.inner.reset_intake(reading)).await
+    }
+}
+
+#[async_trait]
+impl StreamStore for FaultyBroker {
+    async fn create_stream(&self, name: &StreamName, new: &NewStream) -> Result<Created, BrokerError> {
+        self.call(Call::Stream, self.inner.create_stream(name, new)).await
+    }
+
+    async fn append_stream(
+        &self,
+        name: &StreamName,
+        append: &stream_store::Append,
+    ) -> Result<StreamAppended, BrokerError> {
+        self.call(Call::Stream, self.inner.append_stream(name, append)).await
+    }
+
+    async fn read_stream(
+        &self,
+        name: &StreamName,
+        range: ReadRange,
+    ) -> Result<Found<StreamPage>, BrokerError> {
+        self.call(Call::Stream, self.inner.read_stream(name, range)).await
+    }
+
+    async fn remove_stream(&self, name: &StreamName) -> Result<Found<Removed>, BrokerError> {
+        self.call(Call::Stream, self.inner.remove_stream(name)).await
+    }
+
+    async fn refer_stream(
+        &self,
+        source: &StreamName,
+        reference: &Reference,
+    ) -> Result<Found<Referred>, BrokerError> {
+        self.call(Call::Stream, self.inner.refer_stream(source, reference)).await
+    }
+
+    async fn stream_forks(&self, source: &StreamName) -> Result<Vec<ForkId>, BrokerError> {
+        self.call(Call::Stream, self.inner.stream_forks(source)).await
+    }
+
+    async fn release_forks(
+        &self,
+        source: &StreamName,
+        forks: &[ForkId],
+    ) -> Result<Option<Origin>, BrokerError> {
+        self.call(Call::Stream, self.inner.release_forks(source, forks)).await
     }
 }

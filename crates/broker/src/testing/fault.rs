@@ -65,6 +65,8 @@ pub enum Call {
     Settle,
     /// `IntakeQueue::reset_intake`.
     Reset,
+    /// The calls of `StreamStore`.
+    Stream,
     /// `Membership::prepare`.
     Prepare,
 }

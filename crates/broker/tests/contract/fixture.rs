@@ -277,6 +277,13 @@ impl Subscriber {
         self.confirmed(names, ticket).await;
     }
 
+    /// Subscribes to a channel, which may be that of a finite stream, and waits until that is confirmed.
+    pub(crate) async fn follow(&self, channel: &Channel, ticket: Ticket) {
+        self.connection.subscribe(vec![(channel.clone(), ticket)]);
+        let wanted = SubscriberEvent::Subscribed(vec![(channel.clone(), ticket)]);
+        self.wait("the channel is subscribed", |events| events.contains(&wanted)).await;
+    }
+
     pub(crate) fn request(&self, names: &[&str], ticket: Ticket) {
         self.connection.subscribe(names.iter().map(|name| (channel(name), ticket)).collect());
     }
@@ -308,9 +315,12 @@ impl Subscriber {
 
     /// Returns the received messages of a channel.
     pub(crate) fn messages(&self, name: &str) -> Vec<Bytes> {
-        let of = channel(name);
+        self.messages_of(&channel(name))
+    }
+
+    fn messages_of(&self, of: &Channel) -> Vec<Bytes> {
         let message = |event| match event {
-            SubscriberEvent::Message(channel, _, message) if channel == of => Some(message),
+            SubscriberEvent::Message(channel, _, message) if channel == *of => Some(message),
             _ => None,
         };
         self.events().into_iter().filter_map(message).collect()
@@ -318,8 +328,13 @@ impl Subscriber {
 
     /// Waits for so many messages of a channel.
     pub(crate) async fn wait_messages(&self, name: &str, count: usize) -> Vec<Bytes> {
-        eventually("the messages arrive", || async { self.messages(name).len() >= count }).await;
-        self.messages(name)
+        self.wait_messages_of(&channel(name), count).await
+    }
+
+    /// The same of a channel that may be that of a finite stream.
+    pub(crate) async fn wait_messages_of(&self, channel: &Channel, count: usize) -> Vec<Bytes> {
+        eventually("the messages arrive", || async { self.messages_of(channel).len() >= count }).await;
+        self.messages_of(channel)
     }
 
     pub(crate) fn controls(&self) -> Vec<Bytes> {

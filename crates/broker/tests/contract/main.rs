@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - `fixture`: the brokers under test, and the hands that publishers, operators and time have
-//! - `events`, `subscribers`, `sessions`, `silences`, `grace`, `merging`, `presence`, `nodes`, `backlog`, `intake`, `dead_letters`, `revocations`, `tickets`, `acks`: the contracts
+//! - `events`, `subscribers`, `sessions`, `silences`, `grace`, `merging`, `presence`, `nodes`, `backlog`, `intake`, `dead_letters`, `revocations`, `tickets`, `acks`, `streams`: the contracts
 //! - `fcall`: the function library, called by strangers
 //! - `faults`: Redis goes away, comes back, forgets, stops
 //! - `types`: keys that hold something else than they should
@@ -25,6 +25,7 @@ mod presence;
 mod revocations;
 mod sessions;
 mod silences;
+mod streams;
 mod subscribers;
 mod tickets;
 mod types;
@@ -96,6 +97,22 @@ contracts! {
         the_readers_of_a_user_are_bounded_and_the_longest_silent_goes,
         acknowledged_positions_are_forgotten_after_their_time,
         receipts_are_bounded;
+    streams:
+        bytes_are_read_as_they_were_appended,
+        a_stream_is_created_once,
+        nothing_is_appended_after_the_end,
+        the_checks_of_an_append_have_an_order,
+        a_producer_appends_in_order_and_once,
+        a_producer_that_ends_a_stream_may_repeat_it,
+        reads_and_writes_let_a_stream_live_on,
+        a_stream_ends_at_its_time_and_without_one_after_it_was_left,
+        readers_are_woken_by_every_change,
+        a_stream_that_is_created_again_has_other_offsets,
+        a_fork_begins_with_the_bytes_of_its_source,
+        a_sub_offset_counts_messages_of_json,
+        a_deleted_source_holds_its_name_until_its_last_fork_is_gone,
+        a_fork_that_expired_does_not_hold_its_source,
+        forks_of_a_source_are_bounded;
     sessions:
         the_first_claim_brings_a_user_online,
         a_claim_finds_the_tip_of_the_users_channel,

@@ -25,6 +25,8 @@ pub(super) enum Action {
     History,
     /// Acknowledges events, or asks what was acknowledged.
     Acknowledge,
+    /// Reads, writes or deletes a finite stream.
+    FiniteStream,
     /// Connects over TLS.
     Connect,
     /// Anything else.
@@ -55,6 +57,7 @@ impl Action {
             (_, "/v1/events") => Self::Stream,
             ("GET" | "HEAD", "/v1/channels/{channel}/events") => Self::History,
             ("GET" | "HEAD" | "POST", "/v1/ack") => Self::Acknowledge,
+            (_, "/v1/stream/{*name}") => Self::FiniteStream,
             _ => Self::Other,
         }
     }
@@ -73,6 +76,7 @@ impl Action {
             Self::Stream => "stream",
             Self::History => "history",
             Self::Acknowledge => "ack",
+            Self::FiniteStream => "finite-stream",
             Self::Connect => "connect",
             Self::Other => "other",
         }

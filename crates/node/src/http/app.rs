@@ -8,6 +8,7 @@ use axum::extract::rejection::PathRejection;
 use fanfare_auth::TokenError;
 use fanfare_broker::{Broker, NodeId, RetentionRules};
 use fanfare_config::ack::AckConfig;
+use fanfare_config::bytes;
 use fanfare_config::http::HttpConfig;
 use fanfare_config::limits::LimitsConfig;
 use fanfare_config::presence::PresenceChannels;
@@ -33,6 +34,7 @@ use crate::address::trusted::TrustedProxies;
 use crate::audit::{Audit, trail};
 use crate::auth::tickets::{Presented, Tickets};
 use crate::auth::{Asked, Auth, AuthError, Bearer, Carrier};
+use crate::finite::Finite;
 use crate::memory::Memory;
 use crate::rates::{Caller, Kind, Rates};
 
@@ -76,6 +78,8 @@ pub struct App {
     pub presence: PresenceChannels,
     /// Retention of channels.
     pub retention: RetentionRules,
+    /// Finite streams.
+    pub finite: Finite,
     /// Readiness of the node.
     pub readiness: Readiness,
     /// Ignored parameters.
@@ -89,6 +93,11 @@ pub struct App {
 }
 
 impl App {
+    /// Returns the maximum size of a body that publishes, in bytes.
+    pub(super) fn body_limit(&self) -> usize {
+        bytes(self.limits.batch_bytes)
+    }
+
     /// Authenticates a request, and charges it to the rates of the user and of the address.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use super::problem::{Code, Problem};
 
 /// Methods that at least one endpoint supports.
-const METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
+const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 
 /// Checks a request. Afterwards, `Host` is the host of the request target.
 ///

@@ -31,11 +31,11 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use self::admit::Admit;
 use self::count::Count;
-use super::Side;
 use super::app::App;
 use super::hosts::Hosts;
 use super::idempotency::IDEMPOTENCY_KEY;
 use super::problem::{self, Code, Problem};
+use super::{Side, finite};
 
 /// Time for which a browser may cache a CORS preflight.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
@@ -94,17 +94,20 @@ fn known(method: &Method) -> &'static str {
 /// Returns the CORS layer for the allowed origins; `None` if there are none. Cookies are allowed only for listed
 /// origins, not for `*`.
 fn cors(origins: &[String]) -> Option<CorsLayer> {
+    let requested = [
+        AUTHORIZATION,
+        CONTENT_TYPE,
+        CACHE_CONTROL,
+        IDEMPOTENCY_KEY,
+        HeaderName::from_static("last-event-id"),
+        HeaderName::from_static("prefer"),
+    ];
     let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
-        .allow_headers([
-            AUTHORIZATION,
-            CONTENT_TYPE,
-            CACHE_CONTROL,
-            IDEMPOTENCY_KEY,
-            HeaderName::from_static("last-event-id"),
-            HeaderName::from_static("prefer"),
-        ])
-        .expose_headers([RETRY_AFTER, WWW_AUTHENTICATE, ALLOW])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers(requested.into_iter().chain(finite::REQUESTED).collect::<Vec<_>>())
+        .expose_headers(
+            [RETRY_AFTER, WWW_AUTHENTICATE, ALLOW].into_iter().chain(finite::EXPOSED).collect::<Vec<_>>(),
+        )
         .max_age(PREFLIGHT_AGE);
     match origins {
         [] => None,

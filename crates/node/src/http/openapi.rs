@@ -7,9 +7,10 @@
 //!
 //! - `call`: describes one operation; `schema`: what is not a type of `fanfare-api`
 //! - `routes`: routes with their descriptions
-//! - `stream`, `publishing`, `sessions`, `operating`: the operations by topic
+//! - `stream`, `publishing`, `sessions`, `finite`, `operating`: the operations by topic
 
 pub(super) mod call;
+pub(super) mod finite;
 pub(super) mod operating;
 pub(super) mod publishing;
 pub(super) mod routes;
@@ -71,7 +72,9 @@ fn document(routes: &[Described]) -> Value {
         let responses = responses.into_iter().map(|(status, response)| (status.to_string(), response));
         operation.insert("responses".to_owned(), Value::Object(responses.collect()));
         schemas.extend(used);
-        paths.entry(*path).or_insert_with(|| json!({}))[*method] = Value::Object(operation);
+        // The rest of a path is a parameter, too.
+        let path = path.replace("{*", "{");
+        paths.entry(path).or_insert_with(|| json!({}))[*method] = Value::Object(operation);
     }
     let schemas: Map<String, Value> = schemas.into_iter().collect();
     json!({
@@ -126,6 +129,7 @@ fn tags() -> Value {
         { "name": "streams", "description": "Event streams and long polls" },
         { "name": "channels", "description": "Publishing, history and presence" },
         { "name": "sessions", "description": "Sessions, tokens and tickets of users, and what they acknowledged" },
+        { "name": "finite-streams", "description": "Bytes with an end, by the Durable Streams protocol" },
         { "name": "operations", "description": "Nodes, revocations, dead letters, health and metrics" },
     ])
 }

@@ -67,6 +67,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
     config.auth.mode = Some(AuthMode::None);
     change(&mut config);
     let mut registry = Registry::default();
+    let finite = crate::finite::Finite::new(&config, &broker, &config.node.id, &mut registry);
     let metrics = HttpMetrics::register(&mut registry);
     let hub = Arc::new(HubMetrics::register(&mut registry));
     let ok = || Box::new(|| Part::OK);
@@ -97,6 +98,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
     let audit = Arc::new(crate::audit::Audit::new(config.node.id.clone(), &mut registry));
     App {
         audit,
+        finite,
         tickets: crate::auth::tickets::Tickets::new(broker.clone(), &config),
         sessions,
         revocations,

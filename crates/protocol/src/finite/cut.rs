@@ -24,17 +24,14 @@ pub fn whole(form: Form, page: &[u8], is_last: bool) -> Option<usize> {
 /// Returns how many bytes there are without an incomplete character at the end.
 fn complete_characters(text: &[u8]) -> usize {
     let from = text.len().saturating_sub(MAX_INCOMPLETE);
-    match std::str::from_utf8(&text[from..]) {
-        Ok(_) => text.len(),
-        // The first bytes may be the end of a character that began before.
-        Err(_) => {
-            let begin =
-                text[from..].iter().rposition(|byte| !matches!(byte, 0x80..=0xbf)).map(|at| from + at);
-            match begin {
-                Some(begin) if length(text[begin]) > text.len() - begin => begin,
-                _ => text.len(),
-            }
-        }
+    if std::str::from_utf8(&text[from..]).is_ok() {
+        return text.len();
+    }
+    // The first bytes may be the end of a character that began before.
+    let begin = text[from..].iter().rposition(|byte| !matches!(byte, 0x80..=0xbf)).map(|at| from + at);
+    match begin {
+        Some(begin) if length(text[begin]) > text.len() - begin => begin,
+        _ => text.len(),
     }
 }
 

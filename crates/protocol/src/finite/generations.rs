@@ -1,6 +1,6 @@
 //! Generations of a stream: which offsets are still valid.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use super::offset::{MAX_NUMBER, Offset};
@@ -72,7 +72,12 @@ impl Generations {
 
     /// Returns the text of ended generations, to which a new one is added.
     pub fn ended_text(ended: &[(u64, u64)]) -> String {
-        ended.iter().map(|(generation, end)| format!("{generation}:{end},")).collect()
+        let mut text = String::new();
+        for (generation, end) in ended {
+            // Writing to a text does not fail.
+            let _ = write!(text, "{generation}:{end},");
+        }
+        text
     }
 
     /// Ends the newest generation at a byte and begins another one.

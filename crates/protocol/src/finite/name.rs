@@ -3,10 +3,8 @@
 use std::fmt;
 
 use crate::Channel;
-use crate::channel::{ChannelError, MAX_CHANNEL_BYTES};
+use crate::channel::{ChannelError, MAX_CHANNEL_BYTES, STREAM_PREFIX as PREFIX};
 
-/// Prefix of the channel whose topic wakes a stream's readers, and of grants.
-pub const PREFIX: &str = "stream:";
 /// Maximum length of a name, in bytes.
 pub const MAX_BYTES: usize = MAX_CHANNEL_BYTES - PREFIX.len();
 /// First segment of the paths that the protocol reserves.
@@ -59,8 +57,8 @@ impl StreamName {
         if name.is_empty() {
             return Err(NameError::Empty);
         }
-        let channel = Channel::new(&format!("{PREFIX}{name}")).map_err(|error| match error {
-            ChannelError::Empty => NameError::Empty,
+        let channel = Channel::of_stream(name).map_err(|error| match error {
+            ChannelError::Empty | ChannelError::Stream => NameError::Empty,
             ChannelError::TooLong(bytes) => NameError::TooLong(bytes.saturating_sub(PREFIX.len())),
             ChannelError::Character { found, at } => {
                 NameError::Character { found, at: at.saturating_sub(PREFIX.len()) }
@@ -73,11 +71,6 @@ impl StreamName {
             return Err(NameError::Reserved);
         }
         Ok(Self(channel))
-    }
-
-    /// Returns the name of a channel `stream:<name>`; `None` for any other channel.
-    pub fn of_channel(channel: &Channel) -> Option<Self> {
-        Self::new(channel.as_str().strip_prefix(PREFIX)?).ok()
     }
 
     /// Returns the name, without `stream:`.
@@ -114,9 +107,7 @@ mod tests {
             let stream = StreamName::new(name).unwrap();
             assert_eq!(stream.as_str(), name);
             assert_eq!(stream.channel().as_str(), format!("stream:{name}"));
-            assert_eq!(StreamName::of_channel(stream.channel()), Some(stream));
         }
-        assert_eq!(StreamName::of_channel(&Channel::new("room:1").unwrap()), None);
     }
 
     #[test]

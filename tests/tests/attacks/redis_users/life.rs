@@ -207,6 +207,34 @@ pub(super) async fn uses_tickets(cluster: &Cluster) {
     stream.close();
 }
 
+/// Creates, appends to, reads, forks and deletes finite streams, with and without a time at which they end.
+pub(super) async fn keeps_finite_streams(cluster: &Cluster) {
+    let send = async |node: &Node, method: &str, name: &str, headers: &[(&str, &str)], body: &'static str| {
+        let headers = [&[("content-type", "text/plain")], headers].concat();
+        let answer = admin(node).call(method, &format!("/v1/stream/{name}"), &headers, body).await;
+        let answer = answer.expect("an answer");
+        assert!((200..300).contains(&answer.status), "{method} {name}: {}", answer.text);
+        answer.text
+    };
+    let producer = [("producer-id", "p"), ("producer-epoch", "0"), ("producer-seq", "0")];
+    send(cluster.a(), "PUT", "one", &[("stream-ttl", "60")], "first ").await;
+    send(cluster.a(), "PUT", "two", &[("stream-expires-at", "2999-01-01T00:00:00Z")], "").await;
+    let waiting = send(cluster.b(), "GET", "two?offset=-1&live=long-poll", &[], "");
+    let appending = async {
+        eventually("a reader waits", async || {
+            cluster.b().metrics().await.sum("fanfare_finite_readers", &[]) > 0.0
+        })
+        .await;
+        send(cluster.a(), "POST", "two", &producer, "bytes").await;
+    };
+    assert_eq!(tokio::join!(waiting, appending).0, "bytes");
+    send(cluster.b(), "POST", "one", &[("stream-closed", "true")], "last").await;
+    send(cluster.b(), "PUT", "fork", &[("stream-forked-from", "/v1/stream/one")], "").await;
+    assert_eq!(send(cluster.a(), "GET", "fork", &[], "").await, "first last");
+    send(cluster.a(), "DELETE", "one", &[], "").await;
+    send(cluster.b(), "DELETE", "fork", &[], "").await;
+}
+
 /// Kills a node that comes back at once with the same id, and once more for good.
 pub(super) async fn dies(cluster: &mut Cluster, through: &str) {
     let _stream = stream(cluster.a(), "47").await;

@@ -29,6 +29,7 @@ async fn a_nodes_whole_life_takes_each_of_its_rights_and_no_other() {
     life::revokes(&cluster).await;
     life::acknowledges(&cluster).await;
     life::uses_tickets(&cluster).await;
+    life::keeps_finite_streams(&cluster).await;
     life::dies(&mut cluster, &through).await;
     let mut asked = monitor.asked();
     nothing_was_denied(&cluster.redis).await;

@@ -14,7 +14,7 @@ use tower::Service;
 
 use super::{Responding, Shared};
 use crate::http::problem::Problem;
-use crate::http::{Side, head_size, letter, origin, stream_params};
+use crate::http::{Side, finite, head_size, letter, origin, stream_params};
 use crate::request_info::RequestInfo;
 
 /// Checks a request before its endpoint sees it.
@@ -43,7 +43,9 @@ where
         // Preconditions count only if the response would be a success (RFC 9110, section 13.2.1). Calls that change
         // something, and streams, check theirs before that.
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD)
-            && request.uri().path() != stream_params::PATH;
+            && request.uri().path() != stream_params::PATH
+            // Finite streams have entity tags.
+            && !request.uri().path().starts_with(finite::PREFIX);
         let precondition =
             is_read.then(|| letter::precondition(request.method(), request.headers()).err()).flatten();
         let response = self.inner.call(request);

@@ -18,6 +18,7 @@ use crate::address::ClientAddress;
 use crate::audit::call::Call;
 use crate::audit::trail::{self, Place};
 use crate::http::app::App;
+use crate::http::finite;
 use crate::http::metrics::RequestLabels;
 use crate::http::problem::Code;
 use crate::request_info::RequestInfo;
@@ -78,6 +79,10 @@ impl Counted {
         let (app, call) = (&self.shared.app, &self.call);
         app.audit.record(call, &self.place.take(), &response);
         guard(response.headers_mut());
+        if &*call.route == finite::ROUTE {
+            let (name, value) = finite::RESOURCE_POLICY;
+            response.headers_mut().insert(name, value);
+        }
         let status = response.status().as_u16();
         if let Some(code) = response.extensions().get::<Code>() {
             app.metrics.count_problem(code.as_str());

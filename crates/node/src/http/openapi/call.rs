@@ -130,6 +130,20 @@ impl Call {
         self.refuses(WITH_BODY)
     }
 
+    /// Adds a body of any media type.
+    pub(super) fn takes_any(mut self, meaning: &str) -> Self {
+        self.body = Some(json!({ "required": false, "description": meaning, "content": { "*/*": {} } }));
+        self.refuses(WITH_BODY)
+    }
+
+    /// Adds a header that every response with a status has.
+    pub(super) fn with_header(mut self, status: u16, name: &str, meaning: &str) -> Self {
+        if let Some(response) = self.responses.get_mut(&status) {
+            response["headers"][name] = json!({ "description": meaning, "schema": { "type": "string" } });
+        }
+        self
+    }
+
     /// Adds a JSON response.
     pub(super) fn answers<T: ToSchema>(self, status: u16, meaning: &str) -> Self {
         let (call, schema) = self.reference::<T>();

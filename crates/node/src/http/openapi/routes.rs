@@ -93,6 +93,16 @@ where
     Methods::new().post(handler, describe)
 }
 
+/// Routes `PUT` to a handler, which `describe` describes.
+pub(in crate::http) fn put<S, H, T>(handler: H, describe: Describe) -> Methods<S>
+where
+    S: Clone + Send + Sync + 'static,
+    H: Handler<T, S>,
+    T: 'static,
+{
+    Methods { router: routing::put(handler), described: vec![("put", describe)] }
+}
+
 /// Routes `DELETE` to a handler, which `describe` describes.
 pub(in crate::http) fn delete<S, H, T>(handler: H, describe: Describe) -> Methods<S>
 where
@@ -106,6 +116,20 @@ where
 impl<S: Clone + Send + Sync + 'static> Methods<S> {
     fn new() -> Self {
         Self { router: MethodRouter::new(), described: Vec::new() }
+    }
+
+    /// Adds `GET`.
+    pub(in crate::http) fn get<H: Handler<T, S>, T: 'static>(self, handler: H, describe: Describe) -> Self {
+        let Self { router, mut described } = self;
+        described.push(("get", describe));
+        Self { router: router.get(handler), described }
+    }
+
+    /// Adds `HEAD`, in place of that of `GET`.
+    pub(in crate::http) fn head<H: Handler<T, S>, T: 'static>(self, handler: H, describe: Describe) -> Self {
+        let Self { router, mut described } = self;
+        described.push(("head", describe));
+        Self { router: router.head(handler), described }
     }
 
     /// Adds `POST`.

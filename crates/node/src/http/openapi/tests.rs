@@ -49,6 +49,7 @@ fn every_operation_has_its_own_id_and_every_schema_that_is_named_is_used() {
 fn the_protocol_names_every_path() {
     let protocol = include_str!("../../../../../docs/protocol.md");
     for route in super::super::described() {
-        assert!(protocol.contains(route.path), "{}", route.path);
+        let path = route.path.replace("{*", "{");
+        assert!(protocol.contains(&path), "{path}");
     }
 }

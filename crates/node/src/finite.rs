@@ -1,0 +1,62 @@
+//! Finite streams on this node: who reads them live, and what their calls share.
+//!
+//! # Layout
+//!
+//! - [`readers`]: the streams that are read live, and the subscriber connection that wakes their readers
+//! - `window`: the newest bytes of such a stream
+//! - [`reader`]: reads a stream from a place on, as far as it is stored
+//! - `metrics`: metrics
+
+mod metrics;
+pub mod reader;
+pub mod readers;
+mod window;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanfare_broker::{Broker, NodeId};
+use fanfare_config::{Config, bytes};
+use prometheus_client::registry::Registry;
+
+use self::metrics::FiniteMetrics;
+use self::readers::LiveReaders;
+
+/// What the calls about finite streams share. Lives as long as the node.
+#[derive(Debug)]
+pub struct Finite {
+    /// Live readers.
+    pub(crate) readers: LiveReaders,
+    /// Maximum number of bytes of a page.
+    pub(crate) page: usize,
+    /// Maximum number of bytes of a stream.
+    pub(crate) most_bytes: usize,
+    /// How long a long poll waits.
+    pub(crate) long_poll: Duration,
+    /// How long a live reader is served.
+    pub(crate) live_age: Duration,
+    /// Time over which live readers end when the node drains.
+    pub(crate) drain_window: Duration,
+    /// Whether clients speak TLS with this node.
+    pub(crate) is_tls: bool,
+    /// Metrics.
+    pub(crate) metrics: FiniteMetrics,
+}
+
+impl Finite {
+    /// Creates the shared state.
+    pub fn new(config: &Config, broker: &Arc<dyn Broker>, node: &NodeId, registry: &mut Registry) -> Self {
+        let settings = &config.finite;
+        let readers = LiveReaders::new(Arc::clone(broker), node.clone(), config.limits.connections);
+        Self {
+            metrics: FiniteMetrics::register(registry, &readers),
+            readers,
+            page: bytes(settings.page),
+            most_bytes: bytes(settings.stream_bytes),
+            long_poll: settings.long_poll,
+            live_age: settings.live_age,
+            drain_window: config.drain.window,
+            is_tls: config.tls.certificate.is_some(),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Reads a stream from a place on, as far as it is stored.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfare_broker::stream_store::{Found, ReadRange, StreamInfo};
+use fanfare_broker::{Broker, BrokerError};
+use fanfare_protocol::finite::{Form, Offset, ReadFrom, StreamName, cut};
+
+use super::readers::Following;
+
+/// One reader of a stream. It holds no bytes: each page is read when the socket takes it.
+pub struct Reader {
+    broker: Arc<dyn Broker>,
+    name: StreamName,
+    /// What was known of the stream at the last read.
+    info: StreamInfo,
+    /// The next byte.
+    at: u64,
+    /// Maximum number of bytes of a page.
+    most: usize,
+    /// Whether characters are kept whole.
+    is_text: bool,
+}
+
+/// Bytes of a stream, with where they begin and end.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The bytes: whole messages of JSON, and maybe whole characters of text.
+    pub bytes: Bytes,
+    /// The place of the first byte.
+    pub start: Offset,
+    /// The place behind the last byte.
+    pub next: Offset,
+    /// Whether these are all bytes there are.
+    pub up_to_date: bool,
+    /// Whether the stream has ended, and these are all bytes there are.
+    pub ended: bool,
+}
+
+/// Why there is nothing to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// There is no such stream.
+    Missing,
+    /// It was deleted, and has forks.
+    Deleted,
+    /// The offset is not one of this stream, or what was before it is lost.
+    Gone,
+    /// The offset is within a message.
+    Within,
+    /// The broker did not answer.
+    Broker(BrokerError),
+}
+
+impl From<BrokerError> for ReadError {
+    fn from(error: BrokerError) -> Self {
+        Self::Broker(error)
+    }
+}
+
+impl Reader {
+    /// Begins to read, which lets the stream live on. Returns the first page.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such stream or no such place in it, or if the broker does not answer.
+    pub async fn open(
+        broker: Arc<dyn Broker>,
+        name: StreamName,
+        (from, most): (ReadFrom, usize),
+        keeps_characters: bool,
+    ) -> Result<(Self, Page), ReadError> {
+        // The byte before shows whether the place is within a message.
+        let (first, before) = match from {
+            ReadFrom::Now => (None, 0),
+            ReadFrom::Start => (Some(0), 0),
+            ReadFrom::At(offset) => (Some(offset.byte.saturating_sub(1)), u64::from(offset.byte > 0)),
+        };
+        let range = ReadRange { from: first, bytes: most + 1, renews: true };
+        let found = here(broker.read_stream(&name, range).await?)?;
+        let (info, bytes) = (found.info, found.bytes);
+        let at = match from {
+            ReadFrom::Now => info.tail,
+            ReadFrom::Start => 0,
+            ReadFrom::At(offset) => info.generations.resolve(offset, info.tail).ok_or(ReadError::Gone)?,
+        };
+        let form = info.media_type.form();
+        if form == Form::Json && before > 0 && bytes.first() != Some(&b'\n') {
+            return Err(ReadError::Within);
+        }
+        let is_text = keeps_characters && form == Form::Text;
+        let mut reader = Self { broker, name, info, at, most, is_text };
+        let mut bytes = bytes.slice(usize::try_from(before).unwrap_or_default().min(bytes.len())..);
+        bytes.truncate(most);
+        let page = reader.page_of(bytes).await?;
+        Ok((reader, page))
+    }
+
+    /// Returns what was known of the stream at the last read.
+    pub fn info(&self) -> &StreamInfo {
+        &self.info
+    }
+
+    /// Reads the next page, from the newest bytes if they are here.
+    ///
+    /// # Errors
+    ///
+    /// Fails like [`Self::open`].
+    pub async fn next(&mut self, follow: &Following) -> Result<Page, ReadError> {
+        if let Some((bytes, tail)) = follow.window(self.info.generations.newest(), self.at, self.most) {
+            self.info.tail = tail;
+            return self.page_of(bytes).await;
+        }
+        self.next_stored().await
+    }
+
+    async fn next_stored(&mut self) -> Result<Page, ReadError> {
+        let bytes = self.read(self.most).await?;
+        self.page_of(bytes).await
+    }
+
+    async fn read(&mut self, most: usize) -> Result<Bytes, ReadError> {
+        let range = ReadRange { from: Some(self.at), bytes: most, renews: false };
+        let found = here(self.broker.read_stream(&self.name, range).await?)?;
+        // Deleted and created again, or lost: what was read is no longer part of the stream.
+        let place = self.info.generations.mint(self.at);
+        if found.info.generations.resolve(place, found.info.tail).is_none() {
+            return Err(ReadError::Gone);
+        }
+        self.info = found.info;
+        Ok(found.bytes)
+    }
+
+    /// Returns the page of bytes that were read, and moves on behind it.
+    async fn page_of(&mut self, mut bytes: Bytes) -> Result<Page, ReadError> {
+        let form = match self.info.media_type.form() {
+            Form::Text if !self.is_text => Form::Bytes,
+            form => form,
+        };
+        let mut most = self.most;
+        let whole = loop {
+            let reaches_end = self.at + bytes.len() as u64 >= self.info.tail;
+            let is_last = reaches_end && self.info.end.is_some();
+            match cut::whole(form, &bytes, is_last) {
+                Some(whole) => break whole,
+                // A message that is larger than a page.
+                None if reaches_end => break 0,
+                None => {
+                    most *= 2;
+                    bytes = self.read(most).await?;
+                }
+            }
+        };
+        bytes.truncate(whole);
+        let start = self.info.generations.mint(self.at);
+        self.at += whole as u64;
+        let next = self.info.generations.mint(self.at);
+        let up_to_date = self.at >= self.info.tail;
+        let ended = up_to_date && self.info.end.is_some();
+        Ok(Page { bytes, start, next, up_to_date, ended })
+    }
+}
+
+fn here<T>(found: Found<T>) -> Result<T, ReadError> {
+    match found {
+        Found::Here(here) => Ok(here),
+        Found::Missing => Err(ReadError::Missing),
+        Found::Deleted => Err(ReadError::Deleted),
+    }
+}

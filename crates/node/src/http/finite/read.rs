@@ -1,0 +1,194 @@
+//! `GET`: reads a stream: what is stored, or also what comes.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use fanfare_broker::forks;
+use fanfare_protocol::finite::{Form, ReadFrom, messages, read_cursor};
+use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, StatusCode};
+use tokio::time::{Instant, timeout_at};
+
+use super::cursor::next_cursor;
+use super::failure::ReadFailure;
+use super::refusal::Refusal;
+use super::target::{Target, Use};
+use super::{fields, live};
+use crate::finite::reader::{Page, ReadError, Reader};
+use crate::http::app::App;
+use crate::http::params::Params;
+use crate::http::problem::Problem;
+
+/// How a reader waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Not at all.
+    CatchUp,
+    /// For the next bytes.
+    LongPoll,
+    /// For all bytes, as server-sent events.
+    Live,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy)]
+struct Wanted {
+    from: ReadFrom,
+    mode: Mode,
+    /// The client's cursor.
+    cursor: Option<u64>,
+}
+
+impl Wanted {
+    fn read(params: &Params) -> Result<Self, Problem> {
+        let offset = params.get("offset");
+        let from = offset.map_or(Ok(ReadFrom::Start), str::parse);
+        let from = from.map_err(|error| Problem::bad_request(error.to_string()))?;
+        let mode = match params.get("live") {
+            None => Mode::CatchUp,
+            Some(_) if offset.is_none() => return Err(Problem::bad_request("live= needs offset=")),
+            Some("long-poll") => Mode::LongPoll,
+            Some("sse") => Mode::Live,
+            Some(_) => return Err(Problem::bad_request("live= must be long-poll or sse")),
+        };
+        Ok(Self { from, mode, cursor: params.get("cursor").and_then(read_cursor::parse) })
+    }
+}
+
+/// Handles `GET`.
+///
+/// # Errors
+///
+/// Fails if there is no such stream, if the offset is not one of it, or if a parameter is invalid.
+pub async fn read(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
+    let (parts, _) = request.into_parts();
+    let target = Target::of(&app, &parts, Use::Read).await?;
+    let wanted = Wanted::read(&target.params)?;
+    let result = match wanted.mode {
+        Mode::CatchUp => catch_up(&app, &target, wanted, &parts.headers).await,
+        Mode::LongPoll => long_poll(&app, &target, wanted, &parts.headers).await,
+        Mode::Live => live::respond(&app, &target.name, wanted.from, wanted.cursor).await,
+    };
+    match result {
+        Err(ReadFailure::Read(ReadError::Deleted)) if forks::prune(&*app.broker, &target.name).await? => {
+            Err(Refusal::missing())
+        }
+        Err(ReadFailure::Read(error)) => {
+            if error == ReadError::Gone {
+                app.finite.metrics.lost_places.inc();
+            }
+            Err(error.into())
+        }
+        Err(ReadFailure::Refused(refusal)) => Err(refusal),
+        Ok(response) => Ok(response),
+    }
+}
+
+async fn open(app: &App, target: &Target, from: ReadFrom) -> Result<(Reader, Page), ReadError> {
+    Reader::open(Arc::clone(&app.broker), target.name.clone(), (from, app.finite.page), false).await
+}
+
+async fn catch_up(
+    app: &App,
+    target: &Target,
+    wanted: Wanted,
+    headers: &HeaderMap,
+) -> Result<Response, ReadFailure> {
+    let (reader, page) = open(app, target, wanted.from).await?;
+    Ok(answer(app, &reader, &page, (wanted, headers)))
+}
+
+/// Answers with the next bytes, or without any when the time is over. What is there is read before the stream is followed, so
+/// that a reader that is behind needs no subscription.
+async fn long_poll(
+    app: &App,
+    target: &Target,
+    wanted: Wanted,
+    headers: &HeaderMap,
+) -> Result<Response, ReadFailure> {
+    let (mut reader, mut page) = open(app, target, wanted.from).await?;
+    let until = Instant::now() + app.finite.long_poll;
+    if page.bytes.is_empty() && !page.ended {
+        let mut follow = app.finite.readers.follow(&target.name)?;
+        let ending = app.finite.readers.ending();
+        while page.bytes.is_empty() && !page.ended {
+            follow.note();
+            page = reader.next(&follow).await?;
+            if !page.bytes.is_empty() || page.ended {
+                break;
+            }
+            // Both branches only wait.
+            let is_over = tokio::select! {
+                waited = timeout_at(until, follow.happened()) => waited.is_err(),
+                () = ending.cancelled() => true,
+            };
+            if is_over {
+                break;
+            }
+        }
+    }
+    let has_bytes = !page.bytes.is_empty();
+    let mut response = if has_bytes {
+        answer(app, &reader, &page, (wanted, headers))
+    } else {
+        let mut response = StatusCode::NO_CONTENT.into_response();
+        describe(&mut response, &reader, &page);
+        fields::set_cache(&mut response, "no-store");
+        response
+    };
+    if reader.info().end.is_none() {
+        fields::set(&mut response, fields::CURSOR, next_cursor(wanted.cursor).to_string());
+    }
+    Ok(response)
+}
+
+/// Sets where to go on, and whether that is the end.
+fn describe(response: &mut Response, reader: &Reader, page: &Page) {
+    fields::set_next(response, page.next);
+    if page.up_to_date {
+        fields::set(response, fields::UP_TO_DATE, "true");
+    }
+    if let Some(end) = reader.info().end.as_ref().filter(|_| page.ended) {
+        fields::set_end(response, end);
+    }
+}
+
+fn answer(app: &App, reader: &Reader, page: &Page, (wanted, headers): (Wanted, &HeaderMap)) -> Response {
+    let info = reader.info();
+    let tag = format!(
+        "\"{}:{}:{}{}\"",
+        info.generations.newest(),
+        page.start.byte,
+        page.next.byte,
+        if page.ended { ":c" } else { "" }
+    );
+    let is_now = wanted.from == ReadFrom::Now;
+    let is_known =
+        !is_now && headers.get_all(IF_NONE_MATCH).iter().any(|value| value.as_bytes() == tag.as_bytes());
+    let mut response = if is_known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        app.finite.metrics.read.inc_by(page.bytes.len() as u64);
+        let bytes = match info.media_type.form() {
+            Form::Json => messages::array(&page.bytes).into(),
+            Form::Text | Form::Bytes => page.bytes.clone(),
+        };
+        let mut response = Body::from(bytes).into_response();
+        fields::set(&mut response, CONTENT_TYPE, info.media_type.as_str());
+        response
+    };
+    describe(&mut response, reader, page);
+    if is_now {
+        fields::set_cache(&mut response, "no-store");
+        return response;
+    }
+    fields::set(&mut response, ETAG, tag);
+    // What is behind the end of an open stream may come at any time; the rest does not change.
+    let is_final = !page.up_to_date || page.ended;
+    let control =
+        if is_final { "private, max-age=60, stale-while-revalidate=300" } else { "private, no-cache" };
+    fields::set_cache(&mut response, control);
+    response
+}
