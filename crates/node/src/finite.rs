@@ -20,6 +20,7 @@ use fanfare_config::{Config, bytes};
 use prometheus_client::registry::Registry;
 
 use self::metrics::FiniteMetrics;
+use self::reader::Pages;
 use self::readers::LiveReaders;
 
 /// What the calls about finite streams share. Lives as long as the node.
@@ -27,8 +28,8 @@ use self::readers::LiveReaders;
 pub struct Finite {
     /// Live readers.
     pub(crate) readers: LiveReaders,
-    /// Maximum number of bytes of a page.
-    pub(crate) page: usize,
+    /// The size of pages.
+    pub(crate) pages: Pages,
     /// Maximum number of bytes of a stream.
     pub(crate) most_bytes: usize,
     /// How long a long poll waits.
@@ -51,7 +52,7 @@ impl Finite {
         Self {
             metrics: FiniteMetrics::register(registry, &readers),
             readers,
-            page: bytes(settings.page),
+            pages: Pages::new(bytes(settings.page)),
             most_bytes: bytes(settings.stream_bytes),
             long_poll: settings.long_poll,
             live_age: settings.live_age,

@@ -1,13 +1,37 @@
 //! Reads a stream from a place on, as far as it is stored.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_broker::stream_store::{Found, ReadRange, StreamInfo};
 use fanfare_broker::{Broker, BrokerError};
 use fanfare_protocol::finite::{Form, Offset, ReadFrom, StreamName, cut};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
 use super::readers::Following;
+
+/// Maximum number of readers that have a message larger than a page at the same time.
+const LARGE: usize = 32;
+/// How long a reader waits for its turn to have one.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The size of pages, and how many may be larger. Clones share the latter.
+#[derive(Clone, Debug)]
+pub struct Pages {
+    /// Maximum number of bytes, but for a single message.
+    most: usize,
+    large: Arc<Semaphore>,
+}
+
+impl Pages {
+    /// Creates pages of at most this number of bytes.
+    pub fn new(most: usize) -> Self {
+        Self { most, large: Arc::new(Semaphore::new(LARGE)) }
+    }
+}
 
 /// One reader of a stream. It holds no bytes: each page is read when the socket takes it.
 pub struct Reader {
@@ -17,14 +41,13 @@ pub struct Reader {
     info: StreamInfo,
     /// The next byte.
     at: u64,
-    /// Maximum number of bytes of a page.
-    most: usize,
+    pages: Pages,
     /// Whether characters are kept whole.
     is_text: bool,
 }
 
 /// Bytes of a stream, with where they begin and end.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Page {
     /// The bytes: whole messages of JSON, and maybe whole characters of text.
     pub bytes: Bytes,
@@ -36,6 +59,8 @@ pub struct Page {
     pub up_to_date: bool,
     /// Whether the stream has ended, and these are all bytes there are.
     pub ended: bool,
+    /// The turn to have a message that is larger than a page, held as long as its bytes.
+    pub(crate) turn: Option<OwnedSemaphorePermit>,
 }
 
 /// Why there is nothing to read.
@@ -49,6 +74,8 @@ pub enum ReadError {
     Gone,
     /// The offset is within a message.
     Within,
+    /// Too many readers have messages that are larger than a page.
+    Busy,
     /// The broker did not answer.
     Broker(BrokerError),
 }
@@ -68,7 +95,7 @@ impl Reader {
     pub async fn open(
         broker: Arc<dyn Broker>,
         name: StreamName,
-        (from, most): (ReadFrom, usize),
+        (from, pages): (ReadFrom, &Pages),
         keeps_characters: bool,
     ) -> Result<(Self, Page), ReadError> {
         // The byte before shows whether the place is within a message.
@@ -77,7 +104,7 @@ impl Reader {
             ReadFrom::Start => (Some(0), 0),
             ReadFrom::At(offset) => (Some(offset.byte.saturating_sub(1)), u64::from(offset.byte > 0)),
         };
-        let range = ReadRange { from: first, bytes: most + 1, renews: true };
+        let range = ReadRange { from: first, bytes: pages.most + 1, renews: true };
         let found = here(broker.read_stream(&name, range).await?)?;
         let (info, bytes) = (found.info, found.bytes);
         let at = match from {
@@ -90,9 +117,9 @@ impl Reader {
             return Err(ReadError::Within);
         }
         let is_text = keeps_characters && form == Form::Text;
-        let mut reader = Self { broker, name, info, at, most, is_text };
+        let mut reader = Self { broker, name, info, at, pages: pages.clone(), is_text };
         let mut bytes = bytes.slice(usize::try_from(before).unwrap_or_default().min(bytes.len())..);
-        bytes.truncate(most);
+        bytes.truncate(pages.most);
         let page = reader.page_of(bytes).await?;
         Ok((reader, page))
     }
@@ -108,7 +135,7 @@ impl Reader {
     ///
     /// Fails like [`Self::open`].
     pub async fn next(&mut self, follow: &Following) -> Result<Page, ReadError> {
-        if let Some((bytes, tail)) = follow.window(self.info.generations.newest(), self.at, self.most) {
+        if let Some((bytes, tail)) = follow.window(self.info.generations.newest(), self.at, self.pages.most) {
             self.info.tail = tail;
             return self.page_of(bytes).await;
         }
@@ -116,7 +143,7 @@ impl Reader {
     }
 
     async fn next_stored(&mut self) -> Result<Page, ReadError> {
-        let bytes = self.read(self.most).await?;
+        let bytes = self.read(self.pages.most).await?;
         self.page_of(bytes).await
     }
 
@@ -138,7 +165,7 @@ impl Reader {
             Form::Text if !self.is_text => Form::Bytes,
             form => form,
         };
-        let mut most = self.most;
+        let (mut most, mut turn) = (self.pages.most, None);
         let whole = loop {
             let reaches_end = self.at + bytes.len() as u64 >= self.info.tail;
             let is_last = reaches_end && self.info.end.is_some();
@@ -147,6 +174,9 @@ impl Reader {
                 // A message that is larger than a page.
                 None if reaches_end => break 0,
                 None => {
+                    if turn.is_none() {
+                        turn = Some(self.turn().await?);
+                    }
                     most *= 2;
                     bytes = self.read(most).await?;
                 }
@@ -158,7 +188,14 @@ impl Reader {
         let next = self.info.generations.mint(self.at);
         let up_to_date = self.at >= self.info.tail;
         let ended = up_to_date && self.info.end.is_some();
-        Ok(Page { bytes, start, next, up_to_date, ended })
+        Ok(Page { bytes, start, next, up_to_date, ended, turn })
+    }
+}
+
+impl Reader {
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, ReadError> {
+        let turn = timeout(PATIENCE, Arc::clone(&self.pages.large).acquire_owned()).await;
+        turn.ok().and_then(Result::ok).ok_or(ReadError::Busy)
     }
 }
 

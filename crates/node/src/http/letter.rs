@@ -178,7 +178,7 @@ pub(super) fn precondition(method: &Method, headers: &HeaderMap) -> Result<(), P
 
 /// Returns the members of a list header, which may have several lines (RFC 9110, section 5.6.1). A line that is not
 /// text is one member.
-fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+pub(super) fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(name).into_iter().map(|line| line.to_str().unwrap_or("?"));
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|member| !member.is_empty())
 }

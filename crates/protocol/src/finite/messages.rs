@@ -5,7 +5,11 @@ use std::fmt;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::event::MAX_DATA_BYTES;
 use crate::json::{self, EncodingError, TooDeep};
+
+/// Maximum length of a message, in bytes: readers get a message whole.
+pub const MAX_MESSAGE_BYTES: usize = MAX_DATA_BYTES;
 
 /// Why a body is not one or more messages.
 #[derive(Debug, thiserror::Error)]
@@ -19,14 +23,22 @@ pub enum MessagesError {
     /// A message that is nested too deep.
     #[error(transparent)]
     Depth(#[from] TooDeep),
+    /// A message that is too long.
+    #[error(transparent)]
+    Length(#[from] TooLong),
 }
+
+/// A message that is too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a message has {0} bytes; at most {MAX_MESSAGE_BYTES} are allowed")]
+pub struct TooLong(usize);
 
 /// Returns the messages of a body, each on a line: the elements of an array, or the body itself. White space between tokens is
 /// removed; everything else, like the digits of numbers, is unchanged.
 ///
 /// # Errors
 ///
-/// Fails if the body is not JSON, or nested too deep.
+/// Fails if the body is not JSON, or if a message is nested too deep or too long.
 pub fn lines(body: &[u8]) -> Result<Vec<u8>, MessagesError> {
     let text = json::text(body)?;
     let mut lines = Vec::with_capacity(text.len() + 1);
@@ -40,8 +52,12 @@ pub fn lines(body: &[u8]) -> Result<Vec<u8>, MessagesError> {
     Ok(lines)
 }
 
-fn add(lines: &mut Vec<u8>, message: &RawValue) -> Result<(), TooDeep> {
-    lines.extend_from_slice(json::compact(message)?.as_bytes());
+fn add(lines: &mut Vec<u8>, message: &RawValue) -> Result<(), MessagesError> {
+    let text = json::compact(message)?;
+    if text.len() > MAX_MESSAGE_BYTES {
+        return Err(TooLong(text.len()).into());
+    }
+    lines.extend_from_slice(text.as_bytes());
     lines.push(b'\n');
     Ok(())
 }
@@ -107,6 +123,8 @@ mod tests {
             assert!(lines(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(matches!(lines(b"\"\xff\""), Err(MessagesError::Encoding(_))));
+        let long = serde_json::to_vec(&"x".repeat(MAX_MESSAGE_BYTES)).unwrap();
+        assert!(matches!(lines(&long), Err(MessagesError::Length(TooLong(length))) if length == long.len()));
         let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
         assert!(lines(deep.as_bytes()).is_err());
     }

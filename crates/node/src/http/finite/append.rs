@@ -37,7 +37,7 @@ pub async fn append(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let (bytes, _permit) = body::read(&app, &parts, &mut body, app.body_limit()).await?;
     app.rates.admit(Kind::Bytes, target.caller(), kib(bytes.len()))?;
     app.rates.admit(Kind::Events, target.caller(), 1)?;
-    let bad = fill(&mut append, &parts.headers, &bytes)?;
+    let bad = fill(&mut append, &parts.headers, &bytes).await?;
     let Appended { outcome, at } = app.broker.append_stream(&target.name, &append).await?;
     app.finite.metrics.appended(outcome);
     if outcome == AppendOutcome::Deleted {
@@ -83,7 +83,7 @@ fn read_headers(headers: &HeaderMap) -> Result<Append, Problem> {
 
 /// Adds the body. What is wrong with it is only reported if nothing comes before it, so the stream is asked first. Returns the
 /// problem of a body that is not JSON.
-fn fill(append: &mut Append, headers: &HeaderMap, body: &Bytes) -> Result<Option<Problem>, Problem> {
+async fn fill(append: &mut Append, headers: &HeaderMap, body: &Bytes) -> Result<Option<Problem>, Problem> {
     if body.is_empty() {
         append.fault = append.end.is_none().then_some(BodyFault::Empty);
         return Ok(None);
@@ -94,7 +94,7 @@ fn fill(append: &mut Append, headers: &HeaderMap, body: &Bytes) -> Result<Option
         return Ok(None);
     };
     let is_json = media_type.form() == Form::Json;
-    let lines = stored(&media_type, body);
+    let lines = stored(&media_type, body).await;
     append.media_type = Some(media_type);
     match lines {
         // An array without elements.

@@ -20,10 +20,16 @@ use super::{PREFIX, fields as names};
 use crate::http::app::App;
 use crate::http::problem::{Code, Problem};
 use crate::http::{body, letter};
+use crate::memory;
 use crate::rates::Kind;
 
 /// Maximum number of messages or bytes behind an offset at which a fork may begin.
 const MAX_SUB_OFFSET: u64 = 1 << 40;
+
+/// Size of a body, in bytes, beyond which it is parsed apart from the tasks of sockets.
+const READ_APART: usize = 256 * 1024;
+/// Copies of a source's bytes while it is forked: as read, and as sent to Redis.
+const FORK_COPIES: usize = 2;
 
 /// What a request asks for.
 struct Wanted {
@@ -52,6 +58,7 @@ pub async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let (bytes, _permit) = body::read(&app, &parts, &mut body, app.body_limit()).await?;
     drop(body);
     app.rates.admit(Kind::Bytes, target.caller(), kib(bytes.len()))?;
+    app.rates.admit(Kind::Channels, target.caller(), 1)?;
     let created = match wanted.fork {
         None => plain(&app, &target, wanted, &bytes).await?,
         Some(_) => forked(&app, &target, wanted, &bytes).await?,
@@ -141,7 +148,7 @@ pub(super) fn media_type(headers: &HeaderMap) -> Result<Option<MediaType>, Probl
 
 async fn plain(app: &App, target: &Target, wanted: Wanted, body: &Bytes) -> Result<Created, Refusal> {
     let media_type = wanted.media_type.unwrap_or_else(MediaType::bytes);
-    let bytes = stored(&media_type, body)?;
+    let bytes = stored(&media_type, body).await?;
     if bytes.len() > app.finite.most_bytes {
         return Err(Refusal::new(
             Code::TooLarge,
@@ -159,12 +166,18 @@ async fn plain(app: &App, target: &Target, wanted: Wanted, body: &Bytes) -> Resu
 /// # Errors
 ///
 /// Fails if the body is not JSON, and the media type is.
-pub(super) fn stored(media_type: &MediaType, body: &Bytes) -> Result<Bytes, Problem> {
+pub(super) async fn stored(media_type: &MediaType, body: &Bytes) -> Result<Bytes, Problem> {
     if media_type.form() != Form::Json || body.is_empty() {
         return Ok(body.clone());
     }
-    let lines = messages::lines(body).map_err(|error| Problem::new(Code::BadJson, error.to_string()))?;
-    Ok(lines.into())
+    let read =
+        |body: &Bytes| messages::lines(body).map_err(|error| Problem::new(Code::BadJson, error.to_string()));
+    if body.len() <= READ_APART {
+        return read(body).map(Bytes::from);
+    }
+    let body = body.clone();
+    let lines = tokio::task::spawn_blocking(move || read(&body)).await;
+    lines.map_err(|_| Problem::new(Code::Internal, "the body could not be read"))?.map(Bytes::from)
 }
 
 async fn forked(app: &App, target: &Target, wanted: Wanted, body: &Bytes) -> Result<Created, Refusal> {
@@ -176,7 +189,10 @@ async fn forked(app: &App, target: &Target, wanted: Wanted, body: &Bytes) -> Res
     let plan = forks::plan(&*app.broker, at).await??;
     let media_type = media_type.unwrap_or_else(|| plan.source.media_type.clone());
     let own = if life == Life::Unset { plan.source.life.clone() } else { life.clone() };
-    let bytes = stored(&media_type, body)?;
+    let bytes = stored(&media_type, body).await?;
+    // The bytes of the source are read, and sent to Redis.
+    let copies = FORK_COPIES * usize::try_from(plan.bytes).unwrap_or(usize::MAX / FORK_COPIES);
+    let _room = app.memory.account(None).reserve(memory::Kind::Bodies, copies)?;
     let new =
         NewStream { media_type, requested: life, life: own, bytes, end, fork: None, only_compare: false };
     Ok(forks::create(&*app.broker, &target.name, (plan, offset), new, app.finite.most_bytes).await??)

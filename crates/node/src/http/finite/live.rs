@@ -10,6 +10,7 @@ use bytes::Bytes;
 use fanfare_protocol::finite::sse::{self, Control};
 use fanfare_protocol::finite::{Form, ReadFrom, StreamName};
 use futures_util::stream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::cursor::next_cursor;
@@ -36,6 +37,8 @@ struct Live {
     /// When the response ends, and the client comes back.
     until: Instant,
     is_over: bool,
+    /// Held until the socket has taken the page.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 /// What happened while a reader waited.
@@ -59,10 +62,10 @@ pub(super) async fn respond(
     from: ReadFrom,
     cursor: Option<u64>,
 ) -> Result<Response, ReadFailure> {
-    let mut follow = app.finite.readers.follow(name)?;
-    follow.note();
     let broker = Arc::clone(&app.broker);
-    let (reader, first) = Reader::open(broker, name.clone(), (from, app.finite.page), true).await?;
+    let (reader, first) = Reader::open(broker, name.clone(), (from, &app.finite.pages), true).await?;
+    // After the read, so that a stream that does not exist is not subscribed to.
+    let follow = app.finite.readers.follow(name)?;
     let form = reader.info().media_type.form();
     let until = Instant::now() + app.finite.live_age;
     let live = Live {
@@ -74,6 +77,7 @@ pub(super) async fn respond(
         up_to_date: false,
         until,
         is_over: false,
+        turn: None,
     };
     let events = stream::unfold(live, async |mut live| {
         let text = live.next().await?;
@@ -90,8 +94,12 @@ impl Live {
     /// Returns the text of the next page; `None` at the end of the response.
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(page) = self.first.take() {
-            return Some(self.text(&page));
+            let text = self.text(page);
+            // What was appended before the stream was followed is read next.
+            self.up_to_date = false;
+            return Some(text);
         }
+        self.turn = None;
         loop {
             if self.is_over {
                 return None;
@@ -108,7 +116,7 @@ impl Live {
             let page = self.reader.next(&self.follow).await.ok()?;
             self.up_to_date = page.up_to_date || page.bytes.is_empty();
             if !page.bytes.is_empty() || page.ended {
-                return Some(self.text(&page));
+                return Some(self.text(page));
             }
         }
     }
@@ -133,7 +141,7 @@ impl Live {
     }
 
     /// Returns the events of a page: its data, if there are any, and where to go on.
-    fn text(&mut self, page: &Page) -> Bytes {
+    fn text(&mut self, page: Page) -> Bytes {
         let mut text = Vec::with_capacity(page.bytes.len() + 256);
         let info = self.reader.info();
         if !page.bytes.is_empty() {
@@ -145,6 +153,7 @@ impl Live {
         self.app.finite.metrics.read.inc_by(page.bytes.len() as u64);
         self.up_to_date = page.up_to_date;
         self.is_over = page.ended;
+        self.turn = page.turn;
         text.into()
     }
 }

@@ -18,6 +18,7 @@ use super::target::{Target, Use};
 use super::{fields, live};
 use crate::finite::reader::{Page, ReadError, Reader};
 use crate::http::app::App;
+use crate::http::letter;
 use crate::http::params::Params;
 use crate::http::problem::Problem;
 
@@ -87,7 +88,7 @@ pub async fn read(State(app): State<Arc<App>>, request: Request) -> Result<Respo
 }
 
 async fn open(app: &App, target: &Target, from: ReadFrom) -> Result<(Reader, Page), ReadError> {
-    Reader::open(Arc::clone(&app.broker), target.name.clone(), (from, app.finite.page), false).await
+    Reader::open(Arc::clone(&app.broker), target.name.clone(), (from, &app.finite.pages), false).await
 }
 
 async fn catch_up(
@@ -165,8 +166,7 @@ fn answer(app: &App, reader: &Reader, page: &Page, (wanted, headers): (Wanted, &
         if page.ended { ":c" } else { "" }
     );
     let is_now = wanted.from == ReadFrom::Now;
-    let is_known =
-        !is_now && headers.get_all(IF_NONE_MATCH).iter().any(|value| value.as_bytes() == tag.as_bytes());
+    let is_known = !is_now && letter::members(headers, IF_NONE_MATCH).any(|one| one == tag);
     let mut response = if is_known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {

@@ -10,6 +10,7 @@ use super::fields;
 use crate::finite::reader::ReadError;
 use crate::finite::readers::Full;
 use crate::http::problem::{Code, Problem};
+use crate::memory::NoRoom;
 use crate::rates::RateLimited;
 
 /// An error response with headers.
@@ -69,6 +70,12 @@ impl From<RateLimited> for Refusal {
     }
 }
 
+impl From<NoRoom> for Refusal {
+    fn from(no_room: NoRoom) -> Self {
+        Problem::from(no_room).into()
+    }
+}
+
 impl From<Full> for Refusal {
     fn from(Full: Full) -> Self {
         let detail = "this node has limits.connections live readers of finite streams";
@@ -89,6 +96,10 @@ impl From<ReadError> for Refusal {
                 Problem::bad_request("the offset is within a message; use the text of a Stream-Next-Offset")
                     .into()
             }
+            ReadError::Busy => Self::new(
+                Code::Busy,
+                "too many readers have messages of more than finite.page bytes; try again",
+            ),
             ReadError::Broker(error) => error.into(),
         }
     }
