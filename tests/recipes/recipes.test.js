@@ -111,16 +111,17 @@ async function backendOf(page, change = (text) => text) {
 short("vanilla.md: both pages miss nothing when their tokens end", async () => {
   const sixSeconds = (text) => text.replace('expiresIn: "1h"', 'expiresIn: "6s"');
   const { server, publish } = await backendOf("vanilla.md", sixSeconds);
-  const tabs = [await openWithCookie(), await openWithTicket()];
   const answer = (page, status) =>
     page.waitForResponse((response) => response.url().includes("/v1/events?") && response.status() === status);
-  const reopened = tabs.map(({ page }) => answer(page, 200));
-  const refused = answer(tabs[1].page, 401);
+  // Each page is watched from its first stream on: the token of the first may end before the second is open.
+  const [cookie, reopened] = await openWithCookie().then((tab) => [tab, answer(tab.page, 200)]);
+  const [ticket, refused, replaced] = await openWithTicket().then((tab) => [tab, answer(tab.page, 401), answer(tab.page, 200)]);
+  const tabs = [cookie, ticket];
   await publish("before the end of the tokens");
   await refused;
   // The page waits for a second or more before it opens the next stream.
   await publish("while the ticket is replaced");
-  await Promise.all(reopened);
+  await Promise.all([reopened, replaced]);
   await publish("after the end of the tokens");
   for (const { page, shows } of tabs) {
     await shows("after the end of the tokens");
