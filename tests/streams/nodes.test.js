@@ -201,6 +201,22 @@ test("a node that drains ends its readers, and they go on on another", async () 
   await stopped;
 });
 
+test("a reader that is always behind ends in time", async () => {
+  const settings = { ...open(redis.url), FANFARE_FINITE__LIVE_AGE: "1s", FANFARE_FINITE__PAGE: "1KiB" };
+  const other = await new Node(settings).start();
+  try {
+    const [here] = stream();
+    await call("PUT", here, { headers: plain, body: "x".repeat(8_000_000) });
+    await call("POST", here, { headers: plain, body: "x".repeat(8_000_000) });
+    const reader = await live(`${here.replace(nodes[0].url, other.url)}?offset=-1&live=sse`);
+    let last;
+    for (let event; (event = await reader.take()); ) if (event.event === "control") last = JSON.parse(event.data);
+    assert.equal(last.upToDate, undefined, "the response ended before all bytes");
+  } finally {
+    await other.stop();
+  }
+});
+
 test("a reader misses nothing when Redis restarts with its data", async () => {
   const durable = await new Redis({ durable: true }).start();
   const node = await new Node(open(durable.url)).start();

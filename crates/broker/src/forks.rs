@@ -2,7 +2,7 @@
 //!
 //! A fork is a copy: it lives by itself, and its source only knows that it exists. A source that is deleted while it has forks
 //! leaves a mark, under which no stream can be created, until its last fork is gone. Forks and sources may be on different
-//! primaries, so each step touches one stream, and a step that is missing does no harm: whoever finds a mark looks whether its
+//! primaries, so each step touches one stream, and a step that is missing does no harm: a call that finds a mark checks whether its
 //! forks still live.
 
 use bytes::{Bytes, BytesMut};
@@ -173,7 +173,7 @@ fn joined(first: Bytes, more: &Bytes) -> Bytes {
 ///
 /// # Errors
 ///
-/// Fails if a call does; whoever finds a mark goes on then.
+/// Fails if a call does; the next call that finds a mark continues.
 pub async fn release(broker: &dyn StreamStore, origin: Origin, fork: StreamName) -> Result<(), BrokerError> {
     let mut next = Some((origin, fork));
     while let Some((Origin { source, token }, name)) = next {

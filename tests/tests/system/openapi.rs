@@ -27,7 +27,7 @@ struct Stage {
     node: Node,
     contract: Contract,
     /// Without a token.
-    nobody: Api,
+    anonymous: Api,
     /// The user 7, who may do everything with the rooms.
     user: Api,
     admin: Api,
@@ -49,7 +49,7 @@ impl Stage {
         contract.check(("get", "/v1/openapi.json"), &answer);
         let (user, admin) = (Token::of("7").subscribe(GRANTS).publish(GRANTS), Token::of("ops").admin());
         let (user, admin) = (node.api().with_token(&user.sign()), node.api().with_token(&admin.sign()));
-        Self { nobody: node.api(), user, admin, redis, node, contract }
+        Self { anonymous: node.api(), user, admin, redis, node, contract }
     }
 
     /// Makes a call whose answer must have this status, and be as described.
@@ -189,16 +189,16 @@ async fn sessions(stage: &mut Stage) {
 
 /// Nodes, dead letters, probes.
 async fn operations(stage: &mut Stage) {
-    let (nobody, admin) = (stage.nobody.clone(), stage.admin.clone());
+    let (anonymous, admin) = (stage.anonymous.clone(), stage.admin.clone());
     stage.get(&admin, "/v1/nodes", "/v1/nodes", 200).await;
     let settings = "/v1/channels/{channel}/settings";
     stage.get(&admin, settings, "/v1/channels/room:1/settings", 200).await;
     for path in ["/v1/problems", "/healthz", "/readyz", "/metrics"] {
-        stage.get(&nobody, path, path, 200).await;
+        stage.get(&anonymous, path, path, 200).await;
     }
     let open = [("accept", "application/openmetrics-text")];
-    stage.call(&nobody, ("get", "/metrics", "/metrics"), (&open, ""), 200).await;
-    stage.get(&nobody, "/ready", "/ready", 204).await;
+    stage.call(&anonymous, ("get", "/metrics", "/metrics"), (&open, ""), 200).await;
+    stage.get(&anonymous, "/ready", "/ready", 204).await;
     for count in 1..=2_usize {
         stage.redis.get::<String>(&["XADD", "fanfare:ingest", "*", "channel", "a b", "data", "x"]).await;
         becomes("the entry is dead", count, async || stage.redis.get(&["XLEN", "fanfare:ingest:dead"]).await)
@@ -250,17 +250,17 @@ async fn finite_streams(stage: &mut Stage) {
 
 /// What every operation refuses, and the methods that no path has.
 async fn refusals(stage: &mut Stage) {
-    let (nobody, user) = (stage.nobody.clone(), stage.user.clone());
+    let (anonymous, user) = (stage.anonymous.clone(), stage.user.clone());
     for (method, template, needs_token) in stage.contract.operations() {
         let path = contract::example(&template);
         let upper = method.to_uppercase();
-        let refused = nobody.call(&upper, &path, &[("if-match", "\"x\"")], "").await.unwrap();
+        let refused = anonymous.call(&upper, &path, &[("if-match", "\"x\"")], "").await.unwrap();
         stage.contract.check((&method, &template), &refused);
         assert_eq!(refused.status, if needs_token { 401 } else { 412 }, "{upper} {path}");
         if !needs_token {
             continue;
         }
-        let bad = nobody.clone().with_token("x");
+        let bad = anonymous.clone().with_token("x");
         for answer in [
             bad.call(&upper, &path, &[], "").await.unwrap(),
             user.call(
@@ -307,7 +307,7 @@ async fn streams(stage: &mut Stage) {
         stage.get(&user, "/v1/events", &format!("/v1/events?{query}"), 400).await;
     }
     stage.get(&user, "/v1/events", "/v1/events?channel=doc:1", 403).await;
-    stage.get(&stage.nobody.clone(), "/v1/events", "/v1/events?ticket=fft_x", 401).await;
+    stage.get(&stage.anonymous.clone(), "/v1/events", "/v1/events?ticket=fft_x", 401).await;
     stage.post(&admin, "/v1/revocations", "/v1/revocations", &json!({ "user": "7" }), 200).await;
     assert_eq!(stage.ended(second).await, "expired");
     stage.post(&admin, "/v1/revocations", "/v1/revocations", &json!({ "user": "7", "jti": "x" }), 400).await;
@@ -319,9 +319,9 @@ async fn streams(stage: &mut Stage) {
     let stream = stage.open(SESSION, 1.0).await;
     stage.node.terminate();
     stage.node.readyz(503).await;
-    let nobody = stage.nobody.clone();
-    stage.get(&nobody, "/readyz", "/readyz", 503).await;
-    stage.get(&nobody, "/ready", "/ready", 503).await;
+    let anonymous = stage.anonymous.clone();
+    stage.get(&anonymous, "/readyz", "/readyz", 503).await;
+    stage.get(&anonymous, "/ready", "/ready", 503).await;
     let refused = stage.get(&user, "/v1/events", "/v1/events", 200).await;
     assert_eq!(stage.contract.events(&refused.text)[0]["event"], "overloaded");
     stage.call(&user, ("get", "/v1/events", "/v1/events"), (&[("prefer", "status")], ""), 503).await;

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use fanfare_broker::stream_store::{Found, ReadRange, StreamInfo};
 use fanfare_broker::{Broker, BrokerError};
 use fanfare_protocol::finite::{Form, Offset, ReadFrom, StreamName, cut};
-
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -190,9 +189,7 @@ impl Reader {
         let ended = up_to_date && self.info.end.is_some();
         Ok(Page { bytes, start, next, up_to_date, ended, turn })
     }
-}
 
-impl Reader {
     async fn turn(&self) -> Result<OwnedSemaphorePermit, ReadError> {
         let turn = timeout(PATIENCE, Arc::clone(&self.pages.large).acquire_owned()).await;
         turn.ok().and_then(Result::ok).ok_or(ReadError::Busy)

@@ -100,11 +100,13 @@ impl Live {
             return Some(text);
         }
         self.turn = None;
+        let ending = self.app.finite.readers.ending();
         loop {
-            if self.is_over {
+            // A reader that is always behind ends in time, too.
+            if self.is_over || Instant::now() >= self.until {
                 return None;
             }
-            if self.up_to_date {
+            if self.up_to_date || ending.is_cancelled() {
                 match self.wait().await {
                     Waited::Happened => {}
                     Waited::Quiet => return Some(Bytes::from_static(b":\n\n")),
