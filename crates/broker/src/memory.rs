@@ -34,6 +34,8 @@ mod stream_store;
 mod streams;
 mod tickets;
 
+pub use self::faults::StreamsCopy;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

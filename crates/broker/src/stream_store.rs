@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use fanfare_protocol::finite::{End, Generations, Life, MediaType, Producer, StreamName};
+use fanfare_protocol::finite::{End, Generations, Lease, Life, MediaType, Producer, StreamName};
 
 use crate::BrokerError;
 
@@ -15,7 +15,10 @@ pub const MAX_PUBLISHED: usize = 16 * 1024;
 /// How long the mark of a deleted stream that has forks is kept at least.
 pub const MIN_MARK: Duration = Duration::from_hours(24);
 
-/// Finite streams. Each call touches one stream.
+/// The reason of the end that a stream has whose lease is over.
+pub const PRODUCER_LOST: &str = "producer-lost";
+
+/// Finite streams. Each call touches one stream, and first ends it if its lease is over.
 #[async_trait]
 pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
     /// Creates a stream, unless it exists.
@@ -98,6 +101,19 @@ pub struct StreamInfo {
     pub end: Option<End>,
     /// Where it comes from, if it is a fork.
     pub origin: Option<Origin>,
+    /// How long its producer may be silent, if that is limited.
+    pub lease: Option<Lease>,
+    /// What was left of the lease: zero if there is none, or if the stream has ended.
+    pub lease_left: Duration,
+    /// Whether this call has ended the stream, since its lease was over.
+    pub lapsed: bool,
+}
+
+impl StreamInfo {
+    /// Returns where the stream ends.
+    pub fn tail(&self) -> StreamTail {
+        StreamTail { generations: self.generations.clone(), tail: self.tail, end: self.end.clone() }
+    }
 }
 
 /// Where a fork comes from.
@@ -133,6 +149,9 @@ pub struct NewStream {
     pub end: Option<End>,
     /// Of a fork.
     pub fork: Option<NewFork>,
+    /// How long its producer may be silent, if that is limited. Creating the stream again with the same lease says that the
+    /// producer is there.
+    pub lease: Option<Lease>,
     /// Whether it is only compared with a stream that exists.
     pub only_compare: bool,
 }
@@ -228,6 +247,8 @@ pub enum AppendOutcome {
     Deleted,
     /// It has ended.
     Closed,
+    /// It has ended with this call, since its lease was over.
+    Lapsed,
     /// The body has a fault.
     Fault(BodyFault),
     /// The stream has another media type.
@@ -312,6 +333,7 @@ impl AppendOutcome {
             Self::Missing => "missing",
             Self::Deleted => "deleted",
             Self::Closed => "closed",
+            Self::Lapsed => "lapsed",
             Self::Fault(_) => "bad_body",
             Self::Type => "other_type",
             Self::Stale(_) | Self::Epoch => "stale_epoch",

@@ -49,10 +49,11 @@ impl Finite {
     pub fn new(config: &Config, broker: &Arc<dyn Broker>, node: &NodeId, registry: &mut Registry) -> Self {
         let settings = &config.finite;
         let readers = LiveReaders::new(Arc::clone(broker), node.clone(), config.limits.connections);
+        let metrics = FiniteMetrics::register(registry, &readers);
         Self {
-            metrics: FiniteMetrics::register(registry, &readers),
+            pages: Pages::new(bytes(settings.page), metrics.lapses.clone()),
+            metrics,
             readers,
-            pages: Pages::new(bytes(settings.page)),
             most_bytes: bytes(settings.stream_bytes),
             long_poll: settings.long_poll,
             live_age: settings.live_age,

@@ -8,7 +8,7 @@
 //! - [`name`]: names of streams
 //! - [`media_type`]: what the bytes are: JSON messages, text, or bytes
 //! - [`messages`]: JSON messages, as they are stored and as they are read
-//! - [`life`]: how long a stream is kept
+//! - [`life`]: how long a stream is kept; [`lease`]: how long its producer may be silent
 //! - [`producer`]: numbers by which a producer's repeated appends are recognized
 //! - [`end`]: how a stream ended
 //! - [`offset`]: places in a stream; [`generations`]: which of them are still valid
@@ -19,6 +19,7 @@
 pub mod cut;
 pub mod end;
 pub mod generations;
+pub mod lease;
 pub mod life;
 pub mod media_type;
 pub mod messages;
@@ -31,6 +32,7 @@ pub mod wire;
 
 pub use end::{End, EndKind};
 pub use generations::Generations;
+pub use lease::Lease;
 pub use life::Life;
 pub use media_type::{Form, MediaType};
 pub use name::StreamName;

@@ -6,6 +6,11 @@ use fanfare_protocol::wire::Frame;
 use fanfare_protocol::{Channel, Entry, Position};
 
 use super::MemoryBroker;
+use super::streams::Streams;
+
+/// A copy of all finite streams, as a replica has one.
+#[derive(Clone, Debug)]
+pub struct StreamsCopy(Streams);
 
 impl MemoryBroker {
     /// Trims a log to its newest `keep` entries.
@@ -38,6 +43,16 @@ impl MemoryBroker {
             log.mark = None;
         }
         lost.iter().map(|entry| entry.position).collect()
+    }
+
+    /// Returns a copy of all finite streams.
+    pub fn copy_streams(&self) -> StreamsCopy {
+        StreamsCopy(self.state().streams.clone())
+    }
+
+    /// Fails over to a replica whose finite streams are those of an earlier copy.
+    pub fn fail_over_streams(&self, to: StreamsCopy) {
+        self.state().streams.fail_over(to.0);
     }
 
     /// Restarts empty, without logs, positions, keys, sessions and leases. Subscriber connections stay.

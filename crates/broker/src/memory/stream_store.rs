@@ -13,8 +13,9 @@ use crate::{BrokerError, StreamStore};
 #[async_trait]
 impl StreamStore for MemoryBroker {
     async fn create_stream(&self, name: &StreamName, new: &NewStream) -> Result<Created, BrokerError> {
-        let now = self.now();
-        Ok(self.state().streams.create(&self.settings.streams, now, name, new))
+        let (now, mut state) = (self.now(), self.state());
+        let state = &mut *state;
+        Ok(state.streams.create((&self.settings.streams, &state.subscribers), now, name, new))
     }
 
     async fn append_stream(&self, name: &StreamName, append: &Append) -> Result<Appended, BrokerError> {
@@ -30,8 +31,9 @@ impl StreamStore for MemoryBroker {
         name: &StreamName,
         range: ReadRange,
     ) -> Result<Found<StreamPage>, BrokerError> {
-        let now = self.now();
-        Ok(self.state().streams.read(&self.settings.streams, now, name, range))
+        let (now, mut state) = (self.now(), self.state());
+        let state = &mut *state;
+        Ok(state.streams.read((&self.settings.streams, &state.subscribers), now, name, range))
     }
 
     async fn remove_stream(&self, name: &StreamName) -> Result<Found<Removed>, BrokerError> {
@@ -45,8 +47,9 @@ impl StreamStore for MemoryBroker {
         source: &StreamName,
         reference: &Reference,
     ) -> Result<Found<Referred>, BrokerError> {
-        let now = self.now();
-        Ok(self.state().streams.refer(&self.settings.streams, now, source, reference))
+        let (now, mut state) = (self.now(), self.state());
+        let state = &mut *state;
+        Ok(state.streams.refer((&self.settings.streams, &state.subscribers), now, source, reference))
     }
 
     async fn stream_forks(&self, source: &StreamName) -> Result<Vec<ForkId>, BrokerError> {

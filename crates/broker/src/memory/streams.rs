@@ -1,35 +1,39 @@
 //! Finite streams.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_protocol::finite::wire::{Change, State as ChangeState};
-use fanfare_protocol::finite::{End, Generations, Life, Producer, StreamName};
+use fanfare_protocol::finite::{End, EndKind, Generations, Life, Producer, StreamName};
 use fanfare_protocol::wire::Topic;
 use indexmap::{IndexMap, IndexSet};
 
 use super::channel::millis;
 use super::live_topics::Subscribers;
 use crate::stream_store::{
-    Append, AppendOutcome, BodyFault, Created, Found, MAX_PUBLISHED, MIN_MARK, NewStream, Origin, ReadRange,
-    Reference, Referred, Removed, StreamInfo, StreamPage, StreamSettings, StreamTail,
+    Append, AppendOutcome, BodyFault, Created, Found, MAX_PUBLISHED, MIN_MARK, NewStream, Origin,
+    PRODUCER_LOST, ReadRange, Reference, Referred, Removed, StreamInfo, StreamPage, StreamSettings,
+    StreamTail,
 };
 
 /// Number of streams below which expired ones are not looked for.
 const FEW: usize = 64;
 
 /// All streams.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Streams {
     all: IndexMap<StreamName, Stream>,
     /// The last generation.
     generation: u64,
+    /// Which history of the data this is: a failover that may have lost some begins another one.
+    history: u64,
     /// Number of streams at which expired ones are removed again.
     full: usize,
 }
 
 /// One stream, or the mark of a deleted one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Stream {
     info: StreamInfo,
     data: Vec<u8>,
@@ -44,6 +48,10 @@ pub(super) struct Stream {
     ended_by: Option<Producer>,
     /// The last `Stream-Seq`.
     order: Option<String>,
+    /// The history at the last change.
+    history: u64,
+    /// When its lease is over, in Unix milliseconds.
+    lease_until: Option<u64>,
     /// Names and tokens.
     pub(super) forks: IndexSet<(StreamName, String)>,
     deleted: bool,
@@ -59,24 +67,41 @@ impl Streams {
         self.all.get_mut(name)
     }
 
-    fn here(&mut self, name: &StreamName, now: u64) -> Found<&mut Stream> {
+    /// Returns a stream, which ends if its lease is over.
+    fn here(&mut self, subscribers: &Subscribers, now: u64, name: &StreamName) -> Found<&mut Stream> {
         match self.get(name, now) {
             None => Found::Missing,
             Some(stream) if stream.deleted => Found::Deleted,
-            Some(stream) => Found::Here(stream),
+            Some(stream) => {
+                stream.check_lease(now);
+                if stream.info.lapsed {
+                    let change = stream.change(stream.info.tail, &Bytes::new());
+                    subscribers.send(name.channel(), Topic::Live, &change.encode().into());
+                }
+                Found::Here(stream)
+            }
         }
+    }
+
+    /// Sets the streams back to what they were, as a failover to a replica does that was behind.
+    pub(super) fn fail_over(&mut self, to: Self) {
+        let (generation, history) = (self.generation, self.history + 1);
+        *self = Self { generation, history, ..to };
     }
 
     pub(super) fn create(
         &mut self,
-        settings: &StreamSettings,
+        (settings, subscribers): (&StreamSettings, &Subscribers),
         now: u64,
         name: &StreamName,
         new: &NewStream,
     ) -> Created {
-        match self.here(name, now) {
+        match self.here(subscribers, now, name) {
             Found::Deleted => return Created::Deleted,
-            Found::Here(stream) if stream.is_as(new) => return Created::Same(stream.info.clone()),
+            Found::Here(stream) if stream.is_as(new) => {
+                stream.renew_lease(now);
+                return Created::Same(stream.info.clone());
+            }
             Found::Here(stream) => return Created::Other(stream.info.clone()),
             Found::Missing if new.only_compare => return Created::Absent,
             Found::Missing => {}
@@ -91,9 +116,12 @@ impl Streams {
             life: new.life.clone(),
             end: new.end.clone(),
             origin: new.fork.as_ref().map(|fork| fork.origin.clone()),
+            lease: new.lease,
+            lease_left: Duration::ZERO,
+            lapsed: false,
         };
         let mut stream = Stream {
-            info: info.clone(),
+            info,
             data: new.bytes.to_vec(),
             requested: new.requested.clone(),
             fork_at: new.fork.as_ref().map(|fork| (fork.offset.clone(), fork.sub_offset)).unwrap_or_default(),
@@ -101,10 +129,14 @@ impl Streams {
             producers: HashMap::new(),
             ended_by: None,
             order: None,
+            history: self.history,
+            lease_until: None,
             forks: IndexSet::new(),
             deleted: false,
         };
         stream.renew(settings, now);
+        stream.renew_lease(now);
+        let info = stream.info.clone();
         self.all.insert(name.clone(), stream);
         Created::New(info)
     }
@@ -123,30 +155,41 @@ impl Streams {
         name: &StreamName,
         append: &Append,
     ) -> (AppendOutcome, Option<StreamTail>) {
-        let stream = match self.here(name, now) {
+        let (generation, history) = ((now * 1000).max(self.generation + 1), self.history);
+        let stream = match self.here(subscribers, now, name) {
             Found::Missing => return (AppendOutcome::Missing, None),
             Found::Deleted => return (AppendOutcome::Deleted, None),
             Found::Here(stream) => stream,
         };
+        if stream.info.lapsed {
+            return (AppendOutcome::Lapsed, Some(stream.info.tail()));
+        }
         let start = stream.info.tail;
         if let Some(refusal) = stream.refuse(settings, append) {
-            return (refusal, Some(stream.tail()));
+            return (refusal, Some(stream.info.tail()));
+        }
+        if stream.history != history {
+            stream.info.generations.begin(generation, start);
+            stream.history = history;
         }
         stream.accept(append);
         stream.renew(settings, now);
+        stream.renew_lease(now);
         let change = stream.change(start, &append.bytes);
         subscribers.send(name.channel(), Topic::Live, &change.encode().into());
-        (AppendOutcome::Appended, Some(stream.tail()))
+        let at = stream.info.tail();
+        self.generation = self.generation.max(at.generations.newest());
+        (AppendOutcome::Appended, Some(at))
     }
 
     pub(super) fn read(
         &mut self,
-        settings: &StreamSettings,
+        (settings, subscribers): (&StreamSettings, &Subscribers),
         now: u64,
         name: &StreamName,
         range: ReadRange,
     ) -> Found<StreamPage> {
-        match self.here(name, now) {
+        match self.here(subscribers, now, name) {
             Found::Missing => Found::Missing,
             Found::Deleted => Found::Deleted,
             Found::Here(stream) => {
@@ -167,7 +210,7 @@ impl Streams {
         now: u64,
         name: &StreamName,
     ) -> Found<Removed> {
-        let stream = match self.here(name, now) {
+        let stream = match self.here(subscribers, now, name) {
             Found::Missing => return Found::Missing,
             Found::Deleted => return Found::Deleted,
             Found::Here(stream) => stream,
@@ -187,12 +230,12 @@ impl Streams {
 
     pub(super) fn refer(
         &mut self,
-        settings: &StreamSettings,
+        (settings, subscribers): (&StreamSettings, &Subscribers),
         now: u64,
         source: &StreamName,
         Reference { fork, generations, bytes }: &Reference,
     ) -> Found<Referred> {
-        match self.here(source, now) {
+        match self.here(subscribers, now, source) {
             Found::Missing => Found::Missing,
             Found::Deleted => Found::Deleted,
             Found::Here(stream) if stream.info.generations != *generations => Found::Here(Referred::Changed),
@@ -230,6 +273,24 @@ impl Stream {
         };
     }
 
+    /// Begins the lease again.
+    fn renew_lease(&mut self, now: u64) {
+        let lease = self.info.lease.filter(|_| self.info.end.is_none()).map(|lease| lease.duration());
+        self.lease_until = lease.map(|lease| now + millis(lease));
+        self.info.lease_left = lease.unwrap_or_default();
+    }
+
+    /// Ends the stream if its lease is over.
+    fn check_lease(&mut self, now: u64) {
+        let left = self.lease_until.map(|until| until.saturating_sub(now));
+        self.info.lapsed = left == Some(0);
+        self.info.lease_left = Duration::from_millis(left.unwrap_or_default());
+        if self.info.lapsed {
+            self.info.end = Some(End { kind: EndKind::Error, reason: PRODUCER_LOST.to_owned() });
+            self.lease_until = None;
+        }
+    }
+
     /// Returns whether creating the stream again would make the same.
     fn is_as(&self, new: &NewStream) -> bool {
         let source = |origin: Option<&Origin>| origin.map(|origin| origin.source.clone());
@@ -241,11 +302,7 @@ impl Stream {
             && source(self.info.origin.as_ref()) == source(new.fork.as_ref().map(|fork| &fork.origin))
             && offset.is_none_or(|offset| self.fork_at.0.as_ref() == Some(offset))
             && self.fork_at.1 == sub_offset
-    }
-
-    fn tail(&self) -> StreamTail {
-        let StreamInfo { generations, tail, end, .. } = &self.info;
-        StreamTail { generations: generations.clone(), tail: *tail, end: end.clone() }
+            && self.info.lease == new.lease
     }
 
     /// Returns why an append is not accepted. The order of the checks is that of the protocol.

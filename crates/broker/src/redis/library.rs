@@ -16,7 +16,8 @@ use super::error::unexpected;
 use super::pool::BlockingPool;
 use super::prefix::Prefix;
 use super::reply::{array, map, millis, text};
-use crate::{BrokerError, BrokerSettings, Retention};
+use crate::stream_store::MAX_PUBLISHED;
+use crate::{BrokerError, BrokerSettings, Retention, StreamSettings};
 
 /// The library of this node.
 #[derive(Debug)]
@@ -95,7 +96,26 @@ fn render(name: &str, prefix: &str, settings: &BrokerSettings) -> String {
     let _ = writeln!(out, "}}\nlocal default = {{{}}}", retention(&settings.retention.default));
     out.push_str(include_str!("publish.lua"));
     out.push_str(include_str!("library.lua"));
+    append(&mut out, name, &settings.streams);
     out
+}
+
+/// Adds the function that appends to finite streams.
+fn append(out: &mut String, name: &str, bounds: &StreamSettings) {
+    let StreamSettings { keep, bytes, producers, .. } = bounds;
+    let keep = if keep.is_zero() { 0 } else { millis(*keep) };
+    // Writing into memory does not fail.
+    let _ = writeln!(
+        out,
+        "local append_name, most_bytes, most_producers = {}, '{bytes}', '{producers}'",
+        quote(&format!("{name}_append"))
+    );
+    let _ = writeln!(out, "local keep, most_published = '{keep}', '{MAX_PUBLISHED}'");
+    out.push_str("local function append_stream(KEYS, ARGV)\n");
+    out.push_str(include_str!("stream.lua"));
+    out.push_str(include_str!("stream_append.lua"));
+    out.push_str("end\n");
+    out.push_str(include_str!("library_append.lua"));
 }
 
 fn retention(kept: &Retention) -> String {

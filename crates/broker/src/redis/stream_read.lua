@@ -7,9 +7,10 @@
 local from, count = ARGV[1], tonumber(ARGV[2])
 local there, ttl = describe('here')
 if there[1] ~= 'here' then return there end
-there[10] = ''
+local bytes = ''
 if from ~= '' and count > 0 then
-  there[10] = call('GETRANGE', data, from, string.format('%.0f', tonumber(from) + count - 1))
+  bytes = call('GETRANGE', data, from, string.format('%.0f', tonumber(from) + count - 1))
 end
+there[#there + 1] = bytes
 if ARGV[3] == '1' then renew(ttl, ARGV[4]) end
 return there

@@ -1,6 +1,6 @@
 -- Deletes a finite stream. One that has forks remains as a mark that it was deleted. Prepended: stream.lua.
 --
--- ARGV: the live topic; how long the mark is kept in ms.
+-- ARGV: how long the mark is kept in ms.
 -- Returns 'missing'; 'deleted' if it was deleted before; 'kept' if a mark remains; or 'removed' with the source and the token of a fork.
 
 local there = describe('here')
@@ -10,9 +10,9 @@ if call('SCARD', refs) > 0 then
   word = 'kept'
   call('DEL', data)
   call('HSET', meta, 'del', '1')
-  for i = 1, #KEYS do call('PEXPIRE', KEYS[i], ARGV[2]) end
+  for i = 1, #KEYS do call('PEXPIRE', KEYS[i], ARGV[1]) end
 else
   call('DEL', meta, data, refs)
 end
-call('PUBLISH', ARGV[1], string.format('%s %.0f %.0f d\n', string.match(there[3], '(%d+):$'), there[2], there[2]))
+publish(there[3], there[2], there[2], 'd')
 return {word, there[8], there[9]}

@@ -5,8 +5,7 @@ use std::time::Duration;
 use ::redis::{Cmd, Value};
 use async_trait::async_trait;
 use bytes::Bytes;
-use fanfare_protocol::finite::{End, EndKind, Generations, Life, MediaType, StreamName};
-use fanfare_protocol::wire::Topic;
+use fanfare_protocol::finite::{End, EndKind, Generations, Lease, Life, MediaType, StreamName};
 
 use super::error::unexpected;
 use super::key::{Key, about};
@@ -23,7 +22,7 @@ use crate::{BrokerError, StreamStore};
 impl StreamStore for RedisBroker {
     async fn create_stream(&self, name: &StreamName, new: &NewStream) -> Result<Created, BrokerError> {
         let (mut call, key) = self.stream_call(&script::STREAM_CREATE, name, new.bytes.len());
-        let NewStream { media_type, requested, life, bytes, end, fork, only_compare } = new;
+        let NewStream { media_type, requested, life, bytes, end, fork, lease, only_compare } = new;
         call.arg(&bytes[..]).arg(media_type.as_str()).arg(media_type.essence());
         call.arg(requested.to_string()).arg(life.to_string());
         match life {
@@ -41,6 +40,7 @@ impl StreamStore for RedisBroker {
             }
         };
         call.arg(u8::from(*only_compare));
+        call.arg(lease.map(|lease| millis(lease.duration()).to_string()).unwrap_or_default());
         let reply = self.commands(&key).call_script(&script::STREAM_CREATE, call).await?;
         created(reply).ok_or_else(|| unexpected("the creation of a stream"))
     }
@@ -48,7 +48,7 @@ impl StreamStore for RedisBroker {
     async fn append_stream(&self, name: &StreamName, append: &Append) -> Result<Appended, BrokerError> {
         let Append { bytes, media_type, end, fault, producer, order } = append;
         let (mut call, key) = self.stream_call(&script::STREAM_APPEND, name, bytes.len());
-        call.arg(self.keys.topic(name.channel(), Topic::Live)).arg(&bytes[..]);
+        call.arg(&bytes[..]);
         call.arg(media_type.as_ref().map(MediaType::essence).unwrap_or_default());
         add_end(&mut call, end.as_ref());
         call.arg(fault.map(fault_word).unwrap_or_default());
@@ -79,7 +79,7 @@ impl StreamStore for RedisBroker {
     async fn remove_stream(&self, name: &StreamName) -> Result<Found<Removed>, BrokerError> {
         let (mut call, key) = self.stream_call(&script::STREAM_REMOVE, name, 0);
         let keep = self.settings.streams.keep.max(MIN_MARK);
-        call.arg(self.keys.topic(name.channel(), Topic::Live)).arg(millis(keep));
+        call.arg(millis(keep));
         let reply = self.commands(&key).call_script(&script::STREAM_REMOVE, call).await?;
         let removed = |word: &str, parts: &mut Parts| match word {
             "kept" => Some(Removed::Kept),
@@ -233,8 +233,12 @@ fn info(parts: &mut Parts) -> Option<StreamInfo> {
     let (tail, generations) = (parts.number()?, parts.text()?.parse().ok()?);
     let media_type = MediaType::new(&parts.text()?).ok()?;
     let life = Life::stored(&parts.text()?);
-    let end = end(parts)?;
-    Some(StreamInfo { generations, tail, media_type, life, end, origin: origin(parts) })
+    let (end, origin) = (end(parts)?, origin(parts));
+    let lease = parts.text()?.parse().ok().and_then(Lease::from_millis);
+    let left = parts.text()?;
+    let lease_left = Duration::from_millis(left.parse().unwrap_or_default());
+    let lapsed = left == "lapsed";
+    Some(StreamInfo { generations, tail, media_type, life, end, origin, lease, lease_left, lapsed })
 }
 
 /// Reads an end and its reason, which are empty while the stream is open.
@@ -250,6 +254,7 @@ fn end(parts: &mut Parts) -> Option<Option<End>> {
 /// Reads the source of a fork, and its token, which are empty for other streams.
 fn origin(parts: &mut Parts) -> Option<Origin> {
     let (source, token) = (parts.text()?, parts.text()?);
+    // Both texts are taken, also if they are empty.
     Some(Origin { source: StreamName::new(&source).ok()?, token })
 }
 
@@ -268,6 +273,7 @@ fn appended(reply: Value) -> Option<Appended> {
         "repeated" => AppendOutcome::Repeated(parts.number()?),
         "ended" => AppendOutcome::Ended,
         "closed" => AppendOutcome::Closed,
+        "lapsed" => AppendOutcome::Lapsed,
         "empty" => AppendOutcome::Fault(BodyFault::Empty),
         "untyped" => AppendOutcome::Fault(BodyFault::Untyped),
         "json" => AppendOutcome::Fault(BodyFault::Json),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use fanfare_broker::log::PageLimit;
+use fanfare_broker::memory::StreamsCopy;
 use fanfare_broker::subscriber::{SubscriberConnection, SubscriberEvent, Ticket};
 use fanfare_broker::{
     Broker, BrokerSettings, Membership, MemoryBroker, NodeId, NodeInfo, RedisBroker, RedisSettings,
@@ -21,6 +22,8 @@ pub(crate) type Fields = Vec<(String, String)>;
 /// One broker and what stands around it.
 #[async_trait(?Send)]
 pub(crate) trait Fixture: Send + Sync {
+    /// A copy of finite streams that does not grow.
+    type Replica;
     async fn with(settings: BrokerSettings) -> Self;
     fn broker(&self) -> &dyn Broker;
     /// What is left of a log is its last position.
@@ -29,6 +32,10 @@ pub(crate) trait Fixture: Send + Sync {
     async fn trim(&self, channel: &Channel, keep: usize);
     /// Everything is gone.
     async fn wipe(&self);
+    /// What a replica has now.
+    async fn replicate(&self) -> Self::Replica;
+    /// The broker fails over to a replica: what changed since is lost.
+    async fn fail_over(&self, to: Self::Replica);
     /// A node's heartbeats have stopped for longer than its lease.
     async fn lapse(&self, node: &NodeId);
     /// Returns a publisher leaves an entry.
@@ -57,6 +64,8 @@ pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 #[async_trait(?Send)]
 impl Fixture for Memory {
+    type Replica = StreamsCopy;
+
     async fn with(settings: BrokerSettings) -> Self {
         Self { broker: MemoryBroker::new(settings) }
     }
@@ -71,6 +80,14 @@ impl Fixture for Memory {
 
     async fn trim(&self, channel: &Channel, keep: usize) {
         self.broker.trim(channel, keep);
+    }
+
+    async fn replicate(&self) -> StreamsCopy {
+        self.broker.copy_streams()
+    }
+
+    async fn fail_over(&self, to: StreamsCopy) {
+        self.broker.fail_over_streams(to);
     }
 
     async fn wipe(&self) {
@@ -150,6 +167,8 @@ pub(crate) fn connect(server: &RedisServer, settings: BrokerSettings) -> RedisBr
 
 #[async_trait(?Send)]
 impl Fixture for Redis {
+    type Replica = RedisServer;
+
     async fn with(settings: BrokerSettings) -> Self {
         let server = RedisServer::start().await;
         let broker = connect(&server, settings);
@@ -168,6 +187,19 @@ impl Fixture for Redis {
     async fn trim(&self, channel: &Channel, keep: usize) {
         let log = format!("fanfare:{{{channel}}}:log");
         self.server.get::<()>(&["XTRIM", &log, "MAXLEN", "=", &keep.to_string()]).await;
+    }
+
+    async fn replicate(&self) -> RedisServer {
+        let replica = RedisServer::start().await;
+        replicate(&replica, &self.server).await;
+        replica.get::<()>(&["REPLICAOF", "NO", "ONE"]).await;
+        replica
+    }
+
+    /// The server takes the replica's data and is a primary again, so the broker's connections stay.
+    async fn fail_over(&self, to: RedisServer) {
+        replicate(&self.server, &to).await;
+        self.server.get::<()>(&["REPLICAOF", "NO", "ONE"]).await;
     }
 
     async fn wipe(&self) {
@@ -205,6 +237,17 @@ impl Fixture for Redis {
     async fn receipts(&self) -> Vec<Fields> {
         self.stream("fanfare:receipts").await
     }
+}
+
+/// Makes a server a replica of another, and waits until it has its data.
+async fn replicate(replica: &RedisServer, primary: &RedisServer) {
+    let address = primary.address();
+    replica.get::<()>(&["REPLICAOF", &address.ip().to_string(), &address.port().to_string()]).await;
+    eventually("the replica has the data", || async {
+        let info: String = replica.get(&["INFO", "replication"]).await;
+        info.contains("master_link_status:up")
+    })
+    .await;
 }
 
 pub(crate) fn channel(name: &str) -> Channel {

@@ -4,7 +4,7 @@
 //!
 //! - `fixture`: the brokers under test, and the hands that publishers, operators and time have
 //! - `events`, `subscribers`, `sessions`, `silences`, `grace`, `merging`, `presence`, `nodes`, `backlog`, `intake`, `dead_letters`, `revocations`, `tickets`, `acks`, `streams`: the contracts
-//! - `fcall`: the function library, called by strangers
+//! - `fcall`, `fcall_append`: the function library, called by other programs
 //! - `faults`: Redis goes away, comes back, forgets, stops
 //! - `types`: keys that hold something else than they should
 //! - `bounded`: how long our scripts hold Redis
@@ -16,6 +16,7 @@ mod dead_letters;
 mod events;
 mod faults;
 mod fcall;
+mod fcall_append;
 mod fixture;
 mod grace;
 mod intake;
@@ -100,6 +101,9 @@ contracts! {
     streams:
         bytes_are_read_as_they_were_appended,
         a_stream_is_created_once,
+        a_stream_whose_producer_is_silent_ends_as_an_error,
+        appends_and_creating_it_again_renew_a_lease,
+        bytes_that_a_failover_lost_are_never_mixed_up_with_those_in_their_place,
         nothing_is_appended_after_the_end,
         the_checks_of_an_append_have_an_order,
         a_producer_appends_in_order_and_once,

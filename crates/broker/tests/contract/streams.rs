@@ -5,12 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use fanfare_broker::forks::{self, ForkAt, ForkRefusal};
 use fanfare_broker::stream_store::{
-    Append, AppendOutcome, BodyFault, Created, Found, MAX_PUBLISHED, NewStream, ReadRange, Removed,
-    StreamInfo, StreamPage,
+    Append, AppendOutcome, BodyFault, Created, Found, MAX_PUBLISHED, NewStream, PRODUCER_LOST, ReadRange,
+    Removed, StreamInfo, StreamPage,
 };
 use fanfare_broker::{Broker, BrokerSettings, StreamSettings};
 use fanfare_protocol::finite::wire::{Change, State};
-use fanfare_protocol::finite::{End, EndKind, Life, MediaType, Offset, Producer, StreamName};
+use fanfare_protocol::finite::{End, EndKind, Lease, Life, MediaType, Offset, Producer, StreamName};
 use fanfare_testkit::deadline::eventually;
 
 use crate::fixture::{Fixture, Memory, Redis, Subscriber, new};
@@ -35,12 +35,17 @@ fn of_type(kind: &str, bytes: &str) -> NewStream {
         bytes: Bytes::copy_from_slice(bytes.as_bytes()),
         end: None,
         fork: None,
+        lease: None,
         only_compare: false,
     }
 }
 
 fn living(life: Life) -> NewStream {
     NewStream { requested: life.clone(), life, ..text("abc") }
+}
+
+fn leased(seconds: u64) -> NewStream {
+    NewStream { lease: Lease::from_millis(seconds * 1000), ..text("abc") }
 }
 
 fn bytes(bytes: &str) -> Append {
@@ -288,6 +293,98 @@ pub(crate) async fn a_stream_that_is_created_again_has_other_offsets<F: Fixture>
     assert!(second.generations.mint(0) > first.generations.mint(3));
 }
 
+/// Returns what is known of a stream, without letting it live on.
+async fn info(broker: &dyn Broker, stream: &str) -> StreamInfo {
+    match broker.read_stream(&name(stream), ReadRange::INFO).await.unwrap() {
+        Found::Here(page) => page.info,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) async fn a_stream_whose_producer_is_silent_ends_as_an_error<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let here = Subscriber::open(broker, "n").await;
+    here.follow(name("a").channel(), 1).await;
+    let created = create(broker, "a", leased(1)).await;
+    assert_eq!((created.lease, created.lease_left), (Lease::from_millis(1000), Duration::from_secs(1)));
+    let again = broker.create_stream(&name("a"), &leased(2)).await.unwrap();
+    assert!(matches!(again, Created::Other(_)), "{again:?}");
+    let end = End { kind: EndKind::Error, reason: PRODUCER_LOST.to_owned() };
+    eventually("the stream has ended", || async { info(broker, "a").await.end.is_some() }).await;
+    let ended = info(broker, "a").await;
+    assert_eq!((ended.end.clone(), ended.lapsed, ended.tail), (Some(end.clone()), false, 3));
+    let message = here.wait_messages_of(name("a").channel(), 1).await.remove(0);
+    let change = Change::parse(&message).unwrap();
+    assert_eq!((change.state, change.tail), (State::Closed, 3));
+    assert_eq!(append(broker, "a", bytes("late")).await, AppendOutcome::Closed);
+
+    // The append is the first call that finds the lease over.
+    create(broker, "b", leased(1)).await;
+    tokio::time::sleep(Duration::from_millis(1050)).await;
+    let late = broker.append_stream(&name("b"), &bytes("late")).await.unwrap();
+    assert_eq!((late.outcome, late.at.unwrap().end), (AppendOutcome::Lapsed, Some(end)));
+    assert_eq!(read(broker, "b", 0).await, "abc");
+}
+
+pub(crate) async fn appends_and_creating_it_again_renew_a_lease<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let renewed = Duration::from_secs(99);
+    create(broker, "a", leased(100)).await;
+    let silent = async || {
+        tokio::time::sleep(Duration::from_millis(1010)).await;
+        // A read renews nothing.
+        page(broker, "a", 0, 1).await;
+        assert!(info(broker, "a").await.lease_left < renewed);
+    };
+    silent().await;
+    assert_eq!(append(broker, "a", bytes("x")).await, AppendOutcome::Appended);
+    assert!(info(broker, "a").await.lease_left > renewed);
+    silent().await;
+    let Created::Same(again) = broker.create_stream(&name("a"), &leased(100)).await.unwrap() else {
+        panic!()
+    };
+    assert!(again.lease_left > renewed && info(broker, "a").await.lease_left > renewed);
+    // One that has ended does not end again.
+    create(broker, "b", leased(1)).await;
+    assert_eq!(append(broker, "b", ending(Append::default())).await, AppendOutcome::Appended);
+    silent().await;
+    assert_eq!(info(broker, "b").await.end, Some(End::COMPLETE));
+}
+
+pub(crate) async fn bytes_that_a_failover_lost_are_never_mixed_up_with_those_in_their_place<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    create(broker, "a", text("kept ")).await;
+    append(broker, "a", by("p", 0, 0, bytes("by p "))).await;
+    let before = info(broker, "a").await;
+    let replica = fixture.replicate().await;
+    let lost =
+        broker.append_stream(&name("a"), &by("p", 0, 1, bytes("lost bytes"))).await.unwrap().at.unwrap();
+    let (kept_end, lost_end) = (before.generations.mint(before.tail), lost.generations.mint(lost.tail));
+    fixture.fail_over(replica).await;
+
+    // Behind the end of what is left.
+    let left = info(broker, "a").await;
+    assert_eq!((left.tail, left.generations.resolve(lost_end, left.tail)), (before.tail, None));
+    // The producer finds out what was lost, and sends it again; others write more than was lost.
+    assert_eq!(append(broker, "a", by("p", 0, 2, bytes("next"))).await, AppendOutcome::Gap(1, 2));
+    assert_eq!(
+        append(broker, "a", bytes("another text, longer than what was lost")).await,
+        AppendOutcome::Appended
+    );
+    let now = info(broker, "a").await;
+    assert!(now.tail > lost.tail);
+    assert_eq!(now.generations.resolve(lost_end, now.tail), None);
+    assert_eq!(now.generations.resolve(kept_end, now.tail), Some(before.tail));
+    assert!(now.generations.mint(now.tail) > lost_end);
+    // One failover begins one generation.
+    append(broker, "a", bytes("more")).await;
+    assert_eq!(info(broker, "a").await.generations, now.generations);
+    assert_eq!(read(broker, "a", 0).await, "kept by p another text, longer than what was lostmore");
+}
+
 fn fork_at(source: &str, offset: Option<Offset>, sub_offset: u64) -> ForkAt {
     ForkAt { source: name(source), offset, sub_offset, media_type: None }
 }
@@ -435,7 +532,8 @@ impl Drawn {
             0 | 1 => {
                 let kind = if random.bool() { "text/plain" } else { "text/html" };
                 let end = (random.u8(..6) == 0).then_some(End::COMPLETE);
-                Self::Create(stream, NewStream { end, ..of_type(kind, &"ab"[..random.usize(..3)]) })
+                let lease = (random.u8(..4) == 0).then(|| Lease::from_millis(3_600_000)).flatten();
+                Self::Create(stream, NewStream { end, lease, ..of_type(kind, &"ab"[..random.usize(..3)]) })
             }
             2..=6 => {
                 let kind = if random.u8(..5) > 0 { "text/plain" } else { "text/html" };
@@ -475,7 +573,7 @@ impl Drawn {
     async fn make(&self, broker: &dyn Broker) -> String {
         let shown = |info: &StreamInfo| {
             let source = info.origin.as_ref().map(|origin| origin.source.clone());
-            format!("{} {} {:?} {source:?}", info.tail, info.media_type, info.end)
+            format!("{} {} {:?} {source:?} {:?}", info.tail, info.media_type, info.end, info.lease)
         };
         match self {
             Self::Create(stream, new) => match broker.create_stream(stream, new).await.unwrap() {

@@ -37,6 +37,8 @@ pub(crate) struct FiniteMetrics {
     pub(crate) read: Counter,
     /// `fanfare_finite_ends_total` by kind.
     ends: Family<EndLabel, Counter>,
+    /// `fanfare_finite_lapses_total`: streams that ended since their leases were over.
+    pub(crate) lapses: Counter,
     /// `fanfare_finite_lost_places_total`: reads from a place that is no longer part of the stream.
     pub(crate) lost_places: Counter,
 }
@@ -55,6 +57,11 @@ impl FiniteMetrics {
                 "Bytes of finite streams sent to readers",
             ),
             ends: registered(registry, "fanfare_finite_ends", "Finite streams that ended, by kind"),
+            lapses: registered(
+                registry,
+                "fanfare_finite_lapses",
+                "Finite streams that ended since their producers were silent for longer than Stream-Lease",
+            ),
             lost_places: registered(
                 registry,
                 "fanfare_finite_lost_places",

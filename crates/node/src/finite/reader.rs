@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_broker::stream_store::{Found, ReadRange, StreamInfo};
+use fanfare_broker::stream_store::{Found, ReadRange, StreamInfo, StreamPage};
 use fanfare_broker::{Broker, BrokerError};
-use fanfare_protocol::finite::{Form, Offset, ReadFrom, StreamName, cut};
+use fanfare_protocol::finite::{Form, Lease, Offset, ReadFrom, StreamName, cut};
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -23,12 +24,32 @@ pub struct Pages {
     /// Maximum number of bytes, but for a single message.
     most: usize,
     large: Arc<Semaphore>,
+    /// Streams that a read has ended, since their leases were over.
+    lapses: Counter,
 }
 
 impl Pages {
     /// Creates pages of at most this number of bytes.
-    pub fn new(most: usize) -> Self {
-        Self { most, large: Arc::new(Semaphore::new(LARGE)) }
+    pub fn new(most: usize, lapses: Counter) -> Self {
+        Self { most, large: Arc::new(Semaphore::new(LARGE)), lapses }
+    }
+
+    async fn read(
+        &self,
+        broker: &dyn Broker,
+        name: &StreamName,
+        range: ReadRange,
+    ) -> Result<StreamPage, ReadError> {
+        match broker.read_stream(name, range).await? {
+            Found::Here(here) => {
+                if here.info.lapsed {
+                    self.lapses.inc();
+                }
+                Ok(here)
+            }
+            Found::Missing => Err(ReadError::Missing),
+            Found::Deleted => Err(ReadError::Deleted),
+        }
     }
 }
 
@@ -104,7 +125,7 @@ impl Reader {
             ReadFrom::At(offset) => (Some(offset.byte.saturating_sub(1)), u64::from(offset.byte > 0)),
         };
         let range = ReadRange { from: first, bytes: pages.most + 1, renews: true };
-        let found = here(broker.read_stream(&name, range).await?)?;
+        let found = pages.read(&*broker, &name, range).await?;
         let (info, bytes) = (found.info, found.bytes);
         let at = match from {
             ReadFrom::Now => info.tail,
@@ -138,7 +159,10 @@ impl Reader {
             self.info.tail = tail;
             return self.page_of(bytes).await;
         }
-        self.next_stored().await
+        let page = self.next_stored().await?;
+        let StreamInfo { lease, lease_left, .. } = &self.info;
+        follow.set_lease(lease.map(Lease::duration), *lease_left);
+        Ok(page)
     }
 
     async fn next_stored(&mut self) -> Result<Page, ReadError> {
@@ -148,7 +172,7 @@ impl Reader {
 
     async fn read(&mut self, most: usize) -> Result<Bytes, ReadError> {
         let range = ReadRange { from: Some(self.at), bytes: most, renews: false };
-        let found = here(self.broker.read_stream(&self.name, range).await?)?;
+        let found = self.pages.read(&*self.broker, &self.name, range).await?;
         // Deleted and created again, or lost: what was read is no longer part of the stream.
         let place = self.info.generations.mint(self.at);
         if found.info.generations.resolve(place, found.info.tail).is_none() {
@@ -193,13 +217,5 @@ impl Reader {
     async fn turn(&self) -> Result<OwnedSemaphorePermit, ReadError> {
         let turn = timeout(PATIENCE, Arc::clone(&self.pages.large).acquire_owned()).await;
         turn.ok().and_then(Result::ok).ok_or(ReadError::Busy)
-    }
-}
-
-fn here<T>(found: Found<T>) -> Result<T, ReadError> {
-    match found {
-        Found::Here(here) => Ok(here),
-        Found::Missing => Err(ReadError::Missing),
-        Found::Deleted => Err(ReadError::Deleted),
     }
 }

@@ -23,6 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::window::Window;
 
+/// How often streams whose lease may be over are looked for, and streams without readers.
+const TICK: Duration = Duration::from_millis(250);
+/// Time between two looks at a stream whose lease seems to be over.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How long a stream without readers stays subscribed: the next long poll comes at once.
 const LINGER: Duration = Duration::from_secs(5);
 /// Maximum number of bytes of all windows together.
@@ -68,6 +72,8 @@ struct Followed {
     readers: usize,
     /// When the last reader left.
     left: Option<Instant>,
+    /// How long the producer may be silent, and when that is over.
+    lease: Option<(Duration, Instant)>,
 }
 
 /// There are too many live readers.
@@ -156,6 +162,13 @@ impl Following {
         let _ = self.happened.changed().await;
     }
 
+    /// Notes how long the producer may be silent, and what is left of it.
+    pub(super) fn set_lease(&self, lease: Option<Duration>, left: Duration) {
+        if let Some(followed) = lock(&self.inner.table).streams.get_mut(&self.channel) {
+            followed.lease = lease.filter(|_| !left.is_zero()).map(|lease| (lease, Instant::now() + left));
+        }
+    }
+
     /// Returns newly appended bytes from a place on, and the end of the stream; `None` if Redis must be asked.
     pub(super) fn window(&self, generation: u64, from: u64, most: usize) -> Option<(Bytes, u64)> {
         lock(&self.inner.table).streams.get(&self.channel)?.window.read(generation, from, most)
@@ -173,7 +186,8 @@ impl Drop for Following {
     }
 }
 
-/// Opens the subscriber connection, and starts the task that unsubscribes from streams without readers.
+/// Opens the subscriber connection, and starts the task that unsubscribes from streams without readers and wakes those of streams whose
+/// lease may be over.
 fn open(inner: &Inner) -> Subscriber {
     let table = Arc::downgrade(&inner.table);
     let receive = move |event| {
@@ -186,11 +200,13 @@ fn open(inner: &Inner) -> Subscriber {
 }
 
 async fn unfollow(table: Weak<Mutex<Table>>) {
-    let mut ticks = tokio::time::interval(LINGER / 5);
+    let mut ticks = tokio::time::interval(TICK);
     loop {
         ticks.tick().await;
         let Some(table) = table.upgrade() else { return };
-        lock(&table).forget_left();
+        let mut table = lock(&table);
+        table.forget_left();
+        table.wake_lapsed();
     }
 }
 
@@ -206,7 +222,8 @@ impl Table {
     /// Adds the first reader of a stream, and subscribes to its changes.
     fn begin(&mut self, inner: &Inner, channel: &Channel) -> watch::Receiver<u64> {
         let (sender, happened) = watch::channel(0);
-        let followed = Followed { happened: sender, window: Window::default(), readers: 1, left: None };
+        let followed =
+            Followed { happened: sender, window: Window::default(), readers: 1, left: None, lease: None };
         self.streams.insert(channel.clone(), followed);
         self.ticket += 1;
         let ticket = self.ticket;
@@ -245,6 +262,9 @@ impl Table {
             return self.wake(channel);
         };
         if let Some(followed) = self.streams.get_mut(channel) {
+            if let Some((length, until)) = &mut followed.lease {
+                *until = Instant::now() + *length;
+            }
             let grown = followed.window.add(change);
             self.bytes = self.bytes.saturating_add_signed(grown);
             if self.bytes > WINDOWS {
@@ -257,6 +277,20 @@ impl Table {
     fn wake(&mut self, channel: &Channel) {
         if let Some(followed) = self.streams.get(channel) {
             followed.happened.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
+    /// Wakes the readers of streams whose lease may be over: they read, which ends the stream or shows what is left.
+    fn wake_lapsed(&mut self) {
+        let now = Instant::now();
+        for followed in self.streams.values_mut() {
+            if let Some((_, until)) = &mut followed.lease
+                && *until <= now
+            {
+                // The next look, if no reader's read shows what is left.
+                *until = now + AGAIN;
+                followed.happened.send_modify(|count| *count = count.wrapping_add(1));
+            }
         }
     }
 

@@ -9,14 +9,16 @@ use super::offset::{MAX_NUMBER, Offset};
 ///
 /// A stream begins with one generation. A fork has those of its source up to the place of the fork, and another one. Bytes
 /// that a failover lost end a generation, and the next bytes have another one. So an offset is valid if its generation is in
-/// the list and its byte within that generation's span; whoever has read bytes that are no longer those of the stream learns
-/// it.
+/// the list and its byte within that generation's span. A reader of bytes that are no longer those of the stream has another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generations {
     /// Ended generations, with their ends.
     ended: Vec<(u64, u64)>,
     newest: u64,
 }
+
+/// Maximum number of ended generations. Offsets of older ones are no longer valid.
+const MAX_ENDED: usize = 63;
 
 /// A text that is not a list of generations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +69,7 @@ impl Generations {
             .find(|(_, end)| *end >= byte)
             .map_or(self.newest, |(generation, _)| *generation);
         kept.push((next, byte));
+        kept.drain(..kept.len().saturating_sub(MAX_ENDED));
         kept
     }
 
@@ -83,6 +86,7 @@ impl Generations {
     /// Ends the newest generation at a byte and begins another one.
     pub fn begin(&mut self, generation: u64, at: u64) {
         self.ended.push((self.newest, at));
+        self.ended.drain(..self.ended.len().saturating_sub(MAX_ENDED));
         self.newest = generation;
     }
 
@@ -169,6 +173,18 @@ mod tests {
             assert_eq!(fork.resolve(source.mint(byte.saturating_sub(1)), 20), Some(byte.saturating_sub(1)));
             assert_eq!(fork.mint(byte), at(11, byte));
         }
+    }
+
+    #[test]
+    fn only_so_many_generations_are_kept() {
+        let mut stream = Generations::new(1);
+        for generation in 2..200 {
+            stream.begin(generation, generation);
+        }
+        assert_eq!(stream.ended.len(), MAX_ENDED);
+        assert_eq!(stream.resolve(at(100, 99), 300), None);
+        assert_eq!(stream.resolve(at(199, 250), 300), Some(250));
+        assert_eq!(stream.up_to(300).len(), MAX_ENDED);
     }
 
     proptest! {

@@ -40,6 +40,9 @@ pub async fn append(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let bad = fill(&mut append, &parts.headers, &bytes).await?;
     let Appended { outcome, at } = app.broker.append_stream(&target.name, &append).await?;
     app.finite.metrics.appended(outcome);
+    if outcome == AppendOutcome::Lapsed {
+        app.finite.metrics.lapses.inc();
+    }
     if outcome == AppendOutcome::Deleted {
         let is_gone = forks::prune(&*app.broker, &target.name).await?;
         return Err(if is_gone { Refusal::missing() } else { Refusal::deleted() });
@@ -132,7 +135,7 @@ fn refuse(outcome: AppendOutcome, bad: Option<Problem>) -> Refusal {
         | AppendOutcome::Repeated(_)
         | AppendOutcome::Ended => Refusal::missing(),
         AppendOutcome::Deleted => Refusal::deleted(),
-        AppendOutcome::Closed => {
+        AppendOutcome::Closed | AppendOutcome::Lapsed => {
             Refusal::new(Code::StreamClosed, "the stream has ended; nothing can be appended")
         }
         AppendOutcome::Fault(BodyFault::Empty) => {

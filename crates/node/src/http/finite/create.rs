@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fanfare_broker::forks::{self, ForkAt};
 use fanfare_broker::stream_store::{Created, NewFork, NewStream, Origin, StreamInfo};
-use fanfare_protocol::finite::{End, Form, Life, MediaType, StreamName, messages};
+use fanfare_protocol::finite::{End, Form, Lease, Life, MediaType, StreamName, messages};
 use http::header::{CONTENT_TYPE, HOST, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
@@ -35,6 +35,7 @@ const FORK_COPIES: usize = 2;
 struct Wanted {
     media_type: Option<MediaType>,
     life: Life,
+    lease: Option<Lease>,
     end: Option<End>,
     fork: Option<Fork>,
 }
@@ -73,8 +74,8 @@ pub async fn create(State(app): State<Arc<App>>, request: Request) -> Result<Res
         }
         Created::Same(info) => Ok(answer(StatusCode::OK, &info)),
         Created::Other(info) => {
-            let detail = "the stream exists with another media type, life, end or source";
-            Err(Refusal::new(Code::StreamExists, detail).at(Some(tail(&info))))
+            let detail = "the stream exists with another media type, life, lease, end or source";
+            Err(Refusal::new(Code::StreamExists, detail).at(Some(info.tail())))
         }
         Created::Deleted => {
             if forks::prune(&*app.broker, &target.name).await? {
@@ -93,7 +94,9 @@ impl Wanted {
         let (ttl, expires_at) = (text(headers, &names::TTL)?, text(headers, &names::EXPIRES_AT)?);
         let life = Life::read(ttl, expires_at).map_err(|error| Problem::bad_request(error.to_string()))?;
         let fork = Fork::read(headers, target, media_type.clone())?;
-        Ok(Self { media_type, life, end: fields::end(headers)?, fork })
+        let lease = text(headers, &names::LEASE)?.map(Lease::read).transpose();
+        let lease = lease.map_err(|error| Problem::bad_request(error.to_string()))?;
+        Ok(Self { media_type, life, lease, end: fields::end(headers)?, fork })
     }
 }
 
@@ -155,9 +158,9 @@ async fn plain(app: &App, target: &Target, wanted: Wanted, body: &Bytes) -> Resu
             "the stream would have more than finite.stream_bytes bytes",
         ));
     }
-    let Wanted { life, end, .. } = wanted;
-    let new =
-        NewStream { media_type, requested: life.clone(), life, bytes, end, fork: None, only_compare: false };
+    let Wanted { life, lease, end, .. } = wanted;
+    let requested = life.clone();
+    let new = NewStream { media_type, requested, life, bytes, end, fork: None, lease, only_compare: false };
     Ok(app.broker.create_stream(&target.name, &new).await?)
 }
 
@@ -181,9 +184,11 @@ pub(super) async fn stored(media_type: &MediaType, body: &Bytes) -> Result<Bytes
 }
 
 async fn forked(app: &App, target: &Target, wanted: Wanted, body: &Bytes) -> Result<Created, Refusal> {
-    let Wanted { media_type, life, end, fork } = wanted;
+    let Wanted { media_type, life, lease, end, fork } = wanted;
     let Some(Fork { at, offset }) = fork else { return Err(Refusal::missing()) };
-    if let Some(created) = existing(app, &target.name, (&at, &offset), (&media_type, &life, &end)).await? {
+    if let Some(created) =
+        existing(app, &target.name, (&at, &offset), (&media_type, &life, lease, &end)).await?
+    {
         return Ok(created);
     }
     let plan = forks::plan(&*app.broker, at).await??;
@@ -193,8 +198,16 @@ async fn forked(app: &App, target: &Target, wanted: Wanted, body: &Bytes) -> Res
     // The bytes of the source are read, and sent to Redis.
     let copies = FORK_COPIES * usize::try_from(plan.bytes).unwrap_or(usize::MAX / FORK_COPIES);
     let _room = app.memory.account(None).reserve(memory::Kind::Bodies, copies)?;
-    let new =
-        NewStream { media_type, requested: life, life: own, bytes, end, fork: None, only_compare: false };
+    let new = NewStream {
+        media_type,
+        requested: life,
+        life: own,
+        bytes,
+        end,
+        fork: None,
+        lease,
+        only_compare: false,
+    };
     Ok(forks::create(&*app.broker, &target.name, (plan, offset), new, app.finite.most_bytes).await??)
 }
 
@@ -203,7 +216,7 @@ async fn existing(
     app: &App,
     name: &StreamName,
     (at, offset): (&ForkAt, &Option<String>),
-    (media_type, life, end): (&Option<MediaType>, &Life, &Option<End>),
+    (media_type, life, lease, end): (&Option<MediaType>, &Life, Option<Lease>, &Option<End>),
 ) -> Result<Option<Created>, Refusal> {
     use fanfare_broker::stream_store::{Found, ReadRange};
     let known = match app.broker.read_stream(name, ReadRange::INFO).await? {
@@ -220,25 +233,18 @@ async fn existing(
         bytes: Bytes::new(),
         end: end.clone(),
         fork: Some(fork),
+        lease,
         only_compare: true,
     };
     let created = app.broker.create_stream(name, &new).await?;
     Ok(Some(created).filter(|created| *created != Created::Absent))
 }
 
-fn tail(info: &StreamInfo) -> fanfare_broker::stream_store::StreamTail {
-    let StreamInfo { generations, tail, end, .. } = info;
-    fanfare_broker::stream_store::StreamTail {
-        generations: generations.clone(),
-        tail: *tail,
-        end: end.clone(),
-    }
-}
-
 fn answer(status: StatusCode, info: &StreamInfo) -> Response {
     let mut response = (status, Body::empty()).into_response();
     fields::set(&mut response, CONTENT_TYPE, info.media_type.as_str());
-    fields::set_tail(&mut response, &tail(info));
+    fields::set_tail(&mut response, &info.tail());
+    fields::set_lease(&mut response, info.lease);
     response
 }
 

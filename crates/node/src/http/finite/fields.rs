@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use fanfare_broker::stream_store::StreamTail;
-use fanfare_protocol::finite::{End, Offset};
+use fanfare_protocol::finite::{End, Lease, Offset};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, LOCATION};
 use http::{HeaderMap, HeaderValue};
 
@@ -22,6 +22,7 @@ fields! {
     SEQ = "stream-seq";
     TTL = "stream-ttl";
     EXPIRES_AT = "stream-expires-at";
+    LEASE = "stream-lease";
     END = "stream-end";
     END_REASON = "stream-end-reason";
     FORKED_FROM = "stream-forked-from";
@@ -36,11 +37,12 @@ fields! {
 }
 
 /// Headers of requests, which pages of other origins may send.
-pub(in crate::http) const REQUESTED: [HeaderName; 13] = [
+pub(in crate::http) const REQUESTED: [HeaderName; 14] = [
     CLOSED,
     SEQ,
     TTL,
     EXPIRES_AT,
+    LEASE,
     END,
     END_REASON,
     FORKED_FROM,
@@ -53,13 +55,14 @@ pub(in crate::http) const REQUESTED: [HeaderName; 13] = [
 ];
 
 /// Headers of responses, which pages of other origins may read.
-pub(in crate::http) const EXPOSED: [HeaderName; 16] = [
+pub(in crate::http) const EXPOSED: [HeaderName; 17] = [
     NEXT_OFFSET,
     UP_TO_DATE,
     CLOSED,
     CURSOR,
     TTL,
     EXPIRES_AT,
+    LEASE,
     END,
     END_REASON,
     PRODUCER_EPOCH,
@@ -126,6 +129,13 @@ pub(super) fn set_end(response: &mut Response, end: &End) {
     set(response, END, end.kind.as_str());
     if !end.reason.is_empty() {
         set(response, END_REASON, &end.reason);
+    }
+}
+
+/// Sets how long the producer may be silent, if that is limited.
+pub(super) fn set_lease(response: &mut Response, lease: Option<Lease>) {
+    if let Some(lease) = lease {
+        set(response, LEASE, lease.to_string());
     }
 }
 

@@ -24,12 +24,17 @@ pub async fn inspect(State(app): State<Arc<App>>, request: Request) -> Result<Re
     let (parts, _) = request.into_parts();
     let target = Target::of(&app, &parts, Use::Read).await?;
     let info = match app.broker.read_stream(&target.name, ReadRange::INFO).await? {
-        Found::Here(page) => page.info,
+        Found::Here(page) => {
+            if page.info.lapsed {
+                app.finite.metrics.lapses.inc();
+            }
+            page.info
+        }
         Found::Missing => return Err(Refusal::missing()),
         Found::Deleted if forks::prune(&*app.broker, &target.name).await? => return Err(Refusal::missing()),
         Found::Deleted => return Err(Refusal::deleted()),
     };
-    let StreamInfo { generations, tail, media_type, life, end, .. } = &info;
+    let StreamInfo { generations, tail, media_type, life, end, lease, .. } = &info;
     let mut response = Body::empty().into_response();
     fields::set(&mut response, CONTENT_TYPE, media_type.as_str());
     fields::set_next(&mut response, generations.mint(*tail));
@@ -38,6 +43,7 @@ pub async fn inspect(State(app): State<Arc<App>>, request: Request) -> Result<Re
         Life::Ttl(seconds) => fields::set(&mut response, fields::TTL, seconds.to_string()),
         Life::Until(expiry) => fields::set(&mut response, fields::EXPIRES_AT, &expiry.text),
     }
+    fields::set_lease(&mut response, *lease);
     if let Some(end) = end {
         fields::set_end(&mut response, end);
     }
