@@ -34,6 +34,7 @@ mod stream_store;
 mod streams;
 mod tickets;
 
+#[cfg(feature = "testing")]
 pub use self::faults::StreamsCopy;
 
 use std::sync::atomic::{AtomicU64, Ordering};

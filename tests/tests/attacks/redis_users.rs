@@ -19,11 +19,13 @@ const DEFAULT: &str = "default";
 const NODE: &str = "fanfare";
 const INTAKE: &str = "a-publisher";
 const ROOMS: &str = "a-room-publisher";
+const PRODUCER: &str = "a-stream-producer";
 const EPHEMERAL: &str = "an-ephemeral-publisher";
 
 const LOG: &str = "fanfare:{room:7}:log";
 const LAST: &str = "fanfare:{room:7}:last";
 const LIVE: &str = "fanfare:{room:7}:live";
+const STREAM: &str = "fanfare:{stream:chat-7}:meta";
 const TYPING: &str = "fanfare:{room:7}:ephemeral";
 const FORGED: &str = "1 99999999999999-0 99999999999998-0 n\nforged";
 
@@ -47,7 +49,8 @@ fn rules(user: &str) -> Vec<&'static str> {
 
 /// Starts Redis with the users of the page; the one without a password stays as it is, for the test. They outlive a restart.
 async fn redis_with_users() -> Redis {
-    let users = [NODE, INTAKE, ROOMS, EPHEMERAL].map(|user| [vec!["--user", user], rules(user)].concat());
+    let users =
+        [NODE, INTAKE, ROOMS, PRODUCER, EPHEMERAL].map(|user| [vec!["--user", user], rules(user)].concat());
     Redis::with_arguments(&users.concat()).await
 }
 
@@ -84,12 +87,12 @@ async fn nothing_was_denied(redis: &Redis) {
 fn the_page_has_these_users_and_the_threat_model_has_the_same_rules() {
     let mut users: Vec<&str> = documented().iter().map(|command| command[2]).collect();
     users.dedup();
-    assert_eq!(users, [DEFAULT, NODE, INTAKE, ROOMS, EPHEMERAL], "each has a test here");
+    assert_eq!(users, [DEFAULT, NODE, INTAKE, ROOMS, PRODUCER, EPHEMERAL], "each has a test here");
     let page = include_str!("../../../docs/security.md");
     let table = page.split("On Redis the ACL decides:").nth(1).unwrap().split("\n\n").nth(1).unwrap();
     // After the head and the row of nodes, whose rules are too long for a row.
     let rows: Vec<&str> = table.lines().skip(3).map(|row| row.split('`').nth(1).unwrap()).collect();
-    let of_users = [INTAKE, ROOMS, EPHEMERAL].map(|user| rules(user)[2..].join(" "));
+    let of_users = [INTAKE, ROOMS, PRODUCER, EPHEMERAL].map(|user| rules(user)[2..].join(" "));
     assert_eq!(rows, of_users);
 }
 
@@ -111,12 +114,17 @@ async fn a_client_without_a_user_is_refused() {
 const COMMANDS: &[(&[&str], &[&str])] = &[
     (&[INTAKE], &["XADD", "fanfare:ingest", "*", "channel", "room:7", "data", "x"]),
     (&[ROOMS], &["FCALL", "fanfare_publish", "1", LOG, "t", "x"]),
+    (&[PRODUCER], &["FCALL", "fanfare_append", "1", STREAM, "x"]),
     (&[EPHEMERAL], &["PUBLISH", TYPING, "{}"]),
     // What the function does for its caller, its caller can do without it.
     (&[ROOMS], &["PUBLISH", LIVE, FORGED]),
     (&[ROOMS], &["XADD", LOG, "*", "t", "t", "d", "x", "p", "0-0"]),
     (&[ROOMS], &["XREVRANGE", LOG, "+", "-"]),
     (&[ROOMS], &["GET", LAST]),
+    (&[PRODUCER], &["HSET", STREAM, "end", "complete"]),
+    (&[], &["FCALL", "fanfare_append", "1", "fanfare:{stream:other}:meta", "x"]),
+    (&[], &["GETRANGE", "fanfare:{stream:chat-7}:data", "0", "1"]),
+    (&[], &["DEL", STREAM]),
     (&[], &["DEL", LOG]),
     (&[], &["XDEL", LOG, "1-1"]),
     (&[], &["FCALL", "fanfare_publish", "1", "fanfare:{user:1}:log", "t", "x"]),
@@ -146,14 +154,14 @@ const COMMANDS: &[(&[&str], &[&str])] = &[
     (&[], &["FLUSHALL"]),
     (&[], &["CONFIG", "GET", "*"]),
     (&[], &["ACL", "LIST"]),
-    (&[], &["INFO"]),
+    (&[PRODUCER], &["INFO"]),
     (&[], &["CLIENT", "LIST"]),
 ];
 
 #[tokio::test]
 async fn each_publisher_may_give_its_own_commands_only() {
     let redis = redis_with_users().await;
-    for user in [INTAKE, ROOMS, EPHEMERAL] {
+    for user in [INTAKE, ROOMS, PRODUCER, EPHEMERAL] {
         let mut publisher = client(&redis, user).await;
         for (users, command) in COMMANDS {
             let is_denied = is_denied(&mut publisher, command).await;
@@ -179,6 +187,14 @@ async fn publishers_reach_clients_with_the_rights_they_have() {
     stream.expect_data("by the function").await;
     may(&mut rooms, &["FCALL", "fanfare_publish", "1", LOG, "t", "again", "key"]).await;
     may(&mut rooms, &["FCALL", "fanfare_publish", "1", "fanfare:{room:new}:log", "t", "x"]).await;
+
+    let (api, plain) = (cluster.a().api(), [("content-type", "text/plain")]);
+    let created = api.call("PUT", "/v1/stream/chat-7", &plain, "").await.unwrap();
+    assert_eq!(created.status, 201, "{created:?}");
+    let mut producer = client(&cluster.redis, PRODUCER).await;
+    may(&mut producer, &["FCALL", "fanfare_append", "1", STREAM, "by ", "", "", "p", "0", "0"]).await;
+    may(&mut producer, &["FCALL", "fanfare_append", "1", STREAM, "the function", "complete"]).await;
+    assert_eq!(api.get("/v1/stream/chat-7").await.text, "by the function");
 
     let mut ephemeral = client(&cluster.redis, EPHEMERAL).await;
     may(&mut ephemeral, &["PUBLISH", TYPING, r#"{"type":"typing","data":"…"}"#]).await;

@@ -55,10 +55,11 @@ impl MemoryBroker {
         self.state().streams.fail_over(to.0);
     }
 
-    /// Restarts empty, without logs, positions, keys, sessions and leases. Subscriber connections stay.
+    /// Restarts empty, without logs, positions, finite streams, keys, sessions and leases. Subscriber connections stay.
     pub fn wipe(&self) {
         let mut state = self.state();
         state.channels.clear();
+        state.streams.fail_over(Streams::default());
         state.leases = super::Leases::default();
         state.sessions = super::Sessions::new(&self.settings);
         state.ingest = super::Ingest::default();

@@ -84,6 +84,7 @@ impl Streams {
     }
 
     /// Sets the streams back to what they were, as a failover to a replica does that was behind.
+    #[cfg(feature = "testing")]
     pub(super) fn fail_over(&mut self, to: Self) {
         let (generation, history) = (self.generation, self.history + 1);
         *self = Self { generation, history, ..to };

@@ -196,6 +196,7 @@ const COMMANDS: &[&str] = &[
     "PTTL KEY",
     "COPY OTHER OTHER",
     "RENAME OTHER OTHER",
+    "INFO replication",
     "APPEND KEY x",
     "GETRANGE KEY 0 1",
     "STRLEN KEY",

@@ -46,6 +46,7 @@ pub(in crate::http) fn create() -> Call {
     .takes_any("The first bytes; `Content-Type` is what all bytes of the stream are.")
     .header("Stream-TTL", "Seconds after the last read or write for which it is kept", schema::text())
     .header("Stream-Expires-At", "Time until which it is kept (RFC 3339)", schema::text())
+    .header("Stream-Lease", "Seconds for which its producer may be silent, 1 to 3600", schema::text())
     .header("Stream-Forked-From", "Path of the stream whose bytes it begins with", schema::text())
     .header("Stream-Fork-Offset", "Where the bytes of the source end; at its end without it", schema::text())
     .header("Stream-Fork-Sub-Offset", "Bytes, or messages of JSON, behind that offset", schema::text())
