@@ -152,6 +152,17 @@ test("a text's characters and a number's digits arrive whole", async () => {
   assert.equal((await call("GET", numbers)).text, '[12345678901234567890,1.0,{"a":1e5}]');
 });
 
+test("a page of text is cut between characters, and what is stored is given whole", async () => {
+  const [here, there] = stream();
+  const bytes = Buffer.from(`a${"😀".repeat(20_000)}`);
+  await call("PUT", here, { headers: plain, body: bytes.subarray(0, -1) });
+  const first = await call("GET", there);
+  assert.ok(!first.headers.get("stream-up-to-date") && !first.text.includes("\ufffd"), "cut between characters");
+  const rest = await fetch(`${there}?offset=${first.headers.get("stream-next-offset")}`);
+  const given = Buffer.concat([Buffer.from(first.text), Buffer.from(await rest.arrayBuffer())]);
+  assert.ok(given.equals(bytes.subarray(0, -1)), "to the last byte, within a character");
+});
+
 test("a page is cut between messages, and a message that is larger than a page is whole", async () => {
   const [here, there] = stream();
   await call("PUT", here, { headers: json });

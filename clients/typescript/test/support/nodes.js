@@ -3,6 +3,7 @@
 import { spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
+import { get } from "node:https";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { freePort, Redis } from "./redis.js";
@@ -27,7 +28,7 @@ export class Node {
   }
 
   get url() {
-    return `http://127.0.0.1:${this.port}`;
+    return `${this.#settings.FANFARE_TLS__CERTIFICATE ? "https" : "http"}://127.0.0.1:${this.port}`;
   }
 
   get running() {
@@ -48,8 +49,15 @@ export class Node {
   }
 
   async #ready() {
-    const answer = fetch(`${this.url}/ready`, { signal: AbortSignal.timeout(1000) });
-    return (await answer.catch(() => undefined))?.ok;
+    if (this.url.startsWith("http:")) {
+      const answer = fetch(`${this.url}/ready`, { signal: AbortSignal.timeout(1000) });
+      return (await answer.catch(() => undefined))?.ok;
+    }
+    // Whatever certificate it has.
+    const request = get(`${this.url}/ready`, { rejectUnauthorized: false, timeout: 1000 });
+    const [response] = await once(request, "response").catch(() => []);
+    response?.resume();
+    return response?.statusCode === 204;
   }
 
   async stop(signal = "SIGTERM") {

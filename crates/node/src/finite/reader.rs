@@ -184,14 +184,13 @@ impl Reader {
 
     /// Returns the page of bytes that were read, and moves on behind it.
     async fn page_of(&mut self, mut bytes: Bytes) -> Result<Page, ReadError> {
-        let form = match self.info.media_type.form() {
-            Form::Text if !self.is_text => Form::Bytes,
-            form => form,
-        };
+        let form = self.info.media_type.form();
         let (mut most, mut turn) = (self.pages.most, None);
         let whole = loop {
             let reaches_end = self.at + bytes.len() as u64 >= self.info.tail;
             let is_last = reaches_end && self.info.end.is_some();
+            // A page is cut between characters, so that a client may go on in another way. What is stored is given whole.
+            let form = if form == Form::Text && reaches_end && !self.is_text { Form::Bytes } else { form };
             match cut::whole(form, &bytes, is_last) {
                 Some(whole) => break whole,
                 // A message that is larger than a page.
