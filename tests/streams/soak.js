@@ -13,7 +13,7 @@ const [STREAMS, CHUNKS] = [Number(process.argv[2] ?? 40), Number(process.argv[3]
 /** Streams at a time, which bounds the memory of Redis. */
 const AT_ONCE = 50;
 const READERS = 2;
-const LEASE = 5;
+const LEASE = 15;
 const LARGEST = 64 * 1024;
 const KILLED = 0.05;
 

@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - `core`, `program`, `environment`: where things run, and what the rows share
-//! - `contender`: the servers
+//! - `contender`: the servers; `http`: requests that are timed one by one
 //! - `row`: what is measured
 //! - `results`: what was found; `threshold`: what it is held against
 //! - `machine`, `network`: what it was found on; `provenance`: how often, when and of which commit
@@ -13,6 +13,7 @@ mod contender;
 mod core;
 mod document;
 mod environment;
+mod http;
 mod machine;
 mod network;
 mod number;

@@ -9,12 +9,14 @@
 //! - [`channels`]: many channels, and a lost subscriber connection; `monitor` counts commands of Redis for [`resume`]
 //! - [`behind`], [`catch_up`]: clients catch up with an `archive`
 //! - [`publishing`]: events into the logs
+//! - [`finite`]: finite streams
 
 mod archive;
 mod behind;
 mod broadcast;
 mod catch_up;
 mod channels;
+mod finite;
 mod gzip;
 mod idle;
 mod monitor;
@@ -58,6 +60,8 @@ pub enum Row {
     CatchUp,
     /// Publishing rate of each interface, compared with the bare script
     Publishing,
+    /// Finite streams: appends, cancellation, and readers that wait
+    Finite,
     /// One core and two
     Cores,
 }
@@ -84,6 +88,7 @@ impl Row {
             Self::Behind => "behind",
             Self::CatchUp => "catch-up",
             Self::Publishing => "publishing",
+            Self::Finite => "finite",
             Self::Cores => "cores",
         }
     }
@@ -108,6 +113,7 @@ impl Row {
             Self::Behind => behind::measure(environment, recorder),
             Self::CatchUp => catch_up::measure(environment, recorder),
             Self::Publishing => publishing::measure(environment, recorder),
+            Self::Finite => finite::measure(environment, recorder),
             Self::Cores => broadcast::by_cores(environment, recorder),
         }
     }

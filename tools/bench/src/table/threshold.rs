@@ -78,7 +78,7 @@ const fn threshold(what: &'static str, figure: Figure<'static>) -> Threshold {
 
 /// All of them.
 #[rustfmt::skip]
-pub(super) const THRESHOLDS: [Threshold; 24] = [
+pub(super) const THRESHOLDS: [Threshold; 29] = [
     threshold("broadcast to 5,000, one in flight: CPU per delivery", ours("broadcast", "5,000", "cpu us"))
         .against("baseline").at_most(1.10, "× baseline"),
     threshold("the same: deliveries a second on one core", ours("broadcast", "5,000", "deliveries/s"))
@@ -127,6 +127,16 @@ pub(super) const THRESHOLDS: [Threshold; 24] = [
         .by(SCRIPT).at_least(0.8, "× the bare script"),
     threshold("events by FCALL", ours("publishing", "FCALL", "events/s"))
         .by(SCRIPT).at_least(0.8, "× the bare script"),
+    threshold("an append on one node to a reader on another: p50", ours("finite", "append to reader", "p50 us"))
+        .by(ours("finite", "event to stream", "p50 us")).at_most(1.2, "× an event over HTTP"),
+    threshold("a stream that is cancelled on one node, to its producer on another: p99", ours("finite", "cancel to producer", "p99 us"))
+        .at_most(20_000.0, "µs"),
+    threshold("an append: CPU of Redis", ours("finite", "Redis, an append", "cpu us"))
+        .by(ours("finite", "Redis, an event", "cpu us")).at_most(2.0, "× an event"),
+    threshold("an append with a producer's number: the same", ours("finite", "Redis, a producer's append", "cpu us"))
+        .by(ours("finite", "Redis, an event", "cpu us")).at_most(2.0, "× an event"),
+    threshold("a reader that waits: user-space memory", ours("finite", "waiting reader", "bytes"))
+        .by(ours("finite", "waiting stream", "bytes")).at_most(2.0, "× a stream"),
 ];
 
 const SCRIPT: Figure<'_> = ours("publishing", "script alone", "events/s").of("redis");

@@ -1,5 +1,6 @@
 //! One Fanfare node.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub(in crate::table) struct Fanfare {
     pub(in crate::table) alone: bool,
     /// With tokens of this kind.
     pub(in crate::table) tokens: Option<Tokens>,
+    /// Its id among the nodes of its Redis.
+    pub(in crate::table) id: &'static str,
     /// Where it runs.
     pub(in crate::table) core: Core,
     /// More settings, by their environment names.
@@ -64,7 +67,14 @@ pub(in crate::table) struct Fanfare {
 
 impl Default for Fanfare {
     fn default() -> Self {
-        Self { over_http: false, alone: false, tokens: None, core: Core::Server, settings: Vec::new() }
+        Self {
+            over_http: false,
+            alone: false,
+            tokens: None,
+            id: "bench",
+            core: Core::Server,
+            settings: Vec::new(),
+        }
     }
 }
 
@@ -86,28 +96,7 @@ impl Fanfare {
         audience: Audience,
         redis: Option<Redis>,
     ) -> anyhow::Result<Running> {
-        let address = free_address()?;
-        let mut command = Command::new(&environment.fanfare);
-        command.args(["serve", "--listen", &address.to_string(), "--node-id", "bench"]);
-        command.args(["--auth", if self.tokens.is_some() { "jwt" } else { "none" }]);
-        if let Some(redis) = &redis {
-            command.args(["--redis", &redis.url()]);
-        }
-        let signer = self.tokens.map(|tokens| tokens.set_up(&mut command, &environment.dir)).transpose()?;
-        // All clients come in one moment here, and some thousands of sockets are open before their streams are.
-        command.env("FANFARE_LIMITS__CONNECTS_PER_SECOND", "0").env("FANFARE_LOG__LEVEL", "warn");
-        // All load comes from one address, and much of it from one user.
-        for scope in ["USER", "ADDRESS"] {
-            for kind in ["CONNECTS", "REQUESTS", "EVENTS", "BYTES", "CHANNELS"] {
-                command.env(format!("FANFARE_LIMITS__{scope}__{kind}_PER_SECOND"), "0");
-            }
-        }
-        command.envs(self.settings.iter().copied());
-        let is_ready = || {
-            get(address, "/readyz").starts_with("HTTP/1.1 200")
-                && redis.as_ref().is_none_or(Redis::has_function)
-        };
-        let server = Program::start(command, self.core, Signal::SIGKILL, &environment.dir, is_ready)?;
+        let (server, address, signer) = self.spawn(environment, redis.as_ref())?;
         let way = self.way(audience, address, redis.as_ref());
         let mut endpoint = Endpoint {
             ready: "event: connected".into(),
@@ -120,6 +109,44 @@ impl Fanfare {
         Ok(Running { endpoint, server, redis })
     }
 
+    /// Starts it beside others, on a Redis that remains theirs.
+    pub(in crate::table) fn start_beside(
+        &self,
+        environment: &Environment,
+        redis: &Redis,
+    ) -> anyhow::Result<(Program, SocketAddr)> {
+        let (server, address, _) = self.spawn(environment, Some(redis))?;
+        Ok((server, address))
+    }
+
+    fn spawn(
+        &self,
+        environment: &Environment,
+        redis: Option<&Redis>,
+    ) -> anyhow::Result<(Program, SocketAddr, Option<Signer>)> {
+        let address = free_address()?;
+        let mut command = Command::new(&environment.fanfare);
+        command.args(["serve", "--listen", &address.to_string(), "--node-id", self.id]);
+        command.args(["--auth", if self.tokens.is_some() { "jwt" } else { "none" }]);
+        if let Some(redis) = redis {
+            command.args(["--redis", &redis.url()]);
+        }
+        let signer = self.tokens.map(|tokens| tokens.set_up(&mut command, &environment.dir)).transpose()?;
+        // All clients come in one moment here, and some thousands of sockets are open before their streams are.
+        command.env("FANFARE_LIMITS__CONNECTS_PER_SECOND", "0").env("FANFARE_LOG__LEVEL", "warn");
+        // All load comes from one address, and much of it from one user.
+        for scope in ["USER", "ADDRESS"] {
+            for kind in ["CONNECTS", "REQUESTS", "EVENTS", "BYTES", "CHANNELS"] {
+                command.env(format!("FANFARE_LIMITS__{scope}__{kind}_PER_SECOND"), "0");
+            }
+        }
+        command.envs(self.settings.iter().copied());
+        let is_ready =
+            || get(address, "/readyz").starts_with("HTTP/1.1 200") && redis.is_none_or(Redis::has_function);
+        let server = Program::start(command, self.core, Signal::SIGKILL, &environment.dir, is_ready)?;
+        Ok((server, address, signer))
+    }
+
     fn stream(&self, audience: Audience) -> &'static str {
         match audience {
             // The token names the user.
@@ -130,7 +157,7 @@ impl Fanfare {
         }
     }
 
-    fn way(&self, audience: Audience, address: std::net::SocketAddr, redis: Option<&Redis>) -> Way {
+    fn way(&self, audience: Audience, address: SocketAddr, redis: Option<&Redis>) -> Way {
         let channel = match audience {
             Audience::All => "broadcast",
             Audience::Each(1) => "user:{target}",
