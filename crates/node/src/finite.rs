@@ -15,7 +15,7 @@ mod window;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_broker::{Broker, NodeId};
+use fanfare_broker::{Broker, LiveTopics, NodeId};
 use fanfare_config::{Config, bytes};
 use prometheus_client::registry::Registry;
 
@@ -48,7 +48,8 @@ impl Finite {
     /// Creates the shared state.
     pub fn new(config: &Config, broker: &Arc<dyn Broker>, node: &NodeId, registry: &mut Registry) -> Self {
         let settings = &config.finite;
-        let readers = LiveReaders::new(Arc::clone(broker), node.clone(), config.limits.connections);
+        let topics: Arc<dyn LiveTopics> = Arc::<dyn Broker>::clone(broker);
+        let readers = LiveReaders::new(topics, node.clone(), config.limits.connections);
         let metrics = FiniteMetrics::register(registry, &readers);
         Self {
             pages: Pages::new(bytes(settings.page), metrics.lapses.clone()),

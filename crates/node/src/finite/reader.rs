@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_broker::stream_store::{Found, ReadRange, StreamInfo, StreamPage};
-use fanfare_broker::{Broker, BrokerError};
+use fanfare_broker::{BrokerError, StreamStore};
 use fanfare_protocol::finite::{Form, Lease, Offset, ReadFrom, StreamName, cut};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -36,11 +36,11 @@ impl Pages {
 
     async fn read(
         &self,
-        broker: &dyn Broker,
+        store: &dyn StreamStore,
         name: &StreamName,
         range: ReadRange,
     ) -> Result<StreamPage, ReadError> {
-        match broker.read_stream(name, range).await? {
+        match store.read_stream(name, range).await? {
             Found::Here(here) => {
                 if here.info.lapsed {
                     self.lapses.inc();
@@ -55,7 +55,7 @@ impl Pages {
 
 /// One reader of a stream. It holds no bytes: each page is read when the socket takes it.
 pub struct Reader {
-    broker: Arc<dyn Broker>,
+    store: Arc<dyn StreamStore>,
     name: StreamName,
     /// What was known of the stream at the last read.
     info: StreamInfo,
@@ -113,7 +113,7 @@ impl Reader {
     ///
     /// Fails if there is no such stream or no such place in it, or if the broker does not answer.
     pub async fn open(
-        broker: Arc<dyn Broker>,
+        store: Arc<dyn StreamStore>,
         name: StreamName,
         (from, pages): (ReadFrom, &Pages),
         keeps_characters: bool,
@@ -125,7 +125,7 @@ impl Reader {
             ReadFrom::At(offset) => (Some(offset.byte.saturating_sub(1)), u64::from(offset.byte > 0)),
         };
         let range = ReadRange { from: first, bytes: pages.most + 1, renews: true };
-        let found = pages.read(&*broker, &name, range).await?;
+        let found = pages.read(&*store, &name, range).await?;
         let (info, bytes) = (found.info, found.bytes);
         let at = match from {
             ReadFrom::Now => info.tail,
@@ -137,7 +137,7 @@ impl Reader {
             return Err(ReadError::Within);
         }
         let is_text = keeps_characters && form == Form::Text;
-        let mut reader = Self { broker, name, info, at, pages: pages.clone(), is_text };
+        let mut reader = Self { store, name, info, at, pages: pages.clone(), is_text };
         let mut bytes = bytes.slice(usize::try_from(before).unwrap_or_default().min(bytes.len())..);
         bytes.truncate(pages.most);
         let page = reader.page_of(bytes).await?;
@@ -172,7 +172,7 @@ impl Reader {
 
     async fn read(&mut self, most: usize) -> Result<Bytes, ReadError> {
         let range = ReadRange { from: Some(self.at), bytes: most, renews: false };
-        let found = self.pages.read(&*self.broker, &self.name, range).await?;
+        let found = self.pages.read(&*self.store, &self.name, range).await?;
         // Deleted and created again, or lost: what was read is no longer part of the stream.
         let place = self.info.generations.mint(self.at);
         if found.info.generations.resolve(place, found.info.tail).is_none() {

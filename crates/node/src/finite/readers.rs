@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_broker::subscriber::{SubscriberConnection, SubscriberEvent, Ticket};
-use fanfare_broker::{Broker, NodeId};
+use fanfare_broker::{LiveTopics, NodeId};
 use fanfare_protocol::Channel;
 use fanfare_protocol::finite::StreamName;
 use fanfare_protocol::finite::wire::Change;
@@ -37,7 +37,7 @@ const WINDOWS: usize = 8 * 1024 * 1024;
 pub struct LiveReaders(Arc<Inner>);
 
 struct Inner {
-    broker: Arc<dyn Broker>,
+    topics: Arc<dyn LiveTopics>,
     node: NodeId,
     /// Maximum number of live readers.
     most: usize,
@@ -89,9 +89,9 @@ pub struct Following {
 
 impl LiveReaders {
     /// Creates an empty table for at most this number of live readers.
-    pub fn new(broker: Arc<dyn Broker>, node: NodeId, most: usize) -> Self {
+    pub fn new(topics: Arc<dyn LiveTopics>, node: NodeId, most: usize) -> Self {
         let (table, ending) = (Arc::default(), CancellationToken::new());
-        Self(Arc::new(Inner { broker, node, most, table, ending }))
+        Self(Arc::new(Inner { topics, node, most, table, ending }))
     }
 
     /// Adds a live reader of a stream. Must be called within a runtime.
@@ -195,7 +195,7 @@ fn open(inner: &Inner) -> Subscriber {
             lock(&table).receive(event);
         }
     };
-    let connection = inner.broker.open_subscriber(&inner.node, Box::new(receive));
+    let connection = inner.topics.open_subscriber(&inner.node, Box::new(receive));
     Subscriber { connection, upkeep: tokio::spawn(unfollow(Arc::downgrade(&inner.table))) }
 }
 

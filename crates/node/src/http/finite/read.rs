@@ -88,7 +88,8 @@ pub async fn read(State(app): State<Arc<App>>, request: Request) -> Result<Respo
 }
 
 async fn open(app: &App, target: &Target, from: ReadFrom) -> Result<(Reader, Page), ReadError> {
-    Reader::open(Arc::clone(&app.broker), target.name.clone(), (from, &app.finite.pages), false).await
+    let broker = Arc::clone(&app.broker);
+    Reader::open(broker, target.name.clone(), (from, &app.finite.pages), false).await
 }
 
 async fn catch_up(
