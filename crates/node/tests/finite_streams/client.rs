@@ -11,7 +11,7 @@ use fanfare_node::finite::readers::Following;
 use fanfare_protocol::finite::{
     End, EndKind, Form, Lease, Life, MediaType, Offset, Producer, ReadFrom, StreamName,
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::{Node, chunk};
 
@@ -177,9 +177,9 @@ impl Client {
             }
             let nothing = page.bytes.is_empty() && up_to_date;
             up_to_date = page.up_to_date;
-            // As a long poll does, now and then.
-            if nothing && timeout(Duration::from_secs(3), follow.happened()).await.is_err() {
-                return Ok(None);
+            // Without a limit: it is woken by what happens, or never.
+            if nothing {
+                follow.happened().await;
             }
             follow.note();
             page = reader.next(&follow).await?;
