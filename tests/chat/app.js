@@ -86,13 +86,13 @@ export class Tab {
       (word) => [...document.querySelectorAll(".assistant")].at(-1)?.textContent.includes(word),
       word,
       {
-        timeout: 20_000,
+        timeout: 60_000,
       },
     );
   }
 
   /** Waits for a status. */
-  async reaches(status, seconds = 20) {
+  async reaches(status, seconds = 60) {
     await this.page.waitForFunction((status) => document.querySelector("#status")?.textContent === status, status, {
       timeout: seconds * 1000,
     });

@@ -11,8 +11,8 @@ import { startBrowser } from "../browser/dev.js";
 import { balance } from "../streams/balancer.js";
 import { App, Tab } from "./app.js";
 
-const WORDS = 80;
-const LEASE = 2;
+const WORDS = 200;
+const LEASE = 5;
 const whole = Array.from({ length: WORDS }, (_, n) => `word${n + 1} `).join("");
 /** Whether a text is the first words of the answer. */
 const isBeginning = (text) => whole.startsWith(text) && text.length > 0 && text !== whole;
@@ -51,7 +51,7 @@ after(async () => {
 
 afterEach(() => browser.closePages());
 
-const environment = () => ({ RESUMABLE_STREAM_URL: balancer.url, DATA: data, WORDS: `${WORDS}`, EVERY: "40", LEASE: `${LEASE}` });
+const environment = () => ({ RESUMABLE_STREAM_URL: balancer.url, DATA: data, WORDS: `${WORDS}`, EVERY: "50", LEASE: `${LEASE}` });
 const newChat = () => `chat-${(chats += 1)}`;
 
 /** Two tabs with one chat, of different servers: the first one gets the answer, and the second one resumes it in the middle. */
@@ -119,7 +119,7 @@ test("pages do not hang when the server that gives the answer is killed", async 
   await first.reaches("error");
   assert.ok(isBeginning(await first.answer()), await first.answer());
   // The lease of the producer.
-  await second.reaches("error", LEASE + 3);
+  await second.reaches("error", LEASE + 10);
   assert.equal(await second.error(), "The answer is incomplete: producer-lost.");
   const text = await second.answer();
   assert.ok(isBeginning(text), text);

@@ -21,7 +21,7 @@ after(() => cluster.stop());
 const never = () => {
   throw new Error("Should never be called");
 };
-const take = (stream, chunks) => within(2, "a read", read(stream, chunks));
+const take = (stream, chunks) => within(10, "a read", read(stream, chunks));
 
 /** A stream of strings as that of the cases, whose writes are not awaited. */
 function source() {
