@@ -28,6 +28,8 @@ export async function* follow(
   const backoff = new Backoff();
   let offset = from;
   let answered = Date.now();
+  /** Connections in a row without bytes. The first is no reason to wait: its end may be that of the stream. */
+  let tries = 0;
   const isCurrent = async () => {
     const { status, headers } = await streams.ask(name, { method: "HEAD", signal });
     return status === 200 && !endOf(headers) && headers.get("stream-next-offset") === offset;
@@ -72,8 +74,10 @@ export async function* follow(
       signal.removeEventListener("abort", stop);
       abort.abort();
     }
-    if (got || Date.now() - began > LASTING) backoff.reset();
-    else await pause(backoff.next(), signal);
+    if (got || Date.now() - began > LASTING) {
+      backoff.reset();
+      tries = 0;
+    } else if (tries++) await pause(backoff.next(), signal);
   }
 }
 
