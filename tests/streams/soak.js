@@ -1,7 +1,7 @@
 // Many finite streams at once, on three nodes of which one is killed every five seconds: each reader leaves and comes back at random
 // bytes (characters of text), on random nodes and in every way to read, and must have exactly the producer's bytes and the right end.
 //
-//   node soak.js            40 streams of 60 chunks
+//   node soak.js            30 streams of 60 chunks
 //   node soak.js 1000 400   the long form
 
 import assert from "node:assert/strict";
@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Node, startRedis } from "../../clients/typescript/test/support/nodes.js";
 
-const [STREAMS, CHUNKS] = [Number(process.argv[2] ?? 40), Number(process.argv[3] ?? 60)];
+const [STREAMS, CHUNKS] = [Number(process.argv[2] ?? 30), Number(process.argv[3] ?? 60)];
 /** Streams at a time, which bounds the memory of Redis. */
 const AT_ONCE = 50;
 const READERS = 2;

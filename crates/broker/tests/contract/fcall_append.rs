@@ -1,4 +1,4 @@
-//! The function that appends to finite streams, called by other programs.
+//! The function that appends to finite streams, called by other programs. `docs/finite-streams.md` shows the same calls.
 
 use bytes::Bytes;
 use fanfare_broker::stream_store::{Created, Found, NewStream, ReadRange, StreamPage};
