@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_protocol::finite::wire::{Change, State as ChangeState};
-use fanfare_protocol::finite::{End, EndKind, Generations, Life, Producer, StreamName};
+use fanfare_protocol::finite::{End, EndKind, Generations, Lease, Life, Producer, StreamName};
 use fanfare_protocol::wire::Topic;
 use indexmap::{IndexMap, IndexSet};
 
@@ -276,7 +276,7 @@ impl Stream {
 
     /// Begins the lease again.
     fn renew_lease(&mut self, now: u64) {
-        let lease = self.info.lease.filter(|_| self.info.end.is_none()).map(|lease| lease.duration());
+        let lease = self.info.lease.filter(|_| self.info.end.is_none()).map(Lease::duration);
         self.lease_until = lease.map(|lease| now + millis(lease));
         self.info.lease_left = lease.unwrap_or_default();
     }

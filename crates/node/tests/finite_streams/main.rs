@@ -52,7 +52,8 @@ fn every_reader_has_the_bytes_and_the_end_that_are_stored() {
         run(seed);
         return;
     }
-    let counts = (0..number("FANFARE_SIM_SEEDS").unwrap_or(300)).map(run).fold(Counts::default(), Counts::and);
+    let counts =
+        (0..number("FANFARE_SIM_SEEDS").unwrap_or(300)).map(run).fold(Counts::default(), Counts::and);
     // The faults happened, and readers met them.
     assert!(
         counts.gone > 0 && counts.left > 0 && counts.failed > 0 && counts.lapsed > 0 && counts.completed > 0,
@@ -184,10 +185,10 @@ fn chunk(random: &mut fastrand::Rng, form: Form) -> Bytes {
         (0..random.usize(1..most)).map(|_| random.lowercase()).collect()
     };
     match form {
-        Form::Json => (0..random.usize(1..4))
-            .map(|_| format!("\"{}\"\n", letters(random, 90)))
-            .collect::<String>()
-            .into(),
+        Form::Json => {
+            let lines = (0..random.usize(1..4)).map(|_| format!("\"{}\"\n", letters(random, 90)));
+            lines.collect::<Vec<_>>().concat().into()
+        }
         Form::Text | Form::Bytes => letters(random, 90).into(),
     }
 }
