@@ -13,6 +13,9 @@ use crate::http::params::Params;
 use crate::http::problem::{Code, Problem};
 use crate::rates::Caller;
 
+/// Parameters of a read.
+const PARAMS: [&str; 5] = ["offset", "live", "cursor", "ended", "missing"];
+
 /// What a request does with a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
@@ -37,7 +40,7 @@ impl Target {
     ///
     /// Fails if the bearer may not use the stream, or the name is not one.
     pub(super) async fn of(app: &App, parts: &Parts, usage: Use) -> Result<Self, Refusal> {
-        let params = Params::parse_known(parts.uri.query(), &["offset", "live", "cursor"], &[], |_, _| {})?;
+        let params = Params::parse_known(parts.uri.query(), &PARAMS, &[], |_, _| {})?;
         let address = ClientAddress::of(&parts.extensions);
         let bearer = app.bearer(&parts.headers, &params, address).await?;
         // Not decoded: the names of streams are texts of paths.
