@@ -1,11 +1,12 @@
 // `live=raw`: the end of the response is the end of the stream, and any other end of it breaks the response off.
 
 import assert from "node:assert/strict";
+import http2 from "node:http2";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
-import { Node, startRedis, within } from "../../clients/typescript/test/support/nodes.js";
+import { Node, startRedis, until, within } from "../../clients/typescript/test/support/nodes.js";
 import { balance } from "./balancer.js";
-import { TwoNodes, call, closing, done, json, plain, settings } from "./support.js";
+import { TwoNodes, call, closing, done, json, metric, plain, settings } from "./support.js";
 
 const cluster = new TwoNodes("raw");
 
@@ -93,6 +94,37 @@ test("a stream that fails breaks its response off, after its last byte", async (
   }
 });
 
+test("over HTTP/2, a stream that fails resets its response, after its last byte", async () => {
+  const [here, there] = cluster.stream();
+  await done("PUT", here, { headers: plain, body: "one " });
+  const rest = "x".repeat(500_000);
+  const { origin, pathname } = new URL(there);
+  const session = http2.connect(origin);
+  const read = async () => {
+    const response = session.request({ ":path": `${pathname}?offset=-1&live=raw` }).setEncoding("utf8");
+    let text = "";
+    try {
+      for await (const part of response) text += part;
+      return { length: text.length, whole: true };
+    } catch {
+      return { length: text.length, whole: false, code: response.rstCode };
+    }
+  };
+  try {
+    const reading = read();
+    await until(async () => (await metric(cluster.nodes[1], "fanfare_finite_readers")) > 0, 5, "a reader");
+    await done("POST", here, { headers: closing({ "stream-end": "error" }), body: rest });
+    const failed = { length: 4 + rest.length, whole: false, code: http2.constants.NGHTTP2_INTERNAL_ERROR };
+    assert.deepEqual(await within(10, "the end of the response", reading), failed);
+    assert.deepEqual(await within(10, "the end of a response that begins after the end", read()), failed);
+    await done("DELETE", here);
+    await done("PUT", here, { headers: closing(), body: rest });
+    assert.deepEqual(await within(10, "the end of a whole response", read()), { length: rest.length, whole: true });
+  } finally {
+    session.close();
+  }
+});
+
 test("a stream that is deleted breaks its response off", async () => {
   const [here, there] = cluster.stream();
   await done("PUT", here, { headers: plain, body: "one" });
@@ -130,8 +162,8 @@ test("a Redis that is gone breaks the response off", async () => {
     await done("PUT", url, { headers: plain, body: "one" });
     const reader = await raw(`${url}?offset=-1&live=raw`);
     await reader.until("one");
-    await redis.stop();
-    // The subscription of a new Redis wakes the reader, and the stream is not there.
+    await redis.kill();
+    // The subscription of an empty Redis wakes the reader, and the stream is not there.
     await redis.start();
     assert.deepEqual(await reader.end(), { text: "one", whole: false });
   } finally {

@@ -50,3 +50,9 @@ export async function done(method, url, options) {
   assert.ok(answer.status < 300, `${method} ${url}: ${answer.status} ${answer.text}`);
   return answer;
 }
+
+/** Returns a metric of a node that has no labels. */
+export async function metric(node, name) {
+  const text = await (await fetch(`${node.url}/metrics`)).text();
+  return Number(text.match(new RegExp(`^${name} (\\d+)$`, "m"))?.[1]);
+}
