@@ -113,7 +113,7 @@ impl Live {
     /// Returns the next part of the response; `None` at its end.
     async fn next(&mut self) -> Option<Result<Bytes, BrokenOff>> {
         if let Some(page) = self.first.take() {
-            let part = self.write(page);
+            let part = self.write(page, true);
             // What was appended before the stream was followed is read next.
             self.up_to_date = false;
             if !part.is_empty() {
@@ -141,7 +141,7 @@ impl Live {
             if page.bytes.is_empty() && !page.ended {
                 continue;
             }
-            let part = self.write(page);
+            let part = self.write(page, false);
             if !part.is_empty() {
                 return Some(Ok(part));
             }
@@ -179,12 +179,12 @@ impl Live {
     }
 
     /// Returns the part of the response for a page.
-    fn write(&mut self, page: Page) -> Bytes {
+    fn write(&mut self, page: Page, is_first: bool) -> Bytes {
         self.app.finite.metrics.read.inc_by(page.bytes.len() as u64);
         self.up_to_date = page.up_to_date;
         self.is_over = page.ended;
         let part = match self.format {
-            Format::Events { cursor } => self.events(&page, cursor),
+            Format::Events { cursor } => self.events(&page, cursor, is_first),
             Format::Raw => page.bytes,
         };
         self.turn = page.turn;
@@ -192,15 +192,20 @@ impl Live {
     }
 
     /// Returns the events of a page: its data, if there are any, and where to go on.
-    fn events(&self, page: &Page, cursor: Option<u64>) -> Bytes {
+    fn events(&self, page: &Page, cursor: Option<u64>, is_first: bool) -> Bytes {
         let mut text = Vec::with_capacity(page.bytes.len() + 256);
         let info = self.reader.info();
         if !page.bytes.is_empty() {
             sse::write_data(&mut text, info.media_type.form(), &page.bytes);
         }
-        let cursor = Some(next_cursor(cursor));
-        let end = info.end.as_ref().filter(|_| page.ended);
-        sse::write_control(&mut text, &Control { next: page.next, cursor, up_to_date: page.up_to_date, end });
+        let control = Control {
+            next: page.next,
+            cursor: Some(next_cursor(cursor)),
+            up_to_date: page.up_to_date,
+            end: info.end.as_ref().filter(|_| page.ended),
+            is_first,
+        };
+        sse::write_control(&mut text, &control);
         text.into()
     }
 }

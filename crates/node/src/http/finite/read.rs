@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use fanfare_broker::forks;
-use fanfare_protocol::finite::{Form, ReadFrom, StreamName, messages, read_cursor};
-use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use fanfare_protocol::finite::{Form, Offset, ReadFrom, StreamName, messages, read_cursor};
+use http::header::{CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH};
 use http::{HeaderMap, StatusCode, Version};
 use tokio::time::{Instant, timeout_at};
 
@@ -22,6 +22,8 @@ use crate::http::app::App;
 use crate::http::letter;
 use crate::http::params::Params;
 use crate::http::problem::Problem;
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// How a reader waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +49,12 @@ struct Wanted {
     skips_ended: bool,
     /// Whether a stream that does not exist is answered with 204.
     skips_missing: bool,
+    /// Whether an `EventSource` comes back, which a response 204 stops.
+    is_back: bool,
 }
 
 impl Wanted {
-    fn read(params: &Params) -> Result<Self, Problem> {
+    fn read(params: &Params, headers: &HeaderMap) -> Result<Self, Problem> {
         let offset = params.get("offset");
         let from = offset.map_or(Ok(ReadFrom::Start), str::parse);
         let from = from.map_err(|error| Problem::bad_request(error.to_string()))?;
@@ -62,9 +66,14 @@ impl Wanted {
             Some("raw") => Mode::Raw,
             Some(_) => return Err(Problem::bad_request("live= must be long-poll, sse or raw")),
         };
+        let last = fields::text(headers, &LAST_EVENT_ID)?.filter(|id| mode == Mode::Events && !id.is_empty());
+        let last = last.map(str::parse::<Offset>).transpose().map_err(|_| {
+            Problem::bad_request("Last-Event-ID must be the id of a control event of the stream")
+        })?;
+        let (from, is_back) = (last.map_or(from, ReadFrom::At), last.is_some());
         let cursor = params.get("cursor").and_then(read_cursor::parse);
         let (skips_ended, skips_missing) = (skips(params, "ended")?, skips(params, "missing")?);
-        Ok(Self { from, mode, cursor, skips_ended, skips_missing })
+        Ok(Self { from, mode, cursor, skips_ended, skips_missing, is_back })
     }
 }
 
@@ -85,7 +94,7 @@ fn skips(params: &Params, name: &str) -> Result<bool, Problem> {
 pub async fn read(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
     let (parts, _) = request.into_parts();
     let target = Target::of(&app, &parts, Use::Read).await?;
-    let wanted = Wanted::read(&target.params)?;
+    let wanted = Wanted::read(&target.params, &parts.headers)?;
     if wanted.mode == Mode::Raw && parts.version <= Version::HTTP_10 {
         let detail =
             "live=raw needs HTTP/1.1 or later: before, a response that breaks off looks like a whole one";
@@ -119,7 +128,8 @@ async fn respond(
     let keeps_characters = wanted.mode == Mode::Events;
     let opened =
         Reader::open(broker, name.clone(), (wanted.from, &app.finite.pages), keeps_characters).await?;
-    if wanted.skips_ended && opened.0.info().end.is_some() {
+    let has_all = opened.1.ended && opened.1.bytes.is_empty();
+    if opened.0.info().end.is_some() && (wanted.skips_ended || wanted.is_back && has_all) {
         let mut response = StatusCode::NO_CONTENT.into_response();
         fields::set_tail(&mut response, &opened.0.info().tail());
         return Ok(response);

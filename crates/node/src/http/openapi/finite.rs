@@ -91,10 +91,11 @@ pub(in crate::http) fn read() -> Call {
     .query("cursor", "The `Stream-Cursor` of the last answer", schema::text())
     .query("ended", "`204` answers with that status if the stream has ended", json!({ "enum": ["204"] }))
     .query("missing", "`204` answers with that status if there is no such stream", json!({ "enum": ["204"] }))
+    .header("Last-Event-ID", "With `live=sse`: the `id` of the last event, in place of `offset`", schema::text())
     .header("If-None-Match", "The `ETag` of an answer that the client has", schema::text())
     .refuses(&[Code::Overloaded])
     .answers_with(200, "Bytes of the stream, of its media type", content);
-    done(call, 204, "A long poll without new bytes, or what `ended=204` or `missing=204` ask for").answers_with(
+    done(call, 204, "A long poll without new bytes; what `ended=204` or `missing=204` ask for; nothing after `Last-Event-ID`").answers_with(
         304,
         "The client has this answer",
         Value::Null,
