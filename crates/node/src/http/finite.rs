@@ -4,6 +4,7 @@
 //!
 //! - `target`: the stream of a request, and whether its bearer may use it
 //! - [`create`], [`append`], [`read`], [`inspect`], [`remove`]: a file for each method
+//! - `piped`: a body that is appended as it arrives
 //! - `live`: the response of a live reader; `failure`: why a read fails; `cursor`: the cursor of the next request
 //! - `fields`: headers of requests and responses
 //! - `refusal`: error responses, which may say where the stream ends
@@ -15,6 +16,7 @@ mod failure;
 mod fields;
 pub mod inspect;
 mod live;
+mod piped;
 pub mod read;
 mod refusal;
 pub mod remove;

@@ -7,12 +7,13 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use fanfare_broker::forks;
-use fanfare_broker::stream_store::{Append, AppendOutcome, Appended, BodyFault};
-use fanfare_protocol::finite::{Form, MediaType, Producer};
+use fanfare_broker::stream_store::{Append, AppendOutcome, Appended, BodyFault, StreamTail};
+use fanfare_protocol::finite::{Form, MediaType, Producer, StreamName};
 use http::{HeaderMap, StatusCode};
 
 use super::create::{kib, media_type, stored};
 use super::fields::{self, text};
+use super::piped;
 use super::refusal::Refusal;
 use super::target::{Target, Use};
 use crate::http::app::App;
@@ -31,40 +32,86 @@ const MAX_ORDER: usize = 256;
 /// a header or the body is invalid.
 pub async fn append(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
     let (parts, mut body) = request.into_parts();
-    let target = Target::of(&app, &parts, Use::Write).await?;
+    let usage = if fields::cancels(&parts.headers) { Use::Cancel } else { Use::Write };
+    let target = Target::of(&app, &parts, usage).await?;
     let mut append = read_headers(&parts.headers)?;
     letter::content_coding(&parts.headers)?;
+    let media_type = media_type(&parts.headers);
+    if piped::is_piped(&parts, &body, &append, &media_type) {
+        return piped::append(&app, (&parts, target), body, (media_type?, append.end)).await;
+    }
     let (bytes, _permit) = body::read(&app, &parts, &mut body, app.body_limit()).await?;
     app.rates.admit(Kind::Bytes, target.caller(), kib(bytes.len()))?;
     app.rates.admit(Kind::Events, target.caller(), 1)?;
-    let bad = fill(&mut append, &parts.headers, &bytes).await?;
-    let Appended { outcome, at } = app.broker.append_stream(&target.name, &append).await?;
-    app.finite.metrics.appended(outcome);
-    if outcome == AppendOutcome::Lapsed {
-        app.finite.metrics.lapses.inc();
-    }
-    if outcome == AppendOutcome::Deleted {
-        let is_gone = forks::prune(&*app.broker, &target.name).await?;
-        return Err(if is_gone { Refusal::missing() } else { Refusal::deleted() });
-    }
-    let status = success(outcome, append.producer.is_some() && !append.bytes.is_empty())
-        .ok_or_else(|| refuse(outcome, bad).at(at.clone()))?;
-    if outcome == AppendOutcome::Appended {
-        app.finite.metrics.bytes.inc_by(append.bytes.len() as u64);
-        if let Some(end) = &append.end {
-            app.finite.metrics.ended(end.kind);
-        }
-    }
-    let mut response = (status, Body::empty()).into_response();
-    if let Some(at) = &at {
-        fields::set_tail(&mut response, at);
-    }
+    let bad = fill(&mut append, media_type, &bytes).await?;
+    let Appended { outcome, at } = commit(&app, &target.name, &append, bad).await?;
+    let is_new = outcome == AppendOutcome::Appended;
+    let is_producers = append.producer.is_some() && !append.bytes.is_empty();
+    let status = if is_new && is_producers { StatusCode::OK } else { StatusCode::NO_CONTENT };
+    let mut response = respond(status, at.as_ref());
     if let Some(Producer { epoch, seq, .. }) = append.producer {
         let last = if let AppendOutcome::Repeated(last) = outcome { last } else { seq };
         fields::set(&mut response, fields::PRODUCER_EPOCH, epoch.to_string());
         fields::set(&mut response, fields::PRODUCER_SEQ, last.to_string());
     }
     Ok(response)
+}
+
+/// Appends, and counts it. Returns what happened to an append that is accepted.
+///
+/// # Errors
+///
+/// Fails if the append is refused, or if the broker does not answer. `bad` is what is wrong with a body that is not JSON.
+pub(super) async fn commit(
+    app: &App,
+    name: &StreamName,
+    append: &Append,
+    bad: Option<Problem>,
+) -> Result<Appended, Refusal> {
+    let appended = app.broker.append_stream(name, append).await?;
+    if appended.outcome == AppendOutcome::Appended {
+        app.finite.metrics.bytes.inc_by(append.bytes.len() as u64);
+        if let Some(end) = &append.end {
+            app.finite.metrics.ended(end.kind);
+        }
+    }
+    accepted(app, name, appended, bad).await
+}
+
+/// Counts an append, and returns it if it was accepted.
+///
+/// # Errors
+///
+/// Fails like [`commit`].
+pub(super) async fn accepted(
+    app: &App,
+    name: &StreamName,
+    Appended { outcome, at }: Appended,
+    bad: Option<Problem>,
+) -> Result<Appended, Refusal> {
+    app.finite.metrics.appended(outcome);
+    if outcome == AppendOutcome::Lapsed {
+        app.finite.metrics.lapses.inc();
+    }
+    match outcome {
+        AppendOutcome::Appended | AppendOutcome::Repeated(_) | AppendOutcome::Ended => {
+            Ok(Appended { outcome, at })
+        }
+        AppendOutcome::Deleted => {
+            let is_gone = forks::prune(&*app.broker, name).await?;
+            Err(if is_gone { Refusal::missing() } else { Refusal::deleted() })
+        }
+        refused => Err(refuse(refused, bad).at(at)),
+    }
+}
+
+/// Returns the response to an append that is accepted.
+pub(super) fn respond(status: StatusCode, at: Option<&StreamTail>) -> Response {
+    let mut response = (status, Body::empty()).into_response();
+    if let Some(at) = at {
+        fields::set_tail(&mut response, at);
+    }
+    response
 }
 
 fn read_headers(headers: &HeaderMap) -> Result<Append, Problem> {
@@ -86,13 +133,16 @@ fn read_headers(headers: &HeaderMap) -> Result<Append, Problem> {
 
 /// Adds the body. What is wrong with it is only reported if nothing comes before it, so the stream is asked first. Returns the
 /// problem of a body that is not JSON.
-async fn fill(append: &mut Append, headers: &HeaderMap, body: &Bytes) -> Result<Option<Problem>, Problem> {
+async fn fill(
+    append: &mut Append,
+    media_type: Result<Option<MediaType>, Problem>,
+    body: &Bytes,
+) -> Result<Option<Problem>, Problem> {
     if body.is_empty() {
         append.fault = append.end.is_none().then_some(BodyFault::Empty);
         return Ok(None);
     }
-    let media_type: Option<MediaType> = media_type(headers)?;
-    let Some(media_type) = media_type else {
+    let Some(media_type) = media_type? else {
         append.fault = Some(BodyFault::Untyped);
         return Ok(None);
     };
@@ -113,17 +163,6 @@ async fn fill(append: &mut Append, headers: &HeaderMap, body: &Bytes) -> Result<
             append.fault = Some(BodyFault::Json);
             Ok(Some(problem))
         }
-    }
-}
-
-/// Returns the status of an append that is accepted.
-fn success(outcome: AppendOutcome, has_producers_bytes: bool) -> Option<StatusCode> {
-    match outcome {
-        AppendOutcome::Appended if has_producers_bytes => Some(StatusCode::OK),
-        AppendOutcome::Appended | AppendOutcome::Repeated(_) | AppendOutcome::Ended => {
-            Some(StatusCode::NO_CONTENT)
-        }
-        _ => None,
     }
 }
 

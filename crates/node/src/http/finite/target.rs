@@ -23,6 +23,8 @@ pub(super) enum Use {
     Read,
     /// Creates, appends to, ends or deletes it: grant `publish`.
     Write,
+    /// Ends it as cancelled: grant `cancel` or `publish`.
+    Cancel,
 }
 
 /// The stream of a request whose bearer may use it.
@@ -60,6 +62,7 @@ impl Target {
         let (may, grant) = match usage {
             Use::Read => (grants.may_subscribe(self.user(), channel), "subscribe"),
             Use::Write => (grants.may_publish(channel), "publish"),
+            Use::Cancel => (grants.may_cancel(channel), "cancel"),
         };
         let refuse = || Problem::no_grant(format!("the token does not grant {grant} on {channel}"));
         if may { Ok(()) } else { Err(refuse()) }
