@@ -292,6 +292,11 @@ impl ApiClient {
         }
     }
 
+    /// Returns the timeout of a call that is not a stream.
+    pub(crate) fn call_timeout(&self) -> Duration {
+        self.call_timeout
+    }
+
     /// Returns the URL of a call; each part of the path may have any character.
     pub(crate) fn url(&self, path: &[&str]) -> Url {
         let mut url = self.server.clone();
