@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! - [`create`], [`append`], [`read`], [`end`]: a file for each command
+//! - [`create`], [`append`], [`read`], [`end`], [`list`]: a file for each command
 //! - `input`: what stdin has, in batches
 //! - `patience`: when a call that failed is repeated
 
@@ -10,6 +10,7 @@ mod append;
 mod create;
 mod end;
 mod input;
+mod list;
 mod patience;
 mod read;
 
@@ -37,6 +38,7 @@ enum Command {
     Append(append::Args),
     Read(read::Args),
     End(end::Args),
+    List(list::Args),
 }
 
 /// Runs the command.
@@ -50,6 +52,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Append(args) => append::run(args).await,
         Command::Read(args) => read::run(args).await,
         Command::End(args) => end::run(args).await,
+        Command::List(args) => list::run(args).await,
     }
 }
 

@@ -324,7 +324,10 @@ impl ApiClient {
         Error::of_request(&self.server, error)
     }
 
-    async fn object<T: for<'de> Deserialize<'de>>(&self, request: RequestBuilder) -> Result<T, Error> {
+    pub(crate) async fn object<T: for<'de> Deserialize<'de>>(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<T, Error> {
         self.call(request).await.map(|ByName(object)| object)
     }
 

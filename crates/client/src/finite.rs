@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fanfare_api::finite_streams::FiniteStreamPage;
 use fanfare_protocol::finite::{End, EndKind, Producer, StreamName};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
@@ -126,6 +127,19 @@ impl ApiClient {
         let (up_to_date, end) = (text("stream-up-to-date").is_some(), end(response.headers()));
         let bytes = response.bytes().await.map_err(|error| self.failed(&error))?.into();
         Ok(Page { bytes, is_json, next, up_to_date, end })
+    }
+
+    /// Returns a page of all streams: the first one, or the one behind another.
+    ///
+    /// # Errors
+    ///
+    /// See [`ApiClient`].
+    pub async fn list_streams(&self, after: Option<&str>) -> Result<FiniteStreamPage, Error> {
+        let mut url = self.url(&["v1", "streams"]);
+        if let Some(after) = after {
+            url.query_pairs_mut().append_pair("after", after);
+        }
+        self.object(self.request(Method::GET, url)?).await
     }
 
     /// Returns the URL of a stream, whose name is a text of paths.

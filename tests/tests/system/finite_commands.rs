@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 /// What a test allows for a command to end, or to print.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn command(server: SocketAddr, arguments: &[&str]) -> Command {
     let mut command = Command::from(binary::command());
@@ -105,6 +105,8 @@ async fn the_commands_of_the_pages_print_the_answer() {
     let token = Token::of("app").publish(&["stream:*"]).subscribe(&["stream:*"]).sign();
     for (lines, stderr) in [(readme, ""), (page, ended)] {
         let mut command = Command::new("bash");
+        // `fanfare token` takes it for a setting.
+        command.env_remove("FANFARE_BIN");
         command.args(["-euo", "pipefail", "-c", &format!("{llm}\n{lines}")]).current_dir(dir.path());
         command.env("FANFARE_TOKEN", &token);
         let path = format!("{}:{}", release.display(), std::env::var("PATH").expect("a path"));
@@ -136,6 +138,27 @@ async fn an_end_is_an_exit_code_with_its_reason_on_stderr() {
         assert_eq!(status, Some(0));
         assert_eq!(stderr, format!("fanfare: the stream had ended before: {kind}: out of tokens\n"));
     }
+}
+
+#[tokio::test]
+async fn the_streams_are_listed_with_their_ends() {
+    let cluster = Cluster::pair().await;
+    let (a, b) = (cluster.a().address(), cluster.b().address());
+    assert_eq!(run(b, &["list"], "").await, (Some(0), String::new(), String::new()));
+    assert_eq!(run(a, &["create", "chat-7", "--ttl", "1h"], "").await.0, Some(0));
+    assert_eq!(run(a, &["append", "log"], "some").await.0, Some(0));
+    assert_eq!(run(a, &["end", "chat-7", "--error", "--reason", "lost"], "").await.0, Some(0));
+    let (_, table, _) = run(b, &["list"], "").await;
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    let chat = ["chat-7", "text/plain", "0", "error", "lost"];
+    assert_eq!(
+        rows,
+        [["NAME", "TYPE", "BYTES", "END", "REASON"], chat, ["log", "text/plain", "4", "complete", "-"]]
+    );
+    let (_, lines, _) = run(b, &["list", "--json"], "").await;
+    let chat =
+        r#"{"name":"chat-7","media_type":"text/plain","bytes":0,"end":"error","reason":"lost","ttl":3600}"#;
+    assert_eq!(lines.lines().next(), Some(chat));
 }
 
 #[tokio::test]

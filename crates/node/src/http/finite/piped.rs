@@ -19,7 +19,7 @@ use http::request::Parts;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::append::{accepted, commit, respond};
+use super::commit::{accepted, commit, respond};
 use super::create::kib;
 use super::refusal::Refusal;
 use super::target::{Target, Use};

@@ -95,7 +95,7 @@ pub(in crate::http) fn read() -> Call {
     .header("If-None-Match", "The `ETag` of an answer that the client has", schema::text())
     .refuses(&[Code::Overloaded])
     .answers_with(200, "Bytes of the stream, of its media type", content);
-    done(call, 204, "A long poll without new bytes; what `ended=204` or `missing=204` ask for; nothing after `Last-Event-ID`").answers_with(
+    done(call, 204, "A long poll without new bytes; `ended=204` or `missing=204` applies; nothing is behind `Last-Event-ID`").answers_with(
         304,
         "The client has this answer",
         Value::Null,
