@@ -1,15 +1,19 @@
 // A POST of unknown length: readers see its bytes while it is being sent.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { request } from "node:http";
 import http2 from "node:http2";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { promisify } from "node:util";
 import { Node, until, within } from "../../clients/typescript/test/support/nodes.js";
 import { balance } from "./balancer.js";
 import { TwoNodes, call, closing, done, json, metric, plain, settings } from "./support.js";
 
+const run = promisify(execFile);
 const cluster = new TwoNodes("piped");
 
 before(() => cluster.start());
@@ -61,6 +65,17 @@ test("what is piped into curl is readable on another node at once", async () => 
   } finally {
     await balancer.stop();
   }
+});
+
+test("the command of docs/finite-streams.md appends what a program prints, and ends the stream", async () => {
+  const page = await readFile(join(import.meta.dirname, "../../docs/finite-streams.md"), "utf8");
+  const [, command] = page.match(/### A body that is appended as it arrives.*?```sh\n(.*?)```/s);
+  const url = `${cluster.nodes[0].url}/v1/stream/chat-7`;
+  await done("PUT", url, { headers: plain });
+  const llm = "llm() { for word in Once upon a time; do printf '%s ' $word; done; }";
+  await run("bash", ["-euc", `${llm}\n${command.replace("http://127.0.0.1:8080", cluster.nodes[0].url).replace("curl ", "curl -sS ")}`]);
+  const end = await call("GET", url);
+  assert.deepEqual([end.text, end.headers.get("stream-end")], ["Once upon a time ", "complete"]);
 });
 
 test("a piped body of many small and large parts is appended whole and in order, and ends the stream at its end", async () => {
