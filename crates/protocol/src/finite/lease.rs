@@ -35,7 +35,7 @@ impl Lease {
     /// Creates a lease from milliseconds, as a broker stores them.
     pub fn from_millis(ms: u64) -> Option<Self> {
         let seconds = ms / 1000;
-        (ms % 1000 == 0 && (1..=MAX_SECONDS).contains(&seconds)).then_some(Self { seconds })
+        (ms.is_multiple_of(1000) && (1..=MAX_SECONDS).contains(&seconds)).then_some(Self { seconds })
     }
 
     /// Returns the time.
