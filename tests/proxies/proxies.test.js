@@ -115,7 +115,7 @@ for (const kind of Object.keys(PROXIES)) {
     await has(page, "one", "two");
     assert.equal(await streams(other), 1);
 
-    const paths = ["/metrics", "/readyz", "/ready", "/v1/nodes", "/v1/revocations", "/v1/dead-letters", "/v1/dead-letters/1-0"];
+    const paths = ["/metrics", "/readyz", "/ready", "/v1/nodes", "/v1/streams", "/v1/revocations", "/v1/dead-letters", "/v1/dead-letters/1-0"];
     for (const path of paths) {
       assert.equal(await page.evaluate(async (path) => (await fetch(path)).status, path), 404, path);
     }

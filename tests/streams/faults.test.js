@@ -51,6 +51,8 @@ test("a producer that dies ends its stream as an error, for readers on every nod
   assert.equal((await call("PUT", there, { headers: plain })).status, 409, "the lease is part of the settings");
   const readers = [readLive(`${here}?offset=-1&live=sse`), readLive(`${there}?offset=-1&live=sse`)];
   const poll = call("GET", `${there}?offset=now&live=long-poll`);
+  const reading = async () => Number((await call("GET", `${nodes[1].url}/metrics`)).text.match(/^fanfare_finite_readers (\d+)$/m)[1]);
+  await until(async () => (await reading()) === 2, 5, "the readers");
   await call("POST", there, { headers: plain, body: "it had" });
   const begun = Date.now();
   assert.equal((await poll).text, "it had");

@@ -54,7 +54,7 @@ async function live(url) {
         const lines = text.slice(0, end).split("\n");
         text = text.slice(end + 2);
         if (lines[0].startsWith(":")) continue;
-        const data = lines.slice(1).map((line) => line.slice("data:".length));
+        const data = lines.filter((line) => line.startsWith("data:")).map((line) => line.slice("data:".length));
         return { event: lines[0].slice("event: ".length), data: data.join("\n") };
       }
       const { value, done } = await parts.next();
@@ -76,8 +76,8 @@ test("the quick start prints what its page says", async () => {
   const [, commands] = page.match(/```sh\n(.*?)```/s);
   const [, events] = page.match(/```text\n(.*?)```/s);
   const { stdout } = await run("bash", ["-euc", commands.replaceAll("http://127.0.0.1:8080", nodes[0].url).replaceAll("curl ", "curl -s ")]);
-  const wanted = `Hello, world${events}\n`.replace(/\d{16}_/, "<generation>_");
-  assert.equal(stdout.replace(/\d{16}_/, "<generation>_"), wanted);
+  const wanted = `Hello, world${events}\n`.replaceAll(/\d{16}_/g, "<generation>_");
+  assert.equal(stdout.replaceAll(/\d{16}_/g, "<generation>_"), wanted);
 });
 
 test("a reader on one node gets what is appended on another, and the end", async () => {

@@ -15,6 +15,7 @@
 //! - [`tickets`]: one-time credentials of streams
 //! - [`nodes`]: the cluster's nodes
 //! - [`stats`]: the figures that nodes publish
+//! - [`finite_streams`]: a page of finite streams
 //! - [`dead_letters`]: intake entries that could not be published
 //! - [`health`]: liveness and readiness
 //! - [`stream`]: the data of a stream's control events
@@ -23,6 +24,7 @@
 pub mod ack;
 pub mod channel_settings;
 pub mod dead_letters;
+pub mod finite_streams;
 pub mod health;
 pub mod history;
 pub mod nodes;

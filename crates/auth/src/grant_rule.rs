@@ -16,6 +16,8 @@ pub struct GrantRule {
     pub subscribe: Vec<Template>,
     /// Patterns that such tokens may publish to.
     pub publish: Vec<Template>,
+    /// Patterns of finite streams that such tokens may cancel.
+    pub cancel: Vec<Template>,
     /// Whether such tokens may do everything.
     pub admin: bool,
 }
@@ -35,6 +37,9 @@ impl GrantRule {
         }
         for template in &self.publish {
             grants.publish.extend(template.expand(claims)?);
+        }
+        for template in &self.cancel {
+            grants.cancel.extend(template.expand(claims)?);
         }
         if self.admin {
             grants.admin = Rights::ADMIN;

@@ -12,6 +12,8 @@ use crate::BrokerError;
 /// Maximum number of bytes of an append that are sent to readers with the message that wakes them; of a larger one they read the
 /// bytes.
 pub const MAX_PUBLISHED: usize = 16 * 1024;
+/// Number of streams of a page of all streams, about.
+pub const LISTED: usize = 500;
 /// How long the mark of a deleted stream that has forks is kept at least.
 pub const MIN_MARK: Duration = Duration::from_hours(24);
 
@@ -54,6 +56,19 @@ pub trait StreamStore: fmt::Debug + Send + Sync + 'static {
         source: &StreamName,
         forks: &[ForkId],
     ) -> Result<Option<Origin>, BrokerError>;
+
+    /// Lists streams, in pages of about [`LISTED`] in no order: those behind a place, 0 at first. A page may be empty although
+    /// another one comes. A stream that is created or deleted meanwhile may be missing, and another one may be listed twice.
+    async fn list_streams(&self, after: u64) -> Result<StreamList, BrokerError>;
+}
+
+/// A page of streams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamList {
+    /// The streams.
+    pub streams: Vec<(StreamName, StreamInfo)>,
+    /// The place behind them; `None` at the end.
+    pub next: Option<u64>,
 }
 
 /// Bounds of finite streams.

@@ -8,6 +8,7 @@
 //! - `flags`, `log`, `appended_file`, `rlimit`, `service_manager`: a node's flags, its logs, its limit of open files, and what
 //!   systemd is told
 //! - [`publish`], [`listen`], [`history`], [`sessions`], [`presence`], [`revoke`], [`nodes`], [`top`], [`dead`]: clients of a running cluster
+//! - [`stream`]: finite streams
 //! - [`token`], [`key`], [`ticket`]: creates and checks tokens, and makes API keys and tickets
 //! - [`completions`], [`man`]: what shells complete, and man pages
 //! - `call`, `server`, `tls`: the commands that call a server: their flags and output, and the server's trusted certificates
@@ -38,6 +39,7 @@ mod serve;
 mod server;
 mod service_manager;
 mod sessions;
+mod stream;
 mod table;
 mod ticket;
 mod tls;
@@ -71,6 +73,7 @@ enum Command {
     Publish(publish::Args),
     Listen(listen::Args),
     History(history::Args),
+    Stream(stream::Args),
     Sessions(sessions::Args),
     Presence(presence::Args),
     Revoke(revoke::Args),
@@ -109,6 +112,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Publish(args) => publish::run(args).await,
         Command::Listen(args) => listen::run(args).await,
         Command::History(args) => history::run(args).await,
+        Command::Stream(args) => stream::run(args).await,
         Command::Revoke(args) => revoke::run(args).await,
         Command::Sessions(args) => sessions::run(args).await,
         Command::Presence(args) => presence::run(args).await,

@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// Pattern of channels that the user may publish to; may be repeated.
     #[arg(long, value_name = "PATTERN", value_parser = Pattern::new)]
     publish: Vec<Pattern>,
+    /// Pattern of finite streams that the user may cancel, like 'stream:chat-*'; may be repeated.
+    #[arg(long, value_name = "PATTERN", value_parser = Pattern::new)]
+    cancel: Vec<Pattern>,
     /// Allow everything: all channels, all sessions, the nodes.
     #[arg(long, conflicts_with = "right")]
     admin: bool,
@@ -104,7 +107,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             Err(faults) => Ok(config::wrong(&faults)),
         };
     }
-    let Args { user, subscribe, publish, admin, right, ttl, key, alg, kid, issuer, secret, .. } = args;
+    let Args { user, subscribe, publish, cancel, admin, right, ttl, key, alg, kid, issuer, secret, .. } =
+        args;
     // A private key is no setting of a node, which may have no keys here.
     let auth = match secret.settings(key.is_none()) {
         Ok(auth) => auth,
@@ -114,7 +118,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (place, jwt) = chosen(&auth, issuer.as_deref())?;
     let key = signing_key(jwt, key.as_deref(), alg)?.with_id(kid);
     let admin = if admin { Rights::ADMIN } else { Rights::of(&right) };
-    let token = NewToken { user, grants: Grants { subscribe, publish, admin }, ttl };
+    let token = NewToken { user, grants: Grants { subscribe, publish, cancel, admin }, ttl };
     writeln!(std::io::stdout(), "{}", token.sign(&key, &jwt.settings(place), SystemTime::now())?)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -187,6 +191,7 @@ fn show(Identity { user, grants, expires, stamp: _ }: &Identity) -> anyhow::Resu
     writeln!(out, "user       {user}")?;
     writeln!(out, "subscribe  {}", list(&grants.subscribe))?;
     writeln!(out, "publish    {}", list(&grants.publish))?;
+    writeln!(out, "cancel     {}", list(&grants.cancel))?;
     writeln!(out, "admin      {}", shown(grants.admin))?;
     writeln!(out, "expires    {expires}")?;
     Ok(())

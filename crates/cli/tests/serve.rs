@@ -219,9 +219,14 @@ fn a_token_is_made_with_the_secret_of_a_node_and_is_worth_what_it_says() {
     );
     let (code, stderr, _) = run(&["token", "check", token.trim()], &secret);
     assert_eq!(code, Some(0));
-    for line in
-        ["user       42", "subscribe  room:*", "publish    room:7", "admin      false", "expires    20"]
-    {
+    for line in [
+        "user       42",
+        "subscribe  room:*",
+        "publish    room:7",
+        "cancel     -",
+        "admin      false",
+        "expires    20",
+    ] {
         assert!(stderr.contains(line), "no {line:?} in {stderr}");
     }
     let other = [("FANFARE_AUTH__JWT__SECRET", "another secret, which is long enough")];

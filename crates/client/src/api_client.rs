@@ -292,6 +292,11 @@ impl ApiClient {
         }
     }
 
+    /// Returns the timeout of a call that is not a stream.
+    pub(crate) fn call_timeout(&self) -> Duration {
+        self.call_timeout
+    }
+
     /// Returns the URL of a call; each part of the path may have any character.
     pub(crate) fn url(&self, path: &[&str]) -> Url {
         let mut url = self.server.clone();
@@ -319,7 +324,10 @@ impl ApiClient {
         Error::of_request(&self.server, error)
     }
 
-    async fn object<T: for<'de> Deserialize<'de>>(&self, request: RequestBuilder) -> Result<T, Error> {
+    pub(crate) async fn object<T: for<'de> Deserialize<'de>>(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<T, Error> {
         self.call(request).await.map(|ByName(object)| object)
     }
 

@@ -122,6 +122,20 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Returns whether the same request may succeed later: the server is away, restarts, or is short of something.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::ConnectionRefused { .. }
+            | Self::Timeout { .. }
+            | Self::Unreachable { .. }
+            | Self::Broken { .. } => true,
+            Self::Problem(problem) => problem.status >= 500 || [408, 429].contains(&problem.status),
+            _ => false,
+        }
+    }
+}
+
 /// Returns the innermost cause of an error.
 pub(crate) fn innermost<'a>(
     error: &'a (dyn std::error::Error + 'static),

@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! - [`api_client`]: the calls of the HTTP API
+//! - [`finite`]: the calls about finite streams
 //! - [`event_source`]: a stream that reconnects and resumes
 //! - [`stream_probe`]: a stream whose bytes are timed
 //! - [`stream_request`]: what a stream follows, and where it starts
@@ -13,6 +14,7 @@
 pub mod api_client;
 pub mod error;
 pub mod event_source;
+pub mod finite;
 pub mod message;
 pub mod stream_probe;
 pub mod stream_request;

@@ -96,7 +96,9 @@ settings! {
         subscribe: Vec<Template>;
         /// Patterns that every token of the issuer may publish to, with claims in braces: `team:{sub}:*`.
         publish: Vec<Template>;
-        /// Grants of tokens with certain claims: a list of tables with `claims`, and `subscribe`, `publish` or `admin`.
+        /// Patterns of finite streams that every token of the issuer may cancel, with claims in braces: `stream:{sub}/*`.
+        cancel: Vec<Template>;
+        /// Grants of tokens with certain claims: a list of tables with `claims`, and `subscribe`, `publish`, `cancel` or `admin`.
         grants: Vec<GrantRule>;
         /// Tolerated clock difference between the token issuer and the node.
         leeway: Duration = "5s", in "0s" to "1h";
@@ -190,6 +192,7 @@ impl JwtConfig {
         let every = GrantRule {
             subscribe: self.subscribe.clone(),
             publish: self.publish.clone(),
+            cancel: self.cancel.clone(),
             ..GrantRule::default()
         };
         std::iter::once(every).chain(self.grants.iter().cloned()).collect()

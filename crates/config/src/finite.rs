@@ -27,6 +27,8 @@ settings! {
         long_poll: Duration = "25s", in "100ms" to "10m";
         /// How long a live reader is served before the node ends the answer and the reader comes back.
         live_age: Duration = "60s", in "1s" to "1h";
+        /// How long a body of unknown length, which is appended as it arrives, may pause.
+        append_idle: Duration = "5m", in "1s" to "1h";
     }
 }
 

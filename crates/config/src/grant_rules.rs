@@ -16,8 +16,9 @@ fn of_table(index: usize, table: &Table) -> Result<GrantRule, String> {
             "claims" => Value::read(value).map(|claims| rule.claims = claims),
             "subscribe" => Value::read(value).map(|templates| rule.subscribe = templates),
             "publish" => Value::read(value).map(|templates| rule.publish = templates),
+            "cancel" => Value::read(value).map(|templates| rule.cancel = templates),
             "admin" => Value::read(value).map(|admin| rule.admin = admin),
-            _ => Err("is not one of claims, subscribe, publish, admin".to_owned()),
+            _ => Err("is not one of claims, subscribe, publish, cancel, admin".to_owned()),
         };
         read.map_err(|wrong| format!("{name:?} in rule {index}: {wrong}"))?;
     }
@@ -39,7 +40,7 @@ impl Value for Vec<GrantRule> {
     }
 
     fn right() -> String {
-        "a list of tables with claims, and subscribe, publish or admin; in the environment as in TOML: \
+        "a list of tables with claims, and subscribe, publish, cancel or admin; in the environment as in TOML: \
          [{ claims = [\"/realm_access/roles=editor\"], publish = [\"news:*\"] }]"
             .to_owned()
     }
@@ -47,7 +48,7 @@ impl Value for Vec<GrantRule> {
     fn schema() -> Json {
         let list = Vec::<String>::schema();
         schema::tables(
-            &json!({ "claims": list, "subscribe": list, "publish": list, "admin": bool::schema() }),
+            &json!({ "claims": list, "subscribe": list, "publish": list, "cancel": list, "admin": bool::schema() }),
             &["claims"],
         )
     }
@@ -75,11 +76,11 @@ mod tests {
 
     #[test]
     fn rules_are_tables_with_claims_and_grants() {
-        let text = r#"[{ claims = ["roles=editor", "mfa=true"], publish = ["news:*", "desk:{desk}"] }, { claims = ["roles=ops"], admin = true }]"#;
+        let text = r#"[{ claims = ["roles=editor", "mfa=true"], publish = ["news:*", "desk:{desk}"] }, { claims = ["roles=ops"], admin = true, cancel = ["stream:*"] }]"#;
         let [editor, ops] = &read(text).unwrap()[..] else { panic!() };
         assert_eq!((editor.claims.len(), editor.publish.len(), editor.admin), (2, 2, false));
-        assert!(ops.admin && ops.publish.is_empty());
-        let shown = "{ claims = [roles=editor, mfa=true], publish = [news:*, desk:{desk}] }, { admin = true, claims = [roles=ops] }";
+        assert!(ops.admin && ops.publish.is_empty() && ops.cancel.len() == 1);
+        let shown = "{ claims = [roles=editor, mfa=true], publish = [news:*, desk:{desk}] }, { admin = true, cancel = [stream:*], claims = [roles=ops] }";
         assert_eq!(<Vec<GrantRule>>::show(&Input::from(text)), shown);
     }
 

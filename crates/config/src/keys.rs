@@ -22,6 +22,8 @@ struct Entry {
     #[serde(default)]
     publish: Vec<Pattern>,
     #[serde(default)]
+    cancel: Vec<Pattern>,
+    #[serde(default)]
     admin: Rights,
     events_per_second: Option<u32>,
     event_data: Option<String>,
@@ -29,14 +31,14 @@ struct Entry {
 
 impl Entry {
     fn key(self) -> Result<ApiKey, String> {
-        let Self { name, sha256, subscribe, publish, admin, events_per_second, event_data } = self;
+        let Self { name, sha256, subscribe, publish, cancel, admin, events_per_second, event_data } = self;
         let size = |text: String| {
             text.parse::<ByteSize>().map(bytes).map_err(|error| format!("event_data: {error}"))
         };
         Ok(ApiKey {
             name,
             hash: sha256.parse::<KeyHash>().map_err(|error| format!("sha256: {error}"))?,
-            grants: Grants { subscribe, publish, admin },
+            grants: Grants { subscribe, publish, cancel, admin },
             events_per_second,
             event_data: event_data.map(size).transpose()?,
         })
@@ -56,7 +58,7 @@ impl Value for Vec<ApiKey> {
     }
 
     fn right() -> String {
-        "a list of tables with name and sha256, and optionally subscribe, publish, admin, events_per_second and event_data; \
+        "a list of tables with name and sha256, and optionally subscribe, publish, cancel, admin, events_per_second and event_data; \
          `fanfare key` prints an entry. In the environment as in TOML: [{ name = \"orders\", sha256 = \"…\" }]"
             .to_owned()
     }
@@ -69,6 +71,7 @@ impl Value for Vec<ApiKey> {
             "sha256": { "type": "string", "pattern": "^[0-9A-Fa-f]{64}$" },
             "subscribe": list,
             "publish": list,
+            "cancel": list,
             "admin": { "type": ["boolean", "array"], "items": { "enum": rights } },
             "events_per_second": u32::schema(),
             "event_data": ByteSize::schema(),
@@ -97,7 +100,7 @@ mod tests {
     fn an_entry_has_a_name_and_a_hash_and_what_the_key_may_do() {
         let hash = KeyHash::of("x");
         let text = format!(
-            "[{{ name = 'orders', sha256 = '{hash}', publish = ['order:*'], admin = ['look'], \
+            "[{{ name = 'orders', sha256 = '{hash}', publish = ['order:*'], cancel = ['stream:*'], admin = ['look'], \
              events_per_second = 5, event_data = '1KiB' }}, {{ name = 'ops', sha256 = '{hash}', admin = true }}]"
         );
         let [orders, ops] = &<Vec<ApiKey>>::read(&Input::from(&*text)).unwrap()[..] else { panic!() };
@@ -105,6 +108,7 @@ mod tests {
         assert_eq!(orders.grants.admin, Rights::of(&[Right::Look]));
         assert_eq!((orders.events_per_second, orders.event_data), (Some(5), Some(1024)));
         assert_eq!(orders.grants.publish, [Pattern::new("order:*").unwrap()]);
+        assert_eq!(orders.grants.cancel, [Pattern::new("stream:*").unwrap()]);
         assert!(ops.grants.admin.is_admin() && ops.event_data.is_none());
         assert_eq!(<Vec<ApiKey>>::show(&Input::from(&*text)), "orders, ops");
     }

@@ -36,6 +36,8 @@ pub struct Finite {
     pub(crate) long_poll: Duration,
     /// How long a live reader is served.
     pub(crate) live_age: Duration,
+    /// How long a body that is appended as it arrives may pause.
+    pub(crate) append_idle: Duration,
     /// Time over which live readers end when the node drains.
     pub(crate) drain_window: Duration,
     /// Whether clients speak TLS with this node.
@@ -58,6 +60,7 @@ impl Finite {
             most_bytes: bytes(settings.stream_bytes),
             long_poll: settings.long_poll,
             live_age: settings.live_age,
+            append_idle: settings.append_idle,
             drain_window: config.drain.window,
             is_tls: config.tls.certificate.is_some(),
         }

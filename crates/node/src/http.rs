@@ -187,6 +187,7 @@ fn operating() -> Routes<Arc<App>> {
     use openapi::operating;
     Routes::new()
         .route("/v1/nodes", get(nodes::nodes, operating::nodes))
+        .route("/v1/streams", get(finite::list::list, operating::finite_streams))
         .route(
             "/v1/channels/{channel}/settings",
             get(channel_settings::settings, operating::channel_settings),

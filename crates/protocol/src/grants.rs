@@ -7,12 +7,15 @@ use crate::{Channel, Pattern, User};
 
 /// The `fanfare` claim of a token. A missing member grants nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, expecting = "an object with subscribe, publish or admin")]
+#[serde(deny_unknown_fields, default, expecting = "an object with subscribe, publish, cancel or admin")]
 pub struct Grants {
     /// Channels that the bearer may follow, besides the user's own channel and `broadcast`.
     pub subscribe: Vec<Pattern>,
     /// Channels that the bearer may publish to.
     pub publish: Vec<Pattern>,
+    /// Finite streams that the bearer may cancel, which `publish` includes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cancel: Vec<Pattern>,
     /// Rights beyond these channels; an admin may do everything.
     pub admin: Rights,
 }
@@ -21,7 +24,7 @@ impl Grants {
     /// Returns grants that allow everything.
     pub fn all() -> Self {
         let every = || Pattern::new("*").into_iter().collect();
-        Self { subscribe: every(), publish: every(), admin: Rights::ADMIN }
+        Self { subscribe: every(), publish: every(), cancel: every(), admin: Rights::ADMIN }
     }
 
     /// Returns whether `user` may follow a channel and read its history. The user's own channel and `broadcast` need
@@ -43,7 +46,7 @@ impl Grants {
 
     /// Removes the capacity that the lists of patterns do not need, and returns the memory that they take, in bytes.
     pub fn compact(&mut self) -> usize {
-        let lists = [&mut self.subscribe, &mut self.publish].into_iter();
+        let lists = [&mut self.subscribe, &mut self.publish, &mut self.cancel].into_iter();
         lists
             .map(|list| {
                 list.shrink_to_fit();
@@ -61,6 +64,11 @@ impl Grants {
     /// and not `broadcast`. Only nodes publish to internal channels.
     pub fn may_publish(&self, channel: &Channel) -> bool {
         !channel.is_internal() && (self.admin.has(Right::Publish) || opens(&self.publish, channel))
+    }
+
+    /// Returns whether the bearer may end the finite stream of a channel as cancelled.
+    pub fn may_cancel(&self, channel: &Channel) -> bool {
+        self.may_publish(channel) || opens(&self.cancel, channel)
     }
 }
 
@@ -157,6 +165,30 @@ mod tests {
         }
         assert!(
             Grants::all().may_publish(chat.channel()) && Grants::all().may_subscribe(None, chat.channel())
+        );
+    }
+
+    #[test]
+    fn a_grant_to_cancel_is_for_nothing_else() {
+        let chat = StreamName::new("chat-7").unwrap();
+        for (json, may) in [
+            (r#"{"cancel":["stream:chat-*"]}"#, true),
+            (r#"{"cancel":["*"]}"#, false),
+            (r#"{"cancel":["stream:other"]}"#, false),
+            (r#"{"publish":["stream:*"]}"#, true),
+            (r#"{"subscribe":["stream:*"]}"#, false),
+            (r#"{"admin":["publish"]}"#, true),
+            (r#"{"admin":["look","disconnect"]}"#, false),
+        ] {
+            assert_eq!(grants(json).may_cancel(chat.channel()), may, "{json}");
+        }
+        let cancels = grants(r#"{"cancel":["stream:*"]}"#);
+        assert!(!cancels.may_publish(chat.channel()) && !cancels.may_subscribe(None, chat.channel()));
+        assert!(!cancels.may_publish_somewhere());
+        assert_eq!(serde_json::to_value(&cancels).unwrap()["cancel"][0], "stream:*");
+        assert!(
+            serde_json::to_value(grants("{}")).unwrap().get("cancel").is_none(),
+            "as nodes before knew it"
         );
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Right {
-    /// To list the sessions of all users, who follows a channel, and the nodes, and to follow the figures of the nodes.
+    /// To list the sessions of all users, who follows a channel, the nodes, and the finite streams, and to follow the figures of the nodes.
     Look,
     /// To disconnect the sessions of all users, and to revoke tokens.
     Disconnect,

@@ -13,7 +13,8 @@ use serde_json::json;
 use tokio::net::TcpStream;
 
 /// What the public listener must not have beside an admin listener.
-const INSIDE: [&str; 5] = ["/metrics", "/readyz", "/v1/nodes", "/v1/channels/a/settings", "/v1/dead-letters"];
+const INSIDE: [&str; 6] =
+    ["/metrics", "/readyz", "/v1/nodes", "/v1/streams", "/v1/channels/a/settings", "/v1/dead-letters"];
 /// The calls about one dead letter.
 const ENTRIES: [(&str, &str); 3] = [
     ("GET", "/v1/dead-letters/1-0"),

@@ -13,7 +13,7 @@ use fanfare_testkit::token::Token;
 use serde_json::json;
 
 /// What clients have no business with, in every spelling that a balancer or a node may take for it.
-const INSIDE: [&str; 32] = [
+const INSIDE: [&str; 36] = [
     "/metrics",
     "/metrics?x=1",
     "/metrics/",
@@ -36,6 +36,10 @@ const INSIDE: [&str; 32] = [
     "/v1/./nodes",
     "/v1/%6eodes",
     "http://a/v1/nodes",
+    "/v1/streams",
+    "/v1/streams?x=1",
+    "/v1//streams",
+    "/v1/%73treams",
     "/v1/revocations",
     "/v1/revocations?x=1",
     "/v1//revocations",

@@ -22,6 +22,7 @@
 //! - [`long_poll`]: answers that end, for clients that cannot stream
 //! - [`intake`]: entries of the ingest stream land once
 //! - [`dead_letters`]: intake entries that could not be published
+//! - [`finite_commands`]: `fanfare stream`
 //! - [`admin_page`]: the page of operators, and the figures of nodes
 //! - [`every_end`]: whatever ends a connection frees everything
 //! - [`examples`]: the example publisher over leaving, rolls and outages
@@ -50,6 +51,7 @@ mod every_end;
 mod examples;
 mod except;
 mod expired_log;
+mod finite_commands;
 mod five_channels;
 mod gzip;
 mod heartbeats;

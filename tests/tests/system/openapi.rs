@@ -191,6 +191,7 @@ async fn sessions(stage: &mut Stage) {
 async fn operations(stage: &mut Stage) {
     let (anonymous, admin) = (stage.anonymous.clone(), stage.admin.clone());
     stage.get(&admin, "/v1/nodes", "/v1/nodes", 200).await;
+    stage.get(&admin, "/v1/streams", "/v1/streams", 200).await;
     let settings = "/v1/channels/{channel}/settings";
     stage.get(&admin, settings, "/v1/channels/room:1/settings", 200).await;
     for path in ["/v1/problems", "/healthz", "/readyz", "/metrics"] {

@@ -6,7 +6,7 @@ use fanfare_protocol::finite::StreamName;
 use super::MemoryBroker;
 use crate::stream_store::{
     Append, Appended, Created, ForkId, Found, NewStream, Origin, ReadRange, Reference, Referred, Removed,
-    StreamPage,
+    StreamList, StreamPage,
 };
 use crate::{BrokerError, StreamStore};
 
@@ -72,5 +72,9 @@ impl StreamStore for MemoryBroker {
             }
         }
         Ok(state.streams.drop_mark(source, now))
+    }
+
+    async fn list_streams(&self, after: u64) -> Result<StreamList, BrokerError> {
+        Ok(self.state().streams.list(self.now(), after))
     }
 }

@@ -12,9 +12,9 @@ use indexmap::{IndexMap, IndexSet};
 use super::channel::millis;
 use super::live_topics::Subscribers;
 use crate::stream_store::{
-    Append, AppendOutcome, BodyFault, Created, Found, MAX_PUBLISHED, MIN_MARK, NewStream, Origin,
-    PRODUCER_LOST, ReadRange, Reference, Referred, Removed, StreamInfo, StreamPage, StreamSettings,
-    StreamTail,
+    Append, AppendOutcome, BodyFault, Created, Found, LISTED, MAX_PUBLISHED, MIN_MARK, NewStream, Origin,
+    PRODUCER_LOST, ReadRange, Reference, Referred, Removed, StreamInfo, StreamList, StreamPage,
+    StreamSettings, StreamTail,
 };
 
 /// Number of streams below which expired ones are not looked for.
@@ -140,6 +140,19 @@ impl Streams {
         let info = stream.info.clone();
         self.all.insert(name.clone(), stream);
         Created::New(info)
+    }
+
+    /// Lists streams by their newest generations, which grow with each stream that is created.
+    pub(super) fn list(&self, now: u64, after: u64) -> StreamList {
+        let newest = |stream: &Stream| stream.info.generations.newest();
+        let here = self.all.iter().filter(|(_, stream)| !stream.is_over(now) && !stream.deleted);
+        let mut rest: Vec<_> = here.filter(|(_, stream)| newest(stream) > after).collect();
+        rest.sort_by_key(|(_, stream)| newest(stream));
+        let has_more = rest.len() > LISTED;
+        rest.truncate(LISTED);
+        let next = rest.last().filter(|_| has_more).map(|(_, stream)| newest(stream));
+        let streams = rest.into_iter().map(|(name, stream)| (name.clone(), stream.info.clone())).collect();
+        StreamList { streams, next }
     }
 
     fn forget_expired(&mut self, now: u64) {

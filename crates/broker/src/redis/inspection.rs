@@ -199,6 +199,7 @@ const COMMANDS: &[&str] = &[
     "INFO replication",
     "APPEND KEY x",
     "GETRANGE KEY 0 1",
+    "SCAN 0 COUNT 1",
     "STRLEN KEY",
     "PEXPIREAT OTHER 1",
     "HDEL KEY f",

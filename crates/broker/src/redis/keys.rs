@@ -75,6 +75,11 @@ impl Keys {
         self.of_channel(name.channel().as_str(), part)
     }
 
+    /// Returns what is before and behind the name of a stream in the name of one of its keys.
+    pub(super) fn around_stream(&self, part: &str) -> (String, String) {
+        (format!("{}:{{stream:", self.prefix()), format!("}}:{part}"))
+    }
+
     pub(super) fn nodes(&self) -> Key {
         self.of("nodes")
     }

@@ -1,11 +1,13 @@
 //! Finite streams: a hash, a string with the bytes, and a set of forks.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ::redis::{Cmd, Value};
 use async_trait::async_trait;
 use bytes::Bytes;
 use fanfare_protocol::finite::{End, EndKind, Generations, Lease, Life, MediaType, StreamName};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::error::unexpected;
 use super::key::{Key, about};
@@ -13,8 +15,9 @@ use super::reply::{array, bytes, millis, text};
 use super::script::Script;
 use super::{RedisBroker, script};
 use crate::stream_store::{
-    Append, AppendOutcome, Appended, BodyFault, Created, ForkId, Found, MAX_PUBLISHED, MIN_MARK, NewStream,
-    Origin, ReadRange, Reference, Referred, Removed, StreamInfo, StreamPage, StreamTail,
+    Append, AppendOutcome, Appended, BodyFault, Created, ForkId, Found, LISTED, MAX_PUBLISHED, MIN_MARK,
+    NewStream, Origin, ReadRange, Reference, Referred, Removed, StreamInfo, StreamList, StreamPage,
+    StreamTail,
 };
 use crate::{BrokerError, StreamStore};
 
@@ -130,13 +133,53 @@ impl StreamStore for RedisBroker {
         let mut parts = Parts::of(reply).ok_or_else(|| unexpected("the release of a fork"))?;
         Ok(if parts.text().as_deref() == Some("removed") { origin(&mut parts) } else { None })
     }
+
+    async fn list_streams(&self, after: u64) -> Result<StreamList, BrokerError> {
+        let (names, next) = self.scan_streams(after).await?;
+        let info = async |name: StreamName| {
+            let found = self.read_stream(&name, ReadRange::INFO).await?;
+            Ok::<_, BrokerError>(if let Found::Here(page) = found { Some((name, page.info)) } else { None })
+        };
+        // They leave together, since each begins before the first has its reply.
+        let found = stream::iter(names).map(info).buffered(AT_ONCE).try_filter_map(async |found| Ok(found));
+        Ok(StreamList { streams: found.try_collect().await?, next: (next > 0).then_some(next) })
+    }
 }
+
+/// Number of streams that are read at once for a list.
+const AT_ONCE: usize = 100;
+/// Number of keys that Redis looks at in one step of a list: about a tenth of a millisecond.
+const SCANNED: usize = 500;
+/// Maximum number of steps of one page.
+const STEPS: usize = 20;
 
 impl RedisBroker {
     /// Starts a call about a stream, with room for this number of bytes. Returns the key that decides about the connection, too.
     fn stream_call(&self, script: &Script, name: &StreamName, room: usize) -> (Cmd, Key) {
         let [meta, data, refs] = ["meta", "data", "refs"].map(|what| self.keys.stream(name, what));
         (script.call_with_room(&[&meta, &data, &refs], room), meta)
+    }
+
+    /// Returns names of streams behind a place of all keys, and the next place, 0 at the end.
+    async fn scan_streams(&self, mut at: u64) -> Result<(BTreeSet<StreamName>, u64), BrokerError> {
+        let (before, behind) = self.keys.around_stream("meta");
+        let pattern = format!("{}*{}", escaped(&before), escaped(&behind));
+        let mut names = BTreeSet::new();
+        for _ in 0..STEPS {
+            let mut call = ::redis::cmd("SCAN");
+            call.arg(at).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCANNED);
+            // Of the only primary.
+            let reply = self.reads(&self.keys.nodes()).command(call).await?;
+            let mut parts = Parts::of(reply).ok_or_else(|| unexpected("a page of keys"))?;
+            at = parts.number().ok_or_else(|| unexpected("the place of a page of keys"))?;
+            let keys = parts.0.next().and_then(array).ok_or_else(|| unexpected("keys"))?;
+            let name = |key| StreamName::new(text(key)?.strip_prefix(&before)?.strip_suffix(&behind)?).ok();
+            names.extend(keys.into_iter().filter_map(name));
+            if at == 0 || names.len() >= LISTED {
+                break;
+            }
+        }
+        Ok((names, at))
     }
 
     /// Returns how long a stream without a life is kept, in milliseconds; 0 for ever.
@@ -148,6 +191,12 @@ impl RedisBroker {
 /// Converts a duration to milliseconds; zero stays zero.
 fn exact_millis(duration: Duration) -> u64 {
     if duration.is_zero() { 0 } else { millis(duration) }
+}
+
+/// Returns the pattern of Redis that matches a text only.
+fn escaped(text: &str) -> String {
+    let special = |c| matches!(c, '*' | '?' | '[' | ']' | '\\' | '^');
+    text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
 fn add_end(call: &mut Cmd, end: Option<&End>) {

@@ -23,7 +23,7 @@ use crate::log::{Page, PageLimit};
 use crate::session::{Claim, Claimed, Holding, Presence, Renewed, SessionEnd, SessionInfo, UserPage};
 use crate::stream_store::{
     self, Appended as StreamAppended, Created, ForkId, Found, NewStream, Origin, ReadRange, Reference,
-    Referred, Removed, StreamPage,
+    Referred, Removed, StreamList, StreamPage,
 };
 use crate::subscriber::{SubscriberConnection, SubscriberSink};
 use crate::{
@@ -278,5 +278,9 @@ impl StreamStore for FaultyBroker {
         forks: &[ForkId],
     ) -> Result<Option<Origin>, BrokerError> {
         self.call(Call::Stream, self.inner.release_forks(source, forks)).await
+    }
+
+    async fn list_streams(&self, after: u64) -> Result<StreamList, BrokerError> {
+        self.call(Call::Stream, self.inner.list_streams(after)).await
     }
 }

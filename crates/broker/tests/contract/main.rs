@@ -116,7 +116,8 @@ contracts! {
         a_sub_offset_counts_messages_of_json,
         a_deleted_source_holds_its_name_until_its_last_fork_is_gone,
         a_fork_that_expired_does_not_hold_its_source,
-        forks_of_a_source_are_bounded;
+        forks_of_a_source_are_bounded,
+        all_streams_are_listed_in_pages;
     sessions:
         the_first_claim_brings_a_user_online,
         a_claim_finds_the_tip_of_the_users_channel,

@@ -1,12 +1,13 @@
 //! Finite streams.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_broker::forks::{self, ForkAt, ForkRefusal};
 use fanfare_broker::stream_store::{
-    Append, AppendOutcome, BodyFault, Created, Found, MAX_PUBLISHED, NewStream, PRODUCER_LOST, ReadRange,
-    Removed, StreamInfo, StreamPage,
+    Append, AppendOutcome, BodyFault, Created, Found, LISTED, MAX_PUBLISHED, NewStream, PRODUCER_LOST,
+    ReadRange, Removed, StreamInfo, StreamPage,
 };
 use fanfare_broker::{Broker, BrokerSettings, StreamSettings};
 use fanfare_protocol::finite::wire::{Change, State};
@@ -621,4 +622,29 @@ impl Drawn {
             }
         }
     }
+}
+
+pub(crate) async fn all_streams_are_listed_in_pages<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    assert_eq!(broker.list_streams(0).await.unwrap().streams, []);
+    for n in 0..LISTED * 2 {
+        create(broker, &format!("list/{n}"), text("abc")).await;
+    }
+    let ended = name("list/0");
+    broker.append_stream(&ended, &ending(bytes("de"))).await.unwrap();
+    broker.remove_stream(&name("list/1")).await.unwrap();
+    let (mut all, mut after, mut pages) = (BTreeMap::new(), 0, 0);
+    loop {
+        let page = broker.list_streams(after).await.unwrap();
+        assert!(page.streams.len() < LISTED * 2, "{}", page.streams.len());
+        all.extend(page.streams);
+        pages += 1;
+        let Some(next) = page.next else { break };
+        after = next;
+    }
+    assert!(pages > 1);
+    assert_eq!(all.len(), LISTED * 2 - 1);
+    assert_eq!((all[&ended].tail, &all[&ended].end), (5, &Some(End::COMPLETE)));
+    assert_eq!((all[&name("list/2")].tail, &all[&name("list/2")].end), (3, &None));
 }

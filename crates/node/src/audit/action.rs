@@ -40,6 +40,7 @@ impl Action {
             (
                 "GET" | "HEAD",
                 "/v1/nodes"
+                | "/v1/streams"
                 | "/v1/channels/{channel}/settings"
                 | "/v1/users/{user}/sessions"
                 | "/v1/dead-letters"

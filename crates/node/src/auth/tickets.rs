@@ -215,7 +215,7 @@ fn narrowed(bearer: &Bearer, user: &User, subscribe: Option<Vec<Pattern>>) -> Re
     let grants = &bearer.grants;
     let Some(patterns) = subscribe else {
         let admin = if grants.admin.is_admin() { Rights::ADMIN } else { Rights::default() };
-        return Ok(Grants { subscribe: grants.subscribe.clone(), publish: Vec::new(), admin });
+        return Ok(Grants { subscribe: grants.subscribe.clone(), admin, ..Grants::default() });
     };
     match patterns.iter().find(|pattern| !grants.covers_subscribe(user, pattern)) {
         Some(pattern) => Err(IssueError::NotGranted(pattern.clone())),

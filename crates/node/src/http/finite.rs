@@ -4,17 +4,23 @@
 //!
 //! - `target`: the stream of a request, and whether its bearer may use it
 //! - [`create`], [`append`], [`read`], [`inspect`], [`remove`]: a file for each method
+//! - [`list`]: the streams, for operators
+//! - `commit`: what becomes of an append
+//! - `piped`: a body that is appended as it arrives
 //! - `live`: the response of a live reader; `failure`: why a read fails; `cursor`: the cursor of the next request
 //! - `fields`: headers of requests and responses
 //! - `refusal`: error responses, which may say where the stream ends
 
 pub mod append;
+mod commit;
 pub mod create;
 mod cursor;
 mod failure;
 mod fields;
 pub mod inspect;
+pub mod list;
 mod live;
+mod piped;
 pub mod read;
 mod refusal;
 pub mod remove;

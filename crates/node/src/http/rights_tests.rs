@@ -9,9 +9,10 @@ use serde_json::json;
 use super::tests::{Calls, SECRET, app_with, token};
 
 /// Method, path, body, and the rights of which it needs one, besides that of an admin.
-const CALLS: [(&str, &str, &str, &[Right]); 17] = [
+const CALLS: [(&str, &str, &str, &[Right]); 18] = [
     ("GET", "/v1/users/9/sessions", "", &[Right::Look]),
     ("GET", "/v1/nodes", "", &[Right::Look]),
+    ("GET", "/v1/streams", "", &[Right::Look]),
     ("GET", "/v1/channels/user:9/settings", "", &[Right::Look]),
     ("GET", "/v1/channels/fanfare:stats/events", "", &[Right::Look]),
     ("DELETE", "/v1/users/9/sessions", "", &[Right::Disconnect]),

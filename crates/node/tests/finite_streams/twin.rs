@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fanfare_broker::stream_store::{
     Append, Appended, Created, ForkId, Found, NewStream, Origin, ReadRange, Reference, Referred, Removed,
-    StreamPage,
+    StreamList, StreamPage,
 };
 use fanfare_broker::subscriber::{SubscriberConnection, SubscriberEvent, SubscriberSink, Ticket};
 use fanfare_broker::{BrokerError, LiveTopics, MemoryBroker, NodeId, StreamStore};
@@ -137,6 +137,10 @@ impl StreamStore for Twin {
         reference: &Reference,
     ) -> Result<Found<Referred>, BrokerError> {
         self.call(self.inner.refer_stream(source, reference)).await
+    }
+
+    async fn list_streams(&self, after: u64) -> Result<StreamList, BrokerError> {
+        self.call(self.inner.list_streams(after)).await
     }
 
     async fn stream_forks(&self, source: &StreamName) -> Result<Vec<ForkId>, BrokerError> {

@@ -20,7 +20,12 @@ pub struct Control<'a> {
     pub up_to_date: bool,
     /// The end, if the reader has everything.
     pub end: Option<&'a End>,
+    /// Whether this is the first event of a response, which says how soon an `EventSource` comes back after its end.
+    pub is_first: bool,
 }
+
+/// Time after which an `EventSource` comes back, in milliseconds.
+const RETRY: u32 = 500;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -73,7 +78,8 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     write_line(out, rest.as_bytes());
 }
 
-/// Appends a control event.
+/// Appends a control event. Its offset is its `id:` as well, so an `EventSource` that reconnects sends it as `Last-Event-ID`. The
+/// line is behind the data: readers may expect the data directly after the event's name.
 pub fn write_control(out: &mut Vec<u8>, control: &Control<'_>) {
     let end = control.end;
     let text = Text {
@@ -87,6 +93,10 @@ pub fn write_control(out: &mut Vec<u8>, control: &Control<'_>) {
     out.extend_from_slice(b"event: control\n");
     // A struct of texts, numbers and flags is always JSON.
     write_line(out, &serde_json::to_vec(&text).unwrap_or_default());
+    out.extend_from_slice(format!("id: {}\n", control.next).as_bytes());
+    if control.is_first {
+        out.extend_from_slice(format!("retry: {RETRY}\n").as_bytes());
+    }
     out.push(b'\n');
 }
 
@@ -120,21 +130,26 @@ mod tests {
     #[test]
     fn a_control_event_says_where_to_go_on_and_whether_that_is_all() {
         let next = Offset { generation: 7, byte: 9 };
-        let text = |cursor, up_to_date, end: Option<&End>| {
+        let text = |control: Control<'_>| {
             let mut out = Vec::new();
-            write_control(&mut out, &Control { next, cursor, up_to_date, end });
+            write_control(&mut out, &control);
             String::from_utf8(out).unwrap()
         };
-        let offset = r#""streamNextOffset":"0000000000000007_0000000000000009""#;
+        let control = Control { next, cursor: Some(3), up_to_date: false, end: None, is_first: true };
+        let offset = "0000000000000007_0000000000000009";
         assert_eq!(
-            text(Some(3), false, None),
-            format!("event: control\ndata:{{{offset},\"streamCursor\":\"3\"}}\n\n")
-        );
-        assert_eq!(
-            text(Some(3), true, Some(&End { kind: EndKind::Error, reason: "lost".into() })),
+            text(control.clone()),
             format!(
-                "event: control\ndata:{{{offset},\"upToDate\":true,\"streamClosed\":true,\"streamEnd\":\"error\",\
-                 \"streamEndReason\":\"lost\"}}\n\n"
+                "event: control\ndata:{{\"streamNextOffset\":\"{offset}\",\"streamCursor\":\"3\"}}\n\
+                 id: {offset}\nretry: 500\n\n"
+            )
+        );
+        let lost = End { kind: EndKind::Error, reason: "lost".into() };
+        assert_eq!(
+            text(Control { up_to_date: true, end: Some(&lost), is_first: false, ..control }),
+            format!(
+                "event: control\ndata:{{\"streamNextOffset\":\"{offset}\",\"upToDate\":true,\"streamClosed\":true,\
+                 \"streamEnd\":\"error\",\"streamEndReason\":\"lost\"}}\nid: {offset}\n\n"
             )
         );
     }

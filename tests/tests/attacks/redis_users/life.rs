@@ -138,7 +138,7 @@ pub(super) async fn holds_sessions(cluster: &Cluster) {
     let refused = cluster.a().stream().token(&token("44").sign()).header("Prefer", "status").send().await;
     assert_eq!(refused.status(), 429, "a fourth stream");
     let presence = format!("/v1/channels/{ROOM}/presence?users=10");
-    for path in ["/v1/users/44/sessions", "/v1/nodes", &presence] {
+    for path in ["/v1/users/44/sessions", "/v1/nodes", "/v1/streams", &presence] {
         call(cluster.a(), "GET", path, &json!(null)).await;
     }
     call(cluster.a(), "DELETE", &format!("/v1/users/44/sessions/{session}"), &json!(null)).await;

@@ -40,6 +40,8 @@ async fn a_call_that_cannot_be_meant_is_refused() {
         ("POST", "/v1/dead-letters/1-0/requeue".into(), 404, "not-found", &["1-0"]),
         ("POST", "/v1/dead-letters/1-0/requeue?all=true".into(), 400, "bad-request", &["all"]),
         ("GET", "/v1/dead-letters/1-0/requeue".into(), 405, "method-not-allowed", &["Allow"]),
+        ("GET", "/v1/streams?after=-1".into(), 400, "bad-request", &["after"]),
+        ("GET", "/v1/streams?limit=5".into(), 400, "bad-request", &["limit"]),
         ("GET", "/v1/nodes?x=1".into(), 400, "bad-request", &["x"]),
     ];
     for (method, path, status, code, words) in cases {

@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
-use fanfare_broker::forks;
 use fanfare_broker::stream_store::{Append, AppendOutcome, Appended, BodyFault};
 use fanfare_protocol::finite::{Form, MediaType, Producer};
 use http::{HeaderMap, StatusCode};
 
+use super::commit::{commit, respond};
 use super::create::{kib, media_type, stored};
 use super::fields::{self, text};
+use super::piped;
 use super::refusal::Refusal;
 use super::target::{Target, Use};
 use crate::http::app::App;
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::Problem;
 use crate::http::{body, letter};
 use crate::rates::Kind;
 
@@ -31,34 +31,23 @@ const MAX_ORDER: usize = 256;
 /// a header or the body is invalid.
 pub async fn append(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
     let (parts, mut body) = request.into_parts();
-    let target = Target::of(&app, &parts, Use::Write).await?;
+    let usage = if fields::cancels(&parts.headers) { Use::Cancel } else { Use::Write };
+    let target = Target::of(&app, &parts, usage).await?;
     let mut append = read_headers(&parts.headers)?;
     letter::content_coding(&parts.headers)?;
+    let media_type = media_type(&parts.headers);
+    if piped::is_piped(&parts, &body, &append, &media_type) {
+        return piped::append(&app, (&parts, target), body, (media_type?, append.end)).await;
+    }
     let (bytes, _permit) = body::read(&app, &parts, &mut body, app.body_limit()).await?;
     app.rates.admit(Kind::Bytes, target.caller(), kib(bytes.len()))?;
     app.rates.admit(Kind::Events, target.caller(), 1)?;
-    let bad = fill(&mut append, &parts.headers, &bytes).await?;
-    let Appended { outcome, at } = app.broker.append_stream(&target.name, &append).await?;
-    app.finite.metrics.appended(outcome);
-    if outcome == AppendOutcome::Lapsed {
-        app.finite.metrics.lapses.inc();
-    }
-    if outcome == AppendOutcome::Deleted {
-        let is_gone = forks::prune(&*app.broker, &target.name).await?;
-        return Err(if is_gone { Refusal::missing() } else { Refusal::deleted() });
-    }
-    let status = success(outcome, append.producer.is_some() && !append.bytes.is_empty())
-        .ok_or_else(|| refuse(outcome, bad).at(at.clone()))?;
-    if outcome == AppendOutcome::Appended {
-        app.finite.metrics.bytes.inc_by(append.bytes.len() as u64);
-        if let Some(end) = &append.end {
-            app.finite.metrics.ended(end.kind);
-        }
-    }
-    let mut response = (status, Body::empty()).into_response();
-    if let Some(at) = &at {
-        fields::set_tail(&mut response, at);
-    }
+    let bad = fill(&mut append, media_type, &bytes).await?;
+    let Appended { outcome, at } = commit(&app, &target.name, &append, bad).await?;
+    let is_new = outcome == AppendOutcome::Appended;
+    let is_producers = append.producer.is_some() && !append.bytes.is_empty();
+    let status = if is_new && is_producers { StatusCode::OK } else { StatusCode::NO_CONTENT };
+    let mut response = respond(status, at.as_ref());
     if let Some(Producer { epoch, seq, .. }) = append.producer {
         let last = if let AppendOutcome::Repeated(last) = outcome { last } else { seq };
         fields::set(&mut response, fields::PRODUCER_EPOCH, epoch.to_string());
@@ -86,13 +75,16 @@ fn read_headers(headers: &HeaderMap) -> Result<Append, Problem> {
 
 /// Adds the body. What is wrong with it is only reported if nothing comes before it, so the stream is asked first. Returns the
 /// problem of a body that is not JSON.
-async fn fill(append: &mut Append, headers: &HeaderMap, body: &Bytes) -> Result<Option<Problem>, Problem> {
+async fn fill(
+    append: &mut Append,
+    media_type: Result<Option<MediaType>, Problem>,
+    body: &Bytes,
+) -> Result<Option<Problem>, Problem> {
     if body.is_empty() {
         append.fault = append.end.is_none().then_some(BodyFault::Empty);
         return Ok(None);
     }
-    let media_type: Option<MediaType> = media_type(headers)?;
-    let Some(media_type) = media_type else {
+    let Some(media_type) = media_type? else {
         append.fault = Some(BodyFault::Untyped);
         return Ok(None);
     };
@@ -112,62 +104,6 @@ async fn fill(append: &mut Append, headers: &HeaderMap, body: &Bytes) -> Result<
         Err(problem) => {
             append.fault = Some(BodyFault::Json);
             Ok(Some(problem))
-        }
-    }
-}
-
-/// Returns the status of an append that is accepted.
-fn success(outcome: AppendOutcome, has_producers_bytes: bool) -> Option<StatusCode> {
-    match outcome {
-        AppendOutcome::Appended if has_producers_bytes => Some(StatusCode::OK),
-        AppendOutcome::Appended | AppendOutcome::Repeated(_) | AppendOutcome::Ended => {
-            Some(StatusCode::NO_CONTENT)
-        }
-        _ => None,
-    }
-}
-
-fn refuse(outcome: AppendOutcome, bad: Option<Problem>) -> Refusal {
-    let conflict = |detail: &str| Refusal::new(Code::StreamConflict, detail);
-    match outcome {
-        AppendOutcome::Missing
-        | AppendOutcome::Appended
-        | AppendOutcome::Repeated(_)
-        | AppendOutcome::Ended => Refusal::missing(),
-        AppendOutcome::Deleted => Refusal::deleted(),
-        AppendOutcome::Closed | AppendOutcome::Lapsed => {
-            Refusal::new(Code::StreamClosed, "the stream has ended; nothing can be appended")
-        }
-        AppendOutcome::Fault(BodyFault::Empty) => {
-            Problem::bad_request("the body is empty; send bytes, or Stream-Closed: true").into()
-        }
-        AppendOutcome::Fault(BodyFault::Untyped) => {
-            Problem::bad_request("Content-Type is missing; send the media type of the stream").into()
-        }
-        AppendOutcome::Fault(BodyFault::Json) => {
-            bad.unwrap_or_else(|| Problem::new(Code::BadJson, "the body is not JSON")).into()
-        }
-        AppendOutcome::Type => conflict("Content-Type is not the media type of the stream"),
-        AppendOutcome::Stale(known) => {
-            let detail = format!(
-                "a producer of this id has begun the epoch {known}; this one must not append any more"
-            );
-            Refusal::new(Code::StaleProducer, detail).with(fields::PRODUCER_EPOCH, known)
-        }
-        AppendOutcome::Epoch => {
-            Problem::bad_request("the first Producer-Seq of a new epoch must be 0").into()
-        }
-        AppendOutcome::Gap(expected, received) => {
-            let detail = format!("Producer-Seq must be {expected}, the next of this producer");
-            let refusal = Refusal::new(Code::ProducerGap, detail).with(fields::PRODUCER_EXPECTED, expected);
-            refusal.with(fields::PRODUCER_RECEIVED, received)
-        }
-        AppendOutcome::Producers => conflict("the stream has finite.producers producers"),
-        AppendOutcome::Order => {
-            conflict("Stream-Seq must be greater than the last one of the stream, compared bytewise")
-        }
-        AppendOutcome::Large => {
-            Refusal::new(Code::TooLarge, "the stream would have more than finite.stream_bytes bytes")
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use fanfare_broker::stream_store::StreamTail;
-use fanfare_protocol::finite::{End, Lease, Offset};
+use fanfare_protocol::finite::{End, EndKind, Lease, Offset};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, LOCATION};
 use http::{HeaderMap, HeaderValue};
 
@@ -94,6 +94,11 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Opti
 /// Returns whether a request closes the stream: only `true` does, in any case.
 pub(super) fn closes(headers: &HeaderMap) -> bool {
     headers.get(CLOSED).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
+}
+
+/// Returns whether a request ends the stream as cancelled, and so with all of its bytes or without any.
+pub(super) fn cancels(headers: &HeaderMap) -> bool {
+    matches!(end(headers), Ok(Some(End { kind: EndKind::Cancelled, .. })))
 }
 
 /// Returns the end that a request gives the stream, if it closes it.

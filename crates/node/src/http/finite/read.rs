@@ -6,13 +6,14 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use fanfare_broker::forks;
-use fanfare_protocol::finite::{Form, ReadFrom, messages, read_cursor};
-use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use http::{HeaderMap, StatusCode};
+use fanfare_protocol::finite::{Form, Offset, ReadFrom, StreamName, messages, read_cursor};
+use http::header::{CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH};
+use http::{HeaderMap, StatusCode, Version};
 use tokio::time::{Instant, timeout_at};
 
 use super::cursor::next_cursor;
 use super::failure::ReadFailure;
+use super::live::Format;
 use super::refusal::Refusal;
 use super::target::{Target, Use};
 use super::{fields, live};
@@ -22,6 +23,8 @@ use crate::http::letter;
 use crate::http::params::Params;
 use crate::http::problem::Problem;
 
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
 /// How a reader waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -30,7 +33,9 @@ enum Mode {
     /// For the next bytes.
     LongPoll,
     /// For all bytes, as server-sent events.
-    Live,
+    Events,
+    /// For all bytes, as they are.
+    Raw,
 }
 
 /// What a request asks for.
@@ -40,10 +45,16 @@ struct Wanted {
     mode: Mode,
     /// The client's cursor.
     cursor: Option<u64>,
+    /// Whether a stream that has ended is answered with 204.
+    skips_ended: bool,
+    /// Whether a stream that does not exist is answered with 204.
+    skips_missing: bool,
+    /// Whether an `EventSource` comes back, which a response 204 stops.
+    is_back: bool,
 }
 
 impl Wanted {
-    fn read(params: &Params) -> Result<Self, Problem> {
+    fn read(params: &Params, headers: &HeaderMap) -> Result<Self, Problem> {
         let offset = params.get("offset");
         let from = offset.map_or(Ok(ReadFrom::Start), str::parse);
         let from = from.map_err(|error| Problem::bad_request(error.to_string()))?;
@@ -51,10 +62,27 @@ impl Wanted {
             None => Mode::CatchUp,
             Some(_) if offset.is_none() => return Err(Problem::bad_request("live= needs offset=")),
             Some("long-poll") => Mode::LongPoll,
-            Some("sse") => Mode::Live,
-            Some(_) => return Err(Problem::bad_request("live= must be long-poll or sse")),
+            Some("sse") => Mode::Events,
+            Some("raw") => Mode::Raw,
+            Some(_) => return Err(Problem::bad_request("live= must be long-poll, sse or raw")),
         };
-        Ok(Self { from, mode, cursor: params.get("cursor").and_then(read_cursor::parse) })
+        let last = fields::text(headers, &LAST_EVENT_ID)?.filter(|id| mode == Mode::Events && !id.is_empty());
+        let last = last.map(str::parse::<Offset>).transpose().map_err(|_| {
+            Problem::bad_request("Last-Event-ID must be the id of a control event of the stream")
+        })?;
+        let (from, is_back) = (last.map_or(from, ReadFrom::At), last.is_some());
+        let cursor = params.get("cursor").and_then(read_cursor::parse);
+        let (skips_ended, skips_missing) = (skips(params, "ended")?, skips(params, "missing")?);
+        Ok(Self { from, mode, cursor, skips_ended, skips_missing, is_back })
+    }
+}
+
+/// Returns whether a parameter asks for the answer 204.
+fn skips(params: &Params, name: &str) -> Result<bool, Problem> {
+    match params.get(name) {
+        None => Ok(false),
+        Some("204") => Ok(true),
+        Some(_) => Err(Problem::bad_request(format!("{name}= must be 204"))),
     }
 }
 
@@ -66,13 +94,16 @@ impl Wanted {
 pub async fn read(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
     let (parts, _) = request.into_parts();
     let target = Target::of(&app, &parts, Use::Read).await?;
-    let wanted = Wanted::read(&target.params)?;
-    let result = match wanted.mode {
-        Mode::CatchUp => catch_up(&app, &target, wanted, &parts.headers).await,
-        Mode::LongPoll => long_poll(&app, &target, wanted, &parts.headers).await,
-        Mode::Live => live::respond(&app, &target.name, wanted.from, wanted.cursor).await,
-    };
-    match result {
+    let wanted = Wanted::read(&target.params, &parts.headers)?;
+    if wanted.mode == Mode::Raw && parts.version <= Version::HTTP_10 {
+        let detail =
+            "live=raw needs HTTP/1.1 or later: before, a response that breaks off looks like a whole one";
+        return Err(Problem::bad_request(detail).into());
+    }
+    match respond(&app, &target, wanted, &parts.headers).await {
+        Err(ReadFailure::Read(ReadError::Missing | ReadError::Deleted)) if wanted.skips_missing => {
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
         Err(ReadFailure::Read(ReadError::Deleted)) if forks::prune(&*app.broker, &target.name).await? => {
             Err(Refusal::missing())
         }
@@ -87,33 +118,42 @@ pub async fn read(State(app): State<Arc<App>>, request: Request) -> Result<Respo
     }
 }
 
-async fn open(app: &App, target: &Target, from: ReadFrom) -> Result<(Reader, Page), ReadError> {
-    let broker = Arc::clone(&app.broker);
-    Reader::open(broker, target.name.clone(), (from, &app.finite.pages), false).await
-}
-
-async fn catch_up(
-    app: &App,
+async fn respond(
+    app: &Arc<App>,
     target: &Target,
     wanted: Wanted,
     headers: &HeaderMap,
 ) -> Result<Response, ReadFailure> {
-    let (reader, page) = open(app, target, wanted.from).await?;
-    Ok(answer(app, &reader, &page, (wanted, headers)))
+    let (broker, name) = (Arc::clone(&app.broker), &target.name);
+    let keeps_characters = wanted.mode == Mode::Events;
+    let opened =
+        Reader::open(broker, name.clone(), (wanted.from, &app.finite.pages), keeps_characters).await?;
+    let has_all = opened.1.ended && opened.1.bytes.is_empty();
+    if opened.0.info().end.is_some() && (wanted.skips_ended || wanted.is_back && has_all) {
+        let mut response = StatusCode::NO_CONTENT.into_response();
+        fields::set_tail(&mut response, &opened.0.info().tail());
+        return Ok(response);
+    }
+    let cursor = wanted.cursor;
+    match wanted.mode {
+        Mode::CatchUp => Ok(answer(app, &opened.0, &opened.1, (wanted, headers))),
+        Mode::LongPoll => long_poll(app, name, opened, (wanted, headers)).await,
+        Mode::Events => Ok(live::respond(app, name, opened, Format::Events { cursor })?),
+        Mode::Raw => Ok(live::respond(app, name, opened, Format::Raw)?),
+    }
 }
 
 /// Answers with the next bytes, or without any when the time is over. What is there is read before the stream is followed, so
 /// that a reader that is behind needs no subscription.
 async fn long_poll(
     app: &App,
-    target: &Target,
-    wanted: Wanted,
-    headers: &HeaderMap,
+    name: &StreamName,
+    (mut reader, mut page): (Reader, Page),
+    (wanted, headers): (Wanted, &HeaderMap),
 ) -> Result<Response, ReadFailure> {
-    let (mut reader, mut page) = open(app, target, wanted.from).await?;
     let until = Instant::now() + app.finite.long_poll;
     if page.bytes.is_empty() && !page.ended {
-        let mut follow = app.finite.readers.follow(&target.name)?;
+        let mut follow = app.finite.readers.follow(name)?;
         let ending = app.finite.readers.ending();
         while page.bytes.is_empty() && !page.ended {
             follow.note();

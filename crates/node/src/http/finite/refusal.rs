@@ -34,6 +34,12 @@ impl Refusal {
         self
     }
 
+    /// Says where the stream ends, unless that is known.
+    #[must_use]
+    pub(super) fn or_at(self, tail: Option<StreamTail>) -> Self {
+        if self.tail.is_some() { self } else { self.at(tail) }
+    }
+
     /// Adds a header.
     #[must_use]
     pub(super) fn with(mut self, name: HeaderName, value: u64) -> Self {

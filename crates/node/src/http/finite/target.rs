@@ -13,6 +13,9 @@ use crate::http::params::Params;
 use crate::http::problem::{Code, Problem};
 use crate::rates::Caller;
 
+/// Parameters of a read.
+const PARAMS: [&str; 5] = ["offset", "live", "cursor", "ended", "missing"];
+
 /// What a request does with a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
@@ -20,6 +23,8 @@ pub(super) enum Use {
     Read,
     /// Creates, appends to, ends or deletes it: grant `publish`.
     Write,
+    /// Ends it as cancelled: grant `cancel` or `publish`.
+    Cancel,
 }
 
 /// The stream of a request whose bearer may use it.
@@ -37,7 +42,7 @@ impl Target {
     ///
     /// Fails if the bearer may not use the stream, or the name is not one.
     pub(super) async fn of(app: &App, parts: &Parts, usage: Use) -> Result<Self, Refusal> {
-        let params = Params::parse_known(parts.uri.query(), &["offset", "live", "cursor"], &[], |_, _| {})?;
+        let params = Params::parse_known(parts.uri.query(), &PARAMS, &[], |_, _| {})?;
         let address = ClientAddress::of(&parts.extensions);
         let bearer = app.bearer(&parts.headers, &params, address).await?;
         // Not decoded: the names of streams are texts of paths.
@@ -57,6 +62,7 @@ impl Target {
         let (may, grant) = match usage {
             Use::Read => (grants.may_subscribe(self.user(), channel), "subscribe"),
             Use::Write => (grants.may_publish(channel), "publish"),
+            Use::Cancel => (grants.may_cancel(channel), "cancel"),
         };
         let refuse = || Problem::no_grant(format!("the token does not grant {grant} on {channel}"));
         if may { Ok(()) } else { Err(refuse()) }

@@ -72,7 +72,7 @@ pub(in crate::http) fn append() -> Call {
 
 /// Describes `GET /v1/stream/{name}`.
 pub(in crate::http) fn read() -> Call {
-    let modes = json!({ "enum": ["long-poll", "sse"] });
+    let modes = json!({ "enum": ["long-poll", "sse", "raw"] });
     let content = json!({
         "application/json": { "schema": { "type": "array", "description": "The messages" } },
         "text/event-stream": { "schema": schema::text() },
@@ -85,13 +85,17 @@ pub(in crate::http) fn read() -> Call {
         "Needs a `subscribe` grant for `stream:<name>`.",
     )
     .about("With `live=sse`, the answer has events `data` and `control`, and ends after `finite.live_age`.")
+    .about("With `live=raw`, it has the bytes, or messages as lines, and ends with the stream; else it breaks off.")
     .query("offset", "A `Stream-Next-Offset`, `-1` (the start, default) or `now`", schema::text())
     .query("live", "How to wait for what comes", modes)
     .query("cursor", "The `Stream-Cursor` of the last answer", schema::text())
+    .query("ended", "`204` answers with that status if the stream has ended", json!({ "enum": ["204"] }))
+    .query("missing", "`204` answers with that status if there is no such stream", json!({ "enum": ["204"] }))
+    .header("Last-Event-ID", "With `live=sse`: the `id` of the last event, in place of `offset`", schema::text())
     .header("If-None-Match", "The `ETag` of an answer that the client has", schema::text())
     .refuses(&[Code::Overloaded])
     .answers_with(200, "Bytes of the stream, of its media type", content);
-    done(call, 204, "A long poll without new bytes").answers_with(
+    done(call, 204, "A long poll without new bytes; `ended=204` or `missing=204` applies; nothing is behind `Last-Event-ID`").answers_with(
         304,
         "The client has this answer",
         Value::Null,

@@ -2,6 +2,7 @@
 
 use fanfare_api::channel_settings::ChannelSettings;
 use fanfare_api::dead_letters::{DeadLetter, DeadLetterPage, Dropped, Requeued};
+use fanfare_api::finite_streams::FiniteStreamPage;
 use fanfare_api::health::{Health, Readiness};
 use fanfare_api::nodes::NodeList;
 use fanfare_api::revocations::Revocation;
@@ -18,6 +19,14 @@ pub(in crate::http) fn nodes() -> Call {
     Call::new("listNodes", TAG, "List the nodes of the cluster")
         .about("Needs the right `look`.")
         .answers::<NodeList>(200, "The nodes that hold a lease")
+}
+
+/// Describes `GET /v1/streams`.
+pub(in crate::http) fn finite_streams() -> Call {
+    Call::new("listFiniteStreams", TAG, "List the finite streams")
+        .about("Needs the right `look`.")
+        .query("after", "The `next` of the page before", schema::text())
+        .answers::<FiniteStreamPage>(200, "A page of them, which may be empty before the last")
 }
 
 /// Describes `GET /v1/channels/{channel}/settings`.

@@ -13,6 +13,7 @@ use h2::{Reason, SendStream};
 use http::header::{CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Method, Request};
 use http_body_util::BodyExt;
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::body::Incoming;
@@ -109,6 +110,10 @@ impl Exchange {
             return Ok(());
         }
         let sent = self.send(&mut body, &mut out).await;
+        if let Err(Broken::Body(_)) = &sent {
+            // A reset drops what is queued. Other responses on the connection must not delay it for ever.
+            let _ = timeout(self.context.bounds.write_timeout, charge::until_flushed(&self.flushed)).await;
+        }
         if sent.is_err() {
             // Nothing of the response stays queued. A client that has reset the request gets no second reset.
             out.send_reset(Reason::INTERNAL_ERROR);
@@ -119,7 +124,6 @@ impl Exchange {
     }
 
     async fn send(&self, body: &mut Body, out: &mut SendStream<Bytes>) -> Result<(), Broken> {
-        let mut pace = Pace::new(self.context.bounds.min_rate);
         loop {
             let frame = tokio::select! {
                 frame = body.frame() => frame,
@@ -129,6 +133,8 @@ impl Exchange {
             let Some(frame) = frame.transpose().map_err(Broken::Body)? else { break };
             // Responses have no trailers.
             let Ok(mut data) = frame.into_data() else { continue };
+            // Of each frame: between two of them the client may have waited.
+            let mut pace = Pace::new(self.context.bounds.min_rate);
             while !data.is_empty() {
                 out.reserve_capacity(data.len());
                 let room = pace.within(room(out)).await??;
