@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::connection::ShardContext;
 use crate::connection::open_streams::OpenStreams;
 use crate::connection::user_sockets::UserSockets;
+use crate::connection_log::ConnectionLog;
 use crate::inbox::{Inbox, Message};
 use crate::log_reads::LogReads;
 use crate::metrics::HubMetrics;
@@ -49,6 +50,8 @@ pub struct HubSettings {
     pub max_data: usize,
     /// The `retry:` of clients.
     pub retry: RetryPolicy,
+    /// The log of ended connections.
+    pub log: ConnectionLog,
     /// Maximum number of sockets of a user's streams, lingering ones included.
     pub sockets_per_user: usize,
     /// Maximum number of lingering sockets.
@@ -117,7 +120,7 @@ impl Hub {
             UserSockets::new(settings.sockets_per_user, settings.lingering, Arc::clone(metrics));
         let shards = (0..count)
             .map(|index| {
-                let (metrics, node) = (Arc::clone(metrics), node.clone());
+                let (metrics, node) = ((Arc::clone(metrics), settings.log.clone()), node.clone());
                 let sockets = (Arc::clone(&open_streams), Arc::clone(&user_sockets));
                 let queues = settings.queues.clone();
                 let context =

@@ -189,6 +189,7 @@ impl Drop for Shard {
         let mut unserved = self.slots.len();
         for (_, slot) in &mut self.slots {
             slot.connection.count_gone(&self.context);
+            slot.connection.log_end(CloseReason::Shutdown, &self.context);
         }
         self.context.publish_counts();
         for message in self.messages.drain(..).chain(self.inbox.close()) {

@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::io::{BufWriter, DuplexStream};
 use tokio::time::Instant;
 
+use crate::connection_log::ConnectionLog;
 use crate::dialect::Dialect;
 use crate::metrics::HubMetrics;
 use crate::queue_budget::QueueBudget;
@@ -70,6 +71,7 @@ impl TestHub {
             stream,
             max_data: DEFAULT_MAX_DATA_BYTES,
             retry,
+            log: ConnectionLog::default(),
             sockets_per_user: 16,
             lingering: 1000,
             queues: QueueBudget::new(usize::MAX, Gauge::default()),

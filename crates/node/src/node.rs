@@ -31,6 +31,7 @@ use fanfare_coordination::lease::NodeIdInUse;
 use fanfare_coordination::metrics::ClusterMetrics;
 use fanfare_coordination::revocations::metrics::RevocationMetrics;
 use fanfare_coordination::revocations::{RevocationSettings, Revocations};
+use fanfare_hub::connection_log::ConnectionLog;
 use fanfare_hub::metrics::HubMetrics;
 use fanfare_hub::retry::{RetryPolicy, RetrySettings};
 use fanfare_hub::{Hub, HubSettings, PREFETCH};
@@ -89,6 +90,9 @@ pub enum StartError {
     /// TLS cannot be set up, because of the certificate's files or the TLS library.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The thread of a log cannot be started.
+    #[error("cannot start a thread for the log of connections (log.connections): {0}")]
+    Thread(#[source] io::Error),
     /// A file with keys of tokens cannot be used.
     #[error(transparent)]
     Auth(#[from] SetupError),
@@ -142,6 +146,8 @@ pub struct Node {
     /// Publishes the figures of the node.
     stats: StatsTask,
     hub: Hub,
+    /// The log of ended connections.
+    log: ConnectionLog,
     /// Live readers of finite streams.
     readers: LiveReaders,
     coordination: Coordination,
@@ -186,7 +192,10 @@ impl Node {
         let (commands, waiting) = control::queue(&cluster);
         let id = &config.node.id;
         let retry = RetryPolicy::new(RetrySettings::new(&config.stream, config.drain.retry_spread));
-        let hub = start_hub(&broker, &hub_settings(config, &retry, &memory), (id, &metrics, commands));
+        let log =
+            ConnectionLog::start(config.log.connections, id, &mut registry).map_err(StartError::Thread)?;
+        let hub =
+            start_hub(&broker, &hub_settings(config, (&retry, &log), &memory), (id, &metrics, commands));
         let revocations = Revocations::new(broker.clone(), revocation_settings(config), revocation_metrics);
         let coordination =
             Coordination::start(config, &broker, &hub, waiting, (bound, &revocations), &cluster);
@@ -268,6 +277,7 @@ impl Node {
             retry,
             stats,
             hub,
+            log,
             readers: app.finite.readers.clone(),
             coordination,
         })
@@ -324,6 +334,7 @@ impl Node {
             retry,
             stats,
             hub,
+            log,
             readers,
             coordination,
         } = self;
@@ -348,6 +359,7 @@ impl Node {
         if let Some(admin) = admin {
             admin.shutdown(Instant::now() + ADMIN_FAREWELL).await;
         }
+        log.shutdown().await;
         audit.tell_all();
         tracing::info!(node = %id, sessions_left = left, took = ?begun.elapsed(), "shutdown complete");
     }
@@ -374,11 +386,16 @@ fn hub_metrics(config: &Config, registry: &mut Registry) -> Arc<HubMetrics> {
 }
 
 /// Returns the settings of the hub.
-fn hub_settings(config: &Config, retry: &RetryPolicy, memory: &Memory) -> HubSettings {
+fn hub_settings(
+    config: &Config,
+    (retry, log): (&RetryPolicy, &ConnectionLog),
+    memory: &Memory,
+) -> HubSettings {
     HubSettings {
         stream: config.stream.clone(),
         max_data: bytes(config.limits.event_data),
         retry: retry.clone(),
+        log: log.clone(),
         sockets_per_user: config.limits.sessions_per_user,
         lingering: config.limits.sockets,
         queues: memory.queues(),

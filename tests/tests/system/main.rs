@@ -15,6 +15,7 @@
 //! - [`acks`]: what clients acknowledged
 //! - [`api_keys`]: API keys of services
 //! - [`audit`]: the audit log
+//! - [`connection_log`]: one line for each connection that ended
 //! - [`callback`]: an application that says who clients are, in place of tokens
 //! - [`revocation`]: tokens that are revoked or replaced while their streams are open
 //! - [`tickets`]: one-time credentials of streams
@@ -43,6 +44,7 @@ mod bad_input;
 mod before_the_first_event;
 mod callback;
 mod client_certificates;
+mod connection_log;
 mod crash_retry;
 mod dead_letters;
 mod doctor;

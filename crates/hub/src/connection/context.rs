@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::connection::open_streams::OpenStreams;
 use crate::connection::user_sockets::UserSockets;
+use crate::connection_log::ConnectionLog;
 use crate::metrics::HubMetrics;
 use crate::queue_budget::QueueBudget;
 use crate::retry::RetryPolicy;
@@ -19,6 +20,7 @@ pub(crate) struct ShardContext {
     pub(crate) settings: StreamConfig,
     pub(crate) retry: RetryPolicy,
     pub(crate) metrics: Arc<HubMetrics>,
+    pub(crate) log: ConnectionLog,
     pub(crate) node: NodeId,
     pub(crate) open_streams: Arc<OpenStreams>,
     pub(crate) user_sockets: Arc<UserSockets>,
@@ -42,7 +44,7 @@ impl ShardContext {
     pub(crate) fn new(
         settings: StreamConfig,
         retry: RetryPolicy,
-        metrics: Arc<HubMetrics>,
+        (metrics, log): (Arc<HubMetrics>, ConnectionLog),
         node: NodeId,
         (open_streams, user_sockets): (Arc<OpenStreams>, Arc<UserSockets>),
         queues: QueueBudget,
@@ -54,6 +56,7 @@ impl ShardContext {
             settings,
             retry,
             metrics,
+            log,
             node,
             open_streams,
             user_sockets,

@@ -230,6 +230,7 @@ impl Shard {
         }
         let mut slot = self.slots.remove(key);
         slot.connection.count_gone(&self.context);
+        slot.connection.log_end(reason, &self.context);
         self.timers.try_remove(&slot.timer);
         self.context.open_streams.remove(1);
     }

@@ -24,6 +24,7 @@ use crate::PREFETCH;
 use crate::connection::LiveOutcome;
 use crate::connection::open_streams::OpenStreams;
 use crate::connection::user_sockets::UserSockets;
+use crate::connection_log::ConnectionLog;
 use crate::encoded_event::EncodedEvent;
 use crate::fork;
 use crate::log_reads::LogResult;
@@ -54,7 +55,8 @@ fn shard_on(log: Arc<dyn EventLog>) -> Shard {
     let sockets = (OpenStreams::new(Arc::clone(&metrics)), UserSockets::new(16, 100, Arc::clone(&metrics)));
     let retry = RetryPolicy::new(RetrySettings::new(&settings, Duration::ZERO));
     let (node, queues) = (NodeId::new("a").unwrap(), QueueBudget::new(usize::MAX, Gauge::default()));
-    let context = ShardContext::new(settings, retry, metrics, node, sockets, queues);
+    let context =
+        ShardContext::new(settings, retry, (metrics, ConnectionLog::default()), node, sockets, queues);
     Shard::new(0, context, table, LogReads::new(log, budget, 4, PageLimit::entries(100)), PREFETCH)
 }
 
