@@ -15,7 +15,7 @@
 //! - [`fault`]: faults of the configuration
 //! - [`secret`]: a value that is never shown
 //! - one struct per topic: [`node`], [`admin`], [`redis`], [`auth`], [`callback`], [`stream`], [`limits`], [`retention`], [`publish`],
-//!   [`intake`], [`lease`], [`session`], [`ack`], [`finite`], [`http`], [`tls`], [`drain`], [`log`]
+//!   [`intake`], [`lease`], [`session`], [`ack`], [`finite`], [`http`], [`tls`], [`drain`], [`log`], [`trace`]
 
 pub mod ack;
 pub mod admin;
@@ -53,6 +53,7 @@ pub mod source;
 pub mod stream;
 mod tables;
 pub mod tls;
+pub mod trace;
 mod value;
 
 use std::collections::HashMap;
@@ -103,6 +104,8 @@ pub struct Config {
     pub drain: drain::DrainConfig,
     /// The node's own log.
     pub log: log::LogConfig,
+    /// Traces.
+    pub trace: trace::TraceConfig,
 }
 
 /// Tables of settings, in the order of `docs/configuration.md`.
@@ -128,6 +131,7 @@ const TOPICS: &[&[Setting]] = &[
     tls::TlsConfig::SETTINGS,
     drain::DrainConfig::SETTINGS,
     log::LogConfig::SETTINGS,
+    trace::TraceConfig::SETTINGS,
 ];
 
 /// Returns all settings, by topic.
@@ -234,6 +238,7 @@ fn check(config: &mut Config, given: &HashMap<&'static str, Given>, faults: &mut
     http::check(config, &mut checks);
     tls::check(config, &mut checks);
     log::check(config, &mut checks);
+    config.trace.check(&mut checks);
 }
 
 fn effective(config: &Config, winners: &HashMap<&'static str, Given>) -> Vec<Effective> {

@@ -1,7 +1,10 @@
 //! Metrics of the hub and its connections. Names and meanings are public: `docs/operations.md` lists them.
 
+use std::time::SystemTime;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -9,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use fanfare_broker::clock::unix_ms;
 use fanfare_broker::session::CloseReason;
+use fanfare_protocol::TraceParent;
 use fanfare_telemetry::registered;
 use tokio::time::Instant;
 
@@ -36,6 +40,12 @@ impl From<CloseReason> for ReasonLabel {
     fn from(reason: CloseReason) -> Self {
         Self { reason: reason.as_str() }
     }
+}
+
+/// Label of an exemplar: the trace of a sampled event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TraceLabel {
+    trace_id: String,
 }
 
 /// Reason to suspect a live event.
@@ -109,9 +119,9 @@ pub struct HubMetrics {
     pub sent: Counter,
     /// `sse_event_latency_seconds` with `path="live"`: from the event's position (the clock of Redis) to its last local
     /// write.
-    latency: Histogram,
+    latency: HistogramWithExemplars<TraceLabel>,
     /// `sse_event_latency_seconds` with `path="catch-up"`: age of the oldest event of a page when it is queued for a stream.
-    catch_up_latency: Histogram,
+    catch_up_latency: HistogramWithExemplars<TraceLabel>,
     /// `sse_gaps_total`: `gap` events sent to clients.
     pub gaps: Counter,
     /// `sse_ephemeral_dropped_total`: ephemeral events dropped because a client was slow.
@@ -247,14 +257,17 @@ impl HubMetrics {
         self.durations.get_or_create(&reason.into()).observe(begun.elapsed().as_secs_f64());
     }
 
-    /// Observes the latency of a live event, whose position has this Unix time in milliseconds.
-    pub(crate) fn observe_live(&self, published: u64, now: u64) {
-        self.latency.observe(seconds(now.saturating_sub(published)));
+    /// Observes the latency of a live event, whose position has this Unix time in milliseconds. If the event is sampled, its
+    /// trace becomes the exemplar of the bucket.
+    pub(crate) fn observe_live(&self, published: u64, now: u64, trace: Option<&TraceParent>) {
+        let time = trace.map(|_| SystemTime::now());
+        let trace = trace.map(|trace| TraceLabel { trace_id: trace.trace_id() });
+        self.latency.observe(seconds(now.saturating_sub(published)), trace, time);
     }
 
     /// Observes the age of a caught-up event, whose position has this Unix time in milliseconds.
     pub(crate) fn observe_catch_up(&self, published: u64) {
-        self.catch_up_latency.observe(seconds(unix_ms().saturating_sub(published)));
+        self.catch_up_latency.observe(seconds(unix_ms().saturating_sub(published)), None, None);
     }
 
     /// Counts a live event that may be forged.
@@ -268,8 +281,12 @@ fn seconds(ms: u64) -> f64 {
     ms as f64 / 1000.0
 }
 
-fn latency(registry: &mut Registry) -> Family<PathLabel, Histogram> {
-    let latency = Family::new_with_constructor((|| Histogram::new(LATENCY_BUCKETS)) as fn() -> Histogram);
+/// The latency histograms, whose exemplars are only in `OpenMetrics`.
+type Latency = HistogramWithExemplars<TraceLabel>;
+
+fn latency(registry: &mut Registry) -> Family<PathLabel, Latency> {
+    let create: fn() -> Latency = || Latency::new(LATENCY_BUCKETS.into_iter());
+    let latency = Family::new_with_constructor(create);
     registry.register(
         "sse_event_latency_seconds",
         "Time from an event's position (clock of Redis) to its last write on this node; of caught-up events, to the queue",

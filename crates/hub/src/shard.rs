@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use fanfare_broker::session::CloseReason;
-use fanfare_protocol::Channel;
+use fanfare_protocol::{Channel, TraceParent};
 use foldhash::fast::RandomState;
 use slab::Slab;
 use tokio_util::time::DelayQueue;
@@ -92,6 +92,8 @@ pub(crate) struct Shard {
     /// Events that are not written to all connections yet: the value of `written` at which they are, and their Unix
     /// milliseconds.
     fresh: VecDeque<(u64, u64)>,
+    /// The same for sampled events, with their traces.
+    fresh_traced: VecDeque<(u64, u64, TraceParent)>,
     /// Grows with each connection and topic.
     serial: u64,
     /// Whether the subscriber connection is up, at the place in the order of messages where this shard is.
@@ -138,6 +140,7 @@ impl Shard {
             dirty: VecDeque::new(),
             written: 0,
             fresh: VecDeque::new(),
+            fresh_traced: VecDeque::new(),
             serial: 0,
             is_connected: false,
             draining: None,

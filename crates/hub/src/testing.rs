@@ -10,6 +10,7 @@ use fanfare_coordination::metrics::ClusterMetrics;
 use fanfare_protocol::event::DEFAULT_MAX_DATA_BYTES;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, SessionId};
+use fanfare_telemetry::traces::Tracer;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::io::{BufWriter, DuplexStream};
@@ -72,6 +73,7 @@ impl TestHub {
             max_data: DEFAULT_MAX_DATA_BYTES,
             retry,
             log: ConnectionLog::default(),
+            tracer: Tracer::default(),
             sockets_per_user: 16,
             lingering: 1000,
             queues: QueueBudget::new(usize::MAX, Gauge::default()),

@@ -25,6 +25,7 @@ use fanfare_broker::redis::RedisBroker;
 use fanfare_broker::session::CloseReason;
 use fanfare_broker::{Broker, EventLog, NodeId};
 use fanfare_config::drain::DrainConfig;
+use fanfare_config::trace::TraceConfig;
 use fanfare_config::{Config, bytes};
 use fanfare_coordination::control::{self, CommandSender};
 use fanfare_coordination::lease::NodeIdInUse;
@@ -36,6 +37,7 @@ use fanfare_hub::metrics::HubMetrics;
 use fanfare_hub::retry::{RetryPolicy, RetrySettings};
 use fanfare_hub::{Hub, HubSettings, PREFETCH};
 use fanfare_telemetry::registered;
+use fanfare_telemetry::traces::{TraceError, TraceMetrics, TraceSettings, Tracer};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -90,6 +92,9 @@ pub enum StartError {
     /// TLS cannot be set up, because of the certificate's files or the TLS library.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// The thread of a log cannot be started.
     #[error("cannot start a thread for the log of connections (log.connections): {0}")]
     Thread(#[source] io::Error),
@@ -148,6 +153,7 @@ pub struct Node {
     hub: Hub,
     /// The log of ended connections.
     log: ConnectionLog,
+    tracer: Tracer,
     /// Live readers of finite streams.
     readers: LiveReaders,
     coordination: Coordination,
@@ -194,11 +200,18 @@ impl Node {
         let retry = RetryPolicy::new(RetrySettings::new(&config.stream, config.drain.retry_spread));
         let log =
             ConnectionLog::start(config.log.connections, id, &mut registry).map_err(StartError::Thread)?;
-        let hub =
-            start_hub(&broker, &hub_settings(config, (&retry, &log), &memory), (id, &metrics, commands));
+        let tracer = Tracer::start(trace_settings(config), TraceMetrics::register(&mut registry))?;
+        let settings = hub_settings(config, (&retry, &log, &tracer), &memory);
+        let hub = start_hub(&broker, &settings, (id, &metrics, commands));
         let revocations = Revocations::new(broker.clone(), revocation_settings(config), revocation_metrics);
-        let coordination =
-            Coordination::start(config, &broker, &hub, waiting, (bound, &revocations), &cluster);
+        let coordination = Coordination::start(
+            config,
+            &broker,
+            &hub,
+            waiting,
+            (bound, &revocations, tracer.clone()),
+            &cluster,
+        );
 
         let keys = KeyUpkeep::start(&auth, config.auth.reload_interval, &key_metrics)?;
         let rates = Arc::new(Rates::new(&config.limits, rate_metrics).with_keys(&config.auth.keys));
@@ -236,6 +249,7 @@ impl Node {
             ignored: crate::http::ignored::Ignored::default(),
             audit: Arc::clone(&audit),
             metrics: http_metrics.clone(),
+            tracer: tracer.clone(),
             counts: Counts::new(registry),
         });
         let admissions = Admissions::default();
@@ -278,6 +292,7 @@ impl Node {
             stats,
             hub,
             log,
+            tracer,
             readers: app.finite.readers.clone(),
             coordination,
         })
@@ -335,6 +350,7 @@ impl Node {
             stats,
             hub,
             log,
+            tracer,
             readers,
             coordination,
         } = self;
@@ -359,7 +375,7 @@ impl Node {
         if let Some(admin) = admin {
             admin.shutdown(Instant::now() + ADMIN_FAREWELL).await;
         }
-        log.shutdown().await;
+        tokio::join!(log.shutdown(), tracer.shutdown());
         audit.tell_all();
         tracing::info!(node = %id, sessions_left = left, took = ?begun.elapsed(), "shutdown complete");
     }
@@ -388,7 +404,7 @@ fn hub_metrics(config: &Config, registry: &mut Registry) -> Arc<HubMetrics> {
 /// Returns the settings of the hub.
 fn hub_settings(
     config: &Config,
-    (retry, log): (&RetryPolicy, &ConnectionLog),
+    (retry, log, tracer): (&RetryPolicy, &ConnectionLog, &Tracer),
     memory: &Memory,
 ) -> HubSettings {
     HubSettings {
@@ -396,10 +412,23 @@ fn hub_settings(
         max_data: bytes(config.limits.event_data),
         retry: retry.clone(),
         log: log.clone(),
+        tracer: tracer.clone(),
         sockets_per_user: config.limits.sessions_per_user,
         lingering: config.limits.sockets,
         queues: memory.queues(),
         prefetch: PREFETCH,
+    }
+}
+
+/// Returns the settings of traces.
+fn trace_settings(config: &Config) -> TraceSettings {
+    let TraceConfig { endpoint, queue, interval, timeout } = &config.trace;
+    TraceSettings {
+        endpoint: endpoint.as_ref().map(|url| url.expose().to_owned()),
+        queue: *queue,
+        interval: *interval,
+        timeout: *timeout,
+        node: config.node.id.to_string(),
     }
 }
 

@@ -12,6 +12,7 @@ use fanfare_testkit::publisher::Publisher;
 use fanfare_testkit::redis::Redis;
 use fanfare_testkit::token::Token;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 const TARGET: &str = "fanfare::connection";
 /// Members of every line of the log.
@@ -51,8 +52,9 @@ async fn a_client_is_found_on_all_nodes_by_its_session_and_its_lines_have_no_sec
     let mut publisher = Publisher::on(&cluster.redis).await;
     let token = Token::of("42").subscribe(&["room:secret"]).sign();
     let http2 = Http2::clear();
-    let request = cluster.a().stream().token(&token).channel("room:secret").http2(&http2);
-    let mut client = request.open().await;
+    let session = Uuid::new_v4().to_string();
+    let request = cluster.a().stream().token(&token).session(&session).channel("room:secret");
+    let mut client = request.http2(&http2).open().await;
     publisher.publish_all("room:secret", "t", &["1", "2"]).await;
     client.expect_data("1").await;
     client.expect_data("2").await;
@@ -67,7 +69,7 @@ async fn a_client_is_found_on_all_nodes_by_its_session_and_its_lines_have_no_sec
     let (a, b) = (&a[0], &b[0]);
     for (line, node, reason, events, resumed) in [(a, "a", "shutdown", 2, false), (b, "b", "closed", 1, true)]
     {
-        let wanted = json!([node, client.session(), "42", reason, events, resumed, "HTTP/2", false]);
+        let wanted = json!([node, session, "42", reason, events, resumed, "HTTP/2", false]);
         let names = ["node", "session", "user", "reason", "events", "resumed", "protocol", "gzip"];
         let found: Vec<&Value> = names.iter().map(|name| &line[name]).collect();
         assert_eq!(json!(found), wanted, "{line}");

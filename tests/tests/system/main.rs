@@ -29,6 +29,7 @@
 //! - [`crash_retry`]: how soon clients come back from a crash follows the cluster
 //! - [`gzip`]: streams that are compressed
 //! - [`metrics`]: what Prometheus reads
+//! - [`traces`]: spans of traced events
 //! - [`key_files`]: files with keys of tokens that change
 //! - [`providers`]: tokens of identity providers, by the settings of `docs/providers.md`
 //! - [`doctor`]: what is wrong around a node
@@ -70,4 +71,5 @@ mod settings_commands;
 mod several_channels;
 mod slow_reader;
 mod tickets;
+mod traces;
 mod ways_in;

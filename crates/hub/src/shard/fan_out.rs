@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::task::Context;
 
 use super::Shard;
+use fanfare_telemetry::traces::FanOutSpan;
+
 use crate::connection::LiveOutcome;
 use crate::encoded_event::EncodedEvent;
 use crate::log_reads::TopicKey;
@@ -24,13 +26,15 @@ pub(super) struct FanOut {
     topic: TopicKey,
     /// Subscribers before this index have received the event.
     next: usize,
+    /// The span of a traced event.
+    span: Option<FanOutSpan>,
 }
 
 impl Shard {
     /// Starts the fan-out of an event to the connections of the topic at `at`.
-    pub(super) fn begin_fan_out(&mut self, event: Arc<EncodedEvent>, at: usize) {
+    pub(super) fn begin_fan_out(&mut self, event: Arc<EncodedEvent>, at: usize, span: Option<FanOutSpan>) {
         let topic = (at, self.topics[at].serial);
-        self.fan_out = Some(FanOut { event, topic, next: 0 });
+        self.fan_out = Some(FanOut { event, topic, next: 0, span });
     }
 
     /// Continues the fan-out, if there is one. `writes` is the number of connections that may be written to, and is
@@ -55,7 +59,9 @@ impl Shard {
             deliveries += 1;
             self.deliver_to(subscriber, &event, at_once, writes);
         }
-        self.fan_out = None;
+        if let Some(FanOut { span: Some(span), next, .. }) = self.fan_out.take() {
+            span.delivered(next);
+        }
         self.fan_out_done(topic, &event);
         Some(deliveries + event.compressed_bytes() / COMPRESSED_BYTES_PER_DELIVERY)
     }

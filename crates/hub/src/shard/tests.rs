@@ -13,6 +13,7 @@ use fanfare_coordination::metrics::ClusterMetrics;
 use fanfare_protocol::event::DEFAULT_MAX_DATA_BYTES;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Entry, Event, Position, SessionId};
+use fanfare_telemetry::traces::Tracer;
 use futures_util::FutureExt;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -44,10 +45,10 @@ fn shard_on(log: Arc<dyn EventLog>) -> Shard {
     let (control, _) = control::queue(&Arc::new(ClusterMetrics::register(&mut Registry::default())));
     let table = Arc::new(SubscriptionTable::new(
         vec![Arc::default()],
-        1 << 30,
-        1 << 20,
+        (1 << 30, 1 << 20),
         control,
         Arc::clone(&metrics),
+        Tracer::default(),
     ));
     let settings = StreamConfig::default();
     let budget =
@@ -85,7 +86,7 @@ fn event(channel: &Channel, number: u64, data: String) -> Arc<EncodedEvent> {
 }
 
 fn publish(shard: &Shard, channel: &Channel, number: u64) {
-    assert!(shard.inbox.push_event(event(channel, number, format!("event {number}.")), 1 << 30));
+    assert!(shard.inbox.push_event(event(channel, number, format!("event {number}.")), None, 1 << 30));
 }
 
 /// Runs turns until the shard is idle. Returns their number.
@@ -358,7 +359,7 @@ fn named(position: Position) -> Event {
 /// Publishes an event on the live topic.
 async fn publish_live(shard: &mut Shard, channel: &Channel, position: Position, previous: Position) {
     let entry = Entry { position, previous, event: named(position) };
-    assert!(shard.inbox.push_event(EncodedEvent::stored(channel, &entry), 1 << 30));
+    assert!(shard.inbox.push_event(EncodedEvent::stored(channel, &entry), None, 1 << 30));
     settle(shard).await;
 }
 
@@ -486,7 +487,7 @@ async fn connections_that_close_during_a_fan_out_do_not_affect_others() {
     settle(&mut shard).await;
     // An event without a position: only the fan-out prevents a second delivery, or none.
     let ephemeral = Event::new(None, "ephemeral.".into(), 1 << 20).unwrap();
-    assert!(shard.inbox.push_event(EncodedEvent::ephemeral(&channel, ephemeral, 1), 1 << 30));
+    assert!(shard.inbox.push_event(EncodedEvent::ephemeral(&channel, ephemeral, 1), None, 1 << 30));
     let mut sent = 0;
     for (turn, leaving) in [(0, 0..100), (1, 250..350), (2, 600..700)] {
         one_turn(&mut shard).await;
@@ -512,7 +513,7 @@ async fn a_burst_that_must_be_compressed_does_not_delay_another_channel() {
     settle(&mut shard).await;
     let inbox = Arc::clone(&shard.inbox);
     for number in 1..=100 {
-        assert!(inbox.push_event(event(&busy, number, "x".repeat(60_000)), 1 << 30));
+        assert!(inbox.push_event(event(&busy, number, "x".repeat(60_000)), None, 1 << 30));
     }
     let _ = shard.poll_turn(&mut Context::from_waker(Waker::noop()));
     assert!(!shard.messages.is_empty(), "6 MB are not compressed in one turn");
