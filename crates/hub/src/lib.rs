@@ -24,7 +24,7 @@
 //! - `connection`: one stream of one client; [`queue_budget`]: bytes of all their queues
 //! - [`connection_log`]: one line for each connection that ended
 //! - `ready_list`: connections whose sockets are ready
-//! - [`metrics`]: the metrics of the hub and its connections
+//! - [`metrics`]: the metrics of the hub and its connections; [`namespaces`]: their label for channels
 //! - `testing`: a hub without a node, streams and sockets for tests, behind the feature `testing`
 
 mod connection;
@@ -39,6 +39,7 @@ mod inbox;
 mod log_clock;
 mod log_reads;
 pub mod metrics;
+pub mod namespaces;
 pub mod queue_budget;
 pub mod read_budget;
 mod ready_list;

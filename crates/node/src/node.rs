@@ -34,6 +34,7 @@ use fanfare_coordination::revocations::metrics::RevocationMetrics;
 use fanfare_coordination::revocations::{RevocationSettings, Revocations};
 use fanfare_hub::connection_log::ConnectionLog;
 use fanfare_hub::metrics::HubMetrics;
+use fanfare_hub::namespaces::Namespaces;
 use fanfare_hub::retry::{RetryPolicy, RetrySettings};
 use fanfare_hub::{Hub, HubSettings, PREFETCH};
 use fanfare_telemetry::registered;
@@ -396,7 +397,10 @@ fn registry(redis: Option<&RedisBroker>) -> Registry {
 
 /// Returns the metrics of the hub.
 fn hub_metrics(config: &Config, registry: &mut Registry) -> Arc<HubMetrics> {
-    let metrics = HubMetrics::register(registry);
+    let patterns = config.retention.rules.iter().map(|rule| rule.channel.clone());
+    let namespaces =
+        if config.metrics.namespaces { Namespaces::new(patterns) } else { Namespaces::default() };
+    let metrics = HubMetrics::register_with(registry, namespaces);
     metrics.max.set(i64::try_from(config.limits.connections).unwrap_or(i64::MAX));
     Arc::new(metrics)
 }

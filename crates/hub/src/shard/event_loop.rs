@@ -203,17 +203,17 @@ impl Shard {
             return;
         }
         let now = unix_ms();
-        while let Some(&(then, at, trace)) = self.fresh_traced.front()
-            && then <= self.written
+        while let Some(&(event, trace)) = self.fresh_traced.front()
+            && event.written <= self.written
         {
             self.fresh_traced.pop_front();
-            self.context.metrics.observe_live(at, now, Some(&trace));
+            self.context.metrics.observe_live(event.namespace, event.published, now, Some(&trace));
         }
-        while let Some(&(then, at)) = self.fresh.front()
-            && then <= self.written
+        while let Some(&event) = self.fresh.front()
+            && event.written <= self.written
         {
             self.fresh.pop_front();
-            self.context.metrics.observe_live(at, now, None);
+            self.context.metrics.observe_live(event.namespace, event.published, now, None);
         }
     }
 

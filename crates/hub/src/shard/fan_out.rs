@@ -45,6 +45,9 @@ impl Shard {
         let at_once = self.messages.is_empty();
         let Some(fan_out) = &self.fan_out else { return Some(0) };
         let (event, topic) = (Arc::clone(&fan_out.event), fan_out.topic);
+        if let Some(namespace) = self.topic(topic).map(|topic| topic.namespace) {
+            self.context.enter(namespace);
+        }
         let mut deliveries = 0_usize;
         while let Some(subscriber) = self.next_subscriber(topic) {
             if at_once && *writes == 0 {

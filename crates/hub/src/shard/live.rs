@@ -7,7 +7,7 @@ use fanfare_protocol::Channel;
 use fanfare_telemetry::Throttle;
 use fanfare_telemetry::traces::FanOutSpan;
 
-use super::{Shard, Timer};
+use super::{Fresh, Shard, Timer};
 use crate::connection::ChannelState;
 use crate::encoded_event::EncodedEvent;
 use crate::fork;
@@ -82,9 +82,14 @@ impl Shard {
         }
         self.shrink_window(topic.0);
         if let Some(link) = event.link {
+            let fresh = Fresh {
+                written: self.written_then(),
+                published: link.position.ms,
+                namespace: self.topics[topic.0].namespace,
+            };
             match event.sampled() {
-                None => self.fresh.push_back((self.written_then(), link.position.ms)),
-                Some(&trace) => self.fresh_traced.push_back((self.written_then(), link.position.ms, trace)),
+                None => self.fresh.push_back(fresh),
+                Some(&trace) => self.fresh_traced.push_back((fresh, trace)),
             }
         }
     }

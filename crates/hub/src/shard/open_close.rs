@@ -125,7 +125,8 @@ impl Shard {
 
     fn new_topic(&mut self, channel: Channel) -> usize {
         let serial = self.next_serial();
-        let at = self.topics.insert(Topic::new(serial, channel.clone()));
+        let namespace = self.context.metrics.namespaces.of(&channel);
+        let at = self.topics.insert(Topic::new(serial, channel.clone(), namespace));
         self.by_channel.insert(channel, at);
         at
     }

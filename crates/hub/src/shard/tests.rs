@@ -124,19 +124,19 @@ async fn a_burst_on_one_channel_does_not_delay_another() {
     let crowd: Vec<_> = (0..1000).map(|_| open(&shard, &busy, StartAt::Position(Position::ZERO))).collect();
     let alone = open(&shard, &quiet, StartAt::Position(Position::ZERO));
     settle(&mut shard).await;
-    let sent = shard.context.metrics.sent.get();
+    let sent = shard.context.metrics.events_sent();
     assert_eq!(sent, 0);
 
     for number in 1..=500 {
         publish(&shard, &busy, number);
     }
     let _ = shard.poll_turn(&mut Context::from_waker(Waker::noop()));
-    let sent = shard.context.metrics.sent.get();
+    let sent = shard.context.metrics.events_sent();
     assert!((1_000..100_000).contains(&sent), "{sent} of 500,000 in one turn");
     // A later event waits for the fan-out of the burst, but not for its writes; all events arrive.
     publish(&shard, &quiet, 1);
     settle(&mut shard).await;
-    assert_eq!(shard.context.metrics.sent.get(), 500_001);
+    assert_eq!(shard.context.metrics.events_sent(), 500_001);
     assert!(shard.fresh.is_empty() && shard.messages.is_empty());
     drop((crowd, alone));
     settle(&mut shard).await;
@@ -491,7 +491,7 @@ async fn connections_that_close_during_a_fan_out_do_not_affect_others() {
     let mut sent = 0;
     for (turn, leaving) in [(0, 0..100), (1, 250..350), (2, 600..700)] {
         one_turn(&mut shard).await;
-        sent = shard.context.metrics.sent.get();
+        sent = shard.context.metrics.events_sent();
         assert!(sent < 1000, "turn {turn}: {sent} are not all");
         crowd[leaving].iter_mut().for_each(|socket| *socket = None);
     }
@@ -518,7 +518,7 @@ async fn a_burst_that_must_be_compressed_does_not_delay_another_channel() {
     let _ = shard.poll_turn(&mut Context::from_waker(Waker::noop()));
     assert!(!shard.messages.is_empty(), "6 MB are not compressed in one turn");
     settle(&mut shard).await;
-    assert_eq!(shard.context.metrics.sent.get(), 100);
+    assert_eq!(shard.context.metrics.events_sent(), 100);
     drop((zipped, alone));
 }
 
