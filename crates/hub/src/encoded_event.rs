@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use fanfare_protocol::{Channel, Entry, Event, Position, TraceParent};
-use fanfare_telemetry::traces::Delivery;
+use fanfare_telemetry::traces::TracedEvent;
 
 use crate::dialect::Dialect;
 use crate::gzip::{CompressedText, MIN_COMPRESSED};
@@ -112,9 +112,9 @@ impl EncodedEvent {
     }
 
     /// Returns what the span of its fan-out says.
-    pub(crate) fn delivery(&self) -> Delivery<'_> {
+    pub(crate) fn traced(&self) -> TracedEvent<'_> {
         let position = self.link.map(|link| link.position);
-        Delivery { channel: &self.channel, event: &self.body.event, position }
+        TracedEvent { channel: &self.channel, event: &self.body.event, position }
     }
 
     /// Returns the encoded event. The first caller encodes and compresses it; concurrent callers wait.

@@ -185,7 +185,7 @@ impl SubscriptionTable {
         let Some(shards) = lock(&self.table).channels.get(channel).map(|entry| entry.shards) else {
             return;
         };
-        let span = self.tracer.fan_out(event.delivery());
+        let span = self.tracer.fan_out(event.traced());
         for (shard, inbox) in self.inboxes.iter().enumerate() {
             if shards & (1 << shard) != 0
                 && !inbox.push_event(event.for_shard(), span.clone(), self.inbox_bytes)

@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_malformed_context_is_none() {
         for bad in [
-            "".to_owned(),
+            String::new(),
             TEXT[..54].to_owned(),
             format!("{TEXT}-"),
             format!("{TEXT} "),

@@ -82,7 +82,7 @@ impl TraceMetrics {
 
 /// An event on its way to the streams of a node.
 #[derive(Clone, Copy, Debug)]
-pub struct Delivery<'a> {
+pub struct TracedEvent<'a> {
     /// The channel.
     pub channel: &'a Channel,
     /// The event.

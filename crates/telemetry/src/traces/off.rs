@@ -2,7 +2,7 @@
 
 use fanfare_protocol::{Channel, Event};
 
-use super::{Delivery, TraceError, TraceMetrics, TraceSettings};
+use super::{TraceError, TraceMetrics, TraceSettings, TracedEvent};
 
 /// Makes no spans.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +39,7 @@ impl Tracer {
 
     /// Returns `None`.
     #[inline]
-    pub fn fan_out(&self, _: Delivery<'_>) -> Option<FanOutSpan> {
+    pub fn fan_out(&self, _: TracedEvent<'_>) -> Option<FanOutSpan> {
         None
     }
 

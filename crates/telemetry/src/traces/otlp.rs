@@ -22,7 +22,7 @@ use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter,
 };
 
-use super::{Delivery, TraceError, TraceMetrics, TraceSettings};
+use super::{TraceError, TraceMetrics, TraceSettings, TracedEvent};
 use crate::Throttle;
 
 /// Path of traces at a collector (<https://opentelemetry.io/docs/specs/otlp/#otlphttp-request>).
@@ -119,10 +119,10 @@ impl Tracer {
 
     /// Starts the span of an event that is passed to the shards, if it is sampled.
     #[inline]
-    pub fn fan_out(&self, delivery: Delivery<'_>) -> Option<FanOutSpan> {
+    pub fn fan_out(&self, traced: TracedEvent<'_>) -> Option<FanOutSpan> {
         let inner = self.0.as_ref()?;
-        let parent = delivery.event.trace().copied().filter(TraceParent::is_sampled)?;
-        Some(inner.fan_out_span(parent, delivery))
+        let parent = traced.event.trace().copied().filter(TraceParent::is_sampled)?;
+        Some(inner.fan_out_span(parent, traced))
     }
 
     /// Sends the last spans, for at most two seconds, and ends the thread.
@@ -146,8 +146,8 @@ impl Inner {
             .start_with_context(&self.tracer, &remote(parent))
     }
 
-    fn fan_out_span(self: &Arc<Self>, parent: TraceParent, delivery: Delivery<'_>) -> FanOutSpan {
-        let Delivery { channel, event, position } = delivery;
+    fn fan_out_span(self: &Arc<Self>, parent: TraceParent, traced: TracedEvent<'_>) -> FanOutSpan {
+        let TracedEvent { channel, event, position } = traced;
         let mut attributes = about(channel, "fan-out", "process");
         let bytes = i64::try_from(event.data_bytes().len()).unwrap_or(i64::MAX);
         attributes.push(KeyValue::new("messaging.message.body.size", bytes));
