@@ -257,15 +257,19 @@ impl HubMetrics {
             log_malformed: registered(registry, "fanfare_log_malformed", "Malformed log entries"),
             namespaces,
         };
+        metrics.create_series();
+        metrics
+    }
+
+    /// Creates every series, so that rates can be computed from the start.
+    fn create_series(&self) {
         for reason in CloseReason::OF_STREAMS {
-            // Every series exists from the start, so that rates can be computed.
-            let _ = metrics.ended.get_or_create(&reason.into());
-            let _ = metrics.durations.get_or_create(&reason.into());
+            let _ = self.ended.get_or_create(&reason.into());
+            let _ = self.durations.get_or_create(&reason.into());
         }
         for reason in SuspectReason::ALL {
-            let _ = metrics.suspects.get_or_create(&reason.into());
+            let _ = self.suspects.get_or_create(&reason.into());
         }
-        metrics
     }
 
     /// Counts the end of a stream, whose request began at `begun`.
@@ -276,12 +280,12 @@ impl HubMetrics {
 
     /// Returns the number of events queued for clients.
     pub fn events_sent(&self) -> u64 {
-        self.sent.iter().map(|sent| sent.get()).sum()
+        self.sent.iter().map(Counter::get).sum()
     }
 
     /// Returns the number of `gap` events.
     pub fn gaps_sent(&self) -> u64 {
-        self.gaps.iter().map(|gaps| gaps.get()).sum()
+        self.gaps.iter().map(Counter::get).sum()
     }
 
     /// Observes the latency of a live event of a namespace, whose position has this Unix time in milliseconds. If the event is sampled, its

@@ -165,7 +165,7 @@ async fn a_sampled_context_has_a_span_of_publishing_and_one_on_each_node_by_ever
     eventually("they are counted", async || count("fanfare_trace_spans_exported_total").await >= fan_outs)
         .await;
     assert!(count("fanfare_trace_spans_total").await >= fan_outs);
-    assert_eq!(count("fanfare_trace_spans_failed_total").await, 0.0);
+    assert!(count("fanfare_trace_spans_failed_total").await < 1.0);
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ async fn serve(socket: TcpStream, spans: &Mutex<Vec<Spanned>>) -> io::Result<()>
             let line = line.trim_end().to_ascii_lowercase();
             match line.split_once(": ") {
                 Some(("content-length", value)) => {
-                    length = value.parse().map_err(|_| malformed("a length"))?
+                    length = value.parse().map_err(|_| malformed("a length"))?;
                 }
                 Some(("content-type", kind)) => assert_eq!(kind, "application/x-protobuf"),
                 _ if line.is_empty() => break,
