@@ -8,7 +8,7 @@ use fanfare_api::publish::{PublishResult, Published};
 use fanfare_client::{ApiClient, Error};
 use fanfare_protocol::event::{Event, EventType, MAX_DATA_BYTES};
 use fanfare_protocol::publish::Publication;
-use fanfare_protocol::{Channel, Except};
+use fanfare_protocol::{Channel, Except, TraceParent};
 
 use self::lines::{Batch, Line, Lines};
 use crate::display;
@@ -47,12 +47,15 @@ pub(crate) struct Args {
     /// The session that does not get the event: USER/SESSION, or SESSION of a client without a user.
     #[arg(long, value_name = "SESSION")]
     except: Option<Except>,
+    /// Trace that the events belong to (W3C traceparent); a malformed one is ignored.
+    #[arg(long, env = "TRACEPARENT", value_name = "TRACE")]
+    traceparent: Option<String>,
     /// Publish each line of stdin as the data of one event; an empty line is an event with empty data. A line that
     /// cannot be published is reported with its number, the others are published, and the exit code is 1.
     #[arg(long, conflicts_with = "json_lines")]
     lines: bool,
     /// Publish each line of stdin as one event: {"channel" or "channels","type","data",
-    /// "key","ephemeral","except"}. Blank lines are skipped.
+    /// "key","ephemeral","except","traceparent"}. Blank lines are skipped.
     #[arg(long, conflicts_with_all = ["channel", "kind", "ephemeral", "except"])]
     json_lines: bool,
     /// Print the server's responses as JSON, one per line.
@@ -68,7 +71,8 @@ pub(crate) struct Args {
 ///
 /// Fails if the server cannot be reached or refuses the request, or if stdin cannot be read.
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let client = args.server.client(None)?;
+    let trace = args.traceparent.and_then(|trace| TraceParent::parse(trace.as_bytes()));
+    let client = args.server.client(None)?.traced(trace);
     if args.json_lines {
         return batches(&client, Line::Publication, args.json).await;
     }

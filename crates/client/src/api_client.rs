@@ -13,7 +13,7 @@ use fanfare_api::sessions::{Disconnected, SessionList};
 use fanfare_api::tickets::{Ticket, TicketRequest};
 use fanfare_protocol::json::ByName;
 use fanfare_protocol::publish::Publication;
-use fanfare_protocol::{Channel, Position, SessionId};
+use fanfare_protocol::{Channel, Position, SessionId, TraceParent};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use rustls::ClientConfig;
@@ -73,6 +73,8 @@ pub struct ApiClient {
     server: Url,
     token: Option<Token>,
     call_timeout: Duration,
+    /// Trace of what is published.
+    trace: Option<TraceParent>,
 }
 
 impl ApiClient {
@@ -93,7 +95,13 @@ impl ApiClient {
         if !proxy {
             http = http.no_proxy();
         }
-        Ok(Self { http: http.build().map_err(Error::Setup)?, server, token, call_timeout })
+        Ok(Self { http: http.build().map_err(Error::Setup)?, server, token, call_timeout, trace: None })
+    }
+
+    /// Returns a client whose events belong to a trace, unless they name another one.
+    #[must_use]
+    pub fn traced(self, trace: Option<TraceParent>) -> Self {
+        Self { trace, ..self }
     }
 
     /// Publishes one event.
@@ -118,7 +126,10 @@ impl ApiClient {
     }
 
     fn publish_request(&self, body: String) -> Result<RequestBuilder, Error> {
-        let request = self.request(Method::POST, self.url(&["v1", "publish"]))?;
+        let mut request = self.request(Method::POST, self.url(&["v1", "publish"]))?;
+        if let Some(trace) = &self.trace {
+            request = request.header("traceparent", trace.to_string());
+        }
         Ok(request.header(CONTENT_TYPE, "application/json").body(body))
     }
 

@@ -15,7 +15,7 @@
 //! - [`fault`]: faults of the configuration
 //! - [`secret`]: a value that is never shown
 //! - one struct per topic: [`node`], [`admin`], [`redis`], [`auth`], [`callback`], [`stream`], [`limits`], [`retention`], [`publish`],
-//!   [`intake`], [`lease`], [`session`], [`ack`], [`finite`], [`http`], [`tls`], [`drain`], [`log`]
+//!   [`intake`], [`lease`], [`session`], [`ack`], [`finite`], [`http`], [`tls`], [`drain`], [`log`], [`metrics`], [`trace`]
 
 pub mod ack;
 pub mod admin;
@@ -38,6 +38,7 @@ pub mod lease;
 pub mod limits;
 mod lines;
 pub mod log;
+pub mod metrics;
 pub mod network;
 pub mod node;
 mod origin;
@@ -53,6 +54,7 @@ pub mod source;
 pub mod stream;
 mod tables;
 pub mod tls;
+pub mod trace;
 mod value;
 
 use std::collections::HashMap;
@@ -103,6 +105,10 @@ pub struct Config {
     pub drain: drain::DrainConfig,
     /// The node's own log.
     pub log: log::LogConfig,
+    /// Metrics.
+    pub metrics: metrics::MetricsConfig,
+    /// Traces.
+    pub trace: trace::TraceConfig,
 }
 
 /// Tables of settings, in the order of `docs/configuration.md`.
@@ -128,6 +134,8 @@ const TOPICS: &[&[Setting]] = &[
     tls::TlsConfig::SETTINGS,
     drain::DrainConfig::SETTINGS,
     log::LogConfig::SETTINGS,
+    metrics::MetricsConfig::SETTINGS,
+    trace::TraceConfig::SETTINGS,
 ];
 
 /// Returns all settings, by topic.
@@ -234,6 +242,8 @@ fn check(config: &mut Config, given: &HashMap<&'static str, Given>, faults: &mut
     http::check(config, &mut checks);
     tls::check(config, &mut checks);
     log::check(config, &mut checks);
+    metrics::check(config, &mut checks);
+    config.trace.check(&mut checks);
 }
 
 fn effective(config: &Config, winners: &HashMap<&'static str, Given>) -> Vec<Effective> {

@@ -19,6 +19,9 @@ settings! {
         /// Where the [audit log](operations.md#audit-log) goes: `stderr`, with the node's own log; the path of a file, to which
         /// lines are appended; or `off`. `log.level` does not apply to it.
         audit: AuditOutput = "stderr";
+        /// Maximum number of lines for [ended connections](operations.md#connection-log) per second, on average over a minute; `0`
+        /// for none. Connections that end without a line are counted.
+        connections: u32 = "200", in "0" to "100000";
     }
 }
 

@@ -33,6 +33,7 @@ use fanfare_broker::intake::Reading;
 use fanfare_broker::{BrokerError, IntakeQueue, NodeId};
 use fanfare_config::intake::IntakeConfig;
 use fanfare_telemetry::Throttle;
+use fanfare_telemetry::traces::Tracer;
 use futures_util::future::{Either, select, try_join};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -59,6 +60,8 @@ pub struct IntakeSettings {
     pub config: IntakeConfig,
     /// Maximum size of an event's data, in bytes.
     pub max_data: usize,
+    /// Makes the spans of traced entries.
+    pub tracer: Tracer,
 }
 
 /// The task that leads the intake or stands by. Ends when it is shut down or dropped.
@@ -76,11 +79,11 @@ impl Intake {
         metrics: Arc<ClusterMetrics>,
     ) -> Self {
         let stop = CancellationToken::new();
-        let IntakeSettings { node, config, max_data } = settings;
+        let IntakeSettings { node, config, max_data, tracer } = settings;
         let ids = Arc::new(IdCheck::new(&broker, &metrics));
         let worker = Worker {
             fetcher: Fetcher::new(&broker, &metrics, &ids, &stop, &config, max_data),
-            publisher: Publisher::new(&broker, &metrics),
+            publisher: Publisher::new(&broker, &metrics, tracer),
             acknowledger: Acknowledger::new(&broker, &metrics, ids),
             broker,
             node,

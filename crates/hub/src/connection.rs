@@ -54,10 +54,11 @@ pub(crate) use self::socket_writer::PeerClose;
 use self::socket_writer::SocketWriter;
 pub(crate) use self::subscription::{ChannelState, Subscription};
 use self::user_sockets::UserSocket;
+use crate::connection_log::ConnectionEnd;
 use crate::dialect::Greeting;
 use crate::encoded_event::{EncodedEvent, Encoding};
 use crate::gzip::GzipMember;
-use crate::stream::{Coding, Identity, Transport};
+use crate::stream::{Coding, Identity, Protocol, Transport};
 
 /// What a connection is counted as. One that is not open counts as live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,18 @@ enum Progress {
     Live,
     /// A channel is read from its log.
     CatchingUp,
+}
+
+/// What the line of a connection says in the end.
+#[derive(Clone, Copy, Debug)]
+struct Totals {
+    protocol: Protocol,
+    /// Whether the client had a cursor.
+    resumed: bool,
+    /// Events that were queued.
+    events: u64,
+    /// Bytes that the socket accepted.
+    bytes: u64,
 }
 
 /// One open stream. Lives in its shard from `Message::Open` until it ends.
@@ -108,6 +121,7 @@ pub(crate) struct Connection {
     /// Boxed, since most connections are streams.
     long_poll: Option<Box<LongPoll>>,
     user_socket: UserSocket,
+    totals: Totals,
     /// [`RetryPolicy::spread_ms`](crate::retry::RetryPolicy) of the last `retry:` that the client was sent, if it was.
     retry_spread: Option<u32>,
     /// Set when the end has started: nothing more is queued.
@@ -125,12 +139,13 @@ impl Connection {
         (serial, begun): (u64, Instant),
         (identity, guard, encoding): (Identity, Option<SessionGuard>, Encoding),
         client_cursor: Option<Box<str>>,
-        Transport { socket, framing, head }: Transport,
+        Transport { socket, framing, head, protocol }: Transport,
         ((deadlines, long_poll, token), user_socket): (
             (Deadlines, Option<LongPoll>, Option<StreamToken>),
             UserSocket,
         ),
     ) -> Self {
+        let totals = Totals { protocol, resumed: client_cursor.is_some(), events: 0, bytes: 0 };
         Self {
             serial,
             identity,
@@ -155,6 +170,7 @@ impl Connection {
             deadlines,
             long_poll: long_poll.map(Box::new),
             user_socket,
+            totals,
             retry_spread: None,
             closing: None,
             passed: false,
@@ -181,6 +197,29 @@ impl Connection {
     pub(crate) fn count_gone(&mut self, context: &ShardContext) {
         context.count_waiting(0_usize.wrapping_sub(std::mem::take(&mut self.counted)).cast_signed());
         self.count_as(Progress::Live, context);
+    }
+
+    /// Counts bytes that the socket accepted.
+    fn count_bytes(&mut self, context: &ShardContext) {
+        let sent = self.writer.take_sent();
+        self.totals.bytes += sent as u64;
+        context.count_bytes(sent);
+    }
+
+    /// Logs the end of the connection, for `reason` if the end has not started before.
+    pub(crate) fn log_end(&self, reason: CloseReason, context: &ShardContext) {
+        let Totals { protocol, resumed, events, bytes } = self.totals;
+        context.log.ended(|| ConnectionEnd {
+            identity: self.identity.clone(),
+            reason: self.closing.unwrap_or(reason),
+            duration: self.begun.elapsed(),
+            events,
+            bytes,
+            channels: self.channels(),
+            protocol,
+            coding: self.encoding.coding,
+            resumed,
+        });
     }
 
     /// Returns whether to continue reading a log: only when the kernel has accepted all data, so that a log is read
@@ -242,6 +281,7 @@ impl Connection {
 
     fn count_event(&mut self, event: &EncodedEvent, context: &ShardContext) {
         context.count_sent(if self.member.is_some() { event.encode(self.encoding).saved() } else { 0 });
+        self.totals.events += 1;
         self.deadlines.event(context.now);
         if let Some(poll) = &mut self.long_poll {
             poll.event(context.now, event.encode(self.encoding).len());

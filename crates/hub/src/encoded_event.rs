@@ -3,7 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use fanfare_protocol::{Channel, Entry, Event, Position};
+use fanfare_protocol::{Channel, Entry, Event, Position, TraceParent};
+use fanfare_telemetry::traces::TracedEvent;
 
 use crate::dialect::Dialect;
 use crate::gzip::{CompressedText, MIN_COMPRESSED};
@@ -103,6 +104,17 @@ impl EncodedEvent {
     /// Returns whether the publisher excepted this stream's session: it does not get the event.
     pub(crate) fn excepts(&self, identity: &Identity) -> bool {
         self.body.event.excepted().is_some_and(|except| identity.is(except))
+    }
+
+    /// Returns the trace of the event, if it is sampled.
+    pub(crate) fn sampled(&self) -> Option<&TraceParent> {
+        self.body.event.trace().filter(|trace| trace.is_sampled())
+    }
+
+    /// Returns what the span of its fan-out says.
+    pub(crate) fn traced(&self) -> TracedEvent<'_> {
+        let position = self.link.map(|link| link.position);
+        TracedEvent { channel: &self.channel, event: &self.body.event, position }
     }
 
     /// Returns the encoded event. The first caller encodes and compresses it; concurrent callers wait.

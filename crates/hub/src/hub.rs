@@ -17,6 +17,7 @@ use fanfare_config::stream::StreamConfig;
 use fanfare_coordination::control::CommandSender;
 use fanfare_coordination::revocations::stream_token::Replacement;
 use fanfare_protocol::SessionKey;
+use fanfare_telemetry::traces::Tracer;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 use crate::connection::ShardContext;
 use crate::connection::open_streams::OpenStreams;
 use crate::connection::user_sockets::UserSockets;
+use crate::connection_log::ConnectionLog;
 use crate::inbox::{Inbox, Message};
 use crate::log_reads::LogReads;
 use crate::metrics::HubMetrics;
@@ -49,6 +51,10 @@ pub struct HubSettings {
     pub max_data: usize,
     /// The `retry:` of clients.
     pub retry: RetryPolicy,
+    /// The log of ended connections.
+    pub log: ConnectionLog,
+    /// Makes the spans of traced events.
+    pub tracer: Tracer,
     /// Maximum number of sockets of a user's streams, lingering ones included.
     pub sockets_per_user: usize,
     /// Maximum number of lingering sockets.
@@ -98,8 +104,13 @@ impl Hub {
         let count = if stream.shards == 0 { cores } else { stream.shards }.min(MAX_SHARDS);
         let inboxes = (0..count).map(|_| Arc::new(Inbox::new(metrics.shard_queue_bytes.clone()))).collect();
         let inbox_bytes = bytes(stream.shard_queue);
-        let table =
-            Arc::new(SubscriptionTable::new(inboxes, inbox_bytes, *max_data, control, Arc::clone(metrics)));
+        let table = Arc::new(SubscriptionTable::new(
+            inboxes,
+            (inbox_bytes, *max_data),
+            control,
+            Arc::clone(metrics),
+            settings.tracer.clone(),
+        ));
         // Weak, since the table owns the subscriber connection, whose task owns this.
         let sink = Arc::downgrade(&table);
         let wire = live.open_subscriber(
@@ -117,7 +128,7 @@ impl Hub {
             UserSockets::new(settings.sockets_per_user, settings.lingering, Arc::clone(metrics));
         let shards = (0..count)
             .map(|index| {
-                let (metrics, node) = (Arc::clone(metrics), node.clone());
+                let (metrics, node) = ((Arc::clone(metrics), settings.log.clone()), node.clone());
                 let sockets = (Arc::clone(&open_streams), Arc::clone(&user_sockets));
                 let queues = settings.queues.clone();
                 let context =

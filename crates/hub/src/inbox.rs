@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fanfare_broker::session::CloseReason;
 use fanfare_coordination::revocations::stream_token::Replacement;
 use fanfare_protocol::Channel;
+use fanfare_telemetry::traces::FanOutSpan;
 use futures_util::task::AtomicWaker;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::mpsc;
@@ -21,6 +22,8 @@ const KEPT_MESSAGES: usize = 4096;
 pub(crate) enum Message {
     /// An event of a channel that the shard is subscribed to.
     Event(Arc<EncodedEvent>),
+    /// The same for a traced event, with the span of its fan-out.
+    Traced(Box<(Arc<EncodedEvent>, FanOutSpan)>),
     /// The subscriber connection is up: each channel will be `Subscribed`.
     Up,
     /// The channel is subscribed: all later messages arrive.
@@ -79,8 +82,13 @@ impl Inbox {
         true
     }
 
-    /// Adds an event. Returns false, and drops the event, if more than `bound` bytes would be queued.
-    pub(crate) fn push_event(&self, event: Arc<EncodedEvent>, bound: usize) -> bool {
+    /// Adds an event, and the span of its fan-out. Returns false, and drops the event, if more than `bound` bytes would be queued.
+    pub(crate) fn push_event(
+        &self,
+        event: Arc<EncodedEvent>,
+        span: Option<FanOutSpan>,
+        bound: usize,
+    ) -> bool {
         let weight = event.weight();
         let mut state = self.state();
         let fits = state.bytes == 0 || state.bytes + weight <= bound;
@@ -90,7 +98,10 @@ impl Inbox {
         if fits {
             state.bytes += weight;
             self.gauge.inc_by(signed(weight));
-            state.messages.push_back(Message::Event(event));
+            state.messages.push_back(match span {
+                None => Message::Event(event),
+                Some(span) => Message::Traced(Box::new((event, span))),
+            });
         } else {
             state.overflowed = true;
         }

@@ -22,11 +22,13 @@
 //! - [`dialect`], [`retry`]: the text of a stream, and its reconnection times
 //! - `gzip`: compression, once for all clients that accept it
 //! - `connection`: one stream of one client; [`queue_budget`]: bytes of all their queues
+//! - [`connection_log`]: one line for each connection that ended
 //! - `ready_list`: connections whose sockets are ready
-//! - [`metrics`]: the metrics of the hub and its connections
+//! - [`metrics`]: the metrics of the hub and its connections; [`namespaces`]: their label for channels
 //! - `testing`: a hub without a node, streams and sockets for tests, behind the feature `testing`
 
 mod connection;
+pub mod connection_log;
 pub mod dialect;
 mod encoded_event;
 mod fair_queue;
@@ -37,6 +39,7 @@ mod inbox;
 mod log_clock;
 mod log_reads;
 pub mod metrics;
+pub mod namespaces;
 pub mod queue_budget;
 pub mod read_budget;
 mod ready_list;

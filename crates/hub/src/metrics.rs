@@ -1,7 +1,10 @@
 //! Metrics of the hub and its connections. Names and meanings are public: `docs/operations.md` lists them.
 
+use std::time::SystemTime;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -9,8 +12,11 @@ use prometheus_client::registry::Registry;
 
 use fanfare_broker::clock::unix_ms;
 use fanfare_broker::session::CloseReason;
+use fanfare_protocol::TraceParent;
 use fanfare_telemetry::registered;
 use tokio::time::Instant;
+
+use crate::namespaces::{ByNamespace, NamespaceLabel, Namespaces};
 
 /// Upper bounds of the latency histogram, in seconds. The last ones are for events that a client catches up on.
 const LATENCY_BUCKETS: [f64; 16] =
@@ -36,6 +42,12 @@ impl From<CloseReason> for ReasonLabel {
     fn from(reason: CloseReason) -> Self {
         Self { reason: reason.as_str() }
     }
+}
+
+/// Label of an exemplar: the trace of a sampled event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TraceLabel {
+    trace_id: String,
 }
 
 /// Reason to suspect a live event.
@@ -106,14 +118,16 @@ pub struct HubMetrics {
     /// `sse_sent_bytes_total`: bytes of streams that the sockets accepted.
     pub sent_bytes: Counter,
     /// `sse_events_sent_total`: events queued for clients.
-    pub sent: Counter,
+    pub(crate) sent: ByNamespace<Counter>,
     /// `sse_event_latency_seconds` with `path="live"`: from the event's position (the clock of Redis) to its last local
     /// write.
-    latency: Histogram,
+    latency: ByNamespace<Latency>,
     /// `sse_event_latency_seconds` with `path="catch-up"`: age of the oldest event of a page when it is queued for a stream.
-    catch_up_latency: Histogram,
+    catch_up_latency: ByNamespace<Latency>,
     /// `sse_gaps_total`: `gap` events sent to clients.
-    pub gaps: Counter,
+    pub(crate) gaps: ByNamespace<Counter>,
+    /// Which channel is counted where.
+    pub(crate) namespaces: Namespaces,
     /// `sse_ephemeral_dropped_total`: ephemeral events dropped because a client was slow.
     pub(crate) ephemeral_dropped: Counter,
     /// `sse_catch_ups_total`: times a live stream fell behind and started catch-up from the log.
@@ -142,10 +156,22 @@ pub struct HubMetrics {
 }
 
 impl HubMetrics {
-    /// Creates and registers the metrics.
+    /// Creates and registers the metrics, without namespaces.
     pub fn register(registry: &mut Registry) -> Self {
+        Self::register_with(registry, Namespaces::default())
+    }
+
+    /// Creates and registers the metrics.
+    pub fn register_with(registry: &mut Registry, namespaces: Namespaces) -> Self {
         let latency = latency(registry);
-        let on_path = |path| latency.get_or_create_owned(&PathLabel { path });
+        let on_path =
+            |path| namespaces.each(|label| latency.get_or_create_owned(&(PathLabel { path }, label)));
+        let mut counters = |name, help| {
+            let family: Family<NamespaceLabel, Counter> = registered(registry, name, help);
+            namespaces.each(|label| family.get_or_create_owned(&label))
+        };
+        let sent = counters("sse_events_sent", "Events queued for clients");
+        let gaps = counters("sse_gaps", "Gap events sent to clients");
         let durations = durations(registry);
         let metrics = Self {
             active: registered(registry, "sse_active_connections", "Open streams"),
@@ -177,10 +203,10 @@ impl HubMetrics {
                 "Open streams that read the log of a channel",
             ),
             sent_bytes: registered(registry, "sse_sent_bytes", "Bytes of streams that the sockets accepted"),
-            sent: registered(registry, "sse_events_sent", "Events queued for clients"),
+            sent,
             latency: on_path("live"),
             catch_up_latency: on_path("catch-up"),
-            gaps: registered(registry, "sse_gaps", "Gap events sent to clients"),
+            gaps,
             ephemeral_dropped: registered(
                 registry,
                 "sse_ephemeral_dropped",
@@ -229,16 +255,21 @@ impl HubMetrics {
                 "Log reads that failed and are retried",
             ),
             log_malformed: registered(registry, "fanfare_log_malformed", "Malformed log entries"),
+            namespaces,
         };
+        metrics.create_series();
+        metrics
+    }
+
+    /// Creates every series, so that rates can be computed from the start.
+    fn create_series(&self) {
         for reason in CloseReason::OF_STREAMS {
-            // Every series exists from the start, so that rates can be computed.
-            let _ = metrics.ended.get_or_create(&reason.into());
-            let _ = metrics.durations.get_or_create(&reason.into());
+            let _ = self.ended.get_or_create(&reason.into());
+            let _ = self.durations.get_or_create(&reason.into());
         }
         for reason in SuspectReason::ALL {
-            let _ = metrics.suspects.get_or_create(&reason.into());
+            let _ = self.suspects.get_or_create(&reason.into());
         }
-        metrics
     }
 
     /// Counts the end of a stream, whose request began at `begun`.
@@ -247,14 +278,27 @@ impl HubMetrics {
         self.durations.get_or_create(&reason.into()).observe(begun.elapsed().as_secs_f64());
     }
 
-    /// Observes the latency of a live event, whose position has this Unix time in milliseconds.
-    pub(crate) fn observe_live(&self, published: u64, now: u64) {
-        self.latency.observe(seconds(now.saturating_sub(published)));
+    /// Returns the number of events queued for clients.
+    pub fn events_sent(&self) -> u64 {
+        self.sent.iter().map(Counter::get).sum()
+    }
+
+    /// Returns the number of `gap` events.
+    pub fn gaps_sent(&self) -> u64 {
+        self.gaps.iter().map(Counter::get).sum()
+    }
+
+    /// Observes the latency of a live event of a namespace, whose position has this Unix time in milliseconds. If the event is sampled, its
+    /// trace becomes the exemplar of the bucket.
+    pub(crate) fn observe_live(&self, namespace: u8, published: u64, now: u64, trace: Option<&TraceParent>) {
+        let time = trace.map(|_| SystemTime::now());
+        let trace = trace.map(|trace| TraceLabel { trace_id: trace.trace_id() });
+        self.latency[namespace].observe(seconds(now.saturating_sub(published)), trace, time);
     }
 
     /// Observes the age of a caught-up event, whose position has this Unix time in milliseconds.
-    pub(crate) fn observe_catch_up(&self, published: u64) {
-        self.catch_up_latency.observe(seconds(unix_ms().saturating_sub(published)));
+    pub(crate) fn observe_catch_up(&self, namespace: u8, published: u64) {
+        self.catch_up_latency[namespace].observe(seconds(unix_ms().saturating_sub(published)), None, None);
     }
 
     /// Counts a live event that may be forged.
@@ -268,8 +312,12 @@ fn seconds(ms: u64) -> f64 {
     ms as f64 / 1000.0
 }
 
-fn latency(registry: &mut Registry) -> Family<PathLabel, Histogram> {
-    let latency = Family::new_with_constructor((|| Histogram::new(LATENCY_BUCKETS)) as fn() -> Histogram);
+/// The latency histograms, whose exemplars are only in `OpenMetrics`.
+type Latency = HistogramWithExemplars<TraceLabel>;
+
+fn latency(registry: &mut Registry) -> Family<(PathLabel, NamespaceLabel), Latency> {
+    let create: fn() -> Latency = || Latency::new(LATENCY_BUCKETS.into_iter());
+    let latency = Family::new_with_constructor(create);
     registry.register(
         "sse_event_latency_seconds",
         "Time from an event's position (clock of Redis) to its last write on this node; of caught-up events, to the queue",

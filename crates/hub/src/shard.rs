@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use fanfare_broker::session::CloseReason;
-use fanfare_protocol::Channel;
+use fanfare_protocol::{Channel, TraceParent};
 use foldhash::fast::RandomState;
 use slab::Slab;
 use tokio_util::time::DelayQueue;
@@ -69,6 +69,17 @@ struct ConnectionSlot {
     timer: delay_queue::Key,
 }
 
+/// An event that is not written to all connections yet.
+#[derive(Clone, Copy, Debug)]
+struct Fresh {
+    /// The value of [`Shard::written`] at which it is.
+    written: u64,
+    /// Unix time of its position, in milliseconds.
+    published: u64,
+    /// Index of its channel's namespace.
+    namespace: u8,
+}
+
 /// The shard's state. Lives as long as its task.
 pub(crate) struct Shard {
     /// Index of the shard.
@@ -89,9 +100,10 @@ pub(crate) struct Shard {
     dirty: VecDeque<usize>,
     /// Number of connections taken from `dirty` since the start.
     written: u64,
-    /// Events that are not written to all connections yet: the value of `written` at which they are, and their Unix
-    /// milliseconds.
-    fresh: VecDeque<(u64, u64)>,
+    /// Events that are not written to all connections yet.
+    fresh: VecDeque<Fresh>,
+    /// The same for sampled events, with their traces.
+    fresh_traced: VecDeque<(Fresh, TraceParent)>,
     /// Grows with each connection and topic.
     serial: u64,
     /// Whether the subscriber connection is up, at the place in the order of messages where this shard is.
@@ -138,6 +150,7 @@ impl Shard {
             dirty: VecDeque::new(),
             written: 0,
             fresh: VecDeque::new(),
+            fresh_traced: VecDeque::new(),
             serial: 0,
             is_connected: false,
             draining: None,
@@ -189,6 +202,7 @@ impl Drop for Shard {
         let mut unserved = self.slots.len();
         for (_, slot) in &mut self.slots {
             slot.connection.count_gone(&self.context);
+            slot.connection.log_end(CloseReason::Shutdown, &self.context);
         }
         self.context.publish_counts();
         for message in self.messages.drain(..).chain(self.inbox.close()) {

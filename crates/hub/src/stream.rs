@@ -66,6 +66,29 @@ pub enum Framing {
     Plain,
 }
 
+/// Version of HTTP by which a stream came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    #[default]
+    Http11,
+    /// HTTP/2.
+    Http2,
+}
+
+impl Protocol {
+    /// Returns the name in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        }
+    }
+}
+
 /// Content coding of the body (RFC 9110, section 8.4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coding {
@@ -162,11 +185,18 @@ pub struct Transport {
     pub framing: Framing,
     /// The head of the HTTP response, written to the socket first; empty if it was written already.
     pub head: Bytes,
+    /// Version of HTTP.
+    pub protocol: Protocol,
 }
 
 impl Transport {
     /// Creates a transport without framing whose head was written already.
     pub fn plain(socket: impl Socket + 'static) -> Self {
-        Self { socket: Box::new(socket), framing: Framing::Plain, head: Bytes::new() }
+        Self {
+            socket: Box::new(socket),
+            framing: Framing::Plain,
+            head: Bytes::new(),
+            protocol: Protocol::default(),
+        }
     }
 }

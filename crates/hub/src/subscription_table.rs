@@ -12,6 +12,7 @@ use fanfare_protocol::Channel;
 use fanfare_protocol::event::MAX_DATA_BYTES;
 use fanfare_protocol::wire::{Frame, Topic};
 use fanfare_telemetry::Throttle;
+use fanfare_telemetry::traces::Tracer;
 use foldhash::fast::RandomState;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,7 @@ pub(crate) struct SubscriptionTable {
     pub(crate) state: watch::Sender<SubscriberState>,
     control: CommandSender,
     metrics: Arc<HubMetrics>,
+    tracer: Tracer,
     logs: Logs,
     /// Cancelled when a shard task panicked.
     pub(crate) broken: CancellationToken,
@@ -71,10 +73,10 @@ struct Channels {
 impl SubscriptionTable {
     pub(crate) fn new(
         inboxes: Vec<Arc<Inbox>>,
-        inbox_bytes: usize,
-        max_data: usize,
+        (inbox_bytes, max_data): (usize, usize),
         control: CommandSender,
         metrics: Arc<HubMetrics>,
+        tracer: Tracer,
     ) -> Self {
         Self {
             table: Mutex::default(),
@@ -85,6 +87,7 @@ impl SubscriptionTable {
             state: watch::Sender::default(),
             control,
             metrics,
+            tracer,
             logs: Logs::default(),
             broken: CancellationToken::new(),
         }
@@ -182,8 +185,11 @@ impl SubscriptionTable {
         let Some(shards) = lock(&self.table).channels.get(channel).map(|entry| entry.shards) else {
             return;
         };
+        let span = self.tracer.fan_out(event.traced());
         for (shard, inbox) in self.inboxes.iter().enumerate() {
-            if shards & (1 << shard) != 0 && !inbox.push_event(event.for_shard(), self.inbox_bytes) {
+            if shards & (1 << shard) != 0
+                && !inbox.push_event(event.for_shard(), span.clone(), self.inbox_bytes)
+            {
                 self.metrics.shard_queue_dropped.inc();
                 if let Some(held_back) = self.logs.inbox.admit() {
                     let stored = event.link.is_some();

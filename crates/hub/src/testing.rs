@@ -10,11 +10,13 @@ use fanfare_coordination::metrics::ClusterMetrics;
 use fanfare_protocol::event::DEFAULT_MAX_DATA_BYTES;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Channel, SessionId};
+use fanfare_telemetry::traces::Tracer;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::io::{BufWriter, DuplexStream};
 use tokio::time::Instant;
 
+use crate::connection_log::ConnectionLog;
 use crate::dialect::Dialect;
 use crate::metrics::HubMetrics;
 use crate::queue_budget::QueueBudget;
@@ -70,6 +72,8 @@ impl TestHub {
             stream,
             max_data: DEFAULT_MAX_DATA_BYTES,
             retry,
+            log: ConnectionLog::default(),
+            tracer: Tracer::default(),
             sockets_per_user: 16,
             lingering: 1000,
             queues: QueueBudget::new(usize::MAX, Gauge::default()),

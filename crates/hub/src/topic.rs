@@ -106,11 +106,14 @@ pub(crate) struct Topic {
     pub(crate) reads: PendingReads,
     /// Whether a timer will check if the topic still has no connections.
     pub(crate) unsubscribing: bool,
+    /// Index of the channel's namespace.
+    pub(crate) namespace: u8,
 }
 
 impl Topic {
-    pub(crate) fn new(serial: u64, channel: Channel) -> Self {
+    pub(crate) fn new(serial: u64, channel: Channel, namespace: u8) -> Self {
         Self {
+            namespace,
             serial,
             channel,
             subscribers: SmallVec::new(),

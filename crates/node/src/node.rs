@@ -5,11 +5,13 @@
 //! - `coordination`: what the node does together with others
 //! - `readiness`: the checks of `/readyz`
 //! - `admin`: the listener of probes, metrics and operators
+//! - `records`: the log of connections, and traces
 //! - `stats`: the figures that the node publishes
 
 mod admin;
 mod coordination;
 mod readiness;
+mod records;
 mod retry_upkeep;
 mod stats;
 
@@ -32,9 +34,11 @@ use fanfare_coordination::metrics::ClusterMetrics;
 use fanfare_coordination::revocations::metrics::RevocationMetrics;
 use fanfare_coordination::revocations::{RevocationSettings, Revocations};
 use fanfare_hub::metrics::HubMetrics;
+use fanfare_hub::namespaces::Namespaces;
 use fanfare_hub::retry::{RetryPolicy, RetrySettings};
 use fanfare_hub::{Hub, HubSettings, PREFETCH};
 use fanfare_telemetry::registered;
+use fanfare_telemetry::traces::TraceError;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -42,6 +46,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use self::coordination::Coordination;
+use self::records::Records;
 use self::retry_upkeep::RetryUpkeep;
 use self::stats::{StatsMetrics, StatsTask};
 use crate::address::trusted::TrustedProxies;
@@ -60,6 +65,7 @@ use crate::http::events::StreamEndpoint;
 use crate::http::hosts::Hosts;
 use crate::http::metrics::HttpMetrics;
 use crate::http::places::Places;
+use crate::http::readiness::Readiness;
 use crate::http::takeover::Admissions;
 use crate::listener::{self, Listener, OpenStream};
 use crate::memory::{self, Memory};
@@ -89,6 +95,12 @@ pub enum StartError {
     /// TLS cannot be set up, because of the certificate's files or the TLS library.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// The thread of a log cannot be started.
+    #[error("cannot start a thread for the log of connections (log.connections): {0}")]
+    Thread(#[source] io::Error),
     /// A file with keys of tokens cannot be used.
     #[error(transparent)]
     Auth(#[from] SetupError),
@@ -142,6 +154,7 @@ pub struct Node {
     /// Publishes the figures of the node.
     stats: StatsTask,
     hub: Hub,
+    records: Records,
     /// Live readers of finite streams.
     readers: LiveReaders,
     coordination: Coordination,
@@ -176,32 +189,27 @@ impl Node {
         let metrics = hub_metrics(config, &mut registry);
         let cluster = Arc::new(ClusterMetrics::register(&mut registry));
         let http_metrics = HttpMetrics::register(&mut registry);
-        let rate_metrics = RateMetrics::register(&mut registry);
-        let key_metrics = KeyMetrics::register(&mut registry);
         let revocation_metrics = RevocationMetrics::register(&mut registry);
         let audit = Arc::new(Audit::new(config.node.id.clone(), &mut registry));
-        let memory = Memory::new(memory::budget(bytes(config.limits.memory)));
-        memory.register(&mut registry);
+        let memory = memory(config, &mut registry);
 
         let (commands, waiting) = control::queue(&cluster);
         let id = &config.node.id;
         let retry = RetryPolicy::new(RetrySettings::new(&config.stream, config.drain.retry_spread));
-        let hub = start_hub(&broker, &hub_settings(config, &retry, &memory), (id, &metrics, commands));
+        let records = Records::start(config, &mut registry)?;
+        let settings = hub_settings(config, (&retry, &records), &memory);
+        let hub = start_hub(&broker, &settings, (id, &metrics, commands));
         let revocations = Revocations::new(broker.clone(), revocation_settings(config), revocation_metrics);
-        let coordination =
-            Coordination::start(config, &broker, &hub, waiting, (bound, &revocations), &cluster);
+        let checked = (bound, &revocations, &records.tracer);
+        let coordination = Coordination::start(config, &broker, &hub, waiting, checked, &cluster);
 
+        let key_metrics = KeyMetrics::register(&mut registry);
         let keys = KeyUpkeep::start(&auth, config.auth.reload_interval, &key_metrics)?;
-        let rates = Arc::new(Rates::new(&config.limits, rate_metrics).with_keys(&config.auth.keys));
+        let rates = Rates::new(&config.limits, RateMetrics::register(&mut registry));
+        let rates = Arc::new(rates.with_keys(&config.auth.keys));
         let draining = Arc::new(AtomicBool::new(false));
         let draining_shown = registered(&mut registry, "fanfare_draining", "1 while the node drains");
-        let readiness = readiness::checks(
-            coordination.lease(),
-            hub.wire(),
-            auth.authenticator().cloned(),
-            revocations.clone(),
-            &draining,
-        );
+        let readiness = readiness(&coordination, (&hub, &auth), &revocations, &draining);
         let app = Arc::new(App {
             node: id.clone(),
             finite: Finite::new(config, &broker, id, &mut registry),
@@ -227,6 +235,7 @@ impl Node {
             ignored: crate::http::ignored::Ignored::default(),
             audit: Arc::clone(&audit),
             metrics: http_metrics.clone(),
+            tracer: records.tracer.clone(),
             counts: Counts::new(registry),
         });
         let admissions = Admissions::default();
@@ -251,12 +260,11 @@ impl Node {
         });
         let stats =
             StatsTask::start(&app, config.node.advertised(bound), StatsMetrics { hub: metrics, cluster });
-        let (id, drain) = (id.clone(), config.drain.clone());
         let upkeep = Upkeep::start(upkeep(rates, Arc::clone(&audit)));
         let retry = RetryUpkeep::start(retry, &app.broker, hub.clone(), config);
         Ok(Self {
-            id,
-            drain,
+            id: id.clone(),
+            drain: config.drain.clone(),
             draining,
             draining_shown,
             admissions,
@@ -268,6 +276,7 @@ impl Node {
             retry,
             stats,
             hub,
+            records,
             readers: app.finite.readers.clone(),
             coordination,
         })
@@ -324,6 +333,7 @@ impl Node {
             retry,
             stats,
             hub,
+            records,
             readers,
             coordination,
         } = self;
@@ -348,6 +358,7 @@ impl Node {
         if let Some(admin) = admin {
             admin.shutdown(Instant::now() + ADMIN_FAREWELL).await;
         }
+        records.shutdown().await;
         audit.tell_all();
         tracing::info!(node = %id, sessions_left = left, took = ?begun.elapsed(), "shutdown complete");
     }
@@ -366,19 +377,42 @@ fn registry(redis: Option<&RedisBroker>) -> Registry {
     registry
 }
 
+/// Returns the checks of readiness.
+fn readiness(
+    coordination: &Coordination,
+    (hub, auth): (&Hub, &Auth),
+    revocations: &Revocations,
+    draining: &Arc<AtomicBool>,
+) -> Readiness {
+    let authenticator = auth.authenticator().cloned();
+    readiness::checks(coordination.lease(), hub.wire(), authenticator, revocations.clone(), draining)
+}
+
+/// Returns the memory of clients, with its metrics.
+fn memory(config: &Config, registry: &mut Registry) -> Memory {
+    let memory = Memory::new(memory::budget(bytes(config.limits.memory)));
+    memory.register(registry);
+    memory
+}
+
 /// Returns the metrics of the hub.
 fn hub_metrics(config: &Config, registry: &mut Registry) -> Arc<HubMetrics> {
-    let metrics = HubMetrics::register(registry);
+    let patterns = config.retention.rules.iter().map(|rule| rule.channel.clone());
+    let namespaces =
+        if config.metrics.namespaces { Namespaces::new(patterns) } else { Namespaces::default() };
+    let metrics = HubMetrics::register_with(registry, namespaces);
     metrics.max.set(i64::try_from(config.limits.connections).unwrap_or(i64::MAX));
     Arc::new(metrics)
 }
 
 /// Returns the settings of the hub.
-fn hub_settings(config: &Config, retry: &RetryPolicy, memory: &Memory) -> HubSettings {
+fn hub_settings(config: &Config, (retry, records): (&RetryPolicy, &Records), memory: &Memory) -> HubSettings {
     HubSettings {
         stream: config.stream.clone(),
         max_data: bytes(config.limits.event_data),
         retry: retry.clone(),
+        log: records.log.clone(),
+        tracer: records.tracer.clone(),
         sockets_per_user: config.limits.sessions_per_user,
         lingering: config.limits.sockets,
         queues: memory.queues(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::Except;
+use crate::{Except, TraceParent};
 
 /// Maximum length of an event type, in bytes.
 pub const MAX_TYPE_BYTES: usize = 128;
@@ -125,13 +125,21 @@ impl fmt::Debug for EventType {
     }
 }
 
-/// An event: an optional type, data, and maybe a session that does not get it. Cheap to clone.
+/// An event: an optional type, data, and maybe a session that does not get it, and the trace of its publisher. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event {
     /// The type; `None` is a plain message, which clients receive with the type `message`.
     pub kind: Option<EventType>,
     data: Bytes,
-    except: Option<Arc<Except>>,
+    /// `None` without extras, as most events are.
+    extras: Option<Arc<Extras>>,
+}
+
+/// What few events have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Extras {
+    except: Option<Except>,
+    trace: Option<TraceParent>,
 }
 
 impl Event {
@@ -144,7 +152,7 @@ impl Event {
         if data.len() > limit {
             return Err(EventError::DataTooLong { got: data.len(), limit });
         }
-        Ok(Self { kind, data: data.into(), except: None })
+        Ok(Self { kind, data: data.into(), extras: None })
     }
 
     /// Creates an event from raw bytes. An empty type is a plain message.
@@ -165,7 +173,7 @@ impl Event {
             return Err(EventError::DataTooLong { got: data.len(), limit });
         }
         utf8("the data", &data)?;
-        Ok(Self { kind, data, except: None })
+        Ok(Self { kind, data, extras: None })
     }
 
     /// Returns the type as it is stored: empty for a plain message.
@@ -182,12 +190,33 @@ impl Event {
     /// Returns the event for all but one session.
     #[must_use]
     pub fn except(self, except: Option<Except>) -> Self {
-        Self { except: except.map(Arc::new), ..self }
+        self.with(except, |extras, except| extras.except = except)
     }
 
     /// Returns the session that does not get the event, if there is one.
     pub fn excepted(&self) -> Option<&Except> {
-        self.except.as_deref()
+        self.extras.as_ref()?.except.as_ref()
+    }
+
+    /// Returns the event as a part of a trace.
+    #[must_use]
+    pub fn traced(self, trace: Option<TraceParent>) -> Self {
+        self.with(trace, |extras, trace| extras.trace = trace)
+    }
+
+    /// Returns the trace that the event belongs to, if there is one.
+    pub fn trace(&self) -> Option<&TraceParent> {
+        self.extras.as_ref()?.trace.as_ref()
+    }
+
+    /// Sets one of the extras.
+    fn with<T>(mut self, extra: Option<T>, set: impl FnOnce(&mut Extras, Option<T>)) -> Self {
+        if extra.is_some() || self.extras.is_some() {
+            let mut extras = self.extras.as_deref().cloned().unwrap_or_default();
+            set(&mut extras, extra);
+            self.extras = (extras != Extras::default()).then(|| Arc::new(extras));
+        }
+        self
     }
 
     /// Returns the data's bytes.

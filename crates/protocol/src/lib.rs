@@ -8,6 +8,7 @@
 //!
 //! - [`channel`]: channel names, users, and patterns that match names
 //! - [`event`]: type and data of an event, and their limits; [`except`]: the session that does not get it
+//! - [`trace_parent`]: the trace that an event belongs to
 //! - [`json`]: JSON text that passes through unchanged
 //! - [`publish`]: the body of a publish request
 //! - [`position`]: the place of a stored event in its channel's log
@@ -40,6 +41,7 @@ pub mod session;
 pub mod sse;
 pub mod start;
 pub mod ticket;
+pub mod trace_parent;
 pub mod wire;
 
 pub use channel::{Channel, Pattern, User};
@@ -51,3 +53,4 @@ pub use grants::Grants;
 pub use position::Position;
 pub use session::{SessionId, SessionKey};
 pub use start::Start;
+pub use trace_parent::TraceParent;

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 pub use self::body::{Body, BodyError, BodyLimits, Item};
 
+use crate::TraceParent;
 use crate::channel::{Channel, ChannelError, INTERNAL_PREFIX};
 use crate::event::{Event, EventError};
 use crate::except::ExceptError;
@@ -76,7 +77,7 @@ pub enum PublicationError {
     #[error("the field {0:?} is missing")]
     Missing(&'static str),
     /// An unknown field.
-    #[error("unknown field {0:?}; fields are channel, type, data, key, until and except")]
+    #[error("unknown field {0:?}; fields are channel, type, data, key, until, except and traceparent")]
     Unknown(String),
     /// A field that is present more than once.
     #[error("the field {0:?} is present twice")]
@@ -119,15 +120,15 @@ impl From<Publication> for TimedPublication {
 }
 
 impl TimedPublication {
-    /// Parses the fields of an entry of the ingest stream: `channel` and `data`, and optionally `type`, `key`, `until` and `except`.
-    /// An empty type is a plain message. `limit` is the maximum size of an event's data, in bytes.
+    /// Parses the fields of an entry of the ingest stream: `channel` and `data`, and optionally `type`, `key`, `until`, `except`
+    /// and `traceparent`. An empty type is a plain message, and a malformed `traceparent` is ignored. `limit` is the maximum size of an event's data, in bytes.
     ///
     /// # Errors
     ///
     /// Fails if a field is missing, not known or there twice, or what it says is not allowed.
     pub fn from_fields(fields: &[(Bytes, Bytes)], limit: usize) -> Result<Self, PublicationError> {
-        const NAMES: [&str; 6] = ["channel", "type", "data", "key", "until", "except"];
-        let mut found: [Option<&Bytes>; 6] = [None; 6];
+        const NAMES: [&str; 7] = ["channel", "type", "data", "key", "until", "except", "traceparent"];
+        let mut found: [Option<&Bytes>; 7] = [None; 7];
         for (name, value) in fields {
             let Some(at) = NAMES.iter().position(|known| known.as_bytes() == &name[..]) else {
                 let name = String::from_utf8_lossy(name);
@@ -137,7 +138,7 @@ impl TimedPublication {
                 return Err(PublicationError::Doubled(NAMES[at]));
             }
         }
-        let [channel, kind, data, key, until, except] = found;
+        let [channel, kind, data, key, until, except, trace] = found;
         let utf8 = |name, bytes| std::str::from_utf8(bytes).map_err(|_| PublicationError::NotUtf8(name));
         let channel = Channel::new(utf8("channel", channel.ok_or(PublicationError::Missing("channel"))?)?)?;
         if channel.is_internal() {
@@ -147,6 +148,7 @@ impl TimedPublication {
         let event = Event::from_bytes(kind.map_or(&[], |kind| &kind[..]), data.clone(), limit)?;
         let except = except.map(|except| utf8("except", except)).transpose()?;
         let event = event.except(except.map(str::parse).transpose()?);
+        let event = event.traced(trace.and_then(|trace| TraceParent::parse(trace)));
         let key = key.map(|key| utf8("key", key).map(str::to_owned)).transpose()?;
         let publication = Publication { channel, event, key, ephemeral: false };
         publication.check_key()?;
@@ -201,6 +203,9 @@ impl Publication {
         if let Some(except) = self.event.excepted() {
             object.insert("except".into(), except.to_string().into());
         }
+        if let Some(trace) = self.event.trace() {
+            object.insert("traceparent".into(), trace.to_string().into());
+        }
         object.into()
     }
 }
@@ -251,6 +256,10 @@ mod tests {
         "al/ice/0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11".parse().unwrap()
     }
 
+    fn trace() -> TraceParent {
+        TraceParent::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap()
+    }
+
     fn field(name: &str, value: &str) -> (Bytes, Bytes) {
         (Bytes::copy_from_slice(name.as_bytes()), Bytes::copy_from_slice(value.as_bytes()))
     }
@@ -259,12 +268,13 @@ mod tests {
         #[test]
         fn a_publication_reads_back(
             channel in "[a-z:]{1,20}", kind in proptest::option::of("[^\r\n\0]{1,20}"),
-            data: String, key in proptest::option::of("[a-z0-9-]{1,20}"), ephemeral: bool, excepts: bool
+            data: String, key in proptest::option::of("[a-z0-9-]{1,20}"), ephemeral: bool, excepts: bool,
+            traced: bool
         ) {
             let Ok(kind) = kind.map(|kind| EventType::new(&kind)).transpose() else { return Ok(()) };
             let publication = Publication {
                 channel: Channel::new(&channel).unwrap(),
-                event: Event::new(kind, data, LIMIT * 4).unwrap().except(excepts.then(except)),
+                event: Event::new(kind, data, LIMIT * 4).unwrap().except(excepts.then(except)).traced(traced.then(trace)),
                 key: key.filter(|_| !ephemeral),
                 ephemeral,
             };
@@ -276,7 +286,8 @@ mod tests {
         #[test]
         fn the_fields_of_an_entry_read_back(
             channel in "[a-z:]{1,20}", kind in proptest::option::of("[^\r\n\0]{0,20}"),
-            data: String, key in proptest::option::of("[a-z0-9-]{1,20}"), until: Option<u64>, turn in 0usize..6, excepts: bool
+            data: String, key in proptest::option::of("[a-z0-9-]{1,20}"), until: Option<u64>, turn in 0usize..7, excepts: bool,
+            traced: bool
         ) {
             let reserved = kind.as_deref().is_some_and(|kind| !kind.is_empty() && EventType::new(kind).is_err());
             let mut fields = vec![field("channel", &channel), field("data", &data)];
@@ -284,6 +295,7 @@ mod tests {
             fields.extend(key.iter().map(|key| field("key", key)));
             fields.extend(until.iter().map(|until| field("until", &until.to_string())));
             fields.extend(excepts.then(|| field("except", &except().to_string())));
+            fields.extend(traced.then(|| field("traceparent", &trace().to_string())));
             let turn = turn % fields.len();
             fields.rotate_left(turn);
             let read = TimedPublication::from_fields(&fields, LIMIT * 4);
@@ -295,6 +307,7 @@ mod tests {
                 prop_assert_eq!(read.event.data(), data);
                 let wanted = excepts.then(except);
                 prop_assert_eq!(read.event.excepted(), wanted.as_ref());
+                prop_assert_eq!(read.event.trace().copied(), traced.then(trace));
                 prop_assert_eq!((read.key, read.ephemeral), (key, false));
             }
         }
@@ -309,6 +322,15 @@ mod tests {
         fn no_body_breaks_the_reader(body: Vec<u8>) {
             let _ = Body::parse(&body, LIMITS);
         }
+    }
+
+    #[test]
+    fn a_malformed_trace_is_ignored_and_is_no_reason_to_refuse_an_event() {
+        let event = one(r#"{"channel":"c","data":"d","traceparent":"00-x"}"#).unwrap().event;
+        assert_eq!((event.data(), event.trace()), ("d", None));
+        let fields = [field("channel", "c"), field("data", "d"), field("traceparent", "\u{e9}")];
+        let read = TimedPublication::from_fields(&fields, LIMIT).unwrap();
+        assert_eq!(read.publication.event.trace(), None);
     }
 
     #[test]

@@ -12,7 +12,13 @@
 //! 2 <position> <previous position> <session> <type>\n<data>
 //! ```
 //!
-//! On the topic for ephemeral events publishers send JSON objects, `{"type": "cursor", "data": …, "except": …}`.
+//! or, if the event belongs to a trace ([`TraceParent`]), with `-` for no session:
+//!
+//! ```text
+//! 3 <position> <previous position> <traceparent> <session> <type>\n<data>
+//! ```
+//!
+//! On the topic for ephemeral events publishers send JSON objects, `{"type": "cursor", "data": …, "except": …, "traceparent": …}`.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -23,7 +29,7 @@ use crate::except::ExceptError;
 use crate::json::{self, EncodingError, brief};
 use crate::position::PositionError;
 use crate::publish::{DataError, data_text};
-use crate::{Entry, Except, Position};
+use crate::{Entry, Except, Position, TraceParent};
 
 /// One of a channel's two topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,13 +97,14 @@ const JSON_A_BYTE: usize = 6;
 const BESIDE: usize = 16 * 1024;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with data and maybe type, except")]
+#[serde(deny_unknown_fields, expecting = "an object with data and maybe type, except, traceparent")]
 struct Ephemeral<'a> {
     #[serde(rename = "type")]
     kind: Option<String>,
     #[serde(borrow)]
     data: &'a RawValue,
     except: Option<String>,
+    traceparent: Option<String>,
 }
 
 impl FrameError {
@@ -123,9 +130,11 @@ fn form(error: &serde_json::Error) -> &'static str {
     match text.split(' ').next() {
         Some("missing") => "the field data is missing",
         Some("duplicate") => "a field is present twice",
-        Some("unknown") => "a field is none of type, data and except",
-        _ if text.contains("expected an object with data and maybe type, except at") => "it is not an object",
-        _ => "type or except is not a string",
+        Some("unknown") => "a field is none of type, data, except and traceparent",
+        _ if text.contains("expected an object with data and maybe type, except, traceparent at") => {
+            "it is not an object"
+        }
+        _ => "type, except or traceparent is not a string",
     }
 }
 
@@ -163,9 +172,13 @@ impl Frame {
         match self {
             Self::Kept(Entry { position, previous, event }) => {
                 let kind = event.kind_str();
-                let head = match event.excepted() {
-                    None => format!("1 {position} {previous} {kind}\n"),
-                    Some(except) => format!("2 {position} {previous} {except} {kind}\n"),
+                let head = match (event.trace(), event.excepted()) {
+                    (None, None) => format!("1 {position} {previous} {kind}\n"),
+                    (None, Some(except)) => format!("2 {position} {previous} {except} {kind}\n"),
+                    (Some(trace), None) => format!("3 {position} {previous} {trace} - {kind}\n"),
+                    (Some(trace), Some(except)) => {
+                        format!("3 {position} {previous} {trace} {except} {kind}\n")
+                    }
                 };
                 let mut out = head.into_bytes();
                 out.extend_from_slice(event.data_bytes());
@@ -180,6 +193,9 @@ impl Frame {
                 if let Some(except) = event.excepted() {
                     object.insert("except".into(), except.to_string().into());
                 }
+                if let Some(trace) = event.trace() {
+                    object.insert("traceparent".into(), trace.to_string().into());
+                }
                 serde_json::Value::Object(object).to_string().into_bytes()
             }
         }
@@ -188,21 +204,29 @@ impl Frame {
 
 fn parse_kept(message: &Bytes, limit: usize) -> Result<Entry, FrameError> {
     let end = memchr::memchr(b'\n', message).ok_or(FrameError::Form)?;
-    let has_except = match message.first() {
-        Some(b'1') => false,
-        Some(b'2') => true,
+    let extras = match message.first() {
+        Some(b'1') => 0,
+        Some(b'2') => 1,
+        Some(b'3') => 2,
         _ => return Err(FrameError::Form),
     };
     // A type may have spaces.
-    let mut words = message[..end].splitn(4 + usize::from(has_except), |&b| b == b' ');
+    let mut words = message[..end].splitn(4 + extras, |&b| b == b' ');
     let mut word = || words.next().ok_or(FrameError::Form);
     if word()?.len() != 1 {
         return Err(FrameError::Form);
     }
     let position = Position::parse(word()?)?;
     let previous = Position::parse(word()?)?;
-    let except = if has_except { Some(session(word()?)?) } else { None };
-    let event = Event::from_bytes(word()?, message.slice(end + 1..), limit)?.except(except);
+    let (mut except, mut trace) = (None, None);
+    if extras == 2 {
+        trace = TraceParent::parse(word()?);
+    }
+    if extras > 0 {
+        let word = word()?;
+        except = if extras == 2 && word == b"-" { None } else { Some(session(word)?) };
+    }
+    let event = Event::from_bytes(word()?, message.slice(end + 1..), limit)?.except(except).traced(trace);
     if previous >= position {
         return Err(FrameError::Order);
     }
@@ -214,10 +238,11 @@ fn session(text: &[u8]) -> Result<Except, FrameError> {
 }
 
 fn parse_ephemeral(message: &[u8], limit: usize) -> Result<Event, FrameError> {
-    let Ephemeral { kind, data, except } = json::object(json::text(message)?)?;
+    let Ephemeral { kind, data, except, traceparent } = json::object(json::text(message)?)?;
     let kind = kind.as_deref().map(EventType::new).transpose()?;
     let except = except.map(|except| except.parse()).transpose()?;
-    Ok(Event::new(kind, data_text(data)?, limit)?.except(except))
+    let trace = traceparent.and_then(|trace| TraceParent::parse(trace.as_bytes()));
+    Ok(Event::new(kind, data_text(data)?, limit)?.except(except).traced(trace))
 }
 
 #[cfg(test)]
@@ -234,14 +259,16 @@ mod tests {
             proptest::option::of("[^\r\n\0]{1,20}"),
             any::<String>(),
             proptest::option::of((user, any::<u128>())),
+            proptest::option::of((any::<[u8; 16]>(), any::<[u8; 8]>(), any::<bool>())),
         )
-            .prop_filter_map("reserved or too long", |(kind, data, except)| {
+            .prop_filter_map("reserved or too long", |(kind, data, except, trace)| {
                 let kind = kind.map(|kind| EventType::new(&kind)).transpose().ok()?;
                 let except = except.map(|(user, id)| Except {
                     user: user.map(|user| User::new(&user).unwrap()),
                     session: uuid::Uuid::from_u128(id).into(),
                 });
-                Some(Event::new(kind, data, LIMIT).ok()?.except(except))
+                let trace = trace.and_then(|(trace, span, sampled)| TraceParent::new(trace, span, sampled));
+                Some(Event::new(kind, data, LIMIT).ok()?.except(except).traced(trace))
             })
     }
 
@@ -291,9 +318,15 @@ mod tests {
         for (message, reason) in [
             ("{}", "invalid ephemeral event: the field data is missing"),
             (r#"{"data":1,"data":2}"#, "invalid ephemeral event: a field is present twice"),
-            (r#"{"data":1,"secret":2}"#, "invalid ephemeral event: a field is none of type, data and except"),
+            (
+                r#"{"data":1,"secret":2}"#,
+                "invalid ephemeral event: a field is none of type, data, except and traceparent",
+            ),
             (r#"{"type":"secret","type":"t"}"#, "invalid ephemeral event: a field is present twice"),
-            (r#"{"type":7,"data":2}"#, "invalid ephemeral event: type or except is not a string"),
+            (
+                r#"{"type":7,"data":2}"#,
+                "invalid ephemeral event: type, except or traceparent is not a string",
+            ),
             (r#" ["secret"]"#, "invalid ephemeral event: it is not an object"),
             (r#"{"data":secret}"#, "invalid ephemeral event: expected value at line 1 column 9"),
             (r#"{"data":1 "secret"}"#, "invalid ephemeral event: expected `,` or `}` at line 1 column 11"),
@@ -324,6 +357,9 @@ mod tests {
             "2 5-0 4-0 t\nd",
             "2 5-0 4-0 a/x t\nd",
             "3 5-0 4-0 t\nd",
+            "3 5-0 4-0 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 t\nd",
+            "3 5-0 4-0 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 x t\nd",
+            "4 5-0 4-0 t\nd",
             "22 5-0 4-0 0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11 t\nd",
             "{}",
             "{\"data\":1,\"x\":2}",

@@ -1,16 +1,18 @@
-//! Log events at a bounded rate, the registration of metrics, and the metrics of the process.
+//! Log events at a bounded rate, the registration of metrics, the metrics of the process, and traces.
 //!
 //! # Layout
 //!
 //! - `throttle`, `throttles`: rate limit of log events that input can cause; one for each who causes them
 //! - `metrics`: registration of a metric
 //! - `process`: metrics of the process; `usage`: what it uses
+//! - [`traces`]: spans of traced events
 
 mod metrics;
 #[cfg(target_os = "linux")]
 mod process;
 mod throttle;
 mod throttles;
+pub mod traces;
 mod usage;
 
 pub use metrics::registered;

@@ -36,6 +36,18 @@ impl Throttle {
         Self::new(1, Duration::from_mins(1))
     }
 
+    /// Creates a throttle for this many events per second on average, at least one: the events of a minute at once.
+    pub const fn per_second(rate: u32) -> Self {
+        let rate = if rate == 0 { 1 } else { rate };
+        let every = Duration::from_nanos(1_000_000_000 / rate as u64);
+        Self::new(rate.saturating_mul(60), every)
+    }
+
+    /// Returns the size of the burst.
+    pub const fn burst(&self) -> u32 {
+        self.burst
+    }
+
     const fn new(burst: u32, every: Duration) -> Self {
         Self { burst, every, state: Mutex::new(State { whole: None, held_back: 0 }) }
     }

@@ -40,3 +40,23 @@ fn the_table_of_questions_names_metrics_that_there_are() {
     let (table, _) = table.split_once("\nNo label has").expect("its end");
     are_listed("the table of questions", table, 30);
 }
+
+#[test]
+fn what_is_counted_by_namespace_is_summed_in_every_expression() {
+    let page = files::text(&files::path("docs/operations.md"));
+    let (_, section) = page.split_once("\n### Namespaces\n").expect("the section");
+    let (section, _) = section.split_once("\n### ").expect("its end");
+    let by_namespace = named(section);
+    assert_eq!(by_namespace.len(), 3, "{by_namespace:?}");
+    let mut found = 0;
+    for file in ["deploy/prometheus/fanfare.rules.yml", "deploy/grafana/fanfare.json"] {
+        let text = files::text(&files::path(file));
+        for line in text.lines().filter(|line| by_namespace.iter().any(|name| line.contains(&**name))) {
+            if line.contains("rate(") || line.contains("increase(") {
+                assert!(line.contains("sum"), "{file}: {line}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found >= 10, "{found}");
+}

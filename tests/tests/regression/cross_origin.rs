@@ -41,7 +41,9 @@ async fn preflight_is_answered(cluster: &Cluster) {
     let answer = call(cluster, "OPTIONS", "/v1/events", &asks).await;
     is_readable(&answer, 200);
     let allowed = answer.header("access-control-allow-headers").to_lowercase();
-    assert!(allowed.contains("last-event-id") && allowed.contains("authorization"), "{answer:?}");
+    for header in ["last-event-id", "authorization", "traceparent"] {
+        assert!(allowed.contains(header), "{answer:?}");
+    }
 }
 
 async fn is_overloaded(cluster: &Cluster, reason: &str) {

@@ -15,6 +15,7 @@
 //! - [`acks`]: what clients acknowledged
 //! - [`api_keys`]: API keys of services
 //! - [`audit`]: the audit log
+//! - [`connection_log`]: one line for each connection that ended
 //! - [`callback`]: an application that says who clients are, in place of tokens
 //! - [`revocation`]: tokens that are revoked or replaced while their streams are open
 //! - [`tickets`]: one-time credentials of streams
@@ -29,6 +30,7 @@
 //! - [`crash_retry`]: how soon clients come back from a crash follows the cluster
 //! - [`gzip`]: streams that are compressed
 //! - [`metrics`]: what Prometheus reads
+//! - [`traces`]: spans of traced events
 //! - [`key_files`]: files with keys of tokens that change
 //! - [`providers`]: tokens of identity providers, by the settings of `docs/providers.md`
 //! - [`doctor`]: what is wrong around a node
@@ -44,6 +46,7 @@ mod bad_input;
 mod before_the_first_event;
 mod callback;
 mod client_certificates;
+mod connection_log;
 mod crash_retry;
 mod dead_letters;
 mod doctor;
@@ -70,4 +73,5 @@ mod settings_commands;
 mod several_channels;
 mod slow_reader;
 mod tickets;
+mod traces;
 mod ways_in;

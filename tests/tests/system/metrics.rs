@@ -158,3 +158,40 @@ async fn redis_is_measured_on_its_connections_and_a_healthy_one_has_no_errors() 
     })
     .await;
 }
+
+#[tokio::test]
+async fn events_are_counted_by_the_patterns_of_retention_if_that_is_asked_for() {
+    const NAMES: [&str; 3] = ["sse_events_sent_total", "sse_gaps_total", "sse_event_latency_seconds_count"];
+    for is_on in [true, false] {
+        let node = Node::alone().set("RETENTION__RULES", "room:*, order:1 age=5m");
+        let node = node.set("METRICS__NAMESPACES", &is_on.to_string()).start().await;
+        let channels = ["room:1", "room:2", "order:1", "order:2"];
+        let mut stream = node.stream().channels(&channels).open().await;
+        // Turns between namespaces, live and from the log.
+        let sent = ["room:1", "order:1", "room:2", "order:2", "room:1", "room:1"];
+        for channel in sent {
+            node.api().publish(channel, "t", "x").await;
+            stream.next().await;
+        }
+        node.stream().channel("room:1").after("earliest").open().await.expect("t").await;
+        let label = |namespace: &str| format!("channel_namespace=\"{namespace}\"");
+        if is_on {
+            // The second stream gets the three events of room:1 again.
+            for (namespace, events) in [("room:*", 7.0), ("order:1", 1.0), ("other", 1.0)] {
+                counts(&node, NAMES[0], &[&label(namespace)], events).await;
+            }
+            counts(&node, NAMES[2], &[&label("room:*"), "path=\"live\""], 4.0).await;
+            counts(&node, NAMES[2], &[&label("order:1"), "path=\"live\""], 1.0).await;
+            counts(&node, NAMES[2], &[&label("room:*"), "path=\"catch-up\""], 1.0).await;
+        } else {
+            counts(&node, NAMES[0], &[], 9.0).await;
+        }
+        let text = node.api().get("/metrics").await.text;
+        check(&text).await;
+        let series = text.lines().filter(|line| NAMES.iter().any(|name| line.starts_with(name)));
+        let labelled = series.clone().filter(|line| line.contains("channel_namespace=")).count();
+        // Three namespaces; latencies by two paths.
+        assert_eq!((series.count(), labelled), if is_on { (12, 12) } else { (4, 0) }, "{text}");
+        assert!(!text.contains("room:1"), "{text}");
+    }
+}

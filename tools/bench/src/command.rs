@@ -2,5 +2,6 @@
 
 pub(crate) mod baseline;
 pub(crate) mod measure;
+pub(crate) mod observability;
 pub(crate) mod revocation;
 pub(crate) mod table;

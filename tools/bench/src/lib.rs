@@ -18,6 +18,7 @@
 //! The comparison:
 //!
 //! - [`revocation`]: the time from a revocation to the end of streams
+//! - [`observability`]: what metrics, figures and the log of connections cost
 //! - [`baseline`]: a server that only writes
 //! - [`table`]: all servers side by side, and docs/performance.md
 
@@ -26,6 +27,7 @@ pub mod endpoint;
 pub mod load_generator;
 pub mod measure;
 pub mod measurement;
+pub mod observability;
 mod pacer;
 pub mod process;
 mod publisher;

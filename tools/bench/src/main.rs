@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use command::{baseline, measure, revocation, table};
+use command::{baseline, measure, observability, revocation, table};
 
 /// Benchmarks of Fanfare and other servers of event streams
 #[derive(Parser)]
@@ -27,6 +27,10 @@ enum Command {
     ///
     /// Starts all processes. `FANFARE_BIN` is the binary of the nodes.
     Revocation(revocation::Args),
+    /// Measures what metrics, figures and the log of connections cost a node, in pairs of rounds without and with them
+    ///
+    /// Starts all processes; the node runs on the first core. `FANFARE_BIN` is its binary.
+    Observability(observability::Args),
     /// Measures all servers side by side, and writes docs/performance.md
     ///
     /// Starts all processes: the servers on the first core, the load and Redis on the second.
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         Command::Measure(args) => measure::run(&args),
         Command::Baseline(args) => baseline::run(&args),
         Command::Revocation(args) => revocation::run(&args),
+        Command::Observability(args) => observability::run(&args),
         Command::Table(args) => table::run(args),
     };
     result.unwrap_or_else(|error| {

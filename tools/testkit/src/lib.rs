@@ -22,6 +22,7 @@
 //! - [`attack`]: these, and a few whose requests are large, by name
 //! - [`token`]: signed tokens for `--auth jwt`
 //! - [`key_pair`], [`key_server`]: keys of an issuer, and the server of these keys, which fails in every way
+//! - [`collector`]: an OpenTelemetry collector that keeps the spans
 //! - [`application`]: the application that says who clients are
 //! - [`publisher`]: publishing through Redis
 //! - [`head`], [`body`], [`coding`], [`sse`]: the reader of a stream, an implementation of its own
@@ -42,6 +43,7 @@ pub mod chaos_proxy;
 pub mod client;
 pub mod cluster;
 pub mod coding;
+pub mod collector;
 pub mod crowd;
 pub mod deadline;
 pub mod event_source;

@@ -51,6 +51,12 @@ local function retention(channel)
   return default
 end
 
+-- The form of a trace context. While the library is loaded, there is no string.rep.
+local digits = '[%da-f][%da-f][%da-f][%da-f][%da-f][%da-f][%da-f][%da-f]'
+local two = '[%da-f][%da-f]'
+local trace_form = '^(' .. two .. ')%-(' .. digits .. digits .. digits .. digits .. ')%-(' .. digits .. digits .. ')%-('
+  .. two .. ')(.*)$'
+
 local function wrong_channel(log)
   local head, tail = prefix .. ':{', '}:log'
   if string.sub(log, 1, #head) ~= head or string.sub(log, -#tail) ~= tail or #log < #head + #tail then
@@ -104,17 +110,27 @@ local function wrong_except(except)
   end
 end
 
+-- Returns a trace context as this version writes it, or nil if it is malformed: then it is ignored (W3C Trace Context, 4.3).
+local function trace_of(text)
+  local version, trace, span, flags, rest = string.match(string.sub(text, 1, 56), trace_form)
+  if not version or version == 'ff' or (version == '00' and rest ~= '') then return nil end
+  if rest ~= '' and string.sub(rest, 1, 1) ~= '-' then return nil end
+  if not string.find(trace, '[^0]') or not string.find(span, '[^0]') then return nil end
+  return '00-' .. trace .. '-' .. span .. (tonumber(flags, 16) % 2 == 1 and '-01' or '-00')
+end
+
 local function refuse(why)
   return redis.error_reply('FANFARE ' .. why)
 end
 
 local function call(keys, args)
   if #keys ~= 1 then return refuse('exactly one key is required: ' .. prefix .. ':{<channel>}:log') end
-  if #args < 2 or #args > 4 then
-    return refuse('two to four arguments are required: type, data, key and except')
+  if #args < 2 or #args > 5 then
+    return refuse('two to five arguments are required: type, data, key, except and traceparent')
   end
-  local key, except = args[3], args[4]
+  local key, except, trace = args[3], args[4], args[5] and trace_of(args[5])
   if except and key == '' then key = nil end
+  if args[5] and except == '' then except = nil end
   local channel, wrong = wrong_channel(keys[1])
   wrong = wrong or wrong_type(args[1]) or wrong_data(args[2]) or (key and wrong_key(key))
   wrong = wrong or (except and wrong_except(except))
@@ -124,7 +140,9 @@ local function call(keys, args)
   local kept = retention(channel)
   local names = {keys[1], base .. 'last', base .. 'live', key and base .. 'once:' .. key}
   local words = {args[1], args[2], kept.events, kept.age, kept.positions, once}
-  if except then words[7], words[8], words[9], words[10], words[11] = '', '', '', '', except end
+  if except or trace then
+    words[7], words[8], words[9], words[10], words[11], words[12] = '', '', '', '', except or '', trace
+  end
   local answer = publish(names, words)
   return {answer[1], answer[2]}
 end

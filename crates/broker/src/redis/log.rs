@@ -126,12 +126,19 @@ async fn short_page(
 fn short_entry(value: Value) -> Option<Arc<Entry>> {
     let [id, fields] = <[Value; 2]>::try_from(array(value)?).ok()?;
     let mut fields = array(fields)?;
-    let except = match fields.get(6..) {
-        Some([name, except]) if bytes(name.clone())? == b"x"[..] => Some(bytes(except.clone())?),
-        _ => None,
-    };
-    if except.is_some() {
-        fields.truncate(6);
+    let mut except = None;
+    if let Some((rest, _)) = fields.get(6..).map(|extras| extras.as_chunks::<2>()) {
+        for [name, value] in rest {
+            match &bytes(name.clone())?[..] {
+                b"x" => except = Some(bytes(value.clone())?),
+                // The trace, which nothing needs of stored events.
+                b"c" => {}
+                _ => return None,
+            }
+        }
+        if fields.len() % 2 == 0 {
+            fields.truncate(6);
+        }
     }
     let [t, kind, d, data, p, previous] = <[Value; 6]>::try_from(fields).ok()?;
     if [t, d, p].map(bytes) != [b"t", b"d", b"p"].map(|name| Some(Bytes::from_static(name))) {

@@ -4,7 +4,8 @@
 -- args: type, data, events kept, their age in ms, how long the last position is kept in ms, and how long the
 --       idempotency key is kept in ms; for an entry of the ingest stream also its generation, its id, and maybe the id of
 --       the entry that must be published before it or '', and the last time at which it may be published or ''. If a session
---       does not get the event, that session is the eleventh, and the missing ones before it are ''.
+--       does not get the event, that session is the eleventh; if the event belongs to a trace, its traceparent is the twelfth.
+--       Missing ones before these are ''.
 -- Returns the position, 1 if the key was used before, else 0, and 1 if the channel is new. For an entry of the ingest
 -- stream it returns a number: 0 if the entry was published, 1 if it or its key was published before, 2 if it is held up
 -- and nothing was done, 3 if it is too late.
@@ -47,18 +48,27 @@ local function is_past(ms)
   return tonumber(ms) < tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
--- Calls XADD with these arguments, and with the session that does not get the event in a fourth field.
-local function append(except, ...)
-  if not except then return redis.call('XADD', ...) end
-  local words = {...}
-  words[#words + 1], words[#words + 2] = 'x', except
+-- Calls XADD with these arguments, and with the session that does not get the event and the trace in further fields. `extras`
+-- is false if the event has neither.
+local function append(extras, ...)
+  if not extras then return redis.call('XADD', ...) end
+  local words, except, trace = {...}, extras[11], extras[12]
+  if except ~= '' then words[#words + 1], words[#words + 2] = 'x', except end
+  if trace then words[#words + 1], words[#words + 2] = 'c', trace end
   return redis.call('XADD', unpack(words))
+end
+
+-- Returns the beginning of the live message of an event with extras.
+local function head_with(extras, positions)
+  local except, trace = extras[11], extras[12]
+  if not trace then return '2 ' .. positions .. ' ' .. except end
+  return '3 ' .. positions .. ' ' .. trace .. ' ' .. (except ~= '' and except or '-')
 end
 
 local function publish(keys, args)
   local call, find, sub = redis.call, string.find, string.sub
   local log, last_key, once_key, kind, data = keys[1], keys[2], keys[4], args[1], args[2]
-  local generation, entry, previous, except = args[7], args[8], args[9], args[11]
+  local generation, entry, previous, extras = args[7], args[8], args[9], args[11] and args
   if generation == '' then generation = nil end
 
   local seen = once_key and call('GET', once_key)
@@ -106,9 +116,9 @@ local function publish(keys, args)
 
   -- An existing log never assigns an id below its newest. A new log could, if the clock has gone back since the old one
   -- expired: then this script chooses the id.
-  local id = append(except, log, 'NOMKSTREAM', 'MAXLEN', '~', args[3], '*', 't', kind, 'd', data, 'p', last)
+  local id = append(extras, log, 'NOMKSTREAM', 'MAXLEN', '~', args[3], '*', 't', kind, 'd', data, 'p', last)
   if not id then
-    id = append(except, log, after(last), 't', kind, 'd', data, 'p', last)
+    id = append(extras, log, after(last), 't', kind, 'd', data, 'p', last)
     -- Redis reserves 4 KiB for the first entries of a stream; a copy has the needed size. Skipped without the permission.
     local copy = log .. ':copy'
     if redis.pcall('COPY', log, copy, 'REPLACE') == 1 then redis.pcall('RENAME', copy, log) end
@@ -122,7 +132,7 @@ local function publish(keys, args)
   call('PEXPIRE', log, args[4])
   call('SET', last_key, id .. mark, 'PX', args[5])
   if once_key then call('SET', once_key, id, 'PX', args[6]) end
-  local head = except and '2 ' .. id .. ' ' .. last .. ' ' .. except or '1 ' .. id .. ' ' .. last
+  local head = extras and head_with(extras, id .. ' ' .. last) or '1 ' .. id .. ' ' .. last
   call('PUBLISH', keys[3], head .. ' ' .. kind .. '\n' .. data)
   return generation and 0 or {id, 0, last == '0-0' and 1 or nil}
 end

@@ -83,10 +83,11 @@ fn add(calls: &mut Batch<'_>, broker: &RedisBroker, script: &'static Script, pub
     if key.is_some() {
         call.arg(millis(broker.settings.idempotency_window));
     }
-    if let Some(except) = event.excepted() {
+    if has_extras(&event) {
         // After the arguments of a key and of an entry.
         let missing = 4 + usize::from(key.is_none());
-        call.arg(vec![""; missing]).arg(except.to_string());
+        call.arg(vec![""; missing]);
+        add_extras(&mut call, &event);
     }
     calls.add(&log, call);
 }
@@ -98,17 +99,30 @@ fn add_entry(calls: &mut Batch<'_>, broker: &RedisBroker, reading: &Reading, ent
     // The mark is kept with the last position, and an entry may be repeated after a leader died.
     let (log, mut call) = append(broker, &script::PUBLISH, (&channel, &event), key.as_deref(), window);
     call.arg(millis(window)).arg(&reading.generation[..]).arg(id.to_string());
-    let except = event.excepted();
-    if after.is_some() || until.is_some() || except.is_some() {
+    let has_extras = has_extras(&event);
+    if after.is_some() || until.is_some() || has_extras {
         call.arg(after.map(|after| after.to_string()).unwrap_or_default());
     }
-    if until.is_some() || except.is_some() {
+    if until.is_some() || has_extras {
         call.arg(until.map(|until| until.to_string()).unwrap_or_default());
     }
-    if let Some(except) = except {
-        call.arg(except.to_string());
+    if has_extras {
+        add_extras(&mut call, &event);
     }
     calls.add(&log, call);
+}
+
+/// Returns whether an event has arguments that few events have.
+fn has_extras(event: &Event) -> bool {
+    event.excepted().is_some() || event.trace().is_some()
+}
+
+/// Adds these arguments: the session that does not get the event, and its trace.
+fn add_extras(call: &mut Cmd, event: &Event) {
+    call.arg(event.excepted().map(ToString::to_string).unwrap_or_default());
+    if let Some(trace) = event.trace() {
+        call.arg(trace.to_string());
+    }
 }
 
 /// Returns a call of the script with its common arguments, and the key of its log. The last position is kept for at

@@ -9,7 +9,7 @@ use fanfare_broker::{Broker, BrokerSettings, Published, Retention, RetentionRule
 use fanfare_protocol::publish::{Publication, TimedPublication};
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::wire::{Frame, Topic};
-use fanfare_protocol::{Channel, Entry, Event, Except, Pattern, Position};
+use fanfare_protocol::{Channel, Entry, Event, Except, Pattern, Position, TraceParent};
 use fanfare_testkit::deadline::eventually;
 
 use crate::fixture::{Fixture, Subscriber, channel, event, new, publication, publish, read};
@@ -99,6 +99,57 @@ pub(crate) async fn the_session_that_does_not_get_an_event_is_kept_with_it_by_ev
     let sent: Vec<_> = sent.collect();
     let [Frame::Ephemeral(event)] = &sent[..] else { panic!("{sent:?}") };
     assert_eq!(event.excepted(), user);
+}
+
+pub(crate) async fn the_trace_of_an_event_is_in_its_live_message_by_every_way_in<F: Fixture>() {
+    let fixture = new::<F>().await;
+    let broker = fixture.broker();
+    let subscriber = Subscriber::open(broker, "n").await;
+    subscriber.subscribe(&["a"], 1).await;
+    let trace = TraceParent::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    let [of_user, _] = excepts();
+    let with = |data: &str, except: Option<&Except>| {
+        let publication = publication("a", data);
+        let event = publication.event.clone().except(except.cloned()).traced(trace);
+        Publication { event, ..publication }
+    };
+    let keyed = Publication { key: Some("k".into()), ..with("3", None) };
+    let ephemeral = Publication { ephemeral: true, ..with("4", Some(&of_user)) };
+    let batch = vec![publication("a", "1"), with("2", Some(&of_user)), keyed, ephemeral];
+    for answer in broker.publish(batch).await {
+        answer.unwrap();
+    }
+    let reading = begin(broker).await;
+    let entries = [(1, false, None), (2, true, None), (3, false, Some(1 << 52)), (4, true, Some(1 << 52))];
+    let entries = chain(entries.map(|(n, has_key, until)| {
+        let publication = with(&format!("intake {n}"), None);
+        let key = has_key.then(|| format!("key {n}"));
+        (Position::new(7, n), TimedPublication { publication: Publication { key, ..publication }, until })
+    }));
+    assert_eq!(put(broker, &reading, entries).await, [IntakeOutcome::Published; 4]);
+    let messages = subscriber.wait_messages("a", 8).await;
+    let frames = messages.iter().map(|message| {
+        let topic = if message.starts_with(b"{") { Topic::Ephemeral } else { Topic::Live };
+        match Frame::parse(topic, message, 1000).unwrap() {
+            Frame::Kept(entry) => entry.event,
+            Frame::Ephemeral(event) => event,
+        }
+    });
+    let traces: Vec<_> = frames.map(|event| event.trace().copied()).collect();
+    assert_eq!(traces.iter().filter(|found| **found == trace).count(), 7, "{traces:?}");
+    // A page is read with plain commands and with the script, whether or not its entries have traces.
+    let page = broker.page(&channel("a"), Position::ZERO, PageLimit::entries(10)).await.unwrap();
+    assert_eq!(page.entries.len(), 7);
+    for two in page.entries.windows(2) {
+        let likely = Likely::Short { latest: page.now.unwrap() };
+        let limit = PageLimit { likely, ..PageLimit::entries(10) };
+        let short = broker.page(&channel("a"), two[0].position, limit).await.unwrap();
+        assert_eq!(
+            (short.entries[0].position, &short.entries[0].event.data_bytes()[..]),
+            (two[1].position, &two[1].event.data_bytes()[..])
+        );
+        assert_eq!(short.entries[0].event.excepted(), two[1].event.excepted());
+    }
 }
 
 pub(crate) async fn positions_grow_and_each_entry_knows_the_one_before<F: Fixture>() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanfare_broker::log::PageLimit;
 use fanfare_broker::{BrokerSettings, EventLog, Membership, Retention, RetentionRules};
 use fanfare_protocol::wire::{Frame, Topic};
-use fanfare_protocol::{Pattern, Position};
+use fanfare_protocol::{Pattern, Position, TraceParent};
 use fanfare_testkit::deadline::eventually;
 use fanfare_testkit::redis::Redis as RedisServer;
 
@@ -85,6 +85,51 @@ async fn a_stranger_excepts_a_session_with_and_without_a_key() {
 }
 
 #[tokio::test]
+async fn a_stranger_gives_a_trace_and_a_malformed_one_is_ignored() {
+    let redis = new::<Redis>().await;
+    let subscriber = Subscriber::open(&redis.broker, "n").await;
+    subscriber.subscribe(&["a"], 1).await;
+    let (log, session) = (key("a"), str::from_utf8(SESSION).unwrap());
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let [zero_trace, zero_span] = ["4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"]
+        .map(|id| trace.replace(id, &"0".repeat(id.len())));
+    let cases = [
+        ("", trace.to_owned(), Some(trace.to_owned())),
+        (session, trace.to_owned(), Some(trace.to_owned())),
+        ("", trace.replace("-01", "-00"), Some(trace.replace("-01", "-00"))),
+        ("", format!("fe{}-more", &trace[2..]), Some(trace.to_owned())),
+        ("", trace.replace("-01", "-ff"), Some(trace.to_owned())),
+        ("", String::new(), None),
+        (session, trace.to_uppercase(), None),
+        ("", format!("{trace}-more"), None),
+        ("", format!("fe{}x", &trace[2..]), None),
+        ("", format!("ff{}", &trace[2..]), None),
+        ("", zero_trace, None),
+        ("", zero_span, None),
+        ("", "x".repeat(100_000), None),
+    ];
+    for (except, trace, wanted) in &cases {
+        let words = [b"1", log.as_bytes(), b"t", b"d", b"", except.as_bytes(), trace.as_bytes()];
+        call(&redis.server, &words).await.unwrap();
+        // As nodes read it.
+        assert_eq!(TraceParent::parse(trace.as_bytes()).map(|trace| trace.to_string()), *wanted, "{trace}");
+    }
+    let messages = subscriber.wait_messages("a", cases.len()).await;
+    for ((except, _, wanted), message) in cases.iter().zip(&messages) {
+        let Ok(Frame::Kept(entry)) = Frame::parse(Topic::Live, message, 1000) else { panic!("{message:?}") };
+        assert_eq!(entry.event.trace().map(ToString::to_string), *wanted);
+        let excepted = entry.event.excepted().map(ToString::to_string);
+        assert_eq!(excepted.as_deref().unwrap_or_default(), *except);
+    }
+    // The log has it, too.
+    let log: Vec<(String, Vec<String>)> = redis.server.get(&["XRANGE", &log, "-", "+"]).await;
+    let kept = log
+        .iter()
+        .map(|(_, fields)| fields.chunks(2).find(|field| field[0] == "c").map(|field| field[1].clone()));
+    assert_eq!(kept.collect::<Vec<_>>(), cases.map(|(_, _, wanted)| wanted));
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_said() {
     let redis = new::<Redis>().await;
     let (log, long) = (key("a"), key(&"x".repeat(256)));
@@ -96,9 +141,9 @@ async fn what_is_wrong_is_said() {
     let cases: Vec<(Vec<&[u8]>, &str)> = vec![
         (vec![b"0", b"t", b"d"], "exactly one key is required"),
         (vec![b"2", log, log, b"t", b"d"], "exactly one key is required"),
-        (vec![b"1", log], "two to four arguments"),
-        (vec![b"1", log, b"t"], "two to four arguments"),
-        (vec![b"1", log, b"t", b"d", b"k", SESSION, b"x"], "two to four arguments"),
+        (vec![b"1", log], "two to five arguments"),
+        (vec![b"1", log, b"t"], "two to five arguments"),
+        (vec![b"1", log, b"t", b"d", b"k", SESSION, b"x", b"y"], "two to five arguments"),
         (vec![b"1", b"a", b"t", b"d"], "the key must be fanfare:{<channel>}:log"),
         (vec![b"1", b"fanfare:{a}:last", b"t", b"d"], "the key must be"),
         (vec![b"1", b"other:{a}:log", b"t", b"d"], "the key must be"),

@@ -57,6 +57,7 @@ contracts! {
     events:
         an_event_is_read_as_it_was_published,
         the_session_that_does_not_get_an_event_is_kept_with_it_by_every_way_in,
+        the_trace_of_an_event_is_in_its_live_message_by_every_way_in,
         positions_grow_and_each_entry_knows_the_one_before,
         a_batch_keeps_its_order_and_is_answered_in_it,
         a_key_stores_an_event_once_in_its_channel,

@@ -6,7 +6,9 @@ use fanfare_broker::IntakeQueue;
 use fanfare_broker::dead_letter::Rejected;
 use fanfare_broker::intake::{Reading, chain};
 use fanfare_protocol::Position;
+use fanfare_protocol::publish::{Publication, TimedPublication};
 use fanfare_telemetry::Throttle;
+use fanfare_telemetry::traces::Tracer;
 use tokio::sync::mpsc;
 
 use super::PipelineEnd;
@@ -18,12 +20,14 @@ use crate::metrics::ClusterMetrics;
 pub(super) struct Publisher {
     broker: Arc<dyn IntakeQueue>,
     metrics: Arc<ClusterMetrics>,
+    tracer: Tracer,
     log: Throttle,
 }
 
 impl Publisher {
-    pub(super) fn new(broker: &Arc<dyn IntakeQueue>, metrics: &Arc<ClusterMetrics>) -> Self {
-        Self { broker: Arc::clone(broker), metrics: Arc::clone(metrics), log: Throttle::of_events() }
+    pub(super) fn new(broker: &Arc<dyn IntakeQueue>, metrics: &Arc<ClusterMetrics>, tracer: Tracer) -> Self {
+        let (broker, metrics) = (Arc::clone(broker), Arc::clone(metrics));
+        Self { broker, metrics, tracer, log: Throttle::of_events() }
     }
 
     /// Publishes batches until the input ends. An entry that can never be published is moved to the dead-letter
@@ -71,7 +75,13 @@ impl Publisher {
             entries.push((id, publication.publication.channel.clone(), fields));
             placed.push((id, publication));
         }
+        let events = placed.iter_mut().map(|(_, TimedPublication { publication, .. })| {
+            let Publication { channel, event, .. } = publication;
+            (&*channel, event)
+        });
+        let spans = self.tracer.publishing("intake", events);
         let results = self.broker.publish_intake(reading, chain(placed)).await;
+        spans.end(results.iter().any(Result::is_err));
         Ok(PublishResults::sort(entries, results, &self.metrics))
     }
 

@@ -34,7 +34,8 @@ fn start_with_batches(
 ) -> (Intake, Arc<ClusterMetrics>) {
     let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
     let config = IntakeConfig { batch, lease: LEASE, ..IntakeConfig::default() };
-    let settings = IntakeSettings { node: NodeId::new(node).unwrap(), config, max_data };
+    let settings =
+        IntakeSettings { node: NodeId::new(node).unwrap(), config, max_data, tracer: Tracer::default() };
     (Intake::start(broker.shared(), settings, Arc::clone(&metrics)), metrics)
 }
 
@@ -601,7 +602,8 @@ async fn a_node_with_the_intake_disabled_never_leads() {
     let broker = FaultyBroker::new();
     let metrics = Arc::new(ClusterMetrics::register(&mut Registry::default()));
     let config = IntakeConfig { enabled: false, ..IntakeConfig::default() };
-    let settings = IntakeSettings { node: NodeId::new("n1").unwrap(), config, max_data: 100 };
+    let settings =
+        IntakeSettings { node: NodeId::new("n1").unwrap(), config, max_data: 100, tracer: Tracer::default() };
     let intake = Intake::start(broker.shared(), settings, metrics);
     tokio::time::sleep(LEASE * 3).await;
     intake.shutdown().await;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::connection::open_streams::OpenStreams;
 use crate::connection::user_sockets::UserSockets;
+use crate::connection_log::ConnectionLog;
 use crate::metrics::HubMetrics;
 use crate::queue_budget::QueueBudget;
 use crate::retry::RetryPolicy;
@@ -19,6 +20,7 @@ pub(crate) struct ShardContext {
     pub(crate) settings: StreamConfig,
     pub(crate) retry: RetryPolicy,
     pub(crate) metrics: Arc<HubMetrics>,
+    pub(crate) log: ConnectionLog,
     pub(crate) node: NodeId,
     pub(crate) open_streams: Arc<OpenStreams>,
     pub(crate) user_sockets: Arc<UserSockets>,
@@ -26,6 +28,10 @@ pub(crate) struct ShardContext {
     pub(crate) now: Instant,
     /// Events queued since they were last added to the shared metrics.
     sent: Cell<u64>,
+    /// The namespace to which these belong, and what follows.
+    namespace: Cell<u8>,
+    /// Events of earlier namespaces, by namespace.
+    sent_before: Box<[Cell<u64>]>,
     gzip_saved: Cell<u64>,
     /// Bytes that sockets accepted since they were last added to the shared metrics.
     sent_bytes: Cell<u64>,
@@ -42,7 +48,7 @@ impl ShardContext {
     pub(crate) fn new(
         settings: StreamConfig,
         retry: RetryPolicy,
-        metrics: Arc<HubMetrics>,
+        (metrics, log): (Arc<HubMetrics>, ConnectionLog),
         node: NodeId,
         (open_streams, user_sockets): (Arc<OpenStreams>, Arc<UserSockets>),
         queues: QueueBudget,
@@ -50,15 +56,19 @@ impl ShardContext {
         let (sent, gzip_saved) = (Cell::new(0), Cell::new(0));
         let (waiting, queue_bound) = (Cell::new(0), Cell::new(bytes(settings.queue)));
         let now = Instant::now();
+        let sent_before = metrics.sent.iter().map(|_| Cell::new(0)).collect();
         Self {
             settings,
             retry,
             metrics,
+            log,
             node,
             open_streams,
             user_sockets,
             now,
             sent,
+            namespace: Cell::new(0),
+            sent_before,
             gzip_saved,
             sent_bytes: Cell::new(0),
             catching_up: Cell::new(0),
@@ -76,6 +86,20 @@ impl ShardContext {
     /// Counts a change of queued bytes.
     pub(crate) fn count_waiting(&self, more: isize) {
         self.waiting.set(self.waiting.get() + more);
+    }
+
+    /// Begins with events of a namespace.
+    pub(crate) fn enter(&self, namespace: u8) {
+        let before = self.namespace.replace(namespace);
+        if before != namespace {
+            let events = &self.sent_before[usize::from(before)];
+            events.set(events.get() + self.sent.take());
+        }
+    }
+
+    /// Returns the namespace of the current events.
+    pub(super) fn namespace(&self) -> u8 {
+        self.namespace.get()
     }
 
     /// Counts a queued event, and the bytes saved by compression.
@@ -113,13 +137,19 @@ impl ShardContext {
             self.metrics.catching_up.inc_by(catching_up);
         }
         self.queue_bound.set(self.queues.queue_bound(bytes(self.settings.queue)));
-        for (count, metric) in
-            [(&self.sent, &self.metrics.sent), (&self.gzip_saved, &self.metrics.gzip_saved)]
-        {
-            let count = count.take();
-            if count > 0 {
-                metric.inc_by(count);
+        let sent = self.sent.take();
+        if sent > 0 {
+            self.metrics.sent[self.namespace()].inc_by(sent);
+        }
+        for (before, metric) in self.sent_before.iter().zip(self.metrics.sent.iter()) {
+            let before = before.take();
+            if before > 0 {
+                metric.inc_by(before);
             }
+        }
+        let saved = self.gzip_saved.take();
+        if saved > 0 {
+            self.metrics.gzip_saved.inc_by(saved);
         }
     }
 }

@@ -50,7 +50,7 @@ impl Connection {
             self.deadlines.progress(context.now);
         }
         let result = self.finish_write(written, scratch, cx);
-        context.count_bytes(self.writer.take_sent());
+        self.count_bytes(context);
         result
     }
 
@@ -73,7 +73,7 @@ impl Connection {
         let written = self.writer.write_batch(scratch, cx);
         self.deadlines.progress(context.now);
         let result = self.finish_write(written, scratch, cx);
-        context.count_bytes(self.writer.take_sent());
+        self.count_bytes(context);
         result
     }
 

@@ -121,7 +121,7 @@ impl Connection {
         }
         // One of a page, so that catching up costs no more.
         if let Some(published) = oldest {
-            context.metrics.observe_catch_up(published);
+            context.metrics.observe_catch_up(context.namespace(), published);
         }
     }
 
@@ -169,7 +169,7 @@ impl Connection {
     }
 
     fn report_gap(&mut self, channel: &Channel, after: Position, context: &ShardContext) {
-        context.metrics.gaps.inc();
+        context.metrics.gaps[context.namespace()].inc();
         let gap = self.encoding.dialect.gap(channel, after);
         if let Some(poll) = &mut self.long_poll {
             poll.event(context.now, gap.len());

@@ -91,6 +91,7 @@ impl Shard {
             connection.set_state(index, ChannelState::Live, &self.context);
             return self.observe_live(key);
         }
+        self.context.enter(self.topics[at].namespace);
         let rest = self.topics[at].window.after(position).filter(|_| !awaits_log);
         if rest.map(|rest| connection.queue_entries(index, rest, &self.context)).is_some() {
             connection.set_state(index, ChannelState::Live, &self.context);

@@ -72,7 +72,8 @@ impl Shard {
             let Some(message) = self.messages.pop_front() else { break };
             deliveries += 1;
             match message {
-                Message::Event(event) => self.deliver(event),
+                Message::Event(event) => self.deliver(event, None),
+                Message::Traced(traced) => self.deliver(traced.0, Some(traced.1)),
                 Message::Up => self.is_connected = true,
                 Message::Subscribed(channel) => self.subscribed(&channel),
                 Message::Down => self.disconnected(),
@@ -198,15 +199,21 @@ impl Shard {
     /// Observes the latency of events that are written to all connections now: connections are written to in the
     /// order in which data was queued for them.
     fn observe_latency(&mut self) {
-        if self.fresh.is_empty() {
+        if self.fresh.is_empty() && self.fresh_traced.is_empty() {
             return;
         }
         let now = unix_ms();
-        while let Some(&(then, at)) = self.fresh.front()
-            && then <= self.written
+        while let Some(&(event, trace)) = self.fresh_traced.front()
+            && event.written <= self.written
+        {
+            self.fresh_traced.pop_front();
+            self.context.metrics.observe_live(event.namespace, event.published, now, Some(&trace));
+        }
+        while let Some(&event) = self.fresh.front()
+            && event.written <= self.written
         {
             self.fresh.pop_front();
-            self.context.metrics.observe_live(at, now);
+            self.context.metrics.observe_live(event.namespace, event.published, now, None);
         }
     }
 

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::task::Context;
 
 use super::Shard;
+use fanfare_telemetry::traces::FanOutSpan;
+
 use crate::connection::LiveOutcome;
 use crate::encoded_event::EncodedEvent;
 use crate::log_reads::TopicKey;
@@ -24,13 +26,15 @@ pub(super) struct FanOut {
     topic: TopicKey,
     /// Subscribers before this index have received the event.
     next: usize,
+    /// The span of a traced event.
+    span: Option<FanOutSpan>,
 }
 
 impl Shard {
     /// Starts the fan-out of an event to the connections of the topic at `at`.
-    pub(super) fn begin_fan_out(&mut self, event: Arc<EncodedEvent>, at: usize) {
+    pub(super) fn begin_fan_out(&mut self, event: Arc<EncodedEvent>, at: usize, span: Option<FanOutSpan>) {
         let topic = (at, self.topics[at].serial);
-        self.fan_out = Some(FanOut { event, topic, next: 0 });
+        self.fan_out = Some(FanOut { event, topic, next: 0, span });
     }
 
     /// Continues the fan-out, if there is one. `writes` is the number of connections that may be written to, and is
@@ -41,6 +45,9 @@ impl Shard {
         let at_once = self.messages.is_empty();
         let Some(fan_out) = &self.fan_out else { return Some(0) };
         let (event, topic) = (Arc::clone(&fan_out.event), fan_out.topic);
+        if let Some(namespace) = self.topic(topic).map(|topic| topic.namespace) {
+            self.context.enter(namespace);
+        }
         let mut deliveries = 0_usize;
         while let Some(subscriber) = self.next_subscriber(topic) {
             if at_once && *writes == 0 {
@@ -55,7 +62,9 @@ impl Shard {
             deliveries += 1;
             self.deliver_to(subscriber, &event, at_once, writes);
         }
-        self.fan_out = None;
+        if let Some(FanOut { span: Some(span), next, .. }) = self.fan_out.take() {
+            span.delivered(next);
+        }
         self.fan_out_done(topic, &event);
         Some(deliveries + event.compressed_bytes() / COMPRESSED_BYTES_PER_DELIVERY)
     }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use fanfare_config::bytes;
 use fanfare_protocol::Channel;
 use fanfare_telemetry::Throttle;
+use fanfare_telemetry::traces::FanOutSpan;
 
-use super::{Shard, Timer};
+use super::{Fresh, Shard, Timer};
 use crate::connection::ChannelState;
 use crate::encoded_event::EncodedEvent;
 use crate::fork;
@@ -14,8 +15,8 @@ use crate::log_reads::TopicKey;
 use crate::metrics::SuspectReason;
 
 impl Shard {
-    /// Handles an event of a live topic.
-    pub(super) fn deliver(&mut self, event: Arc<EncodedEvent>) {
+    /// Handles an event of a live topic, with the span of its fan-out if it is traced.
+    pub(super) fn deliver(&mut self, event: Arc<EncodedEvent>, span: Option<FanOutSpan>) {
         let Some(&at) = self.by_channel.get(&event.channel) else { return };
         if let Some(link) = event.link {
             if self.topics[at].is_ahead(link, self.reads.latest(self.context.now)) {
@@ -37,7 +38,7 @@ impl Shard {
             // A window set by a log read may be ahead of the live topic, but other connections still need this event.
             topic.window.add(link, &event, settings.recent_events, most);
         }
-        self.begin_fan_out(event, at);
+        self.begin_fan_out(event, at, span);
     }
 
     /// Forgets a topic's fork if it is old, or starts the timer again.
@@ -81,7 +82,15 @@ impl Shard {
         }
         self.shrink_window(topic.0);
         if let Some(link) = event.link {
-            self.fresh.push_back((self.written_then(), link.position.ms));
+            let fresh = Fresh {
+                written: self.written_then(),
+                published: link.position.ms,
+                namespace: self.topics[topic.0].namespace,
+            };
+            match event.sampled() {
+                None => self.fresh.push_back(fresh),
+                Some(&trace) => self.fresh_traced.push_back((fresh, trace)),
+            }
         }
     }
 

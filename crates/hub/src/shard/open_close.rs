@@ -125,7 +125,8 @@ impl Shard {
 
     fn new_topic(&mut self, channel: Channel) -> usize {
         let serial = self.next_serial();
-        let at = self.topics.insert(Topic::new(serial, channel.clone()));
+        let namespace = self.context.metrics.namespaces.of(&channel);
+        let at = self.topics.insert(Topic::new(serial, channel.clone(), namespace));
         self.by_channel.insert(channel, at);
         at
     }
@@ -230,6 +231,7 @@ impl Shard {
         }
         let mut slot = self.slots.remove(key);
         slot.connection.count_gone(&self.context);
+        slot.connection.log_end(reason, &self.context);
         self.timers.try_remove(&slot.timer);
         self.context.open_streams.remove(1);
     }

@@ -136,6 +136,7 @@ impl Shard {
         let fits = state == Some(ChannelState::Reading) || !connection.is_full(&self.context);
         let mut outcome = PageOutcome::default();
         if fits {
+            self.context.enter(self.topics[at].namespace);
             let (topic, position) = (&mut self.topics[at], connection.subscription(index).position);
             outcome = match query {
                 LogQuery::Page(fork) if fork != position => {

@@ -13,6 +13,7 @@ use fanfare_coordination::metrics::ClusterMetrics;
 use fanfare_protocol::event::DEFAULT_MAX_DATA_BYTES;
 use fanfare_protocol::start::StartAt;
 use fanfare_protocol::{Entry, Event, Position, SessionId};
+use fanfare_telemetry::traces::Tracer;
 use futures_util::FutureExt;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -24,6 +25,7 @@ use crate::PREFETCH;
 use crate::connection::LiveOutcome;
 use crate::connection::open_streams::OpenStreams;
 use crate::connection::user_sockets::UserSockets;
+use crate::connection_log::ConnectionLog;
 use crate::encoded_event::EncodedEvent;
 use crate::fork;
 use crate::log_reads::LogResult;
@@ -43,10 +45,10 @@ fn shard_on(log: Arc<dyn EventLog>) -> Shard {
     let (control, _) = control::queue(&Arc::new(ClusterMetrics::register(&mut Registry::default())));
     let table = Arc::new(SubscriptionTable::new(
         vec![Arc::default()],
-        1 << 30,
-        1 << 20,
+        (1 << 30, 1 << 20),
         control,
         Arc::clone(&metrics),
+        Tracer::default(),
     ));
     let settings = StreamConfig::default();
     let budget =
@@ -54,7 +56,8 @@ fn shard_on(log: Arc<dyn EventLog>) -> Shard {
     let sockets = (OpenStreams::new(Arc::clone(&metrics)), UserSockets::new(16, 100, Arc::clone(&metrics)));
     let retry = RetryPolicy::new(RetrySettings::new(&settings, Duration::ZERO));
     let (node, queues) = (NodeId::new("a").unwrap(), QueueBudget::new(usize::MAX, Gauge::default()));
-    let context = ShardContext::new(settings, retry, metrics, node, sockets, queues);
+    let context =
+        ShardContext::new(settings, retry, (metrics, ConnectionLog::default()), node, sockets, queues);
     Shard::new(0, context, table, LogReads::new(log, budget, 4, PageLimit::entries(100)), PREFETCH)
 }
 
@@ -83,7 +86,7 @@ fn event(channel: &Channel, number: u64, data: String) -> Arc<EncodedEvent> {
 }
 
 fn publish(shard: &Shard, channel: &Channel, number: u64) {
-    assert!(shard.inbox.push_event(event(channel, number, format!("event {number}.")), 1 << 30));
+    assert!(shard.inbox.push_event(event(channel, number, format!("event {number}.")), None, 1 << 30));
 }
 
 /// Runs turns until the shard is idle. Returns their number.
@@ -121,19 +124,19 @@ async fn a_burst_on_one_channel_does_not_delay_another() {
     let crowd: Vec<_> = (0..1000).map(|_| open(&shard, &busy, StartAt::Position(Position::ZERO))).collect();
     let alone = open(&shard, &quiet, StartAt::Position(Position::ZERO));
     settle(&mut shard).await;
-    let sent = shard.context.metrics.sent.get();
+    let sent = shard.context.metrics.events_sent();
     assert_eq!(sent, 0);
 
     for number in 1..=500 {
         publish(&shard, &busy, number);
     }
     let _ = shard.poll_turn(&mut Context::from_waker(Waker::noop()));
-    let sent = shard.context.metrics.sent.get();
+    let sent = shard.context.metrics.events_sent();
     assert!((1_000..100_000).contains(&sent), "{sent} of 500,000 in one turn");
     // A later event waits for the fan-out of the burst, but not for its writes; all events arrive.
     publish(&shard, &quiet, 1);
     settle(&mut shard).await;
-    assert_eq!(shard.context.metrics.sent.get(), 500_001);
+    assert_eq!(shard.context.metrics.events_sent(), 500_001);
     assert!(shard.fresh.is_empty() && shard.messages.is_empty());
     drop((crowd, alone));
     settle(&mut shard).await;
@@ -356,7 +359,7 @@ fn named(position: Position) -> Event {
 /// Publishes an event on the live topic.
 async fn publish_live(shard: &mut Shard, channel: &Channel, position: Position, previous: Position) {
     let entry = Entry { position, previous, event: named(position) };
-    assert!(shard.inbox.push_event(EncodedEvent::stored(channel, &entry), 1 << 30));
+    assert!(shard.inbox.push_event(EncodedEvent::stored(channel, &entry), None, 1 << 30));
     settle(shard).await;
 }
 
@@ -484,11 +487,11 @@ async fn connections_that_close_during_a_fan_out_do_not_affect_others() {
     settle(&mut shard).await;
     // An event without a position: only the fan-out prevents a second delivery, or none.
     let ephemeral = Event::new(None, "ephemeral.".into(), 1 << 20).unwrap();
-    assert!(shard.inbox.push_event(EncodedEvent::ephemeral(&channel, ephemeral, 1), 1 << 30));
+    assert!(shard.inbox.push_event(EncodedEvent::ephemeral(&channel, ephemeral, 1), None, 1 << 30));
     let mut sent = 0;
     for (turn, leaving) in [(0, 0..100), (1, 250..350), (2, 600..700)] {
         one_turn(&mut shard).await;
-        sent = shard.context.metrics.sent.get();
+        sent = shard.context.metrics.events_sent();
         assert!(sent < 1000, "turn {turn}: {sent} are not all");
         crowd[leaving].iter_mut().for_each(|socket| *socket = None);
     }
@@ -510,12 +513,12 @@ async fn a_burst_that_must_be_compressed_does_not_delay_another_channel() {
     settle(&mut shard).await;
     let inbox = Arc::clone(&shard.inbox);
     for number in 1..=100 {
-        assert!(inbox.push_event(event(&busy, number, "x".repeat(60_000)), 1 << 30));
+        assert!(inbox.push_event(event(&busy, number, "x".repeat(60_000)), None, 1 << 30));
     }
     let _ = shard.poll_turn(&mut Context::from_waker(Waker::noop()));
     assert!(!shard.messages.is_empty(), "6 MB are not compressed in one turn");
     settle(&mut shard).await;
-    assert_eq!(shard.context.metrics.sent.get(), 100);
+    assert_eq!(shard.context.metrics.events_sent(), 100);
     drop((zipped, alone));
 }
 

@@ -18,6 +18,7 @@ use fanfare_coordination::session::Sessions;
 use fanfare_hub::read_budget::ReadBudget;
 use fanfare_hub::retry::RetryPolicy;
 use fanfare_protocol::SessionId;
+use fanfare_telemetry::traces::Tracer;
 use http::HeaderMap;
 
 use super::counts::Counts;
@@ -88,6 +89,8 @@ pub struct App {
     pub audit: Arc<Audit>,
     /// Metrics of HTTP.
     pub metrics: HttpMetrics,
+    /// Makes the spans of traced events.
+    pub tracer: Tracer,
     /// All metrics of the node.
     pub counts: Counts,
 }

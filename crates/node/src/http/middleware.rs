@@ -101,6 +101,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         IDEMPOTENCY_KEY,
         HeaderName::from_static("last-event-id"),
         HeaderName::from_static("prefer"),
+        HeaderName::from_static("traceparent"),
     ];
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])

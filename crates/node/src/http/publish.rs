@@ -13,8 +13,9 @@ use bytes::Bytes;
 use fanfare_api::publish;
 use fanfare_broker::{BrokerError, Published};
 use fanfare_config::bytes;
-use fanfare_protocol::Channel;
 use fanfare_protocol::publish::{Body, BodyError, BodyLimits, Item, Publication, PublicationError};
+use fanfare_protocol::{Channel, TraceParent};
+use http::HeaderMap;
 use http::header::EXPECT;
 use http::request::Parts;
 use http_body_util::BodyExt;
@@ -89,6 +90,9 @@ async fn answer(
     if let Some(key) = key {
         key.give(&mut body)?;
     }
+    if let Some(trace) = trace_of(headers) {
+        give(trace, &mut body);
+    }
     charge_repeats(app, caller, (&body, length, &mut permit))?;
     app.rates.admit(Kind::Events, caller, u32::try_from(body.events()).unwrap_or(u32::MAX))?;
     app.rates.admit(Kind::IdempotencyKeys, caller, keys(&body, &bearer))?;
@@ -99,6 +103,22 @@ async fn answer(
             None => Err(no_result()),
         },
         Body::Many(items) => Ok(answer::of_batch(all(app, (&bearer, caller), items).await)),
+    }
+}
+
+/// Returns the trace of a request. Malformed ones are ignored, and so are several (W3C Trace Context, section 3.2).
+fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut values = headers.get_all("traceparent").iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    TraceParent::parse(value.as_bytes().trim_ascii())
+}
+
+/// Gives the trace of a request to its events that have none.
+fn give(trace: TraceParent, body: &mut Body) {
+    for publication in body.items_mut().iter_mut().flatten().flat_map(Item::publications_mut) {
+        if publication.event.trace().is_none() {
+            publication.event = publication.event.clone().traced(Some(trace));
+        }
     }
 }
 
@@ -156,7 +176,10 @@ async fn all(
         Err(problem) => Sorted::Refused(problem),
     };
     let sorted: Vec<_> = items.into_iter().map(&mut sort).collect();
+    let events = batch.iter_mut().map(|Publication { channel, event, .. }| (&*channel, event));
+    let spans = app.tracer.publishing("http", events);
     let published = if batch.is_empty() { Vec::new() } else { store(app, caller, batch).await };
+    spans.end(published.iter().any(Result::is_err));
     let mut published = published.into_iter();
     let mut next = || {
         let result = published.next().unwrap_or_else(|| Err(no_result()));

@@ -98,6 +98,7 @@ pub(crate) fn app_on(broker: Arc<dyn Broker>, change: impl FnOnce(&mut Config)) 
     let audit = Arc::new(crate::audit::Audit::new(config.node.id.clone(), &mut registry));
     App {
         audit,
+        tracer: fanfare_telemetry::traces::Tracer::default(),
         finite,
         tickets: crate::auth::tickets::Tickets::new(broker.clone(), &config),
         sessions,

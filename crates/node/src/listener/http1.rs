@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use fanfare_config::{Config, bytes};
-use fanfare_hub::stream::{Framing, Socket, Transport};
+use fanfare_hub::stream::{Framing, Protocol, Socket, Transport};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use http::{Request, Version};
@@ -122,8 +122,9 @@ pub(super) async fn serve<IO: Socket + 'static>(
     let socket = http.into_parts().io.into_inner().into_inner();
     drop(signals);
     drop(slot);
+    let protocol = if framing == Framing::Plain { Protocol::Http10 } else { Protocol::Http11 };
     if let Some((stream, admission)) = takeover.take() {
-        (context.open)(stream, Transport { socket: Box::new(socket), framing, head });
+        (context.open)(stream, Transport { socket: Box::new(socket), framing, head, protocol });
         admission.opened();
     }
 }

@@ -159,7 +159,7 @@ impl Fixture {
     /// Waits for a stream as the hub gets it, and writes its head and one chunk as the hub does.
     async fn take(&mut self) -> (Framing, Box<dyn Socket>) {
         let (_, transport) = timeout(SOON, self.taken.recv()).await.unwrap().unwrap();
-        let Transport { mut socket, framing, head } = transport;
+        let Transport { mut socket, framing, head, .. } = transport;
         socket.write_all(&head).await.unwrap();
         socket.write_all(b"2\r\n:\n\r\n").await.unwrap();
         (framing, socket)

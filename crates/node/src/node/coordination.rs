@@ -16,6 +16,7 @@ use fanfare_coordination::revocations::{RevocationReader, Revocations};
 use fanfare_coordination::session::{EndStream, SessionSettings, Sessions};
 use fanfare_coordination::sweeper::Sweeper;
 use fanfare_hub::Hub;
+use fanfare_telemetry::traces::Tracer;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -38,7 +39,7 @@ impl Coordination {
         broker: &Arc<dyn Broker>,
         hub: &Hub,
         waiting: CommandReceiver,
-        (bound, revocations): (SocketAddr, &Revocations),
+        (bound, revocations, tracer): (SocketAddr, &Revocations, &Tracer),
         metrics: &Arc<ClusterMetrics>,
     ) -> Self {
         let node = &config.node.id;
@@ -74,7 +75,12 @@ impl Coordination {
         let sweeper =
             Sweeper::start(broker.clone(), node.clone(), &config.lease, lease.state(), Arc::clone(metrics));
         let max_data = bytes(config.limits.event_data);
-        let settings = IntakeSettings { node: node.clone(), config: config.intake.clone(), max_data };
+        let settings = IntakeSettings {
+            node: node.clone(),
+            config: config.intake.clone(),
+            max_data,
+            tracer: tracer.clone(),
+        };
         let intake = Intake::start(broker.clone(), settings, Arc::clone(metrics));
         Self { control, revocations, tokens, intake, sweeper, sessions, lease }
     }

@@ -159,9 +159,9 @@ impl StatsMetrics {
             at: Instant::now(),
             opened: hub.opened.get(),
             streams: count(hub.active.get()),
-            events: hub.sent.get(),
+            events: hub.events_sent(),
             bytes: hub.sent_bytes.get(),
-            gaps: hub.gaps.get(),
+            gaps: hub.gaps_sent(),
             usage: Usage::read(),
         }
     }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{MAX_KEY_BYTES, Publication, PublicationError, check_key, data_text};
+use crate::TraceParent;
 use crate::channel::{Channel, MAX_CHANNEL_BYTES};
 use crate::event::{Event, EventType};
 use crate::json::{self, EncodingError, Items, brief};
@@ -81,7 +82,7 @@ pub struct BodyLimits {
 #[derive(Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "an object with channel or channels, data and maybe type, key, ephemeral, except"
+    expecting = "an object with channel or channels, data and maybe type, key, ephemeral, except, traceparent"
 )]
 struct Fields<'a> {
     channel: Option<String>,
@@ -94,6 +95,7 @@ struct Fields<'a> {
     key: Option<String>,
     ephemeral: Option<bool>,
     except: Option<String>,
+    traceparent: Option<String>,
 }
 
 impl Body {
@@ -127,6 +129,14 @@ impl Body {
     pub fn items(&self) -> &[Result<Item, PublicationError>] {
         match self {
             Self::One(item) => slice::from_ref(item),
+            Self::Many(items) => items,
+        }
+    }
+
+    /// Returns the items, to change them.
+    pub fn items_mut(&mut self) -> &mut [Result<Item, PublicationError>] {
+        match self {
+            Self::One(item) => slice::from_mut(item),
             Self::Many(items) => items,
         }
     }
@@ -169,11 +179,13 @@ impl Item {
     }
 
     fn parse_each(item: &RawValue, limit: usize, most: usize) -> Result<(Self, usize), PublicationError> {
-        let Fields { channel, channels, kind, data, key, ephemeral, except } = json::object(item.get())
-            .map_err(|_| PublicationError::Json(json::fault::<Fields<'_>>(item.get())))?;
+        let Fields { channel, channels, kind, data, key, ephemeral, except, traceparent } =
+            json::object(item.get())
+                .map_err(|_| PublicationError::Json(json::fault::<Fields<'_>>(item.get())))?;
         let kind = kind.as_deref().map(EventType::new).transpose()?;
         let except = except.as_deref().map(str::parse).transpose()?;
-        let event = Event::new(kind, data_text(data)?, limit)?.except(except);
+        let trace = traceparent.and_then(|trace| TraceParent::parse(trace.as_bytes()));
+        let event = Event::new(kind, data_text(data)?, limit)?.except(except).traced(trace);
         let ephemeral = ephemeral.unwrap_or_default();
         // Whatever is in each publication is checked before there is one for each channel.
         check_key(key.as_deref(), ephemeral)?;

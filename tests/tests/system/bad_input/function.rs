@@ -18,7 +18,7 @@ async fn a_call_that_cannot_be_one_is_refused_by_name() {
         (&[log, log], &[b"t", b"d"], &["key"]),
         (&[log], &[], &["argument"]),
         (&[log], &[b"t"], &["argument"]),
-        (&[log], &[b"t", b"d", b"k", b"0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11", b"x"], &["argument"]),
+        (&[log], &[b"t", b"d", b"k", b"0b5c0f9e-3c58-4f0e-9c43-0b6a3f2f8f11", b"x", b"y"], &["argument"]),
         (&[log], &[b"t", b"d", b"k", b"x"], &["except", "<user>/<session>"]),
         (&["room:1"], &[b"t", b"d"], &["fanfare:{<channel>}:log"]),
         (&["fanfare:{room:1}:last"], &[b"t", b"d"], &["fanfare:{<channel>}:log"]),

@@ -20,6 +20,7 @@ pub(in crate::http) fn publish() -> Call {
     let answer = json!({ "anyOf": [one, result, { "type": "array", "items": result }] });
     call.about("The answer to an array has a result for each event, in order; an event that fails does not affect the others.")
         .header("Idempotency-Key", "The key of the event: another way to send `key`", schema::text())
+        .header("traceparent", "The trace context of events without one of their own (W3C Trace Context)", schema::text())
         .takes_schema(true, "One event, or an array", body)
         .named("NewEvent", new_event("channel", "An event for a channel.", &schema::channel()))
         .named("NewEventForChannels", new_event("channels", "An event for several channels.", &channels))
@@ -45,6 +46,10 @@ fn new_event(place: &str, meaning: &str, place_schema: &Value) -> Value {
                 "type": ["string", "null"],
                 "description": "The session that does not get the event: `<user>/<session>`, or `<session>` of a client without \
                 a user.",
+            },
+            "traceparent": {
+                "type": ["string", "null"],
+                "description": "The trace context of the publisher (W3C Trace Context); ignored if it is malformed.",
             },
         },
     })

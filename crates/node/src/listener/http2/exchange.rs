@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use axum::body::{Body, HttpBody};
 use axum::response::Response;
 use bytes::Bytes;
-use fanfare_hub::stream::{NewStream, Transport};
+use fanfare_hub::stream::{NewStream, Protocol, Transport};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::header::{CONTENT_LENGTH, DATE};
@@ -90,7 +90,8 @@ impl Exchange {
         let out = respond.send_response(response, false)?;
         let mut stream_slot = self.stream_slot;
         stream_slot.carry_stream();
-        (self.context.open)(stream, Transport::plain(StreamSocket::new(out, stream_slot)));
+        let transport = Transport::plain(StreamSocket::new(out, stream_slot));
+        (self.context.open)(stream, Transport { protocol: Protocol::Http2, ..transport });
         admission.opened();
         Ok(())
     }

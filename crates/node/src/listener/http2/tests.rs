@@ -138,7 +138,7 @@ async fn a_stream_is_a_socket_with_a_clean_end(speech: Speech) {
     let headers = response.headers();
     assert_eq!(headers["content-type"], "text/event-stream");
     assert!(headers.get("content-length").is_none() && headers.get("date").is_some(), "{headers:?}");
-    let Transport { mut socket, framing, head } = fixture.stream().await;
+    let Transport { mut socket, framing, head, .. } = fixture.stream().await;
     assert_eq!((framing, head), (Framing::Plain, Bytes::new()));
     socket.write_all(b":\n").await.unwrap();
     socket.flush().await.unwrap();
