@@ -75,6 +75,8 @@ impl StreamStore for MemoryBroker {
     }
 
     async fn list_streams(&self, after: u64) -> Result<StreamList, BrokerError> {
-        Ok(self.state().streams.list(self.now(), after))
+        let (now, mut state) = (self.now(), self.state());
+        let state = &mut *state;
+        Ok(state.streams.list(&state.subscribers, now, after))
     }
 }

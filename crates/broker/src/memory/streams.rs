@@ -143,7 +143,7 @@ impl Streams {
     }
 
     /// Lists streams by their newest generations, which grow with each stream that is created.
-    pub(super) fn list(&self, now: u64, after: u64) -> StreamList {
+    pub(super) fn list(&mut self, subscribers: &Subscribers, now: u64, after: u64) -> StreamList {
         let newest = |stream: &Stream| stream.info.generations.newest();
         let here = self.all.iter().filter(|(_, stream)| !stream.is_over(now) && !stream.deleted);
         let mut rest: Vec<_> = here.filter(|(_, stream)| newest(stream) > after).collect();
@@ -151,7 +151,12 @@ impl Streams {
         let has_more = rest.len() > LISTED;
         rest.truncate(LISTED);
         let next = rest.last().filter(|_| has_more).map(|(_, stream)| newest(stream));
-        let streams = rest.into_iter().map(|(name, stream)| (name.clone(), stream.info.clone())).collect();
+        let names: Vec<StreamName> = rest.into_iter().map(|(name, _)| name.clone()).collect();
+        let info = |name| match self.here(subscribers, now, &name) {
+            Found::Here(stream) => Some((name, stream.info.clone())),
+            Found::Missing | Found::Deleted => None,
+        };
+        let streams = names.into_iter().filter_map(info).collect();
         StreamList { streams, next }
     }
 

@@ -33,6 +33,8 @@ pub async fn list(
     let after = params.get("after").map_or(Ok(0), str::parse);
     let after = after.map_err(|_| Problem::bad_request("after= must be the next of a page before"))?;
     let list = app.broker.list_streams(after).await?;
+    let lapses = list.streams.iter().filter(|(_, info)| info.lapsed).count();
+    app.finite.metrics.lapses.inc_by(lapses as u64);
     let streams = list.streams.into_iter().map(stream).collect();
     Ok(Json(FiniteStreamPage { streams, next: list.next.map(|next| next.to_string()) }))
 }
