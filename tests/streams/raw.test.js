@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import http2 from "node:http2";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
-import { Node, startRedis, until, within } from "../../clients/typescript/test/support/nodes.js";
+import { Node, secret, startRedis, token, until, within } from "../../clients/typescript/test/support/nodes.js";
 import { balance } from "./balancer.js";
 import { TwoNodes, call, closing, done, json, metric, plain, settings } from "./support.js";
 
@@ -14,8 +14,8 @@ before(() => cluster.start());
 after(() => cluster.stop());
 
 /** Reads a response; `until` waits for a text, and `end` returns the text and whether the response was whole. */
-async function raw(url) {
-  const response = await within(10, "a response", fetch(url));
+async function raw(url, headers = {}) {
+  const response = await within(10, "a response", fetch(url, { headers }));
   assert.equal(response.status, 200, url);
   let text = "";
   const arrived = [];
@@ -134,23 +134,40 @@ test("a stream that is deleted breaks its response off", async () => {
   assert.deepEqual(await reader.end(), { text: "one", whole: false });
 });
 
-test("a node that drains and a maximum age break the response off, also behind nginx", async () => {
+test("a node that drains breaks the response off, also behind nginx", async () => {
+  const node = await new Node(settings(cluster.redis)).start();
+  const balancer = await balance([node]);
+  try {
+    const [here] = cluster.stream();
+    await done("PUT", here, { headers: plain, body: "one" });
+    const path = new URL(here).pathname;
+    const readers = await Promise.all([node, balancer].map(({ url }) => raw(`${url}${path}?offset=-1&live=raw`)));
+    for (const reader of readers) await reader.until("one");
+    await node.stop();
+    for (const reader of readers) assert.deepEqual(await reader.end(), { text: "one", whole: false });
+  } finally {
+    await balancer.stop();
+    await node.stop();
+  }
+});
+
+test("a response goes on as long as its token is valid", async () => {
   const young = { ...settings(cluster.redis), FANFARE_FINITE__LIVE_AGE: "1s" };
-  const others = await Promise.all([settings(cluster.redis), young].map((one) => new Node(one).start()));
-  const [here] = cluster.stream();
-  const path = new URL(here).pathname;
-  await done("PUT", here, { headers: plain, body: "one" });
-  for (const [n, node] of others.entries()) {
-    const balancer = await balance([node]);
-    try {
-      const readers = await Promise.all([node, balancer].map(({ url }) => raw(`${url}${path}?offset=-1&live=raw`)));
-      for (const reader of readers) await reader.until("one");
-      if (n === 0) await node.stop();
-      for (const reader of readers) assert.deepEqual(await reader.end(), { text: "one", whole: false }, `node ${n}`);
-    } finally {
-      await balancer.stop();
-      await node.stop();
-    }
+  const protectedNode = { ...young, FANFARE_AUTH__MODE: "jwt", FANFARE_AUTH__JWT__SECRET: secret, FANFARE_AUTH__JWT__LEEWAY: "0s" };
+  const others = await Promise.all([young, protectedNode].map((one) => new Node(one).start()));
+  try {
+    const [here] = cluster.stream();
+    await done("PUT", here, { headers: plain, body: "one" });
+    const path = `${new URL(here).pathname}?offset=-1&live=raw`;
+    const authorization = `Bearer ${token("7", 2, { subscribe: ["stream:*"] })}`;
+    const [open, expiring] = await Promise.all([raw(`${others[0].url}${path}`), raw(`${others[1].url}${path}`, { authorization })]);
+    for (const reader of [open, expiring]) await reader.until("one");
+    // After the token and some ages of a response.
+    assert.deepEqual(await expiring.end(), { text: "one", whole: false });
+    await done("POST", here, { headers: closing(), body: " two" });
+    assert.deepEqual(await open.end(), { text: "one two", whole: true });
+  } finally {
+    await Promise.all(others.map((node) => node.stop()));
   }
 });
 

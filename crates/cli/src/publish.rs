@@ -54,8 +54,8 @@ pub(crate) struct Args {
     /// cannot be published is reported with its number, the others are published, and the exit code is 1.
     #[arg(long, conflicts_with = "json_lines")]
     lines: bool,
-    /// Publish each line of stdin as one event: {"channel" or "channels","type","data",
-    /// "key","ephemeral","except","traceparent"}. Blank lines are skipped.
+    /// Publish each line of stdin as one event: {"channel" or "channels", "type", "data",
+    /// "key", "ephemeral", "except", "traceparent"}. Blank lines are skipped.
     #[arg(long, conflicts_with_all = ["channel", "kind", "ephemeral", "except"])]
     json_lines: bool,
     /// Print the server's responses as JSON, one per line.

@@ -132,9 +132,9 @@ fn values_that_contradict_each_other_are_reported_with_what_would_be_right() {
         (&[("FANFARE_LIMITS__BATCH_BYTES", "200MiB")], "limits.batch_bytes", "limits.memory at least"),
         (&[("FANFARE_LIMITS__BATCH_BYTES", "2KiB")], "limits.batch_bytes", "larger than limits.event_data"),
         (&[("FANFARE_RETENTION__AGE", "8d")], "retention.age", "retention.positions at least as long"),
-        (&[("RETENTION__RULES", "a events=0")], "retention.rules", "events at least 1"),
-        (&[("RETENTION__RULES", "a age=0s")], "retention.rules", "age at least 1ms"),
-        (&[("RETENTION__RULES", "a age=8d")], "retention.rules", "positions at least as long"),
+        (&[("FANFARE_RETENTION__RULES", "a events=0")], "retention.rules", "events at least 1"),
+        (&[("FANFARE_RETENTION__RULES", "a age=0s")], "retention.rules", "age at least 1ms"),
+        (&[("FANFARE_RETENTION__RULES", "a age=8d")], "retention.rules", "positions at least as long"),
         (&[("FANFARE_DRAIN__WINDOW", "40s")], "drain.window", "drain.notice and drain.window together"),
         (&[("FANFARE_DRAIN__DEADLINE", "0s")], "drain.deadline", "drain.notice and drain.window together"),
         (&[("FANFARE_ADMIN__LISTEN", "127.0.0.1:8080")], "admin.listen", "another port"),
@@ -212,7 +212,7 @@ fn a_list_is_shown_as_parsed_whatever_it_is_from() {
     assert_eq!(shown("http.allowed_origins", &origins), "https://a.example, https://b.example");
     let proxies = [("FANFARE_HTTP__TRUSTED_PROXIES", "10.1.2.3/8,::1")];
     assert_eq!(shown("http.trusted_proxies", &proxies), "10.0.0.0/8, ::1");
-    let rules = [("RETENTION__RULES", "room:*  age=10m events=5,log:* events=7,")];
+    let rules = [("FANFARE_RETENTION__RULES", "room:*  age=10m events=5,log:* events=7,")];
     assert_eq!(shown("retention.rules", &rules), "room:* events=5 age=10m, log:* events=7");
 }
 
@@ -230,7 +230,7 @@ fn everything_that_is_wrong_is_reported_at_once() {
         ("FANFARE_AUTH__MODE", "maybe"),
         ("FANFARE_NODE__ID", "two words"),
         ("FANFARE_HTTP__ALLOWED_ORIGINS", "https://a.example/path"),
-        ("RETENTION__RULES", "room{} events=1"),
+        ("FANFARE_RETENTION__RULES", "room{} events=1"),
         ("FANFARE_LOG__LEVEL", "loud"),
     ]);
     let message = Config::load(&sources).unwrap_err().to_string();

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 
 /// Size of one read, in bytes.
 const PIECE: usize = 64 * 1024;
@@ -79,10 +80,11 @@ impl Input {
             if batch.stop.is_some() || batch.bytes.len() >= BATCH {
                 break;
             }
-            match self.pieces.try_recv() {
-                Ok(next) => piece = Some(next),
-                Err(_) => break,
-            }
+            piece = match self.pieces.try_recv() {
+                Ok(next) => Some(next),
+                Err(TryRecvError::Disconnected) => None,
+                Err(TryRecvError::Empty) => break,
+            };
         }
         if self.is_lines && batch.stop.is_none() {
             let end = batch.bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);

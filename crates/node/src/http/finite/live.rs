@@ -10,11 +10,13 @@ use fanfare_protocol::finite::sse::{self, Control};
 use fanfare_protocol::finite::{EndKind, Form, StreamName};
 use futures_util::stream;
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::cursor::next_cursor;
 use super::fields;
+use super::target::{Target, Use};
 use crate::finite::reader::{Page, Reader};
 use crate::finite::readers::{Following, Full};
 use crate::http::app::App;
@@ -32,7 +34,7 @@ pub(super) enum Format {
         cursor: Option<u64>,
     },
     /// The bytes of the stream, or messages as lines. The end of the response is the end of the stream, so it breaks off at any
-    /// other time.
+    /// other time, and goes on as long as its bearer may read.
     Raw,
 }
 
@@ -51,8 +53,10 @@ struct Live {
     first: Option<Page>,
     /// Whether the last page had all bytes.
     up_to_date: bool,
-    /// When the response ends, and the client comes back.
+    /// When the response ends, and the client comes back; or when the bearer is authenticated again.
     until: Instant,
+    /// The request of a response that goes on.
+    request: Option<Box<Parts>>,
     is_over: bool,
     /// Held until the socket has taken the page.
     turn: Option<OwnedSemaphorePermit>,
@@ -64,6 +68,8 @@ enum Waited {
     Happened,
     /// Nothing, for long.
     Quiet,
+    /// The time is over.
+    Late,
     /// The response is to end.
     Over,
 }
@@ -77,7 +83,7 @@ pub(super) fn respond(
     app: &Arc<App>,
     name: &StreamName,
     (reader, first): (Reader, Page),
-    format: Format,
+    (format, request): (Format, &Parts),
 ) -> Result<Response, Full> {
     // After the read, so that a stream that does not exist is not subscribed to.
     let follow = app.finite.readers.follow(name)?;
@@ -90,6 +96,7 @@ pub(super) fn respond(
         first: Some(first),
         up_to_date: false,
         until: Instant::now() + app.finite.live_age,
+        request: (format == Format::Raw).then(|| Box::new(request.clone())),
         is_over: false,
         turn: None,
     };
@@ -124,12 +131,13 @@ impl Live {
         let ending = self.app.finite.readers.ending();
         loop {
             // A reader that is always behind ends in time, too.
-            if self.is_over || Instant::now() >= self.until {
+            if self.is_over || Instant::now() >= self.until && !self.goes_on().await {
                 return self.end();
             }
             if self.up_to_date || ending.is_cancelled() {
                 match self.wait().await {
                     Waited::Happened => {}
+                    Waited::Late => continue,
                     Waited::Quiet => return Some(Ok(Bytes::from_static(b":\n\n"))),
                     Waited::Over => return self.end(),
                 }
@@ -146,6 +154,14 @@ impl Live {
                 return Some(Ok(part));
             }
         }
+    }
+
+    /// Returns whether a response goes on after its time: if its bearer may still read. The token may have expired or been revoked.
+    async fn goes_on(&mut self) -> bool {
+        let Some(request) = &self.request else { return false };
+        let may = Target::of(&self.app, request, Use::Read).await.is_ok();
+        self.until = Instant::now() + self.app.finite.live_age;
+        may
     }
 
     /// Ends the response, or breaks it off if its end would be taken for the end of the stream.
@@ -173,7 +189,7 @@ impl Live {
         };
         match waited {
             Ok(()) => Waited::Happened,
-            Err(_) if Instant::now() >= self.until => Waited::Over,
+            Err(_) if Instant::now() >= self.until => Waited::Late,
             Err(_) => Waited::Quiet,
         }
     }

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use fanfare_broker::forks;
 use fanfare_protocol::finite::{Form, Offset, ReadFrom, StreamName, messages, read_cursor};
 use http::header::{CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH};
+use http::request::Parts;
 use http::{HeaderMap, StatusCode, Version};
 use tokio::time::{Instant, timeout_at};
 
@@ -100,7 +101,7 @@ pub async fn read(State(app): State<Arc<App>>, request: Request) -> Result<Respo
             "live=raw needs HTTP/1.1 or later: before, a response that breaks off looks like a whole one";
         return Err(Problem::bad_request(detail).into());
     }
-    match respond(&app, &target, wanted, &parts.headers).await {
+    match respond(&app, &target, wanted, &parts).await {
         Err(ReadFailure::Read(ReadError::Missing | ReadError::Deleted)) if wanted.skips_missing => {
             Ok(StatusCode::NO_CONTENT.into_response())
         }
@@ -122,9 +123,9 @@ async fn respond(
     app: &Arc<App>,
     target: &Target,
     wanted: Wanted,
-    headers: &HeaderMap,
+    parts: &Parts,
 ) -> Result<Response, ReadFailure> {
-    let (broker, name) = (Arc::clone(&app.broker), &target.name);
+    let (broker, name, headers) = (Arc::clone(&app.broker), &target.name, &parts.headers);
     let keeps_characters = wanted.mode == Mode::Events;
     let opened =
         Reader::open(broker, name.clone(), (wanted.from, &app.finite.pages), keeps_characters).await?;
@@ -138,8 +139,8 @@ async fn respond(
     match wanted.mode {
         Mode::CatchUp => Ok(answer(app, &opened.0, &opened.1, (wanted, headers))),
         Mode::LongPoll => long_poll(app, name, opened, (wanted, headers)).await,
-        Mode::Events => Ok(live::respond(app, name, opened, Format::Events { cursor })?),
-        Mode::Raw => Ok(live::respond(app, name, opened, Format::Raw)?),
+        Mode::Events => Ok(live::respond(app, name, opened, (Format::Events { cursor }, parts))?),
+        Mode::Raw => Ok(live::respond(app, name, opened, (Format::Raw, parts))?),
     }
 }
 
