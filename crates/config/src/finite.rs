@@ -25,7 +25,8 @@ settings! {
         page: ByteSize = "64KiB", in "1KiB" to "1MiB";
         /// How long a long poll waits for bytes.
         long_poll: Duration = "25s", in "100ms" to "10m";
-        /// How long a live reader is served before the node ends the answer and the reader comes back.
+        /// How long a live reader is served before the node ends the answer and the reader comes back. With `live=raw`, and while
+        /// a body is appended as it arrives, the token is checked again instead.
         live_age: Duration = "60s", in "1s" to "1h";
         /// How long a body of unknown length, which is appended as it arrives, may pause.
         append_idle: Duration = "5m", in "1s" to "1h";
