@@ -1,6 +1,7 @@
 //! A stream on its way from HTTP to the hub: what the client asked for, and its socket.
 
 use std::hash::BuildHasher;
+use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +16,12 @@ use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 use crate::dialect::Dialect;
+
+/// Returns whether an error of a socket shows that the client's machine stopped responding.
+pub fn is_unreachable(error: &io::Error) -> bool {
+    use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+    matches!(error.kind(), TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown)
+}
 
 /// A client's socket that a stream has taken over.
 pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {

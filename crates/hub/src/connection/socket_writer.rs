@@ -12,7 +12,7 @@ use nix::sys::socket::{MsgFlags, send};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::stream::{Framing, Socket, set_peer_timeout};
+use crate::stream::{Framing, Socket, is_unreachable, set_peer_timeout};
 
 /// Room before a chunk for its size line: at most 8 hexadecimal digits, CR and LF.
 pub(crate) const CHUNK_HEAD: usize = 10;
@@ -235,9 +235,7 @@ impl SocketWriter {
 
 /// Returns the close reason for an error of the socket.
 fn ended_by(error: &io::Error) -> CloseReason {
-    let unreachable =
-        [io::ErrorKind::TimedOut, io::ErrorKind::HostUnreachable, io::ErrorKind::NetworkUnreachable];
-    if unreachable.contains(&error.kind()) { CloseReason::PeerTimeout } else { CloseReason::Closed }
+    if is_unreachable(error) { CloseReason::PeerTimeout } else { CloseReason::Closed }
 }
 
 /// Writes the size line of a chunk (RFC 9112, section 7.1) directly before its bytes. Returns where the line begins.

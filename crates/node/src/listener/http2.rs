@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_config::{Config, bytes};
-use fanfare_hub::stream::Socket;
+use fanfare_hub::stream::{Socket, is_unreachable};
 use h2::server::Builder;
 use h2::{Ping, PingPong, Reason};
 use tokio::task::{JoinError, JoinSet};
@@ -103,6 +103,10 @@ pub(super) async fn serve<IO: Socket + 'static>(
                     exchanges.spawn(context.turns.request(Arc::clone(&used), exchange));
                 }
                 Some(Err(error)) => {
+                    // The streams are closed with the error of a read, but not with that of a write.
+                    if error.get_io().is_some_and(is_unreachable) {
+                        stream_slots.time_out();
+                    }
                     context.ended_by(&error, peer);
                     break;
                 }
