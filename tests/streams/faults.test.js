@@ -137,6 +137,25 @@ test("a producer on plain Redis appends, and readers of every node see it", asyn
   assert.deepEqual([text, control.streamEnd], ["Hello world", "complete"]);
 });
 
+test("live readers leave sockets for other calls", async () => {
+  const node = await new Node({ ...settings(redis.url), FANFARE_LIMITS__SOCKETS: "8" }).start();
+  const over = new AbortController();
+  try {
+    const url = `${node.url}/v1/stream/many-readers`;
+    await call("PUT", url, { headers: plain });
+    const open = () => fetch(`${url}?offset=-1&live=sse`, { signal: over.signal });
+    for (let n = 0; n < 4; n += 1) assert.equal((await open()).status, 200, `reader ${n}`);
+    const refused = await open();
+    assert.deepEqual([refused.status, (await refused.json()).code], [503, "overloaded"]);
+    assert.ok(Number(refused.headers.get("retry-after")) >= 1);
+    assert.equal((await call("POST", url, { headers: plain, body: "x" })).status, 204);
+    assert.equal((await call("GET", url)).text, "x");
+  } finally {
+    over.abort();
+    await node.stop();
+  }
+});
+
 test("no byte is accepted behind the end, and no reader misses one before it", { timeout: 300_000 }, async () => {
   // The long form is RACES=10000.
   const races = Number(process.env.RACES ?? 1000);

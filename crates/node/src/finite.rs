@@ -51,7 +51,8 @@ impl Finite {
     pub fn new(config: &Config, broker: &Arc<dyn Broker>, node: &NodeId, registry: &mut Registry) -> Self {
         let settings = &config.finite;
         let topics: Arc<dyn LiveTopics> = Arc::<dyn Broker>::clone(broker);
-        let readers = LiveReaders::new(topics, node.clone(), config.limits.connections);
+        let most = most_readers(config);
+        let readers = LiveReaders::new(topics, node.clone(), most);
         let metrics = FiniteMetrics::register(registry, &readers);
         Self {
             pages: Pages::new(bytes(settings.page), metrics.lapses.clone()),
@@ -65,4 +66,9 @@ impl Finite {
             is_tls: config.tls.certificate.is_some(),
         }
     }
+}
+
+/// Returns the maximum number of live readers. Each holds a socket without a stream, so half of these remain for other calls.
+fn most_readers(config: &Config) -> usize {
+    config.limits.connections.min(config.limits.sockets.div_ceil(2))
 }

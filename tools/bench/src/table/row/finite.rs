@@ -33,7 +33,13 @@ const CANCEL: &str = "Content-Type: text/plain\r\nStream-Closed: true\r\nStream-
 
 /// Measures all of it.
 pub(super) fn measure(environment: &Environment, recorder: &mut Recorder<'_>) -> anyhow::Result<()> {
-    let fanfare = Fanfare { settings: vec![("FANFARE_FINITE__LIVE_AGE", "1h")], ..Fanfare::default() };
+    // All readers come from one address.
+    let settings = vec![
+        ("FANFARE_FINITE__LIVE_AGE", "1h"),
+        ("FANFARE_LIMITS__SOCKETS", "20000"),
+        ("FANFARE_LIMITS__SOCKETS_PER_ADDRESS", "20000"),
+    ];
+    let fanfare = Fanfare { settings, ..Fanfare::default() };
     let here = fanfare.start(environment, Audience::Each(1))?;
     let Some(redis) = &here.redis else { anyhow::bail!("there is no Redis") };
     let there = Fanfare { id: "there", ..fanfare.clone() }.start_beside(environment, redis)?;
