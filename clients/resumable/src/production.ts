@@ -70,7 +70,7 @@ export class Production {
     return this.#copy.stream;
   }
 
-  /** Reads the source to its end, whoever reads the copy. */
+  /** Reads the source to its end, also if the copy has no reader. */
   async #drain(reader: ReadableStreamDefaultReader<string>): Promise<void> {
     const encoding = this.#encoding;
     const place = () => (encoding.isWithin ? undefined : encoding.bytes);

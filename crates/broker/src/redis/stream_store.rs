@@ -303,7 +303,6 @@ fn end(parts: &mut Parts) -> Option<Option<End>> {
 /// Reads the source of a fork, and its token, which are empty for other streams.
 fn origin(parts: &mut Parts) -> Option<Origin> {
     let (source, token) = (parts.text()?, parts.text()?);
-    // Both texts are taken, also if they are empty.
     Some(Origin { source: StreamName::new(&source).ok()?, token })
 }
 

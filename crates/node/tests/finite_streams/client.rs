@@ -86,7 +86,7 @@ impl Client {
         }
     }
 
-    /// Appends until the end, or dies. Bytes that a failover lost are written anew: other ones.
+    /// Appends until the end, or dies. In place of bytes that a failover lost, it appends different ones.
     pub(crate) async fn produce(mut self) -> Counts {
         self.create().await;
         let dies = if self.random.u8(0..3) == 0 { self.random.u64(0..APPENDS) } else { u64::MAX };
